@@ -1,0 +1,330 @@
+"""What a configuration file, a store's URL and a server's address may say.
+
+Pure: text in, data out, and a ConfigError that names the file, the key and what would be valid. Only
+`load_config` reads a file. Knows no store and no network.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
+
+import msgspec
+
+from datastore.core.errors import ConfigError
+
+__all__ = [
+    "DEFAULT_LISTEN",
+    "DEFAULT_PORT",
+    "Address",
+    "ClusterConfig",
+    "Config",
+    "Durability",
+    "ProxyConfig",
+    "ShardBy",
+    "ShardConfig",
+    "StoreUrl",
+    "dump_config",
+    "load_config",
+    "parse_address",
+    "parse_config",
+    "parse_server_url",
+    "parse_store_url",
+]
+
+DEFAULT_PORT = 7420
+DEFAULT_LISTEN = f"127.0.0.1:{DEFAULT_PORT}"
+
+_Parsed = TypeVar("_Parsed")
+
+Durability = Literal["sync", "async"]
+ShardBy = Literal["key", "collection"]
+
+STORE_FORMS = "lmdb:///DIRECTORY or memory:"
+SERVER_FORM = "grpc://HOST:PORT"
+
+#: A name is part of messages, of file names and of the placement, so it is kept to what is safe in all of them.
+NAME_FORM = "1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a server listens. Port 0 means any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The address as clients write it: grpc://HOST:PORT."""
+        return f"grpc://{self}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+class StoreUrl(msgspec.Struct, frozen=True):
+    """Which storage a node serves. `directory` is None where there is none, as for `memory:`."""
+
+    scheme: Literal["lmdb", "memory"]
+    directory: Path | None = None
+
+    def __str__(self) -> str:
+        if self.directory is None:
+            return f"{self.scheme}:"
+        return (
+            f"{self.scheme}://{self.directory}"
+            if self.directory.is_absolute()
+            else f"{self.scheme}:{self.directory}"
+        )
+
+
+def _valid(text: str) -> msgspec.Meta:
+    """What would be valid for a key of the file: quoted in errors and in docs/configuration.md."""
+    return msgspec.Meta(description=text)
+
+
+class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What all servers of one cluster share."""
+
+    name: Annotated[str, _valid(f"the cluster's name: {NAME_FORM}")]
+    shard_by: Annotated[ShardBy, _valid('"key" or "collection"')] = "key"
+
+
+class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The proxy's own settings."""
+
+    listen: Annotated[str, _valid("HOST:PORT, as 127.0.0.1:7420")] = DEFAULT_LISTEN
+
+
+class ShardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One shard: where the proxy reaches it and, for `datastore serve --config`, what it serves."""
+
+    name: Annotated[str, _valid(f"the shard's name, which its share of the keys depends on: {NAME_FORM}")]
+    url: Annotated[str, _valid(f"where its node listens: {SERVER_FORM}")]
+    store: Annotated[str | None, _valid(f"what its node serves: {STORE_FORMS}")] = None
+    durability: Annotated[Durability, _valid('"sync" or "async"')] = "sync"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole configuration file. Shards are in the order of their names."""
+
+    cluster: Annotated[ClusterConfig, _valid("a table: [cluster]")]
+    shards: Annotated[list[ShardConfig], _valid("tables, each beginning with [[shards]]")]
+    proxy: Annotated[ProxyConfig, _valid("a table: [proxy]")] = ProxyConfig()
+
+    def shard(self, name: str) -> ShardConfig:
+        """The shard of this name. ConfigError, naming those that there are, if it is none."""
+        for shard in self.shards:
+            if shard.name == name:
+                return shard
+        raise ConfigError(
+            f"there is no shard {name!r}; the shards are {_listed(s.name for s in self.shards)}"
+        )
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration file. ConfigError if it cannot be read or is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read this configuration file: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: a configuration file is TOML in UTF-8, this is not: {error.reason}"
+        ) from error
+    return parse_config(text, source=str(path), base=path.absolute().parent)
+
+
+def parse_config(text: str, *, source: str, base: Path = Path()) -> Config:
+    """The configuration that a TOML text says.
+
+    `source` names the text in errors; relative directories are below `base`. ConfigError if anything is
+    unknown, missing, of the wrong type or out of range.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not TOML: {error}") from error
+    _refuse_unknown_keys(data, Config, source)
+    try:
+        config = msgspec.convert(data, Config)
+    except msgspec.ValidationError as error:
+        raise _as_config_error(str(error), source) from error
+    return _check(config, source, base)
+
+
+def dump_config(config: Config) -> str:
+    """The TOML text that `parse_config` reads as this configuration."""
+    lines = ["[cluster]", *_assignments(config.cluster), "", "[proxy]", *_assignments(config.proxy)]
+    for shard in config.shards:
+        lines += ["", "[[shards]]", *_assignments(shard)]
+    return "\n".join(lines) + "\n"
+
+
+def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
+    """The storage that a URL names: `memory:`, `lmdb:///absolute/directory` or `lmdb:relative/directory`.
+
+    A relative directory is below `base`. ConfigError, saying what would be valid, for anything else.
+    """
+    scheme, colon, rest = text.partition(":")
+    if not colon:
+        hint = f"; for LMDB in the directory {text} write lmdb:{text}" if text else ""
+        raise ConfigError(f"{text!r} is no store's URL: expected {STORE_FORMS}{hint}")
+    if scheme == "memory":
+        if rest.strip("/"):
+            raise ConfigError(f"{text!r}: memory: takes nothing after its colon")
+        return StoreUrl("memory")
+    if scheme == "grpc":
+        raise ConfigError(
+            f"{text!r} is a server; to serve several behind one address, see datastore proxy --help"
+        )
+    if scheme != "lmdb":
+        raise ConfigError(f"{text!r}: unknown scheme {scheme!r}: expected {STORE_FORMS}")
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        if host or not path:
+            raise ConfigError(
+                f"{text!r} names no directory of this machine: expected lmdb:///DIRECTORY, three slashes"
+            )
+        return StoreUrl("lmdb", Path(slash + path))
+    if not rest:
+        raise ConfigError(f"{text!r} names no directory: expected lmdb:///DIRECTORY")
+    return StoreUrl("lmdb", base / rest)
+
+
+def parse_server_url(text: str) -> Address:
+    """The address in `grpc://HOST:PORT`; without a port it is 7420. ConfigError for anything else."""
+    scheme, separator, rest = text.partition("://")
+    if scheme != "grpc" or not separator or not rest:
+        raise ConfigError(
+            f"{text!r} is no server's URL: expected {SERVER_FORM}, as grpc://127.0.0.1:{DEFAULT_PORT}"
+        )
+    return _address(rest.removesuffix("/"), text, SERVER_FORM)
+
+
+def parse_address(text: str) -> Address:
+    """The address in `HOST:PORT` or `HOST`; IPv6 in brackets. ConfigError for anything else."""
+    if "://" in text:
+        raise ConfigError(f"{text!r}: expected HOST:PORT without a scheme, as {DEFAULT_LISTEN}")
+    return _address(text, text, "HOST:PORT")
+
+
+def _address(text: str, given: str, form: str) -> Address:
+    match = re.fullmatch(
+        r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\s:/\[\]]+))(?::(?P<port>[0-9]{1,5}))?", text
+    )
+    if match is None or int(match["port"] or 0) > 65535:
+        raise ConfigError(
+            f"{given!r}: expected {form}, as 127.0.0.1:{DEFAULT_PORT} or [::1]:{DEFAULT_PORT}, port 0 to 65535"
+        )
+    return Address(
+        match["ipv6"] or match["host"], DEFAULT_PORT if match["port"] is None else int(match["port"])
+    )
+
+
+def _check(config: Config, source: str, base: Path) -> Config:
+    """What types cannot say: names, addresses, and no two shards of one name."""
+    _check_name(config.cluster.name, f"{source}: cluster.name")
+    _within(f"{source}: proxy.listen", parse_address, config.proxy.listen)
+    if not config.shards:
+        raise ConfigError(f"{source}: shards: at least one is needed; begin each with a line [[shards]]")
+    seen: dict[str, int] = {}
+    checked = []
+    for index, shard in enumerate(config.shards):
+        at = f"{source}: shards[{index}]"
+        _check_name(shard.name, f"{at}.name")
+        if shard.name in seen:
+            raise ConfigError(
+                f"{at}.name: {shard.name!r} is also the name of shards[{seen[shard.name]}]; each shard needs its own"
+            )
+        seen[shard.name] = index
+        _within(f"{at}.url", parse_server_url, shard.url)
+        if shard.store is not None:
+            store = _within(f"{at}.store", lambda text: parse_store_url(text, base=base), shard.store)
+            shard = msgspec.structs.replace(shard, store=str(store))
+        checked.append(shard)
+    return msgspec.structs.replace(config, shards=sorted(checked, key=lambda shard: shard.name))
+
+
+def _check_name(name: str, where: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{where}: {name!r} is no name: expected {NAME_FORM}")
+
+
+def _within(where: str, parse: Callable[[str], _Parsed], text: str) -> _Parsed:
+    """What `parse` makes of the text, its errors led by where the text stands."""
+    try:
+        return parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _refuse_unknown_keys(data: object, kind: type[msgspec.Struct], source: str, path: str = "") -> None:
+    """Raise ConfigError for the first key that `kind` does not have, with those that it has."""
+    if not isinstance(data, Mapping):
+        return
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    for key, value in data.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{source}: {path}{key}: unknown key; valid here: {_listed(fields)}{hint}")
+        nested = _SECTIONS.get(f"{kind.__name__}.{key}")
+        if nested is None:
+            continue
+        if isinstance(value, list):
+            for index, item in enumerate(value):
+                _refuse_unknown_keys(item, nested, source, f"{path}{key}[{index}].")
+        else:
+            _refuse_unknown_keys(value, nested, source, f"{path}{key}.")
+
+
+def _as_config_error(text: str, source: str) -> ConfigError:
+    """The error for a wrong type or a missing key, from the text in which msgspec tells it."""
+    problem, _, at = text.partition(" - at `$")
+    path = at.rstrip("`").removeprefix(".")
+    missing = re.search(r"missing required field `(\w+)`", problem)
+    if missing:
+        path, problem = f"{path}.{missing[1]}".removeprefix("."), "missing"
+    section, _, key = re.sub(r"\[\d+\]", "", path).rpartition(".")
+    kind = _SECTIONS.get(f"Config.{section}", Config) if section else Config
+    valid = description_of(kind, key)
+    return ConfigError(f"{source}: {path}: {problem[0].lower()}{problem[1:]}; it should be {valid}")
+
+
+def description_of(kind: type[msgspec.Struct], key: str) -> str:
+    """What is valid for one key of a section, in words."""
+    annotation = get_type_hints(kind, include_extras=True)[key]
+    return next(str(meta.description) for meta in get_args(annotation) if isinstance(meta, msgspec.Meta))
+
+
+def _assignments(section: msgspec.Struct) -> list[str]:
+    # JSON's strings are TOML's basic strings.
+    pairs = msgspec.structs.asdict(section).items()
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in pairs if value is not None]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "Config.cluster": ClusterConfig,
+    "Config.proxy": ProxyConfig,
+    "Config.shards": ShardConfig,
+}

@@ -1,0 +1,26 @@
+"""The datastore library for asyncio: the same classes as `datastore`, with `await`.
+
+`datastore.aio.lift` makes an async store of any blocking one.
+"""
+
+from __future__ import annotations
+
+from datastore.aio.base import Datastore, DictDatastore, InterfaceMappingDatastore, NullDatastore
+from datastore.aio.collections import DatastoreCollection, ShardedDatastore, TieredDatastore
+from datastore.aio.cursor import Cursor
+from datastore.aio.serialize import SerializerShimDatastore
+from datastore.aio.shims import NamespaceDatastore, ShimDatastore
+
+__all__ = [
+    "Cursor",
+    "Datastore",
+    "DatastoreCollection",
+    "DictDatastore",
+    "InterfaceMappingDatastore",
+    "NamespaceDatastore",
+    "NullDatastore",
+    "SerializerShimDatastore",
+    "ShardedDatastore",
+    "ShimDatastore",
+    "TieredDatastore",
+]

@@ -1,0 +1,83 @@
+"""What tasks need, under the names that both colours share: the twin of `datastore.core._concurrency`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from types import AsyncGeneratorType, GeneratorType, TracebackType
+from typing import Any, TypeVar
+
+__all__ = ["KeyLocks", "Lock", "close_iterator", "fan_out", "iterate"]
+
+T = TypeVar("T")
+
+
+class Lock:
+    """Guards nothing: between two awaits a task is alone on its loop.
+
+    The code under it must not await, which holds wherever the same source makes the threaded twin correct.
+    """
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class KeyLocks:
+    """A lock for each key in use; keys out of use cost nothing."""
+
+    def __init__(self) -> None:
+        self._held: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
+
+    @asynccontextmanager
+    async def hold(self, key: Hashable) -> AsyncIterator[None]:
+        """Hold the lock of `key` while the block runs."""
+        lock, users = self._held.setdefault(key, (asyncio.Lock(), []))
+        users.append(None)
+        try:
+            async with lock:
+                yield
+        finally:
+            users.pop()
+            if not users:
+                del self._held[key]
+
+
+async def fan_out(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Make every call at once, each in a task; results in the order of the calls.
+
+    The first error is raised after the other calls were cancelled and have ended.
+    """
+    if len(calls) == 1:
+        return [await calls[0]()]
+    tasks = [asyncio.ensure_future(call()) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+async def iterate(iterable: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
+    """The items of an iterable of either colour."""
+    if isinstance(iterable, AsyncIterable):
+        async for item in iterable:
+            yield item
+    else:
+        for item in iterable:
+            yield item
+
+
+async def close_iterator(iterator: Any) -> None:
+    """Stop a producer of items: a generator of either colour, or one of ours that has `aclose`."""
+    if isinstance(iterator, AsyncGeneratorType) or getattr(iterator, "closes_with_cursor", False):
+        await iterator.aclose()
+    elif isinstance(iterator, GeneratorType):
+        iterator.close()

@@ -1,0 +1,330 @@
+"""The Datastore contract, and the stores that need nothing below them.
+
+Every store, shim, collection and remote store is a Datastore. Knows keys and queries; knows no backend,
+no wire and no other store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
+
+from datastore.aio._concurrency import Lock
+from datastore.aio.cursor import Cursor, refine
+from datastore.core.batch import Batch, Outcome, Position, Write
+from datastore.core.composition import Description, Durability, PushDown
+from datastore.core.description import QueryDescription
+from datastore.core.errors import DatastoreError, InvalidValueError, QueryNotSupportedError, UnsupportedTypeError
+from datastore.core.key import Key
+from datastore.core.limits import BATCH_ENTRIES
+from datastore.core.query import Query
+
+__all__ = [
+    "Datastore",
+    "DictDatastore",
+    "InterfaceMappingDatastore",
+    "NullDatastore",
+    "check_key",
+    "check_query",
+    "exact_query",
+    "outcome_of",
+    "refine",
+    "refusal",
+    "scope_of",
+]
+
+#: The first batch of a scan is small, so that the first results come at once.
+FIRST_SCAN_ENTRIES = 64
+
+_EMPTY: dict[Key, Any] = {}
+
+
+class Datastore:
+    """One small interface in front of any storage.
+
+    Absent keys: `get` answers None, `contains` False, `delete` is silent; none raises, none changes anything.
+    Atomicity: `put` replaces one entry whole or not at all; a refused value leaves the old one.
+    None: `put(key, None)` is `delete(key)`; every other value is stored, however empty.
+    Order: every query answers in one total order, by its orders and then by key.
+    Safety: calls may come from many threads (tasks, in `datastore.aio`) at once and act, per key, as if in
+    sequence. A cursor belongs to one of them.
+    Closing: whoever made the store closes it, `with` does so too; closing closes what it is built on.
+    Errors: TypeError for what is no Key or no Query, else classes of `datastore.core.errors`.
+
+    A store of one's own overrides `get`, `put`, `delete` and `query`; everything else has defaults here.
+    """
+
+    #: Whether `query` answers exactly: filters, orders, offset and limit applied. Collections trust no other.
+    ordered_queries = False
+
+    async def get(self, key: Key) -> Any:
+        """The value of `key`, or None if there is none."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement get")
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Store `value` under `key`, in place of what was there. None deletes."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement put")
+
+    async def delete(self, key: Key) -> None:
+        """Remove the entry of `key`, if there is one."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement delete")
+
+    async def contains(self, key: Key) -> bool:
+        """Whether `key` has a value: exactly if `get(key)` is not None."""
+        return await self.get(key) is not None
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """A cursor over what `query` selects. Nothing is read before its first item.
+
+        Raises QueryNotSupportedError (a NotImplementedError), with the reason, where a store cannot answer.
+        """
+        raise QueryNotSupportedError(f"{type(self).__name__} does not support queries")
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several entries: an Outcome for each key, in their order. One failure does not fail the others."""
+        return [await outcome_of(self.get, key) for key in keys]
+
+    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do several writes: an Outcome for each, in their order, which is also the order of their effect.
+
+        Not atomic: each write succeeds or fails by itself.
+        """
+        return [
+            await (outcome_of(self.delete, key) if value is None else outcome_of(self.put, key, value))
+            for key, value in writes
+        ]
+
+    def describe(self) -> Description:
+        """What this store is made of and what its answers promise."""
+        return Description(type(self).__name__)
+
+    async def aclose(self) -> None:
+        """Release what the store holds. May be repeated; what needs it afterwards raises DatastoreClosedError."""
+
+    async def __aenter__(self) -> Any:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+async def outcome_of(call: Callable[..., Any], *arguments: Any) -> Outcome:
+    """Make one call of a batch, keeping its refusal or failure as its outcome. Faults of the program raise."""
+    try:
+        return Outcome(await call(*arguments))
+    except (DatastoreError, TypeError, ValueError) as error:
+        return refusal(error)
+
+
+def refusal(error: Exception) -> Outcome:
+    """The outcome of an item that failed: an error of the library as it is, a builtin's text in one of ours."""
+    if isinstance(error, DatastoreError):
+        return Outcome(error=error)
+    kind = UnsupportedTypeError if isinstance(error, TypeError) else InvalidValueError
+    refused = kind(str(error))
+    refused.__cause__ = error
+    return Outcome(error=refused)
+
+
+def check_key(key: object) -> None:
+    """Raise UnsupportedTypeError (a TypeError) unless `key` is a Key or has its interface."""
+    if not isinstance(key, Key) and not (hasattr(key, "path") and hasattr(key, "child")):
+        raise UnsupportedTypeError(f"a key must be a Key, as Key('/a/b'), got {type(key).__name__}", path="key")
+
+
+def check_query(query: object) -> None:
+    """Raise UnsupportedTypeError (a TypeError) unless `query` is a Query."""
+    if not isinstance(query, QueryDescription):
+        raise UnsupportedTypeError(f"a query must be a Query, got {type(query).__name__}", path="query")
+
+
+def scope_of(query: QueryDescription) -> QueryDescription:
+    """The query for all that `query` looks at, its own steps left out."""
+    return Query(query.key, recursive=query.recursive, allow_partial=query.allow_partial)
+
+
+def exact_query(store: Datastore, query: QueryDescription) -> Cursor:
+    """Ask a store, and answer exactly also where the store itself does not (`ordered_queries` is False).
+
+    Such a store is asked for the bare scope, and may answer with any iterable; it is sorted by key in memory.
+    Raises QueryNotSupportedError at once where the store does.
+    """
+    if store.ordered_queries:
+        return store.query(query)
+    scope = scope_of(query)
+    answer: Any = store.query(scope)
+    found = answer if isinstance(answer, Cursor) else Cursor(scope, answer)
+    return Cursor.from_batches(query, refine(query, _sorted_batches(found)), shards=found.shards)
+
+
+async def _sorted_batches(found: Cursor) -> AsyncGenerator[Batch]:
+    try:
+        entries = [entry async for entry in found.entries()]
+    finally:
+        await found.aclose()
+    entries.sort(key=lambda entry: "" if entry.key is None else str(entry.key))
+    for start in range(0, len(entries), BATCH_ENTRIES):
+        part = entries[start : start + BATCH_ENTRIES]
+        yield Batch([key for key, _ in part], [value for _, value in part], scanned=len(part))
+
+
+class NullDatastore(Datastore):
+    """Stores nothing: every key is absent, every query empty."""
+
+    ordered_queries = True
+
+    async def get(self, key: Key) -> Any:
+        """None."""
+        check_key(key)
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Forget the value."""
+        check_key(key)
+
+    async def delete(self, key: Key) -> None:
+        """Nothing to do."""
+        check_key(key)
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """An empty cursor."""
+        check_query(query)
+        return Cursor(query, ())
+
+    def describe(self) -> Description:
+        """Kind `null`."""
+        return Description("null", "keeps nothing", Durability.MEMORY, frozenset(PushDown))
+
+
+class DictDatastore(Datastore):
+    """Keeps entries in memory, in a dict for each collection.
+
+    Values are the objects themselves: treat what is stored as frozen. `len()` counts the entries.
+    A query works on a snapshot of the keys, sorted; values are read as it proceeds, and entries that have
+    vanished by then are left out.
+    """
+
+    ordered_queries = True
+
+    def __init__(self) -> None:
+        self._items: dict[str, dict[Key, Any]] = {}
+        self._lock = Lock()
+
+    async def get(self, key: Key) -> Any:
+        """The value of `key`, the object that was put, or None."""
+        check_key(key)
+        collection = self._items.get(str(key.path))
+        return None if collection is None else collection.get(key)
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Keep `value` itself under `key`."""
+        if value is None:
+            await self.delete(key)
+            return
+        check_key(key)
+        with self._lock:
+            self._items.setdefault(str(key.path), {})[key] = value
+
+    async def delete(self, key: Key) -> None:
+        """Forget the entry of `key`."""
+        check_key(key)
+        path = str(key.path)
+        with self._lock:
+            collection = self._items.get(path)
+            if collection is not None:
+                collection.pop(key, None)
+                if not collection:
+                    del self._items[path]
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """A cursor over the entries that `query` selects."""
+        check_query(query)
+        return Cursor.from_batches(query, refine(query, self._scan(query)))
+
+    async def _scan(self, query: QueryDescription) -> AsyncGenerator[Batch]:
+        found = sorted(self._keys(query))
+        start, size = 0, FIRST_SCAN_ENTRIES
+        while start < len(found):
+            part = found[start : start + size]
+            with self._lock:
+                read = [(key, self._items.get(path, _EMPTY).get(key)) for _, key, path in part]
+            held = [(key, value) for key, value in read if value is not None]
+            yield Batch(
+                [key for key, _ in held],
+                [value for _, value in held],
+                scanned=len(part),
+                position=Position(b"", part[-1][1]),
+            )
+            start, size = start + size, BATCH_ENTRIES
+
+    def _keys(self, query: QueryDescription) -> list[tuple[str, Key, str]]:
+        """The text, the key and the path of each entry in the scope, as they are now, in no order."""
+        scope = str(query.key)
+        below = (scope + "/", scope + ":")
+        with self._lock:
+            return [
+                (str(key), key, path)
+                for path in ([scope] if not query.recursive else self._items)
+                if scope in ("/", path) or path.startswith(below)
+                for key in self._items.get(path, ())
+            ]
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(map(len, self._items.values()))
+
+    def describe(self) -> Description:
+        """Kind `dict`, in memory."""
+        return Description("dict", "in memory", Durability.MEMORY, frozenset({PushDown.SCOPE}))
+
+
+class InterfaceMappingDatastore(Datastore):
+    """Puts the Datastore's interface in front of a service with methods of its own names.
+
+    `get`, `put`, `delete` name the service's methods, which are looked up at once (AttributeError if one is
+    missing); `key` makes the service's key from a Key. A KeyError of the service on get or delete means
+    absent; a put that answers False raises DatastoreError. Safety is that of the service. No queries.
+    The service is its maker's to close.
+    """
+
+    def __init__(
+        self,
+        service: Any,
+        get: str = "get",
+        put: str = "put",
+        delete: str = "delete",
+        key: Callable[[Key], Any] = str,
+    ) -> None:
+        self._service = service
+        self._service_get = getattr(service, get)
+        self._service_put = getattr(service, put)
+        self._service_delete = getattr(service, delete)
+        self._service_key = key
+
+    async def get(self, key: Key) -> Any:
+        """What the service has for `key`, or None."""
+        check_key(key)
+        try:
+            return self._service_get(self._service_key(key))
+        except KeyError:
+            return None
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Hand `value` to the service."""
+        if value is None:
+            await self.delete(key)
+            return
+        check_key(key)
+        if self._service_put(self._service_key(key), value) is False:
+            raise DatastoreError(f"{type(self._service).__name__} refused the value of {key}")
+
+    async def delete(self, key: Key) -> None:
+        """Have the service remove `key`."""
+        check_key(key)
+        try:
+            self._service_delete(self._service_key(key))
+        except KeyError:
+            pass
+
+    def describe(self) -> Description:
+        """Kind `mapping`, with the service's class."""
+        return Description("mapping", type(self._service).__name__)

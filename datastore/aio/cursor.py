@@ -1,0 +1,390 @@
+"""The results of a query: read once, as values, as entries, or as batches.
+
+Between stores, shims and collections results move as batches (`batches()`); single values and entries exist only
+here, where a caller iterates. Knows queries as data, and no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from datastore.aio._concurrency import close_iterator, iterate
+from datastore.core.batch import Batch, Entry, Reason, ShardReport, Summary
+from datastore.core.description import QueryDescription
+from datastore.core.errors import CursorReuseError, CursorRunningError, InvalidError
+from datastore.core.key import Key
+from datastore.core.pipeline import Pipeline
+
+__all__ = ["Cursor", "chain_gen", "is_iterable", "limit_gen", "offset_gen", "refine"]
+
+T = TypeVar("T")
+
+
+class Cursor:
+    """Iterates over the values that a query selects.
+
+    One iteration is all there is: `iter(cursor)` a second time, after the end, or after `close()` raises
+    CursorReuseError. `next(cursor)` may come before `for`, which then continues. A cursor belongs to one
+    thread or task. Work starts at the first item.
+
+    `query` is the caller's query, `returned` counts the values given out, `skipped` those the offset dropped.
+    Raises InvalidError (a ValueError) if `query` is no Query or `iterable` cannot be iterated.
+
+    A shim may read `_iterable`, the values still to come, and put another iterable in its place before the
+    iteration starts. Keys stay with their values as long as the replacement gives one value for each value it
+    takes; from the first deviation on keys are None.
+    """
+
+    def __init__(self, query: QueryDescription, iterable: AsyncIterable[Any] | Iterable[Any]) -> None:
+        if not is_iterable(iterable):
+            raise InvalidError(f"a cursor needs something to iterate over, got {type(iterable).__name__}")
+        self._begin(query, _bare_batches(iterable), [iterable])
+
+    def _begin(
+        self, query: QueryDescription, batches: AsyncGenerator[Batch], producers: list[Any]
+    ) -> None:
+        if not isinstance(query, QueryDescription):
+            raise InvalidError(f"a cursor needs a Query, got {type(query).__name__}")
+        self.query = query
+        self.returned = 0
+        self.skipped = 0
+        self.scanned = 0
+        #: What each shard did; filled at the end by stores that have shards.
+        self.shards: list[ShardReport] = []
+        self._batches = batches
+        #: What `close` has to stop, the outermost first.
+        self._producers = [batches, *producers]
+        self._tracked: _TrackedValues | None = None
+        self._pending: Iterator[tuple[Key | None, Any]] = iter(())
+        self._started = False
+        self._iterated = False
+        self._ended = False
+        self._exhausted = False
+
+    @classmethod
+    def from_batches(
+        cls,
+        query: QueryDescription,
+        batches: AsyncGenerator[Batch],
+        *,
+        shards: list[ShardReport] | None = None,
+    ) -> Cursor:
+        """A cursor over batches that the query's own steps have been applied to.
+
+        `batches` is closed with the cursor (`aclose`), also when it was abandoned halfway. `shards` is a list that
+        the producer fills before its end.
+        """
+        cursor = cls.__new__(cls)
+        cursor._begin(query, batches, [])
+        if shards is not None:
+            cursor.shards = shards
+        return cursor
+
+    @classmethod
+    def from_entries(
+        cls, query: QueryDescription, entries: AsyncIterable[Entry] | Iterable[Entry]
+    ) -> Cursor:
+        """A cursor over entries to which nothing of the query has been applied yet."""
+        cursor = cls.__new__(cls)
+        cursor._begin(query, _entry_batches(entries), [entries])
+        return cursor
+
+    # Reading
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        self._take_iteration()
+        return self._read_values()
+
+    async def __anext__(self) -> Any:
+        self._started = True
+        while not self._ended:
+            for _, value in self._pending:
+                self._returned_inc(value)
+                return value
+            await self._fill()
+        raise StopAsyncIteration
+
+    async def next(self) -> Any:
+        """The next value, as `anext(cursor)`."""
+        return await self.__anext__()
+
+    async def entries(self) -> AsyncGenerator[Entry]:
+        """The one iteration, as entries: NamedTuples of key and value. Over bare values the key is None."""
+        self._take_iteration()
+        while not self._ended:
+            for key, value in self._pending:
+                self._returned_inc(value)
+                yield Entry(key, value)
+            await self._fill()
+
+    async def batches(self) -> AsyncGenerator[Batch]:
+        """The one iteration, as batches; empty ones are signs of life. What stores ask of one another."""
+        self._take_iteration()
+        while not self._ended:
+            rest = list(self._pending)
+            if rest:
+                self.returned += len(rest)
+                yield Batch([key for key, _ in rest], [value for _, value in rest])
+            batch = await self._next_batch()
+            if batch is not None:
+                self.returned += len(batch)
+                yield batch
+
+    def _take_iteration(self) -> None:
+        if self._iterated or self._ended:
+            raise CursorReuseError("a cursor can be read once; ask the store again")
+        self._iterated = True
+        self._started = True
+
+    async def _read_values(self) -> AsyncGenerator[Any]:
+        while not self._ended:
+            for _, value in self._pending:
+                self._returned_inc(value)
+                yield value
+            await self._fill()
+
+    async def _fill(self) -> None:
+        batch = await self._next_batch()
+        if batch is not None:
+            self._pending = iter(zip(batch.keys, batch.values, strict=True))
+
+    async def _next_batch(self) -> Batch | None:
+        try:
+            batch = await anext(self._batches, None)
+        except BaseException:
+            await self.aclose()
+            raise
+        if batch is None:
+            self._exhausted = True
+            await self.aclose()
+            return None
+        self.skipped += batch.skipped
+        self.scanned += batch.scanned
+        return batch
+
+    # Ending
+
+    async def aclose(self) -> None:
+        """Stop what produces the results. May be repeated; afterwards there is no next value."""
+        self._started = True
+        self._ended = True
+        self._pending = iter(())
+        producers, self._producers = self._producers, []
+        for producer in producers:
+            await close_iterator(producer)
+
+    async def __aenter__(self) -> Cursor:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @property
+    def summary(self) -> Summary | None:
+        """How the results ended, once they have; None before, and after a `close()` halfway."""
+        if not self._exhausted:
+            return None
+        if any(report.error is not None for report in self.shards):
+            reason = Reason.PARTIAL
+        elif self.query.limit is not None and self.returned >= self.query.limit:
+            reason = Reason.LIMIT
+        else:
+            reason = Reason.EXHAUSTED
+        return Summary(reason, self.returned, self.skipped, self.scanned, tuple(self.shards))
+
+    # The documented way of changing a cursor before it starts
+
+    @property
+    def _iterable(self) -> Any:
+        if self._tracked is None:
+            self._tracked = _TrackedValues(self._batches)
+            self._producers.insert(0, self._tracked)
+        return self._tracked
+
+    @_iterable.setter
+    def _iterable(self, iterable: Any) -> None:
+        self._ensure_modification_is_safe()
+        self._batches = _rekeyed_batches(iterable, self._tracked)
+        self._tracked = None
+        self._producers[:0] = [self._batches, iterable]
+
+    def apply_filter(self) -> None:
+        """Drop what the query's filters do not match. After the start: CursorRunningError."""
+        self._apply(filters=True)
+
+    def apply_order(self) -> None:
+        """Sort by the query's orders, keeping ties as they came, or by key where keys are known."""
+        self._apply(orders=True)
+
+    def apply_offset(self) -> None:
+        """Drop the first `offset` values."""
+        self._apply(offset=True)
+
+    def apply_limit(self) -> None:
+        """End after `limit` values, and never read one more."""
+        self._apply(limit=True)
+
+    def _apply(self, **kept: bool) -> None:
+        self._ensure_modification_is_safe()
+        step = _only(self.query, **kept)
+        self._batches = refine(step, self._batches)
+        self._producers.insert(0, self._batches)
+
+    def _ensure_modification_is_safe(self) -> None:
+        if self._started:
+            raise CursorRunningError("a cursor cannot be changed after its first item")
+
+    def _skipped_inc(self, item: Any) -> None:
+        """Count one item that the offset dropped."""
+        self.skipped += 1
+
+    def _returned_inc(self, item: Any) -> None:
+        """Count one item given to the caller."""
+        self.returned += 1
+
+
+async def refine(query: QueryDescription, batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
+    """Apply the query's own steps to raw batches of its scope, which come in key order.
+
+    Reads no further than the limit needs; closes `batches` at its end, or when it is closed itself.
+    """
+    pipeline = Pipeline(query)
+    try:
+        while not pipeline.done:
+            batch = await anext(batches, None)
+            if batch is None:
+                break
+            refined = pipeline.feed(batch)
+            if refined is not None:
+                yield refined
+        for rest in pipeline.finish():
+            yield rest
+    finally:
+        await batches.aclose()
+
+
+def _only(
+    query: QueryDescription,
+    *,
+    filters: bool = False,
+    orders: bool = False,
+    offset: bool = False,
+    limit: bool = False,
+) -> QueryDescription:
+    step = query.copy()
+    step.start_after = None
+    step.keys_only = False
+    step.sort_keys = False
+    if not filters:
+        step.filters = []
+    if not orders:
+        step.orders = []
+    if not offset:
+        step.offset = 0
+    if not limit:
+        step.limit = None
+    return step
+
+
+class _TrackedValues:
+    """The values of some batches, one by one, remembering which key the last of them had."""
+
+    closes_with_cursor = True
+
+    def __init__(self, batches: AsyncGenerator[Batch]) -> None:
+        self.taken = 0
+        self.last_key: Key | None = None
+        self.skipped = 0
+        self.scanned = 0
+        self._batches = batches
+        self._pending: Iterator[tuple[Key | None, Any]] = iter(())
+
+    def __aiter__(self) -> _TrackedValues:
+        return self
+
+    async def __anext__(self) -> Any:
+        while True:
+            for key, value in self._pending:
+                self.taken += 1
+                self.last_key = key
+                return value
+            batch = await anext(self._batches)
+            self.skipped += batch.skipped
+            self.scanned += batch.scanned
+            self._pending = iter(zip(batch.keys, batch.values, strict=True))
+
+    async def aclose(self) -> None:
+        """Stop the batches below."""
+        self._pending = iter(())
+        await close_iterator(self._batches)
+
+
+async def _rekeyed_batches(
+    iterable: AsyncIterable[Any] | Iterable[Any], tracked: _TrackedValues | None
+) -> AsyncGenerator[Batch]:
+    given = 0
+    in_step = tracked is not None
+    async for value in iterate(iterable):
+        given += 1
+        in_step = in_step and tracked is not None and tracked.taken == given
+        key = tracked.last_key if in_step and tracked is not None else None
+        yield _with_counts(Batch([key], [value]), tracked)
+    yield _with_counts(Batch([], []), tracked)
+
+
+def _with_counts(batch: Batch, tracked: _TrackedValues | None) -> Batch:
+    if tracked is not None:
+        batch.skipped, tracked.skipped = tracked.skipped, 0
+        batch.scanned, tracked.scanned = tracked.scanned, 0
+    return batch
+
+
+async def _bare_batches(iterable: AsyncIterable[Any] | Iterable[Any]) -> AsyncGenerator[Batch]:
+    async for value in iterate(iterable):
+        yield Batch([None], [value], scanned=1)
+
+
+async def _entry_batches(entries: AsyncIterable[Entry] | Iterable[Entry]) -> AsyncGenerator[Batch]:
+    async for key, value in iterate(entries):
+        yield Batch([key], [value], scanned=1)
+
+
+def is_iterable(obj: object) -> bool:
+    """Whether `obj` can be iterated over."""
+    return hasattr(obj, "__aiter__") or hasattr(obj, "__iter__")
+
+
+async def limit_gen(limit: int | None, iterable: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
+    """The first `limit` items, all of them for None; never reads an item it does not give."""
+    given = 0
+    if limit == 0:
+        return
+    async for item in iterate(iterable):
+        yield item
+        given += 1
+        if given == limit:
+            return
+
+
+async def offset_gen(
+    offset: int,
+    iterable: AsyncIterable[T] | Iterable[T],
+    skip_signal: Callable[[T], object] | None = None,
+) -> AsyncGenerator[T]:
+    """The items after the first `offset`, each of which `skip_signal` gets."""
+    skipped = 0
+    async for item in iterate(iterable):
+        if skipped < offset:
+            skipped += 1
+            if skip_signal is not None:
+                skip_signal(item)
+        else:
+            yield item
+
+
+async def chain_gen(iterables: Iterable[AsyncIterable[T] | Iterable[T]]) -> AsyncGenerator[T]:
+    """The items of each iterable in turn."""
+    for iterable in iterables:
+        async for item in iterate(iterable):
+            yield item

@@ -1,0 +1,116 @@
+"""The one bridge between the colours: any blocking store as an async one.
+
+A store may say how it wants to be called: `fast_reads = True` (its reads never wait long, so they run on the
+event loop), and `submit(writes)`, which hands writes to a thread of the store's own and answers with a
+`concurrent.futures.Future` of their outcomes. Everything else runs in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, TypeVar
+
+from datastore.aio.base import Datastore
+from datastore.aio.cursor import Cursor
+from datastore.core.base import Datastore as BlockingDatastore
+from datastore.core.batch import Batch, Outcome, Write
+from datastore.core.composition import Description
+from datastore.core.description import QueryDescription
+from datastore.core.errors import UnsupportedTypeError
+from datastore.core.key import Key
+
+__all__ = ["LiftedDatastore", "lift"]
+
+T = TypeVar("T")
+
+
+def lift(store: BlockingDatastore) -> LiftedDatastore:
+    """The blocking `store` as an async one. Closing it closes `store`."""
+    return LiftedDatastore(store)
+
+
+class LiftedDatastore(Datastore):
+    """A blocking store, called from tasks. All promises are those of `blocking`.
+
+    A cancelled write may still happen: its thread goes on. Raises UnsupportedTypeError (a TypeError) unless
+    it is given a blocking Datastore.
+    """
+
+    def __init__(self, store: BlockingDatastore) -> None:
+        if not isinstance(store, BlockingDatastore):
+            raise UnsupportedTypeError(f"lift needs a blocking Datastore, got {type(store).__name__}")
+        self.blocking = store
+        self._reads_here: bool = getattr(store, "fast_reads", False)
+        self._submit: Callable[[Sequence[Write]], Future[list[Outcome]]] | None = getattr(store, "submit", None)
+
+    @property
+    def ordered_queries(self) -> bool:  # type: ignore[override]
+        """As the blocking store's."""
+        return self.blocking.ordered_queries
+
+    async def get(self, key: Key) -> Any:
+        """The value of `key`, or None."""
+        return await self._read(self.blocking.get, key)
+
+    async def contains(self, key: Key) -> bool:
+        """Whether `key` has a value."""
+        return await self._read(self.blocking.contains, key)
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several entries."""
+        return await self._read(self.blocking.batch_get, keys)
+
+    async def _read(self, call: Callable[..., T], *arguments: Any) -> T:
+        if self._reads_here:
+            return call(*arguments)
+        return await asyncio.to_thread(call, *arguments)
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Store `value` under `key`."""
+        if self._submit is None:
+            await asyncio.to_thread(self.blocking.put, key, value)
+        else:
+            await self._write(Write(key, value))
+
+    async def delete(self, key: Key) -> None:
+        """Remove the entry of `key`."""
+        if self._submit is None:
+            await asyncio.to_thread(self.blocking.delete, key)
+        else:
+            await self._write(Write(key, None))
+
+    async def _write(self, write: Write) -> None:
+        (outcome,) = await self.batch_write([write])
+        if outcome.error is not None:
+            raise outcome.error
+
+    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do several writes, in order."""
+        if self._submit is None:
+            return await asyncio.to_thread(self.blocking.batch_write, writes)
+        # Shielded: a cancelled caller must not cancel writes that others share a commit with.
+        return await asyncio.shield(asyncio.wrap_future(self._submit(writes)))
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """The blocking store's answer, batch by batch."""
+        cursor = self.blocking.query(query)
+        return Cursor.from_batches(query, self._batches(cursor), shards=cursor.shards)
+
+    async def _batches(self, cursor: Any) -> AsyncGenerator[Batch]:
+        batches: Iterator[Batch] = cursor.batches()
+        try:
+            while (batch := await self._read(partial(next, batches, None))) is not None:
+                yield batch
+        finally:
+            await self._read(cursor.close)
+
+    def describe(self) -> Description:
+        """As the blocking store describes itself."""
+        return self.blocking.describe()
+
+    async def aclose(self) -> None:
+        """Close the blocking store."""
+        await asyncio.to_thread(self.blocking.close)

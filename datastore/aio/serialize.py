@@ -1,0 +1,158 @@
+"""A shim that stores values in serialized form.
+
+Knows serializers by their two calls, `dumps` and `loads`, and the Datastore contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from datastore.aio.base import Datastore, check_query, exact_query, refusal, scope_of
+from datastore.aio.cursor import Cursor, refine
+from datastore.aio.shims import ShimDatastore
+from datastore.core.batch import Batch, Outcome, Write
+from datastore.core.composition import Description
+from datastore.core.description import QueryDescription
+from datastore.core.errors import DatastoreError
+from datastore.core.fields import Filter
+from datastore.core.key import Key
+from datastore.core.serializers import (
+    default_serializer,
+    keeps_mappings,
+    never_loads_none,
+    require_serializer,
+)
+
+__all__ = ["SerializerShimDatastore", "default_serializer", "shim"]
+
+
+class SerializerShimDatastore(ShimDatastore):
+    """Keeps what `serializer.dumps` makes of values in the child, and gives back what `loads` makes of it.
+
+    `serializer` is anything with callable `dumps` and `loads`, else UnsupportedTypeError (a TypeError); None
+    is the class's own, json. None is never serialized; what deserializes to None is absent.
+    A query's filters and orders see deserialized values. With a serializer that keeps mappings whole queries
+    go down to the child; else the scope and the bounds on keys do, and all that looks at keys alone if the
+    serializer declares `never_loads_none`. What cannot be deserialized raises.
+    """
+
+    serializer: Any = default_serializer
+
+    def __init__(self, datastore: Datastore, serializer: Any = None) -> None:
+        super().__init__(datastore)
+        self.serializer = require_serializer(self.serializer if serializer is None else serializer)
+
+    @property
+    def ordered_queries(self) -> bool:  # type: ignore[override]
+        """True: filters, orders, offset and limit are applied here where the child cannot."""
+        return True
+
+    def serialized_value(self, value: Any) -> Any:
+        """What is stored for `value`; None stays None."""
+        return None if value is None else self.serializer.dumps(value)
+
+    def deserialized_value(self, stored: Any) -> Any:
+        """The value of what is stored; None stays None."""
+        return None if stored is None else self.serializer.loads(stored)
+
+    def serializedValue(self, value: Any) -> Any:  # noqa: N802 - the documented name
+        """As `serialized_value`."""
+        return self.serialized_value(value)
+
+    def deserializedValue(self, stored: Any) -> Any:  # noqa: N802 - the documented name
+        """As `deserialized_value`."""
+        return self.deserialized_value(stored)
+
+    async def get(self, key: Key) -> Any:
+        """The deserialized value of `key`, or None."""
+        return self.deserialized_value(await self.child_datastore.get(key))
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Store the serialized value. What cannot be serialized raises, and the old value stays."""
+        await self.child_datastore.put(key, self.serialized_value(value))
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several entries in one batch of the child's."""
+        return [self._loaded(outcome) for outcome in await self.child_datastore.batch_get(keys)]
+
+    def _loaded(self, outcome: Outcome) -> Outcome:
+        try:
+            return outcome if outcome.value is None else Outcome(self.deserialized_value(outcome.value))
+        except (DatastoreError, TypeError, ValueError) as error:
+            return refusal(error)
+
+    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do several writes in one batch of the child's; what cannot be serialized fails by itself."""
+        outcomes: list[Outcome | None] = []
+        inner: list[Write] = []
+        for key, value in writes:
+            try:
+                inner.append(Write(key, self.serialized_value(value)))
+                outcomes.append(None)
+            except (DatastoreError, TypeError, ValueError) as error:
+                outcomes.append(refusal(error))
+        rest = iter(await self.child_datastore.batch_write(inner))
+        return [next(rest) if outcome is None else outcome for outcome in outcomes]
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """What the query selects among the deserialized values."""
+        check_query(query)
+        if self._goes_down(query):
+            child = exact_query(self.child_datastore, query)
+            return Cursor.from_batches(query, self._deserialized(child), shards=child.shards)
+        child = exact_query(self.child_datastore, _by_key_alone(query))
+        return Cursor.from_batches(query, refine(query, self._deserialized(child)), shards=child.shards)
+
+    def _goes_down(self, query: QueryDescription) -> bool:
+        if query.has_custom_code:
+            return False
+        if _by_fields(query):
+            return keeps_mappings(self.serializer)
+        # Entries that turn out to be None are absent: what may drop them has to count for itself.
+        return keeps_mappings(self.serializer) or never_loads_none(self.serializer)
+
+    async def _deserialized(self, child: Cursor) -> AsyncGenerator[Batch]:
+        try:
+            async for batch in child.batches():
+                if not child.query.keys_only:
+                    self._load_values(batch)
+                yield batch
+        finally:
+            await child.aclose()
+
+    def _load_values(self, batch: Batch) -> None:
+        loads = self.serializer.loads
+        values = [None if stored is None else loads(stored) for stored in batch.values]
+        if None in values and not never_loads_none(self.serializer):
+            held = [i for i, value in enumerate(values) if value is not None]
+            batch.keys = [batch.keys[i] for i in held]
+            if batch.sort_keys is not None:
+                batch.sort_keys = [batch.sort_keys[i] for i in held]
+            values = [values[i] for i in held]
+        batch.values = values
+
+    def describe(self) -> Description:
+        """Kind `serializer`, with the serializer's name."""
+        child = self.child_datastore.describe()
+        name = getattr(self.serializer, "__name__", type(self.serializer).__name__)
+        return Description("serializer", name, child.durability, child.push_down, (child,))
+
+
+def _by_fields(query: QueryDescription) -> bool:
+    """Whether the query looks inside values."""
+    return any(part.field != "__key__" for part in (*query.filters, *query.orders))
+
+
+def _by_key_alone(query: QueryDescription) -> QueryDescription:
+    """The part of the query that a store of serialized values can answer: scope, and bounds on keys."""
+    asked = scope_of(query)
+    asked.filters = [part for part in query.filters if part.field == "__key__" and type(part) is Filter]
+    if not query.orders:
+        asked.start_after = query.start_after
+    return asked
+
+
+def shim(datastore: Datastore, serializer: Any = None) -> SerializerShimDatastore:
+    """A SerializerShimDatastore over `datastore`."""
+    return SerializerShimDatastore(datastore, serializer)

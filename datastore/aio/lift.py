@@ -101,10 +101,22 @@ class LiftedDatastore(Datastore):
 
     async def _batches(self, cursor: Any) -> AsyncGenerator[Batch]:
         batches: Iterator[Batch] = cursor.batches()
+        advance = partial(next, batches, None)
+        running: asyncio.Future[Batch | None] | None = None
         try:
-            while (batch := await self._read(partial(next, batches, None))) is not None:
+            while True:
+                if self._reads_here:
+                    batch = advance()
+                else:
+                    running = asyncio.ensure_future(asyncio.to_thread(advance))
+                    batch = await asyncio.shield(running)
+                if batch is None:
+                    return
                 yield batch
         finally:
+            if running is not None:
+                # A cancelled read goes on in its thread, and the cursor cannot be closed under it.
+                await asyncio.wait([running])
             await self._read(cursor.close)
 
     def describe(self) -> Description:

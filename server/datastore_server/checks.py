@@ -1,0 +1,155 @@
+"""Every limit of the server and every check of a request, in one place.
+
+Pure: data in, an error or nothing out. Knows keys, queries and sizes; knows no store, no gRPC and no message.
+What a value may look like inside is `wire.check_value`'s to say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from datastore.core.description import QueryDescription
+from datastore.core.errors import (
+    ConfigError,
+    DatastoreError,
+    InvalidError,
+    InvalidKeyError,
+    InvalidQueryError,
+    InvalidValueError,
+    LimitExceededError,
+)
+from datastore.core.key import Key
+from datastore.core.limits import ENTRY_BYTES, FILTERS, KEY_BYTES, ORDERS, VALUE_DEPTH
+
+__all__ = [
+    "MESSAGE_BYTES",
+    "PAGE_ITEMS",
+    "RESERVED_BYTES",
+    "Limits",
+    "check_batch",
+    "check_entry",
+    "check_fits",
+    "check_page_size",
+    "check_query",
+    "check_value",
+    "required_key",
+]
+
+#: The largest message in either direction: what every gRPC client accepts with its default settings.
+MESSAGE_BYTES = 4 * 1024 * 1024
+#: What a message holds beside an entry of the largest size: framing, a resume token, a summary.
+RESERVED_BYTES = 256 * 1024
+#: What one item of a batch may take in the answer without its value.
+ITEM_BYTES = 1024
+#: How many entries a page has if the client does not say.
+PAGE_ITEMS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most that a server accepts; units end the names. DescribeStore reports them.
+
+    Raises ConfigError for a number below 1, above what the library can do, or that does not fit another.
+    """
+
+    #: The longest key, in UTF-8.
+    key_bytes: int = KEY_BYTES
+    #: The largest entry: the key's text and the serialized value together.
+    entry_bytes: int = ENTRY_BYTES
+    #: The largest message in either direction.
+    message_bytes: int = MESSAGE_BYTES
+    #: The most items in a BatchGet or BatchWrite.
+    batch_items: int = 1000
+    #: The most entries in a page of ListEntries.
+    page_items: int = 1000
+    #: The most filters in a query.
+    filters: int = FILTERS
+    #: The most orders in a query.
+    orders: int = ORDERS
+    #: The deepest nesting of lists and maps in a value.
+    value_depth: int = VALUE_DEPTH
+    #: The longest that one call of Query or ListEntries may run: a forgotten reader must not hold a snapshot for ever.
+    query_time_ms: int = 60 * 60 * 1000
+
+    def __post_init__(self) -> None:
+        ceilings = {
+            "key_bytes": KEY_BYTES,
+            "entry_bytes": self.message_bytes - RESERVED_BYTES,
+            "batch_items": self.message_bytes // ITEM_BYTES,
+            "filters": FILTERS,
+            "orders": ORDERS,
+            "value_depth": VALUE_DEPTH,
+        }
+        for field in fields(self):
+            value, ceiling = getattr(self, field.name), ceilings.get(field.name)
+            if value < 1 or (ceiling is not None and value > ceiling):
+                most = "" if ceiling is None else f" to {ceiling:,}"
+                raise ConfigError(f"the limit {field.name} can be 1{most}, got {value:,}")
+
+
+def required_key(present: bool, text: str, limits: Limits, *, field: str = "key") -> Key:
+    """The key of a request, in canonical form.
+
+    Raises InvalidKeyError if it is not set or no key, LimitExceededError if it is over this server's own limit.
+    """
+    if not present:
+        raise InvalidKeyError(f"{field} is not set; every request names its key", field=field)
+    try:
+        key = Key(text)
+    except InvalidError as error:
+        error.field = error.field or field
+        raise
+    if limits.key_bytes < KEY_BYTES and len(str(key).encode()) > limits.key_bytes:
+        raise exceeded("key_bytes", limits.key_bytes, f"the key {str(key)[:64]}... is longer")
+    return key
+
+
+def check_value(present: bool, data: bytes, *, field: str = "entry.value") -> None:
+    """Raise InvalidValueError if a value is not set, or set to nothing."""
+    if not present or not data:
+        raise InvalidValueError(
+            f"{field} is not set; send one of its kinds, or delete the key", field=field, path="value"
+        )
+
+
+def check_entry(key: Key, value_bytes: int, limits: Limits) -> None:
+    """Raise LimitExceededError if an entry is too large."""
+    total = len(str(key).encode()) + value_bytes
+    if total > limits.entry_bytes:
+        raise exceeded("entry_bytes", limits.entry_bytes, f"the entry of {key} has {total:,}")
+
+
+def check_batch(items: int, limits: Limits) -> None:
+    """Raise LimitExceededError if a batch has too many items."""
+    if items > limits.batch_items:
+        raise exceeded("batch_items", limits.batch_items, f"the batch has {items:,}; send it in parts")
+
+
+def check_query(query: QueryDescription, limits: Limits) -> None:
+    """Raise LimitExceededError if a query has too many filters or orders."""
+    for name, count, most in (
+        ("filters", len(query.filters), limits.filters),
+        ("orders", len(query.orders), limits.orders),
+    ):
+        if count > most:
+            raise exceeded(name, most, f"the query has {count:,}")
+
+
+def check_page_size(page_size: int, limits: Limits) -> int:
+    """How many entries a page shall have. Raises InvalidQueryError for a negative size."""
+    if page_size < 0:
+        raise InvalidQueryError(f"page_size cannot be negative, got {page_size}", field="page_size")
+    return min(page_size or PAGE_ITEMS, limits.page_items)
+
+
+def check_fits(message_bytes: int, limits: Limits, what: str) -> None:
+    """Raise LimitExceededError if an answer is larger than a client would accept."""
+    if message_bytes > limits.message_bytes:
+        raise exceeded("message_bytes", limits.message_bytes, f"{what} has {message_bytes:,}")
+
+
+def exceeded(limit: str, maximum: int, what: str) -> DatastoreError:
+    """The error of a limit, which names it and says what was too much."""
+    return LimitExceededError(
+        f"at most {maximum:,} {limit.replace('_', ' ')} are allowed here: {what}", limit=limit, maximum=maximum
+    )

@@ -1,0 +1,122 @@
+"""What a server tells of itself to tools: grpc.health.v1, and reflection as v1 and v1alpha.
+
+Knows the standard services alone, and no store. Everything is registered with `Routes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
+
+__all__ = ["Health", "Routes", "add_reflection"]
+
+_HEALTH = "grpc.health.v1.Health"
+_REFLECTION = "grpc.reflection.v1.ServerReflection"
+_REFLECTION_ALPHA = "grpc.reflection.v1alpha.ServerReflection"
+
+
+class Routes(grpc.GenericRpcHandler):
+    """All methods of a server in one dict.
+
+    grpc.aio keeps a pending future for each method registered the usual way, and every accepted call waits on all
+    of them: with this service's twelve methods that costs as much again as the call. Behind one generic
+    handler there is one. Give it where `add_*_to_server` wants a server.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Ignored: the same methods come once more, by name."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Add the methods of a service. What the generated code calls."""
+        self._handlers.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler of a call. What grpc calls."""
+        return self._handlers.get(handler_call_details.method)
+
+    def services(self) -> list[str]:
+        """The names of all services, sorted."""
+        return sorted({method.split("/")[1] for method in self._handlers})
+
+
+class Health(health_aio.HealthServicer):
+    """grpc.health.v1 whose watches end when the server drains; left to themselves they would outlast it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watches: set[asyncio.Task[None]] = set()
+        self._ended = False
+
+    def register(self, routes: Routes) -> None:
+        """Serve Check and Watch."""
+        # add_HealthServicer_to_server takes `routes` for a server, which it is in all that matters here.
+        health_pb2_grpc.add_HealthServicer_to_server(self, routes)  # type: ignore[no-untyped-call]
+
+    async def serve(self, *services: str) -> None:
+        """Say SERVING, for the server and for each of the services."""
+        for service in ("", *services):
+            await self.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def Watch(  # noqa: N802 - named by the protocol
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Every change of a service's health, until the client leaves or the server drains."""
+        watch = asyncio.ensure_future(super().Watch(request, context))
+        self._watches.add(watch)
+        try:
+            await asyncio.wait([watch])
+        finally:
+            self._watches.discard(watch)
+            watch.cancel()
+        if self._ended:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        await watch
+
+    def end_watches(self) -> None:
+        """End every watch under way."""
+        self._ended = True
+        for watch in self._watches:
+            watch.cancel()
+
+
+def add_reflection(routes: Routes) -> None:
+    """Serve reflection of all services in `routes`, and of itself, under both of its names.
+
+    The package knows v1alpha alone; v1 has the same messages under another package name.
+    """
+    _describe_reflection_v1()
+    names = [*routes.services(), _REFLECTION, _REFLECTION_ALPHA]
+    servicer = ReflectionServicer(names)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, routes)
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    routes.add_registered_method_handlers(_REFLECTION, {"ServerReflectionInfo": handler})
+
+
+def _describe_reflection_v1() -> None:
+    """Give the descriptor pool reflection's own v1 file, so that tools may ask for that too."""
+    pool = descriptor_pool.Default()
+    alpha = descriptor_pb2.FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(alpha)
+    text = text_format.MessageToString(alpha).replace("v1alpha", "v1")
+    described = text_format.Parse(text, descriptor_pb2.FileDescriptorProto())
+    try:
+        pool.FindFileByName(described.name)
+    except KeyError:
+        pool.Add(described)

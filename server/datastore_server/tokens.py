@@ -1,0 +1,130 @@
+"""Resume tokens: where a query's results stood, as bytes that cannot be mistaken.
+
+Pure. Knows positions; knows no query, no message and no gRPC. A token is a version byte, the length of its
+content, the content in msgpack, and the CRC-32C of all before. It is no secret and no proof: a client that makes
+one by itself can ask for nothing that the query did not select.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from enum import IntEnum
+
+import google_crc32c
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from datastore.core.batch import Position
+from datastore.core.errors import InvalidKeyError, InvalidTokenError
+from datastore.core.key import Key
+
+__all__ = ["End", "Token", "decode_page_token", "decode_token", "encode_page_token", "encode_token", "query_hash"]
+
+VERSION = 1
+_HEAD_BYTES = 5
+_CHECKSUM_BYTES = 4
+
+
+class End(IntEnum):
+    """Whether the results of a token have ended, and why."""
+
+    OPEN = 0
+    EXHAUSTED = 1
+    LIMIT = 2
+    PARTIAL = 3
+
+
+class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What continues a query.
+
+    `key` is None at the beginning of the results; `limit` and `offset` are what is left of the query's, `limit`
+    None for none. A token whose `end` is not OPEN continues with nothing. `epoch` names the placement under which
+    it was made; a position means the same under every placement, so that it is told and never refused.
+    """
+
+    query_hash: int
+    key: str | None = None
+    sort_key: bytes = b""
+    limit: int | None = None
+    offset: int = 0
+    end: End = End.OPEN
+    epoch: str = ""
+
+    @property
+    def position(self) -> Position | None:
+        """The place after the last entry seen; None at the beginning."""
+        return None if self.key is None else Position(self.sort_key, Key(self.key))
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Token)
+
+
+def query_hash(query: bytes) -> int:
+    """The hash that binds a token to its query, of the query's serialized form."""
+    return xxh3_64_intdigest(query)
+
+
+def encode_token(token: Token) -> bytes:
+    """The bytes of a token."""
+    content = _encoder.encode(token)
+    framed = bytes([VERSION]) + len(content).to_bytes(4, "big") + content
+    return framed + google_crc32c.value(framed).to_bytes(_CHECKSUM_BYTES, "big")
+
+
+def decode_token(data: bytes, query_hash: int, *, field: str = "resume_token") -> Token:
+    """Read a token of the query with that hash.
+
+    Raises InvalidTokenError, which tells whether the token was cut, altered, made by another version, or
+    belongs to another query. `field` is what the error names.
+    """
+    token = _decode(data, field)
+    if token.query_hash != query_hash:
+        raise InvalidTokenError(
+            f"{field} belongs to another query; send it with the query it came from, unchanged, or send none",
+            field=field,
+        )
+    return token
+
+
+def _decode(data: bytes, field: str) -> Token:
+    if data[0] != VERSION:
+        raise InvalidTokenError(
+            f"{field} is of version {data[0]}, and this server knows {VERSION}; start without it", field=field
+        )
+    content_bytes = int.from_bytes(data[1:_HEAD_BYTES], "big")
+    expected = _HEAD_BYTES + content_bytes + _CHECKSUM_BYTES
+    if len(data) < _HEAD_BYTES or len(data) != expected:
+        raise InvalidTokenError(
+            f"{field} was cut or lengthened: it has {len(data):,} bytes; send it whole, as it came", field=field
+        )
+    framed, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
+    if google_crc32c.value(framed).to_bytes(_CHECKSUM_BYTES, "big") != checksum:
+        raise InvalidTokenError(f"{field} was altered; send it as it came", field=field)
+    try:
+        token = _decoder.decode(framed[_HEAD_BYTES:])
+        if token.key is not None:
+            Key(token.key)
+    except (msgspec.MsgspecError, InvalidKeyError) as error:
+        raise InvalidTokenError(f"{field} was not made by a server; start without it", field=field) from error
+    return token
+
+
+def encode_page_token(token: Token) -> str:
+    """The same token as text, for pages: base64url without padding."""
+    return base64.urlsafe_b64encode(encode_token(token)).rstrip(b"=").decode("ascii")
+
+
+def decode_page_token(text: str, query_hash: int) -> Token:
+    """Read a page token. Raises InvalidTokenError as `decode_token` does."""
+    field = "page_token"
+    padded = text + "=" * (-len(text) % 4)
+    try:
+        data = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise InvalidTokenError(f"{field} was cut or altered; send it whole, as it came", field=field) from error
+    # The last character has bits to spare, which a second spelling of the same bytes would use.
+    if not data or base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii") != text:
+        raise InvalidTokenError(f"{field} was cut or altered; send it whole, as it came", field=field)
+    return decode_token(data, query_hash, field=field)

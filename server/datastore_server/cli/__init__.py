@@ -1,0 +1,96 @@
+"""The command `datastore`: what a person types, turned into calls of the library, and answers into text.
+
+One file a group of commands. This one knows their names alone, so that a command loads only what it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from datastore_server.cli.output import EXIT_CODES, ExitCode, run
+from datastore_server.cli.settings import server_options
+
+__all__ = ["main"]
+
+#: Where each command is, in the order in which `--help` lists them.
+_COMMANDS = {
+    "serve": "serving",
+    "proxy": "serving",
+    "cluster": "serving",
+    "get": "entries",
+    "put": "entries",
+    "delete": "entries",
+    "contains": "entries",
+    "query": "querying",
+    "count": "querying",
+    "import": "transfer",
+    "export": "transfer",
+    "status": "status",
+}
+
+_EPILOG = f"""
+\b
+A first look:
+  datastore serve lmdb:///tmp/data            a server; leave it running
+  datastore put /Person:ada '{{"born": 1815}}'  in another terminal
+  datastore get /Person:ada
+  datastore query / --where 'born < 1900'
+
+\b
+Keys are paths: /Person:ada is the entry ada of the collection /Person.
+Values are JSON; docs/cli.md tells how bytes, times and keys are written.
+
+\b
+Exit codes:
+{EXIT_CODES}
+
+\b
+Tab completion, for bash (also zsh, fish), in ~/.bashrc:
+  eval "$(_DATASTORE_COMPLETE=bash_source datastore)"
+"""
+
+
+class _LazyGroup(click.Group):
+    """A group that imports the file of a command when that command is asked for.
+
+    `datastore get` must answer at once, and the servers' modules alone take longer to load than that.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command's name, in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, loaded now."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"datastore_server.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments name; a likely misspelling is pointed out."""
+        if args and args[0] not in _COMMANDS and "://" in args[0]:
+            ctx.fail(f"{args[0]} is no command; to serve that store: datastore serve {args[0]}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_LazyGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@server_options(envvar="DATASTORE_SERVER")
+@click.version_option(package_name="datastore-grpc", prog_name="datastore")
+def cli() -> None:
+    """One small datastore in front of any storage: get, put, delete, contains, query, over gRPC, sharded."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(lambda: cli.main(prog_name="datastore", standalone_mode=False) or ExitCode.OK))

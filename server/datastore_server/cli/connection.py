@@ -1,0 +1,27 @@
+"""A connection to the server that the command line names, and what to tell when there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from datastore.core.errors import UnavailableError
+from datastore_client import RemoteDatastore, connect
+from datastore_server.cli.settings import Settings
+
+__all__ = ["connected"]
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[RemoteDatastore]:
+    """The server's store, closed at the end. A server that cannot be reached is told with what to do."""
+    with connect(settings.server, timeout_s=settings.timeout_s) as store:
+        try:
+            yield store
+        except UnavailableError as error:
+            if error.shard is not None:
+                raise
+            raise UnavailableError(
+                f"{error}\nIs a server running at {settings.server}? Start one with\n"
+                f"  datastore serve lmdb:///DIRECTORY\nor name another with --server or DATASTORE_SERVER."
+            ) from error

@@ -1,0 +1,124 @@
+"""How the command speaks: exit codes, errors, tables, JSON, progress. Knows nothing of what is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any
+
+import click
+
+from datastore.core.errors import (
+    ConfigError,
+    DatastoreError,
+    DeadlineExceededError,
+    InvalidError,
+    LimitExceededError,
+    TruncatedStreamError,
+    UnavailableError,
+    UnsupportedTypeError,
+)
+
+__all__ = ["EXIT_CODES", "ExitCode", "print_json", "print_table", "run", "say", "shown_error"]
+
+
+class ExitCode(IntEnum):
+    """What the command's end says. docs/cli.md has the same table; the numbers never change."""
+
+    OK = 0
+    ABSENT = 1
+    USAGE = 2
+    REFUSED = 3
+    UNAVAILABLE = 4
+    FAILED = 5
+    INTERRUPTED = 130
+    NO_READER = 141
+
+
+_MEANINGS = {
+    ExitCode.OK: "done",
+    ExitCode.ABSENT: "get: no such key; contains: false",
+    ExitCode.USAGE: "the command line is wrong",
+    ExitCode.REFUSED: "bad input: a key, value, query, file or configuration was refused",
+    ExitCode.UNAVAILABLE: "a server or shard could not be reached, or not in time",
+    ExitCode.FAILED: "anything else failed",
+    ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
+    ExitCode.NO_READER: "whoever read the output went away, as head does",
+}
+
+#: The exit codes as lines of `--help`.
+EXIT_CODES = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in _MEANINGS.items())
+
+
+def run(command: Callable[[], int]) -> int:
+    """Do what a command line asks, and answer its exit code; every failure is one clear message on stderr."""
+    try:
+        return _flushed(command())
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        say("Interrupted.")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Python would try once more to write when it ends, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.NO_READER
+    except DatastoreError as error:
+        say(f"Error: {shown_error(error)}")
+        return exit_code_of(error)
+    except OSError as error:
+        say(f"Error: {error.filename + ': ' if error.filename else ''}{error.strerror or error}")
+        return ExitCode.FAILED
+
+
+def _flushed(code: int) -> int:
+    sys.stdout.flush()
+    return code
+
+
+def exit_code_of(error: DatastoreError) -> ExitCode:
+    """The exit code that an error of the library ends the command with."""
+    if isinstance(error, (UnavailableError, DeadlineExceededError, TruncatedStreamError)):
+        return ExitCode.UNAVAILABLE
+    if isinstance(error, (InvalidError, UnsupportedTypeError, LimitExceededError, ConfigError)):
+        return ExitCode.REFUSED
+    return ExitCode.FAILED
+
+
+def shown_error(error: DatastoreError) -> str:
+    """An error as a person reads it: with the shard it came from, if its text does not name that."""
+    text = str(error) or type(error).__name__
+    if error.shard and error.shard not in text:
+        return f"{text} (shard {error.shard})"
+    return text
+
+
+def say(text: str) -> None:
+    """Tell a person something beside the output, on stderr."""
+    click.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on one line of stdout."""
+    click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A small table on stdout, whole; wide cells wrap on a terminal and are whole in a file."""
+    # Loaded here, since most commands print no table and rich takes longer to load than they run.
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    console = Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=1000)
+    console.print(table)

@@ -1,0 +1,87 @@
+"""How far a long job is: a bar on a terminal, a line every few seconds elsewhere. On stderr, never on stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from datastore_server.cli.output import say
+
+__all__ = ["Progress", "progress"]
+
+#: Elsewhere than on a terminal: how often a line is written.
+LINE_INTERVAL_S = 3.0
+
+
+class Progress:
+    """Counts rows, and of a known total the part that is done. `rows` and `seconds` are good for a summary."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self.rows = 0
+        self._what = what
+        self._total = total
+        self._done = 0
+        self._began = self._told = time.monotonic()
+
+    def advance(self, rows: int, done: int | None = None) -> None:
+        """So many more rows; `done` is how much of the total they end at."""
+        self.rows += rows
+        self._done = self._done if done is None else done
+        self._tell()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return time.monotonic() - self._began
+
+    def summary(self) -> str:
+        """What was done, as `28,298 rows in 3.1 s (9,128 rows/s)`."""
+        return f"{self.rows:,} rows in {self.seconds:.1f} s ({self._rate():,.0f} rows/s)"
+
+    def _rate(self) -> float:
+        return self.rows / max(self.seconds, 1e-9)
+
+    def _left(self) -> str:
+        """How much is done and how long the rest may take, where the total is known."""
+        if not self._total or not self._done:
+            return ""
+        part = min(self._done / self._total, 1.0)
+        return f", {part:.0%}, {self.seconds * (1 - part) / part:.0f} s left"
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told >= LINE_INTERVAL_S:
+            self._told = now
+            say(f"{self._what}: {self.rows:,} rows, {self._rate():,.0f} rows/s{self._left()}")
+
+
+class _Bar(Progress):
+    """The same, drawn in place on a terminal."""
+
+    def __init__(self, what: str, total: int | None, bar: Any) -> None:
+        super().__init__(what, total)
+        self._bar = bar
+        self._task = bar.add_task(what, total=total, told="")
+
+    def _tell(self) -> None:
+        told = f"{self.rows:,} rows, {self._rate():,.0f} rows/s{self._left()}"
+        self._bar.update(self._task, completed=self._done, told=told)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Progress]:
+    """Tell how far a job is while it runs. `total` is in any unit that `advance` gets `done` in."""
+    if not sys.stderr.isatty():
+        yield Progress(what, total)
+        return
+    # Loaded only where someone looks on: rich takes longer to load than a small job runs.
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield _Bar(what, total, bar)

@@ -1,0 +1,221 @@
+"""`query` and `count`: many entries, streamed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+import click
+
+from datastore.core.batch import Batch, Entry, Reason, Summary
+from datastore.core.key import Key
+from datastore.core.query import Query
+from datastore_server.cli.conditions import parse_order, parse_where
+from datastore_server.cli.connection import connected
+from datastore_server.cli.output import print_json, say, shown_error
+from datastore_server.cli.rows import json_line
+from datastore_server.cli.settings import KEY, Settings, server_options
+from datastore_server.cli.values import to_json
+
+__all__ = ["count_command", "query_command"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+#: A table on a terminal takes its columns and their widths from its first rows, and streams the rest.
+TABLE_SAMPLE_ROWS = 50
+#: No column of a table is wider, in characters.
+CELL_CHARACTERS = 40
+
+
+def _selection(function: _Function) -> _Function:
+    """Add what `query` and `count` share: the key and the options that select."""
+    for option in (
+        click.option("--allow-partial", is_flag=True, help="Do without shards that cannot be reached."),
+        click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N."),
+        click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N."),
+        click.option(
+            "--where",
+            "conditions",
+            multiple=True,
+            metavar="CONDITION",
+            help="What must hold, as 'country = CH'. Repeatable: all must hold.",
+        ),
+        click.option("--recursive", "-r", is_flag=True, help="All that lies below KEY, not its collection alone."),
+        click.argument("key", type=KEY),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command("query")
+@_selection
+@click.option(
+    "--order", "orders", multiple=True, metavar="FIELD", help="Order by a field; -FIELD: descending. Repeatable."
+)
+@click.option("--keys-only", is_flag=True, help="Keys without values.")
+@server_options()
+@click.pass_obj
+def query_command(
+    settings: Settings,
+    key: Key,
+    recursive: bool,
+    conditions: Sequence[str],
+    orders: Sequence[str],
+    limit: int | None,
+    offset: int,
+    keys_only: bool,
+    allow_partial: bool,
+) -> None:
+    """Print the entries in the collection of KEY, ordered by --order and then by key.
+
+    \b
+    The collection of / are the keys of one part, as /a and /Person:ada; that of /Person are the keys
+    /Person:... and /Person/...; --recursive adds all that lies deeper.
+
+    \b
+    Examples:
+      datastore query /Airport --where 'country = CH' --order -elevation --limit 5
+      datastore query / --recursive --keys-only
+      datastore query /Person --where 'born >= 1800' --where 'born < 1900' --json
+
+    A condition is a field, one of < <= = != >= > and a value: JSON, or text as it stands. a.b is the field b of
+    the map a; __key__ is the key. On a terminal this prints a table, else or with --json one line for each entry:
+    {"key": ..., "value": ...}.
+    """
+    query = _query(key, conditions, orders, limit=limit, offset=offset, recursive=recursive)
+    query.keys_only = keys_only
+    query.allow_partial = allow_partial
+    with connected(settings) as store, store.query(query) as cursor:
+        if settings.json or not sys.stdout.isatty():
+            for batch in cursor.batches():
+                _print_lines(batch, keys_only)
+        else:
+            _print_table(cursor.entries(), keys_only)
+            say(f"{cursor.returned:,} {'entry' if cursor.returned == 1 else 'entries'}")
+        _tell_missing_shards(cursor.summary)
+
+
+@click.command("count")
+@_selection
+@server_options()
+@click.pass_obj
+def count_command(
+    settings: Settings,
+    key: Key,
+    recursive: bool,
+    conditions: Sequence[str],
+    limit: int | None,
+    offset: int,
+    allow_partial: bool,
+) -> None:
+    """Print how many entries a query selects. No value travels.
+
+    \b
+    Example:
+      datastore count /Airport --where 'country = IS'
+    """
+    query = _query(key, conditions, (), limit=limit, offset=offset, recursive=recursive)
+    query.keys_only = True
+    query.allow_partial = allow_partial
+    with connected(settings) as store, store.query(query) as cursor:
+        count = sum(len(batch) for batch in cursor.batches())
+        _tell_missing_shards(cursor.summary)
+    if settings.json:
+        print_json({"count": count})
+    else:
+        click.echo(count)
+
+
+def _query(
+    key: Key,
+    conditions: Iterable[str],
+    orders: Iterable[str],
+    *,
+    limit: int | None,
+    offset: int,
+    recursive: bool,
+) -> Query:
+    query = Query(key, limit=limit, offset=offset, recursive=recursive)
+    for condition in conditions:
+        query.filter(parse_where(condition))
+    for order in orders:
+        query.order(parse_order(order))
+    return query
+
+
+def _tell_missing_shards(summary: Summary | None) -> None:
+    if summary is None or summary.reason is not Reason.PARTIAL:
+        return
+    for report in summary.shards:
+        if report.error is not None:
+            say(f"Incomplete: shard {report.shard} is missing: {shown_error(report.error)}")
+
+
+def _print_lines(batch: Batch, keys_only: bool) -> None:
+    if keys_only:
+        lines = [f'{{"key":{to_json(str(key))}}}\n' for key in batch.keys]
+    else:
+        lines = [json_line(key, value) for key, value in zip(batch.keys, batch.values, strict=True)]
+    sys.stdout.write("".join(lines))
+    # Whoever reads this may wait for the first results of a long query.
+    sys.stdout.flush()
+
+
+def _print_table(entries: Iterator[Entry], keys_only: bool) -> None:
+    """A table of any length: columns and widths come from the first rows, and the rest streams."""
+    sample = list(islice(entries, TABLE_SAMPLE_ROWS))
+    if not sample:
+        return
+    columns = [] if keys_only else _columns([entry.value for entry in sample])
+    rows = (_row(entry, columns) for entry in chain(sample, entries))
+    first = list(islice(rows, len(sample)))
+    widths = [
+        min(max(map(_width, cells)), CELL_CHARACTERS)
+        for cells in zip(["key", *(column or "value" for column in columns)], *first, strict=True)
+    ]
+    # A key that is cut is of no use: nobody can ask for it.
+    widths[0] = max(_width(row[0]) for row in first)
+    click.secho(_line(["key", *(column or "value" for column in columns)], widths), bold=True)
+    for row in chain(first, rows):
+        click.echo(_line(row, widths))
+
+
+def _columns(values: list[Any]) -> list[str | None]:
+    """The members that the values have, in the order of their appearance; None is the value itself."""
+    columns: dict[str | None, None] = {}
+    for value in values:
+        columns.update(dict.fromkeys(value if isinstance(value, dict) else [None]))
+    return list(columns)
+
+
+def _row(entry: Entry, columns: list[str | None]) -> list[str]:
+    members = entry.value if isinstance(entry.value, dict) else {None: entry.value}
+    return [str(entry.key), *(_cell(members[column]) if column in members else "" for column in columns)]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str) and value.isprintable():
+        return value
+    return to_json(value)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(_padded(cell, width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _padded(cell: str, width: int) -> str:
+    if _width(cell) > width and width == CELL_CHARACTERS:
+        while _width(cell) >= width:
+            cell = cell[:-1]
+        cell += "…"
+    return cell + " " * (width - _width(cell))
+
+
+def _width(text: str) -> int:
+    # Loaded here, for whoever looks at a table: programs get lines of JSON and need no rich.
+    from rich.cells import cell_len
+
+    return cell_len(text)
+

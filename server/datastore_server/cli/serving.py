@@ -1,0 +1,264 @@
+"""`serve`, `proxy` and `cluster`: the servers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from datastore.core.errors import ConfigError
+from datastore_server.app import DRAIN_S, run_until_stopped, serve
+from datastore_server.cli.output import ExitCode, print_json, print_table, say
+from datastore_server.cli.settings import Settings, json_option
+from datastore_server.cluster import Cluster, command_again, plan_cluster
+from datastore_server.config import (
+    DEFAULT_LISTEN,
+    Durability,
+    StoreUrl,
+    load_config,
+    parse_address,
+    parse_server_url,
+    parse_store_url,
+)
+from datastore_server.topology import Topology, build_node, build_proxy
+
+__all__ = ["cluster_command", "proxy_command", "serve_command"]
+
+
+def _listen_option(default: str) -> Callable[..., Callable[..., None]]:
+    return click.option("--listen", metavar="HOST:PORT", help=f"Where to listen; port 0 is any free one.  [default: {default}]")
+
+
+_insecure_option = click.option(
+    "--insecure", is_flag=True, help="Listen beyond this machine without encryption or passwords."
+)
+_stop_with_stdin_option = click.option(
+    "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as with the process that holds it."
+)
+
+
+@click.command("serve")
+@click.argument("store", required=False)
+@_listen_option(DEFAULT_LISTEN)
+@click.option(
+    "--durability",
+    type=click.Choice(["sync", "async"]),
+    help="When a write is answered: on disk (sync), or before (async: faster, a loss of power takes the last).  "
+    "[default: sync]",
+)
+@click.option("--cluster", "cluster_name", metavar="NAME", help="The cluster that the data belong to.")
+@click.option("--shard", "shard_name", metavar="NAME", help="The shard that the data are.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Serve the shard NAME as this file says: its store, address and durability.",
+)
+@_insecure_option
+@_stop_with_stdin_option
+@json_option
+@click.pass_obj
+def serve_command(
+    settings: Settings,
+    store: str | None,
+    listen: str | None,
+    durability: Durability | None,
+    cluster_name: str | None,
+    shard_name: str | None,
+    config_path: Path | None,
+    insecure: bool,
+    stop_with_stdin: bool,
+) -> None:
+    """Serve STORE over gRPC until stopped: lmdb:///DIRECTORY keeps data on disk, memory: in memory.
+
+    \b
+    Examples:
+      datastore serve lmdb:///var/lib/datastore
+      datastore serve memory: --listen 127.0.0.1:0
+      datastore serve --config cluster.toml --shard shard-1
+
+    One line says that it is ready, and where. Ctrl-C or SIGTERM lets work in hand finish and stops.
+    """
+    if config_path is not None:
+        if store is not None or cluster_name is not None or shard_name is None:
+            raise click.UsageError("--config needs --shard NAME, and says the store and the cluster itself")
+        config = load_config(config_path)
+        shard = config.shard(shard_name)
+        if shard.store is None:
+            raise ConfigError(f"{config_path}: shard {shard_name} has no store, which would say what to serve")
+        cluster_name = config.cluster.name
+        store, durability = shard.store, durability or shard.durability
+        listen = listen or str(parse_server_url(shard.url))
+    if store is None:
+        raise click.UsageError("name a store: datastore serve lmdb:///DIRECTORY (or memory:, or --config FILE --shard NAME)")
+    url = parse_store_url(store)
+    what = f"{url}, shard {shard_name}" if shard_name else str(url)
+
+    def build() -> Topology:
+        return build_node(url, durability=durability or "sync", cluster=cluster_name, shard=shard_name)
+
+    _run(settings, build, "node", what, listen or DEFAULT_LISTEN, insecure, stop_with_stdin, shard=shard_name, store=url)
+
+
+@click.command("proxy")
+@click.argument("config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path))
+@_listen_option("as CONFIG.toml says")
+@_insecure_option
+@_stop_with_stdin_option
+@json_option
+@click.pass_obj
+def proxy_command(
+    settings: Settings, config_path: Path, listen: str | None, insecure: bool, stop_with_stdin: bool
+) -> None:
+    """Serve the shards that CONFIG.toml names behind one address, as if they were one store.
+
+    \b
+    Example:
+      datastore proxy cluster.toml --listen 127.0.0.1:7420
+
+    docs/configuration.md describes the file. One line says that it is ready, and where.
+    """
+    config = load_config(config_path)
+    what = f"{len(config.shards)} shards of {config.cluster.name}"
+    where = listen or config.proxy.listen
+    _run(settings, lambda: build_proxy(config), "proxy", what, where, insecure, stop_with_stdin)
+
+
+def _run(
+    settings: Settings,
+    build: Callable[[], Topology],
+    role: str,
+    what: str,
+    listen: str,
+    insecure: bool,
+    stop_with_stdin: bool,
+    *,
+    shard: str | None = None,
+    store: StoreUrl | None = None,
+) -> None:
+    """Serve what `build` makes until a signal asks to stop."""
+    if stop_with_stdin:
+        threading.Thread(target=_stop_when_stdin_ends, daemon=True).start()
+
+    def tell_ready(url: str) -> None:
+        if settings.json:
+            ready = {"ready": True, "role": role, "url": url, "pid": os.getpid()}
+            ready |= {"shard": shard} if shard else {}
+            print_json(ready | ({"store": str(store)} if store else {}))
+        else:
+            click.echo(f"Serving {what} on {url}")
+
+    asyncio.run(_serve(build, listen, insecure, tell_ready))
+
+
+async def _serve(
+    build: Callable[[], Topology], listen: str, insecure: bool, tell_ready: Callable[[str], None]
+) -> None:
+    parse_address(listen)
+    # Built here, since channels belong to the loop that runs when they are made.
+    topology = build()
+    async with serve(
+        topology.datastore,
+        listen=listen,
+        insecure=insecure,
+        cluster=topology.cluster,
+        check_values=topology.check_values,
+        drain_s=DRAIN_S,
+    ) as server:
+        stopped = asyncio.create_task(run_until_stopped(server))
+        # Its signal handlers must be there before anyone is told that there is something to stop.
+        await asyncio.sleep(0)
+        tell_ready(server.url)
+        await stopped
+
+
+def _stop_when_stdin_ends() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@click.command("cluster")
+@click.option("--nodes", type=click.IntRange(min=1, max=64), metavar="N", help="How many nodes.  [default: 3, or as before]")
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("datastore-cluster"),
+    show_default=True,
+    help="Where data, logs and cluster.toml are kept.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(min=0, max=65535),
+    help="The proxy's port.  [default: as before, at first any free one]",
+)
+@click.option(
+    "--durability", type=click.Choice(["sync", "async"]), default="sync", show_default=True, help="As of serve; of a new cluster."
+)
+@json_option
+@click.pass_obj
+def cluster_command(
+    settings: Settings, nodes: int | None, directory: Path, port: int | None, durability: Durability
+) -> int:
+    """Start several nodes on LMDB and a proxy on this machine, each a process, and watch them until stopped.
+
+    \b
+    Example:
+      datastore cluster --nodes 3 --directory /tmp/try
+
+    Started again in the same directory, everything comes back where it was. A node that dies is reported, and
+    can be started again by hand with the command that is told. Ctrl-C or SIGTERM stops all.
+    """
+    config = plan_cluster(directory, nodes=nodes, port=port, durability=durability)
+    return asyncio.run(_run_cluster(settings, Cluster(directory.absolute(), config)))
+
+
+async def _run_cluster(settings: Settings, cluster: Cluster) -> int:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    stop = asyncio.create_task(stopped.wait())
+    run = asyncio.create_task(_start_and_watch(settings, cluster))
+    try:
+        await asyncio.wait([stop, run], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.cancel()
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        await cluster.stop()
+    if run.cancelled():
+        if not settings.json:
+            say("Stopped.")
+        return ExitCode.OK
+    return run.result()
+
+
+async def _start_and_watch(settings: Settings, cluster: Cluster) -> int:
+    await cluster.start()
+    _tell_running(settings, cluster)
+    while (member := await cluster.ended()) is not None:
+        command = shlex.join(["datastore", *command_again(cluster.config_path, member)])
+        say(f"{member.name} (process {member.pid}) {member.ending}; its log is {member.log}. To start it again:\n  {command}")
+    say("Every process has ended.")
+    return ExitCode.FAILED
+
+
+def _tell_running(settings: Settings, cluster: Cluster) -> None:
+    if settings.json:
+        members = [member.as_dict() for member in cluster.members]
+        print_json({"ready": True, "url": cluster.proxy.url, "directory": str(cluster.directory), "processes": members})
+        return
+    print_table(
+        ["role", "name", "address", "pid", "data"],
+        [[member.role, member.name, member.url, member.pid, member.directory] for member in cluster.members],
+    )
+    click.echo(f"Configuration: {cluster.config_path}")
+    click.echo(f"Ready. In another terminal:\n  export DATASTORE_SERVER={cluster.proxy.url}")
+    sys.stdout.flush()

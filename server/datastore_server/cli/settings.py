@@ -1,0 +1,116 @@
+"""The options that all commands share, and how a key is written. Knows click; knows no network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import click
+
+from datastore.core.errors import ConfigError
+from datastore.core.key import Key
+from datastore_server.config import DEFAULT_LISTEN, parse_server_url
+
+__all__ = ["KEY", "Settings", "json_option", "server_options"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+#: How long a call may take where `--timeout` does not say otherwise: long enough for a server that restarts.
+DEFAULT_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which server, how long to wait for it, and whether a program reads the answer."""
+
+    server: str = f"grpc://{DEFAULT_LISTEN}"
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    json: bool = False
+
+
+def _store(field: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """A callback that keeps an option's value in the context's Settings."""
+
+    def keep(context: click.Context, option: click.Parameter, value: Any) -> None:
+        settings = context.obj or Settings()
+        context.obj = settings if value is None else replace(settings, **{field: value})
+
+    return keep
+
+
+def _checked_server(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        try:
+            value = parse_server_url(value).url
+        except ConfigError as error:
+            raise click.BadParameter(str(error), context, option) from error
+    _store("server")(context, option, value)
+
+
+def json_option(function: _Function) -> _Function:
+    """Add `--json`. What stands after the command's name wins over what stands before."""
+    return click.option(
+        "--json",
+        is_flag=True,
+        default=None,
+        expose_value=False,
+        callback=_store("json"),
+        help="Print JSON, for programs.",
+    )(function)
+
+
+def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Function]:
+    """Add `--server`, `--timeout` and `--json`. What stands after the command's name wins over what stands before.
+
+    The variable of the environment belongs to the outermost command only, or it would win over an option there.
+    """
+
+    def add(function: _Function) -> _Function:
+        function = json_option(function)
+        function = click.option(
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            expose_value=False,
+            callback=_store("timeout_s"),
+            help=f"How long a call may take.  [default: {DEFAULT_TIMEOUT_S:.0f}]",
+        )(function)
+        return click.option(
+            "--server",
+            metavar="URL",
+            envvar=envvar,
+            show_envvar=envvar is not None,
+            expose_value=False,
+            callback=_checked_server,
+            help=f"The server to ask.  [default: grpc://{DEFAULT_LISTEN}]",
+        )(function)
+
+    return add
+
+
+class _KeyType(click.ParamType[Key]):
+    """A key on the command line. A store's URL in its place is a likely slip, and is answered with the way."""
+
+    name = "key"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Key:
+        """The key of this text; a usage error for a URL, the library's own error for what is no key."""
+        if isinstance(value, Key):
+            return value
+        if re.match(r"memory:$|[a-z][a-z0-9+.-]*:/", value):
+            self.fail(_url_for_key(value), param, ctx)
+        return Key(value)
+
+
+def _url_for_key(text: str) -> str:
+    if text.startswith("grpc:"):
+        return f"{text} is a server, not a key. Name it with --server {text} and give a key, as /Person:ada."
+    return (
+        f"{text} names a store, not a key (keys begin with a slash, as /Person:ada). Commands ask a server; "
+        f"start one for this store with\n  datastore serve {text}\nand then give the key alone."
+    )
+
+
+KEY = _KeyType()

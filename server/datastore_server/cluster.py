@@ -1,0 +1,281 @@
+"""A whole cluster on this machine: several nodes on LMDB and a proxy, each a process of its own.
+
+Starts fresh interpreters with the same commands that a person would type, learns their addresses from the one line
+that each prints when it is ready, and remembers them in `cluster.toml`. Never forks after gRPC was loaded, and
+knows no gRPC itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from datastore.core.errors import ConfigError, StoreError, UnavailableError
+from datastore_server.config import (
+    ClusterConfig,
+    Config,
+    Durability,
+    ProxyConfig,
+    ShardConfig,
+    dump_config,
+    load_config,
+    parse_server_url,
+)
+
+__all__ = ["CONFIG_NAME", "Cluster", "Member", "command_again", "plan_cluster"]
+
+CONFIG_NAME = "cluster.toml"
+
+#: How long a server may take to start. LMDB opens at once; interpreters on a busy machine do not.
+START_TIMEOUT_S = 60.0
+#: How long a server may take to drain before it is killed; longer than the server itself takes.
+STOP_TIMEOUT_S = 15.0
+#: How much of a server's log is shown when it fails to start.
+SHOWN_LOG_LINES = 20
+
+
+@dataclass(eq=False)
+class Member:
+    """One process of a cluster. `name` is the shard's, or `proxy`."""
+
+    role: str
+    name: str
+    arguments: Sequence[str]
+    log: Path
+    directory: Path | None = None
+    url: str = ""
+    process: Process | None = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int:
+        """The process's id; 0 before the start."""
+        return self.process.pid if self.process else 0
+
+    @property
+    def ending(self) -> str:
+        """How the process ended, in words."""
+        code = self.process.returncode if self.process else None
+        if code is None:
+            return "is running"
+        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs: what `datastore cluster --json` prints of each process."""
+        return {
+            "role": self.role,
+            "name": self.name,
+            "url": self.url,
+            "pid": self.pid,
+            "directory": str(self.directory) if self.directory else None,
+            "log": str(self.log),
+        }
+
+
+def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durability: Durability) -> Config:
+    """What a cluster in this directory is to be: as its `cluster.toml` says, or new. Port 0 stands for any free one.
+
+    Raises ConfigError if the directory holds a cluster of another number of nodes: keys would seem lost.
+    """
+    path = directory / CONFIG_NAME
+    if not path.exists():
+        shards = [_new_shard(directory, f"shard-{number}", durability) for number in range(1, (nodes or 3) + 1)]
+        return Config(
+            # A name of its own tells clusters on one machine apart, should they be mixed up.
+            cluster=ClusterConfig(name=f"cluster-{os.urandom(4).hex()}"),
+            proxy=ProxyConfig(listen=f"127.0.0.1:{port or 0}"),
+            shards=sorted(shards, key=lambda shard: shard.name),
+        )
+    config = load_config(path)
+    if nodes is not None and nodes != len(config.shards):
+        raise ConfigError(
+            f"{path} has {len(config.shards)} shards, not {nodes}, and their data stay where they are; leave out --nodes, "
+            "or start in another directory"
+        )
+    if port is not None:
+        return msgspec.structs.replace(config, proxy=ProxyConfig(listen=f"127.0.0.1:{port}"))
+    return config
+
+
+def _new_shard(directory: Path, name: str, durability: Durability) -> ShardConfig:
+    return ShardConfig(
+        name=name, url="grpc://127.0.0.1:0", store=f"lmdb://{directory.absolute() / name}", durability=durability
+    )
+
+
+class Cluster:
+    """The processes of one cluster: start them, watch them, stop them all.
+
+    They end with this process, whatever becomes of it: each stops when its standard input ends.
+    """
+
+    def __init__(self, directory: Path, config: Config) -> None:
+        self.directory = directory
+        self.config = config
+        self.config_path = directory / CONFIG_NAME
+        self.members: list[Member] = []
+
+    @property
+    def proxy(self) -> Member:
+        """The proxy, once all have started."""
+        return self.members[-1]
+
+    async def start(self) -> None:
+        """Start the nodes, write down where they listen, and start the proxy.
+
+        Raises UnavailableError, with the end of its log, if one does not start; all are stopped then.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            (self.directory / "logs").mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.directory}: cannot make this directory: {error.strerror}") from error
+        try:
+            nodes = [self._node(shard) for shard in self.config.shards]
+            self.members += nodes
+            await _all(*(self._start(node) for node in nodes))
+            self._write_config()
+            proxy = Member(
+                "proxy",
+                "proxy",
+                ["proxy", str(self.config_path), "--listen", self.config.proxy.listen],
+                self.directory / "logs" / "proxy.log",
+            )
+            self.members.append(proxy)
+            await self._start(proxy)
+            self._write_config()
+        except BaseException:
+            await self.stop()
+            raise
+
+    def _node(self, shard: ShardConfig) -> Member:
+        address = parse_server_url(shard.url)
+        store = shard.store or "memory:"
+        arguments = ["serve", store, "--listen", str(address), "--durability", shard.durability]
+        arguments += ["--cluster", self.config.cluster.name, "--shard", shard.name]
+        directory = Path(store.removeprefix("lmdb://")) if store.startswith("lmdb:") else None
+        return Member("node", shard.name, arguments, self.directory / "logs" / f"{shard.name}.log", directory)
+
+    async def _start(self, member: Member) -> None:
+        with member.log.open("ab") as log:
+            begin = log.tell()
+            member.process = await asyncio.create_subprocess_exec(
+                *command_line(member.arguments),
+                "--stop-with-stdin",
+                "--json",
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=log,
+                # Ctrl-C reaches this process alone, which stops the others in order.
+                start_new_session=True,
+            )
+        line = await _ready_line(member)
+        if not line:
+            await member.process.wait()
+            raise _failed_start(member, begin)
+        member.url = json.loads(line)["url"]
+
+    def _write_config(self) -> None:
+        """Remember the addresses, so that every part starts again where the others look for it."""
+        urls = {member.name: member.url for member in self.members if member.role == "node"}
+        shards = [msgspec.structs.replace(shard, url=urls[shard.name]) for shard in self.config.shards]
+        self.config = msgspec.structs.replace(self.config, shards=shards)
+        if self.proxy.role == "proxy":
+            listen = str(parse_server_url(self.proxy.url))
+            self.config = msgspec.structs.replace(self.config, proxy=ProxyConfig(listen=listen))
+        temporary = self.config_path.with_suffix(".tmp")
+        temporary.write_text(_HEADER + dump_config(self.config), encoding="utf-8")
+        temporary.replace(self.config_path)
+
+    async def ended(self) -> Member | None:
+        """Wait for the next process that ends by itself, and give it up; None when none is left."""
+        waits = {
+            asyncio.create_task(member.process.wait()): member for member in self.members if member.process is not None
+        }
+        if not waits:
+            return None
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            member = waits[done.pop()]
+            self.members.remove(member)
+            return member
+        finally:
+            for task in waits:
+                task.cancel()
+
+    async def stop(self) -> None:
+        """Stop all, the proxy first, and wait until they are gone. Who does not drain in time is killed."""
+        for role in ("proxy", "node"):
+            await asyncio.gather(*(_stop(member.process) for member in self.members if member.role == role and member.process))
+
+
+def command_line(arguments: Sequence[str]) -> list[str]:
+    """The command `datastore` of this very installation, with these arguments."""
+    return [sys.executable, "-m", "datastore_server.cli", *arguments]
+
+
+def command_again(config_path: Path, member: Member) -> list[str]:
+    """The arguments with which a person starts a member again by hand."""
+    if member.role == "proxy":
+        return ["proxy", str(config_path)]
+    return ["serve", "--config", str(config_path), "--shard", member.name]
+
+
+async def _all(*starts: Any) -> None:
+    """Wait for all; the first error cancels the others and is raised by itself."""
+    tasks = [asyncio.ensure_future(start) for start in starts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _ready_line(member: Member) -> bytes:
+    """The one line that a server prints when it is ready; empty if it ended before."""
+    if member.process is None or member.process.stdout is None:
+        return b""
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            return await member.process.stdout.readline()
+    except TimeoutError:
+        seconds = f"{START_TIMEOUT_S:.0f} s"
+        raise UnavailableError(f"{member.name} is not ready after {seconds}; see {member.log}") from None
+
+
+async def _stop(process: Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _failed_start(member: Member, log_start: int) -> UnavailableError:
+    with member.log.open("rb") as log:
+        log.seek(log_start)
+        lines = log.read().decode(errors="replace").strip().splitlines()[-SHOWN_LOG_LINES:]
+    told = "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"
+    return UnavailableError(f"{member.name} {member.ending} at its start and said:\n{told}")
+
+
+_HEADER = """\
+# Written by `datastore cluster`, which reads it when it starts again in this directory.
+# One shard by hand:  datastore serve --config THIS_FILE --shard NAME
+# The proxy by hand:  datastore proxy THIS_FILE
+
+"""

@@ -1,0 +1,70 @@
+"""From a configuration to the one Datastore that a server serves, and what the server says of itself.
+
+A node's Datastore is a backend; a proxy's is remote: shards behind one face. This is all that tells them apart. Knows
+which classes to put together; knows no request and no message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datastore import wire
+from datastore.aio import Datastore, DictDatastore, SerializerShimDatastore, ShardedDatastore
+from datastore.aio.lift import lift
+from datastore.core.placement import SlotMap
+from datastore.lmdb import LMDBDatastore
+from datastore_client.aio.remote import RemoteDatastore
+from datastore_server.config import Config, Durability, StoreUrl
+from datastore_server.describe import ClusterInfo, ShardInfo
+
+__all__ = ["Topology", "build_node", "build_proxy"]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A Datastore, and what it is part of. Whoever serves the Datastore closes it."""
+
+    datastore: Datastore
+    cluster: ClusterInfo
+    #: Whether values are looked at before they are stored; a proxy leaves that to its nodes.
+    check_values: bool = True
+
+
+def build_node(
+    store: StoreUrl, *, durability: Durability = "sync", cluster: str | None = None, shard: str | None = None
+) -> Topology:
+    """A node on the storage that a URL names. Values stay the bytes in which they came.
+
+    `cluster` and `shard` are recorded in a new data directory and must agree with those in an old one. Raises
+    StoreLockedError if another process serves the directory, StoreFormatError if it is another's.
+    """
+    return Topology(
+        _backend(store, durability, cluster, shard),
+        ClusterInfo(cluster_name=cluster or "", shard_name=shard or ""),
+    )
+
+
+def _backend(store: StoreUrl, durability: Durability, cluster: str | None, shard: str | None) -> Datastore:
+    if store.directory is None:
+        return DictDatastore()
+    blocking = LMDBDatastore(store.directory, durability=durability, cluster=cluster, shard=shard)
+    return SerializerShimDatastore(lift(blocking), wire.lazy)
+
+
+def build_proxy(config: Config) -> Topology:
+    """A proxy over the nodes of a configuration: each key lives on the shard that the slot map names.
+
+    The map depends on the shards' names alone, neither on their order nor on where they are. To be called
+    inside a running event loop, which the channels then belong to. Connects to nobody yet.
+    """
+    names = [shard.name for shard in config.shards]
+    slot_map = SlotMap(names, shard_by=config.cluster.shard_by)
+    stores = [RemoteDatastore(shard.url, lazy=True, name=shard.name) for shard in config.shards]
+    shards = tuple(
+        ShardInfo(name=shard.name, url=shard.url, slots=slot_map.slots_of(shard.name)) for shard in config.shards
+    )
+    return Topology(
+        ShardedDatastore(stores, slot_map.shardingfn, names=names),
+        ClusterInfo(cluster_name=config.cluster.name, placement_epoch=slot_map.epoch, shards=shards),
+        check_values=False,
+    )

@@ -56,6 +56,7 @@ class Cursor:
         #: What `close` has to stop, the outermost first.
         self._producers = [batches, *producers]
         self._tracked: _TrackedValues | None = None
+        self._sorts_by_key = False
         self._pending: Iterator[tuple[Key | None, Any]] = iter(())
         self._started = False
         self._iterated = False
@@ -88,6 +89,7 @@ class Cursor:
         """A cursor over entries to which nothing of the query has been applied yet."""
         cursor = cls.__new__(cls)
         cursor._begin(query, _entry_batches(entries), [entries])
+        cursor._sorts_by_key = True
         return cursor
 
     # Reading
@@ -228,6 +230,8 @@ class Cursor:
     def _apply(self, **kept: bool) -> None:
         self._ensure_modification_is_safe()
         step = _only(self.query, **kept)
+        if self._sorts_by_key and kept.get("orders") and not step.orders:
+            step.order("__key__")
         self._batches = refine(step, self._batches)
         self._producers.insert(0, self._batches)
 

@@ -1,0 +1,133 @@
+"""What moves between stores: entries, batches of them, positions, writes and their outcomes. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+from datastore.core.encoded import Encoded
+from datastore.core.errors import DatastoreError
+from datastore.core.key import Key
+
+__all__ = [
+    "Batch",
+    "Entry",
+    "Outcome",
+    "Position",
+    "Reason",
+    "ShardReport",
+    "Summary",
+    "Write",
+    "value_bytes",
+]
+
+#: What a value of unknown size counts towards a batch's bytes.
+_GUESSED_BYTES = 200
+
+
+class Entry(NamedTuple):
+    """A key with its value. The key is None over bare values."""
+
+    key: Key | None
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a query's results, after one entry: its sort key (b'' without orders) and its key."""
+
+    sort_key: bytes
+    key: Key
+
+
+class Write(NamedTuple):
+    """One write of a batch. The value None deletes."""
+
+    key: Key
+    value: Any
+
+
+class Outcome(NamedTuple):
+    """What became of one item of a batch call: its value (of a read), or why it failed."""
+
+    value: Any = None
+    error: DatastoreError | None = None
+
+
+class Batch:
+    """Some results of a query in their order, in columns of one length.
+
+    `position`: to resume after it loses and repeats nothing; None where that is unknown. `skipped` and `scanned`
+    count the matching entries that the offset dropped, and the entries looked at, since the batch before.
+    An empty batch is a sign of life. `sort_keys` are there only if the query asked for them.
+    """
+
+    __slots__ = ("keys", "position", "scanned", "skipped", "sort_keys", "values")
+
+    def __init__(
+        self,
+        keys: list[Any],
+        values: list[Any],
+        *,
+        sort_keys: list[bytes] | None = None,
+        position: Position | None = None,
+        skipped: int = 0,
+        scanned: int = 0,
+    ) -> None:
+        self.keys = keys
+        self.values = values
+        self.sort_keys = sort_keys
+        self.position = position
+        self.skipped = skipped
+        self.scanned = scanned
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def entries(self) -> Iterator[Entry]:
+        """The entries one by one."""
+        return map(Entry, self.keys, self.values)
+
+    def __repr__(self) -> str:
+        return f"<Batch of {len(self)}, {self.skipped} skipped, {self.scanned} scanned, after {self.position}>"
+
+
+class Reason(Enum):
+    """Why results ended."""
+
+    EXHAUSTED = "exhausted"
+    LIMIT = "limit"
+    #: Some shards could not be reached, and the query allowed to do without.
+    PARTIAL = "partial"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """One shard's part in a query; `error` says why it is missing from the results."""
+
+    shard: str
+    entries: int
+    scanned: int
+    error: DatastoreError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a query's results ended, and how many there were."""
+
+    reason: Reason
+    entries: int
+    skipped: int
+    scanned: int
+    shards: tuple[ShardReport, ...] = ()
+
+
+def value_bytes(value: Any) -> int:
+    """What a value counts towards a batch's bytes: exact for serialized values, bytes and str, else a guess."""
+    if isinstance(value, Encoded):
+        return len(value.data)
+    if isinstance(value, (bytes, str)):
+        return len(value)
+    return _GUESSED_BYTES

@@ -1,0 +1,225 @@
+"""QueryDescription: what a query asks for, as data. Pure; `datastore.core.query` makes it callable."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from datastore.core.batch import Position
+from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
+from datastore.core.fields import Filter, Getter, Order, field_of, object_getattr, same_typed
+from datastore.core.key import Key
+from datastore.core.ordering import encode, order_key
+
+__all__ = ["QueryDescription"]
+
+
+class QueryDescription:
+    """The scope, filters, orders, offset and limit of a query; see `Query`."""
+
+    filters: list[Filter]
+    orders: list[Order]
+    object_getattr: Any = staticmethod(object_getattr)
+
+    def __init__(
+        self,
+        key: Key,
+        limit: int | None = None,
+        offset: int = 0,
+        object_getattr: Getter | None = None,  # noqa: A002 - the documented name
+        *,
+        recursive: bool = False,
+        keys_only: bool = False,
+        start_after: Position | None = None,
+        allow_partial: bool = False,
+        sort_keys: bool = False,
+    ) -> None:
+        self.key = key
+        self.limit = limit
+        self.offset = offset
+        self.recursive = recursive
+        self.keys_only = keys_only
+        self.start_after = start_after
+        self.allow_partial = allow_partial
+        #: Asks stores for each result's sort key, for merging. Between stores only.
+        self.sort_keys = sort_keys
+        self.filters = []
+        self.orders = []
+        if object_getattr is not None:
+            self.object_getattr = object_getattr
+
+    @property
+    def key(self) -> Key:
+        """The key whose collection, or all below whom, is asked for."""
+        return self._key
+
+    @key.setter
+    def key(self, key: Key) -> None:
+        if not isinstance(key, Key):
+            raise UnsupportedTypeError(f"the key of a query is a Key, not {type(key).__name__}", path="key")
+        self._key = key
+
+    @property
+    def limit(self) -> int | None:
+        """The most results, counted after filters and offset; None for all, 0 for none."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
+        self._limit = None if limit is None else _count(limit, "limit")
+
+    @property
+    def offset(self) -> int:
+        """How many matching entries are left out before the first result."""
+        return self._offset
+
+    @offset.setter
+    def offset(self, offset: int) -> None:
+        self._offset = _count(offset, "offset")
+
+    def filter(self, *arguments: Any) -> Self:
+        """Append a Filter, or one made of the arguments; returns the query."""
+        self.filters.append(_made(Filter, arguments))
+        return self
+
+    def order(self, *arguments: Any) -> Self:
+        """Append an Order, or one made of the argument; returns the query."""
+        self.orders.append(_made(Order, arguments))
+        return self
+
+    def copy(self) -> Self:
+        """The same query, with lists of its own."""
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.filters = list(self.filters)
+        twin.orders = list(self.orders)
+        return twin
+
+    def __copy__(self) -> Self:
+        return self.copy()
+
+    # Looking at entries
+
+    @property
+    def own_getter(self) -> Getter | None:
+        """The query's own way to look up fields; None for the library's."""
+        return None if self.object_getattr is object_getattr else self.object_getattr
+
+    @property
+    def has_custom_code(self) -> bool:
+        """Whether the query runs code of the caller's, and so cannot travel."""
+        return self.own_getter is not None or any(
+            type(part) not in (Filter, Order) or part.own_getter is not None for part in (*self.filters, *self.orders)
+        )
+
+    def getter_of(self, part: Filter | Order) -> Getter:
+        """How a filter or an order of this query looks up its field: the query's own way wins over the part's."""
+        return self.own_getter or part.own_getter or object_getattr
+
+    def order_values(self, key: Key | None, value: Any) -> list[Any]:
+        """The value of each order's field."""
+        return [field_of(self.getter_of(order), key, value, order.field) for order in self.orders]
+
+    def order_sort_key(self, key: Key | None, value: Any) -> bytes:
+        """The order-preserving bytes of an entry's order values, as on the wire; the key is no part of it.
+
+        Raises UnsupportedTypeError or InvalidValueError where a value has no place on the wire.
+        """
+        values = self.order_values(key, value)
+        return b"".join(
+            encode(value, descending=order.is_descending())
+            for order, value in zip(self.orders, values, strict=True)
+        )
+
+    def order_tuple(self, key: Key | None, value: Any) -> tuple[Any, ...]:
+        """The in-process sort key of an entry's order values; the key is no part of it. Never raises."""
+        values = self.order_values(key, value)
+        return tuple(
+            order_key(value, descending=order.is_descending())
+            for order, value in zip(self.orders, values, strict=True)
+        )
+
+    # As data
+
+    def dict(self) -> dict[str, Any]:
+        """The query as plain data, defaults left out: `key limit offset recursive filter order` and ours."""
+        data: dict[str, Any] = {"key": str(self.key)}
+        if self.limit is not None:
+            data["limit"] = self.limit
+        if self.offset:
+            data["offset"] = self.offset
+        for name in ("recursive", "keys_only", "allow_partial"):
+            if getattr(self, name):
+                data[name] = True
+        if self.start_after is not None:
+            data["start_after"] = [self.start_after.sort_key.hex(), str(self.start_after.key)]
+        if self.filters:
+            data["filter"] = [[part.field, part.op, part.value] for part in self.filters]
+        if self.orders:
+            data["order"] = [str(part) for part in self.orders]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The query of `dict()`, checked as ever. No key: KeyError. Unknown names are ignored."""
+        query = cls(Key(data["key"]), data.get("limit"), data.get("offset", 0))
+        query.recursive = bool(data.get("recursive", False))
+        query.keys_only = bool(data.get("keys_only", False))
+        query.allow_partial = bool(data.get("allow_partial", False))
+        if data.get("start_after") is not None:
+            sort_key, key = data["start_after"]
+            query.start_after = Position(bytes.fromhex(sort_key), Key(key))
+        for field, op, value in data.get("filter", ()):
+            query.filter(field, op, value)
+        for order in data.get("order", ()):
+            query.order(order)
+        return query
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, QueryDescription):
+            return NotImplemented
+        return self._content() == other._content() and same_typed(
+            [part.value for part in self.filters], [part.value for part in other.filters]
+        )
+
+    def _content(self) -> tuple[Any, ...]:
+        return (
+            self.key,
+            self.limit,
+            self.offset,
+            self.recursive,
+            self.keys_only,
+            self.start_after,
+            self.allow_partial,
+            [(type(part), part.field, part.op) for part in self.filters],
+            self.orders,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        arguments = [repr(self.key)]
+        if self.limit is not None:
+            arguments.append(f"limit={self.limit}")
+        if self.offset:
+            arguments.append(f"offset={self.offset}")
+        arguments += [f"{name}=True" for name in ("recursive", "keys_only", "allow_partial") if getattr(self, name)]
+        if self.start_after is not None:
+            arguments.append(f"start_after={self.start_after!r}")
+        filters = "".join(f".filter({part!r})" for part in self.filters)
+        orders = "".join(f".order({part!r})" for part in self.orders)
+        return f"{type(self).__name__}({', '.join(arguments)}){filters}{orders}"
+
+
+def _count(number: Any, name: str) -> int:
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise UnsupportedTypeError(f"the {name} of a query is an int, not {type(number).__name__}", path=name)
+    if number < 0:
+        raise InvalidQueryError(f"the {name} of a query cannot be negative, and {number} is", field=f"query.{name}")
+    return number
+
+
+def _made(kind: Any, arguments: tuple[Any, ...]) -> Any:
+    if len(arguments) == 1 and isinstance(arguments[0], kind):
+        return arguments[0]
+    return kind(*arguments)

@@ -1,0 +1,41 @@
+"""A value in serialized form, decoded lazily and once: what lets a node answer by copying bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Encoded"]
+
+_UNDECODED = object()
+
+
+class Encoded:
+    """Serialized bytes that are a value. Filters and orders look through it; a subclass says how it is read.
+
+    Equal to another if the decoded values are equal and of the same types. Treat it as frozen.
+    """
+
+    __slots__ = ("_decoded", "data")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._decoded: Any = _UNDECODED
+
+    def decode(self) -> Any:
+        """The value; CorruptDataError if the bytes cannot be read. Decoded at the first call, then kept."""
+        if self._decoded is _UNDECODED:
+            self._decoded = self._load()
+        return self._decoded
+
+    def _load(self) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is read")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Encoded):
+            return NotImplemented
+        return self.data == other.data or self.decode() == other.decode()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.data!r})"

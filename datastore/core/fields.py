@@ -1,0 +1,273 @@
+"""Fields of values: how one is looked up, what a filter asks of it, how an order sorts by it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cmp_to_key
+from typing import Any, ClassVar
+
+from datastore.core.encoded import Encoded
+from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
+from datastore.core.key import Key
+from datastore.core.ordering import NULL, OTHER, is_nan, is_plain_type, order_key, rank
+
+__all__ = ["KEY_FIELD", "Filter", "Order", "field_of", "object_getattr"]
+
+#: The field that is the entry's own key.
+KEY_FIELD = "__key__"
+
+Getter = Callable[[Any, str], Any]
+
+
+def object_getattr(obj: Any, field: str) -> Any:
+    """The field of an object, or None: an item of a map, or of maps within it for a dotted name.
+
+    What is neither a map nor of a plain type is read by attribute (names that begin with `_` never are), then as
+    `obj[field]`; an error means missing. Maps and plain values are never read by attribute.
+    """
+    if isinstance(obj, Encoded):
+        obj = obj.decode()
+    if isinstance(obj, Mapping):
+        return _item(obj, field)
+    if is_plain_type(type(obj)):
+        return None
+    return _member(obj, field)
+
+
+def _item(obj: Mapping[Any, Any], field: str) -> Any:
+    while True:
+        value = obj.get(field)
+        if value is not None or field in obj:
+            return value
+        head, dot, rest = field.partition(".")
+        inner = obj.get(head) if dot else None
+        if not isinstance(inner, Mapping):
+            return None
+        obj, field = inner, rest
+
+
+def _member(obj: Any, field: str) -> Any:
+    try:
+        if not field.startswith("_"):
+            return getattr(obj, field)
+    except Exception:  # noqa: BLE001, S110 - whatever the object raises means that it has no such attribute
+        pass
+    try:
+        return obj[field]
+    except Exception:  # noqa: BLE001 - likewise
+        return None
+
+
+def field_of(getter: Getter, key: Key | None, obj: Any, field: str) -> Any:
+    """The field of an entry: its key for `__key__`, else what `getter` finds, None if it finds nothing."""
+    if field == KEY_FIELD:
+        return key
+    if getter is object_getattr:
+        return object_getattr(obj, field)
+    try:
+        return getter(obj.decode() if isinstance(obj, Encoded) else obj, field)
+    except (LookupError, AttributeError, TypeError):
+        return None
+
+
+class _Fielded:
+    """What filters and orders share: a field, and how it is looked up."""
+
+    field: str
+
+    @staticmethod
+    def object_getattr(obj: Any, field: str) -> Any:
+        """How fields are looked up; a class or an instance may have its own."""
+        return object_getattr(obj, field)
+
+    @property
+    def own_getter(self) -> Getter | None:
+        """The getter given to the instance or defined by a subclass; None for the library's."""
+        getter = self.object_getattr
+        return None if getter is _Fielded.object_getattr else getter
+
+
+def _checked_field(field: Any, what: str) -> str:
+    if not isinstance(field, str):
+        raise UnsupportedTypeError(f"the field of {what} is a str, not {type(field).__name__}", path="field")
+    if not field:
+        raise InvalidQueryError(f"the field of {what} is empty; name a field, as 'age' or '__key__'", field="field")
+    return field
+
+
+class Filter(_Fielded):
+    """One condition on a field: `Filter('age', '>=', 18)`.
+
+    Values are compared in the total order without coercion; those of different kinds match only `!=`. A missing field is
+    None: `= None` matches it, `<`, `<=`, `>=`, `>` never match None. NaN matches only `!=`. Never raises while it filters.
+    Raises InvalidQueryError (a ValueError) for an empty field or an unknown operator.
+    """
+
+    conditional_operators: ClassVar[list[str]] = ["<", "<=", "=", "!=", ">=", ">"]
+
+    def __init__(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> None:  # noqa: A002
+        self.field = _checked_field(field, "a filter")
+        if op not in self.conditional_operators:
+            raise InvalidQueryError(
+                f"{op!r} is no operator of a filter; use one of {' '.join(self.conditional_operators)}", field="op"
+            )
+        self.op = op
+        self.value = value
+        if object_getattr is not None:
+            self.object_getattr = object_getattr  # type: ignore[method-assign]
+
+    def __call__(self, obj: Any) -> bool:
+        """Whether an object passes."""
+        return self.value_passes(field_of(self.own_getter or object_getattr, None, obj, self.field))
+
+    def value_passes(self, value: Any) -> bool:
+        """Whether the value of the field passes."""
+        if isinstance(value, Encoded):
+            value = value.decode()
+        return value_predicate(self.op, self.value)(value)
+
+    valuePasses = value_passes  # noqa: N815 - the documented name
+
+    def generator(self, iterable: Iterable[Any]) -> Iterator[Any]:
+        """The objects that pass, lazily."""
+        return (obj for obj in iterable if self(obj))
+
+    @classmethod
+    def filter(cls, filters: Filter | Iterable[Filter], iterable: Iterable[Any]) -> Iterator[Any]:
+        """The objects that pass one filter, or all of several."""
+        if isinstance(filters, Filter):
+            filters = [filters]
+        for filter_ in filters:
+            iterable = filter_.generator(iterable)
+        return iter(iterable)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Filter):
+            return NotImplemented
+        return (
+            type(self) is type(other)
+            and (self.field, self.op) == (other.field, other.op)
+            and same_typed(self.value, other.value)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.field, self.op))
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.op} {self.value!r}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.field!r}, {self.op!r}, {self.value!r})"
+
+
+def same_typed(a: Any, b: Any) -> bool:
+    """Whether two values are equal, and of the same type all through: 1 is not 1.0, nor True."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(same_typed(a[name], b[name]) for name in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same_typed, a, b))
+    return bool(a == b) or (is_nan(a) and is_nan(b))
+
+
+def value_predicate(op: str, wanted: Any) -> Callable[[Any], bool]:
+    """The condition `value op wanted` as a function of the value."""
+    if op == "!=":
+        equal = value_predicate("=", wanted)
+        return lambda value: not equal(value)
+    if is_nan(wanted) or (wanted is None and op != "="):
+        return lambda value: False
+    kind = rank(wanted)
+    if kind == NULL:
+        return lambda value: value is None
+    class_name = type(wanted).__name__ if kind == OTHER else None
+    target = order_key(wanted)
+    holds = _COMPARISONS[op]
+
+    def passes(value: Any) -> bool:
+        if rank(value) != kind or is_nan(value):
+            return False
+        if class_name is not None and type(value).__name__ != class_name:
+            return False
+        return holds(order_key(value), target)
+
+    return passes
+
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: not b < a,
+    "=": lambda a, b: not a < b and not b < a,
+    ">=": lambda a, b: not a < b,
+    ">": lambda a, b: b < a,
+}
+
+
+class Order(_Fielded):
+    """One order: `Order('+name')` or `Order('name')` ascending, `Order('-age')` descending.
+
+    Only the first character is an operator. Raises InvalidQueryError (a ValueError) for an empty field.
+    """
+
+    order_operators: ClassVar[list[str]] = ["-", "+"]
+
+    def __init__(self, order: str, object_getattr: Getter | None = None) -> None:  # noqa: A002
+        text = _checked_field(order, "an order")
+        self.op = text[0] if text[0] in self.order_operators else "+"
+        self.field = _checked_field(text[1:] if text[0] in self.order_operators else text, "an order")
+        if object_getattr is not None:
+            self.object_getattr = object_getattr  # type: ignore[method-assign]
+
+    def is_ascending(self) -> bool:
+        """Whether the least comes first."""
+        return self.op == "+"
+
+    def is_descending(self) -> bool:
+        """Whether the greatest comes first."""
+        return self.op == "-"
+
+    isAscending = is_ascending  # noqa: N815 - the documented name
+    isDescending = is_descending  # noqa: N815 - the documented name
+
+    def keyfn(self, obj: Any) -> Any:
+        """The value of the field, which is compared in the total order only."""
+        return field_of(self.own_getter or object_getattr, None, obj, self.field)
+
+    @classmethod
+    def multiple_order_comparison(cls, orders: Iterable[Order]) -> Callable[[Any, Any], int]:
+        """A function of two objects: negative, 0 or positive as the first comes before, with or after the second."""
+        ordered = list(orders)
+
+        def comparison(a: Any, b: Any) -> int:
+            for order in ordered:
+                first = order_key(order.keyfn(a), descending=order.is_descending())
+                second = order_key(order.keyfn(b), descending=order.is_descending())
+                if first < second:
+                    return -1
+                if second < first:
+                    return 1
+            return 0
+
+        return comparison
+
+    multipleOrderComparison = multiple_order_comparison  # noqa: N815 - the documented name
+
+    @classmethod
+    def sorted(cls, items: Iterable[Any], orders: Iterable[Order]) -> list[Any]:
+        """The items in order, ties as they came."""
+        return sorted(items, key=cmp_to_key(cls.multiple_order_comparison(orders)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Order):
+            return NotImplemented
+        return type(self) is type(other) and (self.field, self.op) == (other.field, other.op)
+
+    def __hash__(self) -> int:
+        return hash((self.field, self.op))
+
+    def __str__(self) -> str:
+        return self.op + self.field
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"

@@ -1,0 +1,240 @@
+"""Key and Namespace: the names of entries. Pure; knows nothing of stores."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from functools import total_ordering
+from typing import Any, ClassVar
+
+from datastore.core.errors import InvalidKeyError, UnsupportedTypeError
+from datastore.core.limits import KEY_BYTES
+from datastore.core.util import fasthash
+
+__all__ = ["Key", "Namespace"]
+
+# Unicode's category Cc, and lone surrogates, which UTF-8 cannot carry.
+_REFUSED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_EMPTY_PARTS = re.compile("//+")
+
+
+class Namespace(str):
+    """One part of a key, as `name` or `field:value`. Not checked: it is a view of text."""
+
+    __slots__ = ()
+
+    namespace_delimiter: ClassVar[str] = ":"
+
+    @property
+    def field(self) -> str:
+        """What precedes the first colon; '' if there is none."""
+        field, colon, _ = self.partition(self.namespace_delimiter)
+        return field if colon else ""
+
+    @property
+    def value(self) -> str:
+        """What follows the last colon; all of it if there is none."""
+        return str(self).rpartition(self.namespace_delimiter)[2]
+
+    def __repr__(self) -> str:
+        return f"Namespace({str(self)!r})"
+
+
+class Key:
+    """A path of parts that names one entry: `/Comedy:MontyPython/Sketch:CheeseShop`.
+
+    Made from text, an int, another Key, or a list of these; doubled, leading and closing slashes do not matter, and
+    `Key('')` is the root `/`. Raises InvalidKeyError (a ValueError) for control characters, lone surrogates, and
+    more than 1,024 bytes of UTF-8; UnsupportedTypeError (a TypeError) for other types. `.` and `..` are names
+    like any other.
+
+    Immutable. Equal to a Key of the same text, ordered by the UTF-8 bytes of the text, always true; `hash(key)` is
+    the same in every process and release.
+    """
+
+    __slots__ = ("_hash", "_string")
+
+    _string: str
+    _hash: int
+
+    def __new__(cls, key: Any = "") -> Key:
+        text = key if type(key) is str else _joined(key)
+        if text[:1] != "/" or text[-1:] == "/" or "//" in text:
+            text = cls.remove_duplicate_slashes(text)
+        # ASCII text of printable characters, by far the most common, needs no search.
+        if not (text.isascii() and text.isprintable()) and (found := _REFUSED.search(text)):
+            raise InvalidKeyError(
+                f"a key cannot contain {found.group()!r} (a control character or lone surrogate), at {found.start()}"
+                f" in {_short(text)}",
+                field="key",
+            )
+        if len(text) * 4 > KEY_BYTES and (size := len(text.encode())) > KEY_BYTES:
+            raise InvalidKeyError(
+                f"a key has at most {KEY_BYTES:,} bytes of UTF-8, this one has {size:,}: {_short(text)}", field="key"
+            )
+        return cls._trusted(text)
+
+    @classmethod
+    def _trusted(cls, text: str) -> Key:
+        """A key of text that is known to be canonical, as what a Key gave before."""
+        self = object.__new__(cls)
+        _set_string(self, text)
+        return self
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Key cannot be changed; make a new one instead of setting {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Key cannot be changed; make a new one instead of deleting {name}")
+
+    def __str__(self) -> str:
+        return self._string
+
+    def __repr__(self) -> str:
+        return f"Key({self._string!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self._string,))
+
+    def __copy__(self) -> Key:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Key:
+        return self
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            number = fasthash.hash(self._string)
+            _set_hash(self, number)
+            return number
+
+    def __eq__(self, other: object) -> bool:
+        return self._string == other._string if isinstance(other, Key) else NotImplemented
+
+    def __lt__(self, other: Key) -> bool:
+        return self._string < other._string if isinstance(other, Key) else NotImplemented
+
+    def __le__(self, other: Key) -> bool:
+        return self._string <= other._string if isinstance(other, Key) else NotImplemented
+
+    def __gt__(self, other: Key) -> bool:
+        return self._string > other._string if isinstance(other, Key) else NotImplemented
+
+    def __ge__(self, other: Key) -> bool:
+        return self._string >= other._string if isinstance(other, Key) else NotImplemented
+
+    @property
+    def list(self) -> list[Namespace]:
+        """The parts, outermost first, in a fresh list; none for the root."""
+        return [Namespace(part) for part in self._string.split("/")[1:] if part]
+
+    @property
+    def namespaces(self) -> Any:
+        """As `list`."""
+        return self.list
+
+    @property
+    def _last(self) -> Namespace:
+        return Namespace(self._string.rpartition("/")[2])
+
+    @property
+    def name(self) -> str:
+        """The value of the last part: `CheeseShop` of `/Comedy/Sketch:CheeseShop`; '' for the root."""
+        return self._last.value
+
+    @property
+    def type(self) -> str:
+        """The field of the last part: `Sketch` of `/Comedy/Sketch:CheeseShop`; '' if it has none."""
+        return self._last.field
+
+    @property
+    def parent(self) -> Key:
+        """The key without its last part; the root's is the root."""
+        return Key._trusted(self._string.rpartition("/")[0] or "/")
+
+    @property
+    def path(self) -> Key:
+        """The collection that the key belongs to: `/Comedy/Sketch` for `/Comedy/Sketch:CheeseShop`."""
+        above, _, last = self._string.rpartition("/")
+        field, colon, _ = last.partition(":")
+        return Key._trusted(f"{above}/{field}" if colon and field else above or "/")
+
+    @property
+    def reverse(self) -> Key:
+        """The parts in reverse, each unchanged inside."""
+        return Key._trusted("/" + "/".join(reversed(self._string[1:].split("/"))))
+
+    def child(self, other: Any) -> Key:
+        """This key with the parts of `other`, anything that Key takes, appended."""
+        return Key(self._string + str(Key(other)))
+
+    def instance(self, other: Any) -> Key:
+        """This key with `:` and a str or int appended; InvalidKeyError for a `/` in it."""
+        if isinstance(other, bool) or not isinstance(other, (str, int)):
+            raise UnsupportedTypeError(f"an instance is named by a str or int, not {type(other).__name__}", path="key")
+        if "/" in str(other):
+            raise InvalidKeyError(f"the name of an instance cannot contain '/': {other!r}", field="key")
+        return Key(f"{self._string}:{other}")
+
+    def is_ancestor_of(self, other: Key) -> bool:
+        """Whether `other` lies below this key, part by part; no key is its own ancestor."""
+        if not isinstance(other, Key):
+            raise UnsupportedTypeError(f"only Keys have ancestors, not {type(other).__name__}", path="key")
+        if self._string == "/":
+            return other._string != "/"
+        return other._string.startswith(self._string + "/")
+
+    def is_descendant_of(self, other: Key) -> bool:
+        """Whether this key lies below `other`."""
+        if not isinstance(other, Key):
+            raise UnsupportedTypeError(f"only Keys have descendants, not {type(other).__name__}", path="key")
+        return other.is_ancestor_of(self)
+
+    def is_top_level(self) -> bool:
+        """Whether the key has exactly one part."""
+        return self._string != "/" and self._string.rfind("/") == 0
+
+    @classmethod
+    def random_key(cls) -> Key:
+        """A key of one part: the 32 hexadecimal digits of a random UUID."""
+        return cls._trusted("/" + uuid.uuid4().hex)
+
+    @classmethod
+    def remove_duplicate_slashes(cls, path: str) -> str:
+        """`path` with one leading slash, none at the end, and none doubled."""
+        return "/" + _EMPTY_PARTS.sub("/", path).strip("/")
+
+    # The documented names.
+    isAncestorOf = is_ancestor_of  # noqa: N815
+    isDescendantOf = is_descendant_of  # noqa: N815
+    isTopLevel = is_top_level  # noqa: N815
+    randomKey = random_key  # noqa: N815
+    removeDuplicateSlashes = remove_duplicate_slashes  # noqa: N815
+
+
+_set_string = Key._string.__set__  # type: ignore[attr-defined]
+_set_hash = Key._hash.__set__  # type: ignore[attr-defined]
+
+
+def _joined(key: Any) -> str:
+    if isinstance(key, str):
+        return str(key)
+    if isinstance(key, Key):
+        return key._string
+    if isinstance(key, int) and not isinstance(key, bool):
+        return str(key)
+    if isinstance(key, (list, tuple)):
+        for part in key:
+            if isinstance(part, bool) or not isinstance(part, (str, int, Key)):
+                raise UnsupportedTypeError(f"a part of a key is a str, int or Key, not {type(part).__name__}", path="key")
+        return "/".join(map(str, key))
+    raise UnsupportedTypeError(f"a key is made from a str, int, Key or list of these, not {type(key).__name__}", path="key")
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}..."

@@ -1,0 +1,39 @@
+"""The limits of the library, each in one place. What servers limit besides is in `datastore_server.checks`."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BATCH_BYTES",
+    "BATCH_ENTRIES",
+    "ENTRY_BYTES",
+    "FILTERS",
+    "FIRST_BATCH_BYTES",
+    "KEY_BYTES",
+    "ORDERS",
+    "VALUE_DEPTH",
+]
+
+#: The longest key, in bytes of UTF-8. LMDB allows 1,978; other engines index a little over 1,024.
+KEY_BYTES = 1024
+
+#: The largest entry on the wire, key and value together, in bytes. With its framing it stays under the 4 MiB that
+#: generated clients receive by default.
+ENTRY_BYTES = 3 * 1024 * 1024
+
+#: The deepest nesting of lists and maps in a value that travels.
+VALUE_DEPTH = 32
+
+#: How many bytes of keys and values a batch of results is filled to.
+BATCH_BYTES = 256 * 1024
+
+#: The first batch of results is this small, so that it comes at once.
+FIRST_BATCH_BYTES = 4 * 1024
+
+#: The most entries in a batch of results, however small they are.
+BATCH_ENTRIES = 2000
+
+#: The most filters in a query that travels.
+FILTERS = 64
+
+#: The most orders in a query that travels.
+ORDERS = 16

@@ -1,0 +1,255 @@
+"""The total order of values, and its two sort keys: one for this process, one of bytes for the wire.
+
+    None/missing < bool < number < datetime < str < bytes < Key < list < map < any other
+
+Numbers by exact value, NaN first among them and tied; datetimes by instant, naive ones meaning UTC; text by code points;
+lists element by element, then the shorter; maps as the list of their pairs sorted by key; others by class name,
+then by their own `<`. A comparison that fails is a tie. Pure; knows values and Keys, no queries.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from datastore.core.encoded import Encoded
+from datastore.core.errors import InvalidValueError, UnsupportedTypeError
+from datastore.core.key import Key
+
+__all__ = ["compare", "encode", "is_nan", "is_plain_type", "microseconds", "order_key", "rank"]
+
+NULL, BOOL, NUMBER, DATETIME, STR, BYTES, KEY, LIST, MAP, OTHER = range(1, 11)
+
+# NaN sorts just before all numbers.
+_NAN = NUMBER - 0.5
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_NAIVE = datetime(1970, 1, 1)  # noqa: DTZ001 - subtracted from naive datetimes, which mean UTC
+_RANKS: dict[type, int] = {
+    type(None): NULL,
+    bool: BOOL,
+    int: NUMBER,
+    float: NUMBER,
+    datetime: DATETIME,
+    str: STR,
+    bytes: BYTES,
+    bytearray: BYTES,
+    Key: KEY,
+    list: LIST,
+    tuple: LIST,
+    dict: MAP,
+}
+_BASES: tuple[tuple[type, int], ...] = (
+    (bool, BOOL),
+    (int, NUMBER),
+    (float, NUMBER),
+    (datetime, DATETIME),
+    (str, STR),
+    (bytes, BYTES),
+    (bytearray, BYTES),
+    (Key, KEY),
+    (list, LIST),
+    (tuple, LIST),
+    (Mapping, MAP),
+)
+
+
+def rank(value: Any) -> int:
+    """The place of a value's kind in the total order, 1 to 10; on the wire the first byte of its sort key."""
+    found = _RANKS.get(type(value))
+    if found is not None:
+        return found
+    return next((number for base, number in _BASES if isinstance(value, base)), OTHER)
+
+
+def is_plain_type(kind: type) -> bool:
+    """Whether this very type, not a subclass of it, is one whose values travel."""
+    return kind in _RANKS
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a value is a float that is not a number."""
+    return isinstance(value, float) and value != value  # noqa: PLR0124 - that is what NaN is
+
+
+def microseconds(value: datetime) -> int:
+    """The microseconds from 1970 in UTC to an instant; a naive datetime means UTC."""
+    offset = value.utcoffset()
+    # Not astimezone, which overflows at the ends of the calendar.
+    since = value.replace(tzinfo=None) - _EPOCH_NAIVE
+    whole = since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
+    if offset is None:
+        return whole
+    return whole - (offset.days * 86_400_000_000 + offset.seconds * 1_000_000 + offset.microseconds)
+
+
+def compare(a: Any, b: Any) -> int:
+    """-1, 0 or 1 as `a` comes before, with or after `b` in the total order. Never raises."""
+    first, second = order_key(a), order_key(b)
+    return -1 if first < second else int(second < first)
+
+
+# The sort key of this process
+
+
+def order_key(value: Any, *, descending: bool = False) -> tuple[Any, ...]:
+    """A key for `sorted`: the keys of any two values, made with the same `descending`, can be compared.
+
+    Descending keys sort the greatest value first. Never raises.
+    """
+    if isinstance(value, Encoded):
+        value = value.decode()
+    key = _order_key(value)
+    return _reversed(key) if descending else key
+
+
+def _order_key(value: Any) -> tuple[Any, ...]:
+    number = _RANKS.get(type(value)) or rank(value)
+    if number == NUMBER:
+        return (_NAN,) if value != value else (NUMBER, value)  # noqa: PLR0124 - NaN
+    if number in (STR, KEY):
+        return (number, str(value))
+    if number == NULL:
+        return (NULL,)
+    if number == DATETIME:
+        return (DATETIME, microseconds(value))
+    if number == LIST:
+        return (LIST, tuple(map(_order_key, value)))
+    if number == MAP:
+        return (MAP, _pairs_key(value))
+    if number == BYTES:
+        return (BYTES, bytes(value))
+    if number == BOOL:
+        return (BOOL, bool(value))
+    return (OTHER, type(value).__name__, _Other(value))
+
+
+def _pairs_key(value: Mapping[Any, Any]) -> tuple[Any, ...]:
+    return tuple(sorted((_order_key(name), _order_key(held)) for name, held in value.items()))
+
+
+def _reversed(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    number = key[0]
+    if number in (NUMBER, DATETIME, BOOL):
+        return (-number, -key[1])
+    if len(key) == 1:
+        return (-number,)
+    return (-number, _Reversed(key[1:]))
+
+
+class _Reversed:
+    """Sorts before what its content sorts after."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Reversed) and bool(self.content == other.content)
+
+    def __lt__(self, other: _Reversed) -> bool:
+        return bool(other.content < self.content)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Other:
+    """A value of no plain type: its own `<` decides, and where that fails it is a tie."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Other) and not (self < other or other < self)
+
+    def __lt__(self, other: _Other) -> bool:
+        try:
+            return bool(self.value < other.value)
+        except Exception:  # noqa: BLE001 - whatever a foreign comparison raises is a tie
+            return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+# The sort key of the wire
+
+_DOUBLE = struct.Struct(">d")
+_UINT64 = struct.Struct(">Q")
+_UINT16 = struct.Struct(">H")
+_INVERTED = bytes(255 - byte for byte in range(256))
+_SIGN = 1 << 63
+_ALL = (1 << 64) - 1
+#: Added to what an int differs from its nearest double, which lies within 2**10 for 64-bit ints.
+_RESIDUAL_BIAS = 0x8000
+
+
+def encode(value: Any, *, descending: bool = False) -> bytes:
+    """Bytes that sort as the value does in the total order, and of which none is a prefix of another.
+
+    The format is on the wire: docs/protocol.md. Ties have equal bytes. Raises UnsupportedTypeError for what is of
+    no plain type and InvalidValueError for ints outside 64 bits and text with lone surrogates.
+    """
+    if isinstance(value, Encoded):
+        value = value.decode()
+    data = _encode(value)
+    return data.translate(_INVERTED) if descending else data
+
+
+def _encode(value: Any) -> bytes:
+    number = _RANKS.get(type(value)) or rank(value)
+    if number == STR:
+        return b"\x05" + _text(value)
+    if number == NUMBER:
+        return b"\x03" + _number(value)
+    if number == NULL:
+        return b"\x01"
+    if number == BOOL:
+        return b"\x02\x01" if value else b"\x02\x00"
+    if number == DATETIME:
+        return b"\x04" + _UINT64.pack(microseconds(value) + _SIGN)
+    if number == BYTES:
+        return b"\x06" + _escaped(bytes(value))
+    if number == KEY:
+        return b"\x07" + _text(str(value))
+    if number == LIST:
+        return b"\x08" + b"".join(map(_encode, value)) + b"\x00"
+    if number == MAP:
+        return b"\x09" + _map(value) + b"\x00"
+    raise UnsupportedTypeError(f"a {type(value).__name__} has no place in the order of the wire", path="value")
+
+
+def _map(value: Mapping[Any, Any]) -> bytes:
+    for name in value:
+        if not isinstance(name, str):
+            raise UnsupportedTypeError(f"a map's names are str, not {type(name).__name__}", path="value")
+    return b"".join(b"\x05" + _text(name) + _encode(value[name]) for name in sorted(value))
+
+
+def _text(text: str) -> bytes:
+    try:
+        return _escaped(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidValueError("text with a lone surrogate has no UTF-8", path="value") from None
+
+
+def _escaped(data: bytes) -> bytes:
+    return data.replace(b"\x00", b"\x00\xff") + b"\x00\x01"
+
+
+def _number(value: float) -> bytes:
+    if value != value:  # noqa: PLR0124 - NaN
+        return bytes(10)
+    residual = 0
+    if not isinstance(value, float):
+        if not -_SIGN <= value < _SIGN:
+            raise InvalidValueError(f"{value} does not fit in 64 bits", path="value")
+        residual = value - int(float(value))
+    # Adding 0.0 makes -0.0 the 0.0 that it equals.
+    bits: int = _UINT64.unpack(_DOUBLE.pack(float(value) + 0.0))[0]
+    bits = bits ^ _ALL if bits & _SIGN else bits | _SIGN
+    return _UINT64.pack(bits) + _UINT16.pack(residual + _RESIDUAL_BIAS)

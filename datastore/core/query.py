@@ -1,0 +1,56 @@
+"""Queries under their documented path: Query, Filter, Order, Cursor and their helpers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from datastore.core.batch import Entry, Position
+from datastore.core.cursor import Cursor, chain_gen, is_iterable, limit_gen, offset_gen
+from datastore.core.description import QueryDescription
+from datastore.core.fields import Filter, Order, object_getattr
+
+__all__ = [
+    "Cursor",
+    "Entry",
+    "Filter",
+    "Order",
+    "Position",
+    "Query",
+    "chain_gen",
+    "is_iterable",
+    "limit_gen",
+    "object_getattr",
+    "offset_gen",
+]
+
+_object_getattr = object_getattr
+
+
+class Query(QueryDescription):
+    """What to look for: `Query(Key('/Airport')).filter('country', '=', 'CH').order('-elevation')`.
+
+    The scope is exactly the collection of `key`: `/a` selects `/a/b`, `/a:b` and `/a:b:c`, and not `/a`, `/a/b/c`,
+    `/a/T:x`, `/a:b/q`. With `recursive` it is every key whose text begins with `/a/` or `/a:`; for `/` every key.
+    Then come all filters, the orders, `start_after`, `offset`, `limit`; ties of the orders, and results without orders, are in
+    ascending order of their keys.
+
+    `object_getattr(obj, field)` looks up fields in the caller's own way. `keys_only` leaves values out;
+    `start_after` gives only what comes after a Position; `allow_partial` lets shards do without those that cannot be reached.
+    Every attribute may be assigned, and is checked: UnsupportedTypeError (a TypeError) and InvalidQueryError (a ValueError).
+    """
+
+    def __call__(self, iterable: Iterable[Any]) -> Cursor:
+        """A cursor over the bare values of `iterable` that pass, sorted (ties as they came) and cut. Lazy."""
+        return self._applied(Cursor(self, iterable))
+
+    def apply(self, entries: Iterable[Entry]) -> Cursor:
+        """As calling the query, over entries: ties, and results without orders, are sorted by key."""
+        return self._applied(Cursor.from_entries(self, entries))
+
+    def _applied(self, cursor: Cursor) -> Cursor:
+        cursor.apply_filter()
+        cursor.apply_order()
+        cursor.apply_offset()
+        cursor.apply_limit()
+        return cursor

@@ -1,8 +1,8 @@
 """The main job from end to end, by the real command line: `make demo`.
 
-Three nodes and a proxy; the 28,298 airports of `airportsdata` go in, come out as queries and as an export, and every
-answer is compared with a plain reading of the same file. A node is killed in the middle of a second import. Every
-command is shown before it runs. Exit code 1 if anything differs or anything is left behind.
+Three nodes and a proxy; the 28,298 airports of `airportsdata` go in, come out as queries and as an export,
+and every answer is compared with a plain reading of the same file. A node is killed in the middle of a second
+import. Every command is shown before it runs. Exit code 1 if anything differs or anything is left behind.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from datastore_server.config import load_config
 AIRPORTS = Path(airportsdata.__file__).with_name("airports.csv")
 #: How long anything that is waited for may take.
 PATIENCE_S = 60.0
-#: The second import is held up after so many rows until the node is dead, so that the kill falls into its middle.
+#: The second import gets no more rows than these until the node is dead: the kill falls into its middle.
 ROWS_BEFORE_KILL = 12_000
 TYPES = ["--type", "elevation=number", "--type", "lat=float", "--type", "lon=float"]
 #: As issued in the environment of `make demo`: the command of the same installation as this interpreter.
@@ -135,13 +135,17 @@ def entries_of(text: str) -> list[tuple[str, Any]]:
 
 
 def same(found: Any, expected: Any) -> bool:
-    """Equal in types too: 1 is not 1.0 here."""
-    return bool(found == expected) and json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)
+    """Equal, in types too."""
+    # JSON tells 1 from 1.0, which == does not.
+    return json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)
 
 
 def check_same(what: str, found: Any, expected: Any) -> None:
     """Compare an answer with the plain reading's."""
-    check(same(found, expected), f"{what}: got {str(found)[:300]}, the plain reading gives {str(expected)[:300]}")
+    check(
+        same(found, expected),
+        f"{what}: got {str(found)[:300]}, the plain reading gives {str(expected)[:300]}",
+    )
     print(f"  = as read plainly: {what}", flush=True)
 
 
@@ -180,16 +184,18 @@ def query(shell: Shell, airports: dict[str, dict[str, Any]]) -> None:
     check_same("how many", int(shell.run("count", "/Airport").stdout), len(airports))
 
     say("The five highest in Switzerland.")
-    done = shell.run(
-        "query", "/Airport", "--where", "country = CH", "--order", "-elevation", "--limit", "5"
-    )
+    done = shell.run("query", "/Airport", "--where", "country = CH", "--order", "-elevation", "--limit", "5")
     swiss = [(key, row) for key, row in airports.items() if row["country"] == "CH"]
     highest = sorted(swiss, key=lambda pair: (-pair[1]["elevation"], pair[0]))[:5]
-    check_same(", ".join(f"{row['icao']} {row['elevation']}" for _, row in highest), entries_of(done.stdout), highest)
+    check_same(
+        ", ".join(f"{row['icao']} {row['elevation']}" for _, row in highest), entries_of(done.stdout), highest
+    )
 
     say("How many in Iceland?")
     iceland = sum(row["country"] == "IS" for row in airports.values())
-    check_same("how many in Iceland", int(shell.run("count", "/Airport", "--where", "country = IS").stdout), iceland)
+    check_same(
+        "how many in Iceland", int(shell.run("count", "/Airport", "--where", "country = IS").stdout), iceland
+    )
 
     say("Page 3 of ten, by country and then the highest first.")
     page = ["--order", "country", "--order", "-elevation", "--offset", "20", "--limit", "10"]
@@ -205,9 +211,10 @@ def stream_everything(shell: Shell, airports: dict[str, dict[str, Any]]) -> floa
     done = shell.run("query", "/Airport", "--json", shown=False)
     seconds = time.monotonic() - began
     entries = entries_of(done.stdout)
-    print(f"  {len(entries):,} rows in {seconds:.1f} s: {len(entries) / seconds:,.0f} rows/s, start of the command included")
+    rate = len(entries) / seconds
+    print(f"  {len(entries):,} rows in {seconds:.1f} s: {rate:,.0f} rows/s, the command's start included")
     check_same("every key and value, and their order", entries, sorted(airports.items()))
-    return len(entries) / seconds
+    return rate
 
 
 def export(shell: Shell, airports: dict[str, dict[str, Any]]) -> None:
@@ -226,7 +233,8 @@ def kill_in_the_middle(shell: Shell, processes: list[Process]) -> tuple[Process,
     lines = AIRPORTS.read_text(encoding="utf-8").splitlines(keepends=True)
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
     with shell.background(*arguments, after=" < airports.csv &", **pipes) as importing:
-        check(importing.stdin is not None and importing.stderr is not None, "no pipes")
+        if importing.stdin is None or importing.stderr is None:
+            raise DemoError("the import has no pipes")
         importing.stdin.writelines(lines[:ROWS_BEFORE_KILL])
         importing.stdin.flush()
         wait_for_rows(shell, "/Copy", ROWS_BEFORE_KILL // 2)
@@ -242,7 +250,8 @@ def kill_in_the_middle(shell: Shell, processes: list[Process]) -> tuple[Process,
         print(told, end="")
         check(importing.wait(PATIENCE_S) == 4, f"the import ended with {importing.returncode}, expected 4")
     acknowledged = re.search(r"the first ([\d,]+) rows", told)
-    check(acknowledged is not None and victim.name in told, "the import does not say what is acknowledged, or who failed")
+    if acknowledged is None or victim.name not in told:
+        raise DemoError("the import does not say what is acknowledged, or who failed")
     rows = int(acknowledged[1].replace(",", ""))
     check(0 < rows < len(lines) - 1, f"{rows} rows acknowledged: the kill was not in the middle")
     return victim, rows
@@ -303,7 +312,11 @@ def check_acknowledged(shell: Shell, airports: dict[str, dict[str, Any]], rows: 
     expected = {f"/Copy:{row['icao']}": row for row in airports.values()}
     lost = [key for key in list(expected)[:rows] if key not in copy]
     check(not lost, f"{len(lost)} acknowledged rows are lost, as {lost[:3]}")
-    check_same(f"{len(copy):,} entries of /Copy, {rows:,} of them acknowledged", copy, {key: expected[key] for key in copy})
+    check_same(
+        f"{len(copy):,} entries of /Copy, {rows:,} of them acknowledged",
+        copy,
+        {key: expected[key] for key in copy},
+    )
     say("The import goes on from there, with the command that it told.")
     shell.run_openly("import", "airports.csv", "--key", "/Copy:{icao}", *TYPES, "--skip", str(rows))
     check_same("how many copies", int(shell.run("count", "/Copy").stdout), len(airports))

@@ -1,8 +1,9 @@
 """A whole cluster on this machine: several nodes on LMDB and a proxy, each a process of its own.
 
-Starts fresh interpreters with the same commands that a person would type, learns their addresses from the one line
-that each prints when it is ready, and remembers them in `cluster.toml`. Never forks after gRPC was loaded, and
-knows no gRPC itself.
+Starts fresh interpreters with the same commands that a person would type, learns their addresses from the
+one line
+that each prints when it is ready, and remembers them in `cluster.toml`. Never forks after gRPC was loaded,
+and knows no gRPC itself.
 """
 
 from __future__ import annotations
@@ -82,13 +83,16 @@ class Member:
 
 
 def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durability: Durability) -> Config:
-    """What a cluster in this directory is to be: as its `cluster.toml` says, or new. Port 0 stands for any free one.
+    """What a cluster in this directory is to be: as its `cluster.toml` says, or new. Port 0 stands for any
+    free one.
 
     Raises ConfigError if the directory holds a cluster of another number of nodes: keys would seem lost.
     """
     path = directory / CONFIG_NAME
     if not path.exists():
-        shards = [_new_shard(directory, f"shard-{number}", durability) for number in range(1, (nodes or 3) + 1)]
+        shards = [
+            _new_shard(directory, f"shard-{number}", durability) for number in range(1, (nodes or 3) + 1)
+        ]
         return Config(
             # A name of its own tells clusters on one machine apart, should they be mixed up.
             cluster=ClusterConfig(name=f"cluster-{os.urandom(4).hex()}"),
@@ -98,8 +102,8 @@ def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durabi
     config = load_config(path)
     if nodes is not None and nodes != len(config.shards):
         raise ConfigError(
-            f"{path} has {len(config.shards)} shards, not {nodes}, and their data stay where they are; leave out --nodes, "
-            "or start in another directory"
+            f"{path} has {len(config.shards)} shards, not {nodes}, and their data stay where they are; "
+            "leave out --nodes, or start in another directory"
         )
     if port is not None:
         return msgspec.structs.replace(config, proxy=ProxyConfig(listen=f"127.0.0.1:{port}"))
@@ -108,7 +112,10 @@ def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durabi
 
 def _new_shard(directory: Path, name: str, durability: Durability) -> ShardConfig:
     return ShardConfig(
-        name=name, url="grpc://127.0.0.1:0", store=f"lmdb://{directory.absolute() / name}", durability=durability
+        name=name,
+        url="grpc://127.0.0.1:0",
+        store=f"lmdb://{directory.absolute() / name}",
+        durability=durability,
     )
 
 
@@ -199,7 +206,9 @@ class Cluster:
     async def ended(self) -> Member | None:
         """Wait for the next process that ends by itself, and give it up; None when none is left."""
         waits = {
-            asyncio.create_task(member.process.wait()): member for member in self.members if member.process is not None
+            asyncio.create_task(member.process.wait()): member
+            for member in self.members
+            if member.process is not None
         }
         if not waits:
             return None
@@ -215,7 +224,9 @@ class Cluster:
     async def stop(self) -> None:
         """Stop all, the proxy first, and wait until they are gone. Who does not drain in time is killed."""
         for role in ("proxy", "node"):
-            await asyncio.gather(*(_stop(member.process) for member in self.members if member.role == role and member.process))
+            await asyncio.gather(
+                *(_stop(member.process) for member in self.members if member.role == role and member.process)
+            )
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:

@@ -49,7 +49,8 @@ ShardBy = Literal["key", "collection"]
 STORE_FORMS = "lmdb:///DIRECTORY or memory:"
 SERVER_FORM = "grpc://HOST:PORT"
 
-#: A name is part of messages, of file names and of the placement, so it is kept to what is safe in all of them.
+#: A name is part of messages, of file names and of the placement, so it is kept to what is safe in all of
+#: them.
 NAME_FORM = "1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -230,7 +231,7 @@ def _address(text: str, given: str, form: str) -> Address:
     )
     if match is None or int(match["port"] or 0) > 65535:
         raise ConfigError(
-            f"{given!r}: expected {form}, as 127.0.0.1:{DEFAULT_PORT} or [::1]:{DEFAULT_PORT}, port 0 to 65535"
+            f"{given!r}: expected {form}, as {DEFAULT_LISTEN} or [::1]:{DEFAULT_PORT}, port 0 to 65535"
         )
     return Address(
         match["ipv6"] or match["host"], DEFAULT_PORT if match["port"] is None else int(match["port"])
@@ -250,7 +251,7 @@ def _check(config: Config, source: str, base: Path) -> Config:
         _check_name(shard.name, f"{at}.name")
         if shard.name in seen:
             raise ConfigError(
-                f"{at}.name: {shard.name!r} is also the name of shards[{seen[shard.name]}]; each shard needs its own"
+                f"{at}.name: {shard.name!r} is also the name of shards[{seen[shard.name]}], and must differ"
             )
         seen[shard.name] = index
         _within(f"{at}.url", parse_server_url, shard.url)

@@ -1,7 +1,7 @@
 """From a configuration to the one Datastore that a server serves, and what the server says of itself.
 
-A node's Datastore is a backend; a proxy's is remote: shards behind one face. This is all that tells them apart. Knows
-which classes to put together; knows no request and no message.
+A node's Datastore is a backend; a proxy's is remote: shards behind one face. This is all that tells them
+apart. Knows which classes to put together; knows no request and no message.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def build_proxy(config: Config) -> Topology:
     slot_map = SlotMap(names, shard_by=config.cluster.shard_by)
     stores = [RemoteDatastore(shard.url, lazy=True, name=shard.name) for shard in config.shards]
     shards = tuple(
-        ShardInfo(name=shard.name, url=shard.url, slots=slot_map.slots_of(shard.name)) for shard in config.shards
+        ShardInfo(name=shard.name, url=shard.url, slots=slot_map.slots_of(shard.name))
+        for shard in config.shards
     )
     return Topology(
         ShardedDatastore(stores, slot_map.shardingfn, names=names),

@@ -26,8 +26,8 @@ def get_command(settings: Settings, key: Key) -> int:
     Example:
       datastore get /Person:ada
 
-    On a terminal the JSON is indented, elsewhere or with --json it is one line. An absent key prints nothing on
-    stdout and ends with exit code 1.
+    On a terminal the JSON is indented, elsewhere or with --json it is one line. An absent key prints nothing
+    on stdout and ends with exit code 1.
     """
     with connected(settings) as store:
         value = store.get(key)

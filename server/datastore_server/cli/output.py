@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
@@ -90,11 +91,15 @@ def exit_code_of(error: DatastoreError) -> ExitCode:
 
 
 def shown_error(error: DatastoreError) -> str:
-    """An error as a person reads it: with the shard it came from, if its text does not name that."""
-    text = str(error) or type(error).__name__
-    if error.shard and error.shard not in text:
-        return f"{text} (shard {error.shard})"
-    return text
+    """An error as a person reads it: its reason, its text, and its shard if the text does not name it."""
+    text = str(error)
+    shard = f" (shard {error.shard})" if error.shard and error.shard not in text else ""
+    return f"{reason_of(error)}: {text}{shard}"
+
+
+def reason_of(error: DatastoreError) -> str:
+    """The reason as it stands on the wire: UNAVAILABLE, INVALID_KEY."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).upper()
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""How far a long job is: a bar on a terminal, a line every few seconds elsewhere. On stderr, never on stdout."""
+"""How far a long job is: a bar on a terminal, a line every few seconds elsewhere, and all on stderr."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE_INTERVAL_S = 3.0
 
 
 class Progress:
-    """Counts rows, and of a known total the part that is done. `rows` and `seconds` are good for a summary."""
+    """Counts rows, and of a known total the part that is done."""
 
     def __init__(self, what: str, total: int | None) -> None:
         self.rows = 0

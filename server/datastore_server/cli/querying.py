@@ -33,7 +33,9 @@ def _selection(function: _Function) -> _Function:
     """Add what `query` and `count` share: the key and the options that select."""
     for option in (
         click.option("--allow-partial", is_flag=True, help="Do without shards that cannot be reached."),
-        click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N."),
+        click.option(
+            "--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N."
+        ),
         click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N."),
         click.option(
             "--where",
@@ -42,7 +44,9 @@ def _selection(function: _Function) -> _Function:
             metavar="CONDITION",
             help="What must hold, as 'country = CH'. Repeatable: all must hold.",
         ),
-        click.option("--recursive", "-r", is_flag=True, help="All that lies below KEY, not its collection alone."),
+        click.option(
+            "--recursive", "-r", is_flag=True, help="All that lies below KEY, not its collection alone."
+        ),
         click.argument("key", type=KEY),
     ):
         function = option(function)
@@ -52,7 +56,11 @@ def _selection(function: _Function) -> _Function:
 @click.command("query")
 @_selection
 @click.option(
-    "--order", "orders", multiple=True, metavar="FIELD", help="Order by a field; -FIELD: descending. Repeatable."
+    "--order",
+    "orders",
+    multiple=True,
+    metavar="FIELD",
+    help="Order by a field; -FIELD: descending. Repeatable.",
 )
 @click.option("--keys-only", is_flag=True, help="Keys without values.")
 @server_options()
@@ -80,9 +88,9 @@ def query_command(
       datastore query / --recursive --keys-only
       datastore query /Person --where 'born >= 1800' --where 'born < 1900' --json
 
-    A condition is a field, one of < <= = != >= > and a value: JSON, or text as it stands. a.b is the field b of
-    the map a; __key__ is the key. On a terminal this prints a table, else or with --json one line for each entry:
-    {"key": ..., "value": ...}.
+    A condition is a field, one of < <= = != >= > and a value: JSON, or text as it stands. a.b is the field b
+    of the map a; __key__ is the key. On a terminal this prints a table, else or with --json one line for each
+    entry: {"key": ..., "value": ...}.
     """
     query = _query(key, conditions, orders, limit=limit, offset=offset, recursive=recursive)
     query.keys_only = keys_only
@@ -218,4 +226,3 @@ def _width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
-

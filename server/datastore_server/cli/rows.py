@@ -17,7 +17,16 @@ from datastore.core.errors import DatastoreError, InvalidError, InvalidValueErro
 from datastore.core.key import Key
 from datastore_server.cli.values import from_json, from_tree, parse, to_json
 
-__all__ = ["FORMATS", "MEMBER_TYPES", "CsvWriter", "JsonLinesWriter", "KeyTemplate", "Row", "json_line", "read_rows"]
+__all__ = [
+    "FORMATS",
+    "MEMBER_TYPES",
+    "CsvWriter",
+    "JsonLinesWriter",
+    "KeyTemplate",
+    "Row",
+    "json_line",
+    "read_rows",
+]
 
 FORMATS = ("jsonl", "csv")
 
@@ -79,7 +88,9 @@ def _key_part(name: str, members: Mapping[str, Any]) -> str:
     part = str(value)
     # An empty part, or one with a slash, would make another key than meant, perhaps that of another row.
     if not part or "/" in part:
-        raise InvalidError(f"the member {name!r} is part of the key and must be neither empty nor hold a slash: {part!r}")
+        raise InvalidError(
+            f"the member {name!r} is part of the key and must be neither empty nor hold a slash: {part!r}"
+        )
     return part
 
 
@@ -166,7 +177,8 @@ def _json_parser(template: KeyTemplate | None) -> Callable[[str], tuple[Key, Any
         tree = parse(line)
         if not isinstance(tree, dict) or set(tree) != {"key", "value"} or not isinstance(tree["key"], str):
             raise InvalidValueError(
-                'expected {"key": "/...", "value": ...}; where lines are values, say with --key how their keys are made'
+                'expected {"key": "/...", "value": ...}; where lines are values, '
+                "say with --key how their keys are made"
             )
         value = from_tree(tree["value"])
         if value is None:
@@ -192,7 +204,9 @@ def _read_csv(
             raise InvalidError(
                 f"{source}, line {reader.line_num}: {len(cells)} cells, where the header has {len(header)}"
             )
-        yield _Raw(reader.line_num, dict(zip(header, cells, strict=True)), sum(map(len, cells)) + 8 * len(cells))
+        yield _Raw(
+            reader.line_num, dict(zip(header, cells, strict=True)), sum(map(len, cells)) + 8 * len(cells)
+        )
 
 
 def _checked(reader: Any, source: str) -> list[str] | None:
@@ -211,9 +225,13 @@ def _check_header(
         raise InvalidError(f"{source}: the header names {min(doubled)!r} twice")
     unknown = [name for name in types if name not in header]
     if unknown:
-        raise InvalidError(f"{source}: --type {unknown[0]}: the header has no such name; it has {', '.join(header)}")
+        raise InvalidError(
+            f"{source}: --type {unknown[0]}: the header has no such name; it has {', '.join(header)}"
+        )
     if template is None and "key" not in header:
-        raise InvalidError(f"{source}: no column 'key': say with --key how keys are made, as --key '/Thing:{{id}}'")
+        raise InvalidError(
+            f"{source}: no column 'key': say with --key how keys are made, as --key '/Thing:{{id}}'"
+        )
 
 
 def _csv_parser(
@@ -277,14 +295,19 @@ class CsvWriter:
             extra = [name for name in value if name not in self._columns]
             if extra:
                 raise InvalidValueError(
-                    f"{key}: its member {extra[0]!r} has no column, which the first entry sets; export to a .jsonl file instead"
+                    f"{key}: its member {extra[0]!r} has no column, since the first entry has none; "
+                    "export to a .jsonl file instead"
                 )
-            writer.writerow([str(key), *(_cell(value[name]) if name in value else "" for name in self._columns)])
+            writer.writerow(
+                [str(key), *(_cell(value[name]) if name in value else "" for name in self._columns)]
+            )
         return buffer.getvalue()
 
     def _header(self, key: Key, value: dict[str, Any]) -> list[str]:
         if "key" in value:
-            raise InvalidValueError(f"{key}: its member 'key' has the name of the key's column; export to a .jsonl file instead")
+            raise InvalidValueError(
+                f"{key}: its member 'key' has the name of the key's column; export to a .jsonl file instead"
+            )
         return list(value)
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -21,7 +22,6 @@ from datastore_server.cluster import Cluster, command_again, plan_cluster
 from datastore_server.config import (
     DEFAULT_LISTEN,
     Durability,
-    StoreUrl,
     load_config,
     parse_address,
     parse_server_url,
@@ -33,14 +33,20 @@ __all__ = ["cluster_command", "proxy_command", "serve_command"]
 
 
 def _listen_option(default: str) -> Callable[..., Callable[..., None]]:
-    return click.option("--listen", metavar="HOST:PORT", help=f"Where to listen; port 0 is any free one.  [default: {default}]")
+    return click.option(
+        "--listen",
+        metavar="HOST:PORT",
+        help=f"Where to listen; port 0 is any free one.  [default: {default}]",
+    )
 
 
 _insecure_option = click.option(
     "--insecure", is_flag=True, help="Listen beyond this machine without encryption or passwords."
 )
 _stop_with_stdin_option = click.option(
-    "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as with the process that holds it."
+    "--stop-with-stdin",
+    is_flag=True,
+    help="Stop when standard input ends, as with the process that holds it.",
 )
 
 
@@ -50,7 +56,7 @@ _stop_with_stdin_option = click.option(
 @click.option(
     "--durability",
     type=click.Choice(["sync", "async"]),
-    help="When a write is answered: on disk (sync), or before (async: faster, a loss of power takes the last).  "
+    help="When a write is answered: on disk (sync), or before (async; a loss of power takes the last).  "
     "[default: sync]",
 )
 @click.option("--cluster", "cluster_name", metavar="NAME", help="The cluster that the data belong to.")
@@ -92,19 +98,25 @@ def serve_command(
         config = load_config(config_path)
         shard = config.shard(shard_name)
         if shard.store is None:
-            raise ConfigError(f"{config_path}: shard {shard_name} has no store, which would say what to serve")
+            raise ConfigError(
+                f"{config_path}: shard {shard_name} has no store, which would say what to serve"
+            )
         cluster_name = config.cluster.name
         store, durability = shard.store, durability or shard.durability
         listen = listen or str(parse_server_url(shard.url))
     if store is None:
-        raise click.UsageError("name a store: datastore serve lmdb:///DIRECTORY (or memory:, or --config FILE --shard NAME)")
+        raise click.UsageError(
+            "name a store: datastore serve lmdb:///DIRECTORY (or memory:, or --config FILE --shard NAME)"
+        )
     url = parse_store_url(store)
-    what = f"{url}, shard {shard_name}" if shard_name else str(url)
 
     def build() -> Topology:
         return build_node(url, durability=durability or "sync", cluster=cluster_name, shard=shard_name)
 
-    _run(settings, build, "node", what, listen or DEFAULT_LISTEN, insecure, stop_with_stdin, shard=shard_name, store=url)
+    what = f"{url}, shard {shard_name}" if shard_name else str(url)
+    facts = {"role": "node", "store": str(url)} | ({"shard": shard_name} if shard_name else {})
+    job = _Job(build, listen or DEFAULT_LISTEN, insecure, f"Serving {what} on", facts)
+    _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
 
 @click.command("proxy")
@@ -126,48 +138,45 @@ def proxy_command(
     docs/configuration.md describes the file. One line says that it is ready, and where.
     """
     config = load_config(config_path)
-    what = f"{len(config.shards)} shards of {config.cluster.name}"
-    where = listen or config.proxy.listen
-    _run(settings, lambda: build_proxy(config), "proxy", what, where, insecure, stop_with_stdin)
+    what = f"Serving {len(config.shards)} shards of {config.cluster.name} on"
+    job = _Job(lambda: build_proxy(config), listen or config.proxy.listen, insecure, what, {"role": "proxy"})
+    _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
 
-def _run(
-    settings: Settings,
-    build: Callable[[], Topology],
-    role: str,
-    what: str,
-    listen: str,
-    insecure: bool,
-    stop_with_stdin: bool,
-    *,
-    shard: str | None = None,
-    store: StoreUrl | None = None,
-) -> None:
-    """Serve what `build` makes until a signal asks to stop."""
+@dataclass(frozen=True)
+class _Job:
+    """What to serve where, and how to say so."""
+
+    #: Called in the running loop, since channels belong to the loop that runs when they are made.
+    build: Callable[[], Topology]
+    listen: str
+    insecure: bool
+    #: For people, with the address after it; and for programs.
+    text: str
+    facts: dict[str, str]
+
+
+def _run(job: _Job, *, as_json: bool, stop_with_stdin: bool) -> None:
+    """Serve until a signal asks to stop."""
+    parse_address(job.listen)
     if stop_with_stdin:
         threading.Thread(target=_stop_when_stdin_ends, daemon=True).start()
 
     def tell_ready(url: str) -> None:
-        if settings.json:
-            ready = {"ready": True, "role": role, "url": url, "pid": os.getpid()}
-            ready |= {"shard": shard} if shard else {}
-            print_json(ready | ({"store": str(store)} if store else {}))
+        if as_json:
+            print_json({"ready": True, "url": url, "pid": os.getpid()} | job.facts)
         else:
-            click.echo(f"Serving {what} on {url}")
+            click.echo(f"{job.text} {url}")
 
-    asyncio.run(_serve(build, listen, insecure, tell_ready))
+    asyncio.run(_serve(job, tell_ready))
 
 
-async def _serve(
-    build: Callable[[], Topology], listen: str, insecure: bool, tell_ready: Callable[[str], None]
-) -> None:
-    parse_address(listen)
-    # Built here, since channels belong to the loop that runs when they are made.
-    topology = build()
+async def _serve(job: _Job, tell_ready: Callable[[str], None]) -> None:
+    topology = job.build()
     async with serve(
         topology.datastore,
-        listen=listen,
-        insecure=insecure,
+        listen=job.listen,
+        insecure=job.insecure,
         cluster=topology.cluster,
         check_values=topology.check_values,
         drain_s=DRAIN_S,
@@ -186,7 +195,12 @@ def _stop_when_stdin_ends() -> None:
 
 
 @click.command("cluster")
-@click.option("--nodes", type=click.IntRange(min=1, max=64), metavar="N", help="How many nodes.  [default: 3, or as before]")
+@click.option(
+    "--nodes",
+    type=click.IntRange(min=1, max=64),
+    metavar="N",
+    help="How many nodes.  [default: 3, or as before]",
+)
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
@@ -200,7 +214,11 @@ def _stop_when_stdin_ends() -> None:
     help="The proxy's port.  [default: as before, at first any free one]",
 )
 @click.option(
-    "--durability", type=click.Choice(["sync", "async"]), default="sync", show_default=True, help="As of serve; of a new cluster."
+    "--durability",
+    type=click.Choice(["sync", "async"]),
+    default="sync",
+    show_default=True,
+    help="As of serve; of a new cluster.",
 )
 @json_option
 @click.pass_obj
@@ -245,7 +263,10 @@ async def _start_and_watch(settings: Settings, cluster: Cluster) -> int:
     _tell_running(settings, cluster)
     while (member := await cluster.ended()) is not None:
         command = shlex.join(["datastore", *command_again(cluster.config_path, member)])
-        say(f"{member.name} (process {member.pid}) {member.ending}; its log is {member.log}. To start it again:\n  {command}")
+        say(
+            f"{member.name} (process {member.pid}) {member.ending}; its log is {member.log}. "
+            f"To start it again:\n  {command}"
+        )
     say("Every process has ended.")
     return ExitCode.FAILED
 
@@ -253,7 +274,14 @@ async def _start_and_watch(settings: Settings, cluster: Cluster) -> int:
 def _tell_running(settings: Settings, cluster: Cluster) -> None:
     if settings.json:
         members = [member.as_dict() for member in cluster.members]
-        print_json({"ready": True, "url": cluster.proxy.url, "directory": str(cluster.directory), "processes": members})
+        print_json(
+            {
+                "ready": True,
+                "url": cluster.proxy.url,
+                "directory": str(cluster.directory),
+                "processes": members,
+            }
+        )
         return
     print_table(
         ["role", "name", "address", "pid", "data"],

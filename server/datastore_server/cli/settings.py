@@ -62,9 +62,9 @@ def json_option(function: _Function) -> _Function:
 
 
 def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Function]:
-    """Add `--server`, `--timeout` and `--json`. What stands after the command's name wins over what stands before.
+    """Add `--server`, `--timeout` and `--json`: before or after the command's name, and the later wins.
 
-    The variable of the environment belongs to the outermost command only, or it would win over an option there.
+    The variable of the environment belongs to the outermost command, or it would win over an option there.
     """
 
     def add(function: _Function) -> _Function:
@@ -91,7 +91,7 @@ def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Funct
 
 
 class _KeyType(click.ParamType[Key]):
-    """A key on the command line. A store's URL in its place is a likely slip, and is answered with the way."""
+    """A key on the command line. A store's URL in its place is a likely slip, and is answered with help."""
 
     name = "key"
 

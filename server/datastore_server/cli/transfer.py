@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -55,8 +55,8 @@ class _Batch(NamedTuple):
 class Importer:
     """Writes rows in batches, several under way at once, and knows which are acknowledged without a gap.
 
-    `acknowledged` counts the rows from the first on that are stored, all of them: what a resumed import may skip.
-    Rows of one key are written in their order.
+    `acknowledged` counts the rows from the first on that are stored, all of them: what a resumed import may
+    skip. Rows of one key are written in their order.
     """
 
     def __init__(self, store: Datastore, told: Progress, source: str) -> None:
@@ -68,7 +68,7 @@ class Importer:
         self._keys_under_way: dict[Key, int] = {}
 
     def run(self, batches: Iterator[_Batch]) -> None:
-        """Write all batches. Raises the first error; what was under way then has been waited for and counted."""
+        """Write all batches. Raises the first error, after waiting for what was under way."""
         pool = ThreadPoolExecutor(BATCHES_IN_FLIGHT)
         try:
             for batch in batches:
@@ -154,7 +154,9 @@ def _types(context: click.Context, option: click.Parameter, values: tuple[str, .
         name, equals, kind = value.rpartition("=")
         if not equals or not name or kind not in MEMBER_TYPES:
             raise click.BadParameter(
-                f"{value!r}: expected MEMBER=TYPE with one of the types {', '.join(MEMBER_TYPES)}", context, option
+                f"{value!r}: expected MEMBER=TYPE with one of the types {', '.join(MEMBER_TYPES)}",
+                context,
+                option,
             )
         types[name] = kind
     return types
@@ -176,12 +178,19 @@ _format_option = click.option(
     metavar="MEMBER=TYPE",
     help=f"What a column of CSV holds: {', '.join(MEMBER_TYPES)}. Repeatable.  [default: str]",
 )
-@click.option("--skip", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N rows.")
+@click.option(
+    "--skip", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N rows."
+)
 @_format_option
 @server_options()
 @click.pass_obj
 def import_command(
-    settings: Settings, file: str, template: str | None, types: dict[str, str], skip: int, file_format: str | None
+    settings: Settings,
+    file: str,
+    template: str | None,
+    types: dict[str, str],
+    skip: int,
+    file_format: str | None,
 ) -> None:
     """Store the rows of FILE, JSON Lines or CSV; '-' reads standard input.
 
@@ -198,7 +207,7 @@ def import_command(
       datastore import airports.csv --key '/Airport:{icao}' --type elevation=number --type lat=float
 
     A row that cannot be read or stored ends the import (exit code 3) and is named; so does Ctrl-C. What was
-    acknowledged until then is told, with the command that goes on from there. Importing rows twice does no harm.
+    acknowledged until then is told, with the command that goes on from there. Rows may be imported twice.
     """
     key_template = KeyTemplate(template) if template else None
     chosen = file_format or _format_of(file)
@@ -227,7 +236,8 @@ def import_command(
 
 def _tell_how_to_go_on(acknowledged: int) -> None:
     say(
-        f"Acknowledged: the first {acknowledged:,} rows, without a gap; later ones may be stored too. To go on:\n"
+        f"Acknowledged: the first {acknowledged:,} rows, without a gap; later ones may be stored too. "
+        "To go on:\n"
         f"  {_same_command(['--skip', str(acknowledged)], without='--skip')}"
     )
 
@@ -258,13 +268,9 @@ def _shown(file: str) -> str:
 @contextmanager
 def _opened(file: str) -> Iterator[tuple[TextIO, Any]]:
     """A file as text, and the bytes below it, whose position says how far it was read."""
-    raw: Any = sys.stdin.buffer if file == "-" else open(file, "rb")
-    # CSV demands newline=''; JSON does not mind. A byte order mark is what spreadsheets write.
-    lines = TextIOWrapper(raw, encoding="utf-8-sig", newline="")
-    try:
-        yield lines, raw
-    finally:
-        lines.detach() if file == "-" else lines.close()
+    with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as raw:
+        # CSV demands newline=''; JSON does not mind. A byte order mark is what spreadsheets write.
+        yield TextIOWrapper(raw, encoding="utf-8-sig", newline=""), raw
 
 
 def _size_of(raw: BufferedReader) -> int | None:
@@ -317,14 +323,20 @@ def _export_to(settings: Settings, query: Query, path: Path, chosen: str, resume
     if resume:
         query.start_after = _last_position(partial)
     try:
-        with connected(settings) as store, progress(f"Exporting to {path}") as told:
-            with partial.open("a" if resume else "w", encoding="utf-8") as out:
-                _write(store, query, chosen, out, told)
-                out.flush()
-                os.fsync(out.fileno())
+        with (
+            connected(settings) as store,
+            progress(f"Exporting to {path}") as told,
+            partial.open("a" if resume else "w", encoding="utf-8") as out,
+        ):
+            _write(store, query, chosen, out, told)
+            out.flush()
+            os.fsync(out.fileno())
     except (KeyboardInterrupt, DatastoreError):
         if partial.exists() and chosen == "jsonl":
-            say(f"{partial} holds what came so far. To go on:\n  {_same_command(['--resume'], without='--resume')}")
+            say(
+                f"{partial} holds what came so far. To go on:\n"
+                f"  {_same_command(['--resume'], without='--resume')}"
+            )
         raise
     partial.replace(path)
     say(f"Exported {told.summary()} to {path}.")

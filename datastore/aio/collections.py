@@ -410,22 +410,33 @@ class ShardedDatastore(DatastoreCollection):
         stores = self._held()
         if query.limit == 0:
             return Cursor(query, ())
-        asked = _shard_query(query)
-        cursors = [exact_query(store, asked) for store in stores]
+        only = self._only_shard(query)
+        asked = {
+            index: exact_query(store, _shard_query(query))
+            for index, store in enumerate(stores)
+            if only is None or index == only
+        }
         reports: list[ShardReport] = []
-        return Cursor.from_batches(query, self._merge(query, cursors, reports), shards=reports)
+        return Cursor.from_batches(query, self._merge(query, asked, reports), shards=reports)
+
+    def _only_shard(self, query: QueryDescription) -> int | None:
+        """The one shard that can hold what the query selects, where the sharding function knows of one."""
+        only_shard = getattr(self._shardingfn, "only_shard", None)
+        return None if only_shard is None else only_shard(query)
 
     async def _merge(
-        self, query: QueryDescription, cursors: list[Cursor], reports: list[ShardReport]
+        self, query: QueryDescription, asked: dict[int, Cursor], reports: list[ShardReport]
     ) -> AsyncGenerator[Batch]:
-        merge = BlockMerge(query, len(cursors))
+        shards = list(asked)
+        cursors = list(asked.values())
         streams = [cursor.batches() for cursor in cursors]
+        merge = BlockMerge(query, len(cursors))
         failed: dict[int, DatastoreError] = {}
         try:
             while not merge.done:
                 wanted = merge.wanted()
-                batches = await fan_out([partial(self._pull, i, streams[i], query, failed) for i in wanted])
-                for i, batch in zip(wanted, batches, strict=True):
+                pulls = [partial(self._pull, shards[i], streams[i], query, failed) for i in wanted]
+                for i, batch in zip(wanted, await fan_out(pulls), strict=True):
                     if batch is None:
                         merge.end(i)
                     else:
@@ -434,8 +445,8 @@ class ShardedDatastore(DatastoreCollection):
         finally:
             for cursor in cursors:
                 await cursor.aclose()
-        for i, cursor in enumerate(cursors):
-            reports.extend(self._reports(i, cursor, failed.get(i)))
+        for shard, cursor in asked.items():
+            reports.extend(self._reports(shard, cursor, failed.get(shard)))
 
     async def _pull(
         self,

@@ -261,12 +261,15 @@ class DictDatastore(Datastore):
         """The text, the key and the path of each entry in the scope, as they are now, in no order."""
         scope = str(query.key)
         below = (scope + "/", scope + ":")
+        # Of an instance, as /a:b, the further instances, /a:b:c, are in the collection that it is in itself.
+        beside = str(query.key.path)
         with self._lock:
             return [
                 (str(key), key, path)
                 for path in ([scope] if not query.recursive else self._items)
-                if scope in ("/", path) or path.startswith(below)
+                if scope in ("/", path) or path == beside or path.startswith(below)
                 for key in self._items.get(path, ())
+                if path != beside or scope in ("/", path) or str(key).startswith(below)
             ]
 
     def __len__(self) -> int:

@@ -81,10 +81,13 @@ class Limits:
             "value_depth": VALUE_DEPTH,
         }
         for field in fields(self):
-            value, ceiling = getattr(self, field.name), ceilings.get(field.name)
-            if value < 1 or (ceiling is not None and value > ceiling):
-                most = "" if ceiling is None else f" to {ceiling:,}"
-                raise ConfigError(f"the limit {field.name} can be 1{most}, got {value:,}")
+            value = getattr(self, field.name)
+            if value < 1:
+                raise ConfigError(f"the limit {field.name} must be 1 or more, got {value:,}")
+        for name, ceiling in ceilings.items():
+            value = getattr(self, name)
+            if value > ceiling:
+                raise ConfigError(f"the limit {name} can be {ceiling:,} at most, got {value:,}")
 
 
 def required_key(present: bool, text: str, limits: Limits, *, field: str = "key") -> Key:

@@ -1,0 +1,191 @@
+"""One server: a Datastore behind an address, from its start to its orderly end.
+
+Used by the commands and by tests alike. Knows the service, gRPC's settings and signals; knows no configuration file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import Any
+
+import grpc
+
+from datastore.aio.base import Datastore
+from datastore.core.errors import ConfigError
+from datastore_server.checks import Limits
+from datastore_server.config import Address, parse_address
+from datastore_server.describe import ClusterInfo
+from datastore_server.introspection import Health, Routes, add_reflection
+from datastore_server.service import SERVICE, DatastoreService
+
+__all__ = ["DRAIN_S", "GRACE_S", "Server", "run_until_stopped", "serve"]
+
+_log = logging.getLogger("datastore.server")
+
+#: How long a server that was told to stop goes on with what it has in hand.
+GRACE_S = 5.0
+#: How long it says NOT_SERVING before it refuses calls, for those who watch its health to go elsewhere.
+DRAIN_S = 0.2
+
+#: Streams at once on one connection.
+MAX_STREAMS = 1000
+#: Calls that wait to be taken up; further ones are refused.
+MAX_PENDING_CALLS = 1000
+#: Clients may ping as often as this, with or without calls; see the client's keepalive.
+MIN_PING_INTERVAL_MS = 10_000
+HANDSHAKE_TIMEOUT_MS = 10_000
+#: Connections are renewed, so that clients find servers that were added. Streams continue by their tokens.
+MAX_CONNECTION_AGE_MS = 30 * 60 * 1000
+MAX_CONNECTION_AGE_GRACE_MS = 5 * 60 * 1000
+
+
+def _options(limits: Limits) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_send_message_length", limits.message_bytes),
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS),
+        ("grpc.max_connection_age_grace_ms", MAX_CONNECTION_AGE_GRACE_MS),
+        # On by default: a second server would share the port, and calls would go to either.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+class Server:
+    """Serves `datastore` at `listen` ("HOST:PORT"; port 0 takes a free one). `async with` starts and stops it.
+
+    The server takes the datastore over, and closes it at its end. It listens on this machine alone unless `insecure`
+    allows for more, because nothing that it speaks is encrypted. `check_values` is False for a proxy, which
+    leaves that to its nodes. `cluster` is what DescribeStore tells of the cluster.
+    """
+
+    def __init__(
+        self,
+        datastore: Datastore,
+        *,
+        listen: str,
+        insecure: bool = False,
+        limits: Limits | None = None,
+        check_values: bool = True,
+        cluster: ClusterInfo | None = None,
+        drain_s: float = 0.0,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        self._address = parse_address(listen)
+        self._insecure = insecure
+        self._datastore = datastore
+        self._limits = limits or Limits()
+        self._service = DatastoreService(
+            datastore, limits=self._limits, check_values=check_values, cluster=cluster
+        )
+        self._drain_s = drain_s
+        self._grace_s = grace_s
+        self._health: Health | None = None
+        self._server: grpc.aio.Server | None = None
+        self._stopping: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> Address:
+        """Where it listens; the port is the real one once it has started."""
+        return self._address
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._address.port
+
+    @property
+    def url(self) -> str:
+        """Its address as clients write it: grpc://HOST:PORT."""
+        return self._address.url
+
+    async def start(self) -> None:
+        """Begin to serve. Raises ConfigError, with the address, where it cannot or may not listen."""
+        _check_allowed(self._address, insecure=self._insecure)
+        routes = Routes()
+        self._service.register(routes)
+        self._health = Health()
+        self._health.register(routes)
+        add_reflection(routes)
+        server = grpc.aio.server(options=_options(self._limits))
+        server.add_generic_rpc_handlers((routes,))
+        try:
+            port = server.add_insecure_port(str(self._address))
+        except RuntimeError as error:
+            raise ConfigError(
+                f"cannot listen on {self._address}: the port is in use, or the address is not this machine's; "
+                "stop who uses it or choose another (port 0 takes a free one)"
+            ) from error
+        await server.start()
+        self._server = server
+        self._address = Address(self._address.host, port)
+        await self._health.serve(SERVICE)
+
+    async def stop(self) -> None:
+        """Stop in order, and close the datastore. May be repeated; every caller waits for the end.
+
+        Health says NOT_SERVING, then no new call is taken, streams end with UNAVAILABLE so that their clients continue
+        by their tokens, calls in hand have the time of grace, and every write that was begun is done.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        try:
+            if self._server is not None and self._health is not None:
+                await self._health.enter_graceful_shutdown()
+                await asyncio.sleep(self._drain_s)
+                ended = asyncio.create_task(self._server.stop(self._grace_s))
+                self._health.end_watches()
+                self._service.drain()
+                await ended
+                await self._service.finish_writes(self._grace_s)
+        finally:
+            await self._datastore.aclose()
+
+    async def __aenter__(self) -> Server:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+
+def _check_allowed(address: Address, *, insecure: bool) -> None:
+    if not address.is_loopback and not insecure:
+        raise ConfigError(
+            f"{address} can be reached from other machines, and connections are not encrypted; "
+            f"listen on 127.0.0.1:{address.port}, or say --insecure (insecure=True) if the network is safe"
+        )
+
+
+def serve(datastore: Datastore, *, listen: str = "127.0.0.1:0", **settings: Any) -> Server:
+    """A server for `async with`: `async with serve(store) as server: server.port`. Settings as of Server."""
+    return Server(datastore, listen=listen, **settings)
+
+
+async def run_until_stopped(server: Server) -> None:
+    """Serve until SIGTERM or SIGINT, then stop in order. A second signal does not cut the stopping short."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        await stopped.wait()
+        _log.info("shutting down")
+        await server.stop()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,122 @@
+"""The outermost wrapper of every method: what a handler raises becomes a status, and nothing else leaves.
+
+Built once for each method. Knows errors and gRPC; knows no request and no store. Errors of the library go out as
+the one table in `datastore.wire` says. Anything else is a fault: it is logged with its traceback under an incident id,
+and the id is all that the client gets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from datastore import wire
+from datastore.core.errors import DatastoreError, InternalError, QueryNotSupportedError, StoreError
+
+__all__ = ["ClientGoneError", "Handler", "guard", "item_status", "status_of"]
+
+_log = logging.getLogger("datastore.server")
+
+#: The handler of one method: the request's bytes in, the answer's bytes out, or None after writing a stream.
+Handler = Callable[[bytes, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Any]]
+
+#: Statuses travel as metadata, where all together must stay under 8 KiB, percent-encoded and in base64.
+STATUS_TEXT_BYTES = 700
+#: A batch answers with many statuses in one message.
+ITEM_STATUS_TEXT_BYTES = 256
+_STATUS_BYTES = 3500
+
+
+class ClientGoneError(Exception):
+    """An answer could not be sent. `__cause__` is what gRPC raised, and what it expects to be raised."""
+
+
+def guard(method: str, handler: Handler) -> Handler:
+    """Wrap the handler of `method` so that its errors leave as a status."""
+
+    async def guarded(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await handler(request, context)
+        except ClientGoneError as gone:
+            raise gone.__cause__ or gone from None
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            # Nobody cancelled this call: something that a store awaits was, and the client waits for an answer.
+            status = status_of(error, method)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the client must have an answer
+            status = status_of(error, method)
+        await _abort(context, status)
+
+    return guarded
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:
+    await context.abort_with_status(rpc_status.to_status(status))
+
+
+def status_of(error: BaseException, method: str) -> status_pb2.Status:
+    """The status that an error leaves with. Logs what is the server's own failure."""
+    status = _bounded(wire.error_to_status(_named(error, method)), STATUS_TEXT_BYTES)
+    if status.ByteSize() > _STATUS_BYTES:
+        del status.details[1:]
+    return status
+
+
+def item_status(error: BaseException, method: str) -> status_pb2.Status:
+    """The status of one item of a batch: as `status_of`, with less text."""
+    return _bounded(wire.error_to_status(_named(error, method)), ITEM_STATUS_TEXT_BYTES)
+
+
+def _named(error: BaseException, method: str) -> BaseException:
+    """An error that may leave: itself, or in place of an unexpected one the id of its incident."""
+    if isinstance(error, InternalError) and error.incident:
+        return error
+    if isinstance(error, DatastoreError) and not isinstance(error, InternalError):
+        if isinstance(error, StoreError):
+            _log.warning("%s failed: %s", method, error)
+        return error
+    if isinstance(error, NotImplementedError):
+        return QueryNotSupportedError(f"this store does not do {method}")
+    incident = secrets.token_hex(8)
+    _log.error("incident %s in %s", incident, method, exc_info=error)
+    return InternalError(f"unexpected; the server's log has it as incident {incident}", incident=incident)
+
+
+def _bounded(status: status_pb2.Status, text_bytes: int) -> status_pb2.Status:
+    """The same status with its texts cut to a size."""
+    status.message = _cut(status.message, text_bytes)
+    for detail in status.details:
+        if detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest.FromString(detail.value)
+            for violation in bad.field_violations:
+                violation.description = _cut(violation.description, text_bytes)
+                violation.field = _cut(violation.field, text_bytes)
+            detail.Pack(bad)
+        elif detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo.FromString(detail.value)
+            for name, text in info.metadata.items():
+                info.metadata[name] = _cut(text, text_bytes)
+            detail.Pack(info)
+    return status
+
+
+def _cut(text: str, text_bytes: int) -> str:
+    data = text.encode("utf-8", "replace")
+    if len(data) <= text_bytes:
+        return text
+    return data[: text_bytes - 3].decode("utf-8", "ignore") + "..."

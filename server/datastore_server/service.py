@@ -1,0 +1,294 @@
+"""The one service, of nodes and proxies alike: every RPC is check, call, convert.
+
+Speaks to one `aio.Datastore` whose values are WireValues: a value's bytes pass from the request to the store, and from
+the store to the answer, and are not decoded here. Whether the store is local or remote is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import grpc
+import msgspec
+from google.protobuf.message import DecodeError, Message
+
+from datastore import wire
+from datastore.aio.base import Datastore, exact_query
+from datastore.core.batch import Outcome, Write
+from datastore.core.description import QueryDescription
+from datastore.core.errors import DatastoreError, InvalidError, UnavailableError
+from datastore.v1 import query_pb2, service_pb2
+from datastore.wire import WireValue, raw
+from datastore_server import checks, describe, pages, streaming
+from datastore_server.checks import Limits
+from datastore_server.describe import ClusterInfo
+from datastore_server.framing import batch_get_response, value_field
+from datastore_server.interceptors import ClientGoneError, guard, item_status
+from datastore_server.introspection import Routes
+from datastore_server.tokens import End, Token, decode_page_token, decode_token, query_hash
+
+__all__ = ["SERVICE", "DatastoreService"]
+
+SERVICE = "datastore.v1.DatastoreService"
+
+_log = logging.getLogger("datastore.server")
+
+_T = TypeVar("_T")
+_M = TypeVar("_M", bound=Message)
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+#: What a client is asked to wait before it continues on a server that was shutting down.
+RETRY_AFTER_S = 0.5
+
+
+class DatastoreService:
+    """Serves one Datastore. The methods take a request's bytes and answer with the response's.
+
+    `check_values` is for servers that store: every value is checked before it reaches the datastore. A proxy leaves
+    that to its nodes, and forwards values unread.
+    """
+
+    def __init__(
+        self,
+        datastore: Datastore,
+        *,
+        limits: Limits | None = None,
+        check_values: bool = True,
+        cluster: ClusterInfo | None = None,
+    ) -> None:
+        self._datastore = datastore
+        self._limits = limits or Limits()
+        self._check_values = check_values
+        self._cluster = cluster or ClusterInfo()
+        self._streams: set[streaming.QueryStream] = set()
+        self._writes: set[asyncio.Task[Any]] = set()
+        self._draining: UnavailableError | None = None
+
+    def register(self, routes: Routes) -> None:
+        """Add every RPC of the protocol to `routes`. One that has no method here is an AttributeError, at once."""
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for method in service_pb2.DESCRIPTOR.services_by_name["DatastoreService"].methods:
+            handler = guard(method.name, getattr(self, _snake_case(method.name)))
+            kind = (
+                grpc.unary_stream_rpc_method_handler
+                if method.server_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            # Without (de)serializers gRPC hands over the bytes themselves.
+            handlers[method.name] = kind(handler)  # type: ignore[arg-type]
+        routes.add_registered_method_handlers(SERVICE, handlers)
+
+    # One entry
+
+    async def get(self, request: bytes, context: _Context) -> bytes:
+        """Get: the value, or an answer without one."""
+        message = _parse(service_pb2.GetRequest, request)
+        key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
+        value = await self._datastore.get(key)
+        if value is None:
+            return b""
+        response = value_field(value)
+        checks.check_fits(len(response), self._limits, f"the value of {key}")
+        return response
+
+    async def put(self, request: bytes, context: _Context) -> bytes:
+        """Put: answered once the store has it; done to its end even if the client leaves."""
+        write = self._put_of(_parse(raw.PutRequest, request).entry)
+        await self._to_its_end(
+            self._datastore.delete(write.key) if write.value is None else self._datastore.put(*write)
+        )
+        return b""
+
+    async def delete(self, request: bytes, context: _Context) -> bytes:
+        """Delete: done to its end even if the client leaves."""
+        message = _parse(service_pb2.DeleteRequest, request)
+        key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
+        await self._to_its_end(self._datastore.delete(key))
+        return b""
+
+    async def contains(self, request: bytes, context: _Context) -> bytes:
+        """Contains: yes or no."""
+        message = _parse(service_pb2.ContainsRequest, request)
+        key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
+        held = await self._datastore.contains(key)
+        return service_pb2.ContainsResponse(contains=held).SerializeToString()
+
+    # Batches
+
+    async def batch_get(self, request: bytes, context: _Context) -> bytes:
+        """BatchGet: a result a key, in order; later values that do not fit fail and may be asked for again."""
+        message = _parse(service_pb2.BatchGetRequest, request)
+        checks.check_batch(len(message.keys), self._limits)
+        items = [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys]
+        outcomes = await _with_outcomes(items, self._datastore.batch_get)
+        return batch_get_response(outcomes, self._limits)
+
+    async def batch_write(self, request: bytes, context: _Context) -> bytes:
+        """BatchWrite: a result a write, in order; done to its end even if the client leaves."""
+        message = _parse(raw.BatchWriteRequest, request)
+        checks.check_batch(len(message.writes), self._limits)
+        items = [_attempt(self._write_of, write) for write in message.writes]
+        outcomes = await self._to_its_end(_with_outcomes(items, self._datastore.batch_write))
+        response = service_pb2.BatchWriteResponse()
+        for outcome in outcomes:
+            result = response.results.add()
+            if outcome.error is not None:
+                result.status.CopyFrom(item_status(outcome.error, "BatchWrite"))
+        return response.SerializeToString()
+
+    # Queries
+
+    async def query(self, request: bytes, context: _Context) -> None:
+        """Query: a stream of batches and its summary, at the pace of the client."""
+        message = _parse(service_pb2.QueryRequest, request)
+        bound_to = _hash_of(message.query)
+        token = decode_token(message.resume_token, bound_to) if message.resume_token else None
+        query, token = self._continued(message.query, token, bound_to)
+        query.allow_partial = message.allow_partial
+        query.sort_keys = bool(query.orders) and (message.include_sort_keys or query.keys_only)
+        cutter = streaming.Cutter(query, token, self._limits, sort_keys=message.include_sort_keys)
+
+        async def send(data: bytes) -> None:
+            try:
+                await context.write(data)
+            except grpc.aio.BaseError as error:
+                raise ClientGoneError from error
+
+        if token.end is not End.OPEN:
+            await send(cutter.finish_again())
+            return
+        if self._draining is not None:
+            raise self._draining
+        stream = streaming.QueryStream(exact_query(self._datastore, query), cutter, send)
+        self._streams.add(stream)
+        try:
+            await stream.run(self._limits.query_time_ms / 1000)
+        finally:
+            self._streams.discard(stream)
+
+    async def list_entries(self, request: bytes, context: _Context) -> bytes:
+        """ListEntries: one page of a query, and the token of the next."""
+        message = _parse(service_pb2.ListEntriesRequest, request)
+        page_items = checks.check_page_size(message.page_size, self._limits)
+        bound_to = _hash_of(message.query)
+        token = decode_page_token(message.page_token, bound_to) if message.page_token else None
+        query, token = self._continued(message.query, token, bound_to)
+        if token.end is not End.OPEN:
+            return b""
+        query.allow_partial = message.allow_partial
+        query.sort_keys = bool(query.orders) and query.keys_only
+        # One more than the page tells whether there is a next.
+        query.limit = page_items + 1 if query.limit is None else min(query.limit, page_items + 1)
+        page = pages.Page(query, token, page_items, self._limits)
+        time_limit_s = self._limits.query_time_ms / 1000
+        cursor = exact_query(self._datastore, query)
+        try:
+            async with asyncio.timeout(time_limit_s) as timeout:
+                await page.fill(cursor)
+        except TimeoutError:
+            if timeout.expired():
+                raise streaming.expired(time_limit_s) from None
+            raise
+        finally:
+            await cursor.aclose()
+        return page.response(cursor)
+
+    def _continued(
+        self, message: query_pb2.Query, token: Token | None, bound_to: int
+    ) -> tuple[QueryDescription, Token]:
+        """The query that is left to do, and the token that stands at its beginning."""
+        query = wire.decode_query(message)
+        checks.check_query(query, self._limits)
+        epoch = self._cluster.placement_epoch
+        if token is None:
+            return query, Token(query_hash=bound_to, limit=query.limit, offset=query.offset, epoch=epoch)
+        query.start_after = token.position or query.start_after
+        query.limit, query.offset = token.limit, token.offset
+        return query, msgspec.structs.replace(token, epoch=epoch)
+
+    # The server itself
+
+    async def describe_store(self, request: bytes, context: _Context) -> bytes:
+        """DescribeStore: the composition, the limits, and how the shards are just now."""
+        _parse(service_pb2.DescribeStoreRequest, request)
+        failures = await describe.probe_shards(self._cluster.shards)
+        response = describe.describe_store(
+            self._datastore.describe(), self._limits, self._cluster, failures
+        )
+        return response.SerializeToString()
+
+    def drain(self) -> None:
+        """End the streams under way with UNAVAILABLE, so that clients continue elsewhere, and refuse new ones."""
+        self._draining = UnavailableError(
+            "the server is shutting down; continue by the last token", retry_after_s=RETRY_AFTER_S
+        )
+        for stream in self._streams:
+            stream.interrupt(self._draining)
+
+    async def finish_writes(self, timeout_s: float) -> None:
+        """Wait until every write is done, also those whose clients have left."""
+        if self._writes:
+            _, late = await asyncio.wait(self._writes, timeout=timeout_s)
+            if late:
+                _log.warning("%d writes were not done within %g s of shutting down", len(late), timeout_s)
+
+    # Parts of requests
+
+    def _put_of(self, entry: Any) -> Write:
+        """The write that puts an entry: checked, and a delete if the value is null."""
+        key = checks.required_key(entry.HasField("key"), entry.key.text, self._limits, field="entry.key")
+        data = entry.value
+        checks.check_value(entry.HasField("value"), data)
+        checks.check_entry(key, len(data), self._limits)
+        if self._check_values:
+            wire.check_value(data)
+        return Write(key, None if wire.is_null(data) else WireValue(data))
+
+    def _write_of(self, write: Any) -> Write:
+        operation = write.WhichOneof("operation")
+        if operation == "put":
+            return self._put_of(write.put)
+        key = checks.required_key(operation == "delete", write.delete.text, self._limits, field="delete")
+        return Write(key, None)
+
+    async def _to_its_end(self, write: Coroutine[Any, Any, _T]) -> _T:
+        """Do a write in a task of its own, so that a client that leaves cannot cut it in two."""
+        task = asyncio.create_task(write)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return await asyncio.shield(task)
+
+
+def _snake_case(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+def _parse(kind: type[_M], data: bytes) -> _M:
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise InvalidError(f"the request cannot be read as a {kind.DESCRIPTOR.name}") from error
+
+
+def _hash_of(query: query_pb2.Query) -> int:
+    return query_hash(query.SerializeToString(deterministic=True))
+
+
+def _attempt(check: Callable[..., _T], *arguments: Any) -> _T | DatastoreError:
+    """One item of a batch after its checks, or what is wrong with it."""
+    try:
+        return check(*arguments)
+    except DatastoreError as error:
+        return error
+
+
+async def _with_outcomes(
+    items: Sequence[_T | DatastoreError], call: Callable[[Sequence[_T]], Awaitable[list[Outcome]]]
+) -> list[Outcome]:
+    """Call with the good items; the outcome of each item, the bad ones included, in order."""
+    good = [item for item in items if not isinstance(item, DatastoreError)]
+    outcomes = iter(await call(good) if good else ())
+    return [Outcome(error=item) if isinstance(item, DatastoreError) else next(outcomes) for item in items]

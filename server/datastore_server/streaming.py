@@ -1,0 +1,275 @@
+"""A query's results as messages: cut by bytes, each with the token that continues after it.
+
+`Cutter` decides and is pure; `QueryStream` performs: it pulls a batch only once the client has taken what
+was cut from the one before, so that at most two are in memory. Knows batches, tokens and messages; knows no store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+
+import msgspec
+
+from datastore.aio.cursor import Cursor
+from datastore.core.batch import Batch, Position, Reason, ShardReport, Summary
+from datastore.core.description import QueryDescription
+from datastore.core.errors import DatastoreError, DeadlineExceededError, InternalError, QueryNotSupportedError
+from datastore.core.limits import BATCH_BYTES
+from datastore.v1 import service_pb2
+from datastore_server import checks
+from datastore_server.checks import Limits
+from datastore_server.framing import entry_frames
+from datastore_server.interceptors import item_status
+from datastore_server.tokens import End, Token, encode_token
+
+__all__ = ["BATCH_MOST_BYTES", "HEARTBEAT_S", "LINGER_S", "Cutter", "QueryStream", "expired", "position_of", "shard_summary"]
+
+#: A message of many entries does not grow beyond this; only a single entry may.
+BATCH_MOST_BYTES = 1024 * 1024
+#: How long a client waits at most for a sign of life while nothing matches.
+HEARTBEAT_S = 1.0
+#: How long found entries wait at most for company.
+LINGER_S = 0.1
+
+_REASONS = {
+    Reason.EXHAUSTED: (End.EXHAUSTED, service_pb2.QuerySummary.REASON_EXHAUSTED),
+    Reason.LIMIT: (End.LIMIT, service_pb2.QuerySummary.REASON_LIMIT),
+    Reason.PARTIAL: (End.PARTIAL, service_pb2.QuerySummary.REASON_PARTIAL),
+}
+
+
+def position_of(query: QueryDescription, batch: Batch, index: int) -> Position:
+    """The place in the results of `query` after one entry of a batch."""
+    if index == len(batch.keys) - 1 and batch.position is not None:
+        return batch.position
+    key = batch.keys[index]
+    if key is None:
+        raise QueryNotSupportedError("this store answers queries without keys, which cannot be sent")
+    if not query.orders:
+        return Position(b"", key)
+    if batch.sort_keys is not None:
+        return Position(batch.sort_keys[index], key)
+    if query.keys_only:
+        raise QueryNotSupportedError("this store orders keys without telling by what; ask for entries")
+    return Position(query.order_sort_key(key, batch.values[index]), key)
+
+
+class Cutter:
+    """Cuts batches of results into messages of a good size, and knows what continues after each.
+
+    `token` is where this call starts. The first entries go out at once, then about BATCH_BYTES a message.
+    """
+
+    def __init__(self, query: QueryDescription, token: Token, limits: Limits, *, sort_keys: bool = False) -> None:
+        self._query = query
+        self._limits = limits
+        self._send_sort_keys = sort_keys and bool(query.orders)
+        #: What continues after the last message.
+        self._token = token
+        self._limit, self._offset = token.limit, token.offset
+        self._position: Position | None = None
+        self._frames: list[bytes] = []
+        self._sort_keys: list[bytes] = []
+        self._size = 0
+        self._skipped = 0
+        self._scanned = 0
+        self._has_sent = False
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether entries wait to be sent."""
+        return bool(self._frames)
+
+    def feed(self, batch: Batch) -> Iterator[bytes]:
+        """Take one batch; the messages that are full now. Read them all before the next batch."""
+        self._skipped += batch.skipped
+        self._scanned += batch.scanned
+        self._offset = max(0, self._offset - batch.skipped)
+        last = len(batch.keys) - 1
+        for index, frame in enumerate(entry_frames(batch, keys_only=self._query.keys_only)):
+            if self._frames and self._size + len(frame) > BATCH_MOST_BYTES:
+                if index:
+                    self._position = position_of(self._query, batch, index - 1)
+                yield self.flush()
+            self._frames.append(frame)
+            self._size += len(frame)
+            if self._send_sort_keys:
+                self._sort_keys.append(self._sort_key(batch, index))
+                self._size += len(self._sort_keys[-1])
+            if self._size >= BATCH_BYTES and index < last:
+                self._position = position_of(self._query, batch, index)
+                yield self.flush()
+        if last >= 0:
+            self._position = position_of(self._query, batch, last)
+        elif batch.position is not None and bool(batch.position.sort_key) == bool(self._query.orders):
+            # While an ordered query still collects, it has no place in its results yet.
+            self._position = batch.position
+        if self._size >= BATCH_BYTES:
+            yield self.flush()
+
+    def is_due(self, waited_s: float) -> bool:
+        """Whether something should be sent now, that long after the last message."""
+        if self._limit is not None and len(self._frames) >= self._limit > 0:
+            # The end is next, and these go with it.
+            return False
+        if self._frames:
+            return not self._has_sent or waited_s >= LINGER_S
+        return waited_s >= HEARTBEAT_S
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a message now would carry a client further."""
+        return bool(self._frames) or self._position is not None
+
+    def flush(self) -> bytes:
+        """A message of what is there; without entries a sign of life."""
+        return self._message(service_pb2.QueryResponse())
+
+    def finish(self, summary: Summary) -> bytes:
+        """The last message."""
+        end, reason = _REASONS[summary.reason]
+        response = service_pb2.QueryResponse()
+        response.summary.reason = reason
+        response.summary.entries = summary.entries
+        response.summary.skipped = summary.skipped
+        response.summary.scanned = summary.scanned
+        response.summary.shards.extend(map(shard_summary, summary.shards))
+        return self._message(response, end)
+
+    def finish_again(self) -> bytes:
+        """The last message of results that had ended when the client came back for more."""
+        response = service_pb2.QueryResponse()
+        response.summary.reason = dict(_REASONS.values())[self._token.end]
+        return self._message(response, self._token.end)
+
+    def _message(self, response: service_pb2.QueryResponse, end: End = End.OPEN) -> bytes:
+        self._advance(end)
+        response.resume_token = encode_token(self._token)
+        response.skipped, self._skipped = self._skipped, 0
+        response.scanned, self._scanned = self._scanned, 0
+        response.sort_keys.extend(self._sort_keys)
+        # Serialized messages join by concatenation: the entries, as prepared bytes, and all else.
+        message = b"".join([*self._frames, response.SerializeToString()])
+        self._frames.clear()
+        self._sort_keys.clear()
+        self._size = 0
+        self._has_sent = True
+        checks.check_fits(len(message), self._limits, "a message of the results, with its entry and token,")
+        return message
+
+    def _advance(self, end: End) -> None:
+        """Move the token to the last known place, with what is left of limit and offset there."""
+        if self._limit is not None:
+            self._limit = max(0, self._limit - len(self._frames))
+        position, self._position = self._position, None
+        if position is not None:
+            self._token = msgspec.structs.replace(
+                self._token,
+                key=str(position.key),
+                sort_key=position.sort_key,
+                limit=self._limit,
+                offset=self._offset,
+            )
+        if end is not End.OPEN:
+            self._token = msgspec.structs.replace(self._token, end=end)
+
+    def _sort_key(self, batch: Batch, index: int) -> bytes:
+        if batch.sort_keys is not None:
+            return batch.sort_keys[index]
+        return position_of(self._query, batch, index).sort_key
+
+
+def shard_summary(report: ShardReport) -> service_pb2.ShardSummary:
+    """One shard's part, as it is sent."""
+    shown = service_pb2.ShardSummary(shard=report.shard, entries=report.entries, scanned=report.scanned)
+    if report.error is not None:
+        shown.status.CopyFrom(item_status(report.error, "Query"))
+    return shown
+
+
+class QueryStream:
+    """One query on its way to one client.
+
+    `interrupt` ends it from outside: the server drains, or its time is over. A client that has stopped reading then
+    keeps its call, which only its reading can end, but no longer a cursor.
+    """
+
+    def __init__(self, cursor: Cursor, cutter: Cutter, send: Callable[[bytes], Awaitable[None]]) -> None:
+        self._cursor = cursor
+        self._cutter = cutter
+        self._send_message = send
+        self._error: DatastoreError | None = None
+        self._pulling: asyncio.Timeout | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    async def run(self, time_limit_s: float) -> None:
+        """Send all results and the summary. Closes the cursor, whatever happens.
+
+        Raises DeadlineExceededError at the time limit, after which the client can continue by its token.
+        """
+        loop = asyncio.get_running_loop()
+        expiry = loop.call_later(time_limit_s, self.interrupt, expired(time_limit_s))
+        batches = self._cursor.batches()
+        try:
+            await self._send_batches(batches)
+        finally:
+            expiry.cancel()
+            try:
+                await (self._closing or self._cursor.aclose())
+            finally:
+                await batches.aclose()
+
+    def interrupt(self, error: DatastoreError) -> None:
+        """End the stream with this error, after what was found so far."""
+        if self._error is not None:
+            return
+        self._error = error
+        if self._pulling is not None:
+            self._pulling.reschedule(asyncio.get_running_loop().time())
+        else:
+            self._closing = asyncio.ensure_future(self._cursor.aclose())
+
+    async def _send_batches(self, batches: AsyncGenerator[Batch]) -> None:
+        clock = asyncio.get_running_loop().time
+        sent_at = clock()
+        while (batch := await self._pull(batches)) is not None:
+            for message in self._cutter.feed(batch):
+                await self._send(message)
+                sent_at = clock()
+            if self._cutter.is_due(clock() - sent_at):
+                await self._send(self._cutter.flush())
+                sent_at = clock()
+            # One batch is one step: other calls come in between, however fast the client reads.
+            await asyncio.sleep(0)
+        summary = self._cursor.summary
+        if summary is None:
+            raise InternalError("the cursor ended without a summary")
+        await self._send_message(self._cutter.finish(summary))
+
+    async def _pull(self, batches: AsyncGenerator[Batch]) -> Batch | None:
+        if self._error is not None:
+            raise self._error
+        try:
+            async with asyncio.timeout(None) as self._pulling:
+                return await anext(batches, None)
+        except TimeoutError:
+            if self._pulling is None or not self._pulling.expired() or self._error is None:
+                raise
+            if self._cutter.has_news:
+                await self._send_message(self._cutter.flush())
+            raise self._error from None
+        finally:
+            self._pulling = None
+
+    async def _send(self, message: bytes) -> None:
+        await self._send_message(message)
+        if self._error is not None:
+            raise self._error
+
+
+def expired(time_limit_s: float) -> DeadlineExceededError:
+    """The error of a query whose time is over."""
+    return DeadlineExceededError(
+        f"a query may run for {time_limit_s:g} s here (query_time_ms); continue it by its last token"
+    )

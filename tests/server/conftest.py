@@ -1,0 +1,40 @@
+"""Servers for tests: real ones on free ports, with channels on the test's own loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import grpc
+import pytest
+from serving import Running
+
+from datastore import aio
+from datastore_server.app import serve
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts servers, each with a channel, and ends them with the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(datastore: Any, **settings: Any) -> Running:
+            settings.setdefault("grace_s", 1.0)
+            server = await stack.enter_async_context(serve(datastore, **settings))
+            channel = await stack.enter_async_context(
+                grpc.aio.insecure_channel(
+                    f"127.0.0.1:{server.port}", options=[("grpc.use_local_subchannel_pool", 1)]
+                )
+            )
+            return Running(server, channel)
+
+        yield start
+
+
+@pytest.fixture
+async def running(start: Start) -> Running:
+    """A server on an empty store in memory."""
+    return await start(aio.DictDatastore())

@@ -1,0 +1,181 @@
+"""An orderly end: health first, streams with their tokens, writes to their end, then the store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from serving import Endless, Running, entry, everything
+
+from datastore import aio
+from datastore.core.key import Key
+from datastore.v1 import service_pb2
+from datastore_server.app import run_until_stopped, serve
+
+
+class Watched(aio.DictDatastore):
+    """Tells when it is closed, and puts when told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[str] = []
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def put(self, key: Key, value: Any) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+        await super().put(key, value)
+        self.events.append("put")
+
+    async def aclose(self) -> None:
+        self.events.append("closed")
+
+
+async def test_health_turns_not_serving_before_calls_are_refused(start: Any) -> None:
+    running: Running = await start(aio.DictDatastore(), drain_s=0.3)
+    stub: Any = health_pb2_grpc.HealthStub(running.channel)
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service="datastore.v1.DatastoreService"))
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    stopping = asyncio.create_task(running.server.stop())
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    await running.put("/k", 1)
+    await stopping
+
+
+async def test_an_open_health_watch_does_not_hold_up_the_end(start: Any) -> None:
+    running: Running = await start(aio.DictDatastore(), grace_s=30.0)
+    stub: Any = health_pb2_grpc.HealthStub(running.channel)
+    watch = stub.Watch(health_pb2.HealthCheckRequest())
+    await watch.read()
+    await asyncio.wait_for(running.server.stop(), 3)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        while True:
+            await watch.read()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("stop_after", [2, None], ids=["backend hangs", "reader lags"])
+async def test_streams_end_unavailable_with_a_token_that_continues(
+    start: Any, stop_after: int | None
+) -> None:
+    store = Endless(stop_after=stop_after, entry_bytes=1000)
+    running: Running = await start(store)
+    call = running.stub.Query(everything())
+    messages = [await call.read()]
+    if stop_after is not None:
+        await store.waiting.wait()
+    stopping = asyncio.create_task(running.server.stop())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        while True:
+            messages.append(await call.read())
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "token" in (caught.value.details() or "")
+    await asyncio.wait_for(stopping, 5)
+    assert store.closed.is_set()
+    keys = [entry.key.text for message in messages for entry in message.entries]
+    assert keys == [f"/k{index:09}" for index in range(len(keys))]
+    assert stop_after is None or len(keys) == stop_after * 10
+
+
+async def test_a_reader_that_has_stopped_does_not_hold_up_the_end(start: Any) -> None:
+    store = Endless()
+    running: Running = await start(store)
+    call = running.stub.Query(everything())
+    await call.read()
+    await asyncio.wait_for(running.server.stop(), 5)
+    assert store.closed.is_set()
+
+
+async def test_writes_in_hand_are_done_before_the_store_is_closed(start: Any) -> None:
+    store = Watched()
+    running: Running = await start(store)
+    call = running.stub.Put(service_pb2.PutRequest(entry=entry("/k", 1)))
+    await store.begun.wait()
+    stopping = asyncio.create_task(running.server.stop())
+    await asyncio.sleep(0.05)
+    assert store.events == []
+    store.go_on.set()
+    await call
+    await stopping
+    assert store.events[:2] == ["put", "closed"]
+
+
+async def test_writes_whose_clients_left_are_done_before_the_store_is_closed(start: Any) -> None:
+    store = Watched()
+    running: Running = await start(store)
+    call = running.stub.Put(service_pb2.PutRequest(entry=entry("/k", 1)))
+    await store.begun.wait()
+    call.cancel()
+    stopping = asyncio.create_task(running.server.stop())
+    await asyncio.sleep(0.05)
+    store.go_on.set()
+    await stopping
+    assert store.events[:2] == ["put", "closed"]
+
+
+async def test_stopping_twice_is_stopping_once(start: Any) -> None:
+    store = Watched()
+    running: Running = await start(store)
+    await asyncio.gather(running.server.stop(), running.server.stop())
+    assert store.events == ["closed"]
+
+
+async def test_the_port_is_free_afterwards() -> None:
+    async with serve(aio.DictDatastore()) as server:
+        port = server.port
+    async with serve(aio.DictDatastore(), listen=f"127.0.0.1:{port}") as again:
+        assert again.port == port
+
+
+async def test_a_store_is_closed_also_when_the_server_cannot_start() -> None:
+    store = Watched()
+    async with serve(aio.DictDatastore()) as server:
+        with pytest.raises(ValueError, match="in use"):
+            async with serve(store, listen=server.address.__str__()):
+                pass
+    assert store.events == ["closed"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_stops_the_server_in_order(number: int) -> None:
+    store = Watched()
+    server = serve(store)
+    await server.start()
+    serving = asyncio.create_task(run_until_stopped(server))
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), number)
+    await asyncio.wait_for(serving, 5)
+    assert store.events == ["closed"]
+
+
+PROGRAM = """
+import asyncio
+from datastore import aio
+from datastore_server.app import run_until_stopped, serve
+
+async def main():
+    async with serve(aio.DictDatastore()) as server:
+        print(server.port, flush=True)
+        await run_until_stopped(server)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_server_process_leaves_cleanly_on_sigterm() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert int(await process.stdout.readline())
+    process.terminate()
+    _, errors = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 0
+    assert errors == b""

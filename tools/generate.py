@@ -1,0 +1,112 @@
+"""Generates datastore/v1 from protos, and checks the protocol: lint, and no break against the baseline.
+
+    python tools/generate.py              write datastore/v1
+    python tools/generate.py --check      fail if datastore/v1 is not what the protos give
+    python tools/generate.py --lint       buf's lint, and its search for breaks against protos/baseline.binpb
+    python tools/generate.py --baseline   make today's protocol the baseline, which later ones must not break
+
+The versions of the generators are the floors of what the generated code runs with: pyproject.toml pins both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTOS = ROOT / "protos"
+OUTPUT = ROOT / "datastore" / "v1"
+BASELINE = PROTOS / "baseline.binpb"
+SOURCES = sorted(path.relative_to(PROTOS).as_posix() for path in PROTOS.rglob("*.proto"))
+BIN = Path(sys.executable).parent
+INIT = '"""Generated from protos/datastore/v1 by tools/generate.py; do not edit."""\n'
+
+
+def _google_protos() -> Path:
+    """Where google/rpc/status.proto lies: beside the package that brings its generated code."""
+    found = metadata.distribution("googleapis-common-protos").locate_file("google/rpc/status.proto")
+    return Path(str(found)).parent.parent.parent
+
+
+def _protoc(*arguments: str) -> None:
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"-I{_google_protos()}", *arguments]
+    # The plugins lie beside this interpreter, whose folder need not be on the path.
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
+    subprocess.run([*command, *SOURCES], check=True, cwd=PROTOS, env=environment)
+
+
+def generate(target: Path) -> None:
+    """Write the generated package into `target`, the folder that stands for `datastore/v1`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        _protoc(*(f"--{kind}_out={scratch}" for kind in ("python", "mypy", "grpc_python", "mypy_grpc")))
+        made = Path(scratch) / "datastore" / "v1"
+        (made / "__init__.py").write_text(INIT)
+        for path in made.iterdir():
+            if path.name.endswith(("value_pb2_grpc.py", "query_pb2_grpc.py", "value_pb2_grpc.pyi", "query_pb2_grpc.pyi")):
+                path.unlink()  # These files define no service.
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(made, target)
+
+
+def check() -> int:
+    """Compare datastore/v1 with what the protos give; 1 and a message if they differ."""
+    with tempfile.TemporaryDirectory() as scratch:
+        fresh = Path(scratch) / "v1"
+        generate(fresh)
+        names = {path.name for folder in (fresh, OUTPUT) for path in folder.iterdir() if path.is_file()}
+        stale = sorted(name for name in names if _text(fresh / name) != _text(OUTPUT / name))
+    if stale:
+        print(f"datastore/v1 is not what the protos give: {', '.join(stale)}; run python tools/generate.py")
+    return int(bool(stale))
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None
+
+
+def image(path: Path, *, comments: bool) -> None:
+    """Write the descriptors of all protos and what they import."""
+    _protoc("--include_imports", *(["--include_source_info"] if comments else []), f"--descriptor_set_out={path}")
+
+
+def lint() -> int:
+    """Run buf's lint and its search for breaks; the exit code of the first that finds something."""
+    buf = str(BIN / "buf")
+    with tempfile.TemporaryDirectory() as scratch:
+        today = Path(scratch) / "today.binpb"
+        image(today, comments=True)
+        # Imports cannot be resolved offline, so buf reads an image; our files alone are looked at.
+        ours = ["--path", "datastore/v1"]
+        for command in (["lint", str(today)], ["breaking", str(today), "--against", str(BASELINE)]):
+            done = subprocess.run([buf, *command, *ours], check=False, cwd=ROOT)
+            if done.returncode:
+                return done.returncode
+    return 0
+
+
+def main() -> int:
+    """Do what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    choice = parser.add_mutually_exclusive_group()
+    for name in ("check", "lint", "baseline"):
+        choice.add_argument(f"--{name}", action="store_true")
+    chosen = parser.parse_args()
+    if chosen.check:
+        return check()
+    if chosen.lint:
+        return lint()
+    if chosen.baseline:
+        image(BASELINE, comments=False)
+        return 0
+    generate(OUTPUT)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,12 @@
+"""The suite that holds every async store to one behaviour; the source of `datastore.testing`'s generated part.
+
+`conformance.DatastoreConformance` is a class for pytest with pytest-asyncio in auto mode: a subclass of a few
+lines gives an async `store` fixture and declares what the store can do.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+# Before the first import of the module, so that its asserts show what they compared.
+pytest.register_assert_rewrite("datastore.aio.testing.conformance")

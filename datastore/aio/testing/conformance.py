@@ -1,0 +1,884 @@
+"""The suite that holds every store, shim, collection and remote store to one behaviour.
+
+A test asks for a capability that the class declares, never for a store's name; what a store does not declare
+must fail with its one error. Answers are compared with those of a plain dict (`datastore.testing.model`).
+Knows the Datastore contract alone.
+
+    class TestMyStore(DatastoreConformance):
+        keeps_tuples = True
+
+        @pytest.fixture
+        async def store(self):
+            async with MyStore() as store:
+                yield store
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from datastore.aio.base import Datastore
+from datastore.aio.cursor import Cursor
+from datastore.aio.testing._parallel import together
+from datastore.core.batch import Entry, Outcome, Position, Reason, Write, value_bytes
+from datastore.core.composition import Description
+from datastore.core.errors import (
+    CursorReuseError,
+    CursorRunningError,
+    DatastoreClosedError,
+    DatastoreError,
+    InvalidKeyError,
+    QueryNotSupportedError,
+)
+from datastore.core.key import Key
+from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
+from datastore.core.query import Query
+from datastore.testing import cases, model
+
+__all__ = ["DatastoreConformance"]
+
+#: A fixture per test is what is wanted: every example cleans up after itself.
+generated = settings(
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.differing_executors,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
+)
+
+
+class Capabilities:
+    """What a store declares of itself, and the ways around it. Subclasses change what differs."""
+
+    #: Whether `query` is supported; if not it must raise QueryNotSupportedError at the call.
+    queries = True
+    #: Whether a tuple comes back as a tuple; else it is a list.
+    keeps_tuples = False
+    #: Whether values of every plain type come back as they were; else those of JSON do.
+    plain_types = True
+    #: Whether whatever is not refused comes back as it was. False where a serializer rewrites values.
+    exact_values = True
+    #: Whether the store holds resources: after its end every call raises DatastoreClosedError.
+    closes = False
+    #: Whether entries outlive the object; then `reopen` is given.
+    persistent = False
+    #: Whether batches are bounded by bytes as well as by entries.
+    bounds_bytes = False
+    #: The longest key.
+    key_bytes = KEY_BYTES
+    #: What generated values are drawn from.
+    values: st.SearchStrategy[Any] = cases.wire_values()
+    #: Values that must be refused with TypeError or ValueError.
+    refused: Sequence[Any] = ()
+    #: How many queries of the grid are asked.
+    grid = 160
+
+    @pytest.fixture
+    async def store(self) -> Any:
+        """An empty store: the one thing that every subclass gives."""
+        raise NotImplementedError("a subclass of DatastoreConformance gives a fixture named store")
+
+    @pytest.fixture
+    def queryable(self, store: Datastore) -> Datastore:
+        """The store, where it supports queries."""
+        if not self.queries:
+            pytest.skip("this store declares that it has no queries")
+        return store
+
+    async def plant(self, store: Datastore, key: Key, value: Any) -> None:
+        """Put an entry where the store will find it; better not through the store's own `put`."""
+        await store.put(key, value)
+
+    async def inspect(self, store: Datastore, key: Key) -> Any:
+        """What is stored under `key`, or None; better not through the store's own `get`."""
+        return await store.get(key)
+
+    async def reopen(self, store: Datastore) -> Datastore:
+        """Another object over what `store`, which is closed, has stored. For `persistent` stores."""
+        raise NotImplementedError("a persistent store's suite overrides reopen")
+
+    def same(self, found: Any, expected: Any) -> bool:
+        """Whether a value came back as this store promises."""
+        return model.same(found, expected, keeps_tuples=self.keeps_tuples)
+
+    @property
+    def sample_values(self) -> list[Any]:
+        """Values that the store keeps."""
+        rich = [b"", b"\x00\xff", Key("/a:b/é")] if self.plain_types else []
+        return [*cases.JSON_VALUES, *rich]
+
+    @property
+    def sample_contents(self) -> dict[Key, Any]:
+        """What the grid of queries is asked of."""
+        return cases.RICH_CONTENTS if self.plain_types else cases.CONTENTS
+
+
+async def fill(store: Datastore, contents: Mapping[Key, Any] | Iterable[tuple[Key, Any]]) -> None:
+    """Write entries, some hundred at a time; all must succeed."""
+    pairs = list(contents.items()) if isinstance(contents, Mapping) else list(contents)
+    for start in range(0, len(pairs), 500):
+        for outcome in await store.batch_write([Write(*pair) for pair in pairs[start : start + 500]]):
+            if outcome.error is not None:
+                raise outcome.error
+
+
+async def clear(store: Datastore, keys: Iterable[Key]) -> None:
+    """Delete entries."""
+    await fill(store, [(key, None) for key in keys])
+
+
+async def entries_of(cursor: Cursor) -> list[Entry]:
+    """All entries of a cursor."""
+    return [entry async for entry in cursor.entries()]
+
+
+def a_query(key: str = "/m", *, orders: Sequence[str] = (), **arguments: Any) -> Query:
+    """A query of one collection with some orders."""
+    query = Query(Key(key), **arguments)
+    for order in orders:
+        query.order(order)
+    return query
+
+
+class OperationPromises(Capabilities):
+    """get, put, delete, contains."""
+
+    async def test_an_absent_key_is_no_error(self, store: Datastore) -> None:
+        for text in ("/absent", "/", "/a:b", "/a/b/c"):
+            assert await store.get(Key(text)) is None
+            assert await store.contains(Key(text)) is False
+            assert await store.delete(Key(text)) is None  # type: ignore[func-returns-value]
+            assert await self.inspect(store, Key(text)) is None
+
+    async def test_put_stores_and_delete_removes(self, store: Datastore) -> None:
+        key = Key("/a:b/c")
+        assert await store.put(key, {"n": 1}) is None  # type: ignore[func-returns-value]
+        assert self.same(await self.inspect(store, key), {"n": 1})
+        await store.put(key, {"n": 2})
+        assert self.same(await self.inspect(store, key), {"n": 2})
+        await store.delete(key)
+        assert await self.inspect(store, key) is None
+        assert await store.get(key) is None
+        await store.delete(key)
+
+    async def test_get_and_contains_find_what_is_stored(self, store: Datastore) -> None:
+        key = Key("/a:b/c")
+        await self.plant(store, key, "stored")
+        assert await store.get(key) == "stored"
+        assert await store.contains(key) is True
+
+    async def test_falsy_values_are_values(self, store: Datastore) -> None:
+        falsy = [*cases.FALSY_VALUES, b""] if self.plain_types else cases.FALSY_VALUES
+        for value in falsy:
+            key = Key("/falsy")
+            await store.put(key, value)
+            assert self.same(await store.get(key), value), value
+            assert await store.contains(key) is True, value
+            await store.delete(key)
+
+    async def test_putting_none_deletes(self, store: Datastore) -> None:
+        key = Key("/a")
+        await store.put(key, None)
+        assert await store.contains(key) is False
+        await store.put(key, 1)
+        await store.put(key, None)
+        assert await self.inspect(store, key) is None
+        assert await store.get(key) is None
+        assert await store.contains(key) is False
+
+    async def test_every_key_has_an_entry_of_its_own(self, store: Datastore) -> None:
+        for text in cases.AWKWARD_KEYS:
+            await store.put(Key(text), f"at {text}")
+        for text in cases.AWKWARD_KEYS:
+            assert await store.get(Key(text)) == f"at {text}", text
+        for place, text in enumerate(cases.AWKWARD_KEYS):
+            await store.delete(Key(text))
+            assert await store.contains(Key(text)) is False, text
+            for other in cases.AWKWARD_KEYS[place + 1 :][:1]:
+                assert await store.get(Key(other)) == f"at {other}", (text, other)
+
+    async def test_the_longest_keys_work(self, store: Datastore) -> None:
+        for length in (self.key_bytes - 1, self.key_bytes):
+            key = cases.key_of_bytes(length, "/long")
+            await store.put(key, length)
+            assert await store.get(key) == length
+            assert await store.contains(key) is True
+        shorter, longer = (cases.key_of_bytes(self.key_bytes - less, "/long") for less in (1, 0))
+        await store.delete(longer)
+        assert await store.get(longer) is None
+        assert await store.get(shorter) == self.key_bytes - 1
+
+    async def test_a_key_over_the_limit_is_refused(self, store: Datastore) -> None:
+        with pytest.raises(InvalidKeyError):
+            cases.key_of_bytes(KEY_BYTES + 1)
+        if self.key_bytes < KEY_BYTES:
+            key = cases.key_of_bytes(self.key_bytes + 1)
+            for call in (
+                partial(store.get, key),
+                partial(store.put, key, 1),
+                partial(store.delete, key),
+                partial(store.contains, key),
+            ):
+                with pytest.raises(InvalidKeyError):
+                    await call()
+
+    async def test_what_is_no_key_is_a_type_error(self, store: Datastore) -> None:
+        for wrong in cases.NOT_KEYS:
+            for call in (
+                partial(store.get, wrong),
+                partial(store.put, wrong, 1),
+                partial(store.delete, wrong),
+                partial(store.contains, wrong),
+            ):
+                with pytest.raises(TypeError):
+                    await call()
+
+    async def test_values_come_back_equal_and_of_the_same_type(self, store: Datastore) -> None:
+        for value in self.sample_values:
+            await store.put(Key("/value"), value)
+            found = await store.get(Key("/value"))
+            assert self.same(found, value), (found, value)
+            assert await store.contains(Key("/value")) is True
+
+    async def test_a_large_value_comes_back_whole(self, store: Datastore) -> None:
+        value = {"text": "é" * 500_000, "list": list(range(1000))}
+        await store.put(Key("/large"), value)
+        assert self.same(await store.get(Key("/large")), value)
+
+    async def test_a_refused_value_leaves_the_old_one(self, store: Datastore) -> None:
+        key = Key("/kept")
+        for value in [*self.refused, *cases.AWKWARD_VALUES]:
+            await store.put(key, "old")
+            try:
+                await store.put(key, value)
+            except (TypeError, ValueError) as error:
+                assert isinstance(error, DatastoreError) or self.exact_values is False, (value, error)
+                assert await store.get(key) == "old", value
+                continue
+            assert not any(value is refused for refused in self.refused), value
+            if self.exact_values:
+                found = await store.get(key)
+                assert self.same(found, value), (found, value)
+
+    @generated
+    @given(data=st.data())
+    async def test_any_value_comes_back(self, store: Datastore, data: st.DataObject) -> None:
+        value = data.draw(self.values)
+        await store.put(Key("/generated"), value)
+        assert self.same(await store.get(Key("/generated")), value)
+        assert await store.contains(Key("/generated")) is (value is not None)
+
+    @generated
+    @given(data=st.data())
+    async def test_any_writes_leave_what_a_dict_would_hold(self, store: Datastore, data: st.DataObject) -> None:
+        expected: dict[Key, Any] = {}
+        touched: set[Key] = set()
+        try:
+            for key, value in data.draw(cases.writes(self.values)):
+                touched.add(key)
+                if value is None:
+                    await store.delete(key)
+                    expected.pop(key, None)
+                else:
+                    await store.put(key, value)
+                    expected[key] = value
+                assert self.same(await store.get(key), value), key
+            for key in touched:
+                assert self.same(await store.get(key), expected.get(key)), key
+                assert await store.contains(key) is (key in expected), key
+            if self.queries:
+                found = await entries_of(store.query(Query(Key("/"), recursive=True)))
+                problem = model.difference(
+                    found, model.answer(Query(Key("/"), recursive=True), expected).entries,
+                    keeps_tuples=self.keeps_tuples,
+                )
+                assert problem is None, problem
+        finally:
+            await clear(store, touched)
+
+    async def test_describe_says_what_the_store_is(self, store: Datastore) -> None:
+        description = store.describe()
+        assert isinstance(description, Description)
+        assert description.kind
+
+
+class BatchPromises(Capabilities):
+    """batch_get, batch_write."""
+
+    async def test_batches_may_be_empty(self, store: Datastore) -> None:
+        assert await store.batch_get([]) == []
+        assert await store.batch_write([]) == []
+
+    async def test_batch_get_answers_in_the_order_of_its_keys(self, store: Datastore) -> None:
+        for index in range(20):
+            await self.plant(store, Key(f"/b/{index}"), index)
+        asked = [Key(f"/b/{index}") for index in (7, 3, 99, 3, 0, 19)]
+        assert await store.batch_get(asked) == [Outcome(value) for value in (7, 3, None, 3, 0, 19)]
+
+    async def test_batch_write_stores_and_deletes_in_order(self, store: Datastore) -> None:
+        await store.put(Key("/b/old"), "old")
+        writes = [
+            Write(Key("/b/1"), 1),
+            Write(Key("/b/2"), 2),
+            Write(Key("/b/old"), None),
+            Write(Key("/b/1"), "later"),
+            Write(Key("/b/2"), None),
+            Write(Key("/b/2"), "again"),
+            Write(Key("/b/absent"), None),
+        ]
+        assert await store.batch_write(writes) == [Outcome()] * len(writes)
+        assert await self.inspect(store, Key("/b/1")) == "later"
+        assert await self.inspect(store, Key("/b/2")) == "again"
+        assert await self.inspect(store, Key("/b/old")) is None
+        assert await self.inspect(store, Key("/b/absent")) is None
+
+    async def test_a_bad_item_fails_alone(self, store: Datastore) -> None:
+        await store.put(Key("/b/1"), "old")
+        wrong: Any = "/b/not-a-key"
+        outcomes = await store.batch_write(
+            [Write(Key("/b/1"), "new"), Write(wrong, "lost"), Write(Key("/b/2"), "two")]
+        )
+        assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+        assert isinstance(outcomes[1].error, TypeError)
+        read = await store.batch_get([Key("/b/1"), wrong, Key("/b/2")])
+        assert [outcome.value for outcome in read] == ["new", None, "two"]
+        assert isinstance(read[1].error, TypeError)
+
+    async def test_a_refused_value_fails_alone(self, store: Datastore) -> None:
+        await store.put(Key("/b/1"), "old")
+        for value in self.refused:
+            outcomes = await store.batch_write(
+                [Write(Key("/b/0"), 0), Write(Key("/b/1"), value), Write(Key("/b/2"), 2)]
+            )
+            assert [outcome.error is None for outcome in outcomes] == [True, False, True], value
+            assert isinstance(outcomes[1].error, (TypeError, ValueError)), value
+            assert await store.get(Key("/b/1")) == "old"
+            assert await store.get(Key("/b/2")) == 2
+            await clear(store, [Key("/b/0"), Key("/b/2")])
+
+    async def test_a_long_batch_is_done_whole(self, store: Datastore) -> None:
+        entries = cases.many_entries(1500)
+        assert {outcome.error for outcome in await store.batch_write([Write(*pair) for pair in entries.items()])} == {
+            None
+        }
+        read = await store.batch_get(list(entries))
+        assert [outcome.value for outcome in read] == list(entries.values())
+
+
+class QueryPromises(Capabilities):
+    """query, compared with the naive answer."""
+
+    async def check(
+        self, store: Datastore, query: Query, contents: Mapping[Key, Any], after: Entry | None = None
+    ) -> None:
+        """Assert that the store's answer to `query` is the naive one: entries, order, counts, summary."""
+        expected = model.answer(query, contents, after)
+        cursor = store.query(query)
+        found = await entries_of(cursor)
+        problem = model.difference(found, expected.entries, keeps_tuples=self.keeps_tuples)
+        assert problem is None, f"{query!r}: {problem}"
+        assert all(isinstance(entry, Entry) for entry in found)
+        assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped), repr(query)
+        assert cursor.summary is not None, repr(query)
+        assert (cursor.summary.entries, cursor.summary.skipped) == (len(expected.entries), expected.skipped)
+        assert cursor.summary.reason in (Reason.EXHAUSTED, Reason.LIMIT), repr(query)
+
+    async def test_an_unsupported_query_is_refused_at_the_call(self, store: Datastore) -> None:
+        if self.queries:
+            pytest.skip("this store declares that it has queries")
+        with pytest.raises(QueryNotSupportedError, match=r"."):
+            store.query(Query(Key("/a")))
+
+    async def test_what_is_no_query_is_a_type_error(self, queryable: Datastore) -> None:
+        for wrong in (Key("/a"), "/a", None):
+            with pytest.raises(TypeError):
+                queryable.query(wrong)  # type: ignore[arg-type]
+
+    async def test_an_empty_store_answers_nothing(self, queryable: Datastore) -> None:
+        for text in ("/", "/a", "/a:b"):
+            for recursive in (False, True):
+                await self.check(queryable, Query(Key(text), recursive=recursive), {})
+
+    async def test_the_answers_are_those_of_a_dict(self, queryable: Datastore) -> None:
+        contents = self.sample_contents
+        await fill(queryable, contents)
+        for steps in cases.query_grid(self.grid):
+            await self.check(queryable, cases.query_of(steps), contents)
+
+    async def test_falsy_values_are_found(self, queryable: Datastore) -> None:
+        contents = {Key(f"/falsy/{place}"): value for place, value in enumerate(cases.FALSY_VALUES)}
+        await fill(queryable, contents)
+        await self.check(queryable, a_query("/falsy"), contents)
+        await self.check(queryable, a_query("/falsy", orders=["n"], offset=1, limit=3), contents)
+
+    async def test_awkward_keys_are_found_in_order(self, queryable: Datastore) -> None:
+        contents = {Key(text): {"at": text} for text in cases.AWKWARD_KEYS}
+        await fill(queryable, contents)
+        for text in ("/", "/a", "/日本/東京", "/e\u0301", "/a/b.c"):
+            for recursive in (False, True):
+                await self.check(queryable, Query(Key(text), recursive=recursive), contents)
+
+    async def test_the_longest_keys_are_found(self, queryable: Datastore) -> None:
+        longest = cases.key_of_bytes(self.key_bytes, "/long")
+        deep = cases.key_of_bytes(self.key_bytes, "/long" + "/d" * 200)
+        contents: dict[Key, Any] = {longest: 1, deep: 2, Key("/long/short"): 3, Key("/longer"): 4}
+        await fill(queryable, contents)
+        for query in (
+            a_query("/long"),
+            a_query("/long", recursive=True),
+            a_query("/", recursive=True, orders=["-__key__"]),
+            Query(longest),
+            Query(longest, recursive=True),
+            Query(Key(model.collection_of(str(deep)))),
+        ):
+            await self.check(queryable, query, contents)
+
+    async def test_a_filter_object_is_not_changed_by_the_query(self, queryable: Datastore) -> None:
+        await fill(queryable, cases.CONTENTS)
+        query = a_query("/a", orders=["-n"], limit=3, offset=1).filter("n", ">", 0)
+        before = (query.dict(), list(query.filters), list(query.orders))
+        await self.check(queryable, query, cases.CONTENTS)
+        await self.check(queryable, query, cases.CONTENTS)
+        assert (query.dict(), query.filters, query.orders) == before
+
+    async def test_start_after_any_entry_gives_the_rest(self, queryable: Datastore) -> None:
+        contents = self.sample_contents
+        await fill(queryable, contents)
+        for orders in (["n"], ["-s", "n"], ["-__key__"], []):
+            query = a_query("/a", orders=orders)
+            for place, entry in enumerate(model.answer(query, contents).entries):
+                if place % 3 == len(orders):
+                    query.start_after = position_of(query, entry)
+                    query.offset, query.limit = [(0, None), (2, None), (1, 3)][place % 3]
+                    await self.check(queryable, query, contents, after=entry)
+
+    async def test_start_after_a_vanished_entry_gives_what_follows(self, queryable: Datastore) -> None:
+        contents = cases.many_entries(9)
+        gone = sorted(contents)[4]
+        kept = {key: value for key, value in contents.items() if key != gone}
+        await fill(queryable, kept)
+        for orders in ([], ["-n"], ["group", "-n"]):
+            query = a_query("/many", orders=orders)
+            after = Entry(gone, contents[gone])
+            query.start_after = position_of(query, after)
+            await self.check(queryable, query, kept, after=after)
+
+    async def test_pages_by_offset_join_to_the_whole(self, queryable: Datastore) -> None:
+        contents = self.sample_contents
+        await fill(queryable, contents)
+        for key, recursive, orders in (("/", True, []), ("/a", False, ["s", "-n"])):
+            whole = model.answer(a_query(key, recursive=recursive, orders=orders), contents).keys
+            pages: list[Key | None] = []
+            for offset in range(0, len(whole) + 4, 4):
+                query = a_query(key, recursive=recursive, orders=orders, offset=offset, limit=4)
+                pages += [entry.key for entry in await entries_of(queryable.query(query))]
+            assert pages == whole
+
+    async def test_pages_by_key_join_to_the_whole(self, queryable: Datastore) -> None:
+        contents = self.sample_contents
+        await fill(queryable, contents)
+        for key, recursive in (("/", True), ("/a", False), ("/a", True)):
+            whole = model.answer(a_query(key, recursive=recursive), contents).keys
+            pages: list[Key | None] = []
+            for _ in range(len(whole) + 1):
+                query = a_query(key, recursive=recursive, limit=3)
+                if pages:
+                    query.filter("__key__", ">", pages[-1])
+                page = await entries_of(queryable.query(query))
+                if not page:
+                    break
+                pages += [entry.key for entry in page]
+            assert pages == whole
+
+    async def test_a_query_resumed_at_any_batch_loses_and_repeats_nothing(self, queryable: Datastore) -> None:
+        contents = cases.many_entries(400)
+        await fill(queryable, contents)
+        for orders, offset, limit in (
+            ([], 0, None),
+            ([], 70, 200),
+            (["-n"], 0, None),
+            (["group", "-n"], 70, 200),
+        ):
+            query = a_query("/many", orders=orders, offset=offset, limit=limit)
+            whole = model.answer(query, contents).keys
+            cursor = queryable.query(query)
+            keys: list[Key] = []
+            async for batch in cursor.batches():
+                keys += batch.keys
+                if batch.position is None:
+                    continue
+                left = a_query(
+                    "/many",
+                    orders=orders,
+                    offset=offset - cursor.skipped,
+                    limit=None if limit is None else limit - len(keys),
+                    start_after=batch.position,
+                )
+                rest = [entry.key for entry in await entries_of(queryable.query(left))]
+                assert keys + rest == whole, (repr(query), len(keys), repr(left))
+            assert keys == whole
+
+    async def test_batches_are_bounded(self, queryable: Datastore) -> None:
+        contents = cases.many_entries(2500) | cases.many_entries(12, "/many/large", filler=BATCH_BYTES // 3)
+        await fill(queryable, contents)
+        for orders in ([], ["-n"]):
+            sizes: list[int] = []
+            query = a_query("/many", orders=orders, recursive=True)
+            async for batch in queryable.query(query).batches():
+                assert len(batch.keys) == len(batch.values) == len(batch)
+                assert len(batch) <= BATCH_ENTRIES
+                if self.bounds_bytes and len(batch) > 1:
+                    # The last entry may be what fills the batch.
+                    assert sum(map(value_bytes, batch.values[:-1])) <= BATCH_BYTES
+                sizes.append(len(batch))
+            assert sum(sizes) == len(contents)
+            assert sum(1 for size in sizes if size) > 1
+
+    async def test_an_error_while_reading_is_raised_every_time_it_is_asked(self, queryable: Datastore) -> None:
+        await fill(queryable, {Key("/m/a"): {"n": 1}, Key("/m/b"): {"n": 2}})
+
+        def broken(obj: Any, field: str) -> Any:
+            raise ZeroDivisionError("a getter of the caller's")
+
+        query = Query(Key("/m"), object_getattr=broken).filter("n", ">", 0)
+        with pytest.raises(ZeroDivisionError):
+            await entries_of(queryable.query(query))
+
+    async def test_a_getter_of_the_caller_is_used(self, queryable: Datastore) -> None:
+        contents = {Key(f"/m/{n}"): {"n": n} for n in range(8)}
+        await fill(queryable, contents)
+        query = Query(Key("/m"), offset=1, limit=2, object_getattr=lambda obj, field: -obj["n"])
+        query.filter("n", "<", -2).order("n")
+        found = await entries_of(queryable.query(query))
+        assert [entry.key for entry in found] == [Key("/m/6"), Key("/m/5")]
+
+    @generated
+    @given(data=st.data())
+    async def test_any_query_is_answered_as_by_a_dict(self, queryable: Datastore, data: st.DataObject) -> None:
+        contents = data.draw(cases.contents(self.values))
+        try:
+            await fill(queryable, contents)
+            for query in data.draw(st.lists(cases.queries(self.values), min_size=1, max_size=4)):
+                await self.check(queryable, query, contents)
+                whole = model.answer(query, contents).entries
+                if whole and not query.keys_only and data.draw(st.booleans()):
+                    after = data.draw(st.sampled_from(whole))
+                    query.start_after = position_of(query, after)
+                    await self.check(queryable, query, contents, after=after)
+        finally:
+            await clear(queryable, contents)
+
+
+def position_of(query: Query, entry: Entry) -> Position:
+    """The place after `entry` in the order of `query`."""
+    if entry.key is None:
+        raise ValueError("an entry of a store has a key")
+    return Position(query.order_sort_key(entry.key, entry.value) if query.orders else b"", entry.key)
+
+
+class MutationPromises(Capabilities):
+    """What may happen while a query runs."""
+
+    BEFORE: Mapping[str, int] = {"/m/b": 10, "/m/d": 40, "/m/f": 20, "/m/h": 50, "/m/j": 30}
+    CHANGES: Sequence[tuple[str, Mapping[str, int | None]]] = (
+        ("an entry appears before all", {"/m/a": 60, "/m/a2": 0}),
+        ("an entry appears between", {"/m/e": 35}),
+        ("an entry appears after all", {"/m/z": -1}),
+        ("every entry changes", {"/m/b": 5, "/m/d": 4, "/m/f": 3, "/m/h": 2, "/m/j": 1}),
+        ("every entry vanishes", {"/m/b": None, "/m/d": None, "/m/f": None, "/m/h": None, "/m/j": None}),
+        ("one vanishes and comes back changed", {"/m/f": None, "/m/h": 7}),
+    )
+
+    @pytest.mark.parametrize("orders", [[], ["-n"]], ids=["by key", "by order"])
+    async def test_writes_at_every_position_disturb_no_query(
+        self, queryable: Datastore, orders: list[str]
+    ) -> None:
+        for what, change in self.CHANGES:
+            for position in range(len(self.BEFORE) + 1):
+                await fill(queryable, {Key(text): {"n": n} for text, n in self.BEFORE.items()})
+                cursor = queryable.query(a_query("/m", orders=orders))
+                entries = cursor.entries()
+                seen = [await anext(entries) for _ in range(position)]
+                await fill(
+                    queryable, [(Key(text), None if n is None else {"n": n}) for text, n in change.items()]
+                )
+                seen += [entry async for entry in entries]
+                self.check_seen(seen, change, (what, position))
+                if not orders:
+                    assert [entry.key for entry in seen] == sorted(str_keys(seen)), (what, position)
+                await clear(queryable, {Key(text) for text in (*self.BEFORE, *change)})
+
+    def check_seen(self, seen: Sequence[Entry], change: Mapping[str, int | None], when: Any) -> None:
+        """Every entry seen existed at some time, none twice, and none that was there all the time is missing."""
+        texts = [str(entry.key) for entry in seen]
+        assert len(set(texts)) == len(texts), when
+        for entry in seen:
+            held = {self.BEFORE.get(str(entry.key)), change.get(str(entry.key))} - {None}
+            assert entry.value["n"] in held, (when, entry)
+        stayed = {text for text in self.BEFORE if change.get(text, 0) is not None}
+        assert stayed <= set(texts), when
+
+    async def test_a_cursor_can_be_closed_at_every_position(self, queryable: Datastore) -> None:
+        await fill(queryable, {Key(text): {"n": n} for text, n in self.BEFORE.items()})
+        for orders in ([], ["-n"]):
+            for position in range(len(self.BEFORE) + 1):
+                cursor = queryable.query(a_query("/m", orders=orders))
+                for _ in range(position):
+                    await anext(cursor)
+                await cursor.aclose()
+                await cursor.aclose()
+                assert await anext(cursor, "the end") == "the end"
+                assert cursor.returned == position
+                with pytest.raises(CursorReuseError):
+                    aiter(cursor)
+        assert await queryable.get(Key("/m/b")) == {"n": 10}
+
+    async def test_many_abandoned_cursors_leave_the_store_working(self, queryable: Datastore) -> None:
+        contents = cases.many_entries(300)
+        await fill(queryable, contents)
+        for _ in range(150):
+            async with queryable.query(a_query("/many")) as cursor:
+                await anext(cursor)
+        await fill(queryable, {Key("/many/z"): 1})
+        query = a_query("/many", keys_only=True)
+        assert len(await entries_of(queryable.query(query))) == len(contents) + 1
+
+    async def test_several_queries_run_side_by_side(self, queryable: Datastore) -> None:
+        await fill(queryable, {Key(text): {"n": n} for text, n in self.BEFORE.items()})
+        one, other = (queryable.query(a_query("/m", orders=orders)) for orders in ([], ["-n"]))
+        pairs = [(await anext(one), await anext(other)) for _ in range(5)]
+        assert [pair[0]["n"] for pair in pairs] == [10, 40, 20, 50, 30]
+        assert [pair[1]["n"] for pair in pairs] == [50, 40, 30, 20, 10]
+        await one.aclose()
+        await other.aclose()
+
+
+def str_keys(entries: Iterable[Entry]) -> list[Key]:
+    """The keys of entries that have one."""
+    return [entry.key for entry in entries if entry.key is not None]
+
+
+class CursorPromises(Capabilities):
+    """What a store's cursor is."""
+
+    @pytest.fixture
+    async def filled(self, queryable: Datastore) -> Datastore:
+        """The store, with five entries: 0 to 4 in the order of their keys."""
+        await fill(queryable, {Key(f"/m/{n}"): n for n in range(5)})
+        return queryable
+
+    async def test_a_cursor_gives_values(self, filled: Datastore) -> None:
+        query = a_query("/m", offset=1, limit=3)
+        cursor = filled.query(query)
+        assert isinstance(cursor, Cursor)
+        assert cursor.query == query
+        assert (cursor.returned, cursor.skipped, cursor.summary) == (0, 0, None)
+        assert [value async for value in cursor] == [1, 2, 3]
+        assert (cursor.returned, cursor.skipped) == (3, 1)
+        assert await anext(cursor, "the end") == "the end"
+
+    async def test_next_may_come_before_for(self, filled: Datastore) -> None:
+        cursor = filled.query(a_query("/m"))
+        assert await anext(cursor) == 0
+        assert await cursor.next() == 1
+        assert [value async for value in cursor] == [2, 3, 4]
+        assert cursor.returned == 5
+
+    async def test_a_second_iteration_is_refused(self, filled: Datastore) -> None:
+        cursor = filled.query(a_query("/m"))
+        iterator = aiter(cursor)
+        assert await anext(iterator) == 0
+        for again in (aiter, Cursor.entries, Cursor.batches):
+            with pytest.raises(CursorReuseError):
+                await anext(again(cursor))  # type: ignore[operator]
+        assert [value async for value in iterator] == [1, 2, 3, 4]
+        with pytest.raises(CursorReuseError):
+            aiter(cursor)
+
+    async def test_next_may_come_before_entries(self, filled: Datastore) -> None:
+        cursor = filled.query(a_query("/m"))
+        assert await anext(cursor) == 0
+        assert await entries_of(cursor) == [Entry(Key(f"/m/{n}"), n) for n in range(1, 5)]
+
+    async def test_a_started_cursor_cannot_be_changed(self, filled: Datastore) -> None:
+        cursor = filled.query(a_query("/m"))
+        await anext(cursor)
+        for change in (cursor.apply_filter, cursor.apply_order, cursor.apply_offset, cursor.apply_limit):
+            with pytest.raises(CursorRunningError):
+                change()
+        with pytest.raises(CursorRunningError):
+            cursor._iterable = ()
+        await cursor.aclose()
+
+    async def test_a_cursor_is_closed_by_with(self, filled: Datastore) -> None:
+        async with filled.query(a_query("/m")) as cursor:
+            assert await anext(cursor) == 0
+        assert await anext(cursor, "the end") == "the end"
+        assert cursor.summary is None
+
+    async def test_an_unread_cursor_can_be_closed(self, filled: Datastore) -> None:
+        cursor = filled.query(a_query("/m"))
+        await cursor.aclose()
+        assert await anext(cursor, "the end") == "the end"
+
+    async def test_mapped_values_keep_their_keys(self, filled: Datastore) -> None:
+        cursor = filled.query(a_query("/m"))
+        values = cursor._iterable
+        cursor._iterable = (value * 10 async for value in values)
+        assert await entries_of(cursor) == [Entry(Key(f"/m/{n}"), n * 10) for n in range(5)]
+        assert cursor.returned == 5
+
+    async def test_filtered_values_lose_their_keys_from_the_first_that_is_missing(self, filled: Datastore) -> None:
+        cursor = filled.query(a_query("/m"))
+        values = cursor._iterable
+        cursor._iterable = (value async for value in values if value != 2)
+        assert await entries_of(cursor) == [
+            Entry(Key("/m/0"), 0),
+            Entry(Key("/m/1"), 1),
+            Entry(None, 3),
+            Entry(None, 4),
+        ]
+
+    async def test_buffered_values_have_no_keys(self, filled: Datastore) -> None:
+        cursor = filled.query(a_query("/m", offset=2))
+        cursor._iterable = [value async for value in cursor._iterable]
+        assert await entries_of(cursor) == [Entry(None, n) for n in (2, 3, 4)]
+        assert (cursor.returned, cursor.skipped) == (3, 2)
+
+
+class ParallelPromises(Capabilities):
+    """Calls from many tasks or threads at once."""
+
+    async def test_parallel_calls_act_as_if_in_sequence(self, store: Datastore) -> None:
+        keys = [Key(f"/p/{index}") for index in range(6)]
+
+        async def work(worker: int) -> None:
+            for step in range(12):
+                key = keys[(worker + step) % len(keys)]
+                await store.put(key, [worker, step])
+                found = await store.get(key)
+                assert found is None or (isinstance(found, list) and len(found) == 2)
+                if step % 5 == 4:
+                    await store.delete(key)
+                assert await store.contains(key) in (True, False)
+
+        await together([partial(work, worker) for worker in range(8)])
+        written = [[worker, step] for worker in range(8) for step in range(12)]
+        for key in keys:
+            found = await store.get(key)
+            assert found is None or found in written
+
+    async def test_own_writes_are_read_among_those_of_others(self, store: Datastore) -> None:
+        async def work(worker: int) -> None:
+            key = Key(f"/p:{worker}/own")
+            for step in range(15):
+                await store.put(key, step)
+                assert await store.get(key) == step
+                assert await store.batch_get([key]) == [Outcome(step)]
+                await store.delete(key)
+                assert await store.get(key) is None
+
+        await together([partial(work, worker) for worker in range(8)])
+
+    async def test_queries_run_beside_writes(self, queryable: Datastore) -> None:
+        steady = {Key(f"/p/steady{index}"): {"n": index} for index in range(20)}
+        await fill(queryable, steady)
+
+        async def write(worker: int) -> None:
+            for step in range(15):
+                key = Key(f"/p/{worker}-{step % 4}")
+                await queryable.put(key, {"n": step})
+                if step % 3 == 0:
+                    await queryable.delete(key)
+
+        async def ask(orders: list[str]) -> None:
+            for _ in range(8):
+                seen = str_keys(await entries_of(queryable.query(a_query("/p", orders=orders))))
+                assert len(set(seen)) == len(seen)
+                assert steady.keys() <= set(seen)
+
+        await together(
+            [
+                *(partial(write, worker) for worker in range(4)),
+                partial(ask, []),
+                partial(ask, []),
+                partial(ask, ["-n"]),
+                partial(ask, ["-n"]),
+            ]
+        )
+
+
+class ClosingPromises(Capabilities):
+    """The end of a store."""
+
+    async def test_closing_may_be_repeated(self, store: Datastore) -> None:
+        await store.put(Key("/a"), 1)
+        await store.aclose()
+        await store.aclose()
+
+    async def test_a_closed_store_refuses_every_call(self, store: Datastore) -> None:
+        if not self.closes:
+            pytest.skip("this store declares no resources that end")
+        await store.put(Key("/a"), 1)
+        await store.aclose()
+        key = Key("/a")
+        for call in (
+            partial(store.get, key),
+            partial(store.put, key, 2),
+            partial(store.delete, key),
+            partial(store.contains, key),
+        ):
+            with pytest.raises(DatastoreClosedError):
+                await call()
+        if self.queries:
+            with pytest.raises(DatastoreClosedError):
+                await entries_of(store.query(Query(Key("/"))))
+
+    @pytest.mark.parametrize("orders", [[], ["-n"]], ids=["by key", "by order"])
+    async def test_a_query_over_a_closed_store_never_ends_short(
+        self, queryable: Datastore, orders: list[str]
+    ) -> None:
+        contents = cases.many_entries(3000)
+        await fill(queryable, contents)
+        cursor = queryable.query(a_query("/many", orders=orders))
+        await anext(cursor)
+        await queryable.aclose()
+        try:
+            rest = await entries_of(cursor)
+        except DatastoreClosedError:
+            assert self.closes
+        else:
+            assert len(rest) == len(contents) - 1
+
+    async def test_what_was_written_outlives_the_store(self, store: Datastore) -> None:
+        if not self.persistent:
+            pytest.skip("this store declares that it keeps nothing for later")
+        contents = self.sample_contents
+        await fill(store, contents)
+        await store.delete(Key("/a/b"))
+        await store.aclose()
+        async with await self.reopen(store) as again:
+            assert await again.get(Key("/a/b")) is None
+            for key, value in contents.items():
+                if key != Key("/a/b"):
+                    assert self.same(await again.get(key), value), key
+
+
+class DatastoreConformance(
+    OperationPromises,
+    BatchPromises,
+    QueryPromises,
+    MutationPromises,
+    CursorPromises,
+    ParallelPromises,
+    ClosingPromises,
+):
+    """Every promise of a Datastore, as tests: a subclass gives `store` and declares its capabilities."""

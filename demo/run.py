@@ -273,11 +273,10 @@ def wait_for_rows(shell: Shell, key: str, rows: int) -> None:
 def ask_around(shell: Shell, airports: dict[str, dict[str, Any]], victim: Process) -> str:
     """Ask for a key on each shard while one is dead. Answers the dead one's key."""
     config = load_config(shell.directory / "cluster" / "cluster.toml")
-    names = [shard.name for shard in config.shards]
-    slot_map = SlotMap(names)
+    slot_map = SlotMap([shard.name for shard in config.shards], shard_by=config.cluster.shard_by)
     of_shard: dict[str, str] = {}
     for key in airports:
-        of_shard.setdefault(names[slot_map.shardingfn(Key(key)) % len(names)], key)
+        of_shard.setdefault(slot_map.shard_of(Key(key)), key)
     say(f"A key of {victim.name} is unavailable, by its shard's name; the others answer as before.")
     told = shell.run("get", of_shard[victim.name], expect=4).stderr
     check("UNAVAILABLE" in told and victim.name in told, "the error does not name UNAVAILABLE and the shard")

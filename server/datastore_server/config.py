@@ -18,6 +18,7 @@ from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
 import msgspec
 
 from datastore.core.errors import ConfigError
+from datastore.core.placement import ShardBy
 
 __all__ = [
     "DEFAULT_LISTEN",
@@ -27,7 +28,6 @@ __all__ = [
     "Config",
     "Durability",
     "ProxyConfig",
-    "ShardBy",
     "ShardConfig",
     "StoreUrl",
     "dump_config",
@@ -44,7 +44,6 @@ DEFAULT_LISTEN = f"127.0.0.1:{DEFAULT_PORT}"
 _Parsed = TypeVar("_Parsed")
 
 Durability = Literal["sync", "async"]
-ShardBy = Literal["key", "collection"]
 
 STORE_FORMS = "lmdb:///DIRECTORY or memory:"
 SERVER_FORM = "grpc://HOST:PORT"

@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -66,6 +66,7 @@ class Importer:
         self._source = source
         self._pending: deque[tuple[_Batch, Future[list[Outcome]]]] = deque()
         self._keys_under_way: dict[Key, int] = {}
+        self._has_gap = False
 
     def run(self, batches: Iterator[_Batch]) -> None:
         """Write all batches. Raises the first error, after waiting for what was under way."""
@@ -97,7 +98,11 @@ class Importer:
     def _settle(self) -> None:
         """Take the answer of the oldest batch. Raises the error of its first row that failed."""
         batch, answer = self._pending[0]
-        outcomes = answer.result()
+        try:
+            outcomes = answer.result()
+        except DatastoreError:
+            self._has_gap = True
+            raise
         self._pending.popleft()
         for row in batch.rows:
             self._keys_under_way[row.key] -= 1
@@ -106,21 +111,24 @@ class Importer:
         self._count(batch, outcomes)
 
     def _count(self, batch: _Batch, outcomes: Sequence[Outcome]) -> None:
-        for index, (row, outcome) in enumerate(zip(batch.rows, outcomes, strict=True)):
-            if outcome.error is not None:
-                self._told.advance(index)
-                raise _located(outcome.error, f"{self._source}, line {row.line} ({row.key})")
-            self.acknowledged += 1
-        self._told.advance(len(batch.rows), batch.done)
+        failed = next((index for index, outcome in enumerate(outcomes) if outcome.error is not None), None)
+        error = None if failed is None else outcomes[failed].error
+        if failed is None or error is None:
+            self.acknowledged += len(batch.rows)
+            self._told.advance(len(batch.rows), batch.done)
+            return
+        self._has_gap = True
+        self.acknowledged += failed
+        self._told.advance(failed)
+        row = batch.rows[failed]
+        raise _located(error, f"{self._source}, line {row.line} ({row.key})")
 
     def _count_last_answers(self) -> None:
         wait([answer for _, answer in self._pending], timeout=LAST_ANSWERS_S)
-        try:
-            while self._pending and self._pending[0][1].done():
+        # The first error is on its way already; here only the count matters, which ends at the first gap.
+        with suppress(DatastoreError):
+            while not self._has_gap and self._pending and self._pending[0][1].done():
                 self._settle()
-        except (DatastoreError, OSError):
-            # The first error is on its way already; here only the count matters.
-            self._pending.clear()
 
 
 def _located(error: DatastoreError, where: str) -> DatastoreError:
@@ -168,7 +176,7 @@ _format_option = click.option(
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--key", "template", metavar="TEMPLATE", help="How to make keys, as '/Airport:{icao}'.")
 @click.option(
     "--type",

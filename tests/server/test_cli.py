@@ -1,0 +1,519 @@
+"""The command `datastore` as a person uses it: real processes against a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "datastore_server.cli"]
+#: Anything that takes longer has hung.
+PATIENCE_S = 60
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[dict[str, Any]]:
+    """A server of its own process; what it says when it is ready. It must stop cleanly."""
+    line = [*COMMAND, *arguments, "--json"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The URL of a server on memory."""
+    with serving("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
+        yield ready["url"]
+
+
+class Cli:
+    """Runs commands against one server."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self.directory = directory
+        self.environment = os.environ | {"DATASTORE_SERVER": url}
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            cwd=self.directory,
+            timeout=PATIENCE_S,
+        )
+
+    def out(self, *arguments: str, stdin: str | None = None) -> str:
+        """The output of a command that must succeed."""
+        done = self(*arguments, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def lines(self, *arguments: str) -> list[Any]:
+        """The lines of JSON that a command prints."""
+        return [json.loads(line) for line in self.out(*arguments).splitlines()]
+
+
+@pytest.fixture
+def cli(server: str, tmp_path: Path) -> Cli:
+    return Cli(server, tmp_path)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# One entry
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"born":1815,"name":"Ada","x":1.0}',
+        '"é\\n"',
+        "0",
+        "false",
+        '""',
+        "[]",
+        "-5",
+        '{"$bytes":"AAE="}',
+        '{"$datetime":"2026-01-31T12:00:00Z"}',
+        '{"$key":"/a/b"}',
+        '{"$float":"NaN"}',
+        '{"$map":{"$bytes":1}}',
+    ],
+)
+def test_a_value_comes_back_as_it_was_put(cli: Cli, value: str) -> None:
+    cli.out("put", "/one:value", value)
+    assert json.loads(cli.out("get", "/one:value")) == json.loads(value)
+
+
+def test_a_value_may_come_from_standard_input(cli: Cli) -> None:
+    cli.out("put", "/one:stdin", "-", stdin='{"a": [1, 2]}\n')
+    assert cli.out("get", "/one:stdin") == '{"a":[1,2]}\n'
+
+
+def test_absent_is_exit_code_1_and_nothing_on_stdout(cli: Cli) -> None:
+    done = cli("get", "/one:absent")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "/one:absent" in done.stderr
+
+
+def test_contains_says_it_in_words_and_by_its_exit_code(cli: Cli) -> None:
+    cli.out("put", "/one:here", "1")
+    assert cli("contains", "/one:here").stdout == "true\n"
+    done = cli("contains", "/one:gone")
+    assert (done.returncode, done.stdout) == (1, "false\n")
+
+
+def test_delete_is_done_twice_without_complaint(cli: Cli) -> None:
+    cli.out("put", "/one:dead", "1")
+    cli.out("delete", "/one:dead")
+    cli.out("delete", "/one:dead")
+    assert cli("get", "/one:dead").returncode == 1
+
+
+# Many entries
+
+
+@pytest.fixture(scope="module")
+def people(server: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    rows = [
+        {"key": f"/Person:{name}", "value": {"name": name, "born": born, "land": land}}
+        for name, born, land in [
+            ("ada", 1815, "GB"),
+            ("alan", 1912, "GB"),
+            ("grace", 1906, "US"),
+            ("niklaus", 1934, "CH"),
+        ]
+    ]
+    rows.append({"key": "/Person:ada/letter", "value": "Dear Charles"})
+    file = tmp_path_factory.mktemp("people") / "people.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Cli(server, file.parent).out("import", str(file))
+
+
+def names(lines: list[Any]) -> list[str]:
+    return [line["key"].removeprefix("/Person:") for line in lines]
+
+
+@pytest.mark.usefixtures("people")
+class TestQuery:
+    def test_a_collection_comes_in_the_order_of_its_keys(self, cli: Cli) -> None:
+        lines = cli.lines("query", "/Person")
+        assert names(lines) == ["ada", "alan", "grace", "niklaus"]
+        assert lines[0] == {"key": "/Person:ada", "value": {"name": "ada", "born": 1815, "land": "GB"}}
+
+    def test_recursive_adds_what_lies_deeper(self, cli: Cli) -> None:
+        assert "ada/letter" in names(cli.lines("query", "/Person", "--recursive", "--keys-only"))
+
+    def test_conditions_orders_offset_and_limit(self, cli: Cli) -> None:
+        where = ["--where", "born >= 1900", "--where", "land != CH"]
+        assert names(cli.lines("query", "/Person", *where, "--order", "-born")) == ["alan", "grace"]
+        ordered = ["--order", "land", "--order", "-born", "--keys-only"]
+        assert names(cli.lines("query", "/Person", *ordered, "--offset", "1", "--limit", "2")) == [
+            "alan",
+            "ada",
+        ]
+
+    def test_count_counts_what_query_finds(self, cli: Cli) -> None:
+        assert cli.out("count", "/Person") == "4\n"
+        assert cli.out("count", "/Person", "--where", "land = GB") == "2\n"
+        assert cli.lines("count", "/Person", "-r", "--limit", "3", "--json") == [{"count": 3}]
+
+    def test_nothing_found_is_no_failure(self, cli: Cli) -> None:
+        assert cli.out("query", "/Nobody") == ""
+        assert cli.out("count", "/Nobody") == "0\n"
+
+    def test_a_terminal_gets_a_table(self, cli: Cli) -> None:
+        code, text = on_terminal(cli, "query", "/Person", "--where", "land = GB")
+        assert code == 0
+        lines = [line.split() for line in text.splitlines()]
+        assert lines[0] == ["key", "born", "land", "name"] or set(lines[0]) == {"key", "born", "land", "name"}
+        assert lines[1][0] == "/Person:ada"
+        assert "2 entries" in text
+
+    def test_a_reader_that_goes_away_ends_the_query_quietly(self, cli: Cli) -> None:
+        line = [*COMMAND, "query", "/Person", "-r"]
+        with subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment
+        ) as process:
+            assert process.stdout is not None and process.stderr is not None
+            process.stdout.close()
+            assert process.stderr.read() == b""
+            assert process.wait(PATIENCE_S) == 141
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--where", "born ~ 3"],
+            ["--where", "born"],
+            ["--where", " = 3"],
+            ["--order", "-"],
+        ],
+    )
+    def test_a_bad_query_is_refused_before_anything_is_asked(self, cli: Cli, arguments: list[str]) -> None:
+        done = cli("query", "/Person", *arguments)
+        assert done.returncode == 3
+        assert "INVALID_QUERY" in done.stderr
+
+    def test_a_negative_limit_is_a_wrong_command_line(self, cli: Cli) -> None:
+        assert cli("query", "/Person", "--limit", "-1").returncode == 2
+
+
+def on_terminal(cli: Cli, *arguments: str) -> tuple[int, str]:
+    """Run a command whose stdout and stderr are a terminal; its exit code and what it wrote."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stdout=theirs, stderr=theirs, env=cli.environment
+    ) as process:
+        os.close(theirs)
+        written = b""
+        try:
+            while data := os.read(ours, 65536):
+                written += data
+        except OSError:
+            # Linux tells the end of a terminal so.
+            pass
+        os.close(ours)
+        return process.wait(PATIENCE_S), written.decode()
+
+
+# Import and export
+
+
+def test_an_export_equals_what_was_imported(cli: Cli) -> None:
+    rows = [{"key": f"/Rows/x:{n:05}", "value": {"n": n, "f": n / 2, "s": f"é{n}"}} for n in range(2500)]
+    (cli.directory / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = cli("import", "in.jsonl", "--json")
+    assert json.loads(done.stdout)["rows"] == 2500
+    assert "2,500 rows" in done.stderr
+    cli.out("export", "/Rows", "out.jsonl")
+    text = (cli.directory / "out.jsonl").read_text()
+    assert [json.loads(line) for line in text.splitlines()] == rows
+    assert not (cli.directory / "out.jsonl.partial").exists()
+    assert cli.out("export", "/Rows", "-") == text
+
+
+def test_csv_becomes_typed_members_and_comes_back(cli: Cli) -> None:
+    (cli.directory / "in.csv").write_text("id,n,f\nX,1,2.5\nY,2.5,\n")
+    types = ["--type", "n=number", "--type", "f=float"]
+    cli.out("import", "in.csv", "--key", "/Csv:{id}", *types)
+    assert cli.lines("get", "/Csv:X") == [{"id": "X", "n": 1, "f": 2.5}]
+    assert cli.lines("get", "/Csv:Y") == [{"id": "Y", "n": 2.5}]
+    cli.out("export", "/Csv", "out.csv")
+    before = cli.lines("query", "/Csv")
+    cli.out("import", "out.csv", *types, "--type", "id=str")
+    assert cli.lines("query", "/Csv") == before
+
+
+def test_rows_come_from_standard_input(cli: Cli) -> None:
+    cli.out("import", "-", stdin='{"key":"/Stdin:a","value":1}\n')
+    assert cli.out("get", "/Stdin:a") == "1\n"
+
+
+def test_of_rows_of_one_key_the_last_wins(cli: Cli) -> None:
+    (cli.directory / "in.jsonl").write_text("".join(f'{{"key":"/Same","value":{n}}}\n' for n in range(3000)))
+    cli.out("import", "in.jsonl")
+    assert cli.out("get", "/Same") == "2999\n"
+
+
+def test_a_bad_row_ends_the_import_which_tells_how_to_go_on(cli: Cli) -> None:
+    rows = [f'{{"key":"/Bad:{n:04}","value":{n}}}\n' for n in range(1200)]
+    (cli.directory / "in.jsonl").write_text("".join([*rows[:1100], "oops\n", *rows[1101:]]))
+    done = cli("import", "in.jsonl")
+    assert done.returncode == 3
+    assert "line 1101" in done.stderr and "no JSON" in done.stderr
+    assert "datastore import in.jsonl --skip 1100" in done.stderr
+    assert cli.out("count", "/Bad") == "1100\n"
+    (cli.directory / "in.jsonl").write_text("".join(rows))
+    cli.out("import", "in.jsonl", "--skip", "1100")
+    assert cli.out("count", "/Bad") == "1200\n"
+
+
+def test_a_row_that_the_store_refuses_is_named_by_its_line(cli: Cli) -> None:
+    deep = "[" * 40 + "]" * 40
+    (cli.directory / "in.jsonl").write_text(
+        f'{{"key":"/Ref:a","value":1}}\n{{"key":"/Ref:b","value":{deep}}}\n'
+    )
+    done = cli("import", "in.jsonl")
+    assert done.returncode == 3
+    assert "line 2" in done.stderr and "--skip 1" in done.stderr
+    assert cli.out("count", "/Ref") == "1\n"
+
+
+def test_ctrl_c_in_the_middle_of_an_import_leaves_it_resumable(cli: Cli) -> None:
+    rows = [f'{{"key":"/Int:{n:05}","value":{n}}}\n' for n in range(6000)]
+    line = [*COMMAND, "import", "-"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(line, text=True, env=cli.environment, **pipes) as process:
+        assert process.stdin is not None and process.stderr is not None
+        process.stdin.writelines(rows[:3000])
+        process.stdin.flush()
+        while int(cli.out("count", "/Int")) < 2000:
+            pass
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+        process.stdin = None
+        assert process.wait(PATIENCE_S) == 130
+    assert "Interrupted" in told
+    skip = int(told.split("--skip ")[1].split()[0])
+    assert 2000 <= skip <= 3000
+    stored = cli.lines("query", "/Int")
+    assert [line["value"] for line in stored[:skip]] == list(range(skip))
+    cli.out("import", "-", "--skip", str(skip), stdin="".join(rows))
+    assert cli.out("count", "/Int") == "6000\n"
+
+
+def test_an_interrupted_export_is_resumed_after_its_last_whole_line(cli: Cli) -> None:
+    rows = [f'{{"key":"/Res:{n}","value":{n}}}\n' for n in range(5)]
+    cli.out("import", "-", stdin="".join(rows))
+    (cli.directory / "out.jsonl.partial").write_text("".join(rows[:2]) + rows[2][:10])
+    cli.out("export", "/Res", "out.jsonl", "--resume")
+    assert (cli.directory / "out.jsonl").read_text() == "".join(rows)
+
+
+def test_export_resume_without_a_partial_file_says_so(cli: Cli) -> None:
+    done = cli("export", "/Res", "none.jsonl", "--resume")
+    assert done.returncode == 3
+    assert "none.jsonl.partial" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["import", "x.txt"], "--format"),
+        (["import", "x.csv", "--type", "a=integer"], "int, float"),
+        (["import", "x.jsonl", "--type", "a=int"], "CSV"),
+        (["export", "/a", "x.csv", "--resume"], "JSON Lines"),
+    ],
+)
+def test_wrong_options_are_a_wrong_command_line(cli: Cli, arguments: list[str], told: str) -> None:
+    for name in ("x.txt", "x.csv", "x.jsonl"):
+        (cli.directory / name).touch()
+    done = cli(*arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
+def test_a_file_that_is_not_there_is_named(cli: Cli) -> None:
+    done = cli("import", "nowhere.jsonl")
+    assert done.returncode == 2
+    assert "nowhere.jsonl" in done.stderr and "does not exist" in done.stderr
+
+
+# Status and help
+
+
+def test_status_shows_the_store(cli: Cli, server: str) -> None:
+    (status,) = cli.lines("status", "--json")
+    assert (status["role"], status["address"], status["health"]) == ("node", server, "serving")
+    assert status["durability"] == "memory"
+    assert server in cli.out("status")
+
+
+COMMANDS = [
+    *("serve", "proxy", "cluster", "get", "put", "delete", "contains", "query", "count", "import", "export"),
+    "status",
+]
+
+
+def test_help_lists_every_command_and_the_exit_codes(cli: Cli) -> None:
+    text = cli.out("--help")
+    for command in COMMANDS:
+        assert f"\n  {command} " in text
+    for code in ("0", "1", "2", "3", "4", "5", "130"):
+        assert f"  {code}  " in text
+    assert "bash_source" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_s_help_has_an_example(cli: Cli, command: str) -> None:
+    text = cli.out(command, "--help")
+    assert f"  datastore {command}" in text
+
+
+def test_the_shell_can_complete_commands(cli: Cli) -> None:
+    cli.environment |= {
+        "_DATASTORE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "datastore co",
+        "COMP_CWORD": "1",
+    }
+    words = [line.split(",")[1] for line in cli.out().splitlines()]
+    assert words == ["contains", "count"]
+
+
+def test_options_stand_before_or_after_the_command_and_the_later_wins(cli: Cli, server: str) -> None:
+    cli.environment["DATASTORE_SERVER"] = "grpc://127.0.0.1:1"
+    assert cli.out("--server", server, "count", "/Nobody") == "0\n"
+    assert cli.out("--server", "grpc://127.0.0.1:2", "count", "/Nobody", "--server", server) == "0\n"
+    assert cli.out("--server", server, "--json", "count", "/Nobody") == '{"count":0}\n'
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("command", ["get", "delete", "contains", "query", "count"])
+def test_a_store_s_url_in_place_of_a_key_is_answered_with_what_to_do(cli: Cli, command: str) -> None:
+    done = cli(command, "lmdb:/x")
+    assert done.returncode == 2
+    assert "datastore serve lmdb:/x" in done.stderr
+
+
+def test_a_store_s_url_in_place_of_a_command_is_answered_with_what_to_do(cli: Cli) -> None:
+    done = cli("lmdb:///x")
+    assert done.returncode == 2
+    assert "datastore serve lmdb:///x" in done.stderr
+
+
+def test_a_server_that_is_not_there_is_named_with_what_to_do(cli: Cli) -> None:
+    url = f"grpc://127.0.0.1:{free_port()}"
+    done = cli("get", "/a", "--server", url)
+    assert done.returncode == 4
+    assert "UNAVAILABLE" in done.stderr
+    assert url in done.stderr and "datastore serve" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://x:1", "127.0.0.1:7420", "grpc://x:y"])
+def test_a_server_s_url_that_is_none_is_a_wrong_command_line(cli: Cli, url: str) -> None:
+    done = cli("get", "/a", "--server", url)
+    assert done.returncode == 2
+    assert "grpc://HOST:PORT" in done.stderr
+
+
+@pytest.mark.parametrize("key", ["/\x01", "/" + "a" * 1024])
+def test_a_bad_key_is_refused(cli: Cli, key: str) -> None:
+    done = cli("get", key)
+    assert done.returncode == 3
+    assert "INVALID_KEY" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [("hello", "double quotes"), ('{"$bytes": 3}', "$bytes"), ("NaN", "$float")]
+)
+def test_what_is_no_json_is_refused_with_how_to_write_it(cli: Cli, value: str, told: str) -> None:
+    done = cli("put", "/a", value)
+    assert done.returncode == 3
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        ([], 2, "lmdb:///DIRECTORY"),
+        (["redis://x"], 3, "unknown scheme 'redis'"),
+        (["/var/data"], 3, "lmdb:/var/data"),
+        (["memory:", "--listen", "nonsense:port"], 3, "HOST:PORT"),
+        (["memory:", "--listen", "0.0.0.0:0"], 3, "--insecure"),
+        (["--config", "nowhere.toml", "--shard", "a"], 3, "nowhere.toml"),
+        (["--config", "x.toml"], 2, "--shard"),
+    ],
+)
+def test_serve_refuses_what_it_cannot_serve(cli: Cli, arguments: list[str], code: int, told: str) -> None:
+    done = cli("serve", *arguments)
+    assert done.returncode == code
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_an_error_that_names_it(cli: Cli, server: str) -> None:
+    address = server.removeprefix("grpc://")
+    done = cli("serve", "memory:", "--listen", address)
+    assert done.returncode == 3
+    assert address in done.stderr and "in use" in done.stderr
+
+
+def test_a_data_directory_in_use_is_an_error_that_names_it(cli: Cli) -> None:
+    data = cli.directory / "data"
+    with serving("serve", f"lmdb://{data}", "--listen", "127.0.0.1:0"):
+        done = cli("serve", f"lmdb://{data}", "--listen", "127.0.0.1:0")
+    assert done.returncode == 5
+    assert "STORE_LOCKED" in done.stderr and str(data) in done.stderr
+
+
+def test_data_of_another_shard_are_refused(cli: Cli) -> None:
+    data = f"lmdb://{cli.directory / 'data'}"
+    with serving("serve", data, "--listen", "127.0.0.1:0", "--cluster", "c", "--shard", "a"):
+        pass
+    done = cli("serve", data, "--listen", "127.0.0.1:0", "--cluster", "c", "--shard", "b")
+    assert done.returncode == 5
+    assert "STORE_FORMAT" in done.stderr
+
+
+# Servers
+
+
+def test_what_was_put_into_lmdb_is_there_after_a_restart(cli: Cli) -> None:
+    store = f"lmdb://{cli.directory / 'data'}"
+    with serving("serve", store, "--listen", "127.0.0.1:0") as ready:
+        assert ready["store"] == store
+        cli.out("put", "/a", "1", "--server", ready["url"])
+    with serving("serve", store, "--listen", "127.0.0.1:0") as ready:
+        assert cli.out("get", "/a", "--server", ready["url"]) == "1\n"
+
+
+def test_a_server_stops_when_its_standard_input_ends() -> None:
+    line = [*COMMAND, "serve", "memory:", "--listen", "127.0.0.1:0", "--stop-with-stdin"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert b"Serving memory: on grpc://127.0.0.1:" in process.stdout.readline()
+        process.stdin.close()
+        assert process.wait(PATIENCE_S) == 0

@@ -1,0 +1,210 @@
+"""`datastore cluster`: real processes on this machine, their ends included."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore.core.errors import ConfigError
+from datastore_server.cluster import CONFIG_NAME, plan_cluster
+from datastore_server.config import dump_config, load_config
+
+COMMAND = [sys.executable, "-m", "datastore_server.cli"]
+PATIENCE_S = 60
+
+
+class Running:
+    """A cluster that has said that it is ready."""
+
+    def __init__(self, process: subprocess.Popen[str], ready: dict[str, Any]) -> None:
+        self.process = process
+        self.url: str = ready["url"]
+        self.members: dict[str, dict[str, Any]] = {member["name"]: member for member in ready["processes"]}
+
+    def pid(self, name: str) -> int:
+        pid: int = self.members[name]["pid"]
+        return pid
+
+    def cli(self, *arguments: str, code: int = 0) -> str:
+        """What a command prints, on both streams."""
+        done = subprocess.run(
+            [*COMMAND, *arguments, "--server", self.url], capture_output=True, text=True, timeout=PATIENCE_S
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    def count(self, key: str) -> str:
+        """What `count` prints, nothing if it fails."""
+        line = [*COMMAND, "count", key, "--server", self.url]
+        return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S).stdout
+
+    def told(self) -> str:
+        """The next line that the cluster tells on stderr."""
+        assert self.process.stderr is not None
+        return self.process.stderr.readline()
+
+
+@contextmanager
+def cluster(directory: Path, *arguments: str) -> Iterator[Running]:
+    """A cluster in a directory, stopped at the end with nothing left."""
+    line = [*COMMAND, "cluster", "--directory", str(directory), "--json", *arguments]
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            first = process.stdout.readline()
+            if not first:
+                pytest.fail(process.stderr.read())
+            running = Running(process, json.loads(first))
+            yield running
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+    wait_until(lambda: not any(alive(running.pid(name)) for name in running.members))
+    assert not any(answers(member["url"]) for member in running.members.values())
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; the dead that nobody has waited for do not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def answers(url: str) -> bool:
+    host, port = url.removeprefix("grpc://").rsplit(":", 1)
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def wait_until(truth: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not truth():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_cluster_serves_comes_back_where_it_was_and_leaves_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "new" / "cluster"
+    with cluster(directory, "--nodes", "2") as first:
+        assert list(first.members) == ["shard-1", "shard-2", "proxy"]
+        for number in range(10):
+            first.cli("put", f"/a:{number}", str(number))
+        assert first.process.poll() is None
+    assert first.process.returncode == 0
+    assert first.process.stderr is not None
+    config = load_config(directory / CONFIG_NAME)
+    assert config.shard("shard-1").url == first.members["shard-1"]["url"]
+    with cluster(directory) as second:
+        addresses = {name: member["url"] for name, member in first.members.items()}
+        assert {name: member["url"] for name, member in second.members.items()} == addresses
+        assert second.cli("count", "/a") == "10\n"
+
+
+def test_a_node_that_is_killed_is_reported_missed_and_comes_back_by_hand(tmp_path: Path) -> None:
+    with cluster(tmp_path, "--nodes", "2") as running:
+        for number in range(3):
+            running.cli("put", f"/a:{number}", str(number))
+        os.kill(running.pid("shard-2"), signal.SIGKILL)
+        told = running.told()
+        assert "shard-2" in told and "SIGKILL" in told
+        again = running.told().split()
+        assert again == ["datastore", "serve", "--config", str(tmp_path / CONFIG_NAME), "--shard", "shard-2"]
+
+        failed = running.cli("count", "/a", code=4)
+        assert "UNAVAILABLE" in failed and "shard-2" in failed
+        status = json.loads(running.cli("status", "--json", code=4))
+        assert {shard["name"]: shard["health"] for shard in status["shards"]} == {
+            "shard-1": "serving",
+            "shard-2": "unavailable",
+        }
+        partial = running.cli("count", "/a", "--allow-partial")
+        assert "Incomplete: shard shard-2" in partial
+
+        with subprocess.Popen([*COMMAND, *again[1:]], stdout=subprocess.PIPE, text=True) as node:
+            assert node.stdout is not None
+            assert running.members["shard-2"]["url"] in node.stdout.readline()
+            wait_until(lambda: running.count("/a") == "3\n")
+            node.terminate()
+            assert node.wait(PATIENCE_S) == 0
+
+
+def test_a_cluster_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
+    with cluster(tmp_path, "--nodes", "1") as running:
+        running.process.kill()
+        wait_until(lambda: not any(alive(running.pid(name)) for name in running.members))
+
+
+def test_ctrl_c_on_a_terminal_stops_all(tmp_path: Path) -> None:
+    with cluster(tmp_path, "--nodes", "1") as running:
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(PATIENCE_S) == 0
+        assert not any(alive(running.pid(name)) for name in running.members)
+
+
+def test_a_cluster_ends_when_nothing_of_it_is_left(tmp_path: Path) -> None:
+    with cluster(tmp_path, "--nodes", "1") as running:
+        for name in running.members:
+            os.kill(running.pid(name), signal.SIGKILL)
+        assert running.process.wait(PATIENCE_S) == 5
+
+
+def test_a_node_that_cannot_start_ends_all_with_its_own_words(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        config = plan_cluster(tmp_path, nodes=2, port=None, durability="sync")
+        port = taken.getsockname()[1]
+        text = dump_config(config).replace("grpc://127.0.0.1:0", f"grpc://127.0.0.1:{port}", 1)
+        (tmp_path / CONFIG_NAME).write_text(text)
+        line = [*COMMAND, "cluster", "--directory", str(tmp_path)]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 4
+    assert "shard-1" in done.stderr and "in use" in done.stderr and str(port) in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_person_gets_a_table_of_what_runs_where(tmp_path: Path) -> None:
+    line = [*COMMAND, "cluster", "--directory", str(tmp_path), "--nodes", "1"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for text in process.stdout:
+            lines.append(text.split())
+            if "DATASTORE_SERVER" in text:
+                break
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+    assert ["role", "name", "address", "pid", "data"] in lines
+    assert any(words[:2] == ["node", "shard-1"] and words[-1] == str(tmp_path / "shard-1") for words in lines)
+    assert any(words[:2] == ["proxy", "proxy"] for words in lines)
+
+
+def test_another_number_of_nodes_than_before_is_refused(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_NAME).write_text(
+        dump_config(plan_cluster(tmp_path, nodes=2, port=None, durability="sync"))
+    )
+    assert len(plan_cluster(tmp_path, nodes=2, port=None, durability="sync").shards) == 2
+    with pytest.raises(ConfigError, match="has 2 shards, not 3"):
+        plan_cluster(tmp_path, nodes=3, port=None, durability="sync")
+
+
+def test_a_port_of_the_proxy_is_taken_over_a_remembered_one(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_NAME).write_text(
+        dump_config(plan_cluster(tmp_path, nodes=1, port=1, durability="sync"))
+    )
+    assert plan_cluster(tmp_path, nodes=None, port=None, durability="sync").proxy.listen == "127.0.0.1:1"
+    assert plan_cluster(tmp_path, nodes=None, port=2, durability="sync").proxy.listen == "127.0.0.1:2"

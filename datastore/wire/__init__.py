@@ -1,0 +1,38 @@
+"""Values, queries and errors as messages of `datastore.v1`, and back: the only room of the library to know protobuf.
+
+`values` and the serializers `codec` and `lazy`; `queries`; `errors` with the one table; `raw`, the messages
+whose values stay bytes.
+"""
+
+from __future__ import annotations
+
+from datastore.wire import raw
+from datastore.wire.errors import (
+    ERRORS,
+    error_to_status,
+    reason_of,
+    rpc_error_to_error,
+    status_to_error,
+)
+from datastore.wire.queries import decode_key, decode_query, encode_key, encode_query
+from datastore.wire.values import WireValue, check_value, codec, decode_value, encode_value, is_null, lazy
+
+__all__ = [
+    "ERRORS",
+    "WireValue",
+    "check_value",
+    "codec",
+    "decode_key",
+    "decode_query",
+    "decode_value",
+    "encode_key",
+    "encode_query",
+    "encode_value",
+    "error_to_status",
+    "is_null",
+    "lazy",
+    "raw",
+    "reason_of",
+    "rpc_error_to_error",
+    "status_to_error",
+]

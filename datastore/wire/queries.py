@@ -1,0 +1,149 @@
+"""Keys and queries as messages, and back. Knows their messages; no calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datastore.core.batch import Position
+from datastore.core.description import QueryDescription
+from datastore.core.errors import (
+    CorruptDataError,
+    InvalidKeyError,
+    InvalidQueryError,
+    InvalidValueError,
+    QueryNotSupportedError,
+)
+from datastore.core.key import Key
+from datastore.core.query import Filter, Order, Query
+from datastore.v1 import query_pb2, value_pb2
+from datastore.wire.values import check_value, decode_value, encode_value
+
+__all__ = ["decode_key", "decode_query", "encode_key", "encode_query"]
+
+_FieldFilter = query_pb2.FieldFilter
+_OPERATORS = {
+    "<": _FieldFilter.OPERATOR_LESS_THAN,
+    "<=": _FieldFilter.OPERATOR_LESS_THAN_OR_EQUAL,
+    "=": _FieldFilter.OPERATOR_EQUAL,
+    "!=": _FieldFilter.OPERATOR_NOT_EQUAL,
+    ">=": _FieldFilter.OPERATOR_GREATER_THAN_OR_EQUAL,
+    ">": _FieldFilter.OPERATOR_GREATER_THAN,
+}
+_OPERATOR_TEXTS = {number: text for text, number in _OPERATORS.items()}
+_DIRECTIONS = {
+    query_pb2.Order.DIRECTION_UNSPECIFIED: "+",
+    query_pb2.Order.DIRECTION_ASCENDING: "+",
+    query_pb2.Order.DIRECTION_DESCENDING: "-",
+}
+
+
+def encode_key(key: Key) -> value_pb2.Key:
+    """The message of a key."""
+    return value_pb2.Key(text=str(key))
+
+
+def decode_key(message: value_pb2.Key, field: str = "key") -> Key:
+    """The key of a message; InvalidKeyError, with the `field` it came in, if it is none."""
+    try:
+        return Key(message.text)
+    except InvalidKeyError as error:
+        error.field = field
+        raise
+
+
+def encode_query(query: QueryDescription) -> query_pb2.Query:
+    """The message of a query. Raises QueryNotSupportedError if it runs code of the caller's."""
+    if query.has_custom_code:
+        raise QueryNotSupportedError("a query with a getter, filter or order of one's own cannot be sent")
+    message = query_pb2.Query(
+        key=encode_key(query.key),
+        scope=query_pb2.QUERY_SCOPE_RECURSIVE if query.recursive else query_pb2.QUERY_SCOPE_COLLECTION,
+        filters=map(_encode_filter, query.filters),
+        orders=map(_encode_order, query.orders),
+        limit=query.limit,
+        offset=query.offset,
+        view=query_pb2.QUERY_VIEW_KEYS_ONLY if query.keys_only else query_pb2.QUERY_VIEW_ENTRIES,
+    )
+    if query.start_after is not None:
+        message.start_after.sort_key = query.start_after.sort_key
+        message.start_after.key.text = str(query.start_after.key)
+    return message
+
+
+def _encode_filter(part: Filter) -> query_pb2.Filter:
+    value = value_pb2.Value.FromString(encode_value(part.value).data)
+    return query_pb2.Filter(
+        field=_FieldFilter(field_path=part.field, operator=_OPERATORS[part.op], value=value)
+    )
+
+
+def _encode_order(part: Order) -> query_pb2.Order:
+    descending = part.is_descending()
+    return query_pb2.Order(
+        field_path=part.field,
+        direction=query_pb2.Order.DIRECTION_DESCENDING if descending else query_pb2.Order.DIRECTION_ASCENDING,
+    )
+
+
+def decode_query(message: query_pb2.Query) -> Query:
+    """The query of a message. Raises InvalidQueryError, InvalidKeyError or InvalidValueError, with the `field`."""
+    query = Query(decode_key(message.key, "query.key"))
+    query.recursive = _known(message.scope, _SCOPES, "query.scope")
+    query.keys_only = _known(message.view, _VIEWS, "query.view")
+    query.limit = message.limit if message.HasField("limit") else None
+    query.offset = message.offset
+    query.filters = [_decode_filter(part, f"query.filters[{i}]") for i, part in enumerate(message.filters)]
+    query.orders = [_decode_order(part, f"query.orders[{i}]") for i, part in enumerate(message.orders)]
+    if message.HasField("start_after"):
+        after = message.start_after
+        if bool(after.sort_key) != bool(query.orders):
+            raise InvalidQueryError(
+                "a position has a sort key exactly if its query has orders", field="query.start_after.sort_key"
+            )
+        query.start_after = Position(after.sort_key, decode_key(after.key, "query.start_after.key"))
+    return query
+
+
+_SCOPES = {
+    query_pb2.QUERY_SCOPE_UNSPECIFIED: False,
+    query_pb2.QUERY_SCOPE_COLLECTION: False,
+    query_pb2.QUERY_SCOPE_RECURSIVE: True,
+}
+_VIEWS = {
+    query_pb2.QUERY_VIEW_UNSPECIFIED: False,
+    query_pb2.QUERY_VIEW_ENTRIES: False,
+    query_pb2.QUERY_VIEW_KEYS_ONLY: True,
+}
+
+
+def _known(number: Any, table: Any, field: str) -> Any:
+    if number not in table:
+        raise InvalidQueryError(f"this server does not know the value {number} of {field}", field=field)
+    return table[number]
+
+
+def _decode_filter(message: query_pb2.Filter, field: str) -> Filter:
+    if message.WhichOneof("kind") != "field":
+        raise InvalidQueryError("the filter has no kind, or one that this server does not know", field=field)
+    part = message.field
+    if part.operator not in _OPERATOR_TEXTS:
+        raise InvalidQueryError("the filter has no operator, or one that this server does not know", field=f"{field}.operator")
+    if not part.HasField("value"):
+        raise InvalidQueryError("the filter has no value; compare with null by a null_value", field=f"{field}.value")
+    data = part.value.SerializeToString()
+    try:
+        check_value(data)
+        return Filter(_field_path(part.field_path, field), _OPERATOR_TEXTS[part.operator], decode_value(data))
+    except (InvalidValueError, CorruptDataError) as error:
+        raise InvalidQueryError(f"the value of the filter: {error}", field=f"{field}.value") from error
+
+
+def _decode_order(message: query_pb2.Order, field: str) -> Order:
+    direction: str = _known(message.direction, _DIRECTIONS, f"{field}.direction")
+    return Order(direction + _field_path(message.field_path, field))
+
+
+def _field_path(text: str, field: str) -> str:
+    if not text:
+        raise InvalidQueryError("the field is empty; name one, as 'age' or '__key__'", field=f"{field}.field_path")
+    return text

@@ -1,0 +1,288 @@
+"""Values as `datastore.v1.Value`, and back.
+
+Knows values and their message; no entries, queries or calls. Subclasses of the plain types travel as their plain value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from datastore.core.encoded import Encoded
+from datastore.core.errors import CorruptDataError, InvalidKeyError, InvalidValueError, UnsupportedTypeError
+from datastore.core.key import Key
+from datastore.core.limits import VALUE_DEPTH
+from datastore.core.ordering import microseconds
+from datastore.v1.value_pb2 import Value
+
+__all__ = ["WireValue", "check_value", "codec", "decode_value", "encode_value", "is_null", "lazy"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECONDS = 1_000_000
+#: The seconds of the years 1 to 9999, all that datetime and RFC 3339 can say.
+_SECONDS = range(-62_135_596_800, 253_402_300_800)
+_INT64 = range(-(2**63), 2**63)
+_NULL = Value(null_value=0).SerializeToString()  # type: ignore[arg-type]
+
+
+class WireValue(Encoded):
+    """A value as the bytes of a `datastore.v1.Value`."""
+
+    __slots__ = ()
+
+    def _load(self) -> Any:
+        return decode_value(self.data)
+
+
+def is_null(data: bytes) -> bool:
+    """Whether bytes that passed `check_value` are the null."""
+    return data == _NULL
+
+
+# Encoding
+
+
+def encode_value(value: Any) -> WireValue:
+    """The bytes of a plain value; a WireValue as it is.
+
+    Raises UnsupportedTypeError (a TypeError) for a type that cannot travel and InvalidValueError (a ValueError) for
+    an int over 64 bits, a naive datetime, text with lone surrogates, or nesting over 32 deep. Both name the
+    offending part in `path`: `value['a'][3]`.
+    """
+    if isinstance(value, WireValue):
+        return value
+    message = Value()
+    try:
+        _fill(message, value, 0)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        # The quick way keeps no track of where it is: look again, carefully.
+        _find_fault(value, "value", 0)
+        raise InvalidValueError(f"the value cannot be sent: {error}", path="value") from error
+    return WireValue(message.SerializeToString())
+
+
+def _fill(message: Value, value: Any, depth: int) -> None:
+    kind = type(value)
+    if kind is str:
+        message.string_value = value
+    elif kind is int:
+        message.int64_value = value
+    elif kind is float:
+        message.double_value = value
+    elif kind is bool:
+        message.bool_value = value
+    elif value is None:
+        message.null_value = 0  # type: ignore[assignment]
+    elif kind is bytes:
+        message.bytes_value = value
+    elif isinstance(value, Mapping):
+        _check_depth(depth, "value")
+        message.map_value.SetInParent()
+        fields = message.map_value.fields
+        for name, held in value.items():
+            if not isinstance(name, str):
+                raise TypeError(name)
+            _fill(fields[name], held, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        _check_depth(depth, "value")
+        message.list_value.SetInParent()
+        values = message.list_value.values
+        for held in value:
+            _fill(values.add(), held, depth + 1)
+    else:
+        _fill_other(message, value, depth)
+
+
+def _fill_other(message: Value, value: Any, depth: int) -> None:
+    if isinstance(value, Key):
+        message.key_value.text = str(value)
+    elif isinstance(value, datetime):
+        _check_datetime(value, "value")
+        seconds, micros = divmod(microseconds(value), _MICROSECONDS)
+        message.timestamp_value.seconds = seconds
+        message.timestamp_value.nanos = micros * 1000
+    elif isinstance(value, Encoded):
+        _fill(message, value.decode(), depth)
+    elif isinstance(value, str):
+        message.string_value = str(value)
+    elif isinstance(value, int):
+        message.int64_value = int(value)
+    elif isinstance(value, float):
+        message.double_value = float(value)
+    elif isinstance(value, (bytes, bytearray)):
+        message.bytes_value = bytes(value)
+    else:
+        raise TypeError(type(value))
+
+
+def _find_fault(value: Any, path: str, depth: int) -> None:
+    """Raise the error of the first part that cannot travel, with its path."""
+    if isinstance(value, Mapping):
+        _check_depth(depth, path)
+        for name, held in value.items():
+            if not isinstance(name, str):
+                raise UnsupportedTypeError(
+                    f"{path} has a name of type {type(name).__name__}; the names of a map are str", path=path
+                )
+            _check_text(name, f"a name in {path}", path)
+            _find_fault(held, f"{path}[{name!r}]", depth + 1)
+    elif isinstance(value, (list, tuple)):
+        _check_depth(depth, path)
+        for index, held in enumerate(value):
+            _find_fault(held, f"{path}[{index}]", depth + 1)
+    elif isinstance(value, str):
+        _check_text(value, path, path)
+    elif isinstance(value, datetime):
+        _check_datetime(value, path)
+    elif isinstance(value, int):
+        if value not in _INT64:
+            raise InvalidValueError(f"{path} is an int that does not fit in 64 bits: {value}", path=path)
+    elif not (value is None or isinstance(value, (float, bytes, bytearray, Key, Encoded))):
+        raise UnsupportedTypeError(
+            f"{path} is a {type(value).__name__}, which cannot be sent; values are None, bool, int, float, str, bytes,"
+            " aware datetime, Key, list and dict of these (a serializer shim takes other types)",
+            path=path,
+        )
+
+
+def _check_depth(depth: int, path: str) -> None:
+    if depth >= VALUE_DEPTH:
+        raise InvalidValueError(f"{path} is nested more than {VALUE_DEPTH} deep", path=path)
+
+
+def _check_text(text: str, what: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidValueError(f"{what} has a lone surrogate at {error.start}, which UTF-8 cannot carry", path=path) from None
+
+
+def _check_datetime(value: datetime, path: str) -> None:
+    if value.utcoffset() is None:
+        raise InvalidValueError(f"{path} is a datetime without a time zone; give it one, as datetime.UTC", path=path)
+    if microseconds(value) // _MICROSECONDS not in _SECONDS:
+        raise InvalidValueError(f"{path} lies outside the years 1 to 9999 of UTC", path=path)
+
+
+# Decoding
+
+
+def decode_value(data: bytes) -> Any:
+    """The plain value of serialized bytes. Datetimes come in UTC. Raises CorruptDataError if they are no value."""
+    try:
+        return _plain(Value.FromString(data))
+    except (DecodeError, InvalidKeyError, InvalidValueError, OverflowError) as error:
+        raise CorruptDataError(f"{len(data)} bytes are no value: {error}") from error
+
+
+def _plain(message: Value) -> Any:
+    kind = message.WhichOneof("kind")
+    if kind == "map_value":
+        return {name: _plain(held) for name, held in message.map_value.fields.items()}
+    if kind == "list_value":
+        return [_plain(held) for held in message.list_value.values]
+    if kind == "timestamp_value":
+        stamp = message.timestamp_value
+        return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+    if kind == "key_value":
+        return Key(message.key_value.text)
+    if kind == "null_value":
+        return None
+    if kind is None:
+        raise InvalidValueError("a value has no kind")
+    return getattr(message, kind)
+
+
+# Checking
+
+
+def check_value(data: bytes) -> None:
+    """What a node checks of a value that came from afar, before it is stored.
+
+    Raises InvalidValueError, with the `path` of the part, where the bytes are no value, a kind is not set or not
+    known here, lists and maps nest over 32 deep, a key is not canonical, or a timestamp is not in whole
+    microseconds of the years 1 to 9999.
+    """
+    try:
+        message = Value.FromString(data)
+    except DecodeError:
+        raise InvalidValueError("the value cannot be read, or is nested far too deep", path="value", field="value") from None
+    _check(message, "value", 0)
+    if message.WhichOneof("kind") == "null_value" and data != _NULL:
+        raise InvalidValueError("the value has more than one kind", path="value", field="value")
+
+
+def _check(message: Value, path: str, depth: int) -> None:
+    kind = message.WhichOneof("kind")
+    if kind == "map_value":
+        _check_depth(depth, path)
+        for name, held in message.map_value.fields.items():
+            if held.WhichOneof("kind") not in _SCALARS:
+                _check(held, f"{path}[{name!r}]", depth + 1)
+    elif kind == "list_value":
+        _check_depth(depth, path)
+        for index, held in enumerate(message.list_value.values):
+            if held.WhichOneof("kind") not in _SCALARS:
+                _check(held, f"{path}[{index}]", depth + 1)
+    elif kind == "timestamp_value":
+        _check_timestamp(message.timestamp_value, path)
+    elif kind == "key_value":
+        _check_key(message.key_value.text, path)
+    elif kind is None:
+        raise InvalidValueError(f"{path} has no kind, or one that this server does not know", path=path, field="value")
+
+
+#: Kinds of which every content is good.
+_SCALARS = frozenset({"null_value", "bool_value", "int64_value", "double_value", "string_value", "bytes_value"})
+
+
+def _check_timestamp(stamp: Any, path: str) -> None:
+    if stamp.seconds not in _SECONDS or not 0 <= stamp.nanos < 1_000_000_000:
+        raise InvalidValueError(f"{path} is a timestamp outside the years 1 to 9999", path=path, field="value")
+    if stamp.nanos % 1000:
+        raise InvalidValueError(f"{path} is a timestamp finer than microseconds", path=path, field="value")
+
+
+def _check_key(text: str, path: str) -> None:
+    try:
+        canonical = str(Key(text))
+    except InvalidKeyError as error:
+        raise InvalidValueError(f"{path} is no key: {error}", path=path, field="value") from None
+    if canonical != text:
+        raise InvalidValueError(f"{path} is a key in other words than its own: write {canonical!r}", path=path, field="value")
+
+
+# As serializers
+
+
+class _Codec:
+    """Plain values as bytes: what a store of bytes needs to hold everything that travels."""
+
+    keeps_mappings = False
+    never_loads_none = True
+
+    @staticmethod
+    def dumps(value: Any) -> bytes:
+        """The bytes of a plain value, or of a WireValue."""
+        return encode_value(value).data
+
+    @staticmethod
+    def loads(data: bytes) -> Any:
+        """The plain value."""
+        return decode_value(data)
+
+
+class _Lazy(_Codec):
+    """As the codec, but what is loaded stays bytes until something looks inside."""
+
+    @staticmethod
+    def loads(data: bytes) -> WireValue:
+        """The bytes as a WireValue, not looked at."""
+        return WireValue(data)
+
+
+codec = _Codec()
+lazy = _Lazy()

@@ -1,6 +1,7 @@
 """One server: a Datastore behind an address, from its start to its orderly end.
 
-Used by the commands and by tests alike. Knows the service, gRPC's settings and signals; knows no configuration file.
+Used by the commands and by tests alike. Knows the service, gRPC's settings and signals; knows no
+configuration file.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import grpc
 
@@ -58,11 +60,11 @@ def _options(limits: Limits) -> list[tuple[str, Any]]:
 
 
 class Server:
-    """Serves `datastore` at `listen` ("HOST:PORT"; port 0 takes a free one). `async with` starts and stops it.
+    """Serves `datastore` at `listen` ("HOST:PORT"; port 0 takes a free one) in an `async with`.
 
-    The server takes the datastore over, and closes it at its end. It listens on this machine alone unless `insecure`
-    allows for more, because nothing that it speaks is encrypted. `check_values` is False for a proxy, which
-    leaves that to its nodes. `cluster` is what DescribeStore tells of the cluster.
+    The server takes the datastore over, and closes it at its end. It listens on this machine alone unless
+    `insecure` allows for more, because nothing that it speaks is encrypted. `check_values` is False for a
+    proxy, which leaves that to its nodes. `cluster` is what DescribeStore tells of the cluster.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class Server:
             port = server.add_insecure_port(str(self._address))
         except RuntimeError as error:
             raise ConfigError(
-                f"cannot listen on {self._address}: the port is in use, or the address is not this machine's; "
+                f"cannot listen on {self._address}: the port is in use, or it is no address of this machine; "
                 "stop who uses it or choose another (port 0 takes a free one)"
             ) from error
         await server.start()
@@ -130,8 +132,9 @@ class Server:
     async def stop(self) -> None:
         """Stop in order, and close the datastore. May be repeated; every caller waits for the end.
 
-        Health says NOT_SERVING, then no new call is taken, streams end with UNAVAILABLE so that their clients continue
-        by their tokens, calls in hand have the time of grace, and every write that was begun is done.
+        Health says NOT_SERVING, then no new call is taken, streams end with UNAVAILABLE so that their clients
+        continue by their tokens, calls in hand have the time of grace, and every write that was begun is
+        done.
         """
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop())
@@ -150,7 +153,7 @@ class Server:
         finally:
             await self._datastore.aclose()
 
-    async def __aenter__(self) -> Server:
+    async def __aenter__(self) -> Self:
         try:
             await self.start()
         except BaseException:
@@ -175,14 +178,20 @@ def serve(datastore: Datastore, *, listen: str = "127.0.0.1:0", **settings: Any)
     return Server(datastore, listen=listen, **settings)
 
 
-async def run_until_stopped(server: Server) -> None:
-    """Serve until SIGTERM or SIGINT, then stop in order. A second signal does not cut the stopping short."""
+async def run_until_stopped(server: Server, ready: Callable[[], object] | None = None) -> None:
+    """Wait for SIGTERM or SIGINT, then stop the server, which has started, in order.
+
+    `ready` is called once a signal would be heard: what waits to be told that the server runs may then send
+    one. A second signal does not cut the stopping short.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         loop.add_signal_handler(number, stopped.set)
     try:
+        if ready is not None:
+            ready()
         await stopped.wait()
         _log.info("shutting down")
         await server.stop()

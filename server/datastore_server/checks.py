@@ -6,7 +6,7 @@ What a value may look like inside is `wire.check_value`'s to say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from datastore.core.description import QueryDescription
 from datastore.core.errors import (
@@ -66,9 +66,11 @@ class Limits:
     filters: int = FILTERS
     #: The most orders in a query.
     orders: int = ORDERS
-    #: The deepest nesting of lists and maps in a value.
-    value_depth: int = VALUE_DEPTH
-    #: The longest that one call of Query or ListEntries may run: a forgotten reader must not hold a snapshot for ever.
+    #: The deepest nesting of lists and maps in a value; the same on every server, for it is part of what a
+    #: value is.
+    value_depth: int = field(default=VALUE_DEPTH, init=False)
+    #: The longest that one call of Query or ListEntries may run: a forgotten reader must not hold a snapshot
+    #: for ever.
     query_time_ms: int = 60 * 60 * 1000
 
     def __post_init__(self) -> None:
@@ -78,12 +80,11 @@ class Limits:
             "batch_items": self.message_bytes // ITEM_BYTES,
             "filters": FILTERS,
             "orders": ORDERS,
-            "value_depth": VALUE_DEPTH,
         }
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for limit in fields(self):
+            value = getattr(self, limit.name)
             if value < 1:
-                raise ConfigError(f"the limit {field.name} must be 1 or more, got {value:,}")
+                raise ConfigError(f"the limit {limit.name} must be 1 or more, got {value:,}")
         for name, ceiling in ceilings.items():
             value = getattr(self, name)
             if value > ceiling:
@@ -93,7 +94,8 @@ class Limits:
 def required_key(present: bool, text: str, limits: Limits, *, field: str = "key") -> Key:
     """The key of a request, in canonical form.
 
-    Raises InvalidKeyError if it is not set or no key, LimitExceededError if it is over this server's own limit.
+    Raises InvalidKeyError if it is not set or no key, LimitExceededError if it is over this server's own
+    limit.
     """
     if not present:
         raise InvalidKeyError(f"{field} is not set; every request names its key", field=field)
@@ -154,5 +156,7 @@ def check_fits(message_bytes: int, limits: Limits, what: str) -> None:
 def exceeded(limit: str, maximum: int, what: str) -> DatastoreError:
     """The error of a limit, which names it and says what was too much."""
     return LimitExceededError(
-        f"at most {maximum:,} {limit.replace('_', ' ')} are allowed here: {what}", limit=limit, maximum=maximum
+        f"at most {maximum:,} {limit.replace('_', ' ')} are allowed here: {what}",
+        limit=limit,
+        maximum=maximum,
     )

@@ -1,7 +1,7 @@
 """What a server says of itself: its store, its limits, and the shards behind it, as DescribeStore answers.
 
-The conversion is pure; `probe_shard` alone calls out, to a shard's health service. Knows descriptions and messages;
-knows no store.
+The conversion is pure; `probe_shard` alone calls out, to a shard's health service. Knows descriptions and
+messages; knows no store.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -22,7 +23,8 @@ from datastore_server.checks import Limits
 
 __all__ = ["ClusterInfo", "ShardInfo", "describe_store", "probe_shard", "probe_shards", "server_version"]
 
-#: DescribeStore is what `status` shows to a person who waits: a shard that does not answer must not hold it up.
+#: DescribeStore is what `status` shows to a person who waits: a shard that does not answer must not hold it
+#: up.
 PROBE_TIMEOUT_S = 1.0
 
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
@@ -128,7 +130,7 @@ async def probe_shard(url: str) -> None:
     """Ask a server whether it serves. Raises UnavailableError if it does not, or cannot be reached."""
     request = health_pb2.HealthCheckRequest().SerializeToString()
     async with grpc.aio.insecure_channel(url.removeprefix("grpc://")) as channel:
-        check = channel.unary_unary(_HEALTH_CHECK)
+        check: Any = channel.unary_unary(_HEALTH_CHECK)
         try:
             answer = health_pb2.HealthCheckResponse.FromString(await check(request, timeout=PROBE_TIMEOUT_S))
         except grpc.aio.AioRpcError as error:

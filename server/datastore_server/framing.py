@@ -1,7 +1,7 @@
 """Answers as bytes: values copied into their messages without being read.
 
-Pure. A serialized message is the concatenation of its fields, each a tag and, before what has no fixed size, a length;
-writing the few tags of an answer here spares a proto object for every entry.
+Pure. A serialized message is the concatenation of its fields, each a tag and, before what has no fixed size,
+a length; writing the few tags of an answer here spares a proto object for every entry.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 
 from datastore import wire
 from datastore.core.batch import Batch, Outcome
-from datastore.core.errors import LimitExceededError, QueryNotSupportedError
-from datastore.core.limits import KEY_BYTES
+from datastore.core.errors import QueryNotSupportedError
+from datastore.core.key import Key
 from datastore.v1 import service_pb2
 from datastore_server.checks import Limits, exceeded
 from datastore_server.interceptors import item_status
 
-__all__ = ["batch_get_response", "entry_frames", "value_data", "value_field"]
+__all__ = ["batch_get_response", "entry_frames", "known_bytes", "value_data", "value_field"]
 
 #: Tags of fields with a length: `field number << 3 | 2`.
 _FIELD_1 = b"\x0a"
@@ -47,10 +47,20 @@ def _key_head(text_bytes: int) -> bytes:
     return _FIELD_1 + _length(len(text_head) + text_bytes) + text_head
 
 
-#: What stands before a key's text in an entry: the entry's field 1, a Key, and the Key's field 1, its text.
-_KEY_HEADS = [_key_head(text_bytes) for text_bytes in range(KEY_BYTES + 1)]
-#: What stands before a value in an entry: the entry's field 2.
-_VALUE_HEADS = [_FIELD_2 + _length(value_bytes) for value_bytes in range(4096)]
+#: For the sizes of a key's text and of a value, in one number, what stands before each in an entry: nearly
+#: all entries of a store share few pairs of sizes. Emptied when it grows beyond its bound.
+_HEADS: dict[int, tuple[bytes, bytes]] = {}
+_HEADS_MOST = 10_000
+
+
+def _heads(text_bytes: int, value_bytes: int) -> tuple[bytes, bytes]:
+    """What stands before the text (the entry's, its key's and its own head), and what before the value."""
+    key_head, value_head = _key_head(text_bytes), _FIELD_2 + _length(value_bytes)
+    entry_bytes = len(key_head) + text_bytes + len(value_head) + value_bytes
+    if len(_HEADS) >= _HEADS_MOST:
+        _HEADS.clear()
+    _HEADS[text_bytes << 32 | value_bytes] = heads = (_FIELD_1 + _length(entry_bytes) + key_head, value_head)
+    return heads
 
 
 def value_data(value: Any) -> bytes:
@@ -64,21 +74,41 @@ def value_field(value: Any) -> bytes:
     return b"".join((_FIELD_1, _length(len(data)), data))
 
 
+def known_bytes(batch: Batch) -> int | None:
+    """How many bytes the values of a batch have; None where plain values must be encoded to know."""
+    try:
+        return sum([len(value.data) for value in batch.values])
+    except AttributeError:
+        return None
+
+
 def entry_frames(batch: Batch, *, keys_only: bool) -> Iterator[bytes]:
-    """Each entry of a batch as it stands in a message's field 1, where `entries` is."""
+    """Each entry of a batch as it stands in a message's field 1, `entries`. Lazy: values may be large."""
+    if keys_only:
+        yield from map(_key_frame, batch.keys)
+        return
+    known, join, wire_value = _HEADS.get, b"".join, wire.WireValue
+    # Once for every entry of every query: names are local, and nothing is done twice.
     for key, value in zip(batch.keys, batch.values, strict=True):
         if key is None:
-            raise QueryNotSupportedError("this store answers queries without keys, which cannot be sent")
+            raise _without_keys()
         text = str(key).encode()
-        head = _KEY_HEADS[len(text)]
-        if keys_only:
-            yield b"".join((_FIELD_1, _length(len(head) + len(text)), head, text))
-            continue
-        data = value_data(value)
-        size = len(data)
-        value_head = _VALUE_HEADS[size] if size < 4096 else _FIELD_2 + _length(size)
-        entry_bytes = len(head) + len(text) + len(value_head) + size
-        yield b"".join((_FIELD_1, _length(entry_bytes), head, text, value_head, data))
+        data = value.data if type(value) is wire_value else value_data(value)
+        sizes = len(text) << 32 | len(data)
+        entry_head, value_head = known(sizes) or _heads(len(text), len(data))
+        yield join((entry_head, text, value_head, data))
+
+
+def _without_keys() -> QueryNotSupportedError:
+    return QueryNotSupportedError("this store answers queries without keys, which cannot be sent")
+
+
+def _key_frame(key: Key | None) -> bytes:
+    if key is None:
+        raise _without_keys()
+    text = str(key).encode()
+    head = _key_head(len(text))
+    return b"".join((_FIELD_1, _length(len(head) + len(text)), head, text))
 
 
 def batch_get_response(outcomes: Sequence[Outcome], limits: Limits) -> bytes:

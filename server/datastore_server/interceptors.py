@@ -1,8 +1,8 @@
 """The outermost wrapper of every method: what a handler raises becomes a status, and nothing else leaves.
 
-Built once for each method. Knows errors and gRPC; knows no request and no store. Errors of the library go out as
-the one table in `datastore.wire` says. Anything else is a fault: it is logged with its traceback under an incident id,
-and the id is all that the client gets.
+Built once for each method. Knows errors and gRPC; knows no request and no store. Errors of the library go out
+as the one table in `datastore.wire` says. Anything else is a fault: it is logged with its traceback under an
+incident id, and the id is all that the client gets.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ def guard(method: str, handler: Handler) -> Handler:
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
-            # Nobody cancelled this call: something that a store awaits was, and the client waits for an answer.
+            # Nobody cancelled this call: something that a store awaits was, and the client waits for an
+            # answer.
             status = status_of(error, method)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the client must have an answer
             status = status_of(error, method)
-        await _abort(context, status)
+        return await _abort(context, status)
 
     return guarded
 

@@ -26,8 +26,8 @@ _REFLECTION_ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 class Routes(grpc.GenericRpcHandler):
     """All methods of a server in one dict.
 
-    grpc.aio keeps a pending future for each method registered the usual way, and every accepted call waits on all
-    of them: with this service's twelve methods that costs as much again as the call. Behind one generic
+    grpc.aio keeps a pending future for each method registered the usual way, and every accepted call waits on
+    all of them: with this service's twelve methods that costs as much again as the call. Behind one generic
     handler there is one. Give it where `add_*_to_server` wants a server.
     """
 
@@ -43,7 +43,9 @@ class Routes(grpc.GenericRpcHandler):
         """Add the methods of a service. What the generated code calls."""
         self._handlers.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """The handler of a call. What grpc calls."""
         return self._handlers.get(handler_call_details.method)
 
@@ -52,7 +54,7 @@ class Routes(grpc.GenericRpcHandler):
         return sorted({method.split("/")[1] for method in self._handlers})
 
 
-class Health(health_aio.HealthServicer):
+class Health(health_aio.HealthServicer):  # type: ignore[misc]  # the package has no types
     """grpc.health.v1 whose watches end when the server drains; left to themselves they would outlast it."""
 
     def __init__(self) -> None:
@@ -62,15 +64,14 @@ class Health(health_aio.HealthServicer):
 
     def register(self, routes: Routes) -> None:
         """Serve Check and Watch."""
-        # add_HealthServicer_to_server takes `routes` for a server, which it is in all that matters here.
-        health_pb2_grpc.add_HealthServicer_to_server(self, routes)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self, routes)
 
     async def serve(self, *services: str) -> None:
         """Say SERVING, for the server and for each of the services."""
         for service in ("", *services):
             await self.set(service, health_pb2.HealthCheckResponse.SERVING)
 
-    async def Watch(  # noqa: N802 - named by the protocol
+    async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         """Every change of a service's health, until the client leaves or the server drains."""

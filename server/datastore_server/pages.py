@@ -1,4 +1,4 @@
-"""One page of a query's results, as ListEntries answers. Knows batches, tokens and messages; knows no store."""
+"""One page of a query's results, for ListEntries. Knows batches, tokens and messages; knows no store."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The one service, of nodes and proxies alike: every RPC is check, call, convert.
 
-Speaks to one `aio.Datastore` whose values are WireValues: a value's bytes pass from the request to the store, and from
-the store to the answer, and are not decoded here. Whether the store is local or remote is not known here.
+Speaks to one `aio.Datastore` whose values are WireValues: a value's bytes pass from the request to the store,
+and from the store to the answer, and are not decoded here. Whether the store is local or remote is not known
+here.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ RETRY_AFTER_S = 0.5
 class DatastoreService:
     """Serves one Datastore. The methods take a request's bytes and answer with the response's.
 
-    `check_values` is for servers that store: every value is checked before it reaches the datastore. A proxy leaves
-    that to its nodes, and forwards values unread.
+    `check_values` is for servers that store: every value is checked before it reaches the datastore. A proxy
+    leaves that to its nodes, and forwards values unread.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class DatastoreService:
         self._draining: UnavailableError | None = None
 
     def register(self, routes: Routes) -> None:
-        """Add every RPC of the protocol to `routes`. One that has no method here is an AttributeError, at once."""
+        """Add every RPC of the protocol to `routes`. One without a method here raises AttributeError."""
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in service_pb2.DESCRIPTOR.services_by_name["DatastoreService"].methods:
             handler = guard(method.name, getattr(self, _snake_case(method.name)))
@@ -78,7 +79,7 @@ class DatastoreService:
                 else grpc.unary_unary_rpc_method_handler
             )
             # Without (de)serializers gRPC hands over the bytes themselves.
-            handlers[method.name] = kind(handler)  # type: ignore[arg-type]
+            handlers[method.name] = kind(handler)
         routes.add_registered_method_handlers(SERVICE, handlers)
 
     # One entry
@@ -119,7 +120,7 @@ class DatastoreService:
     # Batches
 
     async def batch_get(self, request: bytes, context: _Context) -> bytes:
-        """BatchGet: a result a key, in order; later values that do not fit fail and may be asked for again."""
+        """BatchGet: a result a key, in order. Values that do not fit fail, and may be asked for again."""
         message = _parse(service_pb2.BatchGetRequest, request)
         checks.check_batch(len(message.keys), self._limits)
         items = [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys]
@@ -215,13 +216,11 @@ class DatastoreService:
         """DescribeStore: the composition, the limits, and how the shards are just now."""
         _parse(service_pb2.DescribeStoreRequest, request)
         failures = await describe.probe_shards(self._cluster.shards)
-        response = describe.describe_store(
-            self._datastore.describe(), self._limits, self._cluster, failures
-        )
+        response = describe.describe_store(self._datastore.describe(), self._limits, self._cluster, failures)
         return response.SerializeToString()
 
     def drain(self) -> None:
-        """End the streams under way with UNAVAILABLE, so that clients continue elsewhere, and refuse new ones."""
+        """End the streams under way with UNAVAILABLE, so that clients continue, and refuse new ones."""
         self._draining = UnavailableError(
             "the server is shutting down; continue by the last token", retry_after_s=RETRY_AFTER_S
         )

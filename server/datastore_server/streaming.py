@@ -1,13 +1,14 @@
 """A query's results as messages: cut by bytes, each with the token that continues after it.
 
-`Cutter` decides and is pure; `QueryStream` performs: it pulls a batch only once the client has taken what
-was cut from the one before, so that at most two are in memory. Knows batches, tokens and messages; knows no store.
+`Cutter` decides and is pure; `QueryStream` performs: it pulls a batch only once the client has taken what was
+cut from the one before, so that at most two are in memory. Knows batches, tokens and messages; knows no
+store.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -19,12 +20,23 @@ from datastore.core.limits import BATCH_BYTES
 from datastore.v1 import service_pb2
 from datastore_server import checks
 from datastore_server.checks import Limits
-from datastore_server.framing import entry_frames
+from datastore_server.framing import entry_frames, known_bytes
 from datastore_server.interceptors import item_status
 from datastore_server.tokens import End, Token, encode_token
 
-__all__ = ["BATCH_MOST_BYTES", "HEARTBEAT_S", "LINGER_S", "Cutter", "QueryStream", "expired", "position_of", "shard_summary"]
+__all__ = [
+    "BATCH_MOST_BYTES",
+    "HEARTBEAT_S",
+    "LINGER_S",
+    "Cutter",
+    "QueryStream",
+    "expired",
+    "position_of",
+    "shard_summary",
+]
 
+#: A batch goes out whole up to here: its place is known at its end, and cutting costs time.
+BATCH_WHOLE_BYTES = BATCH_BYTES * 3 // 2
 #: A message of many entries does not grow beyond this; only a single entry may.
 BATCH_MOST_BYTES = 1024 * 1024
 #: How long a client waits at most for a sign of life while nothing matches.
@@ -44,8 +56,6 @@ def position_of(query: QueryDescription, batch: Batch, index: int) -> Position:
     if index == len(batch.keys) - 1 and batch.position is not None:
         return batch.position
     key = batch.keys[index]
-    if key is None:
-        raise QueryNotSupportedError("this store answers queries without keys, which cannot be sent")
     if not query.orders:
         return Position(b"", key)
     if batch.sort_keys is not None:
@@ -61,7 +71,9 @@ class Cutter:
     `token` is where this call starts. The first entries go out at once, then about BATCH_BYTES a message.
     """
 
-    def __init__(self, query: QueryDescription, token: Token, limits: Limits, *, sort_keys: bool = False) -> None:
+    def __init__(
+        self, query: QueryDescription, token: Token, limits: Limits, *, sort_keys: bool = False
+    ) -> None:
         self._query = query
         self._limits = limits
         self._send_sort_keys = sort_keys and bool(query.orders)
@@ -86,27 +98,43 @@ class Cutter:
         self._skipped += batch.skipped
         self._scanned += batch.scanned
         self._offset = max(0, self._offset - batch.skipped)
-        last = len(batch.keys) - 1
-        for index, frame in enumerate(entry_frames(batch, keys_only=self._query.keys_only)):
-            if self._frames and self._size + len(frame) > BATCH_MOST_BYTES:
-                if index:
-                    self._position = position_of(self._query, batch, index - 1)
-                yield self.flush()
-            self._frames.append(frame)
-            self._size += len(frame)
-            if self._send_sort_keys:
-                self._sort_keys.append(self._sort_key(batch, index))
-                self._size += len(self._sort_keys[-1])
-            if self._size >= BATCH_BYTES and index < last:
-                self._position = position_of(self._query, batch, index)
-                yield self.flush()
-        if last >= 0:
-            self._position = position_of(self._query, batch, last)
+        keys_only = self._query.keys_only
+        frames: Iterable[bytes] = entry_frames(batch, keys_only=keys_only)
+        sort_keys = self._sort_keys_of(batch) if self._send_sort_keys else []
+        value_bytes = 0 if keys_only else known_bytes(batch)
+        if value_bytes is not None and value_bytes <= BATCH_WHOLE_BYTES:
+            frames = list(frames)
+            size = sum(map(len, frames)) + sum(map(len, sort_keys))
+            if size <= BATCH_WHOLE_BYTES:
+                if self._frames and self._size + size > BATCH_WHOLE_BYTES:
+                    yield self.flush()
+                self._take(frames, sort_keys, size)
+                frames = ()
+        yield from self._cut(batch, frames, sort_keys)
+        if batch.keys:
+            self._position = position_of(self._query, batch, len(batch.keys) - 1)
         elif batch.position is not None and bool(batch.position.sort_key) == bool(self._query.orders):
             # While an ordered query still collects, it has no place in its results yet.
             self._position = batch.position
         if self._size >= BATCH_BYTES:
             yield self.flush()
+
+    def _cut(self, batch: Batch, frames: Iterable[bytes], sort_keys: Sequence[bytes]) -> Iterator[bytes]:
+        """Take a batch entry by entry, and give what is full before the last of them."""
+        for index, frame in enumerate(frames):
+            part = sort_keys[index : index + 1]
+            size = len(frame) + sum(map(len, part))
+            is_full = self._size >= BATCH_BYTES or self._size + size > BATCH_MOST_BYTES
+            if self._frames and is_full:
+                if index:
+                    self._position = position_of(self._query, batch, index - 1)
+                yield self.flush()
+            self._take((frame,), part, size)
+
+    def _take(self, frames: Iterable[bytes], sort_keys: Iterable[bytes], size: int) -> None:
+        self._frames += frames
+        self._sort_keys += sort_keys
+        self._size += size
 
     def is_due(self, waited_s: float) -> bool:
         """Whether something should be sent now, that long after the last message."""
@@ -174,10 +202,10 @@ class Cutter:
         if end is not End.OPEN:
             self._token = msgspec.structs.replace(self._token, end=end)
 
-    def _sort_key(self, batch: Batch, index: int) -> bytes:
+    def _sort_keys_of(self, batch: Batch) -> list[bytes]:
         if batch.sort_keys is not None:
-            return batch.sort_keys[index]
-        return position_of(self._query, batch, index).sort_key
+            return batch.sort_keys
+        return [position_of(self._query, batch, index).sort_key for index in range(len(batch.keys))]
 
 
 def shard_summary(report: ShardReport) -> service_pb2.ShardSummary:
@@ -191,8 +219,8 @@ def shard_summary(report: ShardReport) -> service_pb2.ShardSummary:
 class QueryStream:
     """One query on its way to one client.
 
-    `interrupt` ends it from outside: the server drains, or its time is over. A client that has stopped reading then
-    keeps its call, which only its reading can end, but no longer a cursor.
+    `interrupt` ends it from outside: the server drains, or its time is over. A client that has stopped
+    reading then keeps its call, which only its reading can end, but no longer a cursor.
     """
 
     def __init__(self, cursor: Cursor, cutter: Cutter, send: Callable[[bytes], Awaitable[None]]) -> None:

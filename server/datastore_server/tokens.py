@@ -1,8 +1,8 @@
 """Resume tokens: where a query's results stood, as bytes that cannot be mistaken.
 
 Pure. Knows positions; knows no query, no message and no gRPC. A token is a version byte, the length of its
-content, the content in msgpack, and the CRC-32C of all before. It is no secret and no proof: a client that makes
-one by itself can ask for nothing that the query did not select.
+content, the content in msgpack, and the CRC-32C of all before. It is no secret and no proof: a client that
+makes one by itself can ask for nothing that the query did not select.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from datastore.core.batch import Position
 from datastore.core.errors import InvalidKeyError, InvalidTokenError
 from datastore.core.key import Key
 
-__all__ = ["End", "Token", "decode_page_token", "decode_token", "encode_page_token", "encode_token", "query_hash"]
+__all__ = [
+    "End",
+    "Token",
+    "decode_page_token",
+    "decode_token",
+    "encode_page_token",
+    "encode_token",
+    "query_hash",
+]
 
 VERSION = 1
 _HEAD_BYTES = 5
@@ -38,9 +46,10 @@ class End(IntEnum):
 class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """What continues a query.
 
-    `key` is None at the beginning of the results; `limit` and `offset` are what is left of the query's, `limit`
-    None for none. A token whose `end` is not OPEN continues with nothing. `epoch` names the placement under which
-    it was made; a position means the same under every placement, so that it is told and never refused.
+    `key` is None at the beginning of the results; `limit` and `offset` are what is left of the query's,
+    `limit` None for none. A token whose `end` is not OPEN continues with nothing. `epoch` names the placement
+    under which it was made; a position means the same under every placement, so that it is told and never
+    refused.
     """
 
     query_hash: int
@@ -70,7 +79,7 @@ def encode_token(token: Token) -> bytes:
     """The bytes of a token."""
     content = _encoder.encode(token)
     framed = bytes([VERSION]) + len(content).to_bytes(4, "big") + content
-    return framed + google_crc32c.value(framed).to_bytes(_CHECKSUM_BYTES, "big")
+    return framed + _checksum(framed)
 
 
 def decode_token(data: bytes, query_hash: int, *, field: str = "resume_token") -> Token:
@@ -97,10 +106,11 @@ def _decode(data: bytes, field: str) -> Token:
     expected = _HEAD_BYTES + content_bytes + _CHECKSUM_BYTES
     if len(data) < _HEAD_BYTES or len(data) != expected:
         raise InvalidTokenError(
-            f"{field} was cut or lengthened: it has {len(data):,} bytes; send it whole, as it came", field=field
+            f"{field} was cut or lengthened: it has {len(data):,} bytes; send it whole, as it came",
+            field=field,
         )
     framed, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
-    if google_crc32c.value(framed).to_bytes(_CHECKSUM_BYTES, "big") != checksum:
+    if _checksum(framed) != checksum:
         raise InvalidTokenError(f"{field} was altered; send it as it came", field=field)
     try:
         token = _decoder.decode(framed[_HEAD_BYTES:])
@@ -109,6 +119,11 @@ def _decode(data: bytes, field: str) -> Token:
     except (msgspec.MsgspecError, InvalidKeyError) as error:
         raise InvalidTokenError(f"{field} was not made by a server; start without it", field=field) from error
     return token
+
+
+def _checksum(framed: bytes) -> bytes:
+    number: int = google_crc32c.value(framed)
+    return number.to_bytes(_CHECKSUM_BYTES, "big")
 
 
 def encode_page_token(token: Token) -> str:
@@ -123,7 +138,9 @@ def decode_page_token(text: str, query_hash: int) -> Token:
     try:
         data = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error) as error:
-        raise InvalidTokenError(f"{field} was cut or altered; send it whole, as it came", field=field) from error
+        raise InvalidTokenError(
+            f"{field} was cut or altered; send it whole, as it came", field=field
+        ) from error
     # The last character has bits to spare, which a second spelling of the same bytes would use.
     if not data or base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii") != text:
         raise InvalidTokenError(f"{field} was cut or altered; send it whole, as it came", field=field)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from serving import Running
 
-from datastore import aio
+from datastore import aio, wire
+from datastore.aio.lift import lift
+from datastore.lmdb import LMDBDatastore
 from datastore_server.app import serve
+from serving import Running
 
 Start = Callable[..., Awaitable[Running]]
 
@@ -34,7 +37,10 @@ async def start() -> AsyncIterator[Start]:
         yield start
 
 
-@pytest.fixture
-async def running(start: Start) -> Running:
-    """A server on an empty store in memory."""
-    return await start(aio.DictDatastore())
+@pytest.fixture(params=["memory", "lmdb"])
+async def running(start: Start, request: pytest.FixtureRequest, tmp_path: Path) -> Running:
+    """A server on an empty store: the two that a node has."""
+    if request.param == "memory":
+        return await start(aio.DictDatastore())
+    blocking = LMDBDatastore(tmp_path / "data", durability="async")
+    return await start(aio.SerializerShimDatastore(lift(blocking), wire.lazy))

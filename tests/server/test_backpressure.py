@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 import pytest
-from serving import Endless, Running, entry, everything, value
 
 from datastore import aio
 from datastore.core.errors import UnavailableError
@@ -15,6 +14,7 @@ from datastore.core.key import Key
 from datastore.v1 import service_pb2, value_pb2
 from datastore_server.checks import Limits
 from datastore_server.service import DatastoreService
+from serving import Endless, Running, entry, everything, value
 
 #: What fits between a backend and a client that does not read: two messages of a MiB, and gRPC's own windows.
 MOST_BATCHES_AHEAD = 12

@@ -34,13 +34,13 @@ def test_every_limit_is_reported_by_describe_store() -> None:
     assert reported == {field.name for field in fields(Limits)}
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Limits)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Limits) if field.init])
 def test_a_limit_below_one_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         Limits(**{name: 0})
 
 
-@pytest.mark.parametrize("name", ["key_bytes", "filters", "orders", "value_depth"])
+@pytest.mark.parametrize("name", ["key_bytes", "filters", "orders"])
 def test_a_limit_above_what_the_library_can_do_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         Limits(**{name: getattr(LIMITS, name) + 1})
@@ -59,7 +59,7 @@ def test_a_key_is_made_canonical() -> None:
 
 
 def test_a_key_that_is_not_set_is_refused() -> None:
-    with pytest.raises(InvalidKeyError, match="entry.key is not set") as caught:
+    with pytest.raises(InvalidKeyError, match=r"entry\.key is not set") as caught:
         checks.required_key(False, "", LIMITS, field="entry.key")
     assert caught.value.field == "entry.key"
 

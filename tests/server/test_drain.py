@@ -11,12 +11,12 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from serving import Endless, Running, entry, everything
 
 from datastore import aio
 from datastore.core.key import Key
 from datastore.v1 import service_pb2
 from datastore_server.app import run_until_stopped, serve
+from serving import Endless, Running, entry, everything
 
 
 class Watched(aio.DictDatastore):
@@ -148,10 +148,7 @@ async def test_a_signal_stops_the_server_in_order(number: int) -> None:
     store = Watched()
     server = serve(store)
     await server.start()
-    serving = asyncio.create_task(run_until_stopped(server))
-    await asyncio.sleep(0)
-    os.kill(os.getpid(), number)
-    await asyncio.wait_for(serving, 5)
+    await asyncio.wait_for(run_until_stopped(server, lambda: os.kill(os.getpid(), number)), 5)
     assert store.events == ["closed"]
 
 
@@ -162,8 +159,7 @@ from datastore_server.app import run_until_stopped, serve
 
 async def main():
     async with serve(aio.DictDatastore()) as server:
-        print(server.port, flush=True)
-        await run_until_stopped(server)
+        await run_until_stopped(server, lambda: print(server.port, flush=True))
 
 asyncio.run(main())
 """

@@ -1,0 +1,295 @@
+"""Values and conditions as the commands read and print them."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from datastore_server.cli.conditions import parse_order, parse_where
+from datastore_server.cli.values import (
+    INT_MAX,
+    INT_MIN,
+    NOTATIONS,
+    from_json,
+    from_tree,
+    parse,
+    to_json,
+    to_tree,
+)
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from datastore.core.encoded import Encoded
+from datastore.core.errors import InvalidQueryError, InvalidValueError, UnsupportedTypeError
+from datastore.core.key import Key
+from datastore.core.query import Filter, Order
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+names = texts | st.sampled_from([*NOTATIONS, "$", "$other"])
+instants = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])).filter(
+    lambda instant: datetime(2, 1, 1, tzinfo=UTC) < instant < datetime(9998, 1, 1, tzinfo=UTC)
+)
+keys = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20).map(Key)
+atoms = (
+    st.none()
+    | st.booleans()
+    | st.integers(INT_MIN, INT_MAX)
+    | st.floats()
+    | texts
+    | st.binary(max_size=40)
+    | instants
+    | keys
+)
+values = st.recursive(
+    atoms,
+    lambda parts: st.lists(parts, max_size=4) | st.dictionaries(names, parts, max_size=3),
+    max_leaves=12,
+)
+
+
+def exactly(left: Any, right: Any) -> bool:
+    """Equal, of the same types, at every level; NaN is itself, and -0.0 is not 0.0."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, float):
+        if math.isnan(left):
+            return math.isnan(right)
+        return left == right and math.copysign(1, left) == math.copysign(1, right)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(exactly, left, right))
+    if isinstance(left, dict):
+        return list(left) == list(right) and all(exactly(left[name], right[name]) for name in left)
+    return bool(left == right)
+
+
+@given(values)
+@example({"$map": {"$bytes": 1}})
+@example({"$bytes": {"$map": {}}})
+@example([1, 1.0, True, -0.0, 1e300, 5e-324, INT_MIN, INT_MAX])
+def test_every_value_comes_back_from_its_json_the_same(value: Any) -> None:
+    text = to_json(value)
+    assert "\n" not in text
+    text.encode()
+    assert exactly(from_json(text), value)
+    assert exactly(from_json(text.encode()), value)
+    assert exactly(from_json(to_json(value, indent=2)), value)
+    # Any JSON reader may read it.
+    assert json.loads(text, parse_constant=pytest.fail) == to_tree(value) or "NaN" in text
+    assert exactly(from_tree(parse(text)), value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (1, "1"),
+        (1.0, "1.0"),
+        ("é", '"é"'),
+        (b"hello", '{"$bytes":"aGVsbG8="}'),
+        (b"", '{"$bytes":""}'),
+        (datetime(2026, 11, 24, 10, tzinfo=UTC), '{"$datetime":"2026-11-24T10:00:00Z"}'),
+        (datetime(2026, 11, 24, 10, 0, 0, 1, tzinfo=UTC), '{"$datetime":"2026-11-24T10:00:00.000001Z"}'),
+        (datetime(1, 1, 1, tzinfo=UTC), '{"$datetime":"0001-01-01T00:00:00Z"}'),
+        (Key("/a/b:c"), '{"$key":"/a/b:c"}'),
+        (math.nan, '{"$float":"NaN"}'),
+        (-math.inf, '{"$float":"-Infinity"}'),
+        ({"$key": 1}, '{"$map":{"$key":1}}'),
+        ({"$key": 1, "$map": 2}, '{"$key":1,"$map":2}'),
+        ({"": {}, "l": []}, '{"":{},"l":[]}'),
+    ],
+)
+def test_the_notation_is_as_documented(value: Any, text: str) -> None:
+    assert to_json(value) == text
+    assert exactly(from_json(text), value)
+
+
+def test_more_is_read_than_is_written() -> None:
+    ten = datetime(2026, 11, 24, 10, tzinfo=UTC)
+    for text in ("2026-11-24T11:00:00+01:00", "2026-11-24t10:00:00z", "2026-11-24 10:00:00.000Z"):
+        assert from_json(json.dumps({"$datetime": text})) == ten
+    assert from_json('{"$map":{"a":1}}') == {"a": 1}
+    assert from_json('{"$map":{}}') == {}
+    assert from_json(' [1 , {"a": 2}] ') == [1, {"a": 2}]
+    assert to_json((1, 2)) == "[1,2]"
+
+
+def test_a_value_that_is_still_encoded_is_read() -> None:
+    class Wrapped(Encoded):
+        __slots__ = ()
+
+        def _load(self) -> Any:
+            return {"a": [1]}
+
+    assert to_json(Wrapped(b"")) == '{"a":[1]}'
+    assert to_json({"b": Wrapped(b"")}) == '{"b":{"a":[1]}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "says"),
+    [
+        ("", "value", "no JSON"),
+        ("hello", "value", "double quotes"),
+        ('{"a": 1', "value", "no JSON"),
+        ("[1] x", "value", "no JSON"),
+        ("NaN", "value", r'write \{"\$float": "NaN"\}'),
+        ("[-Infinity]", "value", r'"-Infinity"'),
+        ('{"a": 1, "b": 2, "a": 3}', "value", "'a' twice"),
+        ('{"x": {"$map": {"b": 1, "b": 1}}}', "value", "'b' twice"),
+        ('{"a": [0, 9223372036854775808]}', "value['a'][1]", "more than 64 bits"),
+        ("-9223372036854775809", "value", "more than 64 bits"),
+        ("1" * 5000, "value", "no JSON|64 bits"),
+        ("[1e400]", "value[0]", "too large"),
+        ('{"a": {"$typo": 1}}', "value['a']", r"'\$typo' has no meaning.*\$bytes.*\$map"),
+        ('[{"$bytes": "a"}]', "value[0]", "no base64"),
+        ('[{"$bytes": "aGVsbG8"}]', "value[0]", "no base64"),
+        ('[{"$bytes": "aGVs bG8="}]', "value[0]", "no base64"),
+        ('[{"$bytes": "é"}]', "value[0]", "no base64"),
+        ('{"$bytes": 1}', "value", "must be text, not int"),
+        ('{"$datetime": "2026-11-24"}', "value", "RFC 3339"),
+        ('{"$datetime": "2026-11-24T10:00:00"}', "value", "RFC 3339"),
+        ('{"$datetime": "2026-13-24T10:00:00Z"}', "value", "no instant"),
+        ('{"$datetime": "2026-11-24T10:00:60Z"}', "value", "no instant"),
+        ('{"$datetime": "0001-01-01T00:00:00+01:00"}', "value", "no instant"),
+        ('{"$datetime": "2026-11-24T10:00:00.1234567Z"}', "value", "microsecond"),
+        ('{"$key": "/a\\u0000"}', "value", "control|character"),
+        ('{"$key": 1}', "value", "must be text"),
+        ('{"$float": "nan"}', "value", "NaN, Infinity, -Infinity"),
+        ('{"$map": [1]}', "value", "must be an object"),
+        ('{"$map": {"$a": {"$map": {"b": [{"$float": ""}]}}}}', "value['$a']['b'][0]", "must be one of"),
+        ("[" * 100_000 + "]" * 100_000, "value", "too deeply"),
+    ],
+)
+def test_what_is_refused_names_its_place_and_what_would_be_valid(text: str, path: str, says: str) -> None:
+    with pytest.raises(InvalidValueError, match=says) as caught:
+        from_json(text)
+    assert caught.value.path == path
+
+
+def test_bytes_that_are_no_utf_8_are_refused() -> None:
+    with pytest.raises(InvalidValueError, match="UTF-8"):
+        from_json(b'"\xff"')
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "kind"),
+    [
+        ({1, 2}, "value", UnsupportedTypeError),
+        ({"a": [1, object()]}, "value['a'][1]", UnsupportedTypeError),
+        ({"a": {1: 2}}, "value['a']", UnsupportedTypeError),
+        ({"$map": [2**63]}, "value['$map'][0]", InvalidValueError),
+        ([datetime(2026, 1, 1)], "value[0]", InvalidValueError),
+    ],
+)
+def test_what_is_no_plain_value_is_not_printed(value: Any, path: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind) as caught:
+        to_json(value)
+    assert caught.value.path == path  # type: ignore[attr-defined]
+
+
+def test_a_map_that_only_looks_like_an_escape_keeps_its_path() -> None:
+    with pytest.raises(UnsupportedTypeError) as caught:
+        to_json({"$map": {"a": set()}})
+    assert caught.value.path == "value['$map']['a']"
+
+
+# Conditions
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("country = CH", Filter("country", "=", "CH")),
+        ("country=CH", Filter("country", "=", "CH")),
+        ("country == CH", Filter("country", "=", "CH")),
+        ("elevation >= 1000", Filter("elevation", ">=", 1000)),
+        ("elevation<1000.0", Filter("elevation", "<", 1000.0)),
+        ("elevation != -1e3", Filter("elevation", "!=", -1000.0)),
+        ('name = "two words"', Filter("name", "=", "two words")),
+        ("name = two words", Filter("name", "=", "two words")),
+        ('name = "1"', Filter("name", "=", "1")),
+        ('name = ""', Filter("name", "=", "")),
+        ("name = 007", Filter("name", "=", "007")),
+        ("name = O'Hare", Filter("name", "=", "O'Hare")),
+        ("name = a = b", Filter("name", "=", "a = b")),
+        ("name = NaN", Filter("name", "=", "NaN")),
+        ("open = true", Filter("open", "=", True)),
+        ("open = True", Filter("open", "=", "True")),
+        ("closed = null", Filter("closed", "=", None)),
+        ("a.b > 1", Filter("a.b", ">", 1)),
+        ("two words <= 1", Filter("two words", "<=", 1)),
+        ('"a=b" = 1', Filter("a=b", "=", 1)),
+        ("tags = [1, 2]", Filter("tags", "=", [1, 2])),
+        ('data = {"$bytes": "aGVsbG8="}', Filter("data", "=", b"hello")),
+        (
+            'at < {"$datetime": "2026-11-24T10:00:00Z"}',
+            Filter("at", "<", datetime(2026, 11, 24, 10, tzinfo=UTC)),
+        ),
+        ("__key__ > /a/b", Filter("__key__", ">", Key("/a/b"))),
+        ("__key__ > /a b/c", Filter("__key__", ">", Key("/a b/c"))),
+        ('__key__ = "/a/b"', Filter("__key__", "=", Key("/a/b"))),
+        ("__key__ = 7", Filter("__key__", "=", Key("/7"))),
+        ('__key__ = {"$key": "/a"}', Filter("__key__", "=", Key("/a"))),
+        ('next = {"$key": "/a"}', Filter("next", "=", Key("/a"))),
+    ],
+)
+def test_a_condition_is_a_filter(text: str, expected: Filter) -> None:
+    found = parse_where(text)
+    assert found == expected
+    assert type(found.value) is type(expected.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "operator is missing"),
+        ("country", "operator is missing.*<, <=, =, !=, >=, >"),
+        ("country CH", "operator is missing"),
+        ("= CH", "field is missing"),
+        ("country =", 'value is missing.*""'),
+        ("country =~ C.*", "'=~' is none of <, <=, =, !=, >=, >"),
+        ("country <> CH", "'<>' is none of"),
+        ("country =< 3", "'=<' is none of"),
+        ("country ! CH", "'!' is none of"),
+        ('country = "CH', "no JSON"),
+        ('country = {"$byts": "a"}', "has no meaning"),
+        ('"country = CH', "quoted field does not end"),
+        ("elevation > 9223372036854775808", "64 bits"),
+        ('__key__ > {"$key": 1}', "must be text"),
+        ("__key__ > [1", "no JSON"),
+    ],
+)
+def test_a_condition_that_cannot_be_read_says_what_can(text: str, says: str) -> None:
+    with pytest.raises(InvalidQueryError, match=says):
+        parse_where(text)
+
+
+@given(st.sampled_from(Filter.conditional_operators), st.sampled_from(["a", "a.b", "ä", "$x"]), values)
+def test_every_filter_can_be_written_as_a_condition(operator: str, field: str, value: Any) -> None:
+    found = parse_where(f"{field} {operator} {to_json(value)}")
+    assert (found.field, found.op) == (field, operator)
+    assert exactly(found.value, value)
+
+
+def test_an_order_is_a_field_with_a_sign() -> None:
+    assert parse_order("elevation") == Order("+elevation")
+    assert parse_order("+elevation") == Order("+elevation")
+    assert parse_order(" -elevation ") == Order("-elevation")
+    assert parse_order("two words") == Order("two words")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "names no field"),
+        ("-", "names no field"),
+        ("elevation desc", "write -elevation$"),
+        ("elevation ASC", "write elevation$"),
+    ],
+)
+def test_an_order_that_cannot_be_read_says_what_can(text: str, says: str) -> None:
+    with pytest.raises(InvalidQueryError, match=says):
+        parse_order(text)

@@ -165,7 +165,8 @@ class NamespaceDatastore(ShimDatastore):
     async def _answer(
         self, query: QueryDescription, child: Cursor, shards: list[ShardReport]
     ) -> AsyncGenerator[Batch]:
-        at_root = str(query.key) == "/"
+        # In the namespace `/` itself the root's entry is in the child's collection, as any other.
+        at_root = str(query.key) == "/" and self._prefix
         root = await self.child_datastore.get(self.namespace) if at_root else None
         if root is None and not _reads_own_keys(query):
             batches = self._outer(child.batches())

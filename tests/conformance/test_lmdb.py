@@ -1,0 +1,96 @@
+"""LMDB under the wire's codec: blocking; lifted with values left in wire form; and in shims and shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from capabilities import OnTheWire, decoding
+
+from datastore import aio, core, wire
+from datastore.aio.lift import lift
+from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.core.key import Key
+from datastore.core.limits import KEY_BYTES
+from datastore.lmdb import LMDBDatastore
+from datastore.testing.conformance import DatastoreConformance
+
+
+def on_lmdb(directory: Path) -> Any:
+    """Plain values on LMDB."""
+    return core.SerializerShimDatastore(LMDBDatastore(directory), wire.codec)
+
+
+class TestLMDB(OnTheWire, DatastoreConformance):
+    closes = True
+    persistent = True
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        with on_lmdb(tmp_path / "data") as store:
+            yield store
+
+    def plant(self, store: Any, key: Key, value: Any) -> None:
+        store.child_datastore.put(key, wire.codec.dumps(value))
+
+    def inspect(self, store: Any, key: Key) -> Any:
+        stored = store.child_datastore.get(key)
+        return None if stored is None else wire.codec.loads(stored)
+
+    def reopen(self, store: Any) -> Any:
+        return on_lmdb(store.child_datastore.directory)
+
+
+class TestAsyncLMDB(OnTheWire, AsyncConformance):
+    """As a node has it: nothing is decoded unless a filter or an order looks inside."""
+
+    closes = True
+    # Not where values are decoded below: their size is then a guess.
+    bounds_bytes = True
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> Any:
+        lazy = aio.SerializerShimDatastore(lift(LMDBDatastore(tmp_path / "data")), wire.lazy)
+        async with aio.SerializerShimDatastore(lazy, decoding) as store:
+            yield store
+
+
+class TestAsyncWireValuesInMemory(OnTheWire, AsyncConformance):
+    """As a node in memory has it."""
+
+    @pytest.fixture
+    async def store(self) -> Any:
+        return aio.SerializerShimDatastore(aio.DictDatastore(), decoding)
+
+
+class TestLMDBInNamespace(OnTheWire, DatastoreConformance):
+    closes = True
+    key_bytes = KEY_BYTES - len("/space")
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        with core.NamespaceDatastore("space", on_lmdb(tmp_path / "data")) as store:
+            yield store
+
+
+class TestShardsOfLMDB(OnTheWire, DatastoreConformance):
+    closes = True
+    merges = 3
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        with core.ShardedDatastore([on_lmdb(tmp_path / str(number)) for number in range(3)]) as store:
+            yield store
+
+
+class TestLMDBUnderADict(OnTheWire, DatastoreConformance):
+    """A tier in memory: it keeps what was put, so that tuples may come back as such, and also answers at the end."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        with core.TieredDatastore([core.DictDatastore(), on_lmdb(tmp_path / "data")]) as store:
+            yield store
+
+    def same(self, found: Any, expected: Any) -> bool:
+        return super().same(found, expected) or found is expected

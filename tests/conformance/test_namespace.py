@@ -1,0 +1,59 @@
+"""Stores below one key of another store, which holds foreign entries on all sides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from capabilities import InMemory
+
+from datastore import aio, core
+from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.core.key import Key
+from datastore.core.limits import KEY_BYTES
+from datastore.testing.conformance import DatastoreConformance
+
+NAMESPACE = "/T:name space"
+#: Around the namespace, and never in its answers.
+FOREIGN = ["/", "/T", "/T:name", "/T:name space:x", "/T:name space:x/y", "/T:name spaceship", "/T:name space ", "/a"]
+
+
+class InNamespace(InMemory):
+    key_bytes = KEY_BYTES - len(NAMESPACE)
+
+
+class TestNamespace(InNamespace, DatastoreConformance):
+    @pytest.fixture
+    def store(self) -> Any:
+        with core.DictDatastore() as child:
+            for text in FOREIGN:
+                child.put(Key(text), {"n": "foreign"})
+            yield core.NamespaceDatastore(NAMESPACE, child)
+            assert all(child.get(Key(text)) == {"n": "foreign"} for text in FOREIGN)
+
+    def plant(self, store: Any, key: Key, value: Any) -> None:
+        store.child_datastore.put(Key(NAMESPACE).child(key), value)
+
+    def inspect(self, store: Any, key: Key) -> Any:
+        return store.child_datastore.get(Key(NAMESPACE).child(key))
+
+
+class TestAsyncNamespace(InNamespace, AsyncConformance):
+    @pytest.fixture
+    async def store(self) -> Any:
+        async with aio.DictDatastore() as child:
+            for text in FOREIGN:
+                await child.put(Key(text), {"n": "foreign"})
+            yield aio.NamespaceDatastore(NAMESPACE, child)
+
+    async def plant(self, store: Any, key: Key, value: Any) -> None:
+        await store.child_datastore.put(Key(NAMESPACE).child(key), value)
+
+    async def inspect(self, store: Any, key: Key) -> Any:
+        return await store.child_datastore.get(Key(NAMESPACE).child(key))
+
+
+class TestNamespaceOfTheRoot(InMemory, DatastoreConformance):
+    @pytest.fixture
+    def store(self) -> Any:
+        return core.NamespaceDatastore("/", core.DictDatastore())

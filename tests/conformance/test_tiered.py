@@ -1,0 +1,39 @@
+"""Tiers: caches over a complete store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from capabilities import InMemory
+
+from datastore import aio, core
+from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.core.key import Key
+from datastore.testing.conformance import DatastoreConformance
+
+
+class TestTiered(InMemory, DatastoreConformance):
+    @pytest.fixture
+    def store(self) -> Any:
+        return core.TieredDatastore([core.NullDatastore(), core.DictDatastore(), core.DictDatastore()])
+
+    def plant(self, store: Any, key: Key, value: Any) -> None:
+        store.datastore(2).put(key, value)
+
+    def inspect(self, store: Any, key: Key) -> Any:
+        middle, last = (store.datastore(index).get(key) for index in (1, 2))
+        assert middle is None or middle is last
+        return last
+
+
+class TestAsyncTiered(InMemory, AsyncConformance):
+    @pytest.fixture
+    async def store(self) -> Any:
+        return aio.TieredDatastore([aio.NullDatastore(), aio.DictDatastore(), aio.DictDatastore()])
+
+    async def plant(self, store: Any, key: Key, value: Any) -> None:
+        await store.datastore(2).put(key, value)
+
+    async def inspect(self, store: Any, key: Key) -> Any:
+        return await store.datastore(2).get(key)

@@ -1,0 +1,58 @@
+"""What kinds of stores promise of values, for the conformance suite. Mixed in before the suite's own class."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from datastore import wire
+from datastore.testing import cases
+
+
+class InMemory:
+    """Keeps the objects themselves."""
+
+    keeps_tuples = True
+    values = cases.plain_values()
+
+
+class OnTheWire:
+    """Keeps what travels, and refuses the rest."""
+
+    refused: list[Any] = [
+        object(),
+        {1, 2},
+        2**63,
+        -(2**63) - 1,
+        datetime(2026, 1, 1),
+        "\ud800",
+        {1: "a"},
+        {"a": [1, {"b": 1j}]},
+    ]
+
+
+class AsJson:
+    """Keeps what JSON can say."""
+
+    plain_types = False
+    exact_values = False
+    values = cases.json_values()
+
+
+class _Decoding:
+    """Gives and takes plain values over a store of values in wire form, which gets queries whole.
+
+    So the store below evaluates filters and orders on what it has not decoded.
+    """
+
+    keeps_mappings = True
+
+    def dumps(self, value: Any) -> wire.WireValue:
+        return wire.encode_value(value)
+
+    def loads(self, stored: wire.WireValue) -> Any:
+        assert isinstance(stored, wire.WireValue)
+        return stored.decode()
+
+
+decoding = _Decoding()

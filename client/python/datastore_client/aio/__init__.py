@@ -1,0 +1,7 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+from datastore_client.aio.remote import RemoteDatastore, connect
+
+__all__ = ["RemoteDatastore", "connect"]

@@ -1,0 +1,37 @@
+"""How a client connects, as data: targets and channel options. Opens nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from datastore.core.errors import ConfigError
+
+__all__ = ["CHANNEL_OPTIONS", "MESSAGE_BYTES", "parse_target"]
+
+#: The largest message in either direction, in bytes; servers have the same.
+MESSAGE_BYTES = 4 * 1024 * 1024
+
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    # A connection that died without a word is noticed while calls wait on it. Servers allow a ping every 10 s.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A server that is back is found again within a second.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Channels of one process would else share a connection, and its backoff.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+_TARGET = re.compile(r"grpc://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+):(?P<port>[0-9]{1,5})/?")
+
+
+def parse_target(url: str) -> str:
+    """The `HOST:PORT` of a URL `grpc://HOST:PORT`; ConfigError for anything else."""
+    match = _TARGET.fullmatch(url)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise ConfigError(f"{url!r} is no address of a server; write grpc://HOST:PORT, as grpc://127.0.0.1:7420")
+    return f"{match['host']}:{match['port']}"

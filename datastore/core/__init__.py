@@ -1,0 +1,1 @@
+"""The library for threads, under its documented path."""

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios between this project and a named reference, measured in one run."""

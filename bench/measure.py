@@ -1,0 +1,60 @@
+"""How a ratio is measured: both sides in turn, several times, medians. Knows nothing of what is measured."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+
+__all__ = ["Row", "compare"]
+
+#: Pairs of runs for each row. Machines are noisy: the median of so many pairs settles within a few per cent.
+RUNS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. `ours` and `reference` are medians in `unit`; `ratio` is the median of the pairs'."""
+
+    name: str
+    ours: float
+    reference: float
+    ratio: float
+    unit: str
+    runs: int
+
+    def as_json(self) -> dict[str, object]:
+        """The row as it stands in `bench/latest.json`."""
+        return asdict(self)
+
+
+async def compare(
+    name: str,
+    unit: str,
+    ours: Callable[[], Awaitable[float]],
+    reference: Callable[[], Awaitable[float]],
+    *,
+    runs: int = RUNS,
+) -> Row:
+    """Measure both sides in turn and return the row; each call returns one run's rate in `unit`.
+
+    One pair is run first and forgotten. The side that goes first changes from pair to pair, so that neither
+    always has the warmer machine.
+    """
+    await reference()
+    await ours()
+    pairs: list[tuple[float, float]] = []
+    for run in range(runs):
+        if run % 2:
+            mine, other = await ours(), await reference()
+        else:
+            other, mine = await reference(), await ours()
+        pairs.append((mine, other))
+    return Row(
+        name=name,
+        ours=statistics.median(mine for mine, _ in pairs),
+        reference=statistics.median(other for _, other in pairs),
+        ratio=statistics.median(mine / other for mine, other in pairs),
+        unit=unit,
+        runs=runs,
+    )

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from datastore_server.cli import cli as datastore_command
 
 COMMAND = [sys.executable, "-m", "datastore_server.cli"]
 #: Anything that takes longer has hung.
@@ -186,9 +189,9 @@ class TestQuery:
     def test_a_terminal_gets_a_table(self, cli: Cli) -> None:
         code, text = on_terminal(cli, "query", "/Person", "--where", "land = GB")
         assert code == 0
-        lines = [line.split() for line in text.splitlines()]
-        assert lines[0] == ["key", "born", "land", "name"] or set(lines[0]) == {"key", "born", "land", "name"}
-        assert lines[1][0] == "/Person:ada"
+        lines = [line.split() for line in text.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()]
+        assert lines[0] == ["key", "born", "land", "name"]
+        assert lines[1] == ["/Person:ada", "1815", "GB", "ada"]
         assert "2 entries" in text
 
     def test_a_reader_that_goes_away_ends_the_query_quietly(self, cli: Cli) -> None:
@@ -386,8 +389,8 @@ def test_help_lists_every_command_and_the_exit_codes(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_s_help_has_an_example(cli: Cli, command: str) -> None:
-    text = cli.out(command, "--help")
+def test_every_command_s_help_has_an_example(command: str) -> None:
+    text = CliRunner().invoke(datastore_command, [command, "--help"]).output
     assert f"  datastore {command}" in text
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
-from datastore_server.cli.output import EXIT_CODES, ExitCode, run
+from datastore_server.cli.output import EXIT_CODES, ExitCode, NoReaderError, run
 from datastore_server.cli.settings import server_options
 
 __all__ = ["main"]
@@ -34,10 +35,10 @@ _COMMANDS = {
 _EPILOG = f"""
 \b
 A first look:
-  datastore serve lmdb:///tmp/data            a server; leave it running
-  datastore put /Person:ada '{{"born": 1815}}'  in another terminal
+  datastore serve lmdb:///tmp/data             a server; leave it running
+  datastore put /Person:ada '{{"born": 1815}}'   in another terminal
   datastore get /Person:ada
-  datastore query / --where 'born < 1900'
+  datastore query /Person --where 'born < 1900'
 
 \b
 Keys are paths: /Person:ada is the entry ada of the collection /Person.
@@ -70,6 +71,13 @@ class _LazyGroup(click.Group):
         module = import_module(f"datastore_server.cli.{_COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Click would end it with exit code 1 when nobody reads its output any more."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise NoReaderError from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

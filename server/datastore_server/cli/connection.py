@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from datastore.core.errors import UnavailableError
-from datastore_client import RemoteDatastore, connect
-from datastore_server.cli.settings import Settings
+from datastore_client.remote import QUERY_TIMEOUT_S, RemoteDatastore, connect
+from datastore_server.cli.settings import CALL_TIMEOUT_S, Settings
 
 __all__ = ["connected"]
 
@@ -15,7 +15,9 @@ __all__ = ["connected"]
 @contextmanager
 def connected(settings: Settings) -> Iterator[RemoteDatastore]:
     """The server's store, closed at the end. A server that cannot be reached is told with what to do."""
-    with connect(settings.server, timeout_s=settings.timeout_s) as store:
+    call_s = settings.timeout_s or CALL_TIMEOUT_S
+    query_s = settings.timeout_s or QUERY_TIMEOUT_S
+    with connect(settings.server, timeout_s=call_s, query_timeout_s=query_s) as store:
         try:
             yield store
         except UnavailableError as error:

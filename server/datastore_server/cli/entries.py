@@ -15,7 +15,7 @@ from datastore_server.cli.values import from_json, to_json
 __all__ = ["contains_command", "delete_command", "get_command", "put_command"]
 
 
-@click.command("get")
+@click.command("get", short_help="Print the value of a key.")
 @click.argument("key", type=KEY)
 @server_options()
 @click.pass_obj
@@ -39,7 +39,9 @@ def get_command(settings: Settings, key: Key) -> int:
     return ExitCode.OK
 
 
-@click.command("put", context_settings={"ignore_unknown_options": True})
+@click.command(
+    "put", short_help="Store a value under a key.", context_settings={"ignore_unknown_options": True}
+)
 @click.argument("key", type=KEY)
 @click.argument("value", metavar="JSON")
 @server_options()
@@ -62,7 +64,7 @@ def put_command(settings: Settings, key: Key, value: str) -> None:
         store.put(key, read)
 
 
-@click.command("delete")
+@click.command("delete", short_help="Remove the entry of a key.")
 @click.argument("key", type=KEY)
 @server_options()
 @click.pass_obj
@@ -77,7 +79,7 @@ def delete_command(settings: Settings, key: Key) -> None:
         store.delete(key)
 
 
-@click.command("contains")
+@click.command("contains", short_help="Tell whether a key has a value.")
 @click.argument("key", type=KEY)
 @server_options()
 @click.pass_obj

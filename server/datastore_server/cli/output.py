@@ -23,7 +23,20 @@ from datastore.core.errors import (
     UnsupportedTypeError,
 )
 
-__all__ = ["EXIT_CODES", "ExitCode", "print_json", "print_table", "run", "say", "shown_error"]
+__all__ = [
+    "EXIT_CODES",
+    "ExitCode",
+    "NoReaderError",
+    "print_json",
+    "print_table",
+    "run",
+    "say",
+    "shown_error",
+]
+
+
+class NoReaderError(Exception):
+    """Whoever read the output went away."""
 
 
 class ExitCode(IntEnum):
@@ -64,7 +77,7 @@ def run(command: Callable[[], int]) -> int:
     except (KeyboardInterrupt, click.Abort):
         say("Interrupted.")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, NoReaderError):
         # Python would try once more to write when it ends, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.NO_READER
@@ -120,7 +133,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:

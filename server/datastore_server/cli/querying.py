@@ -53,7 +53,7 @@ def _selection(function: _Function) -> _Function:
     return function
 
 
-@click.command("query")
+@click.command("query", short_help="Print the entries that a query selects.")
 @_selection
 @click.option(
     "--order",
@@ -105,7 +105,7 @@ def query_command(
         _tell_missing_shards(cursor.summary)
 
 
-@click.command("count")
+@click.command("count", short_help="Count the entries that a query selects.")
 @_selection
 @server_options()
 @click.pass_obj
@@ -191,11 +191,10 @@ def _print_table(entries: Iterator[Entry], keys_only: bool) -> None:
 
 
 def _columns(values: list[Any]) -> list[str | None]:
-    """The members that the values have, in the order of their appearance; None is the value itself."""
-    columns: dict[str | None, None] = {}
-    for value in values:
-        columns.update(dict.fromkeys(value if isinstance(value, dict) else [None]))
-    return list(columns)
+    """The members that the values have, sorted; None, at the end, is a value that is no map."""
+    names = {name for value in values if isinstance(value, dict) for name in value}
+    bare: list[str | None] = [None] if any(not isinstance(value, dict) for value in values) else []
+    return [*sorted(names), *bare]
 
 
 def _row(entry: Entry, columns: list[str | None]) -> list[str]:

@@ -273,7 +273,7 @@ def json_line(key: Key, value: Any) -> str:
 
 
 class CsvWriter:
-    """Entries as CSV: the column `key`, then a column for each member of the first entry's value.
+    """Entries as CSV: the column `key`, then one for each member of the first entry's value, sorted.
 
     CSV keeps no types and no nesting: members other than text are written as JSON. A value that is no map, or
     has other members than the first, raises InvalidValueError, so that nothing is left out in silence.
@@ -308,7 +308,7 @@ class CsvWriter:
             raise InvalidValueError(
                 f"{key}: its member 'key' has the name of the key's column; export to a .jsonl file instead"
             )
-        return list(value)
+        return sorted(value)
 
 
 def _cell(value: Any) -> str:

@@ -50,7 +50,7 @@ _stop_with_stdin_option = click.option(
 )
 
 
-@click.command("serve")
+@click.command("serve", short_help="Serve a store: a node.")
 @click.argument("store", required=False)
 @_listen_option(DEFAULT_LISTEN)
 @click.option(
@@ -119,7 +119,7 @@ def serve_command(
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
 
-@click.command("proxy")
+@click.command("proxy", short_help="Serve several nodes as one store.")
 @click.argument("config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path))
 @_listen_option("as CONFIG.toml says")
 @_insecure_option
@@ -194,7 +194,7 @@ def _stop_when_stdin_ends() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@click.command("cluster")
+@click.command("cluster", short_help="Start nodes and a proxy on this machine.")
 @click.option(
     "--nodes",
     type=click.IntRange(min=1, max=64),

@@ -13,12 +13,12 @@ from datastore.core.errors import ConfigError
 from datastore.core.key import Key
 from datastore_server.config import DEFAULT_LISTEN, parse_server_url
 
-__all__ = ["KEY", "Settings", "json_option", "server_options"]
+__all__ = ["CALL_TIMEOUT_S", "KEY", "Settings", "json_option", "server_options"]
+
+#: How long a call may take where `--timeout` does not say: long enough for a busy server.
+CALL_TIMEOUT_S = 30.0
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-#: How long a call may take where `--timeout` does not say otherwise: long enough for a server that restarts.
-DEFAULT_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Settings:
     """Which server, how long to wait for it, and whether a program reads the answer."""
 
     server: str = f"grpc://{DEFAULT_LISTEN}"
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    #: None where the command line does not say: then a call has its time, and a query all that it needs.
+    timeout_s: float | None = None
     json: bool = False
 
 
@@ -75,7 +76,7 @@ def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Funct
             metavar="SECONDS",
             expose_value=False,
             callback=_store("timeout_s"),
-            help=f"How long a call may take.  [default: {DEFAULT_TIMEOUT_S:.0f}]",
+            help=f"How long a call, or a query, may take.  [default: {CALL_TIMEOUT_S:.0f}; a query: an hour]",
         )(function)
         return click.option(
             "--server",

@@ -26,7 +26,7 @@ _DURABILITY = {
 }
 
 
-@click.command("status")
+@click.command("status", short_help="Show what a server serves, and its health.")
 @server_options()
 @click.pass_obj
 def status_command(settings: Settings) -> int:
@@ -100,4 +100,4 @@ def _store_text(store: service_pb2.Store) -> str:
     """The storage at the bottom where there is one; else what kind of composition this is."""
     while len(store.children) == 1:
         store = store.children[0]
-    return store.description or store.kind
+    return f"{store.kind}: {store.description}" if store.description else str(store.kind)

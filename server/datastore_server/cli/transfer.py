@@ -175,7 +175,7 @@ _format_option = click.option(
 )
 
 
-@click.command("import")
+@click.command("import", short_help="Store the rows of a JSON Lines or CSV file.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--key", "template", metavar="TEMPLATE", help="How to make keys, as '/Airport:{icao}'.")
 @click.option(
@@ -288,7 +288,7 @@ def _size_of(raw: BufferedReader) -> int | None:
 # Export
 
 
-@click.command("export")
+@click.command("export", short_help="Write entries to a JSON Lines or CSV file.")
 @click.argument("key", type=KEY, required=False)
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @click.option("--collection", is_flag=True, help="Only the collection of KEY, not all that lies below it.")

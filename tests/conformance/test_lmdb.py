@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from capabilities import OnTheWire, decoding
+from tests.support.capabilities import OnTheWire, decoding
 
 from datastore import aio, core, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.core.key import Key
-from datastore.core.limits import KEY_BYTES
+from datastore.core.limits import BATCH_BYTES, KEY_BYTES
 from datastore.lmdb import LMDBDatastore
 from datastore.testing.conformance import DatastoreConformance
 
@@ -47,7 +47,7 @@ class TestAsyncLMDB(OnTheWire, AsyncConformance):
 
     closes = True
     # Not where values are decoded below: their size is then a guess.
-    bounds_bytes = True
+    batch_bytes = BATCH_BYTES
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from capabilities import AsJson
+from tests.support.capabilities import AsJson
 
 from datastore import aio, core
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance

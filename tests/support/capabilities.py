@@ -7,6 +7,7 @@ from typing import Any
 
 from datastore import wire
 from datastore.testing import cases
+from datastore_server.streaming import BATCH_MOST_BYTES
 
 
 class InMemory:
@@ -29,6 +30,13 @@ class OnTheWire:
         {1: "a"},
         {"a": [1, {"b": 1j}]},
     ]
+
+
+class Remote(OnTheWire):
+    """Comes over a channel, in messages of bounded size."""
+
+    closes = True
+    batch_bytes = BATCH_MOST_BYTES
 
 
 class AsJson:

@@ -70,8 +70,8 @@ class Capabilities:
     closes = False
     #: Whether entries outlive the object; then `reopen` is given.
     persistent = False
-    #: Whether batches are bounded by bytes as well as by entries.
-    bounds_bytes = False
+    #: What a batch's values are bounded by, its last entry aside; None where entries are counted instead.
+    batch_bytes: int | None = None
     #: How many bounded batches one may be merged from: for a store with shards, their number.
     merges = 1
     #: The longest key.
@@ -536,11 +536,11 @@ class QueryPromises(Capabilities):
             query = a_query("/many", orders=orders, recursive=True)
             async for batch in queryable.query(query).batches():
                 assert len(batch.keys) == len(batch.values) == len(batch)
-                assert len(batch) <= BATCH_ENTRIES * self.merges
-                if self.bounds_bytes:
-                    # The last entry may be what fills a batch.
+                if self.batch_bytes is None:
+                    assert len(batch) <= BATCH_ENTRIES * self.merges
+                else:
                     filled = sum(value_bytes(value["filler"]) for value in batch.values[: -self.merges])
-                    assert filled <= BATCH_BYTES * self.merges
+                    assert filled <= self.batch_bytes * self.merges
                 sizes.append(len(batch))
             assert sum(sizes) == len(contents)
             assert sum(1 for size in sizes if size) > 1

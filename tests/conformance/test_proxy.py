@@ -1,0 +1,50 @@
+"""A proxy over three nodes: real servers throughout, by threads and by tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.core.key import Key
+from datastore.testing.conformance import DatastoreConformance
+from datastore_client import connect
+from datastore_client.aio import connect as aio_connect
+from tests.support import clusters
+from tests.support.capabilities import Remote
+
+
+class TestProxy(Remote, DatastoreConformance):
+    @pytest.fixture
+    def store(self) -> Any:
+        with clusters.background() as self.background:
+            with self.background.running(clusters.proxy()) as self.cluster:
+                with connect(self.cluster.url) as store:
+                    yield store
+
+    def inspect(self, store: Any, key: Key) -> Any:
+        return self.background.run(self.cluster.inspect(key))
+
+
+class TestAsyncProxy(Remote, AsyncConformance):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> Any:
+        async with clusters.proxy(tmp_path) as self.cluster, aio_connect(self.cluster.url) as store:
+            yield store
+
+    async def inspect(self, store: Any, key: Key) -> Any:
+        return await self.cluster.inspect(key)
+
+
+class TestAsyncProxyByCollection(Remote, AsyncConformance):
+    """A collection lies on one shard, so that its queries go to that shard alone."""
+
+    @pytest.fixture
+    async def store(self) -> Any:
+        async with clusters.proxy(shard_by="collection") as self.cluster, aio_connect(self.cluster.url) as store:
+            yield store
+
+    async def inspect(self, store: Any, key: Key) -> Any:
+        return await self.cluster.inspect(key)

@@ -1,0 +1,55 @@
+"""A store on the other side of a channel: a node on LMDB or in memory, by threads and by tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore import wire
+from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.core.key import Key
+from datastore.testing.conformance import DatastoreConformance
+from datastore_client import connect
+from datastore_client.aio import connect as aio_connect
+from tests.support import clusters
+from tests.support.capabilities import Remote
+
+
+class TestRemoteLMDB(Remote, DatastoreConformance):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        with clusters.background() as self.background:
+            with self.background.running(clusters.node(tmp_path / "data")) as self.cluster:
+                with connect(self.cluster.url) as store:
+                    yield store
+
+    def plant(self, store: Any, key: Key, value: Any) -> None:
+        self.background.run(self.cluster.plant(key, wire.encode_value(value)))
+
+    def inspect(self, store: Any, key: Key) -> Any:
+        return self.background.run(self.cluster.inspect(key))
+
+
+class TestAsyncRemoteLMDB(Remote, AsyncConformance):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> Any:
+        async with clusters.node(tmp_path / "data") as self.cluster, aio_connect(self.cluster.url) as store:
+            yield store
+
+    async def plant(self, store: Any, key: Key, value: Any) -> None:
+        await self.cluster.plant(key, wire.encode_value(value))
+
+    async def inspect(self, store: Any, key: Key) -> Any:
+        return await self.cluster.inspect(key)
+
+
+class TestAsyncRemoteMemory(Remote, AsyncConformance):
+    @pytest.fixture
+    async def store(self) -> Any:
+        async with clusters.node() as self.cluster, aio_connect(self.cluster.url) as store:
+            yield store
+
+    async def inspect(self, store: Any, key: Key) -> Any:
+        return await self.cluster.inspect(key)

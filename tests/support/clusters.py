@@ -1,0 +1,107 @@
+"""Nodes and proxies within the test's process: real servers on free ports, over real channels.
+
+For tests without a loop of their own there is `Background`, a loop in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from datastore_server.app import Server, serve
+from datastore_server.config import ClusterConfig, Config, ShardConfig, StoreUrl
+from datastore_server.topology import build_node, build_proxy
+
+T = TypeVar("T")
+
+SHARDS = ("shard-1", "shard-2", "shard-3")
+
+
+class Cluster:
+    """Running servers: some nodes, whose stores can be looked into, and perhaps a proxy. `url` is for clients."""
+
+    def __init__(self, nodes: Sequence[Server], backends: Sequence[Any], proxy: Server | None = None) -> None:
+        self.nodes = nodes
+        self.backends = backends
+        self.proxy = proxy
+        self.url = (proxy or nodes[0]).url
+
+    async def plant(self, key: Any, value: Any) -> None:
+        """Put past all servers, into the store of a lone node."""
+        (backend,) = self.backends
+        await backend.put(key, value)
+
+    async def inspect(self, key: Any) -> Any:
+        """What is stored on the one node that has the key, decoded; None if it is nowhere."""
+        found = [value for backend in self.backends if (value := await backend.get(key)) is not None]
+        assert len(found) <= 1
+        return found[0].decode() if found else None
+
+
+def _store(directory: Path | None) -> StoreUrl:
+    return StoreUrl("memory") if directory is None else StoreUrl("lmdb", directory)
+
+
+@asynccontextmanager
+async def node(directory: Path | None = None) -> AsyncIterator[Cluster]:
+    """One node, on LMDB in `directory` or in memory."""
+    topology = build_node(_store(directory))
+    async with serve(topology.datastore) as server:
+        yield Cluster([server], [topology.datastore])
+
+
+@asynccontextmanager
+async def proxy(directory: Path | None = None, **settings: Any) -> AsyncIterator[Cluster]:
+    """Three nodes, on LMDB below `directory` or in memory, and a proxy before them."""
+    async with AsyncExitStack() as stack:
+        nodes, backends = [], []
+        for name in SHARDS:
+            topology = build_node(_store(directory and directory / name), cluster="test", shard=name)
+            backends.append(topology.datastore)
+            nodes.append(await stack.enter_async_context(serve(topology.datastore, cluster=topology.cluster)))
+        shards = [
+            ShardConfig(name=name, url=server.url) for name, server in zip(SHARDS, nodes, strict=True)
+        ]
+        topology = build_proxy(Config(cluster=ClusterConfig(name="test", **settings), shards=shards))
+        server = await stack.enter_async_context(
+            serve(topology.datastore, check_values=topology.check_values, cluster=topology.cluster)
+        )
+        yield Cluster(nodes, backends, server)
+
+
+class Background:
+    """An event loop in a thread of its own, for servers of tests that have none."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, done on the loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
+
+    @contextmanager
+    def running(self, cluster: Any) -> Iterator[Cluster]:
+        """The servers of an async context manager, while the block runs."""
+        started = self.run(cluster.__aenter__())
+        try:
+            yield started
+        finally:
+            self.run(cluster.__aexit__(None, None, None))
+
+
+@contextmanager
+def background() -> Iterator[Background]:
+    """A loop in a thread while the block runs."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        thread = threading.Thread(target=loop.run_forever, name="background loop")
+        thread.start()
+        try:
+            yield Background(loop)
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()

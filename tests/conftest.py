@@ -9,7 +9,11 @@ from hypothesis import HealthCheck, settings
 _COMMON = {
     "deadline": None,
     "print_blob": True,
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    "suppress_health_check": [
+        HealthCheck.too_slow,
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.differing_executors,
+    ],
 }
 # `make test` on a desk; continuous integration; `make soak`.
 settings.register_profile("quick", max_examples=40, **_COMMON)

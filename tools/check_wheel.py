@@ -18,7 +18,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OURS = {"datastore", "datastore_client", "datastore_server"}
 #: Tests that need no checkout, and show that every part is there.
-TESTS = ("tests/unit", "tests/conformance/test_dict.py", "tests/conformance/test_lmdb.py", "tests/server/test_service.py")
+TESTS = (
+    "tests/unit",
+    "tests/conformance/test_dict.py",
+    "tests/conformance/test_lmdb.py",
+    "tests/server/test_service.py",
+)
 
 
 def main() -> int:

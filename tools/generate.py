@@ -48,7 +48,9 @@ def generate(target: Path) -> None:
         made = Path(scratch) / "datastore" / "v1"
         (made / "__init__.py").write_text(INIT)
         for path in made.iterdir():
-            if path.name.endswith(("value_pb2_grpc.py", "query_pb2_grpc.py", "value_pb2_grpc.pyi", "query_pb2_grpc.pyi")):
+            if path.name.endswith(
+                ("value_pb2_grpc.py", "query_pb2_grpc.py", "value_pb2_grpc.pyi", "query_pb2_grpc.pyi")
+            ):
                 path.unlink()  # These files define no service.
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(made, target)

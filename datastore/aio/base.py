@@ -7,6 +7,7 @@ no wire and no other store.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from datastore.aio._concurrency import Lock
@@ -323,10 +324,8 @@ class InterfaceMappingDatastore(Datastore):
     async def delete(self, key: Key) -> None:
         """Have the service remove `key`."""
         check_key(key)
-        try:
+        with suppress(KeyError):
             self._service_delete(self._service_key(key))
-        except KeyError:
-            pass
 
     def describe(self) -> Description:
         """Kind `mapping`, with the service's class."""

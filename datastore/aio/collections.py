@@ -20,10 +20,10 @@ from datastore.core.composition import Description, weakest
 from datastore.core.description import QueryDescription
 from datastore.core.errors import (
     DatastoreError,
+    InvalidError,
     NoStoresError,
     UnavailableError,
     UnsupportedTypeError,
-    InvalidError,
 )
 from datastore.core.key import Key
 from datastore.core.merging import BlockMerge

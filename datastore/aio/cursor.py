@@ -41,9 +41,7 @@ class Cursor:
             raise InvalidError(f"a cursor needs something to iterate over, got {type(iterable).__name__}")
         self._begin(query, _bare_batches(iterable), [iterable])
 
-    def _begin(
-        self, query: QueryDescription, batches: AsyncGenerator[Batch], producers: list[Any]
-    ) -> None:
+    def _begin(self, query: QueryDescription, batches: AsyncGenerator[Batch], producers: list[Any]) -> None:
         if not isinstance(query, QueryDescription):
             raise InvalidError(f"a cursor needs a Query, got {type(query).__name__}")
         self.query = query
@@ -83,9 +81,7 @@ class Cursor:
         return cursor
 
     @classmethod
-    def from_entries(
-        cls, query: QueryDescription, entries: AsyncIterable[Entry] | Iterable[Entry]
-    ) -> Cursor:
+    def from_entries(cls, query: QueryDescription, entries: AsyncIterable[Entry] | Iterable[Entry]) -> Cursor:
         """A cursor over entries to which nothing of the query has been applied yet."""
         cursor = cls.__new__(cls)
         cursor._begin(query, _entry_batches(entries), [entries])

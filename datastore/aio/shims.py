@@ -162,9 +162,7 @@ class NamespaceDatastore(ShimDatastore):
         shards: list[ShardReport] = []
         return Cursor.from_batches(query, self._answer(query, child, shards), shards=shards)
 
-    async def _answer(
-        self, query: QueryDescription, child: Cursor, shards: list[ShardReport]
-    ) -> AsyncGenerator[Batch]:
+    async def _answer(self, query: QueryDescription, child: Cursor, shards: list[ShardReport]) -> AsyncGenerator[Batch]:
         # In the namespace `/` itself the root's entry is in the child's collection, as any other.
         at_root = str(query.key) == "/" and self._prefix
         root = await self.child_datastore.get(self.namespace) if at_root else None

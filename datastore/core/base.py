@@ -9,6 +9,7 @@ no wire and no other store.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from datastore.core._concurrency import Lock
@@ -16,12 +17,7 @@ from datastore.core.batch import Batch, Outcome, Position, Write
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.cursor import Cursor, refine
 from datastore.core.description import QueryDescription
-from datastore.core.errors import (
-    DatastoreError,
-    InvalidValueError,
-    QueryNotSupportedError,
-    UnsupportedTypeError,
-)
+from datastore.core.errors import DatastoreError, InvalidValueError, QueryNotSupportedError, UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_ENTRIES
 from datastore.core.query import Query
@@ -136,9 +132,7 @@ def refusal(error: Exception) -> Outcome:
 def check_key(key: object) -> None:
     """Raise UnsupportedTypeError (a TypeError) unless `key` is a Key or has its interface."""
     if not isinstance(key, Key) and not (hasattr(key, "path") and hasattr(key, "child")):
-        raise UnsupportedTypeError(
-            f"a key must be a Key, as Key('/a/b'), got {type(key).__name__}", path="key"
-        )
+        raise UnsupportedTypeError(f"a key must be a Key, as Key('/a/b'), got {type(key).__name__}", path="key")
 
 
 def check_query(query: object) -> None:
@@ -332,10 +326,8 @@ class InterfaceMappingDatastore(Datastore):
     def delete(self, key: Key) -> None:
         """Have the service remove `key`."""
         check_key(key)
-        try:
+        with suppress(KeyError):
             self._service_delete(self._service_key(key))
-        except KeyError:
-            pass
 
     def describe(self) -> Description:
         """Kind `mapping`, with the service's class."""

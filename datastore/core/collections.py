@@ -299,9 +299,7 @@ class ShardedDatastore(DatastoreCollection):
         if not callable(shardingfn):
             raise UnsupportedTypeError(f"shardingfn must be callable, got {type(shardingfn).__name__}")
         if names is not None and len(names) != len(self._stores):
-            raise InvalidError(
-                f"{len(names)} names for {len(self._stores)} stores; give one name for each store"
-            )
+            raise InvalidError(f"{len(names)} names for {len(self._stores)} stores; give one name for each store")
         self._shardingfn = shardingfn
         self._names = names
 
@@ -428,9 +426,7 @@ class ShardedDatastore(DatastoreCollection):
         only_shard = getattr(self._shardingfn, "only_shard", None)
         return None if only_shard is None else only_shard(query)
 
-    def _merge(
-        self, query: QueryDescription, asked: dict[int, Cursor], reports: list[ShardReport]
-    ) -> Generator[Batch]:
+    def _merge(self, query: QueryDescription, asked: dict[int, Cursor], reports: list[ShardReport]) -> Generator[Batch]:
         shards = list(asked)
         cursors = list(asked.values())
         streams = [cursor.batches() for cursor in cursors]

@@ -322,9 +322,7 @@ class _TrackedValues:
         close_iterator(self._batches)
 
 
-def _rekeyed_batches(
-    iterable: Iterable[Any] | Iterable[Any], tracked: _TrackedValues | None
-) -> Generator[Batch]:
+def _rekeyed_batches(iterable: Iterable[Any] | Iterable[Any], tracked: _TrackedValues | None) -> Generator[Batch]:
     given = 0
     in_step = tracked is not None
     for value in iterate(iterable):

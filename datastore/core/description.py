@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any, Self
 
 from datastore.core.batch import Position
@@ -25,7 +26,7 @@ class QueryDescription:
         key: Key,
         limit: int | None = None,
         offset: int = 0,
-        object_getattr: Getter | None = None,  # noqa: A002 - the documented name
+        object_getattr: Getter | None = None,
         *,
         recursive: bool = False,
         keys_only: bool = False,
@@ -126,23 +127,21 @@ class QueryDescription:
         """
         values = self.order_values(key, value)
         return b"".join(
-            encode(value, descending=order.is_descending())
-            for order, value in zip(self.orders, values, strict=True)
+            encode(value, descending=order.is_descending()) for order, value in zip(self.orders, values, strict=True)
         )
 
     def order_tuple(self, key: Key | None, value: Any) -> tuple[Any, ...]:
         """The in-process sort key of an entry's order values; the key is no part of it. Never raises."""
         values = self.order_values(key, value)
         return tuple(
-            order_key(value, descending=order.is_descending())
-            for order, value in zip(self.orders, values, strict=True)
+            order_key(value, descending=order.is_descending()) for order, value in zip(self.orders, values, strict=True)
         )
 
     # As data
 
-    def dict(self) -> dict[str, Any]:
+    def dict(self) -> builtins.dict[str, Any]:
         """The query as plain data, defaults left out: `key limit offset recursive filter order` and ours."""
-        data: dict[str, Any] = {"key": str(self.key)}
+        data: builtins.dict[str, Any] = {"key": str(self.key)}
         if self.limit is not None:
             data["limit"] = self.limit
         if self.offset:
@@ -159,7 +158,7 @@ class QueryDescription:
         return data
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
+    def from_dict(cls, data: builtins.dict[str, Any]) -> Self:
         """The query of `dict()`, checked as ever. No key: KeyError. Unknown names are ignored."""
         query = cls(Key(data["key"]), data.get("limit"), data.get("offset", 0))
         query.recursive = bool(data.get("recursive", False))

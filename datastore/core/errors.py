@@ -78,9 +78,7 @@ class DatastoreError(Exception):
         return (_rebuild, (type(self), self.args, self.__dict__))
 
 
-def _rebuild(
-    cls: type[DatastoreError], args: tuple[object, ...], state: dict[str, object]
-) -> DatastoreError:
+def _rebuild(cls: type[DatastoreError], args: tuple[object, ...], state: dict[str, object]) -> DatastoreError:
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)
@@ -108,9 +106,7 @@ class InvalidValueError(InvalidError):
     `path` names the part, in Python's notation: `value['a'][3]`.
     """
 
-    def __init__(
-        self, message: str = "", *, path: str = "", field: str = "", shard: str | None = None
-    ) -> None:
+    def __init__(self, message: str = "", *, path: str = "", field: str = "", shard: str | None = None) -> None:
         super().__init__(message, field=field, shard=shard)
         self.path = path
 
@@ -138,9 +134,7 @@ class NoStoresError(DatastoreError, ValueError):
 class LimitExceededError(DatastoreError, ValueError):
     """More than a limit allows. `limit` is the limit's name, `maximum` its value; nothing was done."""
 
-    def __init__(
-        self, message: str = "", *, limit: str = "", maximum: int = 0, shard: str | None = None
-    ) -> None:
+    def __init__(self, message: str = "", *, limit: str = "", maximum: int = 0, shard: str | None = None) -> None:
         super().__init__(message, shard=shard)
         self.limit = limit
         self.maximum = maximum
@@ -176,9 +170,7 @@ class UnavailableError(DatastoreError, ConnectionError):
     `retry_after_s` is how long the server asks to wait before another try, or None.
     """
 
-    def __init__(
-        self, message: str = "", *, retry_after_s: float | None = None, shard: str | None = None
-    ) -> None:
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None, shard: str | None = None) -> None:
         super().__init__(message, shard=shard)
         self.retry_after_s = retry_after_s
 
@@ -214,8 +206,6 @@ class ConfigError(DatastoreError, ValueError):
 class InternalError(DatastoreError, RuntimeError):
     """Something unexpected. `incident` is the id under which the server logged it."""
 
-    def __init__(
-        self, message: str = "", *, incident: str = "", shard: str | None = None
-    ) -> None:
+    def __init__(self, message: str = "", *, incident: str = "", shard: str | None = None) -> None:
         super().__init__(message, shard=shard)
         self.incident = incident

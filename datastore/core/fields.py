@@ -98,14 +98,15 @@ def _checked_field(field: Any, what: str) -> str:
 class Filter(_Fielded):
     """One condition on a field: `Filter('age', '>=', 18)`.
 
-    Values are compared in the total order without coercion; those of different kinds match only `!=`. A missing field is
-    None: `= None` matches it, `<`, `<=`, `>=`, `>` never match None. NaN matches only `!=`. Never raises while it filters.
+    Values are compared in the total order without coercion; those of different kinds match only `!=`. A missing
+    field is None: `= None` matches it, `<`, `<=`, `>=`, `>` never match None. NaN matches only `!=`. Never raises
+    while it filters.
     Raises InvalidQueryError (a ValueError) for an empty field or an unknown operator.
     """
 
     conditional_operators: ClassVar[list[str]] = ["<", "<=", "=", "!=", ">=", ">"]
 
-    def __init__(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> None:  # noqa: A002
+    def __init__(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> None:
         self.field = _checked_field(field, "a filter")
         if op not in self.conditional_operators:
             raise InvalidQueryError(
@@ -114,7 +115,7 @@ class Filter(_Fielded):
         self.op = op
         self.value = value
         if object_getattr is not None:
-            self.object_getattr = object_getattr  # type: ignore[method-assign]
+            self.object_getattr = object_getattr  # type: ignore[assignment]
 
     def __call__(self, obj: Any) -> bool:
         """Whether an object passes."""
@@ -212,12 +213,12 @@ class Order(_Fielded):
 
     order_operators: ClassVar[list[str]] = ["-", "+"]
 
-    def __init__(self, order: str, object_getattr: Getter | None = None) -> None:  # noqa: A002
+    def __init__(self, order: str, object_getattr: Getter | None = None) -> None:
         text = _checked_field(order, "an order")
         self.op = text[0] if text[0] in self.order_operators else "+"
         self.field = _checked_field(text[1:] if text[0] in self.order_operators else text, "an order")
         if object_getattr is not None:
-            self.object_getattr = object_getattr  # type: ignore[method-assign]
+            self.object_getattr = object_getattr  # type: ignore[assignment]
 
     def is_ascending(self) -> bool:
         """Whether the least comes first."""

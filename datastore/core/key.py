@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from functools import total_ordering
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from datastore.core.errors import InvalidKeyError, UnsupportedTypeError
@@ -217,8 +217,9 @@ class Key:
     removeDuplicateSlashes = remove_duplicate_slashes  # noqa: N815
 
 
-_set_string = Key._string.__set__  # type: ignore[attr-defined]
-_set_hash = Key._hash.__set__  # type: ignore[attr-defined]
+# How the slots are set behind the back of `__setattr__`.
+_set_string: Callable[[Key, str], None] = vars(Key)["_string"].__set__
+_set_hash: Callable[[Key, int], None] = vars(Key)["_hash"].__set__
 
 
 def _joined(key: Any) -> str:
@@ -231,9 +232,13 @@ def _joined(key: Any) -> str:
     if isinstance(key, (list, tuple)):
         for part in key:
             if isinstance(part, bool) or not isinstance(part, (str, int, Key)):
-                raise UnsupportedTypeError(f"a part of a key is a str, int or Key, not {type(part).__name__}", path="key")
+                raise UnsupportedTypeError(
+                    f"a part of a key is a str, int or Key, not {type(part).__name__}", path="key"
+                )
         return "/".join(map(str, key))
-    raise UnsupportedTypeError(f"a key is made from a str, int, Key or list of these, not {type(key).__name__}", path="key")
+    raise UnsupportedTypeError(
+        f"a key is made from a str, int, Key or list of these, not {type(key).__name__}", path="key"
+    )
 
 
 def _short(text: str) -> str:

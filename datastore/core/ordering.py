@@ -2,9 +2,9 @@
 
     None/missing < bool < number < datetime < str < bytes < Key < list < map < any other
 
-Numbers by exact value, NaN first among them and tied; datetimes by instant, naive ones meaning UTC; text by code points;
-lists element by element, then the shorter; maps as the list of their pairs sorted by key; others by class name,
-then by their own `<`. A comparison that fails is a tie. Pure; knows values and Keys, no queries.
+Numbers by exact value, NaN first among them and tied; datetimes by instant, naive ones meaning UTC; text by code
+points; lists element by element, then the shorter; maps as the list of their pairs sorted by key; others by class
+name, then by their own `<`. A comparison that fails is a tie. Pure; knows values and Keys, no queries.
 """
 
 from __future__ import annotations

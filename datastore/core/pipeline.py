@@ -12,8 +12,7 @@ from typing import Any
 from datastore.core.batch import Batch, Position, value_bytes
 from datastore.core.description import QueryDescription
 from datastore.core.errors import DatastoreError
-from datastore.core.fields import KEY_FIELD, field_of, object_getattr, value_predicate
-from datastore.core.fields import Filter
+from datastore.core.fields import KEY_FIELD, Filter, field_of, object_getattr, value_predicate
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
 
@@ -162,9 +161,7 @@ class _Sorter:
             if after is not None and not _comes_after(query, after, key, value):
                 continue
             self._count += 1
-            self._rows.append(
-                (query.order_tuple(key, value), "" if key is None else str(key), self._count, key, value)
-            )
+            self._rows.append((query.order_tuple(key, value), "" if key is None else str(key), self._count, key, value))
         if self._keep is not None and len(self._rows) > 2 * self._keep + BATCH_ENTRIES:
             self._sort()
 

@@ -32,12 +32,13 @@ class Query(QueryDescription):
 
     The scope is exactly the collection of `key`: `/a` selects `/a/b`, `/a:b` and `/a:b:c`, and not `/a`, `/a/b/c`,
     `/a/T:x`, `/a:b/q`. With `recursive` it is every key whose text begins with `/a/` or `/a:`; for `/` every key.
-    Then come all filters, the orders, `start_after`, `offset`, `limit`; ties of the orders, and results without orders, are in
-    ascending order of their keys.
+    Then come all filters, the orders, `start_after`, `offset`, `limit`; ties of the orders, and results without
+    orders, are in ascending order of their keys.
 
-    `object_getattr(obj, field)` looks up fields in the caller's own way. `keys_only` leaves values out;
-    `start_after` gives only what comes after a Position; `allow_partial` lets shards do without those that cannot be reached.
-    Every attribute may be assigned, and is checked: UnsupportedTypeError (a TypeError) and InvalidQueryError (a ValueError).
+    `object_getattr(obj, field)` looks up fields in the caller's own way. `keys_only` leaves values out; `start_after`
+    gives only what comes after a Position; `allow_partial` does without shards that cannot be reached.
+    Every attribute may be assigned, and is checked: UnsupportedTypeError (a TypeError) for a wrong type,
+    InvalidQueryError (a ValueError) for a negative number.
     """
 
     def __call__(self, iterable: Iterable[Any]) -> Cursor:

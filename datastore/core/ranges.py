@@ -1,7 +1,7 @@
 """What a store ordered by the bytes of key text has to scan for a query. Pure decisions; knows no storage.
 
-In that order the entries of the collection `/a` lie scattered: `/a/x` among `/a/x/deeper` and `/a/T:x`, and `/a:x` apart.
-A plan gives where to start and judges each key met: take it, or seek on to where the next one can be.
+In that order the entries of the collection `/a` lie scattered: `/a/x` among `/a/x/deeper` and `/a/T:x`, and `/a:x`
+apart. A plan gives where to start and judges each key met: take it, or seek on to where the next one can be.
 """
 
 from __future__ import annotations

@@ -72,9 +72,7 @@ def encode_query(query: QueryDescription) -> query_pb2.Query:
 
 def _encode_filter(part: Filter) -> query_pb2.Filter:
     value = value_pb2.Value.FromString(encode_value(part.value).data)
-    return query_pb2.Filter(
-        field=_FieldFilter(field_path=part.field, operator=_OPERATORS[part.op], value=value)
-    )
+    return query_pb2.Filter(field=_FieldFilter(field_path=part.field, operator=_OPERATORS[part.op], value=value))
 
 
 def _encode_order(part: Order) -> query_pb2.Order:
@@ -127,7 +125,9 @@ def _decode_filter(message: query_pb2.Filter, field: str) -> Filter:
         raise InvalidQueryError("the filter has no kind, or one that this server does not know", field=field)
     part = message.field
     if part.operator not in _OPERATOR_TEXTS:
-        raise InvalidQueryError("the filter has no operator, or one that this server does not know", field=f"{field}.operator")
+        raise InvalidQueryError(
+            "the filter has no operator, or one that this server does not know", field=f"{field}.operator"
+        )
     if not part.HasField("value"):
         raise InvalidQueryError("the filter has no value; compare with null by a null_value", field=f"{field}.value")
     data = part.value.SerializeToString()

@@ -157,7 +157,9 @@ def _check_text(text: str, what: str, path: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidValueError(f"{what} has a lone surrogate at {error.start}, which UTF-8 cannot carry", path=path) from None
+        raise InvalidValueError(
+            f"{what} has a lone surrogate at {error.start}, which UTF-8 cannot carry", path=path
+        ) from None
 
 
 def _check_datetime(value: datetime, path: str) -> None:
@@ -209,7 +211,9 @@ def check_value(data: bytes) -> None:
     try:
         message = Value.FromString(data)
     except DecodeError:
-        raise InvalidValueError("the value cannot be read, or is nested far too deep", path="value", field="value") from None
+        raise InvalidValueError(
+            "the value cannot be read, or is nested far too deep", path="value", field="value"
+        ) from None
     _check(message, "value", 0)
     if message.WhichOneof("kind") == "null_value" and data != _NULL:
         raise InvalidValueError("the value has more than one kind", path="value", field="value")
@@ -252,7 +256,9 @@ def _check_key(text: str, path: str) -> None:
     except InvalidKeyError as error:
         raise InvalidValueError(f"{path} is no key: {error}", path=path, field="value") from None
     if canonical != text:
-        raise InvalidValueError(f"{path} is a key in other words than its own: write {canonical!r}", path=path, field="value")
+        raise InvalidValueError(
+            f"{path} is a key in other words than its own: write {canonical!r}", path=path, field="value"
+        )
 
 
 # As serializers

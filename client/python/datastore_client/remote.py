@@ -151,9 +151,7 @@ class RemoteDatastore(Datastore):
         except DatastoreError as error:
             return [Outcome(error=error)] * len(keys)
         outcomes = [self._outcome(result) for result in response.results]
-        return next(
-            (outcomes[:i] for i, outcome in enumerate(outcomes) if i and _did_not_fit(outcome)), outcomes
-        )
+        return next((outcomes[:i] for i, outcome in enumerate(outcomes) if i and _did_not_fit(outcome)), outcomes)
 
     def _outcome(self, result: Any) -> Outcome:
         if result.HasField("status"):
@@ -225,9 +223,7 @@ class RemoteDatastore(Datastore):
                     if response.HasField("summary"):
                         shards.extend(map(_shard_report, response.summary.shards))
                         return
-                raise self._named(
-                    TruncatedStreamError(f"the results from {self.url} ended without their summary")
-                )
+                raise self._named(TruncatedStreamError(f"the results from {self.url} ended without their summary"))
             except (UnavailableError, DeadlineExceededError):
                 if not request.resume_token or not patience.lasts():
                     raise
@@ -353,9 +349,7 @@ class _WriteBatch:
         """Whether one more write leaves the message within its limits; the first always does."""
         if not self.indexes:
             return True
-        return (
-            len(self.indexes) < BATCH_ITEMS and self._size + _write_bytes(key, value) <= BATCH_MESSAGE_BYTES
-        )
+        return len(self.indexes) < BATCH_ITEMS and self._size + _write_bytes(key, value) <= BATCH_MESSAGE_BYTES
 
     def add(self, index: int, key: Key, value: bytes | None) -> None:
         """Add a write; None deletes."""

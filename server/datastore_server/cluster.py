@@ -83,16 +83,15 @@ class Member:
 
 
 def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durability: Durability) -> Config:
-    """What a cluster in this directory is to be: as its `cluster.toml` says, or new. Port 0 stands for any
-    free one.
+    """What a cluster in this directory is to be: as its `cluster.toml` says, or new.
+
+    Port 0 stands for any free one.
 
     Raises ConfigError if the directory holds a cluster of another number of nodes: keys would seem lost.
     """
     path = directory / CONFIG_NAME
     if not path.exists():
-        shards = [
-            _new_shard(directory, f"shard-{number}", durability) for number in range(1, (nodes or 3) + 1)
-        ]
+        shards = [_new_shard(directory, f"shard-{number}", durability) for number in range(1, (nodes or 3) + 1)]
         return Config(
             # A name of its own tells clusters on one machine apart, should they be mixed up.
             cluster=ClusterConfig(name=f"cluster-{os.urandom(4).hex()}"),
@@ -206,9 +205,7 @@ class Cluster:
     async def ended(self) -> Member | None:
         """Wait for the next process that ends by itself, and give it up; None when none is left."""
         waits = {
-            asyncio.create_task(member.process.wait()): member
-            for member in self.members
-            if member.process is not None
+            asyncio.create_task(member.process.wait()): member for member in self.members if member.process is not None
         }
         if not waits:
             return None

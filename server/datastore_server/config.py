@@ -87,9 +87,7 @@ class StoreUrl(msgspec.Struct, frozen=True):
         if self.directory is None:
             return f"{self.scheme}:"
         return (
-            f"{self.scheme}://{self.directory}"
-            if self.directory.is_absolute()
-            else f"{self.scheme}:{self.directory}"
+            f"{self.scheme}://{self.directory}" if self.directory.is_absolute() else f"{self.scheme}:{self.directory}"
         )
 
 
@@ -132,9 +130,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for shard in self.shards:
             if shard.name == name:
                 return shard
-        raise ConfigError(
-            f"there is no shard {name!r}; the shards are {_listed(s.name for s in self.shards)}"
-        )
+        raise ConfigError(f"there is no shard {name!r}; the shards are {_listed(s.name for s in self.shards)}")
 
 
 def load_config(path: Path) -> Config:
@@ -144,9 +140,7 @@ def load_config(path: Path) -> Config:
     except OSError as error:
         raise ConfigError(f"{path}: cannot read this configuration file: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: a configuration file is TOML in UTF-8, this is not: {error.reason}"
-        ) from error
+        raise ConfigError(f"{path}: a configuration file is TOML in UTF-8, this is not: {error.reason}") from error
     return parse_config(text, source=str(path), base=path.absolute().parent)
 
 
@@ -190,17 +184,13 @@ def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
             raise ConfigError(f"{text!r}: memory: takes nothing after its colon")
         return StoreUrl("memory")
     if scheme == "grpc":
-        raise ConfigError(
-            f"{text!r} is a server; to serve several behind one address, see datastore proxy --help"
-        )
+        raise ConfigError(f"{text!r} is a server; to serve several behind one address, see datastore proxy --help")
     if scheme != "lmdb":
         raise ConfigError(f"{text!r}: unknown scheme {scheme!r}: expected {STORE_FORMS}")
     if rest.startswith("//"):
         host, slash, path = rest[2:].partition("/")
         if host or not path:
-            raise ConfigError(
-                f"{text!r} names no directory of this machine: expected lmdb:///DIRECTORY, three slashes"
-            )
+            raise ConfigError(f"{text!r} names no directory of this machine: expected lmdb:///DIRECTORY, three slashes")
         return StoreUrl("lmdb", Path(slash + path))
     if not rest:
         raise ConfigError(f"{text!r} names no directory: expected lmdb:///DIRECTORY")
@@ -211,9 +201,7 @@ def parse_server_url(text: str) -> Address:
     """The address in `grpc://HOST:PORT`; without a port it is 7420. ConfigError for anything else."""
     scheme, separator, rest = text.partition("://")
     if scheme != "grpc" or not separator or not rest:
-        raise ConfigError(
-            f"{text!r} is no server's URL: expected {SERVER_FORM}, as grpc://127.0.0.1:{DEFAULT_PORT}"
-        )
+        raise ConfigError(f"{text!r} is no server's URL: expected {SERVER_FORM}, as grpc://127.0.0.1:{DEFAULT_PORT}")
     return _address(rest.removesuffix("/"), text, SERVER_FORM)
 
 
@@ -225,16 +213,10 @@ def parse_address(text: str) -> Address:
 
 
 def _address(text: str, given: str, form: str) -> Address:
-    match = re.fullmatch(
-        r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\s:/\[\]]+))(?::(?P<port>[0-9]{1,5}))?", text
-    )
+    match = re.fullmatch(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\s:/\[\]]+))(?::(?P<port>[0-9]{1,5}))?", text)
     if match is None or int(match["port"] or 0) > 65535:
-        raise ConfigError(
-            f"{given!r}: expected {form}, as {DEFAULT_LISTEN} or [::1]:{DEFAULT_PORT}, port 0 to 65535"
-        )
-    return Address(
-        match["ipv6"] or match["host"], DEFAULT_PORT if match["port"] is None else int(match["port"])
-    )
+        raise ConfigError(f"{given!r}: expected {form}, as {DEFAULT_LISTEN} or [::1]:{DEFAULT_PORT}, port 0 to 65535")
+    return Address(match["ipv6"] or match["host"], DEFAULT_PORT if match["port"] is None else int(match["port"]))
 
 
 def _check(config: Config, source: str, base: Path) -> Config:

@@ -61,8 +61,7 @@ def build_proxy(config: Config) -> Topology:
     slot_map = SlotMap(names, shard_by=config.cluster.shard_by)
     stores = [RemoteDatastore(shard.url, lazy=True, name=shard.name) for shard in config.shards]
     shards = tuple(
-        ShardInfo(name=shard.name, url=shard.url, slots=slot_map.slots_of(shard.name))
-        for shard in config.shards
+        ShardInfo(name=shard.name, url=shard.url, slots=slot_map.slots_of(shard.name)) for shard in config.shards
     )
     return Topology(
         ShardedDatastore(stores, slot_map.shardingfn, names=names),

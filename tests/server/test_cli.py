@@ -54,6 +54,7 @@ class Cli:
         return subprocess.run(
             [*COMMAND, *arguments],
             input=stdin,
+            check=False,
             capture_output=True,
             text=True,
             env=self.environment,
@@ -196,9 +197,7 @@ class TestQuery:
 
     def test_a_reader_that_goes_away_ends_the_query_quietly(self, cli: Cli) -> None:
         line = [*COMMAND, "query", "/Person", "-r"]
-        with subprocess.Popen(
-            line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment
-        ) as process:
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment) as process:
             assert process.stdout is not None and process.stderr is not None
             process.stdout.close()
             assert process.stderr.read() == b""
@@ -225,9 +224,7 @@ class TestQuery:
 def on_terminal(cli: Cli, *arguments: str) -> tuple[int, str]:
     """Run a command whose stdout and stderr are a terminal; its exit code and what it wrote."""
     ours, theirs = os.openpty()
-    with subprocess.Popen(
-        [*COMMAND, *arguments], stdout=theirs, stderr=theirs, env=cli.environment
-    ) as process:
+    with subprocess.Popen([*COMMAND, *arguments], stdout=theirs, stderr=theirs, env=cli.environment) as process:
         os.close(theirs)
         written = b""
         try:
@@ -294,9 +291,7 @@ def test_a_bad_row_ends_the_import_which_tells_how_to_go_on(cli: Cli) -> None:
 
 def test_a_row_that_the_store_refuses_is_named_by_its_line(cli: Cli) -> None:
     deep = "[" * 40 + "]" * 40
-    (cli.directory / "in.jsonl").write_text(
-        f'{{"key":"/Ref:a","value":1}}\n{{"key":"/Ref:b","value":{deep}}}\n'
-    )
+    (cli.directory / "in.jsonl").write_text(f'{{"key":"/Ref:a","value":1}}\n{{"key":"/Ref:b","value":{deep}}}\n')
     done = cli("import", "in.jsonl")
     assert done.returncode == 3
     assert "line 2" in done.stderr and "--skip 1" in done.stderr

@@ -39,7 +39,11 @@ class Running:
     def cli(self, *arguments: str, code: int = 0) -> str:
         """What a command prints, on both streams."""
         done = subprocess.run(
-            [*COMMAND, *arguments, "--server", self.url], capture_output=True, text=True, timeout=PATIENCE_S
+            [*COMMAND, *arguments, "--server", self.url],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
@@ -47,7 +51,7 @@ class Running:
     def count(self, key: str) -> str:
         """What `count` prints, nothing if it fails."""
         line = [*COMMAND, "count", key, "--server", self.url]
-        return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S).stdout
+        return subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE_S).stdout
 
     def told(self) -> str:
         """The next line that the cluster tells on stderr."""
@@ -59,9 +63,7 @@ class Running:
 def cluster(directory: Path, *arguments: str) -> Iterator[Running]:
     """A cluster in a directory, stopped at the end with nothing left."""
     line = [*COMMAND, "cluster", "--directory", str(directory), "--json", *arguments]
-    with subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    ) as process:
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
         assert process.stdout is not None and process.stderr is not None
         try:
             first = process.stdout.readline()
@@ -171,7 +173,7 @@ def test_a_node_that_cannot_start_ends_all_with_its_own_words(tmp_path: Path) ->
         text = dump_config(config).replace("grpc://127.0.0.1:0", f"grpc://127.0.0.1:{port}", 1)
         (tmp_path / CONFIG_NAME).write_text(text)
         line = [*COMMAND, "cluster", "--directory", str(tmp_path)]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S)
+        done = subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 4
     assert "shard-1" in done.stderr and "in use" in done.stderr and str(port) in done.stderr
     assert done.stdout == ""
@@ -194,17 +196,13 @@ def test_a_person_gets_a_table_of_what_runs_where(tmp_path: Path) -> None:
 
 
 def test_another_number_of_nodes_than_before_is_refused(tmp_path: Path) -> None:
-    (tmp_path / CONFIG_NAME).write_text(
-        dump_config(plan_cluster(tmp_path, nodes=2, port=None, durability="sync"))
-    )
+    (tmp_path / CONFIG_NAME).write_text(dump_config(plan_cluster(tmp_path, nodes=2, port=None, durability="sync")))
     assert len(plan_cluster(tmp_path, nodes=2, port=None, durability="sync").shards) == 2
     with pytest.raises(ConfigError, match="has 2 shards, not 3"):
         plan_cluster(tmp_path, nodes=3, port=None, durability="sync")
 
 
 def test_a_port_of_the_proxy_is_taken_over_a_remembered_one(tmp_path: Path) -> None:
-    (tmp_path / CONFIG_NAME).write_text(
-        dump_config(plan_cluster(tmp_path, nodes=1, port=1, durability="sync"))
-    )
+    (tmp_path / CONFIG_NAME).write_text(dump_config(plan_cluster(tmp_path, nodes=1, port=1, durability="sync")))
     assert plan_cluster(tmp_path, nodes=None, port=None, durability="sync").proxy.listen == "127.0.0.1:1"
     assert plan_cluster(tmp_path, nodes=None, port=2, durability="sync").proxy.listen == "127.0.0.1:2"

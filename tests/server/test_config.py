@@ -53,9 +53,7 @@ def test_a_relative_directory_is_below_the_file_s_own() -> None:
 
 
 def test_what_is_written_reads_back_the_same() -> None:
-    config = parsed(
-        GOOD + '\n[[shards]]\nname = "c"\nurl = "grpc://[::1]:1"\nstore = \'lmdb:///a "b" \\c é\'\n'
-    )
+    config = parsed(GOOD + '\n[[shards]]\nname = "c"\nurl = "grpc://[::1]:1"\nstore = \'lmdb:///a "b" \\c é\'\n')
     assert parsed(dump_config(config)) == config
 
 
@@ -164,9 +162,7 @@ def test_addresses_are_read_and_written() -> None:
     assert parse_server_url("grpc://db.example:5/").url == "grpc://db.example:5"
 
 
-@pytest.mark.parametrize(
-    "text", ["", ":1", "a:b", "a:1:2", "a:70000", "::1:5", "grpc://a:1", "a b:1", "a:-1"]
-)
+@pytest.mark.parametrize("text", ["", ":1", "a:b", "a:1:2", "a:70000", "::1:5", "grpc://a:1", "a b:1", "a:-1"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_address(text)

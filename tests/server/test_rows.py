@@ -34,9 +34,7 @@ def test_lines_of_key_and_value_are_entries() -> None:
 
 
 def test_with_a_template_lines_are_values() -> None:
-    assert read('{"icao": "LSZS", "n": 1.0}', template=ICAO) == [
-        ("/Airport:LSZS", {"icao": "LSZS", "n": 1.0})
-    ]
+    assert read('{"icao": "LSZS", "n": 1.0}', template=ICAO) == [("/Airport:LSZS", {"icao": "LSZS", "n": 1.0})]
 
 
 def test_rows_are_skipped_without_counting_blank_lines() -> None:
@@ -148,9 +146,7 @@ def test_a_missing_member_is_named() -> None:
         ICAO.key({"iata": "X"})
 
 
-@pytest.mark.parametrize(
-    "text", ["/Airport", "/Airport:{}", "/Airport:{icao", "/a:{icao!r}", "/a:{icao:>3}", ""]
-)
+@pytest.mark.parametrize("text", ["/Airport", "/Airport:{}", "/Airport:{icao", "/a:{icao!r}", "/a:{icao:>3}", ""])
 def test_a_template_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(InvalidError, match="template"):
         KeyTemplate(text)

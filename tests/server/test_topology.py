@@ -56,9 +56,7 @@ async def test_a_data_directory_is_of_one_shard(tmp_path: Path) -> None:
 
 
 async def test_a_proxy_puts_each_key_where_the_slot_map_says() -> None:
-    nodes = {
-        name: build_node(parse_store_url("memory:"), cluster="trial", shard=name) for name in ("b", "a", "c")
-    }
+    nodes = {name: build_node(parse_store_url("memory:"), cluster="trial", shard=name) for name in ("b", "a", "c")}
     servers = {name: serve(node.datastore, cluster=node.cluster) for name, node in nodes.items()}
     async with servers["a"], servers["b"], servers["c"]:
         proxy = build_proxy(config_of({name: server.url for name, server in servers.items()}))
@@ -67,9 +65,7 @@ async def test_a_proxy_puts_each_key_where_the_slot_map_says() -> None:
             for number, key in enumerate(keys):
                 await store.put(key, wire.encode_value(number))
             assert [(await store.get(key)).decode() for key in keys] == list(range(60))
-        held = {
-            name: [key for key in keys if await node.datastore.contains(key)] for name, node in nodes.items()
-        }
+        held = {name: [key for key in keys if await node.datastore.contains(key)] for name, node in nodes.items()}
     assert sorted(key for part in held.values() for key in part) == sorted(keys)
     assert all(held.values())
 

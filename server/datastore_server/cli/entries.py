@@ -20,7 +20,7 @@ __all__ = ["contains_command", "delete_command", "get_command", "put_command"]
 @server_options()
 @click.pass_obj
 def get_command(settings: Settings, key: Key) -> int:
-    """Print the value of KEY as JSON.
+    r"""Print the value of KEY as JSON.
 
     \b
     Example:
@@ -35,19 +35,17 @@ def get_command(settings: Settings, key: Key) -> int:
         say(f"There is no {key}.")
         return ExitCode.ABSENT
     indent = None if settings.json or not sys.stdout.isatty() else 2
-    click.echo(to_json(value, indent=indent))
+    click.echo(to_json(value, indent=indent, sort_keys=True))
     return ExitCode.OK
 
 
-@click.command(
-    "put", short_help="Store a value under a key.", context_settings={"ignore_unknown_options": True}
-)
+@click.command("put", short_help="Store a value under a key.", context_settings={"ignore_unknown_options": True})
 @click.argument("key", type=KEY)
 @click.argument("value", metavar="JSON")
 @server_options()
 @click.pass_obj
 def put_command(settings: Settings, key: Key, value: str) -> None:
-    """Store JSON as the value of KEY, in place of what was there. '-' reads the JSON from standard input.
+    r"""Store JSON as the value of KEY, in place of what was there. '-' reads the JSON from standard input.
 
     \b
     Examples:
@@ -69,7 +67,7 @@ def put_command(settings: Settings, key: Key, value: str) -> None:
 @server_options()
 @click.pass_obj
 def delete_command(settings: Settings, key: Key) -> None:
-    """Remove the entry of KEY. To delete what is absent succeeds.
+    r"""Remove the entry of KEY. To delete what is absent succeeds.
 
     \b
     Example:
@@ -84,7 +82,7 @@ def delete_command(settings: Settings, key: Key) -> None:
 @server_options()
 @click.pass_obj
 def contains_command(settings: Settings, key: Key) -> int:
-    """Print true or false: whether KEY has a value. False ends with exit code 1, for use in scripts.
+    r"""Print true or false: whether KEY has a value. False ends with exit code 1, for use in scripts.
 
     \b
     Example:

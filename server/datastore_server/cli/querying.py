@@ -33,9 +33,7 @@ def _selection(function: _Function) -> _Function:
     """Add what `query` and `count` share: the key and the options that select."""
     for option in (
         click.option("--allow-partial", is_flag=True, help="Do without shards that cannot be reached."),
-        click.option(
-            "--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N."
-        ),
+        click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N."),
         click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N."),
         click.option(
             "--where",
@@ -44,9 +42,7 @@ def _selection(function: _Function) -> _Function:
             metavar="CONDITION",
             help="What must hold, as 'country = CH'. Repeatable: all must hold.",
         ),
-        click.option(
-            "--recursive", "-r", is_flag=True, help="All that lies below KEY, not its collection alone."
-        ),
+        click.option("--recursive", "-r", is_flag=True, help="All that lies below KEY, not its collection alone."),
         click.argument("key", type=KEY),
     ):
         function = option(function)
@@ -67,6 +63,7 @@ def _selection(function: _Function) -> _Function:
 @click.pass_obj
 def query_command(
     settings: Settings,
+    *,
     key: Key,
     recursive: bool,
     conditions: Sequence[str],
@@ -76,7 +73,7 @@ def query_command(
     keys_only: bool,
     allow_partial: bool,
 ) -> None:
-    """Print the entries in the collection of KEY, ordered by --order and then by key.
+    r"""Print the entries in the collection of KEY, ordered by --order and then by key.
 
     \b
     The collection of / are the keys of one part, as /a and /Person:ada; that of /Person are the keys
@@ -111,6 +108,7 @@ def query_command(
 @click.pass_obj
 def count_command(
     settings: Settings,
+    *,
     key: Key,
     recursive: bool,
     conditions: Sequence[str],
@@ -118,7 +116,7 @@ def count_command(
     offset: int,
     allow_partial: bool,
 ) -> None:
-    """Print how many entries a query selects. No value travels.
+    r"""Print how many entries a query selects. No value travels.
 
     \b
     Example:
@@ -205,7 +203,7 @@ def _row(entry: Entry, columns: list[str | None]) -> list[str]:
 def _cell(value: Any) -> str:
     if isinstance(value, str) and value.isprintable():
         return value
-    return to_json(value)
+    return to_json(value, sort_keys=True)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -177,8 +177,7 @@ def _json_parser(template: KeyTemplate | None) -> Callable[[str], tuple[Key, Any
         tree = parse(line)
         if not isinstance(tree, dict) or set(tree) != {"key", "value"} or not isinstance(tree["key"], str):
             raise InvalidValueError(
-                'expected {"key": "/...", "value": ...}; where lines are values, '
-                "say with --key how their keys are made"
+                'expected {"key": "/...", "value": ...}; where lines are values, say with --key how their keys are made'
             )
         value = from_tree(tree["value"])
         if value is None:
@@ -188,9 +187,7 @@ def _json_parser(template: KeyTemplate | None) -> Callable[[str], tuple[Key, Any
     return with_key if template is None else with_template
 
 
-def _read_csv(
-    lines: TextIO, source: str, template: KeyTemplate | None, types: Mapping[str, str]
-) -> Iterator[_Raw]:
+def _read_csv(lines: TextIO, source: str, template: KeyTemplate | None, types: Mapping[str, str]) -> Iterator[_Raw]:
     csv.field_size_limit(_CSV_FIELD_CHARACTERS)
     reader = csv.reader(lines, strict=True)
     header = _checked(reader, source)
@@ -204,9 +201,7 @@ def _read_csv(
             raise InvalidError(
                 f"{source}, line {reader.line_num}: {len(cells)} cells, where the header has {len(header)}"
             )
-        yield _Raw(
-            reader.line_num, dict(zip(header, cells, strict=True)), sum(map(len, cells)) + 8 * len(cells)
-        )
+        yield _Raw(reader.line_num, dict(zip(header, cells, strict=True)), sum(map(len, cells)) + 8 * len(cells))
 
 
 def _checked(reader: Any, source: str) -> list[str] | None:
@@ -217,26 +212,18 @@ def _checked(reader: Any, source: str) -> list[str] | None:
         raise InvalidError(f"{source}, line {reader.line_num}: no CSV: {error}") from error
 
 
-def _check_header(
-    header: list[str], source: str, template: KeyTemplate | None, types: Mapping[str, str]
-) -> None:
+def _check_header(header: list[str], source: str, template: KeyTemplate | None, types: Mapping[str, str]) -> None:
     doubled = {name for name in header if header.count(name) > 1}
     if doubled:
         raise InvalidError(f"{source}: the header names {min(doubled)!r} twice")
     unknown = [name for name in types if name not in header]
     if unknown:
-        raise InvalidError(
-            f"{source}: --type {unknown[0]}: the header has no such name; it has {', '.join(header)}"
-        )
+        raise InvalidError(f"{source}: --type {unknown[0]}: the header has no such name; it has {', '.join(header)}")
     if template is None and "key" not in header:
-        raise InvalidError(
-            f"{source}: no column 'key': say with --key how keys are made, as --key '/Thing:{{id}}'"
-        )
+        raise InvalidError(f"{source}: no column 'key': say with --key how keys are made, as --key '/Thing:{{id}}'")
 
 
-def _csv_parser(
-    template: KeyTemplate | None, types: Mapping[str, str]
-) -> Callable[[dict[str, str]], tuple[Key, Any]]:
+def _csv_parser(template: KeyTemplate | None, types: Mapping[str, str]) -> Callable[[dict[str, str]], tuple[Key, Any]]:
     converters = {name: (kind, MEMBER_TYPES[kind]) for name, kind in types.items() if kind != "str"}
 
     def parse_row(cells: dict[str, str]) -> tuple[Key, Any]:
@@ -269,7 +256,7 @@ class JsonLinesWriter:
 
 def json_line(key: Key, value: Any) -> str:
     """One entry as a line of JSON Lines."""
-    return f'{{"key":{to_json(str(key))},"value":{to_json(value)}}}\n'
+    return f'{{"key":{to_json(str(key))},"value":{to_json(value, sort_keys=True)}}}\n'
 
 
 class CsvWriter:
@@ -298,9 +285,7 @@ class CsvWriter:
                     f"{key}: its member {extra[0]!r} has no column, since the first entry has none; "
                     "export to a .jsonl file instead"
                 )
-            writer.writerow(
-                [str(key), *(_cell(value[name]) if name in value else "" for name in self._columns)]
-            )
+            writer.writerow([str(key), *(_cell(value[name]) if name in value else "" for name in self._columns)])
         return buffer.getvalue()
 
     def _header(self, key: Key, value: dict[str, Any]) -> list[str]:
@@ -312,4 +297,4 @@ class CsvWriter:
 
 
 def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else to_json(value)
+    return value if isinstance(value, str) else to_json(value, sort_keys=True)

@@ -73,6 +73,7 @@ _stop_with_stdin_option = click.option(
 @click.pass_obj
 def serve_command(
     settings: Settings,
+    *,
     store: str | None,
     listen: str | None,
     durability: Durability | None,
@@ -82,7 +83,7 @@ def serve_command(
     insecure: bool,
     stop_with_stdin: bool,
 ) -> None:
-    """Serve STORE over gRPC until stopped: lmdb:///DIRECTORY keeps data on disk, memory: in memory.
+    r"""Serve STORE over gRPC until stopped: lmdb:///DIRECTORY keeps data on disk, memory: in memory.
 
     \b
     Examples:
@@ -98,9 +99,7 @@ def serve_command(
         config = load_config(config_path)
         shard = config.shard(shard_name)
         if shard.store is None:
-            raise ConfigError(
-                f"{config_path}: shard {shard_name} has no store, which would say what to serve"
-            )
+            raise ConfigError(f"{config_path}: shard {shard_name} has no store, which would say what to serve")
         cluster_name = config.cluster.name
         store, durability = shard.store, durability or shard.durability
         listen = listen or str(parse_server_url(shard.url))
@@ -129,7 +128,7 @@ def serve_command(
 def proxy_command(
     settings: Settings, config_path: Path, listen: str | None, insecure: bool, stop_with_stdin: bool
 ) -> None:
-    """Serve the shards that CONFIG.toml names behind one address, as if they were one store.
+    r"""Serve the shards that CONFIG.toml names behind one address, as if they were one store.
 
     \b
     Example:
@@ -225,7 +224,7 @@ def _stop_when_stdin_ends() -> None:
 def cluster_command(
     settings: Settings, nodes: int | None, directory: Path, port: int | None, durability: Durability
 ) -> int:
-    """Start several nodes on LMDB and a proxy on this machine, each a process, and watch them until stopped.
+    r"""Start several nodes on LMDB and a proxy on this machine, each a process, and watch them until stopped.
 
     \b
     Example:

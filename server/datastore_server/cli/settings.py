@@ -34,7 +34,7 @@ class Settings:
 def _store(field: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     """A callback that keeps an option's value in the context's Settings."""
 
-    def keep(context: click.Context, option: click.Parameter, value: Any) -> None:
+    def keep(context: click.Context, _option: click.Parameter, value: Any) -> None:
         settings = context.obj or Settings()
         context.obj = settings if value is None else replace(settings, **{field: value})
 

@@ -30,7 +30,7 @@ _DURABILITY = {
 @server_options()
 @click.pass_obj
 def status_command(settings: Settings) -> int:
-    """Show what the server serves: its store or its shards, and whether they answer.
+    r"""Show what the server serves: its store or its shards, and whether they answer.
 
     \b
     Example:
@@ -42,9 +42,7 @@ def status_command(settings: Settings) -> int:
         answer = store.describe_store()
     rows = [_server_row(settings.server, answer), *_shard_rows(answer)]
     if settings.json:
-        print_json(
-            rows[0] | {"cluster": answer.cluster_name, "epoch": answer.placement_epoch, "shards": rows[1:]}
-        )
+        print_json(rows[0] | {"cluster": answer.cluster_name, "epoch": answer.placement_epoch, "shards": rows[1:]})
     else:
         columns = ["role", "name", "address", "health", "slots", "store", "durability", "version"]
         print_table(columns, [[row[column] for column in columns] for row in rows])

@@ -186,21 +186,20 @@ _format_option = click.option(
     metavar="MEMBER=TYPE",
     help=f"What a column of CSV holds: {', '.join(MEMBER_TYPES)}. Repeatable.  [default: str]",
 )
-@click.option(
-    "--skip", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N rows."
-)
+@click.option("--skip", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N rows.")
 @_format_option
 @server_options()
 @click.pass_obj
 def import_command(
     settings: Settings,
+    *,
     file: str,
     template: str | None,
     types: dict[str, str],
     skip: int,
     file_format: str | None,
 ) -> None:
-    """Store the rows of FILE, JSON Lines or CSV; '-' reads standard input.
+    r"""Store the rows of FILE, JSON Lines or CSV; '-' reads standard input.
 
     \b
     JSON Lines: without --key, each line is {"key": "/...", "value": ...}, as export writes it;
@@ -299,7 +298,7 @@ def _size_of(raw: BufferedReader) -> int | None:
 def export_command(
     settings: Settings, key: Key | None, file: str, collection: bool, resume: bool, file_format: str | None
 ) -> None:
-    """Write all entries, or those below KEY, to FILE in the order of their keys; '-' writes standard output.
+    r"""Write all entries, or those below KEY, to FILE in the order of their keys; '-' writes standard output.
 
     \b
     JSON Lines: each line is {"key": "/...", "value": ...}, which import reads back to equal entries.
@@ -341,10 +340,7 @@ def _export_to(settings: Settings, query: Query, path: Path, chosen: str, resume
             os.fsync(out.fileno())
     except (KeyboardInterrupt, DatastoreError):
         if partial.exists() and chosen == "jsonl":
-            say(
-                f"{partial} holds what came so far. To go on:\n"
-                f"  {_same_command(['--resume'], without='--resume')}"
-            )
+            say(f"{partial} holds what came so far. To go on:\n  {_same_command(['--resume'], without='--resume')}")
         raise
     partial.replace(path)
     say(f"Exported {told.summary()} to {path}.")

@@ -39,14 +39,21 @@ _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.(?P<fraction>\d+))
 _MICROSECOND_DIGITS = 6
 
 
-def to_json(value: Any, *, indent: int | None = None) -> str:
+def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """The JSON text of a value, on one line unless `indent` says otherwise. `from_json` gives the value back.
+
+    The order of a map means nothing and may differ from read to read; `sort_keys` makes texts comparable.
 
     Raises UnsupportedTypeError or InvalidValueError, with `path`, for what is no plain value.
     """
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(
-        to_tree(value), ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
+        to_tree(value),
+        ensure_ascii=False,
+        allow_nan=False,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
     )
 
 

@@ -49,7 +49,7 @@ class Datastore:
     Atomicity: `put` replaces one entry whole or not at all; a refused value leaves the old one.
     None: `put(key, None)` is `delete(key)`; every other value is stored, however empty.
     Order: every query answers in one total order, by its orders and then by key.
-    Safety: calls may come from many threads (tasks, in `datastore.core`) at once and act, per key, as if in
+    Safety: calls may come from many threads (tasks, under asyncio) at once and act, per key, as if in
     sequence. A cursor belongs to one of them.
     Closing: whoever made the store closes it, `with` does so too; closing closes what it is built on.
     Errors: TypeError for what is no Key or no Query, else classes of `datastore.core.errors`.

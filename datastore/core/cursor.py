@@ -38,7 +38,7 @@ class Cursor:
     takes; from the first deviation on keys are None.
     """
 
-    def __init__(self, query: QueryDescription, iterable: Iterable[Any] | Iterable[Any]) -> None:
+    def __init__(self, query: QueryDescription, iterable: Iterable[Any]) -> None:
         if not is_iterable(iterable):
             raise InvalidError(f"a cursor needs something to iterate over, got {type(iterable).__name__}")
         self._begin(query, _bare_batches(iterable), [iterable])
@@ -73,7 +73,7 @@ class Cursor:
     ) -> Cursor:
         """A cursor over batches that the query's own steps have been applied to.
 
-        `batches` is closed with the cursor (`aclose`), also when it was abandoned halfway. `shards` is a list that
+        `batches` is closed with the cursor (`close`), also when it was abandoned halfway. `shards` is a list that
         the producer fills before its end.
         """
         cursor = cls.__new__(cls)
@@ -83,7 +83,7 @@ class Cursor:
         return cursor
 
     @classmethod
-    def from_entries(cls, query: QueryDescription, entries: Iterable[Entry] | Iterable[Entry]) -> Cursor:
+    def from_entries(cls, query: QueryDescription, entries: Iterable[Entry]) -> Cursor:
         """A cursor over entries to which nothing of the query has been applied yet."""
         cursor = cls.__new__(cls)
         cursor._begin(query, _entry_batches(entries), [entries])
@@ -106,7 +106,7 @@ class Cursor:
         raise StopIteration
 
     def next(self) -> Any:
-        """The next value, as `anext(cursor)`."""
+        """The next value, as `next(cursor)`."""
         return self.__next__()
 
     def entries(self) -> Generator[Entry]:
@@ -322,7 +322,7 @@ class _TrackedValues:
         close_iterator(self._batches)
 
 
-def _rekeyed_batches(iterable: Iterable[Any] | Iterable[Any], tracked: _TrackedValues | None) -> Generator[Batch]:
+def _rekeyed_batches(iterable: Iterable[Any], tracked: _TrackedValues | None) -> Generator[Batch]:
     given = 0
     in_step = tracked is not None
     for value in iterate(iterable):
@@ -340,22 +340,22 @@ def _with_counts(batch: Batch, tracked: _TrackedValues | None) -> Batch:
     return batch
 
 
-def _bare_batches(iterable: Iterable[Any] | Iterable[Any]) -> Generator[Batch]:
+def _bare_batches(iterable: Iterable[Any]) -> Generator[Batch]:
     for value in iterate(iterable):
         yield Batch([None], [value], scanned=1)
 
 
-def _entry_batches(entries: Iterable[Entry] | Iterable[Entry]) -> Generator[Batch]:
+def _entry_batches(entries: Iterable[Entry]) -> Generator[Batch]:
     for key, value in iterate(entries):
         yield Batch([key], [value], scanned=1)
 
 
 def is_iterable(obj: object) -> bool:
     """Whether `obj` can be iterated over."""
-    return hasattr(obj, "__aiter__") or hasattr(obj, "__iter__")
+    return hasattr(obj, "__iter__") or hasattr(obj, "__iter__")
 
 
-def limit_gen(limit: int | None, iterable: Iterable[T] | Iterable[T]) -> Generator[T]:
+def limit_gen(limit: int | None, iterable: Iterable[T]) -> Generator[T]:
     """The first `limit` items, all of them for None; never reads an item it does not give."""
     given = 0
     if limit == 0:
@@ -369,7 +369,7 @@ def limit_gen(limit: int | None, iterable: Iterable[T] | Iterable[T]) -> Generat
 
 def offset_gen(
     offset: int,
-    iterable: Iterable[T] | Iterable[T],
+    iterable: Iterable[T],
     skip_signal: Callable[[T], object] | None = None,
 ) -> Generator[T]:
     """The items after the first `offset`, each of which `skip_signal` gets."""
@@ -383,7 +383,7 @@ def offset_gen(
             yield item
 
 
-def chain_gen(iterables: Iterable[Iterable[T] | Iterable[T]]) -> Generator[T]:
+def chain_gen(iterables: Iterable[Iterable[T]]) -> Generator[T]:
     """The items of each iterable in turn."""
     for iterable in iterables:
         for item in iterate(iterable):

@@ -13,8 +13,6 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import grpc
-from datastore_client._calls import CALL_ERRORS, pause
-from datastore_client.channel import CHANNEL_OPTIONS, parse_target
 
 from datastore import wire
 from datastore.core.base import Datastore, check_key, check_query, refusal, scope_of
@@ -34,6 +32,8 @@ from datastore.core.key import Key
 from datastore.core.limits import ENTRY_BYTES
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
+from datastore_client._calls import CALL_ERRORS, pause
+from datastore_client.channel import CHANNEL_OPTIONS, parse_target
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
 
@@ -78,7 +78,7 @@ class RemoteDatastore(Datastore):
     RESUME_TIMEOUT_S: nothing is lost and nothing repeated. Queries with code of the caller's ask for the bare scope,
     and are worked off here. An abandoned cursor ends its call.
 
-    Safe for threads (tasks, in `datastore_client`). Close it to close its connection.
+    Safe for threads (tasks, under asyncio). Close it to close its connection.
     """
 
     ordered_queries = True

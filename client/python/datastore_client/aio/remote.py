@@ -76,7 +76,7 @@ class RemoteDatastore(Datastore):
     RESUME_TIMEOUT_S: nothing is lost and nothing repeated. Queries with code of the caller's ask for the bare scope,
     and are worked off here. An abandoned cursor ends its call.
 
-    Safe for threads (tasks, in `datastore_client.aio`). Close it to close its connection.
+    Safe for threads (tasks, under asyncio). Close it to close its connection.
     """
 
     ordered_queries = True

@@ -1,0 +1,196 @@
+"""Keys: what text they take, what their parts are, how they compare and hash."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore import Key, Namespace
+from datastore.core.errors import InvalidKeyError, UnsupportedTypeError
+from datastore.core.limits import KEY_BYTES
+from datastore.core.util import fasthash
+from tests.support.vectors import vectors
+
+texts = st.text(st.sampled_from("ab:/. é日\U0001f600"), max_size=12)
+
+
+@pytest.mark.parametrize("row", vectors("keys"), ids=lambda row: repr(row["given"]))
+def test_a_key_has_the_parts_that_its_vector_says(row):
+    key = Key(row["given"])
+    assert str(key) == row["text"]
+    assert [str(part) for part in key.list] == row["list"]
+    assert (key.name, key.type) == (row["name"], row["type"])
+    assert (str(key.path), str(key.parent), str(key.reverse)) == (row["path"], row["parent"], row["reverse"])
+
+
+@pytest.mark.parametrize("row", vectors("hashes"), ids=lambda row: row["key"])
+def test_the_hash_is_that_of_the_vectors(row):
+    assert hash(Key(row["key"])) == fasthash.hash(row["key"]) == fasthash.hash(row["key"].encode()) == row["hash"]
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "random"])
+def test_the_hash_is_the_same_in_every_process(seed):
+    code = "from datastore import Key; print(hash(Key('/hello')))"
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 946184302554483941
+
+
+def test_keys_are_ordered_as_the_vectors_say():
+    texts = vectors("order")
+    for shuffled in (reversed(texts), texts[::2] + texts[1::2]):
+        assert [str(key) for key in sorted(map(Key, shuffled))] == texts
+
+
+@given(st.lists(texts.map(Key)))
+def test_the_order_is_that_of_the_bytes(keys):
+    assert sorted(keys) == sorted(keys, key=lambda key: str(key).encode())
+
+
+@given(texts)
+def test_a_key_of_its_own_text_is_itself(text):
+    key = Key(text)
+    assert Key(str(key)) == key == Key(key.list) == Key(key) == Key(text.split("/"))
+    assert str(key).startswith("/")
+    assert "//" not in str(key)
+
+
+@given(texts.map(Key))
+def test_copies_and_texts_give_the_key_back(key):
+    for twin in (pickle.loads(pickle.dumps(key)), copy.copy(key), copy.deepcopy(key), eval(repr(key))):
+        assert twin == key
+        assert hash(twin) == hash(key)
+        assert type(twin) is Key
+
+
+@given(texts.map(Key), texts.map(Key))
+def test_ancestry_is_by_parts(one, other):
+    ours, theirs = one.list, other.list
+    assert one.is_ancestor_of(other) == (len(ours) < len(theirs) and theirs[: len(ours)] == ours)
+    assert other.is_descendant_of(one) == one.is_ancestor_of(other)
+
+
+@given(texts.map(Key), texts)
+def test_a_child_appends_whatever_a_key_takes(key, text):
+    child = key.child(text)
+    assert child.list == key.list + Key(text).list
+    assert key.child("") == key
+
+
+@given(texts.map(Key))
+def test_parent_and_path_are_above(key):
+    assert key.parent.list == key.list[:-1]
+    assert key.path == key.parent.child(key.type)
+    assert key.reverse.list == key.list[::-1]
+    assert key.is_top_level() == (len(key.list) == 1)
+
+
+@given(texts.map(Key), texts.filter(lambda text: "/" not in text))
+def test_an_instance_is_a_name_after_a_colon(key, name):
+    instance = key.instance(name)
+    assert str(instance) == f"{key}:{name}"
+    assert instance.parent == key.parent or str(key) == "/"
+
+
+def test_an_instance_takes_a_number_and_no_slash():
+    assert str(Key("/a").instance(7)) == "/a:7"
+    with pytest.raises(InvalidKeyError, match="'/'"):
+        Key("/a").instance("b/c")
+    with pytest.raises(UnsupportedTypeError):
+        Key("/a").instance(None)
+
+
+@pytest.mark.parametrize("thing", [None, True, False, 1.5, b"/a", object(), ["a", None], ["a", 1.5], [["a"]], {"a"}])
+def test_other_types_make_no_key(thing):
+    with pytest.raises(TypeError) as raised:
+        Key(thing)
+    assert isinstance(raised.value, UnsupportedTypeError)
+
+
+@pytest.mark.parametrize("character", ["\x00", "\n", "\x1f", "\x7f", "\x80", "\x9f", "\ud800", "\udfff"])
+def test_control_characters_and_surrogates_are_refused_and_named(character):
+    for text in (character, f"/a{character}", f"/é{character}b"):
+        with pytest.raises(ValueError, match="cannot contain") as raised:
+            Key(text)
+        assert isinstance(raised.value, InvalidKeyError)
+        assert repr(character) in str(raised.value)
+
+
+@pytest.mark.parametrize(("letter", "size"), [("a", 1), ("é", 2), ("日", 3), ("\U0001f600", 4)])
+def test_a_key_has_at_most_so_many_bytes(letter, size):
+    filler = "x" * ((KEY_BYTES - 1) % size)
+    longest = "/" + filler + letter * ((KEY_BYTES - 1) // size)
+    assert len(str(Key(longest)).encode()) == KEY_BYTES
+    with pytest.raises(InvalidKeyError, match="1,024"):
+        Key(longest + "x")
+
+
+def test_children_and_instances_keep_the_limit():
+    longest = Key("a" * (KEY_BYTES - 1))
+    for grow in (lambda: longest.child("b"), lambda: longest.instance("b")):
+        with pytest.raises(InvalidKeyError, match="1,024"):
+            grow()
+
+
+def test_a_key_cannot_be_changed():
+    key = Key("/a")
+    for change in (lambda: setattr(key, "_string", "/b"), lambda: setattr(key, "x", 1), lambda: delattr(key, "_string")):
+        with pytest.raises(AttributeError, match="cannot be changed"):
+            change()
+    assert str(key) == "/a"
+
+
+def test_a_key_equals_only_keys_and_compares_only_with_keys():
+    assert Key("/a") != "/a"
+    assert Key("/") and bool(Key("")) is True
+    for compare in ("__lt__", "__le__", "__gt__", "__ge__"):
+        assert getattr(Key("/a"), compare)("/a") is NotImplemented
+    with pytest.raises(TypeError):
+        Key("/a") < "/b"  # noqa: B015
+    for ask in (Key("/a").is_ancestor_of, Key("/a").is_descendant_of):
+        with pytest.raises(UnsupportedTypeError):
+            ask("/a/b")
+
+
+def test_random_keys_are_32_digits_and_differ():
+    keys = {Key.random_key() for _ in range(100)}
+    assert len(keys) == 100
+    assert all(len(key.name) == 32 and set(key.name) <= set("0123456789abcdef") for key in keys)
+
+
+def test_the_documented_names_are_there():
+    for alias, name in [
+        ("isAncestorOf", "is_ancestor_of"),
+        ("isDescendantOf", "is_descendant_of"),
+        ("isTopLevel", "is_top_level"),
+        ("randomKey", "random_key"),
+        ("removeDuplicateSlashes", "remove_duplicate_slashes"),
+    ]:
+        assert getattr(Key, alias) == getattr(Key, name)
+    assert Key("/a").namespaces == Key("/a").list
+    assert Key.remove_duplicate_slashes("a//b/") == "/a/b"
+    assert Key("/a")._string == "/a"
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"), [("a", "", "a"), ("a:b", "a", "b"), ("a:b:c", "a", "c"), (":b", "", "b"), ("a:", "a", "")]
+)
+def test_a_namespace_has_a_field_and_a_value(text, field, value):
+    namespace = Namespace(text)
+    assert (namespace.field, namespace.value) == (field, value)
+    assert type(namespace.value) is str
+    assert eval(repr(namespace)) == namespace
+
+
+def test_every_string_of_few_letters_is_a_key_or_refused():
+    for letters in itertools.product("a/:.", repeat=4):
+        key = Key("".join(letters))
+        assert str(key.parent.child(key.list[-1] if key.list else "")) == str(key)

@@ -1,0 +1,139 @@
+"""The total order of values, and that both sort keys keep it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from functools import cmp_to_key
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore import Key
+from datastore.core.errors import InvalidValueError, UnsupportedTypeError
+from datastore.core.ordering import compare, encode, order_key
+from datastore.testing import cases, model
+from datastore.wire import encode_value
+from tests.support.vectors import value_of, vectors
+
+values = cases.wire_values()
+#: Numbers that lie close together, where doubles round.
+close = st.one_of(
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.sampled_from([2**53, 2**62, 2**63 - 512]).flatmap(lambda base: st.integers(base - 3, base + 3)),
+    st.sampled_from([2.0**53, 2.0**62, 2.0**63]),
+)
+
+
+def sign(one, other):
+    return (one > other) - (one < other)
+
+
+@given(st.one_of(values, close), st.one_of(values, close))
+def test_the_order_is_that_of_the_naive_model(one, other):
+    assert compare(one, other) == model.compare(one, other) == -compare(other, one)
+
+
+@given(st.lists(cases.plain_values(), max_size=8))
+def test_any_shuffle_sorts_into_one_order(items):
+    once = sorted(items, key=order_key)
+    again = sorted(reversed(items), key=order_key)
+    assert [order_key(item) for item in once] == [order_key(item) for item in again]
+    assert [order_key(item) for item in once] == [order_key(i) for i in sorted(items, key=cmp_to_key(compare))]
+
+
+@given(cases.plain_values(), cases.plain_values(), cases.plain_values())
+def test_the_order_is_transitive(one, two, three):
+    if compare(one, two) <= 0 and compare(two, three) <= 0:
+        assert compare(one, three) <= 0
+
+
+@given(st.one_of(values, close), st.one_of(values, close))
+def test_bytes_sort_as_values_do(one, other):
+    order = compare(one, other)
+    assert sign(encode(one), encode(other)) == order
+    assert sign(encode(one, descending=True), encode(other, descending=True)) == -order
+
+
+@given(cases.plain_values(), cases.plain_values())
+def test_descending_keys_sort_in_reverse(one, other):
+    first, second = order_key(one, descending=True), order_key(other, descending=True)
+    assert (second < first) - (first < second) == compare(one, other) * -1
+
+
+@given(values, values)
+def test_no_encoding_begins_another(one, other):
+    for descending in (False, True):
+        first, second = encode(one, descending=descending), encode(other, descending=descending)
+        assert first == second or not second.startswith(first)
+
+
+@given(st.lists(values, min_size=2, max_size=2), st.lists(values, min_size=2, max_size=2))
+def test_encodings_in_a_row_compare_item_by_item(one, other):
+    expected = next((compare(a, b) for a, b in zip(one, other, strict=True) if compare(a, b)), 0)
+    assert sign(b"".join(map(encode, one)), b"".join(map(encode, other))) == expected
+
+
+def test_the_vectors_are_in_order_and_encoded_so():
+    ties = vectors("sort_keys")
+    for tie in ties:
+        for item in tie:
+            value = value_of(item["value"])
+            assert encode(value).hex() == item["ascending"]
+            assert encode(value, descending=True).hex() == item["descending"]
+            assert compare(value, value_of(tie[0]["value"])) == 0
+    for lower, higher in pairwise(ties):
+        assert compare(value_of(lower[0]["value"]), value_of(higher[0]["value"])) == -1
+        assert lower[0]["ascending"] < higher[0]["ascending"]
+        assert lower[0]["descending"] > higher[0]["descending"]
+
+
+@given(values)
+def test_an_encoded_value_is_ordered_as_what_it_holds(value):
+    wire = encode_value(value)
+    assert encode(wire) == encode(value)
+    assert order_key(wire) == order_key(value)
+
+
+def test_naive_datetimes_mean_utc_and_the_ends_of_the_calendar_work():
+    naive, aware = datetime(2026, 1, 1), datetime(2026, 1, 1, tzinfo=UTC)
+    assert compare(naive, aware) == 0
+    far = timezone(timedelta(hours=14))
+    assert compare(datetime.min.replace(tzinfo=far), datetime.min.replace(tzinfo=UTC)) == -1
+    assert compare(datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=timezone(-timedelta(hours=14)))) == -1
+
+
+class Odd:
+    def __init__(self, size):
+        self.size = size
+
+    def __lt__(self, other):
+        return self.size < other.size
+
+
+class Unordered:
+    pass
+
+
+def test_other_objects_come_last_by_class_and_then_by_their_own_order():
+    assert compare(Odd(1), {"a": 1}) == 1
+    assert compare(Odd(1), Odd(2)) == -1
+    assert compare(Odd(2), Unordered()) == -1
+    assert compare(Unordered(), Unordered()) == 0
+
+
+def test_what_has_no_place_on_the_wire_is_refused():
+    for value in (object(), [object()], {"a": object()}, {1: 2}):
+        with pytest.raises(UnsupportedTypeError):
+            encode(value)
+    for value in (2**63, -(2**63) - 1, "\ud800"):
+        with pytest.raises(InvalidValueError):
+            encode(value)
+
+
+def test_ints_of_any_size_are_ordered_exactly_in_process():
+    assert compare(2**70, 2**70 + 1) == -1
+    assert compare(10**400, float("inf")) == -1
+    assert compare(Key("/a"), "/a") == 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 import uuid
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from datastore.core.errors import InvalidKeyError, UnsupportedTypeError
 from datastore.core.limits import KEY_BYTES
-from datastore.core.util import fasthash
+from datastore.core.util.fasthash import hash as fasthash
 
 __all__ = ["Key", "Namespace"]
 
@@ -57,28 +58,25 @@ class Key:
     _string: str
     _hash: int
 
-    def __new__(cls, key: Any = "") -> Key:
+    def __new__(cls, key: Any = "") -> Self:
+        """A key of anything that names one; see the class."""
         text = key if type(key) is str else _joined(key)
         if text[:1] != "/" or text[-1:] == "/" or "//" in text:
             text = cls.remove_duplicate_slashes(text)
-        # ASCII text of printable characters, by far the most common, needs no search.
-        if not (text.isascii() and text.isprintable()) and (found := _REFUSED.search(text)):
-            raise InvalidKeyError(
-                f"a key cannot contain {found.group()!r} (a control character or lone surrogate), at {found.start()}"
-                f" in {_short(text)}",
-                field="key",
-            )
-        if len(text) * 4 > KEY_BYTES and (size := len(text.encode())) > KEY_BYTES:
-            raise InvalidKeyError(
-                f"a key has at most {KEY_BYTES:,} bytes of UTF-8, this one has {size:,}: {_short(text)}", field="key"
-            )
-        return cls._trusted(text)
+        # Short ASCII text of printable characters, by far the most common, needs no search.
+        if not (text.isascii() and text.isprintable() and len(text) <= KEY_BYTES):
+            _check(text)
+        self: Self = _new(cls)
+        _set_string(self, text)
+        _set_hash(self, _UNKNOWN)
+        return self
 
     @classmethod
-    def _trusted(cls, text: str) -> Key:
+    def _trusted(cls, text: str) -> Self:
         """A key of text that is known to be canonical, as what a Key gave before."""
-        self = object.__new__(cls)
+        self: Self = _new(cls)
         _set_string(self, text)
+        _set_hash(self, _UNKNOWN)
         return self
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -106,12 +104,11 @@ class Key:
         return True
 
     def __hash__(self) -> int:
-        try:
-            return self._hash
-        except AttributeError:
-            number = fasthash.hash(self._string)
+        number = self._hash
+        if number == _UNKNOWN:
+            number = fasthash(self._string.encode())
             _set_hash(self, number)
-            return number
+        return number
 
     def __eq__(self, other: object) -> bool:
         return self._string == other._string if isinstance(other, Key) else NotImplemented
@@ -129,12 +126,12 @@ class Key:
         return self._string >= other._string if isinstance(other, Key) else NotImplemented
 
     @property
-    def list(self) -> list[Namespace]:
+    def list(self) -> builtins.list[Namespace]:
         """The parts, outermost first, in a fresh list; none for the root."""
         return [Namespace(part) for part in self._string.split("/")[1:] if part]
 
     @property
-    def namespaces(self) -> Any:
+    def namespaces(self) -> builtins.list[Namespace]:
         """As `list`."""
         return self.list
 
@@ -171,7 +168,7 @@ class Key:
 
     def child(self, other: Any) -> Key:
         """This key with the parts of `other`, anything that Key takes, appended."""
-        return Key(self._string + str(Key(other)))
+        return Key(f"{self._string}/{other if type(other) is str else _joined(other)}")
 
     def instance(self, other: Any) -> Key:
         """This key with `:` and a str or int appended; InvalidKeyError for a `/` in it."""
@@ -200,7 +197,7 @@ class Key:
         return self._string != "/" and self._string.rfind("/") == 0
 
     @classmethod
-    def random_key(cls) -> Key:
+    def random_key(cls) -> Self:
         """A key of one part: the 32 hexadecimal digits of a random UUID."""
         return cls._trusted("/" + uuid.uuid4().hex)
 
@@ -217,27 +214,45 @@ class Key:
     removeDuplicateSlashes = remove_duplicate_slashes  # noqa: N815
 
 
-# How the slots are set behind the back of `__setattr__`.
+# Past the refusal to change a key, and faster than `object.__setattr__`.
+_new: Callable[[Any], Any] = object.__new__
 _set_string: Callable[[Key, str], None] = vars(Key)["_string"].__set__
 _set_hash: Callable[[Key, int], None] = vars(Key)["_hash"].__set__
+#: The hash of a key that was not asked for it yet; real ones are not negative.
+_UNKNOWN = -1
+
+
+def _check(text: str) -> None:
+    found = _REFUSED.search(text)
+    if found is not None:
+        raise InvalidKeyError(
+            f"a key cannot contain {found.group()!r} (a control character or lone surrogate), at {found.start()}"
+            f" in {_short(text)}",
+            field="key",
+        )
+    size = len(text.encode())
+    if size > KEY_BYTES:
+        raise InvalidKeyError(
+            f"a key has at most {KEY_BYTES:,} bytes of UTF-8, this one has {size:,}: {_short(text)}", field="key"
+        )
 
 
 def _joined(key: Any) -> str:
-    if isinstance(key, str):
-        return str(key)
-    if isinstance(key, Key):
-        return key._string
-    if isinstance(key, int) and not isinstance(key, bool):
-        return str(key)
     if isinstance(key, (list, tuple)):
-        for part in key:
-            if isinstance(part, bool) or not isinstance(part, (str, int, Key)):
-                raise UnsupportedTypeError(
-                    f"a part of a key is a str, int or Key, not {type(part).__name__}", path="key"
-                )
-        return "/".join(map(str, key))
+        return "/".join(map(_part, key))
+    return _part(key)
+
+
+def _part(part: Any) -> str:
+    # The text of an enumeration's member is its value, not its name.
+    if isinstance(part, str):
+        return str.__str__(part)
+    if isinstance(part, Key):
+        return part._string
+    if isinstance(part, int) and not isinstance(part, bool):
+        return int.__repr__(part)
     raise UnsupportedTypeError(
-        f"a key is made from a str, int, Key or list of these, not {type(key).__name__}", path="key"
+        f"a key is made of a str, int, Key or a list of these, not {type(part).__name__}", path="key"
     )
 
 

@@ -40,7 +40,7 @@ MESSAGE_BYTES = 4 * 1024 * 1024
 #: What a message holds beside an entry of the largest size: framing, a resume token, a summary.
 RESERVED_BYTES = 256 * 1024
 #: What one item of a batch may take in the answer without its value.
-ITEM_BYTES = 1024
+ITEM_BYTES = 2048
 #: How many entries a page has if the client does not say.
 PAGE_ITEMS = 100
 

@@ -43,9 +43,7 @@ class Routes(grpc.GenericRpcHandler):
         """Add the methods of a service. What the generated code calls."""
         self._handlers.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """The handler of a call. What grpc calls."""
         return self._handlers.get(handler_call_details.method)
 
@@ -71,7 +69,7 @@ class Health(health_aio.HealthServicer):  # type: ignore[misc]  # the package ha
         for service in ("", *services):
             await self.set(service, health_pb2.HealthCheckResponse.SERVING)
 
-    async def Watch(
+    async def Watch(  # noqa: N802 - named by the protocol
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         """Every change of a service's health, until the client leaves or the server drains."""

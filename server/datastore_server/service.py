@@ -74,9 +74,7 @@ class DatastoreService:
         for method in service_pb2.DESCRIPTOR.services_by_name["DatastoreService"].methods:
             handler = guard(method.name, getattr(self, _snake_case(method.name)))
             kind = (
-                grpc.unary_stream_rpc_method_handler
-                if method.server_streaming
-                else grpc.unary_unary_rpc_method_handler
+                grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
             )
             # Without (de)serializers gRPC hands over the bytes themselves.
             handlers[method.name] = kind(handler)
@@ -258,7 +256,17 @@ class DatastoreService:
         task = asyncio.create_task(write)
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
+
+
+def _log_failure(write: asyncio.Task[Any]) -> None:
+    """Tell the log how a write failed that nobody waits for any more."""
+    if not write.cancelled() and write.exception() is not None:
+        _log.warning("a write failed after its client had left", exc_info=write.exception())
 
 
 def _snake_case(name: str) -> str:

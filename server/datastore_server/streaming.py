@@ -71,9 +71,7 @@ class Cutter:
     `token` is where this call starts. The first entries go out at once, then about BATCH_BYTES a message.
     """
 
-    def __init__(
-        self, query: QueryDescription, token: Token, limits: Limits, *, sort_keys: bool = False
-    ) -> None:
+    def __init__(self, query: QueryDescription, token: Token, limits: Limits, *, sort_keys: bool = False) -> None:
         self._query = query
         self._limits = limits
         self._send_sort_keys = sort_keys and bool(query.orders)
@@ -87,11 +85,6 @@ class Cutter:
         self._skipped = 0
         self._scanned = 0
         self._has_sent = False
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether entries wait to be sent."""
-        return bool(self._frames)
 
     def feed(self, batch: Batch) -> Iterator[bytes]:
         """Take one batch; the messages that are full now. Read them all before the next batch."""

@@ -138,9 +138,7 @@ def decode_page_token(text: str, query_hash: int) -> Token:
     try:
         data = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error) as error:
-        raise InvalidTokenError(
-            f"{field} was cut or altered; send it whole, as it came", field=field
-        ) from error
+        raise InvalidTokenError(f"{field} was cut or altered; send it whole, as it came", field=field) from error
     # The last character has bits to spare, which a second spelling of the same bytes would use.
     if not data or base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii") != text:
         raise InvalidTokenError(f"{field} was cut or altered; send it whole, as it came", field=field)

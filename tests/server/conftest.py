@@ -9,12 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
+from serving import Running
 
 from datastore import aio, wire
 from datastore.aio.lift import lift
 from datastore.lmdb import LMDBDatastore
 from datastore_server.app import serve
-from serving import Running
 
 Start = Callable[..., Awaitable[Running]]
 
@@ -29,7 +29,12 @@ async def start() -> AsyncIterator[Start]:
             server = await stack.enter_async_context(serve(datastore, **settings))
             channel = await stack.enter_async_context(
                 grpc.aio.insecure_channel(
-                    f"127.0.0.1:{server.port}", options=[("grpc.use_local_subchannel_pool", 1)]
+                    f"127.0.0.1:{server.port}",
+                    options=[
+                        ("grpc.use_local_subchannel_pool", 1),
+                        # Without its guesses of the bandwidth gRPC takes in little more than is read.
+                        ("grpc.http2.bdp_probe", 0),
+                    ],
                 )
             )
             return Running(server, channel)

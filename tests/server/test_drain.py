@@ -11,12 +11,12 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from serving import Endless, Running, entry, everything
 
 from datastore import aio
 from datastore.core.key import Key
 from datastore.v1 import service_pb2
 from datastore_server.app import run_until_stopped, serve
-from serving import Endless, Running, entry, everything
 
 
 class Watched(aio.DictDatastore):
@@ -62,9 +62,7 @@ async def test_an_open_health_watch_does_not_hold_up_the_end(start: Any) -> None
 
 
 @pytest.mark.parametrize("stop_after", [2, None], ids=["backend hangs", "reader lags"])
-async def test_streams_end_unavailable_with_a_token_that_continues(
-    start: Any, stop_after: int | None
-) -> None:
+async def test_streams_end_unavailable_with_a_token_that_continues(start: Any, stop_after: int | None) -> None:
     store = Endless(stop_after=stop_after, entry_bytes=1000)
     running: Running = await start(store)
     call = running.stub.Query(everything())

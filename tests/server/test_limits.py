@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from serving import Running, entry, everything, value
 
 from datastore import aio, wire
 from datastore.core.errors import ConfigError
@@ -13,7 +14,6 @@ from datastore.core.key import Key
 from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_server.app import serve
 from datastore_server.checks import MESSAGE_BYTES, Limits
-from serving import Running, entry, everything, value
 
 MIB = 1024 * 1024
 
@@ -133,9 +133,7 @@ async def test_a_value_may_nest_to_the_limit(running: Running, above: int) -> No
     nested = value(1)
     for _ in range(32 + above):
         nested = value_pb2.Value(list_value=value_pb2.ListValue(values=[nested]))
-    put = running.stub.Put(
-        service_pb2.PutRequest(entry=value_pb2.Entry(key=value_pb2.Key(text="/k"), value=nested))
-    )
+    put = running.stub.Put(service_pb2.PutRequest(entry=value_pb2.Entry(key=value_pb2.Key(text="/k"), value=nested)))
     code = await code_of(put)
     assert (code is grpc.StatusCode.OK) == (above <= 0)
 
@@ -143,9 +141,7 @@ async def test_a_value_may_nest_to_the_limit(running: Running, above: int) -> No
 @pytest.mark.parametrize("above", [-1, 0, 1])
 async def test_a_query_may_have_its_limit_of_filters_and_orders(running: Running, above: int) -> None:
     condition = query_pb2.Filter(
-        field=query_pb2.FieldFilter(
-            field_path="a", operator=query_pb2.FieldFilter.OPERATOR_EQUAL, value=value(1)
-        )
+        field=query_pb2.FieldFilter(field_path="a", operator=query_pb2.FieldFilter.OPERATOR_EQUAL, value=value(1))
     )
     for query in (
         {"filters": [condition] * (64 + above)},

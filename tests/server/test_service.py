@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import random
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,16 +16,17 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
+from serving import Endless, Running, entry, everything, value
 
 from datastore import aio, wire
 from datastore.aio.cursor import Cursor
+from datastore.core.batch import Batch
 from datastore.core.errors import DatastoreError, StoreFullError, UnavailableError
 from datastore.core.key import Key
 from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_server import describe, streaming
 from datastore_server.checks import Limits
 from datastore_server.describe import ClusterInfo, ShardInfo
-from serving import Endless, Running, entry, everything, value
 
 KEY = value_pb2.Key(text="/k")
 PLAIN = [
@@ -123,9 +125,7 @@ async def test_a_bad_key_is_refused(running: Running, method: str, request_: Any
     [
         value_pb2.Entry(key=KEY),
         value_pb2.Entry(key=KEY, value=value_pb2.Value()),
-        value_pb2.Entry(
-            key=KEY, value=value_pb2.Value(list_value=value_pb2.ListValue(values=[value_pb2.Value()]))
-        ),
+        value_pb2.Entry(key=KEY, value=value_pb2.Value(list_value=value_pb2.ListValue(values=[value_pb2.Value()]))),
         value_pb2.Entry(key=KEY, value=value_pb2.Value(timestamp_value=timestamp_pb2.Timestamp(nanos=1))),
         value_pb2.Entry(key=KEY, value=value_pb2.Value(key_value=value_pb2.Key(text="/\x00"))),
     ],
@@ -226,12 +226,9 @@ async def test_messages_of_large_values_stay_below_a_mebibyte_or_hold_one(runnin
         await running.put(f"/k{index}", b"x" * size)
     messages = await running.query(everything())
     assert all(
-        message.ByteSize() <= streaming.BATCH_MOST_BYTES + 1000 or len(message.entries) == 1
-        for message in messages
+        message.ByteSize() <= streaming.BATCH_MOST_BYTES + 1000 or len(message.entries) == 1 for message in messages
     )
-    assert [entry.key.text for message in messages for entry in message.entries] == [
-        f"/k{index}" for index in range(6)
-    ]
+    assert [entry.key.text for message in messages for entry in message.entries] == [f"/k{index}" for index in range(6)]
 
 
 @pytest.mark.parametrize("offset", [0, 7])
@@ -349,6 +346,33 @@ async def test_a_bad_query_is_refused(running: Running, query: Any, reason: str)
     request = service_pb2.ListEntriesRequest(query=everything(**query).query)
     code, got, _ = await refused(running.stub.ListEntries(request))
     assert (code, got) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+
+
+async def test_a_shard_that_is_down_fails_a_query_or_is_reported_if_that_is_allowed(start: Any) -> None:
+    class Down(aio.DictDatastore):
+        def query(self, query: Any) -> Cursor:
+            return Cursor.from_batches(query, self._fail())
+
+        async def _fail(self) -> AsyncGenerator[Batch]:
+            raise UnavailableError("connection refused")
+            yield Batch([], [])
+
+    up = aio.DictDatastore()
+    await up.put(Key("/k"), wire.encode_value(1))
+    running = await start(aio.ShardedDatastore([up, Down()], names=["up", "down"]))
+    code, _, text = await refused(running.query(everything()))
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "connection refused" in text
+    request = everything()
+    request.allow_partial = True
+    messages = await running.query(request)
+    summary = messages[-1].summary
+    assert [entry.key.text for message in messages for entry in message.entries] == ["/k"]
+    assert summary.reason == service_pb2.QuerySummary.REASON_PARTIAL
+    statuses = {shard.shard: shard.status.code for shard in summary.shards}
+    assert statuses == {"up": 0, "down": grpc.StatusCode.UNAVAILABLE.value[0]}
+    page = await running.stub.ListEntries(service_pb2.ListEntriesRequest(query=request.query, allow_partial=True))
+    assert [shard.shard for shard in page.unreachable] == ["down"]
 
 
 # Pages
@@ -506,6 +530,38 @@ async def test_an_error_with_much_text_still_arrives(start: Any) -> None:
     assert reason in ("INVALID_KEY", "LIMIT_EXCEEDED")
 
 
+async def test_garbage_is_refused_and_never_an_incident(running: Running) -> None:
+    """Requests with bytes changed, cut and added: read as another request, or refused as a bad one."""
+    chance = random.Random(7)
+    order = query_pb2.Order(field_path="n")
+    condition = query_pb2.Filter(
+        field=query_pb2.FieldFilter(field_path="n", operator=query_pb2.FieldFilter.OPERATOR_EQUAL, value=value(1))
+    )
+    query = query_pb2.Query(key=KEY, filters=[condition], orders=[order], limit=3, offset=1)
+    put = service_pb2.BatchWriteRequest.Write(put=entry("/k", {"n": [1, "x"]}))
+    requests = {
+        "Get": get("/k"),
+        "Put": service_pb2.PutRequest(entry=put.put),
+        "Delete": service_pb2.DeleteRequest(key=KEY),
+        "Contains": service_pb2.ContainsRequest(key=KEY),
+        "BatchGet": service_pb2.BatchGetRequest(keys=[KEY, KEY]),
+        "BatchWrite": service_pb2.BatchWriteRequest(writes=[put, put]),
+        "ListEntries": service_pb2.ListEntriesRequest(query=query, page_size=3),
+        "DescribeStore": service_pb2.DescribeStoreRequest(),
+    }
+    for method, request in requests.items():
+        call: Any = running.channel.unary_unary(f"/datastore.v1.DatastoreService/{method}")
+        for _ in range(150):
+            data = bytearray(request.SerializeToString())
+            for _ in range(chance.randrange(1, 4)):
+                at = chance.randrange(len(data) + 1)
+                data[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
+            try:
+                await call(bytes(data))
+            except grpc.aio.AioRpcError as error:
+                assert error.code().name in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"), (method, bytes(data))
+
+
 async def test_an_unknown_method_is_unimplemented(running: Running) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         call: Any = running.channel.unary_unary("/datastore.v1.DatastoreService/Nothing")
@@ -527,9 +583,7 @@ async def test_describe_store_tells_the_store_and_its_limits(start: Any) -> None
     assert not response.shards
 
 
-async def test_describe_store_of_a_proxy_tells_which_shards_answer(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_describe_store_of_a_proxy_tells_which_shards_answer(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(describe, "PROBE_TIMEOUT_S", 0.2)
 
     async def hangs() -> None:
@@ -590,9 +644,7 @@ async def test_reflection_lists_and_describes_every_service(running: Running, ve
         assert described.file_descriptor_response.file_descriptor_proto, name
 
 
-async def test_values_are_never_decoded_on_their_way(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_values_are_never_decoded_on_their_way(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     await running.put_all({f"/k{index}": {"n": index} for index in range(10)})
 
     def decode(self: wire.WireValue) -> Any:

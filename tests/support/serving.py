@@ -32,9 +32,7 @@ class Running:
         """Put plain values, in batches."""
         writes = [service_pb2.BatchWriteRequest.Write(put=entry(*pair)) for pair in entries.items()]
         for start in range(0, len(writes), 1000):
-            response = await self.stub.BatchWrite(
-                service_pb2.BatchWriteRequest(writes=writes[start : start + 1000])
-            )
+            response = await self.stub.BatchWrite(service_pb2.BatchWriteRequest(writes=writes[start : start + 1000]))
             assert not any(result.HasField("status") for result in response.results)
 
     async def query(self, request: service_pb2.QueryRequest) -> list[service_pb2.QueryResponse]:

@@ -1,6 +1,7 @@
 """One small datastore interface, `get put delete contains query`, in front of any storage.
 
 The library needs no server. `datastore.aio` has the same classes for asyncio; `datastore_client` connects to servers.
+Loads no backend, no wire and no grpc: import `datastore.lmdb` and the like where they are used.
 """
 
 from __future__ import annotations
@@ -22,34 +23,108 @@ from datastore.core.basic import (
     ShimDatastore,
     TieredDatastore,
 )
-from datastore.core.batch import Batch, Outcome, Position, Write
-from datastore.core.errors import DatastoreError
-from datastore.core.key import Key, Namespace
-from datastore.core.query import Cursor, Entry, Filter, Order, Query
-from datastore.core.serialize import SerializerShimDatastore
+from datastore.core.batch import (
+    Batch,
+    Outcome,
+    Write,
+)
+from datastore.core.errors import (
+    CircularLinkError,
+    ConfigError,
+    CorruptDataError,
+    CursorReuseError,
+    CursorRunningError,
+    DatastoreClosedError,
+    DatastoreError,
+    DeadlineExceededError,
+    InternalError,
+    InvalidError,
+    InvalidKeyError,
+    InvalidQueryError,
+    InvalidTokenError,
+    InvalidValueError,
+    LimitExceededError,
+    NoStoresError,
+    QueryNotSupportedError,
+    StoreError,
+    StoreFormatError,
+    StoreFullError,
+    StoreLockedError,
+    TruncatedStreamError,
+    UnavailableError,
+    UnsupportedTypeError,
+)
+from datastore.core.key import (
+    Key,
+    Namespace,
+)
+from datastore.core.query import (
+    Cursor,
+    Entry,
+    Filter,
+    Order,
+    Position,
+    Query,
+    chain_gen,
+    is_iterable,
+    limit_gen,
+    object_getattr,
+    offset_gen,
+)
+from datastore.core.serialize import (
+    SerializerShimDatastore,
+)
 
 __all__ = [
     "Batch",
+    "CircularLinkError",
+    "ConfigError",
+    "CorruptDataError",
     "Cursor",
+    "CursorReuseError",
+    "CursorRunningError",
     "Datastore",
+    "DatastoreClosedError",
     "DatastoreCollection",
     "DatastoreError",
+    "DeadlineExceededError",
     "DictDatastore",
     "Entry",
     "Filter",
     "InterfaceMappingDatastore",
+    "InternalError",
+    "InvalidError",
+    "InvalidKeyError",
+    "InvalidQueryError",
+    "InvalidTokenError",
+    "InvalidValueError",
     "Key",
+    "LimitExceededError",
     "Namespace",
     "NamespaceDatastore",
+    "NoStoresError",
     "NullDatastore",
     "Order",
     "Outcome",
     "Position",
     "Query",
+    "QueryNotSupportedError",
     "SerializerShimDatastore",
     "ShardedDatastore",
     "ShimDatastore",
+    "StoreError",
+    "StoreFormatError",
+    "StoreFullError",
+    "StoreLockedError",
     "TieredDatastore",
+    "TruncatedStreamError",
+    "UnavailableError",
+    "UnsupportedTypeError",
     "Write",
+    "chain_gen",
     "errors",
+    "is_iterable",
+    "limit_gen",
+    "object_getattr",
+    "offset_gen",
 ]

@@ -110,7 +110,9 @@ _MAX_DATABASES = 8
 STORE_FORMAT = b"1"
 
 _LMDB_MAJOR_VERSION = 1
-_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# MDB_SHORT_WRITE: the disk took a part. The binding has no class for it.
+_SHORT_WRITE = -30772
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, _SHORT_WRITE}
 _DONE = Outcome()
 
 
@@ -462,7 +464,7 @@ class _Scan:
 
 
 class _Gate:
-    """Lets any number of reads in, and one thread alone while it replaces or closes the memory map.
+    """Lets any number of reads in, and the writer alone while it replaces or closes the memory map.
 
     Used as a context manager around each read. LMDB would hand a read that overlaps a new map an invalid page.
     """
@@ -738,12 +740,19 @@ class _Writer:
     def _commit(self, operations: list[tuple[bytes, bytes | None]]) -> None:
         if not operations:
             return
-        with self._environment.begin(self._entries, write=True) as transaction:
+        transaction = self._environment.begin(self._entries, write=True)
+        try:
             for text, record in operations:
                 if record is None:
                     transaction.delete(text)
                 else:
                     transaction.put(text, record)
+            transaction.commit()
+        except BaseException:
+            # The binding's abort waits for a moment without any call of another thread: reads could starve it.
+            with self._gate.alone():
+                transaction.abort()
+            raise
         self.commits += 1
         if self._flush_interval_s is not None and self._flush_due is None:
             self._flush_due = time.monotonic() + self._flush_interval_s
@@ -978,6 +987,8 @@ def _read_meta(directory: Path) -> dict[str, str]:
         environment = lmdb.open(
             str(directory), readonly=True, lock=False, create=False, max_dbs=_MAX_DATABASES
         )
+    except lmdb.PageNotFoundError:
+        raise CorruptDataError(f"the data file in {directory} was cut: restore it from a backup") from None
     except lmdb.Error as error:
         raise StoreFormatError(
             f"{directory / _DATA_FILE} is not a data file of this store, or its beginning is damaged: {error}"

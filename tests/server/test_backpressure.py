@@ -10,7 +10,7 @@ import pytest
 from serving import Endless, Running, entry, everything, value
 
 from datastore import aio
-from datastore.core.errors import UnavailableError
+from datastore.core.errors import StoreFullError, UnavailableError
 from datastore.core.key import Key
 from datastore.v1 import service_pb2, value_pb2
 from datastore_server.checks import Limits
@@ -202,3 +202,37 @@ async def test_a_failure_halfway_reaches_the_client(start: Any) -> None:
             messages.append(await call.read())
     assert 0 < sum(len(message.entries) for message in messages) <= 10
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_message_is_no_fault_in_the_log(
+    start: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Endless()
+    running: Running = await start(store)
+    call = running.stub.Query(everything())
+    await call.read()
+    await settled(store)
+    call.cancel()
+    async with asyncio.timeout(5):
+        while any("DatastoreService" in task.get_name() for task in asyncio.all_tasks()):
+            await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_write_that_fails_after_its_client_left_is_logged(start: Any, caplog: pytest.LogCaptureFixture) -> None:
+    class Full(Slow):
+        async def put(self, key: Key, value: Any) -> None:
+            self.begun.set()
+            await self.go_on.wait()
+            raise StoreFullError("no room")
+
+    store = Full()
+    running: Running = await start(store)
+    call = running.stub.Put(service_pb2.PutRequest(entry=entry("/k", 1)))
+    await store.begun.wait()
+    call.cancel()
+    await asyncio.sleep(0.05)
+    store.go_on.set()
+    await running.server.stop()
+    assert "client had left" in caplog.text
+    assert "no room" in caplog.text

@@ -1,0 +1,119 @@
+"""Servers as processes of their own, through the real command line; to be killed and started again.
+
+Each listens on a free port, keeps it when it starts again, and ends when its standard input does: with this
+process at the latest, whatever becomes of it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from datastore.core.placement import SlotMap
+from datastore_server.config import ClusterConfig, Config, ProxyConfig, ShardConfig, dump_config
+
+SHARDS = ("shard-1", "shard-2", "shard-3")
+
+
+class ServerProcess:
+    """One server: `datastore <arguments> --listen <address>`."""
+
+    def __init__(self, *arguments: str, log: Path) -> None:
+        self._arguments = arguments
+        self._log = log
+        self._process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    def start(self) -> None:
+        """Start, where it listened before if it did, and wait until it says that it is ready."""
+        address = self.url.removeprefix("grpc://") or "127.0.0.1:0"
+        command = [sys.executable, "-m", "datastore_server.cli", *self._arguments, "--listen", address]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--json", "--stop-with-stdin"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self.stop()
+            raise AssertionError(f"{command} did not start:\n{self._log.read_text()}")
+        self.url = json.loads(line)["url"]
+
+    def kill(self) -> None:
+        """End the process by SIGKILL, and wait until it is gone."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._end()
+
+    def stop(self) -> None:
+        """End the process in order, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._end()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            self._process = None
+
+
+class ClusterProcesses:
+    """Three nodes on LMDB and a proxy, all processes. `url` is the proxy's."""
+
+    def __init__(self, nodes: dict[str, ServerProcess], proxy: ServerProcess) -> None:
+        self.nodes = nodes
+        self.proxy = proxy
+        self.url = proxy.url
+        self._slots = SlotMap(list(nodes))
+
+    def shard_of(self, key: Any) -> str:
+        """The name of the shard that has the key."""
+        return self._slots.shard_of(key)
+
+
+@contextmanager
+def node(directory: Path, *, name: str = "") -> Iterator[ServerProcess]:
+    """A node on LMDB in `directory`."""
+    identity = ["--cluster", "test", "--shard", name] if name else []
+    log = directory.with_suffix(".log")
+    process = ServerProcess("serve", f"lmdb://{directory.absolute()}", *identity, log=log)
+    try:
+        process.start()
+        yield process
+    finally:
+        process.stop()
+
+
+@contextmanager
+def cluster(directory: Path) -> Iterator[ClusterProcesses]:
+    """Three nodes and a proxy; configuration, data and logs in `directory`."""
+    with ExitStack() as stack:
+        nodes = {name: stack.enter_context(node(directory / name, name=name)) for name in SHARDS}
+        path = directory / "cluster.toml"
+        path.write_text(dump_config(_config(nodes)), encoding="utf-8")
+        proxy = ServerProcess("proxy", str(path), log=directory / "proxy.log")
+        stack.callback(proxy.stop)
+        proxy.start()
+        yield ClusterProcesses(nodes, proxy)
+
+
+def _config(nodes: dict[str, ServerProcess]) -> Config:
+    shards: Sequence[ShardConfig] = [ShardConfig(name=name, url=node.url) for name, node in nodes.items()]
+    return Config(cluster=ClusterConfig(name="test"), shards=list(shards), proxy=ProxyConfig(listen="127.0.0.1:0"))

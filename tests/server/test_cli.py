@@ -310,7 +310,7 @@ def test_ctrl_c_in_the_middle_of_an_import_leaves_it_resumable(cli: Cli) -> None
             pass
         process.send_signal(signal.SIGINT)
         told = process.stderr.read()
-        process.stdin = None
+        process.stdin.close()
         assert process.wait(PATIENCE_S) == 130
     assert "Interrupted" in told
     skip = int(told.split("--skip ")[1].split()[0])

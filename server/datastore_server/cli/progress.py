@@ -14,6 +14,7 @@ __all__ = ["Progress", "progress"]
 
 #: Elsewhere than on a terminal: how often a line is written.
 LINE_INTERVAL_S = 3.0
+_BAR_CHARACTERS = 20
 
 
 class Progress:
@@ -82,6 +83,6 @@ def progress(what: str, total: int | None = None) -> Iterator[Progress]:
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as RichProgress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(_BAR_CHARACTERS), TextColumn("{task.fields[told]}"))
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield _Bar(what, total, bar)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -183,9 +184,10 @@ def _print_table(entries: Iterator[Entry], keys_only: bool) -> None:
     ]
     # A key that is cut is of no use: nobody can ask for it.
     widths[0] = max(_width(row[0]) for row in first)
-    click.secho(_line(["key", *(column or "value" for column in columns)], widths), bold=True)
+    screen = max(shutil.get_terminal_size().columns, widths[0])
+    click.secho(_cut(_line(["key", *(column or "value" for column in columns)], widths), screen), bold=True)
     for row in chain(first, rows):
-        click.echo(_line(row, widths))
+        click.echo(_cut(_line(row, widths), screen))
 
 
 def _columns(values: list[Any]) -> list[str | None]:
@@ -211,11 +213,18 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _padded(cell: str, width: int) -> str:
-    if _width(cell) > width and width == CELL_CHARACTERS:
-        while _width(cell) >= width:
-            cell = cell[:-1]
-        cell += "…"
+    if width == CELL_CHARACTERS:
+        cell = _cut(cell, width)
     return cell + " " * (width - _width(cell))
+
+
+def _cut(text: str, width: int) -> str:
+    """The text if it is no wider than this, else its beginning and a sign that there is more."""
+    if _width(text) <= width:
+        return text
+    while _width(text) >= width:
+        text = text[:-1]
+    return text + "…"
 
 
 def _width(text: str) -> int:

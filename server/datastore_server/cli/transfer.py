@@ -222,7 +222,7 @@ def import_command(
         raise click.UsageError("--type is for CSV; JSON has types of its own")
     with _opened(file) as (lines, raw), connected(settings) as store:
         rows = read_rows(lines, chosen, source=_shown(file), template=key_template, types=types, skip=skip)
-        with progress(f"Importing {_shown(file)}", _size_of(raw)) as told:
+        with progress(Path(_shown(file)).name, _size_of(raw)) as told:
             importer = Importer(store, told, _shown(file))
             try:
                 importer.run(cut_batches(rows, raw.tell if raw.seekable() else lambda: None))
@@ -317,7 +317,7 @@ def export_command(
     if file == "-":
         if resume:
             raise click.UsageError("--resume needs a file to go on with")
-        with connected(settings) as store, progress("Exporting") as told:
+        with connected(settings) as store, progress("export") as told:
             _write(store, query, chosen, sys.stdout, told)
         return
     if resume and chosen != "jsonl":
@@ -332,7 +332,7 @@ def _export_to(settings: Settings, query: Query, path: Path, chosen: str, resume
     try:
         with (
             connected(settings) as store,
-            progress(f"Exporting to {path}") as told,
+            progress(path.name) as told,
             partial.open("a" if resume else "w", encoding="utf-8") as out,
         ):
             _write(store, query, chosen, out, told)

@@ -51,11 +51,13 @@ class Pipeline:
         keys, values = self._selected(batch)
         if self._sorter is not None:
             self._sorter.add(keys, values)
-            return Batch([], [], scanned=batch.scanned)
+            return Batch([], [], skipped=batch.skipped, scanned=batch.scanned)
         if self._after is not None:
             start = _first_after(keys, self._after.key)
             keys, values = keys[start:], values[start:]
-        return self._cutter.cut(Batch(keys, values, position=batch.position, scanned=batch.scanned))
+        return self._cutter.cut(
+            Batch(keys, values, position=batch.position, skipped=batch.skipped, scanned=batch.scanned)
+        )
 
     def finish(self) -> Iterator[Batch]:
         """The sorted results of an ordered query; nothing for others."""
@@ -88,9 +90,10 @@ class Cutter:
     def cut(self, batch: Batch) -> Batch:
         """The batch itself, cut."""
         if self._offset and len(batch):
-            batch.skipped = min(self._offset, len(batch))
-            self._offset -= batch.skipped
-            _slice(batch, batch.skipped, len(batch))
+            dropped = min(self._offset, len(batch))
+            self._offset -= dropped
+            batch.skipped += dropped
+            _slice(batch, dropped, len(batch))
         if self._limit is not None:
             if len(batch) >= self._limit:
                 if len(batch) > self._limit:

@@ -1,0 +1,115 @@
+"""The exact merge of sorted shards."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore import Batch, Key, Query
+from datastore.core.merging import BlockMerge
+from datastore.testing import cases, model
+
+values = cases.wire_values()
+
+
+def streams_of(query, contents, shards, size, *, sort_keys):
+    """Each shard's own answer to a query, as batches of `size`."""
+    asked = query.copy()
+    asked.offset, asked.limit, asked.keys_only = 0, None, False
+    if query.limit is not None:
+        asked.limit = query.offset + query.limit
+    for shard in range(shards):
+        part = {key: value for key, value in contents.items() if hash(key) % shards == shard}
+        entries = model.answer(asked, part).entries
+        batches = []
+        for start in range(0, len(entries), size):
+            chunk = entries[start : start + size]
+            batch = Batch([entry.key for entry in chunk], [entry.value for entry in chunk], scanned=len(chunk))
+            if sort_keys and query.orders:
+                batch.sort_keys = [query.order_sort_key(*entry) for entry in chunk]
+            batches += [Batch([], [], scanned=1), batch]
+        yield batches
+
+
+def merged(query, streams):
+    """All that a merge gives, and the most entries that it held at once."""
+    merge = BlockMerge(query, len(streams))
+    feeds = [iter(stream) for stream in streams]
+    given_out, held, most = [], 0, 0
+    while not merge.done:
+        for number in merge.wanted():
+            batch = next(feeds[number], None)
+            if batch is None:
+                merge.end(number)
+            else:
+                held += len(batch)
+                merge.feed(number, batch)
+        most = max(most, held)
+        block = merge.take()
+        held -= len(block) + block.skipped
+        given_out.append(block)
+    return given_out, most
+
+
+@given(cases.contents(values), cases.queries(values), st.integers(1, 5), st.integers(1, 4), st.booleans())
+def test_the_merge_of_any_shards_is_the_answer_of_one_store(contents, query, shards, size, sort_keys):
+    streams = list(streams_of(query, contents, shards, size, sort_keys=sort_keys))
+    blocks, _ = merged(query, streams)
+    expected = model.answer(query, contents)
+    entries = [tuple(entry) for block in blocks for entry in block.entries()]
+    assert model.same(entries, [tuple(entry) for entry in expected.entries])
+    if query.limit != 0:
+        assert sum(block.skipped for block in blocks) == expected.skipped
+
+
+@given(cases.contents(values), cases.queries(values), st.integers(1, 4))
+def test_the_position_of_each_block_is_that_of_its_last_entry(contents, query, shards):
+    query.keys_only = False
+    blocks, _ = merged(query, list(streams_of(query, contents, shards, 2, sort_keys=True)))
+    for block in blocks:
+        if len(block) and block.position is not None:
+            key, value = block.keys[-1], block.values[-1]
+            assert block.position.key == key
+            assert block.position.sort_key == (query.order_sort_key(key, value) if query.orders else b"")
+
+
+def shard_batches(numbers, size):
+    keys = [Key(f"/a/{number:05}") for number in numbers]
+    return [Batch(keys[i : i + size], [0] * len(keys[i : i + size])) for i in range(0, len(keys), size)]
+
+
+def test_memory_is_bounded_by_a_batch_a_stream():
+    streams = [shard_batches(range(shard, 8000, 8), 50) for shard in range(8)]
+    blocks, most = merged(Query(Key("/a")), streams)
+    assert sum(map(len, blocks)) == 8000
+    assert most <= 2 * 8 * 50
+
+
+def test_one_far_ahead_waits_and_does_not_grow():
+    streams = [shard_batches(range(1000), 50), shard_batches(range(50_000, 50_100), 50)]
+    blocks, most = merged(Query(Key("/a")), streams)
+    assert most <= 2 * 2 * 50
+    keys = [str(key) for block in blocks for key in block.keys]
+    assert keys == sorted(keys)
+    assert len(keys) == 1100
+
+
+def test_streams_that_no_longer_matter_are_not_asked():
+    merge = BlockMerge(Query(Key("/a"), limit=1), 2)
+    for number, batches in enumerate([shard_batches([1, 3], 2), shard_batches([2, 4], 2)]):
+        merge.feed(number, batches[0])
+    assert len(merge.take()) == 1
+    assert merge.done
+    nothing = BlockMerge(Query(Key("/a"), limit=0), 2)
+    assert nothing.done
+
+
+def test_entries_without_keys_come_first_and_by_stream():
+    merge = BlockMerge(Query(Key("/a")), 2)
+    merge.feed(0, Batch([None, Key("/a/2")], ["x", 2]))
+    merge.feed(1, Batch([None, Key("/a/1")], ["y", 1]))
+    merge.end(0)
+    merge.end(1)
+    assert merge.wanted() == []
+    assert merge.take().values == ["x", "y", 1, 2]
+    assert merge.done

@@ -1,0 +1,142 @@
+"""A query's own steps over batches, against the naive model."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore import Batch, Key, Query
+from datastore.core.batch import Position
+from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
+from datastore.core.pipeline import Pipeline
+from datastore.testing import cases, model
+
+values = cases.wire_values()
+
+
+def raw_batches(query, contents, sizes):
+    """The scope of a query in key order, in batches of these sizes in turn."""
+    scope = Query(query.key, recursive=query.recursive)
+    entries = model.answer(scope, contents).entries
+    start, turn = 0, 0
+    while start < len(entries):
+        part = entries[start : start + sizes[turn % len(sizes)]]
+        yield Batch(
+            [entry.key for entry in part],
+            [entry.value for entry in part],
+            scanned=len(part),
+            position=Position(b"", part[-1].key),
+        )
+        start, turn = start + len(part), turn + 1
+
+
+def run(query, batches):
+    """What a pipeline makes of raw batches, batch by batch."""
+    pipeline = Pipeline(query)
+    feed = iter(batches)
+    while not pipeline.done:
+        batch = next(feed, None)
+        if batch is None:
+            break
+        refined = pipeline.feed(batch)
+        if refined is not None:
+            yield refined
+    yield from pipeline.finish()
+
+
+sizes = st.lists(st.integers(1, 5), min_size=1, max_size=3)
+
+
+@given(cases.contents(values), cases.queries(values), sizes)
+def test_any_query_over_any_batches_is_as_the_naive_model(contents, query, sizes):
+    batches = list(run(query, raw_batches(query, contents, sizes)))
+    entries = [entry for batch in batches for entry in batch.entries()]
+    expected = model.answer(query, contents)
+    assert model.same([tuple(entry) for entry in entries], [tuple(entry) for entry in expected.entries])
+    if query.limit != 0:
+        assert sum(batch.skipped for batch in batches) == expected.skipped
+
+
+@given(cases.contents(values), cases.queries(values), sizes)
+def test_resuming_after_any_position_loses_and_repeats_nothing(contents, query, sizes):
+    query.keys_only = False
+    whole = [entry for batch in run(query, raw_batches(query, contents, sizes)) for entry in batch.entries()]
+    seen = skipped = 0
+    for batch in run(query, raw_batches(query, contents, sizes)):
+        seen += len(batch)
+        skipped += batch.skipped
+        if batch.position is None:
+            continue
+        rest = query.copy()
+        rest.start_after = batch.position
+        rest.offset = query.offset - skipped
+        rest.limit = None if query.limit is None else query.limit - seen
+        after = [entry for part in run(rest, raw_batches(query, contents, sizes)) for entry in part.entries()]
+        assert model.same([tuple(e) for e in after], [tuple(e) for e in whole[seen:]])
+
+
+@given(cases.contents(values), cases.queries(values))
+def test_sort_keys_are_in_order_with_the_keys(contents, query):
+    query.sort_keys = True
+    query.keys_only = False
+    for batch in run(query, raw_batches(query, contents, [3])):
+        if query.orders and len(batch):
+            pairs = list(zip(batch.sort_keys, map(str, batch.keys), strict=True))
+            assert pairs == sorted(pairs)
+            assert batch.sort_keys == [query.order_sort_key(key, value) for key, value in batch.entries()]
+
+
+def many(count, value):
+    keys = [Key(f"/a/{number:06}") for number in range(count)]
+    for start in range(0, count, 500):
+        part = keys[start : start + 500]
+        yield Batch(part, [value] * len(part), scanned=len(part), position=Position(b"", part[-1]))
+
+
+def test_a_limit_ends_the_reading():
+    taken = []
+
+    def source():
+        for batch in many(5000, 1):
+            taken.append(batch)
+            yield batch
+
+    assert sum(map(len, run(Query(Key("/a"), limit=700), source()))) == 700
+    assert len(taken) == 2
+    assert not list(run(Query(Key("/a"), limit=0), source()))
+    assert len(taken) == 2
+
+
+def test_an_ordered_query_with_a_limit_holds_few_entries():
+    pipeline = Pipeline(Query(Key("/a"), limit=5, offset=5).order("-n"))
+    most = 0
+    for number, batch in enumerate(many(50_000, None)):
+        batch.values = [{"n": number}] * len(batch)
+        pipeline.feed(batch)
+        most = max(most, len(pipeline._sorter._rows))
+    assert most <= 2 * 10 + BATCH_ENTRIES + 500
+    assert [entry.value["n"] for batch in pipeline.finish() for entry in batch.entries()] == [99] * 5
+
+
+def test_sorted_results_come_in_batches_bounded_by_bytes_the_first_small():
+    value = "x" * 1000
+    batches = list(run(Query(Key("/a")).order("n"), many(2000, value)))
+    full = [batch for batch in batches if len(batch)]
+    assert len(full[0]) * 1000 <= FIRST_BATCH_BYTES + 1000
+    for batch in full[1:]:
+        assert len(batch) * 1000 <= BATCH_BYTES + 1000
+    assert sum(map(len, full)) == 2000
+
+
+def test_values_not_of_the_wire_sort_in_process_and_have_no_sort_keys():
+    query = Query(Key("/a"), sort_keys=True).order("n")
+    big = [Batch([Key("/a/1"), Key("/a/2")], [{"n": 2**70}, {"n": 1}])]
+    (batch,) = [batch for batch in run(query, big) if len(batch)]
+    assert [value["n"] for value in batch.values] == [1, 2**70]
+    assert batch.sort_keys is None
+
+
+def test_what_a_child_skipped_is_carried_on():
+    batch = Batch([Key("/a/1"), Key("/a/2")], [1, 2], skipped=3, scanned=5)
+    refined = Pipeline(Query(Key("/a"), offset=1)).feed(batch)
+    assert (len(refined), refined.skipped, refined.scanned) == (1, 4, 5)

@@ -1,0 +1,322 @@
+"""Queries as data, and applied to what one has in hand."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore import Cursor, Entry, Filter, Key, Order, Position, Query
+from datastore.core.errors import CursorReuseError, CursorRunningError, InvalidQueryError, UnsupportedTypeError
+from datastore.core.query import chain_gen, is_iterable, limit_gen, offset_gen
+from datastore.testing import cases
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"key": "/a"}, TypeError),
+        ({"key": None}, TypeError),
+        ({"limit": -1}, ValueError),
+        ({"offset": -1}, ValueError),
+        ({"limit": 1.5}, TypeError),
+        ({"limit": "3"}, TypeError),
+        ({"offset": None}, TypeError),
+        ({"limit": True}, TypeError),
+    ],
+)
+def test_bad_arguments_are_refused_at_once_and_on_assignment(arguments, error):
+    with pytest.raises(error) as raised:
+        Query(**{"key": Key("/a"), **arguments})
+    assert isinstance(raised.value, (InvalidQueryError, UnsupportedTypeError))
+    query = Query(Key("/a"), 5, 2)
+    ((name, value),) = arguments.items()
+    with pytest.raises(error):
+        setattr(query, name, value)
+    assert query == Query(Key("/a"), 5, 2)
+
+
+def test_filter_and_order_append_and_return_the_query():
+    query = Query(Key("/a"))
+    part = Filter("x", "=", 1)
+    assert query.filter(part) is query.filter("y", "<", 2) is query.order(Order("-z")) is query.order("w") is query
+    assert query.filters == [part, Filter("y", "<", 2)]
+    assert query.orders == [Order("-z"), Order("+w")]
+
+
+def test_a_copy_has_lists_of_its_own():
+    getter = lambda obj, field: obj[field]
+    query = Query(Key("/a"), 3, 1, getter, recursive=True).filter("x", "=", 1).order("y")
+    for twin in (query.copy(), copy.copy(query)):
+        assert twin == query
+        assert twin.object_getattr is getter
+        twin.filter("z", "=", 2).order("-q")
+        twin.limit = 9
+    assert (len(query.filters), len(query.orders), query.limit) == (1, 1, 3)
+
+
+@given(cases.queries(cases.wire_values()))
+def test_a_query_survives_as_data_and_as_text(query):
+    assert Query.from_dict(query.dict()) == query
+    assert hash(query) == hash(query.copy()) == hash(query.key)
+
+
+def test_the_dict_of_a_query_leaves_defaults_out():
+    assert Query(Key("/a")).dict() == {"key": "/a"}
+    query = Query(Key("/a"), 1, 2, recursive=True, keys_only=True, start_after=Position(b"\x01", Key("/a/b")))
+    query.filter("x", ">", 1).order("-y")
+    assert query.dict() == {
+        "key": "/a",
+        "limit": 1,
+        "offset": 2,
+        "recursive": True,
+        "keys_only": True,
+        "start_after": ["01", "/a/b"],
+        "filter": [["x", ">", 1]],
+        "order": ["-y"],
+    }
+    assert eval(repr(query)) == query
+    assert Query.from_dict({"key": "/a", "unknown": 1}) == Query(Key("/a"))
+    with pytest.raises(KeyError):
+        Query.from_dict({})
+    with pytest.raises(ValueError):
+        Query.from_dict({"key": "/a", "limit": -1})
+
+
+def test_queries_equal_by_typed_content():
+    query = Query(Key("/a")).filter("x", "=", 1)
+    for other in (
+        Query(Key("/a")),
+        Query(Key("/b")).filter("x", "=", 1),
+        Query(Key("/a")).filter("x", "=", 1.0),
+        Query(Key("/a"), 1).filter("x", "=", 1),
+        Query(Key("/a"), recursive=True).filter("x", "=", 1),
+        Query(Key("/a")).filter("x", "=", 1).order("x"),
+        "/a",
+    ):
+        assert query != other
+
+
+# Applied to bare values and to entries
+
+
+def values(*numbers):
+    return [{"n": number} for number in numbers]
+
+
+def test_a_query_of_values_filters_sorts_and_cuts_and_keeps_ties_as_they_came():
+    items = [{"n": 1, "i": i} for i in range(3)] + values(5, 3)
+    query = Query(Key("/a"), limit=3, offset=1).filter("n", "<", 5).order("n")
+    cursor = query(items)
+    assert list(cursor) == [items[1], items[2], items[4]]
+    assert (cursor.returned, cursor.skipped) == (3, 1)
+
+
+def test_a_query_of_entries_ties_by_key():
+    entries = [Entry(Key(f"/a/{name}"), {"n": n}) for name, n in [("c", 1), ("a", 2), ("b", 1)]]
+    names = lambda cursor: [entry.key.name for entry in cursor.entries()]
+    assert names(Query(Key("/a")).order("n").apply(entries)) == ["b", "c", "a"]
+    assert names(Query(Key("/a")).order("-n").apply(entries)) == ["a", "b", "c"]
+    assert names(Query(Key("/a")).apply(entries)) == ["a", "b", "c"]
+    assert names(Query(Key("/a")).filter("__key__", ">", Key("/a/a")).apply(entries)) == ["b", "c"]
+
+
+def test_work_starts_at_the_first_item_and_reads_no_further_than_the_limit():
+    taken = []
+
+    def source():
+        for number in range(5):
+            taken.append(number)
+            yield number
+        raise AssertionError("read too far")
+
+    cursor = Query(Key("/a"), limit=2, offset=1)(source())
+    assert taken == []
+    assert list(cursor) == [1, 2]
+    assert taken == [0, 1, 2]
+    assert list(Query(Key("/a"), limit=0)(source())) == []
+    assert taken == [0, 1, 2]
+
+
+# Cursors
+
+
+def test_next_then_for_continues():
+    cursor = Cursor(Query(Key("/a")), [1, 2, 3])
+    assert next(cursor) == cursor.next() - 1 == 1
+    assert list(cursor) == [3]
+    assert cursor.returned == 3
+
+
+def test_a_cursor_is_read_once():
+    cursor = Cursor(Query(Key("/a")), [1, 2])
+    iterator = iter(cursor)
+    assert list(iterator) == [1, 2]
+    for again in (lambda: iter(cursor), lambda: list(cursor.entries()), lambda: list(cursor.batches())):
+        with pytest.raises(CursorReuseError):
+            again()
+    with pytest.raises(StopIteration):
+        next(cursor)
+
+
+def test_the_iterator_of_a_cursor_can_be_iterated():
+    assert list(iter(iter(Cursor(Query(Key("/a")), [1, 2])))) == [1, 2]
+
+
+def test_close_stops_the_producer_and_may_be_repeated():
+    closed = []
+
+    def source():
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append(True)
+
+    with Cursor(Query(Key("/a")), source()) as cursor:
+        assert next(cursor) == 1
+    assert closed == [True]
+    cursor.close()
+    with pytest.raises(StopIteration):
+        next(cursor)
+    with pytest.raises(RuntimeError):
+        iter(cursor)
+    assert cursor.summary is None
+
+
+def test_steps_before_the_start_only():
+    cursor = Cursor(Query(Key("/a"), 1, 1).filter("n", ">", 0).order("-n"), values(0, 1, 2, 3))
+    cursor.apply_filter()
+    cursor.apply_order()
+    cursor.apply_offset()
+    cursor.apply_limit()
+    assert next(cursor) == {"n": 2}
+    assert cursor.skipped == 1
+    for late in (cursor.apply_filter, cursor.apply_order, cursor.apply_offset, cursor.apply_limit):
+        with pytest.raises(AssertionError) as raised:
+            late()
+        assert isinstance(raised.value, CursorRunningError)
+    with pytest.raises(CursorRunningError):
+        cursor._iterable = []
+
+
+@pytest.mark.parametrize(("query", "iterable"), [("/a", []), (Query(Key("/a")), 5), (None, None)])
+def test_a_cursor_needs_a_query_and_an_iterable(query, iterable):
+    with pytest.raises(ValueError):
+        Cursor(query, iterable)
+
+
+def entry_cursor(count):
+    entries = [Entry(Key(f"/a/{i}"), i) for i in range(count)]
+    return Cursor.from_entries(Query(Key("/a")), entries)
+
+
+def test_a_mapped_iterable_keeps_the_keys():
+    cursor = entry_cursor(3)
+    cursor._iterable = (value * 10 for value in cursor._iterable)
+    assert [(entry.key.name, entry.value) for entry in cursor.entries()] == [("0", 0), ("1", 10), ("2", 20)]
+
+
+def test_a_filtering_iterable_loses_the_keys_from_where_it_deviates():
+    cursor = entry_cursor(4)
+    cursor._iterable = (value for value in cursor._iterable if value != 1)
+    assert [(entry.key and entry.key.name, entry.value) for entry in cursor.entries()] == [
+        ("0", 0),
+        (None, 2),
+        (None, 3),
+    ]
+
+
+def test_a_buffering_iterable_has_no_keys():
+    cursor = entry_cursor(3)
+    cursor._iterable = sorted(cursor._iterable, reverse=True)
+    assert [tuple(entry) for entry in cursor.entries()] == [(None, 2), (None, 1), (None, 0)]
+
+
+def test_an_iterable_replaced_twice_keeps_the_keys():
+    cursor = entry_cursor(2)
+    cursor._iterable = (value + 1 for value in cursor._iterable)
+    cursor._iterable = (value * 2 for value in cursor._iterable)
+    assert [(entry.key.name, entry.value) for entry in cursor.entries()] == [("0", 2), ("1", 4)]
+
+
+def test_closing_stops_a_replaced_iterable_and_what_is_below():
+    events = []
+
+    def below():
+        try:
+            yield 1
+            yield 2
+        finally:
+            events.append("below")
+
+    def above(iterable):
+        try:
+            yield from iterable
+        finally:
+            events.append("above")
+
+    cursor = Cursor(Query(Key("/a")), below())
+    cursor._iterable = above(cursor._iterable)
+    assert next(cursor) == 1
+    cursor.close()
+    assert events == ["above", "below"]
+
+
+def test_a_foreign_iterable_is_not_closed_by_the_cursor(tmp_path):
+    path = tmp_path / "lines"
+    path.write_text("a\nb\n")
+    with path.open() as lines:
+        with Cursor(Query(Key("/a")), lines) as cursor:
+            assert next(cursor) == "a\n"
+        assert not lines.closed
+
+
+def test_counts_can_be_written_and_hooks_are_called():
+    class Counting(Cursor):
+        def _returned_inc(self, item):
+            seen.append(item)
+            super()._returned_inc(item)
+
+    seen = []
+    cursor = Counting(Query(Key("/a")), [1, 2])
+    cursor.returned = 10
+    assert list(cursor) == seen == [1, 2]
+    assert cursor.returned == 12
+
+
+def test_an_error_of_the_source_closes_and_is_raised():
+    def source():
+        yield 1
+        raise OSError("gone")
+
+    cursor = Cursor(Query(Key("/a")), source())
+    with pytest.raises(OSError, match="gone"):
+        list(cursor)
+    with pytest.raises(StopIteration):
+        next(cursor)
+
+
+# The helpers
+
+
+@given(st.one_of(st.none(), st.integers(0, 5)), st.lists(st.integers(), max_size=6))
+def test_limit_gen_is_as_islice(limit, items):
+    iterator = iter(items)
+    expected = items[:limit] if limit is not None else items
+    assert list(limit_gen(limit, iterator)) == expected
+    assert list(iterator) == items[len(expected) :]
+
+
+@given(st.integers(0, 5), st.lists(st.integers(), max_size=6))
+def test_offset_gen_signals_what_it_skips(offset, items):
+    skipped = []
+    assert list(offset_gen(offset, items, skipped.append)) == items[offset:]
+    assert skipped == items[:offset]
+
+
+def test_chain_gen_and_is_iterable():
+    assert list(chain_gen([[1], (), iter([2, 3])])) == [1, 2, 3]
+    assert is_iterable([]) and is_iterable("") and not is_iterable(3)

@@ -1,0 +1,64 @@
+"""What a scan looks at: exactly the scope, and little besides."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore import Key, Position, Query
+from datastore.core.ranges import END, ScanPlan
+from datastore.testing import model
+
+keys = st.lists(
+    st.sampled_from(["a", "b", "a-b", "a0", "a;", "T:x", "T:y", "T:", "T", ":z", ":", ":y:q", "c:d:e", "é"]), max_size=4
+).map(Key)
+
+
+def scan(plan, stored):
+    """The keys that a scan takes, and how many it met; `stored` is sorted."""
+    at, taken, met = bisect_left(stored, plan.start), [], 0
+    while at < len(stored):
+        met += 1
+        verdict = plan.judge(stored[at])
+        if verdict is None:
+            taken.append(stored[at])
+            at += 1
+        elif verdict == END:
+            break
+        else:
+            assert verdict > stored[at]
+            at = bisect_left(stored, verdict)
+    return taken, met
+
+
+@given(
+    st.sets(keys, max_size=60), keys, st.booleans(), st.lists(st.tuples(st.sampled_from("< <= = >= >".split()), keys))
+)
+def test_a_scan_takes_exactly_the_scope_within_the_bounds(stored, key, recursive, bounds):
+    query = Query(key, recursive=recursive)
+    for op, bound in bounds:
+        query.filter("__key__", op, bound)
+    taken, _ = scan(ScanPlan(query), sorted(str(key).encode() for key in stored))
+    expected = model.answer(query, dict.fromkeys(stored, 1)).entries
+    assert taken == [str(entry.key).encode() for entry in expected]
+
+
+@given(st.sets(keys, max_size=30), keys, keys, st.booleans())
+def test_a_scan_starts_after_a_position(stored, key, after, recursive):
+    query = Query(key, recursive=recursive, start_after=Position(b"", after))
+    taken, _ = scan(ScanPlan(query), sorted(str(key).encode() for key in stored))
+    scope = model.answer(Query(key, recursive=recursive), dict.fromkeys(stored, 1)).entries
+    assert taken == [str(entry.key).encode() for entry in scope if entry.key > after]
+
+
+def test_a_collection_costs_its_entries_and_a_seek_for_each_subtree():
+    stored = [Key(f"/a/{name}") for name in "bcd"] + [Key(f"/a:{name}") for name in "ef"]
+    stored += [Key(f"/a/b/{number}") for number in range(1000)]
+    stored += [Key(f"/a/T:{number}") for number in range(1000)]
+    stored += [Key(f"/a:e/{number}") for number in range(1000)]
+    stored += [Key(f"/a-{number}") for number in range(1000)]
+    taken, met = scan(ScanPlan(Query(Key("/a"))), sorted(str(key).encode() for key in stored))
+    assert len(taken) == 5
+    assert met <= 5 + 3 + 2

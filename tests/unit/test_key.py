@@ -142,7 +142,11 @@ def test_children_and_instances_keep_the_limit():
 
 def test_a_key_cannot_be_changed():
     key = Key("/a")
-    for change in (lambda: setattr(key, "_string", "/b"), lambda: setattr(key, "x", 1), lambda: delattr(key, "_string")):
+    for change in (
+        lambda: setattr(key, "_string", "/b"),
+        lambda: setattr(key, "x", 1),
+        lambda: delattr(key, "_string"),
+    ):
         with pytest.raises(AttributeError, match="cannot be changed"):
             change()
     assert str(key) == "/a"
@@ -181,7 +185,8 @@ def test_the_documented_names_are_there():
 
 
 @pytest.mark.parametrize(
-    ("text", "field", "value"), [("a", "", "a"), ("a:b", "a", "b"), ("a:b:c", "a", "c"), (":b", "", "b"), ("a:", "a", "")]
+    ("text", "field", "value"),
+    [("a", "", "a"), ("a:b", "a", "b"), ("a:b:c", "a", "c"), (":b", "", "b"), ("a:", "a", "")],
 )
 def test_a_namespace_has_a_field_and_a_value(text, field, value):
     namespace = Namespace(text)

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import datastore.lmdb as lmdb_module
-from datastore.core.batch import Outcome, Write
+from datastore.core.batch import Entry, Outcome, Write
 from datastore.core.composition import Durability, PushDown
 from datastore.core.errors import (
     ConfigError,
@@ -225,7 +225,7 @@ def test_queries_answer_as_the_same_query_over_a_sorted_dict(tmp_path: Path) -> 
         if descending:
             query.order("-__key__")
         within = {key: value for key, value in entries.items() if selected(key, query)}
-        expected = list(query.apply(sorted(within.items())).entries())
+        expected = list(query.apply(sorted(map(Entry._make, within.items()))).entries())
         if keys_only:
             expected = [entry._replace(value=None) for entry in expected]
         with LMDBDatastore(tmp_path / str(number), durability="async") as store:
@@ -686,8 +686,7 @@ def test_a_full_store_refuses_writes_alone_and_has_room_again_after_deletes(dire
         assert store.get(Key(f"/{stored:04d}")) is None
         assert len(list(store.query(Query(Key("/"))))) == stored
         outcomes = store.batch_write(
-            [Write(Key("/large"), b"x" * MIB)]
-            + [Write(Key(f"/{number:04d}"), None) for number in range(stored)]
+            [Write(Key("/large"), b"x" * MIB)] + [Write(Key(f"/{number:04d}"), None) for number in range(stored)]
         )
         assert isinstance(outcomes[0].error, StoreFullError)
         assert [outcome.error for outcome in outcomes[1:]] == [None] * stored
@@ -716,9 +715,7 @@ def test_a_store_full_to_the_last_page_can_be_emptied(directory: Path) -> None:
 
 def test_what_fits_of_a_batch_is_written_when_not_all_of_it_does(directory: Path) -> None:
     with LMDBDatastore(directory, max_map_bytes=MIB) as store:
-        writes = [
-            Write(Key(f"/{number}"), b"x" * (2 * MIB if number % 10 == 7 else 100)) for number in range(100)
-        ]
+        writes = [Write(Key(f"/{number}"), b"x" * (2 * MIB if number % 10 == 7 else 100)) for number in range(100)]
         outcomes = store.batch_write(writes)
         refused = [number for number, outcome in enumerate(outcomes) if outcome.error is not None]
         assert refused == [7, 17, 27, 37, 47, 57, 67, 77, 87, 97]
@@ -804,9 +801,7 @@ def test_writes_taken_back_while_they_wait_are_not_done(store: LMDBDatastore) ->
     assert not store.contains(Key("/cancelled"))
 
 
-def test_submit_waits_while_the_backlog_is_full(
-    store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_submit_waits_while_the_backlog_is_full(store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmdb_module, "BACKLOG_WRITES", 3)
     with busy_writer(store) as release:
         for number in range(3):
@@ -828,9 +823,21 @@ def test_submit_waits_while_the_backlog_is_full(
     assert store.stats().entries == 5
 
 
-def test_async_durability_flushes_on_demand_and_on_time(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_group_that_fails_in_an_unforeseen_way_fails_alone(
+    store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("unforeseen")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._writer, "_commit", fail)
+        with pytest.raises(StoreError, match="unforeseen"):
+            store.put(Key("/a"), b"1")
+    store.put(Key("/a"), b"2")
+    assert store.get(Key("/a")) == b"2"
+
+
+def test_async_durability_flushes_on_demand_and_on_time(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmdb_module, "FLUSH_INTERVAL_S", 0.01)
     flushed = threading.Event()
     original = lmdb_module._Writer._flush

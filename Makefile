@@ -1,29 +1,37 @@
 # make demo, make test: everything else is for those who work on it. Each target sets .venv up by itself.
 
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(name) 2>/dev/null)))
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Which Python makes the environment: make PYTHON=/path/to/python3.11
+PYTHON ?=
 
 .PHONY: help demo test check bench soak format generate clean
 
 help:
 	@echo 'make demo      a cluster of four processes at work: airports in, queries out, a node killed and back'
-	@echo 'make test      every test that this machine can run'
+	@echo 'make test      every test that this machine can run; some: make test ARGS="tests/unit -k key"'
 	@echo 'make check     style, types, layers, generated files, the protocol, the wheel'
 	@echo 'make bench     every benchmark, as ratios'
 	@echo 'make soak      the random tests, long'
 	@echo 'make format    format the code'
 	@echo 'make generate  write the generated files'
+	@echo 'make clean     remove what all these made'
 
+# A name on the path may be a shim that runs nothing, so each is tried.
 $(STAMP): pyproject.toml
-	@test -n "$(PYTHON)" || { echo 'No Python found. Install Python 3.11 or newer.'; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo '$(PYTHON) is too old. Install Python 3.11 or newer, or say: make PYTHON=/path/to/python3.11'; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
-		|| { echo '$(PYTHON) has no venv. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
-	@echo 'Setting up $(VENV) (once; about half a minute)'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@python=''; \
+	for name in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3); do \
+		if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo 'No Python 3.11 or newer found: install one, or say where it is: make PYTHON=/path/to/python3.11' >&2; exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "$$python cannot make environments. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$($$python --version) (once; about a minute)"; \
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
@@ -34,21 +42,20 @@ test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(STAMP)
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
 	$(BIN)/python tools/generate.py --check
 	$(BIN)/python tools/unasync.py --check
 	$(BIN)/python tools/generate.py --lint
 	$(BIN)/mypy
-	$(BIN)/mypy tools bench demo
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/check_wheel.py
 
 bench: $(STAMP)
 	@$(BIN)/python -m bench
 
 soak: $(STAMP)
-	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest --timeout=0 tests/differential tests/conformance $(ARGS)
+	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest --timeout=0 -o faulthandler_timeout=0 $(or $(ARGS),tests/unit tests/conformance tests/differential)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix --quiet || true
@@ -59,4 +66,5 @@ generate: $(STAMP)
 	$(BIN)/python tools/unasync.py
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist bench/latest.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Settings of all tests: how long the random ones go on, and what to print when one hangs."""
+"""Settings of all tests: how long the random ones go on, and what they say when they fail."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-_COMMON = {
-    "deadline": None,
-    "print_blob": True,
-    "suppress_health_check": [
-        HealthCheck.too_slow,
-        HealthCheck.function_scoped_fixture,
-        HealthCheck.differing_executors,
-    ],
-}
-# `make test` on a desk; continuous integration; `make soak`.
-settings.register_profile("quick", max_examples=40, **_COMMON)
-settings.register_profile("ci", max_examples=250, **_COMMON)
-settings.register_profile("soak", max_examples=10_000, **_COMMON)
+settings.register_profile(
+    "quick",
+    max_examples=40,
+    # No test fails for being slow: the machine may be busy.
+    deadline=None,
+    # A failure shows how to repeat it.
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+# `make test` is quick; continuous integration and `make soak` choose the others.
+settings.register_profile("ci", settings.get_profile("quick"), max_examples=250)
+settings.register_profile("soak", settings.get_profile("quick"), max_examples=10_000)
 settings.load_profile(os.environ.get("DATASTORE_HYPOTHESIS", "quick"))

@@ -1,13 +1,14 @@
-"""Builds the wheel, installs it into an environment of its own, and runs the tests against what was installed.
+"""Builds the wheel, installs it into an environment of its own, and runs tests against what was installed.
 
     python tools/check_wheel.py
 
 Finds what an editable install hides: a file that the wheel lacks, a dependency that is not declared, a package of
-someone else's in it.
+someone else's in it. Needs a package index.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,48 +17,76 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = {"datastore", "datastore_client", "datastore_server"}
-#: Tests that need no checkout, and show that every part is there.
+FOLDERS = ("datastore", "server/datastore_server", "client/python/datastore_client")
+OURS = {Path(folder).name for folder in FOLDERS}
+#: What the tests need beside the extras of the wheel.
+TEST_PACKAGES = ("pytest-timeout", "psutil")
+#: Tests that need no checkout, and together show that every part is there.
 TESTS = (
     "tests/unit",
     "tests/conformance/test_dict.py",
-    "tests/conformance/test_lmdb.py",
+    "tests/conformance/test_remote.py",
     "tests/server/test_service.py",
 )
+NEEDS_CHECKOUT = ("tests/unit/test_unasync.py",)
+BARE = "import datastore, datastore.aio, sys; assert not {'grpc', 'google', 'lmdb'} & set(sys.modules)"
 
 
 def main() -> int:
-    """Build, look, install, test; the exit code of the tests."""
+    """Build, look, install, test; 1 if anything is wrong."""
     with tempfile.TemporaryDirectory() as scratch:
-        wheel = _built(Path(scratch))
-        foreign = _top_level(wheel) - OURS
-        if foreign:
-            print(f"the wheel has top-level names that are not ours: {sorted(foreign)}")
+        folder = Path(scratch)
+        _run(sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT), quiet=True)
+        wheel = next(folder.glob("*.whl"))
+        faults = _faults(wheel)
+        if faults:
+            print("\n".join(faults))
             return 1
-        return _tested(wheel, Path(scratch))
+        python = _environment(folder / "environment")
+        _run(*python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel))
+        # The library alone, with none of the extras.
+        _run(*python, "-c", BARE, cwd=folder)
+        extras = f"{wheel}[server,testing]"
+        _run(*python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", extras, *TEST_PACKAGES)
+        _test(python, folder / "tests-alone")
+    return 0
 
 
-def _built(folder: Path) -> Path:
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return next(folder.glob("*.whl"))
+def _faults(wheel: Path) -> list[str]:
+    """What the wheel has too much, and what it lacks of what git has."""
+    found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    foreign = {name.split("/")[0] for name in found} - OURS
+    listed = subprocess.run(["git", "ls-files", *FOLDERS], cwd=ROOT, capture_output=True, text=True, check=True)
+    parents = {folder: Path(folder).parent for folder in FOLDERS}
+    expected = {
+        Path(path).relative_to(parent).as_posix()
+        for path in listed.stdout.splitlines()
+        for folder, parent in parents.items()
+        if path.startswith(f"{folder}/")
+    }
+    return [
+        *(f"the wheel has a top-level name that is not ours: {name}" for name in sorted(foreign)),
+        *(f"the wheel lacks {name}" for name in sorted(expected - found)),
+    ]
 
 
-def _top_level(wheel: Path) -> set[str]:
-    names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    return {name for name in names if not name.endswith(".dist-info")}
+def _environment(folder: Path) -> tuple[str, ...]:
+    venv.create(folder, with_pip=True)
+    # -I keeps the current folder off the path: what is imported is what was installed.
+    return str(folder / "bin" / "python"), "-I"
 
 
-def _tested(wheel: Path, folder: Path) -> int:
-    environment = folder / "environment"
-    venv.create(environment, with_pip=True)
-    python = environment / "bin" / "python"
-    extras = ["pytest-timeout", "psutil"]
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*install, f"{wheel}[server,testing]", *extras], check=True)
-    # -I keeps the checkout off the path: what is imported is what was installed.
-    tests = [python, "-Im", "pytest", "-q", f"--rootdir={ROOT}", "-p", "no:cacheprovider"]
-    return subprocess.run([*tests, *TESTS], check=False, cwd=ROOT).returncode
+def _test(python: tuple[str, ...], folder: Path) -> None:
+    """Run the tests from a copy, because beside the checkout its packages would be found first."""
+    folder.mkdir()
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    left_out = [f"--ignore={path}" for path in NEEDS_CHECKOUT]
+    _run(*python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *left_out, *TESTS, cwd=folder)
+
+
+def _run(*command: str, cwd: Path = ROOT, quiet: bool = False) -> None:
+    subprocess.run(command, check=True, cwd=cwd, stdout=subprocess.DEVNULL if quiet else None)
 
 
 if __name__ == "__main__":

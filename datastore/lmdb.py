@@ -275,9 +275,7 @@ class LMDBDatastore(Datastore):
         with_values = not query.keys_only or query.has_custom_code
         seek, bytes_wanted = plan.start, FIRST_BATCH_BYTES
         while seek != END and wanted > 0:
-            batch, seek = self._read(
-                plan, seek, min(wanted, BATCH_ENTRIES), bytes_wanted, with_values=with_values
-            )
+            batch, seek = self._read(plan, seek, min(wanted, BATCH_ENTRIES), bytes_wanted, with_values=with_values)
             yield batch
             wanted -= len(batch)
             bytes_wanted = BATCH_BYTES
@@ -642,7 +640,12 @@ class _Writer:
     def _run(self) -> None:
         try:
             while (jobs := self._take()) is not None:
-                self._write(jobs)
+                try:
+                    self._write(jobs)
+                except Exception as error:
+                    # The thread must outlive whatever happens to one group: all writes depend on it.
+                    logger.exception("writing to the store in %s failed", self._lock.directory)
+                    _fail(jobs, StoreError(f"writing to {self._lock.directory} failed: {error}"))
                 self._flush_if_due()
         finally:
             self._end()
@@ -732,10 +735,6 @@ class _Writer:
                     )
             except lmdb.Error as error:
                 return _translated(error, self._lock.directory)
-            except Exception as error:  # noqa: BLE001 - the thread must outlive whatever happens to one group
-                failure = StoreError(f"writing to {self._lock.directory} failed: {error}")
-                failure.__cause__ = error
-                return failure
 
     def _commit(self, operations: list[tuple[bytes, bytes | None]]) -> None:
         if not operations:
@@ -791,9 +790,15 @@ class _Writer:
         try:
             self._environment.sync(True)
         except lmdb.Error as error:
-            logger.error("flushing the store in %s failed: %s", self._lock.directory, error)
+            logger.exception("flushing the store in %s failed", self._lock.directory)
             return _translated(error, self._lock.directory)
         return None
+
+
+def _fail(jobs: list[_Job], failure: StoreError) -> None:
+    for job in jobs:
+        if not job.future.done():
+            job.future.set_exception(failure)
 
 
 def _cuts(operations: list[tuple[bytes, bytes | None]]) -> list[int]:
@@ -855,9 +860,7 @@ class _DirectoryLock:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._descriptor: int | None = os.open(
-            directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
-        )
+        self._descriptor: int | None = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -883,9 +886,7 @@ class _DirectoryLock:
 
 def _locked_text(directory: Path, holder: str) -> str:
     if holder == str(os.getpid()):
-        return (
-            f"{directory} is already open in this process (pid {holder}): use that store, or close it first"
-        )
+        return f"{directory} is already open in this process (pid {holder}): use that store, or close it first"
     who = f"process {holder}" if holder else "another process"
     return f"{directory} is in use by {who}: stop it, or name another directory"
 
@@ -933,7 +934,7 @@ def _prepare(directory: Path, identity: _Identity) -> None:
 
 def _refuse_foreign(directory: Path) -> None:
     """Raise StoreFormatError, before anything is written, where the directory holds what is not ours."""
-    names = set(os.listdir(directory)) - _HARMLESS_NAMES
+    names = {path.name for path in directory.iterdir()} - _HARMLESS_NAMES
     if _LOCK_FILE in names:
         return
     if _DATA_FILE in names:
@@ -949,9 +950,7 @@ def _create(directory: Path, identity: _Identity) -> None:
     # Built aside and renamed: a data file that is there is whole, so a short one was cut.
     birth = directory / _BIRTH_DIRECTORY
     birth.mkdir()
-    environment = lmdb.open(
-        str(birth), map_size=1024 * 1024, max_dbs=_MAX_DATABASES, lib_version=_LMDB_MAJOR_VERSION
-    )
+    environment = lmdb.open(str(birth), map_size=1024 * 1024, max_dbs=_MAX_DATABASES, lib_version=_LMDB_MAJOR_VERSION)
     try:
         environment.open_db(_ENTRIES)
         meta = environment.open_db(_META)
@@ -962,7 +961,7 @@ def _create(directory: Path, identity: _Identity) -> None:
                     transaction.put(name.encode(), value.encode())
     finally:
         environment.close()
-    os.rename(birth / _DATA_FILE, directory / _DATA_FILE)
+    (birth / _DATA_FILE).rename(directory / _DATA_FILE)
     shutil.rmtree(birth)
     for changed in (directory, directory.parent):
         _sync_directory(changed)
@@ -984,9 +983,7 @@ def _read_meta(directory: Path) -> dict[str, str]:
     if (directory / _DATA_FILE).stat().st_size == 0:
         raise CorruptDataError(f"the data file in {directory} is empty: it was cut, restore it from a backup")
     try:
-        environment = lmdb.open(
-            str(directory), readonly=True, lock=False, create=False, max_dbs=_MAX_DATABASES
-        )
+        environment = lmdb.open(str(directory), readonly=True, lock=False, create=False, max_dbs=_MAX_DATABASES)
     except lmdb.PageNotFoundError:
         raise CorruptDataError(f"the data file in {directory} was cut: restore it from a backup") from None
     except lmdb.Error as error:

@@ -8,6 +8,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from datastore.core.encoded import Encoded
+from datastore.core.errors import InvalidQueryError, InvalidValueError, UnsupportedTypeError
+from datastore.core.key import Key
+from datastore.core.query import Filter, Order
 from datastore_server.cli.conditions import parse_order, parse_where
 from datastore_server.cli.values import (
     INT_MAX,
@@ -19,13 +26,6 @@ from datastore_server.cli.values import (
     to_json,
     to_tree,
 )
-from hypothesis import example, given
-from hypothesis import strategies as st
-
-from datastore.core.encoded import Encoded
-from datastore.core.errors import InvalidQueryError, InvalidValueError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.query import Filter, Order
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = texts | st.sampled_from([*NOTATIONS, "$", "$other"])

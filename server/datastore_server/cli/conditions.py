@@ -60,9 +60,7 @@ def parse_order(text: str) -> Order:
     sql = _SQL_DIRECTION.fullmatch(written)
     if sql is not None:
         sign = "-" if sql["direction"].lower() == "desc" else ""
-        raise InvalidQueryError(
-            f"the order {text!r} names its direction: write {sign}{sql['field']}", field="order"
-        )
+        raise InvalidQueryError(f"the order {text!r} names its direction: write {sign}{sql['field']}", field="order")
     try:
         return Order(written)
     except DatastoreError as error:

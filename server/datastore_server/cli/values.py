@@ -81,9 +81,7 @@ def parse(text: str | bytes) -> Any:
     try:
         return _DECODER.decode(text if isinstance(text, str) else text.decode())
     except json.JSONDecodeError as error:
-        raise InvalidValueError(
-            f"this is no JSON: {error}; a text needs double quotes", path="value"
-        ) from error
+        raise InvalidValueError(f"this is no JSON: {error}; a text needs double quotes", path="value") from error
     except UnicodeDecodeError as error:
         raise InvalidValueError(f"this is no UTF-8: {error}", path="value") from error
     except InvalidValueError:
@@ -119,7 +117,7 @@ _Convert = Callable[[Any], Any]
 _Parts = Callable[[Any], Iterator[tuple[str, Any]]]
 
 
-class _Fault(Exception):
+class _FaultError(Exception):
     def __init__(self, kind: type[InvalidValueError | UnsupportedTypeError], text: str) -> None:
         super().__init__(text)
         self.kind = kind
@@ -128,7 +126,7 @@ class _Fault(Exception):
 def _converted(value: Any, convert: _Convert, parts: _Parts) -> Any:
     try:
         return convert(value)
-    except _Fault as fault:
+    except _FaultError as fault:
         path = "value" + _path_of_fault(value, convert, parts)
         raise fault.kind(f"{path}: {fault}", path=path) from fault.__cause__
     except RecursionError:
@@ -139,7 +137,7 @@ def _path_of_fault(value: Any, convert: _Convert, parts: _Parts) -> str:
     for step, part in parts(value):
         try:
             convert(part)
-        except _Fault:
+        except _FaultError:
             return step + _path_of_fault(part, convert, parts)
     return ""
 
@@ -172,13 +170,13 @@ def _to_tree(value: Any) -> Any:
         return _map_to_tree(value)
     if isinstance(value, Encoded):
         return _to_tree(value.decode())
-    raise _Fault(UnsupportedTypeError, f"{type(value).__name__} is no type of a value")
+    raise _FaultError(UnsupportedTypeError, f"{type(value).__name__} is no type of a value")
 
 
 def _int_to_tree(value: int) -> int:
     if INT_MIN <= value <= INT_MAX:
         return value
-    raise _Fault(InvalidValueError, f"the integer {value} has more than 64 bits")
+    raise _FaultError(InvalidValueError, f"the integer {value} has more than 64 bits")
 
 
 def _float_to_tree(value: float) -> Any:
@@ -189,11 +187,11 @@ def _float_to_tree(value: float) -> Any:
 
 def _datetime_to_tree(value: datetime) -> Any:
     if value.utcoffset() is None:
-        raise _Fault(InvalidValueError, "a datetime without a time zone is no instant")
+        raise _FaultError(InvalidValueError, "a datetime without a time zone is no instant")
     try:
         text = value.astimezone(UTC).replace(tzinfo=None).isoformat()
     except OverflowError:
-        raise _Fault(InvalidValueError, f"the instant {value} lies outside the years 1 to 9999") from None
+        raise _FaultError(InvalidValueError, f"the instant {value} lies outside the years 1 to 9999") from None
     return {"$datetime": text + "Z"}
 
 
@@ -205,7 +203,7 @@ def _map_to_tree(value: Mapping[Any, Any]) -> Any:
     tree = {}
     for name, part in value.items():
         if not isinstance(name, str):
-            raise _Fault(UnsupportedTypeError, f"a map's keys are text, not {type(name).__name__}")
+            raise _FaultError(UnsupportedTypeError, f"a map's keys are text, not {type(name).__name__}")
         tree[name] = part if type(part) is str else _to_tree(part)
     if len(tree) == 1 and next(iter(tree)).startswith("$"):
         return {"$map": tree}
@@ -242,9 +240,9 @@ def _from_tree(tree: Any) -> Any:
     if kind is list:
         return [_from_tree(part) for part in tree]
     if kind is int and not INT_MIN <= tree <= INT_MAX:
-        raise _Fault(InvalidValueError, f"the integer {tree} has more than 64 bits")
+        raise _FaultError(InvalidValueError, f"the integer {tree} has more than 64 bits")
     if kind is float and math.isinf(tree):
-        raise _Fault(InvalidValueError, "the number is too large for a float")
+        raise _FaultError(InvalidValueError, "the number is too large for a float")
     return tree
 
 
@@ -252,7 +250,7 @@ def _from_notation(name: str, content: Any) -> Any:
     read = _FROM_NOTATION.get(name)
     if read is None:
         known = ", ".join(NOTATIONS)
-        raise _Fault(
+        raise _FaultError(
             InvalidValueError,
             f"an object whose only member is {name!r} has no meaning (known: {known});"
             f' if it is meant as it stands, write {{"$map": {{"{name}": ...}}}}',
@@ -262,7 +260,7 @@ def _from_notation(name: str, content: Any) -> Any:
 
 def _text(name: str, content: Any) -> str:
     if type(content) is not str:
-        raise _Fault(InvalidValueError, f"the content of {name!r} must be text, not {type(content).__name__}")
+        raise _FaultError(InvalidValueError, f"the content of {name!r} must be text, not {type(content).__name__}")
     return content
 
 
@@ -270,44 +268,42 @@ def _bytes_from(content: Any) -> bytes:
     try:
         return base64.b64decode(_text("$bytes", content), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _Fault(InvalidValueError, f"the content of '$bytes' is no base64: {error}") from error
+        raise _FaultError(InvalidValueError, f"the content of '$bytes' is no base64: {error}") from error
 
 
 def _datetime_from(content: Any) -> datetime:
     text = _text("$datetime", content)
     found = _RFC_3339.fullmatch(text)
     if found is None:
-        raise _Fault(
+        raise _FaultError(
             InvalidValueError,
             f"{text!r} is no RFC 3339 instant, as 2026-11-24T10:00:00Z or 2026-11-24T10:00:00.123456+01:00",
         )
     if len(found["fraction"] or "") > _MICROSECOND_DIGITS:
-        raise _Fault(InvalidValueError, f"{text!r} has parts of a microsecond, which are not kept")
+        raise _FaultError(InvalidValueError, f"{text!r} has parts of a microsecond, which are not kept")
     try:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise _Fault(InvalidValueError, f"{text!r} is no instant: {error}") from error
+        raise _FaultError(InvalidValueError, f"{text!r} is no instant: {error}") from error
 
 
 def _key_from(content: Any) -> Key:
     try:
         return Key(_text("$key", content))
     except DatastoreError as error:
-        raise _Fault(InvalidValueError, str(error)) from error
+        raise _FaultError(InvalidValueError, str(error)) from error
 
 
 def _float_from(content: Any) -> float:
     number = _FLOATS.get(_text("$float", content))
     if number is None:
-        raise _Fault(InvalidValueError, f"the content of '$float' must be one of {', '.join(_FLOATS)}")
+        raise _FaultError(InvalidValueError, f"the content of '$float' must be one of {', '.join(_FLOATS)}")
     return number
 
 
 def _map_from(content: Any) -> dict[str, Any]:
     if type(content) is not dict:
-        raise _Fault(
-            InvalidValueError, f"the content of '$map' must be an object, not {type(content).__name__}"
-        )
+        raise _FaultError(InvalidValueError, f"the content of '$map' must be an object, not {type(content).__name__}")
     return {name: _from_tree(part) for name, part in content.items()}
 
 

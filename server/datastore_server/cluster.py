@@ -228,7 +228,8 @@ class Cluster:
 
 def command_line(arguments: Sequence[str]) -> list[str]:
     """The command `datastore` of this very installation, with these arguments."""
-    return [sys.executable, "-m", "datastore_server.cli", *arguments]
+    # -P: a file in the current directory must not stand in for one of our modules.
+    return [sys.executable, "-P", "-m", "datastore_server.cli", *arguments]
 
 
 def command_again(config_path: Path, member: Member) -> list[str]:

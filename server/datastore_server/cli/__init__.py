@@ -5,6 +5,7 @@ One file a group of commands. This one knows their names alone, so that a comman
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -101,4 +102,6 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    # What gRPC writes to stderr by itself, our own errors say better. Read when gRPC is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.exit(run(lambda: cli.main(prog_name="datastore", standalone_mode=False) or ExitCode.OK))

@@ -723,6 +723,21 @@ def test_what_fits_of_a_batch_is_written_when_not_all_of_it_does(directory: Path
         assert store.stats().entries == 90
 
 
+def test_a_map_without_address_space_to_grow_into_is_a_full_store(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LMDBDatastore(directory, map_bytes=MIB) as store:
+        store.put(Key("/a"), b"1")
+        with monkeypatch.context() as patch:
+            patch.setattr(lmdb_module, "_has_address_space", lambda _: False)
+            with pytest.raises(StoreFullError, match="cannot grow beyond 1048576 bytes"):
+                store.put(Key("/large"), b"x" * 2 * MIB)
+        assert store.get(Key("/a")) == b"1"
+        store.put(Key("/large"), b"x" * 2 * MIB)
+    assert lmdb_module._has_address_space(1 << 40)
+    assert not lmdb_module._has_address_space(1 << 60)
+
+
 FULL_DISK = """
 import resource, sys
 from datastore.core.errors import StoreFullError

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["Event", "together"]
+__all__ = ["Event", "pause", "together"]
 
 T = TypeVar("T")
 
 Event = threading.Event
+pause = time.sleep
 
 
 def together(calls: Sequence[Callable[[], T]]) -> list[T]:

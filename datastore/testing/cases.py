@@ -32,6 +32,7 @@ __all__ = [
     "Steps",
     "contents",
     "json_values",
+    "keys",
     "key_of_bytes",
     "many_entries",
     "plain_values",
@@ -305,8 +306,7 @@ def longest_key(key_bytes: int = KEY_BYTES) -> Key:
 def many_entries(count: int, above: str = "/many", filler: int = 40) -> dict[Key, Any]:
     """Entries enough for several batches, in one collection: `n` counts up, `group` repeats."""
     return {
-        Key(f"{above}/{index:06}"): {"n": index, "group": index % 7, "filler": "x" * filler}
-        for index in range(count)
+        Key(f"{above}/{index:06}"): {"n": index, "group": index % 7, "filler": "x" * filler} for index in range(count)
     }
 
 
@@ -322,13 +322,9 @@ _SCOPE_POOL = ["/a", "/", "/a", "/a:x", "/a/b", "/b", "/T", "/ab", "/a/T", "/non
 _FIELDS = ["n", "s", "m.x", "m", "missing", "__key__"]
 _OPERATORS = ["<", "<=", "=", "!=", ">=", ">"]
 
-_int64 = st.one_of(
-    st.integers(-5, 5), st.integers(-(2**63), 2**63 - 1), st.sampled_from([2**53, 2**53 + 1, 2**63 - 1])
-)
+_int64 = st.one_of(st.integers(-5, 5), st.integers(-(2**63), 2**63 - 1), st.sampled_from([2**53, 2**53 + 1, 2**63 - 1]))
 _text = st.one_of(st.sampled_from(["", "a", "b", "ab", "é"]), st.text(st.characters(codec="utf-8"), max_size=5))
-_json_scalars = st.one_of(
-    st.none(), st.booleans(), _int64, st.floats(), st.sampled_from([0.0, -0.0, 1.0, 3.0]), _text
-)
+_json_scalars = st.one_of(st.none(), st.booleans(), _int64, st.floats(), st.sampled_from([0.0, -0.0, 1.0, 3.0]), _text)
 _keys = st.sampled_from(_KEY_POOL).map(Key)
 _aware = st.datetimes(
     min_value=datetime(1900, 1, 1), timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45))])
@@ -345,6 +341,11 @@ def _nested(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         ),
         max_leaves=5,
     )
+
+
+def keys() -> st.SearchStrategy[Key]:
+    """Few keys that are close to one another: parents, children, instances, prefixes of one another's names."""
+    return _keys
 
 
 def json_values() -> st.SearchStrategy[Any]:

@@ -10,8 +10,8 @@ Knows the Datastore contract alone.
         keeps_tuples = True
 
         @pytest.fixture
-        async def store(self):
-            async with MyStore() as store:
+        def store(self):
+            with MyStore() as store:
                 yield store
 """
 
@@ -348,9 +348,7 @@ class BatchPromises(Capabilities):
     def test_a_bad_item_fails_alone(self, store: Datastore) -> None:
         store.put(Key("/b/1"), "old")
         wrong: Any = "/b/not-a-key"
-        outcomes = store.batch_write(
-            [Write(Key("/b/1"), "new"), Write(wrong, "lost"), Write(Key("/b/2"), "two")]
-        )
+        outcomes = store.batch_write([Write(Key("/b/1"), "new"), Write(wrong, "lost"), Write(Key("/b/2"), "two")])
         assert [outcome.error is None for outcome in outcomes] == [True, False, True]
         assert isinstance(outcomes[1].error, TypeError)
         read = store.batch_get([Key("/b/1"), wrong, Key("/b/2")])
@@ -360,9 +358,7 @@ class BatchPromises(Capabilities):
     def test_a_refused_value_fails_alone(self, store: Datastore) -> None:
         store.put(Key("/b/1"), "old")
         for value in self.refused:
-            outcomes = store.batch_write(
-                [Write(Key("/b/0"), 0), Write(Key("/b/1"), value), Write(Key("/b/2"), 2)]
-            )
+            outcomes = store.batch_write([Write(Key("/b/0"), 0), Write(Key("/b/1"), value), Write(Key("/b/2"), 2)])
             assert [outcome.error is None for outcome in outcomes] == [True, False, True], value
             assert isinstance(outcomes[1].error, (TypeError, ValueError)), value
             assert store.get(Key("/b/1")) == "old"
@@ -371,9 +367,7 @@ class BatchPromises(Capabilities):
 
     def test_a_long_batch_is_done_whole(self, store: Datastore) -> None:
         entries = cases.many_entries(1500)
-        assert {
-            outcome.error for outcome in store.batch_write([Write(*pair) for pair in entries.items()])
-        } == {None}
+        assert {outcome.error for outcome in store.batch_write([Write(*pair) for pair in entries.items()])} == {None}
         read = store.batch_get(list(entries))
         assert [outcome.value for outcome in read] == list(entries.values())
 
@@ -381,9 +375,7 @@ class BatchPromises(Capabilities):
 class QueryPromises(Capabilities):
     """query, compared with the naive answer."""
 
-    def check(
-        self, store: Datastore, query: Query, contents: Mapping[Key, Any], after: Entry | None = None
-    ) -> None:
+    def check(self, store: Datastore, query: Query, contents: Mapping[Key, Any], after: Entry | None = None) -> None:
         """Assert that the store's answer to `query` is the naive one: entries, order, counts, summary."""
         expected = model.answer(query, contents, after)
         cursor = store.query(query)
@@ -516,9 +508,12 @@ class QueryPromises(Capabilities):
             whole = model.answer(query, contents).keys
             cursor = queryable.query(query)
             keys: list[Key] = []
+            number = 0
             for batch in cursor.batches():
                 keys += batch.keys
-                if batch.position is None:
+                number += 1
+                # Where batches are single entries, not after each of them.
+                if batch.position is None or (number > 8 and number % 40):
                     continue
                 left = a_query(
                     "/many",
@@ -700,7 +695,7 @@ class CursorPromises(Capabilities):
         assert next(iterator) == 0
         for again in (iter, Cursor.entries, Cursor.batches):
             with pytest.raises(CursorReuseError):
-                next(again(cursor))  # type: ignore[operator]
+                next(again(cursor))
         assert [value for value in iterator] == [1, 2, 3, 4]
         with pytest.raises(CursorReuseError):
             iter(cursor)
@@ -845,9 +840,7 @@ class ClosingPromises(Capabilities):
                 entries_of(store.query(Query(Key("/"))))
 
     @pytest.mark.parametrize("orders", [[], ["-n"]], ids=["by key", "by order"])
-    def test_a_query_over_a_closed_store_never_ends_short(
-        self, queryable: Datastore, orders: list[str]
-    ) -> None:
+    def test_a_query_over_a_closed_store_never_ends_short(self, queryable: Datastore, orders: list[str]) -> None:
         contents = cases.many_entries(3000)
         fill(queryable, contents)
         cursor = queryable.query(a_query("/many", orders=orders))

@@ -215,9 +215,7 @@ def same(found: Any, expected: Any, *, keeps_tuples: bool = False) -> bool:
     return bool(found == expected)
 
 
-def difference(
-    found: Sequence[Entry], expected: Sequence[Entry], *, keeps_tuples: bool = False
-) -> str | None:
+def difference(found: Sequence[Entry], expected: Sequence[Entry], *, keeps_tuples: bool = False) -> str | None:
     """The first place where entries differ from the expected ones, in words; None if they are the same."""
     for place, (one, other) in enumerate(zip(found, expected, strict=False)):
         if str(one.key) != str(other.key):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.capabilities import OnTheWire, decoding
 
 from datastore import aio, core, wire
 from datastore.aio.lift import lift
@@ -15,6 +14,7 @@ from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES, KEY_BYTES
 from datastore.lmdb import LMDBDatastore
 from datastore.testing.conformance import DatastoreConformance
+from tests.support.capabilities import OnTheWire, decoding
 
 
 def on_lmdb(directory: Path) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.capabilities import InMemory
 
 from datastore import aio, core
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.core.key import Key
 from datastore.testing.conformance import DatastoreConformance
+from tests.support.capabilities import InMemory
 
 
 class TestMapping(InMemory, DatastoreConformance):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.capabilities import InMemory
 
 from datastore import aio, core
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.core.key import Key
 from datastore.core.limits import KEY_BYTES
 from datastore.testing.conformance import DatastoreConformance
+from tests.support.capabilities import InMemory
 
 NAMESPACE = "/T:name space"
 #: Around the namespace, and never in its answers.

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from tests.support.capabilities import AsJson
 
 from datastore import aio, core
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.core.key import Key
 from datastore.testing.conformance import DatastoreConformance
+from tests.support.capabilities import AsJson
 
 
 class TestJson(AsJson, DatastoreConformance):

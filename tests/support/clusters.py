@@ -63,9 +63,7 @@ async def proxy(directory: Path | None = None, **settings: Any) -> AsyncIterator
             topology = build_node(_store(directory and directory / name), cluster="test", shard=name)
             backends.append(topology.datastore)
             nodes.append(await stack.enter_async_context(serve(topology.datastore, cluster=topology.cluster)))
-        shards = [
-            ShardConfig(name=name, url=server.url) for name, server in zip(SHARDS, nodes, strict=True)
-        ]
+        shards = [ShardConfig(name=name, url=server.url) for name, server in zip(SHARDS, nodes, strict=True)]
         topology = build_proxy(Config(cluster=ClusterConfig(name="test", **settings), shards=shards))
         server = await stack.enter_async_context(
             serve(topology.datastore, check_values=topology.check_values, cluster=topology.cluster)

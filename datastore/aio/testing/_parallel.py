@@ -1,4 +1,7 @@
-"""What the suite does with tasks, under the names that both colours share: the twin of `datastore.testing._parallel`."""
+"""What the suite does with tasks, under the names that both colours share.
+
+The twin of `datastore.testing._parallel`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-__all__ = ["Event", "together"]
+__all__ = ["Event", "pause", "together"]
 
 T = TypeVar("T")
 
 Event = asyncio.Event
+pause = asyncio.sleep
 
 
 async def together(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:

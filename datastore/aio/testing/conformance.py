@@ -299,7 +299,8 @@ class OperationPromises(Capabilities):
             if self.queries:
                 found = await entries_of(store.query(Query(Key("/"), recursive=True)))
                 problem = model.difference(
-                    found, model.answer(Query(Key("/"), recursive=True), expected).entries,
+                    found,
+                    model.answer(Query(Key("/"), recursive=True), expected).entries,
                     keeps_tuples=self.keeps_tuples,
                 )
                 assert problem is None, problem
@@ -345,9 +346,7 @@ class BatchPromises(Capabilities):
     async def test_a_bad_item_fails_alone(self, store: Datastore) -> None:
         await store.put(Key("/b/1"), "old")
         wrong: Any = "/b/not-a-key"
-        outcomes = await store.batch_write(
-            [Write(Key("/b/1"), "new"), Write(wrong, "lost"), Write(Key("/b/2"), "two")]
-        )
+        outcomes = await store.batch_write([Write(Key("/b/1"), "new"), Write(wrong, "lost"), Write(Key("/b/2"), "two")])
         assert [outcome.error is None for outcome in outcomes] == [True, False, True]
         assert isinstance(outcomes[1].error, TypeError)
         read = await store.batch_get([Key("/b/1"), wrong, Key("/b/2")])
@@ -513,9 +512,12 @@ class QueryPromises(Capabilities):
             whole = model.answer(query, contents).keys
             cursor = queryable.query(query)
             keys: list[Key] = []
+            number = 0
             async for batch in cursor.batches():
                 keys += batch.keys
-                if batch.position is None:
+                number += 1
+                # Where batches are single entries, not after each of them.
+                if batch.position is None or (number > 8 and number % 40):
                     continue
                 left = a_query(
                     "/many",
@@ -601,18 +603,14 @@ class MutationPromises(Capabilities):
     )
 
     @pytest.mark.parametrize("orders", [[], ["-n"]], ids=["by key", "by order"])
-    async def test_writes_at_every_position_disturb_no_query(
-        self, queryable: Datastore, orders: list[str]
-    ) -> None:
+    async def test_writes_at_every_position_disturb_no_query(self, queryable: Datastore, orders: list[str]) -> None:
         for what, change in self.CHANGES:
             for position in range(len(self.BEFORE) + 1):
                 await fill(queryable, {Key(text): {"n": n} for text, n in self.BEFORE.items()})
                 cursor = queryable.query(a_query("/m", orders=orders))
                 entries = cursor.entries()
                 seen = [await anext(entries) for _ in range(position)]
-                await fill(
-                    queryable, [(Key(text), None if n is None else {"n": n}) for text, n in change.items()]
-                )
+                await fill(queryable, [(Key(text), None if n is None else {"n": n}) for text, n in change.items()])
                 seen += [entry async for entry in entries]
                 self.check_seen(seen, change, (what, position))
                 if not orders:
@@ -701,7 +699,7 @@ class CursorPromises(Capabilities):
         assert await anext(iterator) == 0
         for again in (aiter, Cursor.entries, Cursor.batches):
             with pytest.raises(CursorReuseError):
-                await anext(again(cursor))  # type: ignore[operator]
+                await anext(again(cursor))
         assert [value async for value in iterator] == [1, 2, 3, 4]
         with pytest.raises(CursorReuseError):
             aiter(cursor)
@@ -846,9 +844,7 @@ class ClosingPromises(Capabilities):
                 await entries_of(store.query(Query(Key("/"))))
 
     @pytest.mark.parametrize("orders", [[], ["-n"]], ids=["by key", "by order"])
-    async def test_a_query_over_a_closed_store_never_ends_short(
-        self, queryable: Datastore, orders: list[str]
-    ) -> None:
+    async def test_a_query_over_a_closed_store_never_ends_short(self, queryable: Datastore, orders: list[str]) -> None:
         contents = cases.many_entries(3000)
         await fill(queryable, contents)
         cursor = queryable.query(a_query("/many", orders=orders))

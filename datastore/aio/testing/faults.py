@@ -1,0 +1,176 @@
+"""A store that fails, delays or hangs where it is told to: to test what is built on top of stores.
+
+Knows the Datastore contract alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
+
+from datastore.aio.base import Datastore, exact_query
+from datastore.aio.cursor import Cursor
+from datastore.aio.shims import ShimDatastore
+from datastore.aio.testing._parallel import Event, pause
+from datastore.core.batch import Batch, Outcome, Write
+from datastore.core.description import QueryDescription
+from datastore.core.key import Key
+
+__all__ = ["FaultyDatastore"]
+
+
+class FaultyDatastore(ShimDatastore):
+    """Passes calls to its child, but for those that are told to fail, to come late, or to hang.
+
+    The calls are get, put, delete, contains, batch_get, batch_write, query (which acts at the first item), and
+    entry, one for each entry that a query reads. `calls` counts them. A call that fails does not reach the child; with
+    `afterwards` it does, and its answer is lost, as when a connection breaks.
+    """
+
+    def __init__(self, datastore: Datastore) -> None:
+        super().__init__(datastore)
+        self.calls: dict[str, int] = {}
+        #: Set while some call hangs.
+        self.hanging = Event()
+        self._released = Event()
+        self._faults: list[_Fault] = []
+
+    @property
+    def ordered_queries(self) -> bool:  # type: ignore[override]
+        """True: the child's answers are made exact here."""
+        return True
+
+    def fail(
+        self, *calls: str, error: Exception, after: int = 0, times: int | None = None, afterwards: bool = False
+    ) -> None:
+        """Have calls of these names (none: of any) raise `error`: from the one after the next `after`, `times` long."""
+        self._faults.append(_Fault(calls, after, times, error=error, afterwards=afterwards))
+
+    def delay(self, *calls: str, seconds: float) -> None:
+        """Have calls of these names (none: of any) come late."""
+        self._faults.append(_Fault(calls, 0, None, seconds=seconds))
+
+    def hang(self, *calls: str, after: int = 0, times: int | None = None) -> None:
+        """Have calls of these names (none: of any) wait until `release`; `hanging` tells when one does."""
+        self._released.clear()
+        self._faults.append(_Fault(calls, after, times, hangs=True))
+
+    def release(self) -> None:
+        """Let what hangs go on, and forget all faults."""
+        self._faults.clear()
+        self.hanging.clear()
+        self._released.set()
+
+    async def _meet(self, call: str) -> Exception | None:
+        """Live through the faults of one call; the error that its answer is lost with, if it is to be."""
+        self.calls[call] = self.calls.get(call, 0) + 1
+        lost: Exception | None = None
+        for fault in list(self._faults):
+            if not fault.strikes(call):
+                continue
+            if fault.seconds:
+                await pause(fault.seconds)
+            if fault.hangs:
+                self.hanging.set()
+                await self._released.wait()
+            if fault.error is not None and not fault.afterwards:
+                raise fault.error
+            lost = lost or fault.error
+        return lost
+
+    async def get(self, key: Key) -> Any:
+        """The child's value, unless told otherwise."""
+        return await self._do("get", self.child_datastore.get, key)
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Put into the child, unless told otherwise."""
+        await self._do("put", self.child_datastore.put, key, value)
+
+    async def delete(self, key: Key) -> None:
+        """Delete from the child, unless told otherwise."""
+        await self._do("delete", self.child_datastore.delete, key)
+
+    async def contains(self, key: Key) -> bool:
+        """As the child, unless told otherwise."""
+        return bool(await self._do("contains", self.child_datastore.contains, key))
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """The child's values, unless told otherwise."""
+        outcomes: list[Outcome] = await self._do("batch_get", self.child_datastore.batch_get, keys)
+        return outcomes
+
+    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Write to the child, unless told otherwise."""
+        outcomes: list[Outcome] = await self._do("batch_write", self.child_datastore.batch_write, writes)
+        return outcomes
+
+    async def _do(self, call: str, operation: Callable[..., Any], *arguments: Any) -> Any:
+        lost = await self._meet(call)
+        answer = await operation(*arguments)
+        if lost is not None:
+            raise lost
+        return answer
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """The child's answer, entry by entry, until told otherwise."""
+        child = exact_query(self.child_datastore, query)
+        return Cursor.from_batches(query, self._read(child), shards=child.shards)
+
+    async def _read(self, child: Cursor) -> AsyncGenerator[Batch]:
+        try:
+            await self._meet("query")
+            async for batch in child.batches():
+                for index in range(len(batch)):
+                    lost = await self._meet("entry")
+                    if lost is not None:
+                        raise lost
+                    yield _entry(batch, index)
+                yield _rest(batch)
+        finally:
+            await child.aclose()
+
+
+def _entry(batch: Batch, index: int) -> Batch:
+    """One entry of a batch, by itself; its place in the results is not known."""
+    sort_keys = None if batch.sort_keys is None else batch.sort_keys[index : index + 1]
+    return Batch(batch.keys[index : index + 1], batch.values[index : index + 1], sort_keys=sort_keys)
+
+
+def _rest(batch: Batch) -> Batch:
+    """What a batch says besides its entries."""
+    return Batch([], [], position=batch.position, skipped=batch.skipped, scanned=batch.scanned)
+
+
+class _Fault:
+    """What is to happen to some calls."""
+
+    def __init__(
+        self,
+        calls: tuple[str, ...],
+        after: int,
+        times: int | None,
+        *,
+        error: Exception | None = None,
+        seconds: float = 0.0,
+        hangs: bool = False,
+        afterwards: bool = False,
+    ) -> None:
+        self._calls = calls
+        self._passes = after
+        self._times = times
+        self.error = error
+        self.seconds = seconds
+        self.hangs = hangs
+        self.afterwards = afterwards
+
+    def strikes(self, call: str) -> bool:
+        """Whether this call is one that it happens to; counts it."""
+        if self._calls and call not in self._calls:
+            return False
+        if self._passes:
+            self._passes -= 1
+            return False
+        if self._times is None:
+            return True
+        self._times -= 1
+        return self._times >= 0

@@ -1,0 +1,194 @@
+"""The model machine: random operations on a store and on a dict, which must give the same.
+
+    class MyStoreMachine(DatastoreMachine):
+        def open_store(self):
+            return MyStore()
+
+    TestMyStoreMachine = MyStoreMachine.TestCase
+
+Knows the Datastore contract alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from datastore.core.base import Datastore
+from datastore.core.batch import Entry, Write
+from datastore.core.cursor import Cursor
+from datastore.core.key import Key
+from datastore.core.query import Query
+from datastore.testing import cases, model
+
+__all__ = ["DatastoreMachine"]
+
+
+class DatastoreMachine(RuleBasedStateMachine):
+    """Random operations on the store that `open_store` gives, compared with a dict.
+
+    Cursors stay open among writes, and are read bit by bit. Subclasses declare `values`, what generated values are
+    drawn from, `keeps_tuples`, and `reopen_store` where entries outlive the object.
+    """
+
+    values: st.SearchStrategy[Any] = cases.wire_values()
+    keeps_tuples = False
+
+    def open_store(self) -> Datastore:
+        """A new, empty store."""
+        raise NotImplementedError("a subclass of DatastoreMachine opens a store")
+
+    def reopen_store(self, store: Datastore) -> Datastore:
+        """The store as it is after its end and a new start; stores that keep nothing stay as they are."""
+        return store
+
+    @initialize()
+    def open(self) -> None:
+        self.store = self.open_store()
+        self.contents: dict[Key, Any] = {}
+        self.cursors: list[_Running] = []
+
+    @rule(writes=st.deferred(lambda: cases.writes(st.integers(-3, 3), max_size=4)), data=st.data())
+    def write_some(self, writes: list[tuple[Key, Any]], data: st.DataObject) -> None:
+        """Single writes of generated values."""
+        for key, value in writes:
+            new = None if value is None else data.draw(self.values)
+            if new is None:
+                self.store.delete(key)
+            else:
+                self.store.put(key, new)
+            self._wrote(key, new)
+
+    @rule(writes=cases.writes(cases.json_values(), max_size=12))
+    def write_a_batch(self, writes: list[tuple[Key, Any]]) -> None:
+        """One batch of writes, several to one key among them."""
+        outcomes = self.store.batch_write([Write(*write) for write in writes])
+        assert [outcome.error for outcome in outcomes] == [None] * len(writes)
+        for key, value in writes:
+            self._wrote(key, value)
+
+    def _wrote(self, key: Key, value: Any) -> None:
+        for running in self.cursors:
+            running.touched.add(key)
+        self.contents.pop(key, None)
+        if value is not None:
+            self.contents[key] = value
+
+    @rule(key=cases.keys())
+    def read_one(self, key: Key) -> None:
+        """get and contains."""
+        assert self._same(self.store.get(key), self.contents.get(key)), key
+        assert self.store.contains(key) is (key in self.contents)
+
+    @rule(keys=st.lists(cases.keys(), max_size=8))
+    def read_a_batch(self, keys: list[Key]) -> None:
+        """One batch of reads, in its order."""
+        outcomes = self.store.batch_get(keys)
+        assert len(outcomes) == len(keys)
+        for key, outcome in zip(keys, outcomes, strict=True):
+            assert outcome.error is None
+            assert self._same(outcome.value, self.contents.get(key)), key
+
+    @rule(query=cases.queries(cases.json_values()))
+    def ask(self, query: Query) -> None:
+        """A whole query."""
+        expected = model.answer(query, self.contents)
+        cursor = self.store.query(query)
+        found = list(cursor.entries())
+        problem = model.difference(found, expected.entries, keeps_tuples=self.keeps_tuples)
+        assert problem is None, f"{query!r}: {problem}"
+        assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped)
+
+    @rule(recursive=st.booleans(), orders=st.sampled_from([[], ["n"], ["-s"]]))
+    def begin_to_read(self, recursive: bool, orders: list[str]) -> None:
+        """A query that is read later, bit by bit."""
+        query = Query(Key("/a"), recursive=recursive)
+        for order in orders:
+            query.order(order)
+        self.cursors.append(_Running(self.store.query(query), query, keeps_tuples=self.keeps_tuples))
+
+    @rule(data=st.data(), count=st.integers(1, 5))
+    def read_on(self, data: st.DataObject, count: int) -> None:
+        """Some more of a running query."""
+        if self.cursors:
+            running = data.draw(st.sampled_from(self.cursors))
+            running.read(count, self.contents)
+            if running.ended:
+                self.cursors.remove(running)
+
+    @rule(data=st.data())
+    def stop_reading(self, data: st.DataObject) -> None:
+        """A running query is abandoned."""
+        if self.cursors:
+            running = data.draw(st.sampled_from(self.cursors))
+            running.cursor.close()
+            self.cursors.remove(running)
+
+    @rule()
+    def close_and_open(self) -> None:
+        """The store ends and starts again."""
+        self._close_cursors()
+        self.store = self.reopen_store(self.store)
+
+    @rule()
+    def read_everything(self) -> None:
+        """All that the store holds is what the dict holds; so at the end, too."""
+        query = Query(Key("/"), recursive=True)
+        found = list(self.store.query(query).entries())
+        problem = model.difference(found, model.answer(query, self.contents).entries, keeps_tuples=self.keeps_tuples)
+        assert problem is None, problem
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            try:
+                self.read_everything()
+            finally:
+                self._close_cursors()
+                self.store.close()
+
+    def _close_cursors(self) -> None:
+        for running in self.cursors:
+            running.cursor.close()
+        self.cursors.clear()
+
+    def _same(self, found: Any, expected: Any) -> bool:
+        return model.same(found, expected, keeps_tuples=self.keeps_tuples)
+
+
+class _Running:
+    """A query that is read while entries change.
+
+    What must hold: no key twice; every key that nothing touched since the start, and that the query selects, in the
+    answer by its end; and nothing that was never there.
+    """
+
+    def __init__(self, cursor: Cursor, query: Query, *, keeps_tuples: bool) -> None:
+        self.cursor = cursor
+        self.query = query
+        self._keeps_tuples = keeps_tuples
+        #: Keys written to since the query was made.
+        self.touched: set[Key] = set()
+        self.seen: list[Entry] = []
+        self.ended = False
+        self._entries = cursor.entries()
+
+    def read(self, count: int, contents: dict[Key, Any]) -> None:
+        for _ in range(count):
+            entry = next(self._entries, None)
+            if entry is None:
+                self.ended = True
+                self._check_end(contents)
+                return
+            assert entry.key is not None
+            assert entry.key not in {seen.key for seen in self.seen}
+            assert entry.key in self.touched or entry.key in contents
+            self.seen.append(entry)
+
+    def _check_end(self, contents: dict[Key, Any]) -> None:
+        untouched = {key: value for key, value in contents.items() if key not in self.touched}
+        seen = [entry for entry in self.seen if entry.key not in self.touched]
+        expected = model.answer(self.query, untouched).entries
+        problem = model.difference(seen, expected, keeps_tuples=self._keeps_tuples)
+        assert problem is None, problem

@@ -1,0 +1,34 @@
+"""The store for testing faults, as long as it has none: a shim that answers queries entry by entry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from datastore import aio, core
+from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.aio.testing.faults import FaultyDatastore as AsyncFaultyDatastore
+from datastore.testing.conformance import DatastoreConformance
+from datastore.testing.faults import FaultyDatastore
+from tests.support.capabilities import InMemory
+
+
+class TestFaultless(InMemory, DatastoreConformance):
+    @pytest.fixture
+    def store(self) -> Any:
+        return FaultyDatastore(core.DictDatastore())
+
+
+class TestAsyncFaultless(InMemory, AsyncConformance):
+    @pytest.fixture
+    async def store(self) -> Any:
+        return AsyncFaultyDatastore(aio.DictDatastore())
+
+
+class TestShardsThatComeEntryByEntry(InMemory, DatastoreConformance):
+    """No shard tells where it is, and every batch holds one entry."""
+
+    @pytest.fixture
+    def store(self) -> Any:
+        return core.ShardedDatastore([FaultyDatastore(core.DictDatastore()) for _ in range(3)])

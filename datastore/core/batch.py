@@ -128,6 +128,8 @@ def value_bytes(value: Any) -> int:
     """What a value counts towards a batch's bytes: exact for serialized values, bytes and str, else a guess."""
     if isinstance(value, Encoded):
         return len(value.data)
-    if isinstance(value, (bytes, str)):
+    if isinstance(value, bytes) or (isinstance(value, str) and value.isascii()):
         return len(value)
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "surrogatepass"))
     return _GUESSED_BYTES

@@ -6,10 +6,11 @@ import builtins
 from typing import Any, Self
 
 from datastore.core.batch import Position
+from datastore.core.encoded import decoded
 from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
-from datastore.core.fields import Filter, Getter, Order, field_of, object_getattr, same_typed
+from datastore.core.fields import Filter, Getter, Order, Reader, object_getattr, reader_of, same_typed
 from datastore.core.key import Key
-from datastore.core.ordering import encode, order_key
+from datastore.core.ordering import encode
 
 __all__ = ["QueryDescription"]
 
@@ -77,6 +78,19 @@ class QueryDescription:
     def offset(self, offset: int) -> None:
         self._offset = _count(offset, "offset")
 
+    @property
+    def start_after(self) -> Position | None:
+        """The place in the results after which they begin; None for the beginning."""
+        return self._start_after
+
+    @start_after.setter
+    def start_after(self, start_after: Position | None) -> None:
+        if start_after is not None and not isinstance(start_after, Position):
+            raise UnsupportedTypeError(
+                f"the start_after of a query is a Position, not {type(start_after).__name__}", path="start_after"
+            )
+        self._start_after = start_after
+
     def filter(self, *arguments: Any) -> Self:
         """Append a Filter, or one made of the arguments; returns the query."""
         self.filters.append(_made(Filter, arguments))
@@ -116,26 +130,30 @@ class QueryDescription:
         """How a filter or an order of this query looks up its field: the query's own way wins over the part's."""
         return self.own_getter or part.own_getter or object_getattr
 
-    def order_values(self, key: Key | None, value: Any) -> list[Any]:
-        """The value of each order's field."""
-        return [field_of(self.getter_of(order), key, value, order.field) for order in self.orders]
+    def order_columns(self, keys: builtins.list[Any], values: builtins.list[Any]) -> builtins.list[builtins.list[Any]]:
+        """The fields that entries are sorted by: a column for each order."""
+        return [list(map(self._order_reader(order), keys, values)) for order in self.orders]
 
-    def order_sort_key(self, key: Key | None, value: Any) -> bytes:
-        """The order-preserving bytes of an entry's order values, as on the wire; the key is no part of it.
+    def _order_reader(self, order: Order) -> Reader:
+        if type(order).keyfn is not Order.keyfn and self.own_getter is None:
+            # A subclass that finds what it sorts by in its own way.
+            return lambda _, value: order.keyfn(decoded(value))
+        return reader_of(self.getter_of(order), order.field)
+
+    def sort_keys_of(self, columns: builtins.list[builtins.list[Any]]) -> builtins.list[bytes]:
+        """The order-preserving bytes of each entry of these columns, as on the wire; keys are no part of them.
 
         Raises UnsupportedTypeError or InvalidValueError where a value has no place on the wire.
         """
-        values = self.order_values(key, value)
-        return b"".join(
-            encode(value, descending=order.is_descending()) for order, value in zip(self.orders, values, strict=True)
-        )
+        encoded = [
+            [encode(value, descending=order.is_descending()) for value in column]
+            for order, column in zip(self.orders, columns, strict=True)
+        ]
+        return encoded[0] if len(encoded) == 1 else list(map(b"".join, zip(*encoded, strict=True)))
 
-    def order_tuple(self, key: Key | None, value: Any) -> tuple[Any, ...]:
-        """The in-process sort key of an entry's order values; the key is no part of it. Never raises."""
-        values = self.order_values(key, value)
-        return tuple(
-            order_key(value, descending=order.is_descending()) for order, value in zip(self.orders, values, strict=True)
-        )
+    def order_sort_key(self, key: Key | None, value: Any) -> bytes:
+        """As `sort_keys_of`, of one entry; b'' without orders."""
+        return self.sort_keys_of(self.order_columns([key], [value]))[0] if self.orders else b""
 
     # As data
 

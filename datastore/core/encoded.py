@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Encoded"]
+__all__ = ["Encoded", "decoded"]
 
 _UNDECODED = object()
 
@@ -12,7 +12,7 @@ _UNDECODED = object()
 class Encoded:
     """Serialized bytes that are a value. Filters and orders look through it; a subclass says how it is read.
 
-    Equal to another if the decoded values are equal and of the same types. Treat it as frozen.
+    Equal to another if the decoded values are. Treat it as frozen.
     """
 
     __slots__ = ("_decoded", "data")
@@ -39,3 +39,8 @@ class Encoded:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.data!r})"
+
+
+def decoded(value: Any) -> Any:
+    """A value that may be in serialized form, read; any other as it is."""
+    return value.decode() if isinstance(value, Encoded) else value

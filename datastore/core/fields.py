@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cmp_to_key
 from typing import Any, ClassVar
 
-from datastore.core.encoded import Encoded
+from datastore.core.encoded import decoded
 from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
 from datastore.core.key import Key
-from datastore.core.ordering import NULL, OTHER, is_nan, is_plain_type, order_key, rank
+from datastore.core.ordering import OTHER, is_nan, is_plain_type, order_key, rank
 
 __all__ = ["KEY_FIELD", "Filter", "Order", "field_of", "object_getattr"]
 
@@ -17,6 +17,8 @@ __all__ = ["KEY_FIELD", "Filter", "Order", "field_of", "object_getattr"]
 KEY_FIELD = "__key__"
 
 Getter = Callable[[Any, str], Any]
+#: The field of an entry, of its key and its value.
+Reader = Callable[[Key | None, Any], Any]
 
 
 def object_getattr(obj: Any, field: str) -> Any:
@@ -25,8 +27,7 @@ def object_getattr(obj: Any, field: str) -> Any:
     What is neither a map nor of a plain type is read by attribute (names that begin with `_` never are), then as
     `obj[field]`; an error means missing. Maps and plain values are never read by attribute.
     """
-    if isinstance(obj, Encoded):
-        obj = obj.decode()
+    obj = decoded(obj)
     if isinstance(obj, Mapping):
         return _item(obj, field)
     if is_plain_type(type(obj)):
@@ -65,9 +66,20 @@ def field_of(getter: Getter, key: Key | None, obj: Any, field: str) -> Any:
     if getter is object_getattr:
         return object_getattr(obj, field)
     try:
-        return getter(obj.decode() if isinstance(obj, Encoded) else obj, field)
+        return getter(decoded(obj), field)
     except (LookupError, AttributeError, TypeError):
         return None
+
+
+def reader_of(getter: Getter, field: str) -> Reader:
+    """`field_of` with getter and field given, for reading the field of many entries."""
+    if field == KEY_FIELD:
+        return lambda key, value: key
+    if getter is not object_getattr:
+        return lambda key, value: field_of(getter, key, value, field)
+    if "." in field:
+        return lambda key, value: object_getattr(value, field)
+    return lambda key, value: value.get(field) if type(value) is dict else object_getattr(value, field)
 
 
 class _Fielded:
@@ -123,8 +135,6 @@ class Filter(_Fielded):
 
     def value_passes(self, value: Any) -> bool:
         """Whether the value of the field passes."""
-        if isinstance(value, Encoded):
-            value = value.decode()
         return value_predicate(self.op, self.value)(value)
 
     valuePasses = value_passes  # noqa: N815 - the documented name
@@ -173,36 +183,58 @@ def same_typed(a: Any, b: Any) -> bool:
 
 
 def value_predicate(op: str, wanted: Any) -> Callable[[Any], bool]:
-    """The condition `value op wanted` as a function of the value."""
-    if op == "!=":
-        equal = value_predicate("=", wanted)
-        return lambda value: not equal(value)
-    if is_nan(wanted) or (wanted is None and op != "="):
-        return lambda value: False
-    kind = rank(wanted)
-    if kind == NULL:
-        return lambda value: value is None
-    class_name = type(wanted).__name__ if kind == OTHER else None
-    target = order_key(wanted)
-    holds = _COMPARISONS[op]
+    """The condition `value op wanted` as a function of the value. It never raises."""
+    wanted = decoded(wanted)
+    if is_nan(wanted) or (wanted is None and op not in ("=", "!=")):
+        return (lambda value: True) if op == "!=" else (lambda value: False)
+    judge = _judge(op, wanted)
+    alike = _ALIKE.get(type(wanted))
+    if alike is None:
+        return judge
+    comparison = _OPERATORS[op]
 
+    # Most values are of the very type asked for, where Python compares as the total order does; NaN passes "!=" alone.
     def passes(value: Any) -> bool:
-        if rank(value) != kind or is_nan(value):
-            return False
-        if class_name is not None and type(value).__name__ != class_name:
-            return False
-        return holds(order_key(value), target)
+        return comparison(value, wanted) if type(value) in alike else judge(value)
 
     return passes
 
 
-_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: not b < a,
-    "=": lambda a, b: not a < b and not b < a,
-    ">=": lambda a, b: not a < b,
-    ">": lambda a, b: b < a,
+#: The types whose values Python itself compares with one of these types as the total order does.
+_ALIKE: dict[type, frozenset[type]] = {
+    int: frozenset({int, float}),
+    float: frozenset({int, float}),
+    **{kind: frozenset({kind}) for kind in (bool, str, bytes, Key)},
 }
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+
+
+def _judge(op: str, wanted: Any) -> Callable[[Any], bool]:
+    """The condition, for values of any type."""
+    kind, target = rank(wanted), order_key(wanted)
+    foreign = type(wanted) if kind == OTHER else None
+    signs = _SIGNS[op]
+
+    def passes(value: Any) -> bool:
+        value = decoded(value)
+        if rank(value) != kind or is_nan(value) or (foreign is not None and type(value) is not foreign):
+            return op == "!="
+        key = order_key(value)
+        return (-1 if key < target else int(target < key)) in signs
+
+    return passes
+
+
+#: What comparing a value with the one asked for may give.
+_SIGNS = {"<": (-1,), "<=": (-1, 0), "=": (0,), "!=": (-1, 1), ">=": (0, 1), ">": (1,)}
 
 
 class Order(_Fielded):
@@ -257,7 +289,13 @@ class Order(_Fielded):
     @classmethod
     def sorted(cls, items: Iterable[Any], orders: Iterable[Order]) -> list[Any]:
         """The items in order, ties as they came."""
-        return sorted(items, key=cmp_to_key(cls.multiple_order_comparison(orders)))
+        ordered = list(items)
+        # Sorting is stable: the last order first, each within the one before it.
+        for order in reversed(list(orders)):
+            keys = [order_key(order.keyfn(item)) for item in ordered]
+            places = sorted(range(len(keys)), key=keys.__getitem__, reverse=order.is_descending())
+            ordered = [ordered[i] for i in places]
+        return ordered
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Order):

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BATCH_BYTES",
     "BATCH_ENTRIES",
+    "COMPARED_DEPTH",
     "ENTRY_BYTES",
     "FILTERS",
     "FIRST_BATCH_BYTES",
@@ -22,6 +23,9 @@ ENTRY_BYTES = 3 * 1024 * 1024
 
 #: The deepest nesting of lists and maps in a value that travels.
 VALUE_DEPTH = 32
+
+#: How deep values are looked into to compare them; far below what Python's own comparison of nested lists allows.
+COMPARED_DEPTH = 100
 
 #: How many bytes of keys and values a batch of results is filled to.
 BATCH_BYTES = 256 * 1024

@@ -11,6 +11,7 @@ from typing import Any
 
 from datastore.core.batch import Batch, Position
 from datastore.core.description import QueryDescription
+from datastore.core.ordering import order_key
 from datastore.core.pipeline import Cutter
 
 __all__ = ["BlockMerge"]
@@ -44,7 +45,7 @@ class BlockMerge:
     def feed(self, number: int, batch: Batch) -> None:
         """Take in the next batch of a stream; an empty one is a sign of life."""
         self._scanned += batch.scanned
-        if len(batch):
+        if len(batch) or len(self._streams) == 1:
             self._streams[number].waiting = batch
 
     def end(self, number: int) -> None:
@@ -53,7 +54,10 @@ class BlockMerge:
 
     def take(self) -> Batch:
         """What can go on now, in order; empty while some stream must still be heard."""
-        if any(stream.silent for stream in self._streams):
+        if len(self._streams) == 1:
+            # There is nothing to compare with: its batches pass as they are, signs of life with their position too.
+            block, self._streams[0].waiting = self._streams[0].waiting or Batch([], []), None
+        elif any(stream.silent for stream in self._streams):
             block = Batch([], [])
         else:
             self._unpack()
@@ -75,11 +79,16 @@ class BlockMerge:
         texts = ["" if key is None else str(key) for key in batch.keys]
         if not self._query.orders:
             return texts
-        if not self._by_sort_keys:
-            return list(zip(map(self._query.order_tuple, batch.keys, batch.values), texts, strict=True))
-        if batch.sort_keys is None:
-            batch.sort_keys = list(map(self._query.order_sort_key, batch.keys, batch.values))
-        return list(zip(batch.sort_keys, texts, strict=True))
+        if self._by_sort_keys and batch.sort_keys is not None:
+            return list(zip(batch.sort_keys, texts, strict=True))
+        columns = self._query.order_columns(batch.keys, batch.values)
+        if self._by_sort_keys:
+            return list(zip(self._query.sort_keys_of(columns), texts, strict=True))
+        order_keys = [
+            [order_key(value, descending=order.is_descending()) for value in column]
+            for order, column in zip(self._query.orders, columns, strict=True)
+        ]
+        return list(zip(*order_keys, texts, strict=True))
 
     def _block(self) -> Batch:
         bound = min(

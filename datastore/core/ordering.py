@@ -12,11 +12,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
-from datastore.core.encoded import Encoded
+from datastore.core.encoded import decoded
 from datastore.core.errors import InvalidValueError, UnsupportedTypeError
 from datastore.core.key import Key
+from datastore.core.limits import COMPARED_DEPTH
 
 __all__ = ["compare", "encode", "is_nan", "is_plain_type", "microseconds", "order_key", "rank"]
 
@@ -97,15 +99,14 @@ def compare(a: Any, b: Any) -> int:
 def order_key(value: Any, *, descending: bool = False) -> tuple[Any, ...]:
     """A key for `sorted`: the keys of any two values, made with the same `descending`, can be compared.
 
-    Descending keys sort the greatest value first. Never raises.
+    Descending keys sort the greatest value first. Never raises: what cannot be looked into, or lies too deep, ties
+    with its like and comes first among its kind.
     """
-    if isinstance(value, Encoded):
-        value = value.decode()
-    key = _order_key(value)
+    key = _order_key(decoded(value), COMPARED_DEPTH)
     return _reversed(key) if descending else key
 
 
-def _order_key(value: Any) -> tuple[Any, ...]:
+def _order_key(value: Any, depth: int) -> tuple[Any, ...]:
     number = _RANKS.get(type(value)) or rank(value)
     if number == NUMBER:
         return (_NAN,) if value != value else (NUMBER, value)  # noqa: PLR0124 - NaN
@@ -113,29 +114,39 @@ def _order_key(value: Any) -> tuple[Any, ...]:
         return (number, str(value))
     if number == NULL:
         return (NULL,)
-    if number == DATETIME:
-        return (DATETIME, microseconds(value))
-    if number == LIST:
-        return (LIST, tuple(map(_order_key, value)))
-    if number == MAP:
-        return (MAP, _pairs_key(value))
-    if number == BYTES:
-        return (BYTES, bytes(value))
     if number == BOOL:
         return (BOOL, bool(value))
-    return (OTHER, type(value).__name__, _Other(value))
+    if number == BYTES:
+        return (BYTES, bytes(value))
+    if number == DATETIME:
+        return (DATETIME, _instant(value))
+    if number == OTHER:
+        return (OTHER, type(value).__name__, _Other(value))
+    return (number, _parts(number, value, depth - 1) if depth else ())
 
 
-def _pairs_key(value: Mapping[Any, Any]) -> tuple[Any, ...]:
-    return tuple(sorted((_order_key(name), _order_key(held)) for name, held in value.items()))
+def _instant(value: datetime) -> float:
+    try:
+        return microseconds(value)
+    except Exception:  # noqa: BLE001 - a time zone is a class of anybody's
+        return -inf
+
+
+def _parts(number: int, value: Any, depth: int) -> tuple[Any, ...]:
+    try:
+        if number == LIST:
+            return tuple([_order_key(item, depth) for item in value])
+        return tuple(sorted([(_order_key(name, depth), _order_key(held, depth)) for name, held in value.items()]))
+    except Exception:  # noqa: BLE001 - a map may be a class of anybody's
+        return ()
 
 
 def _reversed(key: tuple[Any, ...]) -> tuple[Any, ...]:
     number = key[0]
-    if number in (NUMBER, DATETIME, BOOL):
-        return (-number, -key[1])
     if len(key) == 1:
         return (-number,)
+    if number in (NUMBER, DATETIME, BOOL):
+        return (-number, -key[1])
     return (-number, _Reversed(key[1:]))
 
 
@@ -194,9 +205,7 @@ def encode(value: Any, *, descending: bool = False) -> bytes:
     The format is on the wire: docs/protocol.md. Ties have equal bytes. Raises UnsupportedTypeError for what is of
     no plain type and InvalidValueError for ints outside 64 bits and text with lone surrogates.
     """
-    if isinstance(value, Encoded):
-        value = value.decode()
-    data = _encode(value)
+    data = _encode(decoded(value))
     return data.translate(_INVERTED) if descending else data
 
 

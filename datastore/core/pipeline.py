@@ -6,22 +6,22 @@ Whoever scans a scope feeds the raw batches in and passes on what comes out. Kno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from operator import itemgetter
+from itertools import compress
+from operator import ne
 from typing import Any
 
 from datastore.core.batch import Batch, Position, value_bytes
 from datastore.core.description import QueryDescription
+from datastore.core.encoded import decoded
 from datastore.core.errors import DatastoreError
-from datastore.core.fields import KEY_FIELD, Filter, field_of, object_getattr, value_predicate
+from datastore.core.fields import Filter, reader_of, value_predicate
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
+from datastore.core.ordering import order_key
 
 __all__ = ["Cutter", "Pipeline"]
 
 Predicate = Callable[[Key | None, Any], bool]
-
-# The in-process order key, the key's text, the number of arrival, the key, the value.
-_Row = tuple[Any, str, int, Any, Any]
 
 
 class Pipeline:
@@ -34,7 +34,7 @@ class Pipeline:
 
     def __init__(self, query: QueryDescription) -> None:
         self._query = query
-        self._passes = _predicates(query)
+        self._passes = [_predicate(query, filter_) for filter_ in query.filters]
         self._sorter = _Sorter(query) if query.orders else None
         self._after = None if query.orders else query.start_after
         self._cutter = Cutter(query)
@@ -71,10 +71,9 @@ class Pipeline:
     def _selected(self, batch: Batch) -> tuple[list[Any], list[Any]]:
         keys, values = batch.keys, batch.values
         for passes in self._passes:
-            held = [i for i, value in enumerate(values) if passes(keys[i], value)]
-            if len(held) < len(values):
-                keys = [keys[i] for i in held]
-                values = [values[i] for i in held]
+            held = list(map(passes, keys, values))
+            if not all(held):
+                keys, values = list(compress(keys, held)), list(compress(values, held))
         return keys, values
 
 
@@ -132,80 +131,100 @@ def _first_after(keys: list[Any], after: Key) -> int:
     return next((i for i, key in enumerate(keys) if key is not None and key > after), len(keys))
 
 
-def _predicates(query: QueryDescription) -> list[Predicate]:
-    return [_predicate(query, filter_) for filter_ in query.filters]
-
-
 def _predicate(query: QueryDescription, filter_: Filter) -> Predicate:
-    getter = query.getter_of(filter_)
-    field = filter_.field
-    # A subclass may judge values in its own way.
-    judge = value_predicate(filter_.op, filter_.value) if type(filter_) is Filter else filter_.value_passes
-    if field == KEY_FIELD:
-        return lambda key, value: judge(key)
-    if getter is object_getattr:
-        return lambda key, value: judge(object_getattr(value, field))
-    return lambda key, value: judge(field_of(getter, key, value, field))
+    kind = type(filter_)
+    if kind.__call__ is not Filter.__call__:
+        # A subclass that judges whole objects in its own way.
+        return lambda key, value: filter_(decoded(value))
+    judge = value_predicate(filter_.op, filter_.value) if kind is Filter else filter_.value_passes
+    read = reader_of(query.getter_of(filter_), filter_.field)
+    return lambda key, value: judge(read(key, value))
 
 
 class _Sorter:
-    """Collects entries and gives them back in the query's order, the first `offset + limit` of them at most."""
+    """Collects entries and gives them back in the query's order, the first `offset + limit` of them at most.
+
+    Entries lie in columns: keys, values, and one of field values for each order.
+    """
 
     def __init__(self, query: QueryDescription) -> None:
         self._query = query
         self._keep = None if query.limit is None else query.offset + query.limit
-        self._rows: list[_Row] = []
-        self._count = 0
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
+        self._columns: list[list[Any]] = [[] for _ in query.orders]
 
     def add(self, keys: list[Any], values: list[Any]) -> None:
         """Take in entries that passed the filters."""
-        query, after = self._query, self._query.start_after
-        for key, value in zip(keys, values, strict=True):
-            if after is not None and not _comes_after(query, after, key, value):
-                continue
-            self._count += 1
-            self._rows.append((query.order_tuple(key, value), "" if key is None else str(key), self._count, key, value))
-        if self._keep is not None and len(self._rows) > 2 * self._keep + BATCH_ENTRIES:
+        columns = self._query.order_columns(keys, values)
+        after = self._query.start_after
+        if after is not None:
+            place = (after.sort_key, str(after.key))
+            places = zip(self._query.sort_keys_of(columns), map(_text, keys), strict=True)
+            later = [here > place for here in places]
+            keys, values, *columns = (list(compress(column, later)) for column in (keys, values, *columns))
+        self._keys += keys
+        self._values += values
+        for column, more in zip(self._columns, columns, strict=True):
+            column += more
+        if self._keep is not None and len(self._keys) > 2 * self._keep + BATCH_ENTRIES:
             self._sort()
 
     def _sort(self) -> None:
-        self._rows.sort(key=itemgetter(0, 1, 2))
-        if self._keep is not None:
-            del self._rows[self._keep :]
+        """Sort the columns, and keep what can still be wanted."""
+        # Sorting is stable: ties first, then the last order, each within the one before it.
+        texts = list(map(_text, self._keys))
+        places = sorted(range(len(texts)), key=texts.__getitem__)
+        for order, column in zip(reversed(self._query.orders), reversed(self._columns), strict=True):
+            places.sort(key=_comparable(column).__getitem__, reverse=order.is_descending())
+        places = places[: self._keep]
+        self._keys = [self._keys[i] for i in places]
+        self._values = [self._values[i] for i in places]
+        self._columns = [[column[i] for i in places] for column in self._columns]
 
     def batches(self) -> Iterator[Batch]:
         """The entries in order, in batches, the first of them small."""
         self._sort()
-        rows = self._rows
-        sort_keys = self._sort_keys(rows) if self._query.sort_keys else None
+        sort_keys = self._sort_keys() if self._query.sort_keys else None
         start, most = 0, FIRST_BATCH_BYTES
-        while start < len(rows):
-            stop = _fill(rows, start, most)
-            part = rows[start:stop]
-            batch = Batch([row[3] for row in part], [row[4] for row in part])
+        while start < len(self._keys):
+            stop = self._fill(start, most)
+            batch = Batch(self._keys[start:stop], self._values[start:stop])
             batch.sort_keys = None if sort_keys is None else sort_keys[start:stop]
             batch.position = _position_of_last(batch, self._query)
             yield batch
             start, most = stop, BATCH_BYTES
 
-    def _sort_keys(self, rows: list[_Row]) -> list[bytes] | None:
+    def _fill(self, start: int, most: int) -> int:
+        """The index after the entries, from `start`, that fill a batch of `most` bytes: at least one."""
+        end = min(start + BATCH_ENTRIES, len(self._keys))
+        size = 0
+        for index in range(start, end):
+            size += len(_text(self._keys[index])) + value_bytes(self._values[index])
+            if size >= most:
+                return index + 1
+        return end
+
+    def _sort_keys(self) -> list[bytes] | None:
         """All sort keys, or none where some value has no place on the wire: whoever merges then compares values."""
         try:
-            return [self._query.order_sort_key(row[3], row[4]) for row in rows]
+            return self._query.sort_keys_of(self._columns)
         except DatastoreError:
             return None
 
 
-def _comes_after(query: QueryDescription, after: Position, key: Key | None, value: Any) -> bool:
-    sort_key = query.order_sort_key(key, value)
-    return (sort_key, "" if key is None else str(key)) > (after.sort_key, str(after.key))
+def _comparable(column: list[Any]) -> list[Any]:
+    """The values of a column as Python itself sorts them in the total order, without a wrapping if it can."""
+    kinds = set(map(type, column))
+    if kinds <= _NUMBERS and not any(map(ne, column, column)):
+        return column
+    return column if len(kinds) == 1 and kinds <= _SORTABLE else list(map(order_key, column))
 
 
-def _fill(rows: list[_Row], start: int, most: int) -> int:
-    """The index after the rows, from `start`, that fill a batch of `most` bytes: at least one."""
-    size = 0
-    for index in range(start, min(start + BATCH_ENTRIES, len(rows))):
-        size += len(rows[index][1]) + value_bytes(rows[index][4])
-        if size >= most:
-            return index + 1
-    return min(start + BATCH_ENTRIES, len(rows))
+_NUMBERS = {int, float}
+#: The types whose values, among themselves, Python sorts as the total order does.
+_SORTABLE = {bool, str, bytes}
+
+
+def _text(key: Key | None) -> str:
+    return "" if key is None else str(key)

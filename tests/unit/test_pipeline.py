@@ -113,7 +113,7 @@ def test_an_ordered_query_with_a_limit_holds_few_entries():
     for number, batch in enumerate(many(50_000, None)):
         batch.values = [{"n": number}] * len(batch)
         pipeline.feed(batch)
-        most = max(most, len(pipeline._sorter._rows))
+        most = max(most, len(pipeline._sorter._keys))
     assert most <= 2 * 10 + BATCH_ENTRIES + 500
     assert [entry.value["n"] for batch in pipeline.finish() for entry in batch.entries()] == [99] * 5
 

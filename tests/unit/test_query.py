@@ -25,6 +25,7 @@ from datastore.testing import cases
         ({"limit": "3"}, TypeError),
         ({"offset": None}, TypeError),
         ({"limit": True}, TypeError),
+        ({"start_after": Key("/a")}, TypeError),
     ],
 )
 def test_bad_arguments_are_refused_at_once_and_on_assignment(arguments, error):

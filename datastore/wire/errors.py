@@ -6,22 +6,25 @@ catches one makes an InternalError with an incident id of it first.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import duration_pb2
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from datastore.core import errors
 from datastore.core.errors import DatastoreError, InternalError, InvalidError, UnavailableError
 
-__all__ = ["DOMAIN", "ERRORS", "error_to_status", "reason_of", "rpc_error_to_error", "status_to_error"]
+__all__ = ["DOMAIN", "ERRORS", "TEXT_BYTES", "error_to_status", "reason_of", "rpc_error_to_error", "status_to_error"]
 
 #: The domain of every ErrorInfo.
 DOMAIN = "datastore"
+
+#: The longest text in a status. A status travels as metadata, all of which together must stay under 8 KiB.
+TEXT_BYTES = 1024
 
 _Code = grpc.StatusCode
 
@@ -67,7 +70,12 @@ _BY_CODE: Mapping[int, type[DatastoreError]] = {
 }
 
 _CODES = {code.value[0]: code for code in _Code}
-_FIELDS = ("shard", "field", "path", "limit", "maximum", "incident")
+#: The attributes of errors that travel, in the ErrorInfo's metadata under the same names.
+_FACTS = ("shard", "field", "path", "limit", "maximum", "incident")
+_NANOS = 1_000_000_000
+_NUMBER = re.compile("[0-9]{1,19}")
+#: The trailing metadata that carries a `google.rpc.Status`.
+_DETAILS = "grpc-status-details-bin"
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -80,59 +88,77 @@ def reason_of(kind: type[DatastoreError]) -> str:
 _BY_REASON = {reason_of(kind): kind for kind in ERRORS}
 
 
-def error_to_status(error: BaseException) -> status_pb2.Status:
+def error_to_status(error: BaseException, *, text_bytes: int = TEXT_BYTES) -> status_pb2.Status:
     """The status of an error: the table's row of its class, or of the nearest class above it.
 
-    An error that is not the library's becomes an InternalError without a word of its text.
+    An error that is not the library's becomes an InternalError without a word of its text. Every text is cut to
+    `text_bytes`; what UTF-8 cannot carry becomes `?`. Causes stay behind.
     """
     if not isinstance(error, DatastoreError):
         error = InternalError("unexpected error")
     kind = next(base for base in type(error).__mro__ if base in ERRORS)
-    text = str(error)
-    info = error_details_pb2.ErrorInfo(reason=reason_of(kind), domain=DOMAIN)
-    for name in _FIELDS:
-        fact = getattr(error, name, None)
-        if fact not in (None, "", 0):
-            info.metadata[name] = str(fact)
-    details: list[Any] = [info]
+    text = _fitted(str(error), text_bytes)
+    details: list[Message] = [_info(error, kind, text_bytes)]
     if isinstance(error, InvalidError):
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field or getattr(error, "path", ""), description=text
-        )
+        field = _fitted(error.field or getattr(error, "path", ""), text_bytes)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=text)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, UnavailableError) and error.retry_after_s is not None:
-        fraction, seconds = math.modf(error.retry_after_s)
-        delay = duration_pb2.Duration(seconds=int(seconds), nanos=round(fraction * 1e9))
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        details.append(_retry_info(error.retry_after_s))
     status = status_pb2.Status(code=ERRORS[kind].value[0], message=text)
     for detail in details:
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
+        status.details.add().Pack(detail)
     return status
+
+
+def _info(error: DatastoreError, kind: type[DatastoreError], text_bytes: int) -> error_details_pb2.ErrorInfo:
+    info = error_details_pb2.ErrorInfo(reason=reason_of(kind), domain=DOMAIN)
+    for name in _FACTS:
+        fact = getattr(error, name, None)
+        if fact not in (None, "", 0):
+            info.metadata[name] = _fitted(str(fact), text_bytes)
+    return info
+
+
+def _retry_info(retry_after_s: float) -> error_details_pb2.RetryInfo:
+    seconds, nanos = divmod(round(retry_after_s * _NANOS), _NANOS)
+    return error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds, nanos=nanos))
+
+
+def _fitted(text: str, text_bytes: int) -> str:
+    """A text that can travel: without lone surrogates, and cut to a size."""
+    data = text.encode("utf-8", "replace")
+    if len(data) > text_bytes:
+        return data[: max(0, text_bytes - 3)].decode("utf-8", "ignore") + "..."
+    return data.decode()
 
 
 def status_to_error(status: status_pb2.Status) -> DatastoreError:
     """The error of a status: of the same class and with the same fields that it was made of.
 
-    Without an ErrorInfo of ours the code decides; what no class stands for is a DatastoreError that names the code.
+    Without an ErrorInfo of ours, or with a reason that is unknown here, the code decides; what no class stands for is
+    a DatastoreError that names the code.
     """
     info = _detail(status, error_details_pb2.ErrorInfo)
-    if info is None or info.domain != DOMAIN or info.reason not in _BY_REASON:
-        return _by_code(status.code, status.message)
-    kind = _BY_REASON[info.reason]
-    error = kind(status.message)
-    for name, fact in info.metadata.items():
-        if name in _FIELDS and hasattr(error, name):
-            setattr(error, name, _number(fact) if name == "maximum" else fact)
+    is_ours = info is not None and info.domain == DOMAIN
+    kind = _BY_REASON.get(info.reason) if is_ours else None
+    error = _by_code(status.code, status.message) if kind is None else kind(status.message)
+    if is_ours:
+        _restore(error, info.metadata)
     retry = _detail(status, error_details_pb2.RetryInfo)
     if retry is not None and isinstance(error, UnavailableError):
-        error.retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+        error.retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / _NANOS
     return error
 
 
+def _restore(error: DatastoreError, facts: Mapping[str, str]) -> None:
+    for name in _FACTS:
+        if name in facts and hasattr(error, name):
+            setattr(error, name, _number(facts[name]) if name == "maximum" else facts[name])
+
+
 def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+    return int(text) if _NUMBER.fullmatch(text) else 0
 
 
 def _by_code(code: int, message: str) -> DatastoreError:
@@ -144,16 +170,28 @@ def _by_code(code: int, message: str) -> DatastoreError:
 
 
 def _detail(status: status_pb2.Status, kind: type[Any]) -> Any:
+    """The first detail of a kind; None if there is none, or it cannot be read."""
     for detail in status.details:
         if detail.Is(kind.DESCRIPTOR):
-            message = kind()
-            return message if detail.Unpack(message) else None
+            try:
+                return kind.FromString(detail.value)
+            except DecodeError:
+                return None
     return None
 
 
 def rpc_error_to_error(error: Any) -> DatastoreError:
-    """The error of a failed call, a `grpc.RpcError` of either stack."""
+    """The error of a failed call, a `grpc.RpcError` of either stack.
+
+    Details that cannot be read, or that speak of another code than the call ended with, are not believed.
+    """
+    code: int = error.code().value[0]
     for name, value in error.trailing_metadata() or ():
-        if name == "grpc-status-details-bin":
-            return status_to_error(status_pb2.Status.FromString(value))
-    return _by_code(error.code().value[0], error.details() or "")
+        if name == _DETAILS:
+            try:
+                status = status_pb2.Status.FromString(value)
+            except DecodeError:
+                break
+            if status.code == code:
+                return status_to_error(status)
+    return _by_code(code, error.details() or "")

@@ -55,7 +55,8 @@ bench: $(STAMP)
 	@$(BIN)/python -m bench
 
 soak: $(STAMP)
-	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest --timeout=0 -o faulthandler_timeout=0 $(or $(ARGS),tests/unit tests/conformance tests/differential)
+	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest --timeout=0 -o faulthandler_timeout=0 \
+		$(or $(ARGS),tests/unit tests/conformance tests/differential)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix --quiet || true

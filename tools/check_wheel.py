@@ -36,7 +36,7 @@ def main() -> int:
     """Build, look, install, test; 1 if anything is wrong."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _run(sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT), quiet=True)
+        _run(sys.executable, "-m", "build", "--quiet", "--outdir", str(folder), str(ROOT), quiet=True)
         wheel = next(folder.glob("*.whl"))
         faults = _faults(wheel)
         if faults:
@@ -90,4 +90,7 @@ def _run(*command: str, cwd: Path = ROOT, quiet: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"failed: {' '.join(error.cmd)}") from None

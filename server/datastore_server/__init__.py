@@ -1,0 +1,1 @@
+"""The server: the service of nodes and proxies, and the command `datastore`."""

@@ -1,0 +1,323 @@
+"""What the repository promises of itself: generated files, layers, documentation, packaging."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+import datastore
+import datastore_client
+import datastore_server
+from datastore import aio
+from datastore.core import basic
+from datastore.v1 import service_pb2
+from datastore_server.cli import cli
+from datastore_server.introspection import Routes
+from datastore_server.service import DatastoreService
+from tools import generate, unasync
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LINE_LENGTH = PROJECT["tool"]["ruff"]["line-length"]
+TWINS = {twin for _, twin in unasync.pairs()}
+
+
+def files() -> list[Path]:
+    """Every file of the repository."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("no git checkout: which files belong to the repository is not known")
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Every file that a person writes or reads, with its text."""
+    for path in files():
+        if path.suffix != ".binpb" and ROOT / "datastore/v1" not in path.parents:
+            yield path, path.read_text()
+
+
+def modules() -> list[ModuleType]:
+    """Every public module of the three packages, generated messages left out."""
+    names = []
+    for package in (datastore, datastore_client, datastore_server):
+        names.append(package.__name__)
+        names += [found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    public = [name for name in names if not re.search(r"\._", name) and not name.startswith("datastore.v1")]
+    return [importlib.import_module(name) for name in public]
+
+
+# Generated files.
+
+
+def test_the_messages_are_what_the_protos_give() -> None:
+    assert generate.check() == 0
+
+
+def test_the_protocol_is_clean_and_breaks_nothing() -> None:
+    assert generate.lint() == 0
+
+
+@pytest.mark.parametrize("fault", ["message lowercase {}", "// An enum.\nenum Bad { ZERO = 0; }"])
+def test_a_fault_in_the_protocol_is_found(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy_protos(tmp_path, monkeypatch)
+    path = tmp_path / "datastore/v1/value.proto"
+    path.write_text(f"{path.read_text()}\n{fault}\n")
+    assert generate.lint() != 0
+    assert "datastore/v1/value.proto" in capfd.readouterr().out
+
+
+def test_a_break_of_the_protocol_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy_protos(tmp_path, monkeypatch)
+    path = tmp_path / "datastore/v1/value.proto"
+    assert re.search(r" = 1;", path.read_text())
+    path.write_text(re.sub(r" = 1;", " = 1000;", path.read_text(), count=1))
+    assert generate.lint() != 0
+    assert "value.proto" in capfd.readouterr().out
+
+
+def copy_protos(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tool look at a copy of the protos in `target`."""
+    (target / "datastore/v1").mkdir(parents=True)
+    for name in generate.SOURCES:
+        (target / name).write_text((generate.PROTOS / name).read_text())
+    monkeypatch.setattr(generate, "PROTOS", target)
+
+
+@pytest.mark.parametrize("pair", list(unasync.pairs()), ids=lambda pair: pair[1].relative_to(ROOT).as_posix())
+def test_a_twin_is_what_its_source_gives(pair: tuple[Path, Path]) -> None:
+    source, twin = pair
+    assert twin.read_text() == unasync.twin_text(source)
+
+
+def test_every_twin_has_a_source() -> None:
+    assert unasync.orphans() == []
+
+
+def test_every_generated_file_is_marked_as_such() -> None:
+    generated = sorted({*TWINS, *(path for path in files() if ROOT / "datastore/v1" in path.parents)})
+    names = [path.relative_to(ROOT).as_posix() for path in generated]
+    marks = subprocess.run(
+        ["git", "check-attr", "linguist-generated", *names], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert [line for line in marks.stdout.splitlines() if not line.endswith(": true")] == []
+
+
+def test_dependency_floors_are_what_generated_code_asks_for() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    grpc = found(r"GRPC_GENERATED_VERSION = '(.+)'", "service_pb2_grpc.py")
+    protobuf = found(r"# Protobuf Python Version: (.+)", "service_pb2.py")
+    next_major = int(protobuf.split(".")[0]) + 1
+    assert f"grpcio>={grpc}" in extras["client"]
+    assert f"protobuf>={protobuf},<{next_major}" in extras["client"]
+    assert f"grpcio-tools=={grpc}" in extras["dev"]
+
+
+def found(pattern: str, name: str) -> str:
+    """What a header of a generated file says."""
+    match = re.search(pattern, (ROOT / "datastore/v1" / name).read_text())
+    assert match, f"{name} has no {pattern}"
+    return match[1]
+
+
+# Layers.
+
+
+def test_imports_point_down() -> None:
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-logo", "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("package", ["datastore", "datastore.core", "datastore.aio"])
+def test_the_library_loads_no_driver_and_no_grpc(package: str) -> None:
+    script = f"import sys, {package}; print(*(name.split('.')[0] for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"grpc", "google", "lmdb", "pytest", "hypothesis", "datastore_client", "datastore_server"}
+
+
+# Nothing is forgotten.
+
+
+async def test_the_service_answers_every_rpc() -> None:
+    routes = Routes()
+    DatastoreService(aio.DictDatastore()).register(routes)
+    service = service_pb2.DESCRIPTOR.services_by_name["DatastoreService"]
+    for method in service.methods:
+        handler = routes.service(Details(f"/{service.full_name}/{method.name}", ()))
+        assert handler, method.name
+        assert handler.request_streaming == method.client_streaming
+        assert handler.response_streaming == method.server_streaming
+
+
+@dataclass
+class Details(grpc.HandlerCallDetails):
+    """What gRPC tells of a call when it looks for a handler."""
+
+    method: str
+    invocation_metadata: Any
+
+
+#: The contract, what keeps nothing, and what only subclasses use.
+NO_STORES = {"Datastore", "DatastoreCollection", "NullDatastore", "ShimDatastore"}
+
+
+def stores() -> set[str]:
+    """What has to stand the conformance suite: backends and the client by module, the library's stores by class."""
+    backends = {f"datastore.{path.stem}" for path in (ROOT / "datastore").glob("*.py") if path.stem != "__init__"}
+    return backends | {"datastore_client", "SerializerShimDatastore"} | set(basic.__all__) - NO_STORES
+
+
+@pytest.mark.parametrize("name", sorted(stores()))
+def test_every_store_is_in_the_conformance_suite(name: str) -> None:
+    suite = "\n".join(path.read_text() for path in (ROOT / "tests/conformance").glob("test_*.py"))
+    assert re.search(rf"\b{re.escape(name)}\b", suite)
+
+
+# Documentation.
+
+
+def test_every_public_module_lists_its_names_and_all_exist() -> None:
+    without = [module.__name__ for module in modules() if not hasattr(module, "__all__") and names_defined(module)]
+    missing = [
+        f"{module.__name__}.{name}"
+        for module in modules()
+        for name in getattr(module, "__all__", ())
+        if not hasattr(module, name)
+    ]
+    assert (without, missing) == ([], [])
+
+
+def names_defined(module: ModuleType) -> list[str]:
+    """The public functions and classes that a module itself defines."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+
+
+def test_every_public_name_is_documented() -> None:
+    undocumented = {
+        label
+        for module in modules()
+        for name in getattr(module, "__all__", ())
+        for label, value in with_members(f"{module.__name__}.{name}", getattr(module, name))
+        if not inspect.getdoc(value)
+    }
+    assert undocumented == set()
+
+
+def with_members(label: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A public name and, of a class of ours, its public methods and properties. Tests speak by their names."""
+    if not inspect.isclass(value) and not inspect.isroutine(value):
+        return
+    if inspect.isclass(value) and issubclass(value, Message):
+        return  # Documented in the protos.
+    yield label, value
+    if inspect.isclass(value) and ".testing" not in value.__module__:
+        for name, member in vars(value).items():
+            if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+                yield f"{label}.{name}", getattr(value, name)
+
+
+def test_every_file_opens_with_what_it_is_for() -> None:
+    without = [path for path, text in texts() if path.suffix == ".py" and not ast.get_docstring(ast.parse(text))]
+    assert without == []
+
+
+def commands() -> dict[str, click.Command]:
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    return {"datastore": cli, **{name: command for name, command in found.items() if command}}
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands().items()), ids=list(commands()))
+def test_every_command_and_option_is_documented(name: str, command: click.Command) -> None:
+    assert command.help
+    assert [option.opts for option in command.params if isinstance(option, click.Option) and not option.help] == []
+    text = command.help + (ROOT / "docs/cli.md").read_text()
+    arguments = [argument for argument in command.params if isinstance(argument, click.Argument)]
+    assert [argument.make_metavar(click.Context(command)) for argument in arguments if not named(argument, text)] == []
+    assert re.search(rf"`{name}\b", (ROOT / "docs/cli.md").read_text())
+
+
+def named(argument: click.Argument, text: str) -> bool:
+    """Whether a text speaks of an argument by the name that the usage line gives it."""
+    return bool(re.search(rf"\b{re.escape((argument.metavar or argument.human_readable_name).strip('[].'))}\b", text))
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path, text in texts()
+        if path.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#\s]+)", text)
+        if "://" not in target and not (path.parent / target).exists()
+    ]
+    assert broken == []
+
+
+# Packaging.
+
+
+def test_the_changelog_opens_with_this_version() -> None:
+    versions = re.findall(r"^## \[?([\w.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] in (PROJECT["project"]["version"], "Unreleased")
+    assert PROJECT["project"]["version"] in versions
+
+
+@pytest.mark.parametrize("package", PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+def test_every_package_says_that_it_is_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").exists()
+
+
+# Hygiene.
+
+
+def test_no_file_has_tabs_trailing_blanks_or_a_ragged_end() -> None:
+    def untidy(path: Path, text: str) -> bool:
+        tabs = "\t" in text and path.name != "Makefile"
+        return (
+            tabs or bool(re.search(r"[ \t\r]$", text, re.MULTILINE)) or not text.endswith("\n") or text.endswith("\n\n")
+        )
+
+    assert [path for path, text in texts() if text and untidy(path, text)] == []
+
+
+def test_no_line_is_too_long() -> None:
+    # Tables and links of a document cannot be broken.
+    long = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path, text in texts()
+        if path.suffix not in (".json", ".md")
+        for number, line in enumerate(text.splitlines(), start=1)
+        if len(line) > LINE_LENGTH
+    ]
+    assert long == []
+
+
+def test_no_file_speaks_of_the_machine_it_was_written_on() -> None:
+    machine = re.compile(r"(?<![\w.])/(?:work|root|home|Users)/\w")
+    assert [path for path, text in texts() if machine.search(text) and path != Path(__file__)] == []

@@ -25,6 +25,7 @@ from datastore.core.errors import (
     LimitExceededError,
     TruncatedStreamError,
     UnavailableError,
+    UnsupportedTypeError,
 )
 from datastore.core.key import Key
 from datastore.core.limits import ENTRY_BYTES
@@ -132,18 +133,25 @@ class RemoteDatastore(Datastore):
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries, in as many messages as it takes. A message that fails is each of its keys' failure."""
-        outcomes: list[Outcome] = []
-        while len(outcomes) < len(keys):
-            part = keys[len(outcomes) : len(outcomes) + BATCH_ITEMS]
-            outcomes.extend(await self._batch_get(part))
-        return outcomes
+        outcomes: dict[int, Outcome] = {}
+        good: list[int] = []
+        for index, key in enumerate(keys):
+            try:
+                check_key(key)
+                good.append(index)
+            except UnsupportedTypeError as error:
+                outcomes[index] = Outcome(error=error)
+        asked = 0
+        while asked < len(good):
+            part = good[asked : asked + BATCH_ITEMS]
+            answered = await self._batch_get([keys[index] for index in part])
+            outcomes.update(zip(part, answered, strict=False))
+            asked += len(answered)
+        return [outcomes[index] for index in range(len(keys))]
 
     async def _batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """The outcomes of the first keys, at least one; those that did not fit in the answer are left to ask again."""
-        request = service_pb2.BatchGetRequest()
-        for key in keys:
-            check_key(key)
-            request.keys.add(text=str(key))
+        request = service_pb2.BatchGetRequest(keys=map(wire.encode_key, keys))
         try:
             response = raw.BatchGetResponse.FromString(await self._call("BatchGet", request))
         except DatastoreError as error:

@@ -56,7 +56,7 @@ class BlockMerge:
         """What can go on now, in order; empty while some stream must still be heard."""
         if len(self._streams) == 1:
             # There is nothing to compare with: its batches pass as they are, signs of life with their position too.
-            block, self._streams[0].waiting = self._streams[0].waiting or Batch([], []), None
+            block = self._streams[0].hand_on()
         elif any(stream.silent for stream in self._streams):
             block = Batch([], [])
         else:
@@ -151,6 +151,11 @@ class _Stream:
     def silent(self) -> bool:
         """Whether nothing is known of what comes next."""
         return self.empty and not self.ended
+
+    def hand_on(self) -> Batch:
+        """The batch just heard, as it is; an empty one if none was."""
+        batch, self.waiting = self.waiting, None
+        return Batch([], []) if batch is None else batch
 
     def unpack(self, comparables_of: Any) -> None:
         batch = self.waiting

@@ -110,8 +110,11 @@ def _order_key(value: Any, depth: int) -> tuple[Any, ...]:
     number = _RANKS.get(type(value)) or rank(value)
     if number == NUMBER:
         return (_NAN,) if value != value else (NUMBER, value)  # noqa: PLR0124 - NaN
-    if number in (STR, KEY):
-        return (number, str(value))
+    if number == STR:
+        # What a subclass prints, as a member of an enumeration, is not what it holds.
+        return (STR, str.__str__(value))
+    if number == KEY:
+        return (KEY, str(value))
     if number == NULL:
         return (NULL,)
     if number == BOOL:

@@ -55,9 +55,10 @@ class Pipeline:
         if self._after is not None:
             start = _first_after(keys, self._after.key)
             keys, values = keys[start:], values[start:]
-        return self._cutter.cut(
-            Batch(keys, values, position=batch.position, skipped=batch.skipped, scanned=batch.scanned)
-        )
+        position = batch.position
+        if position is None and batch.keys and batch.keys[-1] is not None:
+            position = Position(b"", batch.keys[-1])
+        return self._cutter.cut(Batch(keys, values, position=position, skipped=batch.skipped, scanned=batch.scanned))
 
     def finish(self) -> Iterator[Batch]:
         """The sorted results of an ordered query; nothing for others."""
@@ -218,6 +219,8 @@ def _comparable(column: list[Any]) -> list[Any]:
     kinds = set(map(type, column))
     if kinds <= _NUMBERS and not any(map(ne, column, column)):
         return column
+    if kinds == {Key}:
+        return list(map(str, column))
     return column if len(kinds) == 1 and kinds <= _SORTABLE else list(map(order_key, column))
 
 

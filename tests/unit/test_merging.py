@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Batch, Key, Query
+from datastore.core.batch import Position
 from datastore.core.merging import BlockMerge
 from datastore.testing import cases, model
 
@@ -112,4 +113,18 @@ def test_entries_without_keys_come_first_and_by_stream():
     merge.end(1)
     assert merge.wanted() == []
     assert merge.take().values == ["x", "y", 1, 2]
+    assert merge.done
+
+
+def test_one_stream_passes_as_it_is():
+    merge = BlockMerge(Query(Key("/a"), limit=3, offset=1), 1)
+    merge.feed(0, Batch([], [], position=Position(b"", Key("/a/0")), scanned=9))
+    life = merge.take()
+    assert (len(life), life.position, life.scanned) == (0, Position(b"", Key("/a/0")), 9)
+    batch = Batch([Key("/a/1"), Key("/a/2")], [1, 2], position=Position(b"", Key("/a/3")))
+    merge.feed(0, batch)
+    block = merge.take()
+    assert (block.values, block.skipped, block.position) == ([2], 1, Position(b"", Key("/a/3")))
+    assert merge.wanted() == [0]
+    merge.end(0)
     assert merge.done

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from enum import Enum, IntEnum
 from functools import cmp_to_key
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from datastore import Key
 from datastore.core.errors import InvalidValueError, UnsupportedTypeError
+from datastore.core.limits import COMPARED_DEPTH
 from datastore.core.ordering import compare, encode, order_key
 from datastore.testing import cases, model
 from datastore.wire import encode_value
@@ -39,7 +41,8 @@ def test_the_order_is_that_of_the_naive_model(one, other):
 @given(st.lists(cases.plain_values(), max_size=8))
 def test_any_shuffle_sorts_into_one_order(items):
     once = sorted(items, key=order_key)
-    again = sorted(reversed(items), key=order_key)
+    backwards = items[::-1]
+    again = sorted(backwards, key=order_key)
     assert [order_key(item) for item in once] == [order_key(item) for item in again]
     assert [order_key(item) for item in once] == [order_key(i) for i in sorted(items, key=cmp_to_key(compare))]
 
@@ -137,3 +140,44 @@ def test_ints_of_any_size_are_ordered_exactly_in_process():
     assert compare(2**70, 2**70 + 1) == -1
     assert compare(10**400, float("inf")) == -1
     assert compare(Key("/a"), "/a") == 1
+
+
+def nested(depth, innermost):
+    value = innermost
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_what_lies_too_deep_ties_and_nothing_is_too_deep_to_sort():
+    assert compare(nested(COMPARED_DEPTH - 1, 1), nested(COMPARED_DEPTH - 1, 2)) == -1
+    assert compare(nested(COMPARED_DEPTH + 1, 1), nested(COMPARED_DEPTH + 1, 2)) == 0
+    loop: list = []
+    loop.append(loop)
+    assert compare(loop, loop) == 0
+    assert compare(nested(10_000, 1), nested(10_000, 2)) == 0
+    assert sorted([{"a": loop}, loop, "x"], key=order_key) == ["x", loop, {"a": loop}]
+
+
+class BrokenZone(tzinfo):
+    def utcoffset(self, when):
+        raise RuntimeError("no")
+
+
+def test_what_cannot_be_looked_into_ties_with_its_like_and_comes_first_among_its_kind():
+    broken = datetime(2026, 1, 1, tzinfo=BrokenZone())
+    assert compare(broken, broken.replace(year=2027)) == 0
+    assert compare(broken, datetime(1, 1, 1)) == -1
+    assert compare(broken, 5) == 1
+    assert order_key(broken, descending=True) > order_key(datetime(1, 1, 1), descending=True)
+
+
+class Colour(str, Enum):  # noqa: UP042 - which prints otherwise than a StrEnum does
+    RED = "r"
+
+
+def test_subclasses_are_ordered_by_what_they_hold():
+    assert compare(Colour.RED, "r") == 0
+    assert compare(Colour.RED, "a") == 1
+    assert compare(IntEnum("Level", "LOW").LOW, 1.0) == 0
+    assert encode(Colour.RED) == encode("r")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cmp_to_key
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore import Batch, Key, Query
+from datastore import Batch, Filter, Key, Order, Query
 from datastore.core.batch import Position
 from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
 from datastore.core.pipeline import Pipeline
@@ -140,3 +142,53 @@ def test_what_a_child_skipped_is_carried_on():
     batch = Batch([Key("/a/1"), Key("/a/2")], [1, 2], skipped=3, scanned=5)
     refined = Pipeline(Query(Key("/a"), offset=1)).feed(batch)
     assert (len(refined), refined.skipped, refined.scanned) == (1, 4, 5)
+
+
+class Whole(Filter):
+    """Judges the object, not a field."""
+
+    def __call__(self, obj):
+        return len(obj) > 1
+
+
+class Near(Filter):
+    """Judges the field in its own way."""
+
+    def value_passes(self, value):
+        return abs(value - self.value) <= 1
+
+
+class ByLength(Order):
+    def keyfn(self, obj):
+        return len(obj[self.field])
+
+
+def test_subclasses_of_filters_and_orders_judge_in_their_own_way():
+    def answer(query, *objects):
+        batches = [Batch([Key(f"/a/{number}")], [obj]) for number, obj in enumerate(objects)]
+        return [value for batch in run(query, batches) for value in batch.values]
+
+    assert answer(Query(Key("/a")).filter(Whole("n", "=", 0)), {"n": 1}, {"n": 1, "m": 2}) == [{"n": 1, "m": 2}]
+    assert answer(Query(Key("/a")).filter(Near("n", "=", 3)), {"n": 1}, {"n": 2}) == [{"n": 2}]
+    by_length = Query(Key("/a")).order(ByLength("-n"))
+    assert answer(by_length, {"n": "b"}, {"n": "aa"}) == [{"n": "aa"}, {"n": "b"}]
+    assert by_length.has_custom_code
+    # The query's getter wins over what its orders and filters do.
+    custom = Query(Key("/a"), object_getattr=lambda obj, field: obj["m"]).order(ByLength("n"))
+    assert answer(custom, {"n": "a", "m": 2}, {"n": "bb", "m": 1}) == [{"n": "bb", "m": 1}, {"n": "a", "m": 2}]
+
+
+@given(st.lists(st.one_of(st.integers(-3, 3), st.floats(), st.booleans(), st.text(max_size=2)), max_size=12))
+def test_columns_of_one_kind_and_of_many_sort_alike(column):
+    for part in (column, [item for item in column if type(item) is float], [x for x in column if type(x) is str]):
+        for text, sign in (("n", 1), ("-n", -1)):
+            batch = Batch([Key(f"/a/{number:02}") for number in range(len(part))], [{"n": item} for item in part])
+            found = [entry.value["n"] for out in run(Query(Key("/a")).order(text), [batch]) for entry in out.entries()]
+            naive = sorted(part, key=cmp_to_key(lambda one, other, sign=sign: sign * model.compare(one, other)))
+            assert model.same(found, naive)
+
+
+def test_a_batch_without_a_position_resumes_after_its_last_key():
+    batch = Batch([Key("/a/1"), Key("/a/2")], [{"n": 1}, {"n": 2}])
+    assert Pipeline(Query(Key("/a")).filter("n", "=", 1)).feed(batch).position == Position(b"", Key("/a/2"))
+    assert Pipeline(Query(Key("/a"))).feed(Batch([None], [1])).position is None

@@ -1,0 +1,72 @@
+"""What moves between stores, and values in serialized form."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import pytest
+
+from datastore import Batch, Entry, Key
+from datastore.core.batch import Outcome, Position, value_bytes
+from datastore.core.encoded import Encoded, decoded
+
+
+class Json(Encoded):
+    __slots__ = ("reads",)
+
+    def _load(self):
+        self.reads = getattr(self, "reads", 0) + 1
+        return json.loads(self.data)
+
+
+def test_a_batch_is_columns_of_one_length():
+    batch = Batch([Key("/a"), None], [1, 2], scanned=5)
+    assert len(batch) == 2
+    assert list(batch.entries()) == [Entry(Key("/a"), 1), Entry(None, 2)]
+    assert (batch.sort_keys, batch.position, batch.skipped, batch.scanned) == (None, None, 0, 5)
+    assert len(Batch([], [])) == 0
+
+
+def test_a_position_equals_by_content_and_travels():
+    position = Position(b"\x01", Key("/a"))
+    for twin in (Position(b"\x01", Key("/a")), pickle.loads(pickle.dumps(position)), copy.deepcopy(position)):
+        assert twin == position
+        assert hash(twin) == hash(position)
+    assert position != Position(b"", Key("/a"))
+    assert eval(repr(position)) == position
+
+
+@pytest.mark.parametrize(
+    ("value", "size"), [(b"", 0), (b"\x00\xff", 2), ("abc", 3), ("é日\U0001f600", 9), ("\ud800", 3), (Json(b"[1]"), 3)]
+)
+def test_the_size_of_bytes_text_and_serialized_values_is_exact(value, size):
+    assert value_bytes(value) == size
+
+
+def test_the_size_of_other_values_is_a_guess_above_nothing():
+    assert all(value_bytes(value) > 0 for value in (None, 1, [], {"a": "b"}))
+
+
+def test_an_outcome_is_a_value_or_an_error():
+    assert Outcome() == Outcome(None, None)
+    assert Outcome(3).error is None
+
+
+def test_an_encoded_value_is_read_once_and_when_looked_at():
+    value = Json(b'{"a": 1}')
+    assert not hasattr(value, "reads")
+    assert value.decode() is value.decode()
+    assert value.reads == 1
+    assert decoded(value) == {"a": 1}
+    assert decoded(7) == 7
+
+
+def test_encoded_values_equal_by_what_they_hold():
+    assert Json(b"[1, 2]") == Json(b"[1,2]") != Json(b"[1]")
+    assert Json(b"1") != 1
+    with pytest.raises(TypeError):
+        hash(Json(b"1"))
+    with pytest.raises(NotImplementedError):
+        Encoded(b"").decode()

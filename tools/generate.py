@@ -44,14 +44,13 @@ def _protoc(*arguments: str) -> None:
 def generate(target: Path) -> None:
     """Write the generated package into `target`, the folder that stands for `datastore/v1`."""
     with tempfile.TemporaryDirectory() as scratch:
-        _protoc(*(f"--{kind}_out={scratch}" for kind in ("python", "mypy", "grpc_python", "mypy_grpc")))
+        _protoc(*(f"--{kind}_out={scratch}" for kind in ("python", "grpc_python")))
+        _protoc(*(f"--{kind}_out=quiet:{scratch}" for kind in ("mypy", "mypy_grpc")))
         made = Path(scratch) / "datastore" / "v1"
         (made / "__init__.py").write_text(INIT)
-        for path in made.iterdir():
-            if path.name.endswith(
-                ("value_pb2_grpc.py", "query_pb2_grpc.py", "value_pb2_grpc.pyi", "query_pb2_grpc.pyi")
-            ):
-                path.unlink()  # These files define no service.
+        for path in made.glob("*_pb2_grpc.py*"):
+            if not path.name.startswith("service_"):
+                path.unlink()  # Of a file that defines no service.
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(made, target)
 

@@ -11,14 +11,21 @@ from datastore.core.errors import (
     InvalidKeyError,
     InvalidQueryError,
     InvalidValueError,
+    LimitExceededError,
     QueryNotSupportedError,
 )
 from datastore.core.key import Key
+from datastore.core.limits import FILTERS, ORDERS
 from datastore.core.query import Filter, Order, Query
 from datastore.v1 import query_pb2, value_pb2
 from datastore.wire.values import check_value, decode_value, encode_value
 
-__all__ = ["decode_key", "decode_query", "encode_key", "encode_query"]
+__all__ = ["FIELD_PATH_BYTES", "decode_key", "decode_query", "encode_key", "encode_query"]
+
+#: The longest path of a field, in UTF-8.
+FIELD_PATH_BYTES = 1024
+#: The largest limit or offset that travels; no store holds as many entries.
+_MOST = 2**63 - 1
 
 _FieldFilter = query_pb2.FieldFilter
 _OPERATORS = {
@@ -52,7 +59,11 @@ def decode_key(message: value_pb2.Key, field: str = "key") -> Key:
 
 
 def encode_query(query: QueryDescription) -> query_pb2.Query:
-    """The message of a query. Raises QueryNotSupportedError if it runs code of the caller's."""
+    """The message of a query.
+
+    Raises QueryNotSupportedError if it runs code of the caller's, InvalidQueryError for a field that is no Unicode
+    text, and what `encode_value` raises for the values of its filters.
+    """
     if query.has_custom_code:
         raise QueryNotSupportedError("a query with a getter, filter or order of one's own cannot be sent")
     message = query_pb2.Query(
@@ -60,8 +71,8 @@ def encode_query(query: QueryDescription) -> query_pb2.Query:
         scope=query_pb2.QUERY_SCOPE_RECURSIVE if query.recursive else query_pb2.QUERY_SCOPE_COLLECTION,
         filters=map(_encode_filter, query.filters),
         orders=map(_encode_order, query.orders),
-        limit=query.limit,
-        offset=query.offset,
+        limit=None if query.limit is None else min(query.limit, _MOST),
+        offset=min(query.offset, _MOST),
         view=query_pb2.QUERY_VIEW_KEYS_ONLY if query.keys_only else query_pb2.QUERY_VIEW_ENTRIES,
     )
     if query.start_after is not None:
@@ -72,19 +83,38 @@ def encode_query(query: QueryDescription) -> query_pb2.Query:
 
 def _encode_filter(part: Filter) -> query_pb2.Filter:
     value = value_pb2.Value.FromString(encode_value(part.value).data)
-    return query_pb2.Filter(field=_FieldFilter(field_path=part.field, operator=_OPERATORS[part.op], value=value))
+    return query_pb2.Filter(
+        field=_FieldFilter(field_path=_unicode(part.field), operator=_OPERATORS[part.op], value=value)
+    )
 
 
 def _encode_order(part: Order) -> query_pb2.Order:
     descending = part.is_descending()
     return query_pb2.Order(
-        field_path=part.field,
+        field_path=_unicode(part.field),
         direction=query_pb2.Order.DIRECTION_DESCENDING if descending else query_pb2.Order.DIRECTION_ASCENDING,
     )
 
 
+def _unicode(field_path: str) -> str:
+    try:
+        field_path.encode()
+    except UnicodeEncodeError:
+        raise InvalidQueryError(
+            f"a field of a query has a lone surrogate, which UTF-8 cannot carry: {field_path[:60]!r}",
+            field="field_path",
+        ) from None
+    return field_path
+
+
 def decode_query(message: query_pb2.Query) -> Query:
-    """The query of a message. Raises InvalidQueryError, InvalidKeyError or InvalidValueError, with the `field`."""
+    """The query of a message.
+
+    Raises InvalidQueryError or InvalidKeyError, with the `field`, and LimitExceededError for more filters or orders
+    than any server takes.
+    """
+    _check_count("filters", len(message.filters), FILTERS)
+    _check_count("orders", len(message.orders), ORDERS)
     query = Query(decode_key(message.key, "query.key"))
     query.recursive = _known(message.scope, _SCOPES, "query.scope")
     query.keys_only = _known(message.view, _VIEWS, "query.view")
@@ -100,6 +130,12 @@ def decode_query(message: query_pb2.Query) -> Query:
             )
         query.start_after = Position(after.sort_key, decode_key(after.key, "query.start_after.key"))
     return query
+
+
+def _check_count(name: str, count: int, most: int) -> None:
+    """Before anything is decoded: a message has room for hundreds of thousands."""
+    if count > most:
+        raise LimitExceededError(f"a query has at most {most} {name}, this one has {count:,}", limit=name, maximum=most)
 
 
 _SCOPES = {
@@ -146,4 +182,8 @@ def _decode_order(message: query_pb2.Order, field: str) -> Order:
 def _field_path(text: str, field: str) -> str:
     if not text:
         raise InvalidQueryError("the field is empty; name one, as 'age' or '__key__'", field=f"{field}.field_path")
+    if len(text.encode()) > FIELD_PATH_BYTES:
+        raise InvalidQueryError(
+            f"the path of a field has at most {FIELD_PATH_BYTES:,} bytes of UTF-8", field=f"{field}.field_path"
+        )
     return text

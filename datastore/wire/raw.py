@@ -12,7 +12,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import FileDescriptor
 
 from datastore.core.batch import Batch
+from datastore.core.errors import CorruptDataError, InvalidKeyError
 from datastore.core.key import Key
+from datastore.core.limits import KEY_BYTES
 from datastore.v1 import service_pb2
 from datastore.wire.values import WireValue
 
@@ -90,11 +92,41 @@ ListEntriesResponse: Any = _class("ListEntriesResponse")
 def entries_batch(response: Any, *, keys_only: bool = False) -> Batch:
     """The entries and counts of a QueryResponse of this module, their values as WireValues.
 
-    Keys are taken at their word: a server has checked them.
+    Raises CorruptDataError for a response that no server sends: with a key that is none or not canonical, or with
+    other than one sort key an entry.
     """
     entries = response.entries
-    trusted = Key._trusted
-    keys = [trusted(entry.key.text) for entry in entries]
-    values: list[Any] = [None] * len(keys) if keys_only else [WireValue(entry.value) for entry in entries]
+    texts = [entry.key.text for entry in entries]
+    if texts and not _are_plainly_keys(texts):
+        for text in texts:
+            _check_key(text)
+    values: list[Any] = [None] * len(texts) if keys_only else [WireValue(entry.value) for entry in entries]
     sort_keys = list(response.sort_keys) if response.sort_keys else None
+    if sort_keys is not None and len(sort_keys) != len(texts):
+        raise CorruptDataError(f"the server sent {len(sort_keys):,} sort keys with {len(texts):,} entries")
+    keys: list[Any] = list(map(Key._trusted, texts))
     return Batch(keys, values, sort_keys=sort_keys, skipped=response.skipped, scanned=response.scanned)
+
+
+def _are_plainly_keys(texts: list[str]) -> bool:
+    """Whether all texts are canonical keys, judged together; False where that takes a closer look."""
+    joined = "\n".join(texts)
+    return (
+        joined.startswith("/")
+        and not joined.endswith("/")
+        and joined.isascii()
+        and joined.count("\n/") == joined.count("\n") == len(texts) - 1
+        and "//" not in joined
+        and "/\n" not in joined
+        and joined.replace("\n", "").isprintable()
+        and len(max(texts, key=len)) <= KEY_BYTES
+    )
+
+
+def _check_key(text: str) -> None:
+    try:
+        canonical = str(Key(text))
+    except InvalidKeyError as error:
+        raise CorruptDataError(f"the server sent what is no key: {error}") from error
+    if canonical != text:
+        raise CorruptDataError(f"the server sent a key that is not canonical: {text!r}")

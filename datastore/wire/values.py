@@ -25,6 +25,8 @@ _MICROSECONDS = 1_000_000
 #: The seconds of the years 1 to 9999, all that datetime and RFC 3339 can say.
 _SECONDS = range(-62_135_596_800, 253_402_300_800)
 _INT64 = range(-(2**63), 2**63)
+#: How much of a long name a path shows.
+_NAME_SHOWN = 60
 _NULL = Value(null_value=0).SerializeToString()  # type: ignore[arg-type]
 
 
@@ -107,11 +109,12 @@ def _fill_other(message: Value, value: Any, depth: int) -> None:
     elif isinstance(value, Encoded):
         _fill(message, value.decode(), depth)
     elif isinstance(value, str):
-        message.string_value = str(value)
+        # The plain value itself: what an enumeration's member prints as may be its name.
+        message.string_value = str.__str__(value)
     elif isinstance(value, int):
-        message.int64_value = int(value)
+        message.int64_value = int.__int__(value)
     elif isinstance(value, float):
-        message.double_value = float(value)
+        message.double_value = float.__float__(value)
     elif isinstance(value, (bytes, bytearray)):
         message.bytes_value = bytes(value)
     else:
@@ -128,7 +131,7 @@ def _find_fault(value: Any, path: str, depth: int) -> None:
                     f"{path} has a name of type {type(name).__name__}; the names of a map are str", path=path
                 )
             _check_text(name, f"a name in {path}", path)
-            _find_fault(held, f"{path}[{name!r}]", depth + 1)
+            _find_fault(held, _member_path(path, name), depth + 1)
     elif isinstance(value, (list, tuple)):
         _check_depth(depth, path)
         for index, held in enumerate(value):
@@ -139,13 +142,19 @@ def _find_fault(value: Any, path: str, depth: int) -> None:
         _check_datetime(value, path)
     elif isinstance(value, int):
         if value not in _INT64:
-            raise InvalidValueError(f"{path} is an int that does not fit in 64 bits: {value}", path=path)
+            # Not the number itself: Python refuses to print one of thousands of digits.
+            bits = value.bit_length() + 1
+            raise InvalidValueError(f"{path} is an int that does not fit in 64 bits: it takes {bits:,}", path=path)
     elif not (value is None or isinstance(value, (float, bytes, bytearray, Key, Encoded))):
         raise UnsupportedTypeError(
             f"{path} is a {type(value).__name__}, which cannot be sent; values are None, bool, int, float, str, bytes,"
             " aware datetime, Key, list and dict of these (a serializer shim takes other types)",
             path=path,
         )
+
+
+def _member_path(path: str, name: str) -> str:
+    return f"{path}[{name if len(name) <= _NAME_SHOWN else name[:_NAME_SHOWN] + '...'!r}]"
 
 
 def _check_depth(depth: int, path: str) -> None:
@@ -225,7 +234,7 @@ def _check(message: Value, path: str, depth: int) -> None:
         _check_depth(depth, path)
         for name, held in message.map_value.fields.items():
             if held.WhichOneof("kind") not in _SCALARS:
-                _check(held, f"{path}[{name!r}]", depth + 1)
+                _check(held, _member_path(path, name), depth + 1)
     elif kind == "list_value":
         _check_depth(depth, path)
         for index, held in enumerate(message.list_value.values):

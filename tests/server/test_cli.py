@@ -515,3 +515,10 @@ def test_a_server_stops_when_its_standard_input_ends() -> None:
         assert b"Serving memory: on grpc://127.0.0.1:" in process.stdout.readline()
         process.stdin.close()
         assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("name", datastore_command.list_commands(None))
+def test_the_help_of_every_command_is_laid_out_for_reading(name: str) -> None:
+    shown = CliRunner().invoke(datastore_command, [name, "--help"])
+    assert shown.exit_code == 0
+    assert "\\b" not in shown.output

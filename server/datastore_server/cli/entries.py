@@ -20,7 +20,7 @@ __all__ = ["contains_command", "delete_command", "get_command", "put_command"]
 @server_options()
 @click.pass_obj
 def get_command(settings: Settings, key: Key) -> int:
-    r"""Print the value of KEY as JSON.
+    """Print the value of KEY as JSON.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def get_command(settings: Settings, key: Key) -> int:
 @server_options()
 @click.pass_obj
 def put_command(settings: Settings, key: Key, value: str) -> None:
-    r"""Store JSON as the value of KEY, in place of what was there. '-' reads the JSON from standard input.
+    """Store JSON as the value of KEY, in place of what was there. '-' reads the JSON from standard input.
 
     \b
     Examples:
@@ -67,7 +67,7 @@ def put_command(settings: Settings, key: Key, value: str) -> None:
 @server_options()
 @click.pass_obj
 def delete_command(settings: Settings, key: Key) -> None:
-    r"""Remove the entry of KEY. To delete what is absent succeeds.
+    """Remove the entry of KEY. To delete what is absent succeeds.
 
     \b
     Example:
@@ -82,7 +82,7 @@ def delete_command(settings: Settings, key: Key) -> None:
 @server_options()
 @click.pass_obj
 def contains_command(settings: Settings, key: Key) -> int:
-    r"""Print true or false: whether KEY has a value. False ends with exit code 1, for use in scripts.
+    """Print true or false: whether KEY has a value. False ends with exit code 1, for use in scripts.
 
     \b
     Example:

@@ -74,7 +74,7 @@ def query_command(
     keys_only: bool,
     allow_partial: bool,
 ) -> None:
-    r"""Print the entries in the collection of KEY, ordered by --order and then by key.
+    """Print the entries in the collection of KEY, ordered by --order and then by key.
 
     \b
     The collection of / are the keys of one part, as /a and /Person:ada; that of /Person are the keys
@@ -117,7 +117,7 @@ def count_command(
     offset: int,
     allow_partial: bool,
 ) -> None:
-    r"""Print how many entries a query selects. No value travels.
+    """Print how many entries a query selects. No value travels.
 
     \b
     Example:

@@ -83,7 +83,7 @@ def serve_command(
     insecure: bool,
     stop_with_stdin: bool,
 ) -> None:
-    r"""Serve STORE over gRPC until stopped: lmdb:///DIRECTORY keeps data on disk, memory: in memory.
+    """Serve STORE over gRPC until stopped: lmdb:///DIRECTORY keeps data on disk, memory: in memory.
 
     \b
     Examples:
@@ -128,7 +128,7 @@ def serve_command(
 def proxy_command(
     settings: Settings, config_path: Path, listen: str | None, insecure: bool, stop_with_stdin: bool
 ) -> None:
-    r"""Serve the shards that CONFIG.toml names behind one address, as if they were one store.
+    """Serve the shards that CONFIG.toml names behind one address, as if they were one store.
 
     \b
     Example:
@@ -224,7 +224,7 @@ def _stop_when_stdin_ends() -> None:
 def cluster_command(
     settings: Settings, nodes: int | None, directory: Path, port: int | None, durability: Durability
 ) -> int:
-    r"""Start several nodes on LMDB and a proxy on this machine, each a process, and watch them until stopped.
+    """Start several nodes on LMDB and a proxy on this machine, each a process, and watch them until stopped.
 
     \b
     Example:

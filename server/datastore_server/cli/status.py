@@ -30,7 +30,7 @@ _DURABILITY = {
 @server_options()
 @click.pass_obj
 def status_command(settings: Settings) -> int:
-    r"""Show what the server serves: its store or its shards, and whether they answer.
+    """Show what the server serves: its store or its shards, and whether they answer.
 
     \b
     Example:

@@ -199,7 +199,7 @@ def import_command(
     skip: int,
     file_format: str | None,
 ) -> None:
-    r"""Store the rows of FILE, JSON Lines or CSV; '-' reads standard input.
+    """Store the rows of FILE, JSON Lines or CSV; '-' reads standard input.
 
     \b
     JSON Lines: without --key, each line is {"key": "/...", "value": ...}, as export writes it;
@@ -298,7 +298,7 @@ def _size_of(raw: BufferedReader) -> int | None:
 def export_command(
     settings: Settings, key: Key | None, file: str, collection: bool, resume: bool, file_format: str | None
 ) -> None:
-    r"""Write all entries, or those below KEY, to FILE in the order of their keys; '-' writes standard output.
+    """Write all entries, or those below KEY, to FILE in the order of their keys; '-' writes standard output.
 
     \b
     JSON Lines: each line is {"key": "/...", "value": ...}, which import reads back to equal entries.

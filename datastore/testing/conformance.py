@@ -17,9 +17,9 @@ Knows the Datastore contract alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -45,6 +45,8 @@ from datastore.testing._parallel import together
 
 __all__ = ["DatastoreConformance"]
 
+T = TypeVar("T")
+
 #: A fixture per test is what is wanted: every example cleans up after itself.
 generated = settings(
     deadline=None,
@@ -55,6 +57,16 @@ generated = settings(
         HealthCheck.data_too_large,
     ],
 )
+
+
+def needs(capability: str) -> Callable[[T], T]:
+    """A test for stores that declare this capability; classes of other stores do not have it."""
+
+    def mark(test: T) -> T:
+        vars(test)["needs"] = capability
+        return test
+
+    return mark
 
 
 class Capabilities:
@@ -85,17 +97,13 @@ class Capabilities:
     #: How many queries of the grid are asked.
     grid = 160
 
+    #: The capability that all tests of a part of the suite need.
+    all_need: str | None = None
+
     @pytest.fixture
     def store(self) -> Any:
         """An empty store: the one thing that every subclass gives."""
         raise NotImplementedError("a subclass of DatastoreConformance gives a fixture named store")
-
-    @pytest.fixture
-    def queryable(self, store: Datastore) -> Datastore:
-        """The store, where it supports queries."""
-        if not self.queries:
-            pytest.skip("this store declares that it has no queries")
-        return store
 
     def plant(self, store: Datastore, key: Key, value: Any) -> None:
         """Put an entry where the store will find it; better not through the store's own `put`."""
@@ -309,6 +317,14 @@ class OperationPromises(Capabilities):
         finally:
             clear(store, touched)
 
+    def test_a_query_is_supported_or_refused_at_the_call(self, store: Datastore) -> None:
+        query = Query(Key("/a"))
+        if self.queries:
+            store.query(query).close()
+        else:
+            with pytest.raises(QueryNotSupportedError, match=r"."):
+                store.query(query)
+
     def test_describe_says_what_the_store_is(self, store: Datastore) -> None:
         description = store.describe()
         assert isinstance(description, Description)
@@ -375,6 +391,8 @@ class BatchPromises(Capabilities):
 class QueryPromises(Capabilities):
     """query, compared with the naive answer."""
 
+    all_need = "queries"
+
     def check(self, store: Datastore, query: Query, contents: Mapping[Key, Any], after: Entry | None = None) -> None:
         """Assert that the store's answer to `query` is the naive one: entries, order, counts, summary."""
         expected = model.answer(query, contents, after)
@@ -388,46 +406,40 @@ class QueryPromises(Capabilities):
         assert (cursor.summary.entries, cursor.summary.skipped) == (len(expected.entries), expected.skipped)
         assert cursor.summary.reason in (Reason.EXHAUSTED, Reason.LIMIT), repr(query)
 
-    def test_an_unsupported_query_is_refused_at_the_call(self, store: Datastore) -> None:
-        if self.queries:
-            pytest.skip("this store declares that it has queries")
-        with pytest.raises(QueryNotSupportedError, match=r"."):
-            store.query(Query(Key("/a")))
-
-    def test_what_is_no_query_is_a_type_error(self, queryable: Datastore) -> None:
+    def test_what_is_no_query_is_a_type_error(self, store: Datastore) -> None:
         for wrong in (Key("/a"), "/a", None):
             with pytest.raises(TypeError):
-                queryable.query(wrong)  # type: ignore[arg-type]
+                store.query(wrong)  # type: ignore[arg-type]
 
-    def test_an_empty_store_answers_nothing(self, queryable: Datastore) -> None:
+    def test_an_empty_store_answers_nothing(self, store: Datastore) -> None:
         for text in ("/", "/a", "/a:b"):
             for recursive in (False, True):
-                self.check(queryable, Query(Key(text), recursive=recursive), {})
+                self.check(store, Query(Key(text), recursive=recursive), {})
 
-    def test_the_answers_are_those_of_a_dict(self, queryable: Datastore) -> None:
+    def test_the_answers_are_those_of_a_dict(self, store: Datastore) -> None:
         contents = self.sample_contents
-        fill(queryable, contents)
+        fill(store, contents)
         for steps in cases.query_grid(self.grid):
-            self.check(queryable, cases.query_of(steps), contents)
+            self.check(store, cases.query_of(steps), contents)
 
-    def test_falsy_values_are_found(self, queryable: Datastore) -> None:
+    def test_falsy_values_are_found(self, store: Datastore) -> None:
         contents = {Key(f"/falsy/{place}"): value for place, value in enumerate(cases.FALSY_VALUES)}
-        fill(queryable, contents)
-        self.check(queryable, a_query("/falsy"), contents)
-        self.check(queryable, a_query("/falsy", orders=["n"], offset=1, limit=3), contents)
+        fill(store, contents)
+        self.check(store, a_query("/falsy"), contents)
+        self.check(store, a_query("/falsy", orders=["n"], offset=1, limit=3), contents)
 
-    def test_awkward_keys_are_found_in_order(self, queryable: Datastore) -> None:
+    def test_awkward_keys_are_found_in_order(self, store: Datastore) -> None:
         contents = {Key(text): {"at": text} for text in cases.AWKWARD_KEYS}
-        fill(queryable, contents)
+        fill(store, contents)
         for text in ("/", "/a", "/日本/東京", "/e\u0301", "/a/b.c"):
             for recursive in (False, True):
-                self.check(queryable, Query(Key(text), recursive=recursive), contents)
+                self.check(store, Query(Key(text), recursive=recursive), contents)
 
-    def test_the_longest_keys_are_found(self, queryable: Datastore) -> None:
+    def test_the_longest_keys_are_found(self, store: Datastore) -> None:
         longest = cases.key_of_bytes(self.key_bytes, "/long")
         deep = cases.key_of_bytes(self.key_bytes, "/long" + "/d" * 200)
         contents: dict[Key, Any] = {longest: 1, deep: 2, Key("/long/short"): 3, Key("/longer"): 4}
-        fill(queryable, contents)
+        fill(store, contents)
         for query in (
             a_query("/long"),
             a_query("/long", recursive=True),
@@ -436,52 +448,52 @@ class QueryPromises(Capabilities):
             Query(longest, recursive=True),
             Query(Key(model.collection_of(str(deep)))),
         ):
-            self.check(queryable, query, contents)
+            self.check(store, query, contents)
 
-    def test_a_filter_object_is_not_changed_by_the_query(self, queryable: Datastore) -> None:
-        fill(queryable, cases.CONTENTS)
+    def test_a_filter_object_is_not_changed_by_the_query(self, store: Datastore) -> None:
+        fill(store, cases.CONTENTS)
         query = a_query("/a", orders=["-n"], limit=3, offset=1).filter("n", ">", 0)
         before = (query.dict(), list(query.filters), list(query.orders))
-        self.check(queryable, query, cases.CONTENTS)
-        self.check(queryable, query, cases.CONTENTS)
+        self.check(store, query, cases.CONTENTS)
+        self.check(store, query, cases.CONTENTS)
         assert (query.dict(), query.filters, query.orders) == before
 
-    def test_start_after_any_entry_gives_the_rest(self, queryable: Datastore) -> None:
+    def test_start_after_any_entry_gives_the_rest(self, store: Datastore) -> None:
         contents = self.sample_contents
-        fill(queryable, contents)
+        fill(store, contents)
         for orders in (["n"], ["-s", "n"], ["-__key__"], []):
             query = a_query("/a", orders=orders)
             for place, entry in enumerate(model.answer(query, contents).entries):
                 if place % 3 == len(orders):
                     query.start_after = position_of(query, entry)
                     query.offset, query.limit = [(0, None), (2, None), (1, 3)][place % 3]
-                    self.check(queryable, query, contents, after=entry)
+                    self.check(store, query, contents, after=entry)
 
-    def test_start_after_a_vanished_entry_gives_what_follows(self, queryable: Datastore) -> None:
+    def test_start_after_a_vanished_entry_gives_what_follows(self, store: Datastore) -> None:
         contents = cases.many_entries(9)
         gone = sorted(contents)[4]
         kept = {key: value for key, value in contents.items() if key != gone}
-        fill(queryable, kept)
+        fill(store, kept)
         for orders in ([], ["-n"], ["group", "-n"]):
             query = a_query("/many", orders=orders)
             after = Entry(gone, contents[gone])
             query.start_after = position_of(query, after)
-            self.check(queryable, query, kept, after=after)
+            self.check(store, query, kept, after=after)
 
-    def test_pages_by_offset_join_to_the_whole(self, queryable: Datastore) -> None:
+    def test_pages_by_offset_join_to_the_whole(self, store: Datastore) -> None:
         contents = self.sample_contents
-        fill(queryable, contents)
+        fill(store, contents)
         for key, recursive, orders in (("/", True, []), ("/a", False, ["s", "-n"])):
             whole = model.answer(a_query(key, recursive=recursive, orders=orders), contents).keys
             pages: list[Key | None] = []
             for offset in range(0, len(whole) + 4, 4):
                 query = a_query(key, recursive=recursive, orders=orders, offset=offset, limit=4)
-                pages += [entry.key for entry in entries_of(queryable.query(query))]
+                pages += [entry.key for entry in entries_of(store.query(query))]
             assert pages == whole
 
-    def test_pages_by_key_join_to_the_whole(self, queryable: Datastore) -> None:
+    def test_pages_by_key_join_to_the_whole(self, store: Datastore) -> None:
         contents = self.sample_contents
-        fill(queryable, contents)
+        fill(store, contents)
         for key, recursive in (("/", True), ("/a", False), ("/a", True)):
             whole = model.answer(a_query(key, recursive=recursive), contents).keys
             pages: list[Key | None] = []
@@ -489,15 +501,15 @@ class QueryPromises(Capabilities):
                 query = a_query(key, recursive=recursive, limit=3)
                 if pages:
                     query.filter("__key__", ">", pages[-1])
-                page = entries_of(queryable.query(query))
+                page = entries_of(store.query(query))
                 if not page:
                     break
                 pages += [entry.key for entry in page]
             assert pages == whole
 
-    def test_a_query_resumed_at_any_batch_loses_and_repeats_nothing(self, queryable: Datastore) -> None:
+    def test_a_query_resumed_at_any_batch_loses_and_repeats_nothing(self, store: Datastore) -> None:
         contents = cases.many_entries(400)
-        fill(queryable, contents)
+        fill(store, contents)
         for orders, offset, limit in (
             ([], 0, None),
             ([], 70, 200),
@@ -506,7 +518,7 @@ class QueryPromises(Capabilities):
         ):
             query = a_query("/many", orders=orders, offset=offset, limit=limit)
             whole = model.answer(query, contents).keys
-            cursor = queryable.query(query)
+            cursor = store.query(query)
             keys: list[Key] = []
             number = 0
             for batch in cursor.batches():
@@ -522,17 +534,17 @@ class QueryPromises(Capabilities):
                     limit=None if limit is None else limit - len(keys),
                     start_after=batch.position,
                 )
-                rest = [entry.key for entry in entries_of(queryable.query(left))]
+                rest = [entry.key for entry in entries_of(store.query(left))]
                 assert keys + rest == whole, (repr(query), len(keys), repr(left))
             assert keys == whole
 
-    def test_batches_are_bounded(self, queryable: Datastore) -> None:
+    def test_batches_are_bounded(self, store: Datastore) -> None:
         contents = cases.many_entries(5000) | cases.many_entries(12, "/many/large", filler=BATCH_BYTES // 3)
-        fill(queryable, contents)
+        fill(store, contents)
         for orders in ([], ["-n"]):
             sizes: list[int] = []
             query = a_query("/many", orders=orders, recursive=True)
-            for batch in queryable.query(query).batches():
+            for batch in store.query(query).batches():
                 assert len(batch.keys) == len(batch.values) == len(batch)
                 if self.batch_bytes is None:
                     assert len(batch) <= BATCH_ENTRIES * self.merges
@@ -543,39 +555,39 @@ class QueryPromises(Capabilities):
             assert sum(sizes) == len(contents)
             assert sum(1 for size in sizes if size) > 1
 
-    def test_an_error_while_reading_is_raised_every_time_it_is_asked(self, queryable: Datastore) -> None:
-        fill(queryable, {Key("/m/a"): {"n": 1}, Key("/m/b"): {"n": 2}})
+    def test_an_error_while_reading_is_raised_every_time_it_is_asked(self, store: Datastore) -> None:
+        fill(store, {Key("/m/a"): {"n": 1}, Key("/m/b"): {"n": 2}})
 
         def broken(obj: Any, field: str) -> Any:
             raise ZeroDivisionError("a getter of the caller's")
 
         query = Query(Key("/m"), object_getattr=broken).filter("n", ">", 0)
         with pytest.raises(ZeroDivisionError):
-            entries_of(queryable.query(query))
+            entries_of(store.query(query))
 
-    def test_a_getter_of_the_caller_is_used(self, queryable: Datastore) -> None:
+    def test_a_getter_of_the_caller_is_used(self, store: Datastore) -> None:
         contents = {Key(f"/m/{n}"): {"n": n} for n in range(8)}
-        fill(queryable, contents)
+        fill(store, contents)
         query = Query(Key("/m"), offset=1, limit=2, object_getattr=lambda obj, field: -obj["n"])
         query.filter("n", "<", -2).order("n")
-        found = entries_of(queryable.query(query))
+        found = entries_of(store.query(query))
         assert [entry.key for entry in found] == [Key("/m/6"), Key("/m/5")]
 
     @generated
     @given(data=st.data())
-    def test_any_query_is_answered_as_by_a_dict(self, queryable: Datastore, data: st.DataObject) -> None:
+    def test_any_query_is_answered_as_by_a_dict(self, store: Datastore, data: st.DataObject) -> None:
         contents = data.draw(cases.contents(self.values))
         try:
-            fill(queryable, contents)
+            fill(store, contents)
             for query in data.draw(st.lists(cases.queries(self.values), min_size=1, max_size=4)):
-                self.check(queryable, query, contents)
+                self.check(store, query, contents)
                 whole = model.answer(query, contents).entries
                 if whole and not query.keys_only and data.draw(st.booleans()):
                     after = data.draw(st.sampled_from(whole))
                     query.start_after = position_of(query, after)
-                    self.check(queryable, query, contents, after=after)
+                    self.check(store, query, contents, after=after)
         finally:
-            clear(queryable, contents)
+            clear(store, contents)
 
 
 def position_of(query: Query, entry: Entry) -> Position:
@@ -588,6 +600,8 @@ def position_of(query: Query, entry: Entry) -> Position:
 class MutationPromises(Capabilities):
     """What may happen while a query runs."""
 
+    all_need = "queries"
+
     BEFORE: Mapping[str, int] = {"/m/b": 10, "/m/d": 40, "/m/f": 20, "/m/h": 50, "/m/j": 30}
     CHANGES: Sequence[tuple[str, Mapping[str, int | None]]] = (
         ("an entry appears before all", {"/m/a": 60, "/m/a2": 0}),
@@ -599,19 +613,19 @@ class MutationPromises(Capabilities):
     )
 
     @pytest.mark.parametrize("orders", [[], ["-n"]], ids=["by key", "by order"])
-    def test_writes_at_every_position_disturb_no_query(self, queryable: Datastore, orders: list[str]) -> None:
+    def test_writes_at_every_position_disturb_no_query(self, store: Datastore, orders: list[str]) -> None:
         for what, change in self.CHANGES:
             for position in range(len(self.BEFORE) + 1):
-                fill(queryable, {Key(text): {"n": n} for text, n in self.BEFORE.items()})
-                cursor = queryable.query(a_query("/m", orders=orders))
+                fill(store, {Key(text): {"n": n} for text, n in self.BEFORE.items()})
+                cursor = store.query(a_query("/m", orders=orders))
                 entries = cursor.entries()
                 seen = [next(entries) for _ in range(position)]
-                fill(queryable, [(Key(text), None if n is None else {"n": n}) for text, n in change.items()])
+                fill(store, [(Key(text), None if n is None else {"n": n}) for text, n in change.items()])
                 seen += [entry for entry in entries]
                 self.check_seen(seen, change, (what, position))
                 if not orders:
                     assert [entry.key for entry in seen] == sorted(str_keys(seen)), (what, position)
-                clear(queryable, {Key(text) for text in (*self.BEFORE, *change)})
+                clear(store, {Key(text) for text in (*self.BEFORE, *change)})
 
     def check_seen(self, seen: Sequence[Entry], change: Mapping[str, int | None], when: Any) -> None:
         """Every entry seen existed at some time, none twice, and none that was there all the time is missing."""
@@ -623,11 +637,11 @@ class MutationPromises(Capabilities):
         stayed = {text for text in self.BEFORE if change.get(text, 0) is not None}
         assert stayed <= set(texts), when
 
-    def test_a_cursor_can_be_closed_at_every_position(self, queryable: Datastore) -> None:
-        fill(queryable, {Key(text): {"n": n} for text, n in self.BEFORE.items()})
+    def test_a_cursor_can_be_closed_at_every_position(self, store: Datastore) -> None:
+        fill(store, {Key(text): {"n": n} for text, n in self.BEFORE.items()})
         for orders in ([], ["-n"]):
             for position in range(len(self.BEFORE) + 1):
-                cursor = queryable.query(a_query("/m", orders=orders))
+                cursor = store.query(a_query("/m", orders=orders))
                 for _ in range(position):
                     next(cursor)
                 cursor.close()
@@ -636,21 +650,21 @@ class MutationPromises(Capabilities):
                 assert cursor.returned == position
                 with pytest.raises(CursorReuseError):
                     iter(cursor)
-        assert queryable.get(Key("/m/b")) == {"n": 10}
+        assert store.get(Key("/m/b")) == {"n": 10}
 
-    def test_many_abandoned_cursors_leave_the_store_working(self, queryable: Datastore) -> None:
+    def test_many_abandoned_cursors_leave_the_store_working(self, store: Datastore) -> None:
         contents = cases.many_entries(300)
-        fill(queryable, contents)
+        fill(store, contents)
         for _ in range(150):
-            with queryable.query(a_query("/many")) as cursor:
+            with store.query(a_query("/many")) as cursor:
                 next(cursor)
-        fill(queryable, {Key("/many/z"): 1})
+        fill(store, {Key("/many/z"): 1})
         query = a_query("/many", keys_only=True)
-        assert len(entries_of(queryable.query(query))) == len(contents) + 1
+        assert len(entries_of(store.query(query))) == len(contents) + 1
 
-    def test_several_queries_run_side_by_side(self, queryable: Datastore) -> None:
-        fill(queryable, {Key(text): {"n": n} for text, n in self.BEFORE.items()})
-        one, other = (queryable.query(a_query("/m", orders=orders)) for orders in ([], ["-n"]))
+    def test_several_queries_run_side_by_side(self, store: Datastore) -> None:
+        fill(store, {Key(text): {"n": n} for text, n in self.BEFORE.items()})
+        one, other = (store.query(a_query("/m", orders=orders)) for orders in ([], ["-n"]))
         pairs = [(next(one), next(other)) for _ in range(5)]
         assert [pair[0]["n"] for pair in pairs] == [10, 40, 20, 50, 30]
         assert [pair[1]["n"] for pair in pairs] == [50, 40, 30, 20, 10]
@@ -666,11 +680,13 @@ def str_keys(entries: Iterable[Entry]) -> list[Key]:
 class CursorPromises(Capabilities):
     """What a store's cursor is."""
 
+    all_need = "queries"
+
     @pytest.fixture
-    def filled(self, queryable: Datastore) -> Datastore:
+    def filled(self, store: Datastore) -> Datastore:
         """The store, with five entries: 0 to 4 in the order of their keys."""
-        fill(queryable, {Key(f"/m/{n}"): n for n in range(5)})
-        return queryable
+        fill(store, {Key(f"/m/{n}"): n for n in range(5)})
+        return store
 
     def test_a_cursor_gives_values(self, filled: Datastore) -> None:
         query = a_query("/m", offset=1, limit=3)
@@ -785,20 +801,21 @@ class ParallelPromises(Capabilities):
 
         together([partial(work, worker) for worker in range(8)])
 
-    def test_queries_run_beside_writes(self, queryable: Datastore) -> None:
+    @needs("queries")
+    def test_queries_run_beside_writes(self, store: Datastore) -> None:
         steady = {Key(f"/p/steady{index}"): {"n": index} for index in range(20)}
-        fill(queryable, steady)
+        fill(store, steady)
 
         def write(worker: int) -> None:
             for step in range(15):
                 key = Key(f"/p/{worker}-{step % 4}")
-                queryable.put(key, {"n": step})
+                store.put(key, {"n": step})
                 if step % 3 == 0:
-                    queryable.delete(key)
+                    store.delete(key)
 
         def ask(orders: list[str]) -> None:
             for _ in range(8):
-                seen = str_keys(entries_of(queryable.query(a_query("/p", orders=orders))))
+                seen = str_keys(entries_of(store.query(a_query("/p", orders=orders))))
                 assert len(set(seen)) == len(seen)
                 assert steady.keys() <= set(seen)
 
@@ -821,9 +838,8 @@ class ClosingPromises(Capabilities):
         store.close()
         store.close()
 
+    @needs("closes")
     def test_a_closed_store_refuses_every_call(self, store: Datastore) -> None:
-        if not self.closes:
-            pytest.skip("this store declares no resources that end")
         store.put(Key("/a"), 1)
         store.close()
         key = Key("/a")
@@ -839,22 +855,22 @@ class ClosingPromises(Capabilities):
             with pytest.raises(DatastoreClosedError):
                 entries_of(store.query(Query(Key("/"))))
 
+    @needs("queries")
     @pytest.mark.parametrize("orders", [[], ["-n"]], ids=["by key", "by order"])
-    def test_a_query_over_a_closed_store_never_ends_short(self, queryable: Datastore, orders: list[str]) -> None:
+    def test_a_query_over_a_closed_store_never_ends_short(self, store: Datastore, orders: list[str]) -> None:
         contents = cases.many_entries(3000)
-        fill(queryable, contents)
-        cursor = queryable.query(a_query("/many", orders=orders))
+        fill(store, contents)
+        cursor = store.query(a_query("/many", orders=orders))
         next(cursor)
-        queryable.close()
+        store.close()
         try:
             rest = entries_of(cursor)
         except DatastoreClosedError:
             return
         assert len(rest) == len(contents) - 1
 
+    @needs("persistent")
     def test_what_was_written_outlives_the_store(self, store: Datastore) -> None:
-        if not self.persistent:
-            pytest.skip("this store declares that it keeps nothing for later")
         contents = self.sample_contents
         fill(store, contents)
         store.delete(Key("/a/b"))
@@ -876,3 +892,15 @@ class DatastoreConformance(
     ClosingPromises,
 ):
     """Every promise of a Datastore, as tests: a subclass gives `store` and declares its capabilities."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        for part in DatastoreConformance.__mro__:
+            for name, test in vars(part).items():
+                needed = getattr(test, "needs", vars(part).get("all_need")) if name.startswith("test_") else None
+                if needed is None:
+                    continue
+                if not getattr(cls, needed):
+                    setattr(cls, name, None)
+                elif getattr(cls, name) is None:
+                    setattr(cls, name, test)

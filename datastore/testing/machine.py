@@ -78,7 +78,7 @@ class DatastoreMachine(RuleBasedStateMachine):
 
     @rule(key=cases.keys())
     def read_one(self, key: Key) -> None:
-        """get and contains."""
+        """One get, one contains."""
         assert self._same(self.store.get(key), self.contents.get(key)), key
         assert self.store.contains(key) is (key in self.contents)
 

@@ -22,6 +22,9 @@ settings.register_profile("ci", settings.get_profile("quick"), max_examples=250)
 settings.register_profile("soak", settings.get_profile("quick"), max_examples=10_000)
 settings.load_profile(os.environ.get("DATASTORE_HYPOTHESIS", "quick"))
 
+#: Where a test that is left out is a failure: in continuous integration, which has all that the tests need.
+REQUIRE_ALL = os.environ.get("DATASTORE_REQUIRE_ALL") == "1"
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out and why, a line for each reason."""
@@ -32,3 +35,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("left out")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:5}  {reason}")
+    if reasons and REQUIRE_ALL:
+        terminalreporter.write_line("DATASTORE_REQUIRE_ALL is set: to leave out is to fail", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail where nothing may be left out and something was."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if REQUIRE_ALL and reporter and reporter.stats.get("skipped") and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -74,7 +74,7 @@ def test_the_protocol_is_clean_and_breaks_nothing() -> None:
     assert generate.lint() == 0
 
 
-@pytest.mark.parametrize("fault", ["message lowercase {}", "// An enum.\nenum Bad { ZERO = 0; }"])
+@pytest.mark.parametrize("fault", ["message Undocumented {}", "// Well documented.\nmessage lowercase {}"])
 def test_a_fault_in_the_protocol_is_found(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

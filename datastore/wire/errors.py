@@ -73,6 +73,8 @@ _CODES = {code.value[0]: code for code in _Code}
 #: The attributes of errors that travel, in the ErrorInfo's metadata under the same names.
 _FACTS = ("shard", "field", "path", "limit", "maximum", "incident")
 _NANOS = 1_000_000_000
+#: The longest that a Duration may be.
+_LONGEST_S = 315_576_000_000.0
 _NUMBER = re.compile("[0-9]{1,19}")
 #: The trailing metadata that carries a `google.rpc.Status`.
 _DETAILS = "grpc-status-details-bin"
@@ -147,7 +149,7 @@ def status_to_error(status: status_pb2.Status) -> DatastoreError:
         _restore(error, info.metadata)
     retry = _detail(status, error_details_pb2.RetryInfo)
     if retry is not None and isinstance(error, UnavailableError):
-        error.retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / _NANOS
+        error.retry_after_s = min(max(0.0, retry.retry_delay.seconds + retry.retry_delay.nanos / _NANOS), _LONGEST_S)
     return error
 
 

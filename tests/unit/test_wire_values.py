@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta, timezone
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore import Key
 from datastore.core.errors import CorruptDataError, InvalidValueError, UnsupportedTypeError
 from datastore.core.limits import VALUE_DEPTH
 from datastore.testing import cases, model
@@ -43,7 +42,7 @@ def test_ints_are_exact_to_the_edges_of_64_bits(number):
     assert type(found) is int
 
 
-@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400, 10**5000], ids=["over", "under", "far", "further"])
 def test_larger_ints_are_refused_with_their_path(number):
     with pytest.raises(ValueError, match="64 bits") as raised:
         encode_value({"a": [1, {"b": number}]})
@@ -100,14 +99,36 @@ class Level(IntEnum):
     LOW = 1
 
 
+class Colour(str, Enum):  # noqa: UP042 - whose text is its name, unlike a StrEnum's
+    RED = "red"
+
+
 class Name(str):
     __slots__ = ()
 
 
 def test_subclasses_travel_as_their_plain_value_and_tuples_as_lists():
-    found = decode_value(encode_value([Level.LOW, Name("n"), bytearray(b"b"), (1, 2)]).data)
-    assert found == [1, "n", b"b", [1, 2]]
-    assert [type(item) for item in found] == [int, str, bytes, list]
+    found = decode_value(encode_value([Level.LOW, Name("n"), Colour.RED, bytearray(b"b"), (1, 2)]).data)
+    assert found == [1, "n", "red", b"b", [1, 2]]
+    assert [type(item) for item in found] == [int, str, str, bytes, list]
+    assert decode_value(encode_value({Colour.RED: 1}).data) == {"red": 1}
+
+
+def test_a_value_within_itself_is_refused():
+    around: list = []
+    around.append({"around": around})
+    with pytest.raises(InvalidValueError, match="deep"):
+        encode_value(around)
+
+
+def test_serialized_values_within_others_are_unwrapped():
+    assert decode_value(encode_value({"a": [encode_value({"b": 1})]}).data) == {"a": [{"b": 1}]}
+
+
+def test_a_path_shows_only_the_beginning_of_a_long_name():
+    with pytest.raises(UnsupportedTypeError) as raised:
+        encode_value({"n" * 10_000: {1}})
+    assert len(raised.value.path) < 100
 
 
 def nested(depth, wrap):

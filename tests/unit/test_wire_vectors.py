@@ -1,0 +1,53 @@
+"""The golden vectors of the wire, both ways."""
+
+from __future__ import annotations
+
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from datastore import Query
+from datastore.core import errors
+from datastore.core.errors import InvalidValueError
+from datastore.v1 import query_pb2
+from datastore.wire import ERRORS, check_value, decode_query, encode_query, error_to_status, reason_of, status_to_error
+from tests.support.vectors import value_of, vectors
+
+
+@pytest.mark.parametrize("row", vectors("wire_refused"), ids=lambda row: row["why"])
+def test_bytes_that_are_no_value_are_refused_with_the_path(row):
+    with pytest.raises(InvalidValueError) as raised:
+        check_value(bytes.fromhex(row["wire"]))
+    assert raised.value.path == row["path"]
+
+
+@pytest.mark.parametrize("row", vectors("wire_queries"), ids=lambda row: row["wire"][:24])
+def test_queries_and_their_messages(row):
+    query = Query.from_dict(value_of(row["query"]))
+    data = bytes.fromhex(row["wire"])
+    assert encode_query(query).SerializeToString() == data
+    assert decode_query(query_pb2.Query.FromString(data)) == query
+
+
+@pytest.mark.parametrize("row", vectors("wire_errors"), ids=lambda row: f"{row['reason']}-{len(row['facts'])}")
+def test_errors_and_their_statuses(row):
+    error = status_to_error(status_pb2.Status.FromString(bytes.fromhex(row["status"])))
+    assert type(error).__name__ == row["error"]
+    assert str(error) == row["message"]
+    assert {name: getattr(error, name) for name in row["facts"]} == row["facts"]
+    made = getattr(errors, row["error"])(row["message"], **row["facts"])
+    assert (reason_of(type(made)), ERRORS[type(made)].name) == (row["reason"], row["code"])
+    assert _with_details(error_to_status(made)) == _with_details(
+        status_pb2.Status.FromString(bytes.fromhex(row["status"]))
+    )
+
+
+def _with_details(status):
+    """A status with its details read, as the order of metadata within them is free."""
+    kinds = (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
+    details = [kind.FromString(part.value) for part in status.details for kind in kinds if part.Is(kind.DESCRIPTOR)]
+    assert len(details) == len(status.details)
+    return status.code, status.message, details
+
+
+def test_every_reason_has_a_vector():
+    assert {row["reason"] for row in vectors("wire_errors")} == set(map(reason_of, ERRORS))

@@ -435,7 +435,9 @@ def test_a_process_that_forgets_to_close_ends_and_loses_nothing(directory: Path)
 
 
 FORKED = """
-import os, sys
+import os, sys, warnings
+# From Python 3.12 on, forking beside threads warns: that is what this is about.
+warnings.simplefilter("ignore", DeprecationWarning)
 from datastore.core.errors import StoreError, StoreLockedError
 from datastore.core.key import Key
 from datastore.lmdb import LMDBDatastore

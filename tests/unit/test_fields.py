@@ -159,8 +159,8 @@ def test_filters_equal_by_field_operator_and_typed_value():
 @given(operators, values)
 def test_a_filters_repr_gives_it_back(op, value):
     part = Filter("a.b", op, value)
-    from datetime import UTC, datetime, timedelta, timezone  # noqa: F401 - for eval
     import datetime as _datetime
+    from datetime import UTC, datetime, timedelta, timezone  # noqa: F401 - for eval
 
     names = {"Filter": Filter, "Key": Key, "nan": math.nan, "inf": math.inf, "datetime": _datetime}
     assert eval(repr(part), names) == part

@@ -18,7 +18,7 @@ import grpc
 
 class _Handlers(grpc.GenericRpcHandler):
     def __init__(self, reply: bytes) -> None:
-        self._handlers = {
+        self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "/bare/Echo": grpc.unary_unary_rpc_method_handler(self._echo),
             "/bare/Stream": grpc.unary_stream_rpc_method_handler(self._stream),
         }

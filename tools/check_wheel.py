@@ -28,6 +28,8 @@ TESTS = (
     "tests/conformance/test_remote.py",
     "tests/server/test_service.py",
 )
+#: Folders that tests read, and that hold none of the packages.
+READ_BY_TESTS = ("docs", "protos")
 NEEDS_CHECKOUT = ("tests/unit/test_unasync.py",)
 BARE = "import datastore, datastore.aio, sys; assert not {'grpc', 'google', 'lmdb'} & set(sys.modules)"
 
@@ -78,8 +80,8 @@ def _environment(folder: Path) -> tuple[str, ...]:
 
 def _test(python: tuple[str, ...], folder: Path) -> None:
     """Run the tests from a copy, because beside the checkout its packages would be found first."""
-    folder.mkdir()
-    shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("tests", *READ_BY_TESTS):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     left_out = [f"--ignore={path}" for path in NEEDS_CHECKOUT]
     _run(*python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *left_out, *TESTS, cwd=folder)

@@ -82,7 +82,8 @@ def _test(python: tuple[str, ...], folder: Path) -> None:
     """Run the tests from a copy, because beside the checkout its packages would be found first."""
     for name in ("tests", *READ_BY_TESTS):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for path in (ROOT / "pyproject.toml", *ROOT.glob("*.md")):
+        shutil.copy(path, folder)
     left_out = [f"--ignore={path}" for path in NEEDS_CHECKOUT]
     _run(*python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *left_out, *TESTS, cwd=folder)
 

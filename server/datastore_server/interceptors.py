@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from datastore import wire
@@ -78,7 +78,7 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2
 
 def status_of(error: BaseException, method: str) -> status_pb2.Status:
     """The status that an error leaves with. Logs what is the server's own failure."""
-    status = _bounded(wire.error_to_status(_named(error, method)), STATUS_TEXT_BYTES)
+    status = wire.error_to_status(_named(error, method), text_bytes=STATUS_TEXT_BYTES)
     if status.ByteSize() > _STATUS_BYTES:
         del status.details[1:]
     return status
@@ -86,7 +86,7 @@ def status_of(error: BaseException, method: str) -> status_pb2.Status:
 
 def item_status(error: BaseException, method: str) -> status_pb2.Status:
     """The status of one item of a batch: as `status_of`, with less text."""
-    return _bounded(wire.error_to_status(_named(error, method)), ITEM_STATUS_TEXT_BYTES)
+    return wire.error_to_status(_named(error, method), text_bytes=ITEM_STATUS_TEXT_BYTES)
 
 
 def _named(error: BaseException, method: str) -> BaseException:
@@ -102,28 +102,3 @@ def _named(error: BaseException, method: str) -> BaseException:
     incident = secrets.token_hex(8)
     _log.error("incident %s in %s", incident, method, exc_info=error)
     return InternalError(f"unexpected; the server's log has it as incident {incident}", incident=incident)
-
-
-def _bounded(status: status_pb2.Status, text_bytes: int) -> status_pb2.Status:
-    """The same status with its texts cut to a size."""
-    status.message = _cut(status.message, text_bytes)
-    for detail in status.details:
-        if detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            bad = error_details_pb2.BadRequest.FromString(detail.value)
-            for violation in bad.field_violations:
-                violation.description = _cut(violation.description, text_bytes)
-                violation.field = _cut(violation.field, text_bytes)
-            detail.Pack(bad)
-        elif detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo.FromString(detail.value)
-            for name, text in info.metadata.items():
-                info.metadata[name] = _cut(text, text_bytes)
-            detail.Pack(info)
-    return status
-
-
-def _cut(text: str, text_bytes: int) -> str:
-    data = text.encode("utf-8", "replace")
-    if len(data) <= text_bytes:
-        return text
-    return data[: text_bytes - 3].decode("utf-8", "ignore") + "..."

@@ -9,12 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
-from serving import Running
 
 from datastore import aio, wire
 from datastore.aio.lift import lift
 from datastore.lmdb import LMDBDatastore
 from datastore_server.app import serve
+from tests.support.serving import Running
 
 Start = Callable[..., Awaitable[Running]]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 import pytest
-from serving import Endless, Running, entry, everything, value
 
 from datastore import aio
 from datastore.core.errors import StoreFullError, UnavailableError
@@ -15,6 +14,7 @@ from datastore.core.key import Key
 from datastore.v1 import service_pb2, value_pb2
 from datastore_server.checks import Limits
 from datastore_server.service import DatastoreService
+from tests.support.serving import Endless, Running, entry, everything, value
 
 #: What lies between a backend and a client that does not read, in batches of a megabyte: the one that is cut, the next,
 #: and the message and the window that gRPC has under way.

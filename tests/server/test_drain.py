@@ -11,12 +11,12 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from serving import Endless, Running, entry, everything
 
 from datastore import aio
 from datastore.core.key import Key
 from datastore.v1 import service_pb2
 from datastore_server.app import run_until_stopped, serve
+from tests.support.serving import Endless, Running, entry, everything
 
 
 class Watched(aio.DictDatastore):

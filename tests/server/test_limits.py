@@ -6,7 +6,6 @@ from typing import Any
 
 import grpc
 import pytest
-from serving import Running, entry, everything, value
 
 from datastore import aio, wire
 from datastore.core.errors import ConfigError
@@ -14,6 +13,7 @@ from datastore.core.key import Key
 from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_server.app import serve
 from datastore_server.checks import MESSAGE_BYTES, Limits
+from tests.support.serving import Running, entry, everything, value
 
 MIB = 1024 * 1024
 

@@ -16,7 +16,6 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
-from serving import Endless, Running, entry, everything, value
 
 from datastore import aio, wire
 from datastore.aio.cursor import Cursor
@@ -27,6 +26,7 @@ from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_server import describe, streaming
 from datastore_server.checks import Limits
 from datastore_server.describe import ClusterInfo, ShardInfo
+from tests.support.serving import Endless, Running, entry, everything, value
 
 KEY = value_pb2.Key(text="/k")
 PLAIN = [

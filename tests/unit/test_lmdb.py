@@ -21,7 +21,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import datastore.lmdb as lmdb_module
 from datastore.core.batch import Entry, Outcome, Write
 from datastore.core.composition import Durability, PushDown
 from datastore.core.errors import (
@@ -38,6 +37,7 @@ from datastore.core.errors import (
 from datastore.core.key import Key
 from datastore.core.query import Filter, Order, Query
 from datastore.lmdb import LMDBDatastore
+from datastore.lmdb import writer as lmdb_writer
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -74,7 +74,7 @@ def busy_writer(store: LMDBDatastore) -> Iterator[threading.Event]:
         release.wait(30)
 
     # The callback must be there before the writer is done: hence not by `store.submit`.
-    job = lmdb_module._Job([Write(Key("/held"), b"x")])
+    job = lmdb_writer.Job([Write(Key("/held"), b"x")])
     job.future.add_done_callback(hold)
     store._writer.submit(job)
     assert begun.wait(30)
@@ -129,7 +129,7 @@ def test_only_bytes_are_values_and_only_keys_are_keys(store: LMDBDatastore) -> N
 
 
 def test_a_batch_answers_each_item_by_itself(store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmdb_module, "VALUE_BYTES", 10)
+    monkeypatch.setattr(lmdb_writer, "VALUE_BYTES", 10)
     outcomes = store.batch_write(
         [
             Write(Key("/a"), b"1"),
@@ -695,7 +695,7 @@ def test_a_full_store_refuses_writes_alone_and_has_room_again_after_deletes(dire
         assert list(store.query(Query(Key("/")))) == []
         for number in range(stored // 2):
             store.put(Key(f"/again{number}"), b"x" * 10_000)
-        assert store.stats().map_bytes <= 2 * MIB + lmdb_module.DELETE_RESERVE_BYTES
+        assert store.stats().map_bytes <= 2 * MIB + lmdb_writer.DELETE_RESERVE_BYTES
     with LMDBDatastore(directory, max_map_bytes=2 * MIB) as store:
         assert store.stats().entries == stored // 2
 
@@ -731,13 +731,13 @@ def test_a_map_without_address_space_to_grow_into_is_a_full_store(
     with LMDBDatastore(directory, map_bytes=MIB) as store:
         store.put(Key("/a"), b"1")
         with monkeypatch.context() as patch:
-            patch.setattr(lmdb_module, "_has_address_space", lambda _: False)
+            patch.setattr(lmdb_writer, "_has_address_space", lambda _: False)
             with pytest.raises(StoreFullError, match="cannot grow beyond 1048576 bytes"):
                 store.put(Key("/large"), b"x" * 2 * MIB)
         assert store.get(Key("/a")) == b"1"
         store.put(Key("/large"), b"x" * 2 * MIB)
-    assert lmdb_module._has_address_space(1 << 40)
-    assert not lmdb_module._has_address_space(1 << 60)
+    assert lmdb_writer._has_address_space(1 << 40)
+    assert not lmdb_writer._has_address_space(1 << 60)
 
 
 FULL_DISK = """
@@ -796,7 +796,7 @@ def test_writes_are_applied_in_the_order_of_their_submission(store: LMDBDatastor
 
 
 def test_a_group_is_bounded_by_bytes(store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmdb_module, "GROUP_BYTES", 10_000)
+    monkeypatch.setattr(lmdb_writer, "GROUP_BYTES", 10_000)
     with busy_writer(store) as release:
         before = store.stats().commits
         futures = [store.submit([Write(Key(f"/{number}"), b"x" * 3000)]) for number in range(9)]
@@ -819,7 +819,7 @@ def test_writes_taken_back_while_they_wait_are_not_done(store: LMDBDatastore) ->
 
 
 def test_submit_waits_while_the_backlog_is_full(store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmdb_module, "BACKLOG_WRITES", 3)
+    monkeypatch.setattr(lmdb_writer, "BACKLOG_WRITES", 3)
     with busy_writer(store) as release:
         for number in range(3):
             store.submit([Write(Key(f"/{number}"), b"x")])
@@ -855,16 +855,16 @@ def test_a_group_that_fails_in_an_unforeseen_way_fails_alone(
 
 
 def test_async_durability_flushes_on_demand_and_on_time(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmdb_module, "FLUSH_INTERVAL_S", 0.01)
+    monkeypatch.setattr(lmdb_writer, "FLUSH_INTERVAL_S", 0.01)
     flushed = threading.Event()
-    original = lmdb_module._Writer._flush
+    original = lmdb_writer.Writer._flush
 
     def flush(writer: Any) -> Any:
         result = original(writer)
         flushed.set()
         return result
 
-    monkeypatch.setattr(lmdb_module._Writer, "_flush", flush)
+    monkeypatch.setattr(lmdb_writer.Writer, "_flush", flush)
     with LMDBDatastore(directory, durability="async") as store:
         store.put(Key("/a"), b"1")
         assert flushed.wait(30)

@@ -1,0 +1,240 @@
+"""The data directory: locked for one process, made whole or not at all, refused if it is another's."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+
+from datastore.core.errors import (
+    CorruptDataError,
+    DatastoreError,
+    StoreError,
+    StoreFormatError,
+    StoreLockedError,
+)
+from datastore.lmdb.faults import raise_translated
+
+__all__ = ["DATA_FILE", "MAX_READERS", "STORE_FORMAT", "DirectoryLock", "Identity", "open_directory"]
+
+#: Threads that may read at one moment. Each costs 64 bytes of LMDB's lock file.
+MAX_READERS = 1024
+# The directory.
+DATA_FILE = "data.mdb"
+_READERS_FILE = "lock.mdb"
+_LOCK_FILE = "datastore.lock"
+_BIRTH_DIRECTORY = ".datastore-new"
+_OWN_NAMES = {DATA_FILE, _READERS_FILE, _LOCK_FILE, _BIRTH_DIRECTORY}
+# A fresh file system has one; a volume mounted as data directory is as good as empty.
+_HARMLESS_NAMES = {"lost+found"}
+# The databases within the LMDB environment.
+_ENTRIES = b"entries"
+_META = b"meta"
+_MAX_DATABASES = 8
+STORE_FORMAT = b"1"
+_LMDB_MAJOR_VERSION = 1
+
+
+class Identity(NamedTuple):
+    """Whose data a directory holds. None: of no cluster, or whoever's."""
+
+    cluster: str | None
+    shard: str | None
+
+
+class DirectoryLock:
+    """The exclusive right to one directory: a lock on a file that names the process which has it.
+
+    The system releases it when the process ends, however it ends.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._descriptor: int | None = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
+            self.abandon()
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            raise StoreLockedError(_locked_text(directory, holder)) from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another process have the directory."""
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file without unlocking it: after a fork, the lock is the parent's."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _locked_text(directory: Path, holder: str) -> str:
+    if holder == str(os.getpid()):
+        return f"{directory} is already open in this process (pid {holder}): use that store, or close it first"
+    who = f"process {holder}" if holder else "another process"
+    return f"{directory} is in use by {who}: stop it, or name another directory"
+
+
+def open_directory(
+    directory: Path, identity: Identity, *, sync: bool, map_bytes: int, max_map_bytes: int
+) -> tuple[DirectoryLock, lmdb.Environment, lmdb._Database]:
+    """Lock the directory, and open what is in it, or create it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(directory)
+        lock = DirectoryLock(directory)
+        try:
+            _prepare(directory, identity)
+            file_bytes = (directory / DATA_FILE).stat().st_size
+            environment = lmdb.open(
+                str(directory),
+                map_size=min(max(map_bytes, 2 * file_bytes), max_map_bytes),
+                max_dbs=_MAX_DATABASES,
+                max_readers=MAX_READERS,
+                max_spare_txns=1,
+                sync=sync,
+                lib_version=_LMDB_MAJOR_VERSION,
+            )
+            # A reader that was killed must not keep old pages from being reused.
+            environment.reader_check()
+            return lock, environment, environment.open_db(_ENTRIES, create=False)
+        except BaseException:
+            lock.release()
+            raise
+    except DatastoreError:
+        raise
+    except lmdb.Error as error:
+        raise_translated(error, directory)
+    except OSError as error:
+        raise StoreError(f"{directory} cannot be used as a data directory: {error}") from error
+
+
+def _prepare(directory: Path, identity: Identity) -> None:
+    shutil.rmtree(directory / _BIRTH_DIRECTORY, ignore_errors=True)
+    if not (directory / DATA_FILE).exists():
+        _create(directory, identity)
+    _check_identity(directory, identity)
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """Raise StoreFormatError, before anything is written, where the directory holds what is not ours."""
+    names = {path.name for path in directory.iterdir()} - _HARMLESS_NAMES
+    if _LOCK_FILE in names:
+        return
+    if DATA_FILE in names:
+        _read_meta(directory)
+    elif names - _OWN_NAMES:
+        some = ", ".join(sorted(names - _OWN_NAMES)[:3])
+        raise StoreFormatError(
+            f"{directory} is no data directory: it holds other files ({some}); name an empty or a new one"
+        )
+
+
+def _create(directory: Path, identity: Identity) -> None:
+    # Built aside and renamed: a data file that is there is whole, so a short one was cut.
+    birth = directory / _BIRTH_DIRECTORY
+    birth.mkdir()
+    environment = lmdb.open(str(birth), map_size=1024 * 1024, max_dbs=_MAX_DATABASES, lib_version=_LMDB_MAJOR_VERSION)
+    try:
+        environment.open_db(_ENTRIES)
+        meta = environment.open_db(_META)
+        with environment.begin(meta, write=True) as transaction:
+            transaction.put(b"format", STORE_FORMAT)
+            for name, value in identity._asdict().items():
+                if value is not None:
+                    transaction.put(name.encode(), value.encode())
+    finally:
+        environment.close()
+    (birth / DATA_FILE).rename(directory / DATA_FILE)
+    shutil.rmtree(birth)
+    for changed in (directory, directory.parent):
+        _sync_directory(changed)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_meta(directory: Path) -> dict[str, str]:
+    """What a data file says of itself, read without leaving a trace in the directory.
+
+    Raises StoreFormatError if it is none of ours, CorruptDataError if it was cut.
+    """
+    if (directory / DATA_FILE).stat().st_size == 0:
+        raise CorruptDataError(f"the data file in {directory} is empty: it was cut, restore it from a backup")
+    try:
+        environment = lmdb.open(str(directory), readonly=True, lock=False, create=False, max_dbs=_MAX_DATABASES)
+    except lmdb.PageNotFoundError:
+        raise CorruptDataError(f"the data file in {directory} was cut: restore it from a backup") from None
+    except lmdb.Error as error:
+        raise StoreFormatError(
+            f"{directory / DATA_FILE} is not a data file of this store, or its beginning is damaged: {error}"
+        ) from error
+    try:
+        _check_length(directory, environment)
+        if environment.lib_version()[0] != _LMDB_MAJOR_VERSION:
+            raise _foreign(directory)
+        try:
+            meta = environment.open_db(_META, create=False)
+        except (lmdb.NotFoundError, lmdb.ReadonlyError, lmdb.IncompatibleError):
+            raise _foreign(directory) from None
+        with environment.begin(meta) as transaction:
+            return {key.decode(): value.decode() for key, value in transaction.cursor()}
+    except lmdb.Error as error:
+        raise_translated(error, directory)
+    except UnicodeDecodeError:
+        raise _foreign(directory) from None
+    finally:
+        environment.close()
+
+
+def _check_length(directory: Path, environment: lmdb.Environment) -> None:
+    """Raise CorruptDataError if pages are missing at the end, the reading of which would kill the process."""
+    expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    found = (directory / DATA_FILE).stat().st_size
+    if found < expected:
+        raise CorruptDataError(
+            f"the data file in {directory} was cut: it has {found} bytes of {expected}; restore it from a backup"
+        )
+
+
+def _foreign(directory: Path) -> StoreFormatError:
+    return StoreFormatError(
+        f"{directory} holds an LMDB environment that this store did not write: name an empty or a new directory"
+    )
+
+
+def _check_identity(directory: Path, wanted: Identity) -> None:
+    """Raise StoreFormatError if the directory is of another format, cluster or shard."""
+    meta = _read_meta(directory)
+    found_format = meta.get("format")
+    if found_format is None:
+        raise _foreign(directory)
+    if found_format != STORE_FORMAT.decode():
+        raise StoreFormatError(
+            f"{directory} has store format {found_format}; this version reads format {STORE_FORMAT.decode()}:"
+            " open it with the version that wrote it, and export and import its entries"
+        )
+    for name, value in wanted._asdict().items():
+        if value is not None and meta.get(name) != value:
+            recorded = f"{name} {meta[name]!r}" if name in meta else f"no {name}"
+            raise StoreFormatError(
+                f"{directory} belongs to {recorded}, not to {name} {value!r}: name the right directory,"
+                " or export its entries and import them through the cluster"
+            )

@@ -1,0 +1,40 @@
+"""The driver's errors as ours: the one translation of this backend."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import NoReturn
+
+import lmdb
+
+from datastore.core.errors import (
+    CorruptDataError,
+    DatastoreError,
+    StoreError,
+    StoreFullError,
+)
+
+__all__ = ["raise_translated", "translated"]
+
+# MDB_SHORT_WRITE: the disk took a part. The binding has no class for it.
+_SHORT_WRITE = -30772
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, _SHORT_WRITE}
+
+
+def translated(error: lmdb.Error, directory: Path) -> DatastoreError:
+    """The library's error for one of LMDB's."""
+    translated: DatastoreError
+    if isinstance(error, lmdb.MapFullError | lmdb.DiskError) or error.code in _OUT_OF_SPACE:
+        translated = StoreFullError(f"no room for this write in {directory}: {error}")
+    elif isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.InvalidError):
+        translated = CorruptDataError(f"the data file in {directory} is damaged: {error}")
+    else:
+        translated = StoreError(f"LMDB failed in {directory}: {error}")
+    translated.__cause__ = error
+    return translated
+
+
+def raise_translated(error: lmdb.Error, directory: Path) -> NoReturn:
+    """Raise the driver's error as ours."""
+    raise translated(error, directory) from error

@@ -1,0 +1,81 @@
+"""Lets reads in, and keeps them out for the moment in which the memory map is replaced. Knows no transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from datastore.core.errors import (
+    DatastoreClosedError,
+    DatastoreError,
+    StoreError,
+)
+
+__all__ = ["READS_PATIENCE_S", "Gate"]
+
+#: Reads last milliseconds; whoever waits longer for them to end has met one that was torn off (by a signal).
+READS_PATIENCE_S = 10.0
+
+
+class Gate:
+    """Lets any number of reads in, and the writer alone while it replaces or closes the memory map.
+
+    Used as a context manager around each read. LMDB would hand a read that overlaps a new map an invalid page.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._refusal: Callable[[], DatastoreError] | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._inside = 0
+        self._shut = False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            while self._shut:
+                self._changed.wait()
+            if self._refusal is not None:
+                raise self._refusal()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside -= 1
+            if self._shut and not self._inside:
+                self._changed.notify_all()
+
+    def check(self) -> None:
+        """Raise what a read would now."""
+        refusal = self._refusal
+        if refusal is not None:
+            raise refusal()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No read is under way inside this; those that come wait."""
+        with self._changed:
+            self._shut = True
+            self._changed.wait_for(lambda: not self._inside, READS_PATIENCE_S)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._shut = False
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Refuse every read from now on."""
+        self._refusal = lambda: DatastoreClosedError(f"the store in {self._directory} is closed")
+
+    def abandon(self) -> None:
+        """Refuse every read, in a forked process, where the locks may be held by threads that do not exist."""
+        self._refusal = lambda: StoreError(
+            f"the store in {self._directory} was opened before this process was forked off;"
+            " LMDB cannot be carried over a fork: open stores after it"
+        )
+        self._reset()

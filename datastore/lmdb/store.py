@@ -1,0 +1,281 @@
+"""LMDBDatastore: reads by short transactions, and hands its writes to the writer."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+
+from datastore.core.base import Datastore, check_key, check_query, refine
+from datastore.core.batch import Batch, Outcome, Write
+from datastore.core.composition import Description, Durability, PushDown
+from datastore.core.cursor import Cursor
+from datastore.core.description import QueryDescription
+from datastore.core.errors import ConfigError, CorruptDataError, DatastoreError
+from datastore.core.key import Key
+from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
+from datastore.core.ranges import END, ScanPlan
+from datastore.lmdb.directory import DATA_FILE, Identity, open_directory
+from datastore.lmdb.faults import raise_translated
+from datastore.lmdb.gate import Gate
+from datastore.lmdb.records import unpack
+from datastore.lmdb.scan import Scan
+from datastore.lmdb.writer import FLUSH_INTERVAL_S, Job, Writer
+
+__all__ = ["MAP_BYTES", "MAX_MAP_BYTES", "LMDBDatastore", "Stats"]
+
+#: The map a new store begins with. It is address space, not disk: the file grows as it is used.
+MAP_BYTES = 1024 * 1024 * 1024
+#: The map grows by doubling up to here; an eighth of the address space of a process on x86-64.
+MAX_MAP_BYTES = 16 * 1024**4
+
+
+class Stats(NamedTuple):
+    """What a store holds. `used_bytes` counts pages with data in them, `file_bytes` those that wait for reuse too."""
+
+    entries: int
+    used_bytes: int
+    file_bytes: int
+    map_bytes: int
+    max_map_bytes: int
+    commits: int
+
+
+class LMDBDatastore(Datastore):
+    """Keeps bytes in the LMDB environment of one directory, which it creates if need be.
+
+    Values are bytes, of at most VALUE_BYTES; others raise UnsupportedTypeError: wrap the store in a serializer.
+    `durability="sync"` acknowledges a write after it is safe on disk; writes that wait at the same time share one
+    commit. With "async" the system writes them out when it likes, and the store asks it to every second and in
+    `close()`: they survive the end of the process, but after a loss of power the last ones are missing, or the
+    file is damaged where the file system reorders writes.
+
+    The map starts with `map_bytes` and doubles when it is full, up to `max_map_bytes`; a write that needs more,
+    or more than the disk has, raises StoreFullError and changes nothing. What was stored stays readable, and
+    can be deleted.
+
+    `cluster` and `shard` name what the directory belongs to; they are recorded at its creation, and given and
+    found ones must agree. None does not ask.
+
+    One process at a time, and in it one object, has the directory: any other gets StoreLockedError. Any number of
+    threads may use that object. After a fork the child must not use it (StoreError). Queries see each entry as it
+    was at some moment during them, and none twice; they hold no snapshot, so a slow reader costs nothing.
+
+    Raises StoreFormatError for a directory with other files, or of another format, cluster or shard; nothing in
+    it is touched then. CorruptDataError where what is there cannot be read back.
+    """
+
+    ordered_queries = True
+    #: Reads take microseconds and do not wait for writes: an event loop may make them itself.
+    fast_reads = True
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        durability: str = "sync",
+        map_bytes: int = MAP_BYTES,
+        max_map_bytes: int = MAX_MAP_BYTES,
+        cluster: str | None = None,
+        shard: str | None = None,
+    ) -> None:
+        if durability not in ("sync", "async"):
+            raise ConfigError(f"durability must be 'sync' or 'async', not {durability!r}")
+        self.directory = Path(directory).absolute()
+        self._durability = Durability(durability)
+        self._max_map_bytes = max_map_bytes
+        self._gate = Gate(self.directory)
+        lock, self._environment, self._entries = open_directory(
+            self.directory,
+            Identity(cluster, shard),
+            sync=durability == "sync",
+            map_bytes=min(map_bytes, max_map_bytes),
+            max_map_bytes=max_map_bytes,
+        )
+        self._writer = Writer(
+            self._environment,
+            self._entries,
+            self._gate,
+            lock,
+            max_map_bytes=max_map_bytes,
+            flush_interval_s=None if durability == "sync" else FLUSH_INTERVAL_S,
+        )
+        # Also at the end of the process, and when a store is dropped unclosed.
+        self._finalizer = weakref.finalize(self, self._writer.close)
+        _open_stores.add(self)
+
+    # Reading
+
+    def get(self, key: Key) -> bytes | None:
+        """The bytes stored under `key`, or None."""
+        check_key(key)
+        text = str(key).encode()
+        try:
+            with self._gate:
+                transaction = self._environment.begin(self._entries)
+                try:
+                    record = transaction.get(text)
+                finally:
+                    transaction.abort()
+        except lmdb.Error as error:
+            raise_translated(error, self.directory)
+        return None if record is None else unpack(text, record)
+
+    def contains(self, key: Key) -> bool:
+        """Whether `key` has a value, which is not copied for it."""
+        check_key(key)
+        try:
+            with self._gate:
+                transaction = self._environment.begin(self._entries, buffers=True)
+                try:
+                    return transaction.get(str(key).encode()) is not None
+                finally:
+                    transaction.abort()
+        except lmdb.Error as error:
+            raise_translated(error, self.directory)
+
+    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several entries, as they are at one moment. Each has an Outcome of its own."""
+        try:
+            with self._gate, self._environment.begin(self._entries) as transaction:
+                return [_outcome_of_get(transaction, key) for key in keys]
+        except lmdb.Error as error:
+            raise_translated(error, self.directory)
+
+    # Writing
+
+    def put(self, key: Key, value: bytes | None) -> None:
+        """Store `value`; returns when it is as durable as the store promises. None deletes."""
+        (outcome,) = self.submit([Write(key, value)]).result()
+        if outcome.error is not None:
+            raise outcome.error
+
+    def delete(self, key: Key) -> None:
+        """Remove the entry of `key`, if there is one; returns when that is durable."""
+        self.put(key, None)
+
+    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do several writes in order, mostly in one commit; each has an Outcome of its own."""
+        return self.submit(writes).result()
+
+    def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
+        """Hand over writes, without waiting for the disk: the future answers as `batch_write` does.
+
+        Writes take effect in the order of their submission. Cancelling the future before its writes are begun
+        takes them back. Waits only while BACKLOG_WRITES or BACKLOG_BYTES wait already. The future's callbacks run
+        on the writer's thread: they must be short, and must not close the store.
+        """
+        return self._writer.submit(Job(writes))
+
+    def flush(self) -> None:
+        """Have everything written so far on disk, also with durability "async"."""
+        self._writer.submit(Job((), flush=True)).result()
+
+    # Queries
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """A cursor over what `query` selects. It reads batch by batch, and stops when the store is closed."""
+        check_query(query)
+        self._gate.check()
+        return Cursor.from_batches(query, refine(query, self._scan(query)))
+
+    def _scan(self, query: QueryDescription) -> Generator[Batch]:
+        """The raw batches of the query's scope. Each is read in a transaction of its own, after the last key before."""
+        plan = ScanPlan(query)
+        # Every entry of the scope is a result: no need to read more than are asked for.
+        bare = query.limit is not None and not query.filters and not query.orders
+        wanted = query.offset + (query.limit or 0) if bare else sys.maxsize
+        # Filters of the library find no fields in bytes; others may look at the values themselves.
+        with_values = not query.keys_only or query.has_custom_code
+        seek, bytes_wanted = plan.start, FIRST_BATCH_BYTES
+        while seek != END and wanted > 0:
+            batch, seek = self._read(plan, seek, min(wanted, BATCH_ENTRIES), bytes_wanted, with_values=with_values)
+            yield batch
+            wanted -= len(batch)
+            bytes_wanted = BATCH_BYTES
+
+    def _read(
+        self, plan: ScanPlan, seek: bytes, entries_wanted: int, bytes_wanted: int, *, with_values: bool
+    ) -> tuple[Batch, bytes]:
+        """One batch from `seek` on, and where the next begins (END: nowhere)."""
+        scan = Scan(plan, seek, entries_wanted, bytes_wanted)
+        try:
+            with self._gate, self._environment.begin(self._entries) as transaction:
+                cursor = transaction.cursor()
+                while not scan.full and scan.seek != END:
+                    if not cursor.set_range(scan.seek):
+                        scan.seek = END
+                    elif with_values:
+                        scan.take(cursor.iternext())
+                    else:
+                        scan.take_keys(cursor.iternext(values=False))
+            return scan.batch(), scan.seek
+        except lmdb.Error as error:
+            raise_translated(error, self.directory)
+        except UnicodeDecodeError as error:
+            raise CorruptDataError(f"a key in {self.directory} is damaged: {error}") from error
+
+    # The rest
+
+    def describe(self) -> Description:
+        """Kind `lmdb`, with its directory and durability."""
+        return Description(
+            "lmdb", str(self.directory), self._durability, frozenset({PushDown.SCOPE, PushDown.KEY_FILTERS})
+        )
+
+    def stats(self) -> Stats:
+        """How much is stored, and how much room it takes."""
+        try:
+            with self._gate:
+                page_bytes = self._environment.stat()["psize"]
+                with self._environment.begin() as transaction:
+                    found = transaction.stat(self._entries)
+                pages = found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
+                return Stats(
+                    entries=found["entries"],
+                    used_bytes=pages * page_bytes,
+                    file_bytes=(self.directory / DATA_FILE).stat().st_size,
+                    map_bytes=self._environment.info()["map_size"],
+                    max_map_bytes=self._max_map_bytes,
+                    commits=self._writer.commits,
+                )
+        except lmdb.Error as error:
+            raise_translated(error, self.directory)
+
+    def close(self) -> None:
+        """Commit what was submitted, and let the directory go. May be repeated."""
+        self._finalizer()
+
+    def _abandon_after_fork(self) -> None:
+        # The child must neither touch LMDB nor hold the lock; the parent goes on as if nothing had happened.
+        self._finalizer.detach()
+        self._writer.abandon()
+        self._gate.abandon()
+
+
+_open_stores: weakref.WeakSet[LMDBDatastore] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for store in list(_open_stores):
+        store._abandon_after_fork()
+    _open_stores.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _outcome_of_get(transaction: lmdb.Transaction[bytes], key: Key) -> Outcome:
+    try:
+        check_key(key)
+        text = str(key).encode()
+        record = transaction.get(text)
+        return Outcome() if record is None else Outcome(unpack(text, record))
+    except DatastoreError as error:
+        return Outcome(error=error)

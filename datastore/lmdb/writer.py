@@ -1,0 +1,354 @@
+"""One thread that gathers waiting writes and gives them one commit, growing the map where they need room."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import lmdb
+
+from datastore.core.base import check_key
+from datastore.core.batch import Outcome, Write
+from datastore.core.errors import (
+    DatastoreClosedError,
+    DatastoreError,
+    LimitExceededError,
+    StoreError,
+    StoreFullError,
+    UnsupportedTypeError,
+)
+from datastore.core.key import Key
+from datastore.lmdb.directory import DirectoryLock
+from datastore.lmdb.faults import translated
+from datastore.lmdb.gate import Gate
+from datastore.lmdb.records import pack
+
+__all__ = [
+    "BACKLOG_BYTES",
+    "BACKLOG_WRITES",
+    "DELETE_RESERVE_BYTES",
+    "FLUSH_INTERVAL_S",
+    "GROUP_BYTES",
+    "VALUE_BYTES",
+    "Job",
+    "Writer",
+]
+
+logger = logging.getLogger("datastore")
+
+#: The longest value. A commit needs room for one value more than what is stored.
+VALUE_BYTES = 64 * 1024 * 1024
+#: Beyond the largest map, for deletes alone: a tree that is full to the last page needs pages to shrink.
+DELETE_RESERVE_BYTES = 4 * 1024 * 1024
+#: One commit takes at most so much (or one write): the others wait for the next.
+GROUP_BYTES = 16 * 1024 * 1024
+#: `submit` waits while so many writes, or so many bytes, wait already.
+BACKLOG_WRITES = 100_000
+BACKLOG_BYTES = 64 * 1024 * 1024
+#: With durability "async", what was written is flushed to disk so often.
+FLUSH_INTERVAL_S = 1.0
+_DONE = Outcome()
+
+
+class Job:
+    """One submission: what to write, and the future that tells how it went.
+
+    What is refused before it reaches the disk has its outcome from the start.
+    """
+
+    __slots__ = ("bytes", "flush", "future", "operations", "outcomes", "positions")
+
+    def __init__(self, writes: Sequence[Write], *, flush: bool = False) -> None:
+        self.flush = flush
+        self.future: Future[list[Outcome]] = Future()
+        self.outcomes = [_DONE] * len(writes)
+        self.operations: list[tuple[bytes, bytes | None]] = []
+        self.positions: list[int] = []
+        self.bytes = 0
+        for position, (key, value) in enumerate(writes):
+            try:
+                text, record = _operation(key, value)
+            except DatastoreError as error:
+                self.outcomes[position] = Outcome(error=error)
+                continue
+            self.operations.append((text, record))
+            self.positions.append(position)
+            self.bytes += len(text) + (0 if record is None else len(record))
+
+
+def _operation(key: Key, value: object) -> tuple[bytes, bytes | None]:
+    check_key(key)
+    text = str(key).encode()
+    if value is None:
+        return text, None
+    if not isinstance(value, bytes):
+        raise UnsupportedTypeError(
+            f"this store keeps bytes, not {type(value).__name__}: wrap it in a serializer", path="value"
+        )
+    if len(value) > VALUE_BYTES:
+        raise LimitExceededError(
+            f"the value of {key} has {len(value)} bytes, more than {VALUE_BYTES}",
+            limit="value_bytes",
+            maximum=VALUE_BYTES,
+        )
+    return text, pack(text, value)
+
+
+class Writer:
+    """The one thread that writes: it gathers what waits, commits it at once, and tells each its outcome.
+
+    It owns the environment: it also grows the map, and at the end closes the environment and releases `lock`.
+    """
+
+    def __init__(
+        self,
+        environment: lmdb.Environment,
+        entries: lmdb._Database,
+        gate: Gate,
+        lock: DirectoryLock,
+        *,
+        max_map_bytes: int,
+        flush_interval_s: float | None,
+    ) -> None:
+        self.commits = 0
+        self._environment = environment
+        self._entries = entries
+        self._gate = gate
+        self._lock = lock
+        self._max_map_bytes = max_map_bytes
+        self._flush_interval_s = flush_interval_s
+        self._flush_due: float | None = None
+        self._jobs: deque[Job] = deque()
+        self._waiting_writes = 0
+        self._waiting_bytes = 0
+        self._closing = False
+        self._mutex = threading.Lock()
+        self._work = threading.Condition(self._mutex)
+        self._room = threading.Condition(self._mutex)
+        self._thread = threading.Thread(target=self._run, name="datastore-lmdb-writer", daemon=True)
+        self._thread.start()
+
+    # Called by any thread
+
+    def submit(self, job: Job) -> Future[list[Outcome]]:
+        """Take a job; its future is done after its commit. Waits while the backlog is full."""
+        self._gate.check()
+        with self._mutex:
+            while not self._closing and self._jobs and self._is_full():
+                self._room.wait()
+            if self._closing:
+                self._gate.check()
+                raise DatastoreClosedError("the store is being closed")
+            self._jobs.append(job)
+            self._waiting_writes += len(job.operations)
+            self._waiting_bytes += job.bytes
+            self._work.notify()
+        return job.future
+
+    def _is_full(self) -> bool:
+        return self._waiting_writes >= BACKLOG_WRITES or self._waiting_bytes >= BACKLOG_BYTES
+
+    def close(self) -> None:
+        """Commit what was submitted, and end the thread. May be repeated."""
+        with self._mutex:
+            self._closing = True
+            self._work.notify()
+            self._room.notify_all()
+        # Not where the garbage collector closes a dropped store on this very thread, which then ends by itself.
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def abandon(self) -> None:
+        """Forget all of it, in a forked child: the thread, the lock and the environment are the parent's."""
+        self._lock.abandon()
+
+    # The thread
+
+    def _run(self) -> None:
+        try:
+            while (jobs := self._take()) is not None:
+                try:
+                    self._write(jobs)
+                except Exception as error:
+                    # The thread must outlive whatever happens to one group: all writes depend on it.
+                    logger.exception("writing to the store in %s failed", self._lock.directory)
+                    _fail(jobs, StoreError(f"writing to {self._lock.directory} failed: {error}"))
+                self._flush_if_due()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._gate.close()
+        with self._gate.alone():
+            if self._flush_interval_s is not None:
+                self._flush()
+            self._environment.close()
+        self._lock.release()
+
+    def _take(self) -> list[Job] | None:
+        """Wait for jobs, and take what one commit can hold. An empty list: time to flush. None: closed, all done."""
+        with self._mutex:
+            while not self._jobs:
+                if self._closing:
+                    return None
+                if self._flush_due is None:
+                    self._work.wait()
+                elif not self._work.wait(max(0.0, self._flush_due - time.monotonic())):
+                    return []
+            taken: list[Job] = []
+            taken_bytes = 0
+            while self._jobs and (not taken or taken_bytes + self._jobs[0].bytes <= GROUP_BYTES):
+                job = self._jobs.popleft()
+                taken_bytes += job.bytes
+                self._waiting_writes -= len(job.operations)
+                self._waiting_bytes -= job.bytes
+                # False: its caller cancelled it while it waited.
+                if job.future.set_running_or_notify_cancel():
+                    taken.append(job)
+            self._room.notify_all()
+            return taken
+
+    def _write(self, jobs: list[Job]) -> None:
+        operations = [operation for job in jobs for operation in job.operations]
+        failures: dict[int, DatastoreError] = {}
+        start = 0
+        for stop in _cuts(operations):
+            self._apply(operations, start, stop, failures)
+            start = stop
+        flush_failure = self._flush() if any(job.flush for job in jobs) else None
+        start = 0
+        for job in jobs:
+            for index, position in enumerate(job.positions if failures else ()):
+                if start + index in failures:
+                    job.outcomes[position] = Outcome(error=failures[start + index])
+            start += len(job.operations)
+            if job.flush and flush_failure is not None:
+                job.future.set_exception(flush_failure)
+            else:
+                job.future.set_result(job.outcomes)
+
+    def _apply(
+        self,
+        operations: list[tuple[bytes, bytes | None]],
+        start: int,
+        stop: int,
+        failures: dict[int, DatastoreError],
+    ) -> None:
+        """Commit a part of the operations. Where there is no room for all of them, halve: what fits is done."""
+        part = operations[start:stop]
+        failure: DatastoreError | None = self._try_commit(part)
+        if isinstance(failure, StoreFullError) and all(record is None for _, record in part):
+            failure = self._commit_in_reserve(part)
+        if failure is None:
+            return
+        if isinstance(failure, StoreFullError) and stop - start > 1:
+            middle = (start + stop) // 2
+            self._apply(operations, start, middle, failures)
+            self._apply(operations, middle, stop, failures)
+            return
+        failures.update(dict.fromkeys(range(start, stop), failure))
+
+    def _try_commit(self, operations: list[tuple[bytes, bytes | None]]) -> DatastoreError | None:
+        """Commit all of the operations or none, growing the map as it takes. Answers why not."""
+        while True:
+            try:
+                self._commit(operations)
+                return None
+            except lmdb.MapFullError:
+                if not self._grow():
+                    return StoreFullError(
+                        f"the store in {self._lock.directory} is full: its map cannot grow beyond"
+                        f" {self._environment.info()['map_size']} bytes (max_map_bytes {self._max_map_bytes})"
+                    )
+            except lmdb.Error as error:
+                return translated(error, self._lock.directory)
+
+    def _commit(self, operations: list[tuple[bytes, bytes | None]]) -> None:
+        if not operations:
+            return
+        transaction = self._environment.begin(self._entries, write=True)
+        try:
+            for text, record in operations:
+                if record is None:
+                    transaction.delete(text)
+                else:
+                    transaction.put(text, record)
+            transaction.commit()
+        except BaseException:
+            # The binding's abort waits for a moment without any call of another thread: reads could starve it.
+            with self._gate.alone():
+                transaction.abort()
+            raise
+        self.commits += 1
+        if self._flush_interval_s is not None and self._flush_due is None:
+            self._flush_due = time.monotonic() + self._flush_interval_s
+
+    def _commit_in_reserve(self, operations: list[tuple[bytes, bytes | None]]) -> DatastoreError | None:
+        """Commit deletes with more room than there is for anything else."""
+        before = self._environment.info()["map_size"]
+        reserve = self._max_map_bytes + DELETE_RESERVE_BYTES
+        if before >= reserve or not self._resize(reserve):
+            return self._try_commit(operations)
+        failure = self._try_commit(operations)
+        # Down to what is in use, if that is more.
+        self._resize(self._max_map_bytes)
+        return failure
+
+    def _grow(self) -> bool:
+        size = self._environment.info()["map_size"]
+        return size < self._max_map_bytes and self._resize(min(size * 2, self._max_map_bytes))
+
+    def _resize(self, map_bytes: int) -> bool:
+        if not _has_address_space(map_bytes):
+            return False
+        with self._gate.alone():
+            try:
+                self._environment.set_mapsize(map_bytes)
+            except lmdb.Error:
+                return False
+        return True
+
+    def _flush_if_due(self) -> None:
+        if self._flush_due is not None and time.monotonic() >= self._flush_due:
+            self._flush()
+
+    def _flush(self) -> DatastoreError | None:
+        self._flush_due = None
+        try:
+            self._environment.sync(True)
+        except lmdb.Error as error:
+            logger.exception("flushing the store in %s failed", self._lock.directory)
+            return translated(error, self._lock.directory)
+        return None
+
+
+def _fail(jobs: list[Job], failure: StoreError) -> None:
+    for job in jobs:
+        if not job.future.done():
+            job.future.set_exception(failure)
+
+
+def _cuts(operations: list[tuple[bytes, bytes | None]]) -> list[int]:
+    """Where to cut operations so that no part exceeds GROUP_BYTES, unless it is one operation. The last is the end."""
+    cuts, part_bytes = [], 0
+    for index, (text, record) in enumerate(operations):
+        size = len(text) + (0 if record is None else len(record))
+        if part_bytes and part_bytes + size > GROUP_BYTES:
+            cuts.append(index)
+            part_bytes = 0
+        part_bytes += size
+    return [*cuts, len(operations)]
+
+
+def _has_address_space(map_bytes: int) -> bool:
+    # LMDB gives up the old map before it asks for the new one: a refusal there would leave it with none.
+    try:
+        mmap.mmap(-1, map_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True

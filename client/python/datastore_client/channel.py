@@ -15,6 +15,10 @@ MESSAGE_BYTES = 4 * 1024 * 1024
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
+    # How far a server sends ahead of its reader: about two batches. gRPC would probe for more, and hold 5 to 10 MB
+    # of a stream that nobody reads; on one machine both are equally fast.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 512 * 1024),
     # A connection that died without a word is noticed while calls wait on it. Servers allow a ping every 10 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

@@ -1,14 +1,13 @@
-"""The references: bare grpc.aio servers that answer prepared bytes and know nothing of datastores.
+"""The references: a bare grpc.aio server that answers prepared bytes and knows nothing of datastores.
 
-`python -m bench.bare` serves until its standard input ends; its first line of output is the port.
-Methods: `/bare/Echo` answers `--reply-bytes` bytes; `/bare/Stream` streams the messages that the request,
-a pickle-free list of lengths as text, asks for.
+`python -m bench.bare` serves until its standard input ends; its first line of output is its URL. `/bare/Echo` answers
+as many zero bytes as the request says in text; `/bare/Stream` streams messages of the sizes that the request lists.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,37 +16,39 @@ import grpc
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, reply: bytes) -> None:
+    def __init__(self) -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "/bare/Echo": grpc.unary_unary_rpc_method_handler(self._echo),
             "/bare/Stream": grpc.unary_stream_rpc_method_handler(self._stream),
         }
-        self._reply = reply
+        self._prepared: dict[bytes, bytes] = {}
 
     def service(self, handler_call_details: Any) -> Any:
+        """The handler of a method."""
         return self._handlers.get(handler_call_details.method)
 
     async def _echo(self, request: bytes, context: object) -> bytes:
-        return self._reply
+        return self._answer(request.rstrip(b"\x00"))
 
     async def _stream(self, request: bytes, context: object) -> AsyncIterator[bytes]:
-        sizes = [int(size) for size in request.split()]
-        prepared = {size: bytes(size) for size in set(sizes)}
-        for size in sizes:
-            yield prepared[size]
+        for size in request.split():
+            yield self._answer(size)
+
+    def _answer(self, size: bytes) -> bytes:
+        if size not in self._prepared:
+            self._prepared[size] = bytes(int(size))
+        return self._prepared[size]
 
 
-async def _serve(reply_bytes: int) -> None:
+async def _serve() -> None:
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers((_Handlers(bytes(reply_bytes)),))
+    server.add_generic_rpc_handlers((_Handlers(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    print(port, flush=True)
+    print(json.dumps({"url": f"grpc://127.0.0.1:{port}"}), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     await server.stop(None)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reply-bytes", type=int, default=0)
-    asyncio.run(_serve(parser.parse_args().reply_bytes))
+    asyncio.run(_serve())

@@ -1,0 +1,47 @@
+"""`python -m bench [ROW ...]`: measure every row, or those named; print a table; write bench/latest.json."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import Row
+from bench.rows import ROWS
+
+LATEST = Path(__file__).with_name("latest.json")
+
+
+async def _measured(names: Sequence[str], console: Console) -> list[Row]:
+    rows = []
+    for measure in ROWS:
+        if not names or measure.__name__ in names:
+            console.print(f"[dim]{measure.__name__}: {measure.__doc__}", highlight=False)
+            rows.append(await measure())
+    return rows
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table("row", "ours", "reference", "ratio", "unit", "runs", title="Medians of interleaved runs")
+    for row in rows:
+        table.add_row(
+            row.name, f"{row.ours:,.0f}", f"{row.reference:,.0f}", f"{row.ratio:.3f}", row.unit, str(row.runs)
+        )
+    return table
+
+
+def main() -> None:
+    """Measure, print, write."""
+    console = Console()
+    rows = asyncio.run(_measured(sys.argv[1:], console))
+    console.print(_table(rows))
+    LATEST.write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What both sides of a benchmark do with a server: calls of raw bytes, so that the client costs both the same."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from datastore_client.channel import CHANNEL_OPTIONS, parse_target
+
+__all__ = ["SERVICE", "channel", "messages_per_second", "read_stream"]
+
+SERVICE = "/datastore.v1.DatastoreService/"
+
+
+def channel(url: str) -> grpc.aio.Channel:
+    """A channel as clients open it."""
+    return grpc.aio.insecure_channel(parse_target(url), options=CHANNEL_OPTIONS)
+
+
+async def messages_per_second(on: grpc.aio.Channel, method: str, requests: Sequence[bytes], *, in_flight: int) -> float:
+    """Send all requests, so many at once; how many are answered a second."""
+    call: Any = on.unary_unary(method)
+    waiting = iter(requests)
+
+    async def work() -> None:
+        for request in waiting:
+            await call(request)
+
+    start = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(in_flight)))
+    return len(requests) / (time.perf_counter() - start)
+
+
+async def read_stream(on: grpc.aio.Channel, method: str, request: bytes) -> tuple[list[int], float]:
+    """Read a stream to its end: the size of each message, and how long it took in seconds."""
+    start = time.perf_counter()
+    method_call: Any = on.unary_stream(method)
+    call = method_call(request)
+    try:
+        sizes = [len(message) async for message in call]
+    finally:
+        call.cancel()
+    return sizes, time.perf_counter() - start

@@ -1,0 +1,183 @@
+"""What is measured, a function for each row of the table."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import grpc
+
+from bench import servers
+from bench.calls import SERVICE, channel, messages_per_second, read_stream
+from bench.measure import Row, compare
+from datastore.core.batch import Write
+from datastore.core.key import Key
+from datastore.v1 import service_pb2
+from datastore.wire import encode_value, raw
+from datastore_client import connect as connect_threads
+from datastore_client.aio import connect
+from datastore_server.cli.progress import Progress
+from datastore_server.cli.rows import read_rows
+from datastore_server.cli.transfer import BATCH_ROWS, BATCHES_IN_FLIGHT, Importer, cut_batches
+
+__all__ = ["ROWS"]
+
+#: How many calls a run of the unary row makes, and how many of them are under way at once.
+UNARY_CALLS, UNARY_IN_FLIGHT = 6000, 64
+#: The entries of the stream rows, and the bytes of each value.
+STREAM_ENTRIES, VALUE_BYTES = 100_000, 100
+#: The rows of the import.
+IMPORT_ROWS = 20_000
+
+
+async def unary_get_vs_echo() -> Row:
+    """Get of one entry of 100 B from LMDB, 64 in flight, against a bare echo of the same sizes; calls a second."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        servers.node(f"lmdb://{directory}") as url,
+        servers.bare() as bare_url,
+    ):
+        await _fill(url, 1)
+        request = service_pb2.GetRequest(key={"text": _key(0)}).SerializeToString()
+        async with channel(url) as ours, channel(bare_url) as bare:
+            answer: bytes = await ours.unary_unary(f"{SERVICE}Get")(request)
+            echo = str(len(answer)).encode().ljust(len(request), b"\x00")
+            rate = partial(messages_per_second, in_flight=UNARY_IN_FLIGHT)
+            return await compare(
+                "unary_get_vs_echo",
+                "calls/s",
+                partial(rate, ours, f"{SERVICE}Get", [request] * UNARY_CALLS),
+                partial(rate, bare, "/bare/Echo", [echo] * UNARY_CALLS),
+            )
+
+
+async def query_stream_vs_bare_stream() -> Row:
+    """A collection of 100,000 entries of 100 B from LMDB, against a bare stream of messages of the same sizes."""
+    async with _filled_node() as (url, _), channel(url) as ours:
+        with servers.bare() as bare_url:
+            async with channel(bare_url) as bare:
+                sizes, _ = await read_stream(ours, f"{SERVICE}Query", _query())
+                return await compare(
+                    "query_stream_vs_bare_stream",
+                    "entries/s",
+                    partial(_entries_per_second, ours, f"{SERVICE}Query", _query()),
+                    partial(_entries_per_second, bare, "/bare/Stream", " ".join(map(str, sizes)).encode()),
+                )
+
+
+async def proxy_query_vs_direct() -> Row:
+    """The same query, unordered, through a proxy over one node, against the node itself; all on one core."""
+    async with _filled_node() as (url, directory), channel(url) as direct:
+        with servers.proxy(url, directory) as proxy_url:
+            async with channel(proxy_url) as through:
+                return await compare(
+                    "proxy_query_vs_direct",
+                    "entries/s",
+                    partial(_entries_per_second, through, f"{SERVICE}Query", _query()),
+                    partial(_entries_per_second, direct, f"{SERVICE}Query", _query()),
+                )
+
+
+async def import_vs_bare_batches() -> Row:
+    """JSON Lines through the importer of `datastore import`, against prepared BatchWrites of the same rows."""
+    with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}") as url:
+        lines = [json.dumps({"key": _key(n), "value": _row(n)}) + "\n" for n in range(IMPORT_ROWS)]
+        requests = _prepared_writes(lines)
+        async with channel(url) as bare:
+            send = partial(messages_per_second, bare, f"{SERVICE}BatchWrite", requests, in_flight=BATCHES_IN_FLIGHT)
+
+            async def rows_per_second() -> float:
+                return await send() * IMPORT_ROWS / len(requests)
+
+            return await compare(
+                "import_vs_bare_batches", "rows/s", partial(_import_per_second, url, lines), rows_per_second
+            )
+
+
+# What the rows share
+
+
+def _key(number: int) -> str:
+    return f"/Thing:{number:08}"
+
+
+def _row(number: int) -> dict[str, object]:
+    """A map of seven members, about as large as an airport's."""
+    return {
+        "name": f"Thing number {number}",
+        "city": "Somewhere",
+        "country": "CH",
+        "tz": "Europe/Zurich",
+        "elevation": number % 5000,
+        "lat": number / 1000,
+        "lon": -number / 1000,
+    }
+
+
+def _query() -> bytes:
+    request = service_pb2.QueryRequest()
+    request.query.key.text = "/Thing"
+    return request.SerializeToString()
+
+
+async def _fill(url: str, entries: int) -> None:
+    async with connect(url) as store:
+        for start in range(0, entries, 10_000):
+            numbers = range(start, min(start + 10_000, entries))
+            outcomes = await store.batch_write([Write(Key(_key(n)), "x" * VALUE_BYTES) for n in numbers])
+            if failed := next((outcome.error for outcome in outcomes if outcome.error), None):
+                raise failed
+
+
+@asynccontextmanager
+async def _filled_node() -> AsyncIterator[tuple[str, Path]]:
+    """A node on LMDB that holds the stream's entries, and its directory."""
+    with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}/data") as url:
+        await _fill(url, STREAM_ENTRIES)
+        yield url, Path(directory)
+
+
+async def _entries_per_second(on: grpc.aio.Channel, method: str, request: bytes) -> float:
+    _, seconds = await read_stream(on, method, request)
+    return STREAM_ENTRIES / seconds
+
+
+def _prepared_writes(lines: list[str]) -> list[bytes]:
+    """The rows as BatchWriteRequests of as many rows as the importer sends at once."""
+    requests = []
+    for start in range(0, len(lines), BATCH_ROWS):
+        request = raw.BatchWriteRequest()
+        for line in lines[start : start + BATCH_ROWS]:
+            row = json.loads(line)
+            put = request.writes.add().put
+            put.key.text = row["key"]
+            put.value = encode_value(row["value"]).data
+        requests.append(request.SerializeToString())
+    return requests
+
+
+async def _import_per_second(url: str, lines: list[str]) -> float:
+    return await asyncio.to_thread(_import, url, lines)
+
+
+def _import(url: str, lines: list[str]) -> float:
+    start = time.perf_counter()
+    with connect_threads(url) as store:
+        rows = read_rows(io.StringIO("".join(lines)), "jsonl", source="bench", template=None, types={}, skip=0)
+        Importer(store, Progress("bench", None), "bench").run(cut_batches(rows, lambda: None))
+    return len(lines) / (time.perf_counter() - start)
+
+
+ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (
+    unary_get_vs_echo,
+    query_stream_vs_bare_stream,
+    proxy_query_vs_direct,
+    import_vs_bare_batches,
+)

@@ -39,23 +39,21 @@ IMPORT_ROWS = 20_000
 
 async def unary_get_vs_echo() -> Row:
     """Get of one entry of 100 B from LMDB, 64 in flight, against a bare echo of the same sizes; calls a second."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        servers.node(f"lmdb://{directory}") as url,
-        servers.bare() as bare_url,
-    ):
+    with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}") as url:
         await _fill(url, 1)
-        request = service_pb2.GetRequest(key={"text": _key(0)}).SerializeToString()
-        async with channel(url) as ours, channel(bare_url) as bare:
-            answer: bytes = await ours.unary_unary(f"{SERVICE}Get")(request)
-            echo = str(len(answer)).encode().ljust(len(request), b"\x00")
-            rate = partial(messages_per_second, in_flight=UNARY_IN_FLIGHT)
-            return await compare(
-                "unary_get_vs_echo",
-                "calls/s",
-                partial(rate, ours, f"{SERVICE}Get", [request] * UNARY_CALLS),
-                partial(rate, bare, "/bare/Echo", [echo] * UNARY_CALLS),
-            )
+        request = service_pb2.GetRequest(key=encode_key(Key(_key(0)))).SerializeToString()
+        with servers.bare() as bare_url:
+            async with channel(url) as ours, channel(bare_url) as bare:
+                get: Any = ours.unary_unary(f"{SERVICE}Get")
+                answer: bytes = await get(request)
+                echo = str(len(answer)).encode().ljust(len(request), b"\x00")
+                rate = partial(messages_per_second, in_flight=UNARY_IN_FLIGHT)
+                return await compare(
+                    "unary_get_vs_echo",
+                    "calls/s",
+                    partial(rate, ours, f"{SERVICE}Get", [request] * UNARY_CALLS),
+                    partial(rate, bare, "/bare/Echo", [echo] * UNARY_CALLS),
+                )
 
 
 async def query_stream_vs_bare_stream() -> Row:

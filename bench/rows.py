@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -20,7 +21,7 @@ from bench.measure import Row, compare
 from datastore.core.batch import Write
 from datastore.core.key import Key
 from datastore.v1 import service_pb2
-from datastore.wire import encode_value, raw
+from datastore.wire import encode_key, encode_value, raw
 from datastore_client import connect as connect_threads
 from datastore_client.aio import connect
 from datastore_server.cli.progress import Progress

@@ -126,7 +126,7 @@ class SerializerShimDatastore(ShimDatastore):
     def _load_values(self, batch: Batch) -> None:
         loads = self.serializer.loads
         values = [None if stored is None else loads(stored) for stored in batch.values]
-        if None in values and not never_loads_none(self.serializer):
+        if not never_loads_none(self.serializer) and None in values:
             held = [i for i, value in enumerate(values) if value is not None]
             batch.keys = [batch.keys[i] for i in held]
             if batch.sort_keys is not None:

@@ -18,7 +18,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 # `make test` is quick; continuous integration and `make soak` choose the others.
-settings.register_profile("ci", settings.get_profile("quick"), max_examples=250)
+settings.register_profile("ci", settings.get_profile("quick"), max_examples=500)
 settings.register_profile("soak", settings.get_profile("quick"), max_examples=10_000)
 settings.load_profile(os.environ.get("DATASTORE_HYPOTHESIS", "quick"))
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from typing import Any
 
 import grpc
 
-__all__ = ["CALL_ERRORS", "pause"]
+__all__ = ["CALL_ERRORS", "messages", "pause"]
 
 #: What a call raises when it fails, or when its channel is closed under it.
 CALL_ERRORS = (grpc.RpcError, ValueError)
+
+
+def messages(call: Any) -> Generator[bytes]:
+    """The messages of a streaming call, which ends with this generator."""
+    try:
+        yield from call
+    finally:
+        call.cancel()
 
 
 def pause(seconds: float) -> None:

@@ -33,7 +33,7 @@ from datastore.core.key import Key
 from datastore.core.limits import ENTRY_BYTES
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
-from datastore_client._calls import CALL_ERRORS, pause
+from datastore_client._calls import CALL_ERRORS, messages, pause
 from datastore_client.channel import CHANNEL_OPTIONS, parse_target
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
@@ -242,14 +242,15 @@ class RemoteDatastore(Datastore):
     def _stream(self, request: service_pb2.QueryRequest, patience: _Patience) -> Generator[Any]:
         """The messages of one call, which ends with this generator however that ends."""
         call = self._method("unary_stream", "Query")(request.SerializeToString(), timeout=patience.left_s())
+        received = messages(call)
         try:
-            for data in call:
+            for data in received:
                 patience.saw_progress()
                 yield raw.QueryResponse.FromString(data)
         except CALL_ERRORS as error:
             raise self._failure(error) from error
         finally:
-            call.cancel()
+            received.close()
 
     def _batch(self, response: Any, query: QueryDescription) -> Batch:
         batch = raw.entries_batch(response, keys_only=query.keys_only)

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import grpc
 
-__all__ = ["CALL_ERRORS", "pause"]
+__all__ = ["CALL_ERRORS", "messages", "pause"]
 
 #: What a call raises when it fails, or when its channel is closed under it.
 CALL_ERRORS = (grpc.RpcError, asyncio.CancelledError, grpc.aio.UsageError)
+
+
+async def messages(call: Any) -> AsyncGenerator[bytes]:
+    """The messages of a streaming call, which ends with this generator.
+
+    A read under way is not cancelled with its reader: gRPC would keep what it holds for ever (grpc/grpc#43360,
+    about 100 kB a time). The call is cancelled, and the read ends with it.
+    """
+    read: asyncio.Future[Any] | None = None
+    try:
+        while True:
+            read = asyncio.ensure_future(call.read())
+            message = await asyncio.shield(read)
+            if message is grpc.aio.EOF:
+                return
+            yield message
+    finally:
+        call.cancel()
+        if read is not None:
+            await asyncio.wait([read])
+            if not read.cancelled():
+                # Looked at, so that nobody is told of an error that no one was waiting for.
+                read.exception()
 
 
 async def pause(seconds: float) -> None:

@@ -8,10 +8,22 @@ from typing import Any
 
 import grpc
 
-__all__ = ["CALL_ERRORS", "messages", "pause"]
+from datastore_client.channel import CHANNEL_OPTIONS
+
+__all__ = ["CALL_ERRORS", "is_interruption", "messages", "open_channel", "pause"]
 
 #: What a call raises when it fails, or when its channel is closed under it.
 CALL_ERRORS = (grpc.RpcError, ValueError)
+
+
+def open_channel(target: str) -> grpc.Channel:
+    """A channel to `target`."""
+    return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether a call raised `error` because its caller was cancelled: threads are not."""
+    return False
 
 
 def messages(call: Any) -> Generator[bytes]:

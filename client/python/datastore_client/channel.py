@@ -19,6 +19,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     # of a stream that nobody reads; on one machine both are equally fast.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 512 * 1024),
+    # gRPC would send calls through the proxy that `http_proxy` names, those to this machine too.
+    ("grpc.enable_http_proxy", 0),
     # A connection that died without a word is noticed while calls wait on it. Servers allow a ping every 10 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

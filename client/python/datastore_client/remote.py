@@ -7,20 +7,20 @@ Knows messages, calls and their errors; what a query or a value means is the lib
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
 from datastore import wire
+from datastore.core._concurrency import Lock
 from datastore.core.base import Datastore, check_key, check_query, refusal, scope_of
 from datastore.core.batch import Batch, Outcome, ShardReport, Write
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor, refine
 from datastore.core.description import QueryDescription
 from datastore.core.errors import (
+    CorruptDataError,
     DatastoreClosedError,
     DatastoreError,
     DeadlineExceededError,
@@ -30,11 +30,20 @@ from datastore.core.errors import (
     UnsupportedTypeError,
 )
 from datastore.core.key import Key
-from datastore.core.limits import ENTRY_BYTES
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
-from datastore_client._calls import CALL_ERRORS, messages, pause
-from datastore_client.channel import CHANNEL_OPTIONS, parse_target
+from datastore_client._calls import CALL_ERRORS, is_interruption, messages, open_channel, pause
+from datastore_client._messages import (
+    BATCH_ITEMS,
+    SERVING,
+    WriteBatch,
+    call_error,
+    encoded,
+    parsed,
+    shard_report,
+)
+from datastore_client._patience import RESUME_TIMEOUT_S, Patience
+from datastore_client.channel import parse_target
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
 
@@ -42,18 +51,9 @@ __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore"
 TIMEOUT_S = 10.0
 #: How long a query may take from its first to its last entry, over all its calls.
 QUERY_TIMEOUT_S = 3600.0
-#: How long a stream that was cut waits for its server to come back and send on.
-RESUME_TIMEOUT_S = 30.0
-#: The pauses between tries to continue, from the first to the longest; each is drawn from the upper half.
-_PAUSES_S = (0.05, 1.0)
-
-#: The most items of a batch that travel in one message, and their bytes; larger batches are sent in parts.
-BATCH_ITEMS = 1000
-BATCH_MESSAGE_BYTES = ENTRY_BYTES + 64 * 1024
-#: What an item of a batch adds to its key and value, at most, in bytes.
-_FRAME_BYTES = 32
 
 _SERVICE = "/datastore.v1.DatastoreService/"
+_HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 
 def connect(
@@ -73,7 +73,7 @@ class RemoteDatastore(Datastore):
     Values are plain values; others are refused before anything is sent, with the path of the offending part. With
     `lazy` values come, and may be given, as WireValues, whose bytes are not looked at. A call that cannot reach
     the server raises UnavailableError at once, one that takes longer than `timeout_s` DeadlineExceededError; a write
-    that raised either may or may not have happened. `name` is put on such errors as their `shard`.
+    that raised either may or may not have happened. `name` is put on errors as their `shard`, unless they name one.
 
     Query results are streamed. A stream that is cut continues where it was, as long as the server is back within
     RESUME_TIMEOUT_S: nothing is lost and nothing repeated. Queries with code of the caller's ask for the bare scope,
@@ -99,6 +99,7 @@ class RemoteDatastore(Datastore):
         self._lazy = lazy
         self._timeout_s = timeout_s
         self._query_timeout_s = query_timeout_s
+        self._lock = Lock()
         self._channel: grpc.Channel | None = None
         self._closed = False
 
@@ -108,7 +109,7 @@ class RemoteDatastore(Datastore):
         """The value of `key`, or None."""
         check_key(key)
         request = service_pb2.GetRequest(key=wire.encode_key(key))
-        return self._value(raw.GetResponse.FromString(self._call("Get", request)))
+        return self._value(parsed(raw.GetResponse, self._call("Get", request)))
 
     def put(self, key: Key, value: Any) -> None:
         """Store `value` under `key`; refused before it is sent if it cannot travel or is too large."""
@@ -117,7 +118,8 @@ class RemoteDatastore(Datastore):
             self.delete(key)
             return
         request = raw.PutRequest()
-        _fill_entry(request.entry, key, value)
+        request.entry.value = encoded(key, value)
+        request.entry.key.text = str(key)
         self._call("Put", request)
 
     def delete(self, key: Key) -> None:
@@ -129,7 +131,8 @@ class RemoteDatastore(Datastore):
         """Whether the server has `key`."""
         check_key(key)
         request = service_pb2.ContainsRequest(key=wire.encode_key(key))
-        return service_pb2.ContainsResponse.FromString(self._call("Contains", request)).contains
+        answer: bool = parsed(service_pb2.ContainsResponse, self._call("Contains", request)).contains
+        return answer
 
     # Batches
 
@@ -155,7 +158,8 @@ class RemoteDatastore(Datastore):
         """The outcomes of the first keys, at least one; those that did not fit in the answer are left to ask again."""
         request = service_pb2.BatchGetRequest(keys=map(wire.encode_key, keys))
         try:
-            response = raw.BatchGetResponse.FromString(self._call("BatchGet", request))
+            response = parsed(raw.BatchGetResponse, self._call("BatchGet", request))
+            self._check_count(len(response.results), len(keys))
         except DatastoreError as error:
             return [Outcome(error=error)] * len(keys)
         outcomes = [self._outcome(result) for result in response.results]
@@ -170,87 +174,120 @@ class RemoteDatastore(Datastore):
             return Outcome(error=error)
 
     def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, in as many messages as it takes. A message that fails is each of its writes' failure."""
-        outcomes: list[Outcome | None] = [None] * len(writes)
-        batch = _WriteBatch()
+        """Do several writes, in as many messages as it takes. A message that fails is each of its writes' failure.
+
+        After a message that may still be under way (UnavailableError, DeadlineExceededError) no more are sent, as
+        they could overtake it: all later writes have the same error.
+        """
+        outcomes: dict[int, Outcome] = {}
+        batch = WriteBatch()
+        stopped: DatastoreError | None = None
         for index, write in enumerate(writes):
             try:
                 check_key(write.key)
-                value = None if write.value is None else _encoded(write.key, write.value)
+                value = None if write.value is None else encoded(write.key, write.value)
             except (DatastoreError, TypeError, ValueError) as error:
                 outcomes[index] = refusal(error)
                 continue
             if not batch.fits(write.key, value):
-                self._send(batch, outcomes)
-                batch = _WriteBatch()
+                stopped = self._send(batch, outcomes, stopped)
+                batch = WriteBatch()
             batch.add(index, write.key, value)
-        self._send(batch, outcomes)
-        return [outcome or Outcome() for outcome in outcomes]
+        self._send(batch, outcomes, stopped)
+        return [outcomes[index] for index in range(len(writes))]
 
-    def _send(self, batch: _WriteBatch, outcomes: list[Outcome | None]) -> None:
+    def _send(
+        self, batch: WriteBatch, outcomes: dict[int, Outcome], stopped: DatastoreError | None
+    ) -> DatastoreError | None:
+        """Send one message, unless `stopped` says why not, and note its outcomes; why no more are to be sent."""
         if not batch.indexes:
-            return
-        try:
-            response = service_pb2.BatchWriteResponse.FromString(self._call("BatchWrite", batch.request))
-        except DatastoreError as error:
-            for index in batch.indexes:
-                outcomes[index] = Outcome(error=error)
-            return
+            return stopped
+        error = stopped
+        if error is None:
+            try:
+                response = parsed(service_pb2.BatchWriteResponse, self._call("BatchWrite", batch.request))
+                self._check_count(len(response.results), len(batch.indexes))
+            except DatastoreError as failure:
+                error = failure
+        if error is not None:
+            outcomes.update(dict.fromkeys(batch.indexes, Outcome(error=error)))
+            return error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
         for index, result in zip(batch.indexes, response.results, strict=True):
-            if result.HasField("status"):
-                outcomes[index] = Outcome(error=self._named(wire.status_to_error(result.status)))
+            failed = result.HasField("status")
+            outcomes[index] = Outcome(error=self._named(wire.status_to_error(result.status)) if failed else None)
+        return None
+
+    def _check_count(self, answered: int, asked: int) -> None:
+        if answered != asked:
+            raise self._named(CorruptDataError(f"{self.url} answered {answered:,} results for {asked:,} items"))
 
     # Queries
 
     def query(self, query: QueryDescription) -> Cursor:
         """A cursor over the stream of results; the call begins at the first item."""
         check_query(query)
-        if query.has_custom_code:
-            child = self.query(scope_of(query))
-            return Cursor.from_batches(query, refine(query, child.batches()), shards=child.shards)
+        asked = scope_of(query) if query.has_custom_code else query
         request = service_pb2.QueryRequest(
-            query=wire.encode_query(query),
-            allow_partial=query.allow_partial,
-            include_sort_keys=query.sort_keys and bool(query.orders),
+            query=wire.encode_query(asked),
+            allow_partial=asked.allow_partial,
+            include_sort_keys=asked.sort_keys and bool(asked.orders),
         )
         shards: list[ShardReport] = []
-        return Cursor.from_batches(query, self._results(query, request, shards), shards=shards)
+        results = self._results(asked, request, shards)
+        return Cursor.from_batches(query, results if asked is query else refine(query, results), shards=shards)
 
     def _results(
         self, query: QueryDescription, request: service_pb2.QueryRequest, shards: list[ShardReport]
     ) -> Generator[Batch]:
         """All batches of a query, over as many calls as it takes."""
-        patience = _Patience(self._query_timeout_s)
+        patience = Patience(self._query_timeout_s)
         while True:
+            begun_at = request.resume_token
             stream = self._stream(request, patience)
             try:
+                received = 0
                 for response in stream:
+                    batch = self._batch(response, query)
+                    received += len(batch)
                     # From here on these entries are the reader's: a call after this continues behind them.
                     request.resume_token = response.resume_token
-                    yield self._batch(response, query)
                     if response.HasField("summary"):
-                        shards.extend(map(_shard_report, response.summary.shards))
+                        self._check_whole(response.summary, received)
+                        shards.extend(map(shard_report, response.summary.shards))
+                        yield batch
                         return
+                    yield batch
                 raise self._named(TruncatedStreamError(f"the results from {self.url} ended without their summary"))
-            except (UnavailableError, DeadlineExceededError):
-                if not request.resume_token or not patience.lasts():
+            except (UnavailableError, DeadlineExceededError) as error:
+                pause_s = patience.pause_s(error) if request.resume_token else None
+                # A server's time for a query that ends before it has come any further would always end so.
+                stuck = isinstance(error, DeadlineExceededError) and request.resume_token == begun_at
+                if pause_s is None or stuck:
                     raise
             finally:
                 stream.close()
-            pause(patience.next_pause_s())
+            pause(pause_s)
 
-    def _stream(self, request: service_pb2.QueryRequest, patience: _Patience) -> Generator[Any]:
+    def _stream(self, request: service_pb2.QueryRequest, patience: Patience) -> Generator[Any]:
         """The messages of one call, which ends with this generator however that ends."""
-        call = self._method("unary_stream", "Query")(request.SerializeToString(), timeout=patience.left_s())
-        received = messages(call)
         try:
-            for data in received:
-                patience.saw_progress()
-                yield raw.QueryResponse.FromString(data)
+            received = messages(
+                self._start("unary_stream", _SERVICE + "Query", request.SerializeToString(), patience.left_s())
+            )
+            try:
+                for data in received:
+                    patience.saw_message()
+                    yield parsed(raw.QueryResponse, data)
+            finally:
+                received.close()
         except CALL_ERRORS as error:
-            raise self._failure(error) from error
-        finally:
-            received.close()
+            self._fail(error, self._query_timeout_s)
+
+    def _check_whole(self, summary: service_pb2.QuerySummary, received: int) -> None:
+        if summary.entries != received:
+            raise self._named(
+                TruncatedStreamError(f"{self.url} sent {summary.entries:,} results, and {received:,} came")
+            )
 
     def _batch(self, response: Any, query: QueryDescription) -> Batch:
         batch = raw.entries_batch(response, keys_only=query.keys_only)
@@ -263,7 +300,13 @@ class RemoteDatastore(Datastore):
     def describe_store(self) -> service_pb2.DescribeStoreResponse:
         """What the server tells of its store, its limits and its shards."""
         answer = self._call("DescribeStore", service_pb2.DescribeStoreRequest())
-        return service_pb2.DescribeStoreResponse.FromString(answer)
+        response: service_pb2.DescribeStoreResponse = parsed(service_pb2.DescribeStoreResponse, answer)
+        return response
+
+    def check_health(self) -> None:
+        """Raise UnavailableError unless the server runs and is not shutting down."""
+        if self._unary(_HEALTH_CHECK, b"") != SERVING:
+            raise self._named(UnavailableError(f"{self.url} is shutting down"))
 
     def describe(self) -> Description:
         """Kind `remote`, with the URL; what lies behind it is told by `describe_store`."""
@@ -271,41 +314,45 @@ class RemoteDatastore(Datastore):
 
     def close(self) -> None:
         """Close the connection. Calls and cursors under way raise DatastoreClosedError."""
-        self._closed = True
-        channel, self._channel = self._channel, None
+        with self._lock:
+            self._closed = True
+            channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
 
     # Calls
 
     def _call(self, method: str, request: Any) -> bytes:
-        call = self._method("unary_unary", method)
+        return self._unary(_SERVICE + method, request.SerializeToString())
+
+    def _unary(self, path: str, request: bytes) -> bytes:
         try:
-            answer: bytes = call(request.SerializeToString(), timeout=self._timeout_s)
+            answer: bytes = self._start("unary_unary", path, request, self._timeout_s)
         except CALL_ERRORS as error:
-            raise self._failure(error) from error
+            self._fail(error, self._timeout_s)
         return answer
 
-    def _method(self, kind: str, method: str) -> Callable[..., Any]:
-        """A method of the service that takes and gives bytes."""
-        if self._closed:
-            raise DatastoreClosedError(f"the connection to {self.url} was closed")
-        if self._channel is None:
-            # Not before the first call: an asyncio channel belongs to the loop that it is made on.
-            self._channel = grpc.insecure_channel(self._target, options=CHANNEL_OPTIONS)
-        make: Callable[[str], Callable[..., Any]] = getattr(self._channel, kind)
-        return make(_SERVICE + method)
+    def _start(self, kind: str, path: str, request: bytes, timeout_s: float) -> Any:
+        """Make a call of a method that takes and gives bytes."""
+        with self._lock:
+            if self._closed:
+                raise self._was_closed()
+            if self._channel is None:
+                # Not before the first call: an asyncio channel belongs to the loop that it is made on.
+                self._channel = open_channel(self._target)
+            method: Callable[..., Any] = getattr(self._channel, kind)(path)
+        return method(request, timeout=timeout_s)
 
-    def _failure(self, error: BaseException) -> BaseException:
-        """What a failed call raises: our error, or `error` itself where the caller was cancelled."""
-        if self._closed:
-            return DatastoreClosedError(f"the connection to {self.url} was closed")
-        if not isinstance(error, grpc.RpcError):
-            return error
-        failure = wire.rpc_error_to_error(error)
-        if not _from_server(error):
-            failure.args = (f"{self.url}: {failure}",)
-        return self._named(failure)
+    def _fail(self, error: BaseException, timeout_s: float) -> NoReturn:
+        """Raise what the failure of a call means; `error` itself where the caller was cancelled."""
+        if self._closed and not is_interruption(error):
+            raise self._was_closed() from error
+        if isinstance(error, grpc.RpcError):
+            raise self._named(call_error(error, self.url, timeout_s)) from error
+        raise error
+
+    def _was_closed(self) -> DatastoreClosedError:
+        return DatastoreClosedError(f"the connection to {self.url} was closed")
 
     def _named(self, error: DatastoreError) -> DatastoreError:
         if error.shard is None and self._name is not None:
@@ -318,91 +365,5 @@ class RemoteDatastore(Datastore):
         return WireValue(message.value) if self._lazy else wire.decode_value(message.value)
 
 
-def _from_server(error: Any) -> bool:
-    """Whether a failed call was answered with a status of ours, and not failed by gRPC on the way."""
-    return any(name == "grpc-status-details-bin" for name, _ in error.trailing_metadata() or ())
-
-
 def _did_not_fit(outcome: Outcome) -> bool:
     return isinstance(outcome.error, LimitExceededError) and outcome.error.limit == "message_bytes"
-
-
-def _encoded(key: Key, value: Any) -> bytes:
-    """The bytes of a value, checked against the limit of an entry."""
-    data = wire.encode_value(value).data
-    size = len(str(key).encode()) + len(data)
-    if size > ENTRY_BYTES:
-        raise LimitExceededError(
-            f"an entry has at most {ENTRY_BYTES:,} bytes, and that of {key} has {size:,}",
-            limit="entry_bytes",
-            maximum=ENTRY_BYTES,
-        )
-    return data
-
-
-def _fill_entry(entry: Any, key: Key, value: Any) -> None:
-    entry.value = _encoded(key, value)
-    entry.key.text = str(key)
-
-
-class _WriteBatch:
-    """The writes of one message."""
-
-    def __init__(self) -> None:
-        self.request = raw.BatchWriteRequest()
-        #: Which writes of the caller's these are.
-        self.indexes: list[int] = []
-        self._size = 0
-
-    def fits(self, key: Key, value: bytes | None) -> bool:
-        """Whether one more write leaves the message within its limits; the first always does."""
-        if not self.indexes:
-            return True
-        return len(self.indexes) < BATCH_ITEMS and self._size + _write_bytes(key, value) <= BATCH_MESSAGE_BYTES
-
-    def add(self, index: int, key: Key, value: bytes | None) -> None:
-        """Add a write; None deletes."""
-        write = self.request.writes.add()
-        if value is None:
-            write.delete.text = str(key)
-        else:
-            write.put.key.text = str(key)
-            write.put.value = value
-        self.indexes.append(index)
-        self._size += _write_bytes(key, value)
-
-
-def _write_bytes(key: Key, value: bytes | None) -> int:
-    return len(str(key).encode()) + len(value or b"") + _FRAME_BYTES
-
-
-def _shard_report(message: service_pb2.ShardSummary) -> ShardReport:
-    error = wire.status_to_error(message.status) if message.HasField("status") else None
-    return ShardReport(message.shard, message.entries, message.scanned, error)
-
-
-class _Patience:
-    """How long the calls of one query go on, and when to try again. Decides; waits for nothing."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._deadline = time.monotonic() + timeout_s
-        self._seen = time.monotonic()
-        self._pause_s = _PAUSES_S[0]
-
-    def left_s(self) -> float:
-        """The time that is left, never quite none: gRPC then says that the deadline is exceeded."""
-        return max(self._deadline - time.monotonic(), 0.001)
-
-    def saw_progress(self) -> None:
-        """Note that the server sent something."""
-        self._seen = time.monotonic()
-        self._pause_s = _PAUSES_S[0]
-
-    def lasts(self) -> bool:
-        """Whether another call is worth a try."""
-        return time.monotonic() < min(self._deadline, self._seen + RESUME_TIMEOUT_S)
-
-    def next_pause_s(self) -> float:
-        """How long to wait before it, drawn so that many clients do not come back at once."""
-        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, _PAUSES_S[1])
-        return min(pause_s * random.uniform(0.5, 1.0), self.left_s())

@@ -8,10 +8,23 @@ from typing import Any
 
 import grpc
 
-__all__ = ["CALL_ERRORS", "messages", "pause"]
+from datastore_client.channel import CHANNEL_OPTIONS
 
-#: What a call raises when it fails, or when its channel is closed under it.
+__all__ = ["CALL_ERRORS", "is_interruption", "messages", "open_channel", "pause"]
+
+#: What a call raises when it fails, when its caller is cancelled, or when its channel is closed under it.
 CALL_ERRORS = (grpc.RpcError, asyncio.CancelledError, grpc.aio.UsageError)
+
+
+def open_channel(target: str) -> grpc.aio.Channel:
+    """A channel to `target`. Belongs to the loop that it is made on."""
+    return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether a call raised `error` because its caller was cancelled."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 async def messages(call: Any) -> AsyncGenerator[bytes]:

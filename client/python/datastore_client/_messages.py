@@ -1,0 +1,126 @@
+"""What calls send and what their answers say, as decisions that both colours share. Makes no call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from datastore import wire
+from datastore.core.batch import ShardReport
+from datastore.core.errors import (
+    CorruptDataError,
+    DatastoreError,
+    DeadlineExceededError,
+    InternalError,
+    LimitExceededError,
+    UnavailableError,
+)
+from datastore.core.key import Key
+from datastore.core.limits import ENTRY_BYTES
+from datastore.v1 import service_pb2
+from datastore.wire import raw
+
+__all__ = [
+    "BATCH_ITEMS",
+    "BATCH_MESSAGE_BYTES",
+    "SERVING",
+    "WriteBatch",
+    "call_error",
+    "encoded",
+    "parsed",
+    "shard_report",
+]
+
+#: The most items of a batch that travel in one message, and their bytes; larger batches are sent in parts.
+BATCH_ITEMS = 1000
+BATCH_MESSAGE_BYTES = ENTRY_BYTES + 64 * 1024
+#: What an item of a batch adds to its key and value, at most, in bytes.
+_FRAME_BYTES = 32
+
+#: A HealthCheckResponse whose status is SERVING. The request for the whole server is empty.
+SERVING = b"\x08\x01"
+
+
+def encoded(key: Key, value: Any) -> bytes:
+    """The bytes of a value, checked against the limit of an entry."""
+    data = wire.encode_value(value).data
+    size = len(str(key).encode()) + len(data)
+    if size > ENTRY_BYTES:
+        raise LimitExceededError(
+            f"an entry has at most {ENTRY_BYTES:,} bytes, and that of {key} has {size:,}",
+            limit="entry_bytes",
+            maximum=ENTRY_BYTES,
+        )
+    return data
+
+
+class WriteBatch:
+    """The writes of one message."""
+
+    def __init__(self) -> None:
+        self.request = raw.BatchWriteRequest()
+        #: Which writes of the caller's these are.
+        self.indexes: list[int] = []
+        self._size = 0
+
+    def fits(self, key: Key, value: bytes | None) -> bool:
+        """Whether one more write leaves the message within its limits; the first always does."""
+        if not self.indexes:
+            return True
+        return len(self.indexes) < BATCH_ITEMS and self._size + _write_bytes(key, value) <= BATCH_MESSAGE_BYTES
+
+    def add(self, index: int, key: Key, value: bytes | None) -> None:
+        """Add a write; None deletes."""
+        write = self.request.writes.add()
+        if value is None:
+            write.delete.text = str(key)
+        else:
+            write.put.key.text = str(key)
+            write.put.value = value
+        self.indexes.append(index)
+        self._size += _write_bytes(key, value)
+
+
+def _write_bytes(key: Key, value: bytes | None) -> int:
+    return len(str(key).encode()) + len(value or b"") + _FRAME_BYTES
+
+
+def parsed(kind: Any, data: bytes) -> Any:
+    """A message of a kind, read from an answer. Raises CorruptDataError for what no server sends."""
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise CorruptDataError(f"the server's answer cannot be read as a {kind.DESCRIPTOR.name}") from error
+
+
+def shard_report(message: service_pb2.ShardSummary) -> ShardReport:
+    """What a summary tells of one shard."""
+    error = wire.status_to_error(message.status) if message.HasField("status") else None
+    return ShardReport(message.shard, message.entries, message.scanned, error)
+
+
+def call_error(error: Any, url: str, timeout_s: float) -> DatastoreError:
+    """What the failure of a call to `url`, a `grpc.RpcError` of either stack, means.
+
+    The text of an error that the server answered with is the server's; that of any other names the server. A
+    stream that something on the way reset is UnavailableError, whatever gRPC calls it.
+    """
+    failure = wire.rpc_error_to_error(error)
+    if _is_answer(error):
+        return failure
+    details = error.details() or error.code().name
+    if isinstance(failure, InternalError) and "RST_STREAM" in details:
+        failure = UnavailableError()
+    if isinstance(failure, UnavailableError):
+        failure.args = (f"no answer from {url}; see that its server is running, and the address ({details})",)
+    elif isinstance(failure, DeadlineExceededError):
+        failure.args = (f"{url} was not done within {timeout_s:g} s",)
+    else:
+        failure.args = (f"{url}: {failure}",)
+    return failure
+
+
+def _is_answer(error: Any) -> bool:
+    """Whether a failed call was answered with a status of ours, and not failed by gRPC on the way."""
+    return any(name == "grpc-status-details-bin" for name, _ in error.trailing_metadata() or ())

@@ -18,6 +18,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from datastore import wire
+from datastore.core.deadline import set_time_left
 from datastore.core.errors import DatastoreError, InternalError, QueryNotSupportedError, StoreError
 
 __all__ = ["ClientGoneError", "Handler", "guard", "item_status", "status_of"]
@@ -46,6 +47,7 @@ def guard(method: str, handler: Handler) -> Handler:
     """Wrap the handler of `method` so that its errors leave as a status."""
 
     async def guarded(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        set_time_left(context.time_remaining())
         try:
             return await handler(request, context)
         except ClientGoneError as gone:

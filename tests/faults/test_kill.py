@@ -231,3 +231,18 @@ async def test_acknowledged_writes_survive_a_kill(tmp_path: Path) -> None:
             for (key, step), outcome in zip(acknowledged.items(), outcomes, strict=True):
                 # A write that was not acknowledged may have happened too.
                 assert outcome.value in (step, begun[key]), key
+
+
+async def test_a_shard_that_does_not_answer_is_named_before_the_caller_gives_up(
+    filled: processes.ClusterProcesses,
+) -> None:
+    held = {name: next(key for key in CONTENTS if filled.shard_of(key) == name) for name in ("shard-1", "shard-2")}
+    async with connect(filled.url, timeout_s=2) as store:
+        with filled.nodes["shard-1"].paused():
+            with pytest.raises(DeadlineExceededError) as raised:
+                await store.get(held["shard-1"])
+            assert raised.value.shard == "shard-1"
+            late, held_elsewhere = await store.batch_get([held["shard-1"], held["shard-2"]])
+            assert isinstance(late.error, DeadlineExceededError)
+            assert held_elsewhere.value == CONTENTS[held["shard-2"]]
+        await until_answered(store, held["shard-1"])

@@ -55,6 +55,16 @@ class ServerProcess:
         self._process.send_signal(signal.SIGKILL)
         self._end()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold the process by SIGSTOP: it takes connections, and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """End the process in order, if it runs."""
         if self._process is not None and self._process.poll() is None:

@@ -22,12 +22,14 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     # gRPC would send calls through the proxy that `http_proxy` names, those to this machine too.
     ("grpc.enable_http_proxy", 0),
     # A connection that died without a word is noticed while calls wait on it. Servers allow a ping every 10 s.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     # A server that is back is found again within a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # And one that takes connections but does not speak, as a stopped process does, is given up after so long.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     # Channels of one process would else share a connection, and its backoff.
     ("grpc.use_local_subchannel_pool", 1),
 )

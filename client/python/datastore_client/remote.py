@@ -18,6 +18,7 @@ from datastore.core.base import Datastore, check_key, check_query, refusal, scop
 from datastore.core.batch import Batch, Outcome, ShardReport, Write
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor, refine
+from datastore.core.deadline import time_left
 from datastore.core.description import QueryDescription
 from datastore.core.errors import (
     CorruptDataError,
@@ -240,7 +241,7 @@ class RemoteDatastore(Datastore):
         self, query: QueryDescription, request: service_pb2.QueryRequest, shards: list[ShardReport]
     ) -> Generator[Batch]:
         """All batches of a query, over as many calls as it takes."""
-        patience = Patience(self._query_timeout_s)
+        patience = Patience(time_left(self._query_timeout_s))
         while True:
             begun_at = request.resume_token
             stream = self._stream(request, patience)
@@ -326,10 +327,11 @@ class RemoteDatastore(Datastore):
         return self._unary(_SERVICE + method, request.SerializeToString())
 
     def _unary(self, path: str, request: bytes) -> bytes:
+        timeout_s = time_left(self._timeout_s)
         try:
-            answer: bytes = self._start("unary_unary", path, request, self._timeout_s)
+            answer: bytes = self._start("unary_unary", path, request, timeout_s)
         except CALL_ERRORS as error:
-            self._fail(error, self._timeout_s)
+            self._fail(error, timeout_s)
         return answer
 
     def _start(self, kind: str, path: str, request: bytes, timeout_s: float) -> Any:

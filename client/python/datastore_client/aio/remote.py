@@ -16,6 +16,7 @@ from datastore.aio.base import Datastore, check_key, check_query, refusal, scope
 from datastore.aio.cursor import Cursor, refine
 from datastore.core.batch import Batch, Outcome, ShardReport, Write
 from datastore.core.composition import Description
+from datastore.core.deadline import time_left
 from datastore.core.description import QueryDescription
 from datastore.core.errors import (
     CorruptDataError,
@@ -238,7 +239,7 @@ class RemoteDatastore(Datastore):
         self, query: QueryDescription, request: service_pb2.QueryRequest, shards: list[ShardReport]
     ) -> AsyncGenerator[Batch]:
         """All batches of a query, over as many calls as it takes."""
-        patience = Patience(self._query_timeout_s)
+        patience = Patience(time_left(self._query_timeout_s))
         while True:
             begun_at = request.resume_token
             stream = self._stream(request, patience)
@@ -324,10 +325,11 @@ class RemoteDatastore(Datastore):
         return await self._unary(_SERVICE + method, request.SerializeToString())
 
     async def _unary(self, path: str, request: bytes) -> bytes:
+        timeout_s = time_left(self._timeout_s)
         try:
-            answer: bytes = await self._start("unary_unary", path, request, self._timeout_s)
+            answer: bytes = await self._start("unary_unary", path, request, timeout_s)
         except CALL_ERRORS as error:
-            self._fail(error, self._timeout_s)
+            self._fail(error, timeout_s)
         return answer
 
     def _start(self, kind: str, path: str, request: bytes, timeout_s: float) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Encoded", "decoded"]
+__all__ = ["Encoded", "decoded", "encoded_bytes"]
 
 _UNDECODED = object()
 
@@ -44,3 +45,8 @@ class Encoded:
 def decoded(value: Any) -> Any:
     """A value that may be in serialized form, read; any other as it is."""
     return value.decode() if isinstance(value, Encoded) else value
+
+
+def encoded_bytes(values: Iterable[Any]) -> int:
+    """How much the serialized ones among some values hold; others are someone else's to keep."""
+    return sum(len(value.data) for value in values if isinstance(value, Encoded))

@@ -11,6 +11,7 @@ __all__ = [
     "FIRST_BATCH_BYTES",
     "KEY_BYTES",
     "ORDERS",
+    "SORT_BYTES",
     "VALUE_DEPTH",
 ]
 
@@ -41,3 +42,7 @@ FILTERS = 64
 
 #: The most orders in a query that travels.
 ORDERS = 16
+
+#: The most that an ordered query may hold to sort, in bytes of serialized values; with a limit it holds few. Larger
+#: results would have to be sorted on disk.
+SORT_BYTES = 1024 * 1024 * 1024

@@ -12,11 +12,11 @@ from typing import Any
 
 from datastore.core.batch import Batch, Position, value_bytes
 from datastore.core.description import QueryDescription
-from datastore.core.encoded import decoded
-from datastore.core.errors import DatastoreError
+from datastore.core.encoded import decoded, encoded_bytes
+from datastore.core.errors import DatastoreError, LimitExceededError
 from datastore.core.fields import Filter, reader_of, value_predicate
 from datastore.core.key import Key
-from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
+from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES, SORT_BYTES
 from datastore.core.ordering import order_key
 
 __all__ = ["Cutter", "Pipeline"]
@@ -154,6 +154,7 @@ class _Sorter:
         self._keys: list[Any] = []
         self._values: list[Any] = []
         self._columns: list[list[Any]] = [[] for _ in query.orders]
+        self._bytes = 0
 
     def add(self, keys: list[Any], values: list[Any]) -> None:
         """Take in entries that passed the filters."""
@@ -168,8 +169,16 @@ class _Sorter:
         self._values += values
         for column, more in zip(self._columns, columns, strict=True):
             column += more
-        if self._keep is not None and len(self._keys) > 2 * self._keep + BATCH_ENTRIES:
+        self._bytes += encoded_bytes(values)
+        if self._keep is not None and (len(self._keys) > 2 * self._keep + BATCH_ENTRIES or self._bytes > SORT_BYTES):
             self._sort()
+            self._bytes = encoded_bytes(self._values)
+        if self._bytes > SORT_BYTES:
+            raise LimitExceededError(
+                f"to sort these results takes more than {SORT_BYTES:,} bytes; give the query a limit, or filters",
+                limit="sort_bytes",
+                maximum=SORT_BYTES,
+            )
 
     def _sort(self) -> None:
         """Sort the columns, and keep what can still be wanted."""

@@ -19,7 +19,7 @@ from datastore.core.errors import (
     LimitExceededError,
 )
 from datastore.core.key import Key
-from datastore.core.limits import ENTRY_BYTES, FILTERS, KEY_BYTES, ORDERS, VALUE_DEPTH
+from datastore.core.limits import ENTRY_BYTES, FILTERS, KEY_BYTES, ORDERS, SORT_BYTES, VALUE_DEPTH
 
 __all__ = [
     "MESSAGE_BYTES",
@@ -69,6 +69,8 @@ class Limits:
     #: The deepest nesting of lists and maps in a value; the same on every server, for it is part of what a
     #: value is.
     value_depth: int = field(default=VALUE_DEPTH, init=False)
+    #: The most that an ordered query may hold to sort, in bytes of values; the same on every server.
+    sort_bytes: int = field(default=SORT_BYTES, init=False)
     #: The longest that one call of Query or ListEntries may run: a forgotten reader must not hold a snapshot
     #: for ever.
     query_time_ms: int = 60 * 60 * 1000

@@ -105,6 +105,7 @@ def test_the_limits_are_those_of_the_code():
         "batch_items": f"{server.batch_items:,}",
         "page_items": f"{server.page_items:,}",
         "value_depth": str(limits.VALUE_DEPTH),
+        "sort_bytes": f"{limits.SORT_BYTES // 1024**3} GiB",
         "query_time_ms": f"{server.query_time_ms // 3_600_000} hour",
     }.items():
         assert re.search(rf"^\| `{name}`[^|]*\| {re.escape(shown)} \|", text, re.MULTILINE), name

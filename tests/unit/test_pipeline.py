@@ -199,12 +199,11 @@ def test_a_batch_without_a_position_resumes_after_its_last_key():
 
 
 def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch):
-    monkeypatch.setattr(pipeline, "SORT_BYTES", 1000)
     values = [encode_value({"n": n}) for n in range(40)]
-    size = len(values[0].data)
-    assert {len(value.data) for value in values} == {size}
+    fitting = 20
+    most = sum(len(value.data) for value in values[:fitting])
+    monkeypatch.setattr(pipeline, "SORT_BYTES", most)
     keys = [Key(f"/a/{n:02}") for n in range(40)]
-    fitting = 1000 // size
 
     def sort(count, query):
         return [key for batch in run(query, [Batch(keys[:count], values[:count])]) for key in batch.keys]
@@ -212,6 +211,6 @@ def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch):
     assert sort(fitting, Query(Key("/a")).order("-n")) == keys[:fitting][::-1]
     with pytest.raises(LimitExceededError, match="limit") as raised:
         sort(fitting + 1, Query(Key("/a")).order("-n"))
-    assert (raised.value.limit, raised.value.maximum) == ("sort_bytes", 1000)
+    assert (raised.value.limit, raised.value.maximum) == ("sort_bytes", most)
     # With a limit only what can be among the first is held.
     assert sort(40, Query(Key("/a"), limit=3).order("-n")) == keys[:-4:-1]

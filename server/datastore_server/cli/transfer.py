@@ -287,16 +287,24 @@ def _size_of(raw: BufferedReader) -> int | None:
 # Export
 
 
+def _key_and_file(context: click.Context, argument: click.Parameter, words: tuple[str, ...]) -> tuple[Key, str]:
+    """What to export, and where to; click itself cannot leave out the first of two arguments."""
+    if not 1 <= len(words) <= 2:
+        raise click.UsageError("export takes a FILE, or a KEY and a FILE", context)
+    path = click.Path(dir_okay=False, allow_dash=True)
+    file = str(path.convert(words[-1], argument, context))
+    return (KEY.convert(words[0], argument, context) if len(words) == 2 else Key("/")), file
+
+
 @click.command("export", short_help="Write entries to a JSON Lines or CSV file.")
-@click.argument("key", type=KEY, required=False)
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("target", nargs=-1, metavar="[KEY] FILE", callback=_key_and_file)
 @click.option("--collection", is_flag=True, help="Only the collection of KEY, not all that lies below it.")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted export left (JSON Lines).")
 @_format_option
 @server_options()
 @click.pass_obj
 def export_command(
-    settings: Settings, key: Key | None, file: str, collection: bool, resume: bool, file_format: str | None
+    settings: Settings, target: tuple[Key, str], collection: bool, resume: bool, file_format: str | None
 ) -> None:
     """Write all entries, or those below KEY, to FILE in the order of their keys; '-' writes standard output.
 
@@ -312,8 +320,9 @@ def export_command(
 
     The file appears when it is whole. Until then it is FILE.partial, which --resume goes on with.
     """
+    key, file = target
     chosen = file_format or _format_of(file)
-    query = Query(key or Key("/"), recursive=not collection)
+    query = Query(key, recursive=not collection)
     if file == "-":
         if resume:
             raise click.UsageError("--resume needs a file to go on with")

@@ -10,6 +10,10 @@ stored form of a value, `directory` what lies on disk, `faults` the driver's err
 
 from __future__ import annotations
 
+from datastore.core.util.extras import require
+
+require("lmdb", "lmdb")
+
 from datastore.lmdb.store import LMDBDatastore, Stats
 
 __all__ = ["LMDBDatastore", "Stats"]

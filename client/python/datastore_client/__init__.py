@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from datastore.core.util.extras import require
+
+require("grpc", "client")
+
 from datastore_client.remote import RemoteDatastore, connect
 
 __all__ = ["RemoteDatastore", "connect"]

@@ -1,0 +1,37 @@
+"""A part that was not installed says how to install it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from datastore.core.util.extras import require
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("datastore_client", "grpc", "client"),
+        ("datastore_client.aio", "grpc", "client"),
+        ("datastore_server.cli", "click", "server"),
+        ("datastore.lmdb", "lmdb", "lmdb"),
+    ],
+)
+def test_what_is_missing_is_told_with_the_command_that_helps(module, package, extra):
+    code = f"""
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == {package!r} else found(name, *rest)
+import {module}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"ImportError: this needs {package}, which is not installed: pip install 'datastore-grpc[{extra}]'"
+    )
+
+
+def test_what_is_installed_is_not_imported():
+    require("xxhash", "none")

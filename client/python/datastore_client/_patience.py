@@ -23,6 +23,7 @@ class Patience:
     """The time that one query has, over all its calls, and the pauses between them."""
 
     def __init__(self, timeout_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.timeout_s = timeout_s
         self._clock = clock
         self._deadline = clock() + timeout_s
         #: When the stream was found cut; None while messages come. Not when the last message came: a reader may

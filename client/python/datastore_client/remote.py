@@ -282,7 +282,7 @@ class RemoteDatastore(Datastore):
             finally:
                 received.close()
         except CALL_ERRORS as error:
-            self._fail(error, self._query_timeout_s)
+            self._fail(error, patience.timeout_s)
 
     def _check_whole(self, summary: service_pb2.QuerySummary, received: int) -> None:
         if summary.entries != received:

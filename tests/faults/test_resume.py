@@ -1,0 +1,367 @@
+"""Streams that are cut, on the wire and by their server: they continue exactly, or fail; none ends short."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from datastore import aio, wire
+from datastore.core.errors import (
+    CorruptDataError,
+    DatastoreError,
+    DeadlineExceededError,
+    InternalError,
+    InvalidTokenError,
+    TruncatedStreamError,
+    UnavailableError,
+)
+from datastore.core.key import Key
+from datastore.core.query import Query
+from datastore.testing import model
+from datastore_client import RemoteDatastore, _patience
+from datastore_server.app import serve
+from datastore_server.checks import Limits
+from tests.support import clusters
+from tests.support.colours import Tasks, Threads, connected
+from tests.support.scripted import Scripted, Wire, broken_wire, fails, results, scripted, sends
+
+CUT = UnavailableError("the server is shutting down")
+
+#: Several messages of results.
+CONTENTS = {
+    Key(f"/Thing:{index:05}"): {"n": index * 7919 % 4000, "group": index % 5, "filler": "x" * 400}
+    for index in range(4000)
+}
+
+
+@pytest.fixture(params=[Tasks(), Threads()], ids=lambda colour: colour.name)
+def colour(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def filled() -> Any:
+    """A store in memory that holds CONTENTS, in the form that servers keep."""
+    store = aio.DictDatastore()
+    for key, value in CONTENTS.items():
+        asyncio.run(store.put(key, wire.encode_value(value)))
+    return store
+
+
+@pytest.fixture
+async def port(filled: Any) -> AsyncIterator[int]:
+    """The port of a server on CONTENTS."""
+    async with serve(Kept(filled), grace_s=0.2) as server:
+        yield server.port
+
+
+class Kept(aio.ShimDatastore):
+    """Stays open when its server closes it."""
+
+    async def aclose(self) -> None:
+        pass
+
+
+def by_key() -> Query:
+    return Query(Key("/Thing"))
+
+
+def by_order() -> Query:
+    return Query(Key("/Thing")).order("group").order("-n")
+
+
+def filtered_and_cut() -> Query:
+    return Query(Key("/Thing"), offset=300, limit=2000).filter("group", "!=", 3).order("-n")
+
+
+QUERIES = [by_key, by_order, filtered_and_cut]
+
+
+async def is_exact(colour: Any, url: str, query: Query, broken: Wire | None = None) -> None:
+    """Read a query to its end and compare the whole answer with the model's. The wire breaks after the first entry."""
+    async with connected(colour, url) as store:
+        cursor = store.query(query)
+        begun = await colour.read(cursor, 1)
+        if broken is not None:
+            broken.arm()
+        rest = await colour.read(cursor)
+    expected = model.answer(query, CONTENTS)
+    assert begun[0].value == expected.entries[0].value
+    problem = model.difference(rest, expected.entries[1:])
+    assert problem is None, problem
+    assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped)
+    assert cursor.summary is not None
+
+
+# The wire
+
+#: The first message of results is smaller, that of a sorted query included, which comes with the others.
+FIRST_BYTES = 450_000
+FIRST_FRAMES = 30
+
+
+@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_wire_that_breaks_anywhere_loses_and_repeats_nothing(
+    colour: Any, port: int, query: Any, seed: int
+) -> None:
+    choose = random.Random(seed)
+    breaks = [choose.randrange(FIRST_BYTES, 600_000), *(choose.randrange(1, 600_000) for _ in range(3))]
+    async with broken_wire(port, breaks=breaks) as (url, broken):
+        await is_exact(colour, url, query(), broken)
+        assert broken.faults >= 1
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_a_stream_that_is_reset_on_its_way_continues(colour: Any, port: int, query: Any) -> None:
+    async with broken_wire(port, resets=[FIRST_FRAMES, 1, 5]) as (url, broken):
+        await is_exact(colour, url, query(), broken)
+        assert broken.faults == 3
+
+
+async def test_a_wire_that_breaks_before_the_first_result_is_an_error_at_once(colour: Any, port: int) -> None:
+    async with broken_wire(port, breaks=[1]) as (url, broken), connected(colour, url, name="shard-7") as store:
+        broken.arm()
+        with pytest.raises(UnavailableError) as caught:
+            await colour.read(store.query(by_key()))
+        assert caught.value.shard == "shard-7"
+        assert broken.connections == 1
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_a_wire_between_a_proxy_and_its_shard_may_break_too(filled: Any, query: Any) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        whole = await stack.enter_async_context(serve(Kept(filled), grace_s=0.2))
+        url, broken = await stack.enter_async_context(broken_wire(whole.port, breaks=[FIRST_BYTES, 1]))
+        shard = Tasks.remote(url, lazy=True, name="only")
+        sharded = aio.ShardedDatastore([shard], hash, names=["only"])
+        proxy = await stack.enter_async_context(serve(sharded, check_values=False, grace_s=0.2))
+        await is_exact(Tasks(), proxy.url, query(), broken)
+        assert broken.faults == 2
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_a_server_that_stops_in_order_and_one_in_its_place_give_one_answer(
+    colour: Any, filled: Any, query: Any
+) -> None:
+    async with serve(Kept(filled), grace_s=0.2) as first, connected(colour, first.url) as store:
+        cursor = store.query(query())
+        begun = await colour.read(cursor, 1)
+        await first.stop()
+        async with serve(Kept(filled), listen=f"127.0.0.1:{first.port}", grace_s=0.2):
+            rest = await colour.read(cursor)
+    expected = model.answer(query(), CONTENTS)
+    assert [entry.value for entry in [*begun, *rest]] == [entry.value for entry in expected.entries]
+    assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped)
+
+
+async def test_a_query_longer_than_its_servers_time_is_continued(colour: Any, filled: Any) -> None:
+    class Hanging(Kept):
+        """Gives one batch of results a query, and then nothing."""
+
+        ordered_queries = True
+
+        def query(self, query: Any) -> Any:
+            return aio.Cursor.from_batches(query, self._one(super().query(query).batches()))
+
+        async def _one(self, batches: Any) -> Any:
+            async for batch in batches:
+                yield batch
+                if batch.keys:
+                    await asyncio.Event().wait()
+
+    async with serve(Hanging(filled), limits=Limits(query_time_ms=500), grace_s=0.2) as server:
+        await is_exact(colour, server.url, by_key())
+
+
+# The script
+
+
+def numbers(entries: Any) -> list[int]:
+    return [entry.value for entry in entries]
+
+
+def tokens(script: Scripted) -> list[bytes]:
+    return [request.resume_token for request in script.queries]
+
+
+def things(**query: Any) -> Query:
+    return Query(Key("/K"), **query)
+
+
+@pytest.mark.parametrize("cut_after", [1, 2, 3, 4])
+async def test_a_cut_after_each_message_continues_behind_it(colour: Any, cut_after: int) -> None:
+    messages = [results(0, 1), results(), results(2, token=b"t2"), results(3, 4)]
+    messages[1].resume_token = b"moved on"
+    received = sum(len(message.entries) for message in messages[:cut_after])
+    rest = [*messages[cut_after:], results(5, last=6 - received)]
+    async with (
+        scripted(Query=[sends(*messages[:cut_after], error=CUT), sends(*rest)]) as script,
+        connected(colour, script.url) as store,
+    ):
+        cursor = store.query(things())
+        assert numbers(await colour.read(cursor)) == [0, 1, 2, 3, 4, 5]
+        assert tokens(script) == [b"", messages[cut_after - 1].resume_token]
+        assert script.queries[0].query == script.queries[1].query
+        assert cursor.summary is not None
+        assert cursor.summary.entries == 6
+
+
+async def test_counts_add_up_over_all_calls(colour: Any) -> None:
+    first, last = results(1, 2, skipped=3), results(3, skipped=2, last=1)
+    async with (
+        scripted(Query=[sends(first, error=CUT), sends(last)]) as script,
+        connected(colour, script.url) as store,
+    ):
+        cursor = store.query(things(offset=5))
+        await colour.read(cursor)
+        assert cursor.summary is not None
+        assert (cursor.summary.entries, cursor.summary.skipped, cursor.summary.scanned) == (3, 5, 3)
+
+
+@pytest.mark.parametrize("error", [CUT, grpc.StatusCode.UNAVAILABLE])
+async def test_a_cut_before_any_message_is_an_error_at_once(colour: Any, error: Any) -> None:
+    async with scripted(Query=fails(error)) as script, connected(colour, script.url) as store:
+        with pytest.raises(UnavailableError):
+            await colour.read(store.query(things()))
+        assert len(script.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InternalError("unexpected", incident="abc"),
+        InvalidTokenError("of another query", field="resume_token"),
+        CorruptDataError("a value cannot be read", shard="s1"),
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNAUTHENTICATED,
+    ],
+    ids=str,
+)
+async def test_any_other_error_amid_a_stream_is_raised_and_not_tried_again(colour: Any, error: Any) -> None:
+    async with scripted(Query=sends(results(1), error=error)) as script, connected(colour, script.url) as store:
+        cursor = store.query(things())
+        with pytest.raises(type(error) if isinstance(error, DatastoreError) else DatastoreError):
+            await colour.read(cursor)
+        assert cursor.summary is None
+        assert len(script.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        sends(results(1), results(2)),
+        sends(),
+        # The summary counts more than came, and less.
+        sends(results(1), results(2, last=3)),
+        sends(results(1), results(2, last=1)),
+    ],
+    ids=["no summary", "nothing", "too few", "too many"],
+)
+async def test_a_stream_that_is_not_whole_raises(colour: Any, end: Any) -> None:
+    async with scripted(Query=end) as script, connected(colour, script.url, name="shard-7") as store:
+        cursor = store.query(things())
+        with pytest.raises(TruncatedStreamError) as caught:
+            await colour.read(cursor)
+        assert caught.value.shard == "shard-7"
+        assert script.url in str(caught.value)
+        assert cursor.summary is None
+        assert len(script.calls) == 1
+
+
+async def test_a_server_that_stays_away_is_given_up(colour: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_patience, "RESUME_TIMEOUT_S", 0.4)
+    async with (
+        scripted(Query=[sends(results(1), error=CUT), fails(CUT)]) as script,
+        connected(colour, script.url, name="shard-7") as store,
+    ):
+        cursor = store.query(things())
+        with pytest.raises(UnavailableError) as caught:
+            await colour.read(cursor)
+        assert caught.value.shard == "shard-7"
+        assert cursor.summary is None
+        assert len(script.calls) > 2
+        assert set(tokens(script)[1:]) == {b"after 1"}
+
+
+async def test_a_query_ends_at_its_deadline_and_so_does_its_call(colour: Any) -> None:
+    async with (
+        scripted(Query=sends(results(1), hangs=True)) as script,
+        connected(colour, script.url, query_timeout_s=0.3) as store,
+    ):
+        with pytest.raises(DeadlineExceededError, match=r"0\.3 s"):
+            await colour.read(store.query(things()))
+        await script.until_cancelled()
+
+
+async def test_the_deadline_of_a_query_is_for_all_its_calls(colour: Any) -> None:
+    async with (
+        scripted(Query=sends(results(1), error=CUT)) as script,
+        connected(colour, script.url, query_timeout_s=0.5) as store,
+    ):
+        with pytest.raises((UnavailableError, DeadlineExceededError)):
+            await colour.read(store.query(things()))
+        assert len(script.calls) > 1
+
+
+async def test_a_servers_time_for_a_query_is_no_end_while_it_comes_further(colour: Any) -> None:
+    late = DeadlineExceededError("a query may run for 1 s here")
+    answers = [sends(results(number), error=late) for number in range(4)]
+    async with (
+        scripted(Query=[*answers, sends(results(4, last=1))]) as script,
+        connected(colour, script.url) as store,
+    ):
+        assert numbers(await colour.read(store.query(things()))) == [0, 1, 2, 3, 4]
+
+
+async def test_a_query_that_comes_no_further_within_its_servers_time_fails(colour: Any) -> None:
+    sorting = sends(results(), error=DeadlineExceededError("a query may run for 1 s here"))
+    async with scripted(Query=sorting) as script, connected(colour, script.url) as store:
+        with pytest.raises(DeadlineExceededError, match="may run for 1 s"):
+            await colour.read(store.query(things().order("n")))
+        assert len(script.calls) == 2
+
+
+async def test_a_cursor_that_is_closed_while_it_waits_for_its_server_tries_no_more() -> None:
+    async with (
+        scripted(Query=[sends(results(1), error=CUT), fails(CUT)]) as script,
+        connected(Tasks(), script.url) as store,
+    ):
+        task = asyncio.create_task(Tasks().read(store.query(things())))
+        while len(script.calls) < 2:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        tried = len(script.calls)
+        await asyncio.sleep(0.3)
+        assert len(script.calls) == tried
+
+
+def test_ctrl_c_ends_the_call_of_a_cursor() -> None:
+    with clusters.background() as background:
+        script_ = scripted(Query=sends(results(1), hangs=True))
+        script: Any = background.run(script_.__aenter__())
+        try:
+            with RemoteDatastore(script.url) as store:
+                cursor = store.query(things())
+                assert next(cursor) == 1
+                timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+                timer.start()
+                with pytest.raises(KeyboardInterrupt):
+                    next(cursor)
+                timer.join()
+                background.run(script.until_cancelled())
+                with pytest.raises(StopIteration):
+                    next(cursor)
+        finally:
+            background.run(script_.__aexit__(None, None, None))

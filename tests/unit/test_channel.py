@@ -1,0 +1,142 @@
+"""Where a client connects to and how: targets, options, and when it calls again. Pure: nothing is opened."""
+
+from __future__ import annotations
+
+import pytest
+
+from datastore.core.errors import ConfigError, DeadlineExceededError, UnavailableError
+from datastore.core.limits import ENTRY_BYTES, KEY_BYTES
+from datastore_client._messages import BATCH_MESSAGE_BYTES
+from datastore_client._patience import PAUSES_S, RESUME_TIMEOUT_S, Patience
+from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, parse_target
+from datastore_server.checks import Limits
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("grpc://127.0.0.1:7420", "127.0.0.1:7420"),
+        ("grpc://127.0.0.1:7420/", "127.0.0.1:7420"),
+        ("grpc://[::1]:1", "[::1]:1"),
+        ("grpc://node-1.example.org:65535", "node-1.example.org:65535"),
+    ],
+)
+def test_a_url_names_a_host_and_a_port(url: str, target: str) -> None:
+    assert parse_target(url) == target
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:7420",
+        "localhost",
+        "grpc://localhost",
+        "grpc://:7420",
+        "grpc://localhost:0",
+        "grpc://localhost:65536",
+        "grpc://localhost:seven",
+        "grpc://localhost:7420/path",
+        "grpc://user@localhost:7420",
+        "grpc://::1:7420",
+        "grpc://local host:7420",
+        "http://localhost:7420",
+        "lmdb:///var/lib/ds",
+        " grpc://localhost:7420",
+        "grpc://localhost:7420\n",
+        "grpc://localhost:\u0667",
+    ],
+)
+def test_anything_else_is_refused_with_an_example_of_what_is_right(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"grpc://127\.0\.0\.1:7420") as caught:
+        parse_target(url)
+    assert repr(url) in str(caught.value)
+
+
+def test_every_option_is_given_once() -> None:
+    names = [name for name, _ in CHANNEL_OPTIONS]
+    assert len(names) == len(set(names))
+
+
+def test_client_and_server_take_messages_of_one_size_and_the_largest_request_fits() -> None:
+    options = dict(CHANNEL_OPTIONS)
+    assert options["grpc.max_receive_message_length"] == options["grpc.max_send_message_length"] == MESSAGE_BYTES
+    assert Limits().message_bytes == MESSAGE_BYTES
+    # One write may exceed what a message is filled to only by being alone.
+    assert ENTRY_BYTES + KEY_BYTES < BATCH_MESSAGE_BYTES + KEY_BYTES < MESSAGE_BYTES
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+CUT = UnavailableError("cut")
+
+
+def test_pauses_double_up_to_a_bound_and_begin_anew_after_a_message() -> None:
+    clock = Clock()
+    patience = Patience(3600, clock=clock)
+    first, longest = PAUSES_S
+    for _ in range(2):
+        bound = first
+        for _ in range(8):
+            pause_s = patience.pause_s(CUT)
+            assert pause_s is not None
+            assert bound / 2 <= pause_s <= bound
+            clock.now += pause_s
+            bound = min(2 * bound, longest)
+        patience.saw_message()
+
+
+def test_a_stream_that_stays_cut_is_given_up() -> None:
+    clock = Clock()
+    patience = Patience(3600, clock=clock)
+    assert patience.pause_s(CUT) is not None
+    clock.now += RESUME_TIMEOUT_S - 0.1
+    assert patience.pause_s(CUT) is not None
+    clock.now += 0.2
+    assert patience.pause_s(CUT) is None
+
+
+def test_a_reader_that_takes_its_time_over_a_message_can_continue() -> None:
+    clock = Clock()
+    patience = Patience(3600, clock=clock)
+    patience.saw_message()
+    clock.now += 10 * RESUME_TIMEOUT_S
+    assert patience.pause_s(CUT) is not None
+
+
+def test_a_message_renews_the_patience() -> None:
+    clock = Clock()
+    patience = Patience(3600, clock=clock)
+    for _ in range(10):
+        assert patience.pause_s(CUT) is not None
+        clock.now += RESUME_TIMEOUT_S - 1
+        patience.saw_message()
+
+
+def test_the_time_of_a_query_is_for_all_its_calls() -> None:
+    clock = Clock()
+    patience = Patience(10, clock=clock)
+    clock.now += 9.99
+    assert patience.left_s() == pytest.approx(0.01)
+    pause_s = patience.pause_s(CUT)
+    assert pause_s is not None
+    assert pause_s <= 0.011
+    clock.now += 0.02
+    assert patience.pause_s(CUT) is None
+    assert 0 < patience.left_s() <= 0.001
+
+
+def test_a_server_may_ask_for_a_longer_pause_but_not_beyond_the_time_of_the_query() -> None:
+    clock = Clock()
+    patience = Patience(10, clock=clock)
+    assert patience.pause_s(UnavailableError("later", retry_after_s=4.0)) == 4.0
+    assert patience.pause_s(UnavailableError("much later", retry_after_s=1e9)) == 10.0
+    pause_s = patience.pause_s(DeadlineExceededError("time is over"))
+    assert pause_s is not None
+    assert pause_s < 1

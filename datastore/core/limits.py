@@ -10,6 +10,7 @@ __all__ = [
     "FILTERS",
     "FIRST_BATCH_BYTES",
     "KEY_BYTES",
+    "MESSAGE_BYTES",
     "ORDERS",
     "SORT_BYTES",
     "VALUE_DEPTH",
@@ -18,8 +19,10 @@ __all__ = [
 #: The longest key, in bytes of UTF-8. LMDB allows 1,978; other engines index a little over 1,024.
 KEY_BYTES = 1024
 
-#: The largest entry on the wire, key and value together, in bytes. With its framing it stays under the 4 MiB that
-#: generated clients receive by default.
+#: The largest message in either direction, in bytes: what every gRPC client accepts with its default settings.
+MESSAGE_BYTES = 4 * 1024 * 1024
+
+#: The largest entry on the wire, key and value together, in bytes. With its framing it fits in a message.
 ENTRY_BYTES = 3 * 1024 * 1024
 
 #: The deepest nesting of lists and maps in a value that travels.

@@ -19,7 +19,7 @@ from datastore.core.errors import (
     LimitExceededError,
 )
 from datastore.core.key import Key
-from datastore.core.limits import ENTRY_BYTES, FILTERS, KEY_BYTES, ORDERS, SORT_BYTES, VALUE_DEPTH
+from datastore.core.limits import ENTRY_BYTES, FILTERS, KEY_BYTES, MESSAGE_BYTES, ORDERS, SORT_BYTES, VALUE_DEPTH
 
 __all__ = [
     "MESSAGE_BYTES",
@@ -35,8 +35,6 @@ __all__ = [
     "required_key",
 ]
 
-#: The largest message in either direction: what every gRPC client accepts with its default settings.
-MESSAGE_BYTES = 4 * 1024 * 1024
 #: What a message holds beside an entry of the largest size: framing, a resume token, a summary.
 RESERVED_BYTES = 256 * 1024
 #: What one item of a batch may take in the answer without its value.

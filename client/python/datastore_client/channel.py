@@ -6,11 +6,9 @@ import re
 from typing import Any
 
 from datastore.core.errors import ConfigError
+from datastore.core.limits import MESSAGE_BYTES
 
 __all__ = ["CHANNEL_OPTIONS", "MESSAGE_BYTES", "parse_target"]
-
-#: The largest message in either direction, in bytes; servers have the same.
-MESSAGE_BYTES = 4 * 1024 * 1024
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),

@@ -1,4 +1,4 @@
-"""Reading streams of gRPC for asyncio without what leaks there."""
+"""Calls and streams of gRPC for asyncio, without what leaks there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import aclosing
 import grpc
 import pytest
 
-from datastore_client.aio._calls import messages
+from datastore_client.aio._calls import answered, messages
 
 
 class Call:
@@ -68,3 +68,61 @@ async def test_the_error_of_a_call_is_the_readers():
     with pytest.raises(RuntimeError, match="broken"):
         await anext(messages(call))
     assert call.cancelled
+
+
+async def test_an_ended_stream_may_be_closed_again():
+    call = Call()
+    call.answers.put_nowait(grpc.aio.EOF)
+    received = messages(call)
+    assert await anext(received, None) is None
+    await received.aclose()
+    await received.aclose()
+
+
+class UnaryCall:
+    """A call that is answered when told, or ends when its RPC alone is cancelled."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.waiter = asyncio.ensure_future(self._wait())
+        self.rpc_was_cancelled = False
+
+    async def _wait(self):
+        return await self.answer
+
+    def add_done_callback(self, callback):
+        self.answer.add_done_callback(lambda _: callback(self))
+
+    def _cancel(self, details):
+        self.rpc_was_cancelled = True
+        self.answer.set_exception(RuntimeError(details))
+
+    def __await__(self):
+        return self.waiter.__await__()
+
+
+async def test_an_answer_is_the_callers():
+    call = UnaryCall()
+    waiting = asyncio.create_task(answered(call))
+    call.answer.set_result(b"a")
+    assert await waiting == b"a"
+
+
+async def test_the_error_of_a_unary_call_is_the_callers():
+    call = UnaryCall()
+    call.answer.set_exception(RuntimeError("broken"))
+    with pytest.raises(RuntimeError, match="broken"):
+        await answered(call)
+
+
+async def test_a_cancelled_caller_ends_the_call_and_never_cancels_what_waits_for_it():
+    call = UnaryCall()
+    caller = asyncio.create_task(answered(call))
+    while not caller.get_coro().cr_await:
+        await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert call.rpc_was_cancelled
+    with pytest.raises(RuntimeError):
+        await call.waiter

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
 from datastore_client.channel import CHANNEL_OPTIONS
 
-__all__ = ["CALL_ERRORS", "is_interruption", "messages", "open_channel", "pause"]
+__all__ = ["CALL_ERRORS", "Messages", "answered", "is_interruption", "messages", "open_channel", "pause"]
 
 #: What a call raises when it fails, or when its channel is closed under it.
 CALL_ERRORS = (grpc.RpcError, ValueError)
 
+Messages: TypeAlias = Generator[bytes]
+
 
 def open_channel(target: str) -> grpc.Channel:
     """A channel to `target`."""
-    return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+    # Without `dns:` a host of the name of one of gRPC's schemes, as `unix`, would be taken for it.
+    return grpc.insecure_channel(f"dns:///{target}", options=CHANNEL_OPTIONS)
 
 
 def is_interruption(error: BaseException) -> bool:
@@ -26,8 +29,13 @@ def is_interruption(error: BaseException) -> bool:
     return False
 
 
-def messages(call: Any) -> Generator[bytes]:
-    """The messages of a streaming call, which ends with this generator."""
+def answered(answer: Any) -> Any:
+    """The answer of a unary call: here it comes by calling."""
+    return answer
+
+
+def messages(call: Any) -> Messages:
+    """The messages of a streaming call, which ends with this generator. Close it."""
     try:
         yield from call
     finally:

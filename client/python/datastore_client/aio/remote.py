@@ -37,11 +37,20 @@ from datastore_client._messages import (
     WriteBatch,
     call_error,
     encoded,
+    item_error,
     parsed,
     shard_report,
 )
 from datastore_client._patience import RESUME_TIMEOUT_S, Patience
-from datastore_client.aio._calls import CALL_ERRORS, is_interruption, messages, open_channel, pause
+from datastore_client.aio._calls import (
+    CALL_ERRORS,
+    Messages,
+    answered,
+    is_interruption,
+    messages,
+    open_channel,
+    pause,
+)
 from datastore_client.channel import parse_target
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
@@ -145,12 +154,14 @@ class RemoteDatastore(Datastore):
                 good.append(index)
             except UnsupportedTypeError as error:
                 outcomes[index] = Outcome(error=error)
-        asked = 0
+        asked, most = 0, BATCH_ITEMS
         while asked < len(good):
-            part = good[asked : asked + BATCH_ITEMS]
+            part = good[asked : asked + most]
             answered = await self._batch_get([keys[index] for index in part])
             outcomes.update(zip(part, answered, strict=False))
             asked += len(answered)
+            # What does not fit in an answer was read for nothing: large values are asked for as they fit.
+            most = min(2 * len(answered), BATCH_ITEMS)
         return [outcomes[index] for index in range(len(keys))]
 
     async def _batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
@@ -166,7 +177,7 @@ class RemoteDatastore(Datastore):
 
     def _outcome(self, result: Any) -> Outcome:
         if result.HasField("status"):
-            return Outcome(error=self._named(wire.status_to_error(result.status)))
+            return Outcome(error=self._named(item_error(result.status)))
         try:
             return Outcome(self._value(result))
         except DatastoreError as error:
@@ -213,7 +224,7 @@ class RemoteDatastore(Datastore):
             return error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
         for index, result in zip(batch.indexes, response.results, strict=True):
             failed = result.HasField("status")
-            outcomes[index] = Outcome(error=self._named(wire.status_to_error(result.status)) if failed else None)
+            outcomes[index] = Outcome(error=self._named(item_error(result.status)) if failed else None)
         return None
 
     def _check_count(self, answered: int, asked: int) -> None:
@@ -242,16 +253,16 @@ class RemoteDatastore(Datastore):
         patience = Patience(time_left(self._query_timeout_s))
         while True:
             begun_at = request.resume_token
-            stream = self._stream(request, patience)
+            received = self._open(request, patience.left_s())
             try:
-                received = 0
-                async for response in stream:
+                entries = 0
+                while (response := await self._next(received, patience)) is not None:
                     batch = self._batch(response, query)
-                    received += len(batch)
+                    entries += len(batch)
                     # From here on these entries are the reader's: a call after this continues behind them.
                     request.resume_token = response.resume_token
                     if response.HasField("summary"):
-                        self._check_whole(response.summary, received)
+                        self._check_whole(response.summary, entries)
                         shards.extend(map(shard_report, response.summary.shards))
                         yield batch
                         return
@@ -264,23 +275,26 @@ class RemoteDatastore(Datastore):
                 if pause_s is None or stuck:
                     raise
             finally:
-                await stream.aclose()
+                await received.aclose()
             await pause(pause_s)
 
-    async def _stream(self, request: service_pb2.QueryRequest, patience: Patience) -> AsyncGenerator[Any]:
-        """The messages of one call, which ends with this generator however that ends."""
+    def _open(self, request: service_pb2.QueryRequest, timeout_s: float) -> Messages:
+        """Make one call of a query."""
         try:
-            received = messages(
-                self._start("unary_stream", _SERVICE + "Query", request.SerializeToString(), patience.left_s())
-            )
-            try:
-                async for data in received:
-                    patience.saw_message()
-                    yield parsed(raw.QueryResponse, data)
-            finally:
-                await received.aclose()
+            return messages(self._start("unary_stream", _SERVICE + "Query", request.SerializeToString(), timeout_s))
+        except CALL_ERRORS as error:
+            self._fail(error, timeout_s)
+
+    async def _next(self, received: Messages, patience: Patience) -> Any:
+        """The next message of a call, or None at its end."""
+        try:
+            data = await anext(received, None)
         except CALL_ERRORS as error:
             self._fail(error, patience.timeout_s)
+        if data is None:
+            return None
+        patience.saw_message()
+        return parsed(raw.QueryResponse, data)
 
     def _check_whole(self, summary: service_pb2.QuerySummary, received: int) -> None:
         if summary.entries != received:
@@ -327,7 +341,7 @@ class RemoteDatastore(Datastore):
     async def _unary(self, path: str, request: bytes) -> bytes:
         timeout_s = time_left(self._timeout_s)
         try:
-            answer: bytes = await self._start("unary_unary", path, request, timeout_s)
+            answer: bytes = await answered(self._start("unary_unary", path, request, timeout_s))
         except CALL_ERRORS as error:
             self._fail(error, timeout_s)
         return answer

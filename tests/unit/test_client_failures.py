@@ -1,0 +1,82 @@
+"""What a failed call says: plain words of what the connection did, and the server's own text where it has one."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from datastore import wire
+from datastore.core.errors import DatastoreClosedError, DeadlineExceededError, StoreFullError, UnavailableError
+from datastore_client._calls import open_channel
+from datastore_client._messages import call_error, item_error
+
+URL = "grpc://127.0.0.1:7420"
+
+
+class Failure(grpc.RpcError):
+    """A failed call, as either stack of gRPC raises it."""
+
+    def __init__(self, code, details, trailers=()):
+        super().__init__()
+        self.code = lambda: code
+        self.details = lambda: details
+        self.trailing_metadata = lambda: trailers
+
+
+def answered_with(error):
+    """The failure of a call that the server answered with one of our errors."""
+    status = wire.error_to_status(error)
+    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    return Failure(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+
+
+ALL_ADDRESSES = "failed to connect to all addresses; last error: "
+
+
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [
+        (
+            f"{ALL_ADDRESSES}UNKNOWN: ipv4:127.0.0.1:7420: Failed to connect to remote host: Connection refused",
+            "connection refused",
+        ),
+        (
+            "errors resolving x:80: [field:hostname lookup error:address lookup failed: Domain name not found]",
+            "no such host",
+        ),
+        (
+            f"{ALL_ADDRESSES}INTERNAL: Failed parsing HTTP/2 (Trying to connect an http1.x server (HTTP status 400))",
+            "it speaks HTTP/1 and not gRPC",
+        ),
+        ("recvmsg:Connection reset by peer", "connection reset"),
+        ("Socket closed", "connection lost"),
+        ("words that gRPC may find tomorrow", "words that gRPC may find tomorrow"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_told_in_plain_words(details, words):
+    error = call_error(Failure(grpc.StatusCode.UNAVAILABLE, details), URL, 10.0)
+    assert isinstance(error, UnavailableError)
+    assert str(error) == f"nothing answers at {URL} ({words})"
+
+
+def test_a_late_answer_is_told_with_the_time_that_it_had():
+    error = call_error(Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"), URL, 9.7999802)
+    assert isinstance(error, DeadlineExceededError)
+    assert str(error) == f"{URL} was not done within 9.8 s"
+
+
+def test_the_text_of_a_servers_error_is_the_servers():
+    error = call_error(answered_with(StoreFullError("no room", shard="s1")), URL, 10.0)
+    assert (type(error), str(error), error.shard) == (StoreFullError, "no room", "s1")
+
+
+def test_a_store_that_the_server_closed_is_unavailable_and_not_closed_by_the_caller():
+    closed = DatastoreClosedError("the store was closed", shard="s1")
+    for error in (call_error(answered_with(closed), URL, 10.0), item_error(wire.error_to_status(closed))):
+        assert (type(error), str(error), error.shard) == (UnavailableError, "the store was closed", "s1")
+
+
+@pytest.mark.parametrize("host", ["unix", "dns", "ipv4", "localhost"])
+def test_a_host_named_as_a_scheme_of_grpc_is_a_host(host):
+    with open_channel(f"{host}:7420") as channel:
+        assert channel._channel.target() == f"dns:///{host}:7420".encode()

@@ -19,6 +19,7 @@ from datastore import wire
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.errors import DatastoreError, UnavailableError
 from datastore.v1 import service_pb2
+from datastore_client.channel import CHANNEL_OPTIONS, parse_target
 from datastore_server.checks import Limits
 
 __all__ = ["ClusterInfo", "ShardInfo", "describe_store", "probe_shard", "probe_shards", "server_version"]
@@ -129,7 +130,7 @@ def _unavailable(shard: ShardInfo, why: str) -> UnavailableError:
 async def probe_shard(url: str) -> None:
     """Ask a server whether it serves. Raises UnavailableError if it does not, or cannot be reached."""
     request = health_pb2.HealthCheckRequest().SerializeToString()
-    async with grpc.aio.insecure_channel(url.removeprefix("grpc://")) as channel:
+    async with grpc.aio.insecure_channel(parse_target(url), options=CHANNEL_OPTIONS) as channel:
         check: Any = channel.unary_unary(_HEALTH_CHECK)
         try:
             answer = health_pb2.HealthCheckResponse.FromString(await check(request, timeout=PROBE_TIMEOUT_S))

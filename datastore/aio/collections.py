@@ -437,16 +437,20 @@ class ShardedDatastore(DatastoreCollection):
                 wanted = merge.wanted()
                 pulls = [partial(self._pull, shards[i], streams[i], query, failed) for i in wanted]
                 for i, batch in zip(wanted, await fan_out(pulls), strict=True):
-                    if batch is None:
-                        merge.end(i)
-                    else:
+                    if batch is not None:
                         merge.feed(i, batch)
+                        continue
+                    merge.end(i)
+                    if shards[i] in failed:
+                        # Told at once: whoever continues these results elsewhere must know that they lack a shard.
+                        reports.extend(self._reports(shards[i], cursors[i], failed[shards[i]]))
                 yield merge.take()
         finally:
             for cursor in cursors:
                 await cursor.aclose()
         for shard, cursor in asked.items():
-            reports.extend(self._reports(shard, cursor, failed.get(shard)))
+            if shard not in failed:
+                reports.extend(self._reports(shard, cursor, None))
 
     async def _pull(
         self,

@@ -58,6 +58,7 @@ class Page:
     def response(self, cursor: Cursor) -> bytes:
         """The serialized answer, with the token of the next page unless this is the last."""
         response = service_pb2.ListEntriesResponse()
+        self._token = self._token.without(cursor.shards)
         if not self._is_last and self._position is not None:
             limit = None if self._token.limit is None else self._token.limit - len(self._frames)
             following = msgspec.structs.replace(
@@ -68,7 +69,8 @@ class Page:
                 offset=max(0, self._token.offset - cursor.skipped),
             )
             response.next_page_token = encode_page_token(following)
-        response.unreachable.extend(shard_summary(report) for report in cursor.shards if report.error)
+        shards = [*cursor.shards, *self._token.missing_before(cursor.shards)]
+        response.unreachable.extend(shard_summary(report) for report in shards if report.error)
         message = b"".join([*self._frames, response.SerializeToString()])
         checks.check_fits(len(message), self._limits, "a page, with its token,")
         return message

@@ -143,25 +143,32 @@ class Cutter:
         """Whether a message now would carry a client further."""
         return bool(self._frames) or self._position is not None
 
+    def note_shards(self, shards: Iterable[ShardReport]) -> None:
+        """Take note of shards that could not be reached: whoever continues must be told of them too."""
+        self._token = self._token.without(shards)
+
     def flush(self) -> bytes:
         """A message of what is there; without entries a sign of life."""
         return self._message(service_pb2.QueryResponse())
 
     def finish(self, summary: Summary) -> bytes:
         """The last message."""
-        end, reason = _REASONS[summary.reason]
+        self.note_shards(summary.shards)
+        end, reason = _REASONS[Reason.PARTIAL if self._token.missing else summary.reason]
         response = service_pb2.QueryResponse()
         response.summary.reason = reason
         response.summary.entries = summary.entries
         response.summary.skipped = summary.skipped
         response.summary.scanned = summary.scanned
-        response.summary.shards.extend(map(shard_summary, summary.shards))
+        shards = [*summary.shards, *self._token.missing_before(summary.shards)]
+        response.summary.shards.extend(map(shard_summary, shards))
         return self._message(response, end)
 
     def finish_again(self) -> bytes:
         """The last message of results that had ended when the client came back for more."""
         response = service_pb2.QueryResponse()
         response.summary.reason = dict(_REASONS.values())[self._token.end]
+        response.summary.shards.extend(map(shard_summary, self._token.missing_before(())))
         return self._message(response, self._token.end)
 
     def _message(self, response: service_pb2.QueryResponse, end: End = End.OPEN) -> bytes:
@@ -255,6 +262,7 @@ class QueryStream:
         clock = asyncio.get_running_loop().time
         sent_at = clock()
         while (batch := await self._pull(batches)) is not None:
+            self._cutter.note_shards(self._cursor.shards)
             for message in self._cutter.feed(batch):
                 await self._send(message)
                 sent_at = clock()

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable
 from enum import IntEnum
 
 import google_crc32c
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from datastore.core.batch import Position
-from datastore.core.errors import InvalidKeyError, InvalidTokenError
+from datastore.core.batch import Position, ShardReport
+from datastore.core.errors import InvalidKeyError, InvalidTokenError, UnavailableError
 from datastore.core.key import Key
 
 __all__ = [
@@ -49,7 +50,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     `key` is None at the beginning of the results; `limit` and `offset` are what is left of the query's,
     `limit` None for none. A token whose `end` is not OPEN continues with nothing. `epoch` names the placement
     under which it was made; a position means the same under every placement, so that it is told and never
-    refused.
+    refused. `missing` names the shards that the results lack so far, which no later call can make good.
     """
 
     query_hash: int
@@ -59,6 +60,23 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     offset: int = 0
     end: End = End.OPEN
     epoch: str = ""
+    missing: tuple[str, ...] = ()
+
+    def without(self, shards: Iterable[ShardReport]) -> Token:
+        """The same token where some of these shards could not be reached."""
+        lost = {report.shard for report in shards if report.error is not None}
+        if lost <= set(self.missing):
+            return self
+        return msgspec.structs.replace(self, missing=tuple(sorted(lost.union(self.missing))))
+
+    def missing_before(self, shards: Iterable[ShardReport]) -> list[ShardReport]:
+        """Reports of the shards that an earlier call could not reach, and these do not tell of."""
+        told = {report.shard for report in shards if report.error is not None}
+        return [
+            ShardReport(name, 0, 0, UnavailableError("could not be reached earlier in these results", shard=name))
+            for name in self.missing
+            if name not in told
+        ]
 
     @property
     def position(self) -> Position | None:

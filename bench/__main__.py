@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from bench.measure import Row
 from bench.rows import ROWS
+from bench.servers import pin_client
 
 LATEST = Path(__file__).with_name("latest.json")
 
@@ -27,7 +28,9 @@ async def _measured(names: Sequence[str], console: Console) -> list[Row]:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table("row", "ours", "reference", "ratio", "unit", "runs", title="Medians of interleaved runs")
+    table = Table(
+        Column("row", no_wrap=True), "ours", "reference", "ratio", "unit", "runs", title="Medians of interleaved runs"
+    )
     for row in rows:
         table.add_row(
             row.name, f"{row.ours:,.0f}", f"{row.reference:,.0f}", f"{row.ratio:.3f}", row.unit, str(row.runs)
@@ -37,6 +40,7 @@ def _table(rows: Sequence[Row]) -> Table:
 
 def main() -> None:
     """Measure, print, write."""
+    pin_client()
     console = Console()
     rows = asyncio.run(_measured(sys.argv[1:], console))
     console.print(_table(rows))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 __all__ = ["Row", "compare"]
 
 #: Pairs of runs for each row. Machines are noisy: the median of so many pairs settles within a few per cent.
-RUNS = 7
+RUNS = 21
 
 
 @dataclass(frozen=True, slots=True)

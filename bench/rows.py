@@ -72,7 +72,7 @@ async def query_stream_vs_bare_stream() -> Row:
 
 
 async def proxy_query_vs_direct() -> Row:
-    """The same query, unordered, through a proxy over one node, against the node itself; all on one core."""
+    """The same query, unordered, through a proxy over one node, against the node itself, each on its core."""
     async with _filled_node() as (url, directory), channel(url) as direct:
         with servers.proxy(url, directory) as proxy_url:
             async with channel(proxy_url) as through:

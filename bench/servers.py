@@ -1,4 +1,8 @@
-"""Servers as processes of their own, each on one core, ended with the benchmark whatever becomes of it."""
+"""Servers as processes of their own, each on one core, ended with the benchmark whatever becomes of it.
+
+The server that is measured has the last core to itself. The client has the first, and so has a proxy: it then works
+beside its node, as it does in earnest, and not in turns with it.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +14,42 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["bare", "node", "proxy"]
+__all__ = ["bare", "node", "pin_client", "proxy"]
+
+#: How long a server has to end when told to, before it is killed.
+STOP_S = 10.0
+
+_CAN_PIN = hasattr(os, "sched_setaffinity")
+_CORES = sorted(os.sched_getaffinity(0)) if _CAN_PIN else [0]
+
+
+def _pin(process_id: int, core: int) -> None:
+    if _CAN_PIN:
+        os.sched_setaffinity(process_id, {core})
+
+
+def pin_client() -> None:
+    """Keep this process off the servers' core."""
+    _pin(0, _CORES[0])
 
 
 @contextmanager
-def _process(arguments: Sequence[str]) -> Iterator[str]:
-    """A server, pinned to the last core that this process may use; the URL that its first line tells."""
+def _process(arguments: Sequence[str], core: int = _CORES[-1]) -> Iterator[str]:
+    """A server, pinned to one core; the URL that its first line tells."""
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
         try:
+            # Before it has made a thread: those it makes inherit.
+            _pin(process.pid, core)
             if process.stdout is None or not (line := process.stdout.readline()):
                 raise RuntimeError(f"{' '.join(command)} did not start")
             yield json.loads(line)["url"]
         finally:
             process.terminate()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @contextmanager
@@ -45,9 +69,9 @@ def node(store: str) -> Iterator[str]:
 
 @contextmanager
 def proxy(url: str, directory: Path) -> Iterator[str]:
-    """A proxy over one node."""
+    """A proxy over one node, on the client's core."""
     config = directory / "proxy.toml"
     config.write_text(f'[cluster]\nname = "bench"\n\n[[shards]]\nname = "only"\nurl = "{url}"\n')
     arguments = ["proxy", str(config), "--listen", "127.0.0.1:0", "--json", "--stop-with-stdin"]
-    with _process(["datastore_server.cli", *arguments]) as proxy_url:
+    with _process(["datastore_server.cli", *arguments], core=_CORES[0]) as proxy_url:
         yield proxy_url

@@ -62,9 +62,12 @@ class Batch:
     `position`: to resume after it loses and repeats nothing; None where that is unknown. `skipped` and `scanned`
     count the matching entries that the offset dropped, and the entries looked at, since the batch before.
     An empty batch is a sign of life. `sort_keys` are there only if the query asked for them.
+
+    Keys on their way from storage to a message are text all along: `of_texts` makes a batch of such, whose `keys`
+    are made only where somebody looks at them.
     """
 
-    __slots__ = ("keys", "position", "scanned", "skipped", "sort_keys", "values")
+    __slots__ = ("_keys", "_texts", "position", "scanned", "skipped", "sort_keys", "values")
 
     def __init__(
         self,
@@ -76,15 +79,64 @@ class Batch:
         skipped: int = 0,
         scanned: int = 0,
     ) -> None:
-        self.keys = keys
+        self._keys: list[Any] | None = keys
+        self._texts: list[bytes] | None = None
         self.values = values
         self.sort_keys = sort_keys
         self.position = position
         self.skipped = skipped
         self.scanned = scanned
 
+    @classmethod
+    def of_texts(
+        cls,
+        texts: list[bytes],
+        values: list[Any],
+        *,
+        sort_keys: list[bytes] | None = None,
+        position: Position | None = None,
+        skipped: int = 0,
+        scanned: int = 0,
+    ) -> Batch:
+        """A batch of canonical keys that are known by their text in UTF-8; b"" is a key of None."""
+        batch = Batch([], values, sort_keys=sort_keys, position=position, skipped=skipped, scanned=scanned)
+        batch._keys, batch._texts = None, texts
+        return batch
+
+    @property
+    def keys(self) -> list[Any]:
+        """The keys; those of bare values are None."""
+        if self._keys is None:
+            self._keys = [Key._trusted(text.decode()) if text else None for text in self.texts]
+        return self._keys
+
+    @keys.setter
+    def keys(self, keys: list[Any]) -> None:
+        self._keys, self._texts = keys, None
+
+    @property
+    def texts(self) -> list[bytes]:
+        """The texts of the keys, in UTF-8, whose order is that of the keys; b"" for None."""
+        if self._texts is None:
+            self._texts = [b"" if key is None else str(key).encode() for key in self.keys]
+        return self._texts
+
+    def cut(self, start: int, stop: int) -> None:
+        """Keep the entries from `start` up to `stop`. `position` is whoever cuts to set."""
+        if self._keys is not None:
+            self.keys = self._keys[start:stop]
+        else:
+            self._texts = self.texts[start:stop]
+        self.values = self.values[start:stop]
+        if self.sort_keys is not None:
+            self.sort_keys = self.sort_keys[start:stop]
+
+    def drop_values(self) -> None:
+        """Leave the keys alone."""
+        self.values = [None] * len(self)
+
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.values)
 
     def entries(self) -> Iterator[Entry]:
         """The entries one by one."""

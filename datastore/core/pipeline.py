@@ -48,6 +48,8 @@ class Pipeline:
         """What of one raw batch goes on now; an empty batch where nothing does, so that its counts move on."""
         if self.done:
             return None
+        if not self._passes and self._sorter is None and self._after is None:
+            return self._cutter.cut(_placed(batch))
         keys, values = self._selected(batch)
         if self._sorter is not None:
             self._sorter.add(keys, values)
@@ -55,9 +57,7 @@ class Pipeline:
         if self._after is not None:
             start = _first_after(keys, self._after.key)
             keys, values = keys[start:], values[start:]
-        position = batch.position
-        if position is None and batch.keys and batch.keys[-1] is not None:
-            position = Position(b"", batch.keys[-1])
+        position = _placed(batch).position
         return self._cutter.cut(Batch(keys, values, position=position, skipped=batch.skipped, scanned=batch.scanned))
 
     def finish(self) -> Iterator[Batch]:
@@ -93,24 +93,24 @@ class Cutter:
             dropped = min(self._offset, len(batch))
             self._offset -= dropped
             batch.skipped += dropped
-            _slice(batch, dropped, len(batch))
+            batch.cut(dropped, len(batch))
         if self._limit is not None:
             if len(batch) >= self._limit:
                 if len(batch) > self._limit:
-                    _slice(batch, 0, self._limit)
+                    batch.cut(0, self._limit)
                     batch.position = _position_of_last(batch, self._query)
                 self.done = True
             self._limit -= len(batch)
         if self._query.keys_only:
-            batch.values = [None] * len(batch.values)
+            batch.drop_values()
         return batch
 
 
-def _slice(batch: Batch, start: int, stop: int) -> None:
-    batch.keys = batch.keys[start:stop]
-    batch.values = batch.values[start:stop]
-    if batch.sort_keys is not None:
-        batch.sort_keys = batch.sort_keys[start:stop]
+def _placed(batch: Batch) -> Batch:
+    """A raw batch that knows its place, if its keys are known."""
+    if batch.position is None and len(batch) and batch.keys[-1] is not None:
+        batch.position = Position(b"", batch.keys[-1])
+    return batch
 
 
 def _position_of_last(batch: Batch, query: QueryDescription) -> Position | None:

@@ -6,6 +6,8 @@ apart. A plan gives where to start and judges each key met: take it, or seek on 
 
 from __future__ import annotations
 
+import re
+
 from datastore.core.description import QueryDescription
 from datastore.core.fields import KEY_FIELD, Filter
 from datastore.core.key import Key
@@ -38,6 +40,19 @@ class ScanPlan:
         self._instances = None if top or not (named or query.recursive) else text + b":"
         lower, self._upper = _key_bounds(query)
         self.start = max(lower, self._below)
+        #: Whether a key is one to take, told quickly; one that it does not know is for `judge`.
+        self.plainly_takes = self._pattern().fullmatch
+
+    def _pattern(self) -> re.Pattern[bytes]:
+        """What matches the keys of the scope; where they have an upper bound, which no pattern can say, nothing."""
+        if self._upper is not None:
+            return re.compile(b"(?!)")
+        # What begins with a colon has no type, and is below.
+        below, beside = (b".*", b".*") if self._recursive else (b"(?::[^/]*|[^/:]*)", b"[^/]*")
+        scopes = [re.escape(self._below) + below]
+        if self._instances is not None:
+            scopes.insert(0, re.escape(self._instances) + beside)
+        return re.compile(b"|".join(scopes), re.DOTALL)
 
     def judge(self, key: bytes) -> bytes | None:
         """None to take an entry; else where to seek the next, a text greater than `key`; END where there is none."""

@@ -6,7 +6,7 @@ from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from datastore.core.errors import CorruptDataError, DatastoreError
 
-__all__ = ["HEADER_BYTES", "RECORD_FORMAT", "RECORD_START", "damaged", "pack", "unpack"]
+__all__ = ["HEADER_BYTES", "RECORD_FORMAT", "RECORD_START", "damaged", "pack", "unpack", "unpack_all"]
 
 #: Begins every record, and makes room for others.
 RECORD_FORMAT = 1
@@ -25,6 +25,16 @@ def unpack(text: bytes, record: bytes) -> bytes:
     if record[:HEADER_BYTES] != RECORD_START + xxh3_64_digest(value, xxh3_64_intdigest(text)):
         raise damaged(text, record)
     return value
+
+
+def unpack_all(texts: list[bytes], records: list[bytes]) -> list[bytes]:
+    """The value of each record, as `unpack` gives it."""
+    values = [record[HEADER_BYTES:] for record in records]
+    # All checksums are compared at once.
+    sums = map(xxh3_64_digest, values, map(xxh3_64_intdigest, texts))
+    if b"".join([record[:HEADER_BYTES] for record in records]) != RECORD_START.join([b"", *sums]):
+        return list(map(unpack, texts, records))
+    return values
 
 
 def damaged(text: bytes, record: bytes) -> DatastoreError:

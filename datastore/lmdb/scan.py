@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-from xxhash import xxh3_64_digest, xxh3_64_intdigest
+from typing import Any
 
 from datastore.core.batch import Batch, Position
 from datastore.core.key import Key
 from datastore.core.ranges import END, ScanPlan
-from datastore.lmdb.records import HEADER_BYTES, RECORD_START, damaged
+from datastore.lmdb.records import unpack_all
 
 __all__ = ["SCAN_ENTRIES", "Scan"]
 
@@ -20,17 +19,17 @@ SCAN_ENTRIES = 2000
 class Scan:
     """One batch in the making."""
 
-    __slots__ = ("_judge", "bytes_left", "entries_left", "keys", "last", "looks_left", "seek", "values")
+    __slots__ = ("_plan", "_records", "_texts", "bytes_left", "entries_left", "last", "looks_left", "seek")
 
     def __init__(self, plan: ScanPlan, seek: bytes, entries_wanted: int, bytes_wanted: int) -> None:
-        self._judge = plan.judge
+        self._plan = plan
         self.seek = seek
         self.entries_left = entries_wanted
         self.bytes_left = bytes_wanted
         self.looks_left = SCAN_ENTRIES
-        self.keys: list[Key] = []
-        self.values: list[bytes | None] = []
         self.last = b""
+        self._texts: list[bytes] = []
+        self._records: list[bytes] = []
 
     @property
     def full(self) -> bool:
@@ -38,49 +37,37 @@ class Scan:
         return self.entries_left <= 0 or self.bytes_left <= 0 or self.looks_left <= 0
 
     def take(self, items: Iterator[tuple[bytes, bytes]]) -> None:
-        """Take entries until the batch is full or the plan says to seek on; `seek` then tells where to."""
-        judge, new_key = self._judge, Key._trusted
-        keys, values = self.keys, self.values
-        entries_left, bytes_left, looks_left = (self.entries_left, self.bytes_left, self.looks_left)
-        text, seek = b"", None
-        for text, record in items:
-            looks_left -= 1
-            seek = judge(text)
-            if seek is not None:
+        """Take entries until the batch is full or the plan says to seek on; `seek` then tells where to.
+
+        Where values are not wanted the records are empty.
+        """
+        plainly_takes, judge = self._plan.plainly_takes, self._plan.judge
+        add_text, add_record = self._texts.append, self._records.append
+        before, bytes_left = len(self._texts), self.bytes_left
+        looks, most = 0, min(self.entries_left, self.looks_left)
+        text, seek = b"", END
+        # Once for every entry of every query: what can be done for all of them at once is left to `batch`.
+        for looks, (text, record) in enumerate(items, 1):
+            if not plainly_takes(text) and (beyond := judge(text)) is not None:
+                seek = beyond
                 break
-            value = record[HEADER_BYTES:]
-            if record[:HEADER_BYTES] != RECORD_START + xxh3_64_digest(value, xxh3_64_intdigest(text)):
-                raise damaged(text, record)
-            keys.append(new_key(text.decode()))
-            values.append(value)
-            entries_left -= 1
-            bytes_left -= len(text) + len(value)
-            if entries_left <= 0 or bytes_left <= 0 or looks_left <= 0:
+            add_text(text)
+            add_record(record)
+            bytes_left -= len(text) + len(record)
+            if bytes_left <= 0 or looks == most:
                 seek = text + b"\x00"
                 break
-        self.entries_left, self.bytes_left, self.looks_left = (entries_left, bytes_left, looks_left)
-        self.last = text
-        self.seek = END if seek is None else seek
+        self.entries_left -= len(self._texts) - before
+        self.looks_left -= looks
+        self.bytes_left, self.last, self.seek = bytes_left, text, seek
 
-    def take_keys(self, texts: Iterator[bytes]) -> None:
-        """As `take`, without the values."""
-        text, seek = b"", None
-        for text in texts:
-            self.looks_left -= 1
-            seek = self._judge(text)
-            if seek is not None:
-                break
-            self.keys.append(Key._trusted(text.decode()))
-            self.values.append(None)
-            self.entries_left -= 1
-            self.bytes_left -= len(text)
-            if self.full:
-                seek = text + b"\x00"
-                break
-        self.last = text
-        self.seek = END if seek is None else seek
-
-    def batch(self) -> Batch:
+    def batch(self, *, with_values: bool) -> Batch:
         """What was taken. Resuming after the last key looked at loses nothing, also where it was passed over."""
+        if with_values:
+            values: list[Any] = unpack_all(self._texts, self._records)
+        else:
+            # No checksum vouches for these.
+            b"\n".join(self._texts).decode()
+            values = [None] * len(self._texts)
         position = Position(b"", Key._trusted(self.last.decode())) if self.last else None
-        return Batch(self.keys, self.values, position=position, scanned=SCAN_ENTRIES - self.looks_left)
+        return Batch.of_texts(self._texts, values, position=position, scanned=SCAN_ENTRIES - self.looks_left)

@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -214,8 +215,8 @@ class LMDBDatastore(Datastore):
                     elif with_values:
                         scan.take(cursor.iternext())
                     else:
-                        scan.take_keys(cursor.iternext(values=False))
-            return scan.batch(), scan.seek
+                        scan.take(zip(cursor.iternext(values=False), repeat(b"")))
+            return scan.batch(with_values=with_values), scan.seek
         except lmdb.Error as error:
             raise_translated(error, self.directory)
         except UnicodeDecodeError as error:

@@ -12,12 +12,11 @@ from typing import Any
 from datastore import wire
 from datastore.core.batch import Batch, Outcome
 from datastore.core.errors import QueryNotSupportedError
-from datastore.core.key import Key
 from datastore.v1 import service_pb2
 from datastore_server.checks import Limits, exceeded
 from datastore_server.interceptors import item_status
 
-__all__ = ["batch_get_response", "entry_frames", "known_bytes", "value_data", "value_field"]
+__all__ = ["batch_get_response", "entry_frames", "framed", "value_data", "value_field"]
 
 #: Tags of fields with a length: `field number << 3 | 2`.
 _FIELD_1 = b"\x0a"
@@ -47,20 +46,25 @@ def _key_head(text_bytes: int) -> bytes:
     return _FIELD_1 + _length(len(text_head) + text_bytes) + text_head
 
 
-#: For the sizes of a key's text and of a value, in one number, what stands before each in an entry: nearly
-#: all entries of a store share few pairs of sizes. Emptied when it grows beyond its bound.
-_HEADS: dict[int, tuple[bytes, bytes]] = {}
-_HEADS_MOST = 10_000
+class _Heads(dict[tuple[int, int], tuple[bytes, bytes]]):
+    """By the sizes of a key's text and of a value, what stands before each in an entry.
+
+    Nearly all entries of a store share few pairs of sizes. Emptied when it grows beyond its bound.
+    """
+
+    MOST = 10_000
+
+    def __missing__(self, sizes: tuple[int, int]) -> tuple[bytes, bytes]:
+        text_bytes, value_bytes = sizes
+        key_head, value_head = _key_head(text_bytes), _FIELD_2 + _length(value_bytes)
+        entry_bytes = len(key_head) + text_bytes + len(value_head) + value_bytes
+        if len(self) >= self.MOST:
+            self.clear()
+        self[sizes] = heads = (_FIELD_1 + _length(entry_bytes) + key_head, value_head)
+        return heads
 
 
-def _heads(text_bytes: int, value_bytes: int) -> tuple[bytes, bytes]:
-    """What stands before the text (the entry's, its key's and its own head), and what before the value."""
-    key_head, value_head = _key_head(text_bytes), _FIELD_2 + _length(value_bytes)
-    entry_bytes = len(key_head) + text_bytes + len(value_head) + value_bytes
-    if len(_HEADS) >= _HEADS_MOST:
-        _HEADS.clear()
-    _HEADS[text_bytes << 32 | value_bytes] = heads = (_FIELD_1 + _length(entry_bytes) + key_head, value_head)
-    return heads
+_HEADS = _Heads()
 
 
 def value_data(value: Any) -> bytes:
@@ -74,39 +78,50 @@ def value_field(value: Any) -> bytes:
     return b"".join((_FIELD_1, _length(len(data)), data))
 
 
-def known_bytes(batch: Batch) -> int | None:
-    """How many bytes the values of a batch have; None where plain values must be encoded to know."""
+def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> bytes | None:
+    """All entries of a batch as they stand in a message's field 1, `entries`; None if that is, or may be, too much."""
+    if keys_only:
+        frames = b"".join(map(_key_frame, _texts(batch)))
+        return frames if len(frames) <= most_bytes else None
     try:
-        return sum([len(value.data) for value in batch.values])
+        datas = [value.data for value in batch.values]
     except AttributeError:
+        # Plain values, which must be encoded to know.
         return None
+    texts = _texts(batch)
+    if sum(map(len, datas)) > most_bytes:
+        return None
+    parts: list[bytes] = []
+    # Once for every entry of every query.
+    for (entry_head, value_head), text, data in zip(_heads(texts, datas), texts, datas, strict=True):
+        parts += (entry_head, text, value_head, data)
+    frames = b"".join(parts)
+    return frames if len(frames) <= most_bytes else None
+
+
+def _texts(batch: Batch) -> list[bytes]:
+    texts = batch.texts
+    if b"" in texts:
+        raise QueryNotSupportedError("this store answers queries without keys, which cannot be sent")
+    return texts
+
+
+def _heads(texts: list[bytes], datas: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return map(_HEADS.__getitem__, zip(map(len, texts), map(len, datas), strict=True))
 
 
 def entry_frames(batch: Batch, *, keys_only: bool) -> Iterator[bytes]:
     """Each entry of a batch as it stands in a message's field 1, `entries`. Lazy: values may be large."""
     if keys_only:
-        yield from map(_key_frame, batch.keys)
+        yield from map(_key_frame, _texts(batch))
         return
-    known, join, wire_value = _HEADS.get, b"".join, wire.WireValue
-    # Once for every entry of every query: names are local, and nothing is done twice.
-    for key, value in zip(batch.keys, batch.values, strict=True):
-        if key is None:
-            raise _without_keys()
-        text = str(key).encode()
-        data = value.data if type(value) is wire_value else value_data(value)
-        sizes = len(text) << 32 | len(data)
-        entry_head, value_head = known(sizes) or _heads(len(text), len(data))
-        yield join((entry_head, text, value_head, data))
+    for text, value in zip(_texts(batch), batch.values, strict=True):
+        data = value_data(value)
+        entry_head, value_head = _HEADS[len(text), len(data)]
+        yield b"".join((entry_head, text, value_head, data))
 
 
-def _without_keys() -> QueryNotSupportedError:
-    return QueryNotSupportedError("this store answers queries without keys, which cannot be sent")
-
-
-def _key_frame(key: Key | None) -> bytes:
-    if key is None:
-        raise _without_keys()
-    text = str(key).encode()
+def _key_frame(text: bytes) -> bytes:
     head = _key_head(len(text))
     return b"".join((_FIELD_1, _length(len(head) + len(text)), head, text))
 

@@ -51,8 +51,8 @@ class Page:
                 return True
             self._frames.append(frame)
             self._size += len(frame)
-        if batch.keys:
-            self._position = position_of(self._query, batch, len(batch.keys) - 1)
+        if len(batch):
+            self._position = position_of(self._query, batch, len(batch) - 1)
         return False
 
     def response(self, cursor: Cursor) -> bytes:

@@ -20,7 +20,7 @@ from datastore.core.limits import BATCH_BYTES
 from datastore.v1 import service_pb2
 from datastore_server import checks
 from datastore_server.checks import Limits
-from datastore_server.framing import entry_frames, known_bytes
+from datastore_server.framing import entry_frames, framed
 from datastore_server.interceptors import item_status
 from datastore_server.tokens import End, Token, encode_token
 
@@ -53,7 +53,7 @@ _REASONS = {
 
 def position_of(query: QueryDescription, batch: Batch, index: int) -> Position:
     """The place in the results of `query` after one entry of a batch."""
-    if index == len(batch.keys) - 1 and batch.position is not None:
+    if index == len(batch) - 1 and batch.position is not None:
         return batch.position
     key = batch.keys[index]
     if not query.orders:
@@ -79,7 +79,9 @@ class Cutter:
         self._token = token
         self._limit, self._offset = token.limit, token.offset
         self._position: Position | None = None
+        #: The entries of the next message: serialized, and how many there are.
         self._frames: list[bytes] = []
+        self._count = 0
         self._sort_keys: list[bytes] = []
         self._size = 0
         self._skipped = 0
@@ -92,20 +94,18 @@ class Cutter:
         self._scanned += batch.scanned
         self._offset = max(0, self._offset - batch.skipped)
         keys_only = self._query.keys_only
-        frames: Iterable[bytes] = entry_frames(batch, keys_only=keys_only)
         sort_keys = self._sort_keys_of(batch) if self._send_sort_keys else []
-        value_bytes = 0 if keys_only else known_bytes(batch)
-        if value_bytes is not None and value_bytes <= BATCH_WHOLE_BYTES:
-            frames = list(frames)
-            size = sum(map(len, frames)) + sum(map(len, sort_keys))
-            if size <= BATCH_WHOLE_BYTES:
-                if self._frames and self._size + size > BATCH_WHOLE_BYTES:
-                    yield self.flush()
-                self._take(frames, sort_keys, size)
-                frames = ()
-        yield from self._cut(batch, frames, sort_keys)
-        if batch.keys:
-            self._position = position_of(self._query, batch, len(batch.keys) - 1)
+        sort_key_bytes = sum(map(len, sort_keys))
+        frames = framed(batch, BATCH_WHOLE_BYTES - sort_key_bytes, keys_only=keys_only)
+        if frames is None:
+            yield from self._cut(batch, entry_frames(batch, keys_only=keys_only), sort_keys)
+        elif frames:
+            size = len(frames) + sort_key_bytes
+            if self._count and self._size + size > BATCH_WHOLE_BYTES:
+                yield self.flush()
+            self._take(frames, len(batch), sort_keys, size)
+        if len(batch):
+            self._position = position_of(self._query, batch, len(batch) - 1)
         elif batch.position is not None and bool(batch.position.sort_key) == bool(self._query.orders):
             # While an ordered query still collects, it has no place in its results yet.
             self._position = batch.position
@@ -118,30 +118,31 @@ class Cutter:
             part = sort_keys[index : index + 1]
             size = len(frame) + sum(map(len, part))
             is_full = self._size >= BATCH_BYTES or self._size + size > BATCH_MOST_BYTES
-            if self._frames and is_full:
+            if self._count and is_full:
                 if index:
                     self._position = position_of(self._query, batch, index - 1)
                 yield self.flush()
-            self._take((frame,), part, size)
+            self._take(frame, 1, part, size)
 
-    def _take(self, frames: Iterable[bytes], sort_keys: Iterable[bytes], size: int) -> None:
-        self._frames += frames
+    def _take(self, frames: bytes, count: int, sort_keys: Iterable[bytes], size: int) -> None:
+        self._frames.append(frames)
+        self._count += count
         self._sort_keys += sort_keys
         self._size += size
 
     def is_due(self, waited_s: float) -> bool:
         """Whether something should be sent now, that long after the last message."""
-        if self._limit is not None and len(self._frames) >= self._limit > 0:
+        if self._limit is not None and self._count >= self._limit > 0:
             # The end is next, and these go with it.
             return False
-        if self._frames:
+        if self._count:
             return not self._has_sent or waited_s >= LINGER_S
         return waited_s >= HEARTBEAT_S
 
     @property
     def has_news(self) -> bool:
         """Whether a message now would carry a client further."""
-        return bool(self._frames) or self._position is not None
+        return bool(self._count) or self._position is not None
 
     def note_shards(self, shards: Iterable[ShardReport]) -> None:
         """Take note of shards that could not be reached: whoever continues must be told of them too."""
@@ -181,7 +182,7 @@ class Cutter:
         message = b"".join([*self._frames, response.SerializeToString()])
         self._frames.clear()
         self._sort_keys.clear()
-        self._size = 0
+        self._count = self._size = 0
         self._has_sent = True
         checks.check_fits(len(message), self._limits, "a message of the results, with its entry and token,")
         return message
@@ -189,7 +190,7 @@ class Cutter:
     def _advance(self, end: End) -> None:
         """Move the token to the last known place, with what is left of limit and offset there."""
         if self._limit is not None:
-            self._limit = max(0, self._limit - len(self._frames))
+            self._limit = max(0, self._limit - self._count)
         position, self._position = self._position, None
         if position is not None:
             self._token = msgspec.structs.replace(
@@ -205,7 +206,7 @@ class Cutter:
     def _sort_keys_of(self, batch: Batch) -> list[bytes]:
         if batch.sort_keys is not None:
             return batch.sort_keys
-        return [position_of(self._query, batch, index).sort_key for index in range(len(batch.keys))]
+        return [position_of(self._query, batch, index).sort_key for index in range(len(batch))]
 
 
 def shard_summary(report: ShardReport) -> service_pb2.ShardSummary:

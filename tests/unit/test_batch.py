@@ -29,6 +29,26 @@ def test_a_batch_is_columns_of_one_length():
     assert len(Batch([], [])) == 0
 
 
+def test_keys_known_by_their_text_are_made_when_looked_at():
+    batch = Batch.of_texts([b"/a", b"", b"/\xc3\xa9"], [1, 2, 3], sort_keys=[b"x", b"y", b"z"], scanned=7)
+    assert (len(batch), batch.scanned, batch.texts) == (3, 7, [b"/a", b"", b"/\xc3\xa9"])
+    assert batch.keys == [Key("/a"), None, Key("/é")]
+    assert Batch([Key("/a"), None, Key("/é")], [1, 2, 3]).texts == batch.texts
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_a_batch_is_cut_in_all_its_columns(looked_at):
+    batch = Batch.of_texts([b"/a", b"/b", b"/c"], [1, 2, 3], sort_keys=[b"x", b"y", b"z"])
+    if looked_at:
+        assert batch.keys[0] == Key("/a")
+    batch.cut(1, 3)
+    assert (batch.texts, batch.keys) == ([b"/b", b"/c"], [Key("/b"), Key("/c")])
+    assert (batch.values, batch.sort_keys) == ([2, 3], [b"y", b"z"])
+    batch.keys = [Key("/x"), Key("/y")]
+    batch.drop_values()
+    assert (batch.texts, batch.values) == ([b"/x", b"/y"], [None, None])
+
+
 def test_a_position_equals_by_content_and_travels():
     position = Position(b"\x01", Key("/a"))
     for twin in (Position(b"\x01", Key("/a")), pickle.loads(pickle.dumps(position)), copy.deepcopy(position)):

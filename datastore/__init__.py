@@ -58,6 +58,7 @@ from datastore.core.key import (
     Key,
     Namespace,
 )
+from datastore.core.opening import open as open  # noqa: A004 - not in __all__: `import *` leaves the builtin
 from datastore.core.query import (
     Cursor,
     Entry,

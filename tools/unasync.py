@@ -37,7 +37,7 @@ FOLDERS = (
     ("client/python/datastore_client/aio", "client/python/datastore_client"),
 )
 #: Written by hand, once for each colour, or for one colour only.
-BY_HAND = {"__init__.py", "_concurrency.py", "_calls.py", "_parallel.py", "lift.py"}
+BY_HAND = {"__init__.py", "_concurrency.py", "_calls.py", "_parallel.py", "lift.py", "opening.py"}
 
 WORDS = {
     "AbstractAsyncContextManager": "AbstractContextManager",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datastore.aio.base import Datastore, DictDatastore, InterfaceMappingDatastore, NullDatastore
 from datastore.aio.collections import DatastoreCollection, ShardedDatastore, TieredDatastore
 from datastore.aio.cursor import Cursor
+from datastore.aio.opening import open as open  # noqa: A004 - not in __all__: `import *` leaves the builtin
 from datastore.aio.serialize import SerializerShimDatastore
 from datastore.aio.shims import NamespaceDatastore, ShimDatastore
 

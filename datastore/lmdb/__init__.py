@@ -14,6 +14,6 @@ from datastore.core.util.extras import require
 
 require("lmdb", "lmdb")
 
-from datastore.lmdb.store import LMDBDatastore, Stats
+from datastore.lmdb.store import LMDBDatastore, Stats, open_url
 
-__all__ = ["LMDBDatastore", "Stats"]
+__all__ = ["LMDBDatastore", "Stats", "open_url"]

@@ -22,6 +22,7 @@ from datastore.core.errors import ConfigError, CorruptDataError, DatastoreError
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
 from datastore.core.ranges import END, ScanPlan
+from datastore.core.util.urls import directory_of, options_of
 from datastore.lmdb.directory import DATA_FILE, Identity, open_directory
 from datastore.lmdb.faults import raise_translated
 from datastore.lmdb.gate import Gate
@@ -29,7 +30,7 @@ from datastore.lmdb.records import unpack
 from datastore.lmdb.scan import Scan
 from datastore.lmdb.writer import FLUSH_INTERVAL_S, Job, Writer
 
-__all__ = ["MAP_BYTES", "MAX_MAP_BYTES", "LMDBDatastore", "Stats"]
+__all__ = ["MAP_BYTES", "MAX_MAP_BYTES", "LMDBDatastore", "Stats", "open_url"]
 
 #: The map a new store begins with. It is address space, not disk: the file grows as it is used.
 MAP_BYTES = 1024 * 1024 * 1024
@@ -261,6 +262,14 @@ class LMDBDatastore(Datastore):
 
 
 _open_stores: weakref.WeakSet[LMDBDatastore] = weakref.WeakSet()
+
+
+def open_url(url: str) -> LMDBDatastore:
+    """The store in the directory of `lmdb:///absolute/directory` or `lmdb:relative/directory`.
+
+    `?durability=async` is the one option. Raises InvalidError (a ValueError) for others, and as the class does.
+    """
+    return LMDBDatastore(directory_of(url), **options_of(url, {"durability": ("sync", "async")}))  # type: ignore[arg-type]
 
 
 def _after_fork() -> None:

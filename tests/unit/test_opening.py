@@ -1,0 +1,168 @@
+"""A store by its URL: what a scheme opens, and what is said where none does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import datastore
+from datastore import aio
+from datastore.aio.lift import LiftedDatastore
+from datastore.core.errors import ConfigError, InvalidError, UnsupportedTypeError
+from datastore.core.key import Key
+from datastore.core.util.urls import directory_of, options_of
+from datastore.filesystem import FileSystemDatastore
+from datastore.lmdb import LMDBDatastore
+
+HELLO = Key("hello")
+
+
+def test_memory_is_a_new_dict_each_time():
+    with datastore.open("memory:") as one, datastore.open("memory:") as other:
+        assert type(one) is datastore.DictDatastore
+        one.put(HELLO, "world")
+        assert other.get(HELLO) is None
+
+
+@pytest.mark.parametrize(("scheme", "store"), [("file", FileSystemDatastore), ("lmdb", LMDBDatastore)])
+def test_a_directory_is_opened_again_with_what_it_holds(scheme: str, store: type, tmp_path: Path):
+    url = f"{scheme}://{tmp_path / 'a b%20c'}".replace("%", "%25").replace(" ", "%20")
+    with datastore.open(url) as opened:
+        assert type(opened) is store
+        opened.put(HELLO, b"world")
+    assert (tmp_path / "a b%20c").is_dir()
+    with datastore.open(url.replace(scheme, scheme.upper(), 1)) as opened:
+        assert opened.get(HELLO) == b"world"
+
+
+@pytest.mark.parametrize("scheme", ["file", "lmdb"])
+def test_a_relative_directory_lies_below_the_current_one(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with datastore.open(f"{scheme}:inner/data") as opened:
+        opened.put(HELLO, b"world")
+    assert (tmp_path / "inner/data").is_dir()
+
+
+async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
+    async with aio.open("memory:") as opened:
+        assert type(opened) is aio.DictDatastore
+    async with aio.open(f"lmdb://{tmp_path}?durability=async") as opened:
+        assert isinstance(opened, LiftedDatastore)
+        assert isinstance(opened.blocking, LMDBDatastore)
+        await opened.put(HELLO, b"world")
+        assert await opened.get(HELLO) == b"world"
+
+
+@pytest.mark.parametrize("opening", [datastore.open, aio.open])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "''.*no store's URL.*memory:"),
+        ("data", "'data' is no store's URL.*file:data"),
+        ("/var/lib/ds", "file:/var/lib/ds"),
+        ("nosuch://x", "unknown scheme 'nosuch'; known are file: grpc: lmdb: memcached: memory: mongodb: redis:"),
+        ("memory:x", "memory: takes nothing after its colon"),
+        ("lmdb:", "names no directory: expected lmdb:///DIRECTORY"),
+        ("lmdb://host/data", "'host'; a directory has three slashes: lmdb:///host/data"),
+        ("lmdb:///data?durability=never", "durability is sync or async, not 'never'"),
+        ("lmdb:///data?nosuch=1", "unknown option 'nosuch': durability"),
+        ("file://host/data", "three slashes: file:///host/data"),
+    ],
+)
+def test_what_is_no_url_of_a_store_is_told_with_what_would_be(opening, url: str, said: str):
+    with pytest.raises(InvalidError, match=said):
+        opening(url)
+
+
+@pytest.mark.parametrize("opening", [datastore.open, aio.open])
+@pytest.mark.parametrize("wrong", [None, 7, b"memory:", Path("/tmp")])
+def test_a_url_is_text(opening, wrong: object):
+    with pytest.raises(UnsupportedTypeError, match="url must be a str"):
+        opening(wrong)
+
+
+@pytest.mark.parametrize(
+    ("url", "package", "extra"),
+    [
+        ("lmdb:///nowhere", "lmdb", "lmdb"),
+        ("redis://127.0.0.1:1/0", "redis", "redis"),
+        ("memcached://127.0.0.1:1", "pymemcache", "memcached"),
+        ("mongodb://127.0.0.1:1/db", "pymongo", "mongodb"),
+        ("grpc://127.0.0.1:1", "grpc", "client"),
+    ],
+)
+def test_a_missing_driver_is_told_with_the_command_that_helps(url: str, package: str, extra: str):
+    code = f"""
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == {package!r} else found(name, *rest)
+import datastore
+datastore.open({url!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"ImportError: this needs {package}, which is not installed: pip install 'datastore-grpc[{extra}]'"
+    )
+
+
+def announce(site: Path, name: str, group: str, scheme: str) -> None:
+    """Install a package that opens a scheme, as its wheel would."""
+    (site / f"{name}.py").write_text(
+        "from datastore import DictDatastore, aio\n\n\n"
+        "class Store(DictDatastore):\n    pass\n\n\n"
+        "def open_url(url):\n    store = Store()\n    store.url = url\n    return store\n"
+    )
+    info = site / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{scheme} = {name}:open_url\n")
+
+
+def test_other_packages_add_schemes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    announce(tmp_path, "shelf_of_somebody", "datastore.stores", "shelf+v2")
+    monkeypatch.syspath_prepend(tmp_path)
+    opened = datastore.open("shelf+v2:top?shelf")
+    assert type(opened).__module__ == "shelf_of_somebody"
+    assert opened.url == "shelf+v2:top?shelf"
+    lifted = aio.open("shelf+v2:top")
+    assert isinstance(lifted, LiftedDatastore)
+    assert lifted.blocking.url == "shelf+v2:top"
+
+
+def test_two_packages_with_one_scheme_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    announce(tmp_path, "one_shelf", "datastore.stores", "shelf")
+    announce(tmp_path, "other_shelf", "datastore.stores", "shelf")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"shelf: URLs: one_shelf:open_url, other_shelf:open_url; uninstall"):
+        datastore.open("shelf:x")
+
+
+def test_import_star_keeps_the_builtin_open():
+    code = "from datastore import *; from datastore.aio import *; assert open is __builtins__.open"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+@pytest.mark.parametrize(
+    ("url", "directory"),
+    [("x:///a/b", "/a/b"), ("x:a/b", "a/b"), ("x:/a", "/a"), ("x:///a%20b%25?o=1", "/a b%"), ("x:///é", "/é")],
+)
+def test_the_directory_of_a_url(url: str, directory: str):
+    assert directory_of(url) == directory
+
+
+@pytest.mark.parametrize("url", ["x:", "x:///", "x://host/a", "x:///a%00b", "x:///a#b"])
+def test_what_names_no_directory(url: str):
+    with pytest.raises(InvalidError, match="'x:") as raised:
+        directory_of(url)
+    assert raised.value.field == "url"
+
+
+@pytest.mark.parametrize("query", ["o=", "o=3", "p=1", "o=1&o=2"])
+def test_what_is_no_option(query: str):
+    with pytest.raises(InvalidError, match="'x:"):
+        options_of(f"x:a?{query}", {"o": ("1", "2")})

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from datastore.core.base import Datastore
 from datastore.core.batch import Entry, Write
@@ -30,11 +30,13 @@ class DatastoreMachine(RuleBasedStateMachine):
     """Random operations on the store that `open_store` gives, compared with a dict.
 
     Cursors stay open among writes, and are read bit by bit. Subclasses declare `values`, what generated values are
-    drawn from, `keeps_tuples`, and `reopen_store` where entries outlive the object.
+    drawn from, `keeps_tuples`, `queries` (False for a store that supports none), and `reopen_store` where entries
+    outlive the object.
     """
 
     values: st.SearchStrategy[Any] = cases.wire_values()
     keeps_tuples = False
+    queries = True
 
     def open_store(self) -> Datastore:
         """A new, empty store."""
@@ -91,6 +93,7 @@ class DatastoreMachine(RuleBasedStateMachine):
             assert outcome.error is None
             assert self._same(outcome.value, self.contents.get(key)), key
 
+    @precondition(lambda self: self.queries)
     @rule(query=cases.queries(cases.json_values()))
     def ask(self, query: Query) -> None:
         """A whole query."""
@@ -101,6 +104,7 @@ class DatastoreMachine(RuleBasedStateMachine):
         assert problem is None, f"{query!r}: {problem}"
         assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped)
 
+    @precondition(lambda self: self.queries)
     @rule(recursive=st.booleans(), orders=st.sampled_from([[], ["n"], ["-s"]]))
     def begin_to_read(self, recursive: bool, orders: list[str]) -> None:
         """A query that is read later, bit by bit."""
@@ -109,22 +113,22 @@ class DatastoreMachine(RuleBasedStateMachine):
             query.order(order)
         self.cursors.append(_Running(self.store.query(query), query, keeps_tuples=self.keeps_tuples))
 
+    @precondition(lambda self: self.cursors)
     @rule(data=st.data(), count=st.integers(1, 5))
     def read_on(self, data: st.DataObject, count: int) -> None:
         """Some more of a running query."""
-        if self.cursors:
-            running = data.draw(st.sampled_from(self.cursors))
-            running.read(count, self.contents)
-            if running.ended:
-                self.cursors.remove(running)
+        running = data.draw(st.sampled_from(self.cursors))
+        running.read(count, self.contents)
+        if running.ended:
+            self.cursors.remove(running)
 
+    @precondition(lambda self: self.cursors)
     @rule(data=st.data())
     def stop_reading(self, data: st.DataObject) -> None:
         """A running query is abandoned."""
-        if self.cursors:
-            running = data.draw(st.sampled_from(self.cursors))
-            running.cursor.close()
-            self.cursors.remove(running)
+        running = data.draw(st.sampled_from(self.cursors))
+        running.cursor.close()
+        self.cursors.remove(running)
 
     @rule()
     def close_and_open(self) -> None:
@@ -135,6 +139,11 @@ class DatastoreMachine(RuleBasedStateMachine):
     @rule()
     def read_everything(self) -> None:
         """All that the store holds is what the dict holds; so at the end, too."""
+        if not self.queries:
+            keys = list(self.contents)
+            found = [outcome.value for outcome in self.store.batch_get(keys)]
+            assert all(self._same(value, self.contents[key]) for key, value in zip(keys, found, strict=True))
+            return
         query = Query(Key("/"), recursive=True)
         found = list(self.store.query(query).entries())
         problem = model.difference(found, model.answer(query, self.contents).entries, keeps_tuples=self.keeps_tuples)

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Which Python makes the environment: make PYTHON=/path/to/python3.11
 PYTHON ?=
 
-.PHONY: help demo test check bench soak format generate clean
+.PHONY: help demo test check bench soak mutants format generate clean
 
 help:
 	@echo 'make demo      a cluster of four processes at work: airports in, queries out, a node killed and back'
@@ -14,6 +14,7 @@ help:
 	@echo 'make check     style, types, layers, generated files, the protocol, the wheel'
 	@echo 'make bench     every benchmark, as ratios'
 	@echo 'make soak      the random tests, long'
+	@echo 'make mutants   faults put into keys, queries, order and merge one by one: do the tests notice? An hour'
 	@echo 'make format    format the code'
 	@echo 'make generate  write the generated files'
 	@echo 'make clean     remove what all these made'
@@ -57,6 +58,16 @@ bench: $(STAMP)
 soak: $(STAMP)
 	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest --timeout=0 -o faulthandler_timeout=0 \
 		$(or $(ARGS),tests/unit tests/conformance tests/differential)
+
+# In a copy of the last commit, as it rewrites what it tests. What survives is printed with its change.
+mutants: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	rm -rf build/mutants && mkdir -p build/mutants && git archive HEAD | tar -x -C build/mutants
+	cd build/mutants && export PATH=$(abspath $(BIN)):$$PATH && \
+	cosmic-ray init tools/mutants.toml session.sqlite && \
+	cr-filter-operators session.sqlite tools/mutants.toml && \
+	cosmic-ray exec tools/mutants.toml session.sqlite && \
+	cr-report session.sqlite --surviving-only --show-diff
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix --quiet || true

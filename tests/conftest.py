@@ -19,7 +19,7 @@ settings.register_profile(
 )
 # `make test` is quick; continuous integration and `make soak` choose the others.
 settings.register_profile("ci", settings.get_profile("quick"), max_examples=500)
-settings.register_profile("soak", settings.get_profile("quick"), max_examples=10_000)
+settings.register_profile("soak", settings.get_profile("quick"), max_examples=20_000)
 settings.load_profile(os.environ.get("DATASTORE_HYPOTHESIS", "quick"))
 
 #: Where a test that is left out is a failure: in continuous integration, which has all that the tests need.

@@ -26,7 +26,7 @@ from datastore.wire import WireValue, raw
 from datastore_server import checks, describe, pages, streaming
 from datastore_server.checks import Limits
 from datastore_server.describe import ClusterInfo
-from datastore_server.framing import batch_get_response, value_field
+from datastore_server.framing import BatchGetAnswer, value_field
 from datastore_server.interceptors import ClientGoneError, guard, item_status
 from datastore_server.introspection import Routes
 from datastore_server.tokens import End, Token, decode_page_token, decode_token, query_hash
@@ -122,8 +122,10 @@ class DatastoreService:
         message = _parse(service_pb2.BatchGetRequest, request)
         checks.check_batch(len(message.keys), self._limits)
         items = [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys]
-        outcomes = await _with_outcomes(items, self._datastore.batch_get)
-        return batch_get_response(outcomes, self._limits)
+        answer = BatchGetAnswer(len(items), self._limits)
+        while part := items[answer.next_keys()]:
+            answer.add(await _with_outcomes(part, self._datastore.batch_get))
+        return answer.data()
 
     async def batch_write(self, request: bytes, context: _Context) -> bytes:
         """BatchWrite: a result a write, in order; done to its end even if the client leaves."""

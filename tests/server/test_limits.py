@@ -106,6 +106,43 @@ async def test_a_batch_get_is_cut_where_its_message_is_full(running: Running) ->
     assert [result.status.code for result in response.results] == [0] * 3 + [exhausted] * 3 + [0]
 
 
+class _Counting(aio.DictDatastore):
+    """Knows how many values were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = 0
+
+    async def get(self, key: Key) -> Any:
+        self.read += 1
+        return await super().get(key)
+
+
+async def test_a_batch_get_reads_little_more_than_its_answer_takes(start: Any) -> None:
+    store = _Counting()
+    running: Running = await start(store)
+    keys = [Key(f"/k{index}") for index in range(1000)]
+    for key in keys:
+        await store.put(key, wire.encode_value(b"x" * 30_000))
+    request = service_pb2.BatchGetRequest(keys=[value_pb2.Key(text=str(key)) for key in keys])
+    response = await running.stub.BatchGet(request)
+    given = sum(result.HasField("value") for result in response.results)
+    assert len(response.results) == 1000
+    assert 100 < given <= store.read <= given + 5
+
+
+async def test_a_batch_get_of_small_values_is_whole(start: Any) -> None:
+    store = _Counting()
+    running: Running = await start(store)
+    keys = [Key(f"/k{index}") for index in range(1000)]
+    for key in keys[:-1]:
+        await store.put(key, wire.encode_value(str(key)))
+    request = service_pb2.BatchGetRequest(keys=[value_pb2.Key(text=str(key)) for key in keys])
+    response = await running.stub.BatchGet(request)
+    assert [result.value.string_value for result in response.results] == [*map(str, keys[:-1]), ""]
+    assert store.read == 1000
+
+
 async def test_a_batch_of_a_thousand_bad_keys_is_answered(running: Running) -> None:
     keys = [value_pb2.Key(text="/\x00" + "ü" * 1000)] * 1000
     response = await running.stub.BatchGet(service_pb2.BatchGetRequest(keys=keys))

@@ -10,7 +10,13 @@ from datastore.aio.collections import DatastoreCollection, ShardedDatastore, Tie
 from datastore.aio.cursor import Cursor
 from datastore.aio.opening import open as open  # noqa: A004 - not in __all__: `import *` leaves the builtin
 from datastore.aio.serialize import SerializerShimDatastore
-from datastore.aio.shims import NamespaceDatastore, ShimDatastore
+from datastore.aio.shims import LoggingDatastore, ShimDatastore
+from datastore.aio.transforms import (
+    KeyTransformDatastore,
+    LowercaseKeyDatastore,
+    NamespaceDatastore,
+    NestedPathDatastore,
+)
 
 __all__ = [
     "Cursor",
@@ -18,7 +24,11 @@ __all__ = [
     "DatastoreCollection",
     "DictDatastore",
     "InterfaceMappingDatastore",
+    "KeyTransformDatastore",
+    "LoggingDatastore",
+    "LowercaseKeyDatastore",
     "NamespaceDatastore",
+    "NestedPathDatastore",
     "NullDatastore",
     "SerializerShimDatastore",
     "ShardedDatastore",

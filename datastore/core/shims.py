@@ -7,20 +7,27 @@ Knows the Datastore contract alone.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import logging
+from collections.abc import Sequence
 from typing import Any
 
-from datastore.core.base import Datastore, check_key, check_query, exact_query, outcome_of, scope_of
-from datastore.core.batch import Batch, Outcome, Position, ShardReport, Write
+from datastore.core.base import Datastore
+from datastore.core.batch import Outcome, Write
 from datastore.core.composition import Description
-from datastore.core.cursor import Cursor, refine
+from datastore.core.cursor import Cursor
 from datastore.core.description import QueryDescription
-from datastore.core.errors import InvalidKeyError, UnsupportedTypeError
-from datastore.core.fields import Filter
+from datastore.core.errors import UnsupportedTypeError
 from datastore.core.key import Key
-from datastore.core.limits import KEY_BYTES
 
-__all__ = ["NamespaceDatastore", "ShimDatastore"]
+__all__ = ["LoggingDatastore", "ShimDatastore"]
+
+#: Operations, and those that they must go through where a class changes these alone.
+_IMPLIED = {
+    "contains": ("get",),
+    "batch_get": ("get",),
+    "batch_write": ("put", "delete"),
+    "ordered_queries": ("query",),
+}
 
 
 class ShimDatastore(Datastore):
@@ -37,10 +44,17 @@ class ShimDatastore(Datastore):
             raise UnsupportedTypeError(f"a shim needs a Datastore below it, got {type(datastore).__name__}")
         self.child_datastore = datastore
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Have the operations that a class does not mention go through those that it changes."""
+        super().__init_subclass__(**arguments)
+        for name, causes in _IMPLIED.items():
+            if min(_definer(cls, cause) for cause in causes) < _definer(cls, name):
+                setattr(cls, name, vars(Datastore)[name])
+
     @property
     def ordered_queries(self) -> bool:  # type: ignore[override]
-        """As the child's, unless a subclass with a `query` of its own says otherwise."""
-        return not self._overrides("query") and self.child_datastore.ordered_queries
+        """As the child's; False in a subclass with a `query` of its own, unless it says otherwise."""
+        return self.child_datastore.ordered_queries
 
     def get(self, key: Key) -> Any:
         """The child's value of `key`."""
@@ -55,9 +69,7 @@ class ShimDatastore(Datastore):
         self.child_datastore.delete(key)
 
     def contains(self, key: Key) -> bool:
-        """As the child, or by `get` where a subclass changes that."""
-        if self._overrides("get"):
-            return self.get(key) is not None
+        """Whether the child has `key`."""
         return self.child_datastore.contains(key)
 
     def query(self, query: QueryDescription) -> Cursor:
@@ -65,15 +77,11 @@ class ShimDatastore(Datastore):
         return self.child_datastore.query(query)
 
     def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """As the child, or by `get` where a subclass changes that."""
-        if self._overrides("get"):
-            return [outcome_of(self.get, key) for key in keys]
+        """Read several entries of the child's."""
         return self.child_datastore.batch_get(keys)
 
     def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """As the child, or by `put` and `delete` where a subclass changes those."""
-        if self._overrides("put") or self._overrides("delete"):
-            return super().batch_write(writes)
+        """Do several writes to the child."""
         return self.child_datastore.batch_write(writes)
 
     def describe(self) -> Description:
@@ -85,158 +93,83 @@ class ShimDatastore(Datastore):
         """Close the child."""
         self.child_datastore.close()
 
-    def _overrides(self, method: str) -> bool:
-        return getattr(type(self), method) is not getattr(ShimDatastore, method)
+
+def _definer(cls: type, name: str) -> int:
+    """How far up the class that defines an attribute is."""
+    return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
 
 
-class NamespaceDatastore(ShimDatastore):
-    """Keeps the entries of its caller below one key of the child: `/a` at `/namespace/a`.
+class LoggingDatastore(ShimDatastore):
+    """Logs every call, at level info, before it passes it on to the child.
 
-    The caller sees nothing outside the namespace. Keys that grow past the limit raise InvalidKeyError, and
-    the child is not touched.
+    `logger` is that named `datastore` unless another is given. Values are logged only with `log_values`.
     """
 
-    def __init__(self, namespace: str | Key, datastore: Datastore) -> None:
-        super().__init__(datastore)
-        self.namespace = Key(namespace)
-        # Below the root a child's key is `prefix` and then the caller's whole text.
-        self._prefix = "" if str(self.namespace) == "/" else str(self.namespace)
+    def __init__(
+        self, child_datastore: Datastore, logger: logging.Logger | None = None, *, log_values: bool = False
+    ) -> None:
+        super().__init__(child_datastore)
+        self.logger = logging.getLogger("datastore") if logger is None else logger
+        self._log_values = log_values
 
     @property
     def ordered_queries(self) -> bool:  # type: ignore[override]
         """As the child's."""
         return self.child_datastore.ordered_queries
 
-    def namespace_key(self, key: Key) -> Key:
-        """The child's key for the caller's."""
-        check_key(key)
-        return self.namespace.child(key)
-
-    def namespaceKey(self, key: Key) -> Key:  # noqa: N802 - the documented name
-        """As `namespace_key`."""
-        return self.namespace_key(key)
-
     def get(self, key: Key) -> Any:
-        """The value of `key` within the namespace."""
-        return self.child_datastore.get(self.namespace_key(key))
+        """The child's value of `key`."""
+        self.logger.info("get %s", key)
+        value = self.child_datastore.get(key)
+        if self._log_values:
+            self.logger.info("got %s: %r", key, value)
+        return value
 
     def put(self, key: Key, value: Any) -> None:
-        """Store within the namespace."""
-        self.child_datastore.put(self.namespace_key(key), value)
+        """Put into the child."""
+        if self._log_values:
+            self.logger.info("put %s: %r", key, value)
+        else:
+            self.logger.info("put %s", key)
+        self.child_datastore.put(key, value)
 
     def delete(self, key: Key) -> None:
-        """Delete within the namespace."""
-        self.child_datastore.delete(self.namespace_key(key))
+        """Delete from the child."""
+        self.logger.info("delete %s", key)
+        self.child_datastore.delete(key)
 
     def contains(self, key: Key) -> bool:
-        """Whether the namespace has `key`."""
-        return self.child_datastore.contains(self.namespace_key(key))
-
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read within the namespace, in one batch of the child's."""
-        return self._batch(keys, [Write(key, None) for key in keys], reading=True)
-
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Write within the namespace, in one batch of the child's."""
-        return self._batch([key for key, _ in writes], writes, reading=False)
-
-    def _batch(self, keys: Sequence[Key], writes: Sequence[Write], *, reading: bool) -> list[Outcome]:
-        """One batch of the child's over the keys that fit; the others' outcomes are their errors."""
-        outcomes: list[Outcome | None] = [None] * len(keys)
-        inner: list[Write] = []
-        for index, key in enumerate(keys):
-            try:
-                inner.append(Write(self.namespace_key(key), writes[index].value))
-            except (InvalidKeyError, UnsupportedTypeError) as error:
-                outcomes[index] = Outcome(error=error)
-        if reading:
-            done = self.child_datastore.batch_get([key for key, _ in inner])
-        else:
-            done = self.child_datastore.batch_write(inner)
-        rest = iter(done)
-        return [next(rest) if outcome is None else outcome for outcome in outcomes]
+        """Whether the child has `key`."""
+        self.logger.info("contains %s", key)
+        return self.child_datastore.contains(key)
 
     def query(self, query: QueryDescription) -> Cursor:
-        """The child's answer for the namespace, under the caller's keys."""
-        check_query(query)
-        asked = scope_of(query) if _reads_own_keys(query) else query
-        child = exact_query(self.child_datastore, self._inner(asked))
-        shards: list[ShardReport] = []
-        return Cursor.from_batches(query, self._answer(query, child, shards), shards=shards)
+        """The child's cursor."""
+        self.logger.info("query %r", query)
+        return self.child_datastore.query(query)
 
-    def _answer(self, query: QueryDescription, child: Cursor, shards: list[ShardReport]) -> Generator[Batch]:
-        # In the namespace `/` itself the root's entry is in the child's collection, as any other.
-        at_root = str(query.key) == "/" and self._prefix
-        root = self.child_datastore.get(self.namespace) if at_root else None
-        if root is None and not _reads_own_keys(query):
-            batches = self._outer(child.batches())
-        else:
-            # The entry at the root lies outside the child's collection: put it first, and work it all off here.
-            child.close()
-            child = exact_query(self.child_datastore, self._inner(scope_of(query)))
-            batches = refine(query, _after_root(root, self._outer(child.batches())))
-        try:
-            for batch in batches:
-                yield batch
-        finally:
-            batches.close()
-            child.close()
-        shards.extend(child.shards)
+    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several entries of the child's; each is logged."""
+        for key in keys:
+            self.logger.info("get %s", key)
+        outcomes = self.child_datastore.batch_get(keys)
+        if self._log_values:
+            for key, outcome in zip(keys, outcomes, strict=True):
+                self.logger.info("got %s: %r", key, outcome.value)
+        return outcomes
 
-    def _inner(self, query: QueryDescription) -> QueryDescription:
-        """The child's query for the caller's."""
-        inner = query.copy()
-        inner.key = self.namespace.child(query.key)
-        inner.filters = [self._inner_filter(filter_) for filter_ in query.filters]
-        if query.start_after is not None:
-            after = query.start_after
-            inner.start_after = Position(after.sort_key, self.namespace.child(after.key))
-        if str(query.key) == "/" and self._prefix and len(self._prefix.encode()) < KEY_BYTES:
-            # The child's collection holds the namespace's own instances too, `/namespace:x`, which are foreign.
-            inner.filters.append(Filter("__key__", "<", self.namespace.instance("")))
-        return inner
-
-    def _inner_filter(self, filter_: Filter) -> Filter:
-        if filter_.field == "__key__" and isinstance(filter_.value, Key):
-            return Filter("__key__", filter_.op, self.namespace.child(filter_.value))
-        return filter_
-
-    def _outer(self, batches: Generator[Batch]) -> Generator[Batch]:
-        """The child's batches under the caller's keys."""
-        start = len(self._prefix)
-        try:
-            for batch in batches:
-                batch.keys = [None if key is None else _below(str(key), start) for key in batch.keys]
-                if batch.position is not None:
-                    after = batch.position
-                    batch.position = Position(after.sort_key, _below(str(after.key), start))
-                yield batch
-        finally:
-            batches.close()
+    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do several writes to the child; each is logged."""
+        for key, value in writes:
+            if value is None:
+                self.logger.info("delete %s", key)
+            elif self._log_values:
+                self.logger.info("put %s: %r", key, value)
+            else:
+                self.logger.info("put %s", key)
+        return self.child_datastore.batch_write(writes)
 
     def describe(self) -> Description:
-        """Kind `namespace`, with its key."""
+        """Kind `logging`, with the logger's name."""
         child = self.child_datastore.describe()
-        return Description("namespace", str(self.namespace), child.durability, child.push_down, (child,))
-
-
-def _below(text: str, start: int) -> Key:
-    return Key._trusted(text[start:] or "/")
-
-
-def _reads_own_keys(query: QueryDescription) -> bool:
-    """Whether the query looks at keys in a way that cannot be said in another store's keys."""
-    return any(order.field == "__key__" for order in query.orders) or any(
-        filter_.field == "__key__" and type(filter_) is not Filter for filter_ in query.filters
-    )
-
-
-def _after_root(root: Any, batches: Generator[Batch]) -> Generator[Batch]:
-    try:
-        if root is not None:
-            key = Key("/")
-            yield Batch([key], [root], scanned=1, position=Position(b"", key))
-        for batch in batches:
-            yield batch
-    finally:
-        batches.close()
+        return Description("logging", self.logger.name, child.durability, child.push_down, (child,))

@@ -1,0 +1,381 @@
+"""Shims that keep entries under other keys than their callers use.
+
+Knows the Datastore contract alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
+
+from datastore.aio.base import Datastore, check_key, check_query, exact_query, refusal, scope_of
+from datastore.aio.cursor import Cursor, refine
+from datastore.aio.shims import ShimDatastore
+from datastore.core.batch import Batch, Outcome, Position, ShardReport, Write
+from datastore.core.composition import Description
+from datastore.core.description import QueryDescription
+from datastore.core.errors import (
+    DatastoreError,
+    InvalidError,
+    InvalidKeyError,
+    QueryNotSupportedError,
+    UnsupportedTypeError,
+)
+from datastore.core.fields import Filter
+from datastore.core.key import Key
+from datastore.core.limits import KEY_BYTES
+
+__all__ = ["KeyTransformDatastore", "LowercaseKeyDatastore", "NamespaceDatastore", "NestedPathDatastore"]
+
+_ROOT = Key("/")
+
+
+class KeyTransformDatastore(ShimDatastore):
+    """Keeps the entry of `key` under `keytransform(key)` in the child. Without a transform it changes nothing.
+
+    Queries need `prefix_preserving`, which declares of the transform t: `t(k).path == t(k.path)` for every k but
+    the root, what is below a key stays below it, and the order of keys is kept. Else they raise
+    QueryNotSupportedError. Entries come back under `inverse(child_key)`, or under the child's own keys if there is
+    no inverse; where the inverse is None the entry is foreign, and left out before offset and limit.
+    Keys that grow past the limit raise InvalidKeyError, and the child is not touched. Raises UnsupportedTypeError
+    (a TypeError) if the transform or its inverse cannot be called, or answers no Key.
+    """
+
+    def __init__(
+        self,
+        datastore: Datastore,
+        keytransform: Callable[[Key], Key] | None = None,
+        *,
+        prefix_preserving: bool = False,
+        inverse: Callable[[Key], Key | None] | None = None,
+    ) -> None:
+        super().__init__(datastore)
+        for name, function in (("keytransform", keytransform), ("inverse", inverse)):
+            if function is not None and not callable(function):
+                raise UnsupportedTypeError(f"{name} must be callable, got {type(function).__name__}", path=name)
+        self.keytransform = keytransform
+        self.prefix_preserving = prefix_preserving or keytransform is None
+        self.inverse = inverse
+
+    @property
+    def ordered_queries(self) -> bool:  # type: ignore[override]
+        """True: what the child does not order is ordered here."""
+        return True
+
+    def _inner_key(self, key: Key) -> Key:
+        """The child's key for the caller's."""
+        check_key(key)
+        if self.keytransform is None:
+            return key
+        inner = self.keytransform(key)
+        if not isinstance(inner, Key):
+            raise UnsupportedTypeError(f"keytransform must answer a Key, got {type(inner).__name__} for {key}")
+        return inner
+
+    def _outer_key(self, inner: Key) -> Key | None:
+        """The caller's key for the child's; None for a foreign one."""
+        if self.inverse is None:
+            return inner
+        outer = self.inverse(inner)
+        if outer is not None and not isinstance(outer, Key):
+            raise UnsupportedTypeError(f"inverse must answer a Key or None, got {type(outer).__name__} for {inner}")
+        return outer
+
+    async def get(self, key: Key) -> Any:
+        """The value of the transformed key."""
+        return await self.child_datastore.get(self._inner_key(key))
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Store under the transformed key."""
+        await self.child_datastore.put(self._inner_key(key), value)
+
+    async def delete(self, key: Key) -> None:
+        """Delete the transformed key."""
+        await self.child_datastore.delete(self._inner_key(key))
+
+    async def contains(self, key: Key) -> bool:
+        """Whether the child has the transformed key."""
+        return await self.child_datastore.contains(self._inner_key(key))
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read under the transformed keys, in one batch of the child's."""
+        outcomes, inner = self._inner_writes([Write(key, None) for key in keys])
+        rest = iter(await self.child_datastore.batch_get([key for key, _ in inner]))
+        return [next(rest) if outcome is None else outcome for outcome in outcomes]
+
+    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Write under the transformed keys, in one batch of the child's."""
+        outcomes, inner = self._inner_writes(writes)
+        rest = iter(await self.child_datastore.batch_write(inner))
+        return [next(rest) if outcome is None else outcome for outcome in outcomes]
+
+    def _inner_writes(self, writes: Sequence[Write]) -> tuple[list[Outcome | None], list[Write]]:
+        """The child's batch, and for each item its refusal if it has no place there."""
+        outcomes: list[Outcome | None] = []
+        inner: list[Write] = []
+        for key, value in writes:
+            try:
+                inner.append(Write(self._inner_key(key), value))
+                outcomes.append(None)
+            except (DatastoreError, TypeError, ValueError) as error:
+                outcomes.append(refusal(error))
+        return outcomes, inner
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """The child's answer for the transformed key, under the caller's keys."""
+        check_query(query)
+        if not self.prefix_preserving:
+            raise QueryNotSupportedError(
+                f"{type(self).__name__} has no queries: its key transform is not declared prefix_preserving"
+            )
+        if self.keytransform is None and self.inverse is None:
+            return exact_query(self.child_datastore, query)
+        shards: list[ShardReport] = []
+        return Cursor.from_batches(query, self._answer(query, shards), shards=shards)
+
+    async def _answer(self, query: QueryDescription, shards: list[ShardReport]) -> AsyncGenerator[Batch]:
+        inner = scope_of(query)
+        inner.key = self._inner_key(query.key)
+        if query.start_after is not None and not query.orders:
+            inner.start_after = Position(b"", self._inner_key(query.start_after.key))
+        child = exact_query(self.child_datastore, inner)
+        batches = refine(query, self._outer(child, await self._root_entry(query)))
+        try:
+            async for batch in batches:
+                yield batch
+        finally:
+            await batches.aclose()
+        shards.extend(child.shards)
+
+    async def _root_entry(self, query: QueryDescription) -> Batch | None:
+        """The entry at the caller's root, where it lies outside the child's collection for the root."""
+        if query.key != _ROOT:
+            return None
+        inner = self._inner_key(_ROOT)
+        value = None if inner == _ROOT else await self.child_datastore.get(inner)
+        if value is None:
+            return None
+        return Batch([_ROOT if self.inverse is not None else inner], [value], scanned=1, position=Position(b"", _ROOT))
+
+    async def _outer(self, child: Cursor, root: Batch | None) -> AsyncGenerator[Batch]:
+        """The child's batches under the caller's keys, without foreign entries; the root's entry first."""
+        try:
+            if root is not None:
+                yield root
+            async for batch in child.batches():
+                keys = [None if key is None else self._outer_key(key) for key in batch.keys]
+                held = [place for place, key in enumerate(keys) if key is not None]
+                position = None if batch.position is None else self._outer_key(batch.position.key)
+                yield Batch(
+                    [keys[place] for place in held],
+                    [batch.values[place] for place in held],
+                    position=None if position is None else Position(b"", position),
+                    scanned=batch.scanned,
+                )
+        finally:
+            await child.aclose()
+
+    def describe(self) -> Description:
+        """Kind `key_transform`, with the transform's name."""
+        name = "identity" if self.keytransform is None else getattr(self.keytransform, "__name__", "")
+        return self._described("key_transform", name)
+
+    def _described(self, kind: str, text: str) -> Description:
+        child = self.child_datastore.describe()
+        return Description(kind, text, child.durability, child.push_down, (child,))
+
+
+class LowercaseKeyDatastore(KeyTransformDatastore):
+    """Keeps every entry under its key in lower case; entries of the child under other keys are not seen."""
+
+    def __init__(self, datastore: Datastore) -> None:
+        super().__init__(datastore, self.lowercase_key, prefix_preserving=True, inverse=_if_lowercase)
+
+    @classmethod
+    def lowercase_key(cls, key: Key) -> Key:
+        """The key in lower case, each stretch between `/` and `:` by itself: a final sigma depends on its end."""
+        check_key(key)
+        return Key(_lowercase(str(key)))
+
+    @classmethod
+    def lowercaseKey(cls, key: Key) -> Key:  # noqa: N802 - the documented name
+        """As `lowercase_key`."""
+        return cls.lowercase_key(key)
+
+    def describe(self) -> Description:
+        """Kind `lowercase`."""
+        return self._described("lowercase", "")
+
+
+_RUN = re.compile(r"[^/:]+")
+
+
+def _lowercase(text: str) -> str:
+    return text.lower() if text.isascii() else _RUN.sub(lambda run: run[0].lower(), text)
+
+
+def _if_lowercase(key: Key) -> Key | None:
+    text = str(key)
+    return key if _lowercase(text) == text else None
+
+
+class NamespaceDatastore(KeyTransformDatastore):
+    """Keeps the entries of its caller below one key of the child: `/a` at `/namespace/a`.
+
+    The caller sees nothing outside the namespace. Keys that grow past the limit raise InvalidKeyError, and
+    the child is not touched.
+    """
+
+    def __init__(self, namespace: str | Key, datastore: Datastore) -> None:
+        super().__init__(datastore, self.namespace_key, prefix_preserving=True, inverse=self._below_namespace)
+        self.namespace = Key(namespace)
+        # Below the root a child's key is `prefix` and then the caller's whole text.
+        self._prefix = "" if str(self.namespace) == "/" else str(self.namespace)
+
+    def namespace_key(self, key: Key) -> Key:
+        """The child's key for the caller's."""
+        check_key(key)
+        return self.namespace.child(key)
+
+    def namespaceKey(self, key: Key) -> Key:  # noqa: N802 - the documented name
+        """As `namespace_key`."""
+        return self.namespace_key(key)
+
+    def _inner_key(self, key: Key) -> Key:
+        return self.namespace_key(key)
+
+    def _below_namespace(self, inner: Key) -> Key | None:
+        text = str(inner)
+        if text == self._prefix:
+            return _ROOT
+        return _below(text, len(self._prefix)) if text.startswith(f"{self._prefix}/") else None
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """The child's answer for the namespace, under the caller's keys."""
+        check_query(query)
+        if _reads_own_keys(query):
+            return super().query(query)
+        shards: list[ShardReport] = []
+        return Cursor.from_batches(query, self._pushed_down(query, shards), shards=shards)
+
+    async def _pushed_down(self, query: QueryDescription, shards: list[ShardReport]) -> AsyncGenerator[Batch]:
+        """The whole query said in the child's keys, unless the root's entry lies outside what it asks for."""
+        at_root = query.key == _ROOT and self._prefix and await self.child_datastore.contains(self.namespace)
+        child = None if at_root else exact_query(self.child_datastore, self._inner_query(query))
+        batches = self._answer(query, shards) if child is None else self._renamed(child)
+        try:
+            async for batch in batches:
+                yield batch
+        finally:
+            await batches.aclose()
+        if child is not None:
+            shards.extend(child.shards)
+
+    def _inner_query(self, query: QueryDescription) -> QueryDescription:
+        inner = query.copy()
+        inner.key = self.namespace.child(query.key)
+        inner.filters = [self._inner_filter(filter_) for filter_ in query.filters]
+        if query.start_after is not None:
+            after = query.start_after
+            inner.start_after = Position(after.sort_key, self.namespace.child(after.key))
+        if query.key == _ROOT and self._prefix and len(self._prefix.encode()) < KEY_BYTES:
+            # The child's collection holds the namespace's own instances too, `/namespace:x`, which are foreign.
+            inner.filters.append(Filter("__key__", "<", self.namespace.instance("")))
+        return inner
+
+    def _inner_filter(self, filter_: Filter) -> Filter:
+        if filter_.field == "__key__" and isinstance(filter_.value, Key):
+            return Filter("__key__", filter_.op, self.namespace.child(filter_.value))
+        return filter_
+
+    async def _renamed(self, child: Cursor) -> AsyncGenerator[Batch]:
+        """The child's batches under the caller's keys; all lie below the namespace."""
+        start = len(self._prefix)
+        try:
+            async for batch in child.batches():
+                batch.keys = [None if key is None else _below(str(key), start) for key in batch.keys]
+                if batch.position is not None:
+                    after = batch.position
+                    batch.position = Position(after.sort_key, _below(str(after.key), start))
+                yield batch
+        finally:
+            await child.aclose()
+
+    def describe(self) -> Description:
+        """Kind `namespace`, with its key."""
+        return self._described("namespace", str(self.namespace))
+
+
+def _below(text: str, start: int) -> Key:
+    return Key._trusted(text[start:] or "/")
+
+
+def _reads_own_keys(query: QueryDescription) -> bool:
+    """Whether the query looks at keys in a way that cannot be said in another store's keys."""
+    return any(order.field == "__key__" for order in query.orders) or any(
+        filter_.field == "__key__" and type(filter_) is not Filter for filter_ in query.filters
+    )
+
+
+class NestedPathDatastore(KeyTransformDatastore):
+    """Spreads entries over nested namespaces made of their keys' names: `/abcdef` at `/ab/cd/ef/abcdef`.
+
+    `depth` namespaces of `length` characters each; `keyfn` gives the text that they are cut from, by default the
+    key's name, and `_` stands for an empty one. Such keys are in many collections: no queries.
+    Raises UnsupportedTypeError or InvalidError unless `depth` and `length` are ints of at least 1; a text with a
+    `/` in it is an InvalidKeyError (a ValueError).
+    """
+
+    def __init__(
+        self, datastore: Datastore, depth: int = 3, length: int = 2, keyfn: Callable[[Key], str] | None = None
+    ) -> None:
+        super().__init__(datastore, self.nest_key)
+        for name, number in (("depth", depth), ("length", length)):
+            _check_count(name, number)
+        if keyfn is not None and not callable(keyfn):
+            raise UnsupportedTypeError(f"keyfn must be callable, got {type(keyfn).__name__}", path="keyfn")
+        self.depth = depth
+        self.length = length
+        self.keyfn = keyfn
+
+    @property
+    def ordered_queries(self) -> bool:  # type: ignore[override]
+        """False: it has none."""
+        return False
+
+    def nest_key(self, key: Key) -> Key:
+        """The child's key for the caller's: the nested namespaces, then the whole key."""
+        check_key(key)
+        text = key.name if self.keyfn is None else self.keyfn(key)
+        if not isinstance(text, str):
+            raise UnsupportedTypeError(f"keyfn must answer a str, got {type(text).__name__} for {key}", path="keyfn")
+        if "/" in text:
+            raise InvalidKeyError(f"what a nested path is cut from cannot contain '/': keyfn gave {text!r} for {key}")
+        repeated = (text or "_") * (self.depth * self.length)
+        return Key(self.nested_path(repeated, self.depth, self.length)).child(key)
+
+    def nestKey(self, key: Key) -> Key:  # noqa: N802 - the documented name
+        """As `nest_key`."""
+        return self.nest_key(key)
+
+    @staticmethod
+    def nested_path(path: str, depth: int, length: int) -> str:
+        """The first `depth` slices of `path`, each `length` characters long, joined by `/`."""
+        return "/".join(path[start : start + length] for start in range(0, min(len(path), depth * length), length))
+
+    @staticmethod
+    def nestedPath(path: str, depth: int, length: int) -> str:  # noqa: N802 - the documented name
+        """As `nested_path`."""
+        return NestedPathDatastore.nested_path(path, depth, length)
+
+    def describe(self) -> Description:
+        """Kind `nested_path`, with depth and length."""
+        return self._described("nested_path", f"depth {self.depth}, length {self.length}")
+
+
+def _check_count(name: str, number: object) -> None:
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise UnsupportedTypeError(f"{name} must be an int, got {type(number).__name__}", path=name)
+    if number < 1:
+        raise InvalidError(f"{name} must be at least 1, got {number}", field=name)

@@ -13,9 +13,11 @@ __path__ = extend_path(__path__, __name__)
 
 from datastore.core import errors
 from datastore.core.basic import (
+    CacheShimDatastore,
     Datastore,
     DatastoreCollection,
     DictDatastore,
+    DirectoryDatastore,
     InterfaceMappingDatastore,
     KeyTransformDatastore,
     LoggingDatastore,
@@ -25,6 +27,7 @@ from datastore.core.basic import (
     NullDatastore,
     ShardedDatastore,
     ShimDatastore,
+    SymlinkDatastore,
     TieredDatastore,
 )
 from datastore.core.batch import (
@@ -82,6 +85,7 @@ from datastore.core.serialize import (
 
 __all__ = [
     "Batch",
+    "CacheShimDatastore",
     "CircularLinkError",
     "ConfigError",
     "CorruptDataError",
@@ -94,6 +98,7 @@ __all__ = [
     "DatastoreError",
     "DeadlineExceededError",
     "DictDatastore",
+    "DirectoryDatastore",
     "Entry",
     "Filter",
     "InterfaceMappingDatastore",
@@ -125,6 +130,7 @@ __all__ = [
     "StoreFormatError",
     "StoreFullError",
     "StoreLockedError",
+    "SymlinkDatastore",
     "TieredDatastore",
     "TruncatedStreamError",
     "UnavailableError",

@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 from datastore.aio.base import Datastore, DictDatastore, InterfaceMappingDatastore, NullDatastore
+from datastore.aio.caching import CacheShimDatastore
 from datastore.aio.collections import DatastoreCollection, ShardedDatastore, TieredDatastore
 from datastore.aio.cursor import Cursor
+from datastore.aio.directories import DirectoryDatastore
+from datastore.aio.links import SymlinkDatastore
+from datastore.aio.lru import LRUCacheDatastore
 from datastore.aio.opening import open as open  # noqa: A004 - not in __all__: `import *` leaves the builtin
 from datastore.aio.serialize import SerializerShimDatastore
 from datastore.aio.shims import LoggingDatastore, ShimDatastore
@@ -19,12 +23,15 @@ from datastore.aio.transforms import (
 )
 
 __all__ = [
+    "CacheShimDatastore",
     "Cursor",
     "Datastore",
     "DatastoreCollection",
     "DictDatastore",
+    "DirectoryDatastore",
     "InterfaceMappingDatastore",
     "KeyTransformDatastore",
+    "LRUCacheDatastore",
     "LoggingDatastore",
     "LowercaseKeyDatastore",
     "NamespaceDatastore",
@@ -33,5 +40,6 @@ __all__ = [
     "SerializerShimDatastore",
     "ShardedDatastore",
     "ShimDatastore",
+    "SymlinkDatastore",
     "TieredDatastore",
 ]

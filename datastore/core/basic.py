@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datastore.core.base import Datastore, DictDatastore, InterfaceMappingDatastore, NullDatastore
+from datastore.core.caching import CacheShimDatastore
 from datastore.core.collections import DatastoreCollection, ShardedDatastore, TieredDatastore
+from datastore.core.directories import DirectoryDatastore
+from datastore.core.links import SymlinkDatastore
 from datastore.core.shims import LoggingDatastore, ShimDatastore
 from datastore.core.transforms import (
     KeyTransformDatastore,
@@ -13,9 +16,11 @@ from datastore.core.transforms import (
 )
 
 __all__ = [
+    "CacheShimDatastore",
     "Datastore",
     "DatastoreCollection",
     "DictDatastore",
+    "DirectoryDatastore",
     "InterfaceMappingDatastore",
     "KeyTransformDatastore",
     "LoggingDatastore",
@@ -25,5 +30,6 @@ __all__ = [
     "NullDatastore",
     "ShardedDatastore",
     "ShimDatastore",
+    "SymlinkDatastore",
     "TieredDatastore",
 ]

@@ -1,4 +1,4 @@
-"""Stores below one key of another store, which holds foreign entries on all sides."""
+"""Key transforms: namespaces among foreign entries, lowercase keys, the identity, others without queries."""
 
 from __future__ import annotations
 
@@ -57,3 +57,47 @@ class TestNamespaceOfTheRoot(InMemory, DatastoreConformance):
     @pytest.fixture
     def store(self) -> Any:
         return core.NamespaceDatastore("/", core.DictDatastore())
+
+
+class TestIdentity(InMemory, DatastoreConformance):
+    @pytest.fixture
+    def store(self) -> Any:
+        return core.KeyTransformDatastore(core.DictDatastore())
+
+
+class TestReversed(InMemory, DatastoreConformance):
+    queries = False
+
+    @pytest.fixture
+    def store(self) -> Any:
+        return core.KeyTransformDatastore(core.DictDatastore(), _reversed)
+
+
+class TestAsyncReversed(InMemory, AsyncConformance):
+    queries = False
+
+    @pytest.fixture
+    async def store(self) -> Any:
+        return aio.KeyTransformDatastore(aio.DictDatastore(), _reversed)
+
+
+def _reversed(key: Key) -> Key:
+    return key.reverse
+
+
+class TestNestedPath(InMemory, DatastoreConformance):
+    queries = False
+    key_bytes = KEY_BYTES - len("/ab/cd/ef")
+
+    @pytest.fixture
+    def store(self) -> Any:
+        return core.NestedPathDatastore(core.DictDatastore(), keyfn=lambda key: "abcdef")
+
+
+class TestAsyncNestedPath(InMemory, AsyncConformance):
+    queries = False
+    key_bytes = KEY_BYTES - len("/ab/cd/ef")
+
+    @pytest.fixture
+    async def store(self) -> Any:
+        return aio.NestedPathDatastore(aio.DictDatastore(), keyfn=lambda key: "abcdef")

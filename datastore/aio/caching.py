@@ -1,0 +1,83 @@
+"""A cache in front of one store: two tiers, in the form of a shim.
+
+Knows the Datastore contract and the tiers, whose promises these are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from datastore.aio.base import Datastore
+from datastore.aio.collections import TieredDatastore
+from datastore.aio.cursor import Cursor
+from datastore.aio.shims import ShimDatastore
+from datastore.core.batch import Outcome, Write
+from datastore.core.composition import Description
+from datastore.core.description import QueryDescription
+from datastore.core.errors import UnsupportedTypeError
+from datastore.core.key import Key
+
+__all__ = ["CacheShimDatastore"]
+
+
+class CacheShimDatastore(ShimDatastore):
+    """Asks `cache_datastore` before the child, and keeps there what the child answered.
+
+    Writes go to the child first, whose failure fails the call with the cache untouched, then to the cache. A
+    failing cache is logged and skipped, and never fails a call; after a failed put the key is deleted there, and
+    where that fails too the cache may be stale until the next write. Within one object no back-fill overwrites a
+    newer put or delete. Queries ask the child alone. Closing closes both.
+    Raises UnsupportedTypeError (a TypeError) unless both are Datastores.
+    """
+
+    def __init__(self, datastore: Datastore, *, cache: Datastore) -> None:
+        super().__init__(datastore)
+        if not isinstance(cache, Datastore):
+            raise UnsupportedTypeError(f"cache must be a Datastore, got {type(cache).__name__}", path="cache")
+        self.cache_datastore = cache
+        self._tiers = TieredDatastore([cache, datastore])
+
+    @property
+    def ordered_queries(self) -> bool:  # type: ignore[override]
+        """As the child's."""
+        return self.child_datastore.ordered_queries
+
+    async def get(self, key: Key) -> Any:
+        """The value in the cache, or the child's, which is then cached."""
+        return await self._tiers.get(key)
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Store in the child, then in the cache."""
+        await self._tiers.put(key, value)
+
+    async def delete(self, key: Key) -> None:
+        """Delete from the child, then from the cache."""
+        await self._tiers.delete(key)
+
+    async def contains(self, key: Key) -> bool:
+        """Whether the cache has `key`, or the child; nothing is cached."""
+        return await self._tiers.contains(key)
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several entries, from the cache where it has them."""
+        return await self._tiers.batch_get(keys)
+
+    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do several writes, to the child and to the cache."""
+        return await self._tiers.batch_write(writes)
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """The child's answer."""
+        return self.child_datastore.query(query)
+
+    def describe(self) -> Description:
+        """Kind `cache`; what it promises and pushes down is the child's part."""
+        cache, child = self.cache_datastore.describe(), self.child_datastore.describe()
+        return Description(
+            "cache", f"{cache.kind} before {child.kind}", child.durability, child.push_down, (cache, child)
+        )
+
+    async def aclose(self) -> None:
+        """Close the cache and the child, then raise the first error if one failed."""
+        await self._tiers.aclose()

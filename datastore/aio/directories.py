@@ -1,0 +1,189 @@
+"""Directories: for each key the list of the keys right below it.
+
+Knows the Datastore contract, and where the lists lie in the child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from datastore.aio._concurrency import KeyLocks
+from datastore.aio.base import (
+    FIRST_SCAN_ENTRIES,
+    Datastore,
+    check_key,
+    check_query,
+    exact_query,
+    outcome_of,
+    refine,
+    scope_of,
+)
+from datastore.aio.cursor import Cursor
+from datastore.aio.shims import ShimDatastore
+from datastore.core.batch import Batch, Outcome, Position, Write
+from datastore.core.composition import Description
+from datastore.core.description import QueryDescription
+from datastore.core.errors import InvalidKeyError
+from datastore.core.key import Key
+
+__all__ = ["DirectoryDatastore"]
+
+_RESERVED = ":directory"
+_ROOT = Key("/")
+
+
+class DirectoryDatastore(ShimDatastore):
+    """Lists every key in the directory of its parent, in order of arrival, as a file system does.
+
+    `get` of a key without a value answers its directory, `[]` if nothing is below it; so this store goes
+    outermost: a cache, a tier or a serializer above would take the list for a value. `contains` asks for the
+    value alone. The root is listed nowhere.
+    The lists lie in the child, at `parent:directory`: put of a key that ends so raises InvalidKeyError (a
+    ValueError), and all else sees no value there. A put lists first and then stores, a delete removes and then
+    unlists: what fails between leaves a name without a value, which is skipped, and never loses a value.
+    One lock for each directory: other objects and processes must not write to the same child meanwhile.
+    Queries need none of the child, but for recursive ones.
+    """
+
+    def __init__(self, datastore: Datastore) -> None:
+        super().__init__(datastore)
+        self._locks = KeyLocks()
+
+    @property
+    def ordered_queries(self) -> bool:  # type: ignore[override]
+        """True: what the child does not order is ordered here."""
+        return True
+
+    async def get(self, key: Key) -> Any:
+        """The value of `key`, or a list of what lies right below it."""
+        check_key(key)
+        value = None if _is_reserved(key) else await self.child_datastore.get(key)
+        return await self.directory(key) if value is None else value
+
+    async def contains(self, key: Key) -> bool:
+        """Whether `key` has a value; a directory is none."""
+        check_key(key)
+        return not _is_reserved(key) and await self.child_datastore.contains(key)
+
+    async def put(self, key: Key, value: Any) -> None:
+        """List the key in its parent's directory, and store the value."""
+        if value is None:
+            await self.delete(key)
+            return
+        check_key(key)
+        if _is_reserved(key):
+            raise InvalidKeyError(f"{key}: keys that end in {_RESERVED!r} are kept for directories")
+        if key == _ROOT:
+            await self.child_datastore.put(key, value)
+            return
+        record = key.parent.instance("directory")
+        async with self._locks.hold(record):
+            before = await self._listed(record)
+            if str(key) not in before:
+                await self.child_datastore.put(record, [*before, str(key)])
+            try:
+                await self.child_datastore.put(key, value)
+            except (TypeError, ValueError):
+                # Refused, so certainly not stored.
+                await self._write_list(record, before)
+                raise
+
+    async def delete(self, key: Key) -> None:
+        """Remove the value, and the key from its parent's directory."""
+        check_key(key)
+        record = _record_of(key.parent)
+        if _is_reserved(key) or record is None:
+            return
+        async with self._locks.hold(record):
+            await self.child_datastore.delete(key)
+            before = await self._listed(record)
+            if str(key) in before:
+                await self._write_list(record, [name for name in before if name != str(key)])
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several entries, one by one."""
+        return [await outcome_of(self.get, key) for key in keys]
+
+    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do several writes, one by one."""
+        return [await outcome_of(self.put, key, value) for key, value in writes]
+
+    async def directory(self, key: Key) -> list[str]:
+        """The texts of the keys right below `key`, in order of arrival; a list of the caller's own."""
+        check_key(key)
+        record = _record_of(key)
+        return [] if record is None else await self._listed(record)
+
+    async def directory_values_generator(self, key: Key) -> AsyncIterator[Any]:
+        """The values of the keys right below `key`, in order of arrival; names without a value are skipped."""
+        for name in await self.directory(key):
+            value = await self.child_datastore.get(Key(name))
+            if value is not None:
+                yield value
+
+    async def _listed(self, record: Key) -> list[str]:
+        held = await self.child_datastore.get(record)
+        return list(held) if isinstance(held, (list, tuple)) else []
+
+    async def _write_list(self, record: Key, names: list[str]) -> None:
+        await self.child_datastore.put(record, names or None)
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """What the query selects among the values; lists are none."""
+        check_query(query)
+        if not query.recursive:
+            return Cursor.from_batches(query, refine(query, self._listed_entries(query)))
+        child = exact_query(self.child_datastore, scope_of(query))
+        return Cursor.from_batches(query, refine(query, _without_records(child)), shards=child.shards)
+
+    async def _listed_entries(self, query: QueryDescription) -> AsyncGenerator[Batch]:
+        """The entries of a collection: its instances are listed beside it, all else in its own directory."""
+        names = {"/", *await self.directory(query.key), *await self.directory(query.key.parent)}
+        found = sorted(key for key in map(Key, names) if key.path == query.key)
+        for start in range(0, len(found), FIRST_SCAN_ENTRIES):
+            part = found[start : start + FIRST_SCAN_ENTRIES]
+            outcomes = await self.child_datastore.batch_get(part)
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    raise outcome.error
+            held = [
+                (key, outcome.value) for key, outcome in zip(part, outcomes, strict=True) if outcome.value is not None
+            ]
+            yield Batch(
+                [key for key, _ in held],
+                [value for _, value in held],
+                scanned=len(part),
+                position=Position(b"", part[-1]),
+            )
+
+    def describe(self) -> Description:
+        """Kind `directory`."""
+        child = self.child_datastore.describe()
+        return Description("directory", "", child.durability, child.push_down, (child,))
+
+
+def _is_reserved(key: Key) -> bool:
+    return str(key).endswith(_RESERVED)
+
+
+def _record_of(key: Key) -> Key | None:
+    """Where the directory of `key` lies; None if its key would be too long, so that nothing can be listed there."""
+    with suppress(InvalidKeyError):
+        return key.instance("directory")
+    return None
+
+
+async def _without_records(child: Cursor) -> AsyncGenerator[Batch]:
+    try:
+        async for batch in child.batches():
+            held = [place for place, key in enumerate(batch.keys) if key is not None and not _is_reserved(key)]
+            yield Batch(
+                [batch.keys[place] for place in held],
+                [batch.values[place] for place in held],
+                position=batch.position,
+                scanned=batch.scanned,
+            )
+    finally:
+        await child.aclose()

@@ -1,0 +1,173 @@
+"""Symbolic links: several keys for one value.
+
+Knows the Datastore contract, and the stored form of a link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from typing import Any
+
+from datastore.aio._concurrency import iterate
+from datastore.aio.base import check_key, check_query, exact_query, outcome_of, scope_of
+from datastore.aio.cursor import Cursor, refine
+from datastore.aio.shims import ShimDatastore
+from datastore.core.batch import Batch, Outcome, Position, Write
+from datastore.core.composition import Description
+from datastore.core.description import QueryDescription
+from datastore.core.errors import CircularLinkError, InvalidKeyError
+from datastore.core.key import Key
+
+__all__ = ["SymlinkDatastore"]
+
+#: What text that could be taken for a link is stored behind.
+_TEXT = "@datastore_link:text:"
+
+
+class SymlinkDatastore(ShimDatastore):
+    """Has keys that stand for other keys: `link(source, target)` makes `target` one for `source`.
+
+    get, contains and put follow links, any number of them; a put through a link whose source is missing creates
+    the source. delete, and putting None, remove the link alone. A circle of links raises CircularLinkError (an
+    AssertionError). Queries give entries under their own keys, links with the values that they lead to; links
+    that lead nowhere are left out.
+    A link is stored as text, `source/datastore_link`, so the store below must keep text: what serializes lies
+    below this store. Text of the caller's that looks like that is stored with a prefix, and comes back unchanged.
+    """
+
+    sentinel = "datastore_link"
+
+    @property
+    def ordered_queries(self) -> bool:  # type: ignore[override]
+        """True: filters, orders, offset and limit are applied here, to what links lead to."""
+        return True
+
+    async def link(self, source: Key, target: Key) -> None:
+        """Make `target` stand for `source`, in place of what is there. The source may be missing.
+
+        Raises CircularLinkError, and stores nothing, if following `source` leads to `target`.
+        """
+        check_key(source)
+        check_key(target)
+        passed = {target}
+        key: Key | None = source
+        while key is not None:
+            if key in passed:
+                raise CircularLinkError(f"a link at {target} to {source} would lead back to {key}")
+            passed.add(key)
+            key = self._link_for_value(await self.child_datastore.get(key))
+        await self.child_datastore.put(target, self._link_value_for_key(source))
+
+    async def get(self, key: Key) -> Any:
+        """The value of `key`, or of what it stands for."""
+        return await self._follow_link(await self.child_datastore.get(key))
+
+    async def contains(self, key: Key) -> bool:
+        """Whether `key`, or what it stands for, has a value."""
+        return await self.get(key) is not None
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Store under `key`, or under what it stands for. None removes `key` alone."""
+        if value is not None:
+            check_key(key)
+            key = await self._end_of(key)
+        await self.child_datastore.put(key, self._stored(value))
+
+    async def delete(self, key: Key) -> None:
+        """Remove `key` alone: a link, not what it stands for."""
+        await self.child_datastore.delete(key)
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several entries in one batch of the child's; links one by one."""
+        outcomes = await self.child_datastore.batch_get(keys)
+        return [
+            outcome if outcome.value is None else await outcome_of(self._follow_link, outcome.value)
+            for outcome in outcomes
+        ]
+
+    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do several writes, one by one: each may be through a link."""
+        return [await outcome_of(self.put, key, value) for key, value in writes]
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """What the query selects among the values that links lead to, under the links' own keys."""
+        check_query(query)
+        scope = scope_of(query)
+        if query.start_after is not None and not query.orders:
+            scope.start_after = Position(b"", query.start_after.key)
+        child = exact_query(self.child_datastore, scope)
+        return Cursor.from_batches(query, refine(query, self._followed(child)), shards=child.shards)
+
+    async def _followed(self, child: Cursor) -> AsyncGenerator[Batch]:
+        try:
+            async for batch in child.batches():
+                values = [await self._value_or_none(value) for value in batch.values]
+                held = [place for place, value in enumerate(values) if value is not None]
+                yield Batch(
+                    [batch.keys[place] for place in held],
+                    [values[place] for place in held],
+                    position=batch.position,
+                    scanned=batch.scanned,
+                )
+        finally:
+            await child.aclose()
+
+    async def _value_or_none(self, stored: Any) -> Any:
+        """As `_follow_link`; None for a link in a circle."""
+        try:
+            return await self._follow_link(stored) if isinstance(stored, str) else stored
+        except CircularLinkError:
+            return None
+
+    # Stored forms, and following them
+
+    def _link_value_for_key(self, key: Key) -> str:
+        """What is stored for a link to `key`."""
+        return f"{'' if str(key) == '/' else key}/{self.sentinel}"
+
+    def _link_for_value(self, value: Any) -> Key | None:
+        """The key that a stored value links to, or None if it is no link."""
+        ending = f"/{self.sentinel}"
+        if not isinstance(value, str) or not value.endswith(ending):
+            return None
+        text = value.removesuffix(ending) or "/"
+        try:
+            key = Key(text)
+        except InvalidKeyError:
+            return None
+        return key if self._link_value_for_key(key) == value else None
+
+    def _stored(self, value: Any) -> Any:
+        """What is stored for a value of the caller's."""
+        if isinstance(value, str) and (value.startswith(_TEXT) or self._link_for_value(value) is not None):
+            return _TEXT + value
+        return value
+
+    async def _end_of(self, key: Key) -> Key:
+        """The key that `key` stands for in the end: itself if it is no link."""
+        passed = {key}
+        while (source := self._link_for_value(await self.child_datastore.get(key))) is not None:
+            if source in passed:
+                raise CircularLinkError(f"the link at {key} leads back to {source}")
+            passed.add(source)
+            key = source
+        return key
+
+    async def _follow_link(self, value: Any) -> Any:
+        """The value that a stored value leads to: itself if it is no link, None where the link leads nowhere."""
+        source = self._link_for_value(value)
+        if source is not None:
+            value = await self.child_datastore.get(await self._end_of(source))
+        return value.removeprefix(_TEXT) if isinstance(value, str) else value
+
+    async def _follow_link_gen(self, iterable: AsyncIterable[Any] | Iterable[Any]) -> AsyncIterator[Any]:
+        """What each stored value leads to; links that lead nowhere, or in a circle, are left out."""
+        async for stored in iterate(iterable):
+            value = await self._value_or_none(stored)
+            if value is not None:
+                yield value
+
+    def describe(self) -> Description:
+        """Kind `symlink`."""
+        child = self.child_datastore.describe()
+        return Description("symlink", "", child.durability, child.push_down, (child,))

@@ -1,0 +1,212 @@
+"""Compositions drawn at random: whatever lies on whatever, the answers are those of a dict."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize
+
+from datastore import aio, core
+from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.core.batch import Entry, Position, Write
+from datastore.core.key import Key
+from datastore.core.limits import KEY_BYTES
+from datastore.core.query import Filter, Query
+from datastore.testing import cases, model
+from datastore.testing.conformance import DatastoreConformance
+from datastore.testing.machine import DatastoreMachine
+from tests.support.capabilities import AsJson
+from tests.support.stacks import Stack, build, stacks, upon
+
+
+def lowered(thing: Any) -> Any:
+    """The key in lower case, or the query with all its keys so: what a stack with a lowercase store is asked."""
+    if isinstance(thing, Key):
+        return Key(str(thing).lower())
+    query = thing.copy()
+    query.key = lowered(query.key)
+    query.filters = [
+        Filter(part.field, part.op, lowered(part.value)) if isinstance(part.value, Key) else part
+        for part in query.filters
+    ]
+    return query
+
+
+async def settle(result: Any) -> Any:
+    """The result of a call of either colour."""
+    return await result if inspect.isawaitable(result) else result
+
+
+async def entries_of(cursor: Any) -> list[Entry]:
+    """All entries of a cursor of either colour."""
+    entries = cursor.entries()
+    return [entry async for entry in entries] if hasattr(entries, "__aiter__") else list(entries)
+
+
+async def check(store: Any, query: Query, contents: Mapping[Key, Any], after: Entry | None = None) -> None:
+    expected = model.answer(query, contents, after)
+    cursor = store.query(query)
+    found = await entries_of(cursor)
+    problem = model.difference(found, expected.entries)
+    assert problem is None, f"{query!r}: {problem}"
+    assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped), repr(query)
+
+
+@pytest.mark.parametrize("colour", [core, aio], ids=["threads", "tasks"])
+@given(stack=stacks(), data=st.data())
+async def test_any_stack_answers_as_a_dict(
+    colour: ModuleType, stack: Stack, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))
+    store = build(stack, colour, directory)
+    try:
+        await behave(store, stack, data)
+    finally:
+        await settle(store.aclose() if colour is aio else store.close())
+        shutil.rmtree(directory)
+
+
+async def behave(store: Any, stack: Stack, data: st.DataObject) -> None:
+    """Write single entries and a batch, read them back in every way, and ask some queries."""
+    fold = lowered if "lowercase" in stack.kinds() else lambda thing: thing
+    contents: dict[Key, Any] = {}
+    single, batch = (
+        [(fold(key), value) for key, value in data.draw(cases.writes(cases.json_values(), max_size=12))]
+        for _ in range(2)
+    )
+    for key, value in single:
+        await settle(store.put(key, value))
+    outcomes = await settle(store.batch_write([Write(*write) for write in batch]))
+    assert [outcome.error for outcome in outcomes] == [None] * len(batch)
+    for key, value in [*single, *batch]:
+        contents.pop(key, None)
+        if value is not None:
+            contents[key] = value
+    touched = sorted({key for key, _ in [*single, *batch]} | {Key("/a"), Key("/a/b")})
+    for key in touched:
+        assert model.same(await settle(store.get(key)), contents.get(key)), key
+        assert await settle(store.contains(key)) is (key in contents), key
+    read = await settle(store.batch_get(touched))
+    assert all(model.same(outcome.value, contents.get(key)) for key, outcome in zip(touched, read, strict=True))
+    await check(store, Query(Key("/"), recursive=True), contents)
+    for _ in range(3):
+        query = fold(data.draw(cases.queries(cases.json_values())))
+        note(repr(query))
+        await check(store, query, contents)
+        await check_rest(store, query, contents, data)
+
+
+async def check_rest(store: Any, query: Query, contents: Mapping[Key, Any], data: st.DataObject) -> None:
+    """Continue the query after one of its entries."""
+    whole = query.copy()
+    whole.limit, whole.offset, whole.keys_only = None, 0, False
+    found = model.answer(whole, contents).entries
+    if found:
+        entry = data.draw(st.sampled_from(found))
+        sort_key = query.order_sort_key(entry.key, entry.value) if query.orders else b""
+        query = query.copy()
+        query.start_after = Position(sort_key, entry.key)
+        await check(store, query, contents, entry)
+
+
+class CompositionMachine(AsJson, DatastoreMachine):
+    """Random operations on a random stack."""
+
+    values = cases.json_values()
+
+    @initialize(stack=stacks().filter(lambda stack: "lowercase" not in stack.kinds()))
+    def open(self, stack: Stack) -> None:
+        note(repr(stack))
+        self.stack = stack
+        super().open()
+
+    def open_store(self) -> Any:
+        self.directory = Path(tempfile.mkdtemp())
+        return build(self.stack, core, self.directory)
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "directory"):
+            shutil.rmtree(self.directory)
+
+
+TestCompositionMachine = CompositionMachine.TestCase
+
+
+class Tall(AsJson):
+    """A stack that users build, held to the whole suite."""
+
+    stack: Stack
+    grid = 40
+
+    @property
+    def key_bytes(self) -> int:
+        return KEY_BYTES - len("/n:s") * repr(self.stack).count("namespace")
+
+
+class TallInThreads(Tall, DatastoreConformance):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        with build(self.stack, core, tmp_path) as store:
+            yield store
+
+
+class TallInTasks(Tall, AsyncConformance):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> Any:
+        async with build(self.stack, aio, tmp_path) as store:
+            yield store
+
+
+SHARDS_OF_TIERS = upon(
+    "json",
+    "namespace",
+    Stack(
+        "sharded",
+        (
+            Stack("tiers with a small cache", (Stack("dict"),)),
+            Stack("tiered", (Stack("lru"), Stack("lmdb"))),
+            Stack("file"),
+        ),
+    ),
+)
+CACHED_LINKS = upon(
+    "logging",
+    Stack(
+        "cache", (upon("symlink", "sharded", Stack("sharded by length", (Stack("file"), Stack("dict")))), Stack("lru"))
+    ),
+)
+SHIMS_ON_SHIMS = upon("maps", "identity", "symlink", "namespace", "json", "namespace", Stack("lmdb"))
+
+
+class TestShardsOfTiers(TallInThreads):
+    stack = SHARDS_OF_TIERS
+
+
+class TestAsyncShardsOfTiers(TallInTasks):
+    stack = SHARDS_OF_TIERS
+
+
+class TestCachedLinks(TallInThreads):
+    stack = CACHED_LINKS
+
+
+class TestAsyncCachedLinks(TallInTasks):
+    stack = CACHED_LINKS
+
+
+class TestShimsOnShims(TallInThreads):
+    stack = SHIMS_ON_SHIMS
+
+
+class TestAsyncShimsOnShims(TallInTasks):
+    stack = SHIMS_ON_SHIMS

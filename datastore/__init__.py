@@ -11,6 +11,7 @@ from pkgutil import extend_path
 # Separately installed packages may add modules, as `datastore.x`.
 __path__ = extend_path(__path__, __name__)
 
+from datastore import basic, key, query, serialize
 from datastore.core import errors
 from datastore.core.basic import (
     CacheShimDatastore,
@@ -136,10 +137,14 @@ __all__ = [
     "UnavailableError",
     "UnsupportedTypeError",
     "Write",
+    "basic",
     "chain_gen",
     "errors",
     "is_iterable",
+    "key",
     "limit_gen",
     "object_getattr",
     "offset_gen",
+    "query",
+    "serialize",
 ]

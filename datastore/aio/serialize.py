@@ -18,13 +18,35 @@ from datastore.core.errors import DatastoreError
 from datastore.core.fields import Filter
 from datastore.core.key import Key
 from datastore.core.serializers import (
+    NonSerializer,
+    Serializer,
+    Stack,
     default_serializer,
+    deserialized_gen,
+    implements_serializer_interface,
     keeps_mappings,
+    map_serializer,
+    monkey_patch_bson,
     never_loads_none,
+    prettyjson,
     require_serializer,
+    serialized_gen,
 )
 
-__all__ = ["SerializerShimDatastore", "default_serializer", "shim"]
+__all__ = [
+    "NonSerializer",
+    "Serializer",
+    "SerializerShimDatastore",
+    "Stack",
+    "default_serializer",
+    "deserialized_gen",
+    "implements_serializer_interface",
+    "map_serializer",
+    "monkey_patch_bson",
+    "prettyjson",
+    "serialized_gen",
+    "shim",
+]
 
 
 class SerializerShimDatastore(ShimDatastore):
@@ -108,7 +130,7 @@ class SerializerShimDatastore(ShimDatastore):
         if query.has_custom_code:
             return False
         if _by_fields(query):
-            return keeps_mappings(self.serializer)
+            return keeps_mappings(self.serializer) and not _looks_at_wrapping(query)
         # Entries that turn out to be None are absent: what may drop them has to count for itself.
         return keeps_mappings(self.serializer) or never_loads_none(self.serializer)
 
@@ -142,6 +164,11 @@ class SerializerShimDatastore(ShimDatastore):
 def _by_fields(query: QueryDescription) -> bool:
     """Whether the query looks inside values."""
     return any(part.field != "__key__" for part in (*query.filters, *query.orders))
+
+
+def _looks_at_wrapping(query: QueryDescription) -> bool:
+    """Whether a field is one that serialized values have and the caller's have not."""
+    return any(part.field.startswith(map_serializer.sentinel) for part in (*query.filters, *query.orders))
 
 
 def _by_key_alone(query: QueryDescription) -> QueryDescription:

@@ -24,14 +24,14 @@ class ValuesAlone(core.ShimDatastore):
     """A directory store without its one exception: a directory is no value."""
 
     def get(self, key: Any) -> Any:
-        return self.child_datastore.get(key) if self.child_datastore.contains(key) else None
+        return self.child_datastore.child_datastore.get(key)
 
 
 class AsyncValuesAlone(aio.ShimDatastore):
     """The same for tasks."""
 
     async def get(self, key: Any) -> Any:
-        return await self.child_datastore.get(key) if await self.child_datastore.contains(key) else None
+        return await self.child_datastore.child_datastore.get(key)
 
 
 SHIMS = {

@@ -1,0 +1,116 @@
+"""Where the file of a key lies: relative paths, and back. Pure.
+
+The file lies in the directory of the key's collection, so that a query lists one directory. Different keys have
+different files, also where names differ in case alone if `folding` is asked for; none lies outside the root.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from urllib.parse import unquote_to_bytes
+
+from datastore.core.key import Key, Namespace
+
+__all__ = ["EXTENSION", "is_shortened", "key_of_file", "relative_directory", "relative_file"]
+
+EXTENSION = ".obj"
+
+#: The longest name of a directory or a file, and the longest path of directories, in bytes; what is longer is
+#: shortened to a hash. Common file systems take names of 255 bytes and paths of 4,096.
+NAME_BYTES = 200
+DIRECTORY_BYTES = 1000
+
+_LONG, _LONG_PATH = "%long-", "%path-"
+_UNSAFE = re.compile(rb"[^A-Za-z0-9_.,=@+-]")
+_UNSAFE_OR_CAPITAL = re.compile(rb"[^a-z0-9_.,=@+-]")
+
+
+def relative_directory(key: Key, *, folding: bool = False) -> str:
+    """The directory of the collection `key`, in which the files of its entries lie; '' for the root's."""
+    names = [_directory_name(segment, folding) for part in key.namespaces for segment in _segments(part)]
+    whole = "/".join(names)
+    return whole if len(whole) <= DIRECTORY_BYTES else _LONG_PATH + _hash(str(key))
+
+
+def relative_file(key: Key, *, folding: bool = False) -> str:
+    """The file of the entry at `key`."""
+    parts = key.namespaces
+    last = _segments(parts[-1])[-1] if parts else ""
+    name = _encoded(last, folding) + _tag(parts)
+    if len(name) + len(EXTENSION) > NAME_BYTES:
+        name = _LONG + _hash(str(key))
+    directory = relative_directory(key.path, folding=folding)
+    return f"{directory}/{name}{EXTENSION}" if directory else name + EXTENSION
+
+
+def is_shortened(relative: str) -> bool:
+    """Whether a file's path does not say its key, so that its header has to."""
+    return _LONG in relative or _LONG_PATH in relative
+
+
+def key_of_file(relative: str) -> Key | None:
+    """The key whose file this is, if its path says so; None for one that is shortened, or of something else.
+
+    What this gives is to be checked by `relative_file`: paths of other origin may look alike.
+    """
+    if is_shortened(relative) or not relative.endswith(EXTENSION):
+        return None
+    *directories, name = relative.removesuffix(EXTENSION).split("/")
+    name, _, tag = name.partition("~")
+    try:
+        segments = [_decoded(segment) for segment in [*directories, name]]
+        return Key("/" + "/".join(_components(segments, tag if "~" in relative else None)))
+    except ValueError:
+        return None
+
+
+def _components(segments: list[str], tag: str | None) -> list[str]:
+    """The components of a key from its segments, and the tag that says which of them are typed."""
+    if tag is None:
+        # As many typed ones as fit, then one that is untyped if a segment is left.
+        tag = "t" * (len(segments) // 2) + "u" * (len(segments) % 2)
+    elif tag == "":
+        tag = "u" * len(segments)
+    if len(segments) != len(tag) + tag.count("t"):
+        raise ValueError(tag)
+    rest = iter(segments)
+    return [f"{next(rest)}:{next(rest)}" if kind == "t" else next(rest) for kind in tag]
+
+
+def _segments(part: Namespace) -> list[str]:
+    """A typed component is a directory and a name in it, any other is one name."""
+    field, colon, value = part.partition(":")
+    return [field, value] if colon and field else [str(part)]
+
+
+def _tag(parts: list[Namespace]) -> str:
+    """What tells apart keys with the same segments: nothing for the common kinds."""
+    pattern = "".join("t" if part.partition(":")[1] and part.partition(":")[0] else "u" for part in parts)
+    if re.fullmatch("t*u?", pattern):
+        return ""
+    return "~" if set(pattern) == {"u"} else f"~{pattern}"
+
+
+def _directory_name(segment: str, folding: bool) -> str:
+    name = _encoded(segment, folding)
+    if name.lower().endswith(EXTENSION):
+        # No directory looks like a file of ours.
+        name = f"{name[: -len(EXTENSION)]}%2E{name[1 - len(EXTENSION) :]}"
+    return name if len(name) <= NAME_BYTES else _LONG + _hash(segment)
+
+
+def _encoded(segment: str, folding: bool) -> str:
+    if not segment:
+        return "%"
+    unsafe = _UNSAFE_OR_CAPITAL if folding else _UNSAFE
+    name = unsafe.sub(lambda found: b"%%%02X" % found[0][0], segment.encode()).decode()
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def _decoded(name: str) -> str:
+    return "" if name == "%" else unquote_to_bytes(name).decode()
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

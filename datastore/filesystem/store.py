@@ -1,0 +1,324 @@
+"""Reads and writes the files. Knows where they lie from `paths`, and what they hold from `content`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import ClassVar
+
+from datastore.core.base import FIRST_SCAN_ENTRIES, Datastore, check_key, check_query, refine
+from datastore.core.batch import Batch, Position, value_bytes
+from datastore.core.composition import Description, Durability, PushDown
+from datastore.core.cursor import Cursor
+from datastore.core.description import QueryDescription
+from datastore.core.errors import CorruptDataError, InvalidError, InvalidKeyError, StoreError, StoreFullError
+from datastore.core.key import Key
+from datastore.core.limits import BATCH_BYTES
+from datastore.core.transforms import LowercaseKeyDatastore
+from datastore.core.util.urls import directory_of, options_of
+from datastore.filesystem import content, paths
+
+__all__ = ["FileSystemDatastore", "ensure_directory_exists", "open_url"]
+
+_TEMPORARY = ".tmp-"
+
+
+def ensure_directory_exists(directory: str | os.PathLike[str]) -> None:
+    """Make `directory`, and those above it, unless it is there; others may do so at the same time.
+
+    Raises RuntimeError if a file is in its place, StoreError if it cannot be made.
+    """
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise RuntimeError(f"{os.fspath(directory)!r} is to be a directory, but a file is in its place") from None
+    except OSError as error:
+        raise _translated(error, os.fspath(directory)) from error
+
+
+class FileSystemDatastore(Datastore):
+    """Keeps each entry in a file of its own below `root`, which it creates if need be: `/a:b` in `a/b.obj`.
+
+    Values are str and bytes (bytearray comes back as bytes); others raise UnsupportedTypeError: wrap the store in
+    a serializer. Text is stored as it is, so other programs can read and write the files; `docs/storage.md` says
+    how keys become paths.
+    With `case_sensitive=False` keys that differ in case alone are one key, the one in lower case.
+    A put writes a temporary file and renames it: readers, and a crash, find the old value or the new one. With
+    `fsync` it is on disk before the call returns; else it survives the process, but maybe not a loss of power. A
+    crash may leave files named `.tmp-...`, which are never read and may be deleted.
+    A query reads the names of its directory and sorts them, then values as it proceeds; a recursive one reads those
+    of the directories below. What is no file of ours is skipped, and links to directories are not followed.
+    Any number of threads and processes may use one root. Raises InvalidError for an empty root, RuntimeError if
+    it is a file, StoreFullError where the disk is full and StoreError for other faults of the file system; a
+    failed put leaves the old value.
+    """
+
+    ordered_queries = True
+    object_extension = paths.EXTENSION
+    #: Names of files that queries skip.
+    ignore_list: ClassVar[list[str]] = []
+
+    def __init__(self, root: str | os.PathLike[str], case_sensitive: bool = True, *, fsync: bool = False) -> None:
+        if not os.fspath(root):
+            raise InvalidError("root must name a directory, not ''", field="root")
+        self.root = os.path.abspath(os.fspath(root))
+        self.case_sensitive = case_sensitive
+        self._fsync = fsync
+        ensure_directory_exists(self.root)
+        self._folding = _folds_case(self.root)
+
+    # Paths
+
+    def _own_key(self, key: Key) -> Key:
+        check_key(key)
+        return key if self.case_sensitive else LowercaseKeyDatastore.lowercase_key(key)
+
+    def relative_path(self, key: Key) -> str:
+        """The directory of the collection `key`, below the root."""
+        return paths.relative_directory(self._own_key(key), folding=self._folding)
+
+    def path(self, key: Key) -> str:
+        """The directory of the collection `key`."""
+        return os.path.join(self.root, self.relative_path(key))
+
+    def relative_object_path(self, key: Key) -> str:
+        """The file of the entry at `key`, below the root."""
+        return paths.relative_file(self._own_key(key), folding=self._folding)
+
+    def object_path(self, key: Key) -> str:
+        """The file of the entry at `key`."""
+        return f"{self.root}/{self.relative_object_path(key)}"
+
+    # Operations
+
+    def get(self, key: Key) -> str | bytes | None:
+        """The value of `key`, or None."""
+        path = self.object_path(key)
+        try:
+            data = _read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _translated(error, str(key)) from error
+        return self._value_of(self._own_key(key), path, data)
+
+    def _value_of(self, key: Key, path: str, data: bytes) -> str | bytes:
+        if paths.is_shortened(path[len(self.root) :]) and content.header_key(data) != str(key):
+            raise CorruptDataError(f"{path}: the header does not name the key {key}")
+        try:
+            return content.unpack(data)
+        except CorruptDataError as error:
+            raise CorruptDataError(f"{path}: {error}") from None
+
+    def put(self, key: Key, value: object) -> None:
+        """Store `value` in the file of `key`: whole, or not at all."""
+        if value is None:
+            self.delete(key)
+            return
+        path = self.object_path(key)
+        shortened = paths.is_shortened(path[len(self.root) :])
+        data = content.pack(value, str(self._own_key(key)) if shortened else None)
+        try:
+            self._replace(path, data)
+        except OSError as error:
+            raise _translated(error, str(key)) from error
+
+    def _replace(self, path: str, data: bytes) -> None:
+        directory = os.path.dirname(path)
+        temporary = f"{directory}/{_TEMPORARY}{os.urandom(8).hex()}"
+        try:
+            try:
+                _write(temporary, data, fsync=self._fsync)
+            except FileNotFoundError:
+                self._make_directories(directory)
+                _write(temporary, data, fsync=self._fsync)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+        if self._fsync:
+            _sync_directory(directory)
+
+    def _make_directories(self, directory: str) -> None:
+        os.makedirs(directory, exist_ok=True)
+        while self._fsync and len(directory) > len(self.root):
+            directory = os.path.dirname(directory)
+            _sync_directory(directory)
+
+    def delete(self, key: Key) -> None:
+        """Remove the file of `key`, if there is one; directories stay."""
+        path = self.object_path(key)
+        try:
+            os.unlink(path)
+            if self._fsync:
+                _sync_directory(os.path.dirname(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise _translated(error, str(key)) from error
+
+    def contains(self, key: Key) -> bool:
+        """Whether `key` has a file. It is not read."""
+        return os.path.isfile(self.object_path(key))
+
+    # Queries
+
+    def query(self, query: QueryDescription) -> Cursor:
+        """A cursor over the entries that `query` selects."""
+        check_query(query)
+        return Cursor.from_batches(query, refine(query, self._scan(query)))
+
+    def _scan(self, query: QueryDescription) -> Generator[Batch]:
+        with _faults(str(query.key)):
+            found = sorted(set(self._keys(query)))
+        if query.start_after is not None and not query.orders:
+            found = [key for key in found if key > query.start_after.key]
+        keys: list[Key] = []
+        values: list[object] = []
+        scanned = held_bytes = 0
+        for key in found:
+            value = self.get(key)
+            scanned += 1
+            if value is not None:
+                keys.append(key)
+                values.append(value)
+                held_bytes += value_bytes(value)
+            if held_bytes >= BATCH_BYTES or scanned >= FIRST_SCAN_ENTRIES:
+                yield Batch(keys, values, scanned=scanned, position=Position(b"", key))
+                keys, values, scanned, held_bytes = [], [], 0, 0
+        if scanned:
+            yield Batch(keys, values, scanned=scanned, position=Position(b"", found[-1]))
+
+    def _keys(self, query: QueryDescription) -> Iterator[Key]:
+        """The keys in the scope that have files now, in no order; some twice."""
+        scope = self._own_key(query.key)
+        text = str(scope)
+        below = ("/",) if text == "/" else (f"{text}/", f"{text}:")
+        for relative in self._files(scope, recursive=query.recursive):
+            key = self._key_of(relative)
+            if key is not None and (key.path == scope or (query.recursive and str(key).startswith(below))):
+                yield key
+
+    def _files(self, scope: Key, *, recursive: bool) -> Iterator[str]:
+        directory = paths.relative_directory(scope, folding=self._folding)
+        if not recursive:
+            yield from self._listed(directory)
+            return
+        yield from self._walked(directory)
+        if directory:
+            # Instances of an instance lie beside it, and what is deep down lies at the top, shortened.
+            yield from self._listed(paths.relative_directory(scope.path, folding=self._folding))
+            for name in self._directories(""):
+                if paths.is_shortened(name):
+                    yield from self._walked(name)
+
+    def _walked(self, directory: str) -> Iterator[str]:
+        waiting = [directory]
+        while waiting:
+            directory = waiting.pop()
+            yield from self._listed(directory)
+            waiting += [f"{directory}/{name}" if directory else name for name in self._directories(directory)]
+
+    def _listed(self, directory: str) -> list[str]:
+        """The files of ours in a directory, below the root."""
+        names = [
+            entry.name
+            for entry in self._entries(directory)
+            if entry.name.endswith(self.object_extension) and entry.name not in self.ignore_list and entry.is_file()
+        ]
+        return [f"{directory}/{name}" if directory else name for name in names]
+
+    def _directories(self, directory: str) -> list[str]:
+        return [entry.name for entry in self._entries(directory) if entry.is_dir(follow_symlinks=False)]
+
+    def _entries(self, directory: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(f"{self.root}/{directory}") as entries:
+                return list(entries)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def _key_of(self, relative: str) -> Key | None:
+        """The key whose file this is; None if it is none of ours."""
+        key = paths.key_of_file(relative)
+        if key is None and paths.is_shortened(relative):
+            with suppress(FileNotFoundError, InvalidKeyError):
+                text = content.header_key(_read(f"{self.root}/{relative}", content.HEADER_BYTES))
+                key = None if text is None else Key(text)
+        if key is None or key != self._own_key(key):
+            return None
+        return key if paths.relative_file(key, folding=self._folding) == relative else None
+
+    def describe(self) -> Description:
+        """Kind `file`, with the root."""
+        durability = Durability.SYNC if self._fsync else Durability.ASYNC
+        return Description("file", self.root, durability, frozenset({PushDown.SCOPE}))
+
+
+def open_url(url: str) -> FileSystemDatastore:
+    """The store in the directory of `file:///absolute/directory` or `file:relative/directory`.
+
+    Options are `?fsync=true` and `?case_sensitive=false`. Raises InvalidError (a ValueError) for others.
+    """
+    booleans = ("true", "false")
+    options = options_of(url, {"fsync": booleans, "case_sensitive": booleans})
+    return FileSystemDatastore(
+        directory_of(url),
+        case_sensitive=options.get("case_sensitive", "true") == "true",
+        fsync=options.get("fsync", "false") == "true",
+    )
+
+
+def _read(path: str, most_bytes: int = -1) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        data: bytes = file.read(most_bytes)
+        return data
+
+
+def _write(path: str, data: bytes, *, fsync: bool) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        if fsync:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _sync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _folds_case(root: str) -> bool:
+    """Whether names that differ in case alone are one file below `root`: found out with a file that is removed.
+
+    Where nothing can be written the root's own name is looked for in the other case.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=root, prefix=_TEMPORARY) as probe:
+            return os.path.exists(os.path.join(root, os.path.basename(probe.name).upper()))
+    except OSError:
+        parent, name = os.path.split(root)
+        return name != name.swapcase() and os.path.exists(os.path.join(parent, name.swapcase()))
+
+
+@contextmanager
+def _faults(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _translated(error, what) from error
+
+
+def _translated(error: OSError, what: str) -> StoreError:
+    """A fault of the file system as one of the library's."""
+    if isinstance(error, StoreError):
+        return error
+    kind = StoreFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+    return kind(f"{what}: {error.strerror or error}")

@@ -1,0 +1,412 @@
+"""Files: where they lie, what they hold, and what happens where writing fails."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import random
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore.core.errors import (
+    CorruptDataError,
+    InvalidError,
+    InvalidValueError,
+    StoreError,
+    StoreFullError,
+    UnsupportedTypeError,
+)
+from datastore.core.key import Key
+from datastore.core.query import Query
+from datastore.filesystem import FileSystemDatastore, content, ensure_directory_exists, open_url, paths, store
+
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors/file_paths.json").read_text())
+HELLO = Key("hello")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> FileSystemDatastore:
+    return FileSystemDatastore(tmp_path / "root")
+
+
+def tree(root: Path) -> list[str]:
+    """All files below a directory."""
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+# Paths
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["key"])
+def test_a_key_has_the_file_of_its_vector(vector: dict[str, str]):
+    key = Key(vector["key"])
+    assert paths.relative_file(key) == vector["path"]
+    assert paths.key_of_file(vector["path"]) == key
+    if "folding" in vector:
+        assert paths.relative_file(key, folding=True) == vector["folding"]
+        assert paths.key_of_file(vector["folding"]) == key
+
+
+def test_long_names_are_shortened_to_hashes():
+    long = Key("/x:" + "é" * 100)
+    assert paths.relative_file(long) == f"x/%long-{hashlib.sha256(str(long).encode()).hexdigest()}.obj"
+    above = Key("/" + "d" * 300 + "/a")
+    assert paths.relative_file(above) == f"%long-{hashlib.sha256(b'd' * 300).hexdigest()}/a~.obj"
+    deep = Key("/d" * 511)
+    assert paths.relative_file(deep) == f"%path-{hashlib.sha256(b'/d' * 510).hexdigest()}/d~.obj"
+
+
+def generated_keys(count: int) -> Iterator[Key]:
+    """Keys of every kind, the same each time."""
+    chooser = random.Random(2026)
+    letters = [
+        "a",
+        "b",
+        "A",
+        "B",
+        ".",
+        "..",
+        ":",
+        "::",
+        "/",
+        "%",
+        "~",
+        "-",
+        "é",
+        "e\u0301",
+        ".obj",
+        ".OBJ",
+        " ",
+        "%41",
+        "x" * 90,
+    ]
+    for _ in range(count):
+        yield Key("".join(chooser.choice(letters) for _ in range(chooser.randrange(1, 9))))
+
+
+@pytest.mark.parametrize("folding", [False, True])
+def test_no_two_keys_share_a_file_and_none_lies_outside(folding: bool):
+    found: dict[str, Key] = {}
+    for key in set(generated_keys(100_000)):
+        relative = paths.relative_file(key, folding=folding)
+        assert os.path.normpath(relative) == relative
+        assert not relative.startswith(("/", "."))
+        assert all(0 < len(name) <= 255 for name in relative.split("/"))
+        name = relative.lower() if folding else relative
+        assert found.setdefault(name, key) == key
+        assert paths.is_shortened(relative) or paths.key_of_file(relative) == key
+        assert relative.startswith(paths.relative_directory(key.path, folding=folding))
+    assert len(found) > 30_000
+    # A file is never where a directory has to be.
+    directories = {name.rsplit("/", depth)[0] for name in found for depth in range(1, name.count("/") + 1)}
+    assert directories.isdisjoint(found)
+
+
+@given(st.text(max_size=30))
+def test_any_name_is_of_a_key_or_of_none(relative: str):
+    key = paths.key_of_file(relative)
+    assert key is None or isinstance(key, Key)
+
+
+# Content
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "a",
+        "é\r\n\n\r",
+        "\ufeff",
+        "%datastore 1 bytes\n",
+        "%datastore 1 ",
+        b"",
+        b"\xff\x00",
+        b"text",
+        b"%datastore 1 str\n",
+    ],
+    ids=repr,
+)
+def test_a_value_comes_back_byte_by_byte(files: FileSystemDatastore, value: Any):
+    for key in (HELLO, Key("/" + "x" * 400)):
+        files.put(key, value)
+        found = files.get(key)
+        assert (type(found), found) == (type(value), value)
+        assert [entry.value for entry in files.query(Query(Key("/"))).entries() if entry.key == key] == [value]
+
+
+def test_text_is_stored_as_it_is(files: FileSystemDatastore):
+    files.put(HELLO, "wörld\r\n")
+    assert Path(files.object_path(HELLO)).read_bytes() == "wörld\r\n".encode()
+    files.put(HELLO, bytearray(b"\x00"))
+    assert Path(files.object_path(HELLO)).read_bytes() == b"%datastore 1 bytes\n\x00"
+    assert files.get(HELLO) == b"\x00"
+
+
+@pytest.mark.parametrize(("held", "value"), [(b"plain\n", "plain\n"), (b"\xff\xfe", b"\xff\xfe"), (b"", "")])
+def test_a_file_of_others_is_text_or_bytes(files: FileSystemDatastore, held: bytes, value: Any):
+    Path(files.object_path(HELLO)).write_bytes(held)
+    assert files.get(HELLO) == value
+    assert list(files.query(Query(Key("/")))) == [value]
+
+
+@pytest.mark.parametrize("held", [b"%datastore 1 text\nx", b"%datastore 1 str", b"%datastore 1 str\n\xff"])
+def test_a_header_that_is_none_raises(files: FileSystemDatastore, held: bytes):
+    Path(files.object_path(HELLO)).write_bytes(held)
+    for read in (lambda: files.get(HELLO), lambda: list(files.query(Query(Key("/"))))):
+        with pytest.raises(CorruptDataError, match=r"hello\.obj"):
+            read()
+
+
+def test_a_shortened_file_names_its_key(files: FileSystemDatastore):
+    long, other = Key("/" + "x" * 400), Key("/" + "y" * 400)
+    files.put(long, "text")
+    Path(files.object_path(long)).rename(files.object_path(other))
+    with pytest.raises(CorruptDataError, match="does not name"):
+        files.get(other)
+    assert list(files.query(Query(Key("/")))) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [1, 1.5, {"a": 1}, ["a"], object(), memoryview(b"a")], ids=lambda wrong: type(wrong).__name__
+)
+def test_other_types_are_refused_and_the_old_value_stays(files: FileSystemDatastore, wrong: Any):
+    files.put(HELLO, "old")
+    with pytest.raises(UnsupportedTypeError, match=f"str and bytes, got {type(wrong).__name__}: wrap"):
+        files.put(HELLO, wrong)
+    with pytest.raises(InvalidValueError, match="lone surrogate at 1"):
+        files.put(HELLO, "a\udc80")
+    assert files.get(HELLO) == "old"
+    assert tree(Path(files.root)) == ["hello.obj"]
+
+
+def test_a_header_is_read_only_of_what_has_one():
+    assert content.header_key(b"%datastore 1 str /a\nx") == "/a"
+    for other in (
+        b"",
+        b"x",
+        b"%datastore 1 str\nx",
+        b"%datastore 1 what /a\n",
+        b"%datastore 1 str /a",
+        b"%datastore 1 str \xff\n",
+    ):
+        assert content.header_key(other) is None
+
+
+# The root, and what else lies in it
+
+
+def test_an_empty_root_is_refused():
+    with pytest.raises(InvalidError, match="root must name a directory"):
+        FileSystemDatastore("")
+
+
+def test_a_file_in_place_of_a_directory_is_an_error(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(RuntimeError, match="file is in its place"):
+            ensure_directory_exists(wrong)
+        with pytest.raises(RuntimeError, match="file is in its place"):
+            FileSystemDatastore(wrong)
+    ensure_directory_exists(tmp_path / "a/b")
+    ensure_directory_exists(tmp_path / "a/b")
+
+
+def test_what_is_none_of_ours_is_skipped(files: FileSystemDatastore):
+    files.put(HELLO, "world")
+    root = Path(files.root)
+    for name in ("notes.txt", ".tmp-left", "%zz.obj", "a b.obj", "UPPER~tt.obj", "x~u.obj", ".hidden.obj"):
+        (root / name).write_text("foreign")
+    (root / "directory.obj").mkdir()
+    for recursive in (False, True):
+        assert list(files.query(Query(Key("/"), recursive=recursive))) == ["world"]
+    files.put(Key("ignored"), "x")
+    files.ignore_list = ["ignored.obj"]  # type: ignore[misc]
+    assert list(files.query(Query(Key("/")))) == ["world"]
+
+
+def test_links_to_directories_are_not_followed(files: FileSystemDatastore, tmp_path: Path):
+    outside = FileSystemDatastore(tmp_path / "outside")
+    outside.put(Key("/s:secret"), "x")
+    files.put(HELLO, "world")
+    (Path(files.root) / "s").symlink_to(tmp_path / "outside/s")
+    assert list(files.query(Query(Key("/"), recursive=True))) == ["world"]
+
+
+def test_keys_of_any_case_are_one_where_asked(tmp_path: Path):
+    files = FileSystemDatastore(tmp_path, case_sensitive=False)
+    files.put(Key("/A:B"), "x")
+    assert tree(tmp_path) == ["a/b.obj"]
+    assert files.get(Key("/a:B")) == "x"
+    (tmp_path / "a/B.obj").write_text("foreign")
+    assert list(files.query(Query(Key("/A"))).entries()) == [(Key("/a:b"), "x")]
+
+
+def test_the_paths_of_a_store(files: FileSystemDatastore):
+    key = Key("/a:b/c")
+    assert files.relative_path(key) == "a/b/c"
+    assert files.path(key) == f"{files.root}/a/b/c"
+    assert files.relative_object_path(key) == "a/b/c.obj"
+    assert files.object_path(key) == f"{files.root}/a/b/c.obj"
+    assert FileSystemDatastore.object_extension == ".obj"
+
+
+def test_a_url_has_options(tmp_path: Path):
+    opened = open_url(f"file://{tmp_path}?case_sensitive=false&fsync=true")
+    assert not opened.case_sensitive
+    assert opened.describe().durability.value == "sync"
+    with pytest.raises(InvalidError, match="unknown option 'mode': fsync case_sensitive"):
+        open_url(f"file://{tmp_path}?mode=1")
+
+
+def test_deleting_leaves_directories_and_what_is_beside(files: FileSystemDatastore):
+    files.put(Key("/a:b"), "x")
+    files.delete(Key("/a:b"))
+    assert (Path(files.root) / "a").is_dir()
+    assert tree(Path(files.root)) == []
+
+
+# Faults
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+@pytest.mark.parametrize("fails", ["open", "write", "fsync", "replace"])
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, StoreFullError), (errno.EIO, StoreError)])
+def test_a_put_that_fails_at_any_step_leaves_the_old_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str | None, fails: str, number: int, kind: type[Exception]
+):
+    files = FileSystemDatastore(tmp_path, fsync=True)
+    key = Key("/a:b")
+    if old is not None:
+        files.put(key, old)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    class Failing:
+        def __init__(self, path: str) -> None:
+            self.file = Path(path).open("xb")  # noqa: SIM115
+
+        def __enter__(self) -> Failing:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, data: bytes) -> None:
+            self.file.write(data[:1])
+            fail()
+
+    if fails == "open":
+        monkeypatch.setattr(store, "_write", fail)
+    elif fails == "write":
+        monkeypatch.setattr(store, "open", lambda path, mode: Failing(path), raising=False)
+    else:
+        monkeypatch.setattr(store.os, fails, fail)
+    with pytest.raises(kind, match="/a:b: "):
+        files.put(key, "new and longer")
+    monkeypatch.undo()
+    assert files.get(key) == old
+    assert tree(tmp_path) == ([] if old is None else ["a/b.obj"])
+
+
+KILLED = """
+import os, signal, sys
+from datastore.core.key import Key
+from datastore.filesystem import FileSystemDatastore, store
+step = int(sys.argv[2])
+calls = 0
+
+def count(event, arguments):
+    # Opening, renaming and the like are told to audit hooks, one by one.
+    global calls
+    if event in ("open", "os.rename", "os.mkdir"):
+        calls += 1
+        if calls == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+files = FileSystemDatastore(sys.argv[1], fsync=True)
+sys.addaudithook(count)
+files.put(Key("/a:b"), "new" * 1000)
+print("done")
+"""
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+def test_a_put_killed_at_any_step_leaves_the_old_value_or_the_new(tmp_path: Path, old: str | None):
+    import sys
+
+    finished = False
+    for step in range(1, 12):
+        root = tmp_path / str(step)
+        files = FileSystemDatastore(root)
+        if old is not None:
+            files.put(Key("/a:b"), old)
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, root, str(step)], capture_output=True, text=True, check=False
+        )
+        assert FileSystemDatastore(root).get(Key("/a:b")) in (old, "new" * 1000)
+        found = list(files.query(Query(Key("/"), recursive=True)))
+        assert found in ([] if old is None else [old], ["new" * 1000])
+        if done.stdout:
+            finished = True
+            break
+        assert done.returncode == -9, done.stderr
+    assert finished
+    assert step > 3
+
+
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        # The same fault, injected, is in the tests above.
+        return
+    try:
+        files = FileSystemDatastore(disk)
+        files.put(HELLO, "old")
+        with pytest.raises(StoreFullError, match="/hello"):
+            files.put(HELLO, b"x" * 1_000_000)
+        assert files.get(HELLO) == "old"
+        assert tree(disk) == ["hello.obj"]
+        files.put(HELLO, "new")
+        assert files.get(HELLO) == "new"
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_directory_in_place_of_a_file_is_an_error(files: FileSystemDatastore):
+    Path(files.object_path(HELLO)).mkdir()
+    for call in (lambda: files.get(HELLO), lambda: files.put(HELLO, "x"), lambda: files.delete(HELLO)):
+        with pytest.raises(StoreError, match="/hello"):
+            call()
+    assert files.contains(HELLO) is False
+    assert tree(Path(files.root)) == []
+
+
+def test_a_file_in_place_of_a_directory_means_absent(files: FileSystemDatastore):
+    (Path(files.root) / "a").write_text("")
+    assert files.get(Key("/a:b")) is None
+    files.delete(Key("/a:b"))
+    assert list(files.query(Query(Key("/a")))) == []
+    with pytest.raises(StoreError, match="/a:b"):
+        files.put(Key("/a:b"), "x")
+
+
+def test_files_are_private_to_nobody_more_than_the_umask_says(files: FileSystemDatastore):
+    files.put(HELLO, "x")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(Path(files.object_path(HELLO)).stat().st_mode) == 0o666 & ~mask

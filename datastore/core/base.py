@@ -27,6 +27,7 @@ __all__ = [
     "DictDatastore",
     "InterfaceMappingDatastore",
     "NullDatastore",
+    "batch_of",
     "check_key",
     "check_query",
     "exact_query",
@@ -117,6 +118,20 @@ def outcome_of(call: Callable[..., Any], *arguments: Any) -> Outcome:
         return Outcome(call(*arguments))
     except (DatastoreError, TypeError, ValueError) as error:
         return refusal(error)
+
+
+def batch_of(keys: Sequence[Any], read: Callable[[list[Key]], Sequence[Any]]) -> list[Outcome]:
+    """Have the values of several keys read at once: an Outcome for each; what is no Key fails alone."""
+    outcomes: list[Outcome | None] = []
+    for key in keys:
+        try:
+            check_key(key)
+            outcomes.append(None)
+        except UnsupportedTypeError as error:
+            outcomes.append(Outcome(error=error))
+    good = [key for key, outcome in zip(keys, outcomes, strict=True) if outcome is None]
+    values = iter(read(good) if good else ())
+    return [Outcome(next(values)) if outcome is None else outcome for outcome in outcomes]
 
 
 def refusal(error: Exception) -> Outcome:

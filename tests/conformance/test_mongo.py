@@ -1,0 +1,179 @@
+"""MongoDB's protocol and driver, on FerretDB with its SQLite backend: no MongoDB server can be had as a package."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+
+import datastore
+from datastore import aio, wire
+from datastore.aio.lift import lift
+from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.core.errors import InvalidError, InvalidValueError, LimitExceededError, UnavailableError
+from datastore.core.key import Key
+from datastore.core.query import Query
+from datastore.mongo import MongoDatastore
+from datastore.testing.conformance import DatastoreConformance
+from tests.support.capabilities import AsJson, OnTheWire
+from tests.support.engines import Engine, engine
+
+COUNT = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def database(mongodb_server: Engine) -> Iterator[Any]:
+    with pymongo.MongoClient("127.0.0.1", mongodb_server.port) as client:
+        yield client["tests"]
+
+
+@pytest.fixture
+def mongo(database: Any) -> Iterator[MongoDatastore]:
+    name = f"c{next(COUNT)}"
+    yield MongoDatastore(database, collection=name)
+    database.drop_collection(name)
+
+
+class TestMongo(AsJson, DatastoreConformance):
+    exact_values = True
+    grid = 60
+
+    @pytest.fixture
+    def store(self, mongo: MongoDatastore) -> Any:
+        return mongo
+
+
+class TestAsyncMongo(OnTheWire, AsyncConformance):
+    grid = 60
+
+    @pytest.fixture
+    async def store(self, mongo: MongoDatastore) -> Any:
+        return aio.SerializerShimDatastore(lift(mongo), wire.codec)
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        2**63,
+        -(2**63) - 1,
+        datetime(2026, 1, 1, tzinfo=UTC),
+        datetime(2026, 1, 1, 0, 0, 0, 1),
+        Key("/a"),
+        {1: "a"},
+        {"a\0b": 1},
+        {"a": ["\udc80"]},
+        {"a": Number.ONE},
+        {1, 2},
+        object(),
+        bytearray(b"x"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_bson_would_change_is_refused_and_the_old_value_stays(mongo: MongoDatastore, value: Any):
+    key = Key("/a")
+    mongo.put(key, "old")
+    for wrapped in (value, [value], {"x": {"y": value}}):
+        with pytest.raises((TypeError, ValueError), match=r"^value") as raised:
+            mongo.put(key, wrapped)
+        assert isinstance(raised.value, datastore.DatastoreError)
+        (outcome,) = mongo.batch_write([datastore.Write(key, wrapped)])
+        assert outcome.error is not None
+    assert mongo.get(key) == "old"
+
+
+@pytest.mark.parametrize(
+    "value", [2**63 - 1, -(2**63), 1, True, 1.5, b"\x00", datetime(2026, 1, 1, 0, 0, 0, 1000), [[1], {"a": None}]]
+)
+def test_values_come_back_of_the_same_type(mongo: MongoDatastore, value: Any):
+    mongo.put(Key("/a"), value)
+    found = mongo.get(Key("/a"))
+    assert (type(found), found) == (type(value), value)
+
+
+def test_the_callers_map_is_not_changed(mongo: MongoDatastore):
+    value = {"a": {"b": [1]}}
+    mongo.put(Key("/a"), value)
+    assert value == {"a": {"b": [1]}}
+
+
+def test_the_document_is_as_documented(mongo: MongoDatastore):
+    mongo.put(Key("/a/T:x"), {"n": 1})
+    assert list(mongo._collection.find()) == [{"_id": "/a/T:x", "path": "/a/T", "value": {"n": 1}}]
+    assert {"path": 1} in [dict(index["key"]) for index in mongo._collection.index_information().values()]
+
+
+def test_a_document_over_the_servers_limit_is_refused(mongo: MongoDatastore):
+    mongo.put(Key("/a"), "old")
+    with pytest.raises(LimitExceededError):
+        mongo.put(Key("/a"), "x" * (17 * 1024 * 1024))
+    assert mongo.get(Key("/a")) == "old"
+
+
+def test_comparisons_with_nan_and_of_other_types_are_ours(mongo: MongoDatastore):
+    values = [1, 1.0, 2, True, "1", None, [1], {"n": 1}]
+    for place, value in enumerate(values):
+        mongo.put(Key(f"/m/{place}"), {"n": value})
+    for op, value, expected in [
+        ("=", 1, ["0", "1"]),
+        ("<=", 1, ["0", "1"]),
+        ("=", "1", ["4"]),
+        ("!=", 1, ["2", "3", "4", "5", "6", "7"]),
+        ("=", math.nan, []),
+        ("=", True, ["3"]),
+        ("=", None, ["5"]),
+    ]:
+        found = mongo.query(Query(Key("/m")).filter("n", op, value)).entries()
+        assert [entry.key.name for entry in found] == expected, (op, value)
+
+
+def test_a_store_by_its_url_disconnects_at_its_end(mongodb_server: Engine):
+    url = f"mongodb://127.0.0.1:{mongodb_server.port}/byurl?collection=mine&appName=tests"
+    with datastore.open(url) as store:
+        store.put(Key("/a"), {"n": 1})
+        assert store.describe().text == "byurl.mine"
+    with pytest.raises(datastore.DatastoreClosedError):
+        store.get(Key("/a"))
+    with datastore.open(url) as store:
+        assert store.get(Key("/a")) == {"n": 1}
+        store.delete(Key("/a"))
+
+
+def test_a_url_names_a_database():
+    with pytest.raises(InvalidError, match="mongodb://HOST:PORT/DATABASE"):
+        datastore.open("mongodb://127.0.0.1:1")
+
+
+def test_a_killed_server_is_unavailable_until_it_is_back(tmp_path: Path):
+    with engine("mongodb", tmp_path / "data") as server:
+        url = f"mongodb://127.0.0.1:{server.port}/db?serverSelectionTimeoutMS=300"
+        store = datastore.open(url)
+        store.put(Key("/a"), "kept")
+        server.kill()
+        for call in (
+            lambda: store.get(Key("/a")),
+            lambda: store.put(Key("/a"), 1),
+            lambda: list(store.query(Query(Key("/")))),
+        ):
+            with pytest.raises(UnavailableError, match="MongoDB"):
+                call()
+        server.start()
+        assert store.get(Key("/a")) == "kept"
+        store.close()
+
+
+def test_a_refused_item_of_a_batch_fails_alone(mongo: MongoDatastore):
+    writes = [datastore.Write(Key("/a"), 1), datastore.Write(Key("/b"), 2**70), datastore.Write(Key("/c"), 3)]
+    outcomes = mongo.batch_write(writes)
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), InvalidValueError, type(None)]
+    assert [outcome.value for outcome in mongo.batch_get([write.key for write in writes])] == [1, None, 3]

@@ -1,0 +1,99 @@
+"""Redis, on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import datastore
+from datastore import wire
+from datastore.aio.lift import lift
+from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.core.errors import DatastoreError, StoreError, StoreFullError, UnavailableError
+from datastore.core.key import Key
+from datastore.redis import RedisDatastore
+from datastore.testing.conformance import DatastoreConformance
+from tests.support.capabilities import AsJson, OnTheWire
+from tests.support.engines import Engine, engine
+
+
+@pytest.fixture
+def client(redis_server: Engine) -> Iterator[Any]:
+    with redis.Redis(port=redis_server.port) as client:
+        client.flushall()
+        yield client
+
+
+class TestRedis(AsJson, DatastoreConformance):
+    queries = False
+
+    @pytest.fixture
+    def store(self, client: Any) -> Any:
+        return RedisDatastore(client)
+
+
+class TestRedisThatDecodes(AsJson, DatastoreConformance):
+    queries = False
+
+    @pytest.fixture
+    def store(self, client: Any, redis_server: Engine) -> Any:
+        with redis.Redis(port=redis_server.port, decode_responses=True) as decoding:
+            yield RedisDatastore(decoding)
+
+
+class TestAsyncRedis(OnTheWire, AsyncConformance):
+    queries = False
+
+    @pytest.fixture
+    async def store(self, client: Any) -> Any:
+        return lift(RedisDatastore(client, wire.codec))
+
+
+def test_a_store_by_its_url_disconnects_at_its_end(client: Any, redis_server: Engine):
+    with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0") as store:
+        store.put(Key("/a"), {"n": 1})
+        assert client.get("/a") == b'{"n": 1}'
+    client.set("/b", "[2]")
+    assert datastore.open(f"redis://127.0.0.1:{redis_server.port}/0").get(Key("/b")) == [2]
+
+
+def test_the_callers_client_stays_open(client: Any):
+    RedisDatastore(client).close()
+    assert client.ping()
+
+
+def test_a_killed_server_is_unavailable_until_it_is_back(tmp_path: Path):
+    with engine("redis", tmp_path / "data") as server:
+        store = datastore.open(f"redis://127.0.0.1:{server.port}/0")
+        store.put(Key("/a"), "kept")
+        server.kill()
+        for call in (
+            lambda: store.get(Key("/a")),
+            lambda: store.put(Key("/a"), 1),
+            lambda: store.delete(Key("/a")),
+            lambda: store.contains(Key("/a")),
+        ):
+            with pytest.raises(UnavailableError, match="Redis"):
+                call()
+        server.start()
+        assert store.get(Key("/a")) == "kept"
+        store.close()
+
+
+def test_what_the_server_refuses_is_told(client: Any):
+    store = RedisDatastore(client)
+    client.rpush("/list", 1)
+    with pytest.raises(StoreError, match="WRONGTYPE"):
+        store.get(Key("/list"))
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(StoreFullError, match="Redis") as raised:
+            store.put(Key("/a"), "x")
+        assert isinstance(raised.value, DatastoreError)
+    finally:
+        client.config_set("maxmemory", 0)
+    assert store.get(Key("/a")) is None

@@ -1,0 +1,107 @@
+"""Real servers of other storage engines: each on a free port, with a directory of its own, ended for certain."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+BUILT = Path(__file__).resolve().parent.parent.parent / "build"
+TRIES = 5
+
+
+class Engine:
+    """A server of an engine, which can be killed and started again on its port, with its directory."""
+
+    def __init__(self, command: Callable[[int, Path], list[str]], directory: Path) -> None:
+        self._command = command
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    def start(self) -> None:
+        """Start, and wait until it takes connections. A port that is gone meanwhile is chosen anew."""
+        for _ in range(TRIES):
+            port = self.port or _free_port()
+            with (self._directory / "log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    self._command(port, self._directory), cwd=self._directory, stdout=log, stderr=log
+                )
+            if self._is_up(port):
+                self.port = port
+                return
+            self.kill()
+        raise AssertionError(f"no start: {(self._directory / 'log').read_text()}")
+
+    def _is_up(self, port: int) -> bool:
+        deadline = time.monotonic() + 30
+        while self._process is not None and self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return True
+            except OSError:
+                time.sleep(0.01)
+        return False
+
+    def kill(self) -> None:
+        """End it by SIGKILL, and wait until it is gone."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _redis(program: str) -> Callable[[int, Path], list[str]]:
+    return lambda port, directory: [
+        *(program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)),
+        *("--save", "", "--appendonly", "yes", "--appendfsync", "always"),
+    ]
+
+
+def _memcached(program: str) -> Callable[[int, Path], list[str]]:
+    return lambda port, _: [program, "-l", "127.0.0.1", "-p", str(port), "-u", "root", "-m", "64"]
+
+
+def _ferretdb(program: str) -> Callable[[int, Path], list[str]]:
+    return lambda port, directory: [
+        *(program, "--handler=sqlite", f"--sqlite-url=file:{directory}/", f"--listen-addr=127.0.0.1:{port}"),
+        *("--debug-addr=-", "--telemetry=disable", f"--state-dir={directory}", "--log-level=error"),
+    ]
+
+
+_ENGINES = {
+    "redis": ("redis-server", _redis, "apt install redis-server"),
+    "memcached": ("memcached", _memcached, "apt install memcached"),
+    "mongodb": ("ferretdb", _ferretdb, "make engines, which needs Go"),
+}
+
+
+@contextmanager
+def engine(name: str, directory: Path) -> Iterator[Engine]:
+    """A running server: redis, memcached, or FerretDB for mongodb. The test is left out where it is not installed."""
+    program, command, hint = _ENGINES[name]
+    found = shutil.which(program, path=os.pathsep.join([str(BUILT), os.environ.get("PATH", "")]))
+    if found is None:
+        pytest.skip(f"no {program}: {hint}")
+    directory.mkdir(parents=True, exist_ok=True)
+    server = Engine(command(found), directory)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

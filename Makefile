@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Which Python makes the environment: make PYTHON=/path/to/python3.11
 PYTHON ?=
 
-.PHONY: help demo test check bench soak mutants format generate clean
+.PHONY: help demo test check bench soak mutants engines format generate clean
 
 help:
 	@echo 'make demo      a cluster of four processes at work: airports in, queries out, a node killed and back'
@@ -15,6 +15,7 @@ help:
 	@echo 'make bench     every benchmark, as ratios'
 	@echo 'make soak      the random tests, long'
 	@echo 'make mutants   faults put into keys, queries, order and merge one by one: do the tests notice? An hour'
+	@echo 'make engines   FerretDB, which stands for MongoDB in the tests; needs Go'
 	@echo 'make format    format the code'
 	@echo 'make generate  write the generated files'
 	@echo 'make clean     remove what all these made'
@@ -58,6 +59,15 @@ bench: $(STAMP)
 soak: $(STAMP)
 	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest --timeout=0 -o faulthandler_timeout=0 \
 		$(or $(ARGS),tests/unit tests/conformance tests/differential)
+
+# A release of FerretDB knows its version from a file that its Go module lacks; it is written into a copy.
+engines:
+	rm -rf build/engines && mkdir -p build && cp -r tests/engines build/engines
+	cd build/engines && go mod vendor && \
+	go list -f '{{.Module.Version}}' github.com/FerretDB/FerretDB/cmd/ferretdb \
+		> vendor/github.com/FerretDB/FerretDB/build/version/version.txt && \
+	go build -o ../ferretdb github.com/FerretDB/FerretDB/cmd/ferretdb
+	rm -rf build/engines
 
 # In a copy of the last commit, as it rewrites what it tests. What survives is printed with its change.
 mutants: $(STAMP)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -38,6 +38,13 @@ __all__ = ["MongoDatastore", "open_url"]
 
 _INT64 = range(-(2**63), 2**63)
 _OPERATORS = {"=": "$eq", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
+
+#: The server's code for a document that another call created at the same moment: to be tried again.
+_DUPLICATE_KEY = 11000
+
+
+class _TakenError(StoreError):
+    """That code. Never leaves this module."""
 
 
 class MongoDatastore(Datastore):
@@ -77,7 +84,16 @@ class MongoDatastore(Datastore):
         document = _document(key, value)
         with _faults():
             self._ensure_index()
-            self._collection.replace_one({"_id": document["_id"]}, document, upsert=True)
+            self._replace(document)
+
+    def _replace(self, document: dict[str, Any]) -> None:
+        from pymongo.errors import DuplicateKeyError
+
+        while True:
+            # Of two that create a document at once one is told so, and finds it when it tries again.
+            with suppress(DuplicateKeyError):
+                self._collection.replace_one({"_id": document["_id"]}, document, upsert=True)
+                return
 
     def delete(self, key: Key) -> None:
         """Remove the document of `key`."""
@@ -114,6 +130,9 @@ class MongoDatastore(Datastore):
                 outcomes[place] = refusal(error)
         while operations:
             done, failure = self._write(operations)
+            if isinstance(failure, _TakenError):
+                operations = operations[done:]
+                continue
             if failure is not None:
                 outcomes[operations[done][0]] = Outcome(error=failure)
             operations = operations[done + 1 :]
@@ -130,7 +149,8 @@ class MongoDatastore(Datastore):
                     self._collection.bulk_write([operation for _, operation in operations])
                 except BulkWriteError as error:
                     (failed,) = (error.details or {})["writeErrors"]
-                    return failed["index"], StoreError(f"MongoDB: {failed.get('errmsg')}")
+                    kind = _TakenError if failed["code"] == _DUPLICATE_KEY else StoreError
+                    return failed["index"], kind(f"MongoDB: {failed.get('errmsg')}")
         except DatastoreError as error:
             if isinstance(error, UnavailableError):
                 raise

@@ -7,6 +7,7 @@ from datastore.core.caching import CacheShimDatastore
 from datastore.core.collections import DatastoreCollection, ShardedDatastore, TieredDatastore
 from datastore.core.directories import DirectoryDatastore
 from datastore.core.links import SymlinkDatastore
+from datastore.core.lru import LRUCacheDatastore
 from datastore.core.shims import LoggingDatastore, ShimDatastore
 from datastore.core.transforms import (
     KeyTransformDatastore,
@@ -23,6 +24,7 @@ __all__ = [
     "DirectoryDatastore",
     "InterfaceMappingDatastore",
     "KeyTransformDatastore",
+    "LRUCacheDatastore",
     "LoggingDatastore",
     "LowercaseKeyDatastore",
     "NamespaceDatastore",

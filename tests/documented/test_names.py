@@ -1,0 +1,111 @@
+"""Every name of the documentation of release 0.3.0, by every path that it was known by."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import datastore
+from datastore import Key, core
+
+BASIC = """Datastore NullDatastore DictDatastore InterfaceMappingDatastore ShimDatastore CacheShimDatastore
+LoggingDatastore KeyTransformDatastore LowercaseKeyDatastore NamespaceDatastore NestedPathDatastore SymlinkDatastore
+DirectoryDatastore DatastoreCollection TieredDatastore ShardedDatastore""".split()
+QUERY = "Query Filter Order Cursor chain_gen is_iterable limit_gen offset_gen".split()
+SERIALIZE = """Serializer NonSerializer prettyjson Stack map_serializer shim serialized_gen deserialized_gen
+monkey_patch_bson default_serializer SerializerShimDatastore""".split()
+PATHS = {
+    **{name: ["datastore", "datastore.core", "datastore.core.basic", "datastore.basic"] for name in BASIC},
+    **{name: ["datastore", "datastore.core", "datastore.core.key", "datastore.key"] for name in ("Key", "Namespace")},
+    **{name: ["datastore", "datastore.core", "datastore.core.query", "datastore.query"] for name in QUERY},
+    **{name: ["datastore.core.serialize", "datastore.serialize"] for name in SERIALIZE},
+}
+ALIASES = {
+    "Key": "isAncestorOf isDescendantOf isTopLevel randomKey removeDuplicateSlashes",
+    "Filter": "valuePasses",
+    "Order": "isAscending isDescending multipleOrderComparison",
+    "LowercaseKeyDatastore": "lowercaseKey",
+    "NamespaceDatastore": "namespaceKey",
+    "NestedPathDatastore": "nestKey nestedPath nested_path",
+    "DatastoreCollection": "appendDatastore insertDatastore removeDatastore",
+    "ShardedDatastore": "shardDatastore shard shard_query_generator",
+    "SerializerShimDatastore": "serializedValue deserializedValue",
+    "SymlinkDatastore": "sentinel link _link_value_for_key _link_for_value _follow_link _follow_link_gen",
+    "DirectoryDatastore": "directory directory_values_generator",
+    "Cursor": "next _iterable _skipped_inc _returned_inc _ensure_modification_is_safe apply_filter apply_order",
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_name_is_one_object_by_every_path(name: str) -> None:
+    found = {id(getattr(importlib.import_module(path), name)) for path in PATHS[name]}
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("cls", ALIASES)
+def test_a_class_has_its_documented_members(cls: str) -> None:
+    for name in ALIASES[cls].split():
+        assert hasattr(getattr(datastore, cls), name), name
+
+
+def test_backends_are_where_they_were() -> None:
+    for path, name in [
+        ("datastore.filesystem", "FileSystemDatastore"),
+        ("datastore.filesystem", "ensure_directory_exists"),
+        ("datastore.mongo", "MongoDatastore"),
+        ("datastore.pylru", "LRUCacheDatastore"),
+        ("datastore.redis", "RedisDatastore"),
+        ("datastore.memcached", "MemcachedDatastore"),
+        ("datastore.core.util.fasthash", "hash"),
+    ]:
+        assert callable(getattr(importlib.import_module(path), name))
+
+
+def test_modules_are_attributes_after_one_import() -> None:
+    code = """
+import datastore
+datastore.serialize.shim(datastore.DictDatastore())
+assert datastore.core.key.Key is datastore.key.Key is datastore.Key
+assert datastore.core.serialize.shim is datastore.serialize.shim
+assert datastore.query.Query is datastore.Query
+assert datastore.basic.DictDatastore is datastore.DictDatastore
+"""
+    subprocess.run([sys.executable, "-O", "-c", code], check=True)
+
+
+def test_the_library_loads_no_driver_and_no_grpc() -> None:
+    code = """
+import sys
+import datastore, datastore.filesystem, datastore.pylru, datastore.redis, datastore.memcached, datastore.mongo
+loaded = {name.split(".")[0] for name in sys.modules}
+print(*sorted(loaded & {"grpc", "google", "redis", "pymemcache", "pymongo", "bson", "lmdb", "asyncio", "msgspec"}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "4711"])
+def test_hashes_are_the_same_in_every_process(seed: str) -> None:
+    code = "from datastore import Key; print(hash(Key('/a/b c/é')), hash(Key('/hello')))"
+    environment = {"PYTHONHASHSEED": seed, "PYTHONUTF8": "1"}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["1129720100621598245", "946184302554483941"]
+
+
+def test_packages_installed_elsewhere_add_modules(tmp_path: Path) -> None:
+    (tmp_path / "datastore").mkdir()
+    (tmp_path / "datastore/shelf.py").write_text("from datastore import DictDatastore as Shelf\n")
+    code = f"import sys; sys.path.append({str(tmp_path)!r}); import datastore.shelf; datastore.shelf.Shelf()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_shims_are_what_they_were() -> None:
+    for name in ("LowercaseKeyDatastore", "NamespaceDatastore", "NestedPathDatastore"):
+        assert issubclass(getattr(core, name), core.KeyTransformDatastore)
+    for name in ("CacheShimDatastore", "SymlinkDatastore", "DirectoryDatastore", "DatastoreCollection"):
+        assert issubclass(getattr(core, name), core.ShimDatastore)
+    assert isinstance(Key.randomKey(), Key)

@@ -1,0 +1,477 @@
+"""What single shims promise beyond the suite: links, directories, caches, logs, key transforms, the LRU."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore import core
+from datastore.core import errors
+from datastore.core.batch import Write
+from datastore.core.key import Key
+from datastore.core.lru import LRUCacheDatastore
+from datastore.core.query import Query
+from datastore.testing.faults import FaultyDatastore
+
+A, B, C = Key("/A"), Key("/B"), Key("/C")
+EVERYTHING = Query(Key("/"), recursive=True)
+NESTED = json.loads((Path(__file__).parent.parent / "vectors/nested_paths.json").read_text())
+
+
+def contents(store: Any) -> dict[Key, Any]:
+    """All entries of a store."""
+    return dict(store.query(EVERYTHING).entries())
+
+
+# Links
+
+
+@pytest.fixture
+def links() -> core.SymlinkDatastore:
+    return core.SymlinkDatastore(core.DictDatastore())
+
+
+def test_a_link_is_stored_as_text(links: core.SymlinkDatastore):
+    links.link(A, B)
+    links.link(Key("/"), C)
+    assert contents(links.child_datastore) == {B: "/A/datastore_link", C: "/datastore_link"}
+    links.put(Key("/"), "root")
+    assert links.get(C) == "root"
+
+
+def test_links_are_followed_to_their_end(links: core.SymlinkDatastore):
+    for number in range(50):
+        links.link(Key(f"/{number}"), Key(f"/{number + 1}"))
+    links.put(Key("/50"), "x")
+    assert links.child_datastore.get(Key("/0")) == "x"
+    assert links.get(Key("/50")) == links.get(Key("/25")) == "x"
+    assert links.batch_get([Key("/7")])[0].value == "x"
+
+
+@pytest.mark.parametrize("source", [A, B, C])
+def test_a_circle_is_refused_and_nothing_is_stored(links: core.SymlinkDatastore, source: Key):
+    links.link(A, B)
+    links.link(B, C)
+    before = contents(links.child_datastore)
+    with pytest.raises(errors.CircularLinkError, match="/A") as raised:
+        links.link(source, A)
+    assert isinstance(raised.value, AssertionError)
+    assert contents(links.child_datastore) == before
+
+
+def test_a_stored_circle_raises_and_never_loops(links: core.SymlinkDatastore):
+    links.child_datastore.put(A, "/B/datastore_link")
+    links.child_datastore.put(B, "/A/datastore_link")
+    links.put(C, 1)
+    for call in (lambda: links.get(A), lambda: links.put(B, 1), lambda: links.contains(A), lambda: links.link(A, C)):
+        with pytest.raises(errors.CircularLinkError):
+            call()
+    assert isinstance(links.batch_get([A])[0].error, errors.CircularLinkError)
+    assert contents(links) == {C: 1}
+    links.delete(A)
+    links.put(B, 2)
+    assert contents(links) == {A: 2, C: 1} | ({B: 2} if links.get(B) == 2 else {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/A/datastore_link",
+        "/datastore_link",
+        "//datastore_link",
+        "A/datastore_link",
+        "/A//datastore_link",
+        "/A/datastore_link/",
+        "@datastore_link:text:",
+        "@datastore_link:text:/A/datastore_link",
+    ],
+)
+def test_text_that_looks_like_a_link_is_text(links: core.SymlinkDatastore, text: str):
+    links.put(A, "not this")
+    links.put(B, text)
+    assert links.get(B) == text
+    assert contents(links)[B] == text
+    assert [entry.key for entry in links.query(Query(Key("/")).filter("__key__", "=", B)).entries()] == [B]
+
+
+def test_a_query_follows_before_it_filters(links: core.SymlinkDatastore):
+    links.put(Key("/else/x"), {"n": 1})
+    links.put(Key("/c/a"), {"n": 2})
+    links.link(Key("/else/x"), Key("/c/b"))
+    links.link(Key("/nowhere"), Key("/c/d"))
+    found = links.query(Query(Key("/c")).filter("n", "<", 2)).entries()
+    assert list(found) == [(Key("/c/b"), {"n": 1})]
+    assert list(links.query(Query(Key("/c")).order("n"))) == [{"n": 1}, {"n": 2}]
+
+
+def test_links_to_the_longest_keys_work(links: core.SymlinkDatastore):
+    long = Key("x" * 1023)
+    links.link(long, A)
+    links.put(A, "x")
+    assert links.child_datastore.get(long) == "x"
+
+
+def test_links_made_at_once_never_hang(links: core.SymlinkDatastore):
+    keys = [Key(f"/{number}") for number in range(4)]
+    failed: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        chooser = random.Random(seed)
+        for _ in range(300):
+            try:
+                chooser.choice(
+                    [
+                        lambda: links.link(chooser.choice(keys), chooser.choice(keys)),
+                        lambda: links.put(chooser.choice(keys), seed),
+                        lambda: links.get(chooser.choice(keys)),
+                        lambda: links.delete(chooser.choice(keys)),
+                        lambda: contents(links),
+                    ]
+                )()
+            except errors.CircularLinkError:
+                continue
+            except BaseException as error:  # noqa: BLE001 - shown at the end
+                failed.append(error)
+
+    run(work, range(4))
+    assert failed == []
+
+
+def run(work: Any, seeds: Any) -> None:
+    """Work with every seed, each in a thread; the seeds are printed where the test fails."""
+    print("seeds", list(seeds))  # noqa: T201 - pytest shows it where the test fails
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in seeds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+# Directories
+
+
+@pytest.fixture
+def directories() -> core.DirectoryDatastore:
+    return core.DirectoryDatastore(core.DictDatastore())
+
+
+def test_a_directory_lists_in_order_of_arrival_once(directories: core.DirectoryDatastore):
+    for text in ("/A/c", "/A/b", "/A/T:x", "/A/c", "/A/b/deep", "/"):
+        directories.put(Key(text), text)
+    assert directories.get(A) == ["/A/c", "/A/b", "/A/T:x"]
+    assert directories.get(Key("/A/b")) == "/A/b"
+    assert directories.directory(Key("/A/b")) == ["/A/b/deep"]
+    assert directories.directory(Key("/")) == []
+    assert directories.get(Key("/")) == "/"
+    assert list(directories.directory_values_generator(A)) == ["/A/c", "/A/b", "/A/T:x"]
+    assert directories.contains(A) is False
+
+
+def test_lists_lie_beside_and_go_when_empty(directories: core.DirectoryDatastore):
+    directories.put(Key("/A/b"), 1)
+    directories.put(B, 2)
+    held = contents(directories.child_datastore)
+    assert held == {Key("/A/b"): 1, B: 2, Key("/A:directory"): ["/A/b"], Key("/:directory"): ["/B"]}
+    assert contents(directories) == {Key("/A/b"): 1, B: 2}
+    directories.delete(Key("/A/b"))
+    directories.put(B, None)
+    assert contents(directories.child_datastore) == {}
+
+
+def test_a_list_is_the_callers_own(directories: core.DirectoryDatastore):
+    directories.put(Key("/A/b"), 1)
+    directories.get(A).append("/A/wrong")
+    directories.directory(A).clear()
+    assert directories.get(A) == ["/A/b"]
+
+
+def test_reserved_keys_are_refused_and_never_seen(directories: core.DirectoryDatastore):
+    directories.put(Key("/A/b"), 1)
+    reserved = Key("/A:directory")
+    with pytest.raises(errors.InvalidKeyError, match=r"/A:directory.*kept for directories"):
+        directories.put(reserved, 1)
+    assert directories.get(reserved) == []
+    assert directories.contains(reserved) is False
+    directories.delete(reserved)
+    assert directories.get(A) == ["/A/b"]
+    assert [outcome.error is None for outcome in directories.batch_write([Write(reserved, 1), Write(B, 1)])] == [
+        False,
+        True,
+    ]
+
+
+def test_a_value_refused_below_is_not_listed():
+    directories = core.DirectoryDatastore(core.SerializerShimDatastore(core.DictDatastore()))
+    with pytest.raises(TypeError):
+        directories.put(Key("/A/b"), object())
+    assert directories.get(A) == []
+
+
+def test_names_without_a_value_are_skipped(directories: core.DirectoryDatastore):
+    directories.put(Key("/A/b"), 1)
+    directories.put(Key("/A/c"), 2)
+    directories.child_datastore.delete(Key("/A/b"))
+    assert list(directories.directory_values_generator(A)) == [2]
+    assert list(directories.query(Query(A))) == [2]
+
+
+def test_a_query_needs_none_of_the_child():
+    held: dict[str, Any] = {}
+    service = type("Service", (), {"get": held.get, "put": held.__setitem__, "delete": held.pop})
+    directories = core.DirectoryDatastore(core.InterfaceMappingDatastore(service))
+    for text in ("/a/b", "/a:x", "/a:x:y", "/a/b/c", "/", "/b"):
+        directories.put(Key(text), text)
+    assert list(directories.query(Query(Key("/a")))) == ["/a/b", "/a:x", "/a:x:y"]
+    assert list(directories.query(Query(Key("/")))) == ["/", "/b"]
+    with pytest.raises(errors.QueryNotSupportedError):
+        directories.query(EVERYTHING)
+
+
+def test_lists_are_right_after_writes_at_once(directories: core.DirectoryDatastore):
+    keys = [Key(f"/A/{number}") for number in range(6)]
+
+    def work(seed: int) -> None:
+        chooser = random.Random(seed)
+        for _ in range(300):
+            key = chooser.choice(keys)
+            if chooser.random() < 0.5:
+                directories.put(key, seed)
+            else:
+                directories.delete(key)
+
+    run(work, range(6))
+    alive = [str(key) for key in keys if directories.contains(key)]
+    assert sorted(directories.directory(A)) == alive
+
+
+# Caches and logs
+
+
+def test_a_cache_is_asked_first_and_filled():
+    child, cache = core.DictDatastore(), core.DictDatastore()
+    store = core.CacheShimDatastore(child, cache=cache)
+    assert (store.child_datastore, store.cache_datastore) == (child, cache)
+    child.put(A, 1)
+    assert store.contains(A)
+    assert cache.get(A) is None
+    assert store.get(A) == 1
+    assert cache.get(A) == 1
+    cache.put(A, "cached")
+    assert store.get(A) == "cached"
+    store.put(A, 2)
+    assert (child.get(A), cache.get(A)) == (2, 2)
+    store.delete(A)
+    assert (child.get(A), cache.get(A)) == (None, None)
+
+
+def test_a_failing_cache_fails_no_call():
+    child = core.DictDatastore()
+    cache = FaultyDatastore(core.DictDatastore())
+    cache.fail("get", "put", "delete", "contains", error=errors.UnavailableError("gone"))
+    store = core.CacheShimDatastore(child, cache=cache)
+    store.put(A, 1)
+    assert store.get(A) == 1
+    assert store.contains(A)
+    store.delete(A)
+    assert store.get(A) is None
+
+
+@pytest.mark.parametrize("wrong", [None, {}, 3])
+def test_a_cache_is_a_datastore(wrong: Any):
+    with pytest.raises(errors.UnsupportedTypeError, match="cache must be a Datastore"):
+        core.CacheShimDatastore(core.DictDatastore(), cache=wrong)
+
+
+def test_a_log_has_no_values_unless_asked(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    for log_values in (False, True):
+        caplog.clear()
+        store = core.LoggingDatastore(core.DictDatastore(), log_values=log_values)
+        store.put(A, "secret")
+        store.get(A)
+        store.contains(A)
+        list(store.query(Query(Key("/"))))
+        store.batch_write([Write(B, "secret"), Write(C, None)])
+        store.batch_get([B])
+        store.delete(A)
+        assert ("secret" in caplog.text) is log_values
+        said = [record.getMessage() for record in caplog.records]
+        for expected in (
+            "put /A",
+            "get /A",
+            "contains /A",
+            "query Query(Key('/'))",
+            "put /B",
+            "delete /C",
+            "delete /A",
+        ):
+            assert any(line.startswith(expected) for line in said), expected
+        assert {(record.name, record.levelname) for record in caplog.records} == {("datastore", "INFO")}
+
+
+def test_a_log_goes_where_it_is_told(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "mine")
+    core.LoggingDatastore(core.DictDatastore(), logging.getLogger("mine")).get(A)
+    assert [record.name for record in caplog.records] == ["mine"]
+
+
+# The LRU
+
+
+def test_what_was_used_longest_ago_is_forgotten():
+    store = LRUCacheDatastore(2)
+    store.put(A, 1)
+    store.put(B, 2)
+    assert store.get(A) == 1
+    assert store.contains(B)
+    assert list(store.query(EVERYTHING)) == [1, 2]
+    store.put(C, 3)
+    assert contents(store) == {A: 1, C: 3}
+    store.put(A, None)
+    store.delete(B)
+    assert len(store) == 1
+    store.clear()
+    assert (len(store), contents(store)) == (0, {})
+
+
+def test_misses_cost_no_memory():
+    store = LRUCacheDatastore(2)
+    for number in range(100):
+        assert store.get(Key(f"/{number}")) is None
+    assert (len(store), store._used, store._held._items) == (0, {}, {})
+
+
+@pytest.mark.parametrize(("size", "kind"), [(0, ValueError), (-1, ValueError), (True, TypeError), ("2", TypeError)])
+def test_a_size_is_a_number_of_entries(size: Any, kind: type[Exception]):
+    with pytest.raises(kind, match="size must be"):
+        LRUCacheDatastore(size)
+
+
+def test_an_lru_keeps_to_its_size_among_threads():
+    store = LRUCacheDatastore(8)
+
+    def work(seed: int) -> None:
+        chooser = random.Random(seed)
+        for _ in range(500):
+            key = Key(f"/{chooser.randrange(30)}")
+            match chooser.randrange(3):
+                case 0:
+                    store.put(key, seed)
+                case 1:
+                    store.get(key)
+                case _:
+                    store.delete(key)
+
+    run(work, range(4))
+    assert len(store) == len(contents(store)) <= 8
+
+
+# Key transforms
+
+
+@pytest.mark.parametrize("vector", NESTED["paths"], ids=str)
+def test_a_nested_path_is_that_of_its_vector(vector: dict[str, Any]):
+    text, depth, length = vector["text"], vector["depth"], vector["length"]
+    assert core.NestedPathDatastore.nested_path(text, depth, length) == vector["path"]
+
+
+@pytest.mark.parametrize("vector", NESTED["keys"], ids=str)
+def test_a_nested_key_is_that_of_its_vector(vector: dict[str, Any]):
+    store = core.NestedPathDatastore(core.DictDatastore(), vector["depth"], vector["length"])
+    assert store.nest_key(Key(vector["key"])) == Key(vector["nested"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [({"depth": 0}, ValueError), ({"length": -1}, ValueError), ({"depth": "3"}, TypeError), ({"keyfn": 3}, TypeError)],
+)
+def test_a_nested_path_needs_numbers_and_a_function(arguments: dict[str, Any], kind: type[Exception]):
+    (name,) = arguments
+    with pytest.raises(kind, match=name):
+        core.NestedPathDatastore(core.DictDatastore(), **arguments)
+
+
+def test_a_nested_path_is_cut_from_text_without_slashes():
+    child = core.DictDatastore()
+    with pytest.raises(errors.InvalidKeyError, match="'a/b'"):
+        core.NestedPathDatastore(child, keyfn=lambda _: "a/b").put(A, 1)
+    with pytest.raises(errors.UnsupportedTypeError, match="keyfn"):
+        core.NestedPathDatastore(child, keyfn=lambda _: 3).put(A, 1)
+    assert contents(child) == {}
+
+
+@pytest.mark.parametrize("transform", [3, "x"])
+def test_a_transform_can_be_called(transform: Any):
+    with pytest.raises(errors.UnsupportedTypeError, match="keytransform must be callable"):
+        core.KeyTransformDatastore(core.DictDatastore(), transform)
+    with pytest.raises(errors.UnsupportedTypeError, match="inverse must be callable"):
+        core.KeyTransformDatastore(core.DictDatastore(), inverse=transform)
+
+
+def test_a_transform_answers_a_key():
+    child = core.DictDatastore()
+    store = core.KeyTransformDatastore(child, str, prefix_preserving=True)
+    for call in (lambda: store.get(A), lambda: store.put(A, 1), lambda: list(store.query(Query(A)))):
+        with pytest.raises(errors.UnsupportedTypeError, match="must answer a Key, got str"):
+            call()
+    assert contents(child) == {}
+
+
+def test_queries_need_a_transform_that_keeps_prefixes():
+    for store in (
+        core.KeyTransformDatastore(core.DictDatastore(), lambda key: key.reverse),
+        core.NestedPathDatastore(core.DictDatastore()),
+    ):
+        with pytest.raises(errors.QueryNotSupportedError, match="not declared prefix_preserving"):
+            store.query(Query(A))
+        assert store.ordered_queries is False or isinstance(store, core.KeyTransformDatastore)
+
+
+def test_foreign_entries_are_left_out_before_offset_and_limit():
+    child = core.DictDatastore()
+    for text in ("/m/a", "/m/B", "/m/c", "/m/D", "/m/e"):
+        child.put(Key(text), {"n": text})
+    lower = core.LowercaseKeyDatastore(child)
+    assert [str(entry.key) for entry in lower.query(Query(Key("/M"), offset=1, limit=1)).entries()] == ["/m/c"]
+    assert [str(entry.key) for entry in lower.query(Query(Key("/M"), limit=2).order("-n")).entries()] == [
+        "/m/e",
+        "/m/c",
+    ]
+
+
+def test_each_run_of_a_key_is_lowered_by_itself():
+    assert core.LowercaseKeyDatastore.lowercase_key(Key("/ΑΣ:ΒΣ/ΣΣ")) == Key("/ας:βς/σς")
+    assert core.LowercaseKeyDatastore.lowercaseKey(Key("/A/b:C")) == Key("/a/b:c")
+
+
+def prefixed(key: Key) -> Key:
+    return Key("/p:x").child(key)
+
+
+def without_prefix(key: Key) -> Key | None:
+    text = str(key)
+    return Key(text.removeprefix("/p:x")) if text == "/p:x" or text.startswith("/p:x/") else None
+
+
+@given(st.data())
+def test_queries_through_a_users_transform_are_those_of_a_dict(data: st.DataObject):
+    from datastore.testing import cases, model
+
+    child = core.DictDatastore()
+    child.put(Key("/p:x:foreign"), {"n": 0})
+    store = core.KeyTransformDatastore(child, prefixed, prefix_preserving=True, inverse=without_prefix)
+    held = data.draw(cases.contents(cases.json_values()))
+    for key, value in held.items():
+        store.put(key, value)
+    held = {key: value for key, value in held.items() if value is not None}
+    query = data.draw(cases.queries(cases.json_values()))
+    problem = model.difference(list(store.query(query).entries()), model.answer(query, held).entries)
+    assert problem is None, problem

@@ -269,7 +269,8 @@ def open_url(url: str) -> LMDBDatastore:
 
     `?durability=async` is the one option. Raises InvalidError (a ValueError) for others, and as the class does.
     """
-    return LMDBDatastore(directory_of(url), **options_of(url, {"durability": ("sync", "async")}))  # type: ignore[arg-type]
+    options = options_of(url, {"durability": ("sync", "async")})
+    return LMDBDatastore(directory_of(url), durability=options.get("durability", "sync"))
 
 
 def _after_fork() -> None:

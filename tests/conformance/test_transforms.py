@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datastore import aio, core
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.core.key import Key
 from datastore.core.limits import KEY_BYTES
+from datastore.testing import cases, model
 from datastore.testing.conformance import DatastoreConformance
 from tests.support.capabilities import InMemory
 
@@ -57,6 +60,30 @@ class TestNamespaceOfTheRoot(InMemory, DatastoreConformance):
     @pytest.fixture
     def store(self) -> Any:
         return core.NamespaceDatastore("/", core.DictDatastore())
+
+
+@given(data=st.data())
+def test_lowercase_answers_as_a_dict_of_lowercase_keys(data: st.DataObject) -> None:
+    """The suite's keys differ in case; here they are lowered, among entries that are not, and asked for in any case."""
+    child = core.DictDatastore()
+    for text in ("/A", "/a/B", "/a:X", "/T/a"):
+        child.put(Key(text), {"n": "foreign"})
+    store = core.LowercaseKeyDatastore(child)
+    expected: dict[Key, Any] = {}
+    for key, value in data.draw(cases.writes(cases.json_values())):
+        asked = data.draw(st.sampled_from([key, Key(str(key).upper())]))
+        store.put(asked, value)
+        expected.pop(lowered := Key(str(key).lower()), None)
+        if value is not None:
+            expected[lowered] = value
+        assert model.same(store.get(asked), value)
+        assert store.contains(asked) is (value is not None)
+    query = data.draw(cases.queries(cases.json_values()))
+    query.filters = [part for part in query.filters if part.field != "__key__"]
+    found = list(store.query(query).entries())
+    query.key = Key(str(query.key).lower())
+    problem = model.difference(found, model.answer(query, expected).entries)
+    assert problem is None, problem
 
 
 class TestIdentity(InMemory, DatastoreConformance):

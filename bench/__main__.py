@@ -11,27 +11,28 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
+from bench import files, library, rows
 from bench.measure import Row
-from bench.rows import ROWS
 from bench.servers import pin_client
 
+ROWS = (*rows.ROWS, *library.ROWS, *files.ROWS)
 LATEST = Path(__file__).with_name("latest.json")
 
 
 async def _measured(names: Sequence[str], console: Console) -> list[Row]:
-    rows = []
+    measured = []
     for measure in ROWS:
         if not names or measure.__name__ in names:
             console.print(f"[dim]{measure.__name__}: {measure.__doc__}", highlight=False)
-            rows.append(await measure())
-    return rows
+            measured.append(await measure())
+    return measured
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(measured: Sequence[Row]) -> Table:
     table = Table(
         Column("row", no_wrap=True), "ours", "reference", "ratio", "unit", "runs", title="Medians of interleaved runs"
     )
-    for row in rows:
+    for row in measured:
         table.add_row(
             row.name, f"{row.ours:,.0f}", f"{row.reference:,.0f}", f"{row.ratio:.3f}", row.unit, str(row.runs)
         )
@@ -42,9 +43,9 @@ def main() -> None:
     """Measure, print, write."""
     pin_client()
     console = Console()
-    rows = asyncio.run(_measured(sys.argv[1:], console))
-    console.print(_table(rows))
-    LATEST.write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")
+    measured = asyncio.run(_measured(sys.argv[1:], console))
+    console.print(_table(measured))
+    LATEST.write_text(json.dumps([row.as_json() for row in measured], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,198 @@
+"""What is measured of the library alone, in this process: no server, no wire, no storage but memory."""
+
+from __future__ import annotations
+
+import heapq
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from operator import itemgetter
+from pathlib import PurePosixPath
+from typing import Any
+
+from bench.measure import Row, compare
+from datastore.core import Cursor, Datastore, DictDatastore, Key, Query, ShardedDatastore
+from datastore.core.batch import Batch
+from datastore.core.description import QueryDescription
+from datastore.core.limits import BATCH_ENTRIES
+
+__all__ = ["ROWS"]
+
+#: How many keys are made in a run.
+KEYS = 50_000
+#: The maps that are queried, and how many results the limited query gives.
+MAPS, TOP = 100_000, 10
+#: The stores that are merged, and the entries of each.
+SHARDS, SHARD_ENTRIES = 8, 100_000
+#: What a program of this kind imports anyway.
+COMMON_IMPORTS = "import json, logging, typing"
+
+Map = dict[str, Any]
+
+
+async def key_vs_purepath(keys: int = KEYS) -> Row:
+    """Making and hashing a Key of text, all texts different, against PurePosixPath of the same texts."""
+    texts = [f"/Country:CH/City:Zurich/Person:{number:08}" for number in range(keys)]
+
+    def make(kind: Callable[[str], Any]) -> float:
+        return _per_second(keys, lambda: [hash(kind(text)) for text in texts])
+
+    return await compare("key_vs_purepath", "keys/s", _later(make, Key), _later(make, PurePosixPath))
+
+
+async def dict_query_vs_sorted(maps: int = MAPS) -> Row:
+    """A DictDatastore of 100,000 maps, two filters, two orders, against a generator and sorted over a plain dict.
+
+    A fifth of the maps pass. By hand too, ties are in the order of their keys.
+    """
+    rows = _rows(maps)
+    store = _filled(rows)
+
+    def query() -> list[Map]:
+        return list(store.query(_query()))
+
+    def by_hand() -> list[Map]:
+        return [row for _, row in sorted(_passing(rows), key=_place)]
+
+    return await _compare_answers("dict_query_vs_sorted", maps, query, by_hand)
+
+
+async def topn_vs_heapq(maps: int = MAPS) -> Row:
+    """The same with limit 10, against a generator and heapq.nsmallest."""
+    rows = _rows(maps)
+    store = _filled(rows)
+
+    def query() -> list[Map]:
+        return list(store.query(_query(limit=TOP)))
+
+    def by_hand() -> list[Map]:
+        return [row for _, row in heapq.nsmallest(TOP, _passing(rows), key=_place)]
+
+    return await _compare_answers("topn_vs_heapq", maps, query, by_hand)
+
+
+async def sharded_merge_vs_heapq(entries: int = SHARD_ENTRIES) -> Row:
+    """Eight stores of 100,000 entries each that lie sorted, against heapq.merge of the same with a prepared key.
+
+    The stores hand over batches of what they hold, as one on disk does; by hand it is pairs of the key's text,
+    which is what is compared, and the value. Both sides give out the values.
+    """
+    parts = [
+        [(f"/Thing:{number:08}", number) for number in range(shard, entries * SHARDS, SHARDS)]
+        for shard in range(SHARDS)
+    ]
+    store = ShardedDatastore([_SortedDatastore(part) for part in parts])
+    query = Query(Key("/Thing"))
+    return await _compare_answers(
+        "sharded_merge_vs_heapq",
+        entries * SHARDS,
+        lambda: list(store.query(query)),
+        lambda: [value for _, value in heapq.merge(*parts, key=itemgetter(0))],
+    )
+
+
+async def import_datastore() -> Row:
+    """`import datastore` in a fresh interpreter, against `import json, logging, typing`; 20 a second are 50 ms each."""
+    return await compare(
+        "import_datastore",
+        "imports/s",
+        _later(_imports_per_second, "import datastore"),
+        _later(_imports_per_second, COMMON_IMPORTS),
+    )
+
+
+# What the rows share
+
+
+def _later(call: Callable[..., float], *arguments: Any) -> Callable[[], Awaitable[float]]:
+    """A measurement of this process as `compare` takes it."""
+
+    async def measure() -> float:
+        return call(*arguments)
+
+    return measure
+
+
+def _per_second(items: int, work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return items / (time.perf_counter() - start)
+
+
+async def _compare_answers(
+    name: str, items: int, ours: Callable[[], list[Any]], by_hand: Callable[[], list[Any]]
+) -> Row:
+    """The row of two ways to one answer, having seen that it is one."""
+    if ours() != by_hand():
+        raise RuntimeError(f"{name}: the two sides do not answer alike")
+    return await compare(name, "entries/s", _later(_per_second, items, ours), _later(_per_second, items, by_hand))
+
+
+def _rows(maps: int) -> dict[str, Map]:
+    """Maps by the text of their keys, in an order that has nothing to do with what is asked."""
+    return {
+        f"/Airport:{number * 7919 % maps:08}": {
+            "name": f"Airport number {number}",
+            "country": ("AT", "CH", "DE", "FR")[number % 4],
+            "city": f"City {number * 31 % 997}",
+            "elevation": number * 17 % 5000,
+        }
+        for number in range(maps)
+    }
+
+
+def _filled(rows: dict[str, Map]) -> DictDatastore:
+    store = DictDatastore()
+    for text, row in rows.items():
+        store.put(Key(text), row)
+    return store
+
+
+def _query(limit: int | None = None) -> Query:
+    query = Query(Key("/Airport"), limit)
+    return query.filter("country", "=", "CH").filter("elevation", ">=", 1000).order("city").order("-elevation")
+
+
+def _passing(rows: dict[str, Map]) -> Iterator[tuple[str, Map]]:
+    """The filters of `_query`, by hand."""
+    return (entry for entry in rows.items() if entry[1]["country"] == "CH" and entry[1]["elevation"] >= 1000)
+
+
+def _place(entry: tuple[str, Map]) -> tuple[str, int, str]:
+    """The orders of `_query`, by hand."""
+    text, row = entry
+    return row["city"], -row["elevation"], text
+
+
+class _SortedDatastore(Datastore):
+    """Answers every query with the entries that it was made of, in batches; the rest is for whoever merges."""
+
+    ordered_queries = True
+
+    def __init__(self, entries: Sequence[tuple[str, Any]]) -> None:
+        self._keys = [Key(text) for text, _ in entries]
+        self._values = [value for _, value in entries]
+
+    def query(self, query: QueryDescription) -> Cursor:
+        return Cursor.from_batches(query, self._batches())
+
+    def _batches(self) -> Any:
+        for start in range(0, len(self._keys), BATCH_ENTRIES):
+            stop = start + BATCH_ENTRIES
+            yield Batch(self._keys[start:stop], self._values[start:stop])
+
+
+def _imports_per_second(statement: str) -> float:
+    program = f"import time; start = time.perf_counter()\n{statement}\nprint(time.perf_counter() - start)"
+    seconds = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    return 1 / float(seconds)
+
+
+ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (
+    key_vs_purepath,
+    dict_query_vs_sorted,
+    topn_vs_heapq,
+    sharded_merge_vs_heapq,
+    import_datastore,
+)

@@ -8,7 +8,7 @@ from typing import Any, Self
 from datastore.core.batch import Position
 from datastore.core.encoded import decoded
 from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
-from datastore.core.fields import Filter, Getter, Order, Reader, object_getattr, reader_of, same_typed
+from datastore.core.fields import Column, Filter, Getter, Order, column_of, object_getattr, same_typed
 from datastore.core.key import Key
 from datastore.core.ordering import encode
 
@@ -132,13 +132,13 @@ class QueryDescription:
 
     def order_columns(self, keys: builtins.list[Any], values: builtins.list[Any]) -> builtins.list[builtins.list[Any]]:
         """The fields that entries are sorted by: a column for each order."""
-        return [list(map(self._order_reader(order), keys, values)) for order in self.orders]
+        return [self._order_column(order)(keys, values) for order in self.orders]
 
-    def _order_reader(self, order: Order) -> Reader:
+    def _order_column(self, order: Order) -> Column:
         if type(order).keyfn is not Order.keyfn and self.own_getter is None:
             # A subclass that finds what it sorts by in its own way.
-            return lambda _, value: order.keyfn(decoded(value))
-        return reader_of(self.getter_of(order), order.field)
+            return lambda keys, values: [order.keyfn(decoded(value)) for value in values]
+        return column_of(self.getter_of(order), order.field)
 
     def sort_keys_of(self, columns: builtins.list[builtins.list[Any]]) -> builtins.list[bytes]:
         """The order-preserving bytes of each entry of these columns, as on the wire; keys are no part of them.

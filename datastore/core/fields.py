@@ -19,6 +19,7 @@ KEY_FIELD = "__key__"
 Getter = Callable[[Any, str], Any]
 #: The field of an entry, of its key and its value.
 Reader = Callable[[Key | None, Any], Any]
+Column = Callable[[list[Any], list[Any]], list[Any]]
 
 
 def object_getattr(obj: Any, field: str) -> Any:
@@ -80,6 +81,18 @@ def reader_of(getter: Getter, field: str) -> Reader:
     if "." in field:
         return lambda key, value: object_getattr(value, field)
     return lambda key, value: value.get(field) if type(value) is dict else object_getattr(value, field)
+
+
+def column_of(getter: Getter, field: str) -> Column:
+    """`reader_of` for the keys and the values of many entries at once: the field of each, in their order."""
+    if field == KEY_FIELD:
+        return lambda keys, values: list(keys)
+    if getter is not object_getattr or "." in field:
+        read = reader_of(getter, field)
+        return lambda keys, values: list(map(read, keys, values))
+    return lambda keys, values: [
+        value.get(field) if type(value) is dict else object_getattr(value, field) for value in values
+    ]
 
 
 class _Fielded:
@@ -184,20 +197,22 @@ def same_typed(a: Any, b: Any) -> bool:
 
 def value_predicate(op: str, wanted: Any) -> Callable[[Any], bool]:
     """The condition `value op wanted` as a function of the value. It never raises."""
+    column = column_predicate(op, wanted)
+    return lambda value: column([value])[0]
+
+
+def column_predicate(op: str, wanted: Any) -> Callable[[list[Any]], list[bool]]:
+    """The condition `value op wanted` as a function of many values: whether each passes. It never raises."""
     wanted = decoded(wanted)
     if is_nan(wanted) or (wanted is None and op not in ("=", "!=")):
-        return (lambda value: True) if op == "!=" else (lambda value: False)
+        return lambda values: [op == "!="] * len(values)
     judge = _judge(op, wanted)
     alike = _ALIKE.get(type(wanted))
     if alike is None:
-        return judge
+        return lambda values: list(map(judge, values))
     comparison = _OPERATORS[op]
-
     # Most values are of the very type asked for, where Python compares as the total order does; NaN passes "!=" alone.
-    def passes(value: Any) -> bool:
-        return comparison(value, wanted) if type(value) in alike else judge(value)
-
-    return passes
+    return lambda values: [comparison(value, wanted) if type(value) in alike else judge(value) for value in values]
 
 
 #: The types whose values Python itself compares with one of these types as the total order does.

@@ -14,14 +14,15 @@ from datastore.core.batch import Batch, Position, value_bytes
 from datastore.core.description import QueryDescription
 from datastore.core.encoded import decoded, encoded_bytes
 from datastore.core.errors import DatastoreError, LimitExceededError
-from datastore.core.fields import Filter, reader_of, value_predicate
+from datastore.core.fields import Filter, column_of, column_predicate
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES, SORT_BYTES
 from datastore.core.ordering import order_key
 
 __all__ = ["Cutter", "Pipeline"]
 
-Predicate = Callable[[Key | None, Any], bool]
+#: Which of some entries, given as their keys and their values, pass a filter.
+Predicate = Callable[[list[Any], list[Any]], list[bool]]
 
 
 class Pipeline:
@@ -72,7 +73,7 @@ class Pipeline:
     def _selected(self, batch: Batch) -> tuple[list[Any], list[Any]]:
         keys, values = batch.keys, batch.values
         for passes in self._passes:
-            held = list(map(passes, keys, values))
+            held = passes(keys, values)
             if not all(held):
                 keys, values = list(compress(keys, held)), list(compress(values, held))
         return keys, values
@@ -136,10 +137,12 @@ def _predicate(query: QueryDescription, filter_: Filter) -> Predicate:
     kind = type(filter_)
     if kind.__call__ is not Filter.__call__:
         # A subclass that judges whole objects in its own way.
-        return lambda key, value: filter_(decoded(value))
-    judge = value_predicate(filter_.op, filter_.value) if kind is Filter else filter_.value_passes
-    read = reader_of(query.getter_of(filter_), filter_.field)
-    return lambda key, value: judge(read(key, value))
+        return lambda keys, values: [filter_(decoded(value)) for value in values]
+    read = column_of(query.getter_of(filter_), filter_.field)
+    if kind is not Filter:
+        return lambda keys, values: [bool(filter_.value_passes(value)) for value in read(keys, values)]
+    judge = column_predicate(filter_.op, filter_.value)
+    return lambda keys, values: judge(read(keys, values))
 
 
 class _Sorter:

@@ -259,13 +259,19 @@ class DictDatastore(Datastore):
         return Cursor.from_batches(query, refine(query, self._scan(query)))
 
     def _scan(self, query: QueryDescription) -> Generator[Batch]:
-        found = sorted(self._keys(query))
+        found = self._keys(query)
+        if not query.orders:
+            # Orders sort by key themselves, what is left to sort.
+            found.sort()
         start, size = 0, FIRST_SCAN_ENTRIES
         while start < len(found):
             part = found[start : start + size]
             with self._lock:
-                read = [(key, self._items.get(path, _EMPTY).get(key)) for _, key, path in part]
-            held = [(key, value) for key, value in read if value is not None]
+                held = [
+                    (key, value)
+                    for _, key, path in part
+                    if (value := self._items.get(path, _EMPTY).get(key)) is not None
+                ]
             yield Batch(
                 [key for key, _ in held],
                 [value for _, value in held],

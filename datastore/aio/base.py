@@ -6,8 +6,9 @@ no wire and no other store.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain, islice
 from typing import Any
 
 from datastore.aio._concurrency import Lock
@@ -37,8 +38,6 @@ __all__ = [
 
 #: The first batch of a scan is small, so that the first results come at once.
 FIRST_SCAN_ENTRIES = 64
-
-_EMPTY: dict[Key, Any] = {}
 
 
 class Datastore:
@@ -215,14 +214,16 @@ class DictDatastore(Datastore):
     """Keeps entries in memory, in a dict for each collection.
 
     Values are the objects themselves: treat what is stored as frozen. `len()` counts the entries.
-    A query works on a snapshot of the keys, sorted; values are read as it proceeds, and entries that have
-    vanished by then are left out.
+    A query answers from the entries as they are when its first result is asked for, whatever is written meanwhile:
+    the first write to a collection after a query of it makes a copy of the collection's dict.
     """
 
     ordered_queries = True
 
     def __init__(self) -> None:
         self._items: dict[str, dict[Key, Any]] = {}
+        #: The collections whose dicts queries may be reading: a write changes a copy.
+        self._read: set[str] = set()
         self._lock = Lock()
 
     async def get(self, key: Key) -> Any:
@@ -238,18 +239,26 @@ class DictDatastore(Datastore):
             return
         check_key(key)
         with self._lock:
-            self._items.setdefault(str(key.path), {})[key] = value
+            self._writable(str(key.path))[key] = value
 
     async def delete(self, key: Key) -> None:
         """Forget the entry of `key`."""
         check_key(key)
         path = str(key.path)
         with self._lock:
-            collection = self._items.get(path)
-            if collection is not None:
-                collection.pop(key, None)
-                if not collection:
-                    del self._items[path]
+            if key not in self._items.get(path, ()):
+                return
+            collection = self._writable(path)
+            del collection[key]
+            if not collection:
+                del self._items[path]
+
+    def _writable(self, path: str) -> dict[Key, Any]:
+        """The dict of a collection, which nothing reads. Under the lock."""
+        if path in self._read:
+            self._read.discard(path)
+            self._items[path] = self._items[path].copy()
+        return self._items.setdefault(path, {})
 
     def query(self, query: QueryDescription) -> Cursor:
         """A cursor over the entries that `query` selects."""
@@ -257,41 +266,34 @@ class DictDatastore(Datastore):
         return Cursor.from_batches(query, refine(query, self._scan(query)))
 
     async def _scan(self, query: QueryDescription) -> AsyncGenerator[Batch]:
-        found = self._keys(query)
+        found = self._collections(query)
+        keys: Iterator[Key] = chain.from_iterable(found)
+        values: Iterator[Any] = chain.from_iterable(map(dict.values, found))
         if not query.orders:
             # Orders sort by key themselves, what is left to sort.
-            found.sort()
-        start, size = 0, FIRST_SCAN_ENTRIES
-        while start < len(found):
-            part = found[start : start + size]
-            with self._lock:
-                held = [
-                    (key, value)
-                    for _, key, path in part
-                    if (value := self._items.get(path, _EMPTY).get(key)) is not None
-                ]
-            yield Batch(
-                [key for key, _ in held],
-                [value for _, value in held],
-                scanned=len(part),
-                position=Position(b"", part[-1][1]),
-            )
-            start, size = start + size, BATCH_ENTRIES
+            entries = sorted(zip(keys, values, strict=True), key=_text_of)
+            keys, values = (key for key, _ in entries), (value for _, value in entries)
+        size = FIRST_SCAN_ENTRIES
+        while part := list(islice(keys, size)):
+            yield Batch(part, list(islice(values, size)), scanned=len(part), position=Position(b"", part[-1]))
+            size = BATCH_ENTRIES
 
-    def _keys(self, query: QueryDescription) -> list[tuple[str, Key, str]]:
-        """The text, the key and the path of each entry in the scope, as they are now, in no order."""
+    def _collections(self, query: QueryDescription) -> list[dict[Key, Any]]:
+        """The entries in the scope as they are now and stay, in no order."""
         scope = str(query.key)
         below = (scope + "/", scope + ":")
         # Of an instance, as /a:b, the further instances, /a:b:c, are in the collection that it is in itself.
         beside = str(query.key.path)
+        found = []
         with self._lock:
-            return [
-                (str(key), key, path)
-                for path in ([scope] if not query.recursive else self._items)
-                if scope in ("/", path) or path == beside or path.startswith(below)
-                for key in self._items.get(path, ())
-                if path != beside or scope in ("/", path) or str(key).startswith(below)
-            ]
+            for path in self._items if query.recursive else {scope} & self._items.keys():
+                if scope in ("/", path) or path.startswith(below):
+                    self._read.add(path)
+                    found.append(self._items[path])
+                elif path == beside:
+                    entries = self._items[path].items()
+                    found.append({key: value for key, value in entries if str(key).startswith(below)})
+        return found
 
     def __len__(self) -> int:
         with self._lock:
@@ -300,6 +302,10 @@ class DictDatastore(Datastore):
     def describe(self) -> Description:
         """Kind `dict`, in memory."""
         return Description("dict", "in memory", Durability.MEMORY, frozenset({PushDown.SCOPE}))
+
+
+def _text_of(entry: tuple[Key, Any]) -> str:
+    return str(entry[0])
 
 
 class InterfaceMappingDatastore(Datastore):

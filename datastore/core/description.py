@@ -132,9 +132,10 @@ class QueryDescription:
 
     def order_columns(self, keys: builtins.list[Any], values: builtins.list[Any]) -> builtins.list[builtins.list[Any]]:
         """The fields that entries are sorted by: a column for each order."""
-        return [self._order_column(order)(keys, values) for order in self.orders]
+        return [self.order_column(order)(keys, values) for order in self.orders]
 
-    def _order_column(self, order: Order) -> Column:
+    def order_column(self, order: Order) -> Column:
+        """How the fields that one of the orders sorts by are read of many entries."""
         if type(order).keyfn is not Order.keyfn and self.own_getter is None:
             # A subclass that finds what it sorts by in its own way.
             return lambda keys, values: [order.keyfn(decoded(value)) for value in values]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import repeat
 from typing import Any, ClassVar
 
 from datastore.core.encoded import decoded
@@ -90,9 +92,19 @@ def column_of(getter: Getter, field: str) -> Column:
     if getter is not object_getattr or "." in field:
         read = reader_of(getter, field)
         return lambda keys, values: list(map(read, keys, values))
-    return lambda keys, values: [
-        value.get(field) if type(value) is dict else object_getattr(value, field) for value in values
-    ]
+    item = operator.itemgetter(field)
+
+    def column(keys: list[Any], values: list[Any]) -> list[Any]:
+        if set(map(type, values)) == _DICTS:
+            # Most often all are maps, and all have the field.
+            with suppress(KeyError):
+                return list(map(item, values))
+        return [value.get(field) if type(value) is dict else object_getattr(value, field) for value in values]
+
+    return column
+
+
+_DICTS = {dict}
 
 
 class _Fielded:
@@ -211,8 +223,14 @@ def column_predicate(op: str, wanted: Any) -> Callable[[list[Any]], list[bool]]:
     if alike is None:
         return lambda values: list(map(judge, values))
     comparison = _OPERATORS[op]
-    # Most values are of the very type asked for, where Python compares as the total order does; NaN passes "!=" alone.
-    return lambda values: [comparison(value, wanted) if type(value) in alike else judge(value) for value in values]
+
+    def judged(values: list[Any]) -> list[bool]:
+        # Most values are of the very type asked for, where Python compares as the total order does; NaN passes "!=".
+        if alike.issuperset(map(type, values)):
+            return list(map(comparison, values, repeat(wanted)))
+        return [comparison(value, wanted) if type(value) in alike else judge(value) for value in values]
+
+    return judged
 
 
 #: The types whose values Python itself compares with one of these types as the total order does.

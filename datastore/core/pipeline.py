@@ -5,9 +5,11 @@ Whoever scans a scope feeds the raw batches in and passes on what comes out. Kno
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from itertools import compress
-from operator import ne
+from itertools import accumulate, compress
+from operator import add, ne
+from sys import maxsize
 from typing import Any
 
 from datastore.core.batch import Batch, Position, value_bytes
@@ -51,7 +53,7 @@ class Pipeline:
             return None
         if not self._passes and self._sorter is None and self._after is None:
             return self._cutter.cut(_placed(batch))
-        keys, values = self._selected(batch)
+        keys, values = self._passing(batch)
         if self._sorter is not None:
             self._sorter.add(keys, values)
             return Batch([], [], skipped=batch.skipped, scanned=batch.scanned)
@@ -70,12 +72,10 @@ class Pipeline:
             if self.done:
                 return
 
-    def _selected(self, batch: Batch) -> tuple[list[Any], list[Any]]:
+    def _passing(self, batch: Batch) -> tuple[list[Any], list[Any]]:
         keys, values = batch.keys, batch.values
         for passes in self._passes:
-            held = passes(keys, values)
-            if not all(held):
-                keys, values = list(compress(keys, held)), list(compress(values, held))
+            keys, values = _selected(passes(keys, values), keys, values)
         return keys, values
 
 
@@ -145,6 +145,11 @@ def _predicate(query: QueryDescription, filter_: Filter) -> Predicate:
     return lambda keys, values: judge(read(keys, values))
 
 
+def _selected(held: list[bool], *columns: list[Any]) -> list[list[Any]]:
+    """The columns, without what is not held."""
+    return list(columns) if all(held) else [list(compress(column, held)) for column in columns]
+
+
 class _Sorter:
     """Collects entries and gives them back in the query's order, the first `offset + limit` of them at most.
 
@@ -153,7 +158,10 @@ class _Sorter:
 
     def __init__(self, query: QueryDescription) -> None:
         self._query = query
-        self._keep = None if query.limit is None else query.offset + query.limit
+        self._fields = [query.order_column(order) for order in query.orders]
+        self._keep = maxsize if query.limit is None else query.offset + query.limit
+        #: Whether the first `_keep` entries are sorted: what comes after the last of them is not wanted.
+        self._full = False
         self._keys: list[Any] = []
         self._values: list[Any] = []
         self._columns: list[list[Any]] = [[] for _ in query.orders]
@@ -161,19 +169,21 @@ class _Sorter:
 
     def add(self, keys: list[Any], values: list[Any]) -> None:
         """Take in entries that passed the filters."""
-        columns = self._query.order_columns(keys, values)
+        columns = [self._fields[0](keys, values)]
+        if self._full:
+            keys, values, *columns = _selected(self._within(columns[0]), keys, values, *columns)
+        columns += [field(keys, values) for field in self._fields[1:]]
         after = self._query.start_after
         if after is not None:
             place = (after.sort_key, str(after.key))
-            places = zip(self._query.sort_keys_of(columns), map(_text, keys), strict=True)
-            later = [here > place for here in places]
-            keys, values, *columns = (list(compress(column, later)) for column in (keys, values, *columns))
+            places = zip(self._query.sort_keys_of(columns), _texts(keys), strict=True)
+            keys, values, *columns = _selected([here > place for here in places], keys, values, *columns)
         self._keys += keys
         self._values += values
         for column, more in zip(self._columns, columns, strict=True):
             column += more
         self._bytes += encoded_bytes(values)
-        if self._keep is not None and (len(self._keys) > 2 * self._keep + BATCH_ENTRIES or self._bytes > SORT_BYTES):
+        if len(self._keys) > 2 * self._keep + BATCH_ENTRIES or (self._bytes > SORT_BYTES and self._keep < maxsize):
             self._sort()
             self._bytes = encoded_bytes(self._values)
         if self._bytes > SORT_BYTES:
@@ -183,10 +193,18 @@ class _Sorter:
                 maximum=SORT_BYTES,
             )
 
+    def _within(self, column: list[Any]) -> list[bool]:
+        """Which entries of this first column do not come after the last one kept."""
+        last = self._columns[0][self._keep - 1]
+        *ours, last = _comparable([*column, last])
+        if self._query.orders[0].is_descending():
+            return [not value < last for value in ours]
+        return [not last < value for value in ours]
+
     def _sort(self) -> None:
         """Sort the columns, and keep what can still be wanted."""
         # Sorting is stable: ties first, then the last order, each within the one before it.
-        texts = list(map(_text, self._keys))
+        texts = _texts(self._keys)
         places = sorted(range(len(texts)), key=texts.__getitem__)
         for order, column in zip(reversed(self._query.orders), reversed(self._columns), strict=True):
             places.sort(key=_comparable(column).__getitem__, reverse=order.is_descending())
@@ -194,6 +212,7 @@ class _Sorter:
         self._keys = [self._keys[i] for i in places]
         self._values = [self._values[i] for i in places]
         self._columns = [[column[i] for i in places] for column in self._columns]
+        self._full = len(places) == self._keep
 
     def batches(self) -> Iterator[Batch]:
         """The entries in order, in batches, the first of them small."""
@@ -211,12 +230,9 @@ class _Sorter:
     def _fill(self, start: int, most: int) -> int:
         """The index after the entries, from `start`, that fill a batch of `most` bytes: at least one."""
         end = min(start + BATCH_ENTRIES, len(self._keys))
-        size = 0
-        for index in range(start, end):
-            size += len(_text(self._keys[index])) + value_bytes(self._values[index])
-            if size >= most:
-                return index + 1
-        return end
+        texts, values = _texts(self._keys[start:end]), self._values[start:end]
+        sizes = list(accumulate(map(add, map(len, texts), map(value_bytes, values))))
+        return min(start + bisect_left(sizes, most) + 1, end)
 
     def _sort_keys(self) -> list[bytes] | None:
         """All sort keys, or none where some value has no place on the wire: whoever merges then compares values."""
@@ -241,5 +257,5 @@ _NUMBERS = {int, float}
 _SORTABLE = {bool, str, bytes}
 
 
-def _text(key: Key | None) -> str:
-    return "" if key is None else str(key)
+def _texts(keys: list[Any]) -> list[str]:
+    return ["" if key is None else str(key) for key in keys]

@@ -178,6 +178,8 @@ class Summary:
 
 def value_bytes(value: Any) -> int:
     """What a value counts towards a batch's bytes: exact for serialized values, bytes and str, else a guess."""
+    if type(value) is dict:
+        return _GUESSED_BYTES
     if isinstance(value, Encoded):
         return len(value.data)
     if isinstance(value, bytes) or (isinstance(value, str) and value.isascii()):

@@ -95,7 +95,7 @@ def column_of(getter: Getter, field: str) -> Column:
     item = operator.itemgetter(field)
 
     def column(keys: list[Any], values: list[Any]) -> list[Any]:
-        if set(map(type, values)) == _DICTS:
+        if all_of(dict, values):
             # Most often all are maps, and all have the field.
             with suppress(KeyError):
                 return list(map(item, values))
@@ -104,7 +104,9 @@ def column_of(getter: Getter, field: str) -> Column:
     return column
 
 
-_DICTS = {dict}
+def all_of(kind: type, values: list[Any]) -> bool:
+    """Whether all values are of this very type, not of a subclass."""
+    return operator.countOf(map(type, values), kind) == len(values)
 
 
 class _Fielded:
@@ -226,7 +228,7 @@ def column_predicate(op: str, wanted: Any) -> Callable[[list[Any]], list[bool]]:
 
     def judged(values: list[Any]) -> list[bool]:
         # Most values are of the very type asked for, where Python compares as the total order does; NaN passes "!=".
-        if alike.issuperset(map(type, values)):
+        if all_of(type(wanted), values) or alike.issuperset(map(type, values)):
             return list(map(comparison, values, repeat(wanted)))
         return [comparison(value, wanted) if type(value) in alike else judge(value) for value in values]
 

@@ -5,7 +5,6 @@ Whoever scans a scope feeds the raw batches in and passes on what comes out. Kno
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from itertools import accumulate, compress
 from operator import add, ne
@@ -183,7 +182,7 @@ class _Sorter:
         for column, more in zip(self._columns, columns, strict=True):
             column += more
         self._bytes += encoded_bytes(values)
-        if len(self._keys) > 2 * self._keep + BATCH_ENTRIES or (self._bytes > SORT_BYTES and self._keep < maxsize):
+        if len(self._keys) > 2 * self._keep or (self._bytes > SORT_BYTES and self._keep < maxsize):
             self._sort()
             self._bytes = encoded_bytes(self._values)
         if self._bytes > SORT_BYTES:
@@ -201,8 +200,8 @@ class _Sorter:
             return [not value < last for value in ours]
         return [not last < value for value in ours]
 
-    def _sort(self) -> None:
-        """Sort the columns, and keep what can still be wanted."""
+    def _sort(self) -> list[str]:
+        """Sort the columns, and keep what can still be wanted; the texts of its keys."""
         # Sorting is stable: ties first, then the last order, each within the one before it.
         texts = _texts(self._keys)
         places = sorted(range(len(texts)), key=texts.__getitem__)
@@ -213,26 +212,26 @@ class _Sorter:
         self._values = [self._values[i] for i in places]
         self._columns = [[column[i] for i in places] for column in self._columns]
         self._full = len(places) == self._keep
+        return [texts[i] for i in places]
 
     def batches(self) -> Iterator[Batch]:
         """The entries in order, in batches, the first of them small."""
-        self._sort()
+        texts = self._sort()
         sort_keys = self._sort_keys() if self._query.sort_keys else None
         start, most = 0, FIRST_BATCH_BYTES
         while start < len(self._keys):
-            stop = self._fill(start, most)
+            stop = self._fill(texts, start, most)
             batch = Batch(self._keys[start:stop], self._values[start:stop])
             batch.sort_keys = None if sort_keys is None else sort_keys[start:stop]
             batch.position = _position_of_last(batch, self._query)
             yield batch
             start, most = stop, BATCH_BYTES
 
-    def _fill(self, start: int, most: int) -> int:
+    def _fill(self, texts: list[str], start: int, most: int) -> int:
         """The index after the entries, from `start`, that fill a batch of `most` bytes: at least one."""
-        end = min(start + BATCH_ENTRIES, len(self._keys))
-        texts, values = _texts(self._keys[start:end]), self._values[start:end]
-        sizes = list(accumulate(map(add, map(len, texts), map(value_bytes, values))))
-        return min(start + bisect_left(sizes, most) + 1, end)
+        stop = min(start + BATCH_ENTRIES, len(texts))
+        sizes = accumulate(map(add, map(len, texts[start:stop]), map(value_bytes, self._values[start:stop])))
+        return next((end for end, size in enumerate(sizes, start + 1) if size >= most), stop)
 
     def _sort_keys(self) -> list[bytes] | None:
         """All sort keys, or none where some value has no place on the wire: whoever merges then compares values."""

@@ -50,6 +50,7 @@ check: $(STAMP)
 	$(BIN)/python tools/unasync.py --check
 	$(BIN)/python tools/generate.py --lint
 	$(BIN)/mypy
+	$(BIN)/pyright --warnings
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/check_wheel.py
 

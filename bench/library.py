@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from bench.measure import Row, compare
-from datastore.core import Cursor, Datastore, DictDatastore, Key, Query, ShardedDatastore
+from datastore.core import Cursor, Datastore, DictDatastore, Key, ShardedDatastore
 from datastore.core.batch import Batch
-from datastore.core.description import QueryDescription
 from datastore.core.limits import BATCH_ENTRIES
+from datastore.core.query import Query
 
 __all__ = ["ROWS"]
 
@@ -174,7 +174,7 @@ class _SortedDatastore(Datastore):
         self._keys = [Key(text) for text, _ in entries]
         self._values = [value for _, value in entries]
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         return Cursor.from_batches(query, self._batches())
 
     def _batches(self) -> Any:

@@ -17,7 +17,6 @@ from datastore.core.base import FIRST_SCAN_ENTRIES, Datastore, batch_of, check_k
 from datastore.core.batch import Batch, Outcome, Position, Write, value_bytes
 from datastore.core.composition import Description, PushDown
 from datastore.core.cursor import Cursor
-from datastore.core.description import QueryDescription
 from datastore.core.errors import (
     DatastoreClosedError,
     DatastoreError,
@@ -32,6 +31,7 @@ from datastore.core.errors import (
 from datastore.core.fields import Filter
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, VALUE_DEPTH
+from datastore.core.query import Query
 from datastore.core.util.extras import require
 
 __all__ = ["MongoDatastore", "open_url"]
@@ -162,12 +162,12 @@ class MongoDatastore(Datastore):
             self._collection.create_index("path")
             self._indexed = True
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """A cursor over the entries that `query` selects."""
         check_query(query)
         return Cursor.from_batches(query, refine(query, self._scan(query)))
 
-    def _scan(self, query: QueryDescription) -> Generator[Batch]:
+    def _scan(self, query: Query) -> Generator[Batch]:
         with _faults():
             cursor = self._collection.find(_condition(query)).sort("_id", 1).batch_size(BATCH_ENTRIES)
         try:
@@ -266,7 +266,7 @@ def _plain(value: Any) -> Any:
 # Queries
 
 
-def _condition(query: QueryDescription) -> dict[str, Any]:
+def _condition(query: Query) -> dict[str, Any]:
     """What the server selects: all that the query does, and maybe more."""
     conditions = [_scope(query)]
     if query.start_after is not None and not query.orders:
@@ -277,7 +277,7 @@ def _condition(query: QueryDescription) -> dict[str, Any]:
     return {"$and": conditions} if len(conditions) > 1 else dict(*conditions)
 
 
-def _scope(query: QueryDescription) -> dict[str, Any]:
+def _scope(query: Query) -> dict[str, Any]:
     text = str(query.key)
     if not query.recursive:
         return {"path": text}

@@ -14,7 +14,7 @@ from datastore.core.batch import Outcome
 from datastore.core.composition import Description, Durability
 from datastore.core.errors import DeadlineExceededError, StoreError, StoreFullError, UnavailableError
 from datastore.core.key import Key
-from datastore.core.serialize import SerializerShimDatastore
+from datastore.core.serialize import SerializerLike, SerializerShimDatastore
 from datastore.core.util.extras import require
 
 __all__ = ["RedisDatastore", "open_url"]
@@ -30,7 +30,7 @@ class RedisDatastore(SerializerShimDatastore):
     left, and StoreError for what else it refuses. Also raises what the serializer does.
     """
 
-    def __init__(self, client: Any, serializer: Any = None) -> None:
+    def __init__(self, client: Any, serializer: SerializerLike | None = None) -> None:
         require("redis", "redis")
         super().__init__(_Strings(client), serializer)
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Self
 
 from datastore.aio._concurrency import Lock
 from datastore.aio.cursor import Cursor, refine
 from datastore.core.batch import Batch, Outcome, Position, Write
 from datastore.core.composition import Description, Durability, PushDown
-from datastore.core.description import QueryDescription
 from datastore.core.errors import DatastoreError, InvalidValueError, QueryNotSupportedError, UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_ENTRIES
@@ -74,7 +73,7 @@ class Datastore:
         """Whether `key` has a value: exactly if `get(key)` is not None."""
         return await self.get(key) is not None
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """A cursor over what `query` selects. Nothing is read before its first item.
 
         Raises QueryNotSupportedError (a NotImplementedError), with the reason, where a store cannot answer.
@@ -102,7 +101,7 @@ class Datastore:
     async def aclose(self) -> None:
         """Release what the store holds. May be repeated; what needs it afterwards raises DatastoreClosedError."""
 
-    async def __aenter__(self) -> Any:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -149,16 +148,16 @@ def check_key(key: object) -> None:
 
 def check_query(query: object) -> None:
     """Raise UnsupportedTypeError (a TypeError) unless `query` is a Query."""
-    if not isinstance(query, QueryDescription):
+    if not isinstance(query, Query):
         raise UnsupportedTypeError(f"a query must be a Query, got {type(query).__name__}", path="query")
 
 
-def scope_of(query: QueryDescription) -> QueryDescription:
+def scope_of(query: Query) -> Query:
     """The query for all that `query` looks at, its own steps left out."""
     return Query(query.key, recursive=query.recursive, allow_partial=query.allow_partial)
 
 
-def exact_query(store: Datastore, query: QueryDescription) -> Cursor:
+def exact_query(store: Datastore, query: Query) -> Cursor:
     """Ask a store, and answer exactly also where the store itself does not (`ordered_queries` is False).
 
     Such a store is asked for the bare scope, and may answer with any iterable; it is sorted by key in memory.
@@ -200,7 +199,7 @@ class NullDatastore(Datastore):
         """Nothing to do."""
         check_key(key)
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """An empty cursor."""
         check_query(query)
         return Cursor(query, ())
@@ -260,12 +259,12 @@ class DictDatastore(Datastore):
             self._items[path] = self._items[path].copy()
         return self._items.setdefault(path, {})
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """A cursor over the entries that `query` selects."""
         check_query(query)
         return Cursor.from_batches(query, refine(query, self._scan(query)))
 
-    async def _scan(self, query: QueryDescription) -> AsyncGenerator[Batch]:
+    async def _scan(self, query: Query) -> AsyncGenerator[Batch]:
         found = self._collections(query)
         keys: Iterator[Key] = chain.from_iterable(found)
         values: Iterator[Any] = chain.from_iterable(map(dict.values, found))
@@ -278,7 +277,7 @@ class DictDatastore(Datastore):
             yield Batch(part, list(islice(values, size)), scanned=len(part), position=Position(b"", part[-1]))
             size = BATCH_ENTRIES
 
-    def _collections(self, query: QueryDescription) -> list[dict[Key, Any]]:
+    def _collections(self, query: Query) -> list[dict[Key, Any]]:
         """The entries in the scope as they are now and stay, in no order."""
         scope = str(query.key)
         below = (scope + "/", scope + ":")

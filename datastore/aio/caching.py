@@ -14,9 +14,9 @@ from datastore.aio.cursor import Cursor
 from datastore.aio.shims import ShimDatastore
 from datastore.core.batch import Outcome, Write
 from datastore.core.composition import Description
-from datastore.core.description import QueryDescription
 from datastore.core.errors import UnsupportedTypeError
 from datastore.core.key import Key
+from datastore.core.query import Query
 
 __all__ = ["CacheShimDatastore"]
 
@@ -67,7 +67,7 @@ class CacheShimDatastore(ShimDatastore):
         """Do several writes, to the child and to the cache."""
         return await self._tiers.batch_write(writes)
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """The child's answer."""
         return self.child_datastore.query(query)
 

@@ -17,7 +17,6 @@ from datastore.aio.cursor import Cursor
 from datastore.aio.shims import ShimDatastore
 from datastore.core.batch import Batch, Outcome, ShardReport, Write
 from datastore.core.composition import Description, weakest
-from datastore.core.description import QueryDescription
 from datastore.core.errors import (
     DatastoreError,
     InvalidError,
@@ -27,6 +26,7 @@ from datastore.core.errors import (
 )
 from datastore.core.key import Key
 from datastore.core.merging import BlockMerge
+from datastore.core.query import Query
 
 __all__ = ["DatastoreCollection", "ShardedDatastore", "TieredDatastore"]
 
@@ -97,7 +97,7 @@ class DatastoreCollection(ShimDatastore):
         """Not without a rule: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement delete")
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """Not without a rule: NotImplementedError."""
         return Datastore.query(self, query)
 
@@ -220,7 +220,7 @@ class TieredDatastore(DatastoreCollection):
             finally:
                 self._end_write(key)
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """What the last tier answers."""
         check_query(query)
         return self._held()[-1].query(query)
@@ -404,7 +404,7 @@ class ShardedDatastore(DatastoreCollection):
                 self._name_shard(index, outcome.error)
         return outcomes
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """What all shards together hold, as one store would answer."""
         check_query(query)
         stores = self._held()
@@ -419,14 +419,12 @@ class ShardedDatastore(DatastoreCollection):
         reports: list[ShardReport] = []
         return Cursor.from_batches(query, self._merge(query, asked, reports), shards=reports)
 
-    def _only_shard(self, query: QueryDescription) -> int | None:
+    def _only_shard(self, query: Query) -> int | None:
         """The one shard that can hold what the query selects, where the sharding function knows of one."""
         only_shard = getattr(self._shardingfn, "only_shard", None)
         return None if only_shard is None else only_shard(query)
 
-    async def _merge(
-        self, query: QueryDescription, asked: dict[int, Cursor], reports: list[ShardReport]
-    ) -> AsyncGenerator[Batch]:
+    async def _merge(self, query: Query, asked: dict[int, Cursor], reports: list[ShardReport]) -> AsyncGenerator[Batch]:
         shards = list(asked)
         cursors = list(asked.values())
         streams = [cursor.batches() for cursor in cursors]
@@ -456,7 +454,7 @@ class ShardedDatastore(DatastoreCollection):
         self,
         index: int,
         stream: AsyncGenerator[Batch],
-        query: QueryDescription,
+        query: Query,
         failed: dict[int, DatastoreError],
     ) -> Batch | None:
         """The next batch of a shard; None at its end, or where the query may do without an unreachable shard."""
@@ -476,7 +474,7 @@ class ShardedDatastore(DatastoreCollection):
             return [replace(report, shard=f"{name}/{report.shard}") for report in cursor.shards]
         return [ShardReport(name, cursor.returned, cursor.scanned, error)]
 
-    async def shard_query_generator(self, query: QueryDescription) -> AsyncGenerator[Any]:
+    async def shard_query_generator(self, query: Query) -> AsyncGenerator[Any]:
         """The values of each shard's own answer, shard after shard, not merged."""
         for store in self._held():
             async for value in store.query(query):
@@ -487,7 +485,7 @@ class ShardedDatastore(DatastoreCollection):
         return self._described("sharded", f"{len(self._stores)} shards")
 
 
-def _shard_query(query: QueryDescription) -> QueryDescription:
+def _shard_query(query: Query) -> Query:
     """What each shard is asked: all that could be among the first offset + limit entries."""
     asked = query.copy()
     asked.offset = 0

@@ -24,9 +24,9 @@ from datastore.aio.cursor import Cursor
 from datastore.aio.shims import ShimDatastore
 from datastore.core.batch import Batch, Outcome, Position, Write
 from datastore.core.composition import Description
-from datastore.core.description import QueryDescription
 from datastore.core.errors import InvalidKeyError
 from datastore.core.key import Key
+from datastore.core.query import Query
 
 __all__ = ["DirectoryDatastore"]
 
@@ -130,7 +130,7 @@ class DirectoryDatastore(ShimDatastore):
     async def _write_list(self, record: Key, names: list[str]) -> None:
         await self.child_datastore.put(record, names or None)
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """What the query selects among the values; lists are none."""
         check_query(query)
         if not query.recursive:
@@ -138,7 +138,7 @@ class DirectoryDatastore(ShimDatastore):
         child = exact_query(self.child_datastore, scope_of(query))
         return Cursor.from_batches(query, refine(query, _without_records(child)), shards=child.shards)
 
-    async def _listed_entries(self, query: QueryDescription) -> AsyncGenerator[Batch]:
+    async def _listed_entries(self, query: Query) -> AsyncGenerator[Batch]:
         """The entries of a collection: its instances are listed beside it, all else in its own directory."""
         names = {"/", *await self.directory(query.key), *await self.directory(query.key.parent)}
         found = sorted(key for key in map(Key, names) if key.path == query.key)

@@ -18,9 +18,9 @@ from datastore.aio.cursor import Cursor
 from datastore.core.base import Datastore as BlockingDatastore
 from datastore.core.batch import Batch, Outcome, Write
 from datastore.core.composition import Description
-from datastore.core.description import QueryDescription
 from datastore.core.errors import UnsupportedTypeError
 from datastore.core.key import Key
+from datastore.core.query import Query
 
 __all__ = ["LiftedDatastore", "lift"]
 
@@ -94,7 +94,7 @@ class LiftedDatastore(Datastore):
         # Shielded: a cancelled caller must not cancel writes that others share a commit with.
         return await asyncio.shield(asyncio.wrap_future(self._submit(writes)))
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """The blocking store's answer, batch by batch."""
         cursor = self.blocking.query(query)
         return Cursor.from_batches(query, self._batches(cursor), shards=cursor.shards)

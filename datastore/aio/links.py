@@ -14,9 +14,9 @@ from datastore.aio.cursor import Cursor, refine
 from datastore.aio.shims import ShimDatastore
 from datastore.core.batch import Batch, Outcome, Position, Write
 from datastore.core.composition import Description
-from datastore.core.description import QueryDescription
 from datastore.core.errors import CircularLinkError, InvalidKeyError
 from datastore.core.key import Key
+from datastore.core.query import Query
 
 __all__ = ["SymlinkDatastore"]
 
@@ -89,7 +89,7 @@ class SymlinkDatastore(ShimDatastore):
         """Do several writes, one by one: each may be through a link."""
         return [await outcome_of(self.put, key, value) for key, value in writes]
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """What the query selects among the values that links lead to, under the links' own keys."""
         check_query(query)
         scope = scope_of(query)

@@ -12,9 +12,9 @@ from datastore.aio._concurrency import Lock
 from datastore.aio.base import Datastore, DictDatastore
 from datastore.aio.cursor import Cursor
 from datastore.core.composition import Description, Durability, PushDown
-from datastore.core.description import QueryDescription
 from datastore.core.errors import InvalidError, UnsupportedTypeError
 from datastore.core.key import Key
+from datastore.core.query import Query
 
 __all__ = ["LRUCacheDatastore"]
 
@@ -72,7 +72,7 @@ class LRUCacheDatastore(Datastore):
         """Whether `key` is held. Does not count as use."""
         return await self._held.contains(key)
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """A cursor over the entries that `query` selects. Does not count as use."""
         return self._held.query(query)
 

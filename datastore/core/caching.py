@@ -15,9 +15,9 @@ from datastore.core.batch import Outcome, Write
 from datastore.core.collections import TieredDatastore
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor
-from datastore.core.description import QueryDescription
 from datastore.core.errors import UnsupportedTypeError
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore.core.shims import ShimDatastore
 
 __all__ = ["CacheShimDatastore"]
@@ -69,7 +69,7 @@ class CacheShimDatastore(ShimDatastore):
         """Do several writes, to the child and to the cache."""
         return self._tiers.batch_write(writes)
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """The child's answer."""
         return self.child_datastore.query(query)
 

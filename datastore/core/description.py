@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from datastore.core.batch import Position
 from datastore.core.encoded import decoded
@@ -91,14 +91,22 @@ class QueryDescription:
             )
         self._start_after = start_after
 
-    def filter(self, *arguments: Any) -> Self:
+    @overload
+    def filter(self, filter_: Filter, /) -> Self: ...
+    @overload
+    def filter(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> Self: ...
+    def filter(self, *arguments: Any, **named: Any) -> Self:
         """Append a Filter, or one made of the arguments; returns the query."""
-        self.filters.append(_made(Filter, arguments))
+        self.filters.append(_made(Filter, *arguments, **named))
         return self
 
-    def order(self, *arguments: Any) -> Self:
+    @overload
+    def order(self, order: Order, /) -> Self: ...
+    @overload
+    def order(self, order: str, object_getattr: Getter | None = None) -> Self: ...
+    def order(self, *arguments: Any, **named: Any) -> Self:
         """Append an Order, or one made of the argument; returns the query."""
-        self.orders.append(_made(Order, arguments))
+        self.orders.append(_made(Order, *arguments, **named))
         return self
 
     def copy(self) -> Self:
@@ -237,7 +245,7 @@ def _count(number: Any, name: str) -> int:
     return number
 
 
-def _made(kind: Any, arguments: tuple[Any, ...]) -> Any:
-    if len(arguments) == 1 and isinstance(arguments[0], kind):
+def _made(kind: Any, *arguments: Any, **named: Any) -> Any:
+    if len(arguments) == 1 and not named and isinstance(arguments[0], kind):
         return arguments[0]
-    return kind(*arguments)
+    return kind(*arguments, **named)

@@ -25,9 +25,9 @@ from datastore.core.base import (
 from datastore.core.batch import Batch, Outcome, Position, Write
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor
-from datastore.core.description import QueryDescription
 from datastore.core.errors import InvalidKeyError
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore.core.shims import ShimDatastore
 
 __all__ = ["DirectoryDatastore"]
@@ -132,7 +132,7 @@ class DirectoryDatastore(ShimDatastore):
     def _write_list(self, record: Key, names: list[str]) -> None:
         self.child_datastore.put(record, names or None)
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """What the query selects among the values; lists are none."""
         check_query(query)
         if not query.recursive:
@@ -140,7 +140,7 @@ class DirectoryDatastore(ShimDatastore):
         child = exact_query(self.child_datastore, scope_of(query))
         return Cursor.from_batches(query, refine(query, _without_records(child)), shards=child.shards)
 
-    def _listed_entries(self, query: QueryDescription) -> Generator[Batch]:
+    def _listed_entries(self, query: Query) -> Generator[Batch]:
         """The entries of a collection: its instances are listed beside it, all else in its own directory."""
         names = {"/", *self.directory(query.key), *self.directory(query.key.parent)}
         found = sorted(key for key in map(Key, names) if key.path == query.key)

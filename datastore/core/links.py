@@ -15,9 +15,9 @@ from datastore.core.base import check_key, check_query, exact_query, outcome_of,
 from datastore.core.batch import Batch, Outcome, Position, Write
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor, refine
-from datastore.core.description import QueryDescription
 from datastore.core.errors import CircularLinkError, InvalidKeyError
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore.core.shims import ShimDatastore
 
 __all__ = ["SymlinkDatastore"]
@@ -90,7 +90,7 @@ class SymlinkDatastore(ShimDatastore):
         """Do several writes, one by one: each may be through a link."""
         return [outcome_of(self.put, key, value) for key, value in writes]
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """What the query selects among the values that links lead to, under the links' own keys."""
         check_query(query)
         scope = scope_of(query)

@@ -14,9 +14,9 @@ from datastore.core._concurrency import Lock
 from datastore.core.base import Datastore, DictDatastore
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.cursor import Cursor
-from datastore.core.description import QueryDescription
 from datastore.core.errors import InvalidError, UnsupportedTypeError
 from datastore.core.key import Key
+from datastore.core.query import Query
 
 __all__ = ["LRUCacheDatastore"]
 
@@ -74,7 +74,7 @@ class LRUCacheDatastore(Datastore):
         """Whether `key` is held. Does not count as use."""
         return self._held.contains(key)
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """A cursor over the entries that `query` selects. Does not count as use."""
         return self._held.query(query)
 

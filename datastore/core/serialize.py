@@ -14,13 +14,14 @@ from datastore.core.base import Datastore, check_query, exact_query, refusal, sc
 from datastore.core.batch import Batch, Outcome, Write
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor, refine
-from datastore.core.description import QueryDescription
 from datastore.core.errors import DatastoreError
 from datastore.core.fields import Filter
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore.core.serializers import (
     NonSerializer,
     Serializer,
+    SerializerLike,
     Stack,
     default_serializer,
     deserialized_gen,
@@ -38,6 +39,7 @@ from datastore.core.shims import ShimDatastore
 __all__ = [
     "NonSerializer",
     "Serializer",
+    "SerializerLike",
     "SerializerShimDatastore",
     "Stack",
     "default_serializer",
@@ -61,9 +63,9 @@ class SerializerShimDatastore(ShimDatastore):
     serializer declares `never_loads_none`. What cannot be deserialized raises.
     """
 
-    serializer: Any = default_serializer
+    serializer: SerializerLike = default_serializer
 
-    def __init__(self, datastore: Datastore, serializer: Any = None) -> None:
+    def __init__(self, datastore: Datastore, serializer: SerializerLike | None = None) -> None:
         super().__init__(datastore)
         self.serializer = require_serializer(self.serializer if serializer is None else serializer)
 
@@ -119,7 +121,7 @@ class SerializerShimDatastore(ShimDatastore):
         rest = iter(self.child_datastore.batch_write(inner))
         return [next(rest) if outcome is None else outcome for outcome in outcomes]
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """What the query selects among the deserialized values."""
         check_query(query)
         if self._goes_down(query):
@@ -128,7 +130,7 @@ class SerializerShimDatastore(ShimDatastore):
         child = exact_query(self.child_datastore, _by_key_alone(query))
         return Cursor.from_batches(query, refine(query, self._deserialized(child)), shards=child.shards)
 
-    def _goes_down(self, query: QueryDescription) -> bool:
+    def _goes_down(self, query: Query) -> bool:
         if query.has_custom_code:
             return False
         if _by_fields(query):
@@ -163,17 +165,17 @@ class SerializerShimDatastore(ShimDatastore):
         return Description("serializer", name, child.durability, child.push_down, (child,))
 
 
-def _by_fields(query: QueryDescription) -> bool:
+def _by_fields(query: Query) -> bool:
     """Whether the query looks inside values."""
     return any(part.field != "__key__" for part in (*query.filters, *query.orders))
 
 
-def _looks_at_wrapping(query: QueryDescription) -> bool:
+def _looks_at_wrapping(query: Query) -> bool:
     """Whether a field is one that serialized values have and the caller's have not."""
     return any(part.field.startswith(map_serializer.sentinel) for part in (*query.filters, *query.orders))
 
 
-def _by_key_alone(query: QueryDescription) -> QueryDescription:
+def _by_key_alone(query: Query) -> Query:
     """The part of the query that a store of serialized values can answer: scope, and bounds on keys."""
     asked = scope_of(query)
     asked.filters = [part for part in query.filters if part.field == "__key__" and type(part) is Filter]
@@ -182,6 +184,6 @@ def _by_key_alone(query: QueryDescription) -> QueryDescription:
     return asked
 
 
-def shim(datastore: Datastore, serializer: Any = None) -> SerializerShimDatastore:
+def shim(datastore: Datastore, serializer: SerializerLike | None = None) -> SerializerShimDatastore:
     """A SerializerShimDatastore over `datastore`."""
     return SerializerShimDatastore(datastore, serializer)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 from datastore.core.errors import UnsupportedTypeError
 
 __all__ = [
     "NonSerializer",
     "Serializer",
+    "SerializerLike",
     "Stack",
     "default_serializer",
     "deserialized_gen",
@@ -30,11 +31,22 @@ __all__ = [
     "serialized_gen",
 ]
 
+
+class SerializerLike(Protocol):
+    """What counts as a serializer, to type checkers: modules such as json and pickle, classes, objects."""
+
+    def loads(self, value: Any, /) -> Any:
+        """The value that `dumps` was given, or one equal to it."""
+
+    def dumps(self, value: Any, /) -> Any:
+        """`value` as a str, bytes or a mapping."""
+
+
 #: What a serializer shim uses unless it is given another.
-default_serializer = json
+default_serializer: SerializerLike = json
 
 
-def is_serializer(obj: object) -> bool:
+def is_serializer(obj: object) -> TypeGuard[SerializerLike]:
     """Whether `obj` has callable `loads` and `dumps`."""
     return callable(getattr(obj, "loads", None)) and callable(getattr(obj, "dumps", None))
 
@@ -42,7 +54,7 @@ def is_serializer(obj: object) -> bool:
 implements_serializer_interface = is_serializer
 
 
-def require_serializer(obj: object) -> Any:
+def require_serializer(obj: object) -> SerializerLike:
     """`obj` itself; raises UnsupportedTypeError (a TypeError) if it is no serializer. It is not tried out."""
     if not is_serializer(obj):
         raise UnsupportedTypeError(f"a serializer needs callable loads and dumps; {type(obj).__name__} has not")
@@ -160,12 +172,12 @@ class map_serializer(Serializer):  # noqa: N801 - the documented name
         return isinstance(value, Mapping) and len(value) == 1 and cls.sentinel in value
 
 
-def serialized_gen(serializer: Any, iterable: Iterable[Any]) -> Iterator[Any]:
+def serialized_gen(serializer: SerializerLike, iterable: Iterable[Any]) -> Iterator[Any]:
     """Each value in serialized form, one by one."""
     return map(serializer.dumps, iterable)
 
 
-def deserialized_gen(serializer: Any, iterable: Iterable[Any]) -> Iterator[Any]:
+def deserialized_gen(serializer: SerializerLike, iterable: Iterable[Any]) -> Iterator[Any]:
     """The value of each serialized one, one by one."""
     return map(serializer.loads, iterable)
 

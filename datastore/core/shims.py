@@ -15,9 +15,9 @@ from datastore.core.base import Datastore
 from datastore.core.batch import Outcome, Write
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor
-from datastore.core.description import QueryDescription
 from datastore.core.errors import UnsupportedTypeError
 from datastore.core.key import Key
+from datastore.core.query import Query
 
 __all__ = ["LoggingDatastore", "ShimDatastore"]
 
@@ -72,7 +72,7 @@ class ShimDatastore(Datastore):
         """Whether the child has `key`."""
         return self.child_datastore.contains(key)
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """The child's cursor."""
         return self.child_datastore.query(query)
 
@@ -143,7 +143,7 @@ class LoggingDatastore(ShimDatastore):
         self.logger.info("contains %s", key)
         return self.child_datastore.contains(key)
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """The child's cursor."""
         self.logger.info("query %r", query)
         return self.child_datastore.query(query)

@@ -15,7 +15,6 @@ from datastore.core.base import Datastore, check_key, check_query, exact_query, 
 from datastore.core.batch import Batch, Outcome, Position, ShardReport, Write
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor, refine
-from datastore.core.description import QueryDescription
 from datastore.core.errors import (
     DatastoreError,
     InvalidError,
@@ -26,6 +25,7 @@ from datastore.core.errors import (
 from datastore.core.fields import Filter
 from datastore.core.key import Key
 from datastore.core.limits import KEY_BYTES
+from datastore.core.query import Query
 from datastore.core.shims import ShimDatastore
 
 __all__ = ["KeyTransformDatastore", "LowercaseKeyDatastore", "NamespaceDatastore", "NestedPathDatastore"]
@@ -124,7 +124,7 @@ class KeyTransformDatastore(ShimDatastore):
                 outcomes.append(refusal(error))
         return outcomes, inner
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """The child's answer for the transformed key, under the caller's keys."""
         check_query(query)
         if not self.prefix_preserving:
@@ -136,7 +136,7 @@ class KeyTransformDatastore(ShimDatastore):
         shards: list[ShardReport] = []
         return Cursor.from_batches(query, self._answer(query, shards), shards=shards)
 
-    def _answer(self, query: QueryDescription, shards: list[ShardReport]) -> Generator[Batch]:
+    def _answer(self, query: Query, shards: list[ShardReport]) -> Generator[Batch]:
         inner = scope_of(query)
         inner.key = self._inner_key(query.key)
         if query.start_after is not None and not query.orders:
@@ -150,7 +150,7 @@ class KeyTransformDatastore(ShimDatastore):
             batches.close()
         shards.extend(child.shards)
 
-    def _root_entry(self, query: QueryDescription) -> Batch | None:
+    def _root_entry(self, query: Query) -> Batch | None:
         """The entry at the caller's root, where it lies outside the child's collection for the root."""
         if query.key != _ROOT:
             return None
@@ -253,7 +253,7 @@ class NamespaceDatastore(KeyTransformDatastore):
             return _ROOT
         return _below(text, len(self._prefix)) if text.startswith(f"{self._prefix}/") else None
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """The child's answer for the namespace, under the caller's keys."""
         check_query(query)
         if _reads_own_keys(query):
@@ -261,7 +261,7 @@ class NamespaceDatastore(KeyTransformDatastore):
         shards: list[ShardReport] = []
         return Cursor.from_batches(query, self._pushed_down(query, shards), shards=shards)
 
-    def _pushed_down(self, query: QueryDescription, shards: list[ShardReport]) -> Generator[Batch]:
+    def _pushed_down(self, query: Query, shards: list[ShardReport]) -> Generator[Batch]:
         """The whole query said in the child's keys, unless the root's entry lies outside what it asks for."""
         at_root = query.key == _ROOT and self._prefix and self.child_datastore.contains(self.namespace)
         child = None if at_root else exact_query(self.child_datastore, self._inner_query(query))
@@ -274,7 +274,7 @@ class NamespaceDatastore(KeyTransformDatastore):
         if child is not None:
             shards.extend(child.shards)
 
-    def _inner_query(self, query: QueryDescription) -> QueryDescription:
+    def _inner_query(self, query: Query) -> Query:
         inner = query.copy()
         inner.key = self.namespace.child(query.key)
         inner.filters = [self._inner_filter(filter_) for filter_ in query.filters]
@@ -313,7 +313,7 @@ def _below(text: str, start: int) -> Key:
     return Key._trusted(text[start:] or "/")
 
 
-def _reads_own_keys(query: QueryDescription) -> bool:
+def _reads_own_keys(query: Query) -> bool:
     """Whether the query looks at keys in a way that cannot be said in another store's keys."""
     return any(order.field == "__key__" for order in query.orders) or any(
         filter_.field == "__key__" and type(filter_) is not Filter for filter_ in query.filters

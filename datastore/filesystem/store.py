@@ -13,10 +13,10 @@ from datastore.core.base import FIRST_SCAN_ENTRIES, Datastore, check_key, check_
 from datastore.core.batch import Batch, Position, value_bytes
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.cursor import Cursor
-from datastore.core.description import QueryDescription
 from datastore.core.errors import CorruptDataError, InvalidError, InvalidKeyError, StoreError, StoreFullError
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES
+from datastore.core.query import Query
 from datastore.core.transforms import LowercaseKeyDatastore
 from datastore.core.util.urls import directory_of, options_of
 from datastore.filesystem import content, paths
@@ -167,12 +167,12 @@ class FileSystemDatastore(Datastore):
 
     # Queries
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """A cursor over the entries that `query` selects."""
         check_query(query)
         return Cursor.from_batches(query, refine(query, self._scan(query)))
 
-    def _scan(self, query: QueryDescription) -> Generator[Batch]:
+    def _scan(self, query: Query) -> Generator[Batch]:
         with _faults(str(query.key)):
             found = sorted(set(self._keys(query)))
         if query.start_after is not None and not query.orders:
@@ -193,7 +193,7 @@ class FileSystemDatastore(Datastore):
         if scanned:
             yield Batch(keys, values, scanned=scanned, position=Position(b"", found[-1]))
 
-    def _keys(self, query: QueryDescription) -> Iterator[Key]:
+    def _keys(self, query: Query) -> Iterator[Key]:
         """The keys in the scope that have files now, in no order; some twice."""
         scope = self._own_key(query.key)
         text = str(scope)

@@ -17,10 +17,10 @@ from datastore.core.base import Datastore, check_key, check_query, refine
 from datastore.core.batch import Batch, Outcome, Write
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.cursor import Cursor
-from datastore.core.description import QueryDescription
 from datastore.core.errors import ConfigError, CorruptDataError, DatastoreError
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
+from datastore.core.query import Query
 from datastore.core.ranges import END, ScanPlan
 from datastore.core.util.urls import directory_of, options_of
 from datastore.lmdb.directory import DATA_FILE, Identity, open_directory
@@ -181,13 +181,13 @@ class LMDBDatastore(Datastore):
 
     # Queries
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """A cursor over what `query` selects. It reads batch by batch, and stops when the store is closed."""
         check_query(query)
         self._gate.check()
         return Cursor.from_batches(query, refine(query, self._scan(query)))
 
-    def _scan(self, query: QueryDescription) -> Generator[Batch]:
+    def _scan(self, query: Query) -> Generator[Batch]:
         """The raw batches of the query's scope. Each is read in a transaction of its own, after the last key before."""
         plan = ScanPlan(query)
         # Every entry of the scope is a result: no need to read more than are asked for.

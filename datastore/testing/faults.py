@@ -13,8 +13,8 @@ from typing import Any
 from datastore.core.base import Datastore, exact_query
 from datastore.core.batch import Batch, Outcome, Write
 from datastore.core.cursor import Cursor
-from datastore.core.description import QueryDescription
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore.core.shims import ShimDatastore
 from datastore.testing._parallel import Event, pause
 
@@ -113,7 +113,7 @@ class FaultyDatastore(ShimDatastore):
             raise lost
         return answer
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """The child's answer, entry by entry, until told otherwise."""
         child = exact_query(self.child_datastore, query)
         return Cursor.from_batches(query, self._read(child), shards=child.shards)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from datastore.core.batch import Position
-from datastore.core.description import QueryDescription
 from datastore.core.errors import (
     CorruptDataError,
     InvalidKeyError,
@@ -58,7 +57,7 @@ def decode_key(message: value_pb2.Key, field: str = "key") -> Key:
         raise
 
 
-def encode_query(query: QueryDescription) -> query_pb2.Query:
+def encode_query(query: Query) -> query_pb2.Query:
     """The message of a query.
 
     Raises QueryNotSupportedError if it runs code of the caller's, InvalidQueryError for a field that is no Unicode

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from datastore.core.description import QueryDescription
 from datastore.core.errors import (
     ConfigError,
     DatastoreError,
@@ -20,6 +19,7 @@ from datastore.core.errors import (
 )
 from datastore.core.key import Key
 from datastore.core.limits import ENTRY_BYTES, FILTERS, KEY_BYTES, MESSAGE_BYTES, ORDERS, SORT_BYTES, VALUE_DEPTH
+from datastore.core.query import Query
 
 __all__ = [
     "MESSAGE_BYTES",
@@ -130,7 +130,7 @@ def check_batch(items: int, limits: Limits) -> None:
         raise exceeded("batch_items", limits.batch_items, f"the batch has {items:,}; send it in parts")
 
 
-def check_query(query: QueryDescription, limits: Limits) -> None:
+def check_query(query: Query, limits: Limits) -> None:
     """Raise LimitExceededError if a query has too many filters or orders."""
     for name, count, most in (
         ("filters", len(query.filters), limits.filters),

@@ -6,7 +6,7 @@ import msgspec
 
 from datastore.aio.cursor import Cursor
 from datastore.core.batch import Batch, Position
-from datastore.core.description import QueryDescription
+from datastore.core.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
 from datastore_server.checks import RESERVED_BYTES, Limits
@@ -20,7 +20,7 @@ __all__ = ["Page"]
 class Page:
     """Collects one page. `token` is where it starts; `items` is the most it holds."""
 
-    def __init__(self, query: QueryDescription, token: Token, items: int, limits: Limits) -> None:
+    def __init__(self, query: Query, token: Token, items: int, limits: Limits) -> None:
         self._query = query
         self._token = token
         self._items = items

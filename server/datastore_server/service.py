@@ -19,8 +19,8 @@ from google.protobuf.message import DecodeError, Message
 from datastore import wire
 from datastore.aio.base import Datastore, exact_query
 from datastore.core.batch import Outcome, Write
-from datastore.core.description import QueryDescription
 from datastore.core.errors import DatastoreError, InvalidError, UnavailableError
+from datastore.core.query import Query
 from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks, describe, pages, streaming
@@ -197,9 +197,7 @@ class DatastoreService:
             await cursor.aclose()
         return page.response(cursor)
 
-    def _continued(
-        self, message: query_pb2.Query, token: Token | None, bound_to: int
-    ) -> tuple[QueryDescription, Token]:
+    def _continued(self, message: query_pb2.Query, token: Token | None, bound_to: int) -> tuple[Query, Token]:
         """The query that is left to do, and the token that stands at its beginning."""
         query = wire.decode_query(message)
         checks.check_query(query, self._limits)

@@ -14,9 +14,9 @@ import msgspec
 
 from datastore.aio.cursor import Cursor
 from datastore.core.batch import Batch, Position, Reason, ShardReport, Summary
-from datastore.core.description import QueryDescription
 from datastore.core.errors import DatastoreError, DeadlineExceededError, InternalError, QueryNotSupportedError
 from datastore.core.limits import BATCH_BYTES
+from datastore.core.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
 from datastore_server.checks import Limits
@@ -51,7 +51,7 @@ _REASONS = {
 }
 
 
-def position_of(query: QueryDescription, batch: Batch, index: int) -> Position:
+def position_of(query: Query, batch: Batch, index: int) -> Position:
     """The place in the results of `query` after one entry of a batch."""
     if index == len(batch) - 1 and batch.position is not None:
         return batch.position
@@ -71,7 +71,7 @@ class Cutter:
     `token` is where this call starts. The first entries go out at once, then about BATCH_BYTES a message.
     """
 
-    def __init__(self, query: QueryDescription, token: Token, limits: Limits, *, sort_keys: bool = False) -> None:
+    def __init__(self, query: Query, token: Token, limits: Limits, *, sort_keys: bool = False) -> None:
         self._query = query
         self._limits = limits
         self._send_sort_keys = sort_keys and bool(query.orders)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import operator
 import os
 import pickle
 import subprocess
@@ -53,6 +54,13 @@ def test_keys_are_ordered_as_the_vectors_say():
 @given(st.lists(texts.map(Key)))
 def test_the_order_is_that_of_the_bytes(keys):
     assert sorted(keys) == sorted(keys, key=lambda key: str(key).encode())
+
+
+@given(texts.map(Key), texts.map(Key))
+def test_each_comparison_is_that_of_the_texts(one, other):
+    for compare in (operator.lt, operator.le, operator.eq, operator.ne, operator.ge, operator.gt):
+        assert compare(one, other) is compare(str(one), str(other))
+        assert compare(one, Key(str(one))) is compare(0, 0)
 
 
 @given(texts)
@@ -131,6 +139,13 @@ def test_a_key_has_at_most_so_many_bytes(letter, size):
     assert len(str(Key(longest)).encode()) == KEY_BYTES
     with pytest.raises(InvalidKeyError, match="1,024"):
         Key(longest + "x")
+
+
+@pytest.mark.parametrize(("letters", "end"), [(58, "'"), (59, "'...")])
+def test_an_error_shows_sixty_characters_of_a_long_key(letters, end):
+    with pytest.raises(InvalidKeyError) as raised:
+        Key("/\n" + "a" * letters)
+    assert str(raised.value).endswith(f" in '/\\n{'a' * 58}{end}")
 
 
 def test_children_and_instances_keep_the_limit():

@@ -68,10 +68,55 @@ def test_the_position_of_each_block_is_that_of_its_last_entry(contents, query, s
     query.keys_only = False
     blocks, _ = merged(query, list(streams_of(query, contents, shards, 2, sort_keys=True)))
     for block in blocks:
-        if len(block) and block.position is not None:
+        if len(block):
             key, value = block.keys[-1], block.values[-1]
             assert block.position.key == key
             assert block.position.sort_key == (query.order_sort_key(key, value) if query.orders else b"")
+
+
+@given(cases.contents(values), cases.queries(values), st.integers(2, 4))
+def test_blocks_have_the_sort_keys_that_their_streams_had(contents, query, shards):
+    query.keys_only = False
+    for sort_keys in (False, True):
+        blocks, _ = merged(query, list(streams_of(query, contents, shards, 2, sort_keys=sort_keys)))
+        for block in blocks:
+            if query.orders and sort_keys and len(block):
+                assert block.sort_keys == [query.order_sort_key(*entry) for entry in block.entries()]
+            else:
+                assert not block.sort_keys
+            if query.orders and not sort_keys:
+                assert block.position is None
+
+
+def test_what_was_scanned_is_told_once():
+    merge = BlockMerge(Query(Key("/a")), 2)
+    assert merge.take().scanned == 0
+    merge.feed(0, Batch([Key("/a/1")], [1], scanned=3))
+    assert (len(merge.take()), merge.take().scanned) == (0, 0)
+    merge.feed(1, Batch([Key("/a/2")], [2], scanned=4))
+    assert (merge.take().scanned, merge.take().scanned) == (4, 0)
+
+
+def test_ties_of_streams_without_keys_come_by_stream_whichever_ends_first():
+    query = Query(Key("/a")).order("n")
+    one, two = {"n": 1, "of": 0}, {"n": 1, "of": 1}
+    merge = BlockMerge(query, 2)
+    merge.feed(0, Batch([None, None], [one, one]))
+    merge.feed(1, Batch([None, None], [two, two]))
+    assert merge.take().values == [one, one]
+    merge.end(0)
+    assert merge.take().values == [two, two]
+
+
+def test_streams_of_which_one_brings_no_sort_keys_are_compared_by_values():
+    query = Query(Key("/a")).order("n")
+    merge = BlockMerge(query, 2)
+    merge.feed(0, Batch([Key("/a/1")], [{"n": 2}], sort_keys=[query.order_sort_key(None, {"n": 2})]))
+    merge.feed(1, Batch([Key("/a/2")], [{"n": object}]))
+    merge.end(0)
+    merge.end(1)
+    block = merge.take()
+    assert (block.values, block.sort_keys, block.position) == ([{"n": 2}, {"n": object}], None, None)
 
 
 def shard_batches(numbers, size):

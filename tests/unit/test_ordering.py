@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from datastore import Key
 from datastore.core.errors import InvalidValueError, UnsupportedTypeError
 from datastore.core.limits import COMPARED_DEPTH
-from datastore.core.ordering import compare, encode, order_key
+from datastore.core.ordering import compare, encode, microseconds, order_key
 from datastore.testing import cases, model
 from datastore.wire import encode_value
 from tests.support.vectors import value_of, vectors
@@ -93,6 +93,32 @@ def test_the_vectors_are_in_order_and_encoded_so():
         assert lower[0]["descending"] > higher[0]["descending"]
 
 
+def test_the_keys_of_this_process_keep_the_order_of_the_vectors():
+    ties = [[value_of(item["value"]) for item in tie] for tie in vectors("sort_keys")]
+    for descending in (False, True):
+        keys = [[order_key(value, descending=descending) for value in tie] for tie in ties]
+        for tie in keys:
+            assert all(key == tie[0] and not key < tie[0] and not tie[0] < key for key in tie)
+        for (lower, *_), (higher, *_) in pairwise(keys):
+            assert lower != higher and higher != lower
+            assert (lower < higher, higher < lower) == (not descending, descending)
+
+
+def test_descending_is_said_by_name():
+    for key in (order_key, encode):
+        with pytest.raises(TypeError):
+            key(1, True)
+
+
+zones = st.timedeltas(-timedelta(hours=23), timedelta(hours=23)).map(timezone)
+
+
+@given(st.datetimes(timezones=zones) | st.datetimes(timezones=st.just(UTC)))
+def test_an_instant_is_its_microseconds_from_1970(instant):
+    local, offset = instant.replace(tzinfo=None), instant.utcoffset()
+    assert microseconds(instant) == (local - datetime(1970, 1, 1) - offset) // timedelta(microseconds=1)
+
+
 @given(values)
 def test_an_encoded_value_is_ordered_as_what_it_holds(value):
     wire = encode_value(value)
@@ -123,6 +149,8 @@ class Unordered:
 def test_other_objects_come_last_by_class_and_then_by_their_own_order():
     assert compare(Odd(1), {"a": 1}) == 1
     assert compare(Odd(1), Odd(2)) == -1
+    assert order_key(Odd(1)) == order_key(Odd(1))
+    assert order_key(Odd(1)) != order_key(Odd(2)) and order_key(Odd(2)) != order_key(Odd(1))
     assert compare(Odd(2), Unordered()) == -1
     assert compare(Unordered(), Unordered()) == 0
 
@@ -170,6 +198,16 @@ def test_what_cannot_be_looked_into_ties_with_its_like_and_comes_first_among_its
     assert compare(broken, datetime(1, 1, 1)) == -1
     assert compare(broken, 5) == 1
     assert order_key(broken, descending=True) > order_key(datetime(1, 1, 1), descending=True)
+
+
+class BrokenMap(dict):
+    def items(self):
+        raise RuntimeError("no")
+
+
+def test_a_map_that_cannot_be_read_ties_with_an_empty_one():
+    assert compare(BrokenMap(a=1), {}) == 0
+    assert compare(BrokenMap(a=1), {"a": 1}) == -1
 
 
 class Colour(str, Enum):  # noqa: UP042 - which prints otherwise than a StrEnum does

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from datastore import Cursor, Entry, Filter, Key, Order, Position, Query
 from datastore.core.errors import CursorReuseError, CursorRunningError, InvalidQueryError, UnsupportedTypeError
+from datastore.core.ordering import encode
 from datastore.core.query import chain_gen, is_iterable, limit_gen, offset_gen
 from datastore.testing import cases
 
@@ -98,6 +99,59 @@ def test_queries_equal_by_typed_content():
         "/a",
     ):
         assert query != other
+
+
+def test_a_part_takes_what_it_is_made_of_and_nothing_besides():
+    getter = lambda obj, field: obj[field]
+    query = Query(Key("/a")).filter("x", "=", 1, getter).filter(field="y", op="<", value=2).order("z", getter)
+    assert [part.own_getter for part in (*query.filters, *query.orders)] == [getter, None, getter]
+    for wrong in (
+        query.filter,
+        lambda: query.filter(Filter("x", "=", 1), 2),
+        lambda: query.filter("x", "=", Filter("x", "=", 1), getter, 1),
+        query.order,
+        lambda: query.order(Order("x"), getter, 1),
+    ):
+        with pytest.raises(TypeError):
+            wrong()
+    assert (len(query.filters), len(query.orders)) == (2, 1)
+
+
+class LengthOrder(Order):
+    def keyfn(self, obj):
+        return len(obj[self.field])
+
+
+@pytest.mark.parametrize(
+    ("query", "custom"),
+    [
+        (Query(Key("/a")).filter("x", "=", 1).order("y"), False),
+        (Query(Key("/a")), False),
+        (Query(Key("/a"), object_getattr=lambda obj, field: 1), True),
+        (Query(Key("/a")).filter("x", "=", 1, lambda obj, field: 1), True),
+        (Query(Key("/a")).filter("x", "=", 1).order("y", lambda obj, field: 1), True),
+        (Query(Key("/a")).order(LengthOrder("y")), True),
+    ],
+)
+def test_code_of_the_callers_is_known(query, custom):
+    assert query.has_custom_code is custom
+
+
+@given(st.lists(cases.wire_values(), min_size=1, max_size=3))
+def test_the_sort_key_of_an_entry_is_its_fields_one_after_the_other(fields):
+    names = [f"f{number}" for number in range(len(fields))]
+    query = Query(Key("/a"))
+    for number, name in enumerate(names):
+        query.order(f"-{name}" if number % 2 else name)
+    expected = b"".join(encode(value, descending=bool(number % 2)) for number, value in enumerate(fields))
+    value = dict(zip(names, fields, strict=True))
+    assert query.order_sort_key(None, value) == expected
+    assert query.sort_keys_of(query.order_columns([None, None], [value, value])) == [expected, expected]
+    assert Query(Key("/a")).order_sort_key(Key("/a/b"), value) == b""
+
+
+def test_sort_keys_are_asked_for_by_stores_alone():
+    assert Query(Key("/a")).sort_keys is False
 
 
 # Applied to bare values and to entries

@@ -13,8 +13,8 @@ from datastore.aio.cursor import Cursor
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.testing._parallel import Event, pause
 from datastore.core.batch import Batch, Outcome, Write
-from datastore.core.description import QueryDescription
 from datastore.core.key import Key
+from datastore.core.query import Query
 
 __all__ = ["FaultyDatastore"]
 
@@ -111,7 +111,7 @@ class FaultyDatastore(ShimDatastore):
             raise lost
         return answer
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """The child's answer, entry by entry, until told otherwise."""
         child = exact_query(self.child_datastore, query)
         return Cursor.from_batches(query, self._read(child), shards=child.shards)

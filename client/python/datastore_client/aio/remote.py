@@ -17,7 +17,6 @@ from datastore.aio.cursor import Cursor, refine
 from datastore.core.batch import Batch, Outcome, ShardReport, Write
 from datastore.core.composition import Description
 from datastore.core.deadline import time_left
-from datastore.core.description import QueryDescription
 from datastore.core.errors import (
     CorruptDataError,
     DatastoreClosedError,
@@ -29,6 +28,7 @@ from datastore.core.errors import (
     UnsupportedTypeError,
 )
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
 from datastore_client._messages import (
@@ -233,7 +233,7 @@ class RemoteDatastore(Datastore):
 
     # Queries
 
-    def query(self, query: QueryDescription) -> Cursor:
+    def query(self, query: Query) -> Cursor:
         """A cursor over the stream of results; the call begins at the first item."""
         check_query(query)
         asked = scope_of(query) if query.has_custom_code else query
@@ -247,7 +247,7 @@ class RemoteDatastore(Datastore):
         return Cursor.from_batches(query, results if asked is query else refine(query, results), shards=shards)
 
     async def _results(
-        self, query: QueryDescription, request: service_pb2.QueryRequest, shards: list[ShardReport]
+        self, query: Query, request: service_pb2.QueryRequest, shards: list[ShardReport]
     ) -> AsyncGenerator[Batch]:
         """All batches of a query, over as many calls as it takes."""
         patience = Patience(time_left(self._query_timeout_s))
@@ -302,7 +302,7 @@ class RemoteDatastore(Datastore):
                 TruncatedStreamError(f"{self.url} sent {summary.entries:,} results, and {received:,} came")
             )
 
-    def _batch(self, response: Any, query: QueryDescription) -> Batch:
+    def _batch(self, response: Any, query: Query) -> Batch:
         batch = raw.entries_batch(response, keys_only=query.keys_only)
         if not self._lazy and not query.keys_only:
             batch.values = [value.decode() for value in batch.values]

@@ -21,14 +21,15 @@ TRIES = 5
 class Engine:
     """A server of an engine, which can be killed and started again on its port, with its directory."""
 
-    def __init__(self, command: Callable[[int, Path], list[str]], directory: Path) -> None:
+    def __init__(self, command: Callable[[int, Path], list[str]], hello: tuple[bytes, bytes], directory: Path) -> None:
         self._command = command
+        self._hello = hello
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
     def start(self) -> None:
-        """Start, and wait until it takes connections. A port that is gone meanwhile is chosen anew."""
+        """Start, and wait until it answers. A port that is gone meanwhile is chosen anew."""
         for _ in range(TRIES):
             port = self.port or _free_port()
             with (self._directory / "log").open("ab") as log:
@@ -44,12 +45,20 @@ class Engine:
     def _is_up(self, port: int) -> bool:
         deadline = time.monotonic() + 30
         while self._process is not None and self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            if self._answers(port):
                 return True
-            except OSError:
-                time.sleep(0.01)
+            time.sleep(0.01)
         return False
+
+    def _answers(self, port: int) -> bool:
+        """Whether it takes a connection, and says what it says when it is ready."""
+        said, expected = self._hello
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(said)
+                return connection.recv(len(expected)) == expected
+        except OSError:
+            return False
 
     def kill(self) -> None:
         """End it by SIGKILL, and wait until it is gone."""
@@ -84,22 +93,24 @@ def _ferretdb(program: str) -> Callable[[int, Path], list[str]]:
     ]
 
 
+#: The program, its command, what is sent and comes back when it is ready, and where to get it.
 _ENGINES = {
-    "redis": ("redis-server", _redis, "apt install redis-server"),
-    "memcached": ("memcached", _memcached, "apt install memcached"),
-    "mongodb": ("ferretdb", _ferretdb, "make engines, which needs Go"),
+    "redis": ("redis-server", _redis, (b"PING\r\n", b"+PONG"), "apt install redis-server"),
+    "memcached": ("memcached", _memcached, (b"version\r\n", b"VERSION"), "apt install memcached"),
+    # Ready once it takes connections.
+    "mongodb": ("ferretdb", _ferretdb, (b"", b""), "make engines, which needs Go"),
 }
 
 
 @contextmanager
 def engine(name: str, directory: Path) -> Iterator[Engine]:
     """A running server: redis, memcached, or FerretDB for mongodb. The test is left out where it is not installed."""
-    program, command, hint = _ENGINES[name]
+    program, command, hello, hint = _ENGINES[name]
     found = shutil.which(program, path=os.pathsep.join([str(BUILT), os.environ.get("PATH", "")]))
     if found is None:
         pytest.skip(f"no {program}: {hint}")
     directory.mkdir(parents=True, exist_ok=True)
-    server = Engine(command(found), directory)
+    server = Engine(command(found), hello, directory)
     server.start()
     try:
         yield server

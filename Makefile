@@ -15,7 +15,7 @@ help:
 	@echo 'make bench     every benchmark, as ratios'
 	@echo 'make soak      the random tests, long'
 	@echo 'make mutants   faults put into keys, queries, order and merge one by one: do the tests notice? An hour'
-	@echo 'make engines   FerretDB, which stands for MongoDB in the tests; needs Go'
+	@echo 'make engines   FerretDB, which stands for MongoDB in the tests, and grpcurl; needs Go'
 	@echo 'make format    format the code'
 	@echo 'make generate  write the generated files'
 	@echo 'make clean     remove what all these made'
@@ -69,6 +69,7 @@ engines:
 		> vendor/github.com/FerretDB/FerretDB/build/version/version.txt && \
 	go build -o ../ferretdb github.com/FerretDB/FerretDB/cmd/ferretdb
 	rm -rf build/engines
+	GOBIN=$(abspath build) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 
 # In a copy of the last commit, as it rewrites what it tests. What survives is printed with its change.
 mutants: $(STAMP)

@@ -8,7 +8,7 @@ here, where a caller iterates. Knows queries as data, and no store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from datastore.core._concurrency import close_iterator, iterate
@@ -21,6 +21,9 @@ from datastore.core.pipeline import Pipeline
 __all__ = ["Cursor", "chain_gen", "is_iterable", "limit_gen", "offset_gen", "refine"]
 
 T = TypeVar("T")
+
+#: The attributes of a query that ask for a step of their own, in the sequence of these.
+_STEPS = ("filters", "orders", "start_after", "offset", "limit", "keys_only", "sort_keys")
 
 
 class Cursor:
@@ -211,24 +214,25 @@ class Cursor:
 
     def apply_filter(self) -> None:
         """Drop what the query's filters do not match. After the start: CursorRunningError."""
-        self._apply(filters=True)
+        self._apply("filters")
 
     def apply_order(self) -> None:
         """Sort by the query's orders, keeping ties as they came, or by key where keys are known."""
-        self._apply(orders=True)
+        self._apply("orders")
 
     def apply_offset(self) -> None:
         """Drop the first `offset` values."""
-        self._apply(offset=True)
+        self._apply("offset")
 
     def apply_limit(self) -> None:
         """End after `limit` values, and never read one more."""
-        self._apply(limit=True)
+        self._apply("limit")
 
-    def _apply(self, **kept: bool) -> None:
+    def _apply(self, *parts: str) -> None:
+        """Apply these steps of the query."""
         self._ensure_modification_is_safe()
-        step = _only(self.query, **kept)
-        if self._sorts_by_key and kept.get("orders") and not step.orders:
+        step = _only(self.query, parts)
+        if self._sorts_by_key and "orders" in parts and not step.orders:
             step.order("__key__")
         self._batches = refine(step, self._batches)
         self._producers.insert(0, self._batches)
@@ -266,26 +270,12 @@ def refine(query: QueryDescription, batches: Generator[Batch]) -> Generator[Batc
         batches.close()
 
 
-def _only(
-    query: QueryDescription,
-    *,
-    filters: bool = False,
-    orders: bool = False,
-    offset: bool = False,
-    limit: bool = False,
-) -> QueryDescription:
-    step = query.copy()
-    step.start_after = None
-    step.keys_only = False
-    step.sort_keys = False
-    if not filters:
-        step.filters = []
-    if not orders:
-        step.orders = []
-    if not offset:
-        step.offset = 0
-    if not limit:
-        step.limit = None
+def _only(query: QueryDescription, parts: Sequence[str]) -> QueryDescription:
+    """The query without those of its steps that are not among these parts."""
+    step, nothing = query.copy(), QueryDescription(query.key)
+    for name in _STEPS:
+        if name not in parts:
+            setattr(step, name, getattr(nothing, name))
     return step
 
 

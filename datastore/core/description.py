@@ -122,6 +122,13 @@ class QueryDescription:
 
     # Looking at entries
 
+    def covers(self, key: Key) -> bool:
+        """Whether `key` lies in the scope of the query; its filters are another matter."""
+        if not self.recursive:
+            return bool(key.path == self._key)
+        below = str(self._key)
+        return below == "/" or str(key).startswith((f"{below}/", f"{below}:"))
+
     @property
     def own_getter(self) -> Getter | None:
         """The query's own way to look up fields; None for the library's."""

@@ -26,6 +26,9 @@ __all__ = [
 
 _object_getattr = object_getattr
 
+#: The steps of a query that look at sorted results.
+_AT_THE_END = ("start_after", "offset", "limit", "keys_only", "sort_keys")
+
 
 class Query(QueryDescription):
     """What to look for: `Query(Key('/Airport')).filter('country', '=', 'CH').order('-elevation')`.
@@ -43,15 +46,21 @@ class Query(QueryDescription):
 
     def __call__(self, iterable: Iterable[Any]) -> Cursor:
         """A cursor over the bare values of `iterable` that pass, sorted (ties as they came) and cut. Lazy."""
-        return self._applied(Cursor(self, iterable))
+        cursor = Cursor(self, iterable)
+        cursor._apply("filters", "orders", "offset", "limit")
+        return cursor
 
     def apply(self, entries: Iterable[Entry]) -> Cursor:
-        """As calling the query, over entries: ties, and results without orders, are sorted by key."""
-        return self._applied(Cursor.from_entries(self, entries))
+        """The whole query over entries of its scope, in any order: a store's answer, `start_after` and all. Lazy.
 
-    def _applied(self, cursor: Cursor) -> Cursor:
-        cursor.apply_filter()
-        cursor.apply_order()
-        cursor.apply_offset()
-        cursor.apply_limit()
+        The scope is the caller's business; see `covers`.
+        """
+        cursor = Cursor.from_entries(self, entries)
+        cursor._apply("filters")
+        if self.orders:
+            cursor._apply("orders", *_AT_THE_END)
+        else:
+            # By key, before what looks at places.
+            cursor._apply("orders")
+            cursor._apply(*_AT_THE_END)
         return cursor

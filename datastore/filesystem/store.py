@@ -195,12 +195,10 @@ class FileSystemDatastore(Datastore):
 
     def _keys(self, query: Query) -> Iterator[Key]:
         """The keys in the scope that have files now, in no order; some twice."""
-        scope = self._own_key(query.key)
-        text = str(scope)
-        below = ("/",) if text == "/" else (f"{text}/", f"{text}:")
-        for relative in self._files(scope, recursive=query.recursive):
+        scope = Query(self._own_key(query.key), recursive=query.recursive)
+        for relative in self._files(scope.key, recursive=scope.recursive):
             key = self._key_of(relative)
-            if key is not None and (key.path == scope or (query.recursive and str(key).startswith(below))):
+            if key is not None and scope.covers(key):
                 yield key
 
     def _files(self, scope: Key, *, recursive: bool) -> Iterator[str]:

@@ -7,96 +7,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from datastore.core.errors import ConfigError
 from datastore_server.cluster import CONFIG_NAME, plan_cluster
 from datastore_server.config import dump_config, load_config
-
-COMMAND = [sys.executable, "-m", "datastore_server.cli"]
-PATIENCE_S = 60
-
-
-class Running:
-    """A cluster that has said that it is ready."""
-
-    def __init__(self, process: subprocess.Popen[str], ready: dict[str, Any]) -> None:
-        self.process = process
-        self.url: str = ready["url"]
-        self.members: dict[str, dict[str, Any]] = {member["name"]: member for member in ready["processes"]}
-
-    def pid(self, name: str) -> int:
-        pid: int = self.members[name]["pid"]
-        return pid
-
-    def cli(self, *arguments: str, code: int = 0) -> str:
-        """What a command prints, on both streams."""
-        done = subprocess.run(
-            [*COMMAND, *arguments, "--server", self.url],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout + done.stderr
-
-    def count(self, key: str) -> str:
-        """What `count` prints, nothing if it fails."""
-        line = [*COMMAND, "count", key, "--server", self.url]
-        return subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE_S).stdout
-
-    def told(self) -> str:
-        """The next line that the cluster tells on stderr."""
-        assert self.process.stderr is not None
-        return self.process.stderr.readline()
-
-
-@contextmanager
-def cluster(directory: Path, *arguments: str) -> Iterator[Running]:
-    """A cluster in a directory, stopped at the end with nothing left."""
-    line = [*COMMAND, "cluster", "--directory", str(directory), "--json", *arguments]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
-        assert process.stdout is not None and process.stderr is not None
-        try:
-            first = process.stdout.readline()
-            if not first:
-                pytest.fail(process.stderr.read())
-            running = Running(process, json.loads(first))
-            yield running
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
-    wait_until(lambda: not any(alive(running.pid(name)) for name in running.members))
-    assert not any(answers(member["url"]) for member in running.members.values())
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; the dead that nobody has waited for do not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def answers(url: str) -> bool:
-    host, port = url.removeprefix("grpc://").rsplit(":", 1)
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
-
-
-def wait_until(truth: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not truth():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from tests.support.local_clusters import COMMAND, PATIENCE_S, alive, cluster, wait_until
 
 
 def test_a_cluster_serves_comes_back_where_it_was_and_leaves_nothing(tmp_path: Path) -> None:

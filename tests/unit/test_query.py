@@ -12,7 +12,7 @@ from datastore import Cursor, Entry, Filter, Key, Order, Position, Query
 from datastore.core.errors import CursorReuseError, CursorRunningError, InvalidQueryError, UnsupportedTypeError
 from datastore.core.ordering import encode
 from datastore.core.query import chain_gen, is_iterable, limit_gen, offset_gen
-from datastore.testing import cases
+from datastore.testing import cases, model
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,18 @@ def test_a_query_of_entries_ties_by_key():
     assert names(Query(Key("/a")).order("-n").apply(entries)) == ["a", "b", "c"]
     assert names(Query(Key("/a")).apply(entries)) == ["a", "b", "c"]
     assert names(Query(Key("/a")).filter("__key__", ">", Key("/a/a")).apply(entries)) == ["b", "c"]
+
+
+@given(cases.contents(cases.wire_values()), cases.queries(cases.wire_values()), st.data())
+def test_what_a_query_covers_applied_is_the_answer_of_a_store(contents, query, data):
+    covered = [Entry(key, value) for key, value in contents.items() if query.covers(key)]
+    after = data.draw(st.none() | st.sampled_from(covered)) if covered else None
+    if after is not None:
+        query.start_after = Position(query.order_sort_key(*after), after.key)
+    expected = model.answer(query, contents, after)
+    cursor = query.apply(data.draw(st.permutations(covered)))
+    assert model.difference(list(cursor.entries()), expected.entries) is None
+    assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped)
 
 
 def test_work_starts_at_the_first_item_and_reads_no_further_than_the_limit():

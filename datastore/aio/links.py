@@ -70,7 +70,7 @@ class SymlinkDatastore(ShimDatastore):
         """Store under `key`, or under what it stands for. None removes `key` alone."""
         if value is not None:
             check_key(key)
-            key = await self._end_of(key)
+            key, _ = await self._end_of(key)
         await self.child_datastore.put(key, self._stored(value))
 
     async def delete(self, key: Key) -> None:
@@ -143,21 +143,24 @@ class SymlinkDatastore(ShimDatastore):
             return _TEXT + value
         return value
 
-    async def _end_of(self, key: Key) -> Key:
-        """The key that `key` stands for in the end: itself if it is no link."""
+    async def _end_of(self, key: Key) -> tuple[Key, Any]:
+        """The key that `key` stands for in the end, itself if it is no link, and what is stored there."""
         passed = {key}
-        while (source := self._link_for_value(await self.child_datastore.get(key))) is not None:
+        while True:
+            stored = await self.child_datastore.get(key)
+            source = self._link_for_value(stored)
+            if source is None:
+                return key, stored
             if source in passed:
                 raise CircularLinkError(f"the link at {key} leads back to {source}")
             passed.add(source)
             key = source
-        return key
 
     async def _follow_link(self, value: Any) -> Any:
         """The value that a stored value leads to: itself if it is no link, None where the link leads nowhere."""
         source = self._link_for_value(value)
         if source is not None:
-            value = await self.child_datastore.get(await self._end_of(source))
+            _, value = await self._end_of(source)
         return value.removeprefix(_TEXT) if isinstance(value, str) else value
 
     async def _follow_link_gen(self, iterable: AsyncIterable[Any] | Iterable[Any]) -> AsyncIterator[Any]:

@@ -72,7 +72,7 @@ class SymlinkDatastore(ShimDatastore):
         """Store under `key`, or under what it stands for. None removes `key` alone."""
         if value is not None:
             check_key(key)
-            key = self._end_of(key)
+            key, _ = self._end_of(key)
         self.child_datastore.put(key, self._stored(value))
 
     def delete(self, key: Key) -> None:
@@ -144,21 +144,24 @@ class SymlinkDatastore(ShimDatastore):
             return _TEXT + value
         return value
 
-    def _end_of(self, key: Key) -> Key:
-        """The key that `key` stands for in the end: itself if it is no link."""
+    def _end_of(self, key: Key) -> tuple[Key, Any]:
+        """The key that `key` stands for in the end, itself if it is no link, and what is stored there."""
         passed = {key}
-        while (source := self._link_for_value(self.child_datastore.get(key))) is not None:
+        while True:
+            stored = self.child_datastore.get(key)
+            source = self._link_for_value(stored)
+            if source is None:
+                return key, stored
             if source in passed:
                 raise CircularLinkError(f"the link at {key} leads back to {source}")
             passed.add(source)
             key = source
-        return key
 
     def _follow_link(self, value: Any) -> Any:
         """The value that a stored value leads to: itself if it is no link, None where the link leads nowhere."""
         source = self._link_for_value(value)
         if source is not None:
-            value = self.child_datastore.get(self._end_of(source))
+            _, value = self._end_of(source)
         return value.removeprefix(_TEXT) if isinstance(value, str) else value
 
     def _follow_link_gen(self, iterable: Iterable[Any]) -> Iterator[Any]:

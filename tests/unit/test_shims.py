@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
-import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from datastore.core.batch import Write
 from datastore.core.key import Key
 from datastore.core.lru import LRUCacheDatastore
 from datastore.core.query import Query
+from datastore.testing._parallel import together
 from datastore.testing.faults import FaultyDatastore
 
 A, B, C = Key("/A"), Key("/B"), Key("/C")
@@ -119,42 +120,6 @@ def test_links_to_the_longest_keys_work(links: core.SymlinkDatastore):
     assert links.child_datastore.get(long) == "x"
 
 
-def test_links_made_at_once_never_hang(links: core.SymlinkDatastore):
-    keys = [Key(f"/{number}") for number in range(4)]
-    failed: list[BaseException] = []
-
-    def work(seed: int) -> None:
-        chooser = random.Random(seed)
-        for _ in range(300):
-            try:
-                chooser.choice(
-                    [
-                        lambda: links.link(chooser.choice(keys), chooser.choice(keys)),
-                        lambda: links.put(chooser.choice(keys), seed),
-                        lambda: links.get(chooser.choice(keys)),
-                        lambda: links.delete(chooser.choice(keys)),
-                        lambda: contents(links),
-                    ]
-                )()
-            except errors.CircularLinkError:
-                continue
-            except BaseException as error:  # noqa: BLE001 - shown at the end
-                failed.append(error)
-
-    run(work, range(4))
-    assert failed == []
-
-
-def run(work: Any, seeds: Any) -> None:
-    """Work with every seed, each in a thread; the seeds are printed where the test fails."""
-    print("seeds", list(seeds))  # noqa: T201 - pytest shows it where the test fails
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in seeds]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
 # Directories
 
 
@@ -233,23 +198,6 @@ def test_a_query_needs_none_of_the_child():
     assert list(directories.query(Query(Key("/")))) == ["/", "/b"]
     with pytest.raises(errors.QueryNotSupportedError):
         directories.query(EVERYTHING)
-
-
-def test_lists_are_right_after_writes_at_once(directories: core.DirectoryDatastore):
-    keys = [Key(f"/A/{number}") for number in range(6)]
-
-    def work(seed: int) -> None:
-        chooser = random.Random(seed)
-        for _ in range(300):
-            key = chooser.choice(keys)
-            if chooser.random() < 0.5:
-                directories.put(key, seed)
-            else:
-                directories.delete(key)
-
-    run(work, range(6))
-    alive = [str(key) for key in keys if directories.contains(key)]
-    assert sorted(directories.directory(A)) == alive
 
 
 # Caches and logs
@@ -370,7 +318,7 @@ def test_an_lru_keeps_to_its_size_among_threads():
                 case _:
                     store.delete(key)
 
-    run(work, range(4))
+    together([partial(work, seed) for seed in range(4)])
     assert len(store) == len(contents(store)) <= 8
 
 

@@ -128,7 +128,7 @@ class Key:
     @property
     def list(self) -> builtins.list[Namespace]:
         """The parts, outermost first, in a fresh list; none for the root."""
-        return [Namespace(part) for part in self._string.split("/")[1:] if part]
+        return [Namespace(part) for part in self._string.split("/") if part]
 
     @property
     def namespaces(self) -> builtins.list[Namespace]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import ChainMap, UserDict
+from datetime import UTC, datetime
 from enum import IntEnum
 from functools import cmp_to_key
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from datastore import Filter, Key, Order
 from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
+from datastore.core.fields import column_of, column_predicate, reader_of
 from datastore.core.query import object_getattr
 from datastore.testing import cases, model
 from datastore.wire import encode_value
@@ -45,6 +47,7 @@ class Level(IntEnum):
         ({"a": None}, "a", None),
         ({}, "a", None),
         ({"a.b": 1, "a": {"b": 2}}, "a.b", 1),
+        ({"a.b": None, "a": {"b": 2}}, "a.b", None),
         ({"a": {"b": {"c": 3}}}, "a.b.c", 3),
         ({"a": {"b.c": 4}}, "a.b.c", 4),
         ({"a": {"b": None}}, "a.b", None),
@@ -83,6 +86,58 @@ def test_a_field_of_an_encoded_value_is_that_of_what_it_holds(value, field):
 @given(values, operators, values)
 def test_a_filter_matches_as_the_naive_model(value, op, wanted):
     assert Filter("f", op, wanted).value_passes(value) == model.matches(value, op, wanted)
+
+
+#: Values of every kind, some of them close together, and subclasses, which Python may compare otherwise.
+MIXED = [
+    *(
+        None,
+        False,
+        True,
+        -1,
+        0,
+        1,
+        Level.LOW,
+        1.0,
+        1.5,
+        2**53,
+        2.0**53,
+        2**53 + 1,
+        2**70,
+        math.inf,
+        -math.inf,
+        math.nan,
+    ),
+    *("", "a", "b", b"", b"a", b"b", Key("/a"), Key("/b")),
+    *([], [1], [1.0, 2], [2], [math.nan], (1,), {}, {"a": 1}, {"a": 2}, {"b": 0}),
+    *(datetime(2026, 1, 1), datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2)),
+]
+
+
+@pytest.mark.parametrize("op", Filter.conditional_operators)
+def test_every_two_values_compare_as_the_naive_model_one_by_one_and_in_columns(op):
+    for wanted in MIXED:
+        expected = [model.matches(value, op, wanted) for value in MIXED]
+        assert [Filter("f", op, wanted).value_passes(value) for value in MIXED] == expected, wanted
+        assert column_predicate(op, wanted)(MIXED) == expected, wanted
+        for value, passes in zip(MIXED, expected, strict=True):
+            assert column_predicate(op, wanted)([value, value]) == [passes, passes]
+
+
+@pytest.mark.parametrize("field", ["a", "a.b", "__key__"])
+def test_a_column_is_the_field_of_each_value(field):
+    found = [{"a": {"b": 1}}, {"a": 2}, {"a.b": 3}, {}, None, SimpleNamespace(a=4), UserDict(a=5)]
+    keys = [Key(f"/{number}") for number in range(len(found))]
+    expected = keys if field == "__key__" else [object_getattr(value, field) for value in found]
+    assert column_of(object_getattr, field)(keys, found) == expected
+    maps = [{"a": number} for number in range(3)]
+    assert column_of(object_getattr, "a")(keys[:3], maps) == [0, 1, 2]
+    assert column_of(object_getattr, "c")(keys[:3], maps) == [None, None, None]
+    read = reader_of(object_getattr, field)
+    assert [read(key, value) for key, value in zip(keys, found, strict=True)] == expected
+    own = lambda obj, name: (name, obj)
+    expected = keys if field == "__key__" else [(field, value) for value in found]
+    assert column_of(own, field)(keys, found) == expected
 
 
 @given(values, values)
@@ -130,6 +185,10 @@ def test_values_of_other_classes_compare_within_their_class():
     assert Filter("f", "<", Size(2)).value_passes(Size(1))
     assert not Filter("f", "<", Size(2)).value_passes(object())
     assert Filter("f", "!=", Size(2)).value_passes(object())
+    for op in Filter.conditional_operators:
+        for number in (1, 2, 3):
+            assert Filter("f", op, Size(2)).value_passes(Size(number)) == model.matches(number, op, 2)
+        assert Filter("f", op, Size(2)).value_passes({"n": 2}) == (op == "!=")
 
 
 def test_filters_over_iterables():
@@ -153,14 +212,17 @@ def test_filters_equal_by_field_operator_and_typed_value():
     assert hash(Filter("a", "=", 1)) == hash(Filter("a", "=", 2))
     for other in (Filter("b", "=", 1), Filter("a", "<", 1), Filter("a", "=", 1.0), Filter("a", "=", True), "a = 1"):
         assert Filter("a", "=", 1) != other
-    assert Filter("a", "=", math.nan) == Filter("a", "=", math.nan)
+    assert Filter("a", "=", math.nan) == Filter("a", "=", math.nan) != Filter("a", "=", 1.0)
+    some = [[1], [1, 2], [1.0], [True], (1,), {"a": 1}, {"a": 1, "b": 2}, {"b": 1}, {"a": 1.0}, {"a": [1]}, {"a": [2]}]
+    for place, one in enumerate(some):
+        for number, other in enumerate(some):
+            assert (Filter("a", "=", one) == Filter("a", "=", other)) == (place == number)
 
 
 @given(operators, values)
 def test_a_filters_repr_gives_it_back(op, value):
     part = Filter("a.b", op, value)
     import datetime as _datetime
-    from datetime import UTC, datetime, timedelta, timezone  # noqa: F401 - for eval
 
     names = {"Filter": Filter, "Key": Key, "nan": math.nan, "inf": math.inf, "datetime": _datetime}
     assert eval(repr(part), names) == part
@@ -229,7 +291,24 @@ def test_orders_sort_stably_by_the_total_order(items):
     assert sorted(items, key=cmp_to_key(comparison)) == Order.sorted(items, orders)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "sign"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1, "b": 2}, 0),
+        ({"a": 2}, {"a": 1}, -1),
+        ({"a": 1, "b": 1}, {"a": 1, "b": 2}, -1),
+        ({"a": 2, "b": 2}, {"a": 1, "b": 1}, -1),
+        ({}, {"a": 1}, 1),
+    ],
+)
+def test_a_comparison_by_orders_has_a_sign(one, other, sign):
+    comparison = Order.multipleOrderComparison([Order("-a"), Order("b")])
+    assert (comparison(one, other), comparison(other, one)) == (sign, -sign)
+
+
 def test_orders_equal_by_content():
     assert Order("a") == Order("+a") != Order("-a")
     assert Order("a") != Order("b")
     assert Order("a").keyfn({"a": 5}) == 5
+    assert Order("a", lambda obj, field: obj[1]).keyfn([5, 6]) == 6
+    assert Order("a") != type("Own", (Order,), {})("a")

@@ -126,7 +126,8 @@ class prettyjson(Serializer):  # noqa: N801 - the documented name
 class Stack(Serializer, list[Any]):
     """Serializers in a row: `dumps` applies the first to the last, `loads` the last to the first.
 
-    A list of serializers; an empty one leaves values as they are.
+    A list of serializers; an empty one leaves values as they are. What is no serializer raises UnsupportedTypeError (a
+    TypeError) where it is used.
     """
 
     # An object of its own is asked, where the other serializers are classes.
@@ -139,13 +140,13 @@ class Stack(Serializer, list[Any]):
     def loads(self, value: Any) -> Any:  # type: ignore[override]
         """The value that `dumps` made `value` of."""
         for serializer in reversed(self):
-            value = serializer.loads(value)
+            value = require_serializer(serializer).loads(value)
         return value
 
     def dumps(self, value: Any) -> Any:  # type: ignore[override]
         """What the last serializer makes of what the others before it made."""
         for serializer in self:
-            value = serializer.dumps(value)
+            value = require_serializer(serializer).dumps(value)
         return value
 
 

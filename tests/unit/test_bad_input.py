@@ -15,14 +15,15 @@ from datastore.core import errors
 from datastore.core.batch import Write
 from datastore.core.key import Key, Namespace
 from datastore.core.query import Cursor, Filter, Order, Query
-from datastore.core.serialize import SerializerShimDatastore
+from datastore.core.serialize import Serializer, SerializerShimDatastore, Stack
+from datastore.testing.faults import FaultyDatastore
 
 
 class Row(NamedTuple):
     """A call that must fail: with this class, which is this builtin too, and with a text that says so."""
 
     call: Callable[[], Any]
-    kind: type[errors.DatastoreError]
+    kind: type[Exception]
     builtin: type[Exception]
     says: str
 
@@ -188,7 +189,115 @@ STORES = {
 }
 
 
-@pytest.mark.parametrize("row", (rows := {**KEYS, **QUERIES, **CURSORS, **STORES}).values(), ids=rows.keys())
+def over(shim: Callable[..., Any], *arguments: Any) -> Any:
+    """A shim over an empty dict."""
+    return shim(core.DictDatastore(), *arguments)
+
+
+def linked_in_a_circle() -> Any:
+    """Links that lead from one to another and back, as two programs may leave them."""
+    links = core.SymlinkDatastore(core.DictDatastore())
+    links.child_datastore.put(Key("/a"), "/b/datastore_link")
+    links.child_datastore.put(Key("/b"), "/a/datastore_link")
+    return links
+
+
+NOT_IMPLEMENTED = {
+    f"{name} of a plain {kind.__name__}": Row(
+        lambda name=name, kind=kind: getattr(kind(), name)(
+            *(QUERY,) if name == "query" else (KEY, 1)[: 1 + (name == "put")]
+        ),
+        NotImplementedError,
+        NotImplementedError,
+        rf"{kind.__name__} does not (implement {name}|support queries)",
+    )
+    for kind in (core.Datastore, core.DatastoreCollection)
+    for name in ("get", "put", "delete", "query")
+}
+
+SHIMS = {
+    "a cache that is none": Row(
+        lambda: core.CacheShimDatastore(core.DictDatastore(), cache={}), errors.UnsupportedTypeError, TypeError, "cache"
+    ),
+    "a transform that is none": Row(
+        lambda: over(core.KeyTransformDatastore, "lower"), errors.UnsupportedTypeError, TypeError, "keytransform.*str"
+    ),
+    "an inverse that is none": Row(
+        lambda: core.KeyTransformDatastore(core.DictDatastore(), inverse=3),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "inverse.*int",
+    ),
+    "a transform that answers text": Row(
+        lambda: over(core.KeyTransformDatastore, str).put(KEY, 1), errors.UnsupportedTypeError, TypeError, "a Key.*str"
+    ),
+    "a query through a transform": Row(
+        lambda: over(core.KeyTransformDatastore, lambda key: key.reverse).query(QUERY),
+        errors.QueryNotSupportedError,
+        NotImplementedError,
+        "prefix_preserving",
+    ),
+    "a query of nested paths": Row(
+        lambda: over(core.NestedPathDatastore).query(QUERY),
+        errors.QueryNotSupportedError,
+        NotImplementedError,
+        "NestedPathDatastore.*prefix_preserving",
+    ),
+    "a depth of text": Row(
+        lambda: over(core.NestedPathDatastore, "3"), errors.UnsupportedTypeError, TypeError, "depth.*int.*str"
+    ),
+    "a depth of 0": Row(
+        lambda: over(core.NestedPathDatastore, 0), errors.InvalidError, ValueError, "depth.*at least 1"
+    ),
+    "a length of -1": Row(
+        lambda: over(core.NestedPathDatastore, 1, -1), errors.InvalidError, ValueError, "length.*at least 1"
+    ),
+    "a keyfn that is none": Row(
+        lambda: over(core.NestedPathDatastore, 1, 1, "name"), errors.UnsupportedTypeError, TypeError, "keyfn.*str"
+    ),
+    "a keyfn with slashes": Row(
+        lambda: over(core.NestedPathDatastore, 1, 1, str).put(KEY, 1), errors.InvalidKeyError, ValueError, "'/a'"
+    ),
+    "a link to itself": Row(
+        lambda: over(core.SymlinkDatastore).link(KEY, KEY), errors.CircularLinkError, AssertionError, "/a"
+    ),
+    "a get in a circle of links": Row(
+        lambda: linked_in_a_circle().get(KEY), errors.CircularLinkError, AssertionError, "/a|/b"
+    ),
+    "a put in a circle of links": Row(
+        lambda: linked_in_a_circle().put(KEY, 1), errors.CircularLinkError, AssertionError, "/a|/b"
+    ),
+    "a link from text": Row(
+        lambda: over(core.SymlinkDatastore).link("/a", KEY), errors.UnsupportedTypeError, TypeError, "Key.*str"
+    ),
+    "a put where a directory's list lies": Row(
+        lambda: over(core.DirectoryDatastore).put(Key("/a:directory"), 1),
+        errors.InvalidKeyError,
+        ValueError,
+        "/a:directory.*kept for directories",
+    ),
+    "an LRU of text": Row(
+        lambda: core.LRUCacheDatastore("9"), errors.UnsupportedTypeError, TypeError, "size.*int.*str"
+    ),
+    "an LRU of nothing": Row(lambda: core.LRUCacheDatastore(0), errors.InvalidError, ValueError, "size.*at least 1"),
+    **{
+        f"{name} of the plain Serializer": Row(
+            lambda name=name: getattr(Serializer, name)("1"), NotImplementedError, NotImplementedError, name
+        )
+        for name in ("loads", "dumps")
+    },
+    "a stack of what does not serialize": Row(
+        lambda: over(SerializerShimDatastore, Stack([object()])).put(KEY, 1),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "dumps",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "row", (rows := {**KEYS, **QUERIES, **CURSORS, **STORES, **NOT_IMPLEMENTED, **SHIMS}).values(), ids=rows.keys()
+)
 def test_bad_input_gives_its_error(row: Row) -> None:
     with pytest.raises(row.kind, match=row.says) as raised:
         row.call()
@@ -260,6 +369,41 @@ def test_a_key_that_grows_too_long_leaves_the_store_below_alone() -> None:
         with pytest.raises(errors.InvalidKeyError, match="at most 1,024 bytes"):
             call(long)
     assert everything(holder) == []
+
+
+@pytest.mark.parametrize(
+    "shim",
+    [
+        lambda child: core.KeyTransformDatastore(child, lambda key: key.child("x" * 1020)),
+        lambda child: core.KeyTransformDatastore(child, str),
+        lambda child: core.NestedPathDatastore(child, keyfn=str),
+        lambda child: core.NestedPathDatastore(child, depth=200, length=6),
+        lambda child: core.NestedPathDatastore(child, keyfn=lambda key: 7),
+    ],
+    ids=["grows", "answers text", "has slashes", "nests too deep", "is no text"],
+)
+def test_a_transform_that_fails_leaves_the_store_below_alone(shim: Callable[..., Any]) -> None:
+    child = FaultyDatastore(core.DictDatastore())
+    store = shim(child)
+    for call in (store.get, store.delete, store.contains, lambda key: store.put(key, 1)):
+        with pytest.raises((errors.InvalidKeyError, errors.UnsupportedTypeError)):
+            call(Key("/abc/def"))
+    deep = Key("/abc/def")
+    outcomes = [*store.batch_get([deep]), *store.batch_write([Write(deep, 1)])]
+    assert all(outcome.error is not None for outcome in outcomes)
+    assert not any(child.calls.get(name) for name in ("get", "put", "delete", "contains"))
+    assert everything(child) == []
+
+
+def test_a_link_that_would_close_a_circle_stores_nothing() -> None:
+    links = core.SymlinkDatastore(core.DictDatastore())
+    links.link(Key("/a"), Key("/b"))
+    links.link(Key("/b"), Key("/c"))
+    before = everything(links.child_datastore)
+    for target in ("/a", "/b"):
+        with pytest.raises(errors.CircularLinkError, match="/c"):
+            links.link(Key("/c"), Key(target))
+    assert everything(links.child_datastore) == before
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, {"a": b"x"}], ids=["object", "set", "bytes"])

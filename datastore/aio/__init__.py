@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from datastore.aio.base import Datastore, DictDatastore, InterfaceMappingDatastore, NullDatastore
 from datastore.aio.caching import CacheShimDatastore
-from datastore.aio.collections import DatastoreCollection, ShardedDatastore, TieredDatastore
+from datastore.aio.collections import DatastoreCollection
 from datastore.aio.cursor import Cursor
 from datastore.aio.directories import DirectoryDatastore
 from datastore.aio.links import SymlinkDatastore
 from datastore.aio.lru import LRUCacheDatastore
 from datastore.aio.opening import open as open  # noqa: A004 - not in __all__: `import *` leaves the builtin
 from datastore.aio.serialize import SerializerShimDatastore
+from datastore.aio.sharded import ShardedDatastore
 from datastore.aio.shims import LoggingDatastore, ShimDatastore
+from datastore.aio.tiered import TieredDatastore
 from datastore.aio.transforms import (
     KeyTransformDatastore,
     LowercaseKeyDatastore,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, TypeVar
 
@@ -46,6 +46,14 @@ class KeyLocks:
             users.pop()
             if not users:
                 del self._held[key]
+
+    @asynccontextmanager
+    async def hold_all(self, keys: Iterable[Any]) -> AsyncIterator[None]:
+        """Hold the locks of several keys: taken in the keys' order, so that no two blocks wait for each other."""
+        async with AsyncExitStack() as stack:
+            for key in sorted(set(keys)):
+                await stack.enter_async_context(self.hold(key))
+            yield
 
 
 async def fan_out(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from datastore.aio.base import Datastore
-from datastore.aio.collections import TieredDatastore
 from datastore.aio.cursor import Cursor
 from datastore.aio.shims import ShimDatastore
+from datastore.aio.tiered import TieredDatastore
 from datastore.core.batch import Outcome, Write
 from datastore.core.composition import Description
 from datastore.core.errors import UnsupportedTypeError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import GeneratorType
 from typing import Any, TypeVar
 
@@ -40,6 +40,14 @@ class KeyLocks:
                 users.pop()
                 if not users:
                     del self._held[key]
+
+    @contextmanager
+    def hold_all(self, keys: Iterable[Any]) -> Iterator[None]:
+        """Hold the locks of several keys: taken in the keys' order, so that no two blocks wait for each other."""
+        with ExitStack() as stack:
+            for key in sorted(set(keys)):
+                stack.enter_context(self.hold(key))
+            yield
 
 
 def fan_out(calls: Sequence[Callable[[], T]]) -> list[T]:

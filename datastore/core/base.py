@@ -27,6 +27,7 @@ __all__ = [
     "DictDatastore",
     "InterfaceMappingDatastore",
     "NullDatastore",
+    "bad_keys",
     "batch_of",
     "check_key",
     "check_query",
@@ -120,16 +121,21 @@ def outcome_of(call: Callable[..., Any], *arguments: Any) -> Outcome:
 
 def batch_of(keys: Sequence[Any], read: Callable[[list[Key]], Sequence[Any]]) -> list[Outcome]:
     """Have the values of several keys read at once: an Outcome for each; what is no Key fails alone."""
-    outcomes: list[Outcome | None] = []
-    for key in keys:
+    bad = bad_keys(keys)
+    good = [key for place, key in enumerate(keys) if place not in bad]
+    values = iter(read(good) if good else ())
+    return [bad[place] if place in bad else Outcome(next(values)) for place in range(len(keys))]
+
+
+def bad_keys(keys: Sequence[Any]) -> dict[int, Outcome]:
+    """What becomes of those items of a batch that are no keys, by their places."""
+    outcomes: dict[int, Outcome] = {}
+    for place, key in enumerate(keys):
         try:
             check_key(key)
-            outcomes.append(None)
         except UnsupportedTypeError as error:
-            outcomes.append(Outcome(error=error))
-    good = [key for key, outcome in zip(keys, outcomes, strict=True) if outcome is None]
-    values = iter(read(good) if good else ())
-    return [Outcome(next(values)) if outcome is None else outcome for outcome in outcomes]
+            outcomes[place] = Outcome(error=error)
+    return outcomes
 
 
 def refusal(error: Exception) -> Outcome:

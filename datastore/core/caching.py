@@ -12,13 +12,13 @@ from typing import Any
 
 from datastore.core.base import Datastore
 from datastore.core.batch import Outcome, Write
-from datastore.core.collections import TieredDatastore
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor
 from datastore.core.errors import UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.core.shims import ShimDatastore
+from datastore.core.tiered import TieredDatastore
 
 __all__ = ["CacheShimDatastore"]
 

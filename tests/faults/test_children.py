@@ -10,7 +10,7 @@ import pytest
 from datastore import aio
 from datastore.aio.testing.faults import FaultyDatastore
 from datastore.core.batch import Write
-from datastore.core.errors import StoreError, UnavailableError
+from datastore.core.errors import StoreError, UnavailableError, UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.testing import cases, model
@@ -115,6 +115,44 @@ async def test_a_failing_cache_fails_no_call_and_keeps_nothing_stale() -> None:
     assert await store.get(KEY) == "newest"
     await store.delete(KEY)
     assert await last.child_datastore.get(KEY) is None
+
+
+async def test_a_batch_is_one_call_to_each_tier_and_fills_those_above() -> None:
+    top, middle, last = faulty(), faulty(), faulty()
+    store = aio.TieredDatastore([top, middle, last])
+    keys = [Key(f"/a/{number}") for number in range(5)]
+    await last.child_datastore.batch_write([Write(key, number) for number, key in enumerate(keys[:4])])
+    await middle.child_datastore.put(keys[0], 0)
+    bad: Any = "/a/0"
+    outcomes = await store.batch_get([*keys, bad, keys[0]])
+    assert [outcome.value for outcome in outcomes] == [0, 1, 2, 3, None, None, 0]
+    assert [type(outcome.error) for outcome in outcomes[4:]] == [type(None), UnsupportedTypeError, type(None)]
+    assert [tier.calls for tier in (top, middle)] == [{"batch_get": 1, "batch_write": 1}] * 2
+    assert last.calls == {"batch_get": 1}
+    assert [await top.child_datastore.get(key) for key in keys] == [0, 1, 2, 3, None]
+    assert [await middle.child_datastore.get(key) for key in keys] == [0, 1, 2, 3, None]
+    assert [outcome.value for outcome in await store.batch_get(keys[:4])] == [0, 1, 2, 3]
+    assert last.calls == {"batch_get": 1}
+    outcomes = await store.batch_write([Write(keys[0], "x"), Write(keys[1], None), Write(bad, 1), Write(keys[0], "y")])
+    assert [outcome.error is None for outcome in outcomes] == [True, True, False, True]
+    for tier in (top, middle, last):
+        assert [await tier.child_datastore.get(key) for key in keys[:3]] == ["y", None, 2]
+
+
+async def test_a_batch_that_fails_in_a_cache_is_deleted_there() -> None:
+    top, last = faulty(), faulty()
+    store = aio.TieredDatastore([top, last])
+    keys = [Key("/a/1"), Key("/a/2")]
+    await store.batch_write([Write(key, "old") for key in keys])
+    top.fail("batch_write", error=UnavailableError("lost"), times=1)
+    assert [outcome.error for outcome in await store.batch_write([Write(key, "new") for key in keys])] == [None, None]
+    assert [await top.child_datastore.get(key) for key in keys] == [None, None]
+    top.fail("batch_get", error=UnavailableError("lost"))
+    assert [outcome.value for outcome in await store.batch_get(keys)] == ["new", "new"]
+    last.fail("batch_write", error=StoreError("full"))
+    with pytest.raises(StoreError):
+        await store.batch_write([Write(keys[0], "newest")])
+    assert await top.child_datastore.get(keys[0]) == "new"
 
 
 async def test_a_write_whose_answer_was_lost_in_a_cache_leaves_nothing_stale() -> None:

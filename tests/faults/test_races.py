@@ -19,7 +19,7 @@ from hypothesis import settings
 
 from datastore import aio, core
 from datastore.core import errors
-from datastore.core.batch import Outcome
+from datastore.core.batch import Outcome, Write
 from datastore.core.key import Key
 from datastore.core.query import Query
 
@@ -203,8 +203,18 @@ def caching_worker(colour: Any, store: Any, own: Key, histories: dict[Key, Histo
         if chooser.random() < 0.4:
             history, value = histories[own], chooser.random() < 0.7
             number = history.begin(value=value)
-            outcome = yield partial(store.put, own, number) if value else partial(store.delete, own)
+            if chooser.random() < 0.5:
+                outcome = yield partial(store.put, own, number) if value else partial(store.delete, own)
+            else:
+                outcome = yield partial(store.batch_write, [Write(own, number if value else None)])
+                outcome = outcome if outcome.error is not None else outcome.value[0]
             history.end(number, outcome)
+        elif chooser.random() < 0.3:
+            since_all = {key: histories[key].done for key in keys}
+            outcome = yield partial(store.batch_get, keys)
+            for key, found in zip(keys, outcome.value or (), strict=False):
+                if found.error is None:
+                    assert histories[key].may_be(found.value, since_all[key]), (str(key), found.value, since_all[key])
         else:
             key = chooser.choice(keys)
             since = histories[key].done

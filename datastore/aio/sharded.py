@@ -1,0 +1,247 @@
+"""Stores that each hold a part of the keys, as one store.
+
+Decides with `datastore.core.merging`; here are only the calls. Knows the Datastore contract alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from datastore.aio._concurrency import fan_out
+from datastore.aio.base import Datastore, check_key, check_query, exact_query
+from datastore.aio.collections import DatastoreCollection
+from datastore.aio.cursor import Cursor
+from datastore.core.batch import Batch, Outcome, ShardReport, Write
+from datastore.core.composition import Description
+from datastore.core.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
+from datastore.core.key import Key
+from datastore.core.merging import BlockMerge
+from datastore.core.query import Query
+
+__all__ = ["ShardedDatastore"]
+
+
+class ShardedDatastore(DatastoreCollection):
+    """Stores that each hold a part of the keys: `shardingfn(key) % len(stores)` says which.
+
+    The default, `hash`, is that of Key: stable in every process and release. Adding, removing or reordering
+    stores moves keys. get, put, delete and contains go to the key's shard, whose error is the caller's, with
+    the shard's name if `names` were given (one a store, in their order).
+    A query asks every shard, and merges what they stream exactly: by its orders, then by key, with offset and
+    limit applied here. At most two batches of each shard are in memory. A failing shard raises and closes the
+    others; with `allow_partial` an unreachable one is left out, and listed in the cursor's summary.
+    Raises UnsupportedTypeError (a TypeError) if `shardingfn` cannot be called or answers no int; without
+    stores NoStoresError.
+    """
+
+    def __init__(
+        self,
+        stores: Iterable[Datastore] = (),
+        shardingfn: Callable[[Key], int] = hash,
+        *,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(stores)
+        if not callable(shardingfn):
+            raise UnsupportedTypeError(f"shardingfn must be callable, got {type(shardingfn).__name__}")
+        if names is not None and len(names) != len(self._stores):
+            raise InvalidError(f"{len(names)} names for {len(self._stores)} stores; give one name for each store")
+        self._shardingfn = shardingfn
+        self._names = names
+
+    @property
+    def ordered_queries(self) -> bool:  # type: ignore[override]
+        """True: what shards do not order is ordered here."""
+        return True
+
+    def shard(self, key: Key) -> int:
+        """The index of the store that holds `key`."""
+        return self._place(key)[0]
+
+    def shard_datastore(self, key: Key) -> Datastore:
+        """The store that holds `key`."""
+        return self._place(key)[1]
+
+    def shardDatastore(self, key: Key) -> Datastore:  # noqa: N802 - the documented name
+        """As `shard_datastore`."""
+        return self.shard_datastore(key)
+
+    def _place(self, key: Key) -> tuple[int, Datastore]:
+        stores = self._held()
+        check_key(key)
+        number = self._shardingfn(key)
+        if not isinstance(number, int):
+            raise UnsupportedTypeError(f"shardingfn must answer an int, got {type(number).__name__}")
+        index = number % len(stores)
+        return index, stores[index]
+
+    async def get(self, key: Key) -> Any:
+        """The value of `key` on its shard."""
+        index, store = self._place(key)
+        return await self._on_shard(index, store.get, key)
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Store on the key's shard."""
+        index, store = self._place(key)
+        await self._on_shard(index, store.put, key, value)
+
+    async def delete(self, key: Key) -> None:
+        """Delete on the key's shard."""
+        index, store = self._place(key)
+        await self._on_shard(index, store.delete, key)
+
+    async def contains(self, key: Key) -> bool:
+        """Whether the key's shard has it."""
+        index, store = self._place(key)
+        return bool(await self._on_shard(index, store.contains, key))
+
+    async def _on_shard(self, index: int, call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        try:
+            return await call(*arguments)
+        except DatastoreError as error:
+            self._name_shard(index, error)
+            raise
+
+    def _name_shard(self, index: int, error: DatastoreError) -> None:
+        if error.shard is None and self._names is not None and index < len(self._names):
+            error.shard = self._names[index]
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several entries, with one batch for each shard, all at once."""
+        return await self._batch(list(keys), lambda store: store.batch_get, lambda key: key)
+
+    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do several writes, with one batch for each shard, all at once; writes to one key keep their order."""
+        return await self._batch(list(writes), lambda store: store.batch_write, lambda write: write.key)
+
+    async def _batch(
+        self,
+        items: list[Any],
+        batch_call: Callable[[Datastore], Callable[[list[Any]], Awaitable[list[Outcome]]]],
+        key_of: Callable[[Any], Key],
+    ) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        places: dict[int, list[int]] = {}
+        stores: dict[int, Datastore] = {}
+        for position, item in enumerate(items):
+            try:
+                index, stores_index = self._place(key_of(item))
+            except UnsupportedTypeError as error:
+                outcomes[position] = Outcome(error=error)
+                continue
+            stores[index] = stores_index
+            places.setdefault(index, []).append(position)
+        calls = [
+            partial(self._batch_on_shard, index, batch_call(stores[index]), [items[at] for at in positions])
+            for index, positions in places.items()
+        ]
+        for positions, answers in zip(places.values(), await fan_out(calls), strict=True):
+            outcomes.update(zip(positions, answers, strict=True))
+        return [outcomes[position] for position in range(len(items))]
+
+    async def _batch_on_shard(
+        self, index: int, call: Callable[[list[Any]], Awaitable[list[Outcome]]], items: list[Any]
+    ) -> list[Outcome]:
+        """One shard's part of a batch; the failure of the whole part is each item's."""
+        try:
+            outcomes = await call(items)
+        except DatastoreError as error:
+            outcomes = [Outcome(error=error)] * len(items)
+        for outcome in outcomes:
+            if outcome.error is not None:
+                self._name_shard(index, outcome.error)
+        return outcomes
+
+    def query(self, query: Query) -> Cursor:
+        """What all shards together hold, as one store would answer."""
+        check_query(query)
+        stores = self._held()
+        if query.limit == 0:
+            return Cursor(query, ())
+        only = self._only_shard(query)
+        asked = {
+            index: exact_query(store, _shard_query(query))
+            for index, store in enumerate(stores)
+            if only is None or index == only
+        }
+        reports: list[ShardReport] = []
+        return Cursor.from_batches(query, self._merge(query, asked, reports), shards=reports)
+
+    def _only_shard(self, query: Query) -> int | None:
+        """The one shard that can hold what the query selects, where the sharding function knows of one."""
+        only_shard = getattr(self._shardingfn, "only_shard", None)
+        return None if only_shard is None else only_shard(query)
+
+    async def _merge(self, query: Query, asked: dict[int, Cursor], reports: list[ShardReport]) -> AsyncGenerator[Batch]:
+        shards = list(asked)
+        cursors = list(asked.values())
+        streams = [cursor.batches() for cursor in cursors]
+        merge = BlockMerge(query, len(cursors))
+        failed: dict[int, DatastoreError] = {}
+        try:
+            while not merge.done:
+                wanted = merge.wanted()
+                pulls = [partial(self._pull, shards[i], streams[i], query, failed) for i in wanted]
+                for i, batch in zip(wanted, await fan_out(pulls), strict=True):
+                    if batch is not None:
+                        merge.feed(i, batch)
+                        continue
+                    merge.end(i)
+                    if shards[i] in failed:
+                        # Told at once: whoever continues these results elsewhere must know that they lack a shard.
+                        reports.extend(self._reports(shards[i], cursors[i], failed[shards[i]]))
+                yield merge.take()
+        finally:
+            for cursor in cursors:
+                await cursor.aclose()
+        for shard, cursor in asked.items():
+            if shard not in failed:
+                reports.extend(self._reports(shard, cursor, None))
+
+    async def _pull(
+        self,
+        index: int,
+        stream: AsyncGenerator[Batch],
+        query: Query,
+        failed: dict[int, DatastoreError],
+    ) -> Batch | None:
+        """The next batch of a shard; None at its end, or where the query may do without an unreachable shard."""
+        try:
+            return await anext(stream, None)
+        except DatastoreError as error:
+            self._name_shard(index, error)
+            if not query.allow_partial or not isinstance(error, UnavailableError):
+                raise
+            failed[index] = error
+            return None
+
+    def _reports(self, index: int, cursor: Cursor, error: DatastoreError | None) -> list[ShardReport]:
+        """One shard's report, or those of the shards it is made of, under its name."""
+        name = str(index) if self._names is None or index >= len(self._names) else self._names[index]
+        if cursor.shards and error is None:
+            return [replace(report, shard=f"{name}/{report.shard}") for report in cursor.shards]
+        return [ShardReport(name, cursor.returned, cursor.scanned, error)]
+
+    async def shard_query_generator(self, query: Query) -> AsyncGenerator[Any]:
+        """The values of each shard's own answer, shard after shard, not merged."""
+        for store in self._held():
+            async for value in store.query(query):
+                yield value
+
+    def describe(self) -> Description:
+        """Kind `sharded`, over its shards."""
+        return self._described("sharded", f"{len(self._stores)} shards")
+
+
+def _shard_query(query: Query) -> Query:
+    """What each shard is asked: all that could be among the first offset + limit entries."""
+    asked = query.copy()
+    asked.offset = 0
+    asked.limit = None if query.limit is None else query.offset + query.limit
+    asked.sort_keys = bool(query.orders)
+    # Where shards cannot give sort keys, the merge reads the order's fields from the values.
+    asked.keys_only = query.keys_only and not query.orders
+    return asked

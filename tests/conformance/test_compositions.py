@@ -210,3 +210,10 @@ class TestShimsOnShims(TallInThreads):
 
 class TestAsyncShimsOnShims(TallInTasks):
     stack = SHIMS_ON_SHIMS
+
+
+# The shims of the other modules lie over LMDB there; these change keys or values, here over what changes values too.
+for kind in ("json", "maps", "stack", "namespace", "identity"):
+    for colour, held in (("", TallInThreads), ("Async", TallInTasks)):
+        name = f"Test{colour}{kind.capitalize()}OverLMDB"
+        globals()[name] = type(name, (held,), {"stack": upon(kind, Stack("lmdb")), "grid": 20})

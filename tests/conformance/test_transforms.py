@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore import aio, core
+from datastore import aio, core, wire
+from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.core.key import Key
 from datastore.core.limits import KEY_BYTES
+from datastore.lmdb import LMDBDatastore
 from datastore.testing import cases, model
 from datastore.testing.conformance import DatastoreConformance
 from tests.support.capabilities import InMemory
@@ -128,3 +131,25 @@ class TestAsyncNestedPath(InMemory, AsyncConformance):
     @pytest.fixture
     async def store(self) -> Any:
         return aio.NestedPathDatastore(aio.DictDatastore(), keyfn=lambda key: "abcdef")
+
+
+class TestNestedPathOverLMDB(DatastoreConformance):
+    queries = False
+    key_bytes = KEY_BYTES - len("/ab/cd/ef")
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        pages = core.SerializerShimDatastore(LMDBDatastore(tmp_path, durability="async"), wire.codec)
+        with core.NestedPathDatastore(pages, keyfn=lambda key: "abcdef") as store:
+            yield store
+
+
+class TestAsyncNestedPathOverLMDB(AsyncConformance):
+    queries = False
+    key_bytes = KEY_BYTES - len("/ab/cd/ef")
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> Any:
+        pages = aio.SerializerShimDatastore(lift(LMDBDatastore(tmp_path, durability="async")), wire.codec)
+        async with aio.NestedPathDatastore(pages, keyfn=lambda key: "abcdef") as store:
+            yield store

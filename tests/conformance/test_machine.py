@@ -30,6 +30,32 @@ class NamespaceMachine(InMemory, DatastoreMachine):
         return core.NamespaceDatastore("n:s", child)
 
 
+class IdentityMachine(InMemory, DatastoreMachine):
+    def open_store(self) -> Any:
+        return core.KeyTransformDatastore(core.DictDatastore())
+
+
+class ReversedMachine(InMemory, DatastoreMachine):
+    queries = False
+
+    def open_store(self) -> Any:
+        return core.KeyTransformDatastore(core.DictDatastore(), lambda key: key.reverse)
+
+
+class NestedPathMachine(InMemory, DatastoreMachine):
+    queries = False
+
+    def open_store(self) -> Any:
+        return core.NestedPathDatastore(core.DictDatastore())
+
+
+class MappingMachine(InMemory, DatastoreMachine):
+    queries = False
+
+    def open_store(self) -> Any:
+        return core.InterfaceMappingDatastore({}, put="__setitem__", delete="__delitem__")
+
+
 class JsonMachine(AsJson, DatastoreMachine):
     values = cases.json_values()
 
@@ -64,6 +90,10 @@ class LMDBMachine(DatastoreMachine):
 TestDictMachine = DictMachine.TestCase
 TestTieredMachine = TieredMachine.TestCase
 TestNamespaceMachine = NamespaceMachine.TestCase
+TestIdentityMachine = IdentityMachine.TestCase
+TestReversedMachine = ReversedMachine.TestCase
+TestNestedPathMachine = NestedPathMachine.TestCase
+TestMappingMachine = MappingMachine.TestCase
 TestJsonMachine = JsonMachine.TestCase
 TestShardedMachine = ShardedMachine.TestCase
 TestLMDBMachine = LMDBMachine.TestCase

@@ -17,6 +17,7 @@ from datastore.core.errors import InvalidError, LimitExceededError, UnavailableE
 from datastore.core.key import Key
 from datastore.memcached import VALUE_BYTES, MemcachedDatastore, name_of
 from datastore.testing.conformance import DatastoreConformance
+from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import OnTheWire
 from tests.support.engines import Engine, engine
 
@@ -45,6 +46,29 @@ class TestAsyncMemcached(Memcached, AsyncConformance):
     @pytest.fixture
     async def store(self, memcached: MemcachedDatastore) -> Any:
         return aio.SerializerShimDatastore(lift(memcached), wire.codec)
+
+
+class MemcachedMachine(DatastoreMachine):
+    queries = False
+    memcached: MemcachedDatastore
+
+    def open_store(self) -> Any:
+        self.memcached._client.flush_all()
+        return core.SerializerShimDatastore(core.ShimDatastore(self.memcached), wire.codec)
+
+    def teardown(self) -> None:
+        # The next run goes on with the connection.
+        pass
+
+
+@pytest.fixture
+def machine(memcached: MemcachedDatastore) -> None:
+    MemcachedMachine.memcached = memcached
+
+
+@pytest.mark.usefixtures("machine")
+class TestMemcachedMachine(MemcachedMachine.TestCase):
+    pass
 
 
 @pytest.mark.parametrize("above", [-1, 0, 1])

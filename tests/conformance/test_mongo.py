@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
@@ -25,6 +25,7 @@ from datastore.core.query import Query
 from datastore.mongo import MongoDatastore
 from datastore.testing import cases, model
 from datastore.testing.conformance import DatastoreConformance
+from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import AsJson, OnTheWire
 from tests.support.engines import Engine, engine
 
@@ -63,6 +64,29 @@ class TestAsyncMongo(OnTheWire, AsyncConformance):
     @pytest.fixture
     async def store(self, mongo: MongoDatastore) -> Any:
         return aio.SerializerShimDatastore(lift(mongo), wire.codec)
+
+
+class MongoMachine(AsJson, DatastoreMachine):
+    #: A function: Hypothesis looks at members for rules, and a database of the driver's has every name there is.
+    open_mongo: Callable[[], MongoDatastore]
+
+    def open_store(self) -> Any:
+        return core.SerializerShimDatastore(self.open_mongo())
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "store"):
+            self.store.child_datastore._collection.drop()
+
+
+@pytest.fixture
+def machine(database: Any) -> None:
+    MongoMachine.open_mongo = staticmethod(lambda: MongoDatastore(database, collection=f"c{next(COUNT)}"))
+
+
+@pytest.mark.usefixtures("machine")
+class TestMongoMachine(MongoMachine.TestCase):
+    pass
 
 
 class Number(IntEnum):

@@ -17,6 +17,7 @@ from datastore.core.errors import DatastoreError, StoreError, StoreFullError, Un
 from datastore.core.key import Key
 from datastore.redis import RedisDatastore
 from datastore.testing.conformance import DatastoreConformance
+from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import AsJson, OnTheWire
 from tests.support.engines import Engine, engine
 
@@ -51,6 +52,25 @@ class TestAsyncRedis(OnTheWire, AsyncConformance):
     @pytest.fixture
     async def store(self, client: Any) -> Any:
         return lift(RedisDatastore(client, wire.codec))
+
+
+class RedisMachine(AsJson, DatastoreMachine):
+    queries = False
+    client: Any
+
+    def open_store(self) -> Any:
+        self.client.flushall()
+        return RedisDatastore(self.client)
+
+
+@pytest.fixture
+def machine(client: Any) -> None:
+    RedisMachine.client = client
+
+
+@pytest.mark.usefixtures("machine")
+class TestRedisMachine(RedisMachine.TestCase):
+    pass
 
 
 def test_a_store_by_its_url_disconnects_at_its_end(client: Any, redis_server: Engine):

@@ -21,6 +21,7 @@ from datastore.aio.lift import lift
 from datastore.core.batch import Entry, Position, Write
 from datastore.core.key import Key
 from datastore.core.query import Query
+from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
 from datastore.testing import cases, model
 from datastore_client.aio import connect
@@ -48,7 +49,12 @@ async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
             "lmdb, values left in wire form": aio.SerializerShimDatastore(
                 on_lmdb(tmp_path / "lazy", wire.lazy), decoding
             ),
+            "files": aio.SerializerShimDatastore(lift(FileSystemDatastore(tmp_path / "files")), wire.codec),
             "namespace": aio.NamespaceDatastore("/n:s", aio.DictDatastore()),
+            "identity": aio.KeyTransformDatastore(aio.DictDatastore()),
+            "cache": aio.CacheShimDatastore(on_lmdb(tmp_path / "cached"), cache=aio.LRUCacheDatastore(3)),
+            "links": aio.SymlinkDatastore(aio.DictDatastore()),
+            "directories": aio.DirectoryDatastore(aio.DictDatastore()),
             "sharded": aio.ShardedDatastore([aio.DictDatastore() for _ in range(4)]),
             "shards of several kinds": aio.ShardedDatastore(mixed, lambda key: len(str(key))),
             "remote": connect(node.url),

@@ -6,8 +6,8 @@ Whoever scans a scope feeds the raw batches in and passes on what comes out. Kno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import accumulate, compress
-from operator import add, ne
+from itertools import accumulate, compress, repeat
+from operator import add, ge, le, ne
 from sys import maxsize
 from typing import Any
 
@@ -15,7 +15,7 @@ from datastore.core.batch import Batch, Position, value_bytes
 from datastore.core.description import QueryDescription
 from datastore.core.encoded import decoded, encoded_bytes
 from datastore.core.errors import DatastoreError, LimitExceededError
-from datastore.core.fields import Filter, column_of, column_predicate
+from datastore.core.fields import Filter, all_of, column_of, column_predicate
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES, SORT_BYTES
 from datastore.core.ordering import order_key
@@ -73,9 +73,20 @@ class Pipeline:
 
     def _passing(self, batch: Batch) -> tuple[list[Any], list[Any]]:
         keys, values = batch.keys, batch.values
-        for passes in self._passes:
+        for passes in self._steps():
             keys, values = _selected(passes(keys, values), keys, values)
         return keys, values
+
+    def _steps(self) -> list[Predicate]:
+        """The filters, and where it is known what comes too late, that; before them if it leaves out the most.
+
+        Code of the caller's may raise, so it sees each entry that comes to it.
+        """
+        if self._sorter is None or not self._sorter.full:
+            return self._passes
+        if self._sorter.sharp and not self._query.has_custom_code:
+            return [self._sorter.in_time, *self._passes]
+        return [*self._passes, self._sorter.in_time]
 
 
 class Cutter:
@@ -159,8 +170,10 @@ class _Sorter:
         self._query = query
         self._fields = [query.order_column(order) for order in query.orders]
         self._keep = maxsize if query.limit is None else query.offset + query.limit
-        #: Whether the first `_keep` entries are sorted: what comes after the last of them is not wanted.
-        self._full = False
+        #: Whether the first `_keep` entries are sorted: what comes after the last of them is too late.
+        self.full = False
+        #: Whether most of a few entries were too late when that was last looked at.
+        self.sharp = True
         self._keys: list[Any] = []
         self._values: list[Any] = []
         self._columns: list[list[Any]] = [[] for _ in query.orders]
@@ -168,10 +181,7 @@ class _Sorter:
 
     def add(self, keys: list[Any], values: list[Any]) -> None:
         """Take in entries that passed the filters."""
-        columns = [self._fields[0](keys, values)]
-        if self._full:
-            keys, values, *columns = _selected(self._within(columns[0]), keys, values, *columns)
-        columns += [field(keys, values) for field in self._fields[1:]]
+        columns = [field(keys, values) for field in self._fields]
         after = self._query.start_after
         if after is not None:
             place = (after.sort_key, str(after.key))
@@ -192,13 +202,17 @@ class _Sorter:
                 maximum=SORT_BYTES,
             )
 
-    def _within(self, column: list[Any]) -> list[bool]:
-        """Which entries of this first column do not come after the last one kept."""
-        last = self._columns[0][self._keep - 1]
-        *ours, last = _comparable([*column, last])
-        if self._query.orders[0].is_descending():
-            return [not value < last for value in ours]
-        return [not last < value for value in ours]
+    def in_time(self, keys: list[Any], values: list[Any]) -> list[bool]:
+        """Which entries do not come after the last one kept, by the first order."""
+        column, last = self._fields[0](keys, values), self._columns[0][self._keep - 1]
+        descending = self._query.orders[0].is_descending()
+        if type(last) in _SORTABLE and all_of(type(last), column):
+            held = list(map(ge if descending else le, column, repeat(last)))
+        else:
+            *ours, last = _comparable([*column, last])
+            held = [not value < last for value in ours] if descending else [not last < value for value in ours]
+        self.sharp = held[:_SAMPLE].count(False) > _SAMPLE // 2
+        return held
 
     def _sort(self) -> list[str]:
         """Sort the columns, and keep what can still be wanted; the texts of its keys."""
@@ -211,7 +225,7 @@ class _Sorter:
         self._keys = [self._keys[i] for i in places]
         self._values = [self._values[i] for i in places]
         self._columns = [[column[i] for i in places] for column in self._columns]
-        self._full = len(places) == self._keep
+        self.full = len(places) == self._keep
         return [texts[i] for i in places]
 
     def batches(self) -> Iterator[Batch]:
@@ -251,9 +265,11 @@ def _comparable(column: list[Any]) -> list[Any]:
     return column if len(kinds) == 1 and kinds <= _SORTABLE else list(map(order_key, column))
 
 
+#: How many entries tell whether most are too late.
+_SAMPLE = 64
 _NUMBERS = {int, float}
 #: The types whose values, among themselves, Python sorts as the total order does.
-_SORTABLE = {bool, str, bytes}
+_SORTABLE = {bool, int, str, bytes}
 
 
 def _texts(keys: list[Any]) -> list[str]:

@@ -192,6 +192,36 @@ def test_columns_of_one_kind_and_of_many_sort_alike(column):
             assert model.same(found, naive)
 
 
+#: What the first order of an entry is drawn from: one kind, as most often, or several.
+columns = st.one_of(
+    st.just(st.integers(-20, 20)),
+    st.just(st.text("ab", max_size=3)),
+    st.just(st.floats()),
+    st.just(st.one_of(st.integers(-3, 3), st.floats(), st.booleans(), st.none(), st.text(max_size=1))),
+    st.just(st.one_of(st.integers(0, 3).map(lambda number: f"/{number}").map(Key), st.none())),
+)
+
+
+@given(st.data(), st.integers(1, 4), st.sampled_from(["n", "-n"]), st.integers(1, 7), st.booleans(), st.booleans())
+def test_the_first_of_many_are_those_of_all(data, limit, order, size, rising, custom):
+    found = data.draw(st.lists(data.draw(columns), min_size=20, max_size=60))
+    if rising:
+        # Each better than all before it, or each too late.
+        found.sort(key=cmp_to_key(model.compare), reverse=data.draw(st.booleans()))
+    contents = {Key(f"/a/{place:02}"): {"n": value, "m": place % 3} for place, value in enumerate(found)}
+    query = Query(Key("/a"), limit, data.draw(st.integers(0, 3))).filter("m", "<", 2).order(order).order("-m")
+    naive = model.answer(query, contents)
+    seen = []
+    if custom:
+        query.filters[0] = Filter("m", "<", 2, lambda obj, field: seen.append(obj) or obj[field])
+    batches = list(run(query, raw_batches(query, contents, [size])))
+    entries = [tuple(entry) for batch in batches for entry in batch.entries()]
+    assert model.same(entries, [tuple(entry) for entry in naive.entries])
+    assert sum(batch.skipped for batch in batches) == naive.skipped
+    # Code of the caller's sees all.
+    assert len(seen) == (len(found) if custom else 0)
+
+
 def test_a_batch_without_a_position_resumes_after_its_last_key():
     batch = Batch([Key("/a/1"), Key("/a/2")], [{"n": 1}, {"n": 2}])
     assert Pipeline(Query(Key("/a")).filter("n", "=", 1)).feed(batch).position == Position(b"", Key("/a/2"))

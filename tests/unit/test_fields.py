@@ -19,6 +19,7 @@ from datastore.core.fields import column_of, column_predicate, reader_of
 from datastore.core.query import object_getattr
 from datastore.testing import cases, model
 from datastore.wire import encode_value
+from tests.support.vectors import value_of, vectors
 
 values = cases.wire_values()
 operators = st.sampled_from(Filter.conditional_operators)
@@ -75,6 +76,19 @@ class Level(IntEnum):
 )
 def test_a_field_is_looked_up_as_the_rules_say(obj, field, found):
     assert object_getattr(obj, field) == found
+
+
+def test_fields_are_found_as_the_vectors_say():
+    for row in vectors("filters")["fields"]:
+        assert object_getattr(value_of(row["value"]), row["field"]) == row["found"], row
+
+
+def test_filters_pass_what_the_vectors_say():
+    for row in vectors("filters")["filters"]:
+        value, wanted = value_of(row["value"]), value_of(row["wanted"])
+        for kind in (value, encode_value(value)):
+            passes = [op for op in Filter.conditional_operators if Filter("f", op, wanted).value_passes(kind)]
+            assert passes == row["passes"], row
 
 
 @given(values, st.sampled_from(["a", "b", "a.b", "n"]))

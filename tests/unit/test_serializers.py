@@ -17,6 +17,7 @@ from datastore import core, serialize
 from datastore.core.errors import UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.testing import cases, model
+from tests.support.vectors import vectors
 
 HELLO = Key("hello")
 
@@ -26,6 +27,14 @@ def test_the_base_does_nothing_yet():
         with pytest.raises(NotImplementedError, match=r"Serializer does not implement (loads|dumps)"):
             call("x")
     assert serialize.Serializer.keeps_mappings is False
+
+
+def test_serializers_dump_what_the_vectors_say_and_load_it_again():
+    named = {"json": json, "prettyjson": serialize.prettyjson, "map_serializer": serialize.map_serializer}
+    for row in vectors("serializers"):
+        stack = serialize.Stack(named[name] for name in row["serializer"].split(", ") if name)
+        assert stack.dumps(row["value"]) == row["dumped"], row
+        assert stack.loads(row["dumped"]) == row["value"], row
 
 
 @pytest.mark.parametrize("good", [json, pickle, serialize.prettyjson, serialize.Stack(), serialize.map_serializer])

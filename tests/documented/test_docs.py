@@ -25,11 +25,11 @@ from tests.support.local_clusters import PATIENCE_S, Running, cluster
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 README, BACKENDS = ROOT / "README.md", ROOT / "docs/backends.md"
-#: Pages whose Python runs by itself or in a terminal of its own.
-WITHOUT_SERVER = [page for page in PAGES if "```pycon" in page.read_text()]
+#: Pages with examples at the prompt of Python, which run in one session a page.
+AT_THE_PROMPT = [page for page in PAGES if "```pycon" in page.read_text()]
 #: Languages and the pages that have them; `text` is for pictures and messages.
 EXPECTED = {
-    "pycon": WITHOUT_SERVER,
+    "pycon": AT_THE_PROMPT,
     "python": [README, BACKENDS, ROOT / "docs/collections.md"],
     "sh": [README, ROOT / "docs/cli.md", ROOT / "docs/protocol.md"],
     "toml": [BACKENDS, ROOT / "docs/configuration.md"],
@@ -78,7 +78,7 @@ def test_every_block_is_of_a_language_that_is_run():
         assert languages == {language for language, pages in EXPECTED.items() if page in pages}, page
 
 
-@pytest.mark.parametrize("page", WITHOUT_SERVER, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", AT_THE_PROMPT, ids=lambda page: page.name)
 def test_what_a_page_shows_at_the_prompt_is_what_comes(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ class KeyLocks:
     async def hold_all(self, keys: Iterable[Any]) -> AsyncIterator[None]:
         """Hold the locks of several keys: taken in the keys' order, so that no two blocks wait for each other."""
         async with AsyncExitStack() as stack:
-            for key in sorted(set(keys)):
+            for key in sorted(set(keys), key=str):
                 await stack.enter_async_context(self.hold(key))
             yield
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from datastore.aio._concurrency import KeyLocks, Lock
@@ -12,6 +13,7 @@ from datastore.aio.collections import DatastoreCollection
 from datastore.aio.cursor import Cursor
 from datastore.core.batch import Outcome, Write
 from datastore.core.composition import Description
+from datastore.core.errors import DeadlineExceededError, UnavailableError
 from datastore.core.key import Key
 from datastore.core.query import Query
 
@@ -24,7 +26,8 @@ class TieredDatastore(DatastoreCollection):
     """Stores in tiers, the most complete last: those above are its caches.
 
     get: the first hit, which is then written to all tiers above it. contains: any tier. query: the last tier.
-    put, delete: the last tier first, whose failure fails the call with nothing above touched; then upwards.
+    put, delete: the last tier first, whose failure fails the call with nothing above touched; then upwards. After
+    a call that was cancelled or lost its answer, so that it may be done or not, the tiers above forget the key.
     A failing upper tier is logged and skipped, and never fails a call; after a failed put the key is deleted
     there, and where that fails too the tier may be stale until the next write. Within one object no back-fill
     overwrites a newer put or delete. Without stores: NoStoresError.
@@ -90,25 +93,19 @@ class TieredDatastore(DatastoreCollection):
             return
         check_key(key)
         tiers = self._held()
-        async with self._locks.hold(key):
-            try:
-                await tiers[-1].put(key, value)
-                for tier in reversed(tiers[:-1]):
-                    await self._store_above(tier, key, value)
-            finally:
-                self._end_write(key)
+        async with self._writing(tiers, [key]):
+            await tiers[-1].put(key, value)
+            for tier in reversed(tiers[:-1]):
+                await self._store_above(tier, key, value)
 
     async def delete(self, key: Key) -> None:
         """Delete from the last tier, then from those above it."""
         check_key(key)
         tiers = self._held()
-        async with self._locks.hold(key):
-            try:
-                await tiers[-1].delete(key)
-                for tier in reversed(tiers[:-1]):
-                    await self._quietly(tier.delete, key)
-            finally:
-                self._end_write(key)
+        async with self._writing(tiers, [key]):
+            await tiers[-1].delete(key)
+            for tier in reversed(tiers[:-1]):
+                await self._quietly(tier.delete, key)
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries, with one batch for each tier that is asked."""
@@ -149,16 +146,17 @@ class TieredDatastore(DatastoreCollection):
         """Do several writes, with one batch for each tier; the last tier first."""
         tiers = self._held()
         bad = bad_keys([key for key, _ in writes])
-        keys = {key for place, (key, _) in enumerate(writes) if place not in bad}
-        async with self._locks.hold_all(keys):
-            try:
-                outcomes = await tiers[-1].batch_write(writes)
-                done = {key: value for (key, value), end in zip(writes, outcomes, strict=True) if end.error is None}
-                for tier in reversed(tiers[:-1]):
-                    await self._write_above(tier, list(map(Write._make, done.items())))
-            finally:
-                for key in keys:
-                    self._end_write(key)
+        keys = list({key: None for place, (key, _) in enumerate(writes) if place not in bad})
+        async with self._writing(tiers, keys):
+            outcomes = await tiers[-1].batch_write(writes)
+            left: dict[Key, Any] = {}
+            for place, ((key, value), outcome) in enumerate(zip(writes, outcomes, strict=True)):
+                if outcome.error is None:
+                    left[key] = value
+                elif place not in bad and _may_be_done(outcome.error):
+                    left[key] = None
+            for tier in reversed(tiers[:-1]):
+                await self._write_above(tier, list(map(Write._make, left.items())))
         return outcomes
 
     def query(self, query: Query) -> Cursor:
@@ -171,6 +169,21 @@ class TieredDatastore(DatastoreCollection):
         children = tuple(store.describe() for store in self._stores)
         last = children[-1] if children else Description("null")
         return Description("tiered", "the most complete last", last.durability, last.push_down, children)
+
+    @asynccontextmanager
+    async def _writing(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> AsyncIterator[None]:
+        """Hold keys while the block writes them. Where it may be done or not, no tier above keeps what it had."""
+        async with self._locks.hold_all(keys):
+            try:
+                yield
+            except BaseException as error:
+                if _may_be_done(error):
+                    for tier in tiers[:-1]:
+                        await self._quietly(tier.batch_write, [Write(key, None) for key in keys])
+                raise
+            finally:
+                for key in keys:
+                    self._end_write(key)
 
     async def _store_above(self, tier: Datastore, key: Key, value: Any) -> None:
         try:
@@ -214,6 +227,11 @@ class TieredDatastore(DatastoreCollection):
             filling = self._filling.get(key)
             if filling is not None:
                 filling.writes += 1
+
+
+def _may_be_done(error: BaseException) -> bool:
+    """Whether a write that ended so may have been done: its answer was lost, or nobody waited for it."""
+    return not isinstance(error, Exception) or isinstance(error, (UnavailableError, DeadlineExceededError))
 
 
 class _Filling:

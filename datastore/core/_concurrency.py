@@ -45,7 +45,7 @@ class KeyLocks:
     def hold_all(self, keys: Iterable[Any]) -> Iterator[None]:
         """Hold the locks of several keys: taken in the keys' order, so that no two blocks wait for each other."""
         with ExitStack() as stack:
-            for key in sorted(set(keys)):
+            for key in sorted(set(keys), key=str):
                 stack.enter_context(self.hold(key))
             yield
 

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from datastore.core._concurrency import KeyLocks, Lock
@@ -14,6 +15,7 @@ from datastore.core.batch import Outcome, Write
 from datastore.core.collections import DatastoreCollection
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor
+from datastore.core.errors import DeadlineExceededError, UnavailableError
 from datastore.core.key import Key
 from datastore.core.query import Query
 
@@ -26,7 +28,8 @@ class TieredDatastore(DatastoreCollection):
     """Stores in tiers, the most complete last: those above are its caches.
 
     get: the first hit, which is then written to all tiers above it. contains: any tier. query: the last tier.
-    put, delete: the last tier first, whose failure fails the call with nothing above touched; then upwards.
+    put, delete: the last tier first, whose failure fails the call with nothing above touched; then upwards. After
+    a call that was cancelled or lost its answer, so that it may be done or not, the tiers above forget the key.
     A failing upper tier is logged and skipped, and never fails a call; after a failed put the key is deleted
     there, and where that fails too the tier may be stale until the next write. Within one object no back-fill
     overwrites a newer put or delete. Without stores: NoStoresError.
@@ -92,25 +95,19 @@ class TieredDatastore(DatastoreCollection):
             return
         check_key(key)
         tiers = self._held()
-        with self._locks.hold(key):
-            try:
-                tiers[-1].put(key, value)
-                for tier in reversed(tiers[:-1]):
-                    self._store_above(tier, key, value)
-            finally:
-                self._end_write(key)
+        with self._writing(tiers, [key]):
+            tiers[-1].put(key, value)
+            for tier in reversed(tiers[:-1]):
+                self._store_above(tier, key, value)
 
     def delete(self, key: Key) -> None:
         """Delete from the last tier, then from those above it."""
         check_key(key)
         tiers = self._held()
-        with self._locks.hold(key):
-            try:
-                tiers[-1].delete(key)
-                for tier in reversed(tiers[:-1]):
-                    self._quietly(tier.delete, key)
-            finally:
-                self._end_write(key)
+        with self._writing(tiers, [key]):
+            tiers[-1].delete(key)
+            for tier in reversed(tiers[:-1]):
+                self._quietly(tier.delete, key)
 
     def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries, with one batch for each tier that is asked."""
@@ -151,16 +148,17 @@ class TieredDatastore(DatastoreCollection):
         """Do several writes, with one batch for each tier; the last tier first."""
         tiers = self._held()
         bad = bad_keys([key for key, _ in writes])
-        keys = {key for place, (key, _) in enumerate(writes) if place not in bad}
-        with self._locks.hold_all(keys):
-            try:
-                outcomes = tiers[-1].batch_write(writes)
-                done = {key: value for (key, value), end in zip(writes, outcomes, strict=True) if end.error is None}
-                for tier in reversed(tiers[:-1]):
-                    self._write_above(tier, list(map(Write._make, done.items())))
-            finally:
-                for key in keys:
-                    self._end_write(key)
+        keys = list({key: None for place, (key, _) in enumerate(writes) if place not in bad})
+        with self._writing(tiers, keys):
+            outcomes = tiers[-1].batch_write(writes)
+            left: dict[Key, Any] = {}
+            for place, ((key, value), outcome) in enumerate(zip(writes, outcomes, strict=True)):
+                if outcome.error is None:
+                    left[key] = value
+                elif place not in bad and _may_be_done(outcome.error):
+                    left[key] = None
+            for tier in reversed(tiers[:-1]):
+                self._write_above(tier, list(map(Write._make, left.items())))
         return outcomes
 
     def query(self, query: Query) -> Cursor:
@@ -173,6 +171,21 @@ class TieredDatastore(DatastoreCollection):
         children = tuple(store.describe() for store in self._stores)
         last = children[-1] if children else Description("null")
         return Description("tiered", "the most complete last", last.durability, last.push_down, children)
+
+    @contextmanager
+    def _writing(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> Iterator[None]:
+        """Hold keys while the block writes them. Where it may be done or not, no tier above keeps what it had."""
+        with self._locks.hold_all(keys):
+            try:
+                yield
+            except BaseException as error:
+                if _may_be_done(error):
+                    for tier in tiers[:-1]:
+                        self._quietly(tier.batch_write, [Write(key, None) for key in keys])
+                raise
+            finally:
+                for key in keys:
+                    self._end_write(key)
 
     def _store_above(self, tier: Datastore, key: Key, value: Any) -> None:
         try:
@@ -216,6 +229,11 @@ class TieredDatastore(DatastoreCollection):
             filling = self._filling.get(key)
             if filling is not None:
                 filling.writes += 1
+
+
+def _may_be_done(error: BaseException) -> bool:
+    """Whether a write that ended so may have been done: its answer was lost, or nobody waited for it."""
+    return not isinstance(error, Exception) or isinstance(error, (UnavailableError, DeadlineExceededError))
 
 
 class _Filling:

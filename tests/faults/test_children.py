@@ -117,6 +117,40 @@ async def test_a_failing_cache_fails_no_call_and_keeps_nothing_stale() -> None:
     assert await last.child_datastore.get(KEY) is None
 
 
+@pytest.mark.parametrize("write", ["put", "delete", "batch_write"])
+async def test_a_write_that_is_cancelled_leaves_nothing_stale(write: str) -> None:
+    top, last = faulty(), faulty()
+    store = aio.TieredDatastore([top, last])
+    await store.put(KEY, "old")
+    top.hang(write, times=1)
+    new = None if write == "delete" else "new"
+    calls = {
+        "put": lambda: store.put(KEY, new),
+        "delete": lambda: store.delete(KEY),
+        "batch_write": lambda: store.batch_write([Write(KEY, new)]),
+    }
+    writing = asyncio.create_task(calls[write]())
+    await top.hanging.wait()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert await last.child_datastore.get(KEY) == new
+    assert await top.child_datastore.get(KEY) is None
+    assert await store.get(KEY) == new
+
+
+async def test_a_write_whose_answer_was_lost_below_leaves_nothing_stale() -> None:
+    top, last = faulty(), faulty()
+    store = aio.TieredDatastore([top, last])
+    for call in (lambda value: store.put(KEY, value), lambda value: store.batch_write([Write(KEY, value)])):
+        await store.put(KEY, "old")
+        last.fail("put", "batch_write", error=UnavailableError("lost"), times=1, afterwards=True)
+        with pytest.raises(UnavailableError):
+            await call("new")
+        assert await top.child_datastore.get(KEY) is None
+        assert await store.get(KEY) == "new"
+
+
 async def test_a_batch_is_one_call_to_each_tier_and_fills_those_above() -> None:
     top, middle, last = faulty(), faulty(), faulty()
     store = aio.TieredDatastore([top, middle, last])

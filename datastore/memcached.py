@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from datastore.core.base import InterfaceMappingDatastore, check_key
 from datastore.core.composition import Description, Durability
@@ -129,7 +129,7 @@ def open_url(url: str) -> MemcachedDatastore:
     from pymemcache.client.base import PooledClient
 
     parts = urlsplit(url)
-    if not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
+    if not _names_a_server(parts):
         raise InvalidError(f"{url!r}: expected memcached://HOST:PORT", field="url")
     store = MemcachedDatastore(
         PooledClient(
@@ -138,3 +138,14 @@ def open_url(url: str) -> MemcachedDatastore:
     )
     store.owned = True
     return store
+
+
+def _names_a_server(parts: SplitResult) -> bool:
+    """Whether a URL says which server, and nothing else."""
+    try:
+        return bool(parts.hostname and (parts.port is None or parts.port)) and not (
+            parts.path.strip("/") or parts.query or parts.username
+        )
+    except ValueError:
+        # The port is no number, or too large.
+        return False

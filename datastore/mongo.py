@@ -336,17 +336,21 @@ def open_url(url: str) -> MongoDatastore:
     """The store of `mongodb://host:port/database`; closing it disconnects.
 
     `?collection=name` names the collection, by default `datastore`; other options are the driver's. Raises
-    InvalidError (a ValueError) where no database is named.
+    InvalidError (a ValueError) where no database is named, or the driver does not take the URL.
     """
     require("pymongo", "mongodb")
     from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
 
     parts = urlsplit(url)
     if not parts.hostname or not parts.path.strip("/"):
         raise InvalidError(f"{url!r}: expected mongodb://HOST:PORT/DATABASE", field="url")
     options = dict(parse_qsl(parts.query))
     collection = options.pop("collection", "datastore")
-    client: Any = MongoClient(urlunsplit(parts._replace(query=urlencode(options))))
+    try:
+        client: Any = MongoClient(urlunsplit(parts._replace(query=urlencode(options))))
+    except (PyMongoError, ValueError) as error:
+        raise InvalidError(f"{url!r}: expected mongodb://HOST:PORT/DATABASE; {error}", field="url") from error
     store = MongoDatastore(client.get_default_database(), collection=collection)
     store._owned = client
     return store

@@ -12,7 +12,7 @@ from typing import Any
 from datastore.core.base import InterfaceMappingDatastore, batch_of, check_key
 from datastore.core.batch import Outcome
 from datastore.core.composition import Description, Durability
-from datastore.core.errors import DeadlineExceededError, StoreError, StoreFullError, UnavailableError
+from datastore.core.errors import DeadlineExceededError, InvalidError, StoreError, StoreFullError, UnavailableError
 from datastore.core.key import Key
 from datastore.core.serialize import SerializerLike, SerializerShimDatastore
 from datastore.core.util.extras import require
@@ -100,10 +100,17 @@ def _faults() -> Iterator[None]:
 
 
 def open_url(url: str) -> RedisDatastore:
-    """The store of `redis://host:port/database`; the options after `?` are the driver's. Closing it disconnects."""
+    """The store of `redis://host:port/database`; the options after `?` are the driver's. Closing it disconnects.
+
+    Raises InvalidError (a ValueError) for a URL that the driver does not take.
+    """
     require("redis", "redis")
     import redis
 
-    store = RedisDatastore(redis.Redis.from_url(url))
+    try:
+        client = redis.Redis.from_url(url)
+    except ValueError as error:
+        raise InvalidError(f"{url!r}: expected redis://HOST:PORT/DATABASE; {error}", field="url") from error
+    store = RedisDatastore(client)
     store.child_datastore.owned = True  # type: ignore[attr-defined]
     return store

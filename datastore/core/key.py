@@ -174,9 +174,10 @@ class Key:
         """This key with `:` and a str or int appended; InvalidKeyError for a `/` in it."""
         if isinstance(other, bool) or not isinstance(other, (str, int)):
             raise UnsupportedTypeError(f"an instance is named by a str or int, not {type(other).__name__}", path="key")
-        if "/" in str(other):
-            raise InvalidKeyError(f"the name of an instance cannot contain '/': {other!r}", field="key")
-        return Key(f"{self._string}:{other}")
+        name = _part(other)
+        if "/" in name:
+            raise InvalidKeyError(f"the name of an instance cannot contain '/': {name!r}", field="key")
+        return Key(f"{self._string}:{name}")
 
     def is_ancestor_of(self, other: Key) -> bool:
         """Whether `other` lies below this key, part by part; no key is its own ancestor."""

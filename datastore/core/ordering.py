@@ -16,7 +16,7 @@ from math import inf
 from typing import Any
 
 from datastore.core.encoded import decoded
-from datastore.core.errors import InvalidValueError, UnsupportedTypeError
+from datastore.core.errors import DatastoreError, InvalidValueError, UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.limits import COMPARED_DEPTH
 
@@ -206,9 +206,15 @@ def encode(value: Any, *, descending: bool = False) -> bytes:
     """Bytes that sort as the value does in the total order, and of which none is a prefix of another.
 
     The format is on the wire: docs/protocol.md. Ties have equal bytes. Raises UnsupportedTypeError for what is of
-    no plain type and InvalidValueError for ints outside 64 bits and text with lone surrogates.
+    no plain type and InvalidValueError for ints outside 64 bits, text with lone surrogates, and what cannot be read.
     """
-    data = _encode(decoded(value))
+    try:
+        data = _encode(decoded(value))
+    except DatastoreError:
+        raise
+    except Exception as error:
+        # Nested too deep, in a circle perhaps; or a map or a time zone of anybody's class.
+        raise InvalidValueError(f"a {type(value).__name__} cannot be read: {error!r}", path="value") from error
     return data.translate(_INVERTED) if descending else data
 
 

@@ -108,6 +108,29 @@ def test_an_instance_is_a_name_after_a_colon(key, name):
     assert instance.parent == key.parent or str(key) == "/"
 
 
+class Shouting(str):
+    __slots__ = ()
+
+    def __str__(self):
+        return "SHOUTED/"
+
+
+class Worded(int):
+    def __str__(self):
+        return "a/b"
+
+    __repr__ = __str__
+
+
+def test_what_a_subclass_holds_counts_not_what_it_prints():
+    for key in (Key(Shouting("/a")), Key(["", Shouting("a")]), Key("/").child(Shouting("a"))):
+        assert str(key) == "/a"
+    assert str(Key("/a").instance(Shouting("b"))) == "/a:b"
+    for key in (Key(Worded(7)), Key([Worded(7)]), Key("/").child(Worded(7))):
+        assert str(key) == "/7"
+    assert str(Key("/a").instance(Worded(7))) == "/a:7"
+
+
 def test_an_instance_takes_a_number_and_no_slash():
     assert str(Key("/a").instance(7)) == "/a:7"
     with pytest.raises(InvalidKeyError, match="'/'"):

@@ -71,11 +71,19 @@ async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
         ("lmdb:///data?durability=never", "durability is sync or async, not 'never'"),
         ("lmdb:///data?nosuch=1", "unknown option 'nosuch': durability"),
         ("file://host/data", "three slashes: file:///host/data"),
+        ("redis:", "'redis:': expected redis://HOST:PORT/DATABASE"),
+        ("redis://h:x/0", "expected redis://HOST:PORT/DATABASE"),
+        ("memcached://h:x", "'memcached://h:x': expected memcached://HOST:PORT"),
+        ("memcached://h:99999", "expected memcached://HOST:PORT"),
+        ("mongodb://h", "expected mongodb://HOST:PORT/DATABASE"),
+        ("mongodb://h:99999/db", "expected mongodb://HOST:PORT/DATABASE"),
+        ("grpc:", "write grpc://HOST:PORT"),
     ],
 )
 def test_what_is_no_url_of_a_store_is_told_with_what_would_be(opening, url: str, said: str):
-    with pytest.raises(InvalidError, match=said):
+    with pytest.raises((InvalidError, ConfigError), match=said) as raised:
         opening(url)
+    assert isinstance(raised.value, ValueError)
 
 
 @pytest.mark.parametrize("opening", [datastore.open, aio.open])

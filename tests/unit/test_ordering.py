@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore import Key
+from datastore import DictDatastore, Key, Query
 from datastore.core.errors import InvalidValueError, UnsupportedTypeError
 from datastore.core.limits import COMPARED_DEPTH
 from datastore.core.ordering import compare, encode, microseconds, order_key
@@ -200,9 +200,23 @@ def test_what_cannot_be_looked_into_ties_with_its_like_and_comes_first_among_its
     assert order_key(broken, descending=True) > order_key(datetime(1, 1, 1), descending=True)
 
 
+def test_what_cannot_be_read_has_no_place_on_the_wire_and_is_sorted_all_the_same():
+    loop: dict = {}
+    loop["d"] = loop
+    for value in (loop, nested(10_000, 1), datetime(2026, 1, 1, tzinfo=BrokenZone()), BrokenMap(a=1)):
+        with pytest.raises(InvalidValueError, match="cannot be read"):
+            encode(value)
+        store = DictDatastore()
+        for number, held in enumerate([{"d": 1}, {"d": value}]):
+            store.put(Key(f"/{number}"), held)
+        assert len(list(store.query(Query(Key("/")).order("-d").filter("d", "!=", 5)))) == 2
+
+
 class BrokenMap(dict):
     def items(self):
         raise RuntimeError("no")
+
+    __iter__ = items
 
 
 def test_a_map_that_cannot_be_read_ties_with_an_empty_one():

@@ -24,6 +24,8 @@ from datastore.filesystem import content, paths
 __all__ = ["FileSystemDatastore", "ensure_directory_exists", "open_url"]
 
 _TEMPORARY = ".tmp-"
+#: What it means to find no file: nothing there, a file on the way to it, or a directory in its place.
+_NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 def ensure_directory_exists(directory: str | os.PathLike[str]) -> None:
@@ -99,7 +101,7 @@ class FileSystemDatastore(Datastore):
         path = self.object_path(key)
         try:
             data = _read(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except _NO_FILE:
             return None
         except OSError as error:
             raise _translated(error, str(key)) from error
@@ -156,7 +158,7 @@ class FileSystemDatastore(Datastore):
             os.unlink(path)
             if self._fsync:
                 _sync_directory(os.path.dirname(path))
-        except (FileNotFoundError, NotADirectoryError):
+        except _NO_FILE:
             return
         except OSError as error:
             raise _translated(error, str(key)) from error

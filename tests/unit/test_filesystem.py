@@ -234,6 +234,17 @@ def test_what_is_none_of_ours_is_skipped(files: FileSystemDatastore):
     assert list(files.query(Query(Key("/")))) == ["world"]
 
 
+def test_a_directory_in_the_place_of_a_file_is_no_entry(files: FileSystemDatastore):
+    key = Key("/directory")
+    Path(files.object_path(key)).mkdir(parents=True)
+    assert files.get(key) is None
+    assert not files.contains(key)
+    files.delete(key)
+    with pytest.raises(StoreError, match="/directory"):
+        files.put(key, "x")
+    assert Path(files.object_path(key)).is_dir()
+
+
 def test_links_to_directories_are_not_followed(files: FileSystemDatastore, tmp_path: Path):
     outside = FileSystemDatastore(tmp_path / "outside")
     outside.put(Key("/s:secret"), "x")

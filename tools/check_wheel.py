@@ -48,7 +48,7 @@ def main() -> int:
         _run(*python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel))
         # The library alone, with none of the extras.
         _run(*python, "-c", BARE, cwd=folder)
-        extras = f"{wheel}[server,testing,mongodb]"
+        extras = f"{wheel}[server,testing,mongodb,redis,memcached]"
         _run(*python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", extras, *TEST_PACKAGES)
         _test(python, folder / "tests-alone")
     return 0

@@ -26,8 +26,9 @@ class CacheShimDatastore(ShimDatastore):
 
     Writes go to the child first, whose failure fails the call with the cache untouched, then to the cache. A
     failing cache is logged and skipped, and never fails a call; after a failed put the key is deleted there, and
-    where that fails too the cache may be stale until the next write. Within one object no back-fill overwrites a
-    newer put or delete. Queries ask the child alone. Closing closes both.
+    where that fails too the cache may be stale until the next write. After a write that was cancelled or lost its
+    answer the cache forgets the key. Within one object no back-fill overwrites a newer put or delete. Queries ask
+    the child alone. Closing closes both.
     Raises UnsupportedTypeError (a TypeError) unless both are Datastores.
     """
 

@@ -12,8 +12,17 @@ from typing import Any
 from datastore.core.base import InterfaceMappingDatastore, batch_of, check_key
 from datastore.core.batch import Outcome
 from datastore.core.composition import Description, Durability
-from datastore.core.errors import DeadlineExceededError, InvalidError, StoreError, StoreFullError, UnavailableError
+from datastore.core.cursor import Cursor
+from datastore.core.errors import (
+    DeadlineExceededError,
+    InvalidError,
+    QueryNotSupportedError,
+    StoreError,
+    StoreFullError,
+    UnavailableError,
+)
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore.core.serialize import SerializerLike, SerializerShimDatastore
 from datastore.core.util.extras import require
 
@@ -68,6 +77,9 @@ class _Strings(InterfaceMappingDatastore):
         check_key(key)
         with _faults():
             return bool(self._client.exists(str(key)))
+
+    def query(self, query: Query) -> Cursor:
+        raise QueryNotSupportedError("RedisDatastore does not support queries")
 
     def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         return batch_of(keys, self._values)

@@ -137,11 +137,11 @@ def bad_keys(keys: Sequence[Any]) -> dict[int, Outcome]:
 
 
 def refusal(error: Exception) -> Outcome:
-    """The outcome of an item that failed: an error of the library as it is, a builtin's text in one of ours."""
+    """The outcome of an item that failed: an error of the library as it is, a builtin's text and notes in one."""
     if isinstance(error, DatastoreError):
         return Outcome(error=error)
     kind = UnsupportedTypeError if isinstance(error, TypeError) else InvalidValueError
-    refused = kind(str(error))
+    refused = kind("; ".join([str(error), *getattr(error, "__notes__", ())]))
     refused.__cause__ = error
     return Outcome(error=refused)
 

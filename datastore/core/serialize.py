@@ -7,7 +7,7 @@ Knows serializers by their two calls, `dumps` and `loads`, and the Datastore con
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from datastore.core.base import Datastore, check_query, exact_query, refusal, scope_of
@@ -60,7 +60,8 @@ class SerializerShimDatastore(ShimDatastore):
     is the class's own, json. None is never serialized; what deserializes to None is absent.
     A query's filters and orders see deserialized values. With a serializer that keeps mappings whole queries
     go down to the child; else the scope and the bounds on keys do, and all that looks at keys alone if the
-    serializer declares `never_loads_none`. What cannot be deserialized raises.
+    serializer declares `never_loads_none`; a subclass with a `serialized_value` or `deserialized_value` of its
+    own is asked about every value. What cannot be deserialized raises, with the key as a note.
     """
 
     serializer: SerializerLike = default_serializer
@@ -92,7 +93,14 @@ class SerializerShimDatastore(ShimDatastore):
 
     def get(self, key: Key) -> Any:
         """The deserialized value of `key`, or None."""
-        return self.deserialized_value(self.child_datastore.get(key))
+        return self._value(key, self.child_datastore.get(key))
+
+    def _value(self, key: Key, stored: Any) -> Any:
+        try:
+            return self.deserialized_value(stored)
+        except Exception as error:
+            _name(error, key)
+            raise
 
     def put(self, key: Key, value: Any) -> None:
         """Store the serialized value. What cannot be serialized raises, and the old value stays."""
@@ -100,11 +108,14 @@ class SerializerShimDatastore(ShimDatastore):
 
     def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries in one batch of the child's."""
-        return [self._loaded(outcome) for outcome in self.child_datastore.batch_get(keys)]
+        outcomes = self.child_datastore.batch_get(keys)
+        return [self._loaded(key, outcome) for key, outcome in zip(keys, outcomes, strict=True)]
 
-    def _loaded(self, outcome: Outcome) -> Outcome:
+    def _loaded(self, key: Key, outcome: Outcome) -> Outcome:
+        if outcome.value is None:
+            return outcome
         try:
-            return outcome if outcome.value is None else Outcome(self.deserialized_value(outcome.value))
+            return Outcome(self._value(key, outcome.value))
         except (DatastoreError, TypeError, ValueError) as error:
             return refusal(error)
 
@@ -134,9 +145,15 @@ class SerializerShimDatastore(ShimDatastore):
         if query.has_custom_code:
             return False
         if _by_fields(query):
-            return keeps_mappings(self.serializer) and not _looks_at_wrapping(query)
+            return self._declares(keeps_mappings) and not _looks_at_wrapping(query)
         # Entries that turn out to be None are absent: what may drop them has to count for itself.
-        return keeps_mappings(self.serializer) or never_loads_none(self.serializer)
+        return self._declares(keeps_mappings) or self._declares(never_loads_none)
+
+    def _declares(self, property_of: Callable[[SerializerLike], bool]) -> bool:
+        """Whether the serializer declares a property, and no subclass forms values in a way of its own."""
+        own = SerializerShimDatastore
+        forms = (type(self).serialized_value, type(self).deserialized_value)
+        return forms == (own.serialized_value, own.deserialized_value) and property_of(self.serializer)
 
     def _deserialized(self, child: Cursor) -> Generator[Batch]:
         try:
@@ -148,9 +165,15 @@ class SerializerShimDatastore(ShimDatastore):
             child.close()
 
     def _load_values(self, batch: Batch) -> None:
-        loads = self.serializer.loads
-        values = [None if stored is None else loads(stored) for stored in batch.values]
-        if not never_loads_none(self.serializer) and None in values:
+        load = self.deserialized_value
+        values: list[Any] = []
+        try:
+            for stored in batch.values:
+                values.append(load(stored))  # noqa: PERF401 - how many there are tells which one failed
+        except Exception as error:
+            _name(error, batch.keys[len(values)])
+            raise
+        if any(value is None for value in values):
             held = [i for i, value in enumerate(values) if value is not None]
             batch.keys = [batch.keys[i] for i in held]
             if batch.sort_keys is not None:
@@ -163,6 +186,11 @@ class SerializerShimDatastore(ShimDatastore):
         child = self.child_datastore.describe()
         name = getattr(self.serializer, "__name__", type(self.serializer).__name__)
         return Description("serializer", name, child.durability, child.push_down, (child,))
+
+
+def _name(error: Exception, key: Key) -> None:
+    """Have the error say whose value it was."""
+    error.add_note(f"this is the value of {key}")
 
 
 def _by_fields(query: Query) -> bool:

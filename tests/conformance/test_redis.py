@@ -13,8 +13,9 @@ import datastore
 from datastore import wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.errors import DatastoreError, StoreError, StoreFullError, UnavailableError
+from datastore.core.errors import DatastoreError, QueryNotSupportedError, StoreError, StoreFullError, UnavailableError
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore.redis import RedisDatastore
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
@@ -79,6 +80,11 @@ def test_a_store_by_its_url_disconnects_at_its_end(client: Any, redis_server: En
         assert client.get("/a") == b'{"n": 1}'
     client.set("/b", "[2]")
     assert datastore.open(f"redis://127.0.0.1:{redis_server.port}/0").get(Key("/b")) == [2]
+
+
+def test_a_query_is_refused_by_the_name_of_the_store():
+    with pytest.raises(QueryNotSupportedError, match=r"^RedisDatastore does not support queries"):
+        RedisDatastore(redis.Redis()).query(Query(Key("/")))
 
 
 def test_the_callers_client_stays_open(client: Any):

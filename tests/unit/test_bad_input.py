@@ -142,7 +142,9 @@ def mapped() -> Any:
 
 STORES = {
     "a refused put": Row(lambda: mapped().put(KEY, 1), errors.DatastoreError, Exception, "_Service.*/a"),
-    "a query of a service": Row(lambda: mapped().query(QUERY), errors.QueryNotSupportedError, NotImplementedError, "."),
+    "a query of a service": Row(
+        lambda: mapped().query(QUERY), errors.QueryNotSupportedError, NotImplementedError, "InterfaceMapping"
+    ),
     "a shim over a dict": Row(lambda: core.ShimDatastore({}), errors.UnsupportedTypeError, TypeError, "dict"),
     "a namespace over nothing": Row(
         lambda: core.NamespaceDatastore("/n", None), errors.UnsupportedTypeError, TypeError, "NoneType"

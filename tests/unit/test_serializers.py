@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 import datastore
 from datastore import core, serialize
+from datastore.core.batch import Write
 from datastore.core.errors import UnsupportedTypeError
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore.testing import cases, model
 from tests.support.vectors import vectors
 
@@ -175,3 +177,61 @@ serialize.monkey_patch_bson(bson)
 assert bson.loads is loads
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Incomparable:
+    """As an array of numpy's: comparing it gives no truth."""
+
+    def __eq__(self, other: object) -> Any:
+        return Truthless()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Truthless:
+    def __bool__(self) -> bool:
+        raise ValueError("ambiguous")
+
+
+def test_loaded_values_are_not_compared():
+    store = serialize.shim(core.DictDatastore(), pickle)
+    store.put(HELLO, Incomparable())
+    assert [type(value) for value in store.query(Query(Key("/")))] == [Incomparable]
+
+
+class Signed(serialize.SerializerShimDatastore):
+    """Changes what the serializer makes, in the documented way."""
+
+    def serialized_value(self, value: Any) -> Any:
+        return None if value is None else "signed " + super().serialized_value(value)
+
+    def deserialized_value(self, stored: Any) -> Any:
+        return None if stored is None else super().deserialized_value(stored.removeprefix("signed "))
+
+
+@pytest.mark.parametrize("serializer", [json, serialize.NonSerializer], ids=["json", "none"])
+def test_a_subclass_that_forms_values_its_own_way_is_asked_by_every_call(serializer: Any):
+    store = Signed(core.DictDatastore(), serializer)
+    values = [str(number) for number in range(5)]
+    store.batch_write([Write(Key(f"/{value}"), value) for value in values])
+    assert store.child_datastore.get(Key("/3")).startswith("signed ")
+    assert [outcome.value for outcome in store.batch_get([Key("/3")])] == ["3"]
+    assert list(store.query(Query(Key("/")))) == values
+    assert list(store.query(Query(Key("/")).filter("__key__", ">", Key("/2")))) == values[3:]
+
+
+def test_an_error_says_which_value_cannot_be_read():
+    store = serialize.shim(core.DictDatastore())
+    store.put(Key("/good"), 1)
+    store.child_datastore.put(Key("/bad"), "{")
+    for read in (
+        lambda: store.get(Key("/bad")),
+        lambda: store.contains(Key("/bad")),
+        lambda: list(store.query(Query(Key("/")))),
+    ):
+        with pytest.raises(ValueError, match="Expecting") as raised:
+            read()
+        assert raised.value.__notes__ == ["this is the value of /bad"]
+    good, bad = store.batch_get([Key("/good"), Key("/bad")])
+    assert good.value == 1
+    assert "/bad" in str(bad.error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datastore import Batch, Key, Query
@@ -75,6 +75,7 @@ def test_the_position_of_each_block_is_that_of_its_last_entry(contents, query, s
 
 
 @given(cases.contents(values), cases.queries(values), st.integers(2, 4))
+@example({Key(f"/a/{name}"): {} for name in "abcdefgh"}, Query(Key("/a"), limit=3).order("n"), 2)
 def test_blocks_have_the_sort_keys_that_their_streams_had(contents, query, shards):
     query.keys_only = False
     for sort_keys in (False, True):
@@ -84,8 +85,10 @@ def test_blocks_have_the_sort_keys_that_their_streams_had(contents, query, shard
                 assert block.sort_keys == [query.order_sort_key(*entry) for entry in block.entries()]
             else:
                 assert not block.sort_keys
-            if query.orders and not sort_keys:
-                assert block.position is None
+            if query.orders and not sort_keys and block.position is not None:
+                # Only where a limit ends is a position made anew.
+                key, value = block.keys[-1], block.values[-1]
+                assert block.position == Position(query.order_sort_key(key, value), key)
 
 
 def test_what_was_scanned_is_told_once():

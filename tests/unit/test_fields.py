@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from datastore import Filter, Key, Order
 from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
-from datastore.core.fields import column_of, column_predicate, reader_of
+from datastore.core.fields import column_of, column_predicate, field_of, reader_of
 from datastore.core.query import object_getattr
 from datastore.testing import cases, model
 from datastore.wire import encode_value
@@ -138,9 +138,9 @@ def test_every_two_values_compare_as_the_naive_model_one_by_one_and_in_columns(o
             assert column_predicate(op, wanted)([value, value]) == [passes, passes]
 
 
-@pytest.mark.parametrize("field", ["a", "a.b", "__key__"])
+@pytest.mark.parametrize("field", ["a", "a.b", "N", "__key__"])
 def test_a_column_is_the_field_of_each_value(field):
-    found = [{"a": {"b": 1}}, {"a": 2}, {"a.b": 3}, {}, None, SimpleNamespace(a=4), UserDict(a=5)]
+    found = [{"a": {"b": 1}}, {"a": 2}, {"a.b": 3}, {"N": 6}, {}, None, SimpleNamespace(a=4), UserDict(a=5)]
     keys = [Key(f"/{number}") for number in range(len(found))]
     expected = keys if field == "__key__" else [object_getattr(value, field) for value in found]
     assert column_of(object_getattr, field)(keys, found) == expected
@@ -149,6 +149,7 @@ def test_a_column_is_the_field_of_each_value(field):
     assert column_of(object_getattr, "c")(keys[:3], maps) == [None, None, None]
     read = reader_of(object_getattr, field)
     assert [read(key, value) for key, value in zip(keys, found, strict=True)] == expected
+    assert [field_of(object_getattr, key, value, field) for key, value in zip(keys, found, strict=True)] == expected
     own = lambda obj, name: (name, obj)
     expected = keys if field == "__key__" else [(field, value) for value in found]
     assert column_of(own, field)(keys, found) == expected

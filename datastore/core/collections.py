@@ -26,6 +26,8 @@ class DatastoreCollection(ShimDatastore):
     """
 
     def __init__(self, stores: Iterable[Datastore] = ()) -> None:
+        if not isinstance(stores, Iterable):
+            raise UnsupportedTypeError(f"a collection takes a list of Datastores, got {type(stores).__name__}")
         self._stores: list[Datastore] = []
         for store in stores:
             self.append_datastore(store)

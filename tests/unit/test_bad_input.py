@@ -152,6 +152,12 @@ STORES = {
     "a namespace of None": Row(
         lambda: core.NamespaceDatastore(None, core.DictDatastore()), errors.UnsupportedTypeError, TypeError, "NoneType"
     ),
+    "a collection of one store, bare": Row(
+        lambda: core.TieredDatastore(core.DictDatastore()),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "list.*DictDatastore",
+    ),
     "a collection of dicts": Row(
         lambda: core.DatastoreCollection([{}]), errors.UnsupportedTypeError, TypeError, "Datastores, got dict"
     ),

@@ -32,7 +32,8 @@ class SymlinkDatastore(ShimDatastore):
     AssertionError). Queries give entries under their own keys, links with the values that they lead to; links
     that lead nowhere are left out.
     A link is stored as text, `source/datastore_link`, so the store below must keep text: what serializes lies
-    below this store. Text of the caller's that looks like that is stored with a prefix, and comes back unchanged.
+    below this store. So do caches: one above would keep an old value under the entry's other keys.
+    Text of the caller's that looks like a link is stored with a prefix, and comes back unchanged.
     """
 
     sentinel = "datastore_link"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from math import inf
 from typing import Any
 
@@ -27,8 +27,7 @@ NULL, BOOL, NUMBER, DATETIME, STR, BYTES, KEY, LIST, MAP, OTHER = range(1, 11)
 # NaN sorts just before all numbers.
 _NAN = NUMBER - 0.5
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_NAIVE = datetime(1970, 1, 1)  # noqa: DTZ001 - subtracted from naive datetimes, which mean UTC
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - subtracted from naive datetimes, which mean UTC
 _RANKS: dict[type, int] = {
     type(None): NULL,
     bool: BOOL,
@@ -80,7 +79,7 @@ def microseconds(value: datetime) -> int:
     """The microseconds from 1970 in UTC to an instant; a naive datetime means UTC."""
     offset = value.utcoffset()
     # Not astimezone, which overflows at the ends of the calendar.
-    since = value.replace(tzinfo=None) - _EPOCH_NAIVE
+    since = value.replace(tzinfo=None) - _EPOCH
     whole = since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
     if offset is None:
         return whole

@@ -75,6 +75,8 @@ engines:
 mutants: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
 	rm -rf build/mutants && mkdir -p build/mutants && git archive HEAD | tar -x -C build/mutants
+	# Some faults never end and take all memory that there is.
+	ulimit -v 4000000 2>/dev/null || true; \
 	cd build/mutants && export PATH=$(abspath $(BIN)):$$PATH && \
 	cosmic-ray init tools/mutants.toml session.sqlite && \
 	cr-filter-operators session.sqlite tools/mutants.toml && \

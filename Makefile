@@ -72,10 +72,10 @@ engines:
 	GOBIN=$(abspath build) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 
 # In a copy of the last commit, as it rewrites what it tests. What survives is printed with its change.
+# Some mutants never end, and would take all memory that there is.
 mutants: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
 	rm -rf build/mutants && mkdir -p build/mutants && git archive HEAD | tar -x -C build/mutants
-	# Some faults never end and take all memory that there is.
 	ulimit -v 4000000 2>/dev/null || true; \
 	cd build/mutants && export PATH=$(abspath $(BIN)):$$PATH && \
 	cosmic-ray init tools/mutants.toml session.sqlite && \

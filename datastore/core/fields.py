@@ -28,7 +28,7 @@ def object_getattr(obj: Any, field: str) -> Any:
     """The field of an object, or None: an item of a map, or of maps within it for a dotted name.
 
     What is neither a map nor of a plain type is read by attribute (names that begin with `_` never are), then as
-    `obj[field]`; an error means missing. Maps and plain values are never read by attribute.
+    `obj[field]`. Whatever an object or a map raises means missing. Maps and plain values are never read by attribute.
     """
     obj = decoded(obj)
     if isinstance(obj, Mapping):
@@ -39,22 +39,25 @@ def object_getattr(obj: Any, field: str) -> Any:
 
 
 def _item(obj: Mapping[Any, Any], field: str) -> Any:
-    while True:
-        value = obj.get(field)
-        if value is not None or field in obj:
-            return value
-        head, dot, rest = field.partition(".")
-        inner = obj.get(head) if dot else None
-        if not isinstance(inner, Mapping):
-            return None
-        obj, field = inner, rest
+    try:
+        while True:
+            value = obj.get(field)
+            if value is not None or field in obj:
+                return value
+            head, dot, rest = field.partition(".")
+            inner = obj.get(head) if dot else None
+            if not isinstance(inner, Mapping):
+                return None
+            obj, field = inner, rest
+    except Exception:  # noqa: BLE001 - a map of anybody's class may raise anything
+        return None
 
 
 def _member(obj: Any, field: str) -> Any:
     try:
         if not field.startswith("_"):
             return getattr(obj, field)
-    except Exception:  # noqa: BLE001, S110 - whatever the object raises means that it has no such attribute
+    except Exception:  # noqa: BLE001, S110 - likewise
         pass
     try:
         return obj[field]

@@ -37,6 +37,13 @@ class Item:
         raise RuntimeError("no")
 
 
+class Broken(dict):
+    """A map that fails to look anything up."""
+
+    def get(self, *_: object) -> object:
+        raise RuntimeError("broken")
+
+
 class Level(IntEnum):
     LOW = 1
 
@@ -71,6 +78,8 @@ class Level(IntEnum):
         (Item(), "z", None),
         (SimpleNamespace(a=9), "a", 9),
         (Level.LOW, "name", "LOW"),
+        (Broken(a=1), "a", None),
+        ({"a": Broken(b=1)}, "a.b", None),
     ],
     ids=lambda thing: type(thing).__name__ if "object at" in repr(thing) else repr(thing),
 )

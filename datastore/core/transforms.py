@@ -140,7 +140,9 @@ class KeyTransformDatastore(ShimDatastore):
         inner = scope_of(query)
         inner.key = self._inner_key(query.key)
         if query.start_after is not None and not query.orders:
-            inner.start_after = Position(b"", self._inner_key(query.start_after.key))
+            after = query.start_after.key
+            # A position is that of an entry given out, which without an inverse is under the child's own key.
+            inner.start_after = Position(b"", after if self.inverse is None else self._inner_key(after))
         child = exact_query(self.child_datastore, inner)
         batches = refine(query, self._outer(child, self._root_entry(query)))
         try:
@@ -158,7 +160,8 @@ class KeyTransformDatastore(ShimDatastore):
         value = None if inner == _ROOT else self.child_datastore.get(inner)
         if value is None:
             return None
-        return Batch([_ROOT if self.inverse is not None else inner], [value], scanned=1, position=Position(b"", _ROOT))
+        key = inner if self.inverse is None else _ROOT
+        return Batch([key], [value], scanned=1, position=Position(b"", key))
 
     def _outer(self, child: Cursor, root: Batch | None) -> Generator[Batch]:
         """The child's batches under the caller's keys, without foreign entries; the root's entry first."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from datastore import core
 from datastore.core import errors
-from datastore.core.batch import Write
+from datastore.core.batch import Position, Write
 from datastore.core.key import Key
 from datastore.core.lru import LRUCacheDatastore
 from datastore.core.query import Query
@@ -423,3 +423,18 @@ def test_queries_through_a_users_transform_are_those_of_a_dict(data: st.DataObje
     query = data.draw(cases.queries(cases.json_values()))
     problem = model.difference(list(store.query(query).entries()), model.answer(query, held).entries)
     assert problem is None, problem
+
+
+@pytest.mark.parametrize("inverse", [None, without_prefix])
+def test_what_follows_a_position_is_the_rest_also_without_an_inverse(inverse: Any):
+    store = core.KeyTransformDatastore(core.DictDatastore(), prefixed, prefix_preserving=True, inverse=inverse)
+    for text in ("/", "/a", "/o", "/p:x", "/p:x/a", "/q"):
+        store.put(Key(text), text)
+    for recursive in (False, True):
+        query = Query(Key("/"), recursive=recursive)
+        whole = list(store.query(query).entries())
+        for place, entry in enumerate(whole):
+            query.start_after = Position(b"", entry.key)
+            assert list(store.query(query).entries()) == whole[place + 1 :]
+        positions = [batch.position for batch in store.query(Query(Key("/"), recursive=recursive)).batches() if batch.keys]
+        assert positions[0] == Position(b"", whole[0].key)

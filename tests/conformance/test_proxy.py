@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from datastore_client import connect
 from datastore_client.aio import connect as aio_connect
 from tests.support import clusters
 from tests.support.capabilities import Remote
+from tests.support.machines import RemoteMachine
 
 
 class TestProxy(Remote, DatastoreConformance):
@@ -48,3 +50,19 @@ class TestAsyncProxyByCollection(Remote, AsyncConformance):
 
     async def inspect(self, store: Any, key: Key) -> Any:
         return await self.cluster.inspect(key)
+
+
+class ProxyMachine(RemoteMachine):
+    pass
+
+
+@pytest.fixture
+def machine() -> Iterator[None]:
+    with clusters.background() as background, background.running(clusters.proxy()) as cluster:
+        ProxyMachine.url = cluster.url
+        yield
+
+
+@pytest.mark.usefixtures("machine")
+class TestProxyMachine(ProxyMachine.TestCase):
+    pass

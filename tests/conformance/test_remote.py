@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from datastore_client import connect
 from datastore_client.aio import connect as aio_connect
 from tests.support import clusters
 from tests.support.capabilities import Remote
+from tests.support.machines import RemoteMachine
 
 
 class TestRemoteLMDB(Remote, DatastoreConformance):
@@ -53,3 +55,15 @@ class TestAsyncRemoteMemory(Remote, AsyncConformance):
 
     async def inspect(self, store: Any, key: Key) -> Any:
         return await self.cluster.inspect(key)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[None]:
+    with clusters.background() as background, background.running(clusters.node(tmp_path / "data")) as cluster:
+        RemoteMachine.url = cluster.url
+        yield
+
+
+@pytest.mark.usefixtures("machine")
+class TestRemoteMachine(RemoteMachine.TestCase):
+    pass

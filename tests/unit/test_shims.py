@@ -436,5 +436,7 @@ def test_what_follows_a_position_is_the_rest_also_without_an_inverse(inverse: An
         for place, entry in enumerate(whole):
             query.start_after = Position(b"", entry.key)
             assert list(store.query(query).entries()) == whole[place + 1 :]
-        positions = [batch.position for batch in store.query(Query(Key("/"), recursive=recursive)).batches() if batch.keys]
+        positions = [
+            batch.position for batch in store.query(Query(Key("/"), recursive=recursive)).batches() if batch.keys
+        ]
         assert positions[0] == Position(b"", whole[0].key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from datastore.core.limits import KEY_BYTES
 from datastore.lmdb import LMDBDatastore
 from datastore.testing import cases, model
 from datastore.testing.conformance import DatastoreConformance
+from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import InMemory
 
 NAMESPACE = "/T:name space"
@@ -87,6 +89,63 @@ def test_lowercase_answers_as_a_dict_of_lowercase_keys(data: st.DataObject) -> N
     query.key = Key(str(query.key).lower())
     problem = model.difference(found, model.answer(query, expected).entries)
     assert problem is None, problem
+
+
+def _in_lower_case(key: Key) -> Key:
+    """A key without capitals for each, in their order: `@` is in no key of the suite's, and comes just before `A`."""
+    return Key(re.sub("[A-Z]", lambda capital: f"@{capital[0].lower()}", str(key)))
+
+
+def _with_capitals(key: Key) -> Key:
+    return Key(re.sub("@(.)", lambda letter: letter[1].upper(), str(key)))
+
+
+def _capitals_upon(colour: Any, lowercase: Any) -> Any:
+    """Has the whole suite, whose keys differ in case, go through a store that ignores case."""
+    return colour.KeyTransformDatastore(lowercase, _in_lower_case, prefix_preserving=True, inverse=_with_capitals)
+
+
+class TestLowercase(InMemory, DatastoreConformance):
+    @pytest.fixture
+    def store(self) -> Any:
+        child = core.DictDatastore()
+        for text in FOREIGN:
+            child.put(Key(text.upper() + "X"), {"n": "foreign"})
+        return _capitals_upon(core, core.LowercaseKeyDatastore(child))
+
+
+class TestAsyncLowercase(InMemory, AsyncConformance):
+    @pytest.fixture
+    async def store(self) -> Any:
+        return _capitals_upon(aio, aio.LowercaseKeyDatastore(aio.DictDatastore()))
+
+
+class TestLowercaseOverLMDB(DatastoreConformance):
+    grid = 40
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        pages = core.SerializerShimDatastore(LMDBDatastore(tmp_path, durability="async"), wire.codec)
+        with _capitals_upon(core, core.LowercaseKeyDatastore(pages)) as store:
+            yield store
+
+
+class TestAsyncLowercaseOverLMDB(AsyncConformance):
+    grid = 40
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> Any:
+        pages = aio.SerializerShimDatastore(lift(LMDBDatastore(tmp_path, durability="async")), wire.codec)
+        async with _capitals_upon(aio, aio.LowercaseKeyDatastore(pages)) as store:
+            yield store
+
+
+class LowercaseMachine(InMemory, DatastoreMachine):
+    def open_store(self) -> Any:
+        return _capitals_upon(core, core.LowercaseKeyDatastore(core.DictDatastore()))
+
+
+TestLowercaseMachine = LowercaseMachine.TestCase
 
 
 class TestIdentity(InMemory, DatastoreConformance):

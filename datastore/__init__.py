@@ -6,13 +6,14 @@ Loads no backend, no wire and no grpc: import `datastore.lmdb` and the like wher
 
 from __future__ import annotations
 
+from importlib import import_module
 from pkgutil import extend_path
+from typing import TYPE_CHECKING, Any
 
 # Separately installed packages may add modules, as `datastore.x`.
 __path__ = extend_path(__path__, __name__)
 
-from datastore import basic, key, query, serialize
-from datastore.core import errors
+from datastore import basic, errors, key, query, serialize
 from datastore.core.basic import (
     CacheShimDatastore,
     Datastore,
@@ -85,6 +86,9 @@ from datastore.core.serialize import (
     SerializerShimDatastore,
 )
 
+if TYPE_CHECKING:
+    from datastore import aio as aio
+
 __all__ = [
     "Batch",
     "CacheShimDatastore",
@@ -150,3 +154,10 @@ __all__ = [
     "query",
     "serialize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`datastore.aio`, loaded where it is asked for: who does without asyncio need not load it."""
+    if name == "aio":
+        return import_module("datastore.aio")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,8 +20,10 @@ __all__ = ["Cursor", "chain_gen", "is_iterable", "limit_gen", "offset_gen", "ref
 
 T = TypeVar("T")
 
+#: The steps of a query that look at sorted results.
+_AT_THE_END = ("start_after", "offset", "limit", "keys_only", "sort_keys")
 #: The attributes of a query that ask for a step of their own, in the sequence of these.
-_STEPS = ("filters", "orders", "start_after", "offset", "limit", "keys_only", "sort_keys")
+_STEPS = ("filters", "orders", *_AT_THE_END)
 
 
 class Cursor:
@@ -89,6 +91,22 @@ class Cursor:
         cursor = cls.__new__(cls)
         cursor._begin(query, _entry_batches(entries), [entries])
         cursor._sorts_by_key = True
+        return cursor
+
+    @classmethod
+    def applied(cls, query: QueryDescription, entries: AsyncIterable[Entry] | Iterable[Entry]) -> Cursor:
+        """A cursor over the whole answer to a query, from the entries of its scope in any order. Lazy.
+
+        This is what a store of one's own answers with. The scope is the caller's business; see `query.covers`.
+        """
+        cursor = cls.from_entries(query, entries)
+        cursor._apply("filters")
+        if query.orders:
+            cursor._apply("orders", *_AT_THE_END)
+        else:
+            # By key, before what looks at places.
+            cursor._apply("orders")
+            cursor._apply(*_AT_THE_END)
         return cursor
 
     # Reading

@@ -8,16 +8,49 @@ from typing import Any, Self, overload
 from datastore.core.batch import Position
 from datastore.core.encoded import decoded
 from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
-from datastore.core.fields import Column, Filter, Getter, Order, column_of, object_getattr, same_typed
+from datastore.core.fields import (
+    KEY_FIELD,
+    Column,
+    Filter,
+    Getter,
+    Order,
+    checked_getter,
+    column_of,
+    object_getattr,
+    same_typed,
+)
 from datastore.core.key import Key
 from datastore.core.ordering import encode
 
 __all__ = ["QueryDescription"]
 
 
+class _Flag:
+    """An attribute that is True or False, and is told so."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, query: Any, owner: type) -> bool:
+        # Asked of the class it is what the attribute is unless it is assigned.
+        return query is not None and query.__dict__[self._name]
+
+    def __set__(self, query: Any, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise UnsupportedTypeError(
+                f"{self._name} of a query is True or False, not {type(value).__name__}", path=self._name
+            )
+        query.__dict__[self._name] = value
+
+
 class QueryDescription:
     """The scope, filters, orders, offset and limit of a query; see `Query`."""
 
+    recursive = _Flag()
+    keys_only = _Flag()
+    allow_partial = _Flag()
+    #: Asks stores for each result's sort key, for merging. Between stores only.
+    sort_keys = _Flag()
     filters: list[Filter]
     orders: list[Order]
     object_getattr: Any = staticmethod(object_getattr)
@@ -42,12 +75,11 @@ class QueryDescription:
         self.keys_only = keys_only
         self.start_after = start_after
         self.allow_partial = allow_partial
-        #: Asks stores for each result's sort key, for merging. Between stores only.
         self.sort_keys = sort_keys
         self.filters = []
         self.orders = []
         if object_getattr is not None:
-            self.object_getattr = object_getattr
+            self.object_getattr = checked_getter(object_getattr)
 
     @property
     def key(self) -> Key:
@@ -168,7 +200,12 @@ class QueryDescription:
         return encoded[0] if len(encoded) == 1 else list(map(b"".join, zip(*encoded, strict=True)))
 
     def order_sort_key(self, key: Key | None, value: Any) -> bytes:
-        """As `sort_keys_of`, of one entry; b'' without orders."""
+        """As `sort_keys_of`, of one entry; b'' without orders.
+
+        Raises InvalidQueryError where an order looks at a value and there is none, as in an answer of `keys_only`.
+        """
+        if value is None and any(order.field != KEY_FIELD for order in self.orders):
+            raise InvalidQueryError(f"the place of {key} in these orders is not known without its value", field="value")
         return self.sort_keys_of(self.order_columns([key], [value]))[0] if self.orders else b""
 
     # As data
@@ -195,9 +232,8 @@ class QueryDescription:
     def from_dict(cls, data: builtins.dict[str, Any]) -> Self:
         """The query of `dict()`, checked as ever. No key: KeyError. Unknown names are ignored."""
         query = cls(Key(data["key"]), data.get("limit"), data.get("offset", 0))
-        query.recursive = bool(data.get("recursive", False))
-        query.keys_only = bool(data.get("keys_only", False))
-        query.allow_partial = bool(data.get("allow_partial", False))
+        for name in ("recursive", "keys_only", "allow_partial"):
+            setattr(query, name, data.get(name, False))
         if data.get("start_after") is not None:
             sort_key, key = data["start_after"]
             query.start_after = Position(bytes.fromhex(sort_key), Key(key))

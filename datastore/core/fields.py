@@ -112,6 +112,16 @@ def all_of(kind: type, values: list[Any]) -> bool:
     return operator.countOf(map(type, values), kind) == len(values)
 
 
+def checked_getter(getter: Any) -> Getter:
+    """`getter` itself; UnsupportedTypeError (a TypeError) unless it can be called."""
+    if not callable(getter):
+        raise UnsupportedTypeError(
+            f"object_getattr must be callable with an object and a field, got {type(getter).__name__}",
+            path="object_getattr",
+        )
+    return getter  # type: ignore[no-any-return]
+
+
 class _Fielded:
     """What filters and orders share: a field, and how it is looked up."""
 
@@ -157,7 +167,7 @@ class Filter(_Fielded):
         self.op = op
         self.value = value
         if object_getattr is not None:
-            self.object_getattr = object_getattr  # type: ignore[assignment]
+            self.object_getattr = checked_getter(object_getattr)  # type: ignore[assignment]
 
     def __call__(self, obj: Any) -> bool:
         """Whether an object passes."""
@@ -288,7 +298,7 @@ class Order(_Fielded):
         self.op = text[0] if text[0] in self.order_operators else "+"
         self.field = _checked_field(text[1:] if text[0] in self.order_operators else text, "an order")
         if object_getattr is not None:
-            self.object_getattr = object_getattr  # type: ignore[assignment]
+            self.object_getattr = checked_getter(object_getattr)  # type: ignore[assignment]
 
     def is_ascending(self) -> bool:
         """Whether the least comes first."""

@@ -26,9 +26,6 @@ __all__ = [
 
 _object_getattr = object_getattr
 
-#: The steps of a query that look at sorted results.
-_AT_THE_END = ("start_after", "offset", "limit", "keys_only", "sort_keys")
-
 
 class Query(QueryDescription):
     """What to look for: `Query(Key('/Airport')).filter('country', '=', 'CH').order('-elevation')`.
@@ -53,14 +50,6 @@ class Query(QueryDescription):
     def apply(self, entries: Iterable[Entry]) -> Cursor:
         """The whole query over entries of its scope, in any order: a store's answer, `start_after` and all. Lazy.
 
-        The scope is the caller's business; see `covers`.
+        The scope is the caller's business; see `covers`. For asyncio there is `aio.Cursor.applied(query, entries)`.
         """
-        cursor = Cursor.from_entries(self, entries)
-        cursor._apply("filters")
-        if self.orders:
-            cursor._apply("orders", *_AT_THE_END)
-        else:
-            # By key, before what looks at places.
-            cursor._apply("orders")
-            cursor._apply(*_AT_THE_END)
-        return cursor
+        return Cursor.applied(self, entries)

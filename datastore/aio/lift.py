@@ -2,18 +2,20 @@
 
 A store may say how it wants to be called: `fast_reads = True` (its reads never wait long, so they run on the
 event loop), and `submit(writes)`, which hands writes to a thread of the store's own and answers with a
-`concurrent.futures.Future` of their outcomes. Everything else runs in threads.
+`concurrent.futures.Future` of their outcomes; it waits, as `wait_for_room()` does, where not `has_room()`. Everything
+else runs in threads.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
-from datastore.aio.base import Datastore
+from datastore.aio._concurrency import KeyLocks
+from datastore.aio.base import Datastore, bad_keys, check_key
 from datastore.aio.cursor import Cursor
 from datastore.core.base import Datastore as BlockingDatastore
 from datastore.core.batch import Batch, Outcome, Write
@@ -35,7 +37,8 @@ def lift(store: BlockingDatastore) -> LiftedDatastore:
 class LiftedDatastore(Datastore):
     """A blocking store, called from tasks. All promises are those of `blocking`.
 
-    A cancelled write may still happen: its thread goes on. Raises UnsupportedTypeError (a TypeError) unless
+    A cancelled call ends at once, while its thread goes on: a cancelled write may still happen, but before any later
+    write to its key. A query lets other tasks run between its batches. Raises UnsupportedTypeError (a TypeError) unless
     it is given a blocking Datastore.
     """
 
@@ -45,6 +48,11 @@ class LiftedDatastore(Datastore):
         self.blocking = store
         self._reads_here: bool = getattr(store, "fast_reads", False)
         self._submit: Callable[[Sequence[Write]], Future[list[Outcome]]] | None = getattr(store, "submit", None)
+        self._has_room: Callable[[], bool] = getattr(store, "has_room", _always)
+        self._waiting_for_room = asyncio.Lock()
+        self._locks = KeyLocks()
+        #: What goes on although nobody waits for it; the loop itself would let it be collected.
+        self._running: set[asyncio.Task[Any]] = set()
 
     @property
     def ordered_queries(self) -> bool:  # type: ignore[override]
@@ -70,15 +78,17 @@ class LiftedDatastore(Datastore):
 
     async def put(self, key: Key, value: Any) -> None:
         """Store `value` under `key`."""
+        check_key(key)
         if self._submit is None:
-            await asyncio.to_thread(self.blocking.put, key, value)
+            await self._in_turn([key], self.blocking.put, key, value)
         else:
             await self._write(Write(key, value))
 
     async def delete(self, key: Key) -> None:
         """Remove the entry of `key`."""
+        check_key(key)
         if self._submit is None:
-            await asyncio.to_thread(self.blocking.delete, key)
+            await self._in_turn([key], self.blocking.delete, key)
         else:
             await self._write(Write(key, None))
 
@@ -90,9 +100,33 @@ class LiftedDatastore(Datastore):
     async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do several writes, in order."""
         if self._submit is None:
-            return await asyncio.to_thread(self.blocking.batch_write, writes)
+            keys = [key for key, _ in writes]
+            bad = bad_keys(keys)
+            good = [key for place, key in enumerate(keys) if place not in bad]
+            return await self._in_turn(good, self.blocking.batch_write, writes)
+        # One waits in a thread, the others for that one. From the last look to the submission nobody else comes.
+        while not self._has_room():
+            async with self._waiting_for_room:
+                await asyncio.to_thread(self.blocking.wait_for_room)  # type: ignore[attr-defined]
         # Shielded: a cancelled caller must not cancel writes that others share a commit with.
         return await asyncio.shield(asyncio.wrap_future(self._submit(writes)))
+
+    async def _in_turn(self, keys: Sequence[Key], call: Callable[..., T], *arguments: Any) -> T:
+        """Make a call that writes keys, in a thread. It keeps its turn if its caller is cancelled meanwhile."""
+
+        async def turn() -> T:
+            async with self._locks.hold_all(keys):
+                return await asyncio.to_thread(call, *arguments)
+
+        return await asyncio.shield(self._go_on(turn()))
+
+    def _go_on(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task that ends its work whether or not anybody waits for it."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(_look_at)
+        return task
 
     def query(self, query: Query) -> Cursor:
         """The blocking store's answer, batch by batch."""
@@ -102,22 +136,29 @@ class LiftedDatastore(Datastore):
     async def _batches(self, cursor: Any) -> AsyncGenerator[Batch]:
         batches: Iterator[Batch] = cursor.batches()
         advance = partial(next, batches, None)
-        running: asyncio.Future[Batch | None] | None = None
+        running: asyncio.Task[Batch | None] | None = None
         try:
             while True:
                 if self._reads_here:
+                    # Other tasks come first, and a cancelled one learns of it here.
+                    await asyncio.sleep(0)
                     batch = advance()
                 else:
-                    running = asyncio.ensure_future(asyncio.to_thread(advance))
+                    running = self._go_on(asyncio.to_thread(advance))
                     batch = await asyncio.shield(running)
                 if batch is None:
                     return
                 yield batch
         finally:
-            if running is not None:
+            if running is None or running.done():
+                await self._read(cursor.close)
+            else:
                 # A cancelled read goes on in its thread, and the cursor cannot be closed under it.
-                await asyncio.wait([running])
-            await self._read(cursor.close)
+                self._go_on(self._close_after(running, cursor))
+
+    async def _close_after(self, running: asyncio.Task[Any], cursor: Any) -> None:
+        await asyncio.wait([running])
+        await self._read(cursor.close)
 
     def describe(self) -> Description:
         """As the blocking store describes itself."""
@@ -126,3 +167,13 @@ class LiftedDatastore(Datastore):
     async def aclose(self) -> None:
         """Close the blocking store."""
         await asyncio.to_thread(self.blocking.close)
+
+
+def _always() -> bool:
+    return True
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """Look at the failure of a task whose caller was cancelled, and so is told of nothing any more."""
+    if not task.cancelled():
+        task.exception()

@@ -175,6 +175,14 @@ class LMDBDatastore(Datastore):
         """
         return self._writer.submit(Job(writes))
 
+    def has_room(self) -> bool:
+        """Whether `submit` would take writes without waiting."""
+        return self._writer.has_room()
+
+    def wait_for_room(self) -> None:
+        """Wait until `submit` would take writes without waiting."""
+        self._writer.wait_for_room()
+
     def flush(self) -> None:
         """Have everything written so far on disk, also with durability "async"."""
         self._writer.submit(Job((), flush=True)).result()

@@ -139,8 +139,7 @@ class Writer:
         """Take a job; its future is done after its commit. Waits while the backlog is full."""
         self._gate.check()
         with self._mutex:
-            while not self._closing and self._jobs and self._is_full():
-                self._room.wait()
+            self._wait_for_room()
             if self._closing:
                 self._gate.check()
                 raise DatastoreClosedError("the store is being closed")
@@ -150,8 +149,19 @@ class Writer:
             self._work.notify()
         return job.future
 
-    def _is_full(self) -> bool:
-        return self._waiting_writes >= BACKLOG_WRITES or self._waiting_bytes >= BACKLOG_BYTES
+    def has_room(self) -> bool:
+        """Whether `submit` would not wait now."""
+        full = self._waiting_writes >= BACKLOG_WRITES or self._waiting_bytes >= BACKLOG_BYTES
+        return self._closing or not self._jobs or not full
+
+    def wait_for_room(self) -> None:
+        """Return when `submit` would not wait."""
+        with self._mutex:
+            self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        while not self.has_room():
+            self._room.wait()
 
     def close(self) -> None:
         """Commit what was submitted, and end the thread. May be repeated."""

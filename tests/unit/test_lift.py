@@ -1,0 +1,160 @@
+"""Blocking stores called from tasks: what goes on in threads, in which order, and what a cancelled call leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore import core
+from datastore.aio.lift import lift
+from datastore.core.batch import Batch, Outcome, Write
+from datastore.core.cursor import Cursor
+from datastore.core.errors import StoreError, UnsupportedTypeError
+from datastore.core.key import Key
+from datastore.core.query import Query
+from datastore.lmdb import LMDBDatastore, writer
+
+KEY, QUERY = Key("/c:a"), Query(Key("/c"))
+
+
+class Gated(core.DictDatastore):
+    """Keeps each call of some names waiting in its thread until the gate is open."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.names = names
+        self.gate = threading.Event()
+        self.waiting = threading.Semaphore(0)
+        self.closed_cursors = 0
+
+    def _pass(self, name: str) -> None:
+        if name in self.names and not self.gate.is_set():
+            self.waiting.release()
+            assert self.gate.wait(60)
+
+    def put(self, key: Key, value: Any) -> None:
+        self._pass(f"put {value}")
+        super().put(key, value)
+
+    def query(self, query: Query) -> Cursor:
+        return Cursor.from_batches(query, self._batches())
+
+    def _batches(self) -> Iterator[Batch]:  # type: ignore[override]
+        try:
+            self._pass("query")
+            if "fails" in self.names:
+                raise StoreError("too late to be told")
+            yield Batch([KEY], [1])
+        finally:
+            self.closed_cursors += 1
+
+
+async def until_waiting(store: Gated) -> None:
+    """Return when a thread waits at the gate."""
+    assert await asyncio.to_thread(store.waiting.acquire, timeout=60)
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, which ends at once."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("later", ["put", "batch"])
+async def test_a_cancelled_write_comes_before_a_later_one(later: str):
+    blocking = Gated("put old")
+    store = lift(blocking)
+    await cancelled_at_the_gate(blocking, store.put(KEY, "old"))
+    second = asyncio.create_task(store.put(KEY, "new") if later == "put" else store.batch_write([Write(KEY, "new")]))
+    # Others need not wait for it.
+    await store.put(Key("/other"), 1)
+    blocking.gate.set()
+    await second
+    assert await store.get(KEY) == "new"
+
+
+async def cancelled_at_the_gate(blocking: Gated, call: Any) -> None:
+    """Make a call, and cancel it while its thread waits."""
+    task = asyncio.create_task(call)
+    await until_waiting(blocking)
+    await cancelled(task)
+
+
+async def read_all(store: Any) -> list[Any]:
+    """All values of a query."""
+    return [value async for value in store.query(QUERY)]
+
+
+@pytest.mark.parametrize("names", [("query",), ("query", "fails")], ids=["sound", "fails later"])
+async def test_a_cancelled_query_ends_at_once_and_is_closed_when_its_thread_is_done(
+    names: tuple[str, ...], caplog: pytest.LogCaptureFixture
+):
+    blocking = Gated(*names)
+    await cancelled_at_the_gate(blocking, read_all(lift(blocking)))
+    assert blocking.closed_cursors == 0
+    blocking.gate.set()
+    async with asyncio.timeout(60):
+        while not blocking.closed_cursors:
+            await asyncio.sleep(0.001)
+    assert caplog.records == []
+
+
+async def test_a_bad_key_fails_alone():
+    store = lift(core.DictDatastore())
+    for wrong in ("/a", ["/a"], None):
+        for call in (store.put(wrong, 1), store.delete(wrong)):
+            with pytest.raises(UnsupportedTypeError, match="Key"):
+                await call
+        outcomes = await store.batch_write([Write(wrong, 1), Write(KEY, 1)])  # type: ignore[arg-type]
+        assert [type(outcome.error) for outcome in outcomes] == [UnsupportedTypeError, type(None)]
+    assert await store.get(KEY) == 1
+
+
+async def test_other_tasks_run_between_the_batches_of_a_query(tmp_path: Path):
+    async with lift(LMDBDatastore(tmp_path, durability="async")) as store:
+        await store.batch_write([Write(Key(f"/c:{number}"), b"x") for number in range(10_000)])
+        nothing = Query(Key("/c")).filter("n", "=", 1)
+
+        async def reading() -> None:
+            async for _ in store.query(nothing):
+                pass
+
+        turns = 0
+        task = asyncio.create_task(reading())
+        while not task.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 5
+        task = asyncio.create_task(reading())
+        await asyncio.sleep(0)
+        await cancelled(task)
+
+
+async def test_a_full_backlog_keeps_writers_waiting_and_not_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writer, "BACKLOG_WRITES", 1)
+    async with lift(LMDBDatastore(tmp_path, durability="async")) as store:
+        # While its thread commits nothing it takes nothing more.
+        committing, go_on, commit = threading.Event(), threading.Event(), writer.Writer._commit
+
+        def commit_later(*arguments: Any) -> None:
+            committing.set()
+            assert go_on.wait(60)
+            commit(*arguments)
+
+        monkeypatch.setattr(writer.Writer, "_commit", commit_later)
+        tasks = [asyncio.create_task(store.put(Key(f"/c:{number}"), b"x")) for number in range(8)]
+        # The loop goes on: what else is asked of it is done.
+        assert await asyncio.to_thread(committing.wait, 60)
+        assert not any(task.done() for task in tasks)
+        await cancelled(tasks.pop())
+        go_on.set()
+        await asyncio.gather(*tasks)
+        found = [outcome async for outcome in store.query(Query(Key("/c")))]
+        assert len(found) == 7
+        assert await store.batch_get([Key("/c:7")]) == [Outcome()]

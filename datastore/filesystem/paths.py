@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from datastore.core.key import Key, Namespace
 
-__all__ = ["EXTENSION", "is_shortened", "key_of_file", "relative_directory", "relative_file"]
+__all__ = ["EXTENSION", "holds_instances", "is_shortened", "key_of_file", "relative_directory", "relative_file"]
 
 EXTENSION = ".obj"
 
@@ -42,6 +42,15 @@ def relative_file(key: Key, *, folding: bool = False) -> str:
         name = _LONG + _hash(str(key))
     directory = relative_directory(key.path, folding=folding)
     return f"{directory}/{name}{EXTENSION}" if directory else name + EXTENSION
+
+
+def holds_instances(name: str, key: Key, *, folding: bool = False) -> bool:
+    """Whether a directory beside that of `key` may hold what lies below its instances: `b%3Ac` that of `/a:b:c/d`.
+
+    `name` is the directory's own name, in the directory of `key.path`. True too for what cannot be told from the name.
+    """
+    last = _segments(key.namespaces[-1])[-1]
+    return name.startswith((_encoded(f"{last}:", folding), _LONG))
 
 
 def is_shortened(relative: str) -> bool:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
+from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from typing import ClassVar
+from itertools import compress
+from sys import maxsize
+from typing import Any, ClassVar
 
 from datastore.core.base import FIRST_SCAN_ENTRIES, Datastore, check_key, check_query, refine
 from datastore.core.batch import Batch, Position, value_bytes
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.cursor import Cursor
-from datastore.core.errors import CorruptDataError, InvalidError, InvalidKeyError, StoreError, StoreFullError
+from datastore.core.errors import (
+    CorruptDataError,
+    InvalidError,
+    InvalidKeyError,
+    StoreError,
+    StoreFullError,
+    UnsupportedTypeError,
+)
+from datastore.core.fields import KEY_FIELD, Filter, column_predicate
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES
 from datastore.core.query import Query
@@ -26,19 +38,34 @@ __all__ = ["FileSystemDatastore", "ensure_directory_exists", "open_url"]
 _TEMPORARY = ".tmp-"
 #: What it means to find no file: nothing there, a file on the way to it, or a directory in its place.
 _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+#: Whoever opens a pipe would else wait for its other end.
+_NEVER_WAITING = getattr(os, "O_NONBLOCK", 0)
+
+
+class _FileInTheWayError(StoreError, RuntimeError):
+    """A file is where a directory is to be. The documentation says RuntimeError."""
 
 
 def ensure_directory_exists(directory: str | os.PathLike[str]) -> None:
     """Make `directory`, and those above it, unless it is there; others may do so at the same time.
 
-    Raises RuntimeError if a file is in its place, StoreError if it cannot be made.
+    Raises StoreError if it cannot be made, and one that is a RuntimeError too if a file is in its place.
     """
     try:
         os.makedirs(directory, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise RuntimeError(f"{os.fspath(directory)!r} is to be a directory, but a file is in its place") from None
+        raise _FileInTheWayError(f"{os.fspath(directory)!r} is to be a directory, but a file is in its place") from None
     except OSError as error:
         raise _translated(error, os.fspath(directory)) from error
+
+
+def _checked_root(root: Any) -> str:
+    if not isinstance(root, (str, os.PathLike)) or not isinstance(os.fspath(root), str):
+        raise UnsupportedTypeError(f"root must be a str or a path, got {type(root).__name__}", path="root")
+    text: str = os.fspath(root)
+    if not text or "\0" in text:
+        raise InvalidError(f"root must name a directory, not {text!r}", field="root")
+    return os.path.abspath(text)
 
 
 class FileSystemDatastore(Datastore):
@@ -51,11 +78,13 @@ class FileSystemDatastore(Datastore):
     A put writes a temporary file and renames it: readers, and a crash, find the old value or the new one. With
     `fsync` it is on disk before the call returns; else it survives the process, but maybe not a loss of power. A
     crash may leave files named `.tmp-...`, which are never read and may be deleted.
-    A query reads the names of its directory and sorts them, then values as it proceeds; a recursive one reads those
-    of the directories below. What is no file of ours is skipped, and links to directories are not followed.
-    Any number of threads and processes may use one root. Raises InvalidError for an empty root, RuntimeError if
-    it is a file, StoreFullError where the disk is full and StoreError for other faults of the file system; a
-    failed put leaves the old value.
+    A query reads the names of its directory and sorts them, then values as it proceeds, and none that its limit or its
+    filters on keys exclude; a recursive one reads those of the directories below. What is no file of ours is skipped,
+    and links to directories are not followed.
+    Any number of threads and processes may use one root. Raises UnsupportedTypeError or InvalidError for a root that
+    names no directory, StoreError, which is a RuntimeError too, if it is a file, StoreFullError where the disk is full
+    and StoreError for other faults of the file system; a failed put leaves the old value, unless it was the directory
+    that could not be written to disk after all: then readers see the new one.
     """
 
     ordered_queries = True
@@ -64,12 +93,15 @@ class FileSystemDatastore(Datastore):
     ignore_list: ClassVar[list[str]] = []
 
     def __init__(self, root: str | os.PathLike[str], case_sensitive: bool = True, *, fsync: bool = False) -> None:
-        if not os.fspath(root):
-            raise InvalidError("root must name a directory, not ''", field="root")
-        self.root = os.path.abspath(os.fspath(root))
+        self.root = _checked_root(root)
         self.case_sensitive = case_sensitive
         self._fsync = fsync
+        missing = _missing_directories(self.root)
         ensure_directory_exists(self.root)
+        if fsync:
+            with _faults(self.root):
+                for directory in missing:
+                    _sync_directory(os.path.dirname(directory))
         self._folding = _folds_case(self.root)
 
     # Paths
@@ -98,7 +130,9 @@ class FileSystemDatastore(Datastore):
 
     def get(self, key: Key) -> str | bytes | None:
         """The value of `key`, or None."""
-        path = self.object_path(key)
+        return self._get(key, self.object_path(key))
+
+    def _get(self, key: Key, path: str) -> str | bytes | None:
         try:
             data = _read(path)
         except _NO_FILE:
@@ -135,21 +169,17 @@ class FileSystemDatastore(Datastore):
             try:
                 _write(temporary, data, fsync=self._fsync)
             except FileNotFoundError:
-                self._make_directories(directory)
+                os.makedirs(directory, exist_ok=True)
                 _write(temporary, data, fsync=self._fsync)
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        if self._fsync:
+        # The directories above too: whoever made them may not have come so far.
+        while self._fsync and len(directory) >= len(self.root):
             _sync_directory(directory)
-
-    def _make_directories(self, directory: str) -> None:
-        os.makedirs(directory, exist_ok=True)
-        while self._fsync and len(directory) > len(self.root):
             directory = os.path.dirname(directory)
-            _sync_directory(directory)
 
     def delete(self, key: Key) -> None:
         """Remove the file of `key`, if there is one; directories stay."""
@@ -165,7 +195,12 @@ class FileSystemDatastore(Datastore):
 
     def contains(self, key: Key) -> bool:
         """Whether `key` has a file. It is not read."""
-        return os.path.isfile(self.object_path(key))
+        try:
+            return stat.S_ISREG(os.stat(self.object_path(key)).st_mode)
+        except _NO_FILE:
+            return False
+        except OSError as error:
+            raise _translated(error, str(key)) from error
 
     # Queries
 
@@ -176,32 +211,34 @@ class FileSystemDatastore(Datastore):
 
     def _scan(self, query: Query) -> Generator[Batch]:
         with _faults(str(query.key)):
-            found = sorted(set(self._keys(query)))
-        if query.start_after is not None and not query.orders:
-            found = [key for key in found if key > query.start_after.key]
+            found = dict(self._keys(query))
+        wanted, reads = _wanted(query), _reads_values(query)
         keys: list[Key] = []
         values: list[object] = []
         scanned = held_bytes = 0
-        for key in found:
-            value = self.get(key)
+        for key in _within_bounds(query, sorted(found)):
+            value = self._get(key, f"{self.root}/{found[key]}") if reads else ""
             scanned += 1
             if value is not None:
                 keys.append(key)
                 values.append(value)
                 held_bytes += value_bytes(value)
-            if held_bytes >= BATCH_BYTES or scanned >= FIRST_SCAN_ENTRIES:
+                wanted -= 1
+            if held_bytes >= BATCH_BYTES or scanned >= FIRST_SCAN_ENTRIES or wanted <= 0:
                 yield Batch(keys, values, scanned=scanned, position=Position(b"", key))
                 keys, values, scanned, held_bytes = [], [], 0, 0
+            if wanted <= 0:
+                return
         if scanned:
-            yield Batch(keys, values, scanned=scanned, position=Position(b"", found[-1]))
+            yield Batch(keys, values, scanned=scanned, position=Position(b"", key))
 
-    def _keys(self, query: Query) -> Iterator[Key]:
-        """The keys in the scope that have files now, in no order; some twice."""
+    def _keys(self, query: Query) -> Iterator[tuple[Key, str]]:
+        """The keys in the scope that have files now, each with its file, in no order; some twice."""
         scope = Query(self._own_key(query.key), recursive=query.recursive)
         for relative in self._files(scope.key, recursive=scope.recursive):
             key = self._key_of(relative)
             if key is not None and scope.covers(key):
-                yield key
+                yield key, relative
 
     def _files(self, scope: Key, *, recursive: bool) -> Iterator[str]:
         directory = paths.relative_directory(scope, folding=self._folding)
@@ -211,7 +248,11 @@ class FileSystemDatastore(Datastore):
         yield from self._walked(directory)
         if directory:
             # Instances of an instance lie beside it, and what is deep down lies at the top, shortened.
-            yield from self._listed(paths.relative_directory(scope.path, folding=self._folding))
+            beside = paths.relative_directory(scope.path, folding=self._folding)
+            yield from self._listed(beside)
+            for name in self._directories(beside):
+                if paths.holds_instances(name, scope, folding=self._folding):
+                    yield from self._walked(f"{beside}/{name}" if beside else name)
             for name in self._directories(""):
                 if paths.is_shortened(name):
                     yield from self._walked(name)
@@ -228,7 +269,7 @@ class FileSystemDatastore(Datastore):
         names = [
             entry.name
             for entry in self._entries(directory)
-            if entry.name.endswith(self.object_extension) and entry.name not in self.ignore_list and entry.is_file()
+            if entry.name.endswith(self.object_extension) and entry.name not in self.ignore_list and _is_file(entry)
         ]
         return [f"{directory}/{name}" if directory else name for name in names]
 
@@ -273,10 +314,57 @@ def open_url(url: str) -> FileSystemDatastore:
     )
 
 
+def _wanted(query: Query) -> int:
+    """How many entries of the scope, from its first on, can matter to the query."""
+    by_value = any(part.field != KEY_FIELD or type(part) is not Filter for part in query.filters)
+    if query.limit is None or query.orders or by_value or query.has_custom_code:
+        return maxsize
+    return query.offset + query.limit
+
+
+def _reads_values(query: Query) -> bool:
+    """Whether values matter to the query at all."""
+    parts = (*query.filters, *query.orders)
+    return not query.keys_only or query.has_custom_code or any(part.field != KEY_FIELD for part in parts)
+
+
+def _within_bounds(query: Query, keys: list[Key]) -> list[Key]:
+    """The sorted keys without those that the query excludes by their key alone."""
+    if query.start_after is not None and not query.orders:
+        keys = keys[bisect_right(keys, query.start_after.key) :]
+    for part in query.filters:
+        if part.field == KEY_FIELD and type(part) is Filter:
+            keys = list(compress(keys, column_predicate(part.op, part.value)(keys)))
+    return keys
+
+
+def _missing_directories(directory: str) -> list[str]:
+    """The directory and those above it, as far as there are none."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    return missing
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a link to one; a link in a circle is none."""
+    with suppress(OSError):
+        return entry.is_file()
+    return False
+
+
 def _read(path: str, most_bytes: int = -1) -> bytes:
-    with open(path, "rb", buffering=0) as file:
+    """The bytes of a file. What is none, as a pipe, is not there."""
+    with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "no file", path)
         data: bytes = file.read(most_bytes)
         return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | _NEVER_WAITING)
 
 
 def _write(path: str, data: bytes, *, fsync: bool) -> None:

@@ -17,6 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datastore import core
+from datastore.core.batch import Position
 from datastore.core.errors import (
     CorruptDataError,
     InvalidError,
@@ -202,12 +204,79 @@ def test_a_header_is_read_only_of_what_has_one():
         assert content.header_key(other) is None
 
 
+# Queries
+
+
+@pytest.mark.parametrize("folding", [False, True])
+def test_a_recursive_query_finds_what_lies_below_instances(tmp_path: Path, folding: bool):
+    files, model = FileSystemDatastore(tmp_path), core.DictDatastore()
+    files._folding = folding
+    keys = set(generated_keys(1000)) | set(map(Key, ["/a:b:c/d", "/:a:b/c", "/a:b:c:e/d", f"/a:b:{'x' * 300}/d"]))
+    for key in keys:
+        for held in (files, model):
+            held.put(key, str(key))
+    scopes = {key for key in keys if str(key).count(":") == 1 and len(str(key)) < 12}
+    assert len(scopes) > 20
+    for scope in [*scopes, Key("/a:b"), Key("/:a")]:
+        query = Query(scope, recursive=True)
+        assert list(files.query(query)) == list(model.query(query))
+    files.put(Key("/a:b:c/d"), "found")
+    assert "found" in list(files.query(Query(Key("/a:b"), recursive=True)))
+
+
+@pytest.mark.parametrize(
+    ("query", "read"),
+    [
+        (Query(Key("/c"), limit=1), 1),
+        (Query(Key("/c"), limit=2, offset=3), 5),
+        (Query(Key("/c")).filter("__key__", "=", Key("/c:07")), 1),
+        (Query(Key("/c"), limit=2).filter("__key__", ">", Key("/c:07")), 2),
+        (Query(Key("/c"), start_after=Position(b"", Key("/c:96"))), 3),
+        (Query(Key("/c"), keys_only=True), 0),
+        (Query(Key("/c"), keys_only=True, limit=2).order("-__key__"), 0),
+        (Query(Key("/c"), limit=1).order("-__key__"), 100),
+        (Query(Key("/c"), limit=1, keys_only=True).filter("n", "=", 1), 100),
+    ],
+    ids=repr,
+)
+def test_a_query_reads_no_file_that_cannot_matter(
+    files: FileSystemDatastore, monkeypatch: pytest.MonkeyPatch, query: Query, read: int
+):
+    model = core.DictDatastore()
+    for number in range(100):
+        for held in (files, model):
+            held.put(Key(f"/c:{number:02}"), str(number))
+    reads = []
+    monkeypatch.setattr(store, "_read", lambda path, original=store._read: (reads.append(path), original(path))[1])
+    assert list(files.query(query).entries()) == list(model.query(query).entries())
+    assert len(reads) == read
+
+
+def test_what_a_limit_leaves_out_may_be_damaged(files: FileSystemDatastore):
+    files.put(Key("a"), "1")
+    Path(files.object_path(Key("b"))).write_bytes(b"%datastore 1 nosuch\nx")
+    assert list(files.query(Query(Key("/"), limit=1))) == ["1"]
+    with pytest.raises(CorruptDataError, match=r"b\.obj"):
+        list(files.query(Query(Key("/"), limit=2)))
+
+
 # The root, and what else lies in it
 
 
-def test_an_empty_root_is_refused():
-    with pytest.raises(InvalidError, match="root must name a directory"):
-        FileSystemDatastore("")
+@pytest.mark.parametrize(
+    ("root", "kind", "says"),
+    [
+        ("", InvalidError, "root must name a directory, not ''"),
+        ("a\0b", InvalidError, "root must name a directory, not 'a.x00b'"),
+        (None, UnsupportedTypeError, "root must be a str or a path, got NoneType"),
+        (5, UnsupportedTypeError, "root must be a str or a path, got int"),
+        (b"root", UnsupportedTypeError, "root must be a str or a path, got bytes"),
+    ],
+    ids=repr,
+)
+def test_a_root_that_names_no_directory_is_refused(root: Any, kind: type[Exception], says: str):
+    with pytest.raises(kind, match=says):
+        FileSystemDatastore(root)
 
 
 def test_a_file_in_place_of_a_directory_is_an_error(tmp_path: Path):
@@ -215,8 +284,9 @@ def test_a_file_in_place_of_a_directory_is_an_error(tmp_path: Path):
     for wrong in (tmp_path / "file", tmp_path / "file/below"):
         with pytest.raises(RuntimeError, match="file is in its place"):
             ensure_directory_exists(wrong)
-        with pytest.raises(RuntimeError, match="file is in its place"):
+        with pytest.raises(RuntimeError, match="file is in its place") as raised:
             FileSystemDatastore(wrong)
+        assert isinstance(raised.value, StoreError)
     ensure_directory_exists(tmp_path / "a/b")
     ensure_directory_exists(tmp_path / "a/b")
 
@@ -240,6 +310,31 @@ def test_links_to_directories_are_not_followed(files: FileSystemDatastore, tmp_p
     files.put(HELLO, "world")
     (Path(files.root) / "s").symlink_to(tmp_path / "outside/s")
     assert list(files.query(Query(Key("/"), recursive=True))) == ["world"]
+
+
+def test_pipes_and_links_in_a_circle_are_no_entries(files: FileSystemDatastore):
+    os.mkfifo(files.object_path(HELLO))
+    Path(files.object_path(Key("loop"))).symlink_to("loop.obj")
+    files.put(Key("good"), "v")
+    assert files.get(HELLO) is None
+    assert files.contains(HELLO) is False
+    assert list(files.query(Query(Key("/")))) == ["v"]
+    for read in (files.get, files.contains):
+        with pytest.raises(StoreError, match="/loop: "):
+            read(Key("loop"))
+
+
+@pytest.mark.parametrize("fails", ["open", "stat"])
+def test_what_cannot_be_looked_at_is_never_absent(
+    files: FileSystemDatastore, monkeypatch: pytest.MonkeyPatch, fails: str
+):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    files.put(HELLO, "world")
+    monkeypatch.setattr(store.os, fails, refuse)
+    with pytest.raises(StoreError, match="/hello: Permission denied"):
+        files.get(HELLO) if fails == "open" else files.contains(HELLO)
 
 
 def test_keys_of_any_case_are_one_where_asked(tmp_path: Path):
@@ -317,6 +412,36 @@ def test_a_put_that_fails_at_any_step_leaves_the_old_value(
     monkeypatch.undo()
     assert files.get(key) == old
     assert tree(tmp_path) == ([] if old is None else ["a/b.obj"])
+
+
+def test_a_directory_that_does_not_get_to_disk_is_told_though_the_value_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = FileSystemDatastore(tmp_path, fsync=True)
+    files.put(Key("/a:b"), "old")
+
+    def fail(_: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_sync_directory", fail)
+        for write in (lambda: files.put(Key("/a:b"), "new"), lambda: files.delete(Key("/a:b"))):
+            with pytest.raises(StoreError, match="/a:b: "):
+                write()
+    assert tree(tmp_path) == []
+
+
+def test_all_directories_down_to_a_file_get_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced = []
+    monkeypatch.setattr(store, "_sync_directory", synced.append)
+    root = tmp_path / "new/root"
+    files = FileSystemDatastore(root, fsync=True)
+    assert set(synced) == {str(tmp_path), str(tmp_path / "new")}
+    synced.clear()
+    # Made by somebody who may not have come so far.
+    (root / "a/b").mkdir(parents=True)
+    files.put(Key("/a:b/c:d"), "x")
+    assert synced == [str(root / "a/b/c"), str(root / "a/b"), str(root / "a"), str(root)]
 
 
 KILLED = """

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, TypeVar
 
-__all__ = ["KeyLocks", "Lock", "close_iterator", "fan_out", "iterate"]
+__all__ = ["KeyLocks", "Lock", "close_iterator", "fan_out", "iterate", "undisturbed"]
 
 T = TypeVar("T")
 
@@ -70,6 +70,16 @@ async def fan_out(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+async def undisturbed(call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call to its end, also where the task is cancelled meanwhile, which then raises."""
+    task = asyncio.ensure_future(call())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
         raise
 
 

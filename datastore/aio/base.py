@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from heapq import nsmallest
 from itertools import chain, islice
 from typing import Any, Self
 
 from datastore.aio._concurrency import Lock
 from datastore.aio.cursor import Cursor, refine
-from datastore.core.batch import Batch, Outcome, Position, Write
+from datastore.core.batch import Batch, Entry, Outcome, Position, Write
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.errors import DatastoreError, InvalidValueError, QueryNotSupportedError, UnsupportedTypeError
 from datastore.core.key import Key
@@ -29,15 +30,19 @@ __all__ = [
     "batch_of",
     "check_key",
     "check_query",
+    "definer_of",
     "exact_query",
     "outcome_of",
     "refine",
     "refusal",
+    "require_datastore",
     "scope_of",
 ]
 
 #: The first batch of a scan is small, so that the first results come at once.
 FIRST_SCAN_ENTRIES = 64
+#: To find the first of so many times as many entries is faster than to sort them all.
+_FEW = 10
 
 
 class Datastore:
@@ -55,8 +60,15 @@ class Datastore:
     A store of one's own overrides `get`, `put`, `delete` and `query`; everything else has defaults here.
     """
 
-    #: Whether `query` answers exactly: filters, orders, offset and limit applied. Collections trust no other.
-    ordered_queries = False
+    #: Whether `query` answers exactly: filters, orders, offset and limit applied. Collections trust no other. A class
+    #: with a `query` of its own says so itself.
+    ordered_queries: bool = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Trust the queries of a class only if the class that defines them, or one below it, says so."""
+        super().__init_subclass__(**arguments)
+        if definer_of(cls, "query") < definer_of(cls, "ordered_queries"):
+            cls.ordered_queries = False
 
     async def get(self, key: Key) -> Any:
         """The value of `key`, or None if there is none."""
@@ -95,6 +107,10 @@ class Datastore:
             for key, value in writes
         ]
 
+    def listed_key(self, key: Key) -> Key:
+        """The key under which queries give the entry of `key`: itself, unless the store keeps entries under others."""
+        return key
+
     def describe(self) -> Description:
         """What this store is made of and what its answers promise."""
         return Description(type(self).__name__)
@@ -107,6 +123,11 @@ class Datastore:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def definer_of(cls: type, name: str) -> int:
+    """How far up the class that defines an attribute is."""
+    return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
 
 
 async def outcome_of(call: Callable[..., Any], *arguments: Any) -> Outcome:
@@ -146,10 +167,26 @@ def refusal(error: Exception) -> Outcome:
     return Outcome(error=refused)
 
 
-def check_key(key: object) -> None:
-    """Raise UnsupportedTypeError (a TypeError) unless `key` is a Key or has its interface."""
-    if not isinstance(key, Key) and not (hasattr(key, "path") and hasattr(key, "child")):
+def check_key(key: object) -> Key:
+    """The Key that `key` is, or stands for if it has a Key's interface. Else UnsupportedTypeError (a TypeError)."""
+    if isinstance(key, Key):
+        return key
+    if not (hasattr(key, "path") and hasattr(key, "child")):
         raise UnsupportedTypeError(f"a key must be a Key, as Key('/a/b'), got {type(key).__name__}", path="key")
+    return Key(str(key))
+
+
+def require_datastore(store: object, what: str) -> Datastore:
+    """`store` itself; UnsupportedTypeError (a TypeError), whose text begins with `what`, if it is no Datastore here."""
+    if isinstance(store, Datastore):
+        return store
+    kind = type(store)
+    if any(base.__name__ == "Datastore" for base in kind.__mro__):
+        raise UnsupportedTypeError(
+            f"{what}, got {kind.__module__}.{kind.__name__}: async and blocking stores do not mix;"
+            " `datastore.aio.lift.lift` makes an async store of a blocking one"
+        )
+    raise UnsupportedTypeError(f"{what}, got {kind.__name__}")
 
 
 def check_query(query: object) -> None:
@@ -169,6 +206,7 @@ def exact_query(store: Datastore, query: Query) -> Cursor:
     Such a store is asked for the bare scope, and may answer with any iterable; it is sorted by key in memory.
     Raises QueryNotSupportedError at once where the store does.
     """
+    check_query(query)
     if store.ordered_queries:
         return store.query(query)
     scope = scope_of(query)
@@ -182,10 +220,19 @@ async def _sorted_batches(found: Cursor) -> AsyncGenerator[Batch]:
         entries = [entry async for entry in found.entries()]
     finally:
         await found.aclose()
-    entries.sort(key=lambda entry: "" if entry.key is None else str(entry.key))
+    entries = _by_key(entries)
     for start in range(0, len(entries), BATCH_ENTRIES):
         part = entries[start : start + BATCH_ENTRIES]
         yield Batch([key for key, _ in part], [value for _, value in part], scanned=len(part))
+
+
+def _by_key(entries: list[Entry]) -> list[Entry]:
+    """The entries in the order of their keys; one without a key stays behind the one that it came after."""
+    last, places = "", []
+    for entry in entries:
+        last = last if entry.key is None else str(entry.key)
+        places.append(last)
+    return [entries[place] for place in sorted(range(len(entries)), key=places.__getitem__)]
 
 
 class NullDatastore(Datastore):
@@ -233,7 +280,7 @@ class DictDatastore(Datastore):
 
     async def get(self, key: Key) -> Any:
         """The value of `key`, the object that was put, or None."""
-        check_key(key)
+        key = check_key(key)
         collection = self._items.get(str(key.path))
         return None if collection is None else collection.get(key)
 
@@ -242,13 +289,13 @@ class DictDatastore(Datastore):
         if value is None:
             await self.delete(key)
             return
-        check_key(key)
+        key = check_key(key)
         with self._lock:
             self._writable(str(key.path))[key] = value
 
     async def delete(self, key: Key) -> None:
         """Forget the entry of `key`."""
-        check_key(key)
+        key = check_key(key)
         path = str(key.path)
         with self._lock:
             if key not in self._items.get(path, ()):
@@ -276,8 +323,10 @@ class DictDatastore(Datastore):
         values: Iterator[Any] = chain.from_iterable(map(dict.values, found))
         if not query.orders:
             # Orders sort by key themselves, what is left to sort.
-            entries = sorted(zip(keys, values, strict=True), key=_text_of)
-            keys, values = (key for key, _ in entries), (value for _, value in entries)
+            needed, entries = query.entries_needed, zip(keys, values, strict=True)
+            few = needed * _FEW < sum(map(len, found))
+            ordered = nsmallest(needed, entries, key=_text_of) if few else sorted(entries, key=_text_of)
+            keys, values = (key for key, _ in ordered), (value for _, value in ordered)
         size = FIRST_SCAN_ENTRIES
         while part := list(islice(keys, size)):
             yield Batch(part, list(islice(values, size)), scanned=len(part), position=Position(b"", part[-1]))
@@ -330,17 +379,20 @@ class InterfaceMappingDatastore(Datastore):
         delete: str = "delete",
         key: Callable[[Key], Any] = str,
     ) -> None:
+        if not callable(key):
+            raise UnsupportedTypeError(f"key must be callable with a Key, got {type(key).__name__}", path="key")
         self._service = service
-        self._service_get = getattr(service, get)
-        self._service_put = getattr(service, put)
-        self._service_delete = getattr(service, delete)
+        self._service_get = _method(service, "get", get)
+        self._service_put = _method(service, "put", put)
+        self._service_delete = _method(service, "delete", delete)
         self._service_key = key
 
     async def get(self, key: Key) -> Any:
         """What the service has for `key`, or None."""
         check_key(key)
+        name = self._service_key(key)
         try:
-            return self._service_get(self._service_key(key))
+            return self._service_get(name)
         except KeyError:
             return None
 
@@ -356,9 +408,25 @@ class InterfaceMappingDatastore(Datastore):
     async def delete(self, key: Key) -> None:
         """Have the service remove `key`."""
         check_key(key)
+        name = self._service_key(key)
         with suppress(KeyError):
-            self._service_delete(self._service_key(key))
+            self._service_delete(name)
+
+    def query(self, query: Query) -> Cursor:
+        """Not supported: QueryNotSupportedError."""
+        raise QueryNotSupportedError(
+            f"{type(self).__name__} does not support queries: its service cannot list the keys that it has"
+        )
 
     def describe(self) -> Description:
         """Kind `mapping`, with the service's class."""
         return Description("mapping", type(self._service).__name__)
+
+
+def _method(service: Any, argument: str, name: str) -> Callable[..., Any]:
+    method = getattr(service, name, None) if isinstance(name, str) else None
+    if not callable(method):
+        raise AttributeError(  # noqa: TRY004 - as documented
+            f"{argument}={name!r}: {type(service).__name__} has no such method; name the one that does it"
+        )
+    return method  # type: ignore[no-any-return]

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from datastore.aio.base import Datastore
+from datastore.aio.base import Datastore, exact_query, require_datastore
 from datastore.aio.cursor import Cursor
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.tiered import TieredDatastore
 from datastore.core.batch import Outcome, Write
 from datastore.core.composition import Description
-from datastore.core.errors import UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.query import Query
 
@@ -32,17 +31,12 @@ class CacheShimDatastore(ShimDatastore):
     Raises UnsupportedTypeError (a TypeError) unless both are Datastores.
     """
 
+    ordered_queries = True
+
     def __init__(self, datastore: Datastore, *, cache: Datastore) -> None:
         super().__init__(datastore)
-        if not isinstance(cache, Datastore):
-            raise UnsupportedTypeError(f"cache must be a Datastore, got {type(cache).__name__}", path="cache")
-        self.cache_datastore = cache
+        self.cache_datastore = require_datastore(cache, "cache must be a Datastore")
         self._tiers = TieredDatastore([cache, datastore])
-
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """As the child's."""
-        return self.child_datastore.ordered_queries
 
     async def get(self, key: Key) -> Any:
         """The value in the cache, or the child's, which is then cached."""
@@ -70,7 +64,7 @@ class CacheShimDatastore(ShimDatastore):
 
     def query(self, query: Query) -> Cursor:
         """The child's answer."""
-        return self.child_datastore.query(query)
+        return exact_query(self.child_datastore, query)
 
     def describe(self) -> Description:
         """Kind `cache`; what it promises and pushes down is the child's part."""

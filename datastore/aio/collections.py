@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
-from datastore.aio.base import Datastore
-from datastore.aio.cursor import Cursor
+from datastore.aio._concurrency import Lock
+from datastore.aio.base import Datastore, require_datastore
+from datastore.aio.cursor import Cursor, close_all
 from datastore.aio.shims import ShimDatastore
 from datastore.core.composition import Description, weakest
 from datastore.core.errors import InvalidError, NoStoresError, UnsupportedTypeError
@@ -26,14 +28,10 @@ class DatastoreCollection(ShimDatastore):
     def __init__(self, stores: Iterable[Datastore] = ()) -> None:
         if not isinstance(stores, Iterable):
             raise UnsupportedTypeError(f"a collection takes a list of Datastores, got {type(stores).__name__}")
+        self._changing = Lock()
         self._stores: list[Datastore] = []
         for store in stores:
             self.append_datastore(store)
-
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """False, until a subclass answers queries."""
-        return False
 
     def datastore(self, index: int) -> Datastore:
         """The store at `index`."""
@@ -41,22 +39,29 @@ class DatastoreCollection(ShimDatastore):
 
     def append_datastore(self, store: Datastore) -> None:
         """Add `store` as the last."""
-        self.insert_datastore(len(self._stores), store)
+        self.insert_datastore(sys.maxsize, store)
 
     def insert_datastore(self, index: int, store: Datastore) -> None:
         """Add `store` before the one at `index`."""
-        if not isinstance(store, Datastore):
-            raise UnsupportedTypeError(f"a collection holds Datastores, got {type(store).__name__}")
-        stores = list(self._stores)
-        stores.insert(index, store)
-        self._stores = stores
+        require_datastore(store, "a collection holds Datastores")
+        if not isinstance(index, int):
+            raise UnsupportedTypeError(f"index must be an int, got {type(index).__name__}", path="index")
+        with self._changing:
+            stores = list(self._stores)
+            stores.insert(index, store)
+            self._stores = stores
 
     def remove_datastore(self, store: Datastore) -> None:
-        """Take out `store` itself; ValueError if it is not here. It is not closed."""
-        stores = [held for held in self._stores if held is not store]
-        if len(stores) == len(self._stores):
-            raise InvalidError("this store is not in the collection")
-        self._stores = stores
+        """Take out `store` itself, where it comes first; ValueError if it is not here. It is not closed."""
+        require_datastore(store, "a collection holds Datastores")
+        with self._changing:
+            stores = list(self._stores)
+            place = next((place for place, held in enumerate(stores) if held is store), None)
+            if place is None:
+                kinds = ", ".join(type(held).__name__ for held in stores) or "nothing"
+                raise InvalidError(f"this {type(store).__name__} is not in the collection, which holds {kinds}")
+            del stores[place]
+            self._stores = stores
 
     def appendDatastore(self, store: Datastore) -> None:  # noqa: N802 - the documented name
         """As `append_datastore`."""
@@ -88,20 +93,21 @@ class DatastoreCollection(ShimDatastore):
 
     async def aclose(self) -> None:
         """Close every store, then raise the first error if one failed."""
-        first: Exception | None = None
-        for store in self._stores:
-            try:
-                await store.aclose()
-            except Exception as error:  # noqa: BLE001 - the others must be closed whatever it is
-                first = first or error
-        if first is not None:
-            raise first
+        await close_all([store.aclose for store in self._stores])
 
     def _held(self) -> list[Datastore]:
         stores = self._stores
         if not stores:
             raise NoStoresError(f"{type(self).__name__} has no stores; append one first")
         return stores
+
+    def listed_key(self, key: Key) -> Key:
+        """As the last store's: where stores are many they are alike."""
+        return self._stores[-1].listed_key(key) if self._stores else key
+
+    def describe(self) -> Description:
+        """Kind `collection`, over its stores."""
+        return self._described("collection", f"{len(self._stores)} stores")
 
     def _described(self, kind: str, text: str) -> Description:
         children = tuple(store.describe() for store in self._stores)

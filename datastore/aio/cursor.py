@@ -6,7 +6,17 @@ here, where a caller iterates. Knows queries as data, and no store.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from functools import partial
 from typing import Any, TypeVar
 
 from datastore.aio._concurrency import close_iterator, iterate
@@ -14,9 +24,10 @@ from datastore.core.batch import Batch, Entry, Reason, ShardReport, Summary
 from datastore.core.description import QueryDescription
 from datastore.core.errors import CursorReuseError, CursorRunningError, InvalidError
 from datastore.core.key import Key
+from datastore.core.limits import BATCH_ENTRIES
 from datastore.core.pipeline import Pipeline
 
-__all__ = ["Cursor", "chain_gen", "is_iterable", "limit_gen", "offset_gen", "refine"]
+__all__ = ["Cursor", "chain_gen", "close_all", "is_iterable", "limit_gen", "offset_gen", "refine"]
 
 T = TypeVar("T")
 
@@ -60,6 +71,7 @@ class Cursor:
         self._producers = [batches, *producers]
         self._tracked: _TrackedValues | None = None
         self._sorts_by_key = False
+        #: What of the last batch is still to come. Whoever reads from it goes on only while it is the same.
         self._pending: Iterator[tuple[Key | None, Any]] = iter(())
         self._started = False
         self._iterated = False
@@ -88,8 +100,16 @@ class Cursor:
     @classmethod
     def from_entries(cls, query: QueryDescription, entries: AsyncIterable[Entry] | Iterable[Entry]) -> Cursor:
         """A cursor over entries to which nothing of the query has been applied yet."""
+        return cls._of_entries(query, entries, 1)
+
+    @classmethod
+    def _of_entries(
+        cls, query: QueryDescription, entries: AsyncIterable[Entry] | Iterable[Entry], batch_entries: int
+    ) -> Cursor:
+        if not is_iterable(entries):
+            raise InvalidError(f"entries must be something to iterate over, got {type(entries).__name__}")
         cursor = cls.__new__(cls)
-        cursor._begin(query, _entry_batches(entries), [entries])
+        cursor._begin(query, _entry_batches(entries, batch_entries), [entries])
         cursor._sorts_by_key = True
         return cursor
 
@@ -99,7 +119,8 @@ class Cursor:
 
         This is what a store of one's own answers with. The scope is the caller's business; see `query.covers`.
         """
-        cursor = cls.from_entries(query, entries)
+        # All must be read before the first comes, so they are read many at once.
+        cursor = cls._of_entries(query, entries, BATCH_ENTRIES)
         cursor._apply("filters")
         if query.orders:
             cursor._apply("orders", *_AT_THE_END)
@@ -128,18 +149,28 @@ class Cursor:
         """The next value, as `anext(cursor)`."""
         return await self.__anext__()
 
-    async def entries(self) -> AsyncGenerator[Entry]:
+    def entries(self) -> AsyncGenerator[Entry]:
         """The one iteration, as entries: NamedTuples of key and value. Over bare values the key is None."""
         self._take_iteration()
+        return self._read_entries()
+
+    async def _read_entries(self) -> AsyncGenerator[Entry]:
         while not self._ended:
-            for key, value in self._pending:
+            pending = self._pending
+            for key, value in pending:
                 self._returned_inc(value)
                 yield Entry(key, value)
-            await self._fill()
+                if self._pending is not pending:
+                    break
+            if self._pending is pending:
+                await self._fill()
 
-    async def batches(self) -> AsyncGenerator[Batch]:
+    def batches(self) -> AsyncGenerator[Batch]:
         """The one iteration, as batches; empty ones are signs of life. What stores ask of one another."""
         self._take_iteration()
+        return self._read_batches()
+
+    async def _read_batches(self) -> AsyncGenerator[Batch]:
         while not self._ended:
             rest = list(self._pending)
             if rest:
@@ -158,10 +189,15 @@ class Cursor:
 
     async def _read_values(self) -> AsyncGenerator[Any]:
         while not self._ended:
-            for _, value in self._pending:
+            pending = self._pending
+            for _, value in pending:
                 self._returned_inc(value)
                 yield value
-            await self._fill()
+                # Closed meanwhile, or read on by `next`.
+                if self._pending is not pending:
+                    break
+            if self._pending is pending:
+                await self._fill()
 
     async def _fill(self) -> None:
         batch = await self._next_batch()
@@ -178,11 +214,18 @@ class Cursor:
             self._exhausted = True
             await self.aclose()
             return None
-        self.skipped += batch.skipped
+        if type(self)._skipped_inc is Cursor._skipped_inc:
+            self.skipped += batch.skipped
+        else:
+            for _ in range(batch.skipped):
+                self._skipped_inc(None)
         self.scanned += batch.scanned
         return batch
 
     # Ending
+
+    #: A cursor over a cursor closes it.
+    closes_with_cursor = True
 
     async def aclose(self) -> None:
         """Stop what produces the results. May be repeated; afterwards there is no next value."""
@@ -190,8 +233,7 @@ class Cursor:
         self._ended = True
         self._pending = iter(())
         producers, self._producers = self._producers, []
-        for producer in producers:
-            await close_iterator(producer)
+        await close_all([partial(close_iterator, producer) for producer in producers])
 
     async def __aenter__(self) -> Cursor:
         return self
@@ -218,12 +260,16 @@ class Cursor:
     def _iterable(self) -> Any:
         if self._tracked is None:
             self._tracked = _TrackedValues(self._batches)
-            self._producers.insert(0, self._tracked)
+            # Who only looks takes nothing away: what is left is read from there.
+            self._batches = self._tracked.batches()
+            self._producers[:0] = [self._batches, self._tracked]
         return self._tracked
 
     @_iterable.setter
     def _iterable(self, iterable: Any) -> None:
         self._ensure_modification_is_safe()
+        if not is_iterable(iterable):
+            raise InvalidError(f"a cursor needs something to iterate over, got {type(iterable).__name__}")
         self._batches = _rekeyed_batches(iterable, self._tracked)
         self._tracked = None
         self._producers[:0] = [self._batches, iterable]
@@ -251,14 +297,15 @@ class Cursor:
         if self._sorts_by_key and "orders" in parts and not step.orders:
             step.order("__key__")
         self._batches = refine(step, self._batches)
+        self._tracked = None
         self._producers.insert(0, self._batches)
 
     def _ensure_modification_is_safe(self) -> None:
         if self._started:
-            raise CursorRunningError("a cursor cannot be changed after its first item")
+            raise CursorRunningError("a cursor cannot be changed after its first item, or once its iteration has begun")
 
     def _skipped_inc(self, item: Any) -> None:
-        """Count one item that the offset dropped."""
+        """Count one item that the offset dropped; `item` is None, as what is dropped is not kept."""
         self.skipped += 1
 
     def _returned_inc(self, item: Any) -> None:
@@ -322,6 +369,15 @@ class _TrackedValues:
             self.scanned += batch.scanned
             self._pending = iter(zip(batch.keys, batch.values, strict=True))
 
+    async def batches(self) -> AsyncGenerator[Batch]:
+        """What is left, as batches."""
+        rest = list(self._pending)
+        self._pending = iter(())
+        if rest:
+            yield _with_counts(Batch([key for key, _ in rest], [value for _, value in rest]), self)
+        async for batch in self._batches:
+            yield _with_counts(batch, self)
+
     async def aclose(self) -> None:
         """Stop the batches below."""
         self._pending = iter(())
@@ -343,8 +399,8 @@ async def _rekeyed_batches(
 
 def _with_counts(batch: Batch, tracked: _TrackedValues | None) -> Batch:
     if tracked is not None:
-        batch.skipped, tracked.skipped = tracked.skipped, 0
-        batch.scanned, tracked.scanned = tracked.scanned, 0
+        batch.skipped, tracked.skipped = batch.skipped + tracked.skipped, 0
+        batch.scanned, tracked.scanned = batch.scanned + tracked.scanned, 0
     return batch
 
 
@@ -353,14 +409,36 @@ async def _bare_batches(iterable: AsyncIterable[Any] | Iterable[Any]) -> AsyncGe
         yield Batch([None], [value], scanned=1)
 
 
-async def _entry_batches(entries: AsyncIterable[Entry] | Iterable[Entry]) -> AsyncGenerator[Batch]:
+async def _entry_batches(entries: AsyncIterable[Entry] | Iterable[Entry], batch_entries: int) -> AsyncGenerator[Batch]:
+    keys: list[Key | None] = []
+    values: list[Any] = []
     async for key, value in iterate(entries):
-        yield Batch([key], [value], scanned=1)
+        keys.append(key)
+        values.append(value)
+        if len(keys) == batch_entries:
+            yield Batch(keys, values, scanned=len(keys))
+            keys, values = [], []
+    if keys:
+        yield Batch(keys, values, scanned=len(keys))
+
+
+async def close_all(closers: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Make every call, whatever the others raise; then raise the first error."""
+    first: BaseException | None = None
+    for close in closers:
+        try:
+            await close()
+        except BaseException as error:  # noqa: BLE001 - the others must be closed whatever it is
+            first = first or error
+    if first is not None:
+        raise first
 
 
 def is_iterable(obj: object) -> bool:
     """Whether `obj` can be iterated over."""
-    return hasattr(obj, "__aiter__") or hasattr(obj, "__iter__")
+    # Of a class, as `list`, only its objects can.
+    kind = type(obj)
+    return any(getattr(kind, name, None) is not None for name in ("__aiter__", "__iter__", "__getitem__"))
 
 
 async def limit_gen(limit: int | None, iterable: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:

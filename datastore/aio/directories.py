@@ -26,6 +26,7 @@ from datastore.core.batch import Batch, Outcome, Position, Write
 from datastore.core.composition import Description
 from datastore.core.errors import InvalidKeyError
 from datastore.core.key import Key
+from datastore.core.limits import KEY_BYTES
 from datastore.core.query import Query
 
 __all__ = ["DirectoryDatastore"]
@@ -44,17 +45,15 @@ class DirectoryDatastore(ShimDatastore):
     ValueError), and all else sees no value there. A put lists first and then stores, a delete removes and then
     unlists: what fails between leaves a name without a value, which is skipped, and never loses a value.
     One lock for each directory: other objects and processes must not write to the same child meanwhile.
-    Queries need none of the child, but for recursive ones.
+    Queries need none of the child, but for recursive ones. A key whose parent's list would have a key over the limit
+    cannot be put: InvalidKeyError.
     """
+
+    ordered_queries = True
 
     def __init__(self, datastore: Datastore) -> None:
         super().__init__(datastore)
         self._locks = KeyLocks()
-
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """True: what the child does not order is ordered here."""
-        return True
 
     async def get(self, key: Key) -> Any:
         """The value of `key`, or a list of what lies right below it."""
@@ -78,7 +77,13 @@ class DirectoryDatastore(ShimDatastore):
         if key == _ROOT:
             await self.child_datastore.put(key, value)
             return
-        record = key.parent.instance("directory")
+        record = _record_of(key.parent)
+        if record is None:
+            raise InvalidKeyError(
+                f"{key}: a directory's list lies at its key with {_RESERVED!r} behind it, which here is over"
+                f" {KEY_BYTES:,} bytes; use a shorter parent",
+                field="key",
+            )
         async with self._locks.hold(record):
             before = await self._listed(record)
             if str(key) not in before:
@@ -140,7 +145,10 @@ class DirectoryDatastore(ShimDatastore):
 
     async def _listed_entries(self, query: Query) -> AsyncGenerator[Batch]:
         """The entries of a collection: its instances are listed beside it, all else in its own directory."""
-        names = {"/", *await self.directory(query.key), *await self.directory(query.key.parent)}
+        names = {"/", *await self.directory(query.key)}
+        if query.key != _ROOT:
+            instances = f"{query.key}:"
+            names.update(name for name in await self.directory(query.key.parent) if name.startswith(instances))
         found = sorted(key for key in map(Key, names) if key.path == query.key)
         for start in range(0, len(found), FIRST_SCAN_ENTRIES):
             part = found[start : start + FIRST_SCAN_ENTRIES]
@@ -178,7 +186,7 @@ def _record_of(key: Key) -> Key | None:
 async def _without_records(child: Cursor) -> AsyncGenerator[Batch]:
     try:
         async for batch in child.batches():
-            held = [place for place, key in enumerate(batch.keys) if key is not None and not _is_reserved(key)]
+            held = [place for place, key in enumerate(batch.keys) if key is None or not _is_reserved(key)]
             yield Batch(
                 [batch.keys[place] for place in held],
                 [batch.values[place] for place in held],

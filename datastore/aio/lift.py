@@ -14,10 +14,10 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
-from datastore.aio._concurrency import KeyLocks
-from datastore.aio.base import Datastore, bad_keys, check_key
+from datastore.aio.base import Datastore
 from datastore.aio.cursor import Cursor
 from datastore.core.base import Datastore as BlockingDatastore
+from datastore.core.base import exact_query
 from datastore.core.batch import Batch, Outcome, Write
 from datastore.core.composition import Description
 from datastore.core.errors import UnsupportedTypeError
@@ -37,10 +37,12 @@ def lift(store: BlockingDatastore) -> LiftedDatastore:
 class LiftedDatastore(Datastore):
     """A blocking store, called from tasks. All promises are those of `blocking`.
 
-    A cancelled call ends at once, while its thread goes on: a cancelled write may still happen, but before any later
-    write to its key. A query lets other tasks run between its batches. Raises UnsupportedTypeError (a TypeError) unless
-    it is given a blocking Datastore.
+    A cancelled call ends at once, while its thread goes on: a cancelled write may still happen, but before whatever
+    else is asked of its key. A query lets other tasks run between its batches. Raises UnsupportedTypeError (a
+    TypeError) unless it is given a blocking Datastore.
     """
+
+    ordered_queries = True
 
     def __init__(self, store: BlockingDatastore) -> None:
         if not isinstance(store, BlockingDatastore):
@@ -50,25 +52,24 @@ class LiftedDatastore(Datastore):
         self._submit: Callable[[Sequence[Write]], Future[list[Outcome]]] | None = getattr(store, "submit", None)
         self._has_room: Callable[[], bool] = getattr(store, "has_room", _always)
         self._waiting_for_room = asyncio.Lock()
-        self._locks = KeyLocks()
+        #: The writes that go on without their callers, by key: whatever else is asked of the key comes after.
+        self._abandoned: dict[Key, set[asyncio.Future[Any]]] = {}
         #: What goes on although nobody waits for it; the loop itself would let it be collected.
         self._running: set[asyncio.Task[Any]] = set()
 
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """As the blocking store's."""
-        return self.blocking.ordered_queries
-
     async def get(self, key: Key) -> Any:
         """The value of `key`, or None."""
+        await self._settled([key])
         return await self._read(self.blocking.get, key)
 
     async def contains(self, key: Key) -> bool:
         """Whether `key` has a value."""
+        await self._settled([key])
         return await self._read(self.blocking.contains, key)
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries."""
+        await self._settled(keys)
         return await self._read(self.blocking.batch_get, keys)
 
     async def _read(self, call: Callable[..., T], *arguments: Any) -> T:
@@ -78,17 +79,15 @@ class LiftedDatastore(Datastore):
 
     async def put(self, key: Key, value: Any) -> None:
         """Store `value` under `key`."""
-        check_key(key)
         if self._submit is None:
-            await self._in_turn([key], self.blocking.put, key, value)
+            await self._in_thread([key], self.blocking.put, key, value)
         else:
             await self._write(Write(key, value))
 
     async def delete(self, key: Key) -> None:
         """Remove the entry of `key`."""
-        check_key(key)
         if self._submit is None:
-            await self._in_turn([key], self.blocking.delete, key)
+            await self._in_thread([key], self.blocking.delete, key)
         else:
             await self._write(Write(key, None))
 
@@ -99,26 +98,50 @@ class LiftedDatastore(Datastore):
 
     async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do several writes, in order."""
+        keys = [key for key, _ in writes]
         if self._submit is None:
-            keys = [key for key, _ in writes]
-            bad = bad_keys(keys)
-            good = [key for place, key in enumerate(keys) if place not in bad]
-            return await self._in_turn(good, self.blocking.batch_write, writes)
+            return await self._in_thread(keys, self.blocking.batch_write, writes)
+        await self._settled(keys)
         # One waits in a thread, the others for that one. From the last look to the submission nobody else comes.
         while not self._has_room():
             async with self._waiting_for_room:
                 await asyncio.to_thread(self.blocking.wait_for_room)  # type: ignore[attr-defined]
-        # Shielded: a cancelled caller must not cancel writes that others share a commit with.
-        return await asyncio.shield(asyncio.wrap_future(self._submit(writes)))
+        return await self._wait(keys, asyncio.wrap_future(self._submit(writes)))
 
-    async def _in_turn(self, keys: Sequence[Key], call: Callable[..., T], *arguments: Any) -> T:
-        """Make a call that writes keys, in a thread. It keeps its turn if its caller is cancelled meanwhile."""
+    async def _in_thread(self, keys: Sequence[Key], call: Callable[..., T], *arguments: Any) -> T:
+        """Make a call that writes keys, in a thread."""
+        await self._settled(keys)
+        return await self._wait(keys, self._go_on(asyncio.to_thread(call, *arguments)))
 
-        async def turn() -> T:
-            async with self._locks.hold_all(keys):
-                return await asyncio.to_thread(call, *arguments)
+    async def _wait(self, keys: Sequence[Key], written: asyncio.Future[T]) -> T:
+        """Wait for a write; a cancelled caller leaves it to go on, as others may share a commit with it."""
+        try:
+            return await asyncio.shield(written)
+        except asyncio.CancelledError:
+            if not written.done():
+                self._abandon(keys, written)
+            raise
 
-        return await asyncio.shield(self._go_on(turn()))
+    def _abandon(self, keys: Sequence[Key], written: asyncio.Future[Any]) -> None:
+        def settle(_: object) -> None:
+            _look_at(written)
+            for key in good:
+                self._abandoned[key].discard(written)
+                if not self._abandoned[key]:
+                    del self._abandoned[key]
+
+        good = {key for key in keys if isinstance(key, Key)}
+        for key in good:
+            self._abandoned.setdefault(key, set()).add(written)
+        written.add_done_callback(settle)
+
+    async def _settled(self, keys: Sequence[Key]) -> None:
+        """Return when no write of these keys goes on without its caller."""
+        while self._abandoned:
+            going_on = [self._abandoned[key] for key in keys if isinstance(key, Key) and key in self._abandoned]
+            if not going_on:
+                return
+            await asyncio.wait(set().union(*going_on))
 
     def _go_on(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task that ends its work whether or not anybody waits for it."""
@@ -130,7 +153,7 @@ class LiftedDatastore(Datastore):
 
     def query(self, query: Query) -> Cursor:
         """The blocking store's answer, batch by batch."""
-        cursor = self.blocking.query(query)
+        cursor = exact_query(self.blocking, query)
         return Cursor.from_batches(query, self._batches(cursor), shards=cursor.shards)
 
     async def _batches(self, cursor: Any) -> AsyncGenerator[Batch]:
@@ -160,6 +183,10 @@ class LiftedDatastore(Datastore):
         await asyncio.wait([running])
         await self._read(cursor.close)
 
+    def listed_key(self, key: Key) -> Key:
+        """As the blocking store's."""
+        return self.blocking.listed_key(key)
+
     def describe(self) -> Description:
         """As the blocking store describes itself."""
         return self.blocking.describe()
@@ -173,7 +200,7 @@ def _always() -> bool:
     return True
 
 
-def _look_at(task: asyncio.Task[Any]) -> None:
+def _look_at(task: asyncio.Future[Any]) -> None:
     """Look at the failure of a task whose caller was cancelled, and so is told of nothing any more."""
     if not task.cancelled():
         task.exception()

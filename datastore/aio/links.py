@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from datastore.aio._concurrency import iterate
-from datastore.aio.base import check_key, check_query, exact_query, outcome_of, scope_of
+from datastore.aio._concurrency import KeyLocks, iterate
+from datastore.aio.base import Datastore, check_key, check_query, exact_query, outcome_of, scope_of
 from datastore.aio.cursor import Cursor, refine
 from datastore.aio.shims import ShimDatastore
 from datastore.core.batch import Batch, Outcome, Position, Write
@@ -22,6 +22,8 @@ __all__ = ["SymlinkDatastore"]
 
 #: What text that could be taken for a link is stored behind.
 _TEXT = "@datastore_link:text:"
+#: What holds the lock of making links; it is no key.
+_LINKING = ""
 
 
 class SymlinkDatastore(ShimDatastore):
@@ -34,30 +36,33 @@ class SymlinkDatastore(ShimDatastore):
     A link is stored as text, `source/datastore_link`, so the store below must keep text: what serializes lies
     below this store. So do caches: one above would keep an old value under the entry's other keys.
     Text of the caller's that looks like a link is stored with a prefix, and comes back unchanged.
+    Calls of one object act as if in sequence, so that no two links close a circle together; other objects and
+    processes may.
     """
 
     sentinel = "datastore_link"
+    ordered_queries = True
 
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """True: filters, orders, offset and limit are applied here, to what links lead to."""
-        return True
+    def __init__(self, datastore: Datastore) -> None:
+        super().__init__(datastore)
+        self._locks = KeyLocks()
 
     async def link(self, source: Key, target: Key) -> None:
         """Make `target` stand for `source`, in place of what is there. The source may be missing.
 
         Raises CircularLinkError, and stores nothing, if following `source` leads to `target`.
         """
-        check_key(source)
-        check_key(target)
-        passed = {target}
-        key: Key | None = source
-        while key is not None:
-            if key in passed:
-                raise CircularLinkError(f"a link at {target} to {source} would lead back to {key}")
-            passed.add(key)
-            key = self._link_for_value(await self.child_datastore.get(key))
-        await self.child_datastore.put(target, self._link_value_for_key(source))
+        source, target = check_key(source), check_key(target)
+        # One link at a time: two could close a circle that neither of them sees.
+        async with self._locks.hold(_LINKING), self._locks.hold(target):
+            passed = {target}
+            key: Key | None = source
+            while key is not None:
+                if key in passed:
+                    raise CircularLinkError(f"a link at {target} to {source} would lead back to {key}")
+                passed.add(key)
+                key = self._link_for_value(await self.child_datastore.get(key))
+            await self.child_datastore.put(target, self._link_value_for_key(source))
 
     async def get(self, key: Key) -> Any:
         """The value of `key`, or of what it stands for."""
@@ -69,14 +74,29 @@ class SymlinkDatastore(ShimDatastore):
 
     async def put(self, key: Key, value: Any) -> None:
         """Store under `key`, or under what it stands for. None removes `key` alone."""
-        if value is not None:
-            check_key(key)
-            key, _ = await self._end_of(key)
-        await self.child_datastore.put(key, self._stored(value))
+        if value is None:
+            await self.delete(key)
+            return
+        end: Key | None = check_key(key)
+        passed: set[Key] = set()
+        while end is not None:
+            if end in passed:
+                raise CircularLinkError(f"the link at {key} leads back to {end}")
+            passed.add(end)
+            end = await self._put_or_follow(end, value)
+
+    async def _put_or_follow(self, key: Key, value: Any) -> Key | None:
+        """Store under `key`, unless it is a link: then the key that it stands for."""
+        async with self._locks.hold(key):
+            source = self._link_for_value(await self.child_datastore.get(key))
+            if source is None:
+                await self.child_datastore.put(key, self._stored(value))
+            return source
 
     async def delete(self, key: Key) -> None:
         """Remove `key` alone: a link, not what it stands for."""
-        await self.child_datastore.delete(key)
+        async with self._locks.hold(check_key(key)):
+            await self.child_datastore.delete(key)
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries in one batch of the child's; links one by one."""
@@ -116,7 +136,7 @@ class SymlinkDatastore(ShimDatastore):
     async def _value_or_none(self, stored: Any) -> Any:
         """As `_follow_link`; None for a link in a circle."""
         try:
-            return await self._follow_link(stored) if isinstance(stored, str) else stored
+            return await self._follow_link(stored)
         except CircularLinkError:
             return None
 
@@ -162,7 +182,8 @@ class SymlinkDatastore(ShimDatastore):
         source = self._link_for_value(value)
         if source is not None:
             _, value = await self._end_of(source)
-        return value.removeprefix(_TEXT) if isinstance(value, str) else value
+        # Text without the prefix is the object that was stored, of whatever subclass.
+        return value.removeprefix(_TEXT) if isinstance(value, str) and value.startswith(_TEXT) else value
 
     async def _follow_link_gen(self, iterable: AsyncIterable[Any] | Iterable[Any]) -> AsyncIterator[Any]:
         """What each stored value leads to; links that lead nowhere, or in a circle, are left out."""

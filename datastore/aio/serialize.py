@@ -5,6 +5,7 @@ Knows serializers by their two calls, `dumps` and `loads`, and the Datastore con
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,6 @@ from datastore.aio.cursor import Cursor, refine
 from datastore.aio.shims import ShimDatastore
 from datastore.core.batch import Batch, Outcome, Write
 from datastore.core.composition import Description
-from datastore.core.errors import DatastoreError
 from datastore.core.fields import Filter
 from datastore.core.key import Key
 from datastore.core.query import Query
@@ -31,6 +31,7 @@ from datastore.core.serializers import (
     never_loads_none,
     prettyjson,
     require_serializer,
+    sentinels,
     serialized_gen,
 )
 
@@ -56,22 +57,18 @@ class SerializerShimDatastore(ShimDatastore):
 
     `serializer` is anything with callable `dumps` and `loads`, else UnsupportedTypeError (a TypeError); None
     is the class's own, json. None is never serialized; what deserializes to None is absent.
-    A query's filters and orders see deserialized values. With a serializer that keeps mappings whole queries
-    go down to the child; else the scope and the bounds on keys do, and all that looks at keys alone if the
-    serializer declares `never_loads_none`; a subclass with a `serialized_value` or `deserialized_value` of its
+    A query's filters and orders see deserialized values. With a serializer that keeps mappings filters go down to
+    the child, else the scope and the bounds on keys do; whole queries, as far, if it declares `never_loads_none` too. A
+    subclass with a `serialized_value` or `deserialized_value` of its
     own is asked about every value. What cannot be deserialized raises, with the key as a note.
     """
 
     serializer: SerializerLike = default_serializer
+    ordered_queries = True
 
     def __init__(self, datastore: Datastore, serializer: SerializerLike | None = None) -> None:
         super().__init__(datastore)
         self.serializer = require_serializer(self.serializer if serializer is None else serializer)
-
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """True: filters, orders, offset and limit are applied here where the child cannot."""
-        return True
 
     def serialized_value(self, value: Any) -> Any:
         """What is stored for `value`; None stays None."""
@@ -101,8 +98,18 @@ class SerializerShimDatastore(ShimDatastore):
             raise
 
     async def put(self, key: Key, value: Any) -> None:
-        """Store the serialized value. What cannot be serialized raises, and the old value stays."""
-        await self.child_datastore.put(key, self.serialized_value(value))
+        """Store the serialized value. What cannot be serialized raises, and the old value stays. None is a `delete`."""
+        if value is None:
+            await self.delete(key)
+        else:
+            await self.child_datastore.put(key, self._stored(key, value))
+
+    def _stored(self, key: Key, value: Any) -> Any:
+        try:
+            return self.serialized_value(value)
+        except Exception as error:
+            _name(error, key)
+            raise
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries in one batch of the child's."""
@@ -114,7 +121,7 @@ class SerializerShimDatastore(ShimDatastore):
             return outcome
         try:
             return Outcome(self._value(key, outcome.value))
-        except (DatastoreError, TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - a serializer may raise anything, and fails this item alone
             return refusal(error)
 
     async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
@@ -123,9 +130,9 @@ class SerializerShimDatastore(ShimDatastore):
         inner: list[Write] = []
         for key, value in writes:
             try:
-                inner.append(Write(key, self.serialized_value(value)))
+                inner.append(Write(key, None if value is None else self._stored(key, value)))
                 outcomes.append(None)
-            except (DatastoreError, TypeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - likewise
                 outcomes.append(refusal(error))
         rest = iter(await self.child_datastore.batch_write(inner))
         return [next(rest) if outcome is None else outcome for outcome in outcomes]
@@ -136,16 +143,23 @@ class SerializerShimDatastore(ShimDatastore):
         if self._goes_down(query):
             child = exact_query(self.child_datastore, query)
             return Cursor.from_batches(query, self._deserialized(child), shards=child.shards)
-        child = exact_query(self.child_datastore, _by_key_alone(query))
-        return Cursor.from_batches(query, refine(query, self._deserialized(child)), shards=child.shards)
+        asked = _by_key_alone(query)
+        if not query.has_custom_code and self._keeps_fields(query):
+            asked.filters = list(query.filters)
+        child = exact_query(self.child_datastore, asked)
+        loaded = self._deserialized(child, query.entries_needed)
+        return Cursor.from_batches(query, refine(query, loaded), shards=child.shards)
 
     def _goes_down(self, query: Query) -> bool:
-        if query.has_custom_code:
-            return False
-        if _by_fields(query):
-            return self._declares(keeps_mappings) and not _looks_at_wrapping(query)
         # Entries that turn out to be None are absent: what may drop them has to count for itself.
-        return self._declares(keeps_mappings) or self._declares(never_loads_none)
+        counts = self._declares(never_loads_none) and not query.has_custom_code
+        return counts and (not _by_fields(query) or self._keeps_fields(query))
+
+    def _keeps_fields(self, query: Query) -> bool:
+        """Whether the query finds in serialized values what it would find in the caller's."""
+        marks = tuple(sentinels(self.serializer))
+        parts = (*query.filters, *query.orders)
+        return self._declares(keeps_mappings) and not any(part.field.startswith(marks) for part in parts)
 
     def _declares(self, property_of: Callable[[SerializerLike], bool]) -> bool:
         """Whether the serializer declares a property, and no subclass forms values in a way of its own."""
@@ -153,31 +167,45 @@ class SerializerShimDatastore(ShimDatastore):
         forms = (type(self).serialized_value, type(self).deserialized_value)
         return forms == (own.serialized_value, own.deserialized_value) and property_of(self.serializer)
 
-    async def _deserialized(self, child: Cursor) -> AsyncGenerator[Batch]:
+    async def _deserialized(self, child: Cursor, needed: int = sys.maxsize) -> AsyncGenerator[Batch]:
+        """The child's batches with values loaded, up to so many; what cannot be loaded raises when it is reached."""
         try:
             async for batch in child.batches():
-                if not child.query.keys_only:
-                    self._load_values(batch)
+                failure = None if child.query.keys_only else self._load_values(batch, needed)
+                needed -= len(batch)
                 yield batch
+                if failure is not None:
+                    raise failure
+                if needed <= 0:
+                    return
         finally:
             await child.aclose()
 
-    def _load_values(self, batch: Batch) -> None:
+    def _load_values(self, batch: Batch, needed: int) -> Exception | None:
+        """Load values until so many are there, and cut the batch to those; why it ended early, if one failed."""
         load = self.deserialized_value
         values: list[Any] = []
+        held: list[int] = []
+        place, failure = -1, None
         try:
-            for stored in batch.values:
-                values.append(load(stored))  # noqa: PERF401 - how many there are tells which one failed
-        except Exception as error:
-            _name(error, batch.keys[len(values)])
-            raise
-        if any(value is None for value in values):
-            held = [i for i, value in enumerate(values) if value is not None]
-            batch.keys = [batch.keys[i] for i in held]
+            for place, stored in enumerate(batch.values):
+                value = load(stored)
+                if value is not None:
+                    values.append(value)
+                    held.append(place)
+                    if len(values) == needed:
+                        break
+        except Exception as error:  # noqa: BLE001 - a serializer may raise anything; the caller raises it in its turn
+            _name(error, batch.keys[place])
+            failure = error
+        if len(values) < len(batch):
+            if place + 1 < len(batch):
+                batch.position = None
+            batch.keys = [batch.keys[place] for place in held]
             if batch.sort_keys is not None:
-                batch.sort_keys = [batch.sort_keys[i] for i in held]
-            values = [values[i] for i in held]
+                batch.sort_keys = [batch.sort_keys[place] for place in held]
         batch.values = values
+        return failure
 
     def describe(self) -> Description:
         """Kind `serializer`, with the serializer's name."""
@@ -194,11 +222,6 @@ def _name(error: Exception, key: Key) -> None:
 def _by_fields(query: Query) -> bool:
     """Whether the query looks inside values."""
     return any(part.field != "__key__" for part in (*query.filters, *query.orders))
-
-
-def _looks_at_wrapping(query: Query) -> bool:
-    """Whether a field is one that serialized values have and the caller's have not."""
-    return any(part.field.startswith(map_serializer.sentinel) for part in (*query.filters, *query.orders))
 
 
 def _by_key_alone(query: Query) -> Query:

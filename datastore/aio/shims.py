@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from datastore.aio.base import Datastore
+from datastore.aio.base import Datastore, check_query, definer_of, exact_query, require_datastore
 from datastore.aio.cursor import Cursor
 from datastore.core.batch import Outcome, Write
 from datastore.core.composition import Description
@@ -24,7 +24,6 @@ _IMPLIED = {
     "contains": ("get",),
     "batch_get": ("get",),
     "batch_write": ("put", "delete"),
-    "ordered_queries": ("query",),
 }
 
 
@@ -37,30 +36,28 @@ class ShimDatastore(Datastore):
     Raises UnsupportedTypeError (a TypeError) unless `datastore` is a Datastore.
     """
 
+    ordered_queries = True
+
     def __init__(self, datastore: Datastore) -> None:
-        if not isinstance(datastore, Datastore):
-            raise UnsupportedTypeError(f"a shim needs a Datastore below it, got {type(datastore).__name__}")
-        self.child_datastore = datastore
+        self.child_datastore = require_datastore(datastore, "a shim needs a Datastore below it")
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Have the operations that a class does not mention go through those that it changes."""
         super().__init_subclass__(**arguments)
         for name, causes in _IMPLIED.items():
-            if min(_definer(cls, cause) for cause in causes) < _definer(cls, name):
+            if min(definer_of(cls, cause) for cause in causes) < definer_of(cls, name):
                 setattr(cls, name, vars(Datastore)[name])
-
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """As the child's; False in a subclass with a `query` of its own, unless it says otherwise."""
-        return self.child_datastore.ordered_queries
 
     async def get(self, key: Key) -> Any:
         """The child's value of `key`."""
         return await self.child_datastore.get(key)
 
     async def put(self, key: Key, value: Any) -> None:
-        """Put into the child."""
-        await self.child_datastore.put(key, value)
+        """Put into the child. None is a `delete`."""
+        if value is None:
+            await self.delete(key)
+        else:
+            await self.child_datastore.put(key, value)
 
     async def delete(self, key: Key) -> None:
         """Delete from the child."""
@@ -71,8 +68,8 @@ class ShimDatastore(Datastore):
         return await self.child_datastore.contains(key)
 
     def query(self, query: Query) -> Cursor:
-        """The child's cursor."""
-        return self.child_datastore.query(query)
+        """The child's answer."""
+        return exact_query(self.child_datastore, query)
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries of the child's."""
@@ -81,6 +78,10 @@ class ShimDatastore(Datastore):
     async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do several writes to the child."""
         return await self.child_datastore.batch_write(writes)
+
+    def listed_key(self, key: Key) -> Key:
+        """As the child's."""
+        return self.child_datastore.listed_key(key)
 
     def describe(self) -> Description:
         """Kind `shim`, named after the class, over the child's description."""
@@ -92,28 +93,26 @@ class ShimDatastore(Datastore):
         await self.child_datastore.aclose()
 
 
-def _definer(cls: type, name: str) -> int:
-    """How far up the class that defines an attribute is."""
-    return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
-
-
 class LoggingDatastore(ShimDatastore):
     """Logs every call, at level info, before it passes it on to the child.
 
-    `logger` is that named `datastore` unless another is given. Values are logged only with `log_values`.
+    `logger` is that named `datastore` unless another is given. Values, those of filters too, are logged only with
+    `log_values`. Raises UnsupportedTypeError (a TypeError) if `logger` has no `info`.
     """
+
+    ordered_queries = True
 
     def __init__(
         self, child_datastore: Datastore, logger: logging.Logger | None = None, *, log_values: bool = False
     ) -> None:
         super().__init__(child_datastore)
+        if logger is not None and not callable(getattr(logger, "info", None)):
+            raise UnsupportedTypeError(
+                f"logger must be a logging.Logger, as logging.getLogger('name'), got {type(logger).__name__}",
+                path="logger",
+            )
         self.logger = logging.getLogger("datastore") if logger is None else logger
         self._log_values = log_values
-
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """As the child's."""
-        return self.child_datastore.ordered_queries
 
     async def get(self, key: Key) -> Any:
         """The child's value of `key`."""
@@ -124,7 +123,10 @@ class LoggingDatastore(ShimDatastore):
         return value
 
     async def put(self, key: Key, value: Any) -> None:
-        """Put into the child."""
+        """Put into the child. None is a `delete`."""
+        if value is None:
+            await self.delete(key)
+            return
         if self._log_values:
             self.logger.info("put %s: %r", key, value)
         else:
@@ -142,9 +144,16 @@ class LoggingDatastore(ShimDatastore):
         return await self.child_datastore.contains(key)
 
     def query(self, query: Query) -> Cursor:
-        """The child's cursor."""
-        self.logger.info("query %r", query)
-        return self.child_datastore.query(query)
+        """The child's answer."""
+        check_query(query)
+        if self._log_values or not query.filters:
+            self.logger.info("query %r", query)
+        else:
+            bare = query.copy()
+            bare.filters.clear()
+            fields = [f"{part.field} {part.op}" for part in query.filters]
+            self.logger.info("query %r, filters %s", bare, ", ".join(fields))
+        return exact_query(self.child_datastore, query)
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries of the child's; each is logged."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-from datastore.aio._concurrency import KeyLocks, Lock
-from datastore.aio.base import Datastore, bad_keys, check_key, check_query
+from datastore.aio._concurrency import KeyLocks, Lock, undisturbed
+from datastore.aio.base import Datastore, bad_keys, check_key, check_query, exact_query
 from datastore.aio.collections import DatastoreCollection
 from datastore.aio.cursor import Cursor
 from datastore.core.batch import Outcome, Write
 from datastore.core.composition import Description
-from datastore.core.errors import DeadlineExceededError, UnavailableError
 from datastore.core.key import Key
 from datastore.core.query import Query
 
@@ -33,17 +33,14 @@ class TieredDatastore(DatastoreCollection):
     overwrites a newer put or delete. Without stores: NoStoresError.
     """
 
+    ordered_queries = True
+
     def __init__(self, stores: Iterable[Datastore] = ()) -> None:
         super().__init__(stores)
         self._guard = Lock()
         self._locks = KeyLocks()
         #: For each key some `get` is about to back-fill: how many do so, and how many writes ended meanwhile.
         self._filling: dict[Key, _Filling] = {}
-
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """As the last tier's."""
-        return bool(self._stores) and self._stores[-1].ordered_queries
 
     async def get(self, key: Key) -> Any:
         """The value in the first tier that has one."""
@@ -148,21 +145,23 @@ class TieredDatastore(DatastoreCollection):
         bad = bad_keys([key for key, _ in writes])
         keys = list({key: None for place, (key, _) in enumerate(writes) if place not in bad})
         async with self._writing(tiers, keys):
-            outcomes = await tiers[-1].batch_write(writes)
+            good = [write for place, write in enumerate(writes) if place not in bad]
+            outcomes = await tiers[-1].batch_write(good) if good else []
             left: dict[Key, Any] = {}
-            for place, ((key, value), outcome) in enumerate(zip(writes, outcomes, strict=True)):
+            for (key, value), outcome in zip(good, outcomes, strict=True):
                 if outcome.error is None:
                     left[key] = value
-                elif place not in bad and _may_be_done(outcome.error):
+                elif _may_be_done(outcome.error):
                     left[key] = None
             for tier in reversed(tiers[:-1]):
                 await self._write_above(tier, list(map(Write._make, left.items())))
-        return outcomes
+        rest = iter(outcomes)
+        return [bad[place] if place in bad else next(rest) for place in range(len(writes))]
 
     def query(self, query: Query) -> Cursor:
         """What the last tier answers."""
         check_query(query)
-        return self._held()[-1].query(query)
+        return exact_query(self._held()[-1], query)
 
     def describe(self) -> Description:
         """Kind `tiered`; what it promises and pushes down is the last tier's part."""
@@ -178,12 +177,15 @@ class TieredDatastore(DatastoreCollection):
                 yield
             except BaseException as error:
                 if _may_be_done(error):
-                    for tier in tiers[:-1]:
-                        await self._quietly(tier.batch_write, [Write(key, None) for key in keys])
+                    await undisturbed(partial(self._forget, tiers[:-1], keys))
                 raise
             finally:
                 for key in keys:
                     self._end_write(key)
+
+    async def _forget(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> None:
+        for tier in tiers:
+            await self._quietly(tier.batch_write, [Write(key, None) for key in keys])
 
     async def _store_above(self, tier: Datastore, key: Key, value: Any) -> None:
         try:
@@ -231,7 +233,8 @@ class TieredDatastore(DatastoreCollection):
 
 def _may_be_done(error: BaseException) -> bool:
     """Whether a write that ended so may have been done: its answer was lost, or nobody waited for it."""
-    return not isinstance(error, Exception) or isinstance(error, (UnavailableError, DeadlineExceededError))
+    # Those of the library, and of stores of anybody's.
+    return not isinstance(error, Exception) or isinstance(error, (ConnectionError, TimeoutError))
 
 
 class _Filling:

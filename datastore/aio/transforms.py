@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from datastore.aio.base import Datastore, check_key, check_query, exact_query, refusal, scope_of
@@ -42,6 +43,8 @@ class KeyTransformDatastore(ShimDatastore):
     (a TypeError) if the transform or its inverse cannot be called, or answers no Key.
     """
 
+    ordered_queries = True
+
     def __init__(
         self,
         datastore: Datastore,
@@ -58,14 +61,9 @@ class KeyTransformDatastore(ShimDatastore):
         self.prefix_preserving = prefix_preserving or keytransform is None
         self.inverse = inverse
 
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """True: what the child does not order is ordered here."""
-        return True
-
     def _inner_key(self, key: Key) -> Key:
         """The child's key for the caller's."""
-        check_key(key)
+        key = check_key(key)
         if self.keytransform is None:
             return key
         inner = self.keytransform(key)
@@ -87,8 +85,11 @@ class KeyTransformDatastore(ShimDatastore):
         return await self.child_datastore.get(self._inner_key(key))
 
     async def put(self, key: Key, value: Any) -> None:
-        """Store under the transformed key."""
-        await self.child_datastore.put(self._inner_key(key), value)
+        """Store under the transformed key. None is a `delete`."""
+        if value is None:
+            await self.delete(key)
+        else:
+            await self.child_datastore.put(self._inner_key(key), value)
 
     async def delete(self, key: Key) -> None:
         """Delete the transformed key."""
@@ -131,24 +132,26 @@ class KeyTransformDatastore(ShimDatastore):
             )
         if self.keytransform is None and self.inverse is None:
             return exact_query(self.child_datastore, query)
-        shards: list[ShardReport] = []
-        return Cursor.from_batches(query, self._answer(query, shards), shards=shards)
+        return self._answer(query)
 
-    async def _answer(self, query: Query, shards: list[ShardReport]) -> AsyncGenerator[Batch]:
+    def _answer(self, query: Query) -> Cursor:
+        """The query over the child's scope, worked off here under the caller's keys."""
         inner = scope_of(query)
         inner.key = self._inner_key(query.key)
         if query.start_after is not None and not query.orders:
-            after = query.start_after.key
-            # A position is that of an entry given out, which without an inverse is under the child's own key.
-            inner.start_after = Position(b"", after if self.inverse is None else self._inner_key(after))
+            inner.start_after = self._inner_place(query.start_after.key)
         child = exact_query(self.child_datastore, inner)
-        batches = refine(query, self._outer(child, await self._root_entry(query)))
-        try:
-            async for batch in batches:
-                yield batch
-        finally:
-            await batches.aclose()
-        shards.extend(child.shards)
+        return Cursor.from_batches(query, refine(query, self._outer(query, child)), shards=child.shards)
+
+    def _inner_place(self, after: Key) -> Position | None:
+        """Where the child's answer may begin, for entries after this key; None where that cannot be told."""
+        if self.inverse is None:
+            # The key is one that was given out, which is the child's own.
+            return Position(b"", after)
+        with suppress(InvalidKeyError):
+            inner = self._inner_key(after)
+            return Position(b"", inner) if self._outer_key(inner) == after else None
+        return None
 
     async def _root_entry(self, query: Query) -> Batch | None:
         """The entry at the caller's root, where it lies outside the child's collection for the root."""
@@ -161,14 +164,16 @@ class KeyTransformDatastore(ShimDatastore):
         key = inner if self.inverse is None else _ROOT
         return Batch([key], [value], scanned=1, position=Position(b"", key))
 
-    async def _outer(self, child: Cursor, root: Batch | None) -> AsyncGenerator[Batch]:
+    async def _outer(self, query: Query, child: Cursor) -> AsyncGenerator[Batch]:
         """The child's batches under the caller's keys, without foreign entries; the root's entry first."""
         try:
+            root = await self._root_entry(query)
             if root is not None:
                 yield root
             async for batch in child.batches():
                 keys = [None if key is None else self._outer_key(key) for key in batch.keys]
-                held = [place for place, key in enumerate(keys) if key is not None]
+                # What has lost its key on the way is nobody's to leave out.
+                held = [place for place, key in enumerate(keys) if key is not None or batch.keys[place] is None]
                 position = None if batch.position is None else self._outer_key(batch.position.key)
                 yield Batch(
                     [keys[place] for place in held],
@@ -178,6 +183,11 @@ class KeyTransformDatastore(ShimDatastore):
                 )
         finally:
             await child.aclose()
+
+    def listed_key(self, key: Key) -> Key:
+        """The caller's key for what the child lists; without an inverse the child's."""
+        listed = self.child_datastore.listed_key(self._inner_key(key))
+        return self._outer_key(listed) or key
 
     def describe(self) -> Description:
         """Kind `key_transform`, with the transform's name."""
@@ -198,8 +208,7 @@ class LowercaseKeyDatastore(KeyTransformDatastore):
     @classmethod
     def lowercase_key(cls, key: Key) -> Key:
         """The key in lower case, each stretch between `/` and `:` by itself: a final sigma depends on its end."""
-        check_key(key)
-        return Key(_lowercase(str(key)))
+        return Key(_lowercase(str(check_key(key))))
 
     @classmethod
     def lowercaseKey(cls, key: Key) -> Key:  # noqa: N802 - the documented name
@@ -230,16 +239,26 @@ class NamespaceDatastore(KeyTransformDatastore):
     the child is not touched.
     """
 
+    ordered_queries = True
+
     def __init__(self, namespace: str | Key, datastore: Datastore) -> None:
         super().__init__(datastore, self.namespace_key, prefix_preserving=True, inverse=self._below_namespace)
-        self.namespace = Key(namespace)
-        # Below the root a child's key is `prefix` and then the caller's whole text.
-        self._prefix = "" if str(self.namespace) == "/" else str(self.namespace)
+        try:
+            self.namespace = Key(namespace)
+        except UnsupportedTypeError:
+            raise UnsupportedTypeError(
+                f"namespace must be a str or a Key, as '/users', got {type(namespace).__name__}; it comes first",
+                path="namespace",
+            ) from None
+
+    @property
+    def _prefix(self) -> str:
+        """What the child's keys below the namespace begin with; the caller's whole text follows."""
+        return _prefix(self.child_datastore.listed_key(self.namespace))
 
     def namespace_key(self, key: Key) -> Key:
         """The child's key for the caller's."""
-        check_key(key)
-        return self.namespace.child(key)
+        return self.namespace.child(check_key(key))
 
     def namespaceKey(self, key: Key) -> Key:  # noqa: N802 - the documented name
         """As `namespace_key`."""
@@ -249,40 +268,54 @@ class NamespaceDatastore(KeyTransformDatastore):
         return self.namespace_key(key)
 
     def _below_namespace(self, inner: Key) -> Key | None:
-        text = str(inner)
-        if text == self._prefix:
+        text, prefix = str(inner), self._prefix
+        if text == prefix:
             return _ROOT
-        return _below(text, len(self._prefix)) if text.startswith(f"{self._prefix}/") else None
+        return _below(text, len(prefix)) if text.startswith(f"{prefix}/") else None
 
     def query(self, query: Query) -> Cursor:
         """The child's answer for the namespace, under the caller's keys."""
         check_query(query)
-        if _reads_own_keys(query):
+        inner = self._inner_query(query)
+        if inner is None:
             return super().query(query)
-        shards: list[ShardReport] = []
-        return Cursor.from_batches(query, self._pushed_down(query, shards), shards=shards)
+        child = exact_query(self.child_datastore, inner)
+        if query.key == _ROOT and str(self.namespace) != "/":
+            shards: list[ShardReport] = []
+            return Cursor.from_batches(query, self._from_the_root(query, child, shards), shards=shards)
+        return Cursor.from_batches(query, self._renamed(child), shards=child.shards)
 
-    async def _pushed_down(self, query: Query, shards: list[ShardReport]) -> AsyncGenerator[Batch]:
-        """The whole query said in the child's keys, unless the root's entry lies outside what it asks for."""
-        at_root = query.key == _ROOT and self._prefix and await self.child_datastore.contains(self.namespace)
-        child = None if at_root else exact_query(self.child_datastore, self._inner_query(query))
-        batches = self._answer(query, shards) if child is None else self._renamed(child)
+    async def _from_the_root(self, query: Query, child: Cursor, shards: list[ShardReport]) -> AsyncGenerator[Batch]:
+        """The child's answer, unless the root has an entry: that lies outside what the child was asked for."""
+        at_root = await self.child_datastore.contains(self.namespace)
+        if at_root:
+            await child.aclose()
+        answer = super().query(query) if at_root else child
+        batches = answer.batches() if at_root else self._renamed(child)
         try:
             async for batch in batches:
                 yield batch
         finally:
             await batches.aclose()
-        if child is not None:
-            shards.extend(child.shards)
+            await answer.aclose()
+        shards.extend(answer.shards)
 
-    def _inner_query(self, query: Query) -> Query:
+    def _inner_query(self, query: Query) -> Query | None:
+        """The whole query said in the child's keys; None where that cannot be, or the child is not to be trusted."""
         inner = query.copy()
         inner.key = self.namespace.child(query.key)
-        inner.filters = [self._inner_filter(filter_) for filter_ in query.filters]
-        if query.start_after is not None:
-            after = query.start_after
-            inner.start_after = Position(after.sort_key, self.namespace.child(after.key))
-        if query.key == _ROOT and self._prefix and len(self._prefix.encode()) < KEY_BYTES:
+        same_keys = self.child_datastore.listed_key(self.namespace) == self.namespace
+        if not same_keys or not self.child_datastore.ordered_queries or _reads_own_keys(query):
+            return None
+        try:
+            inner.filters = [self._inner_filter(filter_) for filter_ in query.filters]
+            if query.start_after is not None:
+                after = query.start_after
+                inner.start_after = Position(after.sort_key, self.namespace.child(after.key))
+        except InvalidKeyError:
+            # The query's own keys may be longer than any that an entry here can have.
+            return None
+        if query.key == _ROOT and str(self.namespace) != "/" and len(str(self.namespace).encode()) < KEY_BYTES:
             # The child's collection holds the namespace's own instances too, `/namespace:x`, which are foreign.
             inner.filters.append(Filter("__key__", "<", self.namespace.instance("")))
         return inner
@@ -294,7 +327,7 @@ class NamespaceDatastore(KeyTransformDatastore):
 
     async def _renamed(self, child: Cursor) -> AsyncGenerator[Batch]:
         """The child's batches under the caller's keys; all lie below the namespace."""
-        start = len(self._prefix)
+        start = len(_prefix(self.namespace))
         try:
             async for batch in child.batches():
                 batch.keys = [None if key is None else _below(str(key), start) for key in batch.keys]
@@ -308,6 +341,10 @@ class NamespaceDatastore(KeyTransformDatastore):
     def describe(self) -> Description:
         """Kind `namespace`, with its key."""
         return self._described("namespace", str(self.namespace))
+
+
+def _prefix(namespace: Key) -> str:
+    return "" if namespace == _ROOT else str(namespace)
 
 
 def _below(text: str, start: int) -> Key:
@@ -342,14 +379,16 @@ class NestedPathDatastore(KeyTransformDatastore):
         self.length = length
         self.keyfn = keyfn
 
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """False: it has none."""
-        return False
+    def query(self, query: Query) -> Cursor:
+        """Not supported: QueryNotSupportedError."""
+        check_query(query)
+        raise QueryNotSupportedError(
+            "NestedPathDatastore does not support queries: it spreads every collection over many of its child's"
+        )
 
     def nest_key(self, key: Key) -> Key:
         """The child's key for the caller's: the nested namespaces, then the whole key."""
-        check_key(key)
+        key = check_key(key)
         text = key.name if self.keyfn is None else self.keyfn(key)
         if not isinstance(text, str):
             raise UnsupportedTypeError(f"keyfn must answer a str, got {type(text).__name__} for {key}", path="keyfn")

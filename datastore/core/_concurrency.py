@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from types import GeneratorType
 from typing import Any, TypeVar
 
-__all__ = ["KeyLocks", "Lock", "close_iterator", "fan_out", "iterate"]
+__all__ = ["KeyLocks", "Lock", "close_iterator", "fan_out", "iterate", "undisturbed"]
 
 T = TypeVar("T")
 
@@ -56,6 +56,11 @@ def fan_out(calls: Sequence[Callable[[], T]]) -> list[T]:
     The first error is raised, and the calls after it are not made.
     """
     return [call() for call in calls]
+
+
+def undisturbed(call: Callable[[], T]) -> T:
+    """Make a call."""
+    return call()
 
 
 def iterate(iterable: Iterable[T]) -> Iterator[T]:

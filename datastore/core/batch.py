@@ -178,12 +178,13 @@ class Summary:
 
 def value_bytes(value: Any) -> int:
     """What a value counts towards a batch's bytes: exact for serialized values, bytes and str, else a guess."""
-    if type(value) is dict:
+    kind = type(value)
+    if kind is dict:
         return _GUESSED_BYTES
-    if isinstance(value, Encoded):
+    if issubclass(kind, Encoded):
         return len(value.data)
-    if isinstance(value, bytes) or (isinstance(value, str) and value.isascii()):
+    if kind is bytes or (kind is str and value.isascii()):
         return len(value)
-    if isinstance(value, str):
+    if kind is str:
         return len(value.encode("utf-8", "surrogatepass"))
     return _GUESSED_BYTES

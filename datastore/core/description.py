@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from typing import Any, Self, overload
 
 from datastore.core.batch import Position
 from datastore.core.encoded import decoded
-from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
+from datastore.core.errors import DatastoreError, InvalidQueryError, UnsupportedTypeError
 from datastore.core.fields import (
     KEY_FIELD,
     Column,
@@ -129,7 +130,7 @@ class QueryDescription:
     def filter(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> Self: ...
     def filter(self, *arguments: Any, **named: Any) -> Self:
         """Append a Filter, or one made of the arguments; returns the query."""
-        self.filters.append(_made(Filter, *arguments, **named))
+        self.filters.append(_made(Filter, "a filter is a Filter, or field, operator and value", *arguments, **named))
         return self
 
     @overload
@@ -138,7 +139,7 @@ class QueryDescription:
     def order(self, order: str, object_getattr: Getter | None = None) -> Self: ...
     def order(self, *arguments: Any, **named: Any) -> Self:
         """Append an Order, or one made of the argument; returns the query."""
-        self.orders.append(_made(Order, *arguments, **named))
+        self.orders.append(_made(Order, "an order is an Order, or its text", *arguments, **named))
         return self
 
     def copy(self) -> Self:
@@ -160,6 +161,13 @@ class QueryDescription:
             return bool(key.path == self._key)
         below = str(self._key)
         return below == "/" or str(key).startswith((f"{below}/", f"{below}:"))
+
+    @property
+    def entries_needed(self) -> int:
+        """How many entries of the scope are enough, the first by key; `sys.maxsize` where all may matter."""
+        if self.limit is None or self.filters or self.orders or self.start_after is not None:
+            return sys.maxsize
+        return self.offset + self.limit
 
     @property
     def own_getter(self) -> Getter | None:
@@ -230,16 +238,19 @@ class QueryDescription:
 
     @classmethod
     def from_dict(cls, data: builtins.dict[str, Any]) -> Self:
-        """The query of `dict()`, checked as ever. No key: KeyError. Unknown names are ignored."""
+        """The query of `dict()`, checked as ever. No key: KeyError. Unknown names are ignored.
+
+        Raises UnsupportedTypeError (a TypeError) where a part is not of the form that `dict()` gives it.
+        """
         query = cls(Key(data["key"]), data.get("limit"), data.get("offset", 0))
         for name in ("recursive", "keys_only", "allow_partial"):
             setattr(query, name, data.get(name, False))
         if data.get("start_after") is not None:
-            sort_key, key = data["start_after"]
+            sort_key, key = _parts(data["start_after"], "start_after", 2, "[sort key in hexadecimal, key]")
             query.start_after = Position(bytes.fromhex(sort_key), Key(key))
-        for field, op, value in data.get("filter", ()):
-            query.filter(field, op, value)
-        for order in data.get("order", ()):
+        for part in _parts(data.get("filter", ()), "filter", None, "a list of [field, operator, value]"):
+            query.filter(*_parts(part, "filter", 3, "a list of [field, operator, value]"))
+        for order in _parts(data.get("order", ()), "order", None, "a list of orders, as ['+name', '-age']"):
             query.order(order)
         return query
 
@@ -282,13 +293,26 @@ class QueryDescription:
 
 def _count(number: Any, name: str) -> int:
     if isinstance(number, bool) or not isinstance(number, int):
-        raise UnsupportedTypeError(f"the {name} of a query is an int, not {type(number).__name__}", path=name)
+        valid = "an int, or None for all" if name == "limit" else "an int"
+        raise UnsupportedTypeError(f"the {name} of a query is {valid}, not {type(number).__name__}", path=name)
     if number < 0:
-        raise InvalidQueryError(f"the {name} of a query cannot be negative, and {number} is", field=f"query.{name}")
+        raise InvalidQueryError(f"the {name} of a query is 0 or more, not {number}", field=f"query.{name}")
     return number
 
 
-def _made(kind: Any, *arguments: Any, **named: Any) -> Any:
+def _made(kind: Any, takes: str, *arguments: Any, **named: Any) -> Any:
     if len(arguments) == 1 and not named and isinstance(arguments[0], kind):
         return arguments[0]
-    return kind(*arguments, **named)
+    try:
+        return kind(*arguments, **named)
+    except DatastoreError:
+        raise
+    except TypeError as error:
+        raise UnsupportedTypeError(f"{takes}: {error}", path=kind.__name__.lower()) from error
+
+
+def _parts(data: Any, name: str, count: int | None, form: str) -> Any:
+    """The items of a list, or of a tuple; of as many as there have to be."""
+    if not isinstance(data, (list, tuple)) or (count is not None and len(data) != count):
+        raise UnsupportedTypeError(f"the {name} of a query's dict is {form}, not {data!r}", path=name)
+    return data

@@ -44,9 +44,10 @@ class Encoded:
 
 def decoded(value: Any) -> Any:
     """A value that may be in serialized form, read; any other as it is."""
-    return value.decode() if isinstance(value, Encoded) else value
+    # Not `isinstance`, which asks the value itself, and it may raise.
+    return value.decode() if issubclass(type(value), Encoded) else value
 
 
 def encoded_bytes(values: Iterable[Any]) -> int:
     """How much the serialized ones among some values hold; others are someone else's to keep."""
-    return sum(len(value.data) for value in values if isinstance(value, Encoded))
+    return sum(len(value.data) for value in values if issubclass(type(value), Encoded))

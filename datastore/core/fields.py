@@ -31,7 +31,7 @@ def object_getattr(obj: Any, field: str) -> Any:
     `obj[field]`. Whatever an object or a map raises means missing. Maps and plain values are never read by attribute.
     """
     obj = decoded(obj)
-    if isinstance(obj, Mapping):
+    if issubclass(type(obj), Mapping):
         return _item(obj, field)
     if is_plain_type(type(obj)):
         return None
@@ -45,8 +45,8 @@ def _item(obj: Mapping[Any, Any], field: str) -> Any:
             if value is not None or field in obj:
                 return value
             head, dot, rest = field.partition(".")
-            inner = obj.get(head) if dot else None
-            if not isinstance(inner, Mapping):
+            inner: Any = obj.get(head) if dot else None
+            if not issubclass(type(inner), Mapping):
                 return None
             obj, field = inner, rest
     except Exception:  # noqa: BLE001 - a map of anybody's class may raise anything
@@ -85,7 +85,7 @@ def reader_of(getter: Getter, field: str) -> Reader:
         return lambda key, value: field_of(getter, key, value, field)
     if "." in field:
         return lambda key, value: object_getattr(value, field)
-    return lambda key, value: value.get(field) if type(value) is dict else object_getattr(value, field)
+    return lambda key, value: object_getattr(value, field)
 
 
 def column_of(getter: Getter, field: str) -> Column:
@@ -99,10 +99,12 @@ def column_of(getter: Getter, field: str) -> Column:
 
     def column(keys: list[Any], values: list[Any]) -> list[Any]:
         if all_of(dict, values):
-            # Most often all are maps, and all have the field.
-            with suppress(KeyError):
+            # Most often all are maps, and all have the field. Names of anybody's class may raise anything.
+            with suppress(Exception):
                 return list(map(item, values))
-        return [value.get(field) if type(value) is dict else object_getattr(value, field) for value in values]
+            with suppress(Exception):
+                return [value.get(field) for value in values]
+        return [object_getattr(value, field) for value in values]
 
     return column
 
@@ -216,7 +218,10 @@ def same_typed(a: Any, b: Any) -> bool:
     if type(a) is not type(b):
         return False
     if isinstance(a, Mapping):
-        return a.keys() == b.keys() and all(same_typed(a[name], b[name]) for name in a)
+        names = {name: name for name in b}
+        return a.keys() == b.keys() and all(
+            same_typed(name, names[name]) and same_typed(a[name], b[name]) for name in a
+        )
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same_typed, a, b))
     return bool(a == b) or (is_nan(a) and is_nan(b))

@@ -7,6 +7,7 @@ shard gives what it holds up to there. Knows queries and batches; no store.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from itertools import accumulate
 from typing import Any
 
 from datastore.core.batch import Batch, Position
@@ -22,8 +23,9 @@ class BlockMerge:
 
     Loop until `done`: for each stream that is `wanted`, feed its next batch or say that it ended; then `take` what can
     go on, which may be an empty batch. Each stream answers the same query with offset 0 and limit offset + limit.
-    At most one batch a stream is held, besides what of it could not go on yet. Ties go by key; keys of None come first
-    and then by stream. Where all streams bring sort keys these are compared, else the values' order fields are.
+    At most one batch a stream is held, besides what of it could not go on yet. Ties go by key. An entry whose key is
+    None comes behind the one that its stream gave before it, at the beginning first, and then by stream. Where all
+    streams bring sort keys these are compared, else the values' order fields are.
     """
 
     def __init__(self, query: QueryDescription, streams: int) -> None:
@@ -74,11 +76,12 @@ class BlockMerge:
         for stream in waiting:
             stream.unpack(self._comparables)
 
-    def _comparables(self, batch: Batch) -> list[Any]:
-        """What the entries of a batch are compared by, each tied to its key."""
+    def _comparables(self, batch: Batch, before: Any) -> list[Any]:
+        """What the entries of a batch are compared by, each tied to its key; `before` is that of the entry before."""
         texts = ["" if key is None else str(key) for key in batch.keys]
         if not self._query.orders:
-            return texts
+            # One without a key stays behind the one that it came after.
+            return texts if "" not in texts else list(accumulate(texts, _kept, initial=before or ""))[1:]
         if self._by_sort_keys and batch.sort_keys is not None:
             return list(zip(batch.sort_keys, texts, strict=True))
         columns = self._query.order_columns(batch.keys, batch.values)
@@ -109,6 +112,10 @@ class BlockMerge:
         if not self._query.orders:
             return Position(b"", key)
         return Position(comparable[0], key) if self._by_sort_keys else None
+
+
+def _kept(before: str, text: str) -> str:
+    return text or before
 
 
 class _Run:
@@ -161,15 +168,15 @@ class _Stream:
         batch = self.waiting
         if batch is not None:
             self.waiting = None
-            self.comparables = comparables_of(batch)
+            self.comparables = comparables_of(batch, self.comparables[-1] if self.comparables else None)
             self._keys, self._values, self._start = batch.keys, batch.values, 0
 
     def take(self, bound: tuple[Any, int] | None) -> _Run:
         """What comes no later than the bound, a comparable and its stream; everything if there is none."""
         start, stop = self._start, len(self.comparables)
-        if bound is not None:
+        if bound is not None and bound[1] != self.number:
             comparable, number = bound
-            bisect = bisect_right if self.number <= number else bisect_left
+            bisect = bisect_right if self.number < number else bisect_left
             stop = bisect(self.comparables, comparable, start)
         self._start = stop
         return _Run(self.comparables[start:stop], self._keys[start:stop], self._values[start:stop])

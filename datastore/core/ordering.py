@@ -62,7 +62,8 @@ def rank(value: Any) -> int:
     found = _RANKS.get(type(value))
     if found is not None:
         return found
-    return next((number for base, number in _BASES if isinstance(value, base)), OTHER)
+    # Not `isinstance`, which asks the value itself, and it may raise.
+    return next((number for base, number in _BASES if issubclass(type(value), base)), OTHER)
 
 
 def is_plain_type(kind: type) -> bool:
@@ -72,7 +73,7 @@ def is_plain_type(kind: type) -> bool:
 
 def is_nan(value: Any) -> bool:
     """Whether a value is a float that is not a number."""
-    return isinstance(value, float) and value != value  # noqa: PLR0124 - that is what NaN is
+    return issubclass(type(value), float) and float.__ne__(value, value)
 
 
 def microseconds(value: datetime) -> int:
@@ -106,20 +107,21 @@ def order_key(value: Any, *, descending: bool = False) -> tuple[Any, ...]:
 
 
 def _order_key(value: Any, depth: int) -> tuple[Any, ...]:
+    # What a subclass prints or compares, as a member of an enumeration, is not what it holds, and may raise.
     number = _RANKS.get(type(value)) or rank(value)
     if number == NUMBER:
+        value = float.__float__(value) if issubclass(type(value), float) else int.__int__(value)
         return (_NAN,) if value != value else (NUMBER, value)  # noqa: PLR0124 - NaN
     if number == STR:
-        # What a subclass prints, as a member of an enumeration, is not what it holds.
         return (STR, str.__str__(value))
     if number == KEY:
-        return (KEY, str(value))
+        return (KEY, Key.__str__(value))
     if number == NULL:
         return (NULL,)
     if number == BOOL:
         return (BOOL, bool(value))
     if number == BYTES:
-        return (BYTES, bytes(value))
+        return (BYTES, b"".join((value,)))
     if number == DATETIME:
         return (DATETIME, _instant(value))
     if number == OTHER:
@@ -205,10 +207,11 @@ def encode(value: Any, *, descending: bool = False) -> bytes:
     """Bytes that sort as the value does in the total order, and of which none is a prefix of another.
 
     The format is on the wire: docs/protocol.md. Ties have equal bytes. Raises UnsupportedTypeError for what is of
-    no plain type and InvalidValueError for ints outside 64 bits, text with lone surrogates, and what cannot be read.
+    no plain type and InvalidValueError for ints outside 64 bits, text with lone surrogates, and what cannot be read
+    or lies deeper than values are compared.
     """
     try:
-        data = _encode(decoded(value))
+        data = _encode(decoded(value), COMPARED_DEPTH)
     except DatastoreError:
         raise
     except Exception as error:
@@ -217,7 +220,7 @@ def encode(value: Any, *, descending: bool = False) -> bytes:
     return data.translate(_INVERTED) if descending else data
 
 
-def _encode(value: Any) -> bytes:
+def _encode(value: Any, depth: int) -> bytes:
     number = _RANKS.get(type(value)) or rank(value)
     if number == STR:
         return b"\x05" + _text(value)
@@ -233,18 +236,20 @@ def _encode(value: Any) -> bytes:
         return b"\x06" + _escaped(bytes(value))
     if number == KEY:
         return b"\x07" + _text(str(value))
+    if number in (LIST, MAP) and not depth:
+        raise InvalidValueError(f"it cannot be read: nested more than {COMPARED_DEPTH} deep", path="value")
     if number == LIST:
-        return b"\x08" + b"".join(map(_encode, value)) + b"\x00"
+        return b"\x08" + b"".join([_encode(item, depth - 1) for item in value]) + b"\x00"
     if number == MAP:
-        return b"\x09" + _map(value) + b"\x00"
+        return b"\x09" + _map(value, depth - 1) + b"\x00"
     raise UnsupportedTypeError(f"a {type(value).__name__} has no place in the order of the wire", path="value")
 
 
-def _map(value: Mapping[Any, Any]) -> bytes:
+def _map(value: Mapping[Any, Any], depth: int) -> bytes:
     for name in value:
         if not isinstance(name, str):
             raise UnsupportedTypeError(f"a map's names are str, not {type(name).__name__}", path="value")
-    return b"".join(b"\x05" + _text(name) + _encode(value[name]) for name in sorted(value))
+    return b"".join(b"\x05" + _text(name) + _encode(value[name], depth) for name in sorted(value))
 
 
 def _text(text: str) -> bytes:

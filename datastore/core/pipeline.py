@@ -149,7 +149,7 @@ def _predicate(query: QueryDescription, filter_: Filter) -> Predicate:
         # A subclass that judges whole objects in its own way.
         return lambda keys, values: [filter_(decoded(value)) for value in values]
     read = column_of(query.getter_of(filter_), filter_.field)
-    if kind is not Filter:
+    if kind.value_passes is not Filter.value_passes:
         return lambda keys, values: [bool(filter_.value_passes(value)) for value in read(keys, values)]
     judge = column_predicate(filter_.op, filter_.value)
     return lambda keys, values: judge(read(keys, values))

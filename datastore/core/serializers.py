@@ -28,6 +28,7 @@ __all__ = [
     "never_loads_none",
     "prettyjson",
     "require_serializer",
+    "sentinels",
     "serialized_gen",
 ]
 
@@ -71,6 +72,15 @@ def never_loads_none(serializer: object) -> bool:
     return bool(getattr(serializer, "never_loads_none", False))
 
 
+def sentinels(serializer: object) -> Iterator[str]:
+    """What the names of maps begin with that a serializer makes itself, where it marks values in maps."""
+    if isinstance(serializer, Stack):
+        for part in serializer:
+            yield from sentinels(part)
+    elif isinstance(mark := getattr(serializer, "sentinel", None), str):
+        yield mark
+
+
 class Serializer:
     """What a serializer is: a base for classes, whose own names are the interface."""
 
@@ -97,6 +107,7 @@ class NonSerializer(Serializer):
     """Leaves values as they are: for what is serialized already."""
 
     keeps_mappings = True
+    never_loads_none = True
 
     @classmethod
     def loads(cls, value: Any) -> Any:
@@ -137,6 +148,11 @@ class Stack(Serializer, list[Any]):
         """Whether all of them do."""
         return all(keeps_mappings(serializer) for serializer in self)
 
+    @property
+    def never_loads_none(self) -> bool:
+        """Whether none of them does."""
+        return all(never_loads_none(serializer) for serializer in self)
+
     def loads(self, value: Any) -> Any:  # type: ignore[override]
         """The value that `dumps` made `value` of."""
         for serializer in reversed(self):
@@ -151,7 +167,10 @@ class Stack(Serializer, list[Any]):
 
 
 class map_serializer(Serializer):  # noqa: N801 - the documented name
-    """Has every value be a mapping: other values are wrapped in one, under the name of `sentinel`."""
+    """Has every value be a mapping: other values are wrapped in one, under the name of `sentinel`.
+
+    A store below looks for fields in mappings alone: filters do not see those of other objects.
+    """
 
     keeps_mappings = True
     sentinel = "@wrapped"

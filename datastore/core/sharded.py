@@ -12,12 +12,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from datastore.core._concurrency import fan_out
-from datastore.core.base import Datastore, check_key, check_query, exact_query
+from datastore.core._concurrency import fan_out, iterate
+from datastore.core.base import Datastore, check_key, check_query, exact_query, refusal
 from datastore.core.batch import Batch, Outcome, ShardReport, Write
 from datastore.core.collections import DatastoreCollection
 from datastore.core.composition import Description
-from datastore.core.cursor import Cursor
+from datastore.core.cursor import Cursor, close_all
 from datastore.core.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.merging import BlockMerge
@@ -39,6 +39,8 @@ class ShardedDatastore(DatastoreCollection):
     stores NoStoresError.
     """
 
+    ordered_queries = True
+
     def __init__(
         self,
         stores: Iterable[Datastore] = (),
@@ -48,16 +50,14 @@ class ShardedDatastore(DatastoreCollection):
     ) -> None:
         super().__init__(stores)
         if not callable(shardingfn):
-            raise UnsupportedTypeError(f"shardingfn must be callable, got {type(shardingfn).__name__}")
+            raise UnsupportedTypeError(
+                f"shardingfn must be callable with a Key and answer an int, got {type(shardingfn).__name__}",
+                path="shardingfn",
+            )
         if names is not None and len(names) != len(self._stores):
             raise InvalidError(f"{len(names)} names for {len(self._stores)} stores; give one name for each store")
         self._shardingfn = shardingfn
         self._names = names
-
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """True: what shards do not order is ordered here."""
-        return True
 
     def shard(self, key: Key) -> int:
         """The index of the store that holds `key`."""
@@ -75,8 +75,8 @@ class ShardedDatastore(DatastoreCollection):
         stores = self._held()
         check_key(key)
         number = self._shardingfn(key)
-        if not isinstance(number, int):
-            raise UnsupportedTypeError(f"shardingfn must answer an int, got {type(number).__name__}")
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise UnsupportedTypeError(f"shardingfn must answer an int, got {type(number).__name__} for {key}")
         index = number % len(stores)
         return index, stores[index]
 
@@ -117,7 +117,7 @@ class ShardedDatastore(DatastoreCollection):
 
     def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do several writes, with one batch for each shard, all at once; writes to one key keep their order."""
-        return self._batch(list(writes), lambda store: store.batch_write, lambda write: write.key)
+        return self._batch(list(writes), lambda store: store.batch_write, lambda write: write[0])
 
     def _batch(
         self,
@@ -131,8 +131,8 @@ class ShardedDatastore(DatastoreCollection):
         for position, item in enumerate(items):
             try:
                 index, stores_index = self._place(key_of(item))
-            except UnsupportedTypeError as error:
-                outcomes[position] = Outcome(error=error)
+            except (DatastoreError, TypeError, ValueError) as error:
+                outcomes[position] = refusal(error)
                 continue
             stores[index] = stores_index
             places.setdefault(index, []).append(position)
@@ -170,7 +170,8 @@ class ShardedDatastore(DatastoreCollection):
             if only is None or index == only
         }
         reports: list[ShardReport] = []
-        return Cursor.from_batches(query, self._merge(query, asked, reports), shards=reports)
+        # The merge asks what the shards were asked, whatever becomes of the caller's query before it begins.
+        return Cursor.from_batches(query, self._merge(query.copy(), asked, reports), shards=reports)
 
     def _only_shard(self, query: Query) -> int | None:
         """The one shard that can hold what the query selects, where the sharding function knows of one."""
@@ -197,8 +198,7 @@ class ShardedDatastore(DatastoreCollection):
                         reports.extend(self._reports(shards[i], cursors[i], failed[shards[i]]))
                 yield merge.take()
         finally:
-            for cursor in cursors:
-                cursor.close()
+            close_all([cursor.close for cursor in cursors])
         for shard, cursor in asked.items():
             if shard not in failed:
                 reports.extend(self._reports(shard, cursor, None))
@@ -230,7 +230,7 @@ class ShardedDatastore(DatastoreCollection):
     def shard_query_generator(self, query: Query) -> Generator[Any]:
         """The values of each shard's own answer, shard after shard, not merged."""
         for store in self._held():
-            for value in store.query(query):
+            for value in iterate(store.query(query)):
                 yield value
 
     def describe(self) -> Description:

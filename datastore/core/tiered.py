@@ -7,15 +7,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from datastore.core._concurrency import KeyLocks, Lock
-from datastore.core.base import Datastore, bad_keys, check_key, check_query
+from datastore.core._concurrency import KeyLocks, Lock, undisturbed
+from datastore.core.base import Datastore, bad_keys, check_key, check_query, exact_query
 from datastore.core.batch import Outcome, Write
 from datastore.core.collections import DatastoreCollection
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor
-from datastore.core.errors import DeadlineExceededError, UnavailableError
 from datastore.core.key import Key
 from datastore.core.query import Query
 
@@ -35,17 +35,14 @@ class TieredDatastore(DatastoreCollection):
     overwrites a newer put or delete. Without stores: NoStoresError.
     """
 
+    ordered_queries = True
+
     def __init__(self, stores: Iterable[Datastore] = ()) -> None:
         super().__init__(stores)
         self._guard = Lock()
         self._locks = KeyLocks()
         #: For each key some `get` is about to back-fill: how many do so, and how many writes ended meanwhile.
         self._filling: dict[Key, _Filling] = {}
-
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """As the last tier's."""
-        return bool(self._stores) and self._stores[-1].ordered_queries
 
     def get(self, key: Key) -> Any:
         """The value in the first tier that has one."""
@@ -150,21 +147,23 @@ class TieredDatastore(DatastoreCollection):
         bad = bad_keys([key for key, _ in writes])
         keys = list({key: None for place, (key, _) in enumerate(writes) if place not in bad})
         with self._writing(tiers, keys):
-            outcomes = tiers[-1].batch_write(writes)
+            good = [write for place, write in enumerate(writes) if place not in bad]
+            outcomes = tiers[-1].batch_write(good) if good else []
             left: dict[Key, Any] = {}
-            for place, ((key, value), outcome) in enumerate(zip(writes, outcomes, strict=True)):
+            for (key, value), outcome in zip(good, outcomes, strict=True):
                 if outcome.error is None:
                     left[key] = value
-                elif place not in bad and _may_be_done(outcome.error):
+                elif _may_be_done(outcome.error):
                     left[key] = None
             for tier in reversed(tiers[:-1]):
                 self._write_above(tier, list(map(Write._make, left.items())))
-        return outcomes
+        rest = iter(outcomes)
+        return [bad[place] if place in bad else next(rest) for place in range(len(writes))]
 
     def query(self, query: Query) -> Cursor:
         """What the last tier answers."""
         check_query(query)
-        return self._held()[-1].query(query)
+        return exact_query(self._held()[-1], query)
 
     def describe(self) -> Description:
         """Kind `tiered`; what it promises and pushes down is the last tier's part."""
@@ -180,12 +179,15 @@ class TieredDatastore(DatastoreCollection):
                 yield
             except BaseException as error:
                 if _may_be_done(error):
-                    for tier in tiers[:-1]:
-                        self._quietly(tier.batch_write, [Write(key, None) for key in keys])
+                    undisturbed(partial(self._forget, tiers[:-1], keys))
                 raise
             finally:
                 for key in keys:
                     self._end_write(key)
+
+    def _forget(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> None:
+        for tier in tiers:
+            self._quietly(tier.batch_write, [Write(key, None) for key in keys])
 
     def _store_above(self, tier: Datastore, key: Key, value: Any) -> None:
         try:
@@ -233,7 +235,8 @@ class TieredDatastore(DatastoreCollection):
 
 def _may_be_done(error: BaseException) -> bool:
     """Whether a write that ended so may have been done: its answer was lost, or nobody waited for it."""
-    return not isinstance(error, Exception) or isinstance(error, (UnavailableError, DeadlineExceededError))
+    # Those of the library, and of stores of anybody's.
+    return not isinstance(error, Exception) or isinstance(error, (ConnectionError, TimeoutError))
 
 
 class _Filling:

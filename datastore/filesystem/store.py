@@ -10,7 +10,6 @@ from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from itertools import compress
-from sys import maxsize
 from typing import Any, ClassVar
 
 from datastore.core.base import FIRST_SCAN_ENTRIES, Datastore, check_key, check_query, refine
@@ -107,7 +106,7 @@ class FileSystemDatastore(Datastore):
     # Paths
 
     def _own_key(self, key: Key) -> Key:
-        check_key(key)
+        key = check_key(key)
         return key if self.case_sensitive else LowercaseKeyDatastore.lowercase_key(key)
 
     def relative_path(self, key: Key) -> str:
@@ -294,6 +293,10 @@ class FileSystemDatastore(Datastore):
             return None
         return key if paths.relative_file(key, folding=self._folding) == relative else None
 
+    def listed_key(self, key: Key) -> Key:
+        """The key in lower case where case does not matter."""
+        return self._own_key(key)
+
     def describe(self) -> Description:
         """Kind `file`, with the root."""
         durability = Durability.SYNC if self._fsync else Durability.ASYNC
@@ -316,10 +319,11 @@ def open_url(url: str) -> FileSystemDatastore:
 
 def _wanted(query: Query) -> int:
     """How many entries of the scope, from its first on, can matter to the query."""
-    by_value = any(part.field != KEY_FIELD or type(part) is not Filter for part in query.filters)
-    if query.limit is None or query.orders or by_value or query.has_custom_code:
-        return maxsize
-    return query.offset + query.limit
+    # The filters on keys, and where to start, are seen to before values are read.
+    rest = query.copy()
+    rest.filters = [part for part in query.filters if part.field != KEY_FIELD or type(part) is not Filter]
+    rest.start_after = None
+    return rest.entries_needed
 
 
 def _reads_values(query: Query) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
@@ -198,9 +197,10 @@ class LMDBDatastore(Datastore):
     def _scan(self, query: Query) -> Generator[Batch]:
         """The raw batches of the query's scope. Each is read in a transaction of its own, after the last key before."""
         plan = ScanPlan(query)
-        # Every entry of the scope is a result: no need to read more than are asked for.
-        bare = query.limit is not None and not query.filters and not query.orders
-        wanted = query.offset + (query.limit or 0) if bare else sys.maxsize
+        # The plan sees to where to start; then no more are read than are asked for.
+        rest = query.copy()
+        rest.start_after = None
+        wanted = rest.entries_needed
         # Filters of the library find no fields in bytes; others may look at the values themselves.
         with_values = not query.keys_only or query.has_custom_code
         seek, bytes_wanted = plan.start, FIRST_BATCH_BYTES

@@ -54,6 +54,7 @@ class _Decoding:
     """
 
     keeps_mappings = True
+    never_loads_none = True
 
     def dumps(self, value: Any) -> wire.WireValue:
         return wire.encode_value(value)

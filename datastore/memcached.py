@@ -9,20 +9,26 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote
 
-from datastore.core.base import InterfaceMappingDatastore, check_key
+from datastore.core.base import InterfaceMappingDatastore, check_key, check_query
 from datastore.core.composition import Description, Durability
+from datastore.core.cursor import Cursor
 from datastore.core.errors import (
+    DatastoreClosedError,
     DeadlineExceededError,
     InvalidError,
     LimitExceededError,
+    QueryNotSupportedError,
     StoreError,
+    StoreFullError,
     UnavailableError,
     UnsupportedTypeError,
 )
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore.core.util.extras import require
+from datastore.core.util.urls import split
 
 __all__ = ["DEFAULT_PORT", "NAME_BYTES", "VALUE_BYTES", "MemcachedDatastore", "name_of", "open_url"]
 
@@ -57,12 +63,20 @@ class MemcachedDatastore(InterfaceMappingDatastore):
         require("pymemcache", "memcached")
         super().__init__(client, put="set", key=name_of)
         self._client = client
+        self._closed = False
         self.owned = False
 
     def get(self, key: Key) -> bytes | None:
         """The bytes of `key`, or None."""
-        with _faults():
-            value: bytes | None = super().get(key)
+        from pymemcache.exceptions import MemcacheUnexpectedCloseError
+
+        with self._faults():
+            value: bytes | None
+            try:
+                value = super().get(key)
+            except MemcacheUnexpectedCloseError:
+                # A server that was started anew has closed what the pool still holds.
+                value = super().get(key)
             return value
 
     def put(self, key: Key, value: object) -> None:
@@ -81,20 +95,34 @@ class MemcachedDatastore(InterfaceMappingDatastore):
                 limit="value_bytes",
                 maximum=VALUE_BYTES,
             )
-        with _faults():
+        with self._faults():
             if not self._client.set(name_of(key), value, noreply=False):
                 raise StoreError(f"memcached did not store {key}")
 
     def delete(self, key: Key) -> None:
         """Remove the entry of `key`, and wait until the server has."""
         check_key(key)
-        with _faults():
+        with self._faults():
             self._client.delete(name_of(key), noreply=False)
+
+    def query(self, query: Query) -> Cursor:
+        """Not supported: QueryNotSupportedError."""
+        check_query(query)
+        raise QueryNotSupportedError("MemcachedDatastore does not support queries: a memcached server lists no keys")
 
     def close(self) -> None:
         """Disconnect, if the store was opened by its URL; a client of the caller's stays as it is."""
+        self._closed = True
         if self.owned:
             self._client.close()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        if self._closed:
+            # The driver would connect again.
+            raise DatastoreClosedError("this MemcachedDatastore was closed")
+        with _translated():
+            yield
 
     def describe(self) -> Description:
         """Kind `memcached`."""
@@ -102,7 +130,7 @@ class MemcachedDatastore(InterfaceMappingDatastore):
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
+def _translated() -> Iterator[None]:
     """The driver's errors as the library's."""
     from pymemcache.exceptions import MemcacheError, MemcacheUnexpectedCloseError
 
@@ -113,7 +141,8 @@ def _faults() -> Iterator[None]:
     except MemcacheUnexpectedCloseError as error:
         raise UnavailableError("memcached closed the connection") from error
     except MemcacheError as error:
-        raise StoreError(f"memcached: {error or type(error).__name__}") from error
+        kind = StoreFullError if "out of memory" in str(error) else StoreError
+        raise kind(f"memcached: {error or type(error).__name__}") from error
     except OSError as error:
         if isinstance(error, StoreError):
             raise
@@ -128,7 +157,7 @@ def open_url(url: str) -> MemcachedDatastore:
     require("pymemcache", "memcached")
     from pymemcache.client.base import PooledClient
 
-    parts = urlsplit(url)
+    parts = split(url, "memcached://HOST:PORT")
     if not _names_a_server(parts):
         raise InvalidError(f"{url!r}: expected memcached://HOST:PORT", field="url")
     store = MemcachedDatastore(
@@ -143,9 +172,8 @@ def open_url(url: str) -> MemcachedDatastore:
 def _names_a_server(parts: SplitResult) -> bool:
     """Whether a URL says which server, and nothing else."""
     try:
-        return bool(parts.hostname and (parts.port is None or parts.port)) and not (
-            parts.path.strip("/") or parts.query or parts.username
-        )
-    except ValueError:
-        # The port is no number, or too large.
+        (parts.hostname or "").encode("idna")
+    except UnicodeError:
         return False
+    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    return bool(parts.hostname) and parts.port != 0 and not more

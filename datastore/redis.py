@@ -5,26 +5,31 @@ This module alone knows Redis and its driver, redis-py, which is loaded where a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import NoneType
 from typing import Any
 
-from datastore.core.base import InterfaceMappingDatastore, batch_of, check_key
+from datastore.core.base import InterfaceMappingDatastore, batch_of, check_key, check_query
 from datastore.core.batch import Outcome
 from datastore.core.composition import Description, Durability
 from datastore.core.cursor import Cursor
 from datastore.core.errors import (
+    DatastoreClosedError,
     DeadlineExceededError,
     InvalidError,
     QueryNotSupportedError,
     StoreError,
     StoreFullError,
     UnavailableError,
+    UnsupportedTypeError,
 )
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.core.serialize import SerializerLike, SerializerShimDatastore
 from datastore.core.util.extras import require
+from datastore.core.util.urls import split
 
 __all__ = ["RedisDatastore", "open_url"]
 
@@ -32,21 +37,22 @@ __all__ = ["RedisDatastore", "open_url"]
 class RedisDatastore(SerializerShimDatastore):
     """Keeps serialized values, by default JSON, in the database of a `redis.Redis` client, which stays the caller's.
 
-    Any client will do, also one that decodes responses if the serializer makes text. Threads may share the store
-    as they may share the client. What a put promises is what the server's configuration does. No queries.
+    Any client will do: one of a cluster, and one that decodes responses if the serializer makes text. What the
+    serializer makes is str or bytes, else UnsupportedTypeError; it gets bytes back, or text from a client that decodes.
+    Threads may share the store as they may share the client. What a put promises is what the server's configuration
+    does. No queries.
     Raises ImportError where redis-py is missing, UnavailableError where the server cannot be reached,
     DeadlineExceededError where the client's own timeout ends, StoreFullError where the server has no memory
-    left, and StoreError for what else it refuses. Also raises what the serializer does.
+    left, and StoreError for what else it refuses, as a wrong password. Also raises what the serializer does.
     """
 
     def __init__(self, client: Any, serializer: SerializerLike | None = None) -> None:
         require("redis", "redis")
         super().__init__(_Strings(client), serializer)
 
-    @property
-    def ordered_queries(self) -> bool:  # type: ignore[override]
-        """False: it has no queries."""
-        return False
+    def query(self, query: Query) -> Cursor:
+        """Not supported: QueryNotSupportedError."""
+        return self.child_datastore.query(query)
 
     def describe(self) -> Description:
         """Kind `redis`, with the serializer's name."""
@@ -59,48 +65,72 @@ class _Strings(InterfaceMappingDatastore):
     def __init__(self, client: Any) -> None:
         super().__init__(client, put="set")
         self._client = client
+        self._closed = False
         self.owned = False
 
     def get(self, key: Key) -> Any:
-        with _faults():
+        with self._faults():
             return super().get(key)
 
     def put(self, key: Key, value: Any) -> None:
-        with _faults():
+        if not isinstance(value, (str, bytes, NoneType)):
+            raise UnsupportedTypeError(
+                f"Redis keeps str and bytes, and the serializer made a {type(value).__name__} of the value of {key}",
+                path="value",
+            )
+        with self._faults():
             super().put(key, value)
 
     def delete(self, key: Key) -> None:
-        with _faults():
+        with self._faults():
             super().delete(key)
 
     def contains(self, key: Key) -> bool:
         check_key(key)
-        with _faults():
+        with self._faults():
             return bool(self._client.exists(str(key)))
 
     def query(self, query: Query) -> Cursor:
-        raise QueryNotSupportedError("RedisDatastore does not support queries")
+        check_query(query)
+        raise QueryNotSupportedError(
+            "RedisDatastore does not support queries: a Redis server would have to look at all its keys"
+        )
 
     def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         return batch_of(keys, self._values)
 
     def _values(self, keys: list[Key]) -> list[Any]:
-        with _faults():
-            values: list[Any] = self._client.mget([str(key) for key in keys])
+        # A cluster has the keys on many servers.
+        read = getattr(self._client, "mget_nonatomic", self._client.mget)
+        with self._faults():
+            values: list[Any] = read([str(key) for key in keys])
             return values
 
     def close(self) -> None:
+        self._closed = True
         if self.owned:
             self._client.close()
 
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        if self._closed:
+            # The driver would connect again.
+            raise DatastoreClosedError("this RedisDatastore was closed")
+        with _translated():
+            yield
+
 
 @contextmanager
-def _faults() -> Iterator[None]:
+def _translated() -> Iterator[None]:
     """The driver's errors as the library's."""
     import redis
 
     try:
         yield
+    except (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError) as error:
+        raise StoreError(f"Redis: {error}") from error
+    except (redis.exceptions.RedisClusterException, redis.exceptions.ClusterDownError) as error:
+        raise UnavailableError(f"Redis: {error}") from error
     except redis.exceptions.TimeoutError as error:
         raise DeadlineExceededError(f"Redis: {error}") from error
     except redis.exceptions.ConnectionError as error:
@@ -114,15 +144,22 @@ def _faults() -> Iterator[None]:
 def open_url(url: str) -> RedisDatastore:
     """The store of `redis://host:port/database`; the options after `?` are the driver's. Closing it disconnects.
 
-    Raises InvalidError (a ValueError) for a URL that the driver does not take.
+    With `rediss:` the connection is encrypted. Raises InvalidError (a ValueError) for a URL that the driver does not
+    take.
     """
     require("redis", "redis")
     import redis
 
+    form = f"{url.partition(':')[0]}://HOST:PORT/DATABASE"
+    parts = split(url, form)
+    if not parts.hostname or re.fullmatch("/?[0-9]*", parts.path) is None or parts.fragment:
+        raise InvalidError(f"{url!r}: expected {form}, DATABASE a number", field="url")
     try:
         client = redis.Redis.from_url(url)
-    except ValueError as error:
-        raise InvalidError(f"{url!r}: expected redis://HOST:PORT/DATABASE; {error}", field="url") from error
+        # Made of its options, which the driver looks at only when it connects.
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+    except (ValueError, TypeError) as error:
+        raise InvalidError(f"{url!r}: expected {form}; {error}", field="url") from error
     store = RedisDatastore(client)
     store.child_datastore.owned = True  # type: ignore[attr-defined]
     return store

@@ -19,11 +19,9 @@ def open(url: str) -> Datastore:  # noqa: A001 - the name that users know, as in
 
     Blocks for as long as the store takes to open: for LMDB a moment, for others nothing worth a thread.
     """
-    opener = opening.find_opener(GROUP, opening.scheme_of(url))
-    if opener is None:
-        return lift(opening.open(url))
-    store: Datastore = opener(url)
-    return store
+    scheme = opening.scheme_of(url)
+    opener = opening.find_opener(GROUP, scheme)
+    return lift(opening.open(url)) if opener is None else opening.opened(opener, scheme, url, Datastore)
 
 
 def open_memory(url: str) -> DictDatastore:

@@ -170,6 +170,12 @@ class QueryDescription:
         return self.offset + self.limit
 
     @property
+    def reads_values(self) -> bool:
+        """Whether values matter to the query at all."""
+        parts = (*self.filters, *self.orders)
+        return not self.keys_only or self.has_custom_code or any(part.field != KEY_FIELD for part in parts)
+
+    @property
     def own_getter(self) -> Getter | None:
         """The query's own way to look up fields; None for the library's."""
         return None if self.object_getattr is object_getattr else self.object_getattr

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, TypeVar
 
 from datastore.core.base import Datastore, DictDatastore
 from datastore.core.errors import ConfigError, InvalidError, UnsupportedTypeError
 
-__all__ = ["find_opener", "known_schemes", "open", "open_memory", "scheme_of"]
+__all__ = ["find_opener", "known_schemes", "open", "open_memory", "opened", "scheme_of"]
+
+T = TypeVar("T")
 
 GROUP = "datastore.stores"
 
@@ -31,8 +34,21 @@ def open(url: str) -> Datastore:  # noqa: A001 - the name that users know, as in
     scheme = scheme_of(url)
     opener = find_opener(GROUP, scheme)
     if opener is None:
-        raise InvalidError(f"{url!r}: unknown scheme {scheme!r}; known are {known_schemes(GROUP)}", field="url")
-    store: Datastore = opener(url)
+        known = known_schemes(GROUP)
+        near = get_close_matches(f"{scheme}:", known.split(), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InvalidError(f"{url!r}: unknown scheme {scheme!r}; known are {known}{hint}", field="url")
+    return opened(opener, scheme, url, Datastore)
+
+
+def opened(opener: Callable[[str], Any], scheme: str, url: str, kind: type[T]) -> T:
+    """What an opener gives for a URL, whose scheme it gets in lower case; ConfigError if it is no store."""
+    store = opener(scheme + url[len(scheme) :])
+    if not isinstance(store, kind):
+        raise ConfigError(
+            f"{url!r}: what opens {scheme}: URLs, {opener.__module__}, gave a {type(store).__name__} and no"
+            f" {kind.__module__.removesuffix('.base')}.{kind.__name__}"
+        )
     return store
 
 
@@ -70,7 +86,10 @@ def find_opener(group: str, scheme: str) -> Callable[[str], Any] | None:
             f"several packages open {scheme}: URLs: {', '.join(sorted(announced))}; uninstall all but one"
         )
     for found in announced.values():
-        opener: Callable[[str], Any] = found.load()
+        try:
+            opener: Callable[[str], Any] = found.load()
+        except AttributeError as error:
+            raise ConfigError(f"the package that announces {scheme}: URLs lacks {found.value}: {error}") from error
         return opener
     return None
 

@@ -211,7 +211,7 @@ class FileSystemDatastore(Datastore):
     def _scan(self, query: Query) -> Generator[Batch]:
         with _faults(str(query.key)):
             found = dict(self._keys(query))
-        wanted, reads = _wanted(query), _reads_values(query)
+        wanted, reads = _wanted(query), query.reads_values
         keys: list[Key] = []
         values: list[object] = []
         scanned = held_bytes = 0
@@ -324,12 +324,6 @@ def _wanted(query: Query) -> int:
     rest.filters = [part for part in query.filters if part.field != KEY_FIELD or type(part) is not Filter]
     rest.start_after = None
     return rest.entries_needed
-
-
-def _reads_values(query: Query) -> bool:
-    """Whether values matter to the query at all."""
-    parts = (*query.filters, *query.orders)
-    return not query.keys_only or query.has_custom_code or any(part.field != KEY_FIELD for part in parts)
 
 
 def _within_bounds(query: Query, keys: list[Key]) -> list[Key]:

@@ -16,7 +16,7 @@ from datastore.core.base import Datastore, check_key, check_query, refine
 from datastore.core.batch import Batch, Outcome, Write
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.cursor import Cursor
-from datastore.core.errors import ConfigError, CorruptDataError, DatastoreError
+from datastore.core.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError, UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
 from datastore.core.query import Query
@@ -86,6 +86,13 @@ class LMDBDatastore(Datastore):
         cluster: str | None = None,
         shard: str | None = None,
     ) -> None:
+        if not os.fspath(directory):
+            raise InvalidError("directory must name a directory, not ''", field="directory")
+        for name, size in (("map_bytes", map_bytes), ("max_map_bytes", max_map_bytes)):
+            if not isinstance(size, int) or isinstance(size, bool):
+                raise UnsupportedTypeError(f"{name} must be an int, got {type(size).__name__}", path=name)
+            if size < 1:
+                raise InvalidError(f"{name} must be at least 1, got {size}", field=name)
         if durability not in ("sync", "async"):
             raise ConfigError(f"durability must be 'sync' or 'async', not {durability!r}")
         self.directory = Path(directory).absolute()

@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymemcache.client.base import PooledClient
 
 import datastore
 from datastore import aio, core, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.errors import InvalidError, LimitExceededError, UnavailableError, UnsupportedTypeError
+from datastore.core.errors import (
+    DatastoreClosedError,
+    DeadlineExceededError,
+    InvalidError,
+    LimitExceededError,
+    UnavailableError,
+    UnsupportedTypeError,
+)
 from datastore.core.key import Key
 from datastore.memcached import VALUE_BYTES, MemcachedDatastore, name_of
 from datastore.testing.conformance import DatastoreConformance
@@ -122,3 +130,33 @@ def test_a_killed_server_is_unavailable_until_it_is_back(tmp_path: Path):
         store.put(Key("/a"), b"z")
         assert store.get(Key("/a")) == b"z"
         store.close()
+
+
+def test_nothing_is_asked_of_a_closed_store(memcached_server: Engine):
+    store = datastore.open(f"memcached://127.0.0.1:{memcached_server.port}")
+    store.put(Key("/a"), b"1")
+    store.close()
+    store.close()
+    for call in (
+        lambda: store.get(Key("/a")),
+        lambda: store.put(Key("/a"), b"2"),
+        lambda: store.delete(Key("/a")),
+        lambda: store.contains(Key("/a")),
+    ):
+        with pytest.raises(DatastoreClosedError, match="MemcachedDatastore was closed"):
+            call()
+
+
+def test_a_server_that_is_silent_is_late(memcached_server: Engine):
+    store = MemcachedDatastore(PooledClient(("127.0.0.1", memcached_server.port), timeout=0.2))
+    with memcached_server.stopped(), pytest.raises(DeadlineExceededError, match="memcached"):
+        store.get(Key("/a"))
+
+
+def test_a_get_finds_a_server_that_was_started_anew(tmp_path: Path):
+    with engine("memcached", tmp_path / "data") as server:
+        with datastore.open(f"memcached://127.0.0.1:{server.port}") as store:
+            store.put(Key("/a"), b"x")
+            server.kill()
+            server.start()
+            assert store.get(Key("/a")) is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
@@ -14,15 +15,25 @@ import pymongo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pymongo.errors import AutoReconnect, BulkWriteError, OperationFailure
+from pymongo.monitoring import CommandListener
 
 import datastore
 from datastore import aio, core, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.errors import InvalidError, InvalidValueError, LimitExceededError, UnavailableError
+from datastore.core.errors import (
+    DeadlineExceededError,
+    InvalidError,
+    InvalidValueError,
+    LimitExceededError,
+    StoreError,
+    UnavailableError,
+    UnsupportedTypeError,
+)
 from datastore.core.key import Key
 from datastore.core.query import Query
-from datastore.mongo import MongoDatastore
+from datastore.mongo import DOCUMENT_BYTES, MongoDatastore
 from datastore.testing import cases, model
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
@@ -141,7 +152,7 @@ def test_the_callers_map_is_not_changed(mongo: MongoDatastore):
 def test_the_document_is_as_documented(mongo: MongoDatastore):
     mongo.put(Key("/a/T:x"), {"n": 1})
     assert list(mongo._collection.find()) == [{"_id": "/a/T:x", "path": "/a/T", "value": {"n": 1}}]
-    assert {"path": 1} in [dict(index["key"]) for index in mongo._collection.index_information().values()]
+    assert {"path": 1, "_id": 1} in [dict(index["key"]) for index in mongo._collection.index_information().values()]
 
 
 def test_a_document_over_the_servers_limit_is_refused(mongo: MongoDatastore):
@@ -230,3 +241,146 @@ def test_a_refused_item_of_a_batch_fails_alone(mongo: MongoDatastore):
     outcomes = mongo.batch_write(writes)
     assert [type(outcome.error) for outcome in outcomes] == [type(None), InvalidValueError, type(None)]
     assert [outcome.value for outcome in mongo.batch_get([write.key for write in writes])] == [1, None, 3]
+
+
+def test_a_unique_index_of_the_callers_is_told(mongo: MongoDatastore):
+    mongo._collection.create_index("value.name", unique=True)
+    mongo.put(Key("/u:1"), {"name": "a"})
+    with pytest.raises(StoreError, match="MongoDB"):
+        mongo.put(Key("/u:2"), {"name": "a"})
+    assert mongo.get(Key("/u:2")) is None
+
+
+class Answering:
+    """A collection whose bulk writes end as a server may have them end."""
+
+    def __init__(self, *endings: Exception | None) -> None:
+        self.endings = list(endings)
+
+    def create_index(self, *_: object) -> None:
+        pass
+
+    def bulk_write(self, operations: Sequence[Any]) -> None:
+        ending = self.endings.pop(0) if len(self.endings) > 1 else self.endings[0]
+        if ending is not None:
+            raise ending
+
+
+def bulk_error(*write_errors: dict[str, Any], **more: Any) -> BulkWriteError:
+    return BulkWriteError({"writeErrors": list(write_errors), "writeConcernErrors": [], **more})
+
+
+def taken(place: int) -> BulkWriteError:
+    return bulk_error({"index": place, "code": 11000, "errmsg": "E11000 duplicate key"})
+
+
+LATE = bulk_error(writeConcernErrors=[{"code": 64, "errmsg": "waiting for replication timed out"}])
+
+
+@pytest.mark.parametrize(
+    ("endings", "kinds"),
+    [
+        ([None], [None, None, None]),
+        ([taken(1), None], [None, None, None]),
+        (
+            [taken(1), taken(0)],
+            [None, StoreError, StoreError],
+        ),
+        ([bulk_error({"index": 1, "code": 121, "errmsg": "no"}), None], [None, StoreError, None]),
+        ([LATE], [DeadlineExceededError] * 3),
+        ([OperationFailure("not authorized", 13)], [StoreError] * 3),
+        ([KeyError("nModified")], [StoreError] * 3),
+        ([AutoReconnect("gone")], [UnavailableError] * 3),
+    ],
+    ids=["done", "taken once", "taken for ever", "refused", "late", "unauthorized", "unreadable", "gone"],
+)
+def test_each_write_of_a_batch_is_told_how_it_ended(
+    mongo: MongoDatastore, endings: list[Exception | None], kinds: list[type | None]
+):
+    mongo._collection = Answering(*endings)
+    outcomes = mongo.batch_write([datastore.Write(Key(f"/{number}"), number) for number in range(3)])
+    assert [None if outcome.error is None else type(outcome.error) for outcome in outcomes] == kinds
+
+
+def test_a_document_over_the_limit_fails_alone_in_a_batch(mongo: MongoDatastore):
+    mongo.put(Key("/b"), "old")
+    writes = [datastore.Write(Key(f"/{name}"), value) for name, value in [("a", 1), ("b", "x" * (17 << 20)), ("c", 3)]]
+    errors = [outcome.error for outcome in mongo.batch_write(writes)]
+    assert [type(error) for error in errors] == [type(None), LimitExceededError, type(None)]
+    assert errors[1].maximum == DOCUMENT_BYTES
+    assert [outcome.value for outcome in mongo.batch_get([write.key for write in writes])] == [1, "old", 3]
+
+
+def test_datetimes_come_back_as_they_were_whatever_the_client_prefers(mongodb_server: Engine):
+    url = f"mongodb://127.0.0.1:{mongodb_server.port}/zones?tz_aware=true"
+    with datastore.open(url) as store:
+        store.put(Key("/a"), datetime(2026, 1, 1))
+        assert store.get(Key("/a")) == datetime(2026, 1, 1)
+
+
+def test_a_map_that_the_driver_takes_for_a_reference_is_refused(mongo: MongoDatastore):
+    mongo.put(Key("/a"), "old")
+    with pytest.raises(InvalidValueError, match=r"value\[0\]: .*'.ref'"):
+        mongo.put(Key("/a"), [{"$ref": "c", "$id": 5}])
+    assert mongo.get(Key("/a")) == "old"
+
+
+def test_documents_of_other_origin_are_not_seen(mongo: MongoDatastore):
+    mongo.put(Key("/ours"), 1)
+    mongo._collection.insert_many(
+        [{"_id": "/bare", "path": "/"}, {"path": "/", "value": 2}, {"_id": "no key/", "path": "/", "value": 3}]
+    )
+    for recursive in (False, True):
+        for keys_only in (False, True):
+            query = Query(Key("/"), recursive=recursive, keys_only=keys_only)
+            assert [entry.key for entry in mongo.query(query).entries()] == [Key("/ours")]
+    assert mongo.get(Key("/bare")) is None
+    assert mongo.contains(Key("/bare")) is False
+    assert [outcome.value for outcome in mongo.batch_get([Key("/bare"), Key("/ours")])] == [None, 1]
+
+
+@pytest.mark.parametrize("name", ["", "a..b", "$x"])
+def test_a_collection_has_a_name(database: Any, name: str):
+    with pytest.raises(InvalidError, match=f"collection={re.escape(repr(name))}"):
+        MongoDatastore(database, collection=name)
+
+
+def test_a_client_is_no_database(database: Any):
+    for wrong in (database.client, {}, None):
+        with pytest.raises(UnsupportedTypeError, match=f"database must be a pymongo database.*{type(wrong).__name__}"):
+            MongoDatastore(wrong)
+
+
+def test_a_server_that_is_silent_is_late(mongodb_server: Engine):
+    url = f"mongodb://127.0.0.1:{mongodb_server.port}/late?socketTimeoutMS=300&retryReads=false"
+    with datastore.open(url) as store:
+        store.get(Key("/a"))
+        with mongodb_server.stopped(), pytest.raises(DeadlineExceededError, match="MongoDB"):
+            store.get(Key("/a"))
+
+
+class Fetched(CommandListener):
+    """How many documents each answer brought."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    def started(self, event: Any) -> None:
+        pass
+
+    failed = started
+
+    def succeeded(self, event: Any) -> None:
+        if "cursor" in event.reply:
+            self.counts.append(len(event.reply["cursor"].get("firstBatch", event.reply["cursor"].get("nextBatch"))))
+
+
+def test_a_limit_fetches_what_it_needs(mongodb_server: Engine):
+    fetched = Fetched()
+    with pymongo.MongoClient(f"mongodb://127.0.0.1:{mongodb_server.port}", event_listeners=[fetched]) as client:
+        store = MongoDatastore(client["few"])
+        store.batch_write([datastore.Write(Key(f"/c:{number:03}"), number) for number in range(500)])
+        fetched.counts.clear()
+        assert list(store.query(Query(Key("/c"), limit=3, offset=2))) == [2, 3, 4]
+        assert sum(fetched.counts) == 5
+        client.drop_database("few")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,20 @@ import pytest
 import redis
 
 import datastore
-from datastore import wire
+from datastore import serialize, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.errors import DatastoreError, QueryNotSupportedError, StoreError, StoreFullError, UnavailableError
+from datastore.core.batch import Write
+from datastore.core.errors import (
+    DatastoreClosedError,
+    DatastoreError,
+    DeadlineExceededError,
+    QueryNotSupportedError,
+    StoreError,
+    StoreFullError,
+    UnavailableError,
+    UnsupportedTypeError,
+)
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.redis import RedisDatastore
@@ -123,3 +134,64 @@ def test_what_the_server_refuses_is_told(client: Any):
     finally:
         client.config_set("maxmemory", 0)
     assert store.get(Key("/a")) is None
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, [1], {"a": 1}], ids=repr)
+def test_what_a_serializer_makes_is_text_or_bytes(client: Any, value: Any):
+    store = RedisDatastore(client, serialize.NonSerializer)
+    store.put(Key("/a"), b"old")
+    with pytest.raises(UnsupportedTypeError, match=f"str and bytes.*{type(value).__name__}.*/a"):
+        store.put(Key("/a"), value)
+    outcomes = store.batch_write([Write(Key("/a"), value), Write(Key("/b"), b"good")])
+    assert [type(outcome.error) for outcome in outcomes] == [UnsupportedTypeError, type(None)]
+    assert [outcome.value for outcome in store.batch_get([Key("/a"), Key("/b")])] == [b"old", b"good"]
+
+
+def test_nothing_is_asked_of_a_closed_store(redis_server: Engine):
+    store = datastore.open(f"redis://127.0.0.1:{redis_server.port}/0")
+    store.put(Key("/a"), 1)
+    store.close()
+    store.close()
+    for call in (
+        lambda: store.get(Key("/a")),
+        lambda: store.put(Key("/a"), 2),
+        lambda: store.delete(Key("/a")),
+        lambda: store.contains(Key("/a")),
+    ):
+        with pytest.raises(DatastoreClosedError, match="RedisDatastore was closed"):
+            call()
+
+
+def test_a_server_that_is_silent_is_late(redis_server: Engine):
+    url = f"redis://127.0.0.1:{redis_server.port}/0?socket_timeout=0.2"
+    with datastore.open(url) as store, redis_server.stopped(), pytest.raises(DeadlineExceededError, match="Redis"):
+        store.get(Key("/a"))
+
+
+def test_a_wrong_password_is_no_reason_to_try_again(client: Any, redis_server: Engine):
+    client.config_set("requirepass", "right")
+    try:
+        with datastore.open(f"redis://:wrong@127.0.0.1:{redis_server.port}/0") as store:
+            with pytest.raises(StoreError, match=r"Redis: .*password"):
+                store.get(Key("/a"))
+        with datastore.open(f"redis://:right@127.0.0.1:{redis_server.port}/0") as store:
+            assert store.get(Key("/a")) is None
+    finally:
+        client.config_set("requirepass", "")
+
+
+def test_keys_of_a_cluster_are_read_at_once_wherever_they_lie(tmp_path: Path):
+    with engine("redis cluster", tmp_path / "data") as server:
+        with redis.Redis(port=server.port) as node:
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+                time.sleep(0.01)
+        with redis.RedisCluster(host="127.0.0.1", port=server.port) as cluster:
+            store = RedisDatastore(cluster)
+            keys = [Key(f"/{number}") for number in range(20)]
+            assert all(outcome.error is None for outcome in store.batch_write([Write(key, str(key)) for key in keys]))
+            assert [outcome.value for outcome in store.batch_get([*keys, Key("/none")])] == [*map(str, keys), None]
+            server.kill()
+            for call in (lambda: store.get(keys[0]), lambda: store.put(keys[0], 1), lambda: store.batch_get(keys)):
+                with pytest.raises(UnavailableError, match="Redis"):
+                    call()

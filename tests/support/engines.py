@@ -60,6 +60,16 @@ class Engine:
         except OSError:
             return False
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Keep it from answering while the block runs: it takes connections, and says nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it by SIGKILL, and wait until it is gone."""
         if self._process is not None:
@@ -82,6 +92,13 @@ def _redis(program: str) -> Callable[[int, Path], list[str]]:
     ]
 
 
+def _redis_cluster(program: str) -> Callable[[int, Path], list[str]]:
+    return lambda port, directory: [
+        *_redis(program)(port, directory),
+        *("--cluster-enabled", "yes", "--cluster-port", str(_free_port())),
+    ]
+
+
 def _memcached(program: str) -> Callable[[int, Path], list[str]]:
     return lambda port, _: [program, "-l", "127.0.0.1", "-p", str(port), "-u", "root", "-m", "64"]
 
@@ -96,6 +113,7 @@ def _ferretdb(program: str) -> Callable[[int, Path], list[str]]:
 #: The program, its command, what is sent and comes back when it is ready, and where to get it.
 _ENGINES = {
     "redis": ("redis-server", _redis, (b"PING\r\n", b"+PONG"), "apt install redis-server"),
+    "redis cluster": ("redis-server", _redis_cluster, (b"PING\r\n", b"+PONG"), "apt install redis-server"),
     "memcached": ("memcached", _memcached, (b"version\r\n", b"VERSION"), "apt install memcached"),
     # Ready once it takes connections.
     "mongodb": ("ferretdb", _ferretdb, (b"", b""), "make engines, which needs Go"),
@@ -104,7 +122,10 @@ _ENGINES = {
 
 @contextmanager
 def engine(name: str, directory: Path) -> Iterator[Engine]:
-    """A running server: redis, memcached, or FerretDB for mongodb. The test is left out where it is not installed."""
+    """A running server: redis, one of a redis cluster, memcached, or FerretDB for mongodb.
+
+    The test is left out where it is not installed.
+    """
     program, command, hello, hint = _ENGINES[name]
     found = shutil.which(program, path=os.pathsep.join([str(BUILT), os.environ.get("PATH", "")]))
     if found is None:

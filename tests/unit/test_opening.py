@@ -14,6 +14,7 @@ from datastore import aio
 from datastore.aio.lift import LiftedDatastore
 from datastore.core.errors import ConfigError, InvalidError, UnsupportedTypeError
 from datastore.core.key import Key
+from datastore.core.util.extras import require
 from datastore.core.util.urls import directory_of, options_of
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
@@ -69,7 +70,7 @@ async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
         ("lmdb:", "names no directory: expected lmdb:///DIRECTORY"),
         ("lmdb://host/data", "'host'; a directory has three slashes: lmdb:///host/data"),
         ("lmdb:///data?durability=never", "durability is sync or async, not 'never'"),
-        ("lmdb:///data?nosuch=1", "unknown option 'nosuch': durability"),
+        ("lmdb:///data?nosuch=1", "unknown option 'nosuch'; there are durability"),
         ("file://host/data", "three slashes: file:///host/data"),
         ("redis:", "'redis:': expected redis://HOST:PORT/DATABASE"),
         ("redis://h:x/0", "expected redis://HOST:PORT/DATABASE"),
@@ -78,6 +79,21 @@ async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
         ("mongodb://h", "expected mongodb://HOST:PORT/DATABASE"),
         ("mongodb://h:99999/db", "expected mongodb://HOST:PORT/DATABASE"),
         ("grpc:", "write grpc://HOST:PORT"),
+        ("lmbd:///x", "unknown scheme 'lmbd'.*did you mean lmdb:"),
+        ("file://localhost/data", "three slashes: file:///data"),
+        ("file:///a\nb", "no control characters; write %0A"),
+        *((f"{scheme}://[::1", r"\[::1': expected") for scheme in ("file", "lmdb", "memcached", "mongodb", "redis")),
+        ("redis://h/abc", "DATABASE a number"),
+        ("redis://h/1/2", "DATABASE a number"),
+        ("redis://h/0#x", "DATABASE a number"),
+        ("redis://h/0?nosuch=1", "expected redis://HOST:PORT/DATABASE; .*nosuch"),
+        ("memcached://:secret@h", "expected memcached://HOST:PORT"),
+        ("memcached://h#x", "expected memcached://HOST:PORT"),
+        ("memcached://a..b", "expected memcached://HOST:PORT"),
+        ("mongodb://h/db#x", "expected mongodb://HOST:PORT/DATABASE"),
+        ("mongodb://h/db?collection=$x", "collection='.x'"),
+        ("mongodb://h/db?collection=", "collection=''"),
+        ("mongodb://h/db?collection=a&collection=b", "collection is given twice"),
     ],
 )
 def test_what_is_no_url_of_a_store_is_told_with_what_would_be(opening, url: str, said: str):
@@ -142,6 +158,32 @@ def test_other_packages_add_schemes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert lifted.blocking.url == "shelf+v2:top"
 
 
+@pytest.mark.parametrize("url", ["MEMORY:", "File:{}", "GRPC://127.0.0.1:1", "REDIS://127.0.0.1:1/0"])
+def test_the_case_of_a_scheme_does_not_matter(url: str, tmp_path: Path):
+    datastore.open(url.format(tmp_path)).close()
+
+
+@pytest.mark.parametrize(
+    ("opens", "said"), [("return 5", "gave a int and no datastore.core.Datastore"), (None, "lacks a_shelf:open_url")]
+)
+def test_a_package_that_gives_no_store_is_named(
+    opens: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    announce(tmp_path, "a_shelf", "datastore.stores", "ashelf")
+    (tmp_path / "a_shelf.py").write_text("" if opens is None else f"def open_url(url):\n    {opens}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "a_shelf", raising=False)
+    with pytest.raises(ConfigError, match=said):
+        datastore.open("ashelf:x")
+
+
+def test_a_folder_of_a_drivers_name_is_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a_driver_of_nobody").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r"pip install 'datastore-grpc\[x\]'"):
+        require("a_driver_of_nobody", "x")
+
+
 def test_two_packages_with_one_scheme_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     announce(tmp_path, "one_shelf", "datastore.stores", "shelf")
     announce(tmp_path, "other_shelf", "datastore.stores", "shelf")
@@ -157,7 +199,14 @@ def test_import_star_keeps_the_builtin_open():
 
 @pytest.mark.parametrize(
     ("url", "directory"),
-    [("x:///a/b", "/a/b"), ("x:a/b", "a/b"), ("x:/a", "/a"), ("x:///a%20b%25?o=1", "/a b%"), ("x:///é", "/é")],
+    [
+        ("x:///a/b", "/a/b"),
+        ("x:a/b", "a/b"),
+        ("x:/a", "/a"),
+        ("x:///a%20b%25?o=1", "/a b%"),
+        ("x:///é", "/é"),
+        ("x:///%FF", os.fsdecode(b"/\xff")),
+    ],
 )
 def test_the_directory_of_a_url(url: str, directory: str):
     assert directory_of(url) == directory

@@ -9,5 +9,7 @@ __all__ = ["require"]
 
 def require(package: str, extra: str) -> None:
     """Raise ImportError, with the command that helps, unless `package` is installed. It is not imported."""
-    if find_spec(package) is None:
+    found = find_spec(package)
+    # A folder of that name that happens to lie on the path is no package.
+    if found is None or found.origin is None:
         raise ImportError(f"this needs {package}, which is not installed: pip install 'datastore-grpc[{extra}]'")

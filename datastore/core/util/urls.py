@@ -1,13 +1,31 @@
-"""What the URL of a store on this machine says: a directory, and options. Pure; knows no store."""
+"""What the URL of a store says: its parts, a directory, options. Pure; knows no store."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote_to_bytes, urlsplit
 
 from datastore.core.errors import InvalidError
 
-__all__ = ["directory_of", "options_of"]
+__all__ = ["directory_of", "options_of", "split"]
+
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+
+
+def split(url: str, form: str) -> SplitResult:
+    """The parts of a URL. Raises InvalidError (a ValueError), which says what is expected, for what is none."""
+    # Python leaves line feeds and tabs out without a word.
+    if found := _CONTROL.search(url):
+        raise InvalidError(f"{url!r}: a URL has no control characters; write %{ord(found[0]):02X}", field="url")
+    try:
+        parts = urlsplit(url)
+        # Looked at for the first time, a wrong port raises.
+        _ = parts.port
+    except ValueError as error:
+        raise InvalidError(f"{url!r}: expected {form}; {error}", field="url") from None
+    return parts
 
 
 def directory_of(url: str) -> str:
@@ -15,13 +33,15 @@ def directory_of(url: str) -> str:
 
     Raises InvalidError (a ValueError) where a host stands in its place, or nothing.
     """
-    parts = urlsplit(url)
+    parts = split(url, "SCHEME:///DIRECTORY")
     if parts.netloc:
-        form = f"{parts.scheme}:///{parts.netloc}{parts.path}"
+        rest = "" if parts.netloc in ("localhost", "127.0.0.1") else f"/{parts.netloc}"
         raise InvalidError(
-            f"{url!r} names the host {parts.netloc!r}; a directory has three slashes: {form}", field="url"
+            f"{url!r} names the host {parts.netloc!r}; a directory has three slashes: {parts.scheme}://{rest}{parts.path};"
+            f" a relative one none: {parts.scheme}:{parts.netloc}{parts.path}",
+            field="url",
         )
-    directory = unquote(parts.path)
+    directory = os.fsdecode(unquote_to_bytes(parts.path))
     if not directory.strip("/") or "\0" in directory:
         raise InvalidError(f"{url!r} names no directory: expected {parts.scheme}:///DIRECTORY", field="url")
     if parts.fragment:
@@ -35,10 +55,9 @@ def options_of(url: str, choices: Mapping[str, Sequence[str]]) -> dict[str, str]
     Raises InvalidError (a ValueError) for any other option or choice, and for an option given twice.
     """
     options: dict[str, str] = {}
-    for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+    for name, value in parse_qsl(split(url, "SCHEME:///DIRECTORY?OPTIONS").query, keep_blank_values=True):
         if name not in choices:
-            known = " ".join(choices) or "it takes none"
-            raise InvalidError(f"{url!r}: unknown option {name!r}: {known}", field="url")
+            raise InvalidError(f"{url!r}: unknown option {name!r}; there are {' '.join(choices)}", field="url")
         if value not in choices[name]:
             raise InvalidError(f"{url!r}: {name} is {' or '.join(choices[name])}, not {value!r}", field="url")
         if name in options:

@@ -1,0 +1,12 @@
+"""A MongoDB collection as a Datastore: a document for each entry.
+
+This package alone knows MongoDB and its driver, pymongo, which is loaded where a store is made. A document is
+`{_id: text of the key, path: text of the key's collection, value: the value}`.
+"""
+
+from __future__ import annotations
+
+from datastore.mongo.faults import DOCUMENT_BYTES
+from datastore.mongo.store import SERVER_SELECTION_MS, MongoDatastore, open_url
+
+__all__ = ["DOCUMENT_BYTES", "SERVER_SELECTION_MS", "MongoDatastore", "open_url"]

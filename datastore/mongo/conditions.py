@@ -1,0 +1,62 @@
+"""What a server is asked for: all that a query selects, and maybe more. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from datastore.core.fields import Filter
+from datastore.core.key import Key
+from datastore.core.query import Query
+from datastore.mongo.documents import INT64
+
+__all__ = ["HAS_VALUE", "condition"]
+
+#: Of a document that another program left without a value there is nothing to see.
+HAS_VALUE = {"value": {"$exists": True}}
+
+_OPERATORS = {"=": "$eq", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
+
+
+def condition(query: Query) -> dict[str, Any]:
+    """What the server selects: all that the query does, and maybe more."""
+    conditions = [_scope(query)] if query.reads_values else [_scope(query), HAS_VALUE]
+    if query.start_after is not None and not query.orders:
+        conditions.append({"_id": {"$gt": str(query.start_after.key)}})
+    if query.own_getter is None:
+        conditions += [found for part in query.filters if (found := _filter(part)) is not None]
+    conditions = [part for part in conditions if part]
+    return {"$and": conditions} if len(conditions) > 1 else dict(*conditions)
+
+
+def _scope(query: Query) -> dict[str, Any]:
+    text = str(query.key)
+    if not query.recursive:
+        return {"path": text}
+    if text == "/":
+        return {}
+    # From `/a/` up to, not including, `/a0`, as `0` follows `/`; `;` follows `:`.
+    below = [{"_id": {"$gte": text + first, "$lt": text + end}} for first, end in (("/", "0"), (":", ";"))]
+    return {"$or": [{"path": text}, *below]}
+
+
+def _filter(part: Filter) -> dict[str, Any] | None:
+    """A condition that no entry fails which passes the filter, or None."""
+    operator = _OPERATORS.get(part.op)
+    if type(part) is not Filter or part.own_getter is not None or operator is None:
+        return None
+    if part.field == "__key__":
+        return {"_id": {operator: str(part.value)}} if isinstance(part.value, Key) else None
+    # With dots a field may be one name or several: the server knows the second reading alone.
+    if "." in part.field or "$" in part.field or "\0" in part.field or not _is_comparable(part.value):
+        return None
+    return {f"value.{part.field}": {operator: part.value}}
+
+
+def _is_comparable(value: Any) -> bool:
+    """Whether the server compares such values as the library does."""
+    if type(value) is int:
+        return value in INT64
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) is str and value.isascii() and "\0" not in value

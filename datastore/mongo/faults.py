@@ -1,0 +1,72 @@
+"""The driver's errors as the library's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from datastore.core.errors import (
+    DatastoreClosedError,
+    DatastoreError,
+    DeadlineExceededError,
+    InvalidValueError,
+    LimitExceededError,
+    StoreError,
+    UnavailableError,
+)
+
+__all__ = ["DOCUMENT_BYTES", "is_taken", "translated", "write_concern_error"]
+
+#: The largest document that a server takes.
+DOCUMENT_BYTES = 16 * 1024 * 1024
+#: The server's codes for what is there already, as a document that another call created at the same moment, and for
+#: a write that was not copied in time.
+_DUPLICATE_KEY, _WRITE_CONCERN_FAILED = 11000, 64
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The driver's errors as the library's."""
+    from bson.errors import BSONError
+    from pymongo import errors
+
+    try:
+        yield
+    except (
+        errors.ExecutionTimeout,
+        errors.WTimeoutError,
+        errors.NetworkTimeout,
+        errors.WaitQueueTimeoutError,
+    ) as error:
+        raise DeadlineExceededError(f"MongoDB: {error}") from error
+    except errors.ConnectionFailure as error:
+        # What follows is the driver's whole picture of the servers.
+        raise UnavailableError(f"MongoDB: {str(error).partition(', Timeout:')[0]}") from error
+    except errors.DocumentTooLarge as error:
+        raise LimitExceededError(f"MongoDB: {error}", limit="document_bytes", maximum=DOCUMENT_BYTES) from error
+    except errors.InvalidOperation as error:
+        raise DatastoreClosedError(f"MongoDB: {error}") from error
+    except errors.PyMongoError as error:
+        raise StoreError(f"MongoDB: {error}") from error
+    except BSONError as error:
+        raise InvalidValueError(f"MongoDB: {error}") from error
+    except KeyError as error:
+        raise StoreError(f"MongoDB: the server's answer lacks {error}") from error
+
+
+def is_taken(error: DatastoreError | None) -> bool:
+    """Whether another write created the document at the same moment, or holds what must be unique."""
+    from pymongo.errors import BulkWriteError
+
+    cause = None if error is None else error.__cause__
+    if not isinstance(cause, BulkWriteError):
+        return False
+    return any(failed.get("code") == _DUPLICATE_KEY for failed in (cause.details or {}).get("writeErrors", ()))
+
+
+def write_concern_error(failures: Sequence[Any]) -> DatastoreError:
+    """What it means that all is written, and not as safely as was asked for."""
+    texts = "; ".join(str(failure.get("errmsg")) for failure in failures) or "the write concern was not satisfied"
+    late = any(failure.get("code") == _WRITE_CONCERN_FAILED for failure in failures)
+    return (DeadlineExceededError if late else StoreError)(f"MongoDB: {texts}")

@@ -1,0 +1,270 @@
+"""MongoDatastore: reads, writes and queries the documents of one collection."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlunsplit
+
+from datastore.core.base import FIRST_SCAN_ENTRIES, Datastore, batch_of, check_key, check_query, refine, refusal
+from datastore.core.batch import Batch, Outcome, Position, Write, value_bytes
+from datastore.core.composition import Description, PushDown
+from datastore.core.cursor import Cursor
+from datastore.core.errors import DatastoreError, InvalidError, StoreError, UnsupportedTypeError
+from datastore.core.key import Key
+from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES
+from datastore.core.query import Query
+from datastore.core.util.extras import require
+from datastore.core.util.urls import split
+from datastore.mongo.conditions import HAS_VALUE, condition
+from datastore.mongo.documents import document_of, key_of, plain
+from datastore.mongo.faults import is_taken, translated, write_concern_error
+
+__all__ = ["SERVER_SELECTION_MS", "TRIES", "MongoDatastore", "open_url"]
+
+#: How long a server may be looked for, in milliseconds, where a URL does not say; the driver would take 30 seconds.
+SERVER_SELECTION_MS = 10_000
+#: How often a write is tried again that meets another one creating its document at the same moment.
+TRIES = 10
+
+
+class MongoDatastore(Datastore):
+    """Keeps each entry as a document of one collection of a pymongo database, which stays the caller's.
+
+    Values come back as they were, or are refused with UnsupportedTypeError or InvalidValueError: what BSON would
+    change (ints over 64 bits, datetimes with a zone or with microseconds, Keys, names of maps that are no str, maps
+    with a `$ref`, and subclasses of the plain types). A document has at most DOCUMENT_BYTES (LimitExceededError).
+    Queries have the server select the collection, sort by key, and leave out what comparisons with plain scalars
+    certainly exclude; all else is done here. Documents of other origin, without a key's text or a value, are not seen.
+    Threads may share the store. What a put promises is what the write concern of the database does.
+    Raises UnsupportedTypeError or InvalidError for what is no database, or no name of a collection, ImportError where
+    pymongo is missing, UnavailableError where the server cannot be reached, DeadlineExceededError where a timeout ends,
+    StoreError for what else the server refuses, as a second value under an index of the caller's that is unique.
+    """
+
+    ordered_queries = True
+
+    def __init__(self, database: Any, *, collection: str = "datastore") -> None:
+        require("pymongo", "mongodb")
+        self._collection = _collection(database, collection)
+        self._indexed = False
+        self._owned: Any = None
+
+    def get(self, key: Key) -> Any:
+        """The value of `key`, or None."""
+        check_key(key)
+        with translated():
+            document = self._collection.find_one({"_id": str(key)})
+        return None if document is None else plain(document.get("value"))
+
+    def put(self, key: Key, value: Any) -> None:
+        """Store `value` in the document of `key`; the value itself is not changed."""
+        check_key(key)
+        if value is None:
+            self.delete(key)
+            return
+        document = document_of(key, value)
+        with translated():
+            self._ensure_index()
+            self._replace(document)
+
+    def _replace(self, document: dict[str, Any]) -> None:
+        from pymongo.errors import DuplicateKeyError
+
+        for _ in range(TRIES):
+            # Of two that create a document at once one is told so, and finds it when it tries again.
+            with suppress(DuplicateKeyError):
+                self._collection.replace_one({"_id": document["_id"]}, document, upsert=True)
+                return
+        self._collection.replace_one({"_id": document["_id"]}, document, upsert=True)
+
+    def delete(self, key: Key) -> None:
+        """Remove the document of `key`."""
+        check_key(key)
+        with translated():
+            self._collection.delete_one({"_id": str(key)})
+
+    def contains(self, key: Key) -> bool:
+        """Whether `key` has a document. Its value is not fetched."""
+        check_key(key)
+        with translated():
+            return self._collection.find_one({"_id": str(key), **HAS_VALUE}, {"_id": 1}) is not None
+
+    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several documents at once."""
+        return batch_of(keys, self._values)
+
+    def _values(self, keys: list[Key]) -> list[Any]:
+        with translated():
+            found = {
+                document["_id"]: plain(document.get("value"))
+                for document in self._collection.find({"_id": {"$in": [str(key) for key in keys]}})
+            }
+        return [found.get(str(key)) for key in keys]
+
+    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do several writes at once, in order; those that are refused are left out."""
+        outcomes: list[Outcome] = [Outcome()] * len(writes)
+        operations: list[tuple[int, Any]] = []
+        for place, write in enumerate(writes):
+            try:
+                operations.append((place, _operation(write)))
+            except (DatastoreError, TypeError, ValueError) as error:
+                outcomes[place] = refusal(error)
+        tries = 0
+        while operations:
+            done, failed, failure = self._write(operations)
+            tries = tries + 1 if done == 0 else 0
+            if failed == 1 and is_taken(failure) and tries < TRIES:
+                operations = operations[done:]
+                continue
+            for place, _ in operations[done : done + failed]:
+                outcomes[place] = Outcome(error=failure)
+            operations = operations[done + failed :]
+        return outcomes
+
+    def _write(self, operations: Sequence[tuple[int, Any]]) -> tuple[int, int, DatastoreError | None]:
+        """Write until one fails: how many are done, how many then failed, and why; the rest was not tried."""
+        from pymongo.errors import BulkWriteError
+
+        try:
+            with translated():
+                self._ensure_index()
+                try:
+                    self._collection.bulk_write([operation for _, operation in operations])
+                except BulkWriteError as error:
+                    details = error.details or {}
+                    for failed in details.get("writeErrors", ()):
+                        refused = StoreError(f"MongoDB: {failed.get('errmsg')}")
+                        refused.__cause__ = error
+                        return failed["index"], 1, refused
+                    # All is written, and not as safely as was asked for.
+                    return 0, len(operations), write_concern_error(details.get("writeConcernErrors", ()))
+        except DatastoreError as error:
+            return 0, len(operations), error
+        return len(operations), 0, None
+
+    def _ensure_index(self) -> None:
+        if not self._indexed:
+            self._collection.create_index([("path", 1), ("_id", 1)])
+            self._indexed = True
+
+    def query(self, query: Query) -> Cursor:
+        """A cursor over the entries that `query` selects."""
+        check_query(query)
+        return Cursor.from_batches(query, refine(query, self._scan(query)))
+
+    def _scan(self, query: Query) -> Generator[Batch]:
+        rest = query.copy()
+        # The server sees to where to start.
+        rest.start_after = None
+        needed = rest.entries_needed
+        with translated():
+            fields = None if query.reads_values else {"_id": 1}
+            found = self._collection.find(condition(query), fields)
+            cursor = found.sort("_id", 1).batch_size(min(BATCH_ENTRIES, max(needed, 2)))
+        try:
+            most = FIRST_SCAN_ENTRIES
+            while needed > 0:
+                with translated():
+                    batch = _read(cursor, min(most, needed), with_values=query.reads_values)
+                if not batch.scanned:
+                    return
+                yield batch
+                needed -= len(batch)
+                most = BATCH_ENTRIES
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """Disconnect, if the store was opened by its URL; a database of the caller's stays as it is."""
+        if self._owned is not None:
+            self._owned.close()
+
+    def describe(self) -> Description:
+        """Kind `mongodb`, with the collection's name."""
+        pushed = frozenset({PushDown.SCOPE, PushDown.KEY_FILTERS, PushDown.FIELD_FILTERS})
+        return Description("mongodb", self._collection.full_name, push_down=pushed)
+
+
+def _collection(database: Any, name: str) -> Any:
+    """The collection, whose values are read as they were written, whatever the database's own settings."""
+    from bson.codec_options import CodecOptions
+    from pymongo import MongoClient
+    from pymongo.errors import InvalidName
+
+    if isinstance(database, MongoClient) or not hasattr(database, "get_collection"):
+        raise UnsupportedTypeError(
+            f"database must be a pymongo database, as MongoClient()['name'], got {type(database).__name__}",
+            path="database",
+        )
+    try:
+        return database.get_collection(name, codec_options=CodecOptions())
+    except (InvalidName, TypeError) as error:
+        raise InvalidError(f"collection={name!r}: {error}", field="collection") from error
+
+
+def _read(cursor: Any, most: int, *, with_values: bool) -> Batch:
+    """A batch of the next documents. Documents that are none of ours are passed over."""
+    keys: list[Key] = []
+    values: list[Any] = []
+    scanned = held_bytes = 0
+    while len(keys) < most and held_bytes < BATCH_BYTES and scanned < BATCH_ENTRIES:
+        document = next(cursor, None)
+        if document is None:
+            break
+        scanned += 1
+        key = key_of(document["_id"])
+        value = plain(document.get("value")) if with_values else True
+        if key is not None and value is not None:
+            keys.append(key)
+            values.append(value)
+            held_bytes += value_bytes(value)
+    return Batch(keys, values, scanned=scanned, position=Position(b"", keys[-1]) if keys else None)
+
+
+def _operation(write: Write) -> Any:
+    from pymongo import DeleteOne, ReplaceOne
+
+    key, value = write
+    check_key(key)
+    if value is None:
+        return DeleteOne({"_id": str(key)})
+    return ReplaceOne({"_id": str(key)}, document_of(key, value), upsert=True)
+
+
+def open_url(url: str) -> MongoDatastore:
+    """The store of `mongodb://host:port/database`; closing it disconnects.
+
+    `?collection=name` names the collection, by default `datastore`; other options are the driver's. A server is looked
+    for SERVER_SELECTION_MS unless `serverSelectionTimeoutMS` says otherwise. Raises InvalidError (a ValueError) where
+    no database is named, or the driver does not take the URL.
+    """
+    require("pymongo", "mongodb")
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
+
+    form = "mongodb://HOST:PORT/DATABASE"
+    parts = split(url, form)
+    database = unquote(parts.path.strip("/"))
+    if not parts.hostname or not database or parts.fragment:
+        raise InvalidError(f"{url!r}: expected {form}", field="url")
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    collections = [value for name, value in options if name == "collection"]
+    if len(collections) > 1:
+        raise InvalidError(f"{url!r}: collection is given twice", field="url")
+    rest = [(name, value) for name, value in options if name != "collection"]
+    if not any(name.lower() == "serverselectiontimeoutms" for name, _ in rest):
+        rest.append(("serverSelectionTimeoutMS", str(SERVER_SELECTION_MS)))
+    try:
+        client: Any = MongoClient(urlunsplit(parts._replace(query=urlencode(rest))))
+    except (PyMongoError, ValueError) as error:
+        raise InvalidError(f"{url!r}: expected {form}; {error}", field="url") from error
+    try:
+        store = MongoDatastore(client.get_default_database(), collection=(collections or ["datastore"])[0])
+    except (DatastoreError, PyMongoError) as error:
+        client.close()
+        raise InvalidError(f"{url!r}: {error}", field="url") from error
+    store._owned = client
+    return store

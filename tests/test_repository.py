@@ -299,6 +299,19 @@ def test_every_package_says_that_it_is_typed(package: str) -> None:
 # Hygiene.
 
 
+def test_no_code_that_callers_run_uses_assert() -> None:
+    # Python leaves them out under -O. The conformance suite is run by pytest, which needs them.
+    packages = [ROOT / name for name in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
+    asserting = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in files()
+        if path.suffix == ".py" and path.parent.name != "testing" and {*path.parents}.intersection(packages)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Assert)
+    ]
+    assert asserting == []
+
+
 def test_no_file_has_tabs_trailing_blanks_or_a_ragged_end() -> None:
     def untidy(path: Path, text: str) -> bool:
         tabs = "\t" in text and path.name not in ("Makefile", "go.mod")

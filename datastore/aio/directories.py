@@ -57,13 +57,13 @@ class DirectoryDatastore(ShimDatastore):
 
     async def get(self, key: Key) -> Any:
         """The value of `key`, or a list of what lies right below it."""
-        check_key(key)
+        key = check_key(key)
         value = None if _is_reserved(key) else await self.child_datastore.get(key)
         return await self.directory(key) if value is None else value
 
     async def contains(self, key: Key) -> bool:
         """Whether `key` has a value; a directory is none."""
-        check_key(key)
+        key = check_key(key)
         return not _is_reserved(key) and await self.child_datastore.contains(key)
 
     async def put(self, key: Key, value: Any) -> None:
@@ -71,7 +71,7 @@ class DirectoryDatastore(ShimDatastore):
         if value is None:
             await self.delete(key)
             return
-        check_key(key)
+        key = check_key(key)
         if _is_reserved(key):
             raise InvalidKeyError(f"{key}: keys that end in {_RESERVED!r} are kept for directories")
         if key == _ROOT:
@@ -97,7 +97,7 @@ class DirectoryDatastore(ShimDatastore):
 
     async def delete(self, key: Key) -> None:
         """Remove the value, and the key from its parent's directory."""
-        check_key(key)
+        key = check_key(key)
         record = _record_of(key.parent)
         if _is_reserved(key) or record is None:
             return
@@ -117,7 +117,7 @@ class DirectoryDatastore(ShimDatastore):
 
     async def directory(self, key: Key) -> list[str]:
         """The texts of the keys right below `key`, in order of arrival; a list of the caller's own."""
-        check_key(key)
+        key = check_key(key)
         record = _record_of(key)
         return [] if record is None else await self._listed(record)
 

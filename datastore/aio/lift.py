@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
-from datastore.aio.base import Datastore
+from datastore.aio.base import Datastore, check_key
 from datastore.aio.cursor import Cursor
 from datastore.core.base import Datastore as BlockingDatastore
 from datastore.core.base import exact_query
@@ -59,11 +59,13 @@ class LiftedDatastore(Datastore):
 
     async def get(self, key: Key) -> Any:
         """The value of `key`, or None."""
+        key = check_key(key)
         await self._settled([key])
         return await self._read(self.blocking.get, key)
 
     async def contains(self, key: Key) -> bool:
         """Whether `key` has a value."""
+        key = check_key(key)
         await self._settled([key])
         return await self._read(self.blocking.contains, key)
 
@@ -79,6 +81,7 @@ class LiftedDatastore(Datastore):
 
     async def put(self, key: Key, value: Any) -> None:
         """Store `value` under `key`."""
+        key = check_key(key)
         if self._submit is None:
             await self._in_thread([key], self.blocking.put, key, value)
         else:
@@ -86,6 +89,7 @@ class LiftedDatastore(Datastore):
 
     async def delete(self, key: Key) -> None:
         """Remove the entry of `key`."""
+        key = check_key(key)
         if self._submit is None:
             await self._in_thread([key], self.blocking.delete, key)
         else:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Any
 
 from datastore.aio._concurrency import Lock
-from datastore.aio.base import Datastore, DictDatastore
+from datastore.aio.base import Datastore, DictDatastore, check_key
 from datastore.aio.cursor import Cursor
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.errors import InvalidError, UnsupportedTypeError
@@ -42,6 +42,7 @@ class LRUCacheDatastore(Datastore):
 
     async def get(self, key: Key) -> Any:
         """The value of `key`, the object that was put, or None. Counts as use."""
+        key = check_key(key)
         # The dict's calls never wait, so nothing else runs between them.
         with self._lock:
             value = await self._held.get(key)
@@ -51,6 +52,7 @@ class LRUCacheDatastore(Datastore):
 
     async def put(self, key: Key, value: Any) -> None:
         """Keep `value` itself under `key`; beyond `size` entries, forget the one used longest ago."""
+        key = check_key(key)
         with self._lock:
             await self._held.put(key, value)
             if value is None:
@@ -64,6 +66,7 @@ class LRUCacheDatastore(Datastore):
 
     async def delete(self, key: Key) -> None:
         """Forget the entry of `key`."""
+        key = check_key(key)
         with self._lock:
             await self._held.delete(key)
             self._used.pop(key, None)

@@ -71,7 +71,7 @@ class ShardedDatastore(DatastoreCollection):
 
     def _place(self, key: Key) -> tuple[int, Datastore]:
         stores = self._held()
-        check_key(key)
+        key = check_key(key)
         number = self._shardingfn(key)
         if not isinstance(number, int) or isinstance(number, bool):
             raise UnsupportedTypeError(f"shardingfn must answer an int, got {type(number).__name__} for {key}")

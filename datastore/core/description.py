@@ -253,7 +253,7 @@ class QueryDescription:
             setattr(query, name, data.get(name, False))
         if data.get("start_after") is not None:
             sort_key, key = _parts(data["start_after"], "start_after", 2, "[sort key in hexadecimal, key]")
-            query.start_after = Position(bytes.fromhex(sort_key), Key(key))
+            query.start_after = Position(_unhexed(sort_key), Key(key))
         for part in _parts(data.get("filter", ()), "filter", None, "a list of [field, operator, value]"):
             query.filter(*_parts(part, "filter", 3, "a list of [field, operator, value]"))
         for order in _parts(data.get("order", ()), "order", None, "a list of orders, as ['+name', '-age']"):
@@ -322,3 +322,11 @@ def _parts(data: Any, name: str, count: int | None, form: str) -> Any:
     if not isinstance(data, (list, tuple)) or (count is not None and len(data) != count):
         raise UnsupportedTypeError(f"the {name} of a query's dict is {form}, not {data!r}", path=name)
     return data
+
+
+def _unhexed(text: Any) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except (ValueError, TypeError):
+        kind = InvalidQueryError if isinstance(text, str) else UnsupportedTypeError
+        raise kind(f"the sort key of a query's start_after is text of hexadecimal digits, not {text!r}") from None

@@ -59,13 +59,13 @@ class DirectoryDatastore(ShimDatastore):
 
     def get(self, key: Key) -> Any:
         """The value of `key`, or a list of what lies right below it."""
-        check_key(key)
+        key = check_key(key)
         value = None if _is_reserved(key) else self.child_datastore.get(key)
         return self.directory(key) if value is None else value
 
     def contains(self, key: Key) -> bool:
         """Whether `key` has a value; a directory is none."""
-        check_key(key)
+        key = check_key(key)
         return not _is_reserved(key) and self.child_datastore.contains(key)
 
     def put(self, key: Key, value: Any) -> None:
@@ -73,7 +73,7 @@ class DirectoryDatastore(ShimDatastore):
         if value is None:
             self.delete(key)
             return
-        check_key(key)
+        key = check_key(key)
         if _is_reserved(key):
             raise InvalidKeyError(f"{key}: keys that end in {_RESERVED!r} are kept for directories")
         if key == _ROOT:
@@ -99,7 +99,7 @@ class DirectoryDatastore(ShimDatastore):
 
     def delete(self, key: Key) -> None:
         """Remove the value, and the key from its parent's directory."""
-        check_key(key)
+        key = check_key(key)
         record = _record_of(key.parent)
         if _is_reserved(key) or record is None:
             return
@@ -119,7 +119,7 @@ class DirectoryDatastore(ShimDatastore):
 
     def directory(self, key: Key) -> list[str]:
         """The texts of the keys right below `key`, in order of arrival; a list of the caller's own."""
-        check_key(key)
+        key = check_key(key)
         record = _record_of(key)
         return [] if record is None else self._listed(record)
 

@@ -251,6 +251,9 @@ def _part(part: Any) -> str:
     if isinstance(part, Key):
         return part._string
     if isinstance(part, int) and not isinstance(part, bool):
+        # Python itself refuses to write very long ones.
+        if abs(int(part)).bit_length() > KEY_BYTES * 4:
+            raise InvalidKeyError(f"a key has at most {KEY_BYTES:,} bytes of UTF-8, and this int more", field="key")
         return int.__repr__(part)
     raise UnsupportedTypeError(
         f"a key is made of a str, int, Key or a list of these, not {type(part).__name__}", path="key"

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import Any
 
 from datastore.core._concurrency import Lock
-from datastore.core.base import Datastore, DictDatastore
+from datastore.core.base import Datastore, DictDatastore, check_key
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.cursor import Cursor
 from datastore.core.errors import InvalidError, UnsupportedTypeError
@@ -44,6 +44,7 @@ class LRUCacheDatastore(Datastore):
 
     def get(self, key: Key) -> Any:
         """The value of `key`, the object that was put, or None. Counts as use."""
+        key = check_key(key)
         # The dict's calls never wait, so nothing else runs between them.
         with self._lock:
             value = self._held.get(key)
@@ -53,6 +54,7 @@ class LRUCacheDatastore(Datastore):
 
     def put(self, key: Key, value: Any) -> None:
         """Keep `value` itself under `key`; beyond `size` entries, forget the one used longest ago."""
+        key = check_key(key)
         with self._lock:
             self._held.put(key, value)
             if value is None:
@@ -66,6 +68,7 @@ class LRUCacheDatastore(Datastore):
 
     def delete(self, key: Key) -> None:
         """Forget the entry of `key`."""
+        key = check_key(key)
         with self._lock:
             self._held.delete(key)
             self._used.pop(key, None)

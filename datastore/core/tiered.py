@@ -46,7 +46,7 @@ class TieredDatastore(DatastoreCollection):
 
     def get(self, key: Key) -> Any:
         """The value in the first tier that has one."""
-        check_key(key)
+        key = check_key(key)
         tiers = self._held()
         if len(tiers) > 1:
             value = self._quietly(tiers[0].get, key)
@@ -78,7 +78,7 @@ class TieredDatastore(DatastoreCollection):
 
     def contains(self, key: Key) -> bool:
         """Whether any tier has `key`; nothing is back-filled."""
-        check_key(key)
+        key = check_key(key)
         tiers = self._held()
         for tier in tiers[:-1]:
             if self._quietly(tier.contains, key):
@@ -90,7 +90,7 @@ class TieredDatastore(DatastoreCollection):
         if value is None:
             self.delete(key)
             return
-        check_key(key)
+        key = check_key(key)
         tiers = self._held()
         with self._writing(tiers, [key]):
             tiers[-1].put(key, value)
@@ -99,7 +99,7 @@ class TieredDatastore(DatastoreCollection):
 
     def delete(self, key: Key) -> None:
         """Delete from the last tier, then from those above it."""
-        check_key(key)
+        key = check_key(key)
         tiers = self._held()
         with self._writing(tiers, [key]):
             tiers[-1].delete(key)
@@ -110,6 +110,7 @@ class TieredDatastore(DatastoreCollection):
         """Read several entries, with one batch for each tier that is asked."""
         tiers = self._held()
         bad = bad_keys(keys)
+        keys = [key if place in bad else check_key(key) for place, key in enumerate(keys)]
         wanted = list({key: None for place, key in enumerate(keys) if place not in bad})
         fillings = {key: self._begin_filling(key) for key in wanted}
         try:
@@ -145,9 +146,9 @@ class TieredDatastore(DatastoreCollection):
         """Do several writes, with one batch for each tier; the last tier first."""
         tiers = self._held()
         bad = bad_keys([key for key, _ in writes])
-        keys = list({key: None for place, (key, _) in enumerate(writes) if place not in bad})
+        good = [Write(check_key(key), value) for place, (key, value) in enumerate(writes) if place not in bad]
+        keys = list({key: None for key, _ in good})
         with self._writing(tiers, keys):
-            good = [write for place, write in enumerate(writes) if place not in bad]
             outcomes = tiers[-1].batch_write(good) if good else []
             left: dict[Key, Any] = {}
             for (key, value), outcome in zip(good, outcomes, strict=True):

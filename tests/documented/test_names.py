@@ -11,6 +11,7 @@ import pytest
 
 import datastore
 from datastore import Key, core
+from datastore.core import errors
 
 BASIC = """Datastore NullDatastore DictDatastore InterfaceMappingDatastore ShimDatastore CacheShimDatastore
 LoggingDatastore KeyTransformDatastore LowercaseKeyDatastore NamespaceDatastore NestedPathDatastore SymlinkDatastore
@@ -23,6 +24,7 @@ PATHS = {
     **{name: ["datastore", "datastore.core", "datastore.core.key", "datastore.key"] for name in ("Key", "Namespace")},
     **{name: ["datastore", "datastore.core", "datastore.core.query", "datastore.query"] for name in QUERY},
     **{name: ["datastore.core.serialize", "datastore.serialize"] for name in SERIALIZE},
+    **{name: ["datastore", "datastore.core", "datastore.errors", "datastore.core.errors"] for name in errors.__all__},
 }
 ALIASES = {
     "Key": "isAncestorOf isDescendantOf isTopLevel randomKey removeDuplicateSlashes",
@@ -44,6 +46,13 @@ ALIASES = {
 def test_a_name_is_one_object_by_every_path(name: str) -> None:
     found = {id(getattr(importlib.import_module(path), name)) for path in PATHS[name]}
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("path", ["datastore", "datastore.core", "datastore.errors", "datastore.core.errors"])
+def test_every_error_is_offered(path: str) -> None:
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    assert "NoStoresError" in kinds
+    assert kinds <= set(importlib.import_module(path).__all__)
 
 
 @pytest.mark.parametrize("cls", ALIASES)

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import settings
 
 from datastore import aio, core
+from datastore.aio.testing.faults import FaultyDatastore
 from datastore.core import errors
 from datastore.core.batch import Outcome, Write
 from datastore.core.key import Key
@@ -246,6 +247,32 @@ def test_no_read_through_a_cache_is_older_than_the_last_write_that_is_done(
         assert cached in (left, None)
 
 
+@pytest.mark.parametrize("kind", ["tiered", "cache"])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("put", (Key("/a"), "new")), ("delete", (Key("/a"),)), ("batch_write", ([Write(Key("/a"), "new")],))],
+    ids=["put", "delete", "batch"],
+)
+async def test_a_write_that_is_cancelled_twice_is_forgotten_above(name: str, arguments: tuple[Any, ...], kind: str):
+    upper, last = FaultyDatastore(aio.DictDatastore()), FaultyDatastore(aio.DictDatastore())
+    store: Any = aio.TieredDatastore([upper, last]) if kind == "tiered" else aio.CacheShimDatastore(last, cache=upper)
+    await store.put(Key("/a"), "old")
+    last.hang(name)
+    task = asyncio.create_task(getattr(store, name)(*arguments))
+    await last.hanging.wait()
+    upper.hang("batch_write")
+    task.cancel()
+    await upper.hanging.wait()
+    task.cancel()
+    upper.release()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await upper.child_datastore.get(Key("/a")) is None
+    last.release()
+    await store.put(Key("/a"), "newer")
+    assert await store.get(Key("/a")) == "newer"
+
+
 # Links
 
 
@@ -275,6 +302,61 @@ def test_links_in_a_circle_are_told_and_hang_nobody(colour: Any, chooser: random
     links = colour.library.SymlinkDatastore(child)
     keys = [Key(f"/{number}") for number in range(5)]
     colour.run([linking_worker(colour, links, keys, chooser.random()) for _ in range(WORKERS)])
+
+
+def closing_worker(links: Any, held: Any, keys: Sequence[Key], seed: float) -> Worker:
+    """Links and deletes keys, and looks after each call at what is stored."""
+    chooser = random.Random(seed)
+    for _ in range(ROUNDS):
+        one, other = chooser.sample(keys, 2)
+        outcome = yield partial(links.delete, one) if chooser.random() < 0.3 else partial(links.link, one, other)
+        assert outcome.error is None or isinstance(outcome.error, errors.CircularLinkError)
+        stored = dict(held._items.get("/", {}))
+        for key in keys:
+            passed = set()
+            while key in stored:
+                assert key not in passed, stored
+                passed.add(key)
+                key = Key(stored[key].removesuffix("/datastore_link"))
+
+
+def test_no_two_links_close_a_circle(colour: Any, chooser: random.Random):
+    held = colour.library.DictDatastore()
+    links = colour.library.SymlinkDatastore(unreliable(colour, held, chooser.random()))
+    keys = [Key(f"/{number}") for number in range(5)]
+    colour.run([closing_worker(links, held, keys, chooser.random()) for _ in range(WORKERS)])
+
+
+def one_call(call: Call) -> Worker:
+    outcome = yield call
+    assert outcome.error is None
+
+
+@pytest.mark.parametrize("other", ["put", "delete", "batch_write", "link"])
+def test_a_write_beside_a_link_comes_before_it_or_after_it(other: str, colour: Any, chooser: random.Random):
+    source, target, third = Key("/source"), Key("/target"), Key("/third")
+    arguments: tuple[Any, ...] = {
+        "put": (target, "new"),
+        "delete": (target,),
+        "batch_write": ([Write(target, "new")],),
+        "link": (third, target),
+    }[other]
+    # What the source and the target have where the write comes first, and where it comes after the link.
+    sequences = {
+        "put": [("old", "old"), ("new", "new")],
+        "delete": [("old", "old"), ("old", None)],
+        "batch_write": [("old", "old"), ("new", "new")],
+        "link": [("old", "old"), ("old", "third")],
+    }[other]
+    for _ in range(ROUNDS):
+        links = colour.library.SymlinkDatastore(unreliable(colour, colour.library.DictDatastore(), chooser.random()))
+        colour.now(partial(links.put, source, "old"))
+        colour.now(partial(links.put, third, "third"))
+        calls = [partial(links.link, source, target), partial(getattr(links, other), *arguments)]
+        chooser.shuffle(calls)
+        colour.run(list(map(one_call, calls)))
+        found = tuple(colour.now(partial(links.get, key)) for key in (source, target))
+        assert found in sequences
 
 
 # Directories

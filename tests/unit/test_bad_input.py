@@ -5,24 +5,34 @@ One row for each rule of the library that names an error. What a backend refuses
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
+from collections.abc import AsyncGenerator, Callable, Generator
+from inspect import isawaitable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from datastore import core
+from datastore import aio, core
+from datastore.aio.lift import lift
 from datastore.core import errors
 from datastore.core.batch import Write
 from datastore.core.key import Key, Namespace
 from datastore.core.query import Cursor, Filter, Order, Query
-from datastore.core.serialize import Serializer, SerializerShimDatastore, Stack
+from datastore.core.serialize import Serializer, Stack
+from datastore.filesystem import FileSystemDatastore
+from datastore.lmdb import LMDBDatastore
 from datastore.testing.faults import FaultyDatastore
+from tests.support.colours import Tasks, Threads
 
 
 class Row(NamedTuple):
-    """A call that must fail: with this class, which is this builtin too, and with a text that says so."""
+    """A call that must fail: with this class, which is this builtin too, and with a text that says so.
 
-    call: Callable[[], Any]
+    Calls of stores are given the library of a colour.
+    """
+
+    call: Callable[..., Any]
     kind: type[Exception]
     builtin: type[Exception]
     says: str
@@ -62,6 +72,7 @@ KEYS = {
         lambda: Key("/a\x9fb"), errors.InvalidKeyError, ValueError, r"x9f. .a control character"
     ),
     "a lone surrogate": Row(lambda: Key("/a\udc80"), errors.InvalidKeyError, ValueError, "lone surrogate"),
+    "a long int": Row(lambda: Key(10**5000), errors.InvalidKeyError, ValueError, "at most 1,024 bytes.*int"),
     "a long key": Row(lambda: Key(LONG), errors.InvalidKeyError, ValueError, "at most 1,024 bytes"),
     "a long child": Row(lambda: KEY.child(LONG), errors.InvalidKeyError, ValueError, "at most 1,024 bytes"),
     "a long instance": Row(lambda: KEY.instance(LONG), errors.InvalidKeyError, ValueError, "at most 1,024 bytes"),
@@ -124,178 +135,281 @@ CURSORS = {
 
 
 class _Service:
-    """Has `get`, `set` and `delete`, and refuses to set."""
+    """Has `get`, `set` and `delete`, and refuses to set; its `size` is no method."""
 
     def get(self, key: str) -> None:
         raise KeyError(key)
 
     delete = get
+    size = 3
 
     def set(self, key: str, value: Any) -> bool:
         return False
 
 
-def mapped() -> Any:
+def mapped(library: Any, **named: Any) -> Any:
     """A store over that service."""
-    return core.InterfaceMappingDatastore(_Service(), put="set")
+    return library.InterfaceMappingDatastore(_Service(), **{"put": "set", **named})
 
+
+#: What is called with what.
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "get": (KEY,),
+    "put": (KEY, 1),
+    "delete": (KEY,),
+    "contains": (KEY,),
+    "query": (QUERY,),
+    "batch_get": ([KEY],),
+    "batch_write": ([Write(KEY, 1)],),
+    "shard": (KEY,),
+    "shard_datastore": (KEY,),
+    "shardDatastore": (KEY,),
+    "shard_query_generator": (QUERY,),
+}
 
 STORES = {
-    "a refused put": Row(lambda: mapped().put(KEY, 1), errors.DatastoreError, Exception, "_Service.*/a"),
-    "a query of a service": Row(
-        lambda: mapped().query(QUERY), errors.QueryNotSupportedError, NotImplementedError, "InterfaceMapping"
+    "a refused put": Row(
+        lambda library: mapped(library).put(KEY, 1), errors.DatastoreError, Exception, "_Service refused .*/a"
     ),
-    "a shim over a dict": Row(lambda: core.ShimDatastore({}), errors.UnsupportedTypeError, TypeError, "dict"),
+    "a query of a service": Row(
+        lambda library: mapped(library).query(QUERY),
+        errors.QueryNotSupportedError,
+        NotImplementedError,
+        "InterfaceMapping.*cannot list the keys",
+    ),
+    **{
+        f"{argument}={name!r} of a service": Row(
+            lambda library, argument=argument, name=name: mapped(library, **{argument: name}),
+            AttributeError,
+            AttributeError,
+            f"^{argument}={name!r}: _Service has no such method; name the one that does it",
+        )
+        for argument, name in [
+            ("get", "fetch"),
+            ("put", "put"),
+            ("delete", "size"),
+            ("delete", ""),
+            ("get", None),
+            ("put", 3),
+        ]
+    },
+    **{
+        f"a key of {key!r} for a service": Row(
+            lambda library, key=key: mapped(library, key=key),
+            errors.UnsupportedTypeError,
+            TypeError,
+            f"key must be callable with a Key, got {type(key).__name__}",
+        )
+        for key in ("str", None, 3)
+    },
+    "a shim over a dict": Row(
+        lambda library: library.ShimDatastore({}), errors.UnsupportedTypeError, TypeError, "dict"
+    ),
     "a namespace over nothing": Row(
-        lambda: core.NamespaceDatastore("/n", None), errors.UnsupportedTypeError, TypeError, "NoneType"
+        lambda library: library.NamespaceDatastore("/n", None), errors.UnsupportedTypeError, TypeError, "NoneType"
     ),
     "a namespace of None": Row(
-        lambda: core.NamespaceDatastore(None, core.DictDatastore()), errors.UnsupportedTypeError, TypeError, "NoneType"
+        lambda library: library.NamespaceDatastore(None, library.DictDatastore()),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "namespace must be a str or a Key, as '/users', got NoneType; it comes first",
     ),
     "a collection of one store, bare": Row(
-        lambda: core.TieredDatastore(core.DictDatastore()),
+        lambda library: library.TieredDatastore(library.DictDatastore()),
         errors.UnsupportedTypeError,
         TypeError,
         "list.*DictDatastore",
     ),
     "a collection of dicts": Row(
-        lambda: core.DatastoreCollection([{}]), errors.UnsupportedTypeError, TypeError, "Datastores, got dict"
-    ),
-    "a dict appended": Row(
-        lambda: core.TieredDatastore().append_datastore({}), errors.UnsupportedTypeError, TypeError, "dict"
-    ),
-    "a stranger removed": Row(
-        lambda: core.TieredDatastore().remove_datastore(core.DictDatastore()),
-        errors.DatastoreError,
-        ValueError,
-        "not in the collection",
-    ),
-    "a shardingfn that is none": Row(
-        lambda: core.ShardedDatastore([core.DictDatastore()], 3), errors.UnsupportedTypeError, TypeError, "shardingfn"
-    ),
-    "a shardingfn that answers text": Row(
-        lambda: core.ShardedDatastore([core.DictDatastore()], str).get(KEY),
+        lambda library: library.DatastoreCollection([{}]),
         errors.UnsupportedTypeError,
         TypeError,
-        "shardingfn.*int.*str",
+        "Datastores, got dict",
+    ),
+    "a dict appended": Row(
+        lambda library: library.TieredDatastore().append_datastore({}), errors.UnsupportedTypeError, TypeError, "dict"
+    ),
+    "a stranger removed": Row(
+        lambda library: library.TieredDatastore([library.NullDatastore()]).remove_datastore(library.DictDatastore()),
+        errors.InvalidError,
+        ValueError,
+        "DictDatastore is not in the collection, which holds NullDatastore",
+    ),
+    "a dict removed": Row(
+        lambda library: library.TieredDatastore().remove_datastore({}), errors.UnsupportedTypeError, TypeError, "dict"
+    ),
+    "a store inserted at text": Row(
+        lambda library: library.TieredDatastore().insert_datastore("0", library.DictDatastore()),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "index must be an int, got str",
+    ),
+    "a logger that is text": Row(
+        lambda library: library.LoggingDatastore(library.DictDatastore(), "mine"),
+        errors.UnsupportedTypeError,
+        TypeError,
+        r"logger must be a logging\.Logger, as logging\.getLogger\('name'\), got str",
+    ),
+    "a shardingfn that is none": Row(
+        lambda library: library.ShardedDatastore([library.DictDatastore()], 3),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "shardingfn must be callable with a Key and answer an int, got int",
+    ),
+    "a shardingfn that answers text": Row(
+        lambda library: library.ShardedDatastore([library.DictDatastore()], str).get(KEY),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "shardingfn must answer an int, got str for /a",
     ),
     "a serializer without dumps": Row(
-        lambda: SerializerShimDatastore(core.DictDatastore(), object()), errors.UnsupportedTypeError, TypeError, "dumps"
+        lambda library: library.SerializerShimDatastore(library.DictDatastore(), object()),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "a serializer needs callable loads and dumps; object has not",
     ),
     **{
-        f"{name} of no {kind.__name__}": Row(
-            lambda name=name, kind=kind: getattr(kind(), name)(
-                *(QUERY,) if name == "query" else (KEY, 1)[: 1 + (name == "put")]
-            ),
+        f"{name} of no {kind}": Row(
+            lambda library, name=name, kind=kind: getattr(getattr(library, kind)(), name)(*ARGUMENTS[name]),
             errors.NoStoresError,
             ValueError,
-            "append",
+            f"{kind} has no stores; append one first",
         )
-        for kind in (core.TieredDatastore, core.ShardedDatastore)
-        for name in ("get", "put", "delete", "contains", "query")
+        for kind in ("TieredDatastore", "ShardedDatastore")
+        for name in ARGUMENTS
+        if hasattr(getattr(core, kind), name) and (kind, name[:5]) != ("ShardedDatastore", "batch")
     },
 }
 
 
-def over(shim: Callable[..., Any], *arguments: Any) -> Any:
+def over(library: Any, shim: str, *arguments: Any, **named: Any) -> Any:
     """A shim over an empty dict."""
-    return shim(core.DictDatastore(), *arguments)
+    return getattr(library, shim)(library.DictDatastore(), *arguments, **named)
 
 
-def linked_in_a_circle() -> Any:
+def linked_in_a_circle(library: Any) -> Any:
     """Links that lead from one to another and back, as two programs may leave them."""
-    links = core.SymlinkDatastore(core.DictDatastore())
-    links.child_datastore.put(Key("/a"), "/b/datastore_link")
-    links.child_datastore.put(Key("/b"), "/a/datastore_link")
+    links = over(library, "SymlinkDatastore")
+    links.child_datastore._items["/"] = {Key("/a"): "/b/datastore_link", Key("/b"): "/a/datastore_link"}
     return links
 
 
 NOT_IMPLEMENTED = {
-    f"{name} of a plain {kind.__name__}": Row(
-        lambda name=name, kind=kind: getattr(kind(), name)(
-            *(QUERY,) if name == "query" else (KEY, 1)[: 1 + (name == "put")]
-        ),
+    f"{name} of a plain {kind}": Row(
+        lambda library, name=name, kind=kind: getattr(getattr(library, kind)(), name)(*ARGUMENTS[name]),
         NotImplementedError,
         NotImplementedError,
-        rf"{kind.__name__} does not (implement {name}|support queries)",
+        rf"{kind} does not (implement {name}|support queries)",
     )
-    for kind in (core.Datastore, core.DatastoreCollection)
+    for kind in ("Datastore", "DatastoreCollection")
     for name in ("get", "put", "delete", "query")
 }
 
 SHIMS = {
     "a cache that is none": Row(
-        lambda: core.CacheShimDatastore(core.DictDatastore(), cache={}), errors.UnsupportedTypeError, TypeError, "cache"
-    ),
-    "a transform that is none": Row(
-        lambda: over(core.KeyTransformDatastore, "lower"), errors.UnsupportedTypeError, TypeError, "keytransform.*str"
-    ),
-    "an inverse that is none": Row(
-        lambda: core.KeyTransformDatastore(core.DictDatastore(), inverse=3),
+        lambda library: library.CacheShimDatastore(library.DictDatastore(), cache={}),
         errors.UnsupportedTypeError,
         TypeError,
-        "inverse.*int",
+        "cache must be a Datastore, got dict",
+    ),
+    "a transform that is none": Row(
+        lambda library: over(library, "KeyTransformDatastore", "lower"),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "keytransform must be callable, got str",
+    ),
+    "an inverse that is none": Row(
+        lambda library: library.KeyTransformDatastore(library.DictDatastore(), inverse=3),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "inverse must be callable, got int",
     ),
     "a transform that answers text": Row(
-        lambda: over(core.KeyTransformDatastore, str).put(KEY, 1), errors.UnsupportedTypeError, TypeError, "a Key.*str"
+        lambda library: over(library, "KeyTransformDatastore", str).put(KEY, 1),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "a Key.*str",
     ),
     "a query through a transform": Row(
-        lambda: over(core.KeyTransformDatastore, lambda key: key.reverse).query(QUERY),
+        lambda library: over(library, "KeyTransformDatastore", lambda key: key.reverse).query(QUERY),
         errors.QueryNotSupportedError,
         NotImplementedError,
         "prefix_preserving",
     ),
     "a query of nested paths": Row(
-        lambda: over(core.NestedPathDatastore).query(QUERY),
+        lambda library: over(library, "NestedPathDatastore").query(QUERY),
         errors.QueryNotSupportedError,
         NotImplementedError,
         "NestedPathDatastore.*spreads every collection",
     ),
     "a depth of text": Row(
-        lambda: over(core.NestedPathDatastore, "3"), errors.UnsupportedTypeError, TypeError, "depth.*int.*str"
+        lambda library: over(library, "NestedPathDatastore", "3"),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "depth must be an int, got str",
     ),
     "a depth of 0": Row(
-        lambda: over(core.NestedPathDatastore, 0), errors.InvalidError, ValueError, "depth.*at least 1"
+        lambda library: over(library, "NestedPathDatastore", 0),
+        errors.InvalidError,
+        ValueError,
+        "depth must be at least 1, got 0",
     ),
     "a length of -1": Row(
-        lambda: over(core.NestedPathDatastore, 1, -1), errors.InvalidError, ValueError, "length.*at least 1"
+        lambda library: over(library, "NestedPathDatastore", 1, -1),
+        errors.InvalidError,
+        ValueError,
+        "length must be at least 1, got -1",
     ),
     "a keyfn that is none": Row(
-        lambda: over(core.NestedPathDatastore, 1, 1, "name"), errors.UnsupportedTypeError, TypeError, "keyfn.*str"
+        lambda library: over(library, "NestedPathDatastore", 1, 1, "name"),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "keyfn must be callable, got str",
     ),
     "a keyfn with slashes": Row(
-        lambda: over(core.NestedPathDatastore, 1, 1, str).put(KEY, 1), errors.InvalidKeyError, ValueError, "'/a'"
+        lambda library: over(library, "NestedPathDatastore", 1, 1, str).put(KEY, 1),
+        errors.InvalidKeyError,
+        ValueError,
+        "'/a'",
     ),
     "a link to itself": Row(
-        lambda: over(core.SymlinkDatastore).link(KEY, KEY), errors.CircularLinkError, AssertionError, "/a"
+        lambda library: over(library, "SymlinkDatastore").link(KEY, KEY), errors.CircularLinkError, AssertionError, "/a"
     ),
     "a get in a circle of links": Row(
-        lambda: linked_in_a_circle().get(KEY), errors.CircularLinkError, AssertionError, "/a|/b"
+        lambda library: linked_in_a_circle(library).get(KEY), errors.CircularLinkError, AssertionError, "/a|/b"
     ),
     "a put in a circle of links": Row(
-        lambda: linked_in_a_circle().put(KEY, 1), errors.CircularLinkError, AssertionError, "/a|/b"
+        lambda library: linked_in_a_circle(library).put(KEY, 1), errors.CircularLinkError, AssertionError, "/a|/b"
     ),
     "a link from text": Row(
-        lambda: over(core.SymlinkDatastore).link("/a", KEY), errors.UnsupportedTypeError, TypeError, "Key.*str"
+        lambda library: over(library, "SymlinkDatastore").link("/a", KEY),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "Key.*str",
     ),
     "a put where a directory's list lies": Row(
-        lambda: over(core.DirectoryDatastore).put(Key("/a:directory"), 1),
+        lambda library: over(library, "DirectoryDatastore").put(Key("/a:directory"), 1),
         errors.InvalidKeyError,
         ValueError,
         "/a:directory.*kept for directories",
     ),
     "an LRU of text": Row(
-        lambda: core.LRUCacheDatastore("9"), errors.UnsupportedTypeError, TypeError, "size.*int.*str"
+        lambda library: library.LRUCacheDatastore("9"),
+        errors.UnsupportedTypeError,
+        TypeError,
+        "size must be an int, got str",
     ),
-    "an LRU of nothing": Row(lambda: core.LRUCacheDatastore(0), errors.InvalidError, ValueError, "size.*at least 1"),
+    "an LRU of nothing": Row(
+        lambda library: library.LRUCacheDatastore(0), errors.InvalidError, ValueError, "size must be at least 1, got 0"
+    ),
     **{
         f"{name} of the plain Serializer": Row(
-            lambda name=name: getattr(Serializer, name)("1"), NotImplementedError, NotImplementedError, name
+            lambda _, name=name: getattr(Serializer, name)("1"), NotImplementedError, NotImplementedError, name
         )
         for name in ("loads", "dumps")
     },
     "a stack of what does not serialize": Row(
-        lambda: over(SerializerShimDatastore, Stack([object()])).put(KEY, 1),
+        lambda library: over(library, "SerializerShimDatastore", Stack([object()])).put(KEY, 1),
         errors.UnsupportedTypeError,
         TypeError,
         "dumps",
@@ -303,12 +417,65 @@ SHIMS = {
 }
 
 
-@pytest.mark.parametrize(
-    "row", (rows := {**KEYS, **QUERIES, **CURSORS, **STORES, **NOT_IMPLEMENTED, **SHIMS}).values(), ids=rows.keys()
-)
+OTHER = {core: aio, aio: core}
+
+MIXED = {
+    name: Row(
+        lambda library, make=make: make(library, OTHER[library].DictDatastore()),
+        errors.UnsupportedTypeError,
+        TypeError,
+        r"datastore\.(core|aio)\.base\.DictDatastore: async and blocking stores do not mix; `datastore\.aio\.lift\.lift`",
+    )
+    for name, make in {
+        **{
+            f"the other colour below {shim}": lambda library, store, shim=shim: getattr(library, shim)(store)
+            for shim in (
+                "ShimDatastore",
+                "LoggingDatastore",
+                "KeyTransformDatastore",
+                "LowercaseKeyDatastore",
+                "NestedPathDatastore",
+                "SymlinkDatastore",
+                "DirectoryDatastore",
+                "SerializerShimDatastore",
+            )
+        },
+        **{
+            f"the other colour in {kind}": lambda library, store, kind=kind: getattr(library, kind)([store])
+            for kind in ("DatastoreCollection", "TieredDatastore", "ShardedDatastore")
+        },
+        "the other colour below a namespace": lambda library, store: library.NamespaceDatastore("/n", store),
+        "the other colour as a cache": lambda library, store: over(library, "CacheShimDatastore", cache=store),
+        "the other colour below a cache": lambda library, store: library.CacheShimDatastore(
+            store, cache=library.DictDatastore()
+        ),
+        "the other colour appended": lambda library, store: library.TieredDatastore().append_datastore(store),
+        "the other colour inserted": lambda library, store: library.TieredDatastore().insert_datastore(0, store),
+        "the other colour removed": lambda library, store: library.TieredDatastore().remove_datastore(store),
+    }.items()
+}
+
+
+@pytest.mark.parametrize("row", (rows := {**KEYS, **QUERIES, **CURSORS}).values(), ids=rows.keys())
 def test_bad_input_gives_its_error(row: Row) -> None:
     with pytest.raises(row.kind, match=row.says) as raised:
         row.call()
+    assert isinstance(raised.value, row.builtin)
+
+
+@pytest.mark.parametrize("library", [core, aio], ids=["threads", "tasks"])
+@pytest.mark.parametrize(
+    "row", (store_rows := {**STORES, **NOT_IMPLEMENTED, **SHIMS, **MIXED}).values(), ids=store_rows.keys()
+)
+async def test_bad_input_to_a_store_gives_its_error(row: Row, library: Any) -> None:
+    with pytest.raises(row.kind, match=row.says) as raised:
+        answer = row.call(library)
+        if isinstance(answer, AsyncGenerator):
+            await anext(answer)
+        elif isinstance(answer, Generator):
+            next(answer)
+        elif isawaitable(answer):
+            await answer
     assert isinstance(raised.value, row.builtin)
 
 
@@ -323,51 +490,119 @@ def test_a_query_in_a_dict_needs_its_key() -> None:
         Query.from_dict({"limit": 3})
 
 
-def test_a_service_needs_its_methods() -> None:
-    with pytest.raises(AttributeError, match="put"):
-        core.InterfaceMappingDatastore(_Service())
+def plain(store: Any) -> tuple[Any, Any]:
+    """A store that holds its entries itself."""
+    return store, store
+
+
+def shim_of(name: str, *first: Any, **named: Any) -> Callable[..., tuple[Any, Any]]:
+    """A shim over a dict, which holds the entries."""
+
+    def make(library: Any, _: Path) -> tuple[Any, Any]:
+        store = getattr(library, name)(*first, library.DictDatastore(), **named)
+        return store, store.child_datastore
+
+    return make
+
+
+def in_files(library: Any, path: Path) -> tuple[Any, Any]:
+    return plain(FileSystemDatastore(path) if library is core else lift(FileSystemDatastore(path)))
+
+
+def in_lmdb(library: Any, path: Path) -> tuple[Any, Any]:
+    lmdb = LMDBDatastore(path, durability="async")
+    store = library.SerializerShimDatastore(lmdb if library is core else lift(lmdb), pickle)
+    return store, store.child_datastore
+
+
+def in_tiers(library: Any, _: Path) -> tuple[Any, Any]:
+    store = library.TieredDatastore([library.DictDatastore(), library.DictDatastore()])
+    return store, store.datastore(1)
+
+
+def cached(library: Any, _: Path) -> tuple[Any, Any]:
+    cache = library.DictDatastore()
+    return library.CacheShimDatastore(library.DictDatastore(), cache=cache), cache
+
+
+#: Stores, each with the one that holds its entries.
+HOLDERS: dict[str, Callable[[Any, Path], tuple[Any, Any]]] = {
+    "dict": lambda library, _: plain(library.DictDatastore()),
+    "lru": lambda library, _: plain(library.LRUCacheDatastore(9)),
+    "file": in_files,
+    "lmdb": in_lmdb,
+    "json": shim_of("SerializerShimDatastore"),
+    "namespace": shim_of("NamespaceDatastore", "/n" * 256),
+    "lowercase": shim_of("LowercaseKeyDatastore"),
+    "nested path": shim_of("NestedPathDatastore"),
+    "logging": shim_of("LoggingDatastore"),
+    "symlink": shim_of("SymlinkDatastore"),
+    "directory": shim_of("DirectoryDatastore"),
+    "cache": cached,
+    "tiered": in_tiers,
+    "sharded": lambda library, _: plain(library.ShardedDatastore([library.DictDatastore() for _ in range(3)])),
+}
+COLOURS = [Threads(), Tasks()]
+LIBRARIES = {"threads": core, "tasks": aio}
+
+
+async def everything_in(colour: Any, store: Any) -> list[Any]:
+    """All entries of a store of a colour."""
+    return await colour.read(store.query(Query(Key("/"), recursive=True)))
+
+
+@pytest.mark.parametrize("colour", COLOURS, ids=lambda colour: colour.name)
+@pytest.mark.parametrize("name", HOLDERS)
+async def test_what_is_no_key_is_refused_by_every_store_and_stores_nothing(
+    name: str, colour: Any, tmp_path: Path
+) -> None:
+    store, holder = HOLDERS[name](LIBRARIES[colour.name], tmp_path)
+    await colour.call(store.put, KEY, "text")
+    before = await everything_in(colour, holder)
+    assert before
+    for key in ("/a", b"/a", None, 7, ("a",)):
+        for call, *arguments in [
+            (store.get, key),
+            (store.delete, key),
+            (store.contains, key),
+            (store.put, key, "other"),
+            (store.put, key, None),
+        ]:
+            with pytest.raises(errors.UnsupportedTypeError, match=f"Key.*{type(key).__name__}") as raised:
+                await colour.call(call, *arguments)
+            assert isinstance(raised.value, TypeError)
+        for call, items in [
+            (store.batch_get, [key]),
+            (store.batch_write, [Write(key, "other"), Write(key, None)]),
+        ]:
+            for outcome in await colour.call(call, items):
+                assert isinstance(outcome.error, errors.UnsupportedTypeError)
+    assert await everything_in(colour, holder) == before
+    await colour.close(store)
+
+
+@pytest.mark.parametrize("colour", COLOURS, ids=lambda colour: colour.name)
+@pytest.mark.parametrize("name", HOLDERS)
+async def test_what_is_no_query_is_refused_by_every_store(name: str, colour: Any, tmp_path: Path) -> None:
+    store, _ = HOLDERS[name](LIBRARIES[colour.name], tmp_path)
+    for query in ("/a", KEY, None):
+        with pytest.raises(errors.UnsupportedTypeError, match=f"Query.*{type(query).__name__}"):
+            store.query(query)
+    await colour.close(store)
 
 
 def stores() -> dict[str, tuple[Any, core.Datastore]]:
     """Stores, each with the one that holds its entries."""
-    plain = core.DictDatastore()
-    json = core.DictDatastore()
-    inner = core.DictDatastore()
-    upper, last = core.DictDatastore(), core.DictDatastore()
-    shards = [core.DictDatastore() for _ in range(3)]
+    json, inner = core.DictDatastore(), core.DictDatastore()
     return {
-        "dict": (plain, plain),
         "json": (core.SerializerShimDatastore(json), json),
         "namespace": (core.NamespaceDatastore("/n" * 256, inner), inner),
-        "tiered": (core.TieredDatastore([upper, last]), last),
-        "sharded": (core.ShardedDatastore(shards), core.ShardedDatastore(shards)),
     }
 
 
 def everything(store: core.Datastore) -> list[Any]:
     """All entries of a store."""
     return list(store.query(Query(Key("/"), recursive=True)).entries())
-
-
-@pytest.mark.parametrize("name", stores())
-@pytest.mark.parametrize("key", ["/a", b"/a", None, 7, ("a",)], ids=repr)
-def test_what_is_no_key_is_refused_by_every_store_and_stores_nothing(name: str, key: Any) -> None:
-    store, holder = stores()[name]
-    store.put(KEY, {"n": 1})
-    before = everything(holder)
-    for call in (store.get, store.delete, store.contains, lambda key: store.put(key, 2)):
-        with pytest.raises(errors.UnsupportedTypeError, match=f"Key.*{type(key).__name__}") as raised:
-            call(key)
-        assert isinstance(raised.value, TypeError)
-    assert everything(holder) == before
-
-
-@pytest.mark.parametrize("name", stores())
-@pytest.mark.parametrize("query", ["/a", KEY, None], ids=repr)
-def test_what_is_no_query_is_refused_by_every_store(name: str, query: Any) -> None:
-    store, _ = stores()[name]
-    with pytest.raises(errors.UnsupportedTypeError, match=f"Query.*{type(query).__name__}"):
-        store.query(query)
 
 
 def test_a_key_that_grows_too_long_leaves_the_store_below_alone() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,30 @@ import {module}
     assert done.stderr.splitlines()[-1] == (
         f"ImportError: this needs {package}, which is not installed: pip install 'datastore-grpc[{extra}]'"
     )
+
+
+@pytest.mark.parametrize(
+    ("module", "store", "package", "extra"),
+    [
+        ("datastore.redis", "RedisDatastore", "redis", "redis"),
+        ("datastore.memcached", "MemcachedDatastore", "pymemcache", "memcached"),
+        ("datastore.mongo", "MongoDatastore", "pymongo", "mongodb"),
+    ],
+)
+def test_a_store_without_its_driver_says_so_where_it_is_made(
+    module: str, store: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+):
+    class Untouched:
+        def __getattribute__(self, name: str) -> Any:
+            raise AssertionError(name)
+
+        def __getitem__(self, name: str) -> Any:
+            raise AssertionError(name)
+
+    monkeypatch.setattr("datastore.core.util.extras.find_spec", lambda name: None)
+    with pytest.raises(ImportError) as raised:
+        getattr(import_module(module), store)(Untouched())
+    assert str(raised.value) == f"this needs {package}, which is not installed: pip install 'datastore-grpc[{extra}]'"
 
 
 def test_what_is_installed_is_not_imported():

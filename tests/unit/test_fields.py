@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore import Filter, Key, Order
+from datastore import DictDatastore, Filter, Key, Order, Query
 from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
 from datastore.core.fields import column_of, column_predicate, field_of, reader_of
 from datastore.core.query import object_getattr
@@ -42,6 +42,16 @@ class Broken(dict):
 
     def get(self, *_: object) -> object:
         raise RuntimeError("broken")
+
+
+class Unreadable:
+    """Fails whatever is asked of it."""
+
+    def __getattr__(self, name):
+        raise OSError(name)
+
+    def __getitem__(self, name):
+        raise RuntimeError(name)
 
 
 class Level(IntEnum):
@@ -80,6 +90,7 @@ class Level(IntEnum):
         (Level.LOW, "name", "LOW"),
         (Broken(a=1), "a", None),
         ({"a": Broken(b=1)}, "a.b", None),
+        (Unreadable(), "x", None),
     ],
     ids=lambda thing: type(thing).__name__ if "object at" in repr(thing) else repr(thing),
 )
@@ -215,6 +226,130 @@ def test_values_of_other_classes_compare_within_their_class():
         assert Filter("f", op, Size(2)).value_passes({"n": 2}) == (op == "!=")
 
 
+def namesake():
+    """A class of its own, called as those of the other calls are."""
+
+    class Size:
+        def __lt__(self, other):
+            return False
+
+    return Size
+
+
+def test_values_of_classes_of_one_name_are_of_different_kinds():
+    one, other = namesake(), namesake()
+    wanted, same, foreign = one(), one(), other()
+    for op in Filter.conditional_operators:
+        assert Filter("f", op, wanted).value_passes(same) == (op in ("=", "<=", ">="))
+        assert Filter("f", op, wanted).value_passes(foreign) == (op == "!=")
+        assert column_predicate(op, wanted)([same, foreign]) == [op in ("=", "<=", ">="), op == "!="]
+
+
+class Unbound:
+    """Raises whatever is asked of it, its class too, as a proxy outside its context does."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError(f"unbound: {name}")
+
+
+def refuse(*_):
+    raise RuntimeError("refused")
+
+
+def hostile(base, *names):
+    """A subclass that refuses to be compared, printed or converted."""
+    compared = ["__lt__", "__le__", "__eq__", "__ne__", "__ge__", "__gt__", "__str__", "__repr__", *names]
+    return type(f"Hostile{base.__name__.title()}", (base,), dict.fromkeys([*compared, "__hash__"], refuse))
+
+
+class SameHash:
+    """As a name of a map it lies where "f" would, and cannot be told from it."""
+
+    def __hash__(self):
+        return hash("f")
+
+    def __eq__(self, other):
+        raise RuntimeError("refused")
+
+
+HostileInt = hostile(int, "__int__", "__index__", "__float__", "__bool__")
+HostileFloat = hostile(float, "__int__", "__float__", "__bool__")
+HostileBytes = hostile(bytes, "__bytes__", "__len__", "__iter__", "__getitem__")
+HostileStr = hostile(str, "__len__", "__iter__", "__getitem__", "encode")
+HostileKey = hostile(Key)
+HostileTime = hostile(datetime)
+
+#: What refuses to be looked at, and the plain value of the same content.
+REFUSING = [
+    (HostileInt(3), 3),
+    (HostileInt(2**70), 2**70),
+    (HostileFloat(1.5), 1.5),
+    (HostileFloat("nan"), math.nan),
+    (HostileBytes(b"a"), b"a"),
+    (HostileStr("a"), "a"),
+    (HostileKey("/a"), Key("/a")),
+    (HostileTime(2026, 1, 1), datetime(2026, 1, 1)),
+    ([HostileInt(1), HostileStr("a")], [1, "a"]),
+    ({"a": HostileInt(2)}, {"a": 2}),
+]
+of_refusing = pytest.mark.parametrize("place", range(len(REFUSING)), ids=[repr(plain) for _, plain in REFUSING])
+
+
+@of_refusing
+@pytest.mark.parametrize("op", Filter.conditional_operators)
+def test_what_refuses_to_be_compared_is_compared_as_what_it_holds(place, op):
+    value, plain = REFUSING[place]
+    for other in (*MIXED, plain):
+        expected = model.matches(plain, op, other)
+        assert Filter("f", op, other).value_passes(value) is expected
+        assert column_predicate(op, other)([value, plain]) == [expected, expected]
+        expected = model.matches(other, op, plain)
+        assert Filter("f", op, value).value_passes(other) is expected
+        assert column_predicate(op, value)([other, other]) == [expected, expected]
+
+
+@of_refusing
+@pytest.mark.parametrize("text", ["f", "-f"])
+def test_what_refuses_to_be_compared_is_sorted_as_what_it_holds(place, text):
+    value, plain = REFUSING[place]
+    held = [*MIXED, plain]
+    refusing = [{"f": item} for item in [*MIXED, value]]
+    expected = Order.sorted([{"f": item, "at": place} for place, item in enumerate(held)], [Order(text)])
+    places = [item["at"] for item in expected]
+    assert [id(item) for item in Order.sorted(refusing, [Order(text)])] == [id(refusing[place]) for place in places]
+    store = DictDatastore()
+    for number, item in enumerate(refusing):
+        store.put(Key(f"/a/{number:03}"), item)
+    for limit in (None, 3):
+        answer = store.query(Query(Key("/a"), limit).order(text)).entries()
+        assert [int(entry.key.name) for entry in answer] == places[:limit]
+
+
+#: What cannot be looked into at all besides. In functions, as pytest would look at the values.
+OPAQUE = [Unbound, lambda: [Unbound()], lambda: {SameHash(): 1}, lambda: {"f": {SameHash(): 1}}]
+REFUSING_ALL = [*OPAQUE, *(lambda value=value: value for value, _ in REFUSING)]
+NAMES_OF_ALL = [f"{type(make()).__name__} {number}" for number, make in enumerate(REFUSING_ALL)]
+
+
+@pytest.mark.parametrize("make", REFUSING_ALL, ids=NAMES_OF_ALL)
+def test_no_query_fails_over_what_refuses_to_be_looked_at(make):
+    store = DictDatastore()
+    for number, held in enumerate([{"f": 2}, make(), {"f": make()}, {"f": None}]):
+        store.put(Key(f"/a/{number}"), held)
+    keys = lambda query: [entry.key.name for entry in store.query(query).entries()]
+    for wanted in (2, 2.5, b"x", "x", Key("/x"), None, [1], {"f": 1}, {SameHash(): 1}, Unbound(), make()):
+        for field in ("f", "f.f"):
+            equal, unequal = [keys(Query(Key("/a")).filter(field, op, wanted)) for op in ("=", "!=")]
+            assert sorted(equal + unequal) == ["0", "1", "2", "3"]
+            for op in ("<", "<=", ">=", ">"):
+                assert "3" not in keys(Query(Key("/a")).filter("f", op, wanted))
+    assert keys(Query(Key("/a")).filter("f", "=", 2)) == ["0"]
+    for text in ("f", "-f", "f.f"):
+        whole = keys(Query(Key("/a")).order(text).order("-g"))
+        assert sorted(whole) == ["0", "1", "2", "3"]
+        assert keys(Query(Key("/a"), 1).order(text).order("-g")) == whole[:1]
+
+
 def test_filters_over_iterables():
     items = [{"n": n} for n in range(6)]
     assert list(Filter("n", ">", 3).generator(items)) == items[4:]
@@ -241,6 +376,14 @@ def test_filters_equal_by_field_operator_and_typed_value():
     for place, one in enumerate(some):
         for number, other in enumerate(some):
             assert (Filter("a", "=", one) == Filter("a", "=", other)) == (place == number)
+
+
+def test_filters_equal_by_the_types_of_names_too():
+    some = [{1: "a"}, {True: "a"}, {1.0: "a"}, {"1": "a"}, {(1,): "a"}, {(True,): "a"}, {"x": {1: 2}}, {"x": {True: 2}}]
+    for place, one in enumerate(some):
+        for number, other in enumerate(some):
+            assert (Filter("a", "=", one) == Filter("a", "=", other)) is (place == number)
+    assert Filter("a", "=", {1: "a", 2: "b"}) == Filter("a", "=", {2: "b", 1: "a"})
 
 
 @given(operators, values)

@@ -14,10 +14,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore import Key, Namespace
+from datastore import (
+    DictDatastore,
+    DirectoryDatastore,
+    Key,
+    KeyTransformDatastore,
+    LowercaseKeyDatastore,
+    LRUCacheDatastore,
+    Namespace,
+    NamespaceDatastore,
+    NestedPathDatastore,
+    Query,
+    SerializerShimDatastore,
+    ShardedDatastore,
+    SymlinkDatastore,
+    TieredDatastore,
+)
 from datastore.core.errors import InvalidKeyError, UnsupportedTypeError
 from datastore.core.limits import KEY_BYTES
 from datastore.core.util import fasthash
+from datastore.filesystem import FileSystemDatastore
+from datastore.lmdb import LMDBDatastore
+from datastore.wire import codec
 from tests.support.vectors import vectors
 
 texts = st.text(st.sampled_from("ab:/. é日\U0001f600"), max_size=12)
@@ -137,6 +155,9 @@ def test_an_instance_takes_a_number_and_no_slash():
         Key("/a").instance("b/c")
     with pytest.raises(UnsupportedTypeError):
         Key("/a").instance(None)
+    for wrong in (1.5, True, False, b"b", ["b"], Key("/b")):
+        with pytest.raises(UnsupportedTypeError):
+            Key("/a").instance(wrong)
 
 
 @pytest.mark.parametrize("thing", [None, True, False, 1.5, b"/a", object(), ["a", None], ["a", 1.5], [["a"]], {"a"}])
@@ -202,6 +223,39 @@ def test_a_key_equals_only_keys_and_compares_only_with_keys():
             ask("/a/b")
 
 
+class Named(Key):
+    """A key of a class of the caller's."""
+
+    __slots__ = ()
+
+
+def test_a_key_of_a_subclass_is_made_copied_and_pickled_as_such():
+    made = Named.random_key()
+    assert type(made) is Named
+    for twin in (pickle.loads(pickle.dumps(made)), copy.copy(made), copy.deepcopy(made)):
+        assert type(twin) is Named
+        assert twin == made
+
+
+def test_a_key_equals_one_of_a_subclass_of_the_same_text():
+    one, other = Key("/a/b"), Named("/a/b")
+    assert one == other and other == one
+    assert hash(one) == hash(other)
+    assert {one: 1}[other] == 1
+    assert one != Named("/a/c") and one < Named("/a/c") and Named("/a/c") > one
+    assert one.is_descendant_of(Named("/a"))
+
+
+def test_the_list_of_a_key_is_the_callers():
+    key = Key("/a/b:c")
+    for parts in (key.list, key.namespaces):
+        parts.append(Namespace("d"))
+        parts.reverse()
+    assert key.list == key.namespaces == ["a", "b:c"]
+    assert key.list is not key.list
+    assert all(type(part) is Namespace for part in key.list)
+
+
 def test_random_keys_are_32_digits_and_differ():
     keys = {Key.random_key() for _ in range(100)}
     assert len(keys) == 100
@@ -231,6 +285,88 @@ def test_a_namespace_has_a_field_and_a_value(text, field, value):
     assert (namespace.field, namespace.value) == (field, value)
     assert type(namespace.value) is str
     assert eval(repr(namespace)) == namespace
+
+
+def test_a_namespace_is_copied_and_pickled_as_such():
+    assert Namespace.namespace_delimiter == ":"
+    namespace = Namespace("a:b")
+    for twin in (pickle.loads(pickle.dumps(namespace)), copy.copy(namespace), copy.deepcopy(namespace)):
+        assert type(twin) is Namespace
+        assert (twin, twin.field, twin.value) == ("a:b", "a", "b")
+
+
+class Likeness:
+    """Has a Key's interface, and is none."""
+
+    def __init__(self, text):
+        self._key = Key(text)
+
+    def __str__(self):
+        return str(self._key)
+
+    def __hash__(self):
+        return hash(str(self))
+
+    def __eq__(self, other):
+        return isinstance(other, Likeness) and str(self) == str(other)
+
+    def __lt__(self, other):
+        return str(self) < str(other)
+
+    def __getattr__(self, name):
+        return getattr(self._key, name)
+
+    @property
+    def path(self):
+        return Likeness(self._key.path)
+
+    @property
+    def parent(self):
+        return Likeness(self._key.parent)
+
+    def child(self, other):
+        return Likeness(self._key.child(str(other)))
+
+    def instance(self, other):
+        return Likeness(self._key.instance(other))
+
+
+TAKERS = {
+    "dict": lambda _: DictDatastore(),
+    "files": FileSystemDatastore,
+    "lmdb": lambda directory: SerializerShimDatastore(LMDBDatastore(directory, durability="async"), codec),
+    "namespace": lambda _: NamespaceDatastore("x", DictDatastore()),
+    "nested paths": lambda _: NestedPathDatastore(DictDatastore()),
+    "transform": lambda _: KeyTransformDatastore(DictDatastore(), lambda key: Key("/x").child(key)),
+    "links": lambda _: SymlinkDatastore(DictDatastore()),
+    "directories": lambda _: DirectoryDatastore(DictDatastore()),
+    "tiers": lambda _: TieredDatastore([DictDatastore(), DictDatastore()]),
+    "lowercase": lambda _: LowercaseKeyDatastore(DictDatastore()),
+    "lru": lambda _: LRUCacheDatastore(2),
+    "shards": lambda _: ShardedDatastore([DictDatastore() for _ in range(10)]),
+}
+
+
+@pytest.mark.parametrize("name", TAKERS)
+@pytest.mark.parametrize("text", ["/a/b", "/a:b", "/a", "/"])
+def test_what_has_the_interface_of_a_key_is_taken_for_the_key_of_its_text(name, text, tmp_path):
+    key, likeness = Key(text), Likeness(text)
+    with TAKERS[name](tmp_path) as store:
+        store.put(likeness, "one")
+        assert store.get(key) == store.get(likeness) == store.get(Likeness(text)) == "one"
+        assert store.contains(key) and store.contains(likeness)
+        store.put(key, "two")
+        assert store.get(likeness) == "two"
+        if name not in ("nested paths", "transform"):
+            (entry,) = store.query(Query(key.path)).entries()
+            assert entry == (key, "two")
+            assert type(entry.key) is Key
+        store.delete(likeness)
+        assert not store.contains(key) and not store.contains(likeness)
+        store.put(likeness, "three")
+        store.delete(key)
+        assert not store.contains(likeness)
+        store.delete(likeness)
 
 
 def test_every_string_of_few_letters_is_a_key_or_refused():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from datastore import Batch, Key, Query
+from datastore import Batch, Cursor, DictDatastore, Key, Query, ShardedDatastore
 from datastore.core.batch import Position
+from datastore.core.limits import COMPARED_DEPTH
 from datastore.core.merging import BlockMerge
 from datastore.testing import cases, model
 
@@ -120,6 +124,68 @@ def test_streams_of_which_one_brings_no_sort_keys_are_compared_by_values():
     merge.end(1)
     block = merge.take()
     assert (block.values, block.sort_keys, block.position) == ([{"n": 2}, {"n": object}], None, None)
+
+
+def nested(depth, innermost):
+    value = innermost
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [COMPARED_DEPTH - 1, COMPARED_DEPTH, COMPARED_DEPTH + 1, 150])
+@pytest.mark.parametrize("order", ["v", "-v"])
+def test_shards_of_deep_values_answer_as_one_store(depth, order):
+    shards = ShardedDatastore([DictDatastore(), DictDatastore()], shardingfn=lambda key: int(key.name))
+    one = DictDatastore()
+    for number in range(8):
+        for store in (shards, one):
+            store.put(Key(f"/a/{number}"), {"v": nested(depth, 100 - number)})
+    for limit, offset in ((None, 0), (3, 2)):
+        query = Query(Key("/a"), limit, offset).order(order)
+        batches = list(islice(shards.query(query).batches(), 1000))
+        keys = [key for batch in batches for key in batch.keys]
+        assert keys == [entry.key for entry in one.query(query).entries()]
+
+
+class Unsorted(DictDatastore):
+    """Says that its answers are in order, and they are not."""
+
+    ordered_queries = True
+
+    def query(self, query):
+        entries = list(super().query(query).entries())
+        keys, values = [entry.key for entry in entries], [entry.value for entry in entries]
+        half = len(keys) // 2
+        turned = Batch(keys[half:] + keys[:half], values[half:] + values[:half])
+        return Cursor.from_batches(query, (batch for batch in [turned]))
+
+
+@pytest.mark.parametrize("orders", [[], ["n"], ["-n"]], ids=str)
+def test_a_merge_of_what_is_not_in_order_ends_and_loses_nothing(orders):
+    shards = ShardedDatastore([Unsorted(), Unsorted()], shardingfn=lambda key: int(key.name))
+    for number in range(10):
+        shards.put(Key(f"/a/{number}"), {"n": number})
+    query = Query(Key("/a"))
+    for order in orders:
+        query.order(order)
+    batches = list(islice(shards.query(query).batches(), 1000))
+    assert sorted(key.name for batch in batches for key in batch.keys) == [str(number) for number in range(10)]
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), min_size=2, max_size=3))
+def test_a_block_is_never_empty_once_every_stream_was_heard(numbers):
+    merge = BlockMerge(Query(Key("/a")), len(numbers))
+    for number, stream in enumerate(numbers):
+        merge.feed(number, Batch([Key(f"/a/{item}") for item in stream], list(stream)))
+    given_out = []
+    while not merge.done:
+        block = merge.take()
+        assert len(block)
+        given_out += block.values
+        for number in merge.wanted():
+            merge.end(number)
+    assert sorted(given_out) == sorted(item for stream in numbers for item in stream)
 
 
 def shard_batches(numbers, size):

@@ -187,6 +187,28 @@ def test_what_lies_too_deep_ties_and_nothing_is_too_deep_to_sort():
     assert sorted([{"a": loop}, loop, "x"], key=order_key) == ["x", loop, {"a": loop}]
 
 
+def nested_maps(depth, innermost):
+    value = innermost
+    for _ in range(depth):
+        value = {"x": value}
+    return value
+
+
+@pytest.mark.parametrize("nest", [nested, nested_maps])
+@pytest.mark.parametrize("descending", [False, True])
+def test_what_is_encoded_is_compared_to_its_depth_and_what_lies_deeper_is_refused(nest, descending):
+    for depth in (1, COMPARED_DEPTH - 1, COMPARED_DEPTH):
+        one, other = [encode(nest(depth, leaf), descending=descending) for leaf in (1, 2)]
+        assert sign(one, other) == compare(nest(depth, 1), nest(depth, 2)) * (-1 if descending else 1) != 0
+    for leaf in (1, [], {}):
+        with pytest.raises(InvalidValueError, match=f"more than {COMPARED_DEPTH} deep"):
+            encode(nest(COMPARED_DEPTH + 1, leaf), descending=descending)
+    for empty in ([], {}):
+        assert encode(nest(COMPARED_DEPTH - 1, empty), descending=descending)
+        with pytest.raises(InvalidValueError):
+            encode(nest(COMPARED_DEPTH, empty), descending=descending)
+
+
 class BrokenZone(tzinfo):
     def utcoffset(self, when):
         raise RuntimeError("no")

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import copy
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Cursor, Entry, Filter, Key, Order, Position, Query
-from datastore.core.errors import CursorReuseError, CursorRunningError, InvalidQueryError, UnsupportedTypeError
+from datastore.core.errors import (
+    CursorReuseError,
+    CursorRunningError,
+    DatastoreError,
+    InvalidQueryError,
+    UnsupportedTypeError,
+)
 from datastore.core.ordering import encode
 from datastore.core.query import chain_gen, is_iterable, limit_gen, offset_gen
 from datastore.testing import cases, model
@@ -38,6 +45,39 @@ def test_bad_arguments_are_refused_at_once_and_on_assignment(arguments, error):
     with pytest.raises(error):
         setattr(query, name, value)
     assert query == Query(Key("/a"), 5, 2)
+
+
+FLAGS = ["recursive", "keys_only", "allow_partial", "sort_keys"]
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize("wrong", [1, 0, None, "yes", "", []], ids=repr)
+def test_a_flag_is_true_or_false(flag, wrong):
+    with pytest.raises(UnsupportedTypeError, match=flag):
+        Query(Key("/a"), **{flag: wrong})
+    for value in (True, False):
+        query = Query(Key("/a"), **{flag: value})
+        with pytest.raises(UnsupportedTypeError, match=flag):
+            setattr(query, flag, wrong)
+        assert getattr(query, flag) is value
+        setattr(query, flag, not value)
+        assert getattr(query, flag) is not value
+    if flag != "sort_keys":
+        with pytest.raises(UnsupportedTypeError, match=flag):
+            Query.from_dict({"key": "/a", flag: wrong})
+
+
+@pytest.mark.parametrize("wrong", ["name", 5, [], object()], ids=lambda wrong: type(wrong).__name__)
+def test_a_getter_can_be_called(wrong):
+    for make in (
+        lambda: Query(Key("/a"), object_getattr=wrong),
+        lambda: Query(Key("/a")).filter("n", "=", 1, wrong),
+        lambda: Query(Key("/a")).order("n", wrong),
+        lambda: Filter("n", "=", 1, wrong),
+        lambda: Order("n", wrong),
+    ):
+        with pytest.raises(UnsupportedTypeError, match="object_getattr"):
+            make()
 
 
 def test_filter_and_order_append_and_return_the_query():
@@ -87,6 +127,57 @@ def test_the_dict_of_a_query_leaves_defaults_out():
         Query.from_dict({"key": "/a", "limit": -1})
 
 
+@pytest.mark.parametrize(
+    ("data", "error", "told"),
+    [
+        ({"filter": 5}, TypeError, r"\[field, operator, value\]"),
+        ({"filter": "abc"}, TypeError, r"\[field, operator, value\]"),
+        ({"filter": None}, TypeError, r"\[field, operator, value\]"),
+        ({"filter": {"n": 1}}, TypeError, r"\[field, operator, value\]"),
+        ({"filter": [5]}, TypeError, r"\[field, operator, value\]"),
+        ({"filter": ["n=1"]}, TypeError, r"\[field, operator, value\]"),
+        ({"filter": [["n", "="]]}, TypeError, r"\[field, operator, value\]"),
+        ({"filter": [["n", "=", 1, 2]]}, TypeError, r"\[field, operator, value\]"),
+        ({"filter": [["n", "==", 1]]}, ValueError, "<= = !="),
+        ({"filter": [["", "=", 1]]}, ValueError, "empty"),
+        ({"filter": [[5, "=", 1]]}, TypeError, "str"),
+        ({"order": "n"}, TypeError, "list of orders"),
+        ({"order": None}, TypeError, "list of orders"),
+        ({"order": {"n": 1}}, TypeError, "list of orders"),
+        ({"order": [5]}, TypeError, "str"),
+        ({"order": [["n"]]}, TypeError, "str"),
+        ({"order": [""]}, ValueError, "empty"),
+        ({"order": ["-"]}, ValueError, "empty"),
+        ({"start_after": "00"}, TypeError, "sort key"),
+        ({"start_after": 5}, TypeError, "sort key"),
+        ({"start_after": ["00"]}, TypeError, "sort key"),
+        ({"start_after": ["00", "/a/b", 1]}, TypeError, "sort key"),
+        ({"start_after": ["00", None]}, TypeError, "key"),
+        ({"start_after": ["zz", "/a/b"]}, ValueError, "sort key.*hexadecimal.*'zz'"),
+        ({"start_after": [5, "/a/b"]}, TypeError, "sort key.*hexadecimal.*5"),
+        ({"offset": -1}, ValueError, "offset"),
+        ({"offset": "1"}, TypeError, "offset"),
+        ({"limit": -1}, ValueError, "limit"),
+        ({"limit": 1.5}, TypeError, "limit"),
+        ({"key": 5.5}, TypeError, "key"),
+        ({"key": None}, TypeError, "key"),
+        ({"key": b"/a"}, TypeError, "key"),
+        ({"key": "/a\n"}, ValueError, "key"),
+    ],
+    ids=lambda thing: repr(thing) if isinstance(thing, dict) else "",
+)
+def test_data_of_another_form_makes_no_query_and_is_told_the_form(data, error, told):
+    with pytest.raises(error, match=told) as raised:
+        Query.from_dict({"key": "/a", **data})
+    assert isinstance(raised.value, DatastoreError)
+
+
+def test_data_may_hold_tuples():
+    data = {"key": "/a", "filter": (("n", "=", 1),), "order": ("-n",), "start_after": ("00", "/a/b")}
+    query = Query(Key("/a"), start_after=Position(b"\x00", Key("/a/b"))).filter("n", "=", 1).order("-n")
+    assert Query.from_dict(data) == query
+
+
 def test_queries_equal_by_typed_content():
     query = Query(Key("/a")).filter("x", "=", 1)
     for other in (
@@ -99,6 +190,29 @@ def test_queries_equal_by_typed_content():
         "/a",
     ):
         assert query != other
+
+
+def test_queries_equal_by_the_types_of_names_too():
+    some = [Query(Key("/a")).filter("x", "=", {name: "a"}) for name in (1, True, 1.0, "1")]
+    for place, one in enumerate(some):
+        for number, other in enumerate(some):
+            assert (one == other) is (place == number)
+
+
+@pytest.mark.parametrize("wrong", [5, None, Order("a"), "a", Filter], ids=repr)
+def test_what_is_no_filter_is_told_what_is(wrong):
+    query = Query(Key("/a"))
+    with pytest.raises(UnsupportedTypeError, match="a filter is a Filter, or field, operator and value"):
+        query.filter(wrong)
+    assert query.filters == []
+
+
+@pytest.mark.parametrize("wrong", [(5,), (None,), (Filter("a", "=", 1),), (), ("a", None, 1)], ids=repr)
+def test_what_is_no_order_is_told_what_is(wrong):
+    query = Query(Key("/a"))
+    with pytest.raises(UnsupportedTypeError, match="order is"):
+        query.order(*wrong)
+    assert query.orders == []
 
 
 def test_a_part_takes_what_it_is_made_of_and_nothing_besides():
@@ -150,6 +264,36 @@ def test_the_sort_key_of_an_entry_is_its_fields_one_after_the_other(fields):
     assert Query(Key("/a")).order_sort_key(Key("/a/b"), value) == b""
 
 
+def test_the_place_of_an_entry_without_its_value_is_known_by_key_alone():
+    by_key, by_both = Query(Key("/a")).order("-__key__"), Query(Key("/a")).order("__key__").order("n")
+    assert by_key.order_sort_key(Key("/a/b"), None) == encode(Key("/a/b"), descending=True)
+    assert Query(Key("/a")).order_sort_key(Key("/a/b"), None) == b""
+    with pytest.raises(InvalidQueryError, match="/a/b"):
+        by_both.order_sort_key(Key("/a/b"), None)
+    # A value without the field is something else.
+    assert by_both.order_sort_key(Key("/a/b"), {}) == encode(Key("/a/b")) + encode(None)
+
+
+@pytest.mark.parametrize(
+    ("query", "needed"),
+    [
+        (Query(Key("/a")), sys.maxsize),
+        (Query(Key("/a"), offset=3), sys.maxsize),
+        (Query(Key("/a"), 0), 0),
+        (Query(Key("/a"), 2), 2),
+        (Query(Key("/a"), 2, 3), 5),
+        (Query(Key("/a"), 2, 3, recursive=True, keys_only=True), 5),
+        (Query(Key("/a"), 2).filter("n", "=", 1), sys.maxsize),
+        (Query(Key("/a"), 2).filter("__key__", ">", Key("/a/b")), sys.maxsize),
+        (Query(Key("/a"), 2).order("n"), sys.maxsize),
+        (Query(Key("/a"), 2, start_after=Position(b"", Key("/a/b"))), sys.maxsize),
+    ],
+    ids=str,
+)
+def test_so_many_entries_are_needed(query, needed):
+    assert query.entries_needed == needed
+
+
 def test_sort_keys_are_asked_for_by_stores_alone():
     assert Query(Key("/a")).sort_keys is False
 
@@ -188,6 +332,74 @@ def test_what_a_query_covers_applied_is_the_answer_of_a_store(contents, query, d
     cursor = query.apply(data.draw(st.permutations(covered)))
     assert model.difference(list(cursor.entries()), expected.entries) is None
     assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped)
+
+
+class ByLength(Filter):
+    @staticmethod
+    def object_getattr(obj, field):
+        return len(obj[field])
+
+
+def wrong_getter(obj, field):
+    raise AssertionError("this getter is not to be asked")
+
+
+def test_the_getter_of_a_query_wins_over_those_of_its_filters_and_orders():
+    items = [{"n": 1, "m": 3}, {"n": 3, "m": 2}, {"n": 2, "m": 1}]
+    getter = lambda obj, field: obj["m"]
+    for filter_ in (Filter("n", ">", 1, wrong_getter), ByLength("n", ">", 1), Filter("n", ">", 1)):
+        for order in (Order("n", wrong_getter), Order("n")):
+            query = Query(Key("/a"), object_getattr=getter).filter(filter_).order(order)
+            assert list(query(items)) == [items[1], items[0]]
+            entries = [Entry(Key(f"/a/{place}"), item) for place, item in enumerate(items)]
+            assert list(query.apply(entries)) == [items[1], items[0]]
+
+
+def test_a_getter_of_a_filter_or_an_order_is_asked_where_the_query_has_none():
+    items = [{"n": "aaa"}, {"n": "a"}, {"n": "bb"}]
+    length = lambda obj, field: len(obj[field])
+    for filter_ in (Filter("n", ">", 1, length), ByLength("n", ">", 1)):
+        assert list(Query(Key("/a")).filter(filter_)(items)) == [items[0], items[2]]
+    assert list(Query(Key("/a")).order("-n", length)(items)) == [items[0], items[2], items[1]]
+
+
+def raising(error):
+    """A getter that raises where the field is missing."""
+
+    def getter(obj, field):
+        if field not in obj:
+            raise error("missing")
+        return obj[field]
+
+    return getter
+
+
+@pytest.mark.parametrize("where", ["query", "filter", "order"])
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (KeyError, False),
+        (IndexError, False),
+        (LookupError, False),
+        (AttributeError, False),
+        (TypeError, False),
+        (RuntimeError, True),
+        (ValueError, True),
+        (OSError, True),
+    ],
+)
+def test_some_errors_of_a_getter_mean_a_missing_field_and_others_pass(where, error, passes):
+    getter = raising(error)
+    query = Query(Key("/a"), object_getattr=getter if where == "query" else None)
+    query.filter("n", "!=", 2, getter if where == "filter" else None)
+    query.order("-n", getter if where == "order" else None)
+    items = [{}, {"n": 1}, {"n": 2}, {"n": 3}]
+    for cursor in (query(items), query.apply([Entry(Key(f"/a/{i}"), item) for i, item in enumerate(items)])):
+        if passes:
+            with pytest.raises(error, match="missing"):
+                list(cursor)
+        else:
+            assert list(cursor) == [items[3], items[1], items[0]]
 
 
 def test_work_starts_at_the_first_item_and_reads_no_further_than_the_limit():

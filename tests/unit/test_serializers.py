@@ -6,6 +6,8 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,15 +15,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import datastore
-from datastore import core, serialize
-from datastore.core.batch import Write
-from datastore.core.errors import UnsupportedTypeError
+from datastore import aio, core, serialize
+from datastore.core.batch import Outcome, Write
+from datastore.core.errors import InvalidError, UnsupportedTypeError
 from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.core.query import Filter, Query
 from datastore.testing import cases, model
+from tests.support.colours import Tasks, Threads
 from tests.support.vectors import vectors
 
 HELLO = Key("hello")
+
+
+@pytest.fixture(params=[Threads(), Tasks()], ids=lambda colour: colour.name)
+def colour(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def library(colour: Any) -> Any:
+    return {"threads": core, "tasks": aio}[colour.name]
 
 
 def test_the_base_does_nothing_yet():
@@ -179,6 +192,25 @@ assert bson.loads is loads
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_bson_keeps_what_it_has():
+    class BSON(bytes):
+        __slots__ = ()
+        encode = staticmethod(lambda value: BSON(json.dumps(value).encode()))
+
+        def decode(self) -> Any:  # type: ignore[override]
+            return json.loads(bytes(self))
+
+    module = SimpleNamespace(BSON=BSON, dumps="its own")
+    serialize.monkey_patch_bson(module)
+    assert module.dumps == "its own"
+    assert module.loads(b'{"a": 1}') == {"a": 1}
+    loads = module.loads
+    del module.dumps
+    serialize.monkey_patch_bson(module)
+    assert module.loads is loads
+    assert module.dumps({"a": 1}) == b'{"a": 1}'
+
+
 class Incomparable:
     """As an array of numpy's: comparing it gives no truth."""
 
@@ -235,3 +267,224 @@ def test_an_error_says_which_value_cannot_be_read():
     good, bad = store.batch_get([Key("/good"), Key("/bad")])
     assert good.value == 1
     assert "/bad" in str(bad.error)
+
+
+async def test_an_error_says_which_value_cannot_be_stored(colour: Any, library: Any):
+    store = library.SerializerShimDatastore(library.DictDatastore())
+    await colour.call(store.put, HELLO, "old")
+    with pytest.raises(TypeError, match="JSON") as raised:
+        await colour.call(store.put, HELLO, object())
+    assert raised.value.__notes__ == ["this is the value of /hello"]
+    (outcome,) = await colour.call(store.batch_write, [Write(HELLO, object())])
+    assert "/hello" in str(outcome.error)
+    assert await colour.call(store.get, HELLO) == "old"
+
+
+async def test_none_is_not_serialized_and_leaves_nothing_below(colour: Any, library: Any):
+    class Strict:
+        @staticmethod
+        def dumps(value: Any) -> str:
+            assert value is not None
+            return json.dumps(value)
+
+        loads = staticmethod(json.loads)
+
+    store = library.SerializerShimDatastore(library.DictDatastore(), Strict)
+    await colour.call(store.batch_write, [Write(Key("/a"), 1), Write(Key("/b"), 1)])
+    await colour.call(store.put, Key("/a"), None)
+    await colour.call(store.batch_write, [Write(Key("/b"), None)])
+    assert len(store.child_datastore) == 0
+    assert store.serialized_value(None) is store.deserialized_value(None) is None
+
+
+class BrokenError(Exception):
+    """An error of no class that anybody knows."""
+
+
+class Fussy:
+    """Takes what is no text that begins with "bad"."""
+
+    @staticmethod
+    def dumps(value: Any) -> str:
+        if str(value).startswith("bad"):
+            raise BrokenError(value)
+        return json.dumps(value)
+
+    @staticmethod
+    def loads(stored: str) -> Any:
+        if "bad" in stored:
+            raise BrokenError(stored)
+        return json.loads(stored)
+
+
+@pytest.mark.parametrize("serializer", [Fussy, pickle], ids=["fussy", "pickle"])
+async def test_an_item_that_a_serializer_fails_on_fails_alone(serializer: Any, colour: Any, library: Any):
+    store = library.SerializerShimDatastore(library.DictDatastore(), serializer)
+    good, bad, rotten = Key("/good"), Key("/bad"), Key("/rotten")
+    unserializable = "bad" if serializer is Fussy else lambda: None
+    done, refused, later = await colour.call(
+        store.batch_write, [Write(good, 1), Write(bad, unserializable), Write(good, 2)]
+    )
+    assert (done, later) == (Outcome(), Outcome())
+    assert isinstance(refused.error, InvalidError)
+    assert "/bad" in str(refused.error)
+    assert [key for key, _ in await colour.read(store.child_datastore.query(Query(Key("/"))))] == [good]
+    await colour.call(store.child_datastore.put, rotten, b"bad" if serializer is pickle else "bad")
+    found, failed, absent = await colour.call(store.batch_get, [good, rotten, bad])
+    assert (found, absent) == (Outcome(2), Outcome())
+    assert isinstance(failed.error, InvalidError)
+    assert "/rotten" in str(failed.error)
+
+
+@pytest.mark.parametrize("serializer", [json, serialize.map_serializer], ids=["json", "map_serializer"])
+def test_values_are_formed_under_both_names(serializer: Any, library: Any):
+    store = library.SerializerShimDatastore(library.DictDatastore(), serializer)
+    stored = store.serializedValue([1])
+    assert stored == store.serialized_value([1]) == serializer.dumps([1])
+    assert store.deserializedValue(stored) == store.deserialized_value(stored) == [1]
+
+
+async def test_a_class_may_have_a_serializer_of_its_own(colour: Any, library: Any):
+    class Pretty(library.SerializerShimDatastore):
+        serializer = serialize.prettyjson
+
+    store = Pretty(library.DictDatastore())
+    await colour.call(store.put, HELLO, {"a": 1})
+    assert await colour.call(store.child_datastore.get, HELLO) == '{\n "a": 1\n}'
+    assert await colour.call(store.get, HELLO) == {"a": 1}
+    assert Pretty(library.DictDatastore(), json).serializer is json
+    assert library.SerializerShimDatastore.serializer is json
+
+
+# Queries
+
+
+class Marked(serialize.map_serializer):
+    sentinel = "@w"
+
+
+class Voiding(serialize.Serializer):
+    """Keeps maps; of those with a true "void" nothing can be loaded any more."""
+
+    keeps_mappings = True
+
+    @classmethod
+    def dumps(cls, value: Any) -> Any:
+        return value
+
+    @classmethod
+    def loads(cls, value: Any) -> Any:
+        return None if value.get("void") else value
+
+
+def keyed(values: Any) -> dict[Key, Any]:
+    return {Key(f"/c/{place}"): value for place, value in enumerate(values)}
+
+
+def spying(library: Any, serializer: Any) -> Any:
+    """A shim over a dict that keeps the queries that it is asked, in `asked`."""
+
+    class Spy(library.DictDatastore):
+        ordered_queries = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked: list[Query] = []
+
+        def query(self, query: Query) -> Any:
+            self.asked.append(query.copy())
+            return super().query(query)
+
+    return library.SerializerShimDatastore(Spy(), serializer)
+
+
+@pytest.mark.parametrize("void", [set(), {0}, {2, 3}, {0, 1, 2, 5}, set(range(8))], ids=str)
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(Key("/c"), limit=2),
+        Query(Key("/c"), offset=1, limit=2),
+        Query(Key("/c"), limit=2).order("-n"),
+        Query(Key("/c"), offset=2).order("-n"),
+        Query(Key("/c"), offset=1, limit=1).filter("n", ">", 1),
+        Query(Key("/c"), limit=2).filter("__key__", ">", Key("/c/1")),
+    ],
+    ids=str,
+)
+async def test_what_loads_as_none_counts_for_nothing(query: Query, void: set[int], colour: Any, library: Any):
+    values = [{"n": number, "void": number in void} for number in range(8)]
+    store = spying(library, Voiding)
+    for key, value in keyed(values).items():
+        await colour.call(store.put, key, value)
+    expected = model.answer(query, {key: value for key, value in keyed(values).items() if not value["void"]})
+    cursor = store.query(query)
+    assert await colour.read(cursor) == expected.entries
+    assert cursor.skipped == expected.skipped
+    (asked,) = store.child_datastore.asked
+    assert asked.filters == query.filters
+    assert (asked.orders, asked.offset, asked.limit) == ([], 0, None)
+
+
+@pytest.mark.parametrize(
+    "serializer",
+    [serialize.NonSerializer, serialize.Stack([serialize.NonSerializer]), serialize.Stack()],
+    ids=["alone", "in a stack", "no stack"],
+)
+async def test_a_whole_query_goes_down_where_nothing_can_change_it(serializer: Any, colour: Any, library: Any):
+    store = spying(library, serializer)
+    contents = keyed({"n": number % 3} for number in range(9))
+    for key, value in contents.items():
+        await colour.call(store.put, key, value)
+    query = Query(Key("/c"), limit=3, offset=1).filter("n", ">", 0).order("-n")
+    assert await colour.read(store.query(query)) == model.answer(query, contents).entries
+    assert store.child_datastore.asked == [query]
+
+
+class OwnFilter(Filter):
+    """Matches as any filter does."""
+
+
+@pytest.mark.parametrize("serializer", [serialize.NonSerializer, serialize.map_serializer, Voiding])
+@pytest.mark.parametrize("part", ["query", "filter", "order", "class"])
+async def test_code_of_the_callers_sees_loaded_values_alone(part: str, serializer: Any, colour: Any, library: Any):
+    def item(value: Any, field: str) -> Any:
+        return value[field]
+
+    query = Query(Key("/c"), limit=2)
+    match part:
+        case "query":
+            query.object_getattr = item
+            query.filter("n", ">", 2)
+        case "filter":
+            query.filter("n", ">", 2, item)
+        case "order":
+            query.filter("n", ">", 2).order("n", item)
+        case _:
+            query.filter(OwnFilter("n", ">", 2))
+    store = spying(library, serializer)
+    for key, value in keyed({"n": number} for number in range(6)).items():
+        await colour.call(store.put, key, value)
+    assert [value for _, value in await colour.read(store.query(query))] == [{"n": 3}, {"n": 4}]
+    assert store.child_datastore.asked == [Query(Key("/c"))]
+
+
+@pytest.mark.parametrize(
+    "serializer",
+    [Marked, serialize.Stack([Marked]), serialize.Stack([serialize.NonSerializer, serialize.Stack([Marked])])],
+    ids=["alone", "in a stack", "deep in stacks"],
+)
+@pytest.mark.parametrize("field", ["@w", "@w.n", "@w.@w"])
+@pytest.mark.parametrize("never_loads_none", [False, True])
+async def test_no_query_sees_how_values_are_wrapped(
+    field: str, serializer: Any, never_loads_none: bool, colour: Any, library: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Marked, "never_loads_none", never_loads_none, raising=False)
+    store = spying(library, serializer)
+    contents = keyed([5, {"@w": 5}, {"@w": {"n": 5}}, {"n": 5}, {"@w": {"@w": 5}}, {"@w": 5, "n": 1}, [5]])
+    for key, value in contents.items():
+        await colour.call(store.put, key, value)
+        stored = await colour.call(store.child_datastore.get, key)
+        assert isinstance(stored, Mapping)
+        assert await colour.call(store.get, key) == value
+    for query in (Query(Key("/c")).filter(field, "=", 5), Query(Key("/c"), limit=4).order(f"-{field}")):
+        assert await colour.read(store.query(query)) == model.answer(query, contents).entries

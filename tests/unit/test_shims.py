@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore import core
+from datastore import aio, core
 from datastore.core import errors
 from datastore.core.batch import Position, Write
 from datastore.core.key import Key
@@ -21,6 +21,7 @@ from datastore.core.lru import LRUCacheDatastore
 from datastore.core.query import Query
 from datastore.testing._parallel import together
 from datastore.testing.faults import FaultyDatastore
+from tests.support.colours import Tasks, Threads
 
 A, B, C = Key("/A"), Key("/B"), Key("/C")
 EVERYTHING = Query(Key("/"), recursive=True)
@@ -30,6 +31,76 @@ NESTED = json.loads((Path(__file__).parent.parent / "vectors/nested_paths.json")
 def contents(store: Any) -> dict[Key, Any]:
     """All entries of a store."""
     return dict(store.query(EVERYTHING).entries())
+
+
+@pytest.fixture(params=[Threads(), Tasks()], ids=lambda colour: colour.name)
+def colour(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def library(colour: Any) -> Any:
+    return {"threads": core, "tasks": aio}[colour.name]
+
+
+@pytest.fixture
+def log() -> list[tuple[str, Key]]:
+    """What the stores of `noting` were asked."""
+    return []
+
+
+@pytest.fixture
+def noting(library: Any, log: list[tuple[str, Key]]) -> Any:
+    """A dict that notes its reads and writes."""
+
+    class Noting(library.DictDatastore):
+        def get(self, key: Key) -> Any:
+            log.append(("get", key))
+            return super().get(key)
+
+        def put(self, key: Key, value: Any) -> Any:
+            log.append(("put", key))
+            return super().put(key, value)
+
+        def delete(self, key: Key) -> Any:
+            log.append(("delete", key))
+            return super().delete(key)
+
+    return Noting()
+
+
+# Shims
+
+
+SHIMS: dict[str, Any] = {
+    "shim": lambda library: library.ShimDatastore,
+    "logging": lambda library: library.LoggingDatastore,
+    "transform": lambda library: library.KeyTransformDatastore,
+    "lowercase": lambda library: library.LowercaseKeyDatastore,
+    "nested path": lambda library: library.NestedPathDatastore,
+    "serializer": lambda library: library.SerializerShimDatastore,
+    "symlink": lambda library: library.SymlinkDatastore,
+    "directory": lambda library: library.DirectoryDatastore,
+}
+
+
+@pytest.mark.parametrize("name", SHIMS)
+async def test_to_put_none_is_to_delete_also_where_a_class_deletes_its_own_way(
+    name: str, colour: Any, library: Any, noting: Any
+):
+    class Deleting(SHIMS[name](library)):  # type: ignore[misc]
+        def delete(self, key: Key) -> Any:
+            deleted.append(key)
+            return super().delete(key)
+
+    deleted: list[Key] = []
+    store = Deleting(noting)
+    for key in (A, B):
+        await colour.call(store.put, key, "x")
+    await colour.call(store.put, A, None)
+    await colour.call(store.batch_write, [Write(B, None)])
+    assert deleted == [A, B]
+    assert len(noting) == 0
 
 
 # Links
@@ -113,6 +184,75 @@ def test_a_query_follows_before_it_filters(links: core.SymlinkDatastore):
     assert list(links.query(Query(Key("/c")).order("n"))) == [{"n": 1}, {"n": 2}]
 
 
+class Text(str):
+    __slots__ = ()
+
+
+async def test_text_comes_back_as_the_object_that_it_was(colour: Any, library: Any):
+    links = library.SymlinkDatastore(library.DictDatastore())
+    value = Text("value")
+    await colour.call(links.put, A, value)
+    await colour.call(links.link, A, B)
+    for key in (A, B):
+        assert await colour.call(links.get, key) is value
+        assert (await colour.call(links.batch_get, [key]))[0].value is value
+    assert [entry.value is value for entry in await colour.read(links.query(EVERYTHING))] == [True, True]
+
+
+async def test_a_class_may_name_its_links_otherwise(colour: Any, library: Any):
+    class Pointing(library.SymlinkDatastore):
+        sentinel = "points_here"
+
+    links = Pointing(library.DictDatastore())
+    await colour.call(links.link, A, B)
+    await colour.call(links.put, B, {"n": 1})
+    for key, text in [(C, "/A/points_here"), (Key("/D"), "/A/datastore_link")]:
+        await colour.call(links.put, key, text)
+        assert await colour.call(links.get, key) == text
+    assert dict(await colour.read(links.child_datastore.query(EVERYTHING))) == {
+        A: {"n": 1},
+        B: "/A/points_here",
+        C: "@datastore_link:text:/A/points_here",
+        Key("/D"): "/A/datastore_link",
+    }
+    found = await colour.read(links.query(Query(Key("/")).filter("n", "=", 1)))
+    assert [key for key, _ in found] == [A, B]
+
+
+async def test_a_class_may_store_its_links_in_another_form(colour: Any, library: Any):
+    class Mapped(library.SymlinkDatastore):
+        def _link_value_for_key(self, key: Key) -> Any:
+            return {"see": str(key)}
+
+        def _link_for_value(self, value: Any) -> Key | None:
+            return Key(value["see"]) if isinstance(value, dict) and "see" in value else None
+
+    links = Mapped(library.DictDatastore())
+    await colour.call(links.link, A, B)
+    await colour.call(links.link, B, C)
+    await colour.call(links.link, Key("/nowhere"), Key("/D"))
+    assert await colour.call(links.contains, C) is False
+    await colour.call(links.put, C, {"n": 1})
+    assert await colour.call(links.child_datastore.get, A) == {"n": 1}
+    assert await colour.call(links.get, C) == {"n": 1}
+    assert [outcome.value for outcome in await colour.call(links.batch_get, [A, B, C])] == [{"n": 1}] * 3
+    with pytest.raises(errors.CircularLinkError):
+        await colour.call(links.link, C, A)
+    found = await colour.read(links.query(Query(Key("/")).filter("n", "=", 1)))
+    assert found == [(key, {"n": 1}) for key in (A, B, C)]
+
+
+async def test_stored_values_are_followed_one_by_one(colour: Any, library: Any):
+    links = library.SymlinkDatastore(library.DictDatastore())
+    await colour.call(links.put, A, "value")
+    await colour.call(links.link, A, B)
+    await colour.call(links.child_datastore.put, C, "/C/datastore_link")
+    stored = ["/B/datastore_link", "/C/datastore_link", 0, "/none/datastore_link", "@datastore_link:text:/A", ""]
+    followed = links._follow_link_gen(iter(stored))
+    values = list(followed) if library is core else [value async for value in followed]
+    assert values == ["value", 0, "/A", ""]
+
+
 def test_links_to_the_longest_keys_work(links: core.SymlinkDatastore):
     long = Key("x" * 1023)
     links.link(long, A)
@@ -178,6 +318,73 @@ def test_a_value_refused_below_is_not_listed():
     with pytest.raises(TypeError):
         directories.put(Key("/A/b"), object())
     assert directories.get(A) == []
+
+
+async def test_a_value_refused_below_leaves_the_key_listed_where_it_was(colour: Any, library: Any):
+    directories = library.DirectoryDatastore(library.SerializerShimDatastore(library.DictDatastore()))
+    for key in ("/A/b", "/A/c"):
+        await colour.call(directories.put, Key(key), "old")
+    with pytest.raises(TypeError):
+        await colour.call(directories.put, Key("/A/b"), object())
+    assert await colour.call(directories.directory, A) == ["/A/b", "/A/c"]
+    assert await colour.call(directories.get, Key("/A/b")) == "old"
+
+
+async def test_a_key_is_listed_before_its_value_is_stored_and_for_longer(
+    colour: Any, library: Any, noting: Any, log: list[tuple[str, Key]]
+):
+    directories = library.DirectoryDatastore(noting)
+    names, b, c = Key("/A:directory"), Key("/A/b"), Key("/A/c")
+    await colour.call(directories.put, b, 1)
+    await colour.call(directories.put, c, 1)
+    assert [call for call in log if call[0] != "get"] == [("put", names), ("put", b), ("put", names), ("put", c)]
+    log.clear()
+    await colour.call(directories.put, b, 2)
+    assert [call for call in log if call[0] != "get"] == [("put", b)]
+    log.clear()
+    await colour.call(directories.delete, b)
+    assert [call for call in log if call[0] != "get"] == [("delete", b), ("put", names)]
+
+
+async def test_a_refused_put_of_a_reserved_key_touches_nothing(
+    colour: Any, library: Any, noting: Any, log: list[tuple[str, Key]]
+):
+    directories = library.DirectoryDatastore(noting)
+    for text in ("/A:directory", "/:directory", "/A/b:directory", "/A:directory:directory"):
+        with pytest.raises(errors.InvalidKeyError, match=f"{text}.*kept for directories"):
+            await colour.call(directories.put, Key(text), 1)
+        await colour.call(directories.put, Key(text), None)
+    assert log == []
+
+
+async def test_a_key_whose_parent_is_too_long_to_be_listed_is_refused(
+    colour: Any, library: Any, noting: Any, log: list[tuple[str, Key]]
+):
+    directories = library.DirectoryDatastore(noting)
+    # "/", 1,013 bytes, and ":directory" are the most that a key may have.
+    fits, long = Key("x" * 1013).child("y"), Key("x" * 1014).child("y")
+    with pytest.raises(errors.InvalidKeyError, match="over 1,024 bytes; use a shorter parent"):
+        await colour.call(directories.put, long, 1)
+    await colour.call(directories.delete, long)
+    assert log == []
+    assert await colour.call(directories.directory, long.parent) == []
+    assert await colour.call(directories.contains, long) is False
+    await colour.call(directories.put, fits, 1)
+    assert await colour.read(directories.query(Query(fits.parent))) == [(fits, 1)]
+
+
+async def test_a_query_reads_no_value_outside_its_collection(
+    colour: Any, library: Any, noting: Any, log: list[tuple[str, Key]]
+):
+    directories = library.DirectoryDatastore(noting)
+    inside = [Key("/A/5/b"), Key("/A/5:x")]
+    for key in [Key(f"/A/{number}") for number in range(20)] + inside:
+        await colour.call(directories.put, key, 1)
+    log.clear()
+    found = await colour.read(directories.query(Query(Key("/A/5"))))
+    assert [key for key, _ in found] == inside
+    lists = {Key("/A/5:directory"), Key("/A:directory")}
+    assert {key for _, key in log} == {*lists, *inside}
 
 
 def test_names_without_a_value_are_skipped(directories: core.DirectoryDatastore):
@@ -271,7 +478,85 @@ def test_a_log_goes_where_it_is_told(caplog: pytest.LogCaptureFixture):
     assert [record.name for record in caplog.records] == ["mine"]
 
 
+async def test_what_a_call_is_about_is_formatted_only_where_it_is_shown(
+    colour: Any, library: Any, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    query = Query(Key("/"))
+    store = library.LoggingDatastore(library.DictDatastore(), log_values=True)
+    await colour.call(store.put, A, 5)
+    assert await colour.call(store.get, A) == 5
+    await colour.call(store.contains, A)
+    await colour.call(store.delete, A)
+    store.query(query)
+    assert [(record.msg, record.args) for record in caplog.records] == [
+        ("put %s: %r", (A, 5)),
+        ("get %s", (A,)),
+        ("got %s: %r", (A, 5)),
+        ("contains %s", (A,)),
+        ("delete %s", (A,)),
+        ("query %r", (query,)),
+    ]
+
+
+async def test_to_put_none_is_logged_as_delete(colour: Any, library: Any, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    store = library.LoggingDatastore(library.DictDatastore())
+    await colour.call(store.put, A, None)
+    assert [record.getMessage() for record in caplog.records] == ["delete /A"]
+
+
+@pytest.mark.parametrize("log_values", [False, True])
+async def test_values_that_filters_look_for_are_values(
+    log_values: bool, colour: Any, library: Any, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    store = library.LoggingDatastore(library.DictDatastore(), log_values=log_values)
+    await colour.call(store.put, A, {"name": "me"})
+    query = Query(Key("/"), limit=3).filter("name", "!=", "secret").order("-age")
+    caplog.clear()
+    assert [key for key, _ in await colour.read(store.query(query))] == [A]
+    assert ("secret" in caplog.text) is log_values
+    for part in ("Query(Key('/'), limit=3)", "name", "!=", "-age"):
+        assert part in caplog.text
+
+
+@pytest.mark.parametrize("wrong", ["mine", 0, object()], ids=["str", "int", "object"])
+def test_what_cannot_log_is_refused_at_once(wrong: Any, library: Any):
+    with pytest.raises(errors.UnsupportedTypeError, match=rf"logger must be a logging\.Logger.*{type(wrong).__name__}"):
+        library.LoggingDatastore(library.DictDatastore(), wrong)
+
+
+async def test_a_logger_may_be_false(colour: Any, library: Any):
+    class Lines(list[str]):
+        name = "lines"
+
+        def info(self, message: str, *arguments: Any) -> None:
+            self.append(message % arguments)
+
+    lines = Lines()
+    store = library.LoggingDatastore(library.DictDatastore(), lines)
+    await colour.call(store.get, A)
+    assert lines == ["get /A"]
+
+
 # The LRU
+
+
+async def test_to_put_again_is_to_use(colour: Any, library: Any):
+    store = library.LRUCacheDatastore(2)
+    for key in (A, B, A, C):
+        await colour.call(store.put, key, 1)
+    assert [key for key, _ in await colour.read(store.query(EVERYTHING))] == [A, C]
+
+
+async def test_to_be_found_by_a_query_is_not_to_be_used(colour: Any, library: Any):
+    store = library.LRUCacheDatastore(2)
+    await colour.call(store.put, A, 1)
+    await colour.call(store.put, B, 1)
+    assert len(await colour.read(store.query(Query(Key("/")).filter("__key__", "=", A)))) == 1
+    await colour.call(store.put, C, 1)
+    assert [key for key, _ in await colour.read(store.query(EVERYTHING))] == [B, C]
 
 
 def test_what_was_used_longest_ago_is_forgotten():
@@ -356,6 +641,28 @@ def test_a_nested_path_is_cut_from_text_without_slashes():
     assert contents(child) == {}
 
 
+def test_a_key_without_text_is_nested_in_underscores(library: Any):
+    store = library.NestedPathDatastore(library.DictDatastore(), keyfn=lambda _: "")
+    assert store.nest_key(Key("/x")) == store.nestKey(Key("/x")) == Key("/__/__/__/x")
+    assert library.NestedPathDatastore.nestedPath("abcdef", 2, 2) == "ab/cd"
+
+
+@pytest.mark.parametrize("namespace", ["/n/T:x", "n//T:x/", Key("/n/T:x")], ids=repr)
+async def test_a_namespace_is_text_or_a_key(namespace: Any, colour: Any, library: Any):
+    store = library.NamespaceDatastore(namespace, library.DictDatastore())
+    inner = Key("/n/T:x/A")
+    assert store.namespace_key(A) == store.namespaceKey(A) == inner
+    await colour.call(store.put, A, 1)
+    assert await colour.call(store.child_datastore.get, inner) == 1
+
+
+@pytest.mark.parametrize("wrong", [None, 1.5, b"n"], ids=repr)
+def test_a_namespace_that_is_none_is_told_by_its_name(wrong: Any, library: Any):
+    with pytest.raises(errors.UnsupportedTypeError, match=f"namespace must be .*{type(wrong).__name__}") as raised:
+        library.NamespaceDatastore(wrong, library.DictDatastore())
+    assert raised.value.path == "namespace"
+
+
 @pytest.mark.parametrize("transform", [3, "x"])
 def test_a_transform_can_be_called(transform: Any):
     with pytest.raises(errors.UnsupportedTypeError, match="keytransform must be callable"):
@@ -437,3 +744,49 @@ def test_what_follows_a_position_is_the_rest_also_without_an_inverse(inverse: An
             batch.position for batch in store.query(Query(Key("/"), recursive=recursive)).batches() if batch.keys
         ]
         assert positions[0] == Position(b"", whole[0].key)
+
+
+# Services
+
+
+class Service:
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def get(self, name: str) -> str:
+        self.calls.append(("get", name))
+        raise KeyError(name)
+
+    def put(self, name: str, value: Any) -> None:
+        self.calls.append(("put", name, value))
+
+    def delete(self, name: str) -> None:
+        self.calls.append(("delete", name))
+        raise KeyError(name)
+
+
+async def test_a_service_deletes_where_none_is_put(colour: Any, library: Any):
+    service = Service()
+    store = library.InterfaceMappingDatastore(service, key=lambda key: f"key:{key}")
+    await colour.call(store.put, A, None)
+    await colour.call(store.put, A, 0)
+    assert await colour.call(store.get, A) is None
+    assert await colour.call(store.contains, A) is False
+    assert service.calls == [("delete", "key:/A"), ("put", "key:/A", 0), ("get", "key:/A"), ("get", "key:/A")]
+
+
+async def test_a_key_that_cannot_be_named_is_not_absent(colour: Any, library: Any):
+    service = Service()
+    store = library.InterfaceMappingDatastore(service, key={}.__getitem__)
+    for call, *arguments in [(store.get, A), (store.contains, A), (store.delete, A), (store.put, A, 1)]:
+        with pytest.raises(KeyError, match="/A"):
+            await colour.call(call, *arguments)
+    assert service.calls == []
+
+
+def test_a_service_says_why_it_has_no_queries(library: Any):
+    store = library.InterfaceMappingDatastore(Service())
+    with pytest.raises(NotImplementedError, match=r"InterfaceMappingDatastore.*its service cannot list the keys"):
+        store.query(EVERYTHING)

@@ -424,7 +424,7 @@ MIXED = {
         lambda library, make=make: make(library, OTHER[library].DictDatastore()),
         errors.UnsupportedTypeError,
         TypeError,
-        r"datastore\.(core|aio)\.base\.DictDatastore: async and blocking stores do not mix; `datastore\.aio\.lift\.lift`",
+        r"datastore\.\w+\.base\.DictDatastore: async and blocking stores do not mix; `datastore\.aio\.lift\.lift`",
     )
     for name, make in {
         **{
@@ -516,13 +516,13 @@ def in_lmdb(library: Any, path: Path) -> tuple[Any, Any]:
 
 
 def in_tiers(library: Any, _: Path) -> tuple[Any, Any]:
-    store = library.TieredDatastore([library.DictDatastore(), library.DictDatastore()])
-    return store, store.datastore(1)
+    tiers = [library.DictDatastore(), library.DictDatastore()]
+    return library.TieredDatastore(tiers), library.ShardedDatastore(tiers)
 
 
 def cached(library: Any, _: Path) -> tuple[Any, Any]:
-    cache = library.DictDatastore()
-    return library.CacheShimDatastore(library.DictDatastore(), cache=cache), cache
+    child, cache = library.DictDatastore(), library.DictDatastore()
+    return library.CacheShimDatastore(child, cache=cache), library.ShardedDatastore([child, cache])
 
 
 #: Stores, each with the one that holds its entries.

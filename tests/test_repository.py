@@ -182,7 +182,10 @@ class Details(grpc.HandlerCallDetails):
 #: The contract, what keeps nothing, and what only subclasses use.
 NO_STORES = {"Datastore", "DatastoreCollection", "NullDatastore", "ShimDatastore"}
 #: Modules and packages of the library that are no backends: the core, and its documented short paths.
-NO_BACKENDS = {"__init__", "aio", "basic", "core", "key", "pylru", "query", "serialize", "testing", "v1", "wire"}
+NO_BACKENDS = {
+    *("__init__", "__main__", "aio", "basic", "core", "errors", "key", "pylru", "query", "serialize", "testing", "v1"),
+    "wire",
+}
 
 
 def stores() -> set[str]:

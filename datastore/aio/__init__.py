@@ -1,10 +1,11 @@
 """The datastore library for asyncio: the same classes as `datastore`, with `await`.
 
-`datastore.aio.lift` makes an async store of any blocking one.
+Closing is `aclose`, or `async with`. `datastore.aio.lift.lift(store)` makes an async store of any blocking one.
 """
 
 from __future__ import annotations
 
+from datastore.aio import lift as lift
 from datastore.aio.base import Datastore, DictDatastore, InterfaceMappingDatastore, NullDatastore
 from datastore.aio.caching import CacheShimDatastore
 from datastore.aio.collections import DatastoreCollection

@@ -5,8 +5,8 @@ from __future__ import annotations
 import builtins
 import re
 import uuid
-from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self, TypeAlias
 
 from datastore.core.errors import InvalidKeyError, UnsupportedTypeError
 from datastore.core.limits import KEY_BYTES
@@ -17,6 +17,10 @@ __all__ = ["Key", "Namespace"]
 # Unicode's category Cc, and lone surrogates, which UTF-8 cannot carry.
 _REFUSED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _EMPTY_PARTS = re.compile("//+")
+
+
+#: What a Key is made of.
+KeyLike: TypeAlias = "str | int | Key | Sequence[str | int | Key]"
 
 
 class Namespace(str):
@@ -58,7 +62,7 @@ class Key:
     _string: str
     _hash: int
 
-    def __new__(cls, key: Any = "") -> Self:
+    def __new__(cls, key: KeyLike = "") -> Self:
         """A key of anything that names one; see the class."""
         text = key if type(key) is str else _joined(key)
         if text[:1] != "/" or text[-1:] == "/" or "//" in text:
@@ -166,11 +170,11 @@ class Key:
         """The parts in reverse, each unchanged inside."""
         return Key._trusted("/" + "/".join(reversed(self._string[1:].split("/"))))
 
-    def child(self, other: Any) -> Key:
+    def child(self, other: KeyLike) -> Key:
         """This key with the parts of `other`, anything that Key takes, appended."""
         return Key(f"{self._string}/{other if type(other) is str else _joined(other)}")
 
-    def instance(self, other: Any) -> Key:
+    def instance(self, other: str | int) -> Key:
         """This key with `:` and a str or int appended; InvalidKeyError for a `/` in it."""
         if isinstance(other, bool) or not isinstance(other, (str, int)):
             raise UnsupportedTypeError(f"an instance is named by a str or int, not {type(other).__name__}", path="key")

@@ -147,8 +147,8 @@ def _find_fault(value: Any, path: str, depth: int) -> None:
             raise InvalidValueError(f"{path} is an int that does not fit in 64 bits: it takes {bits:,}", path=path)
     elif not (value is None or isinstance(value, (float, bytes, bytearray, Key, Encoded))):
         raise UnsupportedTypeError(
-            f"{path} is a {type(value).__name__}, which cannot be sent; values are None, bool, int, float, str, bytes,"
-            " aware datetime, Key, list and dict of these (a serializer shim takes other types)",
+            f"{path} is of type {type(value).__name__}, which cannot be sent; values are None, bool, int, float, str,"
+            " bytes, aware datetime, Key, list and dict of these (a serializer shim takes other types)",
             path=path,
         )
 

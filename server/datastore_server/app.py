@@ -134,7 +134,7 @@ class Server:
         except RuntimeError as error:
             raise ConfigError(
                 f"cannot listen on {self._address}: the port is in use, or it is no address of this machine; "
-                "stop who uses it or choose another (port 0 takes a free one)"
+                "stop what listens there, or choose another (port 0 takes a free one)"
             ) from error
         await server.start()
         self._server = server
@@ -181,7 +181,7 @@ def _check_allowed(address: Address, *, insecure: bool) -> None:
     if not address.is_loopback and not insecure:
         raise ConfigError(
             f"{address} can be reached from other machines, and connections are not encrypted; "
-            f"listen on 127.0.0.1:{address.port}, or say --insecure (insecure=True) if the network is safe"
+            f"listen on 127.0.0.1:{address.port}, or say --insecure if the network is safe"
         )
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from datastore.core.errors import ConfigError
 from datastore.core.placement import ShardBy
+from datastore_client.channel import DEFAULT_PORT
 
 __all__ = [
     "DEFAULT_LISTEN",
@@ -38,7 +39,6 @@ __all__ = [
     "parse_store_url",
 ]
 
-DEFAULT_PORT = 7420
 DEFAULT_LISTEN = f"127.0.0.1:{DEFAULT_PORT}"
 
 _Parsed = TypeVar("_Parsed")
@@ -186,7 +186,7 @@ def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
     if scheme == "grpc":
         raise ConfigError(f"{text!r} is a server; to serve several behind one address, see datastore proxy --help")
     if scheme != "lmdb":
-        raise ConfigError(f"{text!r}: unknown scheme {scheme!r}: expected {STORE_FORMS}")
+        raise ConfigError(f"{text!r}: a node serves {STORE_FORMS}, not {scheme}:")
     if rest.startswith("//"):
         host, slash, path = rest[2:].partition("/")
         if host or not path:
@@ -226,6 +226,7 @@ def _check(config: Config, source: str, base: Path) -> Config:
     if not config.shards:
         raise ConfigError(f"{source}: shards: at least one is needed; begin each with a line [[shards]]")
     seen: dict[str, int] = {}
+    urls: dict[Address, int] = {}
     checked = []
     for index, shard in enumerate(config.shards):
         at = f"{source}: shards[{index}]"
@@ -235,7 +236,10 @@ def _check(config: Config, source: str, base: Path) -> Config:
                 f"{at}.name: {shard.name!r} is also the name of shards[{seen[shard.name]}], and must differ"
             )
         seen[shard.name] = index
-        _within(f"{at}.url", parse_server_url, shard.url)
+        address = _within(f"{at}.url", parse_server_url, shard.url)
+        if address in urls:
+            raise ConfigError(f"{at}.url: {shard.url!r} is also the url of shards[{urls[address]}], and must differ")
+        urls[address] = index
         if shard.store is not None:
             store = _within(f"{at}.store", lambda text: parse_store_url(text, base=base), shard.store)
             shard = msgspec.structs.replace(shard, store=str(store))

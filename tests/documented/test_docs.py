@@ -86,13 +86,14 @@ def test_what_a_page_shows_at_the_prompt_is_what_comes(
     text = "\n".join(blocks(page, "pycon"))
     example = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
     result = doctest.DocTestRunner().run(example)
-    assert (result.failed, result.attempted > 10) == (0, True)
+    assert (result.failed, result.attempted > 5) == (0, True)
 
 
-def test_the_backend_of_ones_own_stands_the_suite(tmp_path: Path):
+def test_the_backends_of_ones_own_stand_the_suite(tmp_path: Path):
     (tmp_path / "test_shelf.py").write_text("\n".join(blocks(BACKENDS, "python")))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(tmp_path)]
-    assert int(re.findall(r"(\d+) passed", run(command, tmp_path))[0]) > 50
+    options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "-o", "asyncio_mode=auto"]
+    printed = run([sys.executable, "-m", "pytest", *options, str(tmp_path)], tmp_path)
+    assert int(re.findall(r"(\d+) passed", printed)[0]) > 100
 
 
 def test_an_entry_point_as_shown_is_of_the_group_that_is_looked_at():

@@ -284,7 +284,7 @@ def test_a_bad_row_ends_the_import_which_tells_how_to_go_on(cli: Cli) -> None:
     (cli.directory / "in.jsonl").write_text("".join([*rows[:1100], "oops\n", *rows[1101:]]))
     done = cli("import", "in.jsonl")
     assert done.returncode == 3
-    assert "line 1101" in done.stderr and "no JSON" in done.stderr
+    assert "line 1101" in done.stderr and "not valid JSON" in done.stderr
     assert "datastore import in.jsonl --skip 1100" in done.stderr
     assert cli.out("count", "/Bad") == "1100\n"
     (cli.directory / "in.jsonl").write_text("".join(rows))
@@ -460,7 +460,7 @@ def test_what_is_no_json_is_refused_with_how_to_write_it(cli: Cli, value: str, t
     ("arguments", "code", "told"),
     [
         ([], 2, "lmdb:///DIRECTORY"),
-        (["redis://x"], 3, "unknown scheme 'redis'"),
+        (["redis://x"], 3, "a node serves lmdb:///DIRECTORY or memory:, not redis:"),
         (["/var/data"], 3, "lmdb:/var/data"),
         (["memory:", "--listen", "nonsense:port"], 3, "HOST:PORT"),
         (["memory:", "--listen", "0.0.0.0:0"], 3, "--insecure"),

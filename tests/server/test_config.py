@@ -83,8 +83,12 @@ def changed(before: str, after: str) -> str:
         (changed("grpc://127.0.0.1:5002", "127.0.0.1:5002"), ["shards[0].url", "grpc://HOST:PORT"]),
         (changed("grpc://127.0.0.1:5002", "grpc://h:99999"), ["shards[0].url", "65535"]),
         (
+            changed("grpc://127.0.0.1:5002", "grpc://127.0.0.1:5001"),
+            ["shards[1].url", "also the url of shards[0]"],
+        ),
+        (
             changed("lmdb:data/a", "lmbd:data/a"),
-            ["shards[1].store", "unknown scheme 'lmbd'", "lmdb:///DIRECTORY"],
+            ["shards[1].store", "a node serves lmdb:///DIRECTORY or memory:, not lmbd:"],
         ),
         (changed('"async"', '"fast"'), ["shards[1].durability", '"sync" or "async"']),
         (
@@ -145,7 +149,7 @@ def test_store_urls_that_are_taken(text: str, url: StoreUrl) -> None:
         ("lmdb://", "three slashes"),
         ("lmdb://var/lib", "three slashes"),
         ("memory:x", "nothing after its colon"),
-        ("redis://x", "unknown scheme 'redis'"),
+        ("redis://x", "a node serves lmdb:///DIRECTORY or memory:, not redis:"),
         ("grpc://x:1", "datastore proxy"),
     ],
 )

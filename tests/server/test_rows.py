@@ -47,7 +47,7 @@ def test_rows_are_skipped_without_counting_blank_lines() -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("3", '{"key"'),
         ('{"key": "/a"}', '{"key"'),
         ('{"key": 3, "value": 1}', '{"key"'),

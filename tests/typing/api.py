@@ -66,6 +66,7 @@ def queries() -> Query:
     assert_type(query.offset, int)
     assert_type(query.start_after, Position | None)
     assert_type(query.copy(), Query)
+    assert_type(query.apply([Entry(Key("/Airport:ZRH"), 1)]), Cursor)
     assert_type(query([{"name": "Zurich"}]), Cursor)
     assert_type(query.dict(), dict[str, Any])
     assert_type(Query.from_dict({"key": "/Airport"}), Query)
@@ -151,4 +152,14 @@ class Uppercase(ShimDatastore):
         return cursor
 
 
+class Shortened(ShimDatastore):
+    """One that answers exactly in a way of its own, and says so."""
+
+    ordered_queries = True
+
+    def query(self, query: Query) -> Cursor:
+        return query.apply(self.child_datastore.query(Query(query.key)).entries())
+
+
+assert_type(Shortened(DictDatastore()).ordered_queries, bool)
 assert_type(Uppercase(DictDatastore()).get(Key("/a")), str | None)

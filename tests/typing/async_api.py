@@ -31,6 +31,8 @@ async def the_five_operations(store: aio.Datastore) -> None:
 async def stores() -> None:
     async with aio.DictDatastore() as memory:
         assert_type(memory, aio.DictDatastore)
+    assert_type(datastore.aio.open("memory:"), aio.Datastore)
+    assert_type(aio.lift.lift(datastore.DictDatastore()), aio.lift.LiftedDatastore)
     assert_type(aio.open("memory:"), aio.Datastore)
     lifted: aio.Datastore = lift(datastore.DictDatastore())
     await lifted.aclose()

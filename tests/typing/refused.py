@@ -22,6 +22,10 @@ from datastore.serialize import shim
 
 store = DictDatastore()
 
+Key(None)  # type: ignore[arg-type]
+Key(1.5)  # type: ignore[arg-type]
+Key("/a").child(None)  # type: ignore[arg-type]
+Key("/a").instance(None)  # type: ignore[arg-type]
 store.get("/a")  # type: ignore[arg-type]
 store.put("/a", 1)  # type: ignore[arg-type]
 store.put(Key("/a"))  # type: ignore[call-arg]

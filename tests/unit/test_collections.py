@@ -206,9 +206,9 @@ async def test_a_query_under_way_keeps_the_shards_it_began_with(colour: Any, lib
     store = library.ShardedDatastore(shards)
     cursor, one_by_one = store.query(SCOPE), store.shard_query_generator(SCOPE)
     found = [next(one_by_one) if library is core else await anext(one_by_one)]
+    store.insert_datastore(0, library.DictDatastore())
     for shard in shards[1:]:
         store.remove_datastore(shard)
-    store.insert_datastore(0, library.DictDatastore())
     assert [value for _, value in await colour.read(cursor)] == [0, 1, 2]
     found += list(one_by_one) if library is core else [value async for value in one_by_one]
     assert found == [0, 1, 2]

@@ -501,7 +501,11 @@ class NotIterable:
 
 
 @both
-@pytest.mark.parametrize("thing", [list, dict, Indexed, NotIterable(), 5, None, len], ids=lambda thing: getattr(thing, "__name__", type(thing).__name__))
+@pytest.mark.parametrize(
+    "thing",
+    [list, dict, Indexed, NotIterable(), 5, None, len],
+    ids=lambda thing: getattr(thing, "__name__", type(thing).__name__),
+)
 def test_what_cannot_be_iterated_over_makes_no_cursor(colour: Any, thing: Any):
     for make in (colour.cursors.Cursor, colour.cursors.Cursor.from_entries):
         with pytest.raises(InvalidError) as raised:

@@ -8,7 +8,7 @@ from typing import Any
 from datastore.core.errors import ConfigError
 from datastore.core.limits import MESSAGE_BYTES
 
-__all__ = ["CHANNEL_OPTIONS", "MESSAGE_BYTES", "parse_target"]
+__all__ = ["CHANNEL_OPTIONS", "DEFAULT_PORT", "MESSAGE_BYTES", "parse_target"]
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -32,12 +32,18 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
-_TARGET = re.compile(r"grpc://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+):(?P<port>[0-9]{1,5})/?")
+#: Where servers listen unless they are told otherwise.
+DEFAULT_PORT = 7420
+
+_TARGET = re.compile(r"grpc://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?/?")
 
 
 def parse_target(url: str) -> str:
-    """The `HOST:PORT` of a URL `grpc://HOST:PORT`; ConfigError for anything else."""
+    """The `HOST:PORT` of a URL `grpc://HOST:PORT`, without a port DEFAULT_PORT; ConfigError for anything else."""
     match = _TARGET.fullmatch(url)
-    if match is None or not 0 < int(match["port"]) < 65536:
-        raise ConfigError(f"{url!r} is no address of a server; write grpc://HOST:PORT, as grpc://127.0.0.1:7420")
-    return f"{match['host']}:{match['port']}"
+    port = DEFAULT_PORT if match is None or match["port"] is None else int(match["port"])
+    if match is None or not 0 < port < 65536:
+        raise ConfigError(
+            f"{url!r} is not the address of a server; write grpc://HOST:PORT, as grpc://127.0.0.1:{DEFAULT_PORT}"
+        )
+    return f"{match['host']}:{port}"

@@ -88,8 +88,8 @@ class Capabilities:
     merges = 1
     #: The longest key.
     key_bytes = KEY_BYTES
-    #: What generated values are drawn from.
-    values: st.SearchStrategy[Any] = cases.wire_values()
+    #: What generated values are drawn from; None for what `plain_types` says.
+    values: st.SearchStrategy[Any] | None = None
     #: Values that must be refused with TypeError or ValueError.
     refused: Sequence[Any] = ()
     #: How many queries of the grid are asked.
@@ -118,6 +118,13 @@ class Capabilities:
     def same(self, found: Any, expected: Any) -> bool:
         """Whether a value came back as this store promises."""
         return model.same(found, expected, keeps_tuples=self.keeps_tuples)
+
+    @property
+    def drawn(self) -> st.SearchStrategy[Any]:
+        """What generated values are drawn from."""
+        if self.values is not None:
+            return self.values
+        return cases.wire_values() if self.plain_types else cases.json_values()
 
     @property
     def sample_values(self) -> list[Any]:
@@ -281,7 +288,7 @@ class OperationPromises(Capabilities):
     @generated
     @given(data=st.data())
     async def test_any_value_comes_back(self, store: Datastore, data: st.DataObject) -> None:
-        value = data.draw(self.values)
+        value = data.draw(self.drawn)
         await store.put(Key("/generated"), value)
         assert self.same(await store.get(Key("/generated")), value)
         assert await store.contains(Key("/generated")) is (value is not None)
@@ -292,7 +299,7 @@ class OperationPromises(Capabilities):
         expected: dict[Key, Any] = {}
         touched: set[Key] = set()
         try:
-            for key, value in data.draw(cases.writes(self.values)):
+            for key, value in data.draw(cases.writes(self.drawn)):
                 touched.add(key)
                 if value is None:
                     await store.delete(key)
@@ -580,10 +587,10 @@ class QueryPromises(Capabilities):
     @generated
     @given(data=st.data())
     async def test_any_query_is_answered_as_by_a_dict(self, store: Datastore, data: st.DataObject) -> None:
-        contents = data.draw(cases.contents(self.values))
+        contents = data.draw(cases.contents(self.drawn))
         try:
             await fill(store, contents)
-            for query in data.draw(st.lists(cases.queries(self.values), min_size=1, max_size=4)):
+            for query in data.draw(st.lists(cases.queries(self.drawn), min_size=1, max_size=4)):
                 await self.check(store, query, contents)
                 whole = model.answer(query, contents).entries
                 if whole and not query.keys_only and data.draw(st.booleans()):

@@ -37,8 +37,8 @@ def directory_of(url: str) -> str:
     if parts.netloc:
         rest = "" if parts.netloc in ("localhost", "127.0.0.1") else f"/{parts.netloc}"
         raise InvalidError(
-            f"{url!r} names the host {parts.netloc!r}; a directory has three slashes: {parts.scheme}://{rest}{parts.path};"
-            f" a relative one none: {parts.scheme}:{parts.netloc}{parts.path}",
+            f"{url!r} names the host {parts.netloc!r}; a directory has three slashes:"
+            f" {parts.scheme}://{rest}{parts.path}; a relative one none: {parts.scheme}:{parts.netloc}{parts.path}",
             field="url",
         )
     directory = os.fsdecode(unquote_to_bytes(parts.path))

@@ -231,7 +231,7 @@ def cluster_command(
       datastore cluster --nodes 3 --directory /tmp/try
 
     Started again in the same directory, everything comes back where it was. A node that dies is reported, and
-    can be started again by hand with the command that is told. Ctrl-C or SIGTERM stops all.
+    can be started again by hand with the command shown. Ctrl-C or SIGTERM stops all.
     """
     config = plan_cluster(directory, nodes=nodes, port=port, durability=durability)
     return asyncio.run(_run_cluster(settings, Cluster(directory.absolute(), config)))

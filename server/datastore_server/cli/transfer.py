@@ -232,7 +232,8 @@ def import_command(
                 failure = None
         # Outside of the progress bar, which would draw over it.
         if failure is not None:
-            _tell_how_to_go_on(skip + importer.acknowledged)
+            if skip + importer.acknowledged:
+                _tell_how_to_go_on(skip + importer.acknowledged)
             if isinstance(failure, UnicodeDecodeError):
                 raise InvalidError(f"{_shown(file)} is not in UTF-8: {failure.reason}") from failure
             raise failure

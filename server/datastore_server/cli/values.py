@@ -81,14 +81,16 @@ def parse(text: str | bytes) -> Any:
     try:
         return _DECODER.decode(text if isinstance(text, str) else text.decode())
     except json.JSONDecodeError as error:
-        raise InvalidValueError(f"this is no JSON: {error}; a text needs double quotes", path="value") from error
+        begins = text[:1] if isinstance(text, str) else text[:1].decode(errors="replace")
+        hint = "" if begins in ('"', "{", "[") else "; a text needs double quotes"
+        raise InvalidValueError(f"this is not valid JSON: {error}{hint}", path="value") from error
     except UnicodeDecodeError as error:
-        raise InvalidValueError(f"this is no UTF-8: {error}", path="value") from error
+        raise InvalidValueError(f"this is not UTF-8: {error}", path="value") from error
     except InvalidValueError:
         raise
     except ValueError as error:
         # Python reads no integers of thousands of digits.
-        raise InvalidValueError(f"this is no JSON: {error}", path="value") from error
+        raise InvalidValueError(f"this is not valid JSON: {error}", path="value") from error
     except RecursionError:
         raise InvalidValueError("this is nested too deeply", path="value") from None
 
@@ -104,7 +106,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     notation = json.dumps({"$float": name})
-    raise InvalidValueError(f"{name} is no JSON: write {notation}", path="value")
+    raise InvalidValueError(f"{name} is not valid JSON: write {notation}", path="value")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_no_constant)

@@ -71,7 +71,11 @@ def connect(
     timeout_s: float = TIMEOUT_S,
     query_timeout_s: float = QUERY_TIMEOUT_S,
 ) -> RemoteDatastore:
-    """The datastore of the server at `grpc://HOST:PORT`. Nothing is sent before the first call."""
+    """The datastore of the server at `grpc://HOST:PORT`, without a port 7420. Nothing is sent before the first call.
+
+    `timeout_s` is how long a call may take, `query_timeout_s` how long a query may, from its first to its last entry.
+    Whoever connects closes it.
+    """
     return RemoteDatastore(url, name=name, timeout_s=timeout_s, query_timeout_s=query_timeout_s)
 
 
@@ -192,17 +196,17 @@ class RemoteDatastore(Datastore):
         outcomes: dict[int, Outcome] = {}
         batch = WriteBatch()
         stopped: DatastoreError | None = None
-        for index, write in enumerate(writes):
+        for index, (key, new) in enumerate(writes):
             try:
-                check_key(write.key)
-                value = None if write.value is None else encoded(write.key, write.value)
+                check_key(key)
+                value = None if new is None else encoded(key, new)
             except (DatastoreError, TypeError, ValueError) as error:
                 outcomes[index] = refusal(error)
                 continue
-            if not batch.fits(write.key, value):
+            if not batch.fits(key, value):
                 stopped = await self._send(batch, outcomes, stopped)
                 batch = WriteBatch()
-            batch.add(index, write.key, value)
+            batch.add(index, key, value)
         await self._send(batch, outcomes, stopped)
         return [outcomes[index] for index in range(len(writes))]
 

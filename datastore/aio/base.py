@@ -91,6 +91,7 @@ class Datastore:
 
         Raises QueryNotSupportedError (a NotImplementedError), with the reason, where a store cannot answer.
         """
+        check_query(query)
         raise QueryNotSupportedError(f"{type(self).__name__} does not support queries")
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
@@ -246,6 +247,8 @@ class NullDatastore(Datastore):
 
     async def put(self, key: Key, value: Any) -> None:
         """Forget the value."""
+        if value is None:
+            await self.delete(key)
         check_key(key)
 
     async def delete(self, key: Key) -> None:
@@ -414,6 +417,7 @@ class InterfaceMappingDatastore(Datastore):
 
     def query(self, query: Query) -> Cursor:
         """Not supported: QueryNotSupportedError."""
+        check_query(query)
         raise QueryNotSupportedError(
             f"{type(self).__name__} does not support queries: its service cannot list the keys that it has"
         )

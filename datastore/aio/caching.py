@@ -44,7 +44,10 @@ class CacheShimDatastore(ShimDatastore):
 
     async def put(self, key: Key, value: Any) -> None:
         """Store in the child, then in the cache."""
-        await self._tiers.put(key, value)
+        if value is None:
+            await self.delete(key)
+        else:
+            await self._tiers.put(key, value)
 
     async def delete(self, key: Key) -> None:
         """Delete from the child, then from the cache."""

@@ -45,8 +45,9 @@ class DirectoryDatastore(ShimDatastore):
     ValueError), and all else sees no value there. A put lists first and then stores, a delete removes and then
     unlists: what fails between leaves a name without a value, which is skipped, and never loses a value.
     One lock for each directory: other objects and processes must not write to the same child meanwhile.
-    Queries need none of the child, but for recursive ones. A key whose parent's list would have a key over the limit
-    cannot be put: InvalidKeyError.
+    Queries need none of the child, but for recursive ones; a child that loses keys, as a shim that drops values does,
+    has lists come as values there. A key whose parent's list would have a key over the limit cannot be put:
+    InvalidKeyError.
     """
 
     ordered_queries = True

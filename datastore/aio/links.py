@@ -6,6 +6,7 @@ Knows the Datastore contract, and the stored form of a link.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from datastore.aio._concurrency import KeyLocks, iterate
@@ -81,7 +82,9 @@ class SymlinkDatastore(ShimDatastore):
         passed: set[Key] = set()
         while end is not None:
             if end in passed:
-                raise CircularLinkError(f"the link at {key} leads back to {end}")
+                # Raises, unless the links were changed on the way.
+                await self._end_of(key)
+                passed.clear()
             passed.add(end)
             end = await self._put_or_follow(end, value)
 
@@ -166,6 +169,13 @@ class SymlinkDatastore(ShimDatastore):
 
     async def _end_of(self, key: Key) -> tuple[Key, Any]:
         """The key that `key` stands for in the end, itself if it is no link, and what is stored there."""
+        with suppress(CircularLinkError):
+            return await self._walk(key)
+        # Links that were changed on the way may look like a circle. While none is made, only a circle does.
+        async with self._locks.hold(_LINKING):
+            return await self._walk(key)
+
+    async def _walk(self, key: Key) -> tuple[Key, Any]:
         passed = {key}
         while True:
             stored = await self.child_datastore.get(key)

@@ -85,6 +85,9 @@ class ShardedDatastore(DatastoreCollection):
 
     async def put(self, key: Key, value: Any) -> None:
         """Store on the key's shard."""
+        if value is None:
+            await self.delete(key)
+            return
         index, store = self._place(key)
         await self._on_shard(index, store.put, key, value)
 
@@ -123,6 +126,7 @@ class ShardedDatastore(DatastoreCollection):
         batch_call: Callable[[Datastore], Callable[[list[Any]], Awaitable[list[Outcome]]]],
         key_of: Callable[[Any], Key],
     ) -> list[Outcome]:
+        self._held()
         outcomes: dict[int, Outcome] = {}
         places: dict[int, list[int]] = {}
         stores: dict[int, Datastore] = {}

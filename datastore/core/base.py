@@ -93,6 +93,7 @@ class Datastore:
 
         Raises QueryNotSupportedError (a NotImplementedError), with the reason, where a store cannot answer.
         """
+        check_query(query)
         raise QueryNotSupportedError(f"{type(self).__name__} does not support queries")
 
     def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
@@ -248,6 +249,8 @@ class NullDatastore(Datastore):
 
     def put(self, key: Key, value: Any) -> None:
         """Forget the value."""
+        if value is None:
+            self.delete(key)
         check_key(key)
 
     def delete(self, key: Key) -> None:
@@ -416,6 +419,7 @@ class InterfaceMappingDatastore(Datastore):
 
     def query(self, query: Query) -> Cursor:
         """Not supported: QueryNotSupportedError."""
+        check_query(query)
         raise QueryNotSupportedError(
             f"{type(self).__name__} does not support queries: its service cannot list the keys that it has"
         )

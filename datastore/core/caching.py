@@ -46,7 +46,10 @@ class CacheShimDatastore(ShimDatastore):
 
     def put(self, key: Key, value: Any) -> None:
         """Store in the child, then in the cache."""
-        self._tiers.put(key, value)
+        if value is None:
+            self.delete(key)
+        else:
+            self._tiers.put(key, value)
 
     def delete(self, key: Key) -> None:
         """Delete from the child, then from the cache."""

@@ -8,6 +8,7 @@ Knows the Datastore contract, and the stored form of a link.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from datastore.core._concurrency import KeyLocks, iterate
@@ -83,7 +84,9 @@ class SymlinkDatastore(ShimDatastore):
         passed: set[Key] = set()
         while end is not None:
             if end in passed:
-                raise CircularLinkError(f"the link at {key} leads back to {end}")
+                # Raises, unless the links were changed on the way.
+                self._end_of(key)
+                passed.clear()
             passed.add(end)
             end = self._put_or_follow(end, value)
 
@@ -167,6 +170,13 @@ class SymlinkDatastore(ShimDatastore):
 
     def _end_of(self, key: Key) -> tuple[Key, Any]:
         """The key that `key` stands for in the end, itself if it is no link, and what is stored there."""
+        with suppress(CircularLinkError):
+            return self._walk(key)
+        # Links that were changed on the way may look like a circle. While none is made, only a circle does.
+        with self._locks.hold(_LINKING):
+            return self._walk(key)
+
+    def _walk(self, key: Key) -> tuple[Key, Any]:
         passed = {key}
         while True:
             stored = self.child_datastore.get(key)

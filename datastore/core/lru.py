@@ -55,11 +55,11 @@ class LRUCacheDatastore(Datastore):
     def put(self, key: Key, value: Any) -> None:
         """Keep `value` itself under `key`; beyond `size` entries, forget the one used longest ago."""
         key = check_key(key)
+        if value is None:
+            self.delete(key)
+            return
         with self._lock:
             self._held.put(key, value)
-            if value is None:
-                self._used.pop(key, None)
-                return
             self._used[key] = None
             self._used.move_to_end(key)
             if len(self._used) > self.size:

@@ -87,6 +87,9 @@ class ShardedDatastore(DatastoreCollection):
 
     def put(self, key: Key, value: Any) -> None:
         """Store on the key's shard."""
+        if value is None:
+            self.delete(key)
+            return
         index, store = self._place(key)
         self._on_shard(index, store.put, key, value)
 
@@ -125,6 +128,7 @@ class ShardedDatastore(DatastoreCollection):
         batch_call: Callable[[Datastore], Callable[[list[Any]], list[Outcome]]],
         key_of: Callable[[Any], Key],
     ) -> list[Outcome]:
+        self._held()
         outcomes: dict[int, Outcome] = {}
         places: dict[int, list[int]] = {}
         stores: dict[int, Datastore] = {}

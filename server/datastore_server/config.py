@@ -237,7 +237,8 @@ def _check(config: Config, source: str, base: Path) -> Config:
             )
         seen[shard.name] = index
         address = _within(f"{at}.url", parse_server_url, shard.url)
-        if address in urls:
+        # Port 0 is any free one.
+        if address.port and address in urls:
             raise ConfigError(f"{at}.url: {shard.url!r} is also the url of shards[{urls[address]}], and must differ")
         urls[address] = index
         if shard.store is not None:

@@ -277,7 +277,7 @@ STORES = {
         )
         for kind in ("TieredDatastore", "ShardedDatastore")
         for name in ARGUMENTS
-        if hasattr(getattr(core, kind), name) and (kind, name[:5]) != ("ShardedDatastore", "batch")
+        if hasattr(getattr(core, kind), name)
     },
 }
 

@@ -359,7 +359,7 @@ def test_a_url_has_options(tmp_path: Path):
     opened = open_url(f"file://{tmp_path}?case_sensitive=false&fsync=true")
     assert not opened.case_sensitive
     assert opened.describe().durability.value == "sync"
-    with pytest.raises(InvalidError, match="unknown option 'mode': fsync case_sensitive"):
+    with pytest.raises(InvalidError, match="unknown option 'mode'; there are fsync case_sensitive"):
         open_url(f"file://{tmp_path}?mode=1")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import random
@@ -81,6 +82,9 @@ SHIMS: dict[str, Any] = {
     "serializer": lambda library: library.SerializerShimDatastore,
     "symlink": lambda library: library.SymlinkDatastore,
     "directory": lambda library: library.DirectoryDatastore,
+    "cache": lambda library: library.CacheShimDatastore,
+    "tiered": lambda library: library.TieredDatastore,
+    "sharded": lambda library: library.ShardedDatastore,
 }
 
 
@@ -94,7 +98,10 @@ async def test_to_put_none_is_to_delete_also_where_a_class_deletes_its_own_way(
             return super().delete(key)
 
     deleted: list[Key] = []
-    store = Deleting(noting)
+    if name == "cache":
+        store = Deleting(noting, cache=library.DictDatastore())
+    else:
+        store = Deleting([noting] if name in ("tiered", "sharded") else noting)
     for key in (A, B):
         await colour.call(store.put, key, "x")
     await colour.call(store.put, A, None)
@@ -258,6 +265,30 @@ def test_links_to_the_longest_keys_work(links: core.SymlinkDatastore):
     links.link(long, A)
     links.put(A, "x")
     assert links.child_datastore.get(long) == "x"
+
+
+async def test_links_that_change_while_they_are_followed_are_no_circle():
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(aio.DictDatastore):
+        async def get(self, key: Key) -> Any:
+            value = await super().get(key)
+            if key == B and not reading.is_set() and asyncio.current_task() is reader:
+                reading.set()
+                await go_on.wait()
+            return value
+
+    links = aio.SymlinkDatastore(Slow())
+    await links.put(C, 1)
+    await links.link(C, B)
+    await links.link(B, A)
+    reader = asyncio.create_task(links.get(A))
+    await reading.wait()
+    await links.delete(B)
+    await links.put(B, 2)
+    await links.link(B, C)
+    go_on.set()
+    assert await reader == 2
 
 
 # Directories

@@ -74,17 +74,17 @@ class SerializerShimDatastore(ShimDatastore):
         """What is stored for `value`; None stays None."""
         return None if value is None else self.serializer.dumps(value)
 
-    def deserialized_value(self, stored: Any) -> Any:
+    def deserialized_value(self, value: Any) -> Any:
         """The value of what is stored; None stays None."""
-        return None if stored is None else self.serializer.loads(stored)
+        return None if value is None else self.serializer.loads(value)
 
     def serializedValue(self, value: Any) -> Any:  # noqa: N802 - the documented name
         """As `serialized_value`."""
         return self.serialized_value(value)
 
-    def deserializedValue(self, stored: Any) -> Any:  # noqa: N802 - the documented name
+    def deserializedValue(self, value: Any) -> Any:  # noqa: N802 - the documented name
         """As `deserialized_value`."""
-        return self.deserialized_value(stored)
+        return self.deserialized_value(value)
 
     async def get(self, key: Key) -> Any:
         """The deserialized value of `key`, or None."""

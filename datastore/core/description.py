@@ -243,20 +243,20 @@ class QueryDescription:
         return data
 
     @classmethod
-    def from_dict(cls, data: builtins.dict[str, Any]) -> Self:
+    def from_dict(cls, dictionary: builtins.dict[str, Any]) -> Self:
         """The query of `dict()`, checked as ever. No key: KeyError. Unknown names are ignored.
 
         Raises UnsupportedTypeError (a TypeError) where a part is not of the form that `dict()` gives it.
         """
-        query = cls(Key(data["key"]), data.get("limit"), data.get("offset", 0))
+        query = cls(Key(dictionary["key"]), dictionary.get("limit"), dictionary.get("offset", 0))
         for name in ("recursive", "keys_only", "allow_partial"):
-            setattr(query, name, data.get(name, False))
-        if data.get("start_after") is not None:
-            sort_key, key = _parts(data["start_after"], "start_after", 2, "[sort key in hexadecimal, key]")
+            setattr(query, name, dictionary.get(name, False))
+        if dictionary.get("start_after") is not None:
+            sort_key, key = _parts(dictionary["start_after"], "start_after", 2, "[sort key in hexadecimal, key]")
             query.start_after = Position(_unhexed(sort_key), Key(key))
-        for part in _parts(data.get("filter", ()), "filter", None, "a list of [field, operator, value]"):
+        for part in _parts(dictionary.get("filter", ()), "filter", None, "a list of [field, operator, value]"):
             query.filter(*_parts(part, "filter", 3, "a list of [field, operator, value]"))
-        for order in _parts(data.get("order", ()), "order", None, "a list of orders, as ['+name', '-age']"):
+        for order in _parts(dictionary.get("order", ()), "order", None, "a list of orders, as ['+name', '-age']"):
             query.order(order)
         return query
 

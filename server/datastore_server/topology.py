@@ -16,6 +16,7 @@ from datastore.lmdb import LMDBDatastore
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.config import Config, Durability, StoreUrl
 from datastore_server.describe import ClusterInfo, ShardInfo
+from datastore_server.membership import MemberDatastore
 
 __all__ = ["Topology", "build_node", "build_proxy"]
 
@@ -54,14 +55,21 @@ def _backend(store: StoreUrl, durability: Durability, cluster: str | None, shard
 def build_proxy(config: Config) -> Topology:
     """A proxy over the nodes of a configuration: each key lives on the shard that the slot map names.
 
-    The map depends on the shards' names alone, neither on their order nor on where they are. To be called
+    The map depends on the shards' names alone, neither on their order nor on where they are. A node that says it is
+    another shard, or of another cluster, is refused: its keys raise StoreFormatError. To be called
     inside a running event loop, which the channels then belong to. Connects to nobody yet.
     """
     names = [shard.name for shard in config.shards]
     slot_map = SlotMap(names, shard_by=config.cluster.shard_by)
-    stores = [RemoteDatastore(shard.url, lazy=True, name=shard.name) for shard in config.shards]
+    stores = [
+        MemberDatastore(
+            RemoteDatastore(shard.url, lazy=True, name=shard.name), cluster=config.cluster.name, shard=shard.name
+        )
+        for shard in config.shards
+    ]
     shards = tuple(
-        ShardInfo(name=shard.name, url=shard.url, slots=slot_map.slots_of(shard.name)) for shard in config.shards
+        ShardInfo(name=shard.name, url=shard.url, slots=slot_map.slots_of(shard.name), probe=store.check)
+        for shard, store in zip(config.shards, stores, strict=True)
     )
     return Topology(
         ShardedDatastore(stores, slot_map.shardingfn, names=names),

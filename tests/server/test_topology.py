@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from datastore import wire
+from datastore import aio, wire
+from datastore.core.batch import Write
 from datastore.core.composition import Durability
-from datastore.core.errors import StoreFormatError, StoreLockedError
+from datastore.core.errors import StoreFormatError, StoreLockedError, UnavailableError
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore_server.app import serve
 from datastore_server.config import Config, parse_config, parse_store_url
+from datastore_server.describe import probe_shards
 from datastore_server.topology import build_node, build_proxy
 
 
@@ -68,6 +74,74 @@ async def test_a_proxy_puts_each_key_where_the_slot_map_says() -> None:
         held = {name: [key for key in keys if await node.datastore.contains(key)] for name, node in nodes.items()}
     assert sorted(key for part in held.values() for key in part) == sorted(keys)
     assert all(held.values())
+
+
+async def refused(store: aio.Datastore, query: Query) -> list[StoreFormatError]:
+    """What each way to ask for something raises."""
+    errors = []
+    keys = [Key("/a"), Key("/b")]
+    for call in (
+        lambda: store.get(Key("/a")),
+        lambda: store.put(Key("/a"), wire.encode_value(1)),
+        lambda: store.delete(Key("/a")),
+        lambda: store.contains(Key("/a")),
+        lambda: anext(store.query(query)),
+    ):
+        with pytest.raises(StoreFormatError) as raised:
+            await call()
+        errors.append(raised.value)
+    for outcomes in (await store.batch_get(keys), await store.batch_write([Write(key, None) for key in keys])):
+        assert all(isinstance(outcome.error, StoreFormatError) for outcome in outcomes)
+        errors += [outcome.error for outcome in outcomes]
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("cluster", "named", "says"),
+    [
+        ("trial", {"a": "b", "b": "a"}, r"is set up as shard '[ab]', and the configuration has '[ab]' there"),
+        ("other", {"a": "a", "b": "b"}, "is set up as cluster 'other', and the configuration has 'trial' there"),
+    ],
+    ids=["exchanged", "of another cluster"],
+)
+async def test_a_node_that_is_another_is_refused_by_name(cluster: str, named: dict[str, str], says: str) -> None:
+    nodes = {name: build_node(parse_store_url("memory:"), cluster=cluster, shard=name) for name in named}
+    servers = {name: serve(node.datastore, cluster=node.cluster) for name, node in nodes.items()}
+    async with servers["a"], servers["b"]:
+        proxy = build_proxy(config_of({name: servers[there].url for name, there in named.items()}))
+        async with proxy.datastore as store:
+            for error in await refused(store, Query(Key("/"))):
+                assert re.search(says, str(error))
+                assert error.shard in named
+            failures = await probe_shards(proxy.cluster.shards)
+            assert [type(failure) for failure in failures] == [StoreFormatError, StoreFormatError]
+        assert all(len(node.datastore) == 0 for node in nodes.values())
+
+
+async def test_a_node_is_asked_anew_after_it_could_not_be_reached() -> None:
+    first = build_node(parse_store_url("memory:"), cluster="trial", shard="a")
+    async with serve(first.datastore, cluster=first.cluster) as server:
+        listen = str(server.address)
+        store = build_proxy(config_of({"a": server.url})).datastore
+        await store.put(Key("/a"), wire.encode_value(1))
+    with pytest.raises(UnavailableError):
+        await store.get(Key("/a"))
+    second = build_node(parse_store_url("memory:"), cluster="trial", shard="b")
+    async with serve(second.datastore, cluster=second.cluster, listen=listen):
+        with pytest.raises(StoreFormatError, match="shard 'b'"):
+            while True:
+                # Its connection may take a moment to be made again.
+                with suppress(UnavailableError):
+                    await store.get(Key("/a"))
+                await asyncio.sleep(0.01)
+        await store.aclose()
+
+
+async def test_a_node_that_was_not_told_what_it_is_is_taken() -> None:
+    node = build_node(parse_store_url("memory:"))
+    async with serve(node.datastore) as server, build_proxy(config_of({"a": server.url})).datastore as store:
+        await store.put(Key("/a"), wire.encode_value(1))
+        assert await store.contains(Key("/a"))
 
 
 async def test_what_a_proxy_says_of_its_shards_is_in_the_order_of_their_names() -> None:

@@ -1,14 +1,11 @@
-"""Reads and writes the files. Knows where they lie from `paths`, and what they hold from `content`."""
+"""The store: reads, writes and finds entries. Where their files lie is said by `paths`, what they hold by `content`."""
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-import tempfile
 from bisect import bisect_right
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import compress
 from typing import Any, ClassVar
 
@@ -20,8 +17,6 @@ from datastore.core.errors import (
     CorruptDataError,
     InvalidError,
     InvalidKeyError,
-    StoreError,
-    StoreFullError,
     UnsupportedTypeError,
 )
 from datastore.core.fields import KEY_FIELD, Filter, column_predicate
@@ -30,32 +25,9 @@ from datastore.core.limits import BATCH_BYTES
 from datastore.core.query import Query
 from datastore.core.transforms import LowercaseKeyDatastore
 from datastore.core.util.urls import directory_of, options_of
-from datastore.filesystem import content, paths
+from datastore.filesystem import content, disk, paths
 
-__all__ = ["FileSystemDatastore", "ensure_directory_exists", "open_url"]
-
-_TEMPORARY = ".tmp-"
-#: What it means to find no file: nothing there, a file on the way to it, or a directory in its place.
-_NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-#: Whoever opens a pipe would else wait for its other end.
-_NEVER_WAITING = getattr(os, "O_NONBLOCK", 0)
-
-
-class _FileInTheWayError(StoreError, RuntimeError):
-    """A file is where a directory is to be. The documentation says RuntimeError."""
-
-
-def ensure_directory_exists(directory: str | os.PathLike[str]) -> None:
-    """Make `directory`, and those above it, unless it is there; others may do so at the same time.
-
-    Raises StoreError if it cannot be made, and one that is a RuntimeError too if a file is in its place.
-    """
-    try:
-        os.makedirs(directory, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise _FileInTheWayError(f"{os.fspath(directory)!r} is to be a directory, but a file is in its place") from None
-    except OSError as error:
-        raise _translated(error, os.fspath(directory)) from error
+__all__ = ["FileSystemDatastore", "open_url"]
 
 
 def _checked_root(root: Any) -> str:
@@ -95,13 +67,13 @@ class FileSystemDatastore(Datastore):
         self.root = _checked_root(root)
         self.case_sensitive = case_sensitive
         self._fsync = fsync
-        missing = _missing_directories(self.root)
-        ensure_directory_exists(self.root)
+        missing = disk.missing_directories(self.root)
+        disk.ensure_directory_exists(self.root)
         if fsync:
-            with _faults(self.root):
+            with disk.faults(self.root):
                 for directory in missing:
-                    _sync_directory(os.path.dirname(directory))
-        self._folding = _folds_case(self.root)
+                    disk.sync_directory(os.path.dirname(directory))
+        self._folding = disk.folds_case(self.root)
 
     # Paths
 
@@ -133,11 +105,11 @@ class FileSystemDatastore(Datastore):
 
     def _get(self, key: Key, path: str) -> str | bytes | None:
         try:
-            data = _read(path)
-        except _NO_FILE:
+            data = disk.read(path)
+        except disk.NO_FILE:
             return None
         except OSError as error:
-            raise _translated(error, str(key)) from error
+            raise disk.translated(error, str(key)) from error
         return self._value_of(self._own_key(key), path, data)
 
     def _value_of(self, key: Key, path: str, data: bytes) -> str | bytes:
@@ -159,17 +131,17 @@ class FileSystemDatastore(Datastore):
         try:
             self._replace(path, data)
         except OSError as error:
-            raise _translated(error, str(key)) from error
+            raise disk.translated(error, str(key)) from error
 
     def _replace(self, path: str, data: bytes) -> None:
         directory = os.path.dirname(path)
-        temporary = f"{directory}/{_TEMPORARY}{os.urandom(8).hex()}"
+        temporary = f"{directory}/{disk.TEMPORARY}{os.urandom(8).hex()}"
         try:
             try:
-                _write(temporary, data, fsync=self._fsync)
+                disk.write(temporary, data, fsync=self._fsync)
             except FileNotFoundError:
                 os.makedirs(directory, exist_ok=True)
-                _write(temporary, data, fsync=self._fsync)
+                disk.write(temporary, data, fsync=self._fsync)
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
@@ -177,7 +149,7 @@ class FileSystemDatastore(Datastore):
             raise
         # The directories above too: whoever made them may not have come so far.
         while self._fsync and len(directory) >= len(self.root):
-            _sync_directory(directory)
+            disk.sync_directory(directory)
             directory = os.path.dirname(directory)
 
     def delete(self, key: Key) -> None:
@@ -186,20 +158,16 @@ class FileSystemDatastore(Datastore):
         try:
             os.unlink(path)
             if self._fsync:
-                _sync_directory(os.path.dirname(path))
-        except _NO_FILE:
+                disk.sync_directory(os.path.dirname(path))
+        except disk.NO_FILE:
             return
         except OSError as error:
-            raise _translated(error, str(key)) from error
+            raise disk.translated(error, str(key)) from error
 
     def contains(self, key: Key) -> bool:
         """Whether `key` has a file. It is not read."""
-        try:
-            return stat.S_ISREG(os.stat(self.object_path(key)).st_mode)
-        except _NO_FILE:
-            return False
-        except OSError as error:
-            raise _translated(error, str(key)) from error
+        with disk.faults(str(key)):
+            return disk.is_file(self.object_path(key))
 
     # Queries
 
@@ -209,7 +177,7 @@ class FileSystemDatastore(Datastore):
         return Cursor.from_batches(query, refine(query, self._scan(query)))
 
     def _scan(self, query: Query) -> Generator[Batch]:
-        with _faults(str(query.key)):
+        with disk.faults(str(query.key)):
             found = dict(self._keys(query))
         wanted, reads = _wanted(query), query.reads_values
         keys: list[Key] = []
@@ -266,28 +234,21 @@ class FileSystemDatastore(Datastore):
     def _listed(self, directory: str) -> list[str]:
         """The files of ours in a directory, below the root."""
         names = [
-            entry.name
-            for entry in self._entries(directory)
-            if entry.name.endswith(self.object_extension) and entry.name not in self.ignore_list and _is_file(entry)
+            name
+            for name in disk.files(f"{self.root}/{directory}")
+            if name.endswith(self.object_extension) and name not in self.ignore_list
         ]
         return [f"{directory}/{name}" if directory else name for name in names]
 
     def _directories(self, directory: str) -> list[str]:
-        return [entry.name for entry in self._entries(directory) if entry.is_dir(follow_symlinks=False)]
-
-    def _entries(self, directory: str) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(f"{self.root}/{directory}") as entries:
-                return list(entries)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        return disk.directories(f"{self.root}/{directory}")
 
     def _key_of(self, relative: str) -> Key | None:
         """The key whose file this is; None if it is none of ours."""
         key = paths.key_of_file(relative)
         if key is None and paths.is_shortened(relative):
             with suppress(FileNotFoundError, InvalidKeyError):
-                text = content.header_key(_read(f"{self.root}/{relative}", content.HEADER_BYTES))
+                text = content.header_key(disk.read(f"{self.root}/{relative}", content.HEADER_BYTES))
                 key = None if text is None else Key(text)
         if key is None or key != self._own_key(key):
             return None
@@ -334,77 +295,3 @@ def _within_bounds(query: Query, keys: list[Key]) -> list[Key]:
         if part.field == KEY_FIELD and type(part) is Filter:
             keys = list(compress(keys, column_predicate(part.op, part.value)(keys)))
     return keys
-
-
-def _missing_directories(directory: str) -> list[str]:
-    """The directory and those above it, as far as there are none."""
-    missing = []
-    while not os.path.isdir(directory):
-        missing.append(directory)
-        directory = os.path.dirname(directory)
-    return missing
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file, or a link to one; a link in a circle is none."""
-    with suppress(OSError):
-        return entry.is_file()
-    return False
-
-
-def _read(path: str, most_bytes: int = -1) -> bytes:
-    """The bytes of a file. What is none, as a pipe, is not there."""
-    with open(path, "rb", buffering=0, opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise FileNotFoundError(errno.ENOENT, "no file", path)
-        data: bytes = file.read(most_bytes)
-        return data
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | _NEVER_WAITING)
-
-
-def _write(path: str, data: bytes, *, fsync: bool) -> None:
-    with open(path, "xb") as file:
-        file.write(data)
-        if fsync:
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _sync_directory(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _folds_case(root: str) -> bool:
-    """Whether names that differ in case alone are one file below `root`: found out with a file that is removed.
-
-    Where nothing can be written the root's own name is looked for in the other case.
-    """
-    try:
-        with tempfile.NamedTemporaryFile(dir=root, prefix=_TEMPORARY) as probe:
-            return os.path.exists(os.path.join(root, os.path.basename(probe.name).upper()))
-    except OSError:
-        parent, name = os.path.split(root)
-        return name != name.swapcase() and os.path.exists(os.path.join(parent, name.swapcase()))
-
-
-@contextmanager
-def _faults(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _translated(error, what) from error
-
-
-def _translated(error: OSError, what: str) -> StoreError:
-    """A fault of the file system as one of the library's."""
-    if isinstance(error, StoreError):
-        return error
-    kind = StoreFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
-    return kind(f"{what}: {error.strerror or error}")

@@ -29,7 +29,7 @@ from datastore.core.errors import (
 )
 from datastore.core.key import Key
 from datastore.core.query import Query
-from datastore.filesystem import FileSystemDatastore, content, ensure_directory_exists, open_url, paths, store
+from datastore.filesystem import FileSystemDatastore, content, disk, ensure_directory_exists, open_url, paths
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors/file_paths.json").read_text())
 HELLO = Key("hello")
@@ -247,7 +247,7 @@ def test_a_query_reads_no_file_that_cannot_matter(
         for held in (files, model):
             held.put(Key(f"/c:{number:02}"), str(number))
     reads = []
-    monkeypatch.setattr(store, "_read", lambda path, original=store._read: (reads.append(path), original(path))[1])
+    monkeypatch.setattr(disk, "read", lambda path, original=disk.read: (reads.append(path), original(path))[1])
     assert list(files.query(query).entries()) == list(model.query(query).entries())
     assert len(reads) == read
 
@@ -332,7 +332,7 @@ def test_what_cannot_be_looked_at_is_never_absent(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     files.put(HELLO, "world")
-    monkeypatch.setattr(store.os, fails, refuse)
+    monkeypatch.setattr(disk.os, fails, refuse)
     with pytest.raises(StoreError, match="/hello: Permission denied"):
         files.get(HELLO) if fails == "open" else files.contains(HELLO)
 
@@ -402,11 +402,11 @@ def test_a_put_that_fails_at_any_step_leaves_the_old_value(
             fail()
 
     if fails == "open":
-        monkeypatch.setattr(store, "_write", fail)
+        monkeypatch.setattr(disk, "write", fail)
     elif fails == "write":
-        monkeypatch.setattr(store, "open", lambda path, mode: Failing(path), raising=False)
+        monkeypatch.setattr(disk, "open", lambda path, mode: Failing(path), raising=False)
     else:
-        monkeypatch.setattr(store.os, fails, fail)
+        monkeypatch.setattr(disk.os, fails, fail)
     with pytest.raises(kind, match="/a:b: "):
         files.put(key, "new and longer")
     monkeypatch.undo()
@@ -424,7 +424,7 @@ def test_a_directory_that_does_not_get_to_disk_is_told_though_the_value_is_there
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "_sync_directory", fail)
+        patched.setattr(disk, "sync_directory", fail)
         for write in (lambda: files.put(Key("/a:b"), "new"), lambda: files.delete(Key("/a:b"))):
             with pytest.raises(StoreError, match="/a:b: "):
                 write()
@@ -433,7 +433,7 @@ def test_a_directory_that_does_not_get_to_disk_is_told_though_the_value_is_there
 
 def test_all_directories_down_to_a_file_get_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     synced = []
-    monkeypatch.setattr(store, "_sync_directory", synced.append)
+    monkeypatch.setattr(disk, "sync_directory", synced.append)
     root = tmp_path / "new/root"
     files = FileSystemDatastore(root, fsync=True)
     assert set(synced) == {str(tmp_path), str(tmp_path / "new")}
@@ -447,7 +447,7 @@ def test_all_directories_down_to_a_file_get_to_disk(tmp_path: Path, monkeypatch:
 KILLED = """
 import os, signal, sys
 from datastore.core.key import Key
-from datastore.filesystem import FileSystemDatastore, store
+from datastore.filesystem import FileSystemDatastore
 step = int(sys.argv[2])
 calls = 0
 

@@ -1,0 +1,157 @@
+"""What is asked of the operating system: to read, write and list files, and its faults as the library's errors.
+
+Knows directories and names, and no key.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from datastore.core.errors import StoreError, StoreFullError
+
+__all__ = [
+    "NO_FILE",
+    "TEMPORARY",
+    "directories",
+    "ensure_directory_exists",
+    "faults",
+    "files",
+    "folds_case",
+    "is_file",
+    "missing_directories",
+    "read",
+    "sync_directory",
+    "translated",
+    "write",
+]
+
+TEMPORARY = ".tmp-"
+#: What it means to find no file: nothing there, a file on the way to it, or a directory in its place.
+NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+#: Whoever opens a pipe would else wait for its other end.
+_NEVER_WAITING = getattr(os, "O_NONBLOCK", 0)
+
+
+class _FileInTheWayError(StoreError, RuntimeError):
+    """A file is where a directory is to be. The documentation says RuntimeError."""
+
+
+def ensure_directory_exists(directory: str | os.PathLike[str]) -> None:
+    """Make `directory`, and those above it, unless it is there; others may do so at the same time.
+
+    Raises StoreError if it cannot be made, and one that is a RuntimeError too if a file is in its place.
+    """
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise _FileInTheWayError(f"{os.fspath(directory)!r} is to be a directory, but a file is in its place") from None
+    except OSError as error:
+        raise translated(error, os.fspath(directory)) from error
+
+
+def missing_directories(directory: str) -> list[str]:
+    """The directory and those above it, as far as there are none."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    return missing
+
+
+def files(directory: str) -> list[str]:
+    """The names of the files in a directory, and of links to such; none where there is no directory."""
+    return [entry.name for entry in _entries(directory) if _is_file(entry)]
+
+
+def directories(directory: str) -> list[str]:
+    """The names of the directories in a directory; links to such are none."""
+    return [entry.name for entry in _entries(directory) if entry.is_dir(follow_symlinks=False)]
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    # A link in a circle is none.
+    with suppress(OSError):
+        return entry.is_file()
+    return False
+
+
+def is_file(path: str) -> bool:
+    """Whether there is a file, or a link to one. Raises OSError where that cannot be told."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except NO_FILE:
+        return False
+
+
+def read(path: str, most_bytes: int = -1) -> bytes:
+    """The bytes of a file. What is none, as a pipe, is not there."""
+    with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "no file", path)
+        data: bytes = file.read(most_bytes)
+        return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | _NEVER_WAITING)
+
+
+def write(path: str, data: bytes, *, fsync: bool) -> None:
+    """Make a file that was not there, and have it on disk if asked."""
+    with open(path, "xb") as file:
+        file.write(data)
+        if fsync:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def sync_directory(directory: str) -> None:
+    """Have what a directory lists on disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def folds_case(root: str) -> bool:
+    """Whether names that differ in case alone are one file below `root`: found out with a file that is removed.
+
+    Where nothing can be written the root's own name is looked for in the other case.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=root, prefix=TEMPORARY) as probe:
+            return os.path.exists(os.path.join(root, os.path.basename(probe.name).upper()))
+    except OSError:
+        parent, name = os.path.split(root)
+        return name != name.swapcase() and os.path.exists(os.path.join(parent, name.swapcase()))
+
+
+@contextmanager
+def faults(what: str) -> Iterator[None]:
+    """The block's faults of the file system as the library's, about `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise translated(error, what) from error
+
+
+def translated(error: OSError, what: str) -> StoreError:
+    """A fault of the file system as one of the library's."""
+    if isinstance(error, StoreError):
+        return error
+    kind = StoreFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+    return kind(f"{what}: {error.strerror or error}")

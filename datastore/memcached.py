@@ -84,7 +84,7 @@ class MemcachedDatastore(InterfaceMappingDatastore):
         if value is None:
             self.delete(key)
             return
-        check_key(key)
+        key = check_key(key)
         if not isinstance(value, bytes):
             raise UnsupportedTypeError(
                 f"memcached keeps bytes, got {type(value).__name__}: wrap the store in a serializer", path="value"
@@ -101,7 +101,7 @@ class MemcachedDatastore(InterfaceMappingDatastore):
 
     def delete(self, key: Key) -> None:
         """Remove the entry of `key`, and wait until the server has."""
-        check_key(key)
+        key = check_key(key)
         with self._faults():
             self._client.delete(name_of(key), noreply=False)
 
@@ -173,7 +173,9 @@ def _names_a_server(parts: SplitResult) -> bool:
     """Whether a URL says which server, and nothing else."""
     try:
         (parts.hostname or "").encode("idna")
-    except UnicodeError:
+        port = parts.port
+    except ValueError:
+        # A port that is no number or too large; a name that cannot be looked up.
         return False
     more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    return bool(parts.hostname) and parts.port != 0 and not more
+    return bool(parts.hostname) and port != 0 and not more

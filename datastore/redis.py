@@ -86,7 +86,7 @@ class _Strings(InterfaceMappingDatastore):
             super().delete(key)
 
     def contains(self, key: Key) -> bool:
-        check_key(key)
+        key = check_key(key)
         with self._faults():
             return bool(self._client.exists(str(key)))
 
@@ -152,13 +152,13 @@ def open_url(url: str) -> RedisDatastore:
 
     form = f"{url.partition(':')[0]}://HOST:PORT/DATABASE"
     parts = split(url, form)
-    if not parts.hostname or re.fullmatch("/?[0-9]*", parts.path) is None or parts.fragment:
+    if not (parts.netloc or parts.path) or re.fullmatch("/?[0-9]*/?", parts.path) is None or parts.fragment:
         raise InvalidError(f"{url!r}: expected {form}, DATABASE a number", field="url")
     try:
         client = redis.Redis.from_url(url)
         # Made of its options, which the driver looks at only when it connects.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, redis.RedisError) as error:
         raise InvalidError(f"{url!r}: expected {form}; {error}", field="url") from error
     store = RedisDatastore(client)
     store.child_datastore.owned = True  # type: ignore[attr-defined]

@@ -176,6 +176,7 @@ class Cursor:
             if rest:
                 self.returned += len(rest)
                 yield Batch([key for key, _ in rest], [value for _, value in rest])
+                continue
             batch = await self._next_batch()
             if batch is not None:
                 self.returned += len(batch)
@@ -429,7 +430,9 @@ async def close_all(closers: Iterable[Callable[[], Awaitable[None]]]) -> None:
         try:
             await close()
         except BaseException as error:  # noqa: BLE001 - the others must be closed whatever it is
-            first = first or error
+            # A cancellation, or the end of the program, is never lost behind a failure.
+            if first is None or (isinstance(first, Exception) and not isinstance(error, Exception)):
+                first = error
     if first is not None:
         raise first
 

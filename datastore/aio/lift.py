@@ -9,8 +9,10 @@ else runs in threads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -51,11 +53,10 @@ class LiftedDatastore(Datastore):
         self._reads_here: bool = getattr(store, "fast_reads", False)
         self._submit: Callable[[Sequence[Write]], Future[list[Outcome]]] | None = getattr(store, "submit", None)
         self._has_room: Callable[[], bool] = getattr(store, "has_room", _always)
-        self._waiting_for_room = asyncio.Lock()
+        #: The one wait for room that all share.
+        self._room: Future[None] | None = None
         #: The writes that go on without their callers, by key: whatever else is asked of the key comes after.
-        self._abandoned: dict[Key, set[asyncio.Future[Any]]] = {}
-        #: What goes on although nobody waits for it; the loop itself would let it be collected.
-        self._running: set[asyncio.Task[Any]] = set()
+        self._abandoned: dict[Key, set[Future[Any]]] = {}
 
     async def get(self, key: Key) -> Any:
         """The value of `key`, or None."""
@@ -77,13 +78,13 @@ class LiftedDatastore(Datastore):
     async def _read(self, call: Callable[..., T], *arguments: Any) -> T:
         if self._reads_here:
             return call(*arguments)
-        return await asyncio.to_thread(call, *arguments)
+        return await _result(_in_thread(call, *arguments))
 
     async def put(self, key: Key, value: Any) -> None:
         """Store `value` under `key`."""
         key = check_key(key)
         if self._submit is None:
-            await self._in_thread([key], self.blocking.put, key, value)
+            await self._write_in_thread([key], self.blocking.put, key, value)
         else:
             await self._write(Write(key, value))
 
@@ -91,7 +92,7 @@ class LiftedDatastore(Datastore):
         """Remove the entry of `key`."""
         key = check_key(key)
         if self._submit is None:
-            await self._in_thread([key], self.blocking.delete, key)
+            await self._write_in_thread([key], self.blocking.delete, key)
         else:
             await self._write(Write(key, None))
 
@@ -104,56 +105,41 @@ class LiftedDatastore(Datastore):
         """Do several writes, in order."""
         keys = [key for key, _ in writes]
         if self._submit is None:
-            return await self._in_thread(keys, self.blocking.batch_write, writes)
+            return await self._write_in_thread(keys, self.blocking.batch_write, writes)
         await self._settled(keys)
-        # One waits in a thread, the others for that one. From the last look to the submission nobody else comes.
+        # From the last look to the submission nobody else comes.
         while not self._has_room():
-            async with self._waiting_for_room:
-                await asyncio.to_thread(self.blocking.wait_for_room)  # type: ignore[attr-defined]
-        return await self._wait(keys, asyncio.wrap_future(self._submit(writes)))
+            if self._room is None or self._room.done():
+                self._room = _in_thread(self.blocking.wait_for_room)  # type: ignore[attr-defined]
+            await _result(self._room)
+        return await self._written(keys, self._submit(writes))
 
-    async def _in_thread(self, keys: Sequence[Key], call: Callable[..., T], *arguments: Any) -> T:
-        """Make a call that writes keys, in a thread."""
+    async def _write_in_thread(self, keys: Sequence[Key], call: Callable[..., T], *arguments: Any) -> T:
         await self._settled(keys)
-        return await self._wait(keys, self._go_on(asyncio.to_thread(call, *arguments)))
+        return await self._written(keys, _in_thread(call, *arguments))
 
-    async def _wait(self, keys: Sequence[Key], written: asyncio.Future[T]) -> T:
+    async def _written(self, keys: Sequence[Key], write: Future[T]) -> T:
         """Wait for a write; a cancelled caller leaves it to go on, as others may share a commit with it."""
         try:
-            return await asyncio.shield(written)
+            return await _result(write)
         except asyncio.CancelledError:
-            if not written.done():
-                self._abandon(keys, written)
+            self._abandon(keys, write)
             raise
 
-    def _abandon(self, keys: Sequence[Key], written: asyncio.Future[Any]) -> None:
-        def settle(_: object) -> None:
-            _look_at(written)
-            for key in good:
-                self._abandoned[key].discard(written)
-                if not self._abandoned[key]:
-                    del self._abandoned[key]
-
-        good = {key for key in keys if isinstance(key, Key)}
-        for key in good:
-            self._abandoned.setdefault(key, set()).add(written)
-        written.add_done_callback(settle)
+    def _abandon(self, keys: Sequence[Key], write: Future[Any]) -> None:
+        for key in [key for key, writes in self._abandoned.items() if all(other.done() for other in writes)]:
+            del self._abandoned[key]
+        for key in keys:
+            if isinstance(key, Key):
+                self._abandoned.setdefault(key, set()).add(write)
 
     async def _settled(self, keys: Sequence[Key]) -> None:
         """Return when no write of these keys goes on without its caller."""
-        while self._abandoned:
-            going_on = [self._abandoned[key] for key in keys if isinstance(key, Key) and key in self._abandoned]
-            if not going_on:
-                return
-            await asyncio.wait(set().union(*going_on))
-
-    def _go_on(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """A task that ends its work whether or not anybody waits for it."""
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        task.add_done_callback(_look_at)
-        return task
+        if self._abandoned:
+            for key in keys:
+                for write in tuple(self._abandoned.get(key, ())) if isinstance(key, Key) else ():
+                    with suppress(Exception):
+                        await _result(write)
 
     def query(self, query: Query) -> Cursor:
         """The blocking store's answer, batch by batch."""
@@ -163,7 +149,7 @@ class LiftedDatastore(Datastore):
     async def _batches(self, cursor: Any) -> AsyncGenerator[Batch]:
         batches: Iterator[Batch] = cursor.batches()
         advance = partial(next, batches, None)
-        running: asyncio.Task[Batch | None] | None = None
+        reading: Future[Batch | None] | None = None
         try:
             while True:
                 if self._reads_here:
@@ -171,21 +157,17 @@ class LiftedDatastore(Datastore):
                     await asyncio.sleep(0)
                     batch = advance()
                 else:
-                    running = self._go_on(asyncio.to_thread(advance))
-                    batch = await asyncio.shield(running)
+                    reading = _in_thread(advance)
+                    batch = await _result(reading)
                 if batch is None:
                     return
                 yield batch
         finally:
-            if running is None or running.done():
+            if reading is None or reading.done():
                 await self._read(cursor.close)
             else:
                 # A cancelled read goes on in its thread, and the cursor cannot be closed under it.
-                self._go_on(self._close_after(running, cursor))
-
-    async def _close_after(self, running: asyncio.Task[Any], cursor: Any) -> None:
-        await asyncio.wait([running])
-        await self._read(cursor.close)
+                reading.add_done_callback(lambda _: cursor.close())
 
     def listed_key(self, key: Key) -> Key:
         """As the blocking store's."""
@@ -204,7 +186,24 @@ def _always() -> bool:
     return True
 
 
-def _look_at(task: asyncio.Future[Any]) -> None:
-    """Look at the failure of a task whose caller was cancelled, and so is told of nothing any more."""
-    if not task.cancelled():
-        task.exception()
+def _in_thread(call: Callable[..., T], *arguments: Any) -> Future[T]:
+    """Make a call in a thread, with the context of this task; its result is of no one loop."""
+    future: Future[T] = Future()
+    # Nobody can take it back: whoever is cancelled leaves it to go on.
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result = call(*arguments)
+        except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    asyncio.get_running_loop().run_in_executor(None, copy_context().run, run)
+    return future
+
+
+async def _result(future: Future[T]) -> T:
+    """The result of what a thread does, which goes on where the task is cancelled."""
+    return await asyncio.shield(asyncio.wrap_future(future))

@@ -78,12 +78,14 @@ class SymlinkDatastore(ShimDatastore):
         if value is None:
             await self.delete(key)
             return
-        end: Key | None = check_key(key)
+        key = check_key(key)
+        end: Key | None = key
         passed: set[Key] = set()
         while end is not None:
             if end in passed:
-                # Raises, unless the links were changed on the way.
+                # Raises, unless the links were changed on the way: then from the beginning.
                 await self._end_of(key)
+                end = key
                 passed.clear()
             passed.add(end)
             end = await self._put_or_follow(end, value)

@@ -14,6 +14,7 @@ from datastore.aio.cursor import Cursor, refine
 from datastore.aio.shims import ShimDatastore
 from datastore.core.batch import Batch, Outcome, Write
 from datastore.core.composition import Description
+from datastore.core.errors import CorruptDataError
 from datastore.core.fields import Filter
 from datastore.core.key import Key
 from datastore.core.query import Query
@@ -58,9 +59,9 @@ class SerializerShimDatastore(ShimDatastore):
     `serializer` is anything with callable `dumps` and `loads`, else UnsupportedTypeError (a TypeError); None
     is the class's own, json. None is never serialized; what deserializes to None is absent.
     A query's filters and orders see deserialized values. With a serializer that keeps mappings filters go down to
-    the child, else the scope and the bounds on keys do; whole queries, as far, if it declares `never_loads_none` too. A
-    subclass with a `serialized_value` or `deserialized_value` of its
-    own is asked about every value. What cannot be deserialized raises, with the key as a note.
+    the child, else the scope and the bounds on keys do. Whole queries go down only if it also declares
+    `never_loads_none`. A subclass with a `serialized_value` or `deserialized_value` of its own is asked about every
+    value. What cannot be deserialized raises, with the key as a note.
     """
 
     serializer: SerializerLike = default_serializer
@@ -142,12 +143,13 @@ class SerializerShimDatastore(ShimDatastore):
         check_query(query)
         if self._goes_down(query):
             child = exact_query(self.child_datastore, query)
-            return Cursor.from_batches(query, self._deserialized(child), shards=child.shards)
+            counted = query.limit is not None or query.offset > 0
+            return Cursor.from_batches(query, self._deserialized(child, counted=counted), shards=child.shards)
         asked = _by_key_alone(query)
         if not query.has_custom_code and self._keeps_fields(query):
             asked.filters = list(query.filters)
         child = exact_query(self.child_datastore, asked)
-        loaded = self._deserialized(child, query.entries_needed)
+        loaded = self._deserialized(child, query.entries_needed())
         return Cursor.from_batches(query, refine(query, loaded), shards=child.shards)
 
     def _goes_down(self, query: Query) -> bool:
@@ -167,11 +169,16 @@ class SerializerShimDatastore(ShimDatastore):
         forms = (type(self).serialized_value, type(self).deserialized_value)
         return forms == (own.serialized_value, own.deserialized_value) and property_of(self.serializer)
 
-    async def _deserialized(self, child: Cursor, needed: int = sys.maxsize) -> AsyncGenerator[Batch]:
-        """The child's batches with values loaded, up to so many; what cannot be loaded raises when it is reached."""
+    async def _deserialized(
+        self, child: Cursor, needed: int = sys.maxsize, *, counted: bool = False
+    ) -> AsyncGenerator[Batch]:
+        """The child's batches with values loaded, up to so many; what cannot be loaded raises when it is reached.
+
+        Where the child has `counted` its entries already, for a limit or an offset, none of them may be dropped.
+        """
         try:
             async for batch in child.batches():
-                failure = None if child.query.keys_only else self._load_values(batch, needed)
+                failure = None if child.query.keys_only else self._load_values(batch, needed, counted=counted)
                 needed -= len(batch)
                 yield batch
                 if failure is not None:
@@ -181,7 +188,7 @@ class SerializerShimDatastore(ShimDatastore):
         finally:
             await child.aclose()
 
-    def _load_values(self, batch: Batch, needed: int) -> Exception | None:
+    def _load_values(self, batch: Batch, needed: int, *, counted: bool) -> Exception | None:
         """Load values until so many are there, and cut the batch to those; why it ended early, if one failed."""
         load = self.deserialized_value
         values: list[Any] = []
@@ -195,11 +202,13 @@ class SerializerShimDatastore(ShimDatastore):
                     held.append(place)
                     if len(values) == needed:
                         break
+                elif counted:
+                    raise CorruptDataError("None was stored, which its serializer declares never to load")
         except Exception as error:  # noqa: BLE001 - a serializer may raise anything; the caller raises it in its turn
             _name(error, batch.keys[place])
             failure = error
         if len(values) < len(batch):
-            if place + 1 < len(batch):
+            if failure is not None or place + 1 < len(batch):
                 batch.position = None
             batch.keys = [batch.keys[place] for place in held]
             if batch.sort_keys is not None:

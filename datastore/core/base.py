@@ -15,7 +15,7 @@ from itertools import chain, islice
 from typing import Any, Self
 
 from datastore.core._concurrency import Lock
-from datastore.core.batch import Batch, Entry, Outcome, Position, Write
+from datastore.core.batch import Batch, Outcome, Position, Write, places
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.cursor import Cursor, refine
 from datastore.core.errors import DatastoreError, InvalidValueError, QueryNotSupportedError, UnsupportedTypeError
@@ -44,7 +44,7 @@ __all__ = [
 #: The first batch of a scan is small, so that the first results come at once.
 FIRST_SCAN_ENTRIES = 64
 #: To find the first of so many times as many entries is faster than to sort them all.
-_FEW = 10
+_FEW = 100
 
 
 class Datastore:
@@ -144,7 +144,7 @@ def outcome_of(call: Callable[..., Any], *arguments: Any) -> Outcome:
 def batch_of(keys: Sequence[Any], read: Callable[[list[Key]], Sequence[Any]]) -> list[Outcome]:
     """Have the values of several keys read at once: an Outcome for each; what is no Key fails alone."""
     bad = bad_keys(keys)
-    good = [key for place, key in enumerate(keys) if place not in bad]
+    good = [check_key(key) for place, key in enumerate(keys) if place not in bad]
     values = iter(read(good) if good else ())
     return [bad[place] if place in bad else Outcome(next(values)) for place in range(len(keys))]
 
@@ -223,19 +223,12 @@ def _sorted_batches(found: Cursor) -> Generator[Batch]:
         entries = [entry for entry in found.entries()]
     finally:
         found.close()
-    entries = _by_key(entries)
-    for start in range(0, len(entries), BATCH_ENTRIES):
-        part = entries[start : start + BATCH_ENTRIES]
+    # One without a key stays behind the one that it came after.
+    texts = places(entry.key for entry in entries)
+    order = sorted(range(len(entries)), key=texts.__getitem__)
+    for start in range(0, len(order), BATCH_ENTRIES):
+        part = [entries[place] for place in order[start : start + BATCH_ENTRIES]]
         yield Batch([key for key, _ in part], [value for _, value in part], scanned=len(part))
-
-
-def _by_key(entries: list[Entry]) -> list[Entry]:
-    """The entries in the order of their keys; one without a key stays behind the one that it came after."""
-    last, places = "", []
-    for entry in entries:
-        last = last if entry.key is None else str(entry.key)
-        places.append(last)
-    return [entries[place] for place in sorted(range(len(entries)), key=places.__getitem__)]
 
 
 class NullDatastore(Datastore):
@@ -251,6 +244,7 @@ class NullDatastore(Datastore):
         """Forget the value."""
         if value is None:
             self.delete(key)
+            return
         check_key(key)
 
     def delete(self, key: Key) -> None:
@@ -328,7 +322,7 @@ class DictDatastore(Datastore):
         values: Iterator[Any] = chain.from_iterable(map(dict.values, found))
         if not query.orders:
             # Orders sort by key themselves, what is left to sort.
-            needed, entries = query.entries_needed, zip(keys, values, strict=True)
+            needed, entries = query.entries_needed(), zip(keys, values, strict=True)
             few = needed * _FEW < sum(map(len, found))
             ordered = nsmallest(needed, entries, key=_text_of) if few else sorted(entries, key=_text_of)
             keys, values = (key for key, _ in ordered), (value for _, value in ordered)
@@ -394,8 +388,7 @@ class InterfaceMappingDatastore(Datastore):
 
     def get(self, key: Key) -> Any:
         """What the service has for `key`, or None."""
-        check_key(key)
-        name = self._service_key(key)
+        name = self._service_key(check_key(key))
         try:
             return self._service_get(name)
         except KeyError:
@@ -406,14 +399,12 @@ class InterfaceMappingDatastore(Datastore):
         if value is None:
             self.delete(key)
             return
-        check_key(key)
-        if self._service_put(self._service_key(key), value) is False:
+        if self._service_put(self._service_key(check_key(key)), value) is False:
             raise DatastoreError(f"{type(self._service).__name__} refused the value of {key}")
 
     def delete(self, key: Key) -> None:
         """Have the service remove `key`."""
-        check_key(key)
-        name = self._service_key(key)
+        name = self._service_key(check_key(key))
         with suppress(KeyError):
             self._service_delete(name)
 

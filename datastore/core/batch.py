@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ __all__ = [
     "ShardReport",
     "Summary",
     "Write",
+    "places",
     "value_bytes",
 ]
 
@@ -144,6 +145,15 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self)}, {self.skipped} skipped, {self.scanned} scanned, after {self.position}>"
+
+
+def places(keys: Iterable[Key | None], before: str = "") -> list[str]:
+    """What entries in the order of their keys are sorted by: the key's text; without a key, that of the one before."""
+    found = []
+    for key in keys:
+        before = before if key is None else str(key)
+        found.append(before)
+    return found
 
 
 class Reason(Enum):

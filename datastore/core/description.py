@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+from collections.abc import Sequence
 from typing import Any, Self, overload
 
 from datastore.core.batch import Position
@@ -26,32 +27,18 @@ from datastore.core.ordering import encode
 __all__ = ["QueryDescription"]
 
 
-class _Flag:
-    """An attribute that is True or False, and is told so."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, query: Any, owner: type) -> bool:
-        # Asked of the class it is what the attribute is unless it is assigned.
-        return query is not None and query.__dict__[self._name]
-
-    def __set__(self, query: Any, value: bool) -> None:
-        if not isinstance(value, bool):
-            raise UnsupportedTypeError(
-                f"{self._name} of a query is True or False, not {type(value).__name__}", path=self._name
-            )
-        query.__dict__[self._name] = value
+#: The attributes that are True or False.
+_FLAGS = frozenset({"recursive", "keys_only", "allow_partial", "sort_keys"})
 
 
 class QueryDescription:
     """The scope, filters, orders, offset and limit of a query; see `Query`."""
 
-    recursive = _Flag()
-    keys_only = _Flag()
-    allow_partial = _Flag()
+    recursive: bool
+    keys_only: bool
+    allow_partial: bool
     #: Asks stores for each result's sort key, for merging. Between stores only.
-    sort_keys = _Flag()
+    sort_keys: bool
     filters: list[Filter]
     orders: list[Order]
     object_getattr: Any = staticmethod(object_getattr)
@@ -81,6 +68,11 @@ class QueryDescription:
         self.orders = []
         if object_getattr is not None:
             self.object_getattr = checked_getter(object_getattr)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FLAGS and type(value) is not bool:
+            raise UnsupportedTypeError(f"{name} of a query is True or False, not {type(value).__name__}", path=name)
+        object.__setattr__(self, name, value)
 
     @property
     def key(self) -> Key:
@@ -162,10 +154,14 @@ class QueryDescription:
         below = str(self._key)
         return below == "/" or str(key).startswith((f"{below}/", f"{below}:"))
 
-    @property
-    def entries_needed(self) -> int:
-        """How many entries of the scope are enough, the first by key; `sys.maxsize` where all may matter."""
-        if self.limit is None or self.filters or self.orders or self.start_after is not None:
+    def entries_needed(self, filters: Sequence[Filter] | None = None, *, started: bool = False) -> int:
+        """How many entries of the scope are enough, the first by key; `sys.maxsize` where all may matter.
+
+        `filters` are those that are still to be applied, by default all; with `started` the entries begin after
+        `start_after`.
+        """
+        left = self.filters if filters is None else filters
+        if self.limit is None or left or self.orders or not (started or self.start_after is None):
             return sys.maxsize
         return self.offset + self.limit
 

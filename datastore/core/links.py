@@ -80,12 +80,14 @@ class SymlinkDatastore(ShimDatastore):
         if value is None:
             self.delete(key)
             return
-        end: Key | None = check_key(key)
+        key = check_key(key)
+        end: Key | None = key
         passed: set[Key] = set()
         while end is not None:
             if end in passed:
-                # Raises, unless the links were changed on the way.
+                # Raises, unless the links were changed on the way: then from the beginning.
                 self._end_of(key)
+                end = key
                 passed.clear()
             passed.add(end)
             end = self._put_or_follow(end, value)

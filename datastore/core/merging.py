@@ -7,10 +7,9 @@ shard gives what it holds up to there. Knows queries and batches; no store.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import accumulate
 from typing import Any
 
-from datastore.core.batch import Batch, Position
+from datastore.core.batch import Batch, Position, places
 from datastore.core.description import QueryDescription
 from datastore.core.ordering import order_key
 from datastore.core.pipeline import Cutter
@@ -78,10 +77,9 @@ class BlockMerge:
 
     def _comparables(self, batch: Batch, before: Any) -> list[Any]:
         """What the entries of a batch are compared by, each tied to its key; `before` is that of the entry before."""
-        texts = ["" if key is None else str(key) for key in batch.keys]
         if not self._query.orders:
-            # One without a key stays behind the one that it came after.
-            return texts if "" not in texts else list(accumulate(texts, _kept, initial=before or ""))[1:]
+            return places(batch.keys, before or "")
+        texts = ["" if key is None else str(key) for key in batch.keys]
         if self._by_sort_keys and batch.sort_keys is not None:
             return list(zip(batch.sort_keys, texts, strict=True))
         columns = self._query.order_columns(batch.keys, batch.values)
@@ -112,10 +110,6 @@ class BlockMerge:
         if not self._query.orders:
             return Position(b"", key)
         return Position(comparable[0], key) if self._by_sort_keys else None
-
-
-def _kept(before: str, text: str) -> str:
-    return text or before
 
 
 class _Run:

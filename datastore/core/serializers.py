@@ -173,6 +173,7 @@ class map_serializer(Serializer):  # noqa: N801 - the documented name
     """
 
     keeps_mappings = True
+    never_loads_none = True
     sentinel = "@wrapped"
 
     @classmethod

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 from datastore.core.base import Datastore, check_key, check_query, exact_query, refusal, scope_of
@@ -253,7 +254,7 @@ class NamespaceDatastore(KeyTransformDatastore):
                 path="namespace",
             ) from None
 
-    @property
+    @cached_property
     def _prefix(self) -> str:
         """What the child's keys below the namespace begin with; the caller's whole text follows."""
         return _prefix(self.child_datastore.listed_key(self.namespace))
@@ -306,8 +307,11 @@ class NamespaceDatastore(KeyTransformDatastore):
         """The whole query said in the child's keys; None where that cannot be, or the child is not to be trusted."""
         inner = query.copy()
         inner.key = self.namespace.child(query.key)
-        same_keys = self.child_datastore.listed_key(self.namespace) == self.namespace
-        if not same_keys or not self.child_datastore.ordered_queries or _reads_own_keys(query):
+        if (
+            self._prefix != _prefix(self.namespace)
+            or not self.child_datastore.ordered_queries
+            or _reads_own_keys(query)
+        ):
             return None
         try:
             inner.filters = [self._inner_filter(filter_) for filter_ in query.filters]
@@ -329,7 +333,7 @@ class NamespaceDatastore(KeyTransformDatastore):
 
     def _renamed(self, child: Cursor) -> Generator[Batch]:
         """The child's batches under the caller's keys; all lie below the namespace."""
-        start = len(_prefix(self.namespace))
+        start = len(self._prefix)
         try:
             for batch in child.batches():
                 batch.keys = [None if key is None else _below(str(key), start) for key in batch.keys]

@@ -147,10 +147,11 @@ class FileSystemDatastore(Datastore):
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        # The directories above too: whoever made them may not have come so far.
-        while self._fsync and len(directory) >= len(self.root):
-            disk.sync_directory(directory)
-            directory = os.path.dirname(directory)
+        if self._fsync:
+            # The directories above too: whoever made them may not have come so far.
+            for _ in range(1 + path.count("/", len(self.root) + 1)):
+                disk.sync_directory(directory)
+                directory = os.path.dirname(directory)
 
     def delete(self, key: Key) -> None:
         """Remove the file of `key`, if there is one; directories stay."""
@@ -281,10 +282,8 @@ def open_url(url: str) -> FileSystemDatastore:
 def _wanted(query: Query) -> int:
     """How many entries of the scope, from its first on, can matter to the query."""
     # The filters on keys, and where to start, are seen to before values are read.
-    rest = query.copy()
-    rest.filters = [part for part in query.filters if part.field != KEY_FIELD or type(part) is not Filter]
-    rest.start_after = None
-    return rest.entries_needed
+    left = [part for part in query.filters if part.field != KEY_FIELD or type(part) is not Filter]
+    return query.entries_needed(left, started=True)
 
 
 def _within_bounds(query: Query, keys: list[Key]) -> list[Key]:

@@ -122,8 +122,7 @@ class LMDBDatastore(Datastore):
 
     def get(self, key: Key) -> bytes | None:
         """The bytes stored under `key`, or None."""
-        check_key(key)
-        text = str(key).encode()
+        text = str(check_key(key)).encode()
         try:
             with self._gate:
                 transaction = self._environment.begin(self._entries)
@@ -137,7 +136,7 @@ class LMDBDatastore(Datastore):
 
     def contains(self, key: Key) -> bool:
         """Whether `key` has a value, which is not copied for it."""
-        check_key(key)
+        key = check_key(key)
         try:
             with self._gate:
                 transaction = self._environment.begin(self._entries, buffers=True)
@@ -204,10 +203,8 @@ class LMDBDatastore(Datastore):
     def _scan(self, query: Query) -> Generator[Batch]:
         """The raw batches of the query's scope. Each is read in a transaction of its own, after the last key before."""
         plan = ScanPlan(query)
-        # The plan sees to where to start; then no more are read than are asked for.
-        rest = query.copy()
-        rest.start_after = None
-        wanted = rest.entries_needed
+        # No more are read than are asked for.
+        wanted = query.entries_needed(started=True)
         # Filters of the library find no fields in bytes; others may look at the values themselves.
         with_values = not query.keys_only or query.has_custom_code
         seek, bytes_wanted = plan.start, FIRST_BATCH_BYTES
@@ -299,8 +296,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def _outcome_of_get(transaction: lmdb.Transaction[bytes], key: Key) -> Outcome:
     try:
-        check_key(key)
-        text = str(key).encode()
+        text = str(check_key(key)).encode()
         record = transaction.get(text)
         return Outcome() if record is None else Outcome(unpack(text, record))
     except DatastoreError as error:

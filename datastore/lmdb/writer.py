@@ -82,8 +82,7 @@ class Job:
 
 
 def _operation(key: Key, value: object) -> tuple[bytes, bytes | None]:
-    check_key(key)
-    text = str(key).encode()
+    text = str(check_key(key)).encode()
     if value is None:
         return text, None
     if not isinstance(value, bytes):

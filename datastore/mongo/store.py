@@ -53,14 +53,14 @@ class MongoDatastore(Datastore):
 
     def get(self, key: Key) -> Any:
         """The value of `key`, or None."""
-        check_key(key)
+        key = check_key(key)
         with translated():
             document = self._collection.find_one({"_id": str(key)})
         return None if document is None else plain(document.get("value"))
 
     def put(self, key: Key, value: Any) -> None:
         """Store `value` in the document of `key`; the value itself is not changed."""
-        check_key(key)
+        key = check_key(key)
         if value is None:
             self.delete(key)
             return
@@ -81,13 +81,13 @@ class MongoDatastore(Datastore):
 
     def delete(self, key: Key) -> None:
         """Remove the document of `key`."""
-        check_key(key)
+        key = check_key(key)
         with translated():
             self._collection.delete_one({"_id": str(key)})
 
     def contains(self, key: Key) -> bool:
         """Whether `key` has a document. Its value is not fetched."""
-        check_key(key)
+        key = check_key(key)
         with translated():
             return self._collection.find_one({"_id": str(key), **HAS_VALUE}, {"_id": 1}) is not None
 
@@ -156,10 +156,7 @@ class MongoDatastore(Datastore):
         return Cursor.from_batches(query, refine(query, self._scan(query)))
 
     def _scan(self, query: Query) -> Generator[Batch]:
-        rest = query.copy()
-        # The server sees to where to start.
-        rest.start_after = None
-        needed = rest.entries_needed
+        needed = query.entries_needed(started=True)
         with translated():
             fields = None if query.reads_values else {"_id": 1}
             found = self._collection.find(condition(query), fields)
@@ -228,7 +225,7 @@ def _operation(write: Write) -> Any:
     from pymongo import DeleteOne, ReplaceOne
 
     key, value = write
-    check_key(key)
+    key = check_key(key)
     if value is None:
         return DeleteOne({"_id": str(key)})
     return ReplaceOne({"_id": str(key)}, document_of(key, value), upsert=True)

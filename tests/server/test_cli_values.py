@@ -242,6 +242,11 @@ def test_a_condition_is_a_filter(text: str, expected: Filter) -> None:
     assert type(found.value) is type(expected.value)
 
 
+@pytest.mark.parametrize("value", ["Rock and Roll!", "Stop and wait!", "a and b", "x or y < "])
+def test_words_between_words_are_text(value: str) -> None:
+    assert parse_where(f"title = {value}").value == value.strip()
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -260,7 +265,7 @@ def test_a_condition_is_a_filter(text: str, expected: Filter) -> None:
         ("elevation > 9223372036854775808", "64 bits"),
         ('__key__ > {"$key": 1}', "must be text"),
         ("__key__ > [1", "not valid JSON"),
-        ("elevation > 2000 and country = CH", "looks like two: give each its own --where"),
+        ("elevation > 2000 and country = CH", "looks like two conditions: give each its own --where"),
         ("country = CH AND elevation>=1", "looks like two"),
         ("country = CH || x != 1", "looks like two"),
     ],

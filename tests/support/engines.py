@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 BUILT = Path(__file__).resolve().parent.parent.parent / "build"
@@ -65,6 +66,8 @@ class Engine:
         """Keep it from answering while the block runs: it takes connections, and says nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
         try:
             yield
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from datastore.aio import cursor as async_cursors
 from datastore.aio.lift import lift
 from datastore.core import cursor as cursors
 from datastore.core.batch import Batch, Entry, Position
-from datastore.core.errors import CursorReuseError, CursorRunningError, InvalidError
+from datastore.core.errors import CursorReuseError, CursorRunningError, InvalidError, StoreError
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.filesystem import FileSystemDatastore
@@ -662,3 +663,35 @@ async def test_entries_are_not_touched_before_the_first_item_of_the_answer(colou
     assert source.times == 0
     assert await colour.next(cursor) == 1
     assert source.times == 1
+
+
+def test_batches_go_on_where_next_was_called_between_them():
+    store = core.DictDatastore()
+    for number in range(130):
+        store.put(Key(f"/c/{number:04}"), number)
+    cursor = store.query(Query(Key("/c")))
+    found = [next(cursor)]
+    for number, batch in enumerate(cursor.batches()):
+        found += batch.values
+        if number == 0:
+            found.append(next(cursor))
+    assert found == list(range(130))
+
+
+async def test_a_cancellation_is_not_lost_behind_a_failure():
+    begun = asyncio.Event()
+
+    async def fail() -> None:
+        raise StoreError("disk")
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(async_cursors.close_all([fail, wait, fail]))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(StoreError):
+        await async_cursors.close_all([fail])

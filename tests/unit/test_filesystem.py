@@ -444,6 +444,17 @@ def test_all_directories_down_to_a_file_get_to_disk(tmp_path: Path, monkeypatch:
     assert synced == [str(root / "a/b/c"), str(root / "a/b"), str(root / "a"), str(root)]
 
 
+def test_the_root_of_all_directories_is_a_root_too(files: FileSystemDatastore, monkeypatch: pytest.MonkeyPatch):
+    synced: list[str] = []
+    files.root, files._fsync = "/", True
+    monkeypatch.setattr(disk, "write", lambda *_, **__: None)
+    monkeypatch.setattr(disk.os, "replace", lambda *_: None)
+    monkeypatch.setattr(disk, "sync_directory", synced.append)
+    files.put(HELLO, "x")
+    files.put(Key("/a:b/c:d"), "x")
+    assert [path.replace("//", "/") for path in synced] == ["/", "/a/b/c", "/a/b", "/a", "/"]
+
+
 KILLED = """
 import os, signal, sys
 from datastore.core.key import Key

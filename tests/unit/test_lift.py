@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,95 @@ async def test_a_full_backlog_keeps_writers_waiting_and_not_the_loop(tmp_path: P
         found = [outcome async for outcome in store.query(Query(Key("/c")))]
         assert len(found) == 7
         assert await store.batch_get([Key("/c:7")]) == [Outcome()]
+
+
+class Later(core.DictDatastore):
+    """Does what is submitted when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.submitted: list[tuple[Sequence[Write], Future[list[Outcome]]]] = []
+
+    def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
+        future: Future[list[Outcome]] = Future()
+        self.submitted.append((writes, future))
+        return future
+
+    def do_all(self) -> None:
+        for writes, future in self.submitted:
+            future.set_result(self.batch_write(writes))
+
+
+def test_a_write_left_to_go_on_holds_up_no_later_loop():
+    store = lift(blocking := Later())
+
+    async def leave_a_write() -> None:
+        task = asyncio.create_task(store.put(KEY, "old"))
+        while not blocking.submitted:
+            await asyncio.sleep(0)
+        await cancelled(task)
+
+    async def read() -> Any:
+        task = asyncio.create_task(store.get(KEY))
+        await asyncio.sleep(0)
+        assert not task.done()
+        blocking.do_all()
+        return await task
+
+    asyncio.run(leave_a_write())
+    assert asyncio.run(read()) == "old"
+    assert asyncio.run(store.get(KEY)) == "old"
+
+
+def test_a_query_is_closed_also_where_its_loop_ends_before_it(caplog: pytest.LogCaptureFixture):
+    blocking = Gated("query")
+
+    async def leave_a_reader() -> None:
+        async def read() -> None:
+            try:
+                await read_all(lift(blocking))
+            finally:
+                blocking.gate.set()
+
+        reader = asyncio.create_task(read())
+        await until_waiting(blocking)
+        assert not reader.done()
+
+    asyncio.run(leave_a_reader())
+    assert blocking.closed_cursors == 1
+    assert caplog.records == []
+
+
+class Full(core.DictDatastore):
+    """Has no room until the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.waits = 0
+
+    def has_room(self) -> bool:
+        return self.gate.is_set()
+
+    def wait_for_room(self) -> None:
+        self.waits += 1
+        assert self.gate.wait(60)
+
+    def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
+        done: Future[list[Outcome]] = Future()
+        done.set_result(self.batch_write(writes))
+        return done
+
+
+async def test_many_that_wait_for_room_hold_up_one_thread():
+    store = lift(blocking := Full())
+    for _ in range(50):
+        task = asyncio.create_task(store.put(KEY, 1))
+        await asyncio.sleep(0)
+        await cancelled(task)
+    waiting = [asyncio.create_task(store.put(Key(f"/c:{number}"), number)) for number in range(50)]
+    assert await asyncio.to_thread(lambda: 7) == 7
+    blocking.gate.set()
+    await asyncio.gather(*waiting)
+    assert blocking.waits == 1
+    assert len(blocking) == 50

@@ -85,6 +85,7 @@ async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
         *((f"{scheme}://[::1", r"\[::1': expected") for scheme in ("file", "lmdb", "memcached", "mongodb", "redis")),
         ("redis://h/abc", "DATABASE a number"),
         ("redis://h/1/2", "DATABASE a number"),
+        ("redis://h/0?protocol=7", "expected redis://HOST:PORT/DATABASE; .*protocol"),
         ("redis://h/0#x", "DATABASE a number"),
         ("redis://h/0?nosuch=1", "expected redis://HOST:PORT/DATABASE; .*nosuch"),
         ("memcached://:secret@h", "expected memcached://HOST:PORT"),
@@ -156,6 +157,14 @@ def test_other_packages_add_schemes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     lifted = aio.open("shelf+v2:top")
     assert isinstance(lifted, LiftedDatastore)
     assert lifted.blocking.url == "shelf+v2:top"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mongodb://h1:27017,h2:27018/db", "mongodb://me:secret@h1:1,h2/db", "redis:///0", "redis://h/0/", "redis://h"],
+)
+def test_what_a_driver_takes_is_taken(url: str):
+    datastore.open(url).close()
 
 
 @pytest.mark.parametrize("url", ["MEMORY:", "File:{}", "GRPC://127.0.0.1:1", "REDIS://127.0.0.1:1/0"])

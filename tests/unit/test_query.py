@@ -291,7 +291,7 @@ def test_the_place_of_an_entry_without_its_value_is_known_by_key_alone():
     ids=str,
 )
 def test_so_many_entries_are_needed(query, needed):
-    assert query.entries_needed == needed
+    assert query.entries_needed() == needed
 
 
 def test_sort_keys_are_asked_for_by_stores_alone():

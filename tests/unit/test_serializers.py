@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import datastore
 from datastore import aio, core, serialize
-from datastore.core.batch import Outcome, Write
-from datastore.core.errors import InvalidError, UnsupportedTypeError
+from datastore.core.batch import Outcome, Position, Write
+from datastore.core.errors import CorruptDataError, InvalidError, UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.query import Filter, Query
 from datastore.testing import cases, model
@@ -488,3 +488,28 @@ async def test_no_query_sees_how_values_are_wrapped(
         assert await colour.call(store.get, key) == value
     for query in (Query(Key("/c")).filter(field, "=", 5), Query(Key("/c"), limit=4).order(f"-{field}")):
         assert await colour.read(store.query(query)) == model.answer(query, contents).entries
+
+
+def test_what_cannot_be_loaded_is_not_passed_over_by_who_goes_on():
+    child = core.DictDatastore()
+    store = core.SerializerShimDatastore(child)
+    for number in range(64):
+        store.put(Key(f"/c/{number:02}"), number)
+    child.put(Key("/c/63"), "{bad")
+    batches = store.query(Query(Key("/c"))).batches()
+    first = next(batches)
+    assert (len(first), first.position) == (63, Position(b"", Key("/c/62")))
+    with pytest.raises(ValueError, match="Expecting"):
+        next(batches)
+
+
+def test_none_that_was_counted_is_told():
+    child = core.DictDatastore()
+    store = core.SerializerShimDatastore(child, serialize.map_serializer)
+    child.put(Key("/a"), {"@wrapped": None})
+    store.put(Key("/b"), {"n": 1})
+    assert store.get(Key("/a")) is None
+    with pytest.raises(CorruptDataError, match="never to load") as raised:
+        list(store.query(Query(Key("/"), limit=1)))
+    assert raised.value.__notes__ == ["this is the value of /a"]
+    assert list(store.query(Query(Key("/")))) == [{"n": 1}]

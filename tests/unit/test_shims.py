@@ -267,6 +267,22 @@ def test_links_to_the_longest_keys_work(links: core.SymlinkDatastore):
     assert links.child_datastore.get(long) == "x"
 
 
+def test_a_put_through_links_that_another_program_changes_ends():
+    class Changing(core.DictDatastore):
+        def get(self, key: Key) -> Any:
+            value = super().get(key)
+            if key == A and value == "/B/datastore_link":
+                self.put(A, "plain")
+            return value
+
+    links = core.SymlinkDatastore(child := Changing())
+    for key, stored in ((B, "/C/datastore_link"), (C, "/B/datastore_link"), (A, "/B/datastore_link")):
+        child.put(key, stored)
+    links.put(A, 2)
+    assert child.get(A) == 2
+    assert child.get(B) == "/C/datastore_link"
+
+
 async def test_links_that_change_while_they_are_followed_are_no_circle():
     reading, go_on = asyncio.Event(), asyncio.Event()
 

@@ -20,12 +20,9 @@ def split(url: str, form: str) -> SplitResult:
     if found := _CONTROL.search(url):
         raise InvalidError(f"{url!r}: a URL has no control characters; write %{ord(found[0]):02X}", field="url")
     try:
-        parts = urlsplit(url)
-        # Looked at for the first time, a wrong port raises.
-        _ = parts.port
+        return urlsplit(url)
     except ValueError as error:
         raise InvalidError(f"{url!r}: expected {form}; {error}", field="url") from None
-    return parts
 
 
 def directory_of(url: str) -> str:
@@ -38,7 +35,8 @@ def directory_of(url: str) -> str:
         rest = "" if parts.netloc in ("localhost", "127.0.0.1") else f"/{parts.netloc}"
         raise InvalidError(
             f"{url!r} names the host {parts.netloc!r}; a directory has three slashes:"
-            f" {parts.scheme}://{rest}{parts.path}; a relative one none: {parts.scheme}:{parts.netloc}{parts.path}",
+            f" {parts.scheme}://{rest}{parts.path};"
+            f" a relative directory has none: {parts.scheme}:{parts.netloc}{parts.path}",
             field="url",
         )
     directory = os.fsdecode(unquote_to_bytes(parts.path))

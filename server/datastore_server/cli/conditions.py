@@ -23,7 +23,7 @@ _OPERATOR = re.compile(r"[<>=!~]+")
 # What begins like JSON is meant as JSON: a slip in it must not pass as text.
 _JSON_BEGINNINGS = ('"', "{", "[")
 #: Another condition behind this one, as SQL would have it.
-_SEVERAL = re.compile(r"\s(and|or|&&|\|\|)\s+[\w.\"]+\s*[<>=!]", re.IGNORECASE)
+_SEVERAL = re.compile(r"\s(and|or|&&|\|\|)\s+[\w.\"]+\s*(<=|>=|!=|=|<|>)\s*\S", re.IGNORECASE)
 _SQL_DIRECTION = re.compile(r"(?P<field>.+?)\s+(?P<direction>asc|desc)", re.IGNORECASE)
 
 
@@ -45,7 +45,9 @@ def parse_where(text: str) -> Filter:
         raise _refused(text, f"the operator {operator!r} is none of {_OPERATORS}")
     written = rest[found.end() :].strip()
     if _SEVERAL.search(written) and not written.startswith(_JSON_BEGINNINGS):
-        raise _refused(text, "it looks like two: give each its own --where; a text like this needs double quotes")
+        raise _refused(
+            text, "this looks like two conditions: give each its own --where; a text like this needs double quotes"
+        )
     if not written:
         raise _refused(text, 'a value is missing: the empty text is "", an absent field is null')
     try:

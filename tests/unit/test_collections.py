@@ -20,21 +20,10 @@ from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.testing._parallel import together
 from datastore.testing.faults import FaultyDatastore
-from tests.support.colours import Tasks, Threads
 
 A, B, C = Key("/c/a"), Key("/c/b"), Key("/c/c")
 SCOPE = Query(Key("/c"))
 COLLECTIONS = ["DatastoreCollection", "TieredDatastore", "ShardedDatastore"]
-
-
-@pytest.fixture(params=[Threads(), Tasks()], ids=lambda colour: colour.name)
-def colour(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture
-def library(colour: Any) -> Any:
-    return {"threads": core, "tasks": aio}[colour.name]
 
 
 @pytest.fixture

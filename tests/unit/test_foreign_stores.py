@@ -19,7 +19,8 @@ from datastore.core.serialize import NonSerializer
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
 from datastore.testing import model
-from tests.support.colours import Tasks, Threads
+from tests.support.colours import Tasks
+from tests.support.spies import spy
 
 ROOT, SCOPE = Key("/"), Key("/c")
 CONTENTS = {Key(f"/c/{number}"): {"n": number * 7 % 10, "s": f"text {number}"} for number in range(10)}
@@ -37,16 +38,6 @@ QUERIES = [
     Query(SCOPE).order("-n"),
     Query(SCOPE, limit=3, offset=1).order("n").filter("n", "<", 7),
 ]
-
-
-@pytest.fixture(params=[Threads(), Tasks()], ids=lambda colour: colour.name)
-def colour(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture
-def library(colour: Any) -> Any:
-    return {"threads": core, "tasks": aio}[colour.name]
 
 
 def as_list(_: Any, query: Query, entries: list[Entry]) -> Any:
@@ -271,23 +262,6 @@ def test_stores_answer_exactly_and_say_so(library: Any, tmp_path: Path):
     stores += [library.DirectoryDatastore(foreign(as_list, library)), lift(foreign(as_list, core))]
     with LMDBDatastore(tmp_path / "lmdb") as lmdb:
         assert all(store.ordered_queries is True for store in [*stores, lmdb, FileSystemDatastore(tmp_path / "files")])
-
-
-def spy(library: Any) -> Any:
-    """A dict that keeps what it is asked, and how far its answers are read, in `asked`."""
-
-    class Spy(library.DictDatastore):
-        ordered_queries = True
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.asked: list[Query] = []
-
-        def query(self, query: Query) -> Any:
-            self.asked.append(query.copy())
-            return super().query(query)
-
-    return Spy()
 
 
 async def test_shards_push_filters_and_limit_down_through_a_namespace(colour: Any, library: Any):

@@ -15,26 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import datastore
-from datastore import aio, core, serialize
+from datastore import core, serialize
 from datastore.core.batch import Outcome, Position, Write
 from datastore.core.errors import CorruptDataError, InvalidError, UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.query import Filter, Query
 from datastore.testing import cases, model
-from tests.support.colours import Tasks, Threads
+from tests.support.spies import spy
 from tests.support.vectors import vectors
 
 HELLO = Key("hello")
-
-
-@pytest.fixture(params=[Threads(), Tasks()], ids=lambda colour: colour.name)
-def colour(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture
-def library(colour: Any) -> Any:
-    return {"threads": core, "tasks": aio}[colour.name]
 
 
 def test_the_base_does_nothing_yet():
@@ -383,19 +373,7 @@ def keyed(values: Any) -> dict[Key, Any]:
 
 def spying(library: Any, serializer: Any) -> Any:
     """A shim over a dict that keeps the queries that it is asked, in `asked`."""
-
-    class Spy(library.DictDatastore):
-        ordered_queries = True
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.asked: list[Query] = []
-
-        def query(self, query: Query) -> Any:
-            self.asked.append(query.copy())
-            return super().query(query)
-
-    return library.SerializerShimDatastore(Spy(), serializer)
+    return library.SerializerShimDatastore(spy(library), serializer)
 
 
 @pytest.mark.parametrize("void", [set(), {0}, {2, 3}, {0, 1, 2, 5}, set(range(8))], ids=str)

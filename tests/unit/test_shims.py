@@ -22,7 +22,6 @@ from datastore.core.lru import LRUCacheDatastore
 from datastore.core.query import Query
 from datastore.testing._parallel import together
 from datastore.testing.faults import FaultyDatastore
-from tests.support.colours import Tasks, Threads
 
 A, B, C = Key("/A"), Key("/B"), Key("/C")
 EVERYTHING = Query(Key("/"), recursive=True)
@@ -32,16 +31,6 @@ NESTED = json.loads((Path(__file__).parent.parent / "vectors/nested_paths.json")
 def contents(store: Any) -> dict[Key, Any]:
     """All entries of a store."""
     return dict(store.query(EVERYTHING).entries())
-
-
-@pytest.fixture(params=[Threads(), Tasks()], ids=lambda colour: colour.name)
-def colour(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture
-def library(colour: Any) -> Any:
-    return {"threads": core, "tasks": aio}[colour.name]
 
 
 @pytest.fixture

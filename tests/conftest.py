@@ -18,7 +18,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 # `make test` is quick; continuous integration and `make soak` choose the others.
-settings.register_profile("ci", settings.get_profile("quick"), max_examples=500)
+# Of a model machine that is 15,000 operations.
+settings.register_profile("ci", settings.get_profile("quick"), max_examples=300)
 settings.register_profile("soak", settings.get_profile("quick"), max_examples=20_000)
 settings.load_profile(os.environ.get("DATASTORE_HYPOTHESIS", "quick"))
 

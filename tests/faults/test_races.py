@@ -28,7 +28,7 @@ from datastore.core.query import Query
 Call = Callable[[], Any]
 Worker = Generator[Call, Outcome, None]
 
-#: How many calls a worker makes: as many as the profile has examples, 40, 500 or 20,000.
+#: How many calls a worker makes: as many as the profile has examples, 40, 300 or 20,000.
 ROUNDS = settings().max_examples
 WORKERS = 4
 FAULTS = 0.1

@@ -68,7 +68,7 @@ def test_the_merge_of_any_shards_is_the_answer_of_one_store(contents, query, sha
 
 
 @given(cases.contents(values), cases.queries(values), st.integers(2, 4))
-@example({Key(f"/a/{name}"): {} for name in "abcdefgh"}, Query(Key("/a")).order("n"), 2)
+@example({Key(f"/a/{number}"): {"n": number} for number in range(8)}, Query(Key("/a")).order("n"), 2)
 def test_the_position_of_each_block_is_that_of_its_last_entry(contents, query, shards):
     query.keys_only = False
     blocks, _ = merged(query, list(streams_of(query, contents, shards, 2, sort_keys=True)))

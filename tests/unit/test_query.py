@@ -599,3 +599,19 @@ def test_offset_gen_signals_what_it_skips(offset, items):
 def test_chain_gen_and_is_iterable():
     assert list(chain_gen([[1], (), iter([2, 3])])) == [1, 2, 3]
     assert is_iterable([]) and is_iterable("") and not is_iterable(3)
+
+
+@pytest.mark.parametrize("field", ["A", "n", "_", "__key", "__key__x"])
+def test_any_field_but_the_key_is_in_the_value(field):
+    for change in (lambda query: query.filter(field, "=", 1), lambda query: query.order(field)):
+        assert change(Query(Key("/a"), keys_only=True)).reads_values
+    with pytest.raises(InvalidQueryError, match="without its value"):
+        Query(Key("/a")).order(field).order_sort_key(Key("/a/b"), None)
+
+
+def test_the_key_is_not_in_the_value():
+    query = Query(Key("/a"), keys_only=True).filter("__key__", ">", Key("/a/b")).order("-__key__")
+    assert not query.reads_values
+    assert query.order_sort_key(Key("/a/c"), None) == query.order_sort_key(Key("/a/c"), {"n": 1})
+    query.keys_only = False
+    assert query.reads_values

@@ -74,7 +74,7 @@ async def fan_out(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
 
 
 async def undisturbed(call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call to its end, also where the task is cancelled meanwhile, which then raises."""
+    """Make a call that goes on to its end where the task is cancelled; one cancellation waits for that, then raises."""
     task = asyncio.ensure_future(call())
     try:
         return await asyncio.shield(task)

@@ -52,8 +52,7 @@ class Cursor:
     """
 
     def __init__(self, query: QueryDescription, iterable: Iterable[Any]) -> None:
-        if not is_iterable(iterable):
-            raise InvalidError(f"a cursor needs something to iterate over, got {type(iterable).__name__}")
+        _require_iterable(iterable, "a cursor needs something to iterate over")
         self._begin(query, _bare_batches(iterable), [iterable])
 
     def _begin(self, query: QueryDescription, batches: Generator[Batch], producers: list[Any]) -> None:
@@ -103,8 +102,7 @@ class Cursor:
 
     @classmethod
     def _of_entries(cls, query: QueryDescription, entries: Iterable[Entry], batch_entries: int) -> Cursor:
-        if not is_iterable(entries):
-            raise InvalidError(f"entries must be something to iterate over, got {type(entries).__name__}")
+        _require_iterable(entries, "entries must be something to iterate over")
         cursor = cls.__new__(cls)
         cursor._begin(query, _entry_batches(entries, batch_entries), [entries])
         cursor._sorts_by_key = True
@@ -266,8 +264,7 @@ class Cursor:
     @_iterable.setter
     def _iterable(self, iterable: Any) -> None:
         self._ensure_modification_is_safe()
-        if not is_iterable(iterable):
-            raise InvalidError(f"a cursor needs something to iterate over, got {type(iterable).__name__}")
+        _require_iterable(iterable, "a cursor needs something to iterate over")
         self._batches = _rekeyed_batches(iterable, self._tracked)
         self._tracked = None
         self._producers[:0] = [self._batches, iterable]
@@ -437,6 +434,11 @@ def is_iterable(obj: object) -> bool:
     # Of a class, as `list`, only its objects can.
     kind = type(obj)
     return any(getattr(kind, name, None) is not None for name in ("__iter__", "__iter__", "__getitem__"))
+
+
+def _require_iterable(obj: object, what: str) -> None:
+    if not is_iterable(obj):
+        raise InvalidError(f"{what}, got {type(obj).__name__}")
 
 
 def limit_gen(limit: int | None, iterable: Iterable[T]) -> Generator[T]:

@@ -38,6 +38,7 @@ from datastore_client import RemoteDatastore
 from datastore_client._messages import BATCH_ITEMS
 from datastore_client.channel import MESSAGE_BYTES
 from datastore_server.app import serve
+from tests.support import clusters
 from tests.support.colours import Tasks, Threads, connected
 from tests.support.scripted import fails, hangs, is_bare_scope, replies, results, scripted, sends
 from tests.support.serving import Endless, value
@@ -640,3 +641,29 @@ async def test_a_message_that_no_server_should_send_is_refused_by_its_size(colou
         with pytest.raises(LimitExceededError) as caught:
             await colour.call(store.get, KEY)
         assert script.url in str(caught.value)
+
+
+class Likeness:
+    """Has the interface of a Key, and writes its text as it likes."""
+
+    path = Key("/c")
+
+    def child(self, other: Any) -> Key:
+        return Key("/c/d").child(other)
+
+    def __str__(self) -> str:
+        return "c//d/"
+
+
+async def test_what_has_the_interface_of_a_key_is_taken_for_the_key_of_its_text(colour: Any) -> None:
+    async with clusters.node() as node, connected(colour, node.url) as store:
+        key, likeness = Key("/c/d"), Likeness()
+        await colour.call(store.put, likeness, 1)
+        assert await colour.call(store.get, key) == await colour.call(store.get, likeness) == 1
+        assert await colour.call(store.contains, likeness)
+        await colour.call(store.batch_write, [Write(likeness, 2)])  # type: ignore[arg-type]
+        found, refused = await colour.call(store.batch_get, [likeness, "/c/d"])
+        assert found.value == 2
+        assert isinstance(refused.error, UnsupportedTypeError)
+        await colour.call(store.delete, likeness)
+        assert not await colour.call(store.contains, key)

@@ -14,7 +14,7 @@ import grpc
 
 from datastore import wire
 from datastore.core._concurrency import Lock
-from datastore.core.base import Datastore, check_key, check_query, refusal, scope_of
+from datastore.core.base import Datastore, bad_keys, check_key, check_query, refusal, scope_of
 from datastore.core.batch import Batch, Outcome, ShardReport, Write
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor, refine
@@ -27,7 +27,6 @@ from datastore.core.errors import (
     LimitExceededError,
     TruncatedStreamError,
     UnavailableError,
-    UnsupportedTypeError,
 )
 from datastore.core.key import Key
 from datastore.core.query import Query
@@ -121,13 +120,13 @@ class RemoteDatastore(Datastore):
 
     def get(self, key: Key) -> Any:
         """The value of `key`, or None."""
-        check_key(key)
+        key = check_key(key)
         request = service_pb2.GetRequest(key=wire.encode_key(key))
         return self._value(parsed(raw.GetResponse, self._call("Get", request)))
 
     def put(self, key: Key, value: Any) -> None:
         """Store `value` under `key`; refused before it is sent if it cannot travel or is too large."""
-        check_key(key)
+        key = check_key(key)
         if value is None:
             self.delete(key)
             return
@@ -138,12 +137,12 @@ class RemoteDatastore(Datastore):
 
     def delete(self, key: Key) -> None:
         """Remove the entry of `key`."""
-        check_key(key)
+        key = check_key(key)
         self._call("Delete", service_pb2.DeleteRequest(key=wire.encode_key(key)))
 
     def contains(self, key: Key) -> bool:
         """Whether the server has `key`."""
-        check_key(key)
+        key = check_key(key)
         request = service_pb2.ContainsRequest(key=wire.encode_key(key))
         answer: bool = parsed(service_pb2.ContainsResponse, self._call("Contains", request)).contains
         return answer
@@ -152,18 +151,12 @@ class RemoteDatastore(Datastore):
 
     def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries, in as many messages as it takes. A message that fails is each of its keys' failure."""
-        outcomes: dict[int, Outcome] = {}
-        good: list[int] = []
-        for index, key in enumerate(keys):
-            try:
-                check_key(key)
-                good.append(index)
-            except UnsupportedTypeError as error:
-                outcomes[index] = Outcome(error=error)
+        outcomes = bad_keys(keys)
+        good = [index for index in range(len(keys)) if index not in outcomes]
         asked, most = 0, BATCH_ITEMS
         while asked < len(good):
             part = good[asked : asked + most]
-            answered = self._batch_get([keys[index] for index in part])
+            answered = self._batch_get([check_key(keys[index]) for index in part])
             outcomes.update(zip(part, answered, strict=False))
             asked += len(answered)
             # What does not fit in an answer was read for nothing: large values are asked for as they fit.
@@ -200,7 +193,7 @@ class RemoteDatastore(Datastore):
         stopped: DatastoreError | None = None
         for index, (key, new) in enumerate(writes):
             try:
-                check_key(key)
+                key = check_key(key)
                 value = None if new is None else encoded(key, new)
             except (DatastoreError, TypeError, ValueError) as error:
                 outcomes[index] = refusal(error)

@@ -12,7 +12,7 @@ import grpc
 
 from datastore import wire
 from datastore.aio._concurrency import Lock
-from datastore.aio.base import Datastore, check_key, check_query, refusal, scope_of
+from datastore.aio.base import Datastore, bad_keys, check_key, check_query, refusal, scope_of
 from datastore.aio.cursor import Cursor, refine
 from datastore.core.batch import Batch, Outcome, ShardReport, Write
 from datastore.core.composition import Description
@@ -25,7 +25,6 @@ from datastore.core.errors import (
     LimitExceededError,
     TruncatedStreamError,
     UnavailableError,
-    UnsupportedTypeError,
 )
 from datastore.core.key import Key
 from datastore.core.query import Query
@@ -119,13 +118,13 @@ class RemoteDatastore(Datastore):
 
     async def get(self, key: Key) -> Any:
         """The value of `key`, or None."""
-        check_key(key)
+        key = check_key(key)
         request = service_pb2.GetRequest(key=wire.encode_key(key))
         return self._value(parsed(raw.GetResponse, await self._call("Get", request)))
 
     async def put(self, key: Key, value: Any) -> None:
         """Store `value` under `key`; refused before it is sent if it cannot travel or is too large."""
-        check_key(key)
+        key = check_key(key)
         if value is None:
             await self.delete(key)
             return
@@ -136,12 +135,12 @@ class RemoteDatastore(Datastore):
 
     async def delete(self, key: Key) -> None:
         """Remove the entry of `key`."""
-        check_key(key)
+        key = check_key(key)
         await self._call("Delete", service_pb2.DeleteRequest(key=wire.encode_key(key)))
 
     async def contains(self, key: Key) -> bool:
         """Whether the server has `key`."""
-        check_key(key)
+        key = check_key(key)
         request = service_pb2.ContainsRequest(key=wire.encode_key(key))
         answer: bool = parsed(service_pb2.ContainsResponse, await self._call("Contains", request)).contains
         return answer
@@ -150,18 +149,12 @@ class RemoteDatastore(Datastore):
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries, in as many messages as it takes. A message that fails is each of its keys' failure."""
-        outcomes: dict[int, Outcome] = {}
-        good: list[int] = []
-        for index, key in enumerate(keys):
-            try:
-                check_key(key)
-                good.append(index)
-            except UnsupportedTypeError as error:
-                outcomes[index] = Outcome(error=error)
+        outcomes = bad_keys(keys)
+        good = [index for index in range(len(keys)) if index not in outcomes]
         asked, most = 0, BATCH_ITEMS
         while asked < len(good):
             part = good[asked : asked + most]
-            answered = await self._batch_get([keys[index] for index in part])
+            answered = await self._batch_get([check_key(keys[index]) for index in part])
             outcomes.update(zip(part, answered, strict=False))
             asked += len(answered)
             # What does not fit in an answer was read for nothing: large values are asked for as they fit.
@@ -198,7 +191,7 @@ class RemoteDatastore(Datastore):
         stopped: DatastoreError | None = None
         for index, (key, new) in enumerate(writes):
             try:
-                check_key(key)
+                key = check_key(key)
                 value = None if new is None else encoded(key, new)
             except (DatastoreError, TypeError, ValueError) as error:
                 outcomes[index] = refusal(error)

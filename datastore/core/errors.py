@@ -16,6 +16,7 @@
     ├── QueryNotSupportedError (NotImplementedError)
     ├── DeadlineExceededError (TimeoutError)  not answered in time; a write may have happened
     ├── UnavailableError (ConnectionError)    cannot be reached now; `shard` names who, if known
+    │   └── OverloadedError                   busy; nothing was done, try again after `retry_after_s`
     ├── TruncatedStreamError (ConnectionError)  results ended without their summary
     ├── StoreError (OSError)                  the storage below failed
     │   ├── StoreFullError                    no room; nothing was changed
@@ -49,6 +50,7 @@ __all__ = [
     "InvalidValueError",
     "LimitExceededError",
     "NoStoresError",
+    "OverloadedError",
     "QueryNotSupportedError",
     "StoreError",
     "StoreFormatError",
@@ -173,6 +175,13 @@ class UnavailableError(DatastoreError, ConnectionError):
     def __init__(self, message: str = "", *, retry_after_s: float | None = None, shard: str | None = None) -> None:
         super().__init__(message, shard=shard)
         self.retry_after_s = retry_after_s
+
+
+class OverloadedError(UnavailableError):
+    """The server has as much to do as it can do in time, and refused the call before it began: nothing was done.
+
+    The same call may be made again, writes too, after `retry_after_s`.
+    """
 
 
 class TruncatedStreamError(DatastoreError, ConnectionError):

@@ -16,7 +16,14 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from datastore.core import errors
-from datastore.core.errors import DatastoreError, InternalError, InvalidError, UnavailableError
+from datastore.core.errors import (
+    DatastoreError,
+    InternalError,
+    InvalidError,
+    LimitExceededError,
+    OverloadedError,
+    UnavailableError,
+)
 
 __all__ = ["DOMAIN", "ERRORS", "TEXT_BYTES", "error_to_status", "reason_of", "rpc_error_to_error", "status_to_error"]
 
@@ -46,6 +53,7 @@ ERRORS: Mapping[type[DatastoreError], grpc.StatusCode] = {
     errors.QueryNotSupportedError: _Code.UNIMPLEMENTED,
     errors.DeadlineExceededError: _Code.DEADLINE_EXCEEDED,
     errors.UnavailableError: _Code.UNAVAILABLE,
+    errors.OverloadedError: _Code.RESOURCE_EXHAUSTED,
     errors.TruncatedStreamError: _Code.UNAVAILABLE,
     errors.StoreError: _Code.INTERNAL,
     errors.StoreFullError: _Code.RESOURCE_EXHAUSTED,
@@ -56,7 +64,9 @@ ERRORS: Mapping[type[DatastoreError], grpc.StatusCode] = {
     errors.InternalError: _Code.INTERNAL,
 }
 
-#: What a status without our ErrorInfo is taken for: one of a foreign server, a proxy, or of gRPC itself.
+#: What a status without our ErrorInfo is taken for: one of a foreign server, a proxy, or of gRPC itself. CANCELLED is
+#: what gRPC itself answers when a server stops or its queue is full; a call cancelled by its own caller does not get
+#: here.
 _BY_CODE: Mapping[int, type[DatastoreError]] = {
     _Code.INVALID_ARGUMENT.value[0]: errors.InvalidError,
     _Code.OUT_OF_RANGE.value[0]: errors.InvalidError,
@@ -64,6 +74,7 @@ _BY_CODE: Mapping[int, type[DatastoreError]] = {
     _Code.UNIMPLEMENTED.value[0]: errors.QueryNotSupportedError,
     _Code.DEADLINE_EXCEEDED.value[0]: errors.DeadlineExceededError,
     _Code.UNAVAILABLE.value[0]: errors.UnavailableError,
+    _Code.CANCELLED.value[0]: errors.UnavailableError,
     _Code.DATA_LOSS.value[0]: errors.CorruptDataError,
     _Code.INTERNAL.value[0]: errors.InternalError,
     _Code.UNKNOWN.value[0]: errors.InternalError,
@@ -139,7 +150,8 @@ def status_to_error(status: status_pb2.Status) -> DatastoreError:
     """The error of a status: of the same class and with the same fields that it was made of.
 
     Without an ErrorInfo of ours, or with a reason that is unknown here, the code decides; what no class stands for is
-    a DatastoreError that names the code.
+    a DatastoreError that names the code. RESOURCE_EXHAUSTED with a RetryInfo comes from a server that is busy, and
+    without one from a limit.
     """
     info = _detail(status, error_details_pb2.ErrorInfo)
     is_ours = info is not None and info.domain == DOMAIN
@@ -148,6 +160,8 @@ def status_to_error(status: status_pb2.Status) -> DatastoreError:
     if is_ours:
         _restore(error, info.metadata)
     retry = _detail(status, error_details_pb2.RetryInfo)
+    if retry is not None and type(error) is LimitExceededError and not is_ours:
+        error = OverloadedError(status.message)
     if retry is not None and isinstance(error, UnavailableError):
         error.retry_after_s = min(max(0.0, retry.retry_delay.seconds + retry.retry_delay.nanos / _NANOS), _LONGEST_S)
     return error

@@ -65,6 +65,27 @@ def test_a_reason_of_the_future_keeps_what_is_known_of_it():
     assert (type(found), found.shard, found.retry_after_s) == (errors.UnavailableError, "shard-1", 2.5)
 
 
+def test_a_cancelled_that_nobody_here_asked_for_is_unavailable():
+    found = rpc_error_to_error(failed(grpc.StatusCode.CANCELLED, "CANCELLED"))
+    assert type(found) is errors.UnavailableError
+
+
+@pytest.mark.parametrize(("retry_after_s", "kind"), [(0.5, errors.OverloadedError), (None, errors.LimitExceededError)])
+def test_resource_exhausted_of_a_foreign_server_is_overload_where_it_says_when_to_try_again(retry_after_s, kind):
+    status = error_to_status(errors.UnavailableError("busy", retry_after_s=retry_after_s))
+    status.code = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    del status.details[0]
+    found = status_to_error(status)
+    assert (type(found), str(found)) == (kind, "busy")
+    assert getattr(found, "retry_after_s", None) == retry_after_s
+
+
+def test_a_limit_of_ours_is_never_taken_for_overload():
+    status = error_to_status(errors.LimitExceededError("too many", limit="filters", maximum=64))
+    status.details.add().Pack(error_details_pb2.RetryInfo())
+    assert type(status_to_error(status)) is errors.LimitExceededError
+
+
 def test_facts_of_another_domain_are_not_ours():
     status = error_to_status(errors.LimitExceededError("much", limit="x", maximum=1, shard="s"))
     info = error_details_pb2.ErrorInfo.FromString(status.details[0].value)

@@ -67,11 +67,13 @@ def check_memory(url: str) -> None:
 def scheme_of(url: str) -> str:
     """The scheme before the colon, in lower case; UnsupportedTypeError or InvalidError where there is none."""
     if not isinstance(url, str):
-        raise UnsupportedTypeError(f"url must be a str, as 'file:///var/lib/ds', got {type(url).__name__}", path="url")
+        raise UnsupportedTypeError(
+            f"url must be a str, e.g. 'file:///var/lib/ds', got {type(url).__name__}", path="url"
+        )
     match = _SCHEME.match(url)
     if match is None:
         hint = f"; for files in the directory {url} write file:{url}" if url else ""
-        raise InvalidError(f"{url!r} is no store's URL: expected SCHEME:..., as memory:{hint}", field="url")
+        raise InvalidError(f"{url!r} is not a store URL: expected SCHEME:..., e.g. memory:{hint}", field="url")
     return match[1].lower()
 
 

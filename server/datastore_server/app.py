@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 import grpc
@@ -23,6 +23,7 @@ from datastore_server.checks import Limits
 from datastore_server.config import Address, parse_address
 from datastore_server.describe import ClusterInfo
 from datastore_server.introspection import Health, Routes, add_reflection
+from datastore_server.listening import listen_on, resolve
 from datastore_server.service import SERVICE, DatastoreService
 
 __all__ = ["DRAIN_S", "GRACE_S", "Server", "run_until_stopped", "serve"]
@@ -117,7 +118,8 @@ class Server:
 
     async def start(self) -> None:
         """Begin to serve. Raises ConfigError, with the address, where it cannot or may not listen."""
-        _check_allowed(self._address, insecure=self._insecure)
+        resolved = await resolve(self._address)
+        _check_allowed(self._address, resolved, insecure=self._insecure)
         if api_implementation.Type() == "python":
             raise ConfigError(
                 "protobuf runs in its slow pure-Python form; unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
@@ -129,16 +131,10 @@ class Server:
         add_reflection(routes)
         server = grpc.aio.server(options=_options(self._limits))
         server.add_generic_rpc_handlers((routes,))
-        try:
-            port = server.add_insecure_port(str(self._address))
-        except RuntimeError as error:
-            raise ConfigError(
-                f"cannot listen on {self._address}: the port is in use, or it is no address of this machine; "
-                "stop what listens there, or choose another (port 0 takes a free one)"
-            ) from error
+        address = listen_on(server, self._address, resolved)
         await server.start()
         self._server = server
-        self._address = Address(self._address.host, port)
+        self._address = address
         await self._health.serve(SERVICE)
 
     async def stop(self) -> None:
@@ -177,8 +173,8 @@ class Server:
         await self.stop()
 
 
-def _check_allowed(address: Address, *, insecure: bool) -> None:
-    if not address.is_loopback and not insecure:
+def _check_allowed(address: Address, resolved: Iterable[Address], *, insecure: bool) -> None:
+    if not insecure and not all(one.is_loopback for one in resolved):
         raise ConfigError(
             f"{address} can be reached from other machines, and connections are not encrypted; "
             f"listen on 127.0.0.1:{address.port}, or say --insecure if the network is safe"

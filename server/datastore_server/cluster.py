@@ -28,9 +28,11 @@ from datastore_server.config import (
     Durability,
     ProxyConfig,
     ShardConfig,
+    StoreUrl,
     dump_config,
     load_config,
     parse_server_url,
+    parse_store_url,
 )
 
 __all__ = ["CONFIG_NAME", "Cluster", "Member", "command_again", "plan_cluster"]
@@ -113,7 +115,7 @@ def _new_shard(directory: Path, name: str, durability: Durability) -> ShardConfi
     return ShardConfig(
         name=name,
         url="grpc://127.0.0.1:0",
-        store=f"lmdb://{directory.absolute() / name}",
+        store=str(StoreUrl("lmdb", directory.absolute() / name)),
         durability=durability,
     )
 
@@ -166,10 +168,10 @@ class Cluster:
     def _node(self, shard: ShardConfig) -> Member:
         address = parse_server_url(shard.url)
         store = shard.store or "memory:"
-        arguments = ["serve", store, "--listen", str(address), "--durability", shard.durability]
+        arguments = ["serve", store, "--listen", str(address), "--durability", shard.durability or "sync"]
         arguments += ["--cluster", self.config.cluster.name, "--shard", shard.name]
-        directory = Path(store.removeprefix("lmdb://")) if store.startswith("lmdb:") else None
-        return Member("node", shard.name, arguments, self.directory / "logs" / f"{shard.name}.log", directory)
+        log = self.directory / "logs" / f"{shard.name}.log"
+        return Member("node", shard.name, arguments, log, parse_store_url(store).directory)
 
     async def _start(self, member: Member) -> None:
         with member.log.open("ab") as log:

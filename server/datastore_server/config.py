@@ -9,16 +9,21 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import json
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Literal, TypeVar, cast, get_args, get_type_hints
+from urllib.parse import quote
 
 import msgspec
 
-from datastore.core.errors import ConfigError
+from datastore.core.errors import ConfigError, InvalidError
+from datastore.core.opening import check_memory, scheme_of
 from datastore.core.placement import ShardBy
+from datastore.core.util.urls import directory_of, options_of
 from datastore_client.channel import DEFAULT_PORT
 
 __all__ = [
@@ -41,6 +46,7 @@ __all__ = [
 
 DEFAULT_LISTEN = f"127.0.0.1:{DEFAULT_PORT}"
 
+_Given = TypeVar("_Given")
 _Parsed = TypeVar("_Parsed")
 
 Durability = Literal["sync", "async"]
@@ -52,6 +58,8 @@ SERVER_FORM = "grpc://HOST:PORT"
 #: them.
 NAME_FORM = "1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+#: What a directory in a URL may hold as it is.
+_UNQUOTED = "/ ,;=@+()[]'!$&*:"
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -78,17 +86,30 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class StoreUrl(msgspec.Struct, frozen=True):
-    """Which storage a node serves. `directory` is None where there is none, as for `memory:`."""
+    """Which storage a node serves. `directory` is None for `memory:`; `durability` is None where the URL names none.
+
+    `str` gives the URL, which `parse_store_url` reads as the same, with what needs it percent-encoded.
+    """
 
     scheme: Literal["lmdb", "memory"]
     directory: Path | None = None
+    durability: Durability | None = None
 
     def __str__(self) -> str:
         if self.directory is None:
             return f"{self.scheme}:"
-        return (
-            f"{self.scheme}://{self.directory}" if self.directory.is_absolute() else f"{self.scheme}:{self.directory}"
-        )
+        slashes = "//" if self.directory.is_absolute() else ""
+        options = f"?durability={self.durability}" if self.durability else ""
+        return f"{self.scheme}:{slashes}{quote(os.fsencode(self.directory), safe=_UNQUOTED)}{options}"
+
+    def with_durability(self, durability: Durability | None) -> StoreUrl:
+        """The URL with a durability that was given beside it. ConfigError if the URL itself names another."""
+        if durability and self.durability and durability != self.durability:
+            raise ConfigError(
+                f'durability is "{durability}", but the store\'s URL has ?durability={self.durability}; '
+                "leave one of them out"
+            )
+        return msgspec.structs.replace(self, durability=durability or self.durability)
 
 
 def _valid(text: str) -> msgspec.Meta:
@@ -106,7 +127,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The proxy's own settings."""
 
-    listen: Annotated[str, _valid("HOST:PORT, as 127.0.0.1:7420")] = DEFAULT_LISTEN
+    listen: Annotated[str, _valid("HOST:PORT, e.g. 127.0.0.1:7420")] = DEFAULT_LISTEN
 
 
 class ShardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,7 +136,8 @@ class ShardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, _valid(f"the shard's name, which its share of the keys depends on: {NAME_FORM}")]
     url: Annotated[str, _valid(f"where its node listens: {SERVER_FORM}")]
     store: Annotated[str | None, _valid(f"what its node serves: {STORE_FORMS}")] = None
-    durability: Annotated[Durability, _valid('"sync" or "async"')] = "sync"
+    #: After `parse_config` never None: what the file says here or in the store's URL, else "sync".
+    durability: Annotated[Durability | None, _valid('"sync" or "async"')] = None
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,50 +195,63 @@ def dump_config(config: Config) -> str:
 def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
     """The storage that a URL names: `memory:`, `lmdb:///absolute/directory` or `lmdb:relative/directory`.
 
-    A relative directory is below `base`. ConfigError, saying what would be valid, for anything else.
+    A URL means the same directory here as to `datastore.open`: percent escapes are decoded, and `?durability=` is
+    the one option. A relative directory is below `base`. ConfigError, saying what would be valid, for anything else.
     """
-    scheme, colon, rest = text.partition(":")
-    if not colon:
-        hint = f"; for LMDB in the directory {text} write lmdb:{text}" if text else ""
-        raise ConfigError(f"{text!r} is no store's URL: expected {STORE_FORMS}{hint}")
-    if scheme == "memory":
-        if rest.strip("/"):
-            raise ConfigError(f"{text!r}: memory: takes nothing after its colon")
-        return StoreUrl("memory")
+    if ":" not in text:
+        hint = f"; for LMDB in the directory {text} write lmdb:{quote(text, safe=_UNQUOTED)}" if text else ""
+        raise ConfigError(f"{text!r} is not a store URL: expected {STORE_FORMS}{hint}")
+    try:
+        scheme = scheme_of(text)
+        if scheme == "memory":
+            check_memory(text)
+            return StoreUrl("memory")
+        if scheme == "lmdb":
+            options = options_of(text, {"durability": get_args(Durability)})
+            durability = cast("Durability | None", options.get("durability"))
+            return StoreUrl("lmdb", base / directory_of(text), durability)
+    except InvalidError as error:
+        raise ConfigError(str(error)) from error
     if scheme == "grpc":
         raise ConfigError(f"{text!r} is a server; to serve several behind one address, see datastore proxy --help")
-    if scheme != "lmdb":
-        raise ConfigError(f"{text!r}: a node serves {STORE_FORMS}, not {scheme}:")
-    if rest.startswith("//"):
-        host, slash, path = rest[2:].partition("/")
-        if host or not path:
-            raise ConfigError(f"{text!r} names no directory of this machine: expected lmdb:///DIRECTORY, three slashes")
-        return StoreUrl("lmdb", Path(slash + path))
-    if not rest:
-        raise ConfigError(f"{text!r} names no directory: expected lmdb:///DIRECTORY")
-    return StoreUrl("lmdb", base / rest)
+    raise ConfigError(f"{text!r}: a node serves {STORE_FORMS}, not {scheme}:")
 
 
 def parse_server_url(text: str) -> Address:
     """The address in `grpc://HOST:PORT`; without a port it is 7420. ConfigError for anything else."""
     scheme, separator, rest = text.partition("://")
-    if scheme != "grpc" or not separator or not rest:
-        raise ConfigError(f"{text!r} is no server's URL: expected {SERVER_FORM}, as grpc://127.0.0.1:{DEFAULT_PORT}")
+    if scheme.lower() != "grpc" or not separator or not rest:
+        example = f"grpc://127.0.0.1:{DEFAULT_PORT}"
+        if not separator:
+            with suppress(ConfigError):
+                example = _address(_after_port_alone(text), text, SERVER_FORM).url
+        raise ConfigError(f"{text!r} is not a server URL: expected {SERVER_FORM}, e.g. {example}")
     return _address(rest.removesuffix("/"), text, SERVER_FORM)
 
 
 def parse_address(text: str) -> Address:
     """The address in `HOST:PORT` or `HOST`; IPv6 in brackets. ConfigError for anything else."""
     if "://" in text:
-        raise ConfigError(f"{text!r}: expected HOST:PORT without a scheme, as {DEFAULT_LISTEN}")
+        raise ConfigError(f"{text!r}: expected HOST:PORT without a scheme, e.g. {DEFAULT_LISTEN}")
     return _address(text, text, "HOST:PORT")
 
 
 def _address(text: str, given: str, form: str) -> Address:
+    if (meant := _after_port_alone(text)) != text:
+        prefix = form.removesuffix("HOST:PORT")
+        raise ConfigError(f"{given!r} names a port and no host: expected {form}, e.g. {prefix}{meant}")
     match = re.fullmatch(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\s:/\[\]]+))(?::(?P<port>[0-9]{1,5}))?", text)
     if match is None or int(match["port"] or 0) > 65535:
-        raise ConfigError(f"{given!r}: expected {form}, as {DEFAULT_LISTEN} or [::1]:{DEFAULT_PORT}, port 0 to 65535")
+        raise ConfigError(f"{given!r}: expected {form}, e.g. {DEFAULT_LISTEN} or [::1]:{DEFAULT_PORT}, port 0 to 65535")
     return Address(match["ipv6"] or match["host"], DEFAULT_PORT if match["port"] is None else int(match["port"]))
+
+
+def _after_port_alone(text: str) -> str:
+    """A lone port (`17650` or `:17650`) with this machine's address before it; any other text as it is.
+
+    The resolver would take 17650 for the address 0.0.68.242.
+    """
+    return f"127.0.0.1:{text.removeprefix(':')}" if re.fullmatch(r":?[0-9]+", text) else text
 
 
 def _check(config: Config, source: str, base: Path) -> Config:
@@ -241,11 +276,18 @@ def _check(config: Config, source: str, base: Path) -> Config:
         if address.port and address in urls:
             raise ConfigError(f"{at}.url: {shard.url!r} is also the url of shards[{urls[address]}], and must differ")
         urls[address] = index
-        if shard.store is not None:
-            store = _within(f"{at}.store", lambda text: parse_store_url(text, base=base), shard.store)
-            shard = msgspec.structs.replace(shard, store=str(store))
-        checked.append(shard)
+        checked.append(_with_one_durability(shard, at, base))
     return msgspec.structs.replace(config, shards=sorted(checked, key=lambda shard: shard.name))
+
+
+def _with_one_durability(shard: ShardConfig, at: str, base: Path) -> ShardConfig:
+    """The shard with its store checked and absolute, and its durability out of the store's URL."""
+    if shard.store is None:
+        return msgspec.structs.replace(shard, durability=shard.durability or "sync")
+    store = _within(f"{at}.store", lambda text: parse_store_url(text, base=base), shard.store)
+    durability = _within(f"{at}.durability", store.with_durability, shard.durability).durability
+    bare = msgspec.structs.replace(store, durability=None)
+    return msgspec.structs.replace(shard, store=str(bare), durability=durability or "sync")
 
 
 def _check_name(name: str, where: str) -> None:
@@ -253,8 +295,8 @@ def _check_name(name: str, where: str) -> None:
         raise ConfigError(f"{where}: {name!r} is no name: expected {NAME_FORM}")
 
 
-def _within(where: str, parse: Callable[[str], _Parsed], text: str) -> _Parsed:
-    """What `parse` makes of the text, its errors led by where the text stands."""
+def _within(where: str, parse: Callable[[_Given], _Parsed], text: _Given) -> _Parsed:
+    """What `parse` makes of the text, its errors led by where the text was found."""
     try:
         return parse(text)
     except ConfigError as error:

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import datastore
+from datastore.core.key import Key
 from datastore_server.cli import cli as datastore_command
 
 COMMAND = [sys.executable, "-m", "datastore_server.cli"]
@@ -433,11 +435,17 @@ def test_a_server_that_is_not_there_is_named_with_what_to_do(cli: Cli) -> None:
     assert url in done.stderr and "datastore serve" in done.stderr
 
 
-@pytest.mark.parametrize("url", ["http://x:1", "127.0.0.1:7420", "grpc://x:y"])
+@pytest.mark.parametrize("url", ["http://x:1", "127.0.0.1:7420", "grpc://x:y", "grpc://x:0"])
 def test_a_server_s_url_that_is_none_is_a_wrong_command_line(cli: Cli, url: str) -> None:
     done = cli("get", "/a", "--server", url)
     assert done.returncode == 2
     assert "grpc://HOST:PORT" in done.stderr
+
+
+def test_a_port_in_place_of_the_server_is_answered_with_its_url(cli: Cli) -> None:
+    done = cli("get", "/a", "--server", "17650")
+    assert done.returncode == 2
+    assert "grpc://127.0.0.1:17650" in done.stderr
 
 
 @pytest.mark.parametrize("key", ["/\x01", "/" + "a" * 1024])
@@ -463,6 +471,9 @@ def test_what_is_no_json_is_refused_with_how_to_write_it(cli: Cli, value: str, t
         (["redis://x"], 3, "a node serves lmdb:///DIRECTORY or memory:, not redis:"),
         (["/var/data"], 3, "lmdb:/var/data"),
         (["memory:", "--listen", "nonsense:port"], 3, "HOST:PORT"),
+        (["memory:", "--listen", "17650"], 3, "127.0.0.1:17650"),
+        (["lmdb:x?durability=async", "--durability", "sync"], 3, "leave one of them out"),
+        (["lmdb:x?durable=yes"], 3, "unknown option 'durable'"),
         (["memory:", "--listen", "0.0.0.0:0"], 3, "--insecure"),
         (["--config", "nowhere.toml", "--shard", "a"], 3, "nowhere.toml"),
         (["--config", "x.toml"], 2, "--shard"),
@@ -509,6 +520,16 @@ def test_what_was_put_into_lmdb_is_there_after_a_restart(cli: Cli) -> None:
         cli.out("put", "/a", "1", "--server", ready["url"])
     with serving("serve", store, "--listen", "127.0.0.1:0") as ready:
         assert cli.out("get", "/a", "--server", ready["url"]) == "1\n"
+
+
+def test_a_directory_with_a_percent_escape_is_the_one_that_open_has(cli: Cli) -> None:
+    store = f"lmdb://{cli.directory}/a%20b?durability=async"
+    with serving("serve", store, "--listen", "127.0.0.1:0") as ready:
+        cli.out("put", "/a", "1", "--server", ready["url"])
+        (status,) = cli.lines("status", "--json", "--server", ready["url"])
+        assert status["durability"] == "async"
+    with datastore.open(store) as opened:
+        assert opened.contains(Key("/a"))
 
 
 def test_a_server_stops_when_its_standard_input_ends() -> None:

@@ -18,7 +18,8 @@ from tests.support.local_clusters import COMMAND, PATIENCE_S, alive, cluster, wa
 
 
 def test_a_cluster_serves_comes_back_where_it_was_and_leaves_nothing(tmp_path: Path) -> None:
-    directory = tmp_path / "new" / "cluster"
+    # A name that is another one in a URL, if it is not quoted.
+    directory = tmp_path / "new" / "a%20?b"
     with cluster(directory, "--nodes", "2") as first:
         assert list(first.members) == ["shard-1", "shard-2", "proxy"]
         for number in range(10):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from datastore.core.errors import ConfigError
+import datastore
+from datastore.core.errors import ConfigError, InvalidError
+from datastore.lmdb import LMDBDatastore
 from datastore_server.config import (
     Address,
     Config,
@@ -133,6 +135,12 @@ def test_an_unknown_shard_is_answered_with_those_that_there_are() -> None:
         ("lmdb:///var/lib/ds", StoreUrl("lmdb", Path("/var/lib/ds"))),
         ("lmdb:/var/lib/ds", StoreUrl("lmdb", Path("/var/lib/ds"))),
         ("lmdb:ds", StoreUrl("lmdb", Path("ds"))),
+        ("LMDB:ds", StoreUrl("lmdb", Path("ds"))),
+        ("lmdb:///d/a%20b", StoreUrl("lmdb", Path("/d/a b"))),
+        ("lmdb:///d/a b", StoreUrl("lmdb", Path("/d/a b"))),
+        ("lmdb:///d/%25%3F%23%0A%FF", StoreUrl("lmdb", Path("/d/%?#\n\udcff"))),
+        ("lmdb:///d?durability=async", StoreUrl("lmdb", Path("/d"), "async")),
+        ("lmdb:d?durability=sync", StoreUrl("lmdb", Path("d"), "sync")),
     ],
 )
 def test_store_urls_that_are_taken(text: str, url: StoreUrl) -> None:
@@ -146,8 +154,15 @@ def test_store_urls_that_are_taken(text: str, url: StoreUrl) -> None:
         ("", "lmdb:///DIRECTORY or memory:"),
         ("/var/lib/ds", "write lmdb:/var/lib/ds"),
         ("lmdb:", "names no directory"),
-        ("lmdb://", "three slashes"),
+        ("lmdb://", "lmdb:///DIRECTORY"),
         ("lmdb://var/lib", "three slashes"),
+        ("lmdb:///d#x", "%23"),
+        ("lmdb:///d?durability=never", "durability is sync or async"),
+        ("lmdb:///d?durabilty=async", "unknown option 'durabilty'; there are durability"),
+        ("lmdb:///d?durability=async&durability=sync", "given twice"),
+        ("memory:?durability=sync", "nothing after its colon"),
+        ("/d/a%20b", "write lmdb:/d/a%2520b"),
+        ("ä:/x", "expected SCHEME:"),
         ("memory:x", "nothing after its colon"),
         ("redis://x", "a node serves lmdb:///DIRECTORY or memory:, not redis:"),
         ("grpc://x:1", "datastore proxy"),
@@ -157,6 +172,41 @@ def test_store_urls_that_are_refused_say_what_would_be_valid(text: str, told: st
     with pytest.raises(ConfigError) as refused:
         parse_store_url(text)
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["lmdb:{}/a%20b?durability=async", "lmdb://{}/a%2520b", "lmdb://{}/é", "lmdb:{}/x;y=1&z+%3f", "LMDB://{}//a//b/"],
+)
+def test_a_url_means_the_same_directory_to_open_and_to_serve(url: str, tmp_path: Path) -> None:
+    url = url.format(tmp_path)
+    served = parse_store_url(url)
+    assert served.directory is not None
+    with datastore.open(url) as opened:
+        assert isinstance(opened, LMDBDatastore)
+        assert opened.directory == served.directory
+        assert opened.describe().durability.value == (served.durability or "sync")
+
+
+@pytest.mark.parametrize(
+    "url", ["lmdb:///d?x=1", "lmdb:///d?durability=on", "lmdb://h/d", "lmdb:///d#f", "lmdb:", "memory:x", "lmdb:///\n"]
+)
+def test_a_url_that_open_refuses_is_refused_by_serve_in_the_same_words(url: str) -> None:
+    with pytest.raises(InvalidError) as opening:
+        datastore.open(url)
+    with pytest.raises(ConfigError) as serving:
+        parse_store_url(url)
+    assert str(serving.value) == str(opening.value)
+
+
+def test_a_stores_durability_may_be_in_its_url_or_beside_it_and_not_differ() -> None:
+    in_url = changed("lmdb:data/a", "lmdb:data/a?durability=async")
+    shard = parsed(in_url).shard("a")
+    assert (shard.store, shard.durability) == ("lmdb:///etc/datastore/data/a", "async")
+    assert parsed(in_url.replace('durability = "async"\n', "")).shard("a").durability == "async"
+    assert parsed(GOOD.replace('durability = "async"\n', "")).shard("a").durability == "sync"
+    with pytest.raises(ConfigError, match=r'shards\[1\]\.durability: durability is "sync", but .*=async'):
+        parsed(in_url.replace('= "async"', '= "sync"'))
 
 
 def test_addresses_are_read_and_written() -> None:
@@ -170,6 +220,24 @@ def test_addresses_are_read_and_written() -> None:
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_address(text)
+
+
+@pytest.mark.parametrize("text", ["17650", ":17650", "7"])
+def test_a_port_without_a_host_is_not_read_as_a_host(text: str) -> None:
+    port = text.removeprefix(":")
+    with pytest.raises(ConfigError, match=rf"names a port and no host: .*HOST:PORT, e\.g\. 127\.0\.0\.1:{port}$"):
+        parse_address(text)
+    with pytest.raises(ConfigError, match=rf"names a port and no host: .*, e\.g\. grpc://127\.0\.0\.1:{port}$"):
+        parse_server_url(f"grpc://{text}")
+    with pytest.raises(ConfigError, match=rf"not a server URL: .*, e\.g\. grpc://127\.0\.0\.1:{port}$"):
+        parse_server_url(text)
+    with pytest.raises(ConfigError, match=r"proxy\.listen: .* names a port and no host"):
+        parsed(GOOD + f"\n[proxy]\nlisten = '{text}'\n")
+
+
+def test_a_server_without_its_scheme_is_answered_with_the_url() -> None:
+    with pytest.raises(ConfigError, match=r"e\.g\. grpc://db\.example:5$"):
+        parse_server_url("db.example:5")
 
 
 @pytest.mark.parametrize("text", ["", "grpc://", "http://a:1", "a:1", "grpc:a:1", "grpc://a:1/x"])

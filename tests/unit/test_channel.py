@@ -46,6 +46,7 @@ def test_a_url_names_a_host_and_a_port(url: str, target: str) -> None:
         " grpc://localhost:7420",
         "grpc://localhost:7420\n",
         "grpc://localhost:\u0667",
+        "grpc://17650",
     ],
 )
 def test_anything_else_is_refused_with_an_example_of_what_is_right(url: str) -> None:

@@ -62,8 +62,8 @@ async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("", "''.*no store's URL.*memory:"),
-        ("data", "'data' is no store's URL.*file:data"),
+        ("", "''.*not a store URL.*memory:"),
+        ("data", "'data' is not a store URL.*file:data"),
         ("/var/lib/ds", "file:/var/lib/ds"),
         ("nosuch://x", "unknown scheme 'nosuch'; known are file: grpc: lmdb: memcached: memory: mongodb: redis:"),
         ("memory:x", "memory: takes nothing after its colon"),

@@ -42,8 +42,9 @@ def parse_target(url: str) -> str:
     """The `HOST:PORT` of a URL `grpc://HOST:PORT`, without a port DEFAULT_PORT; ConfigError for anything else."""
     match = _TARGET.fullmatch(url)
     port = DEFAULT_PORT if match is None or match["port"] is None else int(match["port"])
-    if match is None or not 0 < port < 65536:
+    # The resolver would take a lone port for a host: 17650 for 0.0.68.242.
+    if match is None or not 0 < port < 65536 or match["host"].isdigit():
         raise ConfigError(
-            f"{url!r} is not the address of a server; write grpc://HOST:PORT, as grpc://127.0.0.1:{DEFAULT_PORT}"
+            f"{url!r} is not the address of a server; write grpc://HOST:PORT, e.g. grpc://127.0.0.1:{DEFAULT_PORT}"
         )
     return f"{match['host']}:{port}"

@@ -108,9 +108,10 @@ def serve_command(
             "name a store: datastore serve lmdb:///DIRECTORY (or memory:, or --config FILE --shard NAME)"
         )
     url = parse_store_url(store)
+    durability = url.with_durability(durability).durability or "sync"
 
     def build() -> Topology:
-        return build_node(url, durability=durability or "sync", cluster=cluster_name, shard=shard_name)
+        return build_node(url, durability=durability, cluster=cluster_name, shard=shard_name)
 
     what = f"{url}, shard {shard_name}" if shard_name else str(url)
     facts = {"role": "node", "store": str(url)} | ({"shard": shard_name} if shard_name else {})

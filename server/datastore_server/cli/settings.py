@@ -11,6 +11,7 @@ import click
 
 from datastore.core.errors import ConfigError
 from datastore.core.key import Key
+from datastore_client.channel import parse_target
 from datastore_server.config import DEFAULT_LISTEN, parse_server_url
 
 __all__ = ["CALL_TIMEOUT_S", "KEY", "Settings", "json_option", "server_options"]
@@ -45,6 +46,8 @@ def _checked_server(context: click.Context, option: click.Parameter, value: str 
     if value is not None:
         try:
             value = parse_server_url(value).url
+            # What `connect` would refuse is a wrong command line too, e.g. port 0.
+            parse_target(value)
         except ConfigError as error:
             raise click.BadParameter(str(error), context, option) from error
     _store("server")(context, option, value)

@@ -1,24 +1,18 @@
-"""The command `datastore`, also as `python -m datastore`: the command line, where it is installed.
+"""`python -m datastore` is the command `datastore`.
 
-Imports nothing of it: without its packages it says how to get them.
+Imports nothing of it: the library does not depend on the server.
 """
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line and exit with its code; 2 where it is not installed."""
-    try:
-        command = import_module("datastore_server.cli")
-    except ImportError as error:
-        print(f"datastore: {error}", file=sys.stderr)  # noqa: T201 - all that there is to speak with
-        sys.exit(2)
-    command.main()
+    """Run the command line and exit with its code; 2 where its packages are not installed."""
+    import_module("datastore_server.start").main()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""The server: the service of nodes and proxies, and the command `datastore`."""
+"""The server: the service of nodes and proxies, and the command `datastore`.
 
-from __future__ import annotations
-
-from datastore.core.util.extras import require
-
-require("click", "server")
+Imports nothing, so that `start` runs before anything that takes time to load.
+"""

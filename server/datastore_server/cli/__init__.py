@@ -6,12 +6,18 @@ One file a group of commands. This one knows their names alone, so that a comman
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Any
 
+from datastore.core.util.extras import require
+
+require("click", "server")
+
 import click
 
+from datastore_server.cli import streams
 from datastore_server.cli.output import EXIT_CODES, ExitCode, NoReaderError, run
 from datastore_server.cli.settings import server_options
 
@@ -104,4 +110,19 @@ def main() -> None:
     """Run the command line and exit with its code."""
     # What gRPC writes to stderr by itself, our own errors say better. Read when gRPC is loaded.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    sys.exit(run(lambda: cli.main(prog_name="datastore", standalone_mode=False) or ExitCode.OK))
+    streams.prepare()
+    code = run(_command)
+    # From here on Ctrl-C must not print a traceback either.
+    _exchange_sigint(signal.default_int_handler, signal.SIG_DFL)
+    sys.exit(code)
+
+
+def _command() -> int:
+    _exchange_sigint(signal.SIG_DFL, signal.default_int_handler)
+    return cli.main(prog_name="datastore", standalone_mode=False) or ExitCode.OK
+
+
+def _exchange_sigint(old: Any, new: Any) -> None:
+    """Replace one way to handle SIGINT by another; a process that ignores it goes on ignoring it."""
+    if signal.getsignal(signal.SIGINT) is old:
+        signal.signal(signal.SIGINT, new)

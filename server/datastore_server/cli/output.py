@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any
 
@@ -22,11 +23,13 @@ from datastore.core.errors import (
     UnavailableError,
     UnsupportedTypeError,
 )
+from datastore_server.cli import streams
 
 __all__ = [
     "EXIT_CODES",
     "ExitCode",
     "NoReaderError",
+    "Terminated",
     "print_json",
     "print_table",
     "run",
@@ -36,7 +39,15 @@ __all__ = [
 
 
 class NoReaderError(Exception):
-    """Whoever read the output went away."""
+    """The reader of the output went away."""
+
+
+class Terminated(BaseException):
+    """A signal asks the command to end. Not an Exception, so that nothing on the way takes it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
 
 
 class ExitCode(IntEnum):
@@ -48,8 +59,10 @@ class ExitCode(IntEnum):
     REFUSED = 3
     UNAVAILABLE = 4
     FAILED = 5
+    HUNG_UP = 129
     INTERRUPTED = 130
     NO_READER = 141
+    TERMINATED = 143
 
 
 _MEANINGS = {
@@ -59,8 +72,10 @@ _MEANINGS = {
     ExitCode.REFUSED: "bad input: a key, value, query, file or configuration was refused",
     ExitCode.UNAVAILABLE: "a server or shard could not be reached, or not in time",
     ExitCode.FAILED: "anything else failed",
+    ExitCode.HUNG_UP: "import, export: ended by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
-    ExitCode.NO_READER: "whoever read the output went away, as head does",
+    ExitCode.NO_READER: "the reader of the output went away, e.g. head",
+    ExitCode.TERMINATED: "import, export: ended by SIGTERM",
 }
 
 #: The exit codes as lines of `--help`.
@@ -69,29 +84,46 @@ EXIT_CODES = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in _MEANINGS.
 
 def run(command: Callable[[], int]) -> int:
     """Do what a command line asks, and answer its exit code; every failure is one clear message on stderr."""
+    code = _run(command)
+    failure = streams.finish()
+    # An error before this one is what matters.
+    if failure is None or code != ExitCode.OK:
+        return code
+    if isinstance(failure, BrokenPipeError):
+        return ExitCode.NO_READER
+    say(f"Error: {_shown_os_error(failure)}")
+    return ExitCode.FAILED
+
+
+def _run(command: Callable[[], int]) -> int:
     try:
-        return _flushed(command())
+        return command()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         say("Interrupted.")
         return ExitCode.INTERRUPTED
+    except Terminated as error:
+        say(f"Ended by {error.signal.name}.")
+        return 128 + error.signal
     except (BrokenPipeError, NoReaderError):
-        # Python would try once more to write when it ends, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.drop_output()
         return ExitCode.NO_READER
     except DatastoreError as error:
         say(f"Error: {shown_error(error)}")
         return exit_code_of(error)
+    except UnicodeDecodeError as error:
+        say(f"Error: the input is not in UTF-8: {error.reason} at byte {error.start + 1:,}")
+        return ExitCode.REFUSED
     except OSError as error:
-        say(f"Error: {error.filename + ': ' if error.filename else ''}{error.strerror or error}")
+        say(f"Error: {_shown_os_error(error)}")
         return ExitCode.FAILED
 
 
-def _flushed(code: int) -> int:
-    sys.stdout.flush()
-    return code
+def _shown_os_error(error: OSError) -> str:
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or error}"
 
 
 def exit_code_of(error: DatastoreError) -> ExitCode:
@@ -117,7 +149,9 @@ def reason_of(error: DatastoreError) -> str:
 
 def say(text: str) -> None:
     """Tell a person something beside the output, on stderr."""
-    click.echo(text, err=True)
+    # The terminal may be gone, or the disk that stderr leads to full: what the command does matters more.
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def print_json(value: Any) -> None:

@@ -189,7 +189,23 @@ class TruncatedStreamError(DatastoreError, ConnectionError):
 
 
 class StoreError(DatastoreError, OSError):
-    """The storage below a store failed; a write that raised this was not acknowledged."""
+    """The storage below a store failed; a write that raised this was not acknowledged.
+
+    `where` is the directory or file, on the machine of the storage. The text ends with it; `message` is the text
+    without it, which is all that a server's clients see.
+    """
+
+    def __init__(self, message: str = "", *, where: str = "", shard: str | None = None) -> None:
+        super().__init__(message, shard=shard)
+        self.where = where
+
+    @property
+    def message(self) -> str:
+        """The text without the place."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return f"{self.message} (in {self.where})" if self.where else self.message
 
 
 class StoreFullError(StoreError):

@@ -114,11 +114,11 @@ class FileSystemDatastore(Datastore):
 
     def _value_of(self, key: Key, path: str, data: bytes) -> str | bytes:
         if paths.is_shortened(path[len(self.root) :]) and content.header_key(data) != str(key):
-            raise CorruptDataError(f"{path}: the header does not name the key {key}")
+            raise CorruptDataError(f"the file's header does not name the key {key}", where=path)
         try:
             return content.unpack(data)
         except CorruptDataError as error:
-            raise CorruptDataError(f"{path}: {error}") from None
+            raise CorruptDataError(error.message, where=path) from None
 
     def put(self, key: Key, value: object) -> None:
         """Store `value` in the file of `key`: whole, or not at all."""

@@ -25,12 +25,13 @@ _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, _SHORT_WRITE}
 def translated(error: lmdb.Error, directory: Path) -> DatastoreError:
     """The library's error for one of LMDB's."""
     translated: DatastoreError
+    where = str(directory)
     if isinstance(error, lmdb.MapFullError | lmdb.DiskError) or error.code in _OUT_OF_SPACE:
-        translated = StoreFullError(f"no room for this write in {directory}: {error}")
+        translated = StoreFullError(f"no room for this write: {error}", where=where)
     elif isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.InvalidError):
-        translated = CorruptDataError(f"the data file in {directory} is damaged: {error}")
+        translated = CorruptDataError(f"the data file is damaged: {error}", where=where)
     else:
-        translated = StoreError(f"LMDB failed in {directory}: {error}")
+        translated = StoreError(f"LMDB failed: {error}", where=where)
     translated.__cause__ = error
     return translated
 

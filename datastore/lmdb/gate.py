@@ -70,12 +70,13 @@ class Gate:
 
     def close(self) -> None:
         """Refuse every read from now on."""
-        self._refusal = lambda: DatastoreClosedError(f"the store in {self._directory} is closed")
+        self._refusal = lambda: DatastoreClosedError("the store is closed")
 
     def abandon(self) -> None:
         """Refuse every read, in a forked process, where the locks may be held by threads that do not exist."""
         self._refusal = lambda: StoreError(
-            f"the store in {self._directory} was opened before this process was forked off;"
-            " LMDB cannot be carried over a fork: open stores after it"
+            "the store was opened before this process was forked off;"
+            " LMDB cannot be carried over a fork: open stores after it",
+            where=str(self._directory),
         )
         self._reset()

@@ -233,7 +233,7 @@ class LMDBDatastore(Datastore):
         except lmdb.Error as error:
             raise_translated(error, self.directory)
         except UnicodeDecodeError as error:
-            raise CorruptDataError(f"a key in {self.directory} is damaged: {error}") from error
+            raise CorruptDataError(f"a key is damaged: {error}", where=str(self.directory)) from error
 
     # The rest
 

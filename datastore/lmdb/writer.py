@@ -186,7 +186,7 @@ class Writer:
                 except Exception as error:
                     # The thread must outlive whatever happens to one group: all writes depend on it.
                     logger.exception("writing to the store in %s failed", self._lock.directory)
-                    _fail(jobs, StoreError(f"writing to {self._lock.directory} failed: {error}"))
+                    _fail(jobs, StoreError(f"writing failed: {error}", where=str(self._lock.directory)))
                 self._flush_if_due()
         finally:
             self._end()
@@ -271,8 +271,9 @@ class Writer:
             except lmdb.MapFullError:
                 if not self._grow():
                     return StoreFullError(
-                        f"the store in {self._lock.directory} is full: its map cannot grow beyond"
-                        f" {self._environment.info()['map_size']} bytes (max_map_bytes {self._max_map_bytes})"
+                        f"the store is full: its map cannot grow beyond {self._environment.info()['map_size']} bytes"
+                        f" (max_map_bytes {self._max_map_bytes})",
+                        where=str(self._lock.directory),
                     )
             except lmdb.Error as error:
                 return translated(error, self._lock.directory)

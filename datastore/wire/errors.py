@@ -22,6 +22,7 @@ from datastore.core.errors import (
     InvalidError,
     LimitExceededError,
     OverloadedError,
+    StoreError,
     UnavailableError,
 )
 
@@ -110,7 +111,8 @@ def error_to_status(error: BaseException, *, text_bytes: int = TEXT_BYTES) -> st
     if not isinstance(error, DatastoreError):
         error = InternalError("unexpected error")
     kind = next(base for base in type(error).__mro__ if base in ERRORS)
-    text = _fitted(str(error), text_bytes)
+    # A place on the machine of the storage is not for clients.
+    text = _fitted(error.message if isinstance(error, StoreError) else str(error), text_bytes)
     details: list[Message] = [_info(error, kind, text_bytes)]
     if isinstance(error, InvalidError):
         field = _fitted(error.field or getattr(error, "path", ""), text_bytes)

@@ -1,13 +1,14 @@
-"""What a server says of itself: its store, its limits, and the shards behind it, as DescribeStore answers.
+"""What a server says about itself: its store, its limits, and the shards behind it, as DescribeStore answers.
 
-The conversion is pure; `probe_shard` alone calls out, to a shard's health service. Knows descriptions and
-messages; knows no store.
+The conversion is pure; the probes alone call out, to the shards. Knows descriptions and messages; knows no store.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
@@ -22,11 +23,13 @@ from datastore.v1 import service_pb2
 from datastore_client.channel import CHANNEL_OPTIONS, parse_target
 from datastore_server.checks import Limits
 
-__all__ = ["ClusterInfo", "ShardInfo", "describe_store", "probe_shard", "probe_shards", "server_version"]
+__all__ = ["ClusterInfo", "ShardInfo", "ShardProbes", "describe_store", "probe_shard", "server_version"]
 
 #: DescribeStore is what `status` shows to a person who waits: a shard that does not answer must not hold it
 #: up.
 PROBE_TIMEOUT_S = 1.0
+#: How long a probe's result is good for: so many callers of DescribeStore cost the shards one probe a second.
+PROBE_FRESH_S = 1.0
 
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
@@ -107,9 +110,28 @@ def _store(description: Description) -> service_pb2.Store:
     )
 
 
-async def probe_shards(shards: Sequence[ShardInfo]) -> list[DatastoreError | None]:
-    """Ask all shards at once whether they serve; for each None, or why not. Takes a second at most."""
-    return list(await asyncio.gather(*map(_probe, shards)))
+class ShardProbes:
+    """Whether each shard serves just now. All callers share one probe, and its result for PROBE_FRESH_S."""
+
+    def __init__(self, shards: Sequence[ShardInfo], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shards = shards
+        self._clock = clock
+        self._probe: asyncio.Future[list[DatastoreError | None]] | None = None
+        self._ended_at = 0.0
+
+    async def failures(self) -> list[DatastoreError | None]:
+        """For each shard None, or why it does not serve. Takes PROBE_TIMEOUT_S at most."""
+        if self._probe is None or (self._probe.done() and self._clock() >= self._ended_at + PROBE_FRESH_S):
+            # In a context of its own: one caller's short deadline must not fail the others' probe.
+            self._probe = asyncio.create_task(self._probe_all(), context=Context())
+        # A caller that leaves does not take the probe from the others.
+        return await asyncio.shield(self._probe)
+
+    async def _probe_all(self) -> list[DatastoreError | None]:
+        try:
+            return list(await asyncio.gather(*map(_probe, self._shards)))
+        finally:
+            self._ended_at = self._clock()
 
 
 async def _probe(shard: ShardInfo) -> DatastoreError | None:

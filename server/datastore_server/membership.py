@@ -16,7 +16,6 @@ from datastore.core.errors import StoreFormatError, UnavailableError
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore_client.aio.remote import RemoteDatastore
-from datastore_server.describe import probe_shard
 
 __all__ = ["MemberDatastore"]
 
@@ -51,7 +50,7 @@ class MemberDatastore(ShimDatastore):
 
     async def check(self) -> None:
         """Raise unless the node serves, and is the one that is expected."""
-        await probe_shard(self._remote.url)
+        await self._remote.check_health()
         await self._ask()
 
     async def _ask(self) -> None:

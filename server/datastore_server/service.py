@@ -64,6 +64,7 @@ class DatastoreService:
         self._limits = limits or Limits()
         self._check_values = check_values
         self._cluster = cluster or ClusterInfo()
+        self._probes = describe.ShardProbes(self._cluster.shards)
         self._streams: set[streaming.QueryStream] = set()
         self._writes: set[asyncio.Task[Any]] = set()
         self._draining: UnavailableError | None = None
@@ -213,7 +214,7 @@ class DatastoreService:
     async def describe_store(self, request: bytes, context: _Context) -> bytes:
         """DescribeStore: the composition, the limits, and how the shards are just now."""
         _parse(service_pb2.DescribeStoreRequest, request)
-        failures = await describe.probe_shards(self._cluster.shards)
+        failures = await self._probes.failures()
         response = describe.describe_store(self._datastore.describe(), self._limits, self._cluster, failures)
         return response.SerializeToString()
 

@@ -29,6 +29,10 @@ def test_the_place_of_an_error_is_in_its_text_and_not_in_its_status(kind: type[S
         assert (str(twin), twin.message) == (str(error), "no room for this write")
 
 
+def damage(path: str) -> None:
+    Path(path).write_bytes(b"damaged")
+
+
 def server_text(error: grpc.aio.AioRpcError) -> str:
     return f"{error.details()} {error.trailing_metadata()}"
 
@@ -66,7 +70,7 @@ async def test_a_damaged_file_does_not_tell_its_path(
     store = FileSystemDatastore(tmp_path)
     key = Key("/" + "long" * 200)
     store.put(key, "text")
-    Path(store.object_path(key)).write_bytes(b"damaged")
+    damage(store.object_path(key))
     with pytest.raises(DatastoreError, match=str(tmp_path)):
         store.get(key)
     running: Running = await start(lift(store))

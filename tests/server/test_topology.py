@@ -17,7 +17,7 @@ from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore_server.app import serve
 from datastore_server.config import Config, parse_config, parse_store_url
-from datastore_server.describe import probe_shards
+from datastore_server.describe import ShardProbes
 from datastore_server.topology import build_node, build_proxy
 
 
@@ -113,7 +113,7 @@ async def test_a_node_that_is_another_is_refused_by_name(cluster: str, named: di
             for error in await refused(store, Query(Key("/"))):
                 assert re.search(says, str(error))
                 assert error.shard in named
-            failures = await probe_shards(proxy.cluster.shards)
+            failures = await ShardProbes(proxy.cluster.shards).failures()
             assert [type(failure) for failure in failures] == [StoreFormatError, StoreFormatError]
         assert all(len(node.datastore) == 0 for node in nodes.values())
 

@@ -56,6 +56,7 @@ from datastore.core.errors import (
     LimitExceededError,
     NoStoresError,
     OverloadedError,
+    PlacementError,
     QueryNotSupportedError,
     StoreError,
     StoreFormatError,
@@ -64,6 +65,7 @@ from datastore.core.errors import (
     TruncatedStreamError,
     UnavailableError,
     UnsupportedTypeError,
+    WrongShardError,
 )
 from datastore.core.key import (
     Key,
@@ -129,6 +131,7 @@ __all__ = [
     "Order",
     "Outcome",
     "OverloadedError",
+    "PlacementError",
     "Position",
     "Query",
     "QueryNotSupportedError",
@@ -145,6 +148,7 @@ __all__ = [
     "UnavailableError",
     "UnsupportedTypeError",
     "Write",
+    "WrongShardError",
     "basic",
     "chain_gen",
     "errors",

@@ -26,9 +26,11 @@ import datastore_client
 import datastore_server
 from datastore import aio
 from datastore.core import basic
-from datastore.v1 import service_pb2
+from datastore.v1 import placement_pb2, service_pb2
 from datastore_server.cli import cli
 from datastore_server.introspection import Routes
+from datastore_server.placement.node import PlacedNode
+from datastore_server.placement.service import PlacementService
 from datastore_server.service import DatastoreService
 from tools import generate, unasync
 
@@ -160,10 +162,20 @@ def test_the_library_loads_no_driver_and_no_grpc(package: str) -> None:
 # Nothing is forgotten.
 
 
-async def test_the_service_answers_every_rpc() -> None:
+@pytest.mark.parametrize(
+    ("service", "served"),
+    [
+        (service_pb2.DESCRIPTOR.services_by_name["DatastoreService"], DatastoreService(aio.DictDatastore())),
+        (
+            placement_pb2.DESCRIPTOR.services_by_name["PlacementService"],
+            PlacementService(PlacedNode(aio.DictDatastore())),
+        ),
+    ],
+    ids=["DatastoreService", "PlacementService"],
+)
+async def test_the_services_answer_every_rpc(service: Any, served: Any) -> None:
     routes = Routes()
-    DatastoreService(aio.DictDatastore()).register(routes)
-    service = service_pb2.DESCRIPTOR.services_by_name["DatastoreService"]
+    served.register(routes)
     for method in service.methods:
         handler = routes.service(Details(f"/{service.full_name}/{method.name}", ()))
         assert handler, method.name

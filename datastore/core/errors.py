@@ -17,6 +17,8 @@
     ├── DeadlineExceededError (TimeoutError)  not answered in time; a write may have happened
     ├── UnavailableError (ConnectionError)    cannot be reached now; `shard` names who, if known
     │   └── OverloadedError                   busy; nothing was done, try again after `retry_after_s`
+    ├── WrongShardError (RuntimeError)        not this server's key, or not the server that the caller expects
+    ├── PlacementError (RuntimeError)         a change of a node's placement that does not fit the one it has
     ├── TruncatedStreamError (ConnectionError)  results ended without their summary
     ├── StoreError (OSError)                  the storage below failed
     │   ├── StoreFullError                    no room; nothing was changed
@@ -51,6 +53,7 @@ __all__ = [
     "LimitExceededError",
     "NoStoresError",
     "OverloadedError",
+    "PlacementError",
     "QueryNotSupportedError",
     "StoreError",
     "StoreFormatError",
@@ -59,6 +62,7 @@ __all__ = [
     "TruncatedStreamError",
     "UnavailableError",
     "UnsupportedTypeError",
+    "WrongShardError",
 ]
 
 
@@ -182,6 +186,23 @@ class OverloadedError(UnavailableError):
 
     The same call may be made again, writes too, after `retry_after_s`.
     """
+
+
+class WrongShardError(DatastoreError, RuntimeError):
+    """The key belongs to another shard, or the server is not, or no longer, what the caller expects. Nothing was done.
+
+    `shard` is the shard that refused, `owner` the one that owns the key ('' if unknown), `epoch` the refusing node's
+    placement epoch (0 if it has no placement). Repeating the same call at the same server cannot succeed.
+    """
+
+    def __init__(self, message: str = "", *, owner: str = "", epoch: int = 0, shard: str | None = None) -> None:
+        super().__init__(message, shard=shard)
+        self.owner = owner
+        self.epoch = epoch
+
+
+class PlacementError(DatastoreError, RuntimeError):
+    """A change of a node's placement that does not fit what the node has; the text names both. Nothing was changed."""
 
 
 class TruncatedStreamError(DatastoreError, ConnectionError):

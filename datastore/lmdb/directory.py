@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,20 @@ from datastore.core.errors import (
 )
 from datastore.lmdb.faults import raise_translated
 
-__all__ = ["DATA_FILE", "MAX_READERS", "STORE_FORMAT", "DirectoryLock", "Identity", "open_directory"]
+__all__ = [
+    "DATA_FILE",
+    "FORMAT",
+    "MAX_READERS",
+    "NODE_ID",
+    "PLACED_FORMAT",
+    "STORE_FORMAT",
+    "SYSTEM",
+    "Databases",
+    "DirectoryLock",
+    "Identity",
+    "new_node_id",
+    "open_directory",
+]
 
 #: Threads that may read at one moment. Each costs 64 bytes of LMDB's lock file.
 MAX_READERS = 1024
@@ -35,8 +49,15 @@ _HARMLESS_NAMES = {"lost+found"}
 # The databases within the LMDB environment.
 _ENTRIES = b"entries"
 _META = b"meta"
+SYSTEM = b"system"
 _MAX_DATABASES = 8
+# In `meta`: the format of the store, and the identity of the node.
+FORMAT = b"format"
+NODE_ID = b"node_id"
 STORE_FORMAT = b"1"
+#: Of a store that has system records. Versions that do not know those must not serve it: they would ignore its slots.
+PLACED_FORMAT = b"2"
+_NODE_ID_BYTES = 16
 _LMDB_MAJOR_VERSION = 1
 
 
@@ -45,6 +66,19 @@ class Identity(NamedTuple):
 
     cluster: str | None
     shard: str | None
+
+
+class Databases(NamedTuple):
+    """The named databases of the environment. That of system records is made with the first of them."""
+
+    entries: lmdb._Database
+    meta: lmdb._Database
+    system: lmdb._Database | None
+
+
+def new_node_id() -> str:
+    """An identity that no other node has: 32 hexadecimal digits."""
+    return secrets.token_hex(_NODE_ID_BYTES)
 
 
 class DirectoryLock:
@@ -89,7 +123,7 @@ def _locked_text(directory: Path, holder: str) -> str:
 
 def open_directory(
     directory: Path, identity: Identity, *, sync: bool, map_bytes: int, max_map_bytes: int
-) -> tuple[DirectoryLock, lmdb.Environment, lmdb._Database]:
+) -> tuple[DirectoryLock, lmdb.Environment, Databases]:
     """Lock the directory, and open what is in it, or create it."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -109,7 +143,7 @@ def open_directory(
             )
             # A reader that was killed must not keep old pages from being reused.
             environment.reader_check()
-            return lock, environment, environment.open_db(_ENTRIES, create=False)
+            return lock, environment, _open_databases(environment)
         except BaseException:
             lock.release()
             raise
@@ -119,6 +153,14 @@ def open_directory(
         raise_translated(error, directory)
     except OSError as error:
         raise StoreError(f"{directory} cannot be used as a data directory: {error}") from error
+
+
+def _open_databases(environment: lmdb.Environment) -> Databases:
+    entries, meta = (environment.open_db(name, create=False) for name in (_ENTRIES, _META))
+    try:
+        return Databases(entries, meta, environment.open_db(SYSTEM, create=False))
+    except lmdb.NotFoundError:
+        return Databases(entries, meta, None)
 
 
 def _prepare(directory: Path, identity: Identity) -> None:
@@ -151,7 +193,8 @@ def _create(directory: Path, identity: Identity) -> None:
         environment.open_db(_ENTRIES)
         meta = environment.open_db(_META)
         with environment.begin(meta, write=True) as transaction:
-            transaction.put(b"format", STORE_FORMAT)
+            transaction.put(FORMAT, STORE_FORMAT)
+            transaction.put(NODE_ID, new_node_id().encode())
             for name, value in identity._asdict().items():
                 if value is not None:
                     transaction.put(name.encode(), value.encode())
@@ -226,10 +269,13 @@ def _check_identity(directory: Path, wanted: Identity) -> None:
     found_format = meta.get("format")
     if found_format is None:
         raise _foreign(directory)
+    if found_format == PLACED_FORMAT.decode():
+        # Its placement says which shard it is, and a shard can be renamed: the server compares that.
+        return
     if found_format != STORE_FORMAT.decode():
         raise StoreFormatError(
-            f"{directory} has store format {found_format}; this version reads format {STORE_FORMAT.decode()}:"
-            " open it with the version that wrote it, and export and import its entries"
+            f"{directory} has store format {found_format}; this version reads formats {STORE_FORMAT.decode()} and"
+            f" {PLACED_FORMAT.decode()}: open it with the version that wrote it, and export and import its entries"
         )
     for name, value in wanted._asdict().items():
         if value is not None and meta.get(name) != value:

@@ -22,7 +22,7 @@ from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
 from datastore.core.query import Query
 from datastore.core.ranges import END, ScanPlan
 from datastore.core.util.urls import directory_of, options_of
-from datastore.lmdb.directory import DATA_FILE, Identity, open_directory
+from datastore.lmdb.directory import DATA_FILE, NODE_ID, Identity, new_node_id, open_directory
 from datastore.lmdb.faults import raise_translated
 from datastore.lmdb.gate import Gate
 from datastore.lmdb.records import unpack
@@ -99,16 +99,17 @@ class LMDBDatastore(Datastore):
         self._durability = Durability(durability)
         self._max_map_bytes = max_map_bytes
         self._gate = Gate(self.directory)
-        lock, self._environment, self._entries = open_directory(
+        lock, self._environment, databases = open_directory(
             self.directory,
             Identity(cluster, shard),
             sync=durability == "sync",
             map_bytes=min(map_bytes, max_map_bytes),
             max_map_bytes=max_map_bytes,
         )
+        self._entries, self._meta, _ = databases
         self._writer = Writer(
             self._environment,
-            self._entries,
+            databases,
             self._gate,
             lock,
             max_map_bytes=max_map_bytes,
@@ -234,6 +235,37 @@ class LMDBDatastore(Datastore):
             raise_translated(error, self.directory)
         except UnicodeDecodeError as error:
             raise CorruptDataError(f"a key is damaged: {error}", where=str(self.directory)) from error
+
+    # System records, which no read, write or query of entries sees
+
+    def node_id(self) -> str:
+        """The identity of this directory, made once: 32 hexadecimal digits. A copy of the directory has it too."""
+        found = self._read_record(self._meta, NODE_ID)
+        if found is None:
+            # Made by a version that gave none.
+            self._writer.submit(Job((), record=(NODE_ID, new_node_id().encode()))).result()
+            found = self._read_record(self._meta, NODE_ID) or b""
+        return found.decode()
+
+    def read_system(self, name: str) -> bytes | None:
+        """The system record of a name, or None."""
+        system = self._writer.system
+        return None if system is None else self._read_record(system, name.encode())
+
+    def submit_system(self, name: str, content: bytes) -> Future[list[Outcome]]:
+        """Store a system record in place of the one before, after all writes submitted so far.
+
+        Done once it and all of them are on disk, whatever the durability; raises StoreFullError and the like.
+        Versions before 0.5 refuse a directory that has system records.
+        """
+        return self._writer.submit(Job((), record=(name.encode(), content)))
+
+    def _read_record(self, database: lmdb._Database, name: bytes) -> bytes | None:
+        try:
+            with self._gate, self._environment.begin(database) as transaction:
+                return transaction.get(name)
+        except lmdb.Error as error:
+            raise_translated(error, self.directory)
 
     # The rest
 

@@ -7,8 +7,10 @@ import mmap
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
 
 import lmdb
 
@@ -23,7 +25,7 @@ from datastore.core.errors import (
     UnsupportedTypeError,
 )
 from datastore.core.key import Key
-from datastore.lmdb.directory import DirectoryLock
+from datastore.lmdb.directory import FORMAT, NODE_ID, PLACED_FORMAT, SYSTEM, Databases, DirectoryLock
 from datastore.lmdb.faults import translated
 from datastore.lmdb.gate import Gate
 from datastore.lmdb.records import pack
@@ -58,13 +60,17 @@ _DONE = Outcome()
 class Job:
     """One submission: what to write, and the future that tells how it went.
 
-    What is refused before it reaches the disk has its outcome from the start.
+    What is refused before it reaches the disk has its outcome from the start. `record` is a system record, its name and
+    content; with one, or with `flush`, the future is done once everything is on disk, whatever the durability.
     """
 
-    __slots__ = ("bytes", "flush", "future", "operations", "outcomes", "positions")
+    __slots__ = ("bytes", "flush", "future", "operations", "outcomes", "positions", "record")
 
-    def __init__(self, writes: Sequence[Write], *, flush: bool = False) -> None:
-        self.flush = flush
+    def __init__(
+        self, writes: Sequence[Write], *, flush: bool = False, record: tuple[bytes, bytes] | None = None
+    ) -> None:
+        self.flush = flush or record is not None
+        self.record = record
         self.future: Future[list[Outcome]] = Future()
         self.outcomes = [_DONE] * len(writes)
         self.operations: list[tuple[bytes, bytes | None]] = []
@@ -72,13 +78,13 @@ class Job:
         self.bytes = 0
         for position, (key, value) in enumerate(writes):
             try:
-                text, record = _operation(key, value)
+                text, packed = _operation(key, value)
             except DatastoreError as error:
                 self.outcomes[position] = Outcome(error=error)
                 continue
-            self.operations.append((text, record))
+            self.operations.append((text, packed))
             self.positions.append(position)
-            self.bytes += len(text) + (0 if record is None else len(record))
+            self.bytes += len(text) + (0 if packed is None else len(packed))
 
 
 def _operation(key: Key, value: object) -> tuple[bytes, bytes | None]:
@@ -107,7 +113,7 @@ class Writer:
     def __init__(
         self,
         environment: lmdb.Environment,
-        entries: lmdb._Database,
+        databases: Databases,
         gate: Gate,
         lock: DirectoryLock,
         *,
@@ -116,7 +122,7 @@ class Writer:
     ) -> None:
         self.commits = 0
         self._environment = environment
-        self._entries = entries
+        self._entries, self._meta, self.system = databases
         self._gate = gate
         self._lock = lock
         self._max_map_bytes = max_map_bytes
@@ -229,6 +235,7 @@ class Writer:
         for stop in _cuts(operations):
             self._apply(operations, start, stop, failures)
             start = stop
+        records = {job: self._save(job.record) for job in jobs if job.record is not None}
         flush_failure = self._flush() if any(job.flush for job in jobs) else None
         start = 0
         for job in jobs:
@@ -236,8 +243,9 @@ class Writer:
                 if start + index in failures:
                     job.outcomes[position] = Outcome(error=failures[start + index])
             start += len(job.operations)
-            if job.flush and flush_failure is not None:
-                job.future.set_exception(flush_failure)
+            failure = records.get(job) or (flush_failure if job.flush else None)
+            if failure is not None:
+                job.future.set_exception(failure)
             else:
                 job.future.set_result(job.outcomes)
 
@@ -252,7 +260,7 @@ class Writer:
         part = operations[start:stop]
         failure: DatastoreError | None = self._try_commit(part)
         if isinstance(failure, StoreFullError) and all(record is None for _, record in part):
-            failure = self._commit_in_reserve(part)
+            failure = self._in_reserve(partial(self._commit, part))
         if failure is None:
             return
         if isinstance(failure, StoreFullError) and stop - start > 1:
@@ -262,11 +270,32 @@ class Writer:
             return
         failures.update(dict.fromkeys(range(start, stop), failure))
 
+    def _save(self, record: tuple[bytes, bytes]) -> DatastoreError | None:
+        """Commit a system record. Answers why not."""
+        commit = partial(self._commit_record, *record)
+        failure = self._try(commit)
+        return self._in_reserve(commit) if isinstance(failure, StoreFullError) else failure
+
+    def _commit_record(self, name: bytes, content: bytes) -> None:
+        system = self.system
+        with self._transaction() as transaction:
+            if name == NODE_ID:
+                transaction.put(name, content, db=self._meta)
+            else:
+                system = system or self._environment.open_db(SYSTEM, txn=transaction)
+                transaction.put(name, content, db=system)
+                transaction.put(FORMAT, PLACED_FORMAT, db=self._meta)
+        self.system = system
+
     def _try_commit(self, operations: list[tuple[bytes, bytes | None]]) -> DatastoreError | None:
         """Commit all of the operations or none, growing the map as it takes. Answers why not."""
+        return self._try(partial(self._commit, operations))
+
+    def _try(self, commit: Callable[[], None]) -> DatastoreError | None:
+        """Commit, growing the map as it takes. Answers why not."""
         while True:
             try:
-                self._commit(operations)
+                commit()
                 return None
             except lmdb.MapFullError:
                 if not self._grow():
@@ -281,30 +310,36 @@ class Writer:
     def _commit(self, operations: list[tuple[bytes, bytes | None]]) -> None:
         if not operations:
             return
-        transaction = self._environment.begin(self._entries, write=True)
-        try:
+        with self._transaction() as transaction:
             for text, record in operations:
                 if record is None:
                     transaction.delete(text)
                 else:
                     transaction.put(text, record)
+        self.commits += 1
+        if self._flush_interval_s is not None and self._flush_due is None:
+            self._flush_due = time.monotonic() + self._flush_interval_s
+
+    @contextmanager
+    def _transaction(self) -> Iterator[lmdb.Transaction[bytes]]:
+        """A transaction on the entries, committed at the end of the block."""
+        transaction = self._environment.begin(self._entries, write=True)
+        try:
+            yield transaction
             transaction.commit()
         except BaseException:
             # The binding's abort waits for a moment without any call of another thread: reads could starve it.
             with self._gate.alone():
                 transaction.abort()
             raise
-        self.commits += 1
-        if self._flush_interval_s is not None and self._flush_due is None:
-            self._flush_due = time.monotonic() + self._flush_interval_s
 
-    def _commit_in_reserve(self, operations: list[tuple[bytes, bytes | None]]) -> DatastoreError | None:
-        """Commit deletes with more room than there is for anything else."""
+    def _in_reserve(self, commit: Callable[[], None]) -> DatastoreError | None:
+        """Commit deletes, or a system record, with more room than there is for anything else."""
         before = self._environment.info()["map_size"]
         reserve = self._max_map_bytes + DELETE_RESERVE_BYTES
         if before >= reserve or not self._resize(reserve):
-            return self._try_commit(operations)
-        failure = self._try_commit(operations)
+            return self._try(commit)
+        failure = self._try(commit)
         # Down to what is in use, if that is more.
         self._resize(self._max_map_bytes)
         return failure

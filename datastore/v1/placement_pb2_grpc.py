@@ -81,6 +81,16 @@ class PlacementServiceStub:
                 request_serializer=datastore_dot_v1_dot_placement__pb2.AbortMoveRequest.SerializeToString,
                 response_deserializer=datastore_dot_v1_dot_placement__pb2.AbortMoveResponse.FromString,
                 _registered_method=True)
+        self.GetRecord = channel.unary_unary(
+                '/datastore.v1.PlacementService/GetRecord',
+                request_serializer=datastore_dot_v1_dot_placement__pb2.GetRecordRequest.SerializeToString,
+                response_deserializer=datastore_dot_v1_dot_placement__pb2.GetRecordResponse.FromString,
+                _registered_method=True)
+        self.PutRecord = channel.unary_unary(
+                '/datastore.v1.PlacementService/PutRecord',
+                request_serializer=datastore_dot_v1_dot_placement__pb2.PutRecordRequest.SerializeToString,
+                response_deserializer=datastore_dot_v1_dot_placement__pb2.PutRecordResponse.FromString,
+                _registered_method=True)
 
 
 class PlacementServiceServicer:
@@ -150,7 +160,22 @@ class PlacementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AbortMove(self, request, context):
-        """AbortMove drops the pending placement and lets writes in again. Repeating it is harmless.
+        """AbortMove drops the pending placement and lets writes in again. A node that has no current placement deletes what
+        WriteSlots stored. Repeating it is harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRecord(self, request, context):
+        """GetRecord reads a record that a proxy keeps here: of the placement that it has itself as a node of another cluster.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutRecord(self, request, context):
+        """PutRecord stores such a record, durably. Refused if the node has one of a higher revision.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,6 +228,16 @@ def add_PlacementServiceServicer_to_server(servicer, server):
                     servicer.AbortMove,
                     request_deserializer=datastore_dot_v1_dot_placement__pb2.AbortMoveRequest.FromString,
                     response_serializer=datastore_dot_v1_dot_placement__pb2.AbortMoveResponse.SerializeToString,
+            ),
+            'GetRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRecord,
+                    request_deserializer=datastore_dot_v1_dot_placement__pb2.GetRecordRequest.FromString,
+                    response_serializer=datastore_dot_v1_dot_placement__pb2.GetRecordResponse.SerializeToString,
+            ),
+            'PutRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutRecord,
+                    request_deserializer=datastore_dot_v1_dot_placement__pb2.PutRecordRequest.FromString,
+                    response_serializer=datastore_dot_v1_dot_placement__pb2.PutRecordResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -450,6 +485,60 @@ class PlacementService:
             '/datastore.v1.PlacementService/AbortMove',
             datastore_dot_v1_dot_placement__pb2.AbortMoveRequest.SerializeToString,
             datastore_dot_v1_dot_placement__pb2.AbortMoveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/datastore.v1.PlacementService/GetRecord',
+            datastore_dot_v1_dot_placement__pb2.GetRecordRequest.SerializeToString,
+            datastore_dot_v1_dot_placement__pb2.GetRecordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/datastore.v1.PlacementService/PutRecord',
+            datastore_dot_v1_dot_placement__pb2.PutRecordRequest.SerializeToString,
+            datastore_dot_v1_dot_placement__pb2.PutRecordResponse.FromString,
             options,
             channel_credentials,
             insecure,

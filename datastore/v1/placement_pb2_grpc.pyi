@@ -61,7 +61,13 @@ class PlacementServiceStub:
     node's slots are invisible from then on; ClearSlots deletes them. Repeating it is harmless.
     """
     AbortMove: _grpc.UnaryUnaryMultiCallable[_placement_pb2.AbortMoveRequest, _placement_pb2.AbortMoveResponse]
-    """AbortMove drops the pending placement and lets writes in again. Repeating it is harmless."""
+    """AbortMove drops the pending placement and lets writes in again. A node that has no current placement deletes what
+    WriteSlots stored. Repeating it is harmless.
+    """
+    GetRecord: _grpc.UnaryUnaryMultiCallable[_placement_pb2.GetRecordRequest, _placement_pb2.GetRecordResponse]
+    """GetRecord reads a record that a proxy keeps here: of the placement that it has itself as a node of another cluster."""
+    PutRecord: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PutRecordRequest, _placement_pb2.PutRecordResponse]
+    """PutRecord stores such a record, durably. Refused if the node has one of a higher revision."""
 
 @_typing.type_check_only
 class PlacementServiceAsyncStub(PlacementServiceStub):
@@ -96,7 +102,13 @@ class PlacementServiceAsyncStub(PlacementServiceStub):
     node's slots are invisible from then on; ClearSlots deletes them. Repeating it is harmless.
     """
     AbortMove: _aio.UnaryUnaryMultiCallable[_placement_pb2.AbortMoveRequest, _placement_pb2.AbortMoveResponse]  # type: ignore[assignment]
-    """AbortMove drops the pending placement and lets writes in again. Repeating it is harmless."""
+    """AbortMove drops the pending placement and lets writes in again. A node that has no current placement deletes what
+    WriteSlots stored. Repeating it is harmless.
+    """
+    GetRecord: _aio.UnaryUnaryMultiCallable[_placement_pb2.GetRecordRequest, _placement_pb2.GetRecordResponse]  # type: ignore[assignment]
+    """GetRecord reads a record that a proxy keeps here: of the placement that it has itself as a node of another cluster."""
+    PutRecord: _aio.UnaryUnaryMultiCallable[_placement_pb2.PutRecordRequest, _placement_pb2.PutRecordResponse]  # type: ignore[assignment]
+    """PutRecord stores such a record, durably. Refused if the node has one of a higher revision."""
 
 class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
     """PlacementService tells and changes which slots of a cluster a node owns. A node is the authority on its own slots:
@@ -182,6 +194,24 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.AbortMoveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.AbortMoveResponse, _abc.Awaitable[_placement_pb2.AbortMoveResponse]]:
-        """AbortMove drops the pending placement and lets writes in again. Repeating it is harmless."""
+        """AbortMove drops the pending placement and lets writes in again. A node that has no current placement deletes what
+        WriteSlots stored. Repeating it is harmless.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRecord(
+        self,
+        request: _placement_pb2.GetRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.GetRecordResponse, _abc.Awaitable[_placement_pb2.GetRecordResponse]]:
+        """GetRecord reads a record that a proxy keeps here: of the placement that it has itself as a node of another cluster."""
+
+    @_abc_1.abstractmethod
+    def PutRecord(
+        self,
+        request: _placement_pb2.PutRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.PutRecordResponse, _abc.Awaitable[_placement_pb2.PutRecordResponse]]:
+        """PutRecord stores such a record, durably. Refused if the node has one of a higher revision."""
 
 def add_PlacementServiceServicer_to_server(servicer: PlacementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,7 +1,7 @@
 """Values, queries and errors as messages of `datastore.v1`, and back: the only room of the library to know protobuf.
 
-`values` and the serializers `codec` and `lazy`; `queries`; `errors` with the one table; `raw`, the messages
-whose values stay bytes.
+`values` and the serializers `codec` and `lazy`; `queries`; `placements`; `errors` with the one table; `raw`, the
+messages whose values stay bytes.
 """
 
 from __future__ import annotations
@@ -14,19 +14,35 @@ from datastore.wire.errors import (
     rpc_error_to_error,
     status_to_error,
 )
+from datastore.wire.placements import (
+    EXPECTATION,
+    decode_node_placement,
+    decode_placement,
+    decode_shard_by,
+    encode_node_placement,
+    encode_placement,
+    encode_shard_by,
+)
 from datastore.wire.queries import decode_key, decode_query, encode_key, encode_query
 from datastore.wire.values import WireValue, check_value, codec, decode_value, encode_value, is_null, lazy
 
 __all__ = [
     "ERRORS",
+    "EXPECTATION",
     "WireValue",
     "check_value",
     "codec",
     "decode_key",
+    "decode_node_placement",
+    "decode_placement",
     "decode_query",
+    "decode_shard_by",
     "decode_value",
     "encode_key",
+    "encode_node_placement",
+    "encode_placement",
     "encode_query",
+    "encode_shard_by",
     "encode_value",
     "error_to_status",
     "is_null",

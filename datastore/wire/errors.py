@@ -55,6 +55,8 @@ ERRORS: Mapping[type[DatastoreError], grpc.StatusCode] = {
     errors.DeadlineExceededError: _Code.DEADLINE_EXCEEDED,
     errors.UnavailableError: _Code.UNAVAILABLE,
     errors.OverloadedError: _Code.RESOURCE_EXHAUSTED,
+    errors.WrongShardError: _Code.FAILED_PRECONDITION,
+    errors.PlacementError: _Code.FAILED_PRECONDITION,
     errors.TruncatedStreamError: _Code.UNAVAILABLE,
     errors.StoreError: _Code.INTERNAL,
     errors.StoreFullError: _Code.RESOURCE_EXHAUSTED,
@@ -83,7 +85,9 @@ _BY_CODE: Mapping[int, type[DatastoreError]] = {
 
 _CODES = {code.value[0]: code for code in _Code}
 #: The attributes of errors that travel, in the ErrorInfo's metadata under the same names.
-_FACTS = ("shard", "field", "path", "limit", "maximum", "incident")
+_FACTS = ("shard", "field", "path", "limit", "maximum", "incident", "owner", "epoch")
+#: Those of them that are numbers.
+_NUMBERS = frozenset({"maximum", "epoch"})
 _NANOS = 1_000_000_000
 #: The longest that a Duration may be.
 _LONGEST_S = 315_576_000_000.0
@@ -172,7 +176,7 @@ def status_to_error(status: status_pb2.Status) -> DatastoreError:
 def _restore(error: DatastoreError, facts: Mapping[str, str]) -> None:
     for name in _FACTS:
         if name in facts and hasattr(error, name):
-            setattr(error, name, _number(facts[name]) if name == "maximum" else facts[name])
+            setattr(error, name, _number(facts[name]) if name in _NUMBERS else facts[name])
 
 
 def _number(text: str) -> int:

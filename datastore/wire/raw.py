@@ -15,7 +15,7 @@ from datastore.core.batch import Batch
 from datastore.core.errors import CorruptDataError, InvalidKeyError
 from datastore.core.key import Key
 from datastore.core.limits import KEY_BYTES
-from datastore.v1 import service_pb2
+from datastore.v1 import placement_pb2, service_pb2
 from datastore.wire.values import WireValue
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "ListEntriesResponse",
     "PutRequest",
     "QueryResponse",
+    "ReadSlotsResponse",
+    "WriteSlotsRequest",
     "entries_batch",
 ]
 
@@ -36,7 +38,9 @@ _HOLDERS = frozenset({"Entry", "GetResponse", "Result"})
 
 def _pool() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
-    _add(pool, service_pb2.DESCRIPTOR, set())
+    added: set[str] = set()
+    for file in (service_pb2.DESCRIPTOR, placement_pb2.DESCRIPTOR):
+        _add(pool, file, added)
     return pool
 
 
@@ -87,6 +91,8 @@ PutRequest: Any = _class("PutRequest")
 BatchWriteRequest: Any = _class("BatchWriteRequest")
 QueryResponse: Any = _class("QueryResponse")
 ListEntriesResponse: Any = _class("ListEntriesResponse")
+ReadSlotsResponse: Any = _class("ReadSlotsResponse")
+WriteSlotsRequest: Any = _class("WriteSlotsRequest")
 
 
 def entries_batch(response: Any, *, keys_only: bool = False) -> Batch:

@@ -24,6 +24,9 @@ from datastore_server.config import Address, parse_address
 from datastore_server.describe import ClusterInfo
 from datastore_server.introspection import Health, Routes, add_reflection
 from datastore_server.listening import listen_on, resolve
+from datastore_server.placement.node import PlacedNode
+from datastore_server.placement.service import PlacementService
+from datastore_server.placement.system import SystemSpace
 from datastore_server.service import SERVICE, DatastoreService
 
 __all__ = ["DRAIN_S", "GRACE_S", "Server", "run_until_stopped", "serve"]
@@ -75,7 +78,8 @@ class Server:
 
     The server takes the datastore over, and closes it at its end. It listens on this machine alone unless
     `insecure` allows for more, because nothing that it speaks is encrypted. `check_values` is False for a
-    proxy, which leaves that to its nodes. `cluster` is what DescribeStore tells of the cluster.
+    proxy, which leaves that to its nodes. `cluster` is what DescribeStore tells of the cluster. `system` keeps the
+    node's placement; without one it ends with the server.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Server:
         limits: Limits | None = None,
         check_values: bool = True,
         cluster: ClusterInfo | None = None,
+        system: SystemSpace | None = None,
         drain_s: float = 0.0,
         grace_s: float = GRACE_S,
     ) -> None:
@@ -94,7 +99,16 @@ class Server:
         self._insecure = insecure
         self._datastore = datastore
         self._limits = limits or Limits()
-        self._service = DatastoreService(datastore, limits=self._limits, check_values=check_values, cluster=cluster)
+        self._cluster = cluster or ClusterInfo()
+        self._node = PlacedNode(datastore, system)
+        self._service = DatastoreService(
+            self._node.datastore,
+            limits=self._limits,
+            check_values=check_values,
+            cluster=cluster,
+            require_expected=self._node.require_expected,
+        )
+        self._placement = PlacementService(self._node, self._limits, check_values=check_values)
         self._drain_s = drain_s
         self._grace_s = grace_s
         self._health: Health | None = None
@@ -124,8 +138,10 @@ class Server:
             raise ConfigError(
                 "protobuf runs in its slow pure-Python form; unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
             )
+        await self._node.load(cluster=self._cluster.cluster_name, shard=self._cluster.shard_name)
         routes = Routes()
         self._service.register(routes)
+        self._placement.register(routes)
         self._health = Health()
         self._health.register(routes)
         add_reflection(routes)
@@ -158,6 +174,7 @@ class Server:
                 self._service.drain()
                 await ended
                 await self._service.finish_writes(self._grace_s)
+                await self._placement.finish(self._grace_s)
         finally:
             await self._datastore.aclose()
 

@@ -22,7 +22,7 @@ import msgspec
 
 from datastore.core.errors import ConfigError, InvalidError
 from datastore.core.opening import check_memory, scheme_of
-from datastore.core.placement import ShardBy
+from datastore.core.placement import NAME, NAME_FORM, ShardBy
 from datastore.core.util.urls import directory_of, options_of
 from datastore_client.channel import DEFAULT_PORT
 
@@ -54,10 +54,6 @@ Durability = Literal["sync", "async"]
 STORE_FORMS = "lmdb:///DIRECTORY or memory:"
 SERVER_FORM = "grpc://HOST:PORT"
 
-#: A name is part of messages, of file names and of the placement, so it is kept to what is safe in all of
-#: them.
-NAME_FORM = "1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 #: What a directory in a URL may hold as it is.
 _UNQUOTED = "/ ,;=@+()[]'!$&*:"
 
@@ -291,7 +287,7 @@ def _with_one_durability(shard: ShardConfig, at: str, base: Path) -> ShardConfig
 
 
 def _check_name(name: str, where: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ConfigError(f"{where}: {name!r} is no name: expected {NAME_FORM}")
 
 

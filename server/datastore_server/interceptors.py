@@ -43,12 +43,19 @@ class ClientGoneError(Exception):
     """An answer could not be sent. `__cause__` is what gRPC raised, and what it expects to be raised."""
 
 
-def guard(method: str, handler: Handler) -> Handler:
-    """Wrap the handler of `method` so that its errors leave as a status."""
+def guard(method: str, handler: Handler, require_expected: Callable[[str], None] | None = None) -> Handler:
+    """Wrap the handler of `method` so that its errors leave as a status.
+
+    `require_expected` is called with what the caller says that it expects of this server, and raises if it is not that.
+    """
 
     async def guarded(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         set_time_left(context.time_remaining())
         try:
+            if require_expected is not None:
+                for name, value in context.invocation_metadata() or ():
+                    if name == wire.EXPECTATION:
+                        require_expected(str(value))
             return await handler(request, context)
         except ClientGoneError as gone:
             # gRPC is about to cancel this call; raising before it does would be logged as a fault.

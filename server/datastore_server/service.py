@@ -49,7 +49,8 @@ class DatastoreService:
     """Serves one Datastore. The methods take a request's bytes and answer with the response's.
 
     `check_values` is for servers that store: every value is checked before it reaches the datastore. A proxy
-    leaves that to its nodes, and forwards values unread.
+    leaves that to its nodes, and forwards values unread. `require_expected` raises for a caller that expects another
+    server than this one (`guard`).
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class DatastoreService:
         limits: Limits | None = None,
         check_values: bool = True,
         cluster: ClusterInfo | None = None,
+        require_expected: Callable[[str], None] | None = None,
     ) -> None:
         self._datastore = datastore
+        self._require_expected = require_expected
         self._limits = limits or Limits()
         self._check_values = check_values
         self._cluster = cluster or ClusterInfo()
@@ -73,7 +76,7 @@ class DatastoreService:
         """Add every RPC of the protocol to `routes`. One without a method here raises AttributeError."""
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in service_pb2.DESCRIPTOR.services_by_name["DatastoreService"].methods:
-            handler = guard(method.name, getattr(self, _snake_case(method.name)))
+            handler = guard(method.name, getattr(self, _snake_case(method.name)), self._require_expected)
             kind = (
                 grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
             )

@@ -17,6 +17,7 @@ from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.config import Config, Durability, StoreUrl
 from datastore_server.describe import ClusterInfo, ShardInfo
 from datastore_server.membership import MemberDatastore
+from datastore_server.placement.system import LMDBSystemSpace, MemorySystemSpace, SystemSpace
 
 __all__ = ["Topology", "build_node", "build_proxy"]
 
@@ -29,6 +30,8 @@ class Topology:
     cluster: ClusterInfo
     #: Whether values are looked at before they are stored; a proxy leaves that to its nodes.
     check_values: bool = True
+    #: Where the placement is kept; None where it ends with the server.
+    system: SystemSpace | None = None
 
 
 def build_node(
@@ -39,17 +42,11 @@ def build_node(
     `cluster` and `shard` are recorded in a new data directory and must agree with those in an old one. Raises
     StoreLockedError if another process serves the directory, StoreFormatError if it is another's.
     """
-    return Topology(
-        _backend(store, durability, cluster, shard),
-        ClusterInfo(cluster_name=cluster or "", shard_name=shard or ""),
-    )
-
-
-def _backend(store: StoreUrl, durability: Durability, cluster: str | None, shard: str | None) -> Datastore:
+    info = ClusterInfo(cluster_name=cluster or "", shard_name=shard or "")
     if store.directory is None:
-        return DictDatastore()
+        return Topology(DictDatastore(), info, system=MemorySystemSpace())
     blocking = LMDBDatastore(store.directory, durability=durability, cluster=cluster, shard=shard)
-    return SerializerShimDatastore(lift(blocking), wire.lazy)
+    return Topology(SerializerShimDatastore(lift(blocking), wire.lazy), info, system=LMDBSystemSpace(blocking))
 
 
 def build_proxy(config: Config) -> Topology:

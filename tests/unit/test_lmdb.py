@@ -545,9 +545,9 @@ def test_a_store_of_a_later_format_is_refused(directory: Path) -> None:
     LMDBDatastore(directory).close()
     environment = lmdb.open(str(directory), max_dbs=4)
     with environment.begin(environment.open_db(b"meta"), write=True) as transaction:
-        transaction.put(b"format", b"2")
+        transaction.put(b"format", b"3")
     environment.close()
-    with pytest.raises(StoreFormatError, match=r"store format 2.* reads format 1"):
+    with pytest.raises(StoreFormatError, match=r"store format 3.* reads formats 1 and 2"):
         LMDBDatastore(directory)
 
 

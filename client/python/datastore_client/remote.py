@@ -112,6 +112,9 @@ class RemoteDatastore(Datastore):
         self._lazy = lazy
         self._timeout_s = timeout_s
         self._query_timeout_s = query_timeout_s
+        #: What the server is expected to be, `CLUSTER/SHARD/EPOCH`, sent with every call; one that is something else
+        #: refuses with WrongShardError. None expects nothing.
+        self.expects: str | None = None
         self._lock = Lock()
         self._channel: grpc.Channel | None = None
         self._closed = False
@@ -352,7 +355,8 @@ class RemoteDatastore(Datastore):
                 # Not before the first call: an asyncio channel belongs to the loop that it is made on.
                 self._channel = open_channel(self._target)
             method: Callable[..., Any] = getattr(self._channel, kind)(path)
-        return method(request, timeout=timeout_s)
+        expected = None if self.expects is None else ((wire.EXPECTATION, self.expects),)
+        return method(request, timeout=timeout_s, metadata=expected)
 
     def _fail(self, error: BaseException, timeout_s: float) -> NoReturn:
         """Raise what the failure of a call means; `error` itself where the caller was cancelled."""

@@ -179,6 +179,7 @@ async def _serve(job: _Job, tell_ready: Callable[[str], None]) -> None:
         insecure=job.insecure,
         cluster=topology.cluster,
         check_values=topology.check_values,
+        system=topology.system,
         drain_s=DRAIN_S,
     ) as server:
         stopped = asyncio.create_task(run_until_stopped(server))

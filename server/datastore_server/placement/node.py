@@ -1,0 +1,190 @@
+"""A node's placement: kept in its system space, in force in its store, changed one request at a time.
+
+The order of two things is what it is for: what is answered is on disk before, and no write is under way when the
+placement changes. Knows placements, a store and a system space; no message and no call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from datastore.aio.base import Datastore, exact_query
+from datastore.core.batch import Batch, Write
+from datastore.core.errors import DatastoreError, PlacementError, StoreFormatError
+from datastore.core.key import Key
+from datastore.core.placement import NodePlacement, Placement
+from datastore.core.query import Query
+from datastore_server.placement import record, slots, transitions
+from datastore_server.placement.owned import OwnedDatastore, Ownership
+from datastore_server.placement.system import MemorySystemSpace, SystemSpace
+
+__all__ = ["PlacedNode"]
+
+#: Where the records of proxies are in the system space, apart from the node's own.
+_PROXY_RECORDS = "outer/"
+
+
+class PlacedNode:
+    """Any store as a node of a cluster, or as one that belongs to none.
+
+    `datastore` is what is to be served; nothing else may write to `store` meanwhile. Call `load` first. Requests
+    raise PlacementError where they do not fit, and may be repeated.
+    """
+
+    def __init__(self, store: Datastore, system: SystemSpace | None = None) -> None:
+        self._store = store
+        self.system = system or MemorySystemSpace()
+        self.datastore = OwnedDatastore(store, NodePlacement(node_id=""))
+        self._changing = asyncio.Lock()
+
+    @property
+    def placement(self) -> NodePlacement:
+        """What is in force."""
+        return self.datastore.ownership.placement
+
+    def require_expected(self, expected: str) -> None:
+        """Raise WrongShardError unless this node is what a caller expects."""
+        self.datastore.ownership.require_expected(expected)
+
+    async def load(self, *, cluster: str = "", shard: str = "") -> None:
+        """Have in force what the system space says. Raises CorruptDataError if that cannot be read.
+
+        `cluster` and `shard` are what the node was started as, if it was told: StoreFormatError if it is another.
+        """
+        kept = await self.system.read(record.RECORD_NAME)
+        placement = NodePlacement(await self.system.node_id()) if kept is None else record.unpack(kept)
+        if placement.current is not None:
+            for what, wanted, found in (
+                ("cluster", cluster, placement.current.cluster),
+                ("shard", shard, placement.shard),
+            ):
+                if wanted and found and wanted != found:
+                    raise StoreFormatError(
+                        f"the data belong to {what} {found!r}, and were to be served as {what} {wanted!r}: name the"
+                        " right directory; a shard is renamed by `datastore placement apply CONFIG --rename"
+                        f" {found}={wanted}`"
+                    )
+        self.datastore.become(placement)
+
+    async def is_empty(self) -> bool:
+        """Whether the store holds no entry at all."""
+        cursor = exact_query(self._store, Query(Key("/"), limit=1, recursive=True, keys_only=True))
+        try:
+            return not any([len(batch) async for batch in cursor.batches()])
+        finally:
+            await cursor.aclose()
+
+    async def place(self, shard: str, placement: Placement, *, check_entries: bool = False) -> NodePlacement:
+        """Give the node its first placement, or complete it.
+
+        A node that holds entries is placed only with `check_entries`, and only if all of them are its own.
+        """
+        change = partial(transitions.place_node, shard=shard, placement=placement)
+        async with self._changing, self.datastore.without_writes():
+            if transitions.is_unplaced(self.placement) and change(self.placement) is not self.placement:
+                await self._check_entries(shard, placement, asked=check_entries)
+            return await self._change(change)
+
+    async def prepare(self, shard: str, placement: Placement) -> NodePlacement:
+        """Record the placement that is to follow. Once this is answered, no write is under way and none is let in."""
+        change = partial(transitions.prepare_move, shard=shard, placement=placement)
+        async with self._changing, self.datastore.without_writes():
+            if transitions.is_unplaced(self.placement) and change(self.placement) is not self.placement:
+                await self._check_entries(shard, placement, asked=False)
+            return await self._change(change)
+
+    async def commit(self, epoch: int) -> NodePlacement:
+        """Make the pending placement the current one, and let writes in again."""
+        async with self._changing:
+            return await self._change(partial(transitions.commit_move, epoch=epoch))
+
+    async def abort(self, epoch: int) -> NodePlacement:
+        """Drop the pending placement, and let writes in again. What came for it to a new node is deleted first."""
+        change = partial(transitions.abort_move, epoch=epoch)
+        async with self._changing:
+            if change(self.placement) is not self.placement and not self.placement.shard:
+                await slots.clear(self._store, lambda _: False)
+            return await self._change(change)
+
+    async def write(self, epoch: int, entries: Sequence[Write]) -> None:
+        """Store entries of slots that the pending placement gives to this node, and the current one does not."""
+        async with self._changing:
+            pending = transitions.pending_of(self.placement, epoch)
+            coming = Ownership(replace(self.placement, current=pending, shard=self.placement.pending_shard))
+            for key, _ in entries:
+                coming.require(key)
+                if self.datastore.ownership.owns(key):
+                    raise PlacementError(f"{key} is this node's already; only entries that move to it can be written")
+            await slots.write(self._store, entries)
+
+    async def clear(self, epoch: int, chosen: Callable[[Key], bool] | None) -> int:
+        """Delete entries outside the node's slots by its current placement, all or the `chosen`; how many there were.
+
+        `epoch` is that of the pending placement, or if there is none that of the current one.
+        """
+        async with self._changing:
+            placement = self.placement
+            transitions.check_epoch(placement, epoch)
+            owns = self.datastore.ownership.owns
+            cleared = await slots.clear(self._store, lambda key: owns(key) or not (chosen is None or chosen(key)))
+            if chosen is None and placement.pending is None and placement.may_hold_foreign:
+                await self._change(partial(replace, may_hold_foreign=False))
+            return cleared
+
+    def scan(self, *, owned_only: bool, chosen: Callable[[Key], bool] | None = None) -> AsyncGenerator[Batch]:
+        """The entries in key order, batch by batch: all, the `chosen`, the owned by the current placement."""
+        owns = self.datastore.ownership.owns
+        return slots.scan(
+            self._store,
+            lambda key: (chosen is None or chosen(key)) and (not owned_only or owns(key)),
+        )
+
+    async def read_record(self, name: str) -> tuple[int, bytes] | None:
+        """The revision and the content of a record that a proxy keeps here, or None."""
+        kept = await self.system.read(_PROXY_RECORDS + name)
+        return None if kept is None else record.unpack_revision(kept)
+
+    async def write_record(self, name: str, revision: int, data: bytes) -> None:
+        """Keep a record of a proxy. Raises PlacementError if there is one of a higher revision."""
+        async with self._changing:
+            kept = await self.read_record(name)
+            if kept is not None and kept[0] > revision:
+                raise PlacementError(f"the record {name} has revision {kept[0]} here, which is above {revision}")
+            await self.system.write(_PROXY_RECORDS + name, record.pack_revision(revision, data))
+
+    async def _change(self, change: Callable[[NodePlacement], NodePlacement]) -> NodePlacement:
+        """Record what a request makes of the placement, then have it in force. Under the lock."""
+        before = self.placement
+        after = change(before)
+        if after is not before:
+            try:
+                await self.system.write(record.RECORD_NAME, record.pack(after))
+            except DatastoreError:
+                # It may be there all the same: in force is what a restart would find.
+                await self.load()
+                raise
+            self.datastore.become(after)
+        return after
+
+    async def _check_entries(self, shard: str, placement: Placement, *, asked: bool) -> None:
+        """Raise PlacementError unless the node is empty or, if `asked`, all entries would be its own."""
+        if not asked:
+            if not await self.is_empty():
+                raise PlacementError(
+                    "this node holds entries and has no placement: `datastore placement apply CONFIG --adopt` checks"
+                    " that they belong to its slots, and places it"
+                )
+            return
+        owned = Ownership(replace(self.placement, shard=shard, current=placement))
+        batches = slots.scan_keys(self._store, lambda key: not owned.owns(key))
+        owners = Counter([placement.owner_of(key) async for batch in batches for key in batch.keys])
+        if owners:
+            of_each = ", ".join(f"{count:,} to {owner}" for owner, count in sorted(owners.items()))
+            raise PlacementError(
+                f"{owners.total():,} of this node's entries do not belong to shard {shard}: {of_each};"
+                " nothing was changed"
+            )

@@ -1,0 +1,282 @@
+"""The store of a node that owns some slots: refuses every key outside them, and answers queries without such keys.
+
+Knows placements as values and the Datastore contract; not how a placement comes to a node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import compress
+from typing import Any, TypeVar
+
+from datastore.aio import Cursor, ShimDatastore
+from datastore.aio.base import Datastore, exact_query
+from datastore.core.batch import Batch, Outcome, Write
+from datastore.core.composition import Description
+from datastore.core.errors import UnavailableError, WrongShardError
+from datastore.core.key import Key
+from datastore.core.pipeline import Cutter
+from datastore.core.placement import SLOTS, NodePlacement, slot_of
+from datastore.core.query import Query
+
+__all__ = ["MOVING_RETRY_S", "OwnedDatastore", "Ownership"]
+
+_T = TypeVar("_T")
+
+#: What a client is asked to wait before it repeats a write that was refused because entries are being moved.
+MOVING_RETRY_S = 1.0
+#: And before it continues a query that ended because a move began.
+RESUME_RETRY_S = 0.05
+
+_NOTHING = bytes(SLOTS)
+
+
+class Ownership:
+    """What one placement means for calls. A value; another placement makes another."""
+
+    __slots__ = ("_shard_by", "_slots", "expectation", "is_moving", "is_open", "leaves_out", "placement")
+
+    def __init__(self, placement: NodePlacement) -> None:
+        current, pending = placement.current, placement.pending
+        self.placement = placement
+        #: Whether the node has no placement, and takes every key.
+        self.is_open = current is None and pending is None
+        #: What a caller may expect of this node; empty if nothing.
+        self.expectation = "" if current is None or not placement.shard else current.expectation(placement.shard)
+        #: Whether a move is being prepared, during which nothing may be written.
+        self.is_moving = pending is not None
+        #: Whether queries must leave out entries that are not the node's.
+        self.leaves_out = placement.may_hold_foreign or self.is_moving
+        self._shard_by = "key" if current is None else current.shard_by
+        self._slots = _NOTHING if current is None else current.owned_by(placement.shard)
+
+    def owns(self, key: Key) -> bool:
+        """Whether the node owns the slot of `key`, or has no placement."""
+        return self.is_open or self._slots[slot_of(key, self._shard_by)] == 1
+
+    def require(self, key: Key) -> None:
+        """Raise WrongShardError unless the node owns `key`."""
+        if not self.owns(key):
+            raise self.refusal(key)
+
+    def refusal(self, key: Key) -> WrongShardError:
+        """The error for a key that the node does not own."""
+        placement, current = self.placement, self.placement.current
+        if current is None:
+            return WrongShardError(f"{key} is not this node's: its first slots come with a move that is being prepared")
+        owner = current.owner_of(key)
+        here = f"shard {placement.shard}" if placement.shard else "a node that was removed"
+        return WrongShardError(
+            f"{key} belongs to shard {owner} of cluster {current.cluster} (epoch {current.epoch}), and this is {here}:"
+            f" ask shard {owner}, or a proxy of the cluster",
+            owner=owner,
+            epoch=current.epoch,
+            shard=placement.shard or None,
+        )
+
+    def require_expected(self, expected: str) -> None:
+        """Raise WrongShardError unless this node is what a caller expects, `CLUSTER/SHARD/EPOCH`."""
+        if not expected or expected != self.expectation:
+            raise WrongShardError(
+                f"this server is {self.expectation or 'not placed in a cluster'}, and the caller expects {expected}"
+                " (CLUSTER/SHARD/EPOCH): `datastore placement check` says what differs",
+                epoch=self.placement.epoch,
+                shard=self.placement.shard or None,
+            )
+
+    def keep_owned(self, batch: Batch) -> Batch:
+        """The batch without the entries that are not the node's. Its position and counts stay."""
+        held = list(map(self.owns, batch.keys))
+        if all(held):
+            return batch
+        return Batch(
+            list(compress(batch.keys, held)),
+            list(compress(batch.values, held)),
+            sort_keys=None if batch.sort_keys is None else list(compress(batch.sort_keys, held)),
+            position=batch.position,
+            skipped=batch.skipped,
+            scanned=batch.scanned,
+        )
+
+
+class OwnedDatastore(ShimDatastore):
+    """A node's store, of which callers see and change the owned entries alone.
+
+    Every key outside the node's slots raises WrongShardError, in batches per item. While a move is being prepared,
+    writes raise UnavailableError with the time to wait, and reads go on. A query that was under way when a move began
+    ends with UnavailableError, to be continued by its token; one that was under way when the node got another
+    placement ends with WrongShardError, since entries that it has not come to yet may be elsewhere.
+    """
+
+    ordered_queries = True
+
+    def __init__(self, datastore: Datastore, placement: NodePlacement) -> None:
+        super().__init__(datastore)
+        self._ownership = Ownership(placement)
+        self._writes_under_way = 0
+        self._written = asyncio.Event()
+        self._is_held = False
+
+    @property
+    def ownership(self) -> Ownership:
+        """What calls are judged by now."""
+        return self._ownership
+
+    def become(self, placement: NodePlacement) -> None:
+        """Judge calls by this placement from now on."""
+        self._ownership = Ownership(placement)
+
+    @asynccontextmanager
+    async def without_writes(self) -> AsyncIterator[None]:
+        """No write is under way in the block, and none begins: all raise UnavailableError."""
+        self._is_held = True
+        try:
+            while self._writes_under_way:
+                self._written.clear()
+                await self._written.wait()
+            yield
+        finally:
+            self._is_held = False
+
+    # Reading
+
+    async def get(self, key: Key) -> Any:
+        """The child's value of `key`."""
+        return await self._read(key, self.child_datastore.get)
+
+    async def contains(self, key: Key) -> bool:
+        """Whether the child has `key`."""
+        return await self._read(key, self.child_datastore.contains)
+
+    async def _read(self, key: Key, call: Callable[[Key], Awaitable[_T]]) -> _T:
+        ownership = self._ownership
+        ownership.require(key)
+        answer = await call(key)
+        if self._ownership is not ownership:
+            # It may have moved, and been deleted here, before it was read.
+            self._ownership.require(key)
+        return answer
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several entries of the child's; a key of another shard fails alone."""
+        ownership = self._ownership
+        outcomes = await self._batch(keys, keys, self.child_datastore.batch_get)
+        if self._ownership is not ownership:
+            moved = [not self._ownership.owns(key) for key in keys]
+            return [
+                Outcome(error=self._ownership.refusal(key)) if gone and outcome.error is None else outcome
+                for key, outcome, gone in zip(keys, outcomes, moved, strict=True)
+            ]
+        return outcomes
+
+    async def _batch(
+        self, keys: Sequence[Key], items: Sequence[_T], call: Callable[[Sequence[_T]], Awaitable[list[Outcome]]]
+    ) -> list[Outcome]:
+        """Make a batch call with the items whose keys are the node's."""
+        ownership = self._ownership
+        held = list(map(ownership.owns, keys))
+        if all(held):
+            return await call(items)
+        owned = list(compress(items, held))
+        outcomes = iter(await call(owned) if owned else ())
+        return [
+            next(outcomes) if is_held else Outcome(error=ownership.refusal(key))
+            for key, is_held in zip(keys, held, strict=True)
+        ]
+
+    # Writing
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Put into the child. None is a `delete`."""
+        self._begin_write()
+        try:
+            self._ownership.require(key)
+            await (self.child_datastore.delete(key) if value is None else self.child_datastore.put(key, value))
+        finally:
+            self._end_write()
+
+    async def delete(self, key: Key) -> None:
+        """Delete from the child."""
+        self._begin_write()
+        try:
+            self._ownership.require(key)
+            await self.child_datastore.delete(key)
+        finally:
+            self._end_write()
+
+    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do several writes to the child; one to a key of another shard fails alone."""
+        self._begin_write()
+        try:
+            return await self._batch([key for key, _ in writes], writes, self.child_datastore.batch_write)
+        finally:
+            self._end_write()
+
+    def _begin_write(self) -> None:
+        if self._is_held or self._ownership.is_moving:
+            raise UnavailableError(
+                "entries are being moved between the nodes of the cluster, and nothing can be written until that is"
+                " done; nothing was changed",
+                retry_after_s=MOVING_RETRY_S,
+                shard=self._ownership.placement.shard or None,
+            )
+        self._writes_under_way += 1
+
+    def _end_write(self) -> None:
+        self._writes_under_way -= 1
+        if not self._writes_under_way:
+            self._written.set()
+
+    # Queries
+
+    def query(self, query: Query) -> Cursor:
+        """What the query selects among the owned entries."""
+        ownership = self._ownership
+        if not ownership.leaves_out:
+            child = exact_query(self.child_datastore, query)
+            return Cursor.from_batches(query, self._checked(child, ownership), shards=child.shards)
+        # Only what is left after the others are gone may be counted.
+        asked = query.copy()
+        asked.offset, asked.limit = 0, None
+        child = exact_query(self.child_datastore, asked)
+        return Cursor.from_batches(query, _counted(query.copy(), self._checked(child, ownership)), shards=child.shards)
+
+    async def _checked(self, child: Cursor, ownership: Ownership) -> AsyncGenerator[Batch]:
+        """The child's batches, as long as the placement under which they are asked for holds."""
+        try:
+            async for batch in child.batches():
+                if self._ownership is not ownership:
+                    self._check_continues(ownership)
+                yield ownership.keep_owned(batch) if ownership.leaves_out else batch
+        finally:
+            await child.aclose()
+
+    def _check_continues(self, begun: Ownership) -> None:
+        now = self._ownership
+        if not begun.is_open and begun.expectation != now.expectation:
+            raise WrongShardError(
+                f"this server was {begun.expectation} when the query began, and is now"
+                f" {now.expectation or 'without slots'}: ask the cluster again",
+                epoch=now.placement.epoch,
+                shard=now.placement.shard or None,
+            )
+        if now.leaves_out and not begun.leaves_out:
+            raise UnavailableError(
+                "entries are about to be moved; continue by the last token", retry_after_s=RESUME_RETRY_S
+            )
+
+    def describe(self) -> Description:
+        """As the child describes itself."""
+        return self.child_datastore.describe()
+
+
+async def _counted(query: Query, batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
+    """Results in their order, cut to the query's offset and limit."""
+    cutter = Cutter(query)
+    try:
+        while not cutter.done and (batch := await anext(batches, None)) is not None:
+            yield cutter.cut(batch)
+    finally:
+        await batches.aclose()

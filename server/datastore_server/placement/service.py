@@ -1,0 +1,231 @@
+"""PlacementService: every RPC is check, call, convert. Knows messages and one PlacedNode."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from datastore import wire
+from datastore.core.batch import Write
+from datastore.core.errors import InvalidError
+from datastore.core.key import Key
+from datastore.core.limits import BATCH_BYTES
+from datastore.core.placement import NAME, NAME_FORM, SLOTS, Placement, ShardBy, slot_of
+from datastore.v1 import placement_pb2
+from datastore.wire import WireValue, raw
+from datastore_server import checks
+from datastore_server.checks import Limits
+from datastore_server.framing import entry_frames
+from datastore_server.interceptors import ClientGoneError, guard
+from datastore_server.introspection import Routes
+from datastore_server.placement import slots
+from datastore_server.placement.node import PlacedNode
+
+__all__ = ["PLACEMENT_SERVICE", "RECORD_BYTES", "PlacementService"]
+
+PLACEMENT_SERVICE = "datastore.v1.PlacementService"
+
+#: The longest record that a proxy may keep at a node: its placements, current and pending, with room to spare.
+RECORD_BYTES = 1024 * 1024
+#: How many summaries of slots go in one message: about 100 KiB.
+SUMMARIES = 4096
+
+_T = TypeVar("_T")
+_Context = grpc.aio.ServicerContext[Any, Any]
+_WORDS = re.compile("(?<!^)(?=[A-Z])")
+
+
+class PlacementService:
+    """Serves one node's placement. The methods take a request's bytes and answer with the response's."""
+
+    def __init__(self, node: PlacedNode, limits: Limits | None = None, *, check_values: bool = True) -> None:
+        self._node = node
+        self._limits = limits or Limits()
+        self._check_values = check_values
+        self._changes: set[asyncio.Task[Any]] = set()
+
+    def register(self, routes: Routes) -> None:
+        """Add every RPC of the service to `routes`. One without a method here raises AttributeError."""
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for method in placement_pb2.DESCRIPTOR.services_by_name["PlacementService"].methods:
+            handler = guard(method.name, getattr(self, _WORDS.sub("_", method.name).lower()))
+            kind = (
+                grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+            )
+            handlers[method.name] = kind(handler)
+        routes.add_registered_method_handlers(PLACEMENT_SERVICE, handlers)
+
+    # The placement
+
+    async def get_placement(self, request: bytes, context: _Context) -> bytes:
+        """GetPlacement: what is in force."""
+        _parse(placement_pb2.GetPlacementRequest, request)
+        response = placement_pb2.GetPlacementResponse(
+            placement=wire.encode_node_placement(self._node.placement),
+            is_empty=await self._node.is_empty(),
+            in_memory=self._node.system.in_memory,
+        )
+        return response.SerializeToString()
+
+    async def place_node(self, request: bytes, context: _Context) -> bytes:
+        """PlaceNode: the first placement, or its completion."""
+        message = _parse(placement_pb2.PlaceNodeRequest, request)
+        change = self._node.place(message.shard, _placement_of(message), check_entries=message.check_entries)
+        placed = await self._to_its_end(change)
+        return placement_pb2.PlaceNodeResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
+
+    async def prepare_move(self, request: bytes, context: _Context) -> bytes:
+        """PrepareMove: answered once no write is under way and none is let in."""
+        message = _parse(placement_pb2.PrepareMoveRequest, request)
+        placed = await self._to_its_end(self._node.prepare(message.shard, _placement_of(message)))
+        return placement_pb2.PrepareMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
+
+    async def commit_move(self, request: bytes, context: _Context) -> bytes:
+        """CommitMove: answered once it is durable."""
+        message = _parse(placement_pb2.CommitMoveRequest, request)
+        placed = await self._to_its_end(self._node.commit(message.epoch))
+        return placement_pb2.CommitMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
+
+    async def abort_move(self, request: bytes, context: _Context) -> bytes:
+        """AbortMove: answered once it is durable."""
+        message = _parse(placement_pb2.AbortMoveRequest, request)
+        placed = await self._to_its_end(self._node.abort(message.epoch))
+        return placement_pb2.AbortMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
+
+    # Entries on their way
+
+    async def summarize_slots(self, request: bytes, context: _Context) -> None:
+        """SummarizeSlots: a stream of what each slot holds."""
+        message = _parse(placement_pb2.SummarizeSlotsRequest, request)
+        shard_by = wire.decode_shard_by(message.shard_by)
+        async with aclosing(self._node.scan(owned_only=message.owned_only)) as batches:
+            found = await slots.summarize(batches, shard_by)
+        summaries = [
+            placement_pb2.SlotSummary(slot=slot, entries=one.entries, bytes=one.size_bytes, checksum=one.checksum)
+            for slot, one in found.items()
+        ]
+        for start in range(0, len(summaries), SUMMARIES):
+            response = placement_pb2.SummarizeSlotsResponse(slots=summaries[start : start + SUMMARIES])
+            await _send(context, response.SerializeToString())
+
+    async def read_slots(self, request: bytes, context: _Context) -> None:
+        """ReadSlots: a stream of entries."""
+        message = _parse(placement_pb2.ReadSlotsRequest, request)
+        is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots)
+        async with aclosing(self._node.scan(owned_only=True, chosen=is_chosen)) as batches:
+            async for batch in batches:
+                for data in _filled(entry_frames(batch, keys_only=False)):
+                    await _send(context, data)
+
+    async def write_slots(self, request: bytes, context: _Context) -> bytes:
+        """WriteSlots: answered once the entries are stored."""
+        message = _parse(raw.WriteSlotsRequest, request)
+        checks.check_batch(len(message.entries), self._limits)
+        writes = list(map(self._write_of, message.entries))
+        await self._to_its_end(self._node.write(message.epoch, writes))
+        return b""
+
+    async def clear_slots(self, request: bytes, context: _Context) -> bytes:
+        """ClearSlots: answered once the entries are deleted."""
+        message = _parse(placement_pb2.ClearSlotsRequest, request)
+        is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots) if message.slots else None
+        cleared = await self._to_its_end(self._node.clear(message.epoch, is_chosen))
+        return placement_pb2.ClearSlotsResponse(entries=cleared).SerializeToString()
+
+    def _write_of(self, entry: Any) -> Write:
+        key = checks.required_key(entry.HasField("key"), entry.key.text, self._limits, field="entries.key")
+        checks.check_value(entry.HasField("value"), entry.value, field="entries.value")
+        checks.check_entry(key, len(entry.value), self._limits)
+        if self._check_values:
+            wire.check_value(entry.value)
+        if wire.is_null(entry.value):
+            raise InvalidError(f"the value of {key} is null, which no store holds", field="entries.value")
+        return Write(key, WireValue(entry.value))
+
+    # Records of proxies
+
+    async def get_record(self, request: bytes, context: _Context) -> bytes:
+        """GetRecord: the record, or an answer without one."""
+        message = _parse(placement_pb2.GetRecordRequest, request)
+        _check_record_name(message.name)
+        kept = await self._node.read_record(message.name)
+        record = None if kept is None else placement_pb2.Record(name=message.name, revision=kept[0], data=kept[1])
+        return placement_pb2.GetRecordResponse(record=record).SerializeToString()
+
+    async def put_record(self, request: bytes, context: _Context) -> bytes:
+        """PutRecord: answered once it is durable."""
+        message = _parse(placement_pb2.PutRecordRequest, request).record
+        _check_record_name(message.name)
+        if message.revision < 1:
+            raise InvalidError(f"the revision of a record is 1 or more, not {message.revision}", field="revision")
+        if len(message.data) > RECORD_BYTES:
+            raise checks.exceeded("record_bytes", RECORD_BYTES, f"the record {message.name} has {len(message.data):,}")
+        await self._to_its_end(self._node.write_record(message.name, message.revision, message.data))
+        return b""
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait until every change is done, also those whose clients have left."""
+        if self._changes:
+            await asyncio.wait(self._changes, timeout=timeout_s)
+
+    async def _to_its_end(self, change: Coroutine[Any, Any, _T]) -> _T:
+        """Do a change in its own task: one that is recorded must come into force, even if the client leaves."""
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
+
+
+def _parse(kind: Any, data: bytes) -> Any:
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise InvalidError(f"the request cannot be read as a {kind.DESCRIPTOR.name}") from error
+
+
+def _placement_of(request: Any) -> Placement:
+    if not request.HasField("placement"):
+        raise InvalidError("placement is not set", field="placement")
+    return wire.decode_placement(request.placement)
+
+
+def _check_record_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise InvalidError(f"{name!r} is not the name of a record: expected {NAME_FORM}", field="name")
+
+
+def _choice(shard_by: ShardBy, chosen: Iterable[int]) -> Callable[[Key], bool]:
+    """Whether a key is in one of the slots."""
+    marks = bytearray(SLOTS)
+    for slot in chosen:
+        if slot >= SLOTS:
+            raise InvalidError(f"a slot is a number from 0 to {SLOTS - 1:,}, not {slot:,}", field="slots")
+        marks[slot] = 1
+    return lambda key: marks[slot_of(key, shard_by)] == 1
+
+
+def _filled(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Frames of entries, joined to messages of a good size."""
+    held: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if held and size + len(frame) > BATCH_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+        held.append(frame)
+        size += len(frame)
+    if held:
+        yield b"".join(held)
+
+
+async def _send(context: _Context, data: bytes) -> None:
+    try:
+        await context.write(data)
+    except grpc.aio.BaseError as error:
+        raise ClientGoneError from error

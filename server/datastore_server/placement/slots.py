@@ -1,0 +1,79 @@
+"""Entries by slots: what each slot holds, and reading, writing and clearing some of them.
+
+Works on any store, node or proxy, below what refuses and leaves out. Knows slots and entries; no placement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+
+from xxhash import xxh3_64_intdigest
+
+from datastore.aio.base import Datastore, exact_query
+from datastore.core.batch import Batch, Write
+from datastore.core.key import Key
+from datastore.core.placement import ShardBy, slot_of
+from datastore.core.query import Query
+from datastore_server.framing import value_data
+
+__all__ = ["SlotSummary", "clear", "scan", "scan_keys", "summarize", "write"]
+
+_CHECKSUM_MASK = 2**64 - 1
+
+
+@dataclass
+class SlotSummary:
+    """What one slot holds: entries, the bytes of keys and values, and the sum of the entries' checksums."""
+
+    entries: int = 0
+    size_bytes: int = 0
+    checksum: int = 0
+
+    def add(self, text: bytes, data: bytes) -> None:
+        """Count one entry: its key's text and its serialized value."""
+        self.entries += 1
+        self.size_bytes += len(text) + len(data)
+        self.checksum = (self.checksum + xxh3_64_intdigest(text + b"\0" + data)) & _CHECKSUM_MASK
+
+
+async def scan(store: Datastore, wanted: Callable[[Key], bool], *, keys_only: bool = False) -> AsyncGenerator[Batch]:
+    """The entries whose keys are wanted, in key order, batch by batch."""
+    cursor = exact_query(store, Query(Key("/"), recursive=True, keys_only=keys_only))
+    try:
+        async for batch in cursor.batches():
+            held = list(map(wanted, batch.keys))
+            yield Batch(list(compress(batch.keys, held)), list(compress(batch.values, held)))
+    finally:
+        await cursor.aclose()
+
+
+def scan_keys(store: Datastore, wanted: Callable[[Key], bool]) -> AsyncGenerator[Batch]:
+    """As `scan`, without values."""
+    return scan(store, wanted, keys_only=True)
+
+
+async def summarize(batches: AsyncIterator[Batch], shard_by: ShardBy) -> dict[int, SlotSummary]:
+    """What each slot holds, of those that hold anything, in ascending order."""
+    found: dict[int, SlotSummary] = {}
+    async for batch in batches:
+        for key, text, value in zip(batch.keys, batch.texts, batch.values, strict=True):
+            found.setdefault(slot_of(key, shard_by), SlotSummary()).add(text, value_data(value))
+    return dict(sorted(found.items()))
+
+
+async def write(store: Datastore, entries: Sequence[Write]) -> None:
+    """Store entries. Raises the first failure; the entries beside it may be stored."""
+    for outcome in await store.batch_write(entries):
+        if outcome.error is not None:
+            raise outcome.error
+
+
+async def clear(store: Datastore, kept: Callable[[Key], bool]) -> int:
+    """Delete all entries but those to be kept; how many there were."""
+    cleared = 0
+    async for batch in scan_keys(store, lambda key: not kept(key)):
+        await write(store, [Write(key, None) for key in batch.keys])
+        cleared += len(batch)
+    return cleared

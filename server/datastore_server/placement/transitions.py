@@ -1,0 +1,152 @@
+"""How a node's placement may change. Pure: what the node has and what it is asked, to what it has then.
+
+Every function gives the very object that it was given where the request changes nothing, so that repeating a request
+is harmless, and raises PlacementError where the request does not fit what the node has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from datastore.core.errors import InvalidError, PlacementError
+from datastore.core.placement import Member, NodePlacement, Placement
+
+__all__ = [
+    "abort_move",
+    "check_epoch",
+    "commit_move",
+    "is_unplaced",
+    "pending_of",
+    "place_node",
+    "prepare_move",
+]
+
+
+def is_unplaced(node: NodePlacement) -> bool:
+    """Whether the node may be given a first placement: it has none, or is no longer a member."""
+    return node.pending is None and not node.shard
+
+
+def place_node(node: NodePlacement, shard: str, placement: Placement) -> NodePlacement:
+    """Give an unplaced node its first placement, or complete the one it has with the identities of members."""
+    _check_member(node, shard, placement)
+    if node.pending is not None:
+        raise PlacementError(f"a move to epoch {node.pending.epoch} is being prepared here: apply it or abort it first")
+    if node.current is None or (is_unplaced(node) and _may_return(node.current, placement)):
+        return replace(node, shard=shard, current=placement, may_hold_foreign=False)
+    if node.shard != shard or _map_of(node.current) != _map_of(placement):
+        raise PlacementError(f"this node is {_named(node)}, and was asked to be {placement.expectation(shard)}")
+    members = tuple(map(_completed, node.current.members, placement.members))
+    if members == node.current.members:
+        return node
+    return replace(node, current=replace(node.current, members=members))
+
+
+def prepare_move(node: NodePlacement, shard: str, placement: Placement) -> NodePlacement:
+    """Note the placement that is to follow."""
+    if shard:
+        _check_member(node, shard, placement)
+    if node.pending is not None:
+        if node.pending == placement and node.pending_shard == shard:
+            return node
+        raise PlacementError(
+            f"another move, to {node.pending.expectation(node.pending_shard)}, is being prepared here:"
+            " apply it or abort it first"
+        )
+    if node.current == placement and node.shard == shard:
+        raise PlacementError(f"this node is {_named(node)} already: that move was committed")
+    if node.current is None and not shard:
+        raise PlacementError("this node has no placement, and would have none: there is nothing to prepare")
+    if not _may_follow(node, placement):
+        raise PlacementError(
+            f"this node is {_named(node)}, which epoch {placement.epoch} of cluster {placement.cluster} cannot follow"
+        )
+    return replace(node, pending=placement, pending_shard=shard, may_hold_foreign=True)
+
+
+def commit_move(node: NodePlacement, epoch: int) -> NodePlacement:
+    """Make the pending placement the current one."""
+    if node.pending is None and node.epoch == epoch:
+        return node
+    return replace(node, current=pending_of(node, epoch), shard=node.pending_shard, pending=None, pending_shard="")
+
+
+def abort_move(node: NodePlacement, epoch: int) -> NodePlacement:
+    """Drop the pending placement."""
+    if node.pending is None and node.epoch < epoch:
+        return node
+    pending_of(node, epoch)
+    # What was stored for the move at a node that is not a member yet is deleted before this is recorded.
+    return replace(node, pending=None, pending_shard="", may_hold_foreign=bool(node.shard))
+
+
+def pending_of(node: NodePlacement, epoch: int) -> Placement:
+    """The pending placement, which has to have this epoch."""
+    if node.pending is None:
+        raise PlacementError(f"no move to epoch {epoch} is being prepared here: this node is {_named(node)}")
+    if node.pending.epoch != epoch:
+        raise PlacementError(f"the move that is being prepared here is to epoch {node.pending.epoch}, not {epoch}")
+    return node.pending
+
+
+def check_epoch(node: NodePlacement, epoch: int) -> None:
+    """Raise unless `epoch` is that of the pending placement, or if there is none that of the current one."""
+    expected = node.epoch if node.pending is None else node.pending.epoch
+    if epoch != expected or not epoch:
+        raise PlacementError(f"epoch {epoch} is neither current nor coming here: this node is {_named(node)}")
+
+
+def _check_member(node: NodePlacement, shard: str, placement: Placement) -> None:
+    """Raise unless this node can be that shard of the placement."""
+    member = placement.member(shard)
+    if member is None:
+        raise InvalidError(
+            f"shard {shard!r} is not a member of the placement, which has {', '.join(placement.shards)}", field="shard"
+        )
+    if member.node_id not in ("", node.node_id):
+        raise PlacementError(
+            f"shard {shard} is the node {member.node_id} by that placement, and this is node {node.node_id}:"
+            " another data directory, or the one of another shard"
+        )
+
+
+def _may_follow(node: NodePlacement, placement: Placement) -> bool:
+    current = node.current
+    if current is None:
+        return True
+    if is_unplaced(node):
+        return _may_return(current, placement)
+    return placement.cluster == current.cluster and placement.epoch == current.epoch + 1
+
+
+def _may_return(last: Placement, placement: Placement) -> bool:
+    """Whether a former member may join: another cluster, or a later placement of its own."""
+    return placement.cluster != last.cluster or placement.epoch > last.epoch
+
+
+def _map_of(placement: Placement) -> tuple[object, ...]:
+    """The part of a placement that decides where keys are."""
+    return placement.cluster, placement.epoch, placement.shard_by, placement.shards, placement.owners
+
+
+def _completed(member: Member, given: Member) -> Member:
+    """A member with what is newly known of it. What is known stays, but for the hint where it is."""
+    if member.node_id and given.node_id and member.node_id != given.node_id:
+        raise PlacementError(
+            f"shard {member.shard} is the node {member.node_id}, and was asked to be the node {given.node_id}"
+        )
+    return Member(
+        member.shard,
+        node_id=member.node_id or given.node_id,
+        url=given.url or member.url,
+        in_memory=member.in_memory or given.in_memory,
+    )
+
+
+def _named(node: NodePlacement) -> str:
+    """What a node is, in a few words."""
+    if node.current is None:
+        return "without a placement"
+    if not node.shard:
+        return f"no longer a member of cluster {node.current.cluster} (since epoch {node.epoch})"
+    return node.current.expectation(node.shard)

@@ -130,11 +130,12 @@ def test_contains_says_it_in_words_and_by_its_exit_code(cli: Cli) -> None:
     assert (done.returncode, done.stdout) == (1, "false\n")
 
 
-def test_delete_is_done_twice_without_complaint(cli: Cli) -> None:
+def test_a_second_delete_finds_nothing_and_says_so(cli: Cli) -> None:
     cli.out("put", "/one:dead", "1")
     cli.out("delete", "/one:dead")
-    cli.out("delete", "/one:dead")
-    assert cli("get", "/one:dead").returncode == 1
+    done = cli("delete", "/one:dead")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "/one:dead" in done.stderr
 
 
 # Many entries

@@ -30,7 +30,7 @@ _COMMANDS = {
     "cluster": "serving",
     "get": "entries",
     "put": "entries",
-    "delete": "entries",
+    "delete": "deleting",
     "contains": "entries",
     "query": "querying",
     "count": "querying",

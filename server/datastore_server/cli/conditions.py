@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from datastore.core.errors import DatastoreError, InvalidQueryError
 from datastore.core.key import Key
-from datastore.core.query import Filter, Order
+from datastore.core.query import Filter, Order, Query
 from datastore_server.cli.values import from_json
 
-__all__ = ["parse_order", "parse_where"]
+__all__ = ["parse_order", "parse_where", "query_of"]
 
 _KEY_FIELD = "__key__"
 _OPERATORS = ", ".join(Filter.conditional_operators)
@@ -24,11 +25,19 @@ _OPERATOR = re.compile(r"[<>=!~]+")
 _JSON_BEGINNINGS = ('"', "{", "[")
 #: Another condition behind this one, as SQL would have it.
 _SEVERAL = re.compile(r"\s(and|or|&&|\|\|)\s+[\w.\"]+\s*(<=|>=|!=|=|<|>)\s*\S", re.IGNORECASE)
-_SQL_DIRECTION = re.compile(r"(?P<field>.+?)\s+(?P<direction>asc|desc)", re.IGNORECASE)
+_ASCENDING = r"(?:asc|ascending)"
+_DESCENDING = r"(?P<descending>desc|descending)"
+_DIRECTION = rf"(?:{_ASCENDING}|{_DESCENDING})"
+#: A direction in words, as other languages have it: `elevation desc`, `elevation:desc`, `desc(elevation)`.
+_WORDED_ORDERS = (
+    re.compile(rf"(?P<sign>[+-]?)(?P<field>.+?)\s*[\s:;,=/|]\s*{_DIRECTION}", re.IGNORECASE),
+    re.compile(rf"{_DIRECTION}\s*[\s:;,=/|]\s*(?P<field>[^()]+)", re.IGNORECASE),
+    re.compile(rf"{_DIRECTION}\s*\((?P<field>[^()]+)\)", re.IGNORECASE),
+)
 
 
 def parse_where(text: str) -> Filter:
-    """The Filter of one condition, as `elevation >= 1000`.
+    """The Filter of one condition, e.g. `elevation >= 1000`.
 
     The field comes first; one that holds an operator's characters is written in double quotes, as in JSON. The
     operator is one of `<` `<=` `=` `!=` `>=` `>`; `==` is taken for `=`. The value is JSON if it can be read as JSON
@@ -60,19 +69,70 @@ def parse_where(text: str) -> Filter:
 def parse_order(text: str) -> Order:
     """The Order of `elevation` or `+elevation` (ascending), or of `-elevation` (descending).
 
-    Raises InvalidQueryError.
+    A field that reads like an order of another language, e.g. `a:desc`, `a,b` or `a-`, is written in double quotes,
+    as in JSON: `"a:desc"`, `-"a:desc"`. Raises InvalidQueryError.
     """
     written = text.strip()
-    sql = _SQL_DIRECTION.fullmatch(written)
-    if sql is not None:
-        sign = "-" if sql["direction"].lower() == "desc" else ""
-        raise InvalidQueryError(f"the order {text!r} names its direction: write {sign}{sql['field']}", field="order")
+    sign = written[:1] if written[:1] in Order.order_operators else ""
+    field = written[len(sign) :].lstrip()
+    if field.startswith('"'):
+        return _quoted_order(text, sign, field)
+    if meant := _meant_order(written):
+        raise InvalidQueryError(
+            f"the order {text!r} is not a field: write {meant}. "
+            f"A field of that very name needs double quotes: '{sign}{json.dumps(field, ensure_ascii=False)}'",
+            field="order",
+        )
+    return _order(text, written)
+
+
+def query_of(
+    key: Key,
+    conditions: Iterable[str] = (),
+    orders: Iterable[str] = (),
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+    recursive: bool = False,
+) -> Query:
+    """The Query that a command line asks for. Raises InvalidQueryError."""
+    query = Query(key, limit=limit, offset=offset, recursive=recursive)
+    for condition in conditions:
+        query.filter(parse_where(condition))
+    for order in orders:
+        query.order(parse_order(order))
+    return query
+
+
+def _order(text: str, written: str) -> Order:
     try:
         return Order(written)
     except DatastoreError as error:
         raise InvalidQueryError(
             f"the order {text!r} names no field: write elevation, or -elevation for descending", field="order"
         ) from error
+
+
+def _quoted_order(text: str, sign: str, written: str) -> Order:
+    try:
+        field = json.loads(written)
+    except json.JSONDecodeError as error:
+        raise InvalidQueryError(
+            f"the order {text!r} cannot be read: its quoted field: {error}", field="order"
+        ) from error
+    return _order(text, f"{sign or '+'}{field}")
+
+
+def _meant_order(written: str) -> str | None:
+    """What should have been written for an order in the words of another language; None if it is not one."""
+    for pattern in _WORDED_ORDERS:
+        if found := pattern.fullmatch(written):
+            return f"{'-' if found['descending'] else ''}{found['field'].strip()}"
+    if re.fullmatch(r"[^,]*[^,\s][^,]*(,[^,]*[^,\s][^,]*)+", written):
+        return " ".join(f"--order {part.strip()}" for part in written.split(","))
+    if re.fullmatch(r"[^+-].*[+-]", written):
+        return f"{'-' if written.endswith('-') else ''}{written[:-1].strip()}"
+    return None
 
 
 def _field(text: str) -> tuple[str, str]:

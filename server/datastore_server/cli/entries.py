@@ -1,42 +1,72 @@
-"""`get`, `put`, `delete`, `contains`: one entry at a time."""
+"""`get`, `put`, `contains`: entries by their keys."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import click
 
+from datastore.core.base import Datastore
 from datastore.core.key import Key
 from datastore_server.cli.connection import connected
-from datastore_server.cli.output import ExitCode, print_json, say
+from datastore_server.cli.hints import hint_at_absent
+from datastore_server.cli.output import ExitCode, print_json
+from datastore_server.cli.rows import json_line
 from datastore_server.cli.settings import KEY, Settings, server_options
 from datastore_server.cli.values import from_json, to_json
 
-__all__ = ["contains_command", "delete_command", "get_command", "put_command"]
+__all__ = ["contains_command", "get_command", "put_command"]
+
+#: How many values are read at once: an entry may have 3 MiB.
+KEYS_AT_ONCE = 32
 
 
 @click.command("get", short_help="Print the value of a key.")
-@click.argument("key", type=KEY)
+@click.argument("keys", nargs=-1, required=True, type=KEY, metavar="KEY...")
 @server_options()
 @click.pass_obj
-def get_command(settings: Settings, key: Key) -> int:
-    """Print the value of KEY as JSON.
+def get_command(settings: Settings, keys: Sequence[Key]) -> int:
+    """Print the value of KEY as JSON; of several keys, a line {"key": ..., "value": ...} for each.
 
     \b
-    Example:
+    Examples:
       datastore get /Person:ada
+      datastore get /Person:ada /Person:alan
 
-    On a terminal the JSON is indented, elsewhere or with --json it is one line. An absent key prints nothing
-    on stdout and ends with exit code 1.
+    On a terminal a single value is indented; elsewhere, or with --json, it is one line. A key that does not exist
+    prints nothing on stdout, and the exit code is 1.
     """
     with connected(settings) as store:
-        value = store.get(key)
+        absent = _print_value(store, keys[0], settings) if len(keys) == 1 else _print_lines(store, keys)
+        for key in absent:
+            hint_at_absent(store, key, collection="datastore query {}", recursive="datastore query {} --recursive")
+    return ExitCode.ABSENT if absent else ExitCode.OK
+
+
+def _print_value(store: Datastore, key: Key, settings: Settings) -> list[Key]:
+    """Print the value alone; the key if it does not exist."""
+    value = store.get(key)
     if value is None:
-        say(f"There is no {key}.")
-        return ExitCode.ABSENT
+        return [key]
     indent = None if settings.json or not sys.stdout.isatty() else 2
     click.echo(to_json(value, indent=indent, sort_keys=True))
-    return ExitCode.OK
+    return []
+
+
+def _print_lines(store: Datastore, keys: Sequence[Key]) -> list[Key]:
+    """Print each key with its value; those keys that do not exist."""
+    absent = []
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        part = keys[start : start + KEYS_AT_ONCE]
+        for key, outcome in zip(part, store.batch_get(part), strict=True):
+            if outcome.error is not None:
+                raise outcome.error
+            if outcome.value is None:
+                absent.append(key)
+            else:
+                click.echo(json_line(key, outcome.value), nl=False)
+    return absent
 
 
 @click.command("put", short_help="Store a value under a key.", context_settings={"ignore_unknown_options": True})
@@ -60,21 +90,6 @@ def put_command(settings: Settings, key: Key, value: str) -> None:
     read = from_json(text)
     with connected(settings) as store:
         store.put(key, read)
-
-
-@click.command("delete", short_help="Remove the entry of a key.")
-@click.argument("key", type=KEY)
-@server_options()
-@click.pass_obj
-def delete_command(settings: Settings, key: Key) -> None:
-    """Remove the entry of KEY. To delete what is absent succeeds.
-
-    \b
-    Example:
-      datastore delete /Person:ada
-    """
-    with connected(settings) as store:
-        store.delete(key)
 
 
 @click.command("contains", short_help="Tell whether a key has a value.")

@@ -67,13 +67,13 @@ class ExitCode(IntEnum):
 
 _MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.ABSENT: "get: no such key; contains: false",
+    ExitCode.ABSENT: "get, delete: no such key; contains: false",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.REFUSED: "bad input: a key, value, query, file or configuration was refused",
     ExitCode.UNAVAILABLE: "a server or shard could not be reached, or not in time",
     ExitCode.FAILED: "anything else failed",
     ExitCode.HUNG_UP: "import, export: ended by SIGHUP",
-    ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
+    ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a question answered with no",
     ExitCode.NO_READER: "the reader of the output went away, e.g. head",
     ExitCode.TERMINATED: "import, export: ended by SIGTERM",
 }

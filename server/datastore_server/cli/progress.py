@@ -10,20 +10,27 @@ from typing import Any
 
 from datastore_server.cli.output import say
 
-__all__ = ["Progress", "progress"]
+__all__ = ["Progress", "counted", "progress"]
 
 #: Elsewhere than on a terminal: how often a line is written.
 LINE_INTERVAL_S = 3.0
 _BAR_CHARACTERS = 20
+_SINGULAR = {"rows": "row", "entries": "entry"}
+
+
+def counted(number: int, unit: str) -> str:
+    """A number of rows or entries, e.g. `28,298 rows`, `1 entry`."""
+    return f"{number:,} {_SINGULAR.get(unit, unit) if number == 1 else unit}"
 
 
 class Progress:
     """Counts rows, and of a known total the part that is done."""
 
-    def __init__(self, what: str, total: int | None) -> None:
+    def __init__(self, what: str, total: int | None, unit: str = "rows") -> None:
         self.rows = 0
         self._what = what
         self._total = total
+        self._unit = unit
         self._done = 0
         self._began = self._told = time.monotonic()
 
@@ -39,8 +46,11 @@ class Progress:
         return time.monotonic() - self._began
 
     def summary(self) -> str:
-        """What was done, as `28,298 rows in 3.1 s (9,128 rows/s)`."""
-        return f"{self.rows:,} rows in {self.seconds:.1f} s ({self._rate():,.0f} rows/s)"
+        """What was done, as `28,298 rows in 3.1 s (9,128/s)`."""
+        return f"{self._counted()} in {self.seconds:.1f} s ({self._rate():,.0f}/s)"
+
+    def _counted(self) -> str:
+        return counted(self.rows, self._unit)
 
     def _rate(self) -> float:
         return self.rows / max(self.seconds, 1e-9)
@@ -56,27 +66,30 @@ class Progress:
         now = time.monotonic()
         if now - self._told >= LINE_INTERVAL_S:
             self._told = now
-            say(f"{self._what}: {self.rows:,} rows, {self._rate():,.0f} rows/s{self._left()}")
+            say(f"{self._what}: {self._counted()}, {self._rate():,.0f}/s{self._left()}")
 
 
 class _Bar(Progress):
     """The same, drawn in place on a terminal."""
 
-    def __init__(self, what: str, total: int | None, bar: Any) -> None:
-        super().__init__(what, total)
+    def __init__(self, what: str, total: int | None, unit: str, bar: Any) -> None:
+        super().__init__(what, total, unit)
         self._bar = bar
         self._task = bar.add_task(what, total=total, told="")
 
     def _tell(self) -> None:
-        told = f"{self.rows:,} rows, {self._rate():,.0f} rows/s{self._left()}"
+        told = f"{self._counted()}, {self._rate():,.0f}/s{self._left()}"
         self._bar.update(self._task, completed=self._done, told=told)
 
 
 @contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Progress]:
-    """Tell how far a job is while it runs. `total` is in any unit that `advance` gets `done` in."""
+def progress(what: str, total: int | None = None, *, unit: str = "rows") -> Iterator[Progress]:
+    """Tell how far a job is while it runs. `total` is in any unit that `advance` gets `done` in.
+
+    `unit` is what `advance` counts, in the plural.
+    """
     if not sys.stderr.isatty():
-        yield Progress(what, total)
+        yield Progress(what, total, unit)
         return
     # Loaded only where someone looks on: rich takes longer to load than a small job runs.
     from rich.console import Console
@@ -85,4 +98,4 @@ def progress(what: str, total: int | None = None) -> Iterator[Progress]:
 
     columns = (TextColumn("{task.description}"), BarColumn(_BAR_CHARACTERS), TextColumn("{task.fields[told]}"))
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield _Bar(what, total, bar)
+        yield _Bar(what, total, unit, bar)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, TypeVar
 
 import click
 
+from datastore.core.base import Datastore
 from datastore.core.batch import Batch, Entry, Reason, Summary
 from datastore.core.key import Key
 from datastore.core.query import Query
-from datastore_server.cli.conditions import parse_order, parse_where
+from datastore_server.cli.conditions import query_of
 from datastore_server.cli.connection import connected
+from datastore_server.cli.hints import hint_at_fields, hint_at_nothing
 from datastore_server.cli.output import print_json, say, shown_error
+from datastore_server.cli.progress import counted
 from datastore_server.cli.rows import json_line
 from datastore_server.cli.settings import KEY, Settings, server_options
 from datastore_server.cli.values import to_json
@@ -90,7 +93,7 @@ def query_command(
     of the map a; __key__ is the key. On a terminal this prints a table, else or with --json one line for each
     entry: {"key": ..., "value": ...}.
     """
-    query = _query(key, conditions, orders, limit=limit, offset=offset, recursive=recursive)
+    query = query_of(key, conditions, orders, limit=limit, offset=offset, recursive=recursive)
     query.keys_only = keys_only
     query.allow_partial = allow_partial
     with connected(settings) as store, store.query(query) as cursor:
@@ -99,8 +102,10 @@ def query_command(
                 _print_lines(batch, keys_only)
         else:
             _print_table(cursor.entries(), keys_only)
-            say(f"{cursor.returned:,} {'entry' if cursor.returned == 1 else 'entries'}")
+            say(counted(cursor.returned, "entries"))
         _tell_missing_shards(cursor.summary)
+        cursor.close()
+        _hint(store, query, cursor.returned)
 
 
 @click.command("count", short_help="Count the entries that a query selects.")
@@ -123,33 +128,25 @@ def count_command(
     Example:
       datastore count /Airport --where 'country = IS'
     """
-    query = _query(key, conditions, (), limit=limit, offset=offset, recursive=recursive)
+    query = query_of(key, conditions, limit=limit, offset=offset, recursive=recursive)
     query.keys_only = True
     query.allow_partial = allow_partial
     with connected(settings) as store, store.query(query) as cursor:
         count = sum(len(batch) for batch in cursor.batches())
         _tell_missing_shards(cursor.summary)
+        cursor.close()
+        _hint(store, query, count)
     if settings.json:
         print_json({"count": count})
     else:
         click.echo(count)
 
 
-def _query(
-    key: Key,
-    conditions: Iterable[str],
-    orders: Iterable[str],
-    *,
-    limit: int | None,
-    offset: int,
-    recursive: bool,
-) -> Query:
-    query = Query(key, limit=limit, offset=offset, recursive=recursive)
-    for condition in conditions:
-        query.filter(parse_where(condition))
-    for order in orders:
-        query.order(parse_order(order))
-    return query
+def _hint(store: Datastore, query: Query, found: int) -> None:
+    if found:
+        hint_at_fields(store, query, found=found)
+    else:
+        hint_at_nothing(store, query)
 
 
 def _tell_missing_shards(summary: Summary | None) -> None:

@@ -1,0 +1,169 @@
+"""`delete`: entries by their keys, or all that a selection finds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from datastore.core.base import Datastore
+from datastore.core.batch import Outcome, Write
+from datastore.core.errors import DatastoreError
+from datastore.core.key import Key
+from datastore.core.query import Query
+from datastore_server.cli.conditions import query_of
+from datastore_server.cli.connection import connected
+from datastore_server.cli.hints import hint_at_absent, hint_at_nothing
+from datastore_server.cli.output import ExitCode, Terminated, print_json, say
+from datastore_server.cli.progress import Progress, counted, progress
+from datastore_server.cli.settings import KEY, Settings, server_options
+
+__all__ = ["delete_command"]
+
+
+@click.command("delete", short_help="Delete entries: by key, or many at once.")
+@click.argument("keys", nargs=-1, required=True, type=KEY, metavar="KEY...")
+@click.option("--collection", is_flag=True, help="Delete the entries of the collection KEY.")
+@click.option("--recursive", "-r", is_flag=True, help="Delete everything below KEY.")
+@click.option(
+    "--where",
+    "conditions",
+    multiple=True,
+    metavar="CONDITION",
+    help="Delete the entries of the collection KEY (or below, with --recursive) that match, e.g. 'country = CH'. "
+    "Repeatable: all must match.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Delete many without asking.")
+@server_options()
+@click.pass_obj
+def delete_command(
+    settings: Settings,
+    *,
+    keys: Sequence[Key],
+    collection: bool,
+    recursive: bool,
+    conditions: Sequence[str],
+    yes: bool,
+) -> int:
+    """Delete the entry of each KEY. If one does not exist, the exit code is 1; the others are deleted.
+
+    \b
+    Examples:
+      datastore delete /Person:ada /Person:alan
+      datastore delete /Person --collection
+      datastore delete /Airport --where 'country = CH' --yes
+      datastore delete / --recursive
+
+    With --collection, --recursive or --where it deletes what `datastore query` prints with the same KEY and
+    options, and not the entry KEY itself. It counts first and asks before deleting; without a terminal it deletes
+    only with --yes. If it is interrupted, run it again to delete the rest.
+    """
+    if collection and recursive:
+        raise click.UsageError("--collection and --recursive exclude each other; --recursive includes the collection")
+    if not (collection or recursive or conditions):
+        return _delete_named(settings, keys)
+    queries = [query_of(key, conditions, recursive=recursive) for key in keys]
+    for query in queries:
+        query.keys_only = True
+    return _delete_selected(settings, queries, yes=yes)
+
+
+# By key
+
+
+def _delete_named(settings: Settings, keys: Sequence[Key]) -> int:
+    with connected(settings) as store:
+        there = {key: store.contains(key) for key in keys}
+        present = [key for key, is_there in there.items() if is_there]
+        deleted = _delete(store, present)
+        absent = [key for key, is_there in there.items() if not is_there]
+        for key in absent:
+            hint_at_absent(
+                store, key, collection="datastore delete {} --collection", recursive="datastore delete {} --recursive"
+            )
+    if settings.json:
+        print_json({"deleted": deleted, "absent": [str(key) for key in absent]})
+    return ExitCode.ABSENT if absent else ExitCode.OK
+
+
+def _delete(store: Datastore, keys: Sequence[Key]) -> int:
+    """Delete entries; how many that are. Raises the first error, with its key."""
+    outcomes = store.batch_write([Write(key, None) for key in keys])
+    for key, outcome in zip(keys, outcomes, strict=True):
+        _raise_error(key, outcome)
+    return len(keys)
+
+
+def _raise_error(key: Key, outcome: Outcome) -> None:
+    if outcome.error is not None:
+        if isinstance(outcome.error, DatastoreError):
+            outcome.error.args = (f"{key}: {outcome.error}",)
+        raise outcome.error
+
+
+# By selection
+
+
+def _delete_selected(settings: Settings, queries: Sequence[Query], *, yes: bool) -> int:
+    with connected(settings) as store:
+        total = sum(_count(store, query) for query in queries)
+        if not total:
+            say("Nothing to delete.")
+            for query in queries:
+                hint_at_nothing(store, query)
+        elif _confirmed(total, queries, yes=yes):
+            _delete_found(store, queries, total)
+        else:
+            say("Nothing was deleted.")
+            return ExitCode.INTERRUPTED
+        for query in queries:
+            if not query.filters and store.contains(query.key):
+                say(f"The entry {query.key} itself is kept.")
+    if settings.json:
+        print_json({"deleted": total})
+    return ExitCode.OK
+
+
+def _count(store: Datastore, query: Query) -> int:
+    with store.query(query) as cursor:
+        return sum(len(batch) for batch in cursor.batches())
+
+
+def _confirmed(total: int, queries: Sequence[Query], *, yes: bool) -> bool:
+    """Ask a person; without one, refuse."""
+    what = f"{counted(total, 'entries')} {' and '.join(map(_selected, queries))}"
+    if yes:
+        say(f"Deleting {what}.")
+        return True
+    if sys.stdin.isatty():
+        return click.confirm(f"Delete {what}?", err=True)
+    raise click.UsageError(f"this would delete {what}; to do so without a terminal, add --yes. Nothing was deleted.")
+
+
+def _selected(query: Query) -> str:
+    scope = f"below {query.key}" if query.recursive else f"of the collection {query.key}"
+    return f"{scope} (only those that match)" if query.filters else scope
+
+
+def _delete_found(store: Datastore, queries: Sequence[Query], total: int) -> None:
+    """Delete in batches what the queries stream: memory is bounded, and an interruption leaves only the rest."""
+    with progress("delete", total, unit="entries") as told:
+        try:
+            for query in queries:
+                _delete_stream(store, query, told)
+            failure: BaseException | None = None
+        except (KeyboardInterrupt, Terminated, DatastoreError) as error:
+            failure = error
+    # Outside of the progress bar, which would draw over it.
+    if failure is not None:
+        say(f"Deleted {told.rows:,} of {counted(total, 'entries')}. Run the same command again to delete the rest.")
+        raise failure
+    say(f"Deleted {told.summary()}.")
+
+
+def _delete_stream(store: Datastore, query: Query, told: Progress) -> None:
+    with store.query(query) as cursor:
+        for batch in cursor.batches():
+            deleted = _delete(store, batch.keys)
+            told.advance(deleted, told.rows + deleted)

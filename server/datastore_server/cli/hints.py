@@ -1,0 +1,161 @@
+"""What may be wrong with a command that found nothing: a mistyped collection, a mistyped field.
+
+Remarks on stderr, and never more: they change no result and no exit code, and what fails or takes too long here
+is left unsaid. Knows queries; knows no command.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any
+
+from datastore.core.base import Datastore
+from datastore.core.deadline import set_time_left
+from datastore.core.errors import DatastoreError
+from datastore.core.fields import KEY_FIELD
+from datastore.core.key import Key
+from datastore.core.query import Filter, Query
+from datastore_server.cli.output import say
+
+__all__ = ["HINT_TIME_S", "hint_at_absent", "hint_at_fields", "hint_at_nothing"]
+
+#: How long looking for a hint may take.
+HINT_TIME_S = 2.0
+#: How many names of a collection's siblings, and of fields, are looked through for one that is alike.
+NAMES = 50
+#: How many entries are read to learn the names of their fields. An entry may have 3 MiB.
+SAMPLE_ENTRIES = 3
+#: How many names of fields a hint lists.
+LISTED_NAMES = 8
+
+
+def hint_at_absent(store: Datastore, key: Key, *, collection: str, recursive: str) -> None:
+    """Say that there is no entry of `key`, and where there are entries below it, which command is for them.
+
+    `collection` and `recursive` are such commands, without the key.
+    """
+    said = f"There is no entry {key}."
+    with _limited():
+        if _first(store, Query(key)) is not None:
+            said += f" {key} is a collection; for its entries:\n  {collection.format(shlex.quote(str(key)))}"
+        elif _first(store, Query(key, recursive=True)) is not None:
+            said += f" There are entries below it:\n  {recursive.format(shlex.quote(str(key)))}"
+    say(said)
+
+
+def hint_at_nothing(store: Datastore, query: Query) -> None:
+    """Say why a query may have found nothing: its collection is empty, or no entry has a field that it names."""
+    if query.limit == 0 or query.offset:
+        return
+    with _limited():
+        if _first(store, _scope(query)) is None:
+            say(f"Hint: {_empty_text(store, query)}")
+        else:
+            hint_at_fields(store, query, found=0)
+
+
+def hint_at_fields(store: Datastore, query: Query, *, found: int) -> None:
+    """Say which fields of the query's conditions and orders no entry of its scope has.
+
+    `found` is how many entries it found, which proves that some fields are there.
+    """
+    with _limited():
+        for field in _doubtful_fields(query, found):
+            if _first(store, _scope(query).filter(field, "!=", None)) is None:
+                say(f"Hint: no entry {_where(query)} has a field {field!r}{_likely_field(store, query, field)}")
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    set_time_left(HINT_TIME_S)
+    try:
+        with suppress(DatastoreError):
+            yield
+    finally:
+        set_time_left(None)
+
+
+def _scope(query: Query) -> Query:
+    return Query(query.key, recursive=query.recursive)
+
+
+def _first(store: Datastore, query: Query) -> Key | None:
+    """The key of the first entry that a query finds."""
+    query.keys_only, query.limit = True, 1
+    with store.query(query) as cursor:
+        return next((entry.key for entry in cursor.entries()), None)
+
+
+def _where(query: Query) -> str:
+    return f"below {query.key}" if query.recursive else f"of the collection {query.key}"
+
+
+def _empty_text(store: Datastore, query: Query) -> str:
+    key = query.key
+    if not query.recursive and _first(store, Query(key, recursive=True)) is not None:
+        return f"the collection {key} has no entries of its own; there are some below it: --recursive"
+    if store.contains(key):
+        return f"there is nothing below {key}, which is an entry: datastore get {shlex.quote(str(key))}"
+    if key == Key("/"):
+        return "the store is empty"
+    near = _alike(key.name, _children(store, key.parent))
+    meant = f"; did you mean {key.parent.child(near)}?" if near else ""
+    return f"there is no entry {_where(query)}{meant}"
+
+
+def _children(store: Datastore, parent: Key) -> Iterator[str]:
+    """The names of the collections directly below `parent`, by skipping over what each holds."""
+    prefix = "/" if parent == Key("/") else f"{parent}/"
+    at: Filter | None = None
+    for _ in range(NAMES):
+        query = Query(parent, recursive=True)
+        key = _first(store, query if at is None else query.filter(at.field, at.op, at.value))
+        if key is None or not str(key).startswith(prefix):
+            return
+        text = str(key)
+        end = next((index for index in range(len(prefix), len(text)) if text[index] in "/:"), None)
+        if end is None:
+            at = Filter(KEY_FIELD, ">", key)
+            continue
+        yield text[len(prefix) : end]
+        # Behind all keys that begin with this name and this separator: "0" follows "/", and ";" follows ":".
+        at = Filter(KEY_FIELD, ">=", Key(text[:end] + chr(ord(text[end]) + 1)))
+
+
+def _doubtful_fields(query: Query, found: int) -> list[str]:
+    """The fields of a query that its results do not prove to be there, each once."""
+    asked = [each for each in query.filters if not (each.op == "=" and each.value is None)]
+    proven = {each.field for each in asked if found and each.op != "!="}
+    fields = [*(each.field for each in asked), *(order.field for order in query.orders)]
+    return [field for field in dict.fromkeys(fields) if field not in proven and field != KEY_FIELD]
+
+
+def _likely_field(store: Datastore, query: Query, field: str) -> str:
+    sample = _scope(query)
+    sample.limit = SAMPLE_ENTRIES
+    with store.query(sample) as cursor:
+        names = list(islice(dict.fromkeys(_names(list(cursor))), NAMES))
+    if near := _alike(field, names):
+        return f"; did you mean {near}?"
+    listed = ", ".join(names[:LISTED_NAMES]) + (", ..." if len(names) > LISTED_NAMES else "")
+    return f"; there are {listed}" if names else ""
+
+
+def _names(values: Iterable[Any], within: str = "") -> Iterator[str]:
+    """The names of the fields of some values, dotted for those of maps within maps."""
+    for value in values:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                yield within + name
+                yield from _names([inner], f"{within}{name}.")
+
+
+def _alike(name: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that `name` is likely to be meant for, letters in upper or lower case counting alike."""
+    folded = {each.casefold(): each for each in names}
+    near = get_close_matches(name.casefold(), folded, 1)
+    return folded[near[0]] if near else None

@@ -1,0 +1,175 @@
+"""What the command remarks where a collection or a field is likely to be mistyped; and orders of other languages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from datastore.core.errors import InvalidQueryError, UnavailableError
+from datastore_client import RemoteDatastore
+from datastore_server.cli import hints
+from datastore_server.cli.conditions import parse_order
+from tests.support.commands import Commands, server_process
+
+ENTRIES = {
+    "/Airport:LSZS": '{"name": "Samedan", "country": "CH", "elevation": 5600, "at": {"lat": 46.5}}',
+    "/Airport:LSZH": '{"name": "Zurich", "country": "CH", "elevation": 1416}',
+    "/Air/port/deep": "1",
+    "/Airline:LX": '{"name": "Swiss"}',
+    "/Airport0:x": "0",
+    "/Text:a": '"bare"',
+}
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
+        yield ready["url"]
+
+
+@pytest.fixture
+def run(url: str, capsys: pytest.CaptureFixture[str]) -> Commands:
+    commands = Commands(url, capsys)
+    for key, value in ENTRIES.items():
+        commands.put(key, value=value)
+    return commands
+
+
+@pytest.mark.parametrize("command", ["query", "count"])
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["/airport"], "no entry of the collection /airport; did you mean /Airport?"),
+        (["/Airprt"], "did you mean /Airport?"),
+        (["/Airport00"], "did you mean /Airport0?"),
+        (["/Nothing/like"], "no entry of the collection /Nothing/like"),
+        (["/Zzz", "-r"], "no entry below /Zzz"),
+        (["/Air"], "no entries of its own; there are some below it: --recursive"),
+        (["/Airport:LSZS"], "which is an entry: datastore get /Airport:LSZS"),
+        (
+            ["/Airport", "--where", "elevaton > 1"],
+            "no entry of the collection /Airport has a field 'elevaton'; did you",
+        ),
+        (["/Airport", "--where", "at.lon > 1"], "did you mean at.lat?"),
+        (["/Airport", "--where", "Country = CH"], "did you mean country?"),
+        (["/Airport", "--where", "Country != CH"], "did you mean country?"),
+        (["/Airport", "--where", "xyzzy = 1"], "has a field 'xyzzy'; there are "),
+        (["/Text", "--where", "xyzzy = 1"], "has a field 'xyzzy'"),
+        (["/", "-r", "--where", "xyzzy = 1"], "no entry below / has a field 'xyzzy'"),
+    ],
+)
+def test_what_finds_nothing_has_a_hint_on_stderr(run: Commands, command: str, arguments: list[str], hint: str) -> None:
+    done = run(command, *arguments)
+    assert done.code == 0
+    assert hint in done.err
+    assert "Hint" not in done.out
+
+
+def test_an_order_by_a_field_that_no_entry_has_is_remarked_upon(run: Commands) -> None:
+    done = run("query", "/Airport", "--order", "-elevaton", "--keys-only", "--json")
+    assert len(done.lines) == 2
+    assert "no entry of the collection /Airport has a field 'elevaton'; did you mean elevation?" in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["/Airport"],
+        ["/Airport", "--where", "country = DE"],
+        ["/Airport", "--where", "nosuch = null"],
+        ["/Airport", "--where", "elevation > 9000", "--order", "name"],
+        ["/Airport", "--where", "at.lat > 0"],
+        ["/Airport", "--where", "__key__ > /Airport:M", "--order", "__key__"],
+        ["/nosuch", "--limit", "0"],
+        ["/Airport", "--offset", "5"],
+    ],
+)
+def test_what_is_as_it_was_meant_has_no_hint(run: Commands, arguments: list[str]) -> None:
+    done = run("query", *arguments)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_an_empty_store_is_said_to_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
+        assert Commands(ready["url"], capsys)("count", "/", "-r").err == "Hint: the store is empty\n"
+
+
+def test_a_hint_that_cannot_be_found_is_left_out(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise UnavailableError("gone")
+
+    monkeypatch.setattr(hints, "_first", failing)
+    done = run("query", "/nosuch")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_looking_for_a_hint_has_its_own_time(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+    monkeypatch.setattr(hints, "set_time_left", limits.append)
+    run("query", "/nosuch")
+    assert limits == [hints.HINT_TIME_S, None]
+
+
+def test_names_of_siblings_are_looked_through_up_to_a_limit(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "did you mean" in run("query", "/Tex").err
+    monkeypatch.setattr(hints, "NAMES", 1)
+    asked = []
+    query = RemoteDatastore.query
+    monkeypatch.setattr(RemoteDatastore, "query", lambda self, wanted: asked.append(wanted) or query(self, wanted))
+    assert "did you mean" not in run("query", "/Tex").err
+    # The query itself, its scope, what is below it, and one sibling.
+    assert len(asked) == 4
+
+
+# Orders
+
+
+@pytest.mark.parametrize(
+    ("order", "meant"),
+    [
+        ("elevation:desc", "write -elevation."),
+        ("elevation:asc", "write elevation."),
+        ("elevation DESC", "write -elevation."),
+        ("elevation,descending", "write -elevation."),
+        ("elevation=Ascending", "write elevation."),
+        ("-elevation:desc", "write -elevation."),
+        ("desc:elevation", "write -elevation."),
+        ("desc(elevation)", "write -elevation."),
+        ("elevation-", "write -elevation."),
+        ("elevation+", "write elevation."),
+        ("name,elevation", "write --order name --order elevation."),
+        ("-name, elevation", "write --order -name --order elevation."),
+    ],
+)
+def test_an_order_in_another_language_is_refused_with_what_to_write(order: str, meant: str) -> None:
+    with pytest.raises(InvalidQueryError) as refused:
+        parse_order(order)
+    assert meant in str(refused.value)
+    assert "double quotes" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("order", "sign", "field"),
+    [
+        ("desc", "+", "desc"),
+        ("-asc", "-", "asc"),
+        ("+a", "+", "a"),
+        ("description", "+", "description"),
+        ("a:b", "+", "a:b"),
+        ("a-b", "+", "a-b"),
+        ('"elevation:desc"', "+", "elevation:desc"),
+        ('-"elevation:desc"', "-", "elevation:desc"),
+        ('"-a"', "+", "-a"),
+        ('"a\\"b,c"', "+", 'a"b,c'),
+    ],
+)
+def test_a_field_of_any_name_can_be_ordered_by(order: str, sign: str, field: str) -> None:
+    parsed = parse_order(order)
+    assert (parsed.op, parsed.field) == (sign, field)
+
+
+@pytest.mark.parametrize("order", ["", "-", '"a', '""', '"a" x'])
+def test_an_order_without_a_field_is_refused(order: str) -> None:
+    with pytest.raises(InvalidQueryError):
+        parse_order(order)

@@ -322,9 +322,10 @@ async def refine(query: QueryDescription, batches: AsyncGenerator[Batch]) -> Asy
             batch = await anext(batches, None)
             if batch is None:
                 break
-            refined = pipeline.feed(batch)
-            if refined is not None:
-                yield refined
+            for part in pipeline.steps(batch):
+                refined = pipeline.feed(part)
+                if refined is not None:
+                    yield refined
         for rest in pipeline.finish():
             yield rest
     finally:

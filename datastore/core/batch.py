@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import compress
 from typing import Any, NamedTuple
 
 from datastore.core.encoded import Encoded
@@ -131,6 +132,32 @@ class Batch:
         self.values = self.values[start:stop]
         if self.sort_keys is not None:
             self.sort_keys = self.sort_keys[start:stop]
+
+    def selected(self, held: list[bool]) -> Batch:
+        """The entries that are marked, without a position and counts."""
+        values = list(compress(self.values, held))
+        if self._keys is not None:
+            return Batch(list(compress(self._keys, held)), values)
+        return Batch.of_texts(list(compress(self.texts, held)), values)
+
+    def parts(self, most: int) -> Iterator[Batch]:
+        """The batch in parts of so many entries at most, the counts with the first and the position with the last."""
+        if len(self) <= most:
+            yield self
+            return
+        skipped, scanned = self.skipped, self.scanned
+        for start in range(0, len(self), most):
+            part = slice(start, start + most)
+            sort_keys = None if self.sort_keys is None else self.sort_keys[part]
+            if self._keys is not None:
+                batch = Batch(self._keys[part], self.values[part], sort_keys=sort_keys)
+            else:
+                batch = Batch.of_texts(self.texts[part], self.values[part], sort_keys=sort_keys)
+            batch.skipped, skipped = skipped, 0
+            batch.scanned, scanned = scanned, 0
+            if start + most >= len(self):
+                batch.position = self.position
+            yield batch
 
     def drop_values(self) -> None:
         """Leave the keys alone."""

@@ -319,9 +319,10 @@ def refine(query: QueryDescription, batches: Generator[Batch]) -> Generator[Batc
             batch = next(batches, None)
             if batch is None:
                 break
-            refined = pipeline.feed(batch)
-            if refined is not None:
-                yield refined
+            for part in pipeline.steps(batch):
+                refined = pipeline.feed(part)
+                if refined is not None:
+                    yield refined
         for rest in pipeline.finish():
             yield rest
     finally:

@@ -22,7 +22,7 @@ from datastore.core.fields import (
     same_typed,
 )
 from datastore.core.key import Key
-from datastore.core.ordering import encode
+from datastore.core.ordering import encode_column
 
 __all__ = ["QueryDescription"]
 
@@ -204,7 +204,7 @@ class QueryDescription:
         Raises UnsupportedTypeError or InvalidValueError where a value has no place on the wire.
         """
         encoded = [
-            [encode(value, descending=order.is_descending()) for value in column]
+            encode_column(column, descending=order.is_descending())
             for order, column in zip(self.orders, columns, strict=True)
         ]
         return encoded[0] if len(encoded) == 1 else list(map(b"".join, zip(*encoded, strict=True)))

@@ -1,13 +1,11 @@
-"""A value in serialized form, decoded lazily and once: what lets a node answer by copying bytes."""
+"""A value in serialized form, decoded only where somebody looks inside: a node answers by copying bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Encoded", "decoded", "encoded_bytes"]
-
-_UNDECODED = object()
+__all__ = ["Encoded", "decoded", "encoded_bytes", "views"]
 
 
 class Encoded:
@@ -16,22 +14,20 @@ class Encoded:
     Equal to another if the decoded values are. Treat it as frozen.
     """
 
-    __slots__ = ("_decoded", "data")
+    __slots__ = ("data",)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self._decoded: Any = _UNDECODED
 
     def decode(self) -> Any:
-        """The value; CorruptDataError if the bytes cannot be read. Decoded at the first call, then kept."""
-        if self._decoded is _UNDECODED:
-            self._decoded = self._load()
-        return self._decoded
-
-    def _load(self) -> Any:
+        """The value; CorruptDataError if the bytes cannot be read. Read anew by each call: a decoded value is large."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it is read")
+
+    def view(self) -> Any:
+        """The value, for looking up fields: a map may be a Mapping that reads no more than it is asked for."""
+        return self.decode()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Encoded):
@@ -46,6 +42,11 @@ def decoded(value: Any) -> Any:
     """A value that may be in serialized form, read; any other as it is."""
     # Not `isinstance`, which asks the value itself, and it may raise.
     return value.decode() if issubclass(type(value), Encoded) else value
+
+
+def views(values: list[Any]) -> list[Any]:
+    """Values that may be in serialized form, for looking up fields."""
+    return [value.view() if issubclass(type(value), Encoded) else value for value in values]
 
 
 def encoded_bytes(values: Iterable[Any]) -> int:

@@ -19,8 +19,6 @@ __all__ = ["KEY_FIELD", "Filter", "Order", "field_of", "object_getattr"]
 KEY_FIELD = "__key__"
 
 Getter = Callable[[Any, str], Any]
-#: The field of an entry, of its key and its value.
-Reader = Callable[[Key | None, Any], Any]
 Column = Callable[[list[Any], list[Any]], list[Any]]
 
 
@@ -77,24 +75,17 @@ def field_of(getter: Getter, key: Key | None, obj: Any, field: str) -> Any:
         return None
 
 
-def reader_of(getter: Getter, field: str) -> Reader:
-    """`field_of` with getter and field given, for reading the field of many entries."""
-    if field == KEY_FIELD:
-        return lambda key, value: key
-    if getter is not object_getattr:
-        return lambda key, value: field_of(getter, key, value, field)
-    if "." in field:
-        return lambda key, value: object_getattr(value, field)
-    return lambda key, value: object_getattr(value, field)
-
-
 def column_of(getter: Getter, field: str) -> Column:
-    """`reader_of` for the keys and the values of many entries at once: the field of each, in their order."""
+    """`field_of` for the keys and the values of many entries: the field of each, in their order.
+
+    Only the field `__key__` looks at the keys, and only the others at the values.
+    """
     if field == KEY_FIELD:
         return lambda keys, values: list(keys)
-    if getter is not object_getattr or "." in field:
-        read = reader_of(getter, field)
-        return lambda keys, values: list(map(read, keys, values))
+    if getter is not object_getattr:
+        return lambda keys, values: [field_of(getter, None, value, field) for value in values]
+    if "." in field:
+        return lambda keys, values: [object_getattr(value, field) for value in values]
     item = operator.itemgetter(field)
 
     def column(keys: list[Any], values: list[Any]) -> list[Any]:
@@ -102,6 +93,9 @@ def column_of(getter: Getter, field: str) -> Column:
             # Most often all are maps, and all have the field. Names of anybody's class may raise anything.
             with suppress(Exception):
                 return list(map(item, values))
+            with suppress(Exception):
+                return [value.get(field) for value in values]
+        elif all(issubclass(kind, Mapping) for kind in set(map(type, values))):
             with suppress(Exception):
                 return [value.get(field) for value in values]
         return [object_getattr(value, field) for value in values]

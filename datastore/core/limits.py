@@ -10,9 +10,11 @@ __all__ = [
     "FILTERS",
     "FIRST_BATCH_BYTES",
     "KEY_BYTES",
+    "LONG_SORT_KEY_BYTES",
     "MESSAGE_BYTES",
     "ORDERS",
     "SORT_BYTES",
+    "SORT_ENTRY_BYTES",
     "VALUE_DEPTH",
 ]
 
@@ -46,6 +48,14 @@ FILTERS = 64
 #: The most orders in a query that travels.
 ORDERS = 16
 
-#: The most that an ordered query may hold to sort, in bytes of serialized values; with a limit it holds few. Larger
-#: results would have to be sorted on disk.
+#: The most that an ordered query may hold to sort, in bytes: sort keys, keys, serialized values (but for a query for
+#: keys only) and SORT_ENTRY_BYTES for each entry. With a limit it holds few. Larger results would have to be sorted on
+#: disk.
 SORT_BYTES = 1024 * 1024 * 1024
+
+#: What sorting holds for each entry besides the bytes themselves: the objects around them and their places in lists.
+SORT_ENTRY_BYTES = 160
+
+#: A sort key longer than this does not travel, as entry, sort key and token would not fit in one message: the value
+#: that it is made of travels in its place.
+LONG_SORT_KEY_BYTES = 64 * 1024

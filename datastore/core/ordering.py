@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping
 from datetime import datetime
 from math import inf
+from operator import ne
 from typing import Any
 
 from datastore.core.encoded import decoded
@@ -20,7 +21,7 @@ from datastore.core.errors import DatastoreError, InvalidValueError, Unsupported
 from datastore.core.key import Key
 from datastore.core.limits import COMPARED_DEPTH
 
-__all__ = ["compare", "encode", "is_nan", "is_plain_type", "microseconds", "order_key", "rank"]
+__all__ = ["compare", "encode", "encode_column", "is_nan", "is_plain_type", "microseconds", "order_key", "rank"]
 
 NULL, BOOL, NUMBER, DATETIME, STR, BYTES, KEY, LIST, MAP, OTHER = range(1, 11)
 
@@ -218,6 +219,34 @@ def encode(value: Any, *, descending: bool = False) -> bytes:
         # Nested too deep, in a circle perhaps; or a map or a time zone of anybody's class.
         raise InvalidValueError(f"a {type(value).__name__} cannot be read: {error!r}", path="value") from error
     return data.translate(_INVERTED) if descending else data
+
+
+def encode_column(values: list[Any], *, descending: bool = False) -> list[bytes]:
+    """`encode` of each of many values, faster where all are numbers or all are text. Raises as `encode` does."""
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        encoded = [b"\x05" + _text(value) for value in values]
+    elif (kinds == {int} and min(values) >= -_EXACT and max(values) <= _EXACT) or (
+        kinds == {float} and not any(map(ne, values, values))
+    ):
+        encoded = _doubles(values)
+    else:
+        return [encode(value, descending=descending) for value in values]
+    return [data.translate(_INVERTED) for data in encoded] if descending else encoded
+
+
+#: Up to here all ints are doubles.
+_EXACT = 1 << 53
+_NUMBER = struct.Struct(">BQH").pack
+
+
+def _doubles(values: list[Any]) -> list[bytes]:
+    """`_encode` of many floats that are numbers, or of ints that are doubles."""
+    doubles = struct.pack(f">{len(values)}d", *[value + 0.0 for value in values])
+    return [
+        _NUMBER(NUMBER, bits ^ _ALL if bits & _SIGN else bits | _SIGN, _RESIDUAL_BIAS)
+        for bits in struct.unpack(f">{len(values)}Q", doubles)
+    ]
 
 
 def _encode(value: Any, depth: int) -> bytes:

@@ -5,7 +5,7 @@ Knows values and their message; no entries, queries or calls. Subclasses of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,8 +35,20 @@ class WireValue(Encoded):
 
     __slots__ = ()
 
-    def _load(self) -> Any:
+    def decode(self) -> Any:
+        """The plain value. Raises CorruptDataError if the bytes cannot be read."""
         return decode_value(self.data)
+
+    def view(self) -> Any:
+        """The plain value, but for a map: a Mapping of which only what is looked up is made plain."""
+        # Once for every entry of many queries.
+        try:
+            message = Value.FromString(self.data)
+            if message.WhichOneof("kind") == "map_value":
+                return _MapView(message.map_value.fields)
+            return _plain(message)
+        except _UNREADABLE as error:
+            raise _corrupt(self.data, error) from error
 
 
 def is_null(data: bytes) -> bool:
@@ -185,8 +197,16 @@ def decode_value(data: bytes) -> Any:
     """The plain value of serialized bytes. Datetimes come in UTC. Raises CorruptDataError if they are no value."""
     try:
         return _plain(Value.FromString(data))
-    except (DecodeError, InvalidKeyError, InvalidValueError, OverflowError) as error:
-        raise CorruptDataError(f"{len(data)} bytes are no value: {error}") from error
+    except _UNREADABLE as error:
+        raise _corrupt(data, error) from error
+
+
+#: What reading bytes that are not a value raises.
+_UNREADABLE = (DecodeError, InvalidKeyError, InvalidValueError, OverflowError)
+
+
+def _corrupt(data: bytes, error: Exception) -> CorruptDataError:
+    return CorruptDataError(f"{len(data)} bytes are not a value: {error}")
 
 
 def _plain(message: Value) -> Any:
@@ -205,6 +225,40 @@ def _plain(message: Value) -> Any:
     if kind is None:
         raise InvalidValueError("a value has no kind")
     return getattr(message, kind)
+
+
+class _MapView(Mapping[str, Any]):
+    """A map whose members are made plain one by one, maps among them likewise."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Any) -> None:
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> Any:
+        # To look up an absent name would add it.
+        if name not in self._fields:
+            raise KeyError(name)
+        return self.get(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        fields = self._fields
+        if name not in fields:
+            return default
+        message = fields[name]
+        kind = message.WhichOneof("kind")
+        if kind in _AS_THEY_ARE:
+            return getattr(message, kind)
+        return _MapView(message.map_value.fields) if kind == "map_value" else _plain(message)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 # Checking
@@ -247,6 +301,9 @@ def _check(message: Value, path: str, depth: int) -> None:
     elif kind is None:
         raise InvalidValueError(f"{path} has no kind, or one that this server does not know", path=path, field="value")
 
+
+#: Kinds whose content is the plain value.
+_AS_THEY_ARE = frozenset({"bool_value", "int64_value", "double_value", "string_value", "bytes_value"})
 
 #: Kinds of which every content is good.
 _SCALARS = frozenset({"null_value", "bool_value", "int64_value", "double_value", "string_value", "bytes_value"})

@@ -121,7 +121,7 @@ def test_a_value_that_is_still_encoded_is_read() -> None:
     class Wrapped(Encoded):
         __slots__ = ()
 
-        def _load(self) -> Any:
+        def decode(self) -> Any:
             return {"a": [1]}
 
     assert to_json(Wrapped(b"")) == '{"a":[1]}'

@@ -10,14 +10,13 @@ import pytest
 
 from datastore import Batch, Entry, Key
 from datastore.core.batch import Outcome, Position, value_bytes
-from datastore.core.encoded import Encoded, decoded
+from datastore.core.encoded import Encoded, decoded, views
 
 
 class Json(Encoded):
-    __slots__ = ("reads",)
+    __slots__ = ()
 
-    def _load(self):
-        self.reads = getattr(self, "reads", 0) + 1
+    def decode(self):
         return json.loads(self.data)
 
 
@@ -74,11 +73,11 @@ def test_an_outcome_is_a_value_or_an_error():
     assert Outcome(3).error is None
 
 
-def test_an_encoded_value_is_read_once_and_when_looked_at():
+def test_an_encoded_value_keeps_nothing_but_its_bytes():
     value = Json(b'{"a": 1}')
-    assert not hasattr(value, "reads")
-    assert value.decode() is value.decode()
-    assert value.reads == 1
+    assert value.decode() is not value.decode()
+    assert value.view() == {"a": 1}
+    assert views([value, 7]) == [{"a": 1}, 7]
     assert decoded(value) == {"a": 1}
     assert decoded(7) == 7
 
@@ -90,3 +89,24 @@ def test_encoded_values_equal_by_what_they_hold():
         hash(Json(b"1"))
     with pytest.raises(NotImplementedError):
         Encoded(b"").decode()
+
+
+@pytest.mark.parametrize("by_text", [False, True])
+def test_a_batch_in_parts_is_the_batch(by_text):
+    keys = [Key(f"/a/{number}") for number in range(7)]
+    where = {"sort_keys": [b"k%d" % number for number in range(7)], "position": Position(b"k6", keys[-1])}
+    counts = {"skipped": 2, "scanned": 9}
+    if by_text:
+        batch = Batch.of_texts([str(key).encode() for key in keys], list(range(7)), **where, **counts)
+    else:
+        batch = Batch(keys, list(range(7)), **where, **counts)
+    parts = list(batch.parts(3))
+    assert [len(part) for part in parts] == [3, 3, 1]
+    assert [entry for part in parts for entry in part.entries()] == list(batch.entries())
+    assert [sort_key for part in parts for sort_key in part.sort_keys] == where["sort_keys"]
+    assert [part.position for part in parts] == [None, None, where["position"]]
+    assert (sum(part.skipped for part in parts), sum(part.scanned for part in parts)) == (2, 9)
+    assert list(batch.parts(7)) == [batch]
+    assert next(Batch([], [], scanned=5).parts(3)).scanned == 5
+    held = [number % 2 == 0 for number in range(7)]
+    assert list(batch.selected(held).entries()) == list(batch.entries())[::2]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from datastore import DictDatastore, Filter, Key, Order, Query
 from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
-from datastore.core.fields import column_of, column_predicate, field_of, reader_of
+from datastore.core.fields import column_of, column_predicate, field_of
 from datastore.core.query import object_getattr
 from datastore.testing import cases, model
 from datastore.wire import encode_value
@@ -167,8 +167,6 @@ def test_a_column_is_the_field_of_each_value(field):
     maps = [{"a": number} for number in range(3)]
     assert column_of(object_getattr, "a")(keys[:3], maps) == [0, 1, 2]
     assert column_of(object_getattr, "c")(keys[:3], maps) == [None, None, None]
-    read = reader_of(object_getattr, field)
-    assert [read(key, value) for key, value in zip(keys, found, strict=True)] == expected
     assert [field_of(object_getattr, key, value, field) for key, value in zip(keys, found, strict=True)] == expected
     own = lambda obj, name: (name, obj)
     expected = keys if field == "__key__" else [(field, value) for value in found]

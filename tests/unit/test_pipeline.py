@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from functools import cmp_to_key
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Batch, Filter, Key, Order, Query
-from datastore.core import pipeline
 from datastore.core.batch import Position
-from datastore.core.errors import LimitExceededError
 from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
 from datastore.core.pipeline import Pipeline
 from datastore.testing import cases, model
-from datastore.wire import encode_value
 
 values = cases.wire_values()
 
@@ -226,21 +222,3 @@ def test_a_batch_without_a_position_resumes_after_its_last_key():
     batch = Batch([Key("/a/1"), Key("/a/2")], [{"n": 1}, {"n": 2}])
     assert Pipeline(Query(Key("/a")).filter("n", "=", 1)).feed(batch).position == Position(b"", Key("/a/2"))
     assert Pipeline(Query(Key("/a"))).feed(Batch([None], [1])).position is None
-
-
-def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch):
-    values = [encode_value({"n": n}) for n in range(40)]
-    fitting = 20
-    most = sum(len(value.data) for value in values[:fitting])
-    monkeypatch.setattr(pipeline, "SORT_BYTES", most)
-    keys = [Key(f"/a/{n:02}") for n in range(40)]
-
-    def sort(count, query):
-        return [key for batch in run(query, [Batch(keys[:count], values[:count])]) for key in batch.keys]
-
-    assert sort(fitting, Query(Key("/a")).order("-n")) == keys[:fitting][::-1]
-    with pytest.raises(LimitExceededError, match="limit") as raised:
-        sort(fitting + 1, Query(Key("/a")).order("-n"))
-    assert (raised.value.limit, raised.value.maximum) == ("sort_bytes", most)
-    # With a limit only what can be among the first is held.
-    assert sort(40, Query(Key("/a"), limit=3).order("-n")) == keys[:-4:-1]

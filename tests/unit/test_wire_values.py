@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum, IntEnum
 
@@ -11,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore.core.errors import CorruptDataError, InvalidValueError, UnsupportedTypeError
+from datastore.core.fields import object_getattr
+from datastore.core.key import Key
 from datastore.core.limits import VALUE_DEPTH
 from datastore.testing import cases, model
 from datastore.v1 import service_pb2
 from datastore.v1.value_pb2 import Value
-from datastore.wire import WireValue, check_value, codec, decode_value, encode_value, is_null, lazy
+from datastore.wire import WireValue, check_value, codec, decode_value, encode_value, is_null, lazy, values
 from tests.support.vectors import value_of, vectors
 
 
@@ -226,16 +229,39 @@ def test_bytes_that_are_no_value_are_corrupt():
             decode_value(data)
 
 
-def test_lazy_values_are_decoded_once_and_only_when_looked_into(monkeypatch):
+def test_lazy_values_are_decoded_only_when_looked_into_and_keep_nothing(monkeypatch):
     loads = []
-    monkeypatch.setattr(WireValue, "_load", lambda self: loads.append(1) or decode_value(self.data))
+    monkeypatch.setattr(values, "decode_value", lambda data: loads.append(1) or decode_value(data))
     value = lazy.loads(lazy.dumps({"a": 1}))
     assert isinstance(value, WireValue)
     assert lazy.dumps(value) == value.data
     assert encode_value(value) is value
     assert not loads
     assert value.decode() == {"a": 1} == value.decode()
-    assert len(loads) == 1
+    assert len(loads) == 2
+    assert sys.getsizeof(value) <= 64
+
+
+@given(cases.wire_values(), st.sampled_from(["a", "b", "a.b", "a.b.c", "", "a.", "\ud800", "__key__"]))
+def test_a_view_has_the_fields_of_the_value(value, field):
+    for held in (value, {"a": value}, {"a": {"b": value}}, {"a.b": value, "a": {"b": {"c": value}}}):
+        wire_value = encode_value(held)
+        found = object_getattr(wire_value.view(), field)
+        assert model.compare(found, object_getattr(held, field)) == 0
+
+
+def test_a_view_is_a_mapping_that_looking_up_does_not_change():
+    view = encode_value({"a": {"b": 1}, "c": Key("/k"), "d": None}).view()
+    assert dict(view) == {"a": {"b": 1}, "c": Key("/k"), "d": None}
+    assert view["a"]["b"] == 1
+    assert view.get("x", 7) == 7
+    with pytest.raises(KeyError):
+        view["x"]
+    assert len(view) == 3
+    assert "x" not in view
+    assert encode_value([1]).view() == [1]
+    with pytest.raises(CorruptDataError):
+        WireValue(b"\xff").view()
 
 
 def test_wire_values_equal_by_what_they_hold():

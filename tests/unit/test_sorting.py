@@ -1,0 +1,223 @@
+"""Sorting serialized values: in runs of bounded length, counted as they are held, and exact."""
+
+from __future__ import annotations
+
+import gc
+import random
+import tracemalloc
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore import Batch, Key, Query
+from datastore.core import pipeline, sorting
+from datastore.core.batch import Position
+from datastore.core.errors import LimitExceededError
+from datastore.core.limits import BATCH_ENTRIES, FIRST_BATCH_BYTES, LONG_SORT_KEY_BYTES, SORT_ENTRY_BYTES
+from datastore.core.ordering import encode, encode_column
+from datastore.core.pipeline import Pipeline
+from datastore.testing import cases, model
+from datastore.wire import WireValue, encode_value
+
+values = cases.wire_values()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_runs():
+    """Runs of a few entries, so that a few entries make many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorting, "RUN_ENTRIES", 4)
+        patch.setattr(sorting, "STRIDE", 2)
+        patch.setattr(pipeline, "STEP_ENTRIES", 3)
+        yield
+
+
+def feed(step, batches):
+    for batch in batches:
+        for part in step.steps(batch):
+            step.feed(part)
+    return step
+
+
+def run(query, batches):
+    return [batch for batch in feed(Pipeline(query), batches).finish() if len(batch)]
+
+
+def entries_of(batches):
+    return [
+        (key, value.decode() if isinstance(value, WireValue) else value)
+        for batch in batches
+        for key, value in batch.entries()
+    ]
+
+
+def serialized(contents, size=5):
+    """The contents as raw batches of serialized values."""
+    entries = sorted(contents.items(), key=lambda entry: str(entry[0]))
+    for start in range(0, len(entries), size):
+        part = entries[start : start + size]
+        yield Batch([key for key, _ in part], [encode_value(value) for _, value in part], scanned=len(part))
+
+
+@given(cases.contents(values, max_size=40), cases.queries(values), st.integers(1, 9))
+def test_any_ordered_query_over_serialized_values_is_as_the_naive_model(contents, query, size):
+    query.order("n")
+    in_scope = {key: value for key, value in contents.items() if query.covers(key)}
+    found = entries_of(run(query, serialized(in_scope, size)))
+    assert model.same(found, [tuple(entry) for entry in model.answer(query, contents).entries])
+
+
+@given(cases.contents(values, max_size=40), cases.queries(values), st.booleans())
+def test_resuming_after_any_entry_gives_the_rest(contents, query, sort_keys):
+    query.order("n")
+    query.offset, query.limit, query.keys_only, query.sort_keys = 0, None, False, sort_keys
+    in_scope = {key: value for key, value in contents.items() if query.covers(key)}
+    whole = entries_of(run(query, serialized(in_scope)))
+    for index, (key, value) in enumerate(whole):
+        query.start_after = Position(query.order_sort_key(key, value), key)
+        assert model.same(entries_of(run(query, serialized(in_scope))), whole[index + 1 :])
+
+
+def numbers(count, seed=0):
+    choose = random.Random(seed)
+    return {Key(f"/a/{number:05}"): {"n": choose.randrange(count)} for number in range(count)}
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 5, 9, 50, 199, 200, 201])
+@pytest.mark.parametrize("order", ["n", "-n", "m"])
+def test_a_limit_keeps_the_first_and_holds_about_twice_as_many(limit, order):
+    contents = numbers(200)
+    query = Query(Key("/a"), limit).order(order)
+    step, most = Pipeline(query), 0
+    for batch in serialized(contents, 3):
+        step.feed(batch)
+        most = max(most, step._sorter._entries)
+    assert most <= 2 * limit + sorting.RUN_ENTRIES + 3
+    expected = model.answer(query, contents).entries
+    assert entries_of(step.finish()) == [tuple(entry) for entry in expected]
+
+
+def test_no_step_sorts_more_than_a_run_and_the_first_results_need_no_sort_of_all():
+    step = feed(Pipeline(Query(Key("/a")).order("n")), serialized(numbers(500)))
+    assert sum(len(part) for part in step.steps(Batch([None] * 10, [None] * 10))) == 10
+    assert max(len(part) for part in step.steps(Batch([None] * 10, [None] * 10))) <= pipeline.STEP_ENTRIES
+    results = step.finish()
+    first = next(results)
+    assert max(len(run.places) for run in step._sorter._runs) <= sorting.RUN_ENTRIES
+    assert 0 < len(first) < 500
+    assert len(first) + sum(map(len, results)) == 500
+
+
+def test_results_come_in_batches_bounded_by_bytes_the_first_small(monkeypatch):
+    contents = {Key(f"/a/{number:05}"): {"n": number, "x": "x" * 1000} for number in range(600)}
+    batches = run(Query(Key("/a")).order("-n"), serialized(contents, 100))
+    sizes = [sum(len(value.data) for value in batch.values) for batch in batches]
+    assert sizes[0] <= FIRST_BATCH_BYTES + 2000
+    assert len(batches[0]) > 1
+    assert max(sizes) <= sorting.BATCH_BYTES + 2000
+    many = run(Query(Key("/a"), keys_only=True).order("n"), serialized(numbers(3 * BATCH_ENTRIES), 1000))
+    assert max(map(len, many)) <= BATCH_ENTRIES
+    assert {value for batch in many for value in batch.values} == {None}
+
+
+def cost(contents, query):
+    """What the entries cost to sort, as documented."""
+    return sum(
+        len(query.order_sort_key(key, value))
+        + len(str(key).encode())
+        + (0 if query.keys_only else len(encode_value(value).data))
+        + 4
+        + SORT_ENTRY_BYTES
+        for key, value in contents.items()
+    )
+
+
+@pytest.mark.parametrize("keys_only", [False, True])
+def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch, keys_only):
+    contents = {Key(f"/a/{number:02}"): {"n": number, "x": "x" * number} for number in range(21)}
+    fitting = dict(list(contents.items())[:20])
+    query = Query(Key("/a"), keys_only=keys_only).order("-n")
+    most = cost(fitting, query)
+    monkeypatch.setattr(sorting, "SORT_BYTES", most)
+    assert len(entries_of(run(query, serialized(fitting)))) == 20
+    smaller = {**fitting, Key("/a/19"): {"n": 19, "x": "x" * 18}}
+    assert len(entries_of(run(query, serialized(smaller)))) == 20
+    monkeypatch.setattr(sorting, "SORT_BYTES", most - 1)
+    with pytest.raises(LimitExceededError, match="limit") as raised:
+        run(query, serialized(fitting))
+    assert (raised.value.limit, raised.value.maximum) == ("sort_bytes", most - 1)
+    monkeypatch.setattr(sorting, "SORT_BYTES", most)
+    with pytest.raises(LimitExceededError):
+        run(query, serialized(contents))
+    # With a limit only what can be among the first is held.
+    assert len(entries_of(run(Query(Key("/a"), 3).order("-n"), serialized(contents)))) == 3
+
+
+@pytest.mark.parametrize("keys_only", [False, True])
+def test_what_is_held_is_what_is_counted(monkeypatch, keys_only):
+    monkeypatch.setattr(sorting, "RUN_ENTRIES", 4096)
+    rows = [(f"/a/{number:08}".encode(), encode_value({"n": number}).data) for number in range(20_000)]
+    step = Pipeline(Query(Key("/a"), keys_only=keys_only).order("-n"))
+    gc.collect()
+    tracemalloc.start()
+    for start in range(0, len(rows), 1000):
+        part = rows[start : start + 1000]
+        # Bytes of their own, as those that come from storage.
+        texts, held = [bytes(bytearray(text)) for text, _ in part], [WireValue(bytes(bytearray(v))) for _, v in part]
+        feed(step, [Batch.of_texts(texts, held)])
+    del texts, held
+    gc.collect()
+    held_bytes = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held_bytes <= step._sorter._bytes <= 2.5 * held_bytes
+
+
+def test_values_of_a_query_for_keys_are_not_held_unless_they_stand_for_a_long_sort_key():
+    contents = {Key("/a/1"): {"n": "x" * LONG_SORT_KEY_BYTES}, Key("/a/2"): {"n": "x"}}
+    batches = run(Query(Key("/a"), keys_only=True).order("n"), serialized(contents))
+    assert [value for batch in batches for value in batch.values] == [None, None]
+    step = feed(Pipeline(Query(Key("/a"), keys_only=True).order("n")), serialized(contents))
+    assert step._sorter._bytes < 2 * LONG_SORT_KEY_BYTES
+
+
+def test_entries_without_keys_stay_as_they_came():
+    batches = [Batch([None] * 5, [encode_value({"n": n % 2, "at": (part, n)}) for n in range(5)]) for part in range(4)]
+    found = [value["at"] for _, value in entries_of(run(Query(Key("/a")).order("n"), batches))]
+    assert found == [[part, n] for parity in (0, 1) for part in range(4) for n in range(5) if n % 2 == parity]
+
+
+def test_foreign_values_among_serialized_ones_are_sorted_with_them():
+    batches = [Batch([Key("/a/1")], [encode_value({"n": 2})]), Batch([Key("/a/2"), Key("/a/3")], [{"n": 1}, b"raw"])]
+    found = entries_of(run(Query(Key("/a")).order("n"), batches))
+    assert found == [(Key("/a/3"), b"raw"), (Key("/a/2"), {"n": 1}), (Key("/a/1"), {"n": 2})]
+
+
+def test_sort_keys_and_positions_are_those_of_the_entries():
+    query = Query(Key("/a"), sort_keys=True).order("n").order("-m")
+    contents = {Key(f"/a/{number}"): {"n": number % 2, "m": number} for number in range(9)}
+    for batch in run(query, serialized(contents)):
+        expected = [query.order_sort_key(key, value) for key, value in batch.entries()]
+        assert batch.sort_keys == expected
+        assert batch.position == Position(expected[-1], batch.keys[-1])
+        assert all(one < other for one, other in pairwise(zip(batch.sort_keys, map(str, batch.keys), strict=True)))
+
+
+@given(
+    st.one_of(
+        st.lists(values, max_size=6),
+        st.lists(st.integers(-(2**63), 2**63 - 1), max_size=6),
+        st.lists(st.integers(-(2**53), 2**53), max_size=6),
+        st.lists(st.floats(), max_size=6),
+        st.lists(st.text(), max_size=6),
+    ),
+    st.booleans(),
+)
+def test_a_column_of_sort_keys_is_that_of_each_value(column, descending):
+    assert encode_column(column, descending=descending) == [encode(value, descending=descending) for value in column]
+
+
+@pytest.mark.parametrize("column", [[2**53 + 1], [-(2**53) - 1, 5], [-0.0], [float("nan"), 1.0], [True, 1], [1, 1.5]])
+def test_columns_at_the_edges_of_the_quick_ways(column):
+    assert encode_column(column) == list(map(encode, column))

@@ -6,10 +6,16 @@ comes back in time to be told with the name of who failed. It follows tasks and 
 
 from __future__ import annotations
 
+import math
 import time
 from contextvars import ContextVar
 
-__all__ = ["set_time_left", "time_left"]
+from datastore.core.errors import InvalidError
+
+__all__ = ["LONGEST_TIMEOUT_S", "check_timeout", "set_time_left", "time_left"]
+
+#: The longest timeout, in seconds: a year. What is longer is a slip, such as milliseconds, or means none: `inf`.
+LONGEST_TIMEOUT_S = 366 * 86_400.0
 
 #: What is kept back of the time left, to answer in: so much, but at most a tenth.
 MARGIN_S = 0.2
@@ -32,3 +38,18 @@ def time_left(most_s: float) -> float:
         return most_s
     left_s = deadline - time.monotonic()
     return min(most_s, max(left_s - min(MARGIN_S, left_s / 10), 0.001))
+
+
+def check_timeout(timeout_s: float, name: str) -> float:
+    """A timeout in seconds that the caller gave as `name`: above 0 and at most LONGEST_TIMEOUT_S, or inf for none.
+
+    Raises InvalidError, which names the argument and what is valid, for anything else.
+    """
+    is_number = isinstance(timeout_s, (int, float)) and not isinstance(timeout_s, bool)
+    if is_number and (0 < timeout_s <= LONGEST_TIMEOUT_S or timeout_s == math.inf):
+        return float(timeout_s)
+    raise InvalidError(
+        f"{name} is a number of seconds above 0 and at most {LONGEST_TIMEOUT_S:,.0f} (a year), or inf for no limit,"
+        f" and not {timeout_s!r}",
+        field=name,
+    )

@@ -60,7 +60,10 @@ def build_proxy(config: Config) -> Topology:
     slot_map = SlotMap(names, shard_by=config.cluster.shard_by)
     stores = [
         MemberDatastore(
-            RemoteDatastore(shard.url, lazy=True, name=shard.name), cluster=config.cluster.name, shard=shard.name
+            # Its clients retry: a proxy that did too would multiply their calls while a shard is busy or away.
+            RemoteDatastore(shard.url, lazy=True, name=shard.name, retry=False),
+            cluster=config.cluster.name,
+            shard=shard.name,
         )
         for shard in config.shards
     ]

@@ -20,13 +20,14 @@ from datastore.core.errors import (
     DeadlineExceededError,
     InternalError,
     InvalidTokenError,
+    OverloadedError,
     TruncatedStreamError,
     UnavailableError,
 )
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.testing import model
-from datastore_client import RemoteDatastore, _patience
+from datastore_client import RemoteDatastore, _retry
 from datastore_server.app import serve
 from datastore_server.checks import Limits
 from tests.support import clusters
@@ -34,6 +35,8 @@ from tests.support.colours import Tasks, Threads, connected
 from tests.support.scripted import Scripted, Wire, broken_wire, fails, results, scripted, sends
 
 CUT = UnavailableError("the server is shutting down")
+BUSY = OverloadedError("the server is busy", retry_after_s=0.01)
+DRAINING = UnavailableError("the server is shutting down", retry_after_s=0.01)
 
 #: Several messages of results.
 CONTENTS = {
@@ -127,13 +130,14 @@ async def test_a_stream_that_is_reset_on_its_way_continues(colour: Any, port: in
         assert broken.faults == 3
 
 
-async def test_a_wire_that_breaks_before_the_first_result_is_an_error_at_once(colour: Any, port: int) -> None:
-    async with broken_wire(port, breaks=[1]) as (url, broken), connected(colour, url, name="shard-7") as store:
+@pytest.mark.parametrize("query", QUERIES)
+async def test_a_wire_that_breaks_before_the_first_result_loses_nothing_either(
+    colour: Any, port: int, query: Any
+) -> None:
+    async with broken_wire(port, breaks=[FIRST_BYTES // 100]) as (url, broken):
         broken.arm()
-        with pytest.raises(UnavailableError) as caught:
-            await colour.read(store.query(by_key()))
-        assert caught.value.shard == "shard-7"
-        assert broken.connections == 1
+        await is_exact(colour, url, query())
+        assert broken.faults == 1
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -215,6 +219,14 @@ async def test_a_cut_after_each_message_continues_behind_it(colour: Any, cut_aft
         assert cursor.summary.entries == 6
 
 
+@pytest.mark.parametrize("error", [BUSY, grpc.StatusCode.CANCELLED], ids=str)
+async def test_a_stream_that_its_server_cancels_or_refuses_to_continue_goes_on_later(colour: Any, error: Any) -> None:
+    answers = [sends(results(0, 1), error=error), fails(error), sends(results(2, last=1))]
+    async with scripted(Query=answers) as script, connected(colour, script.url) as store:
+        assert numbers(await colour.read(store.query(things()))) == [0, 1, 2]
+        assert tokens(script) == [b"", b"after 1", b"after 1"]
+
+
 async def test_counts_add_up_over_all_calls(colour: Any) -> None:
     first, last = results(1, 2, skipped=3), results(3, skipped=2, last=1)
     async with (
@@ -227,9 +239,17 @@ async def test_counts_add_up_over_all_calls(colour: Any) -> None:
         assert (cursor.summary.entries, cursor.summary.skipped, cursor.summary.scanned) == (3, 5, 3)
 
 
-@pytest.mark.parametrize("error", [CUT, grpc.StatusCode.UNAVAILABLE])
-async def test_a_cut_before_any_message_is_an_error_at_once(colour: Any, error: Any) -> None:
-    async with scripted(Query=fails(error)) as script, connected(colour, script.url) as store:
+@pytest.mark.parametrize("error", [DRAINING, BUSY, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED], ids=str)
+async def test_a_query_that_is_cut_before_its_first_message_begins_anew(colour: Any, error: Any) -> None:
+    answers = [fails(error), fails(error), sends(results(0, 1, last=2))]
+    async with scripted(Query=answers) as script, connected(colour, script.url) as store:
+        assert numbers(await colour.read(store.query(things()))) == [0, 1]
+        assert tokens(script) == [b"", b"", b""]
+
+
+async def test_a_query_that_a_proxy_cannot_answer_fails_at_once(colour: Any) -> None:
+    gone = UnavailableError("nothing answers", shard="shard-2")
+    async with scripted(Query=fails(gone)) as script, connected(colour, script.url) as store:
         with pytest.raises(UnavailableError):
             await colour.read(store.query(things()))
         assert len(script.calls) == 1
@@ -242,7 +262,6 @@ async def test_a_cut_before_any_message_is_an_error_at_once(colour: Any, error: 
         InvalidTokenError("of another query", field="resume_token"),
         CorruptDataError("a value cannot be read", shard="s1"),
         grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.CANCELLED,
         grpc.StatusCode.UNAUTHENTICATED,
     ],
     ids=str,
@@ -279,7 +298,7 @@ async def test_a_stream_that_is_not_whole_raises(colour: Any, end: Any) -> None:
 
 
 async def test_a_server_that_stays_away_is_given_up(colour: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_patience, "RESUME_TIMEOUT_S", 0.4)
+    monkeypatch.setattr(_retry, "RESUME_TIMEOUT_S", 0.4)
     async with (
         scripted(Query=[sends(results(1), error=CUT), fails(CUT)]) as script,
         connected(colour, script.url, name="shard-7") as store,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from datastore.core.errors import ConfigError, DeadlineExceededError, UnavailableError
 from datastore.core.limits import ENTRY_BYTES, KEY_BYTES
 from datastore_client._messages import BATCH_MESSAGE_BYTES
-from datastore_client._patience import PAUSES_S, RESUME_TIMEOUT_S, Patience
+from datastore_client._retry import BACKOFFS_S, EXPECTED_BACK_S, RESUME_TIMEOUT_S, Link, RetryPolicy
 from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, parse_target
 from datastore_server.checks import Limits
 
@@ -79,66 +81,106 @@ class Clock:
 CUT = UnavailableError("cut")
 
 
-def test_pauses_double_up_to_a_bound_and_begin_anew_after_a_message() -> None:
+def test_backoffs_double_up_to_a_bound_and_begin_anew_after_a_message() -> None:
     clock = Clock()
-    patience = Patience(3600, clock=clock)
-    first, longest = PAUSES_S
+    policy = RetryPolicy(3600, clock=clock)
+    first, longest = BACKOFFS_S
     for _ in range(2):
         bound = first
         for _ in range(8):
-            pause_s = patience.pause_s(CUT)
-            assert pause_s is not None
-            assert bound / 2 <= pause_s <= bound
-            clock.now += pause_s
+            backoff_s = policy.backoff_s(CUT)
+            assert backoff_s is not None
+            assert bound / 2 <= backoff_s <= bound
+            clock.now += backoff_s
             bound = min(2 * bound, longest)
-        patience.saw_message()
+        policy.saw_message()
 
 
 def test_a_stream_that_stays_cut_is_given_up() -> None:
     clock = Clock()
-    patience = Patience(3600, clock=clock)
-    assert patience.pause_s(CUT) is not None
+    policy = RetryPolicy(3600, clock=clock)
+    assert policy.backoff_s(CUT) is not None
     clock.now += RESUME_TIMEOUT_S - 0.1
-    assert patience.pause_s(CUT) is not None
+    assert policy.backoff_s(CUT) is not None
     clock.now += 0.2
-    assert patience.pause_s(CUT) is None
+    assert policy.backoff_s(CUT) is None
 
 
 def test_a_reader_that_takes_its_time_over_a_message_can_continue() -> None:
     clock = Clock()
-    patience = Patience(3600, clock=clock)
-    patience.saw_message()
+    policy = RetryPolicy(3600, clock=clock)
+    policy.saw_message()
     clock.now += 10 * RESUME_TIMEOUT_S
-    assert patience.pause_s(CUT) is not None
+    assert policy.backoff_s(CUT) is not None
 
 
-def test_a_message_renews_the_patience() -> None:
+def test_a_message_renews_the_time_to_wait() -> None:
     clock = Clock()
-    patience = Patience(3600, clock=clock)
+    policy = RetryPolicy(3600, clock=clock)
     for _ in range(10):
-        assert patience.pause_s(CUT) is not None
+        assert policy.backoff_s(CUT) is not None
         clock.now += RESUME_TIMEOUT_S - 1
-        patience.saw_message()
+        policy.saw_message()
 
 
 def test_the_time_of_a_query_is_for_all_its_calls() -> None:
     clock = Clock()
-    patience = Patience(10, clock=clock)
-    clock.now += 9.99
-    assert patience.left_s() == pytest.approx(0.01)
-    pause_s = patience.pause_s(CUT)
-    assert pause_s is not None
-    assert pause_s <= 0.011
-    clock.now += 0.02
-    assert patience.pause_s(CUT) is None
-    assert 0 < patience.left_s() <= 0.001
+    policy = RetryPolicy(10, clock=clock)
+    clock.now += 9.9
+    assert policy.left_s() == pytest.approx(0.1)
+    backoff_s = policy.backoff_s(CUT)
+    assert backoff_s is not None
+    assert backoff_s < 0.1
+    clock.now += 0.2
+    assert policy.backoff_s(CUT) is None
+    assert 0 < policy.left_s() <= 0.001
 
 
-def test_a_server_may_ask_for_a_longer_pause_but_not_beyond_the_time_of_the_query() -> None:
+def test_a_server_may_ask_for_a_longer_backoff_and_clients_do_not_come_back_at_once() -> None:
+    policy = RetryPolicy(10, clock=Clock())
+    backoffs = {
+        RetryPolicy(10, clock=Clock()).backoff_s(UnavailableError("later", retry_after_s=4.0)) for _ in range(9)
+    }
+    assert all(backoff_s is not None and 4.0 < backoff_s <= 4.0 + BACKOFFS_S[0] for backoff_s in backoffs)
+    assert len(backoffs) > 1
+    backoff_s = policy.backoff_s(DeadlineExceededError("time is over"))
+    assert backoff_s is not None
+    assert backoff_s < 1
+
+
+@pytest.mark.parametrize("retry_after_s", [10.0, 1e9])
+def test_a_call_whose_server_asks_to_wait_longer_than_it_has_fails_at_once(retry_after_s: float) -> None:
+    policy = RetryPolicy(10, clock=Clock())
+    assert policy.backoff_s(UnavailableError("much later", retry_after_s=retry_after_s)) is None
+
+
+def test_a_call_without_a_deadline_waits_for_its_server_no_longer_than_others() -> None:
     clock = Clock()
-    patience = Patience(10, clock=clock)
-    assert patience.pause_s(UnavailableError("later", retry_after_s=4.0)) == 4.0
-    assert patience.pause_s(UnavailableError("much later", retry_after_s=1e9)) == 10.0
-    pause_s = patience.pause_s(DeadlineExceededError("time is over"))
-    assert pause_s is not None
-    assert pause_s < 1
+    policy = RetryPolicy(math.inf, clock=clock)
+    assert policy.left_s() == math.inf
+    assert policy.backoff_s(CUT) is not None
+    clock.now += RESUME_TIMEOUT_S
+    assert policy.backoff_s(CUT) is None
+
+
+def test_a_server_that_never_answered_is_not_waited_for() -> None:
+    link = Link(clock=Clock())
+    assert link.down(connected=False)
+    assert not link.is_expected_back
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_server_that_answered_is_expected_back_for_a_while(connected: bool) -> None:
+    clock = Clock()
+    link = Link(clock=clock)
+    if not connected:
+        assert link.up() is None
+    assert link.down(connected=connected)
+    assert not link.down(connected=False)
+    assert link.is_expected_back
+    clock.now += EXPECTED_BACK_S
+    assert not link.is_expected_back
+    assert link.up() == EXPECTED_BACK_S
+    assert link.is_up
+    assert link.down(connected=False)
+    assert link.is_expected_back

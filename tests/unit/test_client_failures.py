@@ -8,7 +8,7 @@ import pytest
 from datastore import wire
 from datastore.core.errors import DatastoreClosedError, DeadlineExceededError, StoreFullError, UnavailableError
 from datastore_client._calls import open_channel
-from datastore_client._messages import call_error, item_error
+from datastore_client._failures import call_error, is_unsent, item_error
 
 URL = "grpc://127.0.0.1:7420"
 
@@ -48,15 +48,35 @@ ALL_ADDRESSES = "failed to connect to all addresses; last error: "
             f"{ALL_ADDRESSES}INTERNAL: Failed parsing HTTP/2 (Trying to connect an http1.x server (HTTP status 400))",
             "it speaks HTTP/1 and not gRPC",
         ),
-        ("recvmsg:Connection reset by peer", "connection reset"),
-        ("Socket closed", "connection lost"),
-        ("words that gRPC may find tomorrow", "words that gRPC may find tomorrow"),
+        (f"{ALL_ADDRESSES}words that gRPC may find tomorrow", f"{ALL_ADDRESSES}words that gRPC may find tomorrow"),
     ],
 )
-def test_a_server_that_does_not_answer_is_told_in_plain_words(details, words):
-    error = call_error(Failure(grpc.StatusCode.UNAVAILABLE, details), URL, 10.0)
+def test_a_server_that_does_not_answer_is_reported_in_plain_words(details, words):
+    failure = Failure(grpc.StatusCode.UNAVAILABLE, details)
+    error = call_error(failure, URL, 10.0)
     assert isinstance(error, UnavailableError)
     assert str(error) == f"nothing answers at {URL} ({words})"
+    assert is_unsent(failure)
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "words"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "recvmsg:Connection reset by peer", "connection reset"),
+        (grpc.StatusCode.UNAVAILABLE, "Socket closed", "connection lost"),
+        (grpc.StatusCode.UNAVAILABLE, "ping timeout", "connection lost"),
+        (grpc.StatusCode.UNAVAILABLE, "words that gRPC may find tomorrow", "words that gRPC may find tomorrow"),
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2", "it ended the call"),
+        (grpc.StatusCode.CANCELLED, "CANCELLED", "it ended the call"),
+        (grpc.StatusCode.CANCELLED, None, "it ended the call"),
+    ],
+)
+def test_a_call_that_was_cut_short_is_unavailable_and_may_have_been_sent(code, details, words):
+    failure = Failure(code, details)
+    error = call_error(failure, URL, 10.0)
+    assert (type(error), error.retry_after_s) == (UnavailableError, None)
+    assert str(error) == f"a call to {URL} was cut short ({words})"
+    assert not is_unsent(failure)
 
 
 def test_a_late_answer_is_told_with_the_time_that_it_had():

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import math
+import os
+import threading
 import time
+from collections import deque
 from collections.abc import Generator
 from typing import Any, TypeAlias
 
 import grpc
 
+from datastore_client._slots import Slots, Turn
 from datastore_client.channel import CHANNEL_OPTIONS
 
-__all__ = ["CALL_ERRORS", "Messages", "answered", "is_interruption", "messages", "open_channel", "pause"]
+__all__ = [
+    "CALL_ERRORS",
+    "CallSlots",
+    "Home",
+    "Messages",
+    "answered",
+    "here",
+    "is_interruption",
+    "messages",
+    "open_channel",
+    "pause",
+    "why_not_here",
+]
 
 #: What a call raises when it fails, or when its channel is closed under it.
 CALL_ERRORS = (grpc.RpcError, ValueError)
@@ -22,6 +39,98 @@ def open_channel(target: str) -> grpc.Channel:
     """A channel to `target`."""
     # Without `dns:` a host of the name of one of gRPC's schemes, as `unix`, would be taken for it.
     return grpc.insecure_channel(f"dns:///{target}", options=CHANNEL_OPTIONS)
+
+
+#: Where channels belong to: a process.
+Home: TypeAlias = int
+
+
+def here() -> Home:
+    """Where this is called from."""
+    return os.getpid()
+
+
+def why_not_here(home: Home) -> str | None:
+    """Why what belongs to `home` cannot be used where this is called from, and what to do; None if it can."""
+    if os.getpid() != home:
+        return "it was opened in the process that this one was forked from; connect anew in each process"
+    return None
+
+
+class _Waiter:
+    """One thread that waits for a slot."""
+
+    def __init__(self) -> None:
+        self.turn = Turn.LATE
+        self._woken = threading.Event()
+
+    def wait(self, timeout_s: float) -> Turn:
+        """Wait until woken, or so long; LATE if nobody did."""
+        self._woken.wait(None if timeout_s == math.inf else timeout_s)
+        return self.turn
+
+    def wake(self, turn: Turn) -> None:
+        """Let the thread go on."""
+        self.turn = turn
+        self._woken.set()
+
+
+class CallSlots:
+    """A number of calls at once; others wait, first come, first served."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._slots: Slots[_Waiter] = Slots(at_once, waiting)
+        self._lock = threading.Lock()
+        #: Slots that were released and not yet given back.
+        self._released: deque[None] = deque()
+
+    def acquire(self, timeout_s: float) -> Turn:
+        """Take a slot, within `timeout_s`. Who has one releases it; who is interrupted has none."""
+        waiter = None
+        with self._lock:
+            if self._slots.take():
+                turn = Turn.TAKEN
+            else:
+                waiter = _Waiter()
+                turn = Turn.LATE if self._slots.line_up(waiter) else Turn.FULL
+        self._give_back()
+        if waiter is None or turn is Turn.FULL:
+            return turn
+        try:
+            turn = waiter.wait(timeout_s)
+        finally:
+            # Also where Ctrl-C ends the wait.
+            with self._lock:
+                has_slot = not self._slots.give_up(waiter) and waiter.turn is Turn.TAKEN
+            self._give_back()
+            if has_slot and turn is not Turn.TAKEN:
+                self.release()
+        return turn
+
+    def release(self) -> None:
+        """Give a slot back. Takes no lock that this thread may hold: a forgotten cursor is closed at any moment."""
+        self._released.append(None)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        # Who finds the lock taken leaves this to its holder, who comes here after it.
+        while self._released and self._lock.acquire(blocking=False):
+            try:
+                while self._released:
+                    self._released.popleft()
+                    waiter = self._slots.give_back()
+                    if waiter is not None:
+                        waiter.wake(Turn.TAKEN)
+            finally:
+                self._lock.release()
+
+    def close(self) -> None:
+        """Send away all who wait."""
+        with self._lock:
+            waiters = self._slots.dismiss()
+        self._give_back()
+        for waiter in waiters:
+            waiter.wake(Turn.CLOSED)
 
 
 def is_interruption(error: BaseException) -> bool:

@@ -8,15 +8,7 @@ from google.protobuf.message import DecodeError
 
 from datastore import wire
 from datastore.core.batch import ShardReport
-from datastore.core.errors import (
-    CorruptDataError,
-    DatastoreClosedError,
-    DatastoreError,
-    DeadlineExceededError,
-    InternalError,
-    LimitExceededError,
-    UnavailableError,
-)
+from datastore.core.errors import CorruptDataError, LimitExceededError
 from datastore.core.key import Key
 from datastore.core.limits import ENTRY_BYTES
 from datastore.v1 import service_pb2
@@ -27,9 +19,7 @@ __all__ = [
     "BATCH_MESSAGE_BYTES",
     "SERVING",
     "WriteBatch",
-    "call_error",
     "encoded",
-    "item_error",
     "parsed",
     "shard_report",
 ]
@@ -39,20 +29,6 @@ BATCH_ITEMS = 1000
 BATCH_MESSAGE_BYTES = ENTRY_BYTES + 64 * 1024
 #: What an item of a batch adds to its key and value, at most, in bytes.
 _FRAME_BYTES = 32
-
-#: What gRPC says of connections, by a part of it, in words for those who do not know gRPC.
-_PLAIN_WORDS = {
-    "Connection refused": "connection refused",
-    "Domain name not found": "no such host",
-    "No route to host": "no route to that host",
-    "Network is unreachable": "network unreachable",
-    "http1.x": "it speaks HTTP/1 and not gRPC",
-    "Connection reset": "connection reset",
-    "Broken pipe": "connection lost",
-    "Socket closed": "connection lost",
-    "ping timeout": "connection lost",
-    "Cancelling all calls": "it was stopped",
-}
 
 #: A HealthCheckResponse whose status is SERVING. The request for the whole server is empty.
 SERVING = b"\x08\x01"
@@ -114,46 +90,3 @@ def shard_report(message: service_pb2.ShardSummary) -> ShardReport:
     """What a summary tells of one shard."""
     error = wire.status_to_error(message.status) if message.HasField("status") else None
     return ShardReport(message.shard, message.entries, message.scanned, error)
-
-
-def call_error(error: Any, url: str, timeout_s: float) -> DatastoreError:
-    """What the failure of a call to `url`, a `grpc.RpcError` of either stack, means.
-
-    The text of an error that the server answered with is the server's; that of any other names the server. A
-    stream that something on the way reset is UnavailableError, whatever gRPC calls it.
-    """
-    failure = wire.rpc_error_to_error(error)
-    if _is_answer(error):
-        return _of_server(failure)
-    details = error.details() or error.code().name
-    if isinstance(failure, InternalError) and "RST_STREAM" in details:
-        failure = UnavailableError()
-    if isinstance(failure, UnavailableError):
-        failure.args = (f"nothing answers at {url} ({_plainly(details)})",)
-    elif isinstance(failure, DeadlineExceededError):
-        failure.args = (f"{url} was not done within {timeout_s:.3g} s",)
-    else:
-        failure.args = (f"{url}: {failure}",)
-    return failure
-
-
-def item_error(status: Any) -> DatastoreError:
-    """What the status of one item of a batch means."""
-    return _of_server(wire.status_to_error(status))
-
-
-def _of_server(error: DatastoreError) -> DatastoreError:
-    """A server's error as its client's. A store that the server has closed is not one that the caller closed."""
-    if isinstance(error, DatastoreClosedError):
-        return UnavailableError(str(error), shard=error.shard)
-    return error
-
-
-def _plainly(details: str) -> str:
-    """What gRPC says of a failed connection, in plain words where there are some."""
-    return next((words for part, words in _PLAIN_WORDS.items() if part in details), details)
-
-
-def _is_answer(error: Any) -> bool:
-    """Whether a failed call was answered with a status of ours, and not failed by gRPC on the way."""
-    return any(name == "grpc-status-details-bin" for name, _ in error.trailing_metadata() or ())

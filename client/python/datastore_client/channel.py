@@ -19,9 +19,12 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.lookahead_bytes", 512 * 1024),
     # gRPC would send calls through the proxy that `http_proxy` names, those to this machine too.
     ("grpc.enable_http_proxy", 0),
-    # A connection that died without a word is noticed while calls wait on it. Servers allow a ping every 10 s.
-    ("grpc.keepalive_time_ms", 15_000),
+    # A connection that died without a word, or whose server was stopped, fails the calls that wait on it after 17 s.
+    # Servers allow a ping every 10 s. It is the last of the three that says how long a ping is waited for; without
+    # it that is a minute.
+    ("grpc.keepalive_time_ms", 12_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     # A server that is back is found again within a second.
     ("grpc.initial_reconnect_backoff_ms", 100),

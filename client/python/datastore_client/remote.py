@@ -7,21 +7,17 @@ Knows messages, calls and their errors; what a query or a value means is the lib
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, NoReturn
-
-import grpc
+from collections.abc import Generator, Sequence
+from typing import Any
 
 from datastore import wire
-from datastore.core._concurrency import Lock
 from datastore.core.base import Datastore, bad_keys, check_key, check_query, refusal, scope_of
 from datastore.core.batch import Batch, Outcome, ShardReport, Write
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor, refine
-from datastore.core.deadline import time_left
+from datastore.core.deadline import check_timeout, time_left
 from datastore.core.errors import (
     CorruptDataError,
-    DatastoreClosedError,
     DatastoreError,
     DeadlineExceededError,
     LimitExceededError,
@@ -32,27 +28,11 @@ from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
-from datastore_client._calls import (
-    CALL_ERRORS,
-    Messages,
-    answered,
-    is_interruption,
-    messages,
-    open_channel,
-    pause,
-)
-from datastore_client._messages import (
-    BATCH_ITEMS,
-    SERVING,
-    WriteBatch,
-    call_error,
-    encoded,
-    item_error,
-    parsed,
-    shard_report,
-)
-from datastore_client._patience import RESUME_TIMEOUT_S, Patience
-from datastore_client.channel import parse_target
+from datastore_client._calls import pause
+from datastore_client._connection import Connection
+from datastore_client._failures import item_error
+from datastore_client._messages import BATCH_ITEMS, SERVING, WriteBatch, encoded, parsed, shard_report
+from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
 
@@ -71,28 +51,35 @@ def connect(
     name: str | None = None,
     timeout_s: float = TIMEOUT_S,
     query_timeout_s: float = QUERY_TIMEOUT_S,
+    retry: bool = True,
 ) -> RemoteDatastore:
     """The datastore of the server at `grpc://HOST:PORT`, without a port 7420. Nothing is sent before the first call.
 
-    `timeout_s` is how long a call may take, `query_timeout_s` how long a query may, from its first to its last entry.
-    Whoever connects closes it.
+    `timeout_s` is how long a call may take with all its tries, `query_timeout_s` how long a query may, from its first
+    to its last entry: up to a year, or inf for no limit. `retry=False` raises at once what would be tried again.
+    Raises ConfigError for another URL, InvalidError for another timeout. The caller must close the store.
     """
-    return RemoteDatastore(url, name=name, timeout_s=timeout_s, query_timeout_s=query_timeout_s)
+    return RemoteDatastore(url, name=name, timeout_s=timeout_s, query_timeout_s=query_timeout_s, retry=retry)
 
 
 class RemoteDatastore(Datastore):
     """The datastore that a server serves. All promises of `Datastore` are the server's store's.
 
     Values are plain values; others are refused before anything is sent, with the path of the offending part. With
-    `lazy` values come, and may be given, as WireValues, whose bytes are not looked at. A call that cannot reach
-    the server raises UnavailableError at once, one that takes longer than `timeout_s` DeadlineExceededError; a write
-    that raised either may or may not have happened. `name` is put on errors as their `shard`, unless they name one.
+    `lazy` values come, and may be given, as WireValues, whose bytes are not looked at. `name` is put on errors as their
+    `shard`, unless they name one.
+
+    A call has `timeout_s` in all: to wait for its turn where many are made at once, to be made, and to be repeated.
+    What the server refused before it began (it is busy, it shuts down) is repeated, and so is a call that could not
+    reach a server which answered before and a read that was cut; other failures are raised at once. A write that
+    raised UnavailableError without `retry_after_s`, or DeadlineExceededError, may or may not have happened. With
+    `retry=False` nothing is repeated: for a store between others, whose callers do that.
 
     Query results are streamed. A stream that is cut continues where it was, as long as the server is back within
-    RESUME_TIMEOUT_S: nothing is lost and nothing repeated. Queries with code of the caller's ask for the bare scope,
-    and are worked off here. An abandoned cursor ends its call.
+    RESUME_TIMEOUT_S: nothing is lost. Queries with custom code of the caller ask for the bare scope, and are evaluated
+    in the client. An abandoned cursor ends its call.
 
-    Safe for threads (tasks, under asyncio). Close it to close its connection.
+    Safe for threads (tasks, under asyncio, of the event loop of the first call). The caller must close it.
     """
 
     ordered_queries = True
@@ -103,21 +90,26 @@ class RemoteDatastore(Datastore):
         *,
         name: str | None = None,
         lazy: bool = False,
+        retry: bool = True,
         timeout_s: float = TIMEOUT_S,
         query_timeout_s: float = QUERY_TIMEOUT_S,
     ) -> None:
         self.url = url
-        self._target = parse_target(url)
-        self._name = name
         self._lazy = lazy
-        self._timeout_s = timeout_s
-        self._query_timeout_s = query_timeout_s
-        #: What the server is expected to be, `CLUSTER/SHARD/EPOCH`, sent with every call; one that is something else
-        #: refuses with WrongShardError. None expects nothing.
-        self.expects: str | None = None
-        self._lock = Lock()
-        self._channel: grpc.Channel | None = None
-        self._closed = False
+        self._query_timeout_s = check_timeout(query_timeout_s, "query_timeout_s")
+        self._connection = Connection(url, name=name, timeout_s=check_timeout(timeout_s, "timeout_s"), retry=retry)
+
+    @property
+    def expects(self) -> str | None:
+        """What the server is expected to be, `CLUSTER/SHARD/EPOCH`, sent with every call; None expects nothing.
+
+        A server that is something else refuses with WrongShardError.
+        """
+        return self._connection.expects
+
+    @expects.setter
+    def expects(self, expectation: str | None) -> None:
+        self._connection.expects = expectation
 
     # Entries
 
@@ -125,7 +117,7 @@ class RemoteDatastore(Datastore):
         """The value of `key`, or None."""
         key = check_key(key)
         request = service_pb2.GetRequest(key=wire.encode_key(key))
-        return self._value(parsed(raw.GetResponse, self._call("Get", request)))
+        return self._value(parsed(raw.GetResponse, self._read("Get", request)))
 
     def put(self, key: Key, value: Any) -> None:
         """Store `value` under `key`; refused before it is sent if it cannot travel or is too large."""
@@ -136,18 +128,18 @@ class RemoteDatastore(Datastore):
         request = raw.PutRequest()
         request.entry.value = encoded(key, value)
         request.entry.key.text = str(key)
-        self._call("Put", request)
+        self._write("Put", request)
 
     def delete(self, key: Key) -> None:
         """Remove the entry of `key`."""
         key = check_key(key)
-        self._call("Delete", service_pb2.DeleteRequest(key=wire.encode_key(key)))
+        self._write("Delete", service_pb2.DeleteRequest(key=wire.encode_key(key)))
 
     def contains(self, key: Key) -> bool:
         """Whether the server has `key`."""
         key = check_key(key)
         request = service_pb2.ContainsRequest(key=wire.encode_key(key))
-        answer: bool = parsed(service_pb2.ContainsResponse, self._call("Contains", request)).contains
+        answer: bool = parsed(service_pb2.ContainsResponse, self._read("Contains", request)).contains
         return answer
 
     # Batches
@@ -170,7 +162,7 @@ class RemoteDatastore(Datastore):
         """The outcomes of the first keys, at least one; those that did not fit in the answer are left to ask again."""
         request = service_pb2.BatchGetRequest(keys=map(wire.encode_key, keys))
         try:
-            response = parsed(raw.BatchGetResponse, self._call("BatchGet", request))
+            response = parsed(raw.BatchGetResponse, self._read("BatchGet", request))
             self._check_count(len(response.results), len(keys))
         except DatastoreError as error:
             return [Outcome(error=error)] * len(keys)
@@ -179,7 +171,7 @@ class RemoteDatastore(Datastore):
 
     def _outcome(self, result: Any) -> Outcome:
         if result.HasField("status"):
-            return Outcome(error=self._named(item_error(result.status)))
+            return Outcome(error=self._connection.named(item_error(result.status)))
         try:
             return Outcome(self._value(result))
         except DatastoreError as error:
@@ -217,7 +209,7 @@ class RemoteDatastore(Datastore):
         error = stopped
         if error is None:
             try:
-                response = parsed(service_pb2.BatchWriteResponse, self._call("BatchWrite", batch.request))
+                response = parsed(service_pb2.BatchWriteResponse, self._write("BatchWrite", batch.request))
                 self._check_count(len(response.results), len(batch.indexes))
             except DatastoreError as failure:
                 error = failure
@@ -226,12 +218,14 @@ class RemoteDatastore(Datastore):
             return error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
         for index, result in zip(batch.indexes, response.results, strict=True):
             failed = result.HasField("status")
-            outcomes[index] = Outcome(error=self._named(item_error(result.status)) if failed else None)
+            outcomes[index] = Outcome(error=self._connection.named(item_error(result.status)) if failed else None)
         return None
 
     def _check_count(self, answered: int, asked: int) -> None:
         if answered != asked:
-            raise self._named(CorruptDataError(f"{self.url} answered {answered:,} results for {asked:,} items"))
+            raise self._connection.named(
+                CorruptDataError(f"{self.url} answered {answered:,} results for {asked:,} items")
+            )
 
     # Queries
 
@@ -250,13 +244,14 @@ class RemoteDatastore(Datastore):
 
     def _results(self, query: Query, request: service_pb2.QueryRequest, shards: list[ShardReport]) -> Generator[Batch]:
         """All batches of a query, over as many calls as it takes."""
-        patience = Patience(time_left(self._query_timeout_s))
+        policy = RetryPolicy(time_left(self._query_timeout_s))
         while True:
             begun_at = request.resume_token
-            received = self._open(request, patience.left_s())
+            received = self._connection.stream(_SERVICE + "Query", request.SerializeToString(), policy)
             try:
                 entries = 0
-                while (response := self._next(received, patience)) is not None:
+                while (data := received.read()) is not None:
+                    response = parsed(raw.QueryResponse, data)
                     batch = self._batch(response, query)
                     entries += len(batch)
                     # From here on these entries are the reader's: a call after this continues behind them.
@@ -267,38 +262,28 @@ class RemoteDatastore(Datastore):
                         yield batch
                         return
                     yield batch
-                raise self._named(TruncatedStreamError(f"the results from {self.url} ended without their summary"))
+                raise self._connection.named(
+                    TruncatedStreamError(f"the results from {self.url} ended without their summary")
+                )
             except (UnavailableError, DeadlineExceededError) as error:
-                pause_s = patience.pause_s(error) if request.resume_token else None
-                # A server's time for a query that ends before it has come any further would always end so.
-                stuck = isinstance(error, DeadlineExceededError) and request.resume_token == begun_at
-                if pause_s is None or stuck:
+                backoff_s = self._backoff_s(error, policy, request.resume_token, begun_at)
+                if backoff_s is None:
                     raise
             finally:
                 received.close()
-            pause(pause_s)
+            pause(backoff_s)
 
-    def _open(self, request: service_pb2.QueryRequest, timeout_s: float) -> Messages:
-        """Make one call of a query."""
-        try:
-            return messages(self._start("unary_stream", _SERVICE + "Query", request.SerializeToString(), timeout_s))
-        except CALL_ERRORS as error:
-            self._fail(error, timeout_s)
-
-    def _next(self, received: Messages, patience: Patience) -> Any:
-        """The next message of a call, or None at its end."""
-        try:
-            data = next(received, None)
-        except CALL_ERRORS as error:
-            self._fail(error, patience.timeout_s)
-        if data is None:
-            return None
-        patience.saw_message()
-        return parsed(raw.QueryResponse, data)
+    def _backoff_s(self, error: DatastoreError, policy: RetryPolicy, token: bytes, begun_at: bytes) -> float | None:
+        """How long to wait before a query whose stream was cut is continued; None if it is not to be."""
+        if not token:
+            return self._connection.backoff_s(error, policy)
+        # A server's time for a query that ends before it has come any further would always end so.
+        is_stuck = isinstance(error, DeadlineExceededError) and token == begun_at
+        return None if is_stuck else policy.backoff_s(error)
 
     def _check_whole(self, summary: service_pb2.QuerySummary, received: int) -> None:
         if summary.entries != received:
-            raise self._named(
+            raise self._connection.named(
                 TruncatedStreamError(f"{self.url} sent {summary.entries:,} results, and {received:,} came")
             )
 
@@ -312,14 +297,14 @@ class RemoteDatastore(Datastore):
 
     def describe_store(self) -> service_pb2.DescribeStoreResponse:
         """What the server tells of its store, its limits and its shards."""
-        answer = self._call("DescribeStore", service_pb2.DescribeStoreRequest())
+        answer = self._read("DescribeStore", service_pb2.DescribeStoreRequest())
         response: service_pb2.DescribeStoreResponse = parsed(service_pb2.DescribeStoreResponse, answer)
         return response
 
     def check_health(self) -> None:
         """Raise UnavailableError unless the server runs and is not shutting down."""
-        if self._unary(_HEALTH_CHECK, b"") != SERVING:
-            raise self._named(UnavailableError(f"{self.url} is shutting down"))
+        if self._connection.once(_HEALTH_CHECK, b"") != SERVING:
+            raise self._connection.named(UnavailableError(f"{self.url} is shutting down"))
 
     def describe(self) -> Description:
         """Kind `remote`, with the URL; what lies behind it is told by `describe_store`."""
@@ -327,52 +312,15 @@ class RemoteDatastore(Datastore):
 
     def close(self) -> None:
         """Close the connection. Calls and cursors under way raise DatastoreClosedError."""
-        with self._lock:
-            self._closed = True
-            channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
+        self._connection.close()
 
     # Calls
 
-    def _call(self, method: str, request: Any) -> bytes:
-        return self._unary(_SERVICE + method, request.SerializeToString())
+    def _read(self, method: str, request: Any) -> bytes:
+        return self._connection.unary(_SERVICE + method, request.SerializeToString(), is_read=True)
 
-    def _unary(self, path: str, request: bytes) -> bytes:
-        timeout_s = time_left(self._timeout_s)
-        try:
-            answer: bytes = answered(self._start("unary_unary", path, request, timeout_s))
-        except CALL_ERRORS as error:
-            self._fail(error, timeout_s)
-        return answer
-
-    def _start(self, kind: str, path: str, request: bytes, timeout_s: float) -> Any:
-        """Make a call of a method that takes and gives bytes."""
-        with self._lock:
-            if self._closed:
-                raise self._was_closed()
-            if self._channel is None:
-                # Not before the first call: an asyncio channel belongs to the loop that it is made on.
-                self._channel = open_channel(self._target)
-            method: Callable[..., Any] = getattr(self._channel, kind)(path)
-        expected = None if self.expects is None else ((wire.EXPECTATION, self.expects),)
-        return method(request, timeout=timeout_s, metadata=expected)
-
-    def _fail(self, error: BaseException, timeout_s: float) -> NoReturn:
-        """Raise what the failure of a call means; `error` itself where the caller was cancelled."""
-        if self._closed and not is_interruption(error):
-            raise self._was_closed() from error
-        if isinstance(error, grpc.RpcError):
-            raise self._named(call_error(error, self.url, timeout_s)) from error
-        raise error
-
-    def _was_closed(self) -> DatastoreClosedError:
-        return DatastoreClosedError(f"the connection to {self.url} was closed")
-
-    def _named(self, error: DatastoreError) -> DatastoreError:
-        if error.shard is None and self._name is not None:
-            error.shard = self._name
-        return error
+    def _write(self, method: str, request: Any) -> bytes:
+        return self._connection.unary(_SERVICE + method, request.SerializeToString(), is_read=False)
 
     def _value(self, message: Any) -> Any:
         if not message.HasField("value"):

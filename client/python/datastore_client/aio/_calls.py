@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import math
+import os
+from typing import Any, TypeAlias
 
 import grpc
 
+from datastore_client._slots import Slots, Turn
 from datastore_client.channel import CHANNEL_OPTIONS
 
-__all__ = ["CALL_ERRORS", "Messages", "answered", "is_interruption", "messages", "open_channel", "pause"]
+__all__ = [
+    "CALL_ERRORS",
+    "CallSlots",
+    "Home",
+    "Messages",
+    "answered",
+    "here",
+    "is_interruption",
+    "messages",
+    "open_channel",
+    "pause",
+    "why_not_here",
+]
 
 #: What a call raises when it fails, when its caller is cancelled, or when its channel is closed under it.
 CALL_ERRORS = (grpc.RpcError, asyncio.CancelledError, grpc.aio.UsageError)
@@ -19,6 +34,76 @@ def open_channel(target: str) -> grpc.aio.Channel:
     """A channel to `target`. Belongs to the loop that it is made on."""
     # Without `dns:` a host of the name of one of gRPC's schemes, as `unix`, would be taken for it.
     return grpc.aio.insecure_channel(f"dns:///{target}", options=CHANNEL_OPTIONS)
+
+
+#: Where channels belong to: a process, and the loop that they were made on.
+Home: TypeAlias = tuple[int, asyncio.AbstractEventLoop | None]
+
+
+def here() -> Home:
+    """Where this is called from; no loop where none runs."""
+    try:
+        return os.getpid(), asyncio.get_running_loop()
+    except RuntimeError:
+        return os.getpid(), None
+
+
+def why_not_here(home: Home) -> str | None:
+    """Why what belongs to `home` cannot be used where this is called from, and what to do; None if it can."""
+    current = here()
+    if current == home and home[1] is not None:
+        return None
+    if current[0] != home[0]:
+        return "it was opened in the process that this one was forked from; connect anew in each process"
+    if current[1] is None:
+        return "it needs a running asyncio event loop; use datastore_client.connect where there is none"
+    if home[1] is not None and home[1].is_closed():
+        return (
+            "the event loop of its first call is closed; connect anew on each loop, or keep one loop (asyncio.Runner)"
+        )
+    return "it belongs to another event loop, that of its first call; connect anew on each loop"
+
+
+class CallSlots:
+    """A number of calls at once; others wait, first come, first served."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._slots: Slots[asyncio.Future[Turn]] = Slots(at_once, waiting)
+
+    async def acquire(self, timeout_s: float) -> Turn:
+        """Take a slot, within `timeout_s`. Who has one releases it; who is cancelled has none."""
+        if self._slots.take():
+            return Turn.TAKEN
+        waiter: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        if not self._slots.line_up(waiter):
+            return Turn.FULL
+        try:
+            async with asyncio.timeout(None if timeout_s == math.inf else timeout_s):
+                return await self._turn_of(waiter)
+        except TimeoutError:
+            return Turn.LATE
+
+    async def _turn_of(self, waiter: asyncio.Future[Turn]) -> Turn:
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if not self._slots.give_up(waiter):
+                # It was this one's turn at the moment that it left.
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Give a slot back."""
+        waiter = self._slots.give_back()
+        # One that was cancelled finds that it has been its turn, and gives the slot back in turn.
+        if waiter is not None and not waiter.done():
+            waiter.set_result(Turn.TAKEN)
+
+    def close(self) -> None:
+        """Send away all who wait."""
+        for waiter in self._slots.dismiss():
+            if not waiter.done() and not waiter.get_loop().is_closed():
+                waiter.set_result(Turn.CLOSED)
 
 
 def is_interruption(error: BaseException) -> bool:

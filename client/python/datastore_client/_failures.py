@@ -1,0 +1,84 @@
+"""What failed calls mean, as errors of the library in plain words. Makes no call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datastore import wire
+from datastore.core.errors import (
+    DatastoreClosedError,
+    DatastoreError,
+    DeadlineExceededError,
+    InternalError,
+    UnavailableError,
+)
+
+__all__ = ["call_error", "is_answer", "is_unsent", "item_error"]
+
+#: What gRPC says of connections, by a part of it, in words for those who do not know gRPC.
+_PLAIN_WORDS = {
+    "Connection refused": "connection refused",
+    "Domain name not found": "no such host",
+    "No route to host": "no route to that host",
+    "Network is unreachable": "network unreachable",
+    "http1.x": "it speaks HTTP/1 and not gRPC",
+    "Connection reset": "connection reset",
+    "Broken pipe": "connection lost",
+    "Socket closed": "connection lost",
+    "ping timeout": "connection lost",
+    "timed out before receiving SETTINGS": "it takes connections, and does not speak",
+    "Cancelling all calls": "it was stopped",
+    "RST_STREAM": "it ended the call",
+    "CANCELLED": "it ended the call",
+}
+#: How gRPC begins what it says of calls that were never sent, for want of a connection.
+_UNSENT = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
+
+
+def call_error(error: Any, url: str, timeout_s: float) -> DatastoreError:
+    """What the failure of a call to `url`, a `grpc.RpcError` of either stack, means.
+
+    The text of an error that the server answered with is the server's; that of any other names the server. A call
+    that something on the way reset is UnavailableError, whatever gRPC calls it.
+    """
+    failure = wire.rpc_error_to_error(error)
+    if is_answer(error):
+        return _of_server(failure)
+    details = error.details() or error.code().name
+    if isinstance(failure, InternalError) and "RST_STREAM" in details:
+        failure = UnavailableError()
+    if isinstance(failure, UnavailableError):
+        what = f"nothing answers at {url}" if is_unsent(error) else f"a call to {url} was cut short"
+        failure.args = (f"{what} ({_plainly(details)})",)
+    elif isinstance(failure, DeadlineExceededError):
+        failure.args = (f"{url} was not done within {timeout_s:.3g} s",)
+    else:
+        failure.args = (f"{url}: {failure}",)
+    return failure
+
+
+def item_error(status: Any) -> DatastoreError:
+    """What the status of one item of a batch means."""
+    return _of_server(wire.status_to_error(status))
+
+
+def _of_server(error: DatastoreError) -> DatastoreError:
+    """A server's error as its client's. A store that the server has closed is not one that the caller closed."""
+    if isinstance(error, DatastoreClosedError):
+        return UnavailableError(str(error), shard=error.shard)
+    return error
+
+
+def _plainly(details: str) -> str:
+    """What gRPC says of a failed connection, in plain words where there are some."""
+    return next((words for part, words in _PLAIN_WORDS.items() if part in details), details)
+
+
+def is_answer(error: Any) -> bool:
+    """Whether a failed call was answered with a status of ours, and not failed by gRPC on the way."""
+    return any(name == "grpc-status-details-bin" for name, _ in error.trailing_metadata() or ())
+
+
+def is_unsent(error: Any) -> bool:
+    """Whether a failed call never left this machine, as there was no connection: nothing was done."""
+    return str(error.details() or "").startswith(_UNSENT)

@@ -1,0 +1,82 @@
+"""Whose turn it is to call: so many at once, the others in the order they came. Decides; waits for nothing.
+
+Pure, and the same for both colours, which wait each in their own way. Not safe for threads by itself.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from enum import Enum
+from typing import Generic, TypeVar
+
+__all__ = ["CALLS_AT_ONCE", "STREAMS_AT_ONCE", "WAITING_CALLS", "Slots", "Turn"]
+
+#: Unary calls of one client under way at once. Enough to keep a server busy and to fill its group commits; more
+#: would only wait at the server, which refuses calls past what it can answer in time.
+CALLS_AT_ONCE = 100
+#: Streams of one client open at once: what servers allow on one connection, and unary calls have another.
+STREAMS_AT_ONCE = 1000
+#: Calls of one client that wait for others to end; the next is refused. Each holds its request, of 4 MiB at most.
+WAITING_CALLS = 10_000
+
+W = TypeVar("W")
+
+
+class Turn(Enum):
+    """How it ended to ask for a slot."""
+
+    TAKEN = "taken"
+    #: Too many wait already.
+    FULL = "full"
+    #: The time to wait was over.
+    LATE = "late"
+    #: The slots were closed.
+    CLOSED = "closed"
+
+
+class Slots(Generic[W]):
+    """A number of slots, and a queue of those who wait for one."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self.free = at_once
+        self._most_waiting = waiting
+        self._waiters: OrderedDict[W, None] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiters)
+
+    def take(self) -> bool:
+        """Take a free slot; False if there is none."""
+        if not self.free:
+            return False
+        self.free -= 1
+        return True
+
+    def line_up(self, waiter: W) -> bool:
+        """Wait behind all others; False if too many wait already."""
+        if len(self._waiters) >= self._most_waiting:
+            return False
+        self._waiters[waiter] = None
+        return True
+
+    def give_back(self) -> W | None:
+        """Give a slot back; who waited longest has it now."""
+        if self._waiters:
+            return self._waiters.popitem(last=False)[0]
+        self.free += 1
+        return None
+
+    def give_up(self, waiter: W) -> bool:
+        """Wait no more; False if the waiter has been given a slot already."""
+        if waiter not in self._waiters:
+            return False
+        del self._waiters[waiter]
+        return True
+
+    def dismiss(self) -> list[W]:
+        """Empty the queue; those who waited."""
+        waiters = list(self._waiters)
+        self._waiters.clear()
+        return waiters

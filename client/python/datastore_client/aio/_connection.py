@@ -1,0 +1,270 @@
+"""The connection of one client: its channels, whose turn it is to call, and what is called again.
+
+Knows bytes, calls and their failures; what a message means is not known here.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import grpc
+
+from datastore import wire
+from datastore.aio._concurrency import Lock
+from datastore.core.deadline import time_left
+from datastore.core.errors import (
+    DatastoreClosedError,
+    DatastoreError,
+    DeadlineExceededError,
+    OverloadedError,
+    UnavailableError,
+)
+from datastore_client._failures import call_error, is_answer, is_unsent
+from datastore_client._retry import RETRY_AFTER_S, Link, RetryPolicy
+from datastore_client._slots import CALLS_AT_ONCE, STREAMS_AT_ONCE, WAITING_CALLS, Turn
+from datastore_client.aio._calls import (
+    CALL_ERRORS,
+    CallSlots,
+    Home,
+    Messages,
+    answered,
+    here,
+    is_interruption,
+    messages,
+    open_channel,
+    pause,
+    why_not_here,
+)
+from datastore_client.channel import parse_target
+
+__all__ = ["Connection", "Stream"]
+
+_log = logging.getLogger("datastore.client")
+
+
+class Connection:
+    """Calls one server. Connects at the first call; safe for threads (tasks, under asyncio).
+
+    Unary calls and streams have a channel each, so that a call never waits behind results that nobody reads. At most
+    CALLS_AT_ONCE unary calls and STREAMS_AT_ONCE streams are under way; others wait their turn within their time.
+    Failures are errors of the library; those whose `retry_after_s` is set may be repeated as they are.
+    """
+
+    def __init__(self, url: str, *, name: str | None, timeout_s: float, retry: bool) -> None:
+        self.url = url
+        self._target = parse_target(url)
+        self._name = name
+        self._timeout_s = timeout_s
+        self._retry = retry
+        self._lock = Lock()
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._home: Home | None = None
+        self._calls = CallSlots(CALLS_AT_ONCE, WAITING_CALLS)
+        self._streams = CallSlots(STREAMS_AT_ONCE, WAITING_CALLS)
+        self._link = Link()
+        self._closed = False
+        #: What the server is expected to be, which every call says; see `RemoteDatastore.expects`.
+        self.expects: str | None = None
+
+    async def unary(self, path: str, request: bytes, *, is_read: bool) -> bytes:
+        """The answer to a request. Repeats what may be repeated, within the time of a call."""
+        policy = RetryPolicy(time_left(self._timeout_s))
+        while True:
+            await self._take_turn(self._calls, policy)
+            try:
+                return await self._answer(path, request, policy, is_read=is_read)
+            except UnavailableError as error:
+                backoff_s = self.backoff_s(error, policy)
+                if backoff_s is None:
+                    raise
+            finally:
+                self._calls.release()
+            await pause(backoff_s)
+
+    def backoff_s(self, error: DatastoreError, policy: RetryPolicy) -> float | None:
+        """How long to wait before what ended with `error` is repeated; None if it is not to be."""
+        may_repeat = self._retry and isinstance(error, UnavailableError) and error.retry_after_s is not None
+        return policy.backoff_s(error) if may_repeat else None
+
+    async def once(self, path: str, request: bytes) -> bytes:
+        """The answer to a request that is never repeated, and that waits for no other call."""
+        return await self._answer(path, request, RetryPolicy(time_left(self._timeout_s)), is_read=True)
+
+    async def stream(self, path: str, request: bytes, policy: RetryPolicy) -> Stream:
+        """Begin a call that answers with a stream. Close it."""
+        await self._take_turn(self._streams, policy)
+        try:
+            return Stream(self, messages(self._start("unary_stream", path, request, policy.left_s())), policy)
+        except BaseException as error:
+            self._streams.release()
+            if isinstance(error, CALL_ERRORS):
+                self.fail(error, policy, is_read=True)
+            raise
+
+    async def aclose(self) -> None:
+        """Close the channels. Calls and streams under way raise DatastoreClosedError, and those that wait."""
+        self._closed = True
+        if self.why_not_here() is not None:
+            # Another process or event loop has the channels, and its locks may be held for ever here.
+            return
+        with self._lock:
+            channels, self._channels = self._channels, {}
+        self._calls.close()
+        self._streams.close()
+        for channel in channels.values():
+            await channel.close()
+
+    # One try
+
+    async def _answer(self, path: str, request: bytes, policy: RetryPolicy, *, is_read: bool) -> bytes:
+        try:
+            answer: bytes = await answered(self._start("unary_unary", path, request, policy.left_s()))
+        except CALL_ERRORS as error:
+            self.fail(error, policy, is_read=is_read)
+        self.note_answer()
+        return answer
+
+    async def _take_turn(self, slots: CallSlots, policy: RetryPolicy) -> None:
+        """Wait for a slot; the caller releases it."""
+        self.check_usable()
+        turn = await slots.acquire(min(self._timeout_s, policy.left_s()))
+        if turn is Turn.TAKEN:
+            return
+        if turn is Turn.CLOSED:
+            raise self._was_closed()
+        raise self.named(self._refusal(slots, turn, policy))
+
+    def _refusal(self, slots: CallSlots, turn: Turn, policy: RetryPolicy) -> DatastoreError:
+        if turn is Turn.FULL:
+            return OverloadedError(
+                f"{WAITING_CALLS:,} calls to {self.url} wait already, the most that one client may have;"
+                " make fewer at once",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        if slots is self._streams:
+            return OverloadedError(
+                f"{STREAMS_AT_ONCE:,} queries to {self.url} are open, the most that one client may have;"
+                " read their cursors to the end, or close them",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        return DeadlineExceededError(
+            f"{self.url} was not asked within {policy.timeout_s:.3g} s: {CALLS_AT_ONCE} other calls of this client were"
+            " under way"
+        )
+
+    def _start(self, kind: str, path: str, request: bytes, timeout_s: float) -> Any:
+        """Make a call of a method that takes and gives bytes."""
+        self.check_usable()
+        with self._lock:
+            if self._closed:
+                raise self._was_closed()
+            channel = self._channels.get(kind)
+            if channel is None:
+                # Not before the first call: an asyncio channel belongs to the loop that it is made on.
+                self._home = here()
+                channel = self._channels[kind] = open_channel(self._target)
+            method: Callable[..., Any] = getattr(channel, kind)(path)
+        expected = None if self.expects is None else ((wire.EXPECTATION, self.expects),)
+        return method(request, timeout=None if timeout_s == math.inf else timeout_s, metadata=expected)
+
+    # Failures
+
+    def fail(self, error: BaseException, policy: RetryPolicy, *, is_read: bool) -> NoReturn:
+        """Raise what the failure of a call means; `error` itself where the caller was cancelled.
+
+        A call that did not reach a server that is expected back may be repeated, and so may a read that was cut.
+        """
+        if self._closed and not is_interruption(error):
+            raise self._was_closed() from error
+        if not isinstance(error, grpc.RpcError):
+            raise error
+        failure = self.named(call_error(error, self.url, policy.timeout_s))
+        if is_answer(error):
+            self.note_answer()
+        elif isinstance(failure, UnavailableError):
+            self._note_loss(failure, connected=not is_unsent(error))
+            if self._link.is_expected_back and (is_read or is_unsent(error)):
+                failure.retry_after_s = RETRY_AFTER_S
+        raise failure from error
+
+    def note_answer(self) -> None:
+        """Note that the server answers."""
+        if self._link.is_up:
+            return
+        with self._lock:
+            away_s = self._link.up()
+        if away_s is not None:
+            self._log("%s is back after %.1f s", away_s)
+
+    def _note_loss(self, failure: UnavailableError, *, connected: bool) -> None:
+        with self._lock:
+            is_news = self._link.down(connected=connected)
+        if is_news:
+            self._log("%s is down: %s", failure)
+
+    def _log(self, text: str, fact: object) -> None:
+        """Log a change of the server's state. A store with a name is a shard of something that goes on without it."""
+        who = f"server {self.url}" if self._name is None else f"shard {self._name} at {self.url}"
+        _log.log(logging.INFO if self._name is None else logging.WARNING, text, who, fact)
+
+    def named(self, error: DatastoreError) -> DatastoreError:
+        """The error with this store's name as its shard, unless it names one."""
+        if error.shard is None and self._name is not None:
+            error.shard = self._name
+        return error
+
+    # Its state
+
+    def check_usable(self) -> None:
+        """Raise DatastoreClosedError where the connection was closed, or belongs elsewhere."""
+        why_not = self.why_not_here()
+        if why_not is not None:
+            raise DatastoreClosedError(f"the connection to {self.url} cannot be used here: {why_not}")
+        if self._closed:
+            raise self._was_closed()
+
+    def why_not_here(self) -> str | None:
+        """Why the connection cannot be used where this is called from; None if it can."""
+        return None if self._home is None else why_not_here(self._home)
+
+    def end_stream(self) -> None:
+        """Note that a stream was closed."""
+        self._streams.release()
+
+    def _was_closed(self) -> DatastoreClosedError:
+        return DatastoreClosedError(f"the connection to {self.url} was closed")
+
+
+class Stream:
+    """The messages of one call. Has its place among the client's streams until it is closed."""
+
+    def __init__(self, connection: Connection, received: Messages, policy: RetryPolicy) -> None:
+        self._connection = connection
+        self._received = received
+        self._policy = policy
+        self._is_open = True
+
+    async def read(self) -> bytes | None:
+        """The next message, or None at the end."""
+        self._connection.check_usable()
+        try:
+            data: bytes | None = await anext(self._received, None)
+        except CALL_ERRORS as error:
+            self._connection.fail(error, self._policy, is_read=True)
+        if data is not None:
+            self._connection.note_answer()
+            self._policy.saw_message()
+        return data
+
+    async def aclose(self) -> None:
+        """End the call. May be repeated."""
+        if not self._is_open or self._connection.why_not_here() is not None:
+            return
+        self._is_open = False
+        try:
+            await self._received.aclose()
+        finally:
+            self._connection.end_stream()

@@ -1,0 +1,171 @@
+"""Whose turn it is to call: in the order of asking, never more than allowed, and no slot is ever lost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+
+import pytest
+
+from datastore_client import _calls
+from datastore_client._slots import Slots, Turn
+from datastore_client.aio._calls import CallSlots
+
+
+def test_a_freed_slot_goes_to_who_waited_longest() -> None:
+    slots: Slots[str] = Slots(2, 10)
+    assert [slots.take(), slots.take(), slots.take()] == [True, True, False]
+    assert slots.line_up("first")
+    assert slots.line_up("second")
+    assert [slots.give_back(), slots.give_back(), slots.give_back()] == ["first", "second", None]
+    assert slots.free == 1
+
+
+@pytest.mark.parametrize(("waiting", "takes_one_more"), [(1, True), (2, False), (3, False)])
+def test_no_more_wait_than_the_limit(waiting: int, takes_one_more: bool) -> None:
+    slots: Slots[int] = Slots(0, 2)
+    for waiter in range(waiting):
+        slots.line_up(waiter)
+    assert slots.line_up(-1) is takes_one_more
+    assert slots.waiting == min(waiting + 1, 2)
+
+
+def test_who_gives_up_is_passed_over() -> None:
+    slots: Slots[str] = Slots(0, 10)
+    for waiter in ("first", "second"):
+        slots.line_up(waiter)
+    assert slots.give_up("first")
+    assert slots.give_back() == "second"
+    assert not slots.give_up("second")
+
+
+async def waiting_tasks(slots: CallSlots, number: int, timeout_s: float = math.inf) -> list[asyncio.Task[Turn]]:
+    """Tasks that wait for a slot, in order."""
+    tasks = [asyncio.create_task(slots.acquire(timeout_s)) for _ in range(number)]
+    for _ in range(2):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_tasks_take_turns_in_the_order_in_which_they_asked() -> None:
+    slots = CallSlots(1, 10)
+    assert await slots.acquire(math.inf) is Turn.TAKEN
+    ended: list[int] = []
+
+    async def work(number: int) -> None:
+        assert await slots.acquire(math.inf) is Turn.TAKEN
+        ended.append(number)
+        await asyncio.sleep(0)
+        slots.release()
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(5):
+            group.create_task(work(number))
+        await asyncio.sleep(0)
+        slots.release()
+    assert ended == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("granted", [False, True], ids=["while waiting", "at its turn"])
+async def test_a_cancelled_task_keeps_no_slot_and_no_place(granted: bool) -> None:
+    slots = CallSlots(1, 10)
+    await slots.acquire(math.inf)
+    first, second = await waiting_tasks(slots, 2)
+    if granted:
+        slots.release()
+    first.cancel()
+    if not granted:
+        slots.release()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert await second is Turn.TAKEN
+    slots.release()
+    assert await slots.acquire(0.001) is Turn.TAKEN
+
+
+async def test_thousands_of_cancelled_waiters_leave_nothing() -> None:
+    slots = CallSlots(1, 5000)
+    await slots.acquire(math.inf)
+    tasks = await waiting_tasks(slots, 5000)
+    assert await slots.acquire(math.inf) is Turn.FULL
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert slots._slots.waiting == 0
+    slots.release()
+    assert slots._slots.free == 1
+
+
+async def test_a_task_that_waits_too_long_is_late_and_leaves_no_place() -> None:
+    slots = CallSlots(1, 10)
+    await slots.acquire(math.inf)
+    assert await slots.acquire(0.01) is Turn.LATE
+    assert slots._slots.waiting == 0
+
+
+async def test_closing_sends_waiting_tasks_away() -> None:
+    slots = CallSlots(1, 10)
+    await slots.acquire(math.inf)
+    tasks = await waiting_tasks(slots, 3)
+    slots.close()
+    assert await asyncio.gather(*tasks) == [Turn.CLOSED] * 3
+
+
+def test_threads_take_turns_and_lose_no_slot() -> None:
+    slots = _calls.CallSlots(3, 100)
+    active = most = 0
+    guard = threading.Lock()
+
+    def work() -> None:
+        nonlocal active, most
+        for _ in range(50):
+            assert slots.acquire(math.inf) is Turn.TAKEN
+            with guard:
+                active += 1
+                most = max(most, active)
+            with guard:
+                active -= 1
+            slots.release()
+
+    threads = [threading.Thread(target=work) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most <= 3
+    assert (slots._slots.free, slots._slots.waiting) == (3, 0)
+
+
+def test_a_thread_that_waits_too_long_is_late_and_leaves_no_place() -> None:
+    slots = _calls.CallSlots(1, 1)
+    slots.acquire(math.inf)
+    assert slots.acquire(0.01) is Turn.LATE
+    assert slots._slots.waiting == 0
+    slots.release()
+    assert slots.acquire(0.01) is Turn.TAKEN
+
+
+def test_closing_sends_waiting_threads_away() -> None:
+    slots = _calls.CallSlots(1, 1)
+    slots.acquire(math.inf)
+    turns: list[Turn] = []
+    thread = threading.Thread(target=lambda: turns.append(slots.acquire(math.inf)))
+    thread.start()
+    while not slots._slots.waiting:
+        time.sleep(0.001)
+    assert slots.acquire(math.inf) is Turn.FULL
+    slots.close()
+    thread.join()
+    assert turns == [Turn.CLOSED]
+
+
+def test_a_cursor_that_is_forgotten_while_its_thread_holds_the_lock_gives_its_slot_back_later() -> None:
+    slots = _calls.CallSlots(1, 1)
+    slots.acquire(math.inf)
+    with slots._lock:
+        # As garbage collection does, at any moment.
+        slots.release()
+        assert slots._slots.free == 0
+    assert slots.acquire(math.inf) is Turn.TAKEN

@@ -354,7 +354,7 @@ class DictDatastore(Datastore):
 
     def describe(self) -> Description:
         """Kind `dict`, in memory."""
-        return Description("dict", "in memory", Durability.MEMORY, frozenset({PushDown.SCOPE}))
+        return Description("dict", "in memory", Durability.MEMORY, frozenset({PushDown.SCOPE}), entries=len(self))
 
 
 def _text_of(entry: tuple[Key, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 __all__ = ["Description", "Durability", "PushDown", "weakest"]
@@ -34,13 +34,19 @@ class PushDown(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a store is. `text` is for people; `kind` is one word, as `lmdb` or `sharded`."""
+    """What a store is. `text` is for people; `kind` is one word, e.g. `lmdb` or `sharded`.
+
+    `entries` is how many entries a storage holds, and `stored_bytes` how much room they take on disk, where it knows
+    both without looking through them; else None. Two descriptions of one store are equal whatever it holds.
+    """
 
     kind: str
     text: str = ""
     durability: Durability = Durability.UNKNOWN
     push_down: frozenset[PushDown] = frozenset()
     children: tuple[Description, ...] = ()
+    entries: int | None = field(default=None, compare=False, kw_only=True)
+    stored_bytes: int | None = field(default=None, compare=False, kw_only=True)
 
 
 def weakest(durabilities: Iterable[Durability]) -> Durability:

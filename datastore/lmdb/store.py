@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
@@ -270,9 +271,18 @@ class LMDBDatastore(Datastore):
     # The rest
 
     def describe(self) -> Description:
-        """Kind `lmdb`, with its directory and durability."""
+        """Kind `lmdb`, with its directory and durability; of an open store also its entries and bytes."""
+        entries = stored_bytes = None
+        # A closed store is still described.
+        with suppress(DatastoreError):
+            entries, _, stored_bytes, *_ = self.stats()
         return Description(
-            "lmdb", str(self.directory), self._durability, frozenset({PushDown.SCOPE, PushDown.KEY_FILTERS})
+            "lmdb",
+            str(self.directory),
+            self._durability,
+            frozenset({PushDown.SCOPE, PushDown.KEY_FILTERS}),
+            entries=entries,
+            stored_bytes=stored_bytes,
         )
 
     def stats(self) -> Stats:

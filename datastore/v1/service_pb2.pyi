@@ -730,6 +730,8 @@ class DescribeStoreResponse(_message.Message):
     PUSH_DOWN_FIELD_NUMBER: _builtins.int
     SHARD_NAME_FIELD_NUMBER: _builtins.int
     CLUSTER_NAME_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """The version of the server's software, as "0.4.0"."""
     durability: Global___DescribeStoreResponse.Durability.ValueType
@@ -740,6 +742,14 @@ class DescribeStoreResponse(_message.Message):
     """The shard that this node was set up to be; empty if none."""
     cluster_name: _builtins.str
     """The cluster that this server was set up to belong to; empty if none."""
+    entries: _builtins.int
+    """How many entries there are just now; a proxy adds those of its shards. Not set if the storage does not count
+    them, or a shard cannot be asked.
+    """
+    stored_bytes: _builtins.int
+    """How many bytes the storage takes on disk, room for reuse included; a proxy adds those of its shards. Not set if
+    the storage is not on disk, or a shard cannot be asked.
+    """
     @_builtins.property
     def store(self) -> Global___Store:
         """The store and what it is composed of."""
@@ -768,12 +778,21 @@ class DescribeStoreResponse(_message.Message):
         push_down: _abc.Iterable[Global___PushDown.ValueType] | None = ...,
         shard_name: _builtins.str = ...,
         cluster_name: _builtins.str = ...,
+        entries: _builtins.int | None = ...,
+        stored_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "store", b"store"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "entries", b"entries", "limits", b"limits", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_name", b"cluster_name", "durability", b"durability", "limits", b"limits", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "store", b"store"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "cluster_name", b"cluster_name", "durability", b"durability", "entries", b"entries", "limits", b"limits", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__entries: _TypeAlias = _typing.Literal["entries"]  # noqa: Y015
+    _WhichOneofArgType__entries: _TypeAlias = _typing.Literal["_entries", b"_entries"]  # noqa: Y015
+    _WhichOneofReturnType__stored_bytes: _TypeAlias = _typing.Literal["stored_bytes"]  # noqa: Y015
+    _WhichOneofArgType__stored_bytes: _TypeAlias = _typing.Literal["_stored_bytes", b"_stored_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__entries) -> _WhichOneofReturnType__entries | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stored_bytes) -> _WhichOneofReturnType__stored_bytes | None: ...
 
 Global___DescribeStoreResponse: _TypeAlias = DescribeStoreResponse  # noqa: Y015
 
@@ -877,12 +896,18 @@ class Shard(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The shard's name, which its place among the keys depends on."""
     url: _builtins.str
     """Where the proxy reaches it, as "grpc://127.0.0.1:5001"."""
     slots: _builtins.int
     """How many of the 16,384 slots it has."""
+    entries: _builtins.int
+    """As in DescribeStoreResponse, of this shard alone."""
+    stored_bytes: _builtins.int
+    """As in DescribeStoreResponse, of this shard alone."""
     @_builtins.property
     def status(self) -> _status_pb2.Status:
         """Why it could not be asked just now; not set if it could."""
@@ -894,11 +919,20 @@ class Shard(_message.Message):
         url: _builtins.str = ...,
         slots: _builtins.int = ...,
         status: _status_pb2.Status | None = ...,
+        entries: _builtins.int | None = ...,
+        stored_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "entries", b"entries", "status", b"status", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "slots", b"slots", "status", b"status", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "entries", b"entries", "name", b"name", "slots", b"slots", "status", b"status", "stored_bytes", b"stored_bytes", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__entries: _TypeAlias = _typing.Literal["entries"]  # noqa: Y015
+    _WhichOneofArgType__entries: _TypeAlias = _typing.Literal["_entries", b"_entries"]  # noqa: Y015
+    _WhichOneofReturnType__stored_bytes: _TypeAlias = _typing.Literal["stored_bytes"]  # noqa: Y015
+    _WhichOneofArgType__stored_bytes: _TypeAlias = _typing.Literal["_stored_bytes", b"_stored_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__entries) -> _WhichOneofReturnType__entries | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stored_bytes) -> _WhichOneofReturnType__stored_bytes | None: ...
 
 Global___Shard: _TypeAlias = Shard  # noqa: Y015

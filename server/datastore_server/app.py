@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -19,9 +20,10 @@ from google.protobuf.internal import api_implementation
 
 from datastore.aio.base import Datastore
 from datastore.core.errors import ConfigError
+from datastore_server.calls import CallLog
 from datastore_server.checks import Limits
 from datastore_server.config import Address, parse_address
-from datastore_server.describe import ClusterInfo
+from datastore_server.describe import ClusterInfo, storage_of
 from datastore_server.introspection import Health, Routes, add_reflection
 from datastore_server.listening import listen_on, resolve
 from datastore_server.placement.node import PlacedNode
@@ -100,6 +102,7 @@ class Server:
         self._datastore = datastore
         self._limits = limits or Limits()
         self._cluster = cluster or ClusterInfo()
+        self._calls = CallLog()
         self._node = PlacedNode(datastore, system)
         self._service = DatastoreService(
             self._node.datastore,
@@ -107,8 +110,9 @@ class Server:
             check_values=check_values,
             cluster=cluster,
             require_expected=self._node.require_expected,
+            calls=self._calls,
         )
-        self._placement = PlacementService(self._node, self._limits, check_values=check_values)
+        self._placement = PlacementService(self._node, self._limits, check_values=check_values, calls=self._calls)
         self._drain_s = drain_s
         self._grace_s = grace_s
         self._health: Health | None = None
@@ -152,6 +156,7 @@ class Server:
         self._server = server
         self._address = address
         await self._health.serve(SERVICE)
+        _log.info("serving %s at %s (pid %d)", _served(self._datastore, self._cluster), self.url, os.getpid())
 
     async def stop(self) -> None:
         """Stop in order, and close the datastore. May be repeated; every caller waits for the end.
@@ -177,6 +182,8 @@ class Server:
                 await self._placement.finish(self._grace_s)
         finally:
             await self._datastore.aclose()
+            if self._server is not None:
+                _log.info("stopped serving at %s; calls: %s", self.url, self._calls.summary() or "none")
 
     async def __aenter__(self) -> Self:
         try:
@@ -188,6 +195,18 @@ class Server:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+
+def _served(datastore: Datastore, cluster: ClusterInfo) -> str:
+    """What is served, for the log: `shard-1 of trial, lmdb in /var/lib/ds (sync), 34,006 entries`."""
+    parts = [f"{cluster.shard_name} of {cluster.cluster_name}" if cluster.shard_name else cluster.cluster_name]
+    if cluster.shards:
+        parts.append(f"{len(cluster.shards)} shards")
+    else:
+        bottom = storage_of(datastore.describe())
+        parts.append(f"{bottom.kind} {bottom.text} ({bottom.durability.value})")
+        parts.append("" if bottom.entries is None else f"{bottom.entries:,} entries")
+    return ", ".join(filter(None, parts))
 
 
 def _check_allowed(address: Address, resolved: Iterable[Address], *, insecure: bool) -> None:
@@ -221,7 +240,6 @@ async def run_until_stopped(server: Server, ready: Callable[[], object] | None =
         if ready is not None:
             ready()
         await stopped.wait()
-        _log.info("shutting down")
         await server.stop()
     finally:
         gc.set_threshold(*thresholds)

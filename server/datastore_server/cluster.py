@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -36,6 +37,8 @@ from datastore_server.config import (
 )
 
 __all__ = ["CONFIG_NAME", "Cluster", "Member", "command_again", "plan_cluster"]
+
+_log = logging.getLogger("datastore.cluster")
 
 CONFIG_NAME = "cluster.toml"
 
@@ -137,16 +140,24 @@ class Cluster:
         """The proxy, once all have started."""
         return self.members[-1]
 
+    @property
+    def logs(self) -> Path:
+        """Where each process has its log, and this one too: cluster.log."""
+        return self.directory / "logs"
+
+    def make_directories(self) -> None:
+        """Make the directory of the cluster and that of its logs. StoreError if that cannot be done."""
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.directory}: cannot make this directory: {error.strerror}") from error
+
     async def start(self) -> None:
         """Start the nodes, write down where they listen, and start the proxy.
 
         Raises UnavailableError, with the end of its log, if one does not start; all are stopped then.
         """
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            (self.directory / "logs").mkdir(exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{self.directory}: cannot make this directory: {error.strerror}") from error
+        self.make_directories()
         try:
             nodes = [self._node(shard) for shard in self.config.shards]
             self.members += nodes
@@ -156,7 +167,7 @@ class Cluster:
                 "proxy",
                 "proxy",
                 ["proxy", str(self.config_path), "--listen", self.config.proxy.listen],
-                self.directory / "logs" / "proxy.log",
+                self.logs / "proxy.log",
             )
             self.members.append(proxy)
             await self._start(proxy)
@@ -170,7 +181,7 @@ class Cluster:
         store = shard.store or "memory:"
         arguments = ["serve", store, "--listen", str(address), "--durability", shard.durability or "sync"]
         arguments += ["--cluster", self.config.cluster.name, "--shard", shard.name]
-        log = self.directory / "logs" / f"{shard.name}.log"
+        log = self.logs / f"{shard.name}.log"
         return Member("node", shard.name, arguments, log, parse_store_url(store).directory)
 
     async def _start(self, member: Member) -> None:
@@ -191,6 +202,7 @@ class Cluster:
             await member.process.wait()
             raise _failed_start(member, begin)
         member.url = json.loads(line)["url"]
+        _log.info("started %s at %s (pid %d)", member.name, member.url, member.pid)
 
     def _write_config(self) -> None:
         """Remember the addresses, so that every part starts again where the others look for it."""
@@ -215,13 +227,15 @@ class Cluster:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             member = waits[done.pop()]
             self.members.remove(member)
+            _log.warning("%s (pid %d) %s", member.name, member.pid, member.ending)
             return member
         finally:
             for task in waits:
                 task.cancel()
 
     async def stop(self) -> None:
-        """Stop all, the proxy first, and wait until they are gone. Who does not drain in time is killed."""
+        """Stop all, the proxy first, and wait until they are gone. Those that do not drain in time are killed."""
+        _log.info("stopping %s", ", ".join(member.name for member in self.members) or "nothing")
         for role in ("proxy", "node"):
             await asyncio.gather(
                 *(_stop(member.process) for member in self.members if member.role == role and member.process)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -23,7 +23,17 @@ from datastore.v1 import service_pb2
 from datastore_client.channel import CHANNEL_OPTIONS, parse_target
 from datastore_server.checks import Limits
 
-__all__ = ["ClusterInfo", "ShardInfo", "ShardProbes", "describe_store", "probe_shard", "server_version"]
+__all__ = [
+    "ClusterInfo",
+    "ShardAnswer",
+    "ShardInfo",
+    "ShardProbes",
+    "Size",
+    "describe_store",
+    "probe_shard",
+    "server_version",
+    "storage_of",
+]
 
 #: DescribeStore is what `status` shows to a person who waits: a shard that does not answer must not hold it
 #: up.
@@ -51,13 +61,29 @@ _PUSH_DOWN = {
 class ShardInfo:
     """One shard behind a proxy: its name, where it is (`grpc://HOST:PORT`), how many slots it has.
 
-    `probe` raises a DatastoreError if the shard cannot be asked just now; None asks its health service.
+    `probe` raises a DatastoreError if the shard cannot be asked just now; None asks its health service. `describe` asks
+    its DescribeStore how much it holds; None does not.
     """
 
     name: str
     url: str
     slots: int
     probe: Callable[[], Awaitable[object]] | None = None
+    describe: Callable[[], Awaitable[service_pb2.DescribeStoreResponse]] | None = None
+
+
+class Size(NamedTuple):
+    """How many entries there are and how many bytes they take on disk; None where that is not known."""
+
+    entries: int | None = None
+    stored_bytes: int | None = None
+
+
+class ShardAnswer(NamedTuple):
+    """How a shard is just now: why it could not be asked, or None, and what it holds."""
+
+    failure: DatastoreError | None
+    size: Size = Size()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +108,13 @@ def describe_store(
     description: Description,
     limits: Limits,
     cluster: ClusterInfo,
-    failures: Sequence[DatastoreError | None],
+    answers: Sequence[ShardAnswer],
 ) -> service_pb2.DescribeStoreResponse:
-    """The answer to DescribeStore. `failures` tells of each shard why it could not be asked, or None."""
+    """The answer to DescribeStore. `answers` says how each shard is."""
+    storage = storage_of(description)
+    size = (
+        _total([answer.size for answer in answers]) if cluster.shards else Size(storage.entries, storage.stored_bytes)
+    )
     response = service_pb2.DescribeStoreResponse(
         server_version=server_version(),
         store=_store(description),
@@ -94,12 +124,33 @@ def describe_store(
         push_down=[_PUSH_DOWN[part] for part in PushDown if part in description.push_down],
         shard_name=cluster.shard_name,
         cluster_name=cluster.cluster_name,
+        entries=size.entries,
+        stored_bytes=size.stored_bytes,
     )
-    for shard, failure in sorted(zip(cluster.shards, failures, strict=True), key=lambda pair: pair[0].name):
-        shown = response.shards.add(name=shard.name, url=shard.url, slots=shard.slots)
+    for shard, (failure, size) in sorted(zip(cluster.shards, answers, strict=True), key=lambda pair: pair[0].name):
+        shown = response.shards.add(
+            name=shard.name, url=shard.url, slots=shard.slots, entries=size.entries, stored_bytes=size.stored_bytes
+        )
         if failure is not None:
             shown.status.CopyFrom(wire.error_to_status(failure))
     return response
+
+
+def storage_of(description: Description) -> Description:
+    """The storage at the bottom of a composition, or the part of it that has several."""
+    while len(description.children) == 1:
+        description = description.children[0]
+    return description
+
+
+def _total(sizes: Sequence[Size]) -> Size:
+    """The sum of what shards hold; None where one of them is not known."""
+    entries = [size.entries for size in sizes if size.entries is not None]
+    stored_bytes = [size.stored_bytes for size in sizes if size.stored_bytes is not None]
+    return Size(
+        sum(entries) if len(entries) == len(sizes) else None,
+        sum(stored_bytes) if len(stored_bytes) == len(sizes) else None,
+    )
 
 
 def _store(description: Description) -> service_pb2.Store:
@@ -116,33 +167,44 @@ class ShardProbes:
     def __init__(self, shards: Sequence[ShardInfo], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._shards = shards
         self._clock = clock
-        self._probe: asyncio.Future[list[DatastoreError | None]] | None = None
+        self._probe: asyncio.Future[list[ShardAnswer]] | None = None
         self._ended_at = 0.0
 
     async def failures(self) -> list[DatastoreError | None]:
         """For each shard None, or why it does not serve. Takes PROBE_TIMEOUT_S at most."""
+        return [answer.failure for answer in await self.answers()]
+
+    async def answers(self) -> list[ShardAnswer]:
+        """How each shard is, and what it holds. Takes PROBE_TIMEOUT_S at most."""
         if self._probe is None or (self._probe.done() and self._clock() >= self._ended_at + PROBE_FRESH_S):
             # In a context of its own: one caller's short deadline must not fail the others' probe.
             self._probe = asyncio.create_task(self._probe_all(), context=Context())
         # A caller that leaves does not take the probe from the others.
         return await asyncio.shield(self._probe)
 
-    async def _probe_all(self) -> list[DatastoreError | None]:
+    async def _probe_all(self) -> list[ShardAnswer]:
         try:
             return list(await asyncio.gather(*map(_probe, self._shards)))
         finally:
             self._ended_at = self._clock()
 
 
-async def _probe(shard: ShardInfo) -> DatastoreError | None:
+async def _probe(shard: ShardInfo) -> ShardAnswer:
+    size = Size()
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await (shard.probe() if shard.probe is not None else probe_shard(shard.url))
+            if shard.describe is not None:
+                described = await shard.describe()
+                size = Size(
+                    described.entries if described.HasField("entries") else None,
+                    described.stored_bytes if described.HasField("stored_bytes") else None,
+                )
     except DatastoreError as error:
-        return error if error.shard else _unavailable(shard, str(error))
+        return ShardAnswer(error if error.shard else _unavailable(shard, str(error)))
     except TimeoutError:
-        return _unavailable(shard, f"no answer within {PROBE_TIMEOUT_S:g} s")
-    return None
+        return ShardAnswer(_unavailable(shard, f"no answer within {PROBE_TIMEOUT_S:g} s"))
+    return ShardAnswer(None, size)
 
 
 def _unavailable(shard: ShardInfo, why: str) -> UnavailableError:

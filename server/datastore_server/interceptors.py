@@ -20,6 +20,7 @@ from grpc_status import rpc_status
 from datastore import wire
 from datastore.core.deadline import set_time_left
 from datastore.core.errors import DatastoreError, InternalError, QueryNotSupportedError, StoreError
+from datastore_server.calls import CallLog
 
 __all__ = ["ClientGoneError", "Handler", "guard", "item_status", "status_of"]
 
@@ -43,20 +44,28 @@ class ClientGoneError(Exception):
     """An answer could not be sent. `__cause__` is what gRPC raised, and what it expects to be raised."""
 
 
-def guard(method: str, handler: Handler, require_expected: Callable[[str], None] | None = None) -> Handler:
+def guard(
+    method: str,
+    handler: Handler,
+    require_expected: Callable[[str], None] | None = None,
+    calls: CallLog | None = None,
+) -> Handler:
     """Wrap the handler of `method` so that its errors leave as a status.
 
     `require_expected` is called with what the caller says that it expects of this server, and raises if it is not that.
+    Each call is reported to `calls`.
     """
+    calls = calls or CallLog()
 
     async def guarded(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        began = calls.now()
         set_time_left(context.time_remaining())
         try:
             if require_expected is not None:
                 for name, value in context.invocation_metadata() or ():
                     if name == wire.EXPECTATION:
                         require_expected(str(value))
-            return await handler(request, context)
+            answer = await handler(request, context)
         except ClientGoneError as gone:
             # gRPC is about to cancel this call; raising before it does would be logged as a fault.
             await asyncio.sleep(CANCEL_S)
@@ -71,6 +80,10 @@ def guard(method: str, handler: Handler, require_expected: Callable[[str], None]
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the client must have an answer
             status = status_of(error, method)
+        else:
+            calls.answered(method, request, context, began)
+            return answer
+        calls.failed(method, request, context, status, began)
         return await _abort(context, status)
 
     return guarded

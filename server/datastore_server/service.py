@@ -24,6 +24,7 @@ from datastore.core.query import Query
 from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks, describe, pages, streaming
+from datastore_server.calls import CallLog
 from datastore_server.checks import Limits
 from datastore_server.describe import ClusterInfo
 from datastore_server.framing import BatchGetAnswer, value_field
@@ -50,7 +51,7 @@ class DatastoreService:
 
     `check_values` is for servers that store: every value is checked before it reaches the datastore. A proxy
     leaves that to its nodes, and forwards values unread. `require_expected` raises for a caller that expects another
-    server than this one (`guard`).
+    server than this one (`guard`). `calls` counts and logs the calls.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class DatastoreService:
         check_values: bool = True,
         cluster: ClusterInfo | None = None,
         require_expected: Callable[[str], None] | None = None,
+        calls: CallLog | None = None,
     ) -> None:
         self._datastore = datastore
+        self._calls = calls
         self._require_expected = require_expected
         self._limits = limits or Limits()
         self._check_values = check_values
@@ -76,7 +79,7 @@ class DatastoreService:
         """Add every RPC of the protocol to `routes`. One without a method here raises AttributeError."""
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in service_pb2.DESCRIPTOR.services_by_name["DatastoreService"].methods:
-            handler = guard(method.name, getattr(self, _snake_case(method.name)), self._require_expected)
+            handler = guard(method.name, getattr(self, _snake_case(method.name)), self._require_expected, self._calls)
             kind = (
                 grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
             )
@@ -217,8 +220,8 @@ class DatastoreService:
     async def describe_store(self, request: bytes, context: _Context) -> bytes:
         """DescribeStore: the composition, the limits, and how the shards are just now."""
         _parse(service_pb2.DescribeStoreRequest, request)
-        failures = await self._probes.failures()
-        response = describe.describe_store(self._datastore.describe(), self._limits, self._cluster, failures)
+        answers = await self._probes.answers()
+        response = describe.describe_store(self._datastore.describe(), self._limits, self._cluster, answers)
         return response.SerializeToString()
 
     def drain(self) -> None:

@@ -58,18 +58,17 @@ def build_proxy(config: Config) -> Topology:
     """
     names = [shard.name for shard in config.shards]
     slot_map = SlotMap(names, shard_by=config.cluster.shard_by)
+    # Their clients retry: a proxy that did too would multiply their calls while a shard is busy or away.
+    remotes = [RemoteDatastore(shard.url, lazy=True, name=shard.name, retry=False) for shard in config.shards]
     stores = [
-        MemberDatastore(
-            # Its clients retry: a proxy that did too would multiply their calls while a shard is busy or away.
-            RemoteDatastore(shard.url, lazy=True, name=shard.name, retry=False),
-            cluster=config.cluster.name,
-            shard=shard.name,
-        )
-        for shard in config.shards
+        MemberDatastore(remote, cluster=config.cluster.name, shard=shard.name)
+        for shard, remote in zip(config.shards, remotes, strict=True)
     ]
     shards = tuple(
-        ShardInfo(name=shard.name, url=shard.url, slots=slot_map.slots_of(shard.name), probe=store.check)
-        for shard, store in zip(config.shards, stores, strict=True)
+        ShardInfo(
+            shard.name, shard.url, slot_map.slots_of(shard.name), probe=store.check, describe=remote.describe_store
+        )
+        for shard, store, remote in zip(config.shards, stores, remotes, strict=True)
     )
     return Topology(
         ShardedDatastore(stores, slot_map.shardingfn, names=names),

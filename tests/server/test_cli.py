@@ -371,6 +371,7 @@ def test_status_shows_the_store(cli: Cli, server: str) -> None:
     (status,) = cli.lines("status", "--json")
     assert (status["role"], status["address"], status["health"]) == ("node", server, "serving")
     assert status["durability"] == "memory"
+    assert (status["entries"] == int(cli.out("count", "/", "-r")), status["bytes"]) == (True, None)
     assert server in cli.out("status")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -36,6 +37,9 @@ def test_a_cluster_serves_comes_back_where_it_was_and_leaves_nothing(tmp_path: P
 
 
 def test_a_node_that_is_killed_is_reported_missed_and_comes_back_by_hand(tmp_path: Path) -> None:
+    def log_of(name: str) -> str:
+        return (tmp_path / "logs" / f"{name}.log").read_text()
+
     with cluster(tmp_path, "--nodes", "2") as running:
         for number in range(3):
             running.cli("put", f"/a:{number}", str(number))
@@ -59,8 +63,24 @@ def test_a_node_that_is_killed_is_reported_missed_and_comes_back_by_hand(tmp_pat
             assert node.stdout is not None
             assert running.members["shard-2"]["url"] in node.stdout.readline()
             wait_until(lambda: running.count("/a") == "3\n")
+            status = json.loads(running.cli("status", "--json"))
+            assert status["entries"] == sum(shard["entries"] for shard in status["shards"]) == 3
+            assert status["bytes"] == sum(shard["bytes"] for shard in status["shards"]) > 0
             node.terminate()
             assert node.wait(PATIENCE_S) == 0
+            wait_until(lambda: log_of("proxy").count("is down") == 2)
+    url = running.members["shard-2"]["url"]
+    for event in (
+        f"shard shard-2 at {url} is up",
+        f"shard shard-2 at {url} is down: ",
+        "Query /a from ipv4:127.0.0.1:[0-9]+ failed: UNAVAILABLE",
+        f"shard shard-2 at {url} is back after ",
+        r"stopped serving at .*; calls: .*Put 3.*Query [0-9]+ \([0-9]+ failed\)",
+    ):
+        assert re.search(event, log_of("proxy"))
+    assert "shard-2 of cluster-" in log_of("shard-2")
+    assert "was ended by SIGKILL" in log_of("cluster")
+    assert "stopped serving" in log_of("shard-1")
 
 
 def test_a_cluster_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:

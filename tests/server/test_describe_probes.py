@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from datastore.core.composition import Description
 from datastore.core.errors import UnavailableError
+from datastore.core.key import Key
+from datastore.v1 import service_pb2
 from datastore_client import aio as client
-from datastore_server.describe import PROBE_FRESH_S, ShardInfo, ShardProbes
+from datastore_server.app import serve
+from datastore_server.checks import Limits
+from datastore_server.config import parse_store_url
+from datastore_server.describe import PROBE_FRESH_S, ClusterInfo, ShardInfo, ShardProbes, describe_store
+from datastore_server.topology import build_node
 from tests.support import clusters
 
 
@@ -69,3 +77,56 @@ async def test_describe_store_opens_no_channel(monkeypatch: pytest.MonkeyPatch) 
                 described = await store.describe_store()
                 assert not any(shard.HasField("status") for shard in described.shards)
             assert not opened
+
+
+class Holding:
+    """A shard that says how much it holds."""
+
+    def __init__(self, name: str, **size: int) -> None:
+        self.size = size
+        self.info = ShardInfo(name, "grpc://127.0.0.1:1", 1, probe=self._probe, describe=self._describe)
+        self.failure: UnavailableError | None = None
+
+    async def _probe(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    async def _describe(self) -> service_pb2.DescribeStoreResponse:
+        return service_pb2.DescribeStoreResponse(**self.size)
+
+
+async def described(*shards: Holding) -> service_pb2.DescribeStoreResponse:
+    infos = tuple(shard.info for shard in shards)
+    answers = await ShardProbes(infos).answers()
+    # What the composition itself says does not count: the shards hold the entries.
+    return describe_store(Description("sharded", entries=7), Limits(), ClusterInfo(shards=infos), answers)
+
+
+async def test_a_proxy_tells_what_each_shard_holds_and_the_sum() -> None:
+    answer = await described(Holding("a", entries=3, stored_bytes=4096), Holding("b", entries=0, stored_bytes=100))
+    assert [(shard.entries, shard.stored_bytes) for shard in answer.shards] == [(3, 4096), (0, 100)]
+    assert (answer.entries, answer.stored_bytes) == (3, 4196)
+    assert answer.shards[1].HasField("entries")
+
+
+async def test_a_sum_that_lacks_a_shard_is_not_told() -> None:
+    down, in_memory = Holding("a", entries=3, stored_bytes=1), Holding("b", entries=4)
+    answer = await described(down, in_memory)
+    assert (answer.entries, answer.HasField("stored_bytes")) == (7, False)
+    down.failure = UnavailableError("gone")
+    answer = await described(down, in_memory)
+    assert not answer.HasField("entries")
+    assert not answer.shards[0].HasField("entries")
+    assert answer.shards[1].entries == 4
+
+
+async def test_a_node_tells_what_its_storage_holds(tmp_path: Path) -> None:
+    node = build_node(parse_store_url(f"lmdb:{tmp_path / 'data'}"))
+    async with serve(node.datastore, cluster=node.cluster) as server, client.connect(server.url) as store:
+        empty = await store.describe_store()
+        assert (empty.entries, empty.HasField("entries")) == (0, True)
+        for number in range(3):
+            await store.put(Key(f"/a:{number}"), "x" * 10_000)
+        full = await store.describe_store()
+        assert full.entries == 3
+        assert full.stored_bytes == (tmp_path / "data" / "data.mdb").stat().st_size > empty.stored_bytes

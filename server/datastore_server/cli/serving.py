@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from datastore.core.errors import ConfigError
+from datastore_server import logs
 from datastore_server.app import DRAIN_S, run_until_stopped, serve
 from datastore_server.cli.output import ExitCode, print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
@@ -27,6 +28,7 @@ from datastore_server.config import (
     parse_server_url,
     parse_store_url,
 )
+from datastore_server.shard_watch import watching
 from datastore_server.topology import Topology, build_node, build_proxy
 
 __all__ = ["cluster_command", "proxy_command", "serve_command"]
@@ -168,12 +170,13 @@ def _run(job: _Job, *, as_json: bool, stop_with_stdin: bool) -> None:
         else:
             click.echo(f"{job.text} {url}")
 
-    asyncio.run(_serve(job, tell_ready))
+    with logs.to_stderr():
+        asyncio.run(_serve(job, tell_ready))
 
 
 async def _serve(job: _Job, tell_ready: Callable[[str], None]) -> None:
     topology = job.build()
-    async with serve(
+    server = serve(
         topology.datastore,
         listen=job.listen,
         insecure=job.insecure,
@@ -181,7 +184,8 @@ async def _serve(job: _Job, tell_ready: Callable[[str], None]) -> None:
         check_values=topology.check_values,
         system=topology.system,
         drain_s=DRAIN_S,
-    ) as server:
+    )
+    async with server, watching(topology.cluster.shards):
         stopped = asyncio.create_task(run_until_stopped(server))
         # Its signal handlers must be there before anyone is told that there is something to stop.
         await asyncio.sleep(0)
@@ -236,7 +240,10 @@ def cluster_command(
     can be started again by hand with the command shown. Ctrl-C or SIGTERM stops all.
     """
     config = plan_cluster(directory, nodes=nodes, port=port, durability=durability)
-    return asyncio.run(_run_cluster(settings, Cluster(directory.absolute(), config)))
+    cluster = Cluster(directory.absolute(), config)
+    cluster.make_directories()
+    with logs.to_file(cluster.logs / "cluster.log"):
+        return asyncio.run(_run_cluster(settings, cluster))
 
 
 async def _run_cluster(settings: Settings, cluster: Cluster) -> int:

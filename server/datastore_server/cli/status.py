@@ -30,11 +30,14 @@ _DURABILITY = {
 @server_options()
 @click.pass_obj
 def status_command(settings: Settings) -> int:
-    """Show what the server serves: its store or its shards, and whether they answer.
+    """Show what the server serves: its store or its shards, whether they answer, and how much they hold.
 
     \b
     Example:
       datastore status --json
+
+    "bytes" is the room that the data take on disk, including what is kept for reuse. A proxy shows the sum of its
+    shards, or nothing while one of them cannot be asked.
 
     Exit code 4 if the server, or any shard behind it, cannot be reached.
     """
@@ -44,8 +47,8 @@ def status_command(settings: Settings) -> int:
     if settings.json:
         print_json(rows[0] | {"cluster": answer.cluster_name, "epoch": answer.placement_epoch, "shards": rows[1:]})
     else:
-        columns = ["role", "name", "address", "health", "slots", "store", "durability", "version"]
-        print_table(columns, [[row[column] for column in columns] for row in rows])
+        columns = ["role", "name", "address", "health", "slots", "entries", "bytes", "store", "durability", "version"]
+        print_table(columns, [[_cell(row[column]) for column in columns] for row in rows])
         for row in rows:
             if row["error"]:
                 click.echo(f"{row['name']}: {row['error']}")
@@ -59,6 +62,8 @@ def _server_row(url: str, answer: service_pb2.DescribeStoreResponse) -> dict[str
         "address": url,
         "health": "serving",
         "slots": None,
+        "entries": answer.entries if answer.HasField("entries") else None,
+        "bytes": answer.stored_bytes if answer.HasField("stored_bytes") else None,
         "store": _store_text(answer.store),
         "durability": _DURABILITY.get(answer.durability),
         "version": answer.server_version or None,
@@ -90,8 +95,14 @@ def _shard_row(shard: service_pb2.Shard) -> dict[str, Any]:
         "address": shard.url,
         "health": "serving" if healthy else "unavailable",
         "slots": shard.slots,
+        "entries": shard.entries if shard.HasField("entries") else None,
+        "bytes": shard.stored_bytes if shard.HasField("stored_bytes") else None,
         "error": None if healthy else shard.status.message,
     }
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 def _store_text(store: service_pb2.Store) -> str:

@@ -20,6 +20,7 @@ from datastore.core.placement import NAME, NAME_FORM, SLOTS, Placement, ShardBy,
 from datastore.v1 import placement_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks
+from datastore_server.calls import CallLog
 from datastore_server.checks import Limits
 from datastore_server.framing import entry_frames
 from datastore_server.interceptors import ClientGoneError, guard
@@ -44,8 +45,16 @@ _WORDS = re.compile("(?<!^)(?=[A-Z])")
 class PlacementService:
     """Serves one node's placement. The methods take a request's bytes and answer with the response's."""
 
-    def __init__(self, node: PlacedNode, limits: Limits | None = None, *, check_values: bool = True) -> None:
+    def __init__(
+        self,
+        node: PlacedNode,
+        limits: Limits | None = None,
+        *,
+        check_values: bool = True,
+        calls: CallLog | None = None,
+    ) -> None:
         self._node = node
+        self._calls = calls
         self._limits = limits or Limits()
         self._check_values = check_values
         self._changes: set[asyncio.Task[Any]] = set()
@@ -54,7 +63,7 @@ class PlacementService:
         """Add every RPC of the service to `routes`. One without a method here raises AttributeError."""
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in placement_pb2.DESCRIPTOR.services_by_name["PlacementService"].methods:
-            handler = guard(method.name, getattr(self, _WORDS.sub("_", method.name).lower()))
+            handler = guard(method.name, getattr(self, _WORDS.sub("_", method.name).lower()), calls=self._calls)
             kind = (
                 grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
             )

@@ -1,0 +1,119 @@
+"""What the log of a server, a proxy or a cluster looks like: a time, a level and an event on each line.
+
+    2026-11-28T18:12:04.123Z INFO serving lmdb in /var/lib/ds (sync, 34,006 entries) at grpc://127.0.0.1:7420
+
+Only what is not an event, the traceback of a fault, goes on over indented lines. Knows nothing of what is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["LINES", "SHOWN_CHARACTERS", "WINDOW_S", "kind", "shown", "to_file", "to_stderr"]
+
+#: Of one kind of event so many lines are written in WINDOW_S; the rest is counted. Faults are never left out.
+LINES = 10
+WINDOW_S = 10.0
+#: How much of a key, or of anything else that a client sends, is shown.
+SHOWN_CHARACTERS = 200
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def kind(text: str) -> dict[str, str]:
+    """What kind of event a record is, in the plural: `extra` of a logging call. Else its message is its kind."""
+    return {"kind": text}
+
+
+def shown(text: str) -> str:
+    """A text that a client sent, without what would break a line, and cut."""
+    cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), cut)
+
+
+@contextmanager
+def to_stderr() -> Iterator[None]:
+    """Log to standard error, which `datastore cluster` sends to a file, while the block runs."""
+    with _logging_to(logging.StreamHandler(sys.stderr)):
+        yield
+
+
+@contextmanager
+def to_file(path: Path) -> Iterator[None]:
+    """Log to the end of a file while the block runs. Raises OSError if it cannot be written."""
+    with _logging_to(logging.FileHandler(path, encoding="utf-8")):
+        yield
+
+
+@contextmanager
+def _logging_to(handler: logging.Handler) -> Iterator[None]:
+    root, ours = logging.getLogger(), logging.getLogger("datastore")
+    level = ours.level
+    handler.setFormatter(_Formatter())
+    limit = RateLimit()
+    handler.addFilter(limit)
+    root.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for text in limit.left_out():
+            ours.info("%s", text)
+        ours.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        text = _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), record.getMessage())
+        line = f"{stamp}.{int(record.msecs):03}Z {record.levelname} {text}"
+        if record.exc_info:
+            line += "\n  " + self.formatException(record.exc_info).replace("\n", "\n  ")
+        return line
+
+
+class RateLimit(logging.Filter):
+    """Lets LINES records of a kind pass in WINDOW_S, and says of the others how many they were."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._windows: dict[str, _Window] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written; the first after some that were not says so."""
+        if record.levelno >= logging.ERROR:
+            return True
+        now, key = self._clock(), getattr(record, "kind", str(record.msg))
+        window = self._windows.setdefault(key, _Window(now))
+        if now >= window.began + WINDOW_S:
+            left_out, window = window.left_out, _Window(now)
+            self._windows[key] = window
+            if left_out:
+                record.msg, record.args = f"{record.getMessage()} (and {left_out:,} more {key} before)", None
+        window.lines += 1
+        if window.lines <= LINES:
+            return True
+        window.left_out += 1
+        return False
+
+    def left_out(self) -> Iterator[str]:
+        """What was left out and not yet said."""
+        for key, window in list(self._windows.items()):
+            if window.left_out:
+                yield f"{window.left_out:,} more {key} were not logged one by one"
+
+
+class _Window:
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.lines = 0
+        self.left_out = 0

@@ -1,0 +1,232 @@
+"""The log of servers: one line an event, no more than a few of a kind, keys and never values, slow and failed calls."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from datastore import aio, wire
+from datastore.core.errors import CorruptDataError, DatastoreError, InvalidKeyError
+from datastore.core.key import Key
+from datastore.v1 import service_pb2
+from datastore_client.aio import connect
+from datastore_server import logs
+from datastore_server.app import serve
+from datastore_server.calls import SLOW_CALL_S, SLOW_STREAM_S, CallLog
+from datastore_server.describe import ShardInfo
+from datastore_server.logs import LINES, SHOWN_CHARACTERS, WINDOW_S, RateLimit, shown
+from datastore_server.shard_watch import watching
+
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR) \S.*")
+
+_log = logging.getLogger("datastore.server")
+
+
+class LogFile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lines(self) -> list[str]:
+        return self.path.read_text(encoding="utf-8").splitlines()
+
+    async def line(self, part: str) -> str:
+        """The first line with this in it, once it is there."""
+        while not (found := [line for line in self.lines() if part in line]):
+            await asyncio.sleep(0.01)
+        return found[0]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[LogFile]:
+    path = tmp_path / "server.log"
+    with logs.to_file(path):
+        yield LogFile(path)
+
+
+# Lines
+
+
+def test_an_event_is_one_line_with_its_time_and_level(log: LogFile) -> None:
+    _log.info("a %s", "b\nc\x1b[0m\u2028é\udcff")
+    (line,) = log.lines()
+    assert LINE.fullmatch(line)
+    assert line.endswith(r"INFO a b\nc\x1b[0m\u2028é\udcff")
+
+
+def test_the_traceback_of_a_fault_goes_on_in_indented_lines(log: LogFile) -> None:
+    try:
+        raise ValueError("one\ntwo")
+    except ValueError:
+        _log.exception("incident 7")
+    first, *rest = log.lines()
+    assert LINE.fullmatch(first) and first.endswith("ERROR incident 7")
+    assert rest[-2:] == ["  ValueError: one", "  two"]
+    assert all(line.startswith("  ") for line in rest)
+
+
+def test_other_libraries_are_heard_from_warnings_on(log: LogFile) -> None:
+    logging.getLogger("asyncio").info("quiet")
+    logging.getLogger("asyncio").warning("loud")
+    assert [line.split(" ", 1)[1] for line in log.lines()] == ["WARNING loud"]
+
+
+@pytest.mark.parametrize(("length", "cut"), [(SHOWN_CHARACTERS, False), (SHOWN_CHARACTERS + 1, True)])
+def test_what_a_client_sends_is_cut(length: int, cut: bool) -> None:
+    assert shown("x" * length) == "x" * SHOWN_CHARACTERS + ("..." if cut else "")
+
+
+# How many
+
+
+class Limited:
+    def __init__(self) -> None:
+        self.time_s = 0.0
+        self.limit = RateLimit(clock=lambda: self.time_s)
+
+    def passed(self, text: str, *, level: int = logging.INFO, **extra: str) -> str | None:
+        record = logging.makeLogRecord({"msg": text, "levelno": level} | extra)
+        return record.getMessage() if self.limit.filter(record) else None
+
+
+def test_so_many_lines_of_a_kind_pass_in_a_window() -> None:
+    limited = Limited()
+    assert [limited.passed("a") for _ in range(LINES + 1)] == ["a"] * LINES + [None]
+    assert limited.passed("b") == "b"
+    limited.time_s = WINDOW_S - 0.01
+    assert limited.passed("a") is None
+    limited.time_s = WINDOW_S
+    assert limited.passed("a") == "a (and 2 more a before)"
+    assert limited.passed("a") == "a"
+
+
+def test_the_kind_of_an_event_is_not_its_text_where_it_is_named() -> None:
+    limited = Limited()
+    texts = [limited.passed(f"call {number}", kind="calls") for number in range(LINES + 2)]
+    assert texts[LINES - 1 :] == [f"call {LINES - 1}", None, None]
+    assert list(limited.limit.left_out()) == ["2 more calls were not logged one by one"]
+
+
+def test_faults_are_never_left_out() -> None:
+    limited = Limited()
+    assert None not in [limited.passed("incident", level=logging.ERROR) for _ in range(10 * LINES)]
+
+
+def test_what_was_left_out_is_said_at_the_end(tmp_path: Path) -> None:
+    with logs.to_file(tmp_path / "log"):
+        for _ in range(LINES + 3):
+            _log.info("again")
+    assert (tmp_path / "log").read_text().splitlines()[-1].endswith("INFO 3 more again were not logged one by one")
+
+
+# Calls
+
+
+def call_log() -> tuple[CallLog, list[float]]:
+    now = [0.0]
+    return CallLog(clock=lambda: now[0]), now
+
+
+CONTEXT = SimpleNamespace(peer=lambda: "ipv4:1.2.3.4:5")
+
+
+@pytest.mark.parametrize(("method", "slow_s"), [("Get", SLOW_CALL_S), ("Query", SLOW_STREAM_S)])
+@pytest.mark.parametrize(("more_s", "is_logged"), [(-0.001, False), (0.0, True), (0.1, True)])
+def test_a_slow_call_is_logged_with_its_key(
+    log: LogFile, method: str, slow_s: float, more_s: float, is_logged: bool
+) -> None:
+    calls, now = call_log()
+    request = (
+        service_pb2.GetRequest(key=wire.encode_key(Key("/a:1")))
+        if method == "Get"
+        else service_pb2.QueryRequest(query={"key": {"text": "/a:1"}})
+    )
+    now[0] = slow_s + more_s
+    calls.answered(method, request.SerializeToString(), CONTEXT, began=0.0)
+    expected = [f"WARNING slow: {method} /a:1 from ipv4:1.2.3.4:5 took {slow_s + more_s:.1f} s"] if is_logged else []
+    assert [line.split(" ", 1)[1] for line in log.lines()] == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "subject"),
+    [
+        ("Put", {"entry": {"key": {"text": "/a"}, "value": {"string_value": "secret"}}}, "Put /a"),
+        ("BatchGet", {"keys": [{"text": "/a"}, {"text": "/b"}]}, "BatchGet of 2 items"),
+        ("BatchWrite", {"writes": [{"delete": {"text": "/a"}}]}, "BatchWrite of 1 items"),
+        ("ListEntries", {"query": {"key": {"text": "/a"}}}, "ListEntries /a"),
+        ("DescribeStore", {}, "DescribeStore"),
+        ("Get", {"key": {"text": "/a\nERROR b"}}, r"Get /a\nERROR b"),
+    ],
+)
+def test_a_failed_call_is_logged_with_its_key_and_reason_and_without_its_value(
+    log: LogFile, method: str, request_: dict[str, object], subject: str
+) -> None:
+    calls, _ = call_log()
+    request = getattr(service_pb2, f"{method}Request")(**request_).SerializeToString()
+    calls.failed(method, request, CONTEXT, wire.error_to_status(InvalidKeyError("no")), began=0.0)
+    (line,) = log.lines()
+    assert line.split(" ", 1)[1] == f"INFO {subject} from ipv4:1.2.3.4:5 failed: INVALID_KEY"
+
+
+def test_a_request_that_cannot_be_read_is_logged_as_such(log: LogFile) -> None:
+    calls, _ = call_log()
+    calls.failed("Get", b"\xff", CONTEXT, wire.error_to_status(InvalidKeyError("no")), began=0.0)
+    assert "Get (unreadable) from" in log.lines()[0]
+
+
+def test_calls_are_counted_by_method() -> None:
+    calls, _ = call_log()
+    for _ in range(1234):
+        calls.answered("Get", b"", CONTEXT, began=0.0)
+    calls.failed("Put", b"", CONTEXT, wire.error_to_status(InvalidKeyError("no")), began=0.0)
+    calls.answered("Put", b"", CONTEXT, began=0.0)
+    assert calls.summary() == "Get 1,234, Put 2 (1 failed)"
+
+
+# Servers
+
+
+class Failing(aio.DictDatastore):
+    async def get(self, key: Key) -> object:
+        raise CorruptDataError("the disk is gone") if key.name == "bad" else RuntimeError("secret")
+
+
+async def test_a_server_logs_its_start_its_failures_and_its_end_with_counts(log: LogFile) -> None:
+    store = Failing()
+    await store.put(Key("/a:1"), 1)
+    async with serve(store) as server, connect(server.url) as remote:
+        await remote.put(Key("/a:2"), "secret")
+        for name in ("bad", "worse"):
+            with suppress(DatastoreError):
+                await remote.get(Key(f"/a:{name}"))
+        url = server.url
+    text = "\n".join(log.lines())
+    assert re.search(rf"INFO serving dict in memory \(memory\), 1 entries at {url} \(pid \d+\)$", log.lines()[0])
+    assert re.search(r"INFO Get /a:bad from \S+ failed: CORRUPT_DATA$", text, re.MULTILINE)
+    assert re.search(r"INFO Get /a:worse from \S+ failed: INTERNAL$", text, re.MULTILINE)
+    assert log.lines()[-1].endswith(f"INFO stopped serving at {url}; calls: Get 2 (2 failed), Put 1")
+    assert not re.search(r"failed: .*secret|Put .*secret", text)
+
+
+async def test_a_proxy_logs_when_a_shard_goes_away_and_comes_back(log: LogFile) -> None:
+    async with serve(aio.DictDatastore()) as first:
+        shard = ShardInfo("s1", first.url, 1)
+        async with watching([shard]):
+            assert (await log.line("is up")).endswith(f"INFO shard s1 at {first.url} is up")
+            await first.stop()
+            down = await log.line("is down")
+            assert f"WARNING shard s1 at {first.url} is down: " in down
+            async with serve(aio.DictDatastore(), listen=str(first.address)):
+                assert re.search(r"INFO shard s1 at \S+ is back after \d+ s$", await log.line("is back"))
+                assert sum("is down" in line for line in log.lines()) == 1
+
+
+async def test_a_shard_that_is_away_at_the_start_is_logged_once(log: LogFile, unused_tcp_port: int) -> None:
+    async with watching([ShardInfo("s1", f"grpc://127.0.0.1:{unused_tcp_port}", 1)]):
+        assert "shard s1" in await log.line("is down")

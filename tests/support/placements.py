@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from datastore import wire
@@ -65,3 +66,29 @@ class PlacedServer:
         """Abort a move; the node's placement then."""
         answer = await self.stub.AbortMove(placement_pb2.AbortMoveRequest(epoch=epoch))
         return wire.decode_node_placement(answer.placement)
+
+    async def summarize(
+        self, shard_by: ShardBy = "key", *, owned_only: bool = False
+    ) -> dict[int, tuple[int, int, int]]:
+        """What each slot holds: entries, bytes, checksum."""
+        request = placement_pb2.SummarizeSlotsRequest(shard_by=wire.encode_shard_by(shard_by), owned_only=owned_only)
+        return {
+            one.slot: (one.entries, one.bytes, one.checksum)
+            async for message in self.stub.SummarizeSlots(request)
+            for one in message.slots
+        }
+
+    async def read(self, slots: Iterable[int], shard_by: ShardBy = "key") -> list[Any]:
+        """The entries of some slots, as messages."""
+        request = placement_pb2.ReadSlotsRequest(shard_by=wire.encode_shard_by(shard_by), slots=slots)
+        return [entry async for message in self.stub.ReadSlots(request) for entry in message.entries]
+
+    async def write(self, epoch: int, entries: Iterable[Any]) -> None:
+        """Store entries that move here."""
+        await self.stub.WriteSlots(placement_pb2.WriteSlotsRequest(epoch=epoch, entries=entries))
+
+    async def clear(self, epoch: int, slots: Iterable[int] = (), shard_by: ShardBy = "key") -> int:
+        """Delete entries that are not the node's; how many there were."""
+        request = placement_pb2.ClearSlotsRequest(epoch=epoch, slots=slots, shard_by=wire.encode_shard_by(shard_by))
+        deleted: int = (await self.stub.ClearSlots(request)).entries
+        return deleted

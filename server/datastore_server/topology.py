@@ -61,9 +61,8 @@ def build_node(
 
 def _first_placement(config: Config) -> Placement:
     """The placement that a new cluster of this configuration begins with."""
-    in_memory = {
-        shard.name for shard in config.shards if shard.store and parse_store_url(shard.store).directory is None
-    }
+    stores = {shard.name: parse_store_url(shard.store) for shard in config.shards if shard.store}
+    in_memory = {name for name, store in stores.items() if store.directory is None}
     members = [Member(shard.name, url=shard.url, in_memory=shard.name in in_memory) for shard in config.shards]
     return first_placement(config.cluster.name, members, config.cluster.shard_by)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
+from itertools import islice
 from typing import Any
 
 from datastore import wire
@@ -14,6 +16,7 @@ from tests.support.serving import Running
 SHARDS = ("a", "b", "c")
 
 
+@cache
 def placement(
     *shards: str, epoch: int = 1, cluster: str = "trial", shard_by: ShardBy = "key", **node_ids: str
 ) -> Placement:
@@ -23,16 +26,15 @@ def placement(
     return Placement(cluster, epoch, shard_by, first.members, first.owners)
 
 
+@cache
+def _keys_of(shard: str, placed: Placement, count: int, collection: str) -> tuple[Key, ...]:
+    numbered = (Key(f"{collection}:{number:05}") for number in range(10**5))
+    return tuple(islice((key for key in numbered if placed.owner_of(key) == shard), count))
+
+
 def keys_of(shard: str, placed: Placement, count: int = 20, collection: str = "/Thing") -> list[Key]:
     """So many keys of a collection that a shard owns, in order."""
-    found: list[Key] = []
-    number = 0
-    while len(found) < count:
-        key = Key(f"{collection}:{number:05}")
-        if placed.owner_of(key) == shard:
-            found.append(key)
-        number += 1
-    return found
+    return list(_keys_of(shard, placed, count, collection))
 
 
 class PlacedServer:

@@ -3,8 +3,6 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# How many processes run the tests; 0: this one alone, for a debugger.
-JOBS ?= logical
 # Which Python makes the environment: make PYTHON=/path/to/python3.11
 PYTHON ?=
 
@@ -43,7 +41,7 @@ demo: $(STAMP)
 	@$(BIN)/python demo/run.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check --quiet
@@ -60,7 +58,7 @@ bench: $(STAMP)
 	@$(BIN)/python -m bench
 
 soak: $(STAMP)
-	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest -n $(JOBS) --timeout=0 -o faulthandler_timeout=0 \
+	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest --timeout=0 -o faulthandler_timeout=0 \
 		$(or $(ARGS),tests/unit tests/conformance tests/differential)
 
 # A release of FerretDB knows its version from a file that its Go module lacks; it is written into a copy.

@@ -5,6 +5,7 @@ This module alone knows Redis and its driver, redis-py, which is loaded where a 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from datastore.core.errors import (
 )
 from datastore.core.key import Key
 from datastore.core.query import Query
-from datastore.core.serialize import SerializerLike, SerializerShimDatastore
+from datastore.core.serialize import Serializer, SerializerLike, SerializerShimDatastore
 from datastore.core.util.extras import require
 from datastore.core.util.urls import split
 
@@ -39,6 +40,7 @@ class RedisDatastore(SerializerShimDatastore):
 
     Any client will do: one of a cluster, and one that decodes responses if the serializer makes text. What the
     serializer makes is str or bytes, else UnsupportedTypeError; it gets bytes back, or text from a client that decodes.
+    Without a serializer bytes are kept as they are, behind a line that marks them, unless the client decodes.
     Threads may share the store as they may share the client. What a put promises is what the server's configuration
     does. No queries.
     Raises ImportError where redis-py is missing, UnavailableError where the server cannot be reached,
@@ -49,6 +51,8 @@ class RedisDatastore(SerializerShimDatastore):
     def __init__(self, client: Any, serializer: SerializerLike | None = None) -> None:
         require("redis", "redis")
         super().__init__(_Strings(client), serializer)
+        if self.serializer is json and not _decodes(client):
+            self.serializer = JsonOrBytes
 
     def query(self, query: Query) -> Cursor:
         """Not supported: QueryNotSupportedError."""
@@ -57,6 +61,30 @@ class RedisDatastore(SerializerShimDatastore):
     def describe(self) -> Description:
         """Kind `redis`, with the serializer's name."""
         return Description("redis", super().describe().text, Durability.UNKNOWN)
+
+
+class JsonOrBytes(Serializer):
+    """JSON; bytes, which JSON cannot say, are kept as they are behind MARK, which begins no JSON."""
+
+    MARK = b"%datastore 1 bytes\n"
+
+    @classmethod
+    def dumps(cls, value: Any) -> str | bytes:
+        """The value as it is stored."""
+        return cls.MARK + value if isinstance(value, bytes) else json.dumps(value)
+
+    @classmethod
+    def loads(cls, value: bytes) -> Any:
+        """The value of what is stored."""
+        return value[len(cls.MARK) :] if value.startswith(cls.MARK) else json.loads(value)
+
+
+def _decodes(client: Any) -> bool:
+    """Whether a client gives text for the bytes that are stored."""
+    pool = getattr(client, "connection_pool", None)
+    return bool(getattr(pool, "connection_kwargs", {}).get("decode_responses")) or bool(
+        getattr(getattr(client, "encoder", None), "decode_responses", False)
+    )
 
 
 class _Strings(InterfaceMappingDatastore):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from datastore.aio.base import Datastore, exact_query, require_datastore
-from datastore.aio.cursor import Cursor
+from datastore.aio.cursor import Cursor, close_all
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.tiered import TieredDatastore
 from datastore.core.batch import Outcome, Write
@@ -36,7 +36,7 @@ class CacheShimDatastore(ShimDatastore):
     def __init__(self, datastore: Datastore, *, cache: Datastore) -> None:
         super().__init__(datastore)
         self.cache_datastore = require_datastore(cache, "cache must be a Datastore")
-        self._tiers = TieredDatastore([cache, datastore])
+        self._tiers = _Tiers(self)
 
     async def get(self, key: Key) -> Any:
         """The value in the cache, or the child's, which is then cached."""
@@ -78,4 +78,15 @@ class CacheShimDatastore(ShimDatastore):
 
     async def aclose(self) -> None:
         """Close the cache and the child, then raise the first error if one failed."""
-        await self._tiers.aclose()
+        await close_all([store.aclose for store in self._tiers._held()])
+
+
+class _Tiers(TieredDatastore):
+    """The stores that a shim has now."""
+
+    def __init__(self, shim: CacheShimDatastore) -> None:
+        super().__init__()
+        self._shim = shim
+
+    def _held(self) -> list[Datastore]:
+        return [self._shim.cache_datastore, self._shim.child_datastore]

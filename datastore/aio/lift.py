@@ -25,10 +25,14 @@ from datastore.core.composition import Description
 from datastore.core.errors import UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.query import Query
+from datastore.core.spellings import place_of
 
 __all__ = ["LiftedDatastore", "lift"]
 
 T = TypeVar("T")
+
+_READS = ("get", "contains", "batch_get", "query")
+_WRITES = ("put", "delete", "batch_write")
 
 
 def lift(store: BlockingDatastore) -> LiftedDatastore:
@@ -50,8 +54,10 @@ class LiftedDatastore(Datastore):
         if not isinstance(store, BlockingDatastore):
             raise UnsupportedTypeError(f"lift needs a blocking Datastore, got {type(store).__name__}")
         self.blocking = store
-        self._reads_here: bool = getattr(store, "fast_reads", False)
-        self._submit: Callable[[Sequence[Write]], Future[list[Outcome]]] | None = getattr(store, "submit", None)
+        self._reads_here: bool = _offers(store, "fast_reads", _READS) and store.fast_reads  # type: ignore[attr-defined]
+        self._submit: Callable[[Sequence[Write]], Future[list[Outcome]]] | None = (
+            store.submit if _offers(store, "submit", _WRITES) else None  # type: ignore[attr-defined]
+        )
         self._has_room: Callable[[], bool] = getattr(store, "has_room", _always)
         #: The one wait for room that all share.
         self._room: Future[None] | None = None
@@ -180,6 +186,11 @@ class LiftedDatastore(Datastore):
     async def aclose(self) -> None:
         """Close the blocking store."""
         await asyncio.to_thread(self.blocking.close)
+
+
+def _offers(store: BlockingDatastore, offer: str, operations: Sequence[str]) -> bool:
+    """Whether a store has an offer that stands for these operations, none of which a subclass has changed since."""
+    return hasattr(store, offer) and min(place_of(store, name) for name in operations) >= place_of(store, offer)
 
 
 def _always() -> bool:

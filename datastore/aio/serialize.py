@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from datastore.aio.base import Datastore, check_query, exact_query, refusal, scope_of
 from datastore.aio.cursor import Cursor, refine
@@ -15,7 +15,6 @@ from datastore.aio.shims import ShimDatastore
 from datastore.core.batch import Batch, Outcome, Write
 from datastore.core.composition import Description
 from datastore.core.errors import CorruptDataError
-from datastore.core.fields import Filter
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.core.serializers import (
@@ -35,6 +34,7 @@ from datastore.core.serializers import (
     sentinels,
     serialized_gen,
 )
+from datastore.core.spellings import is_overridden
 
 __all__ = [
     "NonSerializer",
@@ -60,12 +60,13 @@ class SerializerShimDatastore(ShimDatastore):
     is the class's own, json. None is never serialized; what deserializes to None is absent.
     A query's filters and orders see deserialized values. With a serializer that keeps mappings filters go down to
     the child, else the scope and the bounds on keys do. Whole queries go down only if it also declares
-    `never_loads_none`. A subclass with a `serialized_value` or `deserialized_value` of its own is asked about every
-    value. What cannot be deserialized raises, with the key as a note.
+    `never_loads_none`. Where a subclass overrides `serialized_value` or `deserialized_value` every value goes through
+    it, and filters on fields stay here. What cannot be deserialized raises, with the key as a note.
     """
 
     serializer: SerializerLike = default_serializer
     ordered_queries = True
+    two_names: ClassVar = {"serializedValue": "serialized_value", "deserializedValue": "deserialized_value"}
 
     def __init__(self, datastore: Datastore, serializer: SerializerLike | None = None) -> None:
         super().__init__(datastore)
@@ -79,13 +80,9 @@ class SerializerShimDatastore(ShimDatastore):
         """The value of what is stored; None stays None."""
         return None if value is None else self.serializer.loads(value)
 
-    def serializedValue(self, value: Any) -> Any:  # noqa: N802 - the documented name
-        """As `serialized_value`."""
-        return self.serialized_value(value)
-
-    def deserializedValue(self, value: Any) -> Any:  # noqa: N802 - the documented name
-        """As `deserialized_value`."""
-        return self.deserialized_value(value)
+    # The documented names.
+    serializedValue = serialized_value  # noqa: N815
+    deserializedValue = deserialized_value  # noqa: N815
 
     async def get(self, key: Key) -> Any:
         """The deserialized value of `key`, or None."""
@@ -164,10 +161,10 @@ class SerializerShimDatastore(ShimDatastore):
         return self._declares(keeps_mappings) and not any(part.field.startswith(marks) for part in parts)
 
     def _declares(self, property_of: Callable[[SerializerLike], bool]) -> bool:
-        """Whether the serializer declares a property, and no subclass forms values in a way of its own."""
-        own = SerializerShimDatastore
-        forms = (type(self).serialized_value, type(self).deserialized_value)
-        return forms == (own.serialized_value, own.deserialized_value) and property_of(self.serializer)
+        """Whether the serializer declares a property, and no subclass overrides how values are formed."""
+        forms = ("serialized_value", "deserialized_value")
+        own = any(is_overridden(self, SerializerShimDatastore, form) for form in forms)
+        return not own and property_of(self.serializer)
 
     async def _deserialized(
         self, child: Cursor, needed: int = sys.maxsize, *, counted: bool = False
@@ -236,7 +233,7 @@ def _by_fields(query: Query) -> bool:
 def _by_key_alone(query: Query) -> Query:
     """The part of the query that a store of serialized values can answer: scope, and bounds on keys."""
     asked = scope_of(query)
-    asked.filters = [part for part in query.filters if part.field == "__key__" and type(part) is Filter]
+    asked.filters = [part for part in query.filters if part.field == "__key__" and part.is_plain]
     if not query.orders:
         asked.start_after = query.start_after
     return asked

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from datastore.aio.base import Datastore, check_query, definer_of, exact_query, require_datastore
+from datastore.aio.base import Datastore, check_query, exact_query, require_datastore
 from datastore.aio.cursor import Cursor
 from datastore.core.batch import Outcome, Write
 from datastore.core.composition import Description
@@ -18,13 +18,6 @@ from datastore.core.key import Key
 from datastore.core.query import Query
 
 __all__ = ["LoggingDatastore", "ShimDatastore"]
-
-#: Operations, and those that they must go through where a class changes these alone.
-_IMPLIED = {
-    "contains": ("get",),
-    "batch_get": ("get",),
-    "batch_write": ("put", "delete"),
-}
 
 
 class ShimDatastore(Datastore):
@@ -40,13 +33,6 @@ class ShimDatastore(Datastore):
 
     def __init__(self, datastore: Datastore) -> None:
         self.child_datastore = require_datastore(datastore, "a shim needs a Datastore below it")
-
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        """Have the operations that a class does not mention go through those that it changes."""
-        super().__init_subclass__(**arguments)
-        for name, causes in _IMPLIED.items():
-            if min(definer_of(cls, cause) for cause in causes) < definer_of(cls, name):
-                setattr(cls, name, vars(Datastore)[name])
 
     async def get(self, key: Key) -> Any:
         """The child's value of `key`."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from datastore.aio.base import Datastore, check_key, check_query, exact_query, refusal, scope_of
 from datastore.aio.cursor import Cursor, refine
@@ -27,6 +27,7 @@ from datastore.core.fields import Filter
 from datastore.core.key import Key
 from datastore.core.limits import KEY_BYTES
 from datastore.core.query import Query
+from datastore.core.spellings import is_overridden
 
 __all__ = ["KeyTransformDatastore", "LowercaseKeyDatastore", "NamespaceDatastore", "NestedPathDatastore"]
 
@@ -45,6 +46,10 @@ class KeyTransformDatastore(ShimDatastore):
     """
 
     ordered_queries = True
+    #: What a subclass may define in place of the arguments of the same names.
+    keytransform: Callable[[Key], Key] | None = None
+    prefix_preserving = False
+    inverse: Callable[[Key], Key | None] | None = None
 
     def __init__(
         self,
@@ -58,9 +63,11 @@ class KeyTransformDatastore(ShimDatastore):
         for name, function in (("keytransform", keytransform), ("inverse", inverse)):
             if function is not None and not callable(function):
                 raise UnsupportedTypeError(f"{name} must be callable, got {type(function).__name__}", path=name)
-        self.keytransform = keytransform
-        self.prefix_preserving = prefix_preserving or keytransform is None
-        self.inverse = inverse
+        if keytransform is not None:
+            self.keytransform = keytransform
+        if inverse is not None:
+            self.inverse = inverse
+        self.prefix_preserving = prefix_preserving or self.prefix_preserving or self.keytransform is None
 
     def _inner_key(self, key: Key) -> Key:
         """The child's key for the caller's."""
@@ -136,7 +143,7 @@ class KeyTransformDatastore(ShimDatastore):
         return self._answer(query)
 
     def _answer(self, query: Query) -> Cursor:
-        """The query over the child's scope, worked off here under the caller's keys."""
+        """The query over the child's scope, evaluated here under the caller's keys."""
         inner = scope_of(query)
         inner.key = self._inner_key(query.key)
         if query.start_after is not None and not query.orders:
@@ -201,20 +208,30 @@ class KeyTransformDatastore(ShimDatastore):
 
 
 class LowercaseKeyDatastore(KeyTransformDatastore):
-    """Keeps every entry under its key in lower case; entries of the child under other keys are not seen."""
+    """Keeps every entry under its key in lower case; entries of the child under other keys are not seen.
+
+    A subclass that overrides `lowercase_key` keeps what KeyTransformDatastore asks of a transform, or sets
+    `prefix_preserving` to False and has no queries.
+    """
+
+    two_names: ClassVar = {"lowercaseKey": "lowercase_key"}
+    prefix_preserving = True
 
     def __init__(self, datastore: Datastore) -> None:
-        super().__init__(datastore, self.lowercase_key, prefix_preserving=True, inverse=_if_lowercase)
+        # Looked up at each call, as an instance may have its own.
+        super().__init__(datastore, lambda key: self.lowercase_key(key), inverse=self._if_lowercase)  # noqa: PLW0108
 
     @classmethod
     def lowercase_key(cls, key: Key) -> Key:
         """The key in lower case, each stretch between `/` and `:` by itself: a final sigma depends on its end."""
         return Key(_lowercase(str(check_key(key))))
 
-    @classmethod
-    def lowercaseKey(cls, key: Key) -> Key:  # noqa: N802 - the documented name
-        """As `lowercase_key`."""
-        return cls.lowercase_key(key)
+    lowercaseKey = lowercase_key  # noqa: N815 - the documented name
+
+    def _if_lowercase(self, inner: Key) -> Key | None:
+        lower = self.lowercase_key(inner)
+        # Foreign is what its lower case differs from, unless an override's lower case has itself yet another.
+        return inner if lower == inner or self.lowercase_key(lower) != lower else None
 
     def describe(self) -> Description:
         """Kind `lowercase`."""
@@ -228,22 +245,21 @@ def _lowercase(text: str) -> str:
     return text.lower() if text.isascii() else _RUN.sub(lambda run: run[0].lower(), text)
 
 
-def _if_lowercase(key: Key) -> Key | None:
-    text = str(key)
-    return key if _lowercase(text) == text else None
-
-
 class NamespaceDatastore(KeyTransformDatastore):
     """Keeps the entries of its caller below one key of the child: `/a` at `/namespace/a`.
 
     The caller sees nothing outside the namespace. Keys that grow past the limit raise InvalidKeyError, and
-    the child is not touched.
+    the child is not touched. A subclass that overrides `namespace_key` keeps what KeyTransformDatastore asks of a
+    transform, or sets `prefix_preserving` to False and has no queries.
     """
 
     ordered_queries = True
+    two_names: ClassVar = {"namespaceKey": "namespace_key"}
+    prefix_preserving = True
 
     def __init__(self, namespace: str | Key, datastore: Datastore) -> None:
-        super().__init__(datastore, self.namespace_key, prefix_preserving=True, inverse=self._below_namespace)
+        # Looked up at each call, as an instance may have its own.
+        super().__init__(datastore, lambda key: self.namespace_key(key), inverse=self._below_namespace)  # noqa: PLW0108
         try:
             self.namespace = Key(namespace)
         except UnsupportedTypeError:
@@ -255,29 +271,31 @@ class NamespaceDatastore(KeyTransformDatastore):
     @cached_property
     def _prefix(self) -> str:
         """What the child's keys below the namespace begin with; the caller's whole text follows."""
-        return _prefix(self.child_datastore.listed_key(self.namespace))
+        return _prefix(self.child_datastore.listed_key(self.namespace_key(_ROOT)))
 
     def namespace_key(self, key: Key) -> Key:
         """The child's key for the caller's."""
         return self.namespace.child(check_key(key))
 
-    def namespaceKey(self, key: Key) -> Key:  # noqa: N802 - the documented name
-        """As `namespace_key`."""
-        return self.namespace_key(key)
+    namespaceKey = namespace_key  # noqa: N815 - the documented name
 
-    def _inner_key(self, key: Key) -> Key:
-        return self.namespace_key(key)
+    @property
+    def _is_own(self) -> bool:
+        """Whether the class has a way of its own to make the child's keys."""
+        return is_overridden(self, NamespaceDatastore, "namespace_key")
 
     def _below_namespace(self, inner: Key) -> Key | None:
         text, prefix = str(inner), self._prefix
-        if text == prefix:
-            return _ROOT
-        return _below(text, len(prefix)) if text.startswith(f"{prefix}/") else None
+        if text != prefix and not text.startswith(f"{prefix}/"):
+            return None
+        outer = _below(text, len(prefix))
+        # What is below the namespace in another way than the caller's key is known by the child's key alone.
+        return inner if self._is_own and self.child_datastore.listed_key(self.namespace_key(outer)) != inner else outer
 
     def query(self, query: Query) -> Cursor:
         """The child's answer for the namespace, under the caller's keys."""
         check_query(query)
-        inner = self._inner_query(query)
+        inner = None if self._is_own else self._inner_query(query)
         if inner is None:
             return super().query(query)
         child = exact_query(self.child_datastore, inner)
@@ -358,7 +376,7 @@ def _below(text: str, start: int) -> Key:
 def _reads_own_keys(query: Query) -> bool:
     """Whether the query looks at keys in a way that cannot be said in another store's keys."""
     return any(order.field == "__key__" for order in query.orders) or any(
-        filter_.field == "__key__" and type(filter_) is not Filter for filter_ in query.filters
+        filter_.field == "__key__" and not filter_.is_plain for filter_ in query.filters
     )
 
 
@@ -371,10 +389,13 @@ class NestedPathDatastore(KeyTransformDatastore):
     `/` in it is an InvalidKeyError (a ValueError).
     """
 
+    two_names: ClassVar = {"nestKey": "nest_key", "nestedPath": "nested_path"}
+
     def __init__(
         self, datastore: Datastore, depth: int = 3, length: int = 2, keyfn: Callable[[Key], str] | None = None
     ) -> None:
-        super().__init__(datastore, self.nest_key)
+        # Looked up at each call, as an instance may have its own.
+        super().__init__(datastore, lambda key: self.nest_key(key))  # noqa: PLW0108
         for name, number in (("depth", depth), ("length", length)):
             _check_count(name, number)
         if keyfn is not None and not callable(keyfn):
@@ -401,19 +422,14 @@ class NestedPathDatastore(KeyTransformDatastore):
         repeated = (text or "_") * (self.depth * self.length)
         return Key(self.nested_path(repeated, self.depth, self.length)).child(key)
 
-    def nestKey(self, key: Key) -> Key:  # noqa: N802 - the documented name
-        """As `nest_key`."""
-        return self.nest_key(key)
+    nestKey = nest_key  # noqa: N815 - the documented name
 
     @staticmethod
     def nested_path(path: str, depth: int, length: int) -> str:
         """The first `depth` slices of `path`, each `length` characters long, joined by `/`."""
         return "/".join(path[start : start + length] for start in range(0, min(len(path), depth * length), length))
 
-    @staticmethod
-    def nestedPath(path: str, depth: int, length: int) -> str:  # noqa: N802 - the documented name
-        """As `nested_path`."""
-        return NestedPathDatastore.nested_path(path, depth, length)
+    nestedPath = nested_path  # noqa: N815 - the documented name
 
     def describe(self) -> Description:
         """Kind `nested_path`, with depth and length."""

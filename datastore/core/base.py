@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from heapq import nsmallest
 from itertools import chain, islice
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from datastore.core._concurrency import Lock
 from datastore.core.batch import Batch, Outcome, Position, Write, places
@@ -22,6 +22,7 @@ from datastore.core.errors import DatastoreError, InvalidValueError, QueryNotSup
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_ENTRIES
 from datastore.core.query import Query
+from datastore.core.spellings import TwoNames, definer_of
 
 __all__ = [
     "Datastore",
@@ -32,7 +33,6 @@ __all__ = [
     "batch_of",
     "check_key",
     "check_query",
-    "definer_of",
     "exact_query",
     "outcome_of",
     "refine",
@@ -43,11 +43,17 @@ __all__ = [
 
 #: The first batch of a scan is small, so that the first results come at once.
 FIRST_SCAN_ENTRIES = 64
+#: Operations, and those that they must go through where a class changes these alone.
+_IMPLIED = {
+    "contains": ("get",),
+    "batch_get": ("get",),
+    "batch_write": ("put", "delete"),
+}
 #: To find the first of so many times as many entries is faster than to sort them all.
 _FEW = 100
 
 
-class Datastore:
+class Datastore(TwoNames):
     """One small interface in front of any storage.
 
     Absent keys: `get` answers None, `contains` False, `delete` is silent; none raises, none changes anything.
@@ -59,17 +65,27 @@ class Datastore:
     Closing: whoever made the store closes it, `with` does so too; closing closes what it is built on.
     Errors: TypeError for what is no Key or no Query, else classes of `datastore.core.errors`.
 
-    A store of one's own overrides `get`, `put`, `delete` and `query`; everything else has defaults here.
+    A custom store overrides `get`, `put`, `delete` and `query`; everything else has defaults here. What a subclass
+    overrides is what all of the library calls, and a method with a documented name beside its own may be overridden
+    under either.
     """
 
     #: Whether `query` answers exactly: filters, orders, offset and limit applied. Collections trust no other. A class
     #: with a `query` of its own says so itself.
     ordered_queries: bool = False
+    #: The methods that queries are answered with.
+    _answering: ClassVar[tuple[str, ...]] = ("query",)
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Trust the queries of a class only if the class that defines them, or one below it, says so."""
+        """Have the operations that a class does not mention go through those that it changes.
+
+        Trust its queries only if the class that defines them, or one below it, says so.
+        """
         super().__init_subclass__(**arguments)
-        if definer_of(cls, "query") < definer_of(cls, "ordered_queries"):
+        for operation, causes in _IMPLIED.items():
+            if min(definer_of(cls, cause) for cause in causes) < definer_of(cls, operation):
+                setattr(cls, operation, vars(Datastore)[operation])
+        if min(definer_of(cls, name) for name in cls._answering) < definer_of(cls, "ordered_queries"):
             cls.ordered_queries = False
 
     def get(self, key: Key) -> Any:
@@ -126,11 +142,6 @@ class Datastore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def definer_of(cls: type, name: str) -> int:
-    """How far up the class that defines an attribute is."""
-    return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
 
 
 def outcome_of(call: Callable[..., Any], *arguments: Any) -> Outcome:

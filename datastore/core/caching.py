@@ -13,7 +13,7 @@ from typing import Any
 from datastore.core.base import Datastore, exact_query, require_datastore
 from datastore.core.batch import Outcome, Write
 from datastore.core.composition import Description
-from datastore.core.cursor import Cursor
+from datastore.core.cursor import Cursor, close_all
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.core.shims import ShimDatastore
@@ -38,7 +38,7 @@ class CacheShimDatastore(ShimDatastore):
     def __init__(self, datastore: Datastore, *, cache: Datastore) -> None:
         super().__init__(datastore)
         self.cache_datastore = require_datastore(cache, "cache must be a Datastore")
-        self._tiers = TieredDatastore([cache, datastore])
+        self._tiers = _Tiers(self)
 
     def get(self, key: Key) -> Any:
         """The value in the cache, or the child's, which is then cached."""
@@ -80,4 +80,15 @@ class CacheShimDatastore(ShimDatastore):
 
     def close(self) -> None:
         """Close the cache and the child, then raise the first error if one failed."""
-        self._tiers.close()
+        close_all([store.close for store in self._tiers._held()])
+
+
+class _Tiers(TieredDatastore):
+    """The stores that a shim has now."""
+
+    def __init__(self, shim: CacheShimDatastore) -> None:
+        super().__init__()
+        self._shim = shim
+
+    def _held(self) -> list[Datastore]:
+        return [self._shim.cache_datastore, self._shim.child_datastore]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from datastore.core._concurrency import Lock
 from datastore.core.base import Datastore, require_datastore
@@ -16,6 +16,7 @@ from datastore.core.errors import InvalidError, NoStoresError, UnsupportedTypeEr
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.core.shims import ShimDatastore
+from datastore.core.spellings import is_overridden
 
 __all__ = ["DatastoreCollection"]
 
@@ -26,6 +27,12 @@ class DatastoreCollection(ShimDatastore):
     Calls under way keep the list they began with. Closing closes every store, then raises the first error.
     Raises UnsupportedTypeError (a TypeError) for what is no Datastore.
     """
+
+    two_names: ClassVar = {
+        "appendDatastore": "append_datastore",
+        "insertDatastore": "insert_datastore",
+        "removeDatastore": "remove_datastore",
+    }
 
     def __init__(self, stores: Iterable[Datastore] = ()) -> None:
         if not isinstance(stores, Iterable):
@@ -41,10 +48,13 @@ class DatastoreCollection(ShimDatastore):
 
     def append_datastore(self, store: Datastore) -> None:
         """Add `store` as the last."""
-        self.insert_datastore(sys.maxsize, store)
+        self._insert(sys.maxsize, store)
 
     def insert_datastore(self, index: int, store: Datastore) -> None:
         """Add `store` before the one at `index`."""
+        self._insert(index, store)
+
+    def _insert(self, index: int, store: Datastore) -> None:
         require_datastore(store, "a collection holds Datastores")
         if not isinstance(index, int):
             raise UnsupportedTypeError(f"index must be an int, got {type(index).__name__}", path="index")
@@ -65,17 +75,10 @@ class DatastoreCollection(ShimDatastore):
             del stores[place]
             self._stores = stores
 
-    def appendDatastore(self, store: Datastore) -> None:  # noqa: N802 - the documented name
-        """As `append_datastore`."""
-        self.append_datastore(store)
-
-    def insertDatastore(self, index: int, store: Datastore) -> None:  # noqa: N802 - the documented name
-        """As `insert_datastore`."""
-        self.insert_datastore(index, store)
-
-    def removeDatastore(self, store: Datastore) -> None:  # noqa: N802 - the documented name
-        """As `remove_datastore`."""
-        self.remove_datastore(store)
+    # The documented names.
+    appendDatastore = append_datastore  # noqa: N815
+    insertDatastore = insert_datastore  # noqa: N815
+    removeDatastore = remove_datastore  # noqa: N815
 
     def get(self, key: Key) -> Any:
         """Not without a rule: NotImplementedError."""
@@ -98,9 +101,12 @@ class DatastoreCollection(ShimDatastore):
         close_all([store.close for store in self._stores])
 
     def _held(self) -> list[Datastore]:
+        """The stores, as `datastore` gives them, in a list that does not change; NoStoresError if there are none."""
         stores = self._stores
         if not stores:
             raise NoStoresError(f"{type(self).__name__} has no stores; append one first")
+        if is_overridden(self, DatastoreCollection, "datastore"):
+            return [self.datastore(index) for index in range(len(stores))]
         return stores
 
     def listed_key(self, key: Key) -> Key:

@@ -15,8 +15,9 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from datastore.core._concurrency import close_iterator, iterate
 from datastore.core.batch import Batch, Entry, Reason, ShardReport, Summary
@@ -25,6 +26,7 @@ from datastore.core.errors import CursorReuseError, CursorRunningError, InvalidE
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_ENTRIES
 from datastore.core.pipeline import Pipeline
+from datastore.core.spellings import TwoNames, definer_of
 
 __all__ = ["Cursor", "chain_gen", "close_all", "is_iterable", "limit_gen", "offset_gen", "refine"]
 
@@ -36,7 +38,7 @@ _AT_THE_END = ("start_after", "offset", "limit", "keys_only", "sort_keys")
 _STEPS = ("filters", "orders", *_AT_THE_END)
 
 
-class Cursor:
+class Cursor(TwoNames):
     """Iterates over the values that a query selects.
 
     One iteration is all there is: `iter(cursor)` a second time, after the end, or after `close()` raises
@@ -50,6 +52,18 @@ class Cursor:
     iteration starts. Keys stay with their values as long as the replacement gives one value for each value it
     takes; from the first deviation on keys are None.
     """
+
+    two_names: ClassVar = {"next": "__next__"}
+    #: Whether a subclass gives out values in its own way, which all reading then goes through.
+    _overrides_next = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Have all reading go through a `next` of the class's own."""
+        super().__init_subclass__(**arguments)
+        cls._overrides_next = definer_of(cls, "next") < cls.__mro__.index(Cursor)
+
+    # Counts are written for every value: faster without a look at names.
+    __setattr__ = object.__setattr__
 
     def __init__(self, query: QueryDescription, iterable: Iterable[Any]) -> None:
         _require_iterable(iterable, "a cursor needs something to iterate over")
@@ -71,6 +85,8 @@ class Cursor:
         self._sorts_by_key = False
         #: What of the last batch is still to come. Whoever reads from it goes on only while it is the same.
         self._pending: Iterator[tuple[Key | None, Any]] = iter(())
+        #: The key of the value that `next` gave last.
+        self._last_key: Key | None = None
         self._started = False
         self._iterated = False
         self._ended = False
@@ -129,25 +145,40 @@ class Cursor:
 
     def __iter__(self) -> Iterator[Any]:
         self._take_iteration()
-        return self._read_values()
+        return self._values_of_next() if self._overrides_next else self._read_values()
 
     def __next__(self) -> Any:
+        """The next value."""
         self._started = True
         while not self._ended:
-            for _, value in self._pending:
+            for key, value in self._pending:
+                self._last_key = key
                 self._returned_inc(value)
                 return value
             self._fill()
         raise StopIteration
 
-    def next(self) -> Any:
-        """The next value, as `next(cursor)`."""
-        return self.__next__()
+    next = __next__
 
     def entries(self) -> Generator[Entry]:
         """The one iteration, as entries: NamedTuples of key and value. Over bare values the key is None."""
         self._take_iteration()
-        return self._read_entries()
+        return self._entries_of_next() if self._overrides_next else self._read_entries()
+
+    def _entries_of_next(self) -> Generator[Entry]:
+        """What a subclass's `next` gives; a value has the key of the last that was taken for it."""
+        with suppress(StopIteration):
+            while True:
+                value = self.__next__()
+                yield Entry(self._last_key, value)
+
+    def _values_of_next(self) -> Generator[Any]:
+        for _, value in self._entries_of_next():
+            yield value
+
+    def _batches_of_next(self) -> Generator[Batch]:
+        for key, value in self._entries_of_next():
+            yield Batch([key], [value])
 
     def _read_entries(self) -> Generator[Entry]:
         while not self._ended:
@@ -161,9 +192,9 @@ class Cursor:
                 self._fill()
 
     def batches(self) -> Generator[Batch]:
-        """The one iteration, as batches; empty ones are signs of life. What stores ask of one another."""
+        """The one iteration, as batches; empty ones are heartbeats. What stores ask of one another."""
         self._take_iteration()
-        return self._read_batches()
+        return self._batches_of_next() if self._overrides_next else self._read_batches()
 
     def _read_batches(self) -> Generator[Batch]:
         while not self._ended:

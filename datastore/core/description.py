@@ -23,6 +23,7 @@ from datastore.core.fields import (
 )
 from datastore.core.key import Key
 from datastore.core.ordering import encode_column
+from datastore.core.spellings import is_overridden
 
 __all__ = ["QueryDescription"]
 
@@ -179,9 +180,7 @@ class QueryDescription:
     @property
     def has_custom_code(self) -> bool:
         """Whether the query runs code of the caller's, and so cannot travel."""
-        return self.own_getter is not None or any(
-            type(part) not in (Filter, Order) or part.own_getter is not None for part in (*self.filters, *self.orders)
-        )
+        return self.own_getter is not None or any(not part.is_plain for part in (*self.filters, *self.orders))
 
     def getter_of(self, part: Filter | Order) -> Getter:
         """How a filter or an order of this query looks up its field: the query's own way wins over the part's."""
@@ -193,9 +192,10 @@ class QueryDescription:
 
     def order_column(self, order: Order) -> Column:
         """How the fields that one of the orders sorts by are read of many entries."""
-        if type(order).keyfn is not Order.keyfn and self.own_getter is None:
+        if is_overridden(order, Order, "keyfn"):
             # A subclass that finds what it sorts by in its own way.
-            return lambda keys, values: [order.keyfn(decoded(value)) for value in values]
+            own = order.looked_up_by(self.own_getter)
+            return lambda keys, values: [own.keyfn(decoded(value)) for value in values]
         return column_of(self.getter_of(order), order.field)
 
     def sort_keys_of(self, columns: builtins.list[builtins.list[Any]]) -> builtins.list[bytes]:
@@ -204,8 +204,7 @@ class QueryDescription:
         Raises UnsupportedTypeError or InvalidValueError where a value has no place on the wire.
         """
         encoded = [
-            encode_column(column, descending=order.is_descending())
-            for order, column in zip(self.orders, columns, strict=True)
+            encode_column(column, descending=order.descends) for order, column in zip(self.orders, columns, strict=True)
         ]
         return encoded[0] if len(encoded) == 1 else list(map(b"".join, zip(*encoded, strict=True)))
 

@@ -25,11 +25,12 @@ from datastore.core.base import (
 from datastore.core.batch import Batch, Outcome, Position, Write
 from datastore.core.composition import Description
 from datastore.core.cursor import Cursor
-from datastore.core.errors import InvalidKeyError
+from datastore.core.errors import InvalidKeyError, QueryNotSupportedError
 from datastore.core.key import Key
 from datastore.core.limits import KEY_BYTES
 from datastore.core.query import Query
 from datastore.core.shims import ShimDatastore
+from datastore.core.spellings import is_overridden
 
 __all__ = ["DirectoryDatastore"]
 
@@ -50,9 +51,12 @@ class DirectoryDatastore(ShimDatastore):
     Queries need none of the child, but for recursive ones; a child that loses keys, as a shim that drops values does,
     has lists come as values there. A key whose parent's list would have a key over the limit cannot be put:
     InvalidKeyError.
+    A subclass that overrides `directory_values_generator` has the queries of a collection answered from the values that
+    it gives, whose keys are not known.
     """
 
     ordered_queries = True
+    _answering = ("query", "directory_values_generator")
 
     def __init__(self, datastore: Datastore) -> None:
         super().__init__(datastore)
@@ -141,10 +145,21 @@ class DirectoryDatastore(ShimDatastore):
     def query(self, query: Query) -> Cursor:
         """What the query selects among the values; lists are none."""
         check_query(query)
+        if not query.recursive and is_overridden(self, DirectoryDatastore, "directory_values_generator"):
+            return self._answered_from_values(query)
         if not query.recursive:
             return Cursor.from_batches(query, refine(query, self._listed_entries(query)))
         child = exact_query(self.child_datastore, scope_of(query))
         return Cursor.from_batches(query, refine(query, _without_records(child)), shards=child.shards)
+
+    def _answered_from_values(self, query: Query) -> Cursor:
+        if query.start_after is not None:
+            raise QueryNotSupportedError(
+                f"{type(self).__name__} overrides directory_values_generator, whose values have no places to go on from"
+            )
+        cursor = Cursor(query, self.directory_values_generator(query.key))
+        cursor._apply("filters", "orders", "offset", "limit", "keys_only")
+        return cursor
 
     def _listed_entries(self, query: Query) -> Generator[Batch]:
         """The entries of a collection: its instances are listed beside it, all else in its own directory."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from copy import copy
+from functools import cmp_to_key
 from itertools import repeat
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from datastore.core.encoded import decoded
 from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.ordering import OTHER, is_nan, is_plain_type, order_key, rank
+from datastore.core.spellings import TwoNames, definer_of, place_of
 
 __all__ = ["KEY_FIELD", "Filter", "Order", "field_of", "object_getattr"]
 
@@ -118,7 +121,11 @@ def checked_getter(getter: Any) -> Getter:
     return getter  # type: ignore[no-any-return]
 
 
-class _Fielded:
+#: What the instances of filters and orders hold themselves; anything else assigned to one is the caller's own code.
+_DATA = {"field", "op", "value"}
+
+
+class _Fielded(TwoNames):
     """What filters and orders share: a field, and how it is looked up."""
 
     field: str
@@ -133,6 +140,19 @@ class _Fielded:
         """The getter given to the instance or defined by a subclass; None for the library's."""
         getter = self.object_getattr
         return None if getter is _Fielded.object_getattr else getter
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it does exactly what the library's own does, so that a storage or a server can do it as well."""
+        return type(self) in (Filter, Order) and vars(self).keys() <= _DATA and self.own_getter is None
+
+    def looked_up_by(self, getter: Getter | None) -> Self:
+        """The same, with its field looked up by `getter` if there is one."""
+        if getter is None:
+            return self
+        twin = copy(self)
+        twin.object_getattr = getter  # type: ignore[assignment]
+        return twin
 
 
 def _checked_field(field: Any, what: str) -> str:
@@ -153,12 +173,13 @@ class Filter(_Fielded):
     """
 
     conditional_operators: ClassVar[list[str]] = ["<", "<=", "=", "!=", ">=", ">"]
+    two_names: ClassVar = {"valuePasses": "value_passes"}
 
     def __init__(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> None:
         self.field = _checked_field(field, "a filter")
         if op not in self.conditional_operators:
             raise InvalidQueryError(
-                f"{op!r} is no operator of a filter; use one of {' '.join(self.conditional_operators)}", field="op"
+                f"{op!r} is not an operator of a filter; use one of {' '.join(self.conditional_operators)}", field="op"
             )
         self.op = op
         self.value = value
@@ -201,7 +222,7 @@ class Filter(_Fielded):
         return hash((self.field, self.op))
 
     def __str__(self) -> str:
-        return f"{self.field} {self.op} {self.value!r}"
+        return f"{self.field} {self.op} {self.value}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.field!r}, {self.op!r}, {self.value!r})"
@@ -291,6 +312,11 @@ class Order(_Fielded):
     """
 
     order_operators: ClassVar[list[str]] = ["-", "+"]
+    two_names: ClassVar = {
+        "isAscending": "is_ascending",
+        "isDescending": "is_descending",
+        "multipleOrderComparison": "multiple_order_comparison",
+    }
 
     def __init__(self, order: str, object_getattr: Getter | None = None) -> None:
         text = _checked_field(order, "an order")
@@ -310,6 +336,13 @@ class Order(_Fielded):
     isAscending = is_ascending  # noqa: N815 - the documented name
     isDescending = is_descending  # noqa: N815 - the documented name
 
+    @property
+    def descends(self) -> bool:
+        """The direction that results are sorted in, by whichever of the two methods a subclass overrides."""
+        if place_of(self, "is_descending") < place_of(self, "is_ascending"):
+            return bool(self.is_descending())
+        return not self.is_ascending()
+
     def keyfn(self, obj: Any) -> Any:
         """The value of the field, which is compared in the total order only."""
         return field_of(self.own_getter or object_getattr, None, obj, self.field)
@@ -321,8 +354,8 @@ class Order(_Fielded):
 
         def comparison(a: Any, b: Any) -> int:
             for order in ordered:
-                first = order_key(order.keyfn(a), descending=order.is_descending())
-                second = order_key(order.keyfn(b), descending=order.is_descending())
+                first = order_key(order.keyfn(a), descending=order.descends)
+                second = order_key(order.keyfn(b), descending=order.descends)
                 if first < second:
                     return -1
                 if second < first:
@@ -336,11 +369,13 @@ class Order(_Fielded):
     @classmethod
     def sorted(cls, items: Iterable[Any], orders: Iterable[Order]) -> list[Any]:
         """The items in order, ties as they came."""
+        if definer_of(cls, "multiple_order_comparison") < cls.__mro__.index(Order):
+            return sorted(items, key=cmp_to_key(cls.multiple_order_comparison(orders)))
         ordered = list(items)
         # Sorting is stable: the last order first, each within the one before it.
         for order in reversed(list(orders)):
             keys = [order_key(order.keyfn(item)) for item in ordered]
-            places = sorted(range(len(keys)), key=keys.__getitem__, reverse=order.is_descending())
+            places = sorted(range(len(keys)), key=keys.__getitem__, reverse=order.descends)
             ordered = [ordered[i] for i in places]
         return ordered
 

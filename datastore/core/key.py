@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 
 from datastore.core.errors import InvalidKeyError, UnsupportedTypeError
 from datastore.core.limits import KEY_BYTES
+from datastore.core.spellings import TwoNames, definer_of
 from datastore.core.util.fasthash import hash as fasthash
 
 __all__ = ["Key", "Namespace"]
@@ -45,7 +46,7 @@ class Namespace(str):
         return f"Namespace({str(self)!r})"
 
 
-class Key:
+class Key(TwoNames):
     """A path of parts that names one entry: `/Comedy:MontyPython/Sketch:CheeseShop`.
 
     Made from text, an int, another Key, or a list of these; doubled, leading and closing slashes do not matter, and
@@ -61,11 +62,18 @@ class Key:
 
     _string: str
     _hash: int
+    two_names: ClassVar = {
+        "isAncestorOf": "is_ancestor_of",
+        "isDescendantOf": "is_descendant_of",
+        "isTopLevel": "is_top_level",
+        "randomKey": "random_key",
+        "removeDuplicateSlashes": "remove_duplicate_slashes",
+    }
 
     def __new__(cls, key: KeyLike = "") -> Self:
         """A key of anything that names one; see the class."""
         text = key if type(key) is str else _joined(key)
-        if text[:1] != "/" or text[-1:] == "/" or "//" in text:
+        if text[:1] != "/" or text[-1:] == "/" or "//" in text or cls._normalizes:
             text = cls.remove_duplicate_slashes(text)
         # Short ASCII text of printable characters, by far the most common, needs no search.
         if not (text.isascii() and text.isprintable() and len(text) <= KEY_BYTES):
@@ -74,6 +82,14 @@ class Key:
         _set_string(self, text)
         _set_hash(self, _UNKNOWN)
         return self
+
+    #: Whether a subclass has its own way to normalize text, which is to see all of it.
+    _normalizes: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Have all text normalized by a class that overrides how."""
+        super().__init_subclass__(**arguments)
+        cls._normalizes = definer_of(cls, "remove_duplicate_slashes") < cls.__mro__.index(Key)
 
     @classmethod
     def _trusted(cls, text: str) -> Self:

@@ -86,8 +86,8 @@ class BlockMerge:
         if self._by_sort_keys:
             return list(zip(self._query.sort_keys_of(columns), texts, strict=True))
         order_keys = [
-            [order_key(value, descending=order.is_descending()) for value in column]
-            for order, column in zip(self._query.orders, columns, strict=True)
+            [order_key(value, descending=descends) for value in column]
+            for descends, column in zip([order.descends for order in self._query.orders], columns, strict=True)
         ]
         return list(zip(*order_keys, texts, strict=True))
 

@@ -16,6 +16,7 @@ from datastore.core.errors import DatastoreError
 from datastore.core.fields import KEY_FIELD, Filter, column_of, column_predicate
 from datastore.core.key import Key
 from datastore.core.sorting import ColumnSorter, RunSorter, sorter_for
+from datastore.core.spellings import is_overridden
 
 __all__ = ["Cutter", "Pipeline"]
 
@@ -162,12 +163,14 @@ def _first_after(keys: list[Any], after: Key) -> int:
 
 
 def _predicate(query: QueryDescription, filter_: Filter) -> Predicate:
-    kind = type(filter_)
-    if kind.__call__ is not Filter.__call__:
-        # A subclass that judges whole objects in its own way.
-        return lambda batch, looked: [filter_(decoded(value)) for value in looked]
+    # A subclass may judge in its own way: iterables of objects, single objects, or their fields.
+    own = filter_.looked_up_by(query.own_getter)
+    if is_overridden(filter_, Filter, "generator"):
+        return lambda batch, looked: [any(True for _ in own.generator((decoded(value),))) for value in looked]
+    if is_overridden(filter_, Filter, "__call__"):
+        return lambda batch, looked: [bool(own(decoded(value))) for value in looked]
     read = column_of(query.getter_of(filter_), filter_.field)
-    if kind.value_passes is not Filter.value_passes:
+    if is_overridden(filter_, Filter, "value_passes"):
         return lambda batch, looked: [bool(filter_.value_passes(value)) for value in read(batch.keys, looked)]
     judge = column_predicate(filter_.op, filter_.value)
     if filter_.field == KEY_FIELD:

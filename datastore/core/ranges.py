@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from datastore.core.description import QueryDescription
-from datastore.core.fields import KEY_FIELD, Filter
+from datastore.core.fields import KEY_FIELD
 from datastore.core.key import Key
 
 __all__ = ["END", "ScanPlan"]
@@ -87,7 +87,7 @@ def _key_bounds(query: QueryDescription) -> tuple[bytes, bytes | None]:
     """The least key to look at, and the least that is too great (None: no end)."""
     lower, upper = b"/", None
     for part in query.filters:
-        if part.field != KEY_FIELD or type(part) is not Filter or not isinstance(part.value, Key):
+        if part.field != KEY_FIELD or not part.is_plain or not isinstance(part.value, Key):
             continue
         text = str(part.value).encode()
         if part.op in (">", ">=", "="):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeGuard
 
 from datastore.core.errors import UnsupportedTypeError
+from datastore.core.spellings import definer_of
 
 __all__ = [
     "NonSerializer",
@@ -56,7 +57,7 @@ implements_serializer_interface = is_serializer
 
 
 def require_serializer(obj: object) -> SerializerLike:
-    """`obj` itself; raises UnsupportedTypeError (a TypeError) if it is no serializer. It is not tried out."""
+    """`obj` itself; raises UnsupportedTypeError (a TypeError) if it is not a serializer. It is not tried out."""
     if not is_serializer(obj):
         raise UnsupportedTypeError(f"a serializer needs callable loads and dumps; {type(obj).__name__} has not")
     return obj
@@ -86,6 +87,16 @@ class Serializer:
 
     #: Whether maps are stored as maps, so that whole queries can go down to the store below.
     keeps_mappings = False
+    #: Whether `loads` gives a value for all that `dumps` gave.
+    never_loads_none = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Have a class that serializes in its own way declare itself what it keeps."""
+        super().__init_subclass__(**arguments)
+        serializes = min(definer_of(cls, "loads"), definer_of(cls, "dumps"))
+        for name in ("keeps_mappings", "never_loads_none"):
+            if serializes < definer_of(cls, name):
+                setattr(cls, name, False)
 
     @classmethod
     def loads(cls, value: Any) -> Any:
@@ -149,7 +160,7 @@ class Stack(Serializer, list[Any]):
         return all(keeps_mappings(serializer) for serializer in self)
 
     @property
-    def never_loads_none(self) -> bool:
+    def never_loads_none(self) -> bool:  # type: ignore[override]
         """Whether none of them does."""
         return all(never_loads_none(serializer) for serializer in self)
 

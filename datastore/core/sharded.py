@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from datastore.core._concurrency import fan_out, iterate
-from datastore.core.base import Datastore, check_key, check_query, exact_query, refusal
+from datastore.core.base import Datastore, check_key, check_query, exact_query, refusal, require_datastore
 from datastore.core.batch import Batch, Outcome, ShardReport, Write
 from datastore.core.collections import DatastoreCollection
 from datastore.core.composition import Description
@@ -22,6 +22,7 @@ from datastore.core.errors import DatastoreError, InvalidError, UnavailableError
 from datastore.core.key import Key
 from datastore.core.merging import BlockMerge
 from datastore.core.query import Query
+from datastore.core.spellings import is_overridden
 
 __all__ = ["ShardedDatastore"]
 
@@ -35,11 +36,16 @@ class ShardedDatastore(DatastoreCollection):
     A query asks every shard, and merges what they stream exactly: by its orders, then by key, with offset and
     limit applied here. At most two batches of each shard are in memory. A failing shard raises and closes the
     others; with `allow_partial` an unreachable one is left out, and listed in the cursor's summary.
-    Raises UnsupportedTypeError (a TypeError) if `shardingfn` cannot be called or answers no int; without
+    A subclass may override `shard` or `shard_datastore`, and all calls for a key go where they say. One that overrides
+    `shard_query_generator` has its queries answered from the values that it gives, sorted and cut here: their keys are
+    not known, so without orders they stay in its sequence.
+    Raises UnsupportedTypeError (a TypeError) if `shardingfn` cannot be called or does not answer an int; without
     stores NoStoresError.
     """
 
     ordered_queries = True
+    two_names: ClassVar = {"shardDatastore": "shard_datastore"}
+    _answering = ("query", "shard_query_generator")
 
     def __init__(
         self,
@@ -61,24 +67,40 @@ class ShardedDatastore(DatastoreCollection):
 
     def shard(self, key: Key) -> int:
         """The index of the store that holds `key`."""
-        return self._place(key)[0]
+        return self._index(key, self._held())
 
     def shard_datastore(self, key: Key) -> Datastore:
         """The store that holds `key`."""
-        return self._place(key)[1]
+        return self._indexed(key, self._held())[1]
 
-    def shardDatastore(self, key: Key) -> Datastore:  # noqa: N802 - the documented name
-        """As `shard_datastore`."""
-        return self.shard_datastore(key)
+    shardDatastore = shard_datastore  # noqa: N815 - the documented name
 
-    def _place(self, key: Key) -> tuple[int, Datastore]:
-        stores = self._held()
+    def _index(self, key: Key, stores: Sequence[Datastore]) -> int:
         key = check_key(key)
         number = self._shardingfn(key)
         if not isinstance(number, int) or isinstance(number, bool):
             raise UnsupportedTypeError(f"shardingfn must answer an int, got {type(number).__name__} for {key}")
-        index = number % len(stores)
-        return index, stores[index]
+        return number % len(stores)
+
+    def _indexed(self, key: Key, stores: Sequence[Datastore]) -> tuple[int, Datastore]:
+        """The store that `shard` says, with its index."""
+        if not is_overridden(self, ShardedDatastore, "shard"):
+            index = self._index(key, stores)
+            return index, stores[index]
+        index = self.shard(check_key(key))
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise UnsupportedTypeError(f"shard must answer an int, got {type(index).__name__} for {key}")
+        if not -len(stores) <= index < len(stores):
+            raise InvalidError(f"shard answered {index} for {key}; the {len(stores)} stores count from 0")
+        return index % len(stores), stores[index]
+
+    def _place(self, key: Key) -> tuple[int | None, Datastore]:
+        """The store for a key, and its index if it is one of those here."""
+        stores = self._held()
+        if not is_overridden(self, ShardedDatastore, "shard_datastore"):
+            return self._indexed(key, stores)
+        store = require_datastore(self.shard_datastore(check_key(key)), "shard_datastore must answer a Datastore")
+        return next((index for index, held in enumerate(stores) if held is store), None), store
 
     def get(self, key: Key) -> Any:
         """The value of `key` on its shard."""
@@ -103,15 +125,15 @@ class ShardedDatastore(DatastoreCollection):
         index, store = self._place(key)
         return bool(self._on_shard(index, store.contains, key))
 
-    def _on_shard(self, index: int, call: Callable[..., Any], *arguments: Any) -> Any:
+    def _on_shard(self, index: int | None, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return call(*arguments)
         except DatastoreError as error:
             self._name_shard(index, error)
             raise
 
-    def _name_shard(self, index: int, error: DatastoreError) -> None:
-        if error.shard is None and self._names is not None and index < len(self._names):
+    def _name_shard(self, index: int | None, error: DatastoreError) -> None:
+        if error.shard is None and self._names is not None and index is not None and index < len(self._names):
             error.shard = self._names[index]
 
     def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
@@ -130,26 +152,25 @@ class ShardedDatastore(DatastoreCollection):
     ) -> list[Outcome]:
         self._held()
         outcomes: dict[int, Outcome] = {}
-        places: dict[int, list[int]] = {}
-        stores: dict[int, Datastore] = {}
+        #: By the stores' identities: the index, the store, and the positions of its items.
+        parts: dict[int, tuple[int | None, Datastore, list[int]]] = {}
         for position, item in enumerate(items):
             try:
-                index, stores_index = self._place(key_of(item))
+                index, store = self._place(key_of(item))
             except (DatastoreError, TypeError, ValueError) as error:
                 outcomes[position] = refusal(error)
                 continue
-            stores[index] = stores_index
-            places.setdefault(index, []).append(position)
+            parts.setdefault(id(store), (index, store, []))[2].append(position)
         calls = [
-            partial(self._batch_on_shard, index, batch_call(stores[index]), [items[at] for at in positions])
-            for index, positions in places.items()
+            partial(self._batch_on_shard, index, batch_call(store), [items[at] for at in positions])
+            for index, store, positions in parts.values()
         ]
-        for positions, answers in zip(places.values(), fan_out(calls), strict=True):
+        for (*_, positions), answers in zip(parts.values(), fan_out(calls), strict=True):
             outcomes.update(zip(positions, answers, strict=True))
         return [outcomes[position] for position in range(len(items))]
 
     def _batch_on_shard(
-        self, index: int, call: Callable[[list[Any]], list[Outcome]], items: list[Any]
+        self, index: int | None, call: Callable[[list[Any]], list[Outcome]], items: list[Any]
     ) -> list[Outcome]:
         """One shard's part of a batch; the failure of the whole part is each item's."""
         try:
@@ -167,6 +188,10 @@ class ShardedDatastore(DatastoreCollection):
         stores = self._held()
         if query.limit == 0:
             return Cursor(query, ())
+        if is_overridden(self, ShardedDatastore, "shard_query_generator"):
+            cursor = Cursor(query, self.shard_query_generator(_shard_query(query)))
+            cursor._apply("orders", "offset", "limit", "keys_only")
+            return cursor
         only = self._only_shard(query)
         asked = {
             index: exact_query(store, _shard_query(query))
@@ -179,6 +204,8 @@ class ShardedDatastore(DatastoreCollection):
 
     def _only_shard(self, query: Query) -> int | None:
         """The one shard that can hold what the query selects, where the sharding function knows of one."""
+        if any(is_overridden(self, ShardedDatastore, name) for name in ("shard", "shard_datastore")):
+            return None
         only_shard = getattr(self._shardingfn, "only_shard", None)
         return None if only_shard is None else only_shard(query)
 
@@ -198,7 +225,7 @@ class ShardedDatastore(DatastoreCollection):
                         continue
                     merge.end(i)
                     if shards[i] in failed:
-                        # Told at once: whoever continues these results elsewhere must know that they lack a shard.
+                        # Reported at once: a caller that continues these results must know that they lack a shard.
                         reports.extend(self._reports(shards[i], cursors[i], failed[shards[i]]))
                 yield merge.take()
         finally:

@@ -287,7 +287,7 @@ class ColumnSorter:
     def in_time(self, batch: Batch, looked: list[Any]) -> list[bool]:
         """Which entries do not come after the last one kept, by the first order."""
         column, last = self._fields[0](batch.keys, looked), self._columns[0][self._keep - 1]
-        descending = self._query.orders[0].is_descending()
+        descending = self._query.orders[0].descends
         if type(last) in _SORTABLE and all_of(type(last), column):
             held = list(map(ge if descending else le, column, repeat(last)))
         else:
@@ -302,7 +302,7 @@ class ColumnSorter:
         texts = _texts(self._keys)
         places = sorted(range(len(texts)), key=texts.__getitem__)
         for order, column in zip(reversed(self._query.orders), reversed(self._columns), strict=True):
-            places.sort(key=_comparable(column).__getitem__, reverse=order.is_descending())
+            places.sort(key=_comparable(column).__getitem__, reverse=order.descends)
         places = places[: self._keep]
         self._keys = [self._keys[i] for i in places]
         self._values = [self._values[i] for i in places]

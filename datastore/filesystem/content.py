@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datastore.core.errors import CorruptDataError, InvalidValueError, UnsupportedTypeError
+from datastore.core.errors import CorruptDataError, UnsupportedTypeError
+from datastore.core.util.text import utf8_of
 
 __all__ = ["HEADER_BYTES", "header_key", "pack", "unpack"]
 
@@ -20,11 +21,7 @@ def pack(value: object, key: str | None = None) -> bytes:
     ValueError) for text with a lone surrogate.
     """
     if isinstance(value, str):
-        try:
-            data = value.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidValueError(f"the value's text has a lone surrogate at {error.start}", path="value") from None
-        kind = b"str"
+        data, kind = utf8_of(value), b"str"
         if key is None and not data.startswith(_MARK):
             return data
     elif isinstance(value, (bytes, bytearray)):

@@ -10,11 +10,24 @@ import hashlib
 import re
 from urllib.parse import unquote_to_bytes
 
+from datastore.core.errors import InvalidError, UnsupportedTypeError
 from datastore.core.key import Key, Namespace
 
-__all__ = ["EXTENSION", "holds_instances", "is_shortened", "key_of_file", "relative_directory", "relative_file"]
+__all__ = [
+    "EXTENSION",
+    "EXTENSION_BYTES",
+    "checked_extension",
+    "holds_instances",
+    "is_shortened",
+    "key_of_file",
+    "relative_directory",
+    "relative_file",
+    "tag",
+]
 
 EXTENSION = ".obj"
+#: The longest extension: with it a shortened name, of 70 bytes, still is one of NAME_BYTES.
+EXTENSION_BYTES = 100
 
 #: The longest name of a directory or a file, and the longest path of directories, in bytes; what is longer is
 #: shortened to a hash. Common file systems take names of 255 bytes and paths of 4,096.
@@ -22,26 +35,42 @@ NAME_BYTES = 200
 DIRECTORY_BYTES = 1000
 
 _LONG, _LONG_PATH = "%long-", "%path-"
+_EXTENSION = re.compile(r"\.[A-Za-z0-9_.,=@+-]+")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_.,=@+-]")
 _UNSAFE_OR_CAPITAL = re.compile(rb"[^a-z0-9_.,=@+-]")
 
 
-def relative_directory(key: Key, *, folding: bool = False) -> str:
+def checked_extension(extension: object) -> str:
+    """`extension` itself; UnsupportedTypeError or InvalidError if files cannot have it."""
+    if not isinstance(extension, str):
+        raise UnsupportedTypeError(
+            f"object_extension must be a str, e.g. '.json', got {type(extension).__name__}", path="object_extension"
+        )
+    if len(extension) > EXTENSION_BYTES or not _EXTENSION.fullmatch(extension):
+        raise InvalidError(
+            f"object_extension must be a dot and letters, digits or any of _.,=@+- of ASCII, e.g. '.json', at most"
+            f" {EXTENSION_BYTES} in all, not {extension[: EXTENSION_BYTES + 1]!r}",
+            field="object_extension",
+        )
+    return extension
+
+
+def relative_directory(key: Key, *, folding: bool = False, extension: str = EXTENSION) -> str:
     """The directory of the collection `key`, in which the files of its entries lie; '' for the root's."""
-    names = [_directory_name(segment, folding) for part in key.namespaces for segment in _segments(part)]
+    names = [_directory_name(segment, folding, extension) for part in key.namespaces for segment in _segments(part)]
     whole = "/".join(names)
     return whole if len(whole) <= DIRECTORY_BYTES else _LONG_PATH + _hash(str(key))
 
 
-def relative_file(key: Key, *, folding: bool = False) -> str:
+def relative_file(key: Key, *, folding: bool = False, extension: str = EXTENSION) -> str:
     """The file of the entry at `key`."""
     parts = key.namespaces
     last = _segments(parts[-1])[-1] if parts else ""
-    name = _encoded(last, folding) + _tag(parts)
-    if len(name) + len(EXTENSION) > NAME_BYTES:
+    name = _encoded(last, folding) + tag(key)
+    if len(name) + len(extension) > NAME_BYTES:
         name = _LONG + _hash(str(key))
-    directory = relative_directory(key.path, folding=folding)
-    return f"{directory}/{name}{EXTENSION}" if directory else name + EXTENSION
+    directory = relative_directory(key.path, folding=folding, extension=extension)
+    return f"{directory}/{name}{extension}" if directory else name + extension
 
 
 def holds_instances(name: str, key: Key, *, folding: bool = False) -> bool:
@@ -58,18 +87,18 @@ def is_shortened(relative: str) -> bool:
     return _LONG in relative or _LONG_PATH in relative
 
 
-def key_of_file(relative: str) -> Key | None:
+def key_of_file(relative: str, extension: str = EXTENSION) -> Key | None:
     """The key whose file this is, if its path says so; None for one that is shortened, or of something else.
 
     What this gives is to be checked by `relative_file`: paths of other origin may look alike.
     """
-    if is_shortened(relative) or not relative.endswith(EXTENSION):
+    if is_shortened(relative) or not relative.endswith(extension):
         return None
-    *directories, name = relative.removesuffix(EXTENSION).split("/")
-    name, _, tag = name.partition("~")
+    *directories, name = relative.removesuffix(extension).split("/")
+    name, tilde, kinds = name.partition("~")
     try:
         segments = [_decoded(segment) for segment in [*directories, name]]
-        return Key("/" + "/".join(_components(segments, tag if "~" in relative else None)))
+        return Key("/" + "/".join(_components(segments, kinds if tilde else None)))
     except ValueError:
         return None
 
@@ -93,19 +122,20 @@ def _segments(part: Namespace) -> list[str]:
     return [field, value] if colon and field else [str(part)]
 
 
-def _tag(parts: list[Namespace]) -> str:
+def tag(key: Key) -> str:
     """What tells apart keys with the same segments: nothing for the common kinds."""
+    parts = key.namespaces
     pattern = "".join("t" if part.partition(":")[1] and part.partition(":")[0] else "u" for part in parts)
     if re.fullmatch("t*u?", pattern):
         return ""
     return "~" if set(pattern) == {"u"} else f"~{pattern}"
 
 
-def _directory_name(segment: str, folding: bool) -> str:
+def _directory_name(segment: str, folding: bool, extension: str) -> str:
     name = _encoded(segment, folding)
-    if name.lower().endswith(EXTENSION):
+    if name.lower().endswith(extension.lower()):
         # No directory looks like a file of ours.
-        name = f"{name[: -len(EXTENSION)]}%2E{name[1 - len(EXTENSION) :]}"
+        name = f"{name[: -len(extension)]}%2E{name[1 - len(extension) :]}"
     return name if len(name) <= NAME_BYTES else _LONG + _hash(segment)
 
 

@@ -19,15 +19,18 @@ from datastore.core.errors import (
     InvalidKeyError,
     UnsupportedTypeError,
 )
-from datastore.core.fields import KEY_FIELD, Filter, column_predicate
+from datastore.core.fields import KEY_FIELD, column_predicate
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES
 from datastore.core.query import Query
+from datastore.core.spellings import is_overridden
 from datastore.core.transforms import LowercaseKeyDatastore
 from datastore.core.util.urls import directory_of, options_of
 from datastore.filesystem import content, disk, paths
 
 __all__ = ["FileSystemDatastore", "open_url"]
+
+_PATH_METHODS = ("path", "relative_path", "object_path", "relative_object_path")
 
 
 def _checked_root(root: Any) -> str:
@@ -56,6 +59,9 @@ class FileSystemDatastore(Datastore):
     names no directory, StoreError, which is a RuntimeError too, if it is a file, StoreFullError where the disk is full
     and StoreError for other faults of the file system; a failed put leaves the old value, unless it was the directory
     that could not be written to disk after all: then readers see the new one.
+    Subclasses, and instances before their first use, may have an `object_extension` and an `ignore_list` of names that
+    queries skip. A subclass that overrides a path method has its own layout: a file whose path does not say its key
+    begins with a header that does, and a query looks at all files below the root.
     """
 
     ordered_queries = True
@@ -81,9 +87,18 @@ class FileSystemDatastore(Datastore):
         key = check_key(key)
         return key if self.case_sensitive else LowercaseKeyDatastore.lowercase_key(key)
 
+    @property
+    def _extension(self) -> str:
+        return paths.checked_extension(self.object_extension)
+
+    @property
+    def _has_own_layout(self) -> bool:
+        """Whether files lie where an override says."""
+        return any(is_overridden(self, FileSystemDatastore, name) for name in _PATH_METHODS)
+
     def relative_path(self, key: Key) -> str:
         """The directory of the collection `key`, below the root."""
-        return paths.relative_directory(self._own_key(key), folding=self._folding)
+        return paths.relative_directory(self._own_key(key), folding=self._folding, extension=self._extension)
 
     def path(self, key: Key) -> str:
         """The directory of the collection `key`."""
@@ -91,17 +106,45 @@ class FileSystemDatastore(Datastore):
 
     def relative_object_path(self, key: Key) -> str:
         """The file of the entry at `key`, below the root."""
-        return paths.relative_file(self._own_key(key), folding=self._folding)
+        key = self._own_key(key)
+        if is_overridden(self, FileSystemDatastore, "relative_path"):
+            return f"{self.relative_path(key) or '%'}{paths.tag(key)}{self._extension}"
+        return paths.relative_file(key, folding=self._folding, extension=self._extension)
 
     def object_path(self, key: Key) -> str:
         """The file of the entry at `key`."""
         return f"{self.root}/{self.relative_object_path(key)}"
 
+    def _file_of(self, key: Key) -> str:
+        path = self.object_path(key)
+        return os.path.abspath(path) if self._has_own_layout else path
+
+    def _path_says_key(self, path: str, key: Key) -> bool:
+        """Whether the key can be told from the path of its file."""
+        relative = path[len(self.root) + 1 :]
+        if not self._has_own_layout:
+            return not paths.is_shortened(relative)
+        return self._is_below_root(path) and paths.key_of_file(relative, self._extension) == key
+
+    def _is_below_root(self, path: str) -> bool:
+        return path.startswith(f"{self.root}/")
+
+    def _check_is_found(self, key: Key, path: str) -> None:
+        """Refuse a file that no query would find."""
+        if self._has_own_layout and not self._is_below_root(path):
+            directory = os.path.abspath(self.path(key.path))
+            if os.path.dirname(path) != directory:
+                raise InvalidError(
+                    f"{path}, which object_path gives for {key}, is neither below the root {self.root}"
+                    f" nor in {directory}, where path has its collection",
+                    field="key",
+                )
+
     # Operations
 
     def get(self, key: Key) -> str | bytes | None:
         """The value of `key`, or None."""
-        return self._get(key, self.object_path(key))
+        return self._get(key, self._file_of(key))
 
     def _get(self, key: Key, path: str) -> str | bytes | None:
         try:
@@ -113,8 +156,11 @@ class FileSystemDatastore(Datastore):
         return self._value_of(self._own_key(key), path, data)
 
     def _value_of(self, key: Key, path: str, data: bytes) -> str | bytes:
-        if paths.is_shortened(path[len(self.root) :]) and content.header_key(data) != str(key):
-            raise CorruptDataError(f"the file's header does not name the key {key}", where=path)
+        if not self._path_says_key(path, key):
+            named = content.header_key(data)
+            # Where an override says where files lie, one of other origin may have no header.
+            if named != str(key) and not (named is None and self._has_own_layout):
+                raise CorruptDataError(f"the file's header does not name the key {key}", where=path)
         try:
             return content.unpack(data)
         except CorruptDataError as error:
@@ -125,9 +171,10 @@ class FileSystemDatastore(Datastore):
         if value is None:
             self.delete(key)
             return
-        path = self.object_path(key)
-        shortened = paths.is_shortened(path[len(self.root) :])
-        data = content.pack(value, str(self._own_key(key)) if shortened else None)
+        path = self._file_of(key)
+        key = self._own_key(key)
+        self._check_is_found(key, path)
+        data = content.pack(value, None if self._path_says_key(path, key) else str(key))
         try:
             self._replace(path, data)
         except OSError as error:
@@ -155,7 +202,7 @@ class FileSystemDatastore(Datastore):
 
     def delete(self, key: Key) -> None:
         """Remove the file of `key`, if there is one; directories stay."""
-        path = self.object_path(key)
+        path = self._file_of(key)
         try:
             os.unlink(path)
             if self._fsync:
@@ -168,7 +215,7 @@ class FileSystemDatastore(Datastore):
     def contains(self, key: Key) -> bool:
         """Whether `key` has a file. It is not read."""
         with disk.faults(str(key)):
-            return disk.is_file(self.object_path(key))
+            return disk.is_file(self._file_of(key))
 
     # Queries
 
@@ -185,7 +232,7 @@ class FileSystemDatastore(Datastore):
         values: list[object] = []
         scanned = held_bytes = 0
         for key in _within_bounds(query, sorted(found)):
-            value = self._get(key, f"{self.root}/{found[key]}") if reads else ""
+            value = self._get(key, found[key]) if reads else ""
             scanned += 1
             if value is not None:
                 keys.append(key)
@@ -203,20 +250,36 @@ class FileSystemDatastore(Datastore):
     def _keys(self, query: Query) -> Iterator[tuple[Key, str]]:
         """The keys in the scope that have files now, each with its file, in no order; some twice."""
         scope = Query(self._own_key(query.key), recursive=query.recursive)
-        for relative in self._files(scope.key, recursive=scope.recursive):
-            key = self._key_of(relative)
+        if self._has_own_layout:
+            found = self._files_of_own_layout(query.key, recursive=query.recursive)
+        else:
+            found = (f"{self.root}/{relative}" for relative in self._files(scope.key, recursive=scope.recursive))
+        for path in found:
+            key = self._key_of(path)
             if key is not None and scope.covers(key):
-                yield key, relative
+                yield key, path
+
+    def _files_of_own_layout(self, scope: Key, *, recursive: bool) -> Iterator[str]:
+        """All files that may be of the scope: those below the root, and where `path` has a directory elsewhere its."""
+        directory = os.path.abspath(self.path(scope))
+        elsewhere = directory != self.root and not self._is_below_root(directory)
+        waiting = [self.root, *([directory] if elsewhere else [])]
+        while waiting:
+            above = waiting.pop()
+            names = (name for name in disk.files(above) if not name.startswith(disk.TEMPORARY))
+            yield from (f"{above}/{name}" for name in names if name not in self.ignore_list)
+            if recursive or above != directory or not elsewhere:
+                waiting += [f"{above}/{name}" for name in disk.directories(above)]
 
     def _files(self, scope: Key, *, recursive: bool) -> Iterator[str]:
-        directory = paths.relative_directory(scope, folding=self._folding)
+        directory = paths.relative_directory(scope, folding=self._folding, extension=self._extension)
         if not recursive:
             yield from self._listed(directory)
             return
         yield from self._walked(directory)
         if directory:
             # Instances of an instance lie beside it, and what is deep down lies at the top, shortened.
-            beside = paths.relative_directory(scope.path, folding=self._folding)
+            beside = paths.relative_directory(scope.path, folding=self._folding, extension=self._extension)
             yield from self._listed(beside)
             for name in self._directories(beside):
                 if paths.holds_instances(name, scope, folding=self._folding):
@@ -234,26 +297,32 @@ class FileSystemDatastore(Datastore):
 
     def _listed(self, directory: str) -> list[str]:
         """The files of ours in a directory, below the root."""
+        extension = self._extension
         names = [
             name
             for name in disk.files(f"{self.root}/{directory}")
-            if name.endswith(self.object_extension) and name not in self.ignore_list
+            if name.endswith(extension) and name not in self.ignore_list
         ]
         return [f"{directory}/{name}" if directory else name for name in names]
 
     def _directories(self, directory: str) -> list[str]:
         return disk.directories(f"{self.root}/{directory}")
 
-    def _key_of(self, relative: str) -> Key | None:
+    def _key_of(self, path: str) -> Key | None:
         """The key whose file this is; None if it is none of ours."""
-        key = paths.key_of_file(relative)
-        if key is None and paths.is_shortened(relative):
+        relative = path[len(self.root) + 1 :]
+        key = paths.key_of_file(relative, self._extension)
+        if self._is_file_of(key, path):
+            return key
+        if self._has_own_layout or paths.is_shortened(relative):
             with suppress(FileNotFoundError, InvalidKeyError):
-                text = content.header_key(disk.read(f"{self.root}/{relative}", content.HEADER_BYTES))
+                text = content.header_key(disk.read(path, content.HEADER_BYTES))
                 key = None if text is None else Key(text)
-        if key is None or key != self._own_key(key):
-            return None
-        return key if paths.relative_file(key, folding=self._folding) == relative else None
+            return key if self._is_file_of(key, path) else None
+        return None
+
+    def _is_file_of(self, key: Key | None, path: str) -> bool:
+        return key is not None and key == self._own_key(key) and self._file_of(key) == path
 
     def listed_key(self, key: Key) -> Key:
         """The key in lower case where case does not matter."""
@@ -282,7 +351,7 @@ def open_url(url: str) -> FileSystemDatastore:
 def _wanted(query: Query) -> int:
     """How many entries of the scope, from its first on, can matter to the query."""
     # The filters on keys, and where to start, are seen to before values are read.
-    left = [part for part in query.filters if part.field != KEY_FIELD or type(part) is not Filter]
+    left = [part for part in query.filters if part.field != KEY_FIELD or not part.is_plain]
     return query.entries_needed(left, started=True)
 
 
@@ -291,6 +360,6 @@ def _within_bounds(query: Query, keys: list[Key]) -> list[Key]:
     if query.start_after is not None and not query.orders:
         keys = keys[bisect_right(keys, query.start_after.key) :]
     for part in query.filters:
-        if part.field == KEY_FIELD and type(part) is Filter:
+        if part.field == KEY_FIELD and part.is_plain:
             keys = list(compress(keys, column_predicate(part.op, part.value)(keys)))
     return keys

@@ -50,9 +50,10 @@ class Stats(NamedTuple):
 
 
 class LMDBDatastore(Datastore):
-    """Keeps bytes in the LMDB environment of one directory, which it creates if need be.
+    """Keeps bytes and text in the LMDB environment of one directory, which it creates if need be.
 
-    Values are bytes, of at most VALUE_BYTES; others raise UnsupportedTypeError: wrap the store in a serializer.
+    Values are bytes, and text, which is stored in UTF-8 and comes back as text, of at most VALUE_BYTES; others raise
+    UnsupportedTypeError: wrap the store in a serializer.
     `durability="sync"` acknowledges a write after it is safe on disk; writes that wait at the same time share one
     commit. With "async" the system writes them out when it likes, and the store asks it to every second and in
     `close()`: they survive the end of the process, but after a loss of power the last ones are missing, or the
@@ -122,8 +123,8 @@ class LMDBDatastore(Datastore):
 
     # Reading
 
-    def get(self, key: Key) -> bytes | None:
-        """The bytes stored under `key`, or None."""
+    def get(self, key: Key) -> bytes | str | None:
+        """The bytes or the text stored under `key`, or None."""
         text = str(check_key(key)).encode()
         try:
             with self._gate:
@@ -159,7 +160,7 @@ class LMDBDatastore(Datastore):
 
     # Writing
 
-    def put(self, key: Key, value: bytes | None) -> None:
+    def put(self, key: Key, value: bytes | str | None) -> None:
         """Store `value`; returns when it is as durable as the store promises. None deletes."""
         (outcome,) = self.submit([Write(key, value)]).result()
         if outcome.error is not None:

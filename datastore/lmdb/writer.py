@@ -25,6 +25,7 @@ from datastore.core.errors import (
     UnsupportedTypeError,
 )
 from datastore.core.key import Key
+from datastore.core.util.text import utf8_of
 from datastore.lmdb.directory import FORMAT, NODE_ID, PLACED_FORMAT, SYSTEM, Databases, DirectoryLock
 from datastore.lmdb.faults import translated
 from datastore.lmdb.gate import Gate
@@ -91,17 +92,18 @@ def _operation(key: Key, value: object) -> tuple[bytes, bytes | None]:
     text = str(check_key(key)).encode()
     if value is None:
         return text, None
-    if not isinstance(value, bytes):
+    if not isinstance(value, (bytes, str)):
         raise UnsupportedTypeError(
-            f"this store keeps bytes, not {type(value).__name__}: wrap it in a serializer", path="value"
+            f"this store keeps bytes and text, not {type(value).__name__}: wrap it in a serializer", path="value"
         )
-    if len(value) > VALUE_BYTES:
+    data = utf8_of(value) if isinstance(value, str) else value
+    if len(data) > VALUE_BYTES:
         raise LimitExceededError(
-            f"the value of {key} has {len(value)} bytes, more than {VALUE_BYTES}",
+            f"the value of {key} has {len(data)} bytes, more than {VALUE_BYTES}",
             limit="value_bytes",
             maximum=VALUE_BYTES,
         )
-    return text, pack(text, value)
+    return text, pack(text, data, is_text=isinstance(value, str))
 
 
 class Writer:

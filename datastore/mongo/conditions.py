@@ -43,7 +43,7 @@ def _scope(query: Query) -> dict[str, Any]:
 def _filter(part: Filter) -> dict[str, Any] | None:
     """A condition that no entry fails which passes the filter, or None."""
     operator = _OPERATORS.get(part.op)
-    if type(part) is not Filter or part.own_getter is not None or operator is None:
+    if not part.is_plain or operator is None:
         return None
     if part.field == "__key__":
         return {"_id": {operator: str(part.value)}} if isinstance(part.value, Key) else None

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import memcache
 import pytest
-from pymemcache.client.base import PooledClient
+from pymemcache.client.base import Client, PooledClient
+from pymemcache.client.hash import HashClient
+from pymemcache.serde import pickle_serde
 
 import datastore
-from datastore import aio, core, wire
+from datastore import aio, core, serialize, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.core.batch import Outcome
 from datastore.core.errors import (
+    CorruptDataError,
     DatastoreClosedError,
     DeadlineExceededError,
     InvalidError,
+    InvalidValueError,
     LimitExceededError,
     UnavailableError,
     UnsupportedTypeError,
@@ -93,12 +100,121 @@ def test_a_value_over_the_limit_is_refused_and_the_old_one_stays(memcached: Memc
     assert memcached.get(key) == value
 
 
-@pytest.mark.parametrize("wrong", ["text", 1, {"a": 1}, bytearray(b"x")], ids=repr)
+@pytest.mark.parametrize("wrong", [1, {"a": 1}, bytearray(b"x"), ["text"]], ids=repr)
 def test_other_types_are_refused_and_the_old_value_stays(memcached: MemcachedDatastore, wrong: Any):
     memcached.put(Key("/a"), b"old")
-    with pytest.raises(UnsupportedTypeError, match=f"bytes, got {type(wrong).__name__}: wrap"):
+    with pytest.raises(UnsupportedTypeError, match=f"bytes and text, got {type(wrong).__name__}: wrap"):
         memcached.put(Key("/a"), wrong)
     assert memcached.get(Key("/a")) == b"old"
+
+
+# The clients that there are.
+
+
+def _pylibmc(port: int, **settings: Any) -> Any:
+    pylibmc = pytest.importorskip("pylibmc", reason="no pylibmc: apt install libmemcached-dev; pip install pylibmc")
+    return pylibmc.Client([f"127.0.0.1:{port}"], **settings)
+
+
+def _python_memcached(port: int, **settings: Any) -> Any:
+    return memcache.Client([f"127.0.0.1:{port}"], **settings)
+
+
+CLIENTS: dict[str, Callable[..., Any]] = {
+    "pymemcache": lambda port, **settings: Client(("127.0.0.1", port), **settings),
+    "pymemcache pooled": lambda port, **settings: PooledClient(("127.0.0.1", port), **settings),
+    "pymemcache hashed": lambda port, **settings: HashClient([("127.0.0.1", port)], **settings),
+    "pymemcache with a serde": lambda port, **settings: Client(("127.0.0.1", port), serde=pickle_serde, **settings),
+    "pylibmc": _pylibmc,
+    "pylibmc binary": lambda port, **settings: _pylibmc(port, binary=True, **settings),
+    "python-memcached": _python_memcached,
+}
+VALUES = [b"", b"bytes \xff\x00", "", "text \u00e9 \U0001f600", '{"json": 1}', b"12", "12", b"x" * VALUE_BYTES]
+
+
+class Text(str):
+    """Text of a class of the caller's."""
+
+    __slots__ = ()
+
+
+@contextmanager
+def speaking(name: str, port: int) -> Iterator[MemcachedDatastore]:
+    """The store over one kind of client, which is closed at the end."""
+    with MemcachedDatastore(CLIENTS[name](port)) as store:
+        store.owned = True
+        yield store
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_every_client_keeps_bytes_and_text_apart(memcached_server: Engine, name: str):
+    with speaking(name, memcached_server.port) as store:
+        for number, value in enumerate(VALUES):
+            key = Key(f"/value {number}:é")
+            store.delete(key)
+            assert store.get(key) is None
+            assert not store.contains(key)
+            store.put(key, value)
+            assert (store.get(key), type(store.get(key))) == (value, type(value))
+            assert store.contains(key)
+        store.put(Key("/a"), Text("a"))
+        assert type(store.get(Key("/a"))) is str
+        store.put(Key("/a"), None)
+        store.delete(Key("/a"))
+        assert store.batch_get([Key("/a"), Key("/value 2:é")]) == [Outcome(), Outcome("")]
+
+
+@pytest.mark.parametrize("writer", CLIENTS)
+@pytest.mark.parametrize("reader", CLIENTS)
+def test_what_one_client_stores_another_reads(memcached_server: Engine, writer: str, reader: str):
+    key = Key("/shared")
+    with speaking(writer, memcached_server.port) as written, speaking(reader, memcached_server.port) as read:
+        for value in ("text é", b"bytes"):
+            written.put(key, value)
+            assert read.get(key) == value
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_every_client_fails_as_the_store_says(name: str, tmp_path: Path):
+    with engine("memcached", tmp_path / "data") as server, speaking(name, server.port) as store:
+        store.put(Key("/a"), b"x")
+        with pytest.raises(InvalidValueError, match="surrogate"):
+            store.put(Key("/a"), "\ud800")
+        assert store.get(Key("/a")) == b"x"
+        server.kill()
+        for call in (
+            lambda: store.get(Key("/a")),
+            lambda: store.put(Key("/a"), b"y"),
+            lambda: store.delete(Key("/a")),
+        ):
+            with pytest.raises(UnavailableError, match="memcached"):
+                call()
+
+
+def test_a_serde_that_the_caller_chose_stays(memcached_server: Engine):
+    client = Client(("127.0.0.1", memcached_server.port), serde=pickle_serde)
+    MemcachedDatastore(client)
+    assert client.serde is pickle_serde
+
+
+def test_text_of_another_program_that_is_not_text_is_corrupt(memcached_server: Engine):
+    for name in ("pymemcache", "pylibmc"):
+        client = Client(("127.0.0.1", memcached_server.port))
+        client.set("/a", b"\xff", flags=16, noreply=False)
+        client.close()
+        with speaking(name, memcached_server.port) as store:
+            with pytest.raises(CorruptDataError, match="UTF-8"):
+                store.get(Key("/a"))
+            store.put(Key("/a"), b"x")
+            assert store.get(Key("/a")) == b"x"
+
+
+@pytest.mark.parametrize("name", ["pymemcache", "pylibmc", "python-memcached"])
+def test_the_documented_json_shim_keeps_maps_in_memcached(memcached_server: Engine, name: str):
+    with serialize.shim(MemcachedDatastore(CLIENTS[name](memcached_server.port))) as store:
+        store.child_datastore.owned = True
+        store.put(Key("/a"), {"x": 1})
+        assert store.get(Key("/a")) == {"x": 1}
 
 
 def test_long_names_are_hashes():

@@ -163,6 +163,11 @@ class ByLength(Order):
         return len(obj[self.field])
 
 
+class Negative(Order):
+    def keyfn(self, obj):
+        return -super().keyfn(obj)
+
+
 def test_subclasses_of_filters_and_orders_judge_in_their_own_way():
     def answer(query, *objects):
         batches = [Batch([Key(f"/a/{number}")], [obj]) for number, obj in enumerate(objects)]
@@ -173,9 +178,11 @@ def test_subclasses_of_filters_and_orders_judge_in_their_own_way():
     by_length = Query(Key("/a")).order(ByLength("-n"))
     assert answer(by_length, {"n": "b"}, {"n": "aa"}) == [{"n": "aa"}, {"n": "b"}]
     assert by_length.has_custom_code
-    # The query's getter wins over what its orders and filters do.
+    # A key function that is overridden is used whatever getter the query has, which is what it looks fields up by.
     custom = Query(Key("/a"), object_getattr=lambda obj, field: obj["m"]).order(ByLength("n"))
-    assert answer(custom, {"n": "a", "m": 2}, {"n": "bb", "m": 1}) == [{"n": "bb", "m": 1}, {"n": "a", "m": 2}]
+    assert answer(custom, {"n": "bb", "m": 1}, {"n": "a", "m": 2}) == [{"n": "a", "m": 2}, {"n": "bb", "m": 1}]
+    custom = Query(Key("/a"), object_getattr=lambda obj, field: obj["m"]).order(Negative("n"))
+    assert answer(custom, {"n": "a", "m": 1}, {"n": "bb", "m": 2}) == [{"n": "bb", "m": 2}, {"n": "a", "m": 1}]
 
 
 @given(st.lists(st.one_of(st.integers(-3, 3), st.floats(), st.booleans(), st.text(max_size=2)), max_size=12))

@@ -1,13 +1,8 @@
-"""A memcached server as a Datastore: a cache that may forget any entry at any time.
-
-This module alone knows memcached and its driver, pymemcache, which is loaded where a store is made.
-"""
+"""The store: names, limits and types of values. How the drivers are called is said by `clients`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import SplitResult, quote
 
@@ -16,19 +11,18 @@ from datastore.core.composition import Description, Durability
 from datastore.core.cursor import Cursor
 from datastore.core.errors import (
     DatastoreClosedError,
-    DeadlineExceededError,
     InvalidError,
     LimitExceededError,
     QueryNotSupportedError,
     StoreError,
-    StoreFullError,
-    UnavailableError,
     UnsupportedTypeError,
 )
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.core.util.extras import require
+from datastore.core.util.text import utf8_of
 from datastore.core.util.urls import split
+from datastore.memcached.clients import Connection, connection_of
 
 __all__ = ["DEFAULT_PORT", "NAME_BYTES", "VALUE_BYTES", "MemcachedDatastore", "name_of", "open_url"]
 
@@ -50,34 +44,27 @@ def name_of(key: Key) -> str:
 
 
 class MemcachedDatastore(InterfaceMappingDatastore):
-    """Keeps bytes on the server of a pymemcache client, which stays the caller's, until the server forgets them.
+    """Keeps bytes and text on the server of a client, which stays the caller's, until the server forgets them.
 
-    Values are bytes, of at most VALUE_BYTES (LimitExceededError); others raise UnsupportedTypeError: wrap the store
-    in a serializer that makes bytes. Threads may share the store if they may share the client: a PooledClient, as
-    `open_url` makes. No queries.
-    Raises ImportError where pymemcache is missing, UnavailableError where the server cannot be reached,
-    DeadlineExceededError where the client's timeout ends, StoreError for what the server refuses.
+    The client is one of pymemcache, pylibmc or python-memcached. Values are bytes, and text, which is stored in UTF-8
+    and marked as the clients mark it, of at most VALUE_BYTES (LimitExceededError); others raise UnsupportedTypeError:
+    wrap the store in a serializer. Threads may share the store if they may share the client: a PooledClient, which
+    `open_url` makes. A pymemcache client without a serde is given one that keeps text apart from bytes. No queries.
+    Raises ImportError where pymemcache is missing for a client of no other kind, UnavailableError where the server
+    cannot be reached, DeadlineExceededError where the client's timeout ends, StoreError for what the server refuses.
     """
 
     def __init__(self, client: Any) -> None:
-        require("pymemcache", "memcached")
+        self._connection = connection_of(client)
         super().__init__(client, put="set", key=name_of)
         self._client = client
         self._closed = False
         self.owned = False
 
-    def get(self, key: Key) -> bytes | None:
-        """The bytes of `key`, or None."""
-        from pymemcache.exceptions import MemcacheUnexpectedCloseError
-
-        with self._faults():
-            value: bytes | None
-            try:
-                value = super().get(key)
-            except MemcacheUnexpectedCloseError:
-                # A server that was started anew has closed what the pool still holds.
-                value = super().get(key)
-            return value
+    def get(self, key: Key) -> bytes | str | None:
+        """The bytes or the text of `key`, or None."""
+        name = name_of(check_key(key))
+        return self._open_connection().get(name)
 
     def put(self, key: Key, value: object) -> None:
         """Store `value` under `key`, and wait until the server has."""
@@ -85,25 +72,27 @@ class MemcachedDatastore(InterfaceMappingDatastore):
             self.delete(key)
             return
         key = check_key(key)
-        if not isinstance(value, bytes):
+        if not isinstance(value, (bytes, str)):
             raise UnsupportedTypeError(
-                f"memcached keeps bytes, got {type(value).__name__}: wrap the store in a serializer", path="value"
+                f"memcached keeps bytes and text, got {type(value).__name__}: wrap the store in a serializer",
+                path="value",
             )
-        if len(value) > VALUE_BYTES:
+        # Clients pickle what is of a subclass.
+        value = str.__str__(value) if isinstance(value, str) else bytes(value)
+        size = len(utf8_of(value) if isinstance(value, str) else value)
+        if size > VALUE_BYTES:
             raise LimitExceededError(
-                f"the value of {key} has {len(value):,} bytes, memcached takes {VALUE_BYTES:,}",
+                f"the value of {key} has {size:,} bytes, memcached takes {VALUE_BYTES:,}",
                 limit="value_bytes",
                 maximum=VALUE_BYTES,
             )
-        with self._faults():
-            if not self._client.set(name_of(key), value, noreply=False):
-                raise StoreError(f"memcached did not store {key}")
+        if not self._open_connection().set(name_of(key), value):
+            raise StoreError(f"memcached did not store {key}")
 
     def delete(self, key: Key) -> None:
         """Remove the entry of `key`, and wait until the server has."""
-        key = check_key(key)
-        with self._faults():
-            self._client.delete(name_of(key), noreply=False)
+        name = name_of(check_key(key))
+        self._open_connection().delete(name)
 
     def query(self, query: Query) -> Cursor:
         """Not supported: QueryNotSupportedError."""
@@ -114,39 +103,17 @@ class MemcachedDatastore(InterfaceMappingDatastore):
         """Disconnect, if the store was opened by its URL; a client of the caller's stays as it is."""
         self._closed = True
         if self.owned:
-            self._client.close()
+            self._connection.close()
 
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
+    def _open_connection(self) -> Connection:
         if self._closed:
             # The driver would connect again.
             raise DatastoreClosedError("this MemcachedDatastore was closed")
-        with _translated():
-            yield
+        return self._connection
 
     def describe(self) -> Description:
         """Kind `memcached`."""
         return Description("memcached", "may forget", Durability.MEMORY)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """The driver's errors as the library's."""
-    from pymemcache.exceptions import MemcacheError, MemcacheUnexpectedCloseError
-
-    try:
-        yield
-    except TimeoutError as error:
-        raise DeadlineExceededError(f"memcached: {error}") from error
-    except MemcacheUnexpectedCloseError as error:
-        raise UnavailableError("memcached closed the connection") from error
-    except MemcacheError as error:
-        kind = StoreFullError if "out of memory" in str(error) else StoreError
-        raise kind(f"memcached: {error or type(error).__name__}") from error
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise UnavailableError(f"memcached: {error}") from error
 
 
 def open_url(url: str) -> MemcachedDatastore:

@@ -1,0 +1,223 @@
+"""The clients of memcached behind one interface: pymemcache, pylibmc and python-memcached.
+
+Each keeps bytes and text apart by the flags of an item, with the same flag for text, so that what one wrote the others
+read. Knows no keys; names are what the protocol takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from datastore.core.errors import (
+    CorruptDataError,
+    DatastoreError,
+    DeadlineExceededError,
+    StoreError,
+    StoreFullError,
+    UnavailableError,
+)
+from datastore.core.util.extras import require
+
+__all__ = ["TEXT_FLAG", "Connection", "connection_of"]
+
+T = TypeVar("T")
+
+#: What pylibmc and python-memcached mark items of text with.
+TEXT_FLAG = 16
+
+
+class Connection(Protocol):
+    """One client. Its errors are classes of `datastore.core.errors`."""
+
+    def get(self, name: str) -> bytes | str | None:
+        """What the server has under `name`, or None."""
+
+    def set(self, name: str, value: bytes | str) -> bool:
+        """Store, and wait until the server has; whether it did."""
+
+    def delete(self, name: str) -> None:
+        """Remove, and wait until the server has."""
+
+    def close(self) -> None:
+        """Disconnect."""
+
+
+def connection_of(client: Any) -> Connection:
+    """The interface to a client. Raises ImportError for one of another kind where pymemcache is missing."""
+    packages = {base.__module__.partition(".")[0] for base in type(client).__mro__}
+    if "pylibmc" in packages:
+        return _Pylibmc(client)
+    if "memcache" in packages:
+        return _PythonMemcached(client)
+    require("pymemcache", "memcached")
+    return _Pymemcache(client)
+
+
+class KeepsText:
+    """How a pymemcache client stores bytes and text if it is not told otherwise."""
+
+    def serialize(self, name: str, value: bytes | str) -> tuple[bytes, int]:
+        """The item's bytes and flags."""
+        return (value.encode(), TEXT_FLAG) if isinstance(value, str) else (value, 0)
+
+    def deserialize(self, name: str, data: bytes, flags: int) -> bytes | str:
+        """The value of an item."""
+        return data.decode() if flags == TEXT_FLAG else data
+
+
+class _Pymemcache:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        _keep_text(client)
+
+    def get(self, name: str) -> bytes | str | None:
+        from pymemcache.exceptions import MemcacheUnexpectedCloseError
+
+        with _pymemcache_errors():
+            value: bytes | str | None
+            try:
+                value = self._client.get(name)
+            except MemcacheUnexpectedCloseError:
+                # A server that was restarted has closed what the pool still holds.
+                value = self._client.get(name)
+        return value if value is not None else self._absent(value)
+
+    def set(self, name: str, value: bytes | str) -> bool:
+        with _pymemcache_errors():
+            stored = bool(self._client.set(name, value, noreply=False))
+        return stored or self._absent(stored)
+
+    def delete(self, name: str) -> None:
+        with _pymemcache_errors():
+            deleted = self._client.delete(name, noreply=False)
+        self._absent(deleted)
+
+    def _absent(self, answer: T) -> T:
+        """The answer where nothing is there; a HashClient gives it for a while instead of asking a failed server."""
+        if not answer and getattr(self._client, "_failed_clients", None):
+            raise UnavailableError("memcached: a server of the HashClient failed and is not asked again yet")
+        return answer
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _keep_text(client: Any) -> None:
+    """Have a client that was given no serde, and so drops the flags of items, keep text apart from bytes."""
+    # A HashClient makes clients of these settings, and has some already.
+    settings = getattr(client, "default_kwargs", None)
+    if isinstance(settings, dict) and not any(settings.get(name) for name in ("serde", "serializer", "deserializer")):
+        settings["serde"] = KeepsText()
+    for each in (client, *getattr(client, "clients", {}).values()):
+        if _is_raw(getattr(each, "serde", None)):
+            each.serde = KeepsText()
+
+
+def _is_raw(serde: Any) -> bool:
+    from pymemcache.serde import LegacyWrappingSerde
+
+    if type(serde) is not LegacyWrappingSerde:
+        return False
+    return (serde.serialize.__name__, serde.deserialize.__name__) == ("_default_serialize", "_default_deserialize")
+
+
+@contextmanager
+def _pymemcache_errors() -> Iterator[None]:
+    from pymemcache.exceptions import MemcacheError, MemcacheUnexpectedCloseError
+
+    try:
+        yield
+    except TimeoutError as error:
+        raise DeadlineExceededError(f"memcached: {error}") from error
+    except MemcacheUnexpectedCloseError as error:
+        raise UnavailableError("memcached closed the connection") from error
+    except MemcacheError as error:
+        if "seem to be down" in str(error):
+            raise UnavailableError(f"memcached: {error}") from error
+        raise _refusal(error) from error
+    except UnicodeDecodeError as error:
+        raise CorruptDataError("memcached: an item that is marked as text is not UTF-8") from error
+    except OSError as error:
+        raise UnavailableError(f"memcached: {error}") from error
+
+
+class _Pylibmc:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def get(self, name: str) -> bytes | str | None:
+        with _pylibmc_errors():
+            value: bytes | str | None = self._client.get(name)
+            return value
+
+    def set(self, name: str, value: bytes | str) -> bool:
+        with _pylibmc_errors():
+            return bool(self._client.set(name, value))
+
+    def delete(self, name: str) -> None:
+        with _pylibmc_errors():
+            self._client.delete(name)
+
+    def close(self) -> None:
+        self._client.disconnect_all()
+
+
+#: The errors of pylibmc that are about the connection, not about what was asked.
+_CONNECTION_ERRORS = (
+    *("ConnectionBindError", "ConnectionError", "HostLookupError", "NoServers", "ReadError", "ServerDead"),
+    *("ServerDown", "SocketCreateError", "SomeErrors", "UnixSocketError", "UnknownReadFailure", "WriteError"),
+)
+
+
+def _pylibmc_kinds(*names: str) -> tuple[type[Exception], ...]:
+    import pylibmc
+
+    return tuple(getattr(pylibmc, name) for name in names)
+
+
+@contextmanager
+def _pylibmc_errors() -> Iterator[None]:
+    try:
+        yield
+    except _pylibmc_kinds("Error") as error:
+        if "TIMEOUT" in str(error).upper():
+            raise DeadlineExceededError(f"memcached: {error}") from error
+        if isinstance(error, _pylibmc_kinds(*_CONNECTION_ERRORS)):
+            raise UnavailableError(f"memcached: {error}") from error
+        raise _refusal(error) from error
+    except UnicodeDecodeError as error:
+        raise CorruptDataError("memcached: an item that is marked as text is not UTF-8") from error
+
+
+class _PythonMemcached:
+    """Whose methods answer a failure as they answer an absent item: only its servers tell one from the other."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def get(self, name: str) -> bytes | str | None:
+        return self._asked(self._client.get, name)  # type: ignore[no-any-return]
+
+    def set(self, name: str, value: bytes | str) -> bool:
+        return bool(self._asked(self._client.set, name, value))
+
+    def delete(self, name: str) -> None:
+        self._asked(self._client.delete, name)
+
+    def _asked(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        answer = call(*arguments)
+        if not answer:
+            for server in self._client.servers:
+                if not server.connect():
+                    raise UnavailableError(f"memcached: no connection to {server.ip}:{server.port}")
+        return answer
+
+    def close(self) -> None:
+        self._client.disconnect_all()
+
+
+def _refusal(error: Exception) -> DatastoreError:
+    kind = StoreFullError if "out of memory" in str(error).lower() else StoreError
+    return kind(f"memcached: {error or type(error).__name__}")

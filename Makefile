@@ -3,6 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# How many processes run the tests; 0: this one alone, for a debugger.
+JOBS ?= logical
 # Which Python makes the environment: make PYTHON=/path/to/python3.11
 PYTHON ?=
 
@@ -41,7 +43,7 @@ demo: $(STAMP)
 	@$(BIN)/python demo/run.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check --quiet
@@ -58,7 +60,7 @@ bench: $(STAMP)
 	@$(BIN)/python -m bench
 
 soak: $(STAMP)
-	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest --timeout=0 -o faulthandler_timeout=0 \
+	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest -n $(JOBS) --timeout=0 -o faulthandler_timeout=0 \
 		$(or $(ARGS),tests/unit tests/conformance tests/differential)
 
 # A release of FerretDB knows its version from a file that its Go module lacks; it is written into a copy.

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "quick",
-    max_examples=40,
+    max_examples=15,
     # No test fails for being slow: the machine may be busy.
     deadline=None,
     # A failure shows how to repeat it.
@@ -33,9 +33,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())
     )
     if reasons:
-        terminalreporter.section("left out")
+        terminalreporter.section("tests left out, and what they need")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:5}  {reason}")
+    if settings.get_current_profile_name() == "quick":
+        terminalreporter.write_line("Random tests ran a few examples each; more: DATASTORE_HYPOTHESIS=ci make test")
     if reasons and REQUIRE_ALL:
         terminalreporter.write_line("DATASTORE_REQUIRE_ALL is set: to leave out is to fail", red=True)
 

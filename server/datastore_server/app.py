@@ -20,6 +20,7 @@ from google.protobuf.internal import api_implementation
 
 from datastore.aio.base import Datastore
 from datastore.core.errors import ConfigError
+from datastore.core.placement import Placement
 from datastore_server.calls import CallLog
 from datastore_server.checks import Limits
 from datastore_server.config import Address, parse_address
@@ -81,7 +82,8 @@ class Server:
     The server takes the datastore over, and closes it at its end. It listens on this machine alone unless
     `insecure` allows for more, because nothing that it speaks is encrypted. `check_values` is False for a
     proxy, which leaves that to its nodes. `cluster` is what DescribeStore tells of the cluster. `system` keeps the
-    node's placement; without one it ends with the server.
+    node's placement; without one it ends with the server. `place_as` is a shard and the placement that an empty node
+    without one is given at its start.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Server:
         check_values: bool = True,
         cluster: ClusterInfo | None = None,
         system: SystemSpace | None = None,
+        place_as: tuple[str, Placement] | None = None,
         drain_s: float = 0.0,
         grace_s: float = GRACE_S,
     ) -> None:
@@ -103,6 +106,7 @@ class Server:
         self._limits = limits or Limits()
         self._cluster = cluster or ClusterInfo()
         self._calls = CallLog()
+        self._place_as = place_as
         self._node = PlacedNode(datastore, system)
         self._service = DatastoreService(
             self._node.datastore,
@@ -143,6 +147,8 @@ class Server:
                 "protobuf runs in its slow pure-Python form; unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
             )
         await self._node.load(cluster=self._cluster.cluster_name, shard=self._cluster.shard_name)
+        if self._place_as is not None:
+            await self._node.place_if_new(*self._place_as)
         routes = Routes()
         self._service.register(routes)
         self._placement.register(routes)

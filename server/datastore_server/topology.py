@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datastore import wire
 from datastore.aio import Datastore, DictDatastore, SerializerShimDatastore, ShardedDatastore
 from datastore.aio.lift import lift
-from datastore.core.placement import SlotMap
+from datastore.core.placement import Member, Placement, SlotMap, first_placement
 from datastore.lmdb import LMDBDatastore
 from datastore_client.aio.remote import RemoteDatastore
-from datastore_server.config import Config, Durability, StoreUrl
+from datastore_server.config import Config, Durability, StoreUrl, parse_store_url
 from datastore_server.describe import ClusterInfo, ShardInfo
 from datastore_server.membership import MemberDatastore
 from datastore_server.placement.system import LMDBSystemSpace, MemorySystemSpace, SystemSpace
@@ -32,21 +32,39 @@ class Topology:
     check_values: bool = True
     #: Where the placement is kept; None where it ends with the server.
     system: SystemSpace | None = None
+    #: The shard and the placement that the node is given if it is empty and has none.
+    place_as: tuple[str, Placement] | None = None
 
 
 def build_node(
-    store: StoreUrl, *, durability: Durability = "sync", cluster: str | None = None, shard: str | None = None
+    store: StoreUrl,
+    *,
+    durability: Durability = "sync",
+    cluster: str | None = None,
+    shard: str | None = None,
+    config: Config | None = None,
 ) -> Topology:
     """A node on the storage that a URL names. Values stay the bytes in which they came.
 
-    `cluster` and `shard` are recorded in a new data directory and must agree with those in an old one. Raises
+    `cluster` and `shard` are recorded in a new data directory and must agree with those in an old one. With `config` an
+    empty node without a placement is given the first one of that cluster when it is served. Raises
     StoreLockedError if another process serves the directory, StoreFormatError if it is another's.
     """
     info = ClusterInfo(cluster_name=cluster or "", shard_name=shard or "")
+    place_as = None if config is None or shard is None else (shard, _first_placement(config))
     if store.directory is None:
-        return Topology(DictDatastore(), info, system=MemorySystemSpace())
+        return Topology(DictDatastore(), info, system=MemorySystemSpace(), place_as=place_as)
     blocking = LMDBDatastore(store.directory, durability=durability, cluster=cluster, shard=shard)
-    return Topology(SerializerShimDatastore(lift(blocking), wire.lazy), info, system=LMDBSystemSpace(blocking))
+    datastore = SerializerShimDatastore(lift(blocking), wire.lazy)
+    return Topology(datastore, info, system=LMDBSystemSpace(blocking), place_as=place_as)
+
+
+def _first_placement(config: Config) -> Placement:
+    """The placement that a new cluster of this configuration begins with."""
+    stores = {shard.name: parse_store_url(shard.store) for shard in config.shards if shard.store}
+    in_memory = {name for name, store in stores.items() if store.directory is None}
+    members = [Member(shard.name, url=shard.url, in_memory=shard.name in in_memory) for shard in config.shards]
+    return first_placement(config.cluster.name, members, config.cluster.shard_by)
 
 
 def build_proxy(config: Config) -> Topology:

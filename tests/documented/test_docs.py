@@ -20,7 +20,8 @@ from datastore import Key
 from datastore.core.errors import ConfigError
 from datastore_client import connect
 from datastore_server.config import load_config
-from tests.support.local_clusters import PATIENCE_S, Running, cluster
+from tests.support.local_clusters import Running, cluster
+from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]

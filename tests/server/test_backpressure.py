@@ -15,6 +15,7 @@ from datastore.v1 import service_pb2, value_pb2
 from datastore_server.checks import Limits
 from datastore_server.service import DatastoreService
 from tests.support.serving import Endless, Running, entry, everything, value
+from tests.support.waiting import PATIENCE_S
 
 #: What lies between a backend and a client that does not read, in batches of a megabyte: the one that is cut, the next,
 #: and the message and the window that gRPC has under way.
@@ -50,16 +51,16 @@ async def test_cancelling_frees_the_cursor_at_once(start: Any) -> None:
     call = running.stub.Query(everything())
     await call.read()
     call.cancel()
-    await asyncio.wait_for(store.closed.wait(), 1)
+    await asyncio.wait_for(store.closed.wait(), PATIENCE_S)
 
 
 async def test_cancelling_frees_the_cursor_of_a_backend_that_hangs(start: Any) -> None:
     store = Endless(stop_after=0)
     running: Running = await start(store)
     call = running.stub.Query(everything())
-    await asyncio.wait_for(store.waiting.wait(), 5)
+    await asyncio.wait_for(store.waiting.wait(), PATIENCE_S)
     call.cancel()
-    await asyncio.wait_for(store.closed.wait(), 1)
+    await asyncio.wait_for(store.closed.wait(), PATIENCE_S)
 
 
 async def test_a_client_that_vanishes_frees_the_cursor(start: Any) -> None:
@@ -71,7 +72,7 @@ async def test_a_client_that_vanishes_frees_the_cursor(start: Any) -> None:
     call = Running(running.server, channel).stub.Query(everything())
     await call.read()
     await channel.close()
-    await asyncio.wait_for(store.closed.wait(), 2)
+    await asyncio.wait_for(store.closed.wait(), PATIENCE_S)
 
 
 @pytest.mark.parametrize("stop_after", [0, None])
@@ -82,7 +83,7 @@ async def test_a_deadline_frees_the_cursor(start: Any, stop_after: int | None) -
         async for _ in running.stub.Query(everything(), timeout=0.3):
             pass
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await asyncio.wait_for(store.closed.wait(), 1)
+    await asyncio.wait_for(store.closed.wait(), PATIENCE_S)
 
 
 async def test_a_query_over_its_time_ends_so_that_it_can_be_continued(start: Any) -> None:
@@ -94,7 +95,7 @@ async def test_a_query_over_its_time_ends_so_that_it_can_be_continued(start: Any
             messages.append(message)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "continue" in (caught.value.details() or "")
-    await asyncio.wait_for(store.closed.wait(), 1)
+    await asyncio.wait_for(store.closed.wait(), PATIENCE_S)
     assert sum(len(message.entries) for message in messages) == 30
     assert messages[-1].resume_token
 
@@ -104,7 +105,7 @@ async def test_a_reader_that_stops_holds_no_cursor_beyond_the_time_of_a_query(st
     running: Running = await start(store, limits=Limits(query_time_ms=300))
     call = running.stub.Query(everything())
     await call.read()
-    await asyncio.wait_for(store.closed.wait(), 2)
+    await asyncio.wait_for(store.closed.wait(), PATIENCE_S)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         while True:
             assert await call.read() is not grpc.aio.EOF
@@ -117,7 +118,7 @@ async def test_a_page_over_its_time_is_given_up(start: Any) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await running.stub.ListEntries(service_pb2.ListEntriesRequest())
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await asyncio.wait_for(store.closed.wait(), 1)
+    await asyncio.wait_for(store.closed.wait(), PATIENCE_S)
 
 
 async def test_a_long_scan_lets_other_calls_in_between(start: Any) -> None:
@@ -170,7 +171,7 @@ async def test_a_write_whose_client_leaves_is_done_to_its_end(start: Any, batch:
     call.cancel()
     await asyncio.sleep(0.05)
     store.go_on.set()
-    await asyncio.wait_for(store.done.wait(), 1)
+    await asyncio.wait_for(store.done.wait(), PATIENCE_S)
     response = await running.stub.Get(service_pb2.GetRequest(key=value_pb2.Key(text="/k")))
     assert response.value == value(1)
 
@@ -182,7 +183,7 @@ async def test_no_stream_is_remembered_after_its_end(start: Any, monkeypatch: py
     await call.read()
     assert len(service._streams) == 1
     call.cancel()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE_S):
         while service._streams:
             await asyncio.sleep(0)
 
@@ -213,7 +214,7 @@ async def test_a_client_that_leaves_in_the_middle_of_a_message_is_no_fault_in_th
     await call.read()
     await settled(store)
     call.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while any("DatastoreService" in task.get_name() for task in asyncio.all_tasks()):
             await asyncio.sleep(0)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

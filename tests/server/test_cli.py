@@ -19,10 +19,9 @@ from click.testing import CliRunner
 import datastore
 from datastore.core.key import Key
 from datastore_server.cli import cli as datastore_command
+from tests.support.waiting import PATIENCE_S
 
 COMMAND = [sys.executable, "-m", "datastore_server.cli"]
-#: Anything that takes longer has hung.
-PATIENCE_S = 60
 
 
 @contextmanager

@@ -15,7 +15,8 @@ import pytest
 from datastore.core.errors import ConfigError
 from datastore_server.cluster import CONFIG_NAME, plan_cluster
 from datastore_server.config import dump_config, load_config
-from tests.support.local_clusters import COMMAND, PATIENCE_S, alive, cluster, wait_until
+from tests.support.local_clusters import COMMAND, alive, cluster, wait_until
+from tests.support.waiting import PATIENCE_S
 
 
 def test_a_cluster_serves_comes_back_where_it_was_and_leaves_nothing(tmp_path: Path) -> None:

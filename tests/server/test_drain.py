@@ -17,6 +17,7 @@ from datastore.core.key import Key
 from datastore.v1 import service_pb2
 from datastore_server.app import run_until_stopped, serve
 from tests.support.serving import Endless, Running, entry, everything
+from tests.support.waiting import PATIENCE_S
 
 
 class Watched(aio.DictDatastore):
@@ -54,7 +55,7 @@ async def test_an_open_health_watch_does_not_hold_up_the_end(start: Any) -> None
     stub: Any = health_pb2_grpc.HealthStub(running.channel)
     watch = stub.Watch(health_pb2.HealthCheckRequest())
     await watch.read()
-    await asyncio.wait_for(running.server.stop(), 3)
+    await asyncio.wait_for(running.server.stop(), PATIENCE_S)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         while True:
             await watch.read()
@@ -75,7 +76,7 @@ async def test_streams_end_unavailable_with_a_token_that_continues(start: Any, s
             messages.append(await call.read())
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "token" in (caught.value.details() or "")
-    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(stopping, PATIENCE_S)
     assert store.closed.is_set()
     keys = [entry.key.text for message in messages for entry in message.entries]
     assert keys == [f"/k{index:09}" for index in range(len(keys))]
@@ -87,7 +88,7 @@ async def test_a_reader_that_has_stopped_does_not_hold_up_the_end(start: Any) ->
     running: Running = await start(store)
     call = running.stub.Query(everything())
     await call.read()
-    await asyncio.wait_for(running.server.stop(), 5)
+    await asyncio.wait_for(running.server.stop(), PATIENCE_S)
     assert store.closed.is_set()
 
 
@@ -146,7 +147,7 @@ async def test_a_signal_stops_the_server_in_order(number: int) -> None:
     store = Watched()
     server = serve(store)
     await server.start()
-    await asyncio.wait_for(run_until_stopped(server, lambda: os.kill(os.getpid(), number)), 5)
+    await asyncio.wait_for(run_until_stopped(server, lambda: os.kill(os.getpid(), number)), PATIENCE_S)
     assert store.events == ["closed"]
 
 
@@ -170,6 +171,6 @@ async def test_a_server_process_leaves_cleanly_on_sigterm() -> None:
     assert process.stdout is not None
     assert int(await process.stdout.readline())
     process.terminate()
-    _, errors = await asyncio.wait_for(process.communicate(), 10)
+    _, errors = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode == 0
     assert errors == b""

@@ -14,6 +14,7 @@ from datastore.core.errors import ConfigError
 from datastore_server import listening
 from datastore_server.app import serve
 from datastore_server.config import Address
+from tests.support.waiting import PATIENCE_S
 
 LOCALHOST = [Address("127.0.0.1", 0), Address("::1", 0)]
 
@@ -37,7 +38,7 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1"
 
 def accepts(host: str, port: int) -> bool:
     try:
-        socket.create_connection((host, port), timeout=60).close()
+        socket.create_connection((host, port), timeout=PATIENCE_S).close()
     except ConnectionRefusedError:
         return False
     return True

@@ -42,6 +42,7 @@ from tests.support import clusters
 from tests.support.colours import Tasks, Threads, connected
 from tests.support.scripted import fails, hangs, is_bare_scope, replies, results, scripted, sends
 from tests.support.serving import Endless, value
+from tests.support.waiting import PATIENCE_S
 
 KEY = Key("/k")
 
@@ -541,7 +542,7 @@ async def test_closing_leaves_no_connection(colour: Any) -> None:
             # One for calls, and one for streams.
             assert connections_to(script.url) == 2
             await colour.close(cursor)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while connections_to(script.url):
                 await asyncio.sleep(0.01)
 
@@ -569,7 +570,7 @@ async def test_a_reader_that_stops_holds_up_the_server_within_about_two_batches(
         # What the reader has, what gRPC takes in ahead of it, what it sends, and what the server has cut.
         assert pulled * 10 * entry_bytes < 4_500_000
         await colour.close(cursor)
-        await asyncio.wait_for(endless.closed.wait(), 5)
+        await asyncio.wait_for(endless.closed.wait(), PATIENCE_S)
 
 
 # Threads

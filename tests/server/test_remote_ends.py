@@ -18,6 +18,7 @@ from datastore_client.aio import RemoteDatastore as AsyncRemoteDatastore
 from datastore_server import app
 from datastore_server.app import serve
 from tests.support.serving import Endless
+from tests.support.waiting import PATIENCE_S
 
 ABANDONED_BY_A_TASK = """
 import asyncio, sys
@@ -67,10 +68,10 @@ async def test_a_program_that_leaves_a_cursor_behind_ends_in_silence_and_ends_th
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        said, _ = await asyncio.wait_for(process.communicate(), 30)
+        said, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         assert said == b""
         assert process.returncode == 0
-        await asyncio.wait_for(store.closed.wait(), 5)
+        await asyncio.wait_for(store.closed.wait(), PATIENCE_S)
 
 
 class Numbered(aio.Datastore):

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from datastore_server.app import Server, serve
 from datastore_server.config import ClusterConfig, Config, ShardConfig, StoreUrl
 from datastore_server.topology import build_node, build_proxy
+from tests.support.waiting import PATIENCE_S
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ class Background:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, done on the loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=PATIENCE_S)
 
     @contextmanager
     def running(self, cluster: Any) -> Iterator[Cluster]:

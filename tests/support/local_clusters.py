@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
+
 COMMAND = [sys.executable, "-m", "datastore_server.cli"]
-PATIENCE_S = 60
 
 
 class Running:

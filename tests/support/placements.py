@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cache
+from itertools import islice
 from typing import Any
 
 from datastore import wire
@@ -13,6 +16,7 @@ from tests.support.serving import Running
 SHARDS = ("a", "b", "c")
 
 
+@cache
 def placement(
     *shards: str, epoch: int = 1, cluster: str = "trial", shard_by: ShardBy = "key", **node_ids: str
 ) -> Placement:
@@ -22,16 +26,15 @@ def placement(
     return Placement(cluster, epoch, shard_by, first.members, first.owners)
 
 
+@cache
+def _keys_of(shard: str, placed: Placement, count: int, collection: str) -> tuple[Key, ...]:
+    numbered = (Key(f"{collection}:{number:05}") for number in range(10**5))
+    return tuple(islice((key for key in numbered if placed.owner_of(key) == shard), count))
+
+
 def keys_of(shard: str, placed: Placement, count: int = 20, collection: str = "/Thing") -> list[Key]:
     """So many keys of a collection that a shard owns, in order."""
-    found: list[Key] = []
-    number = 0
-    while len(found) < count:
-        key = Key(f"{collection}:{number:05}")
-        if placed.owner_of(key) == shard:
-            found.append(key)
-        number += 1
-    return found
+    return list(_keys_of(shard, placed, count, collection))
 
 
 class PlacedServer:
@@ -65,3 +68,29 @@ class PlacedServer:
         """Abort a move; the node's placement then."""
         answer = await self.stub.AbortMove(placement_pb2.AbortMoveRequest(epoch=epoch))
         return wire.decode_node_placement(answer.placement)
+
+    async def summarize(
+        self, shard_by: ShardBy = "key", *, owned_only: bool = False
+    ) -> dict[int, tuple[int, int, int]]:
+        """What each slot holds: entries, bytes, checksum."""
+        request = placement_pb2.SummarizeSlotsRequest(shard_by=wire.encode_shard_by(shard_by), owned_only=owned_only)
+        return {
+            one.slot: (one.entries, one.bytes, one.checksum)
+            async for message in self.stub.SummarizeSlots(request)
+            for one in message.slots
+        }
+
+    async def read(self, slots: Iterable[int], shard_by: ShardBy = "key") -> list[Any]:
+        """The entries of some slots, as messages."""
+        request = placement_pb2.ReadSlotsRequest(shard_by=wire.encode_shard_by(shard_by), slots=slots)
+        return [entry async for message in self.stub.ReadSlots(request) for entry in message.entries]
+
+    async def write(self, epoch: int, entries: Iterable[Any]) -> None:
+        """Store entries that move here."""
+        await self.stub.WriteSlots(placement_pb2.WriteSlotsRequest(epoch=epoch, entries=entries))
+
+    async def clear(self, epoch: int, slots: Iterable[int] = (), shard_by: ShardBy = "key") -> int:
+        """Delete entries that are not the node's; how many there were."""
+        request = placement_pb2.ClearSlotsRequest(epoch=epoch, slots=slots, shard_by=wire.encode_shard_by(shard_by))
+        deleted: int = (await self.stub.ClearSlots(request)).entries
+        return deleted

@@ -17,6 +17,7 @@ from typing import Any
 
 from datastore.core.placement import SlotMap
 from datastore_server.config import ClusterConfig, Config, ProxyConfig, ShardConfig, dump_config
+from tests.support.waiting import PATIENCE_S
 
 SHARDS = ("shard-1", "shard-2", "shard-3")
 
@@ -70,7 +71,7 @@ class ServerProcess:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(timeout=20)
+                self._process.wait(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._end()

@@ -14,6 +14,7 @@ from datastore import wire
 from datastore.core.errors import DatastoreError
 from datastore.v1 import query_pb2, service_pb2
 from tests.support.serving import entry
+from tests.support.waiting import PATIENCE_S
 
 _SERVICE = "/datastore.v1.DatastoreService/"
 _STREAMS = {"Query"}
@@ -62,7 +63,7 @@ class Scripted(grpc.GenericRpcHandler):
 
     async def until_cancelled(self, times: int = 1) -> None:
         """Return once so many calls were cancelled; fail after a while."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while self.cancelled < times:
                 self._changed.clear()
                 await self._changed.wait()

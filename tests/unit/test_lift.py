@@ -19,6 +19,7 @@ from datastore.core.errors import StoreError, UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.lmdb import LMDBDatastore, writer
+from tests.support.waiting import PATIENCE_S
 
 KEY, QUERY = Key("/c:a"), Query(Key("/c"))
 
@@ -57,7 +58,7 @@ class Gated(core.DictDatastore):
 
 async def until_waiting(store: Gated) -> None:
     """Return when a thread waits at the gate."""
-    assert await asyncio.to_thread(store.waiting.acquire, timeout=60)
+    assert await asyncio.to_thread(store.waiting.acquire, timeout=PATIENCE_S)
 
 
 async def cancelled(task: asyncio.Task[Any]) -> None:
@@ -100,7 +101,7 @@ async def test_a_cancelled_query_ends_at_once_and_is_closed_when_its_thread_is_d
     await cancelled_at_the_gate(blocking, read_all(lift(blocking)))
     assert blocking.closed_cursors == 0
     blocking.gate.set()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not blocking.closed_cursors:
             await asyncio.sleep(0.001)
     assert caplog.records == []

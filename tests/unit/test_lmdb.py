@@ -38,6 +38,7 @@ from datastore.core.key import Key
 from datastore.core.query import Filter, Order, Query
 from datastore.lmdb import LMDBDatastore
 from datastore.lmdb import writer as lmdb_writer
+from tests.support.waiting import PATIENCE_S
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -372,7 +373,7 @@ def test_close_commits_what_was_submitted(directory: Path) -> None:
         closing = threading.Thread(target=store.close)
         closing.start()
         release.set()
-        closing.join(30)
+        closing.join(PATIENCE_S)
     assert not closing.is_alive()
     assert all(future.result(0)[0].error is None for future in futures)
     assert len(records(directory)) == 101
@@ -429,7 +430,7 @@ store.submit([Write(Key("/a"), b"1")])
 
 def test_a_process_that_forgets_to_close_ends_and_loses_nothing(directory: Path) -> None:
     with run_python(UNCLOSED, directory) as process:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "")
     assert list(records(directory)) == [b"/a"]
 
@@ -468,7 +469,7 @@ except StoreLockedError:
 
 def test_a_forked_child_is_refused_and_its_parent_undisturbed(directory: Path) -> None:
     with run_python(FORKED, directory) as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE_S)
     assert (output, errors) == ("12 b'1'\nb'3'\n", "")
 
 
@@ -671,7 +672,7 @@ def test_a_full_map_grows_under_readers_and_queries(directory: Path) -> None:
         finally:
             stop.set()
             for reader in readers:
-                reader.join(30)
+                reader.join(PATIENCE_S)
         assert failures == []
         assert store.stats().map_bytes >= 16 * MIB
         assert all(store.get(Key(f"/c/{number:04d}")) == bytes([number]) * 50_000 for number in range(200))
@@ -769,7 +770,7 @@ print("closed")
 
 def test_a_disk_without_room_is_a_full_store_and_recovers(directory: Path) -> None:
     with run_python(FULL_DISK, directory) as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE_S)
     assert (output, errors) == ("full\nNone 20\n0\nclosed\n", "")
     with LMDBDatastore(directory) as store:
         assert len(store.get(Key("/large")) or b"") == 500_000
@@ -835,8 +836,8 @@ def test_submit_waits_while_the_backlog_is_full(store: LMDBDatastore, monkeypatc
         assert entered.wait(30)
         assert not passed.wait(0.05)
         release.set()
-        assert passed.wait(30)
-        late.join(30)
+        assert passed.wait(PATIENCE_S)
+        late.join(PATIENCE_S)
     assert store.stats().entries == 5
 
 
@@ -902,7 +903,7 @@ def test_threads_that_share_a_store_see_their_own_writes(directory: Path) -> Non
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
         assert failures == []
         # Each put was acknowledged alone, and yet they shared commits.
         assert store.stats().commits < threads_count * rounds

@@ -28,7 +28,7 @@ def test_the_order_of_the_names_does_not_matter():
     one, other = SlotMap(["a", "b", "c"]), SlotMap(["c", "a", "b"])
     assert one.names == other.names == ("a", "b", "c")
     assert one.epoch == other.epoch
-    assert one.owners == other._owners
+    assert one.owners == other.owners
 
 
 def test_shares_are_even():
@@ -41,7 +41,7 @@ def test_shares_are_even():
 def test_a_new_shard_takes_its_share_and_moves_nothing_else():
     before, after = SlotMap(["a", "b", "c"]), SlotMap(["a", "b", "c", "d"])
     moved = 0
-    for old, new in zip(before.owners, after._owners, strict=True):
+    for old, new in zip(before.owners, after.owners, strict=True):
         if after.names[new] == "d":
             moved += 1
         else:

@@ -389,7 +389,7 @@ class BatchPromises(Capabilities):
             await clear(store, [Key("/b/0"), Key("/b/2")])
 
     async def test_a_long_batch_is_done_whole(self, store: Datastore) -> None:
-        entries = cases.many_entries(1500)
+        entries = cases.many_entries(1100)
         assert {outcome.error for outcome in await store.batch_write([Write(*pair) for pair in entries.items()])} == {
             None
         }
@@ -550,7 +550,9 @@ class QueryPromises(Capabilities):
             assert keys == whole
 
     async def test_batches_are_bounded(self, store: Datastore) -> None:
-        contents = cases.many_entries(5000) | cases.many_entries(12, "/many/large", filler=BATCH_BYTES // 3)
+        contents = cases.many_entries(BATCH_ENTRIES + 500) | cases.many_entries(
+            12, "/many/large", filler=BATCH_BYTES // 3
+        )
         await fill(store, contents)
         for orders in ([], ["-n"]):
             sizes: list[int] = []
@@ -664,8 +666,9 @@ class MutationPromises(Capabilities):
         assert await store.get(Key("/m/b")) == {"n": 10}
 
     async def test_many_abandoned_cursors_leave_the_store_working(self, store: Datastore) -> None:
-        contents = cases.many_entries(300)
+        contents = cases.many_entries(100)
         await fill(store, contents)
+        # More than a pool of connections or a table of readers usually has.
         for _ in range(150):
             async with store.query(a_query("/many")) as cursor:
                 await anext(cursor)
@@ -869,7 +872,7 @@ class ClosingPromises(Capabilities):
     @needs("queries")
     @pytest.mark.parametrize("orders", [[], ["-n"]], ids=["by key", "by order"])
     async def test_a_query_over_a_closed_store_never_ends_short(self, store: Datastore, orders: list[str]) -> None:
-        contents = cases.many_entries(3000)
+        contents = cases.many_entries(1000)
         await fill(store, contents)
         cursor = store.query(a_query("/many", orders=orders))
         await anext(cursor)

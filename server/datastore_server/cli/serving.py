@@ -95,6 +95,7 @@ def serve_command(
 
     One line says that it is ready, and where. Ctrl-C or SIGTERM lets work in hand finish and stops.
     """
+    config = None
     if config_path is not None:
         if store is not None or cluster_name is not None or shard_name is None:
             raise click.UsageError("--config needs --shard NAME, and says the store and the cluster itself")
@@ -113,7 +114,7 @@ def serve_command(
     durability = url.with_durability(durability).durability or "sync"
 
     def build() -> Topology:
-        return build_node(url, durability=durability, cluster=cluster_name, shard=shard_name)
+        return build_node(url, durability=durability, cluster=cluster_name, shard=shard_name, config=config)
 
     what = f"{url}, shard {shard_name}" if shard_name else str(url)
     facts = {"role": "node", "store": str(url)} | ({"shard": shard_name} if shard_name else {})
@@ -183,6 +184,7 @@ async def _serve(job: _Job, tell_ready: Callable[[str], None]) -> None:
         cluster=topology.cluster,
         check_values=topology.check_values,
         system=topology.system,
+        place_as=topology.place_as,
         drain_s=DRAIN_S,
     )
     async with server, watching(topology.cluster.shards):

@@ -40,6 +40,7 @@ class PlacedNode:
         self.system = system or MemorySystemSpace()
         self.datastore = OwnedDatastore(store, NodePlacement(node_id=""))
         self._changing = asyncio.Lock()
+        self._started_as = ("", "")
 
     @property
     def placement(self) -> NodePlacement:
@@ -55,20 +56,32 @@ class PlacedNode:
 
         `cluster` and `shard` are what the node was started as, if it was told: StoreFormatError if it is another.
         """
-        kept = await self.system.read(record.RECORD_NAME)
-        placement = NodePlacement(await self.system.node_id()) if kept is None else record.unpack(kept)
-        if placement.current is not None:
-            for what, wanted, found in (
-                ("cluster", cluster, placement.current.cluster),
-                ("shard", shard, placement.shard),
-            ):
-                if wanted and found and wanted != found:
-                    raise StoreFormatError(
-                        f"the data belong to {what} {found!r}, and were to be served as {what} {wanted!r}: name the"
-                        " right directory; a shard is renamed by `datastore placement apply CONFIG --rename"
-                        f" {found}={wanted}`"
-                    )
+        placement = await self._kept()
+        self._started_as = (cluster, shard)
+        if placement.current is not None and placement.shard:
+            wrong = self._not_as_started(placement.current.cluster, placement.shard)
+            if wrong:
+                raise StoreFormatError(
+                    f"the data belong to {wrong}: name the right directory; `datastore placement apply` renames shards"
+                )
         self.datastore.become(placement)
+
+    async def _kept(self) -> NodePlacement:
+        """What the system space says."""
+        kept = await self.system.read(record.RECORD_NAME)
+        return NodePlacement(await self.system.node_id()) if kept is None else record.unpack(kept)
+
+    def _not_as_started(self, cluster: str, shard: str) -> str:
+        """How a placement differs from what the node was started as; empty if it does not."""
+        names = zip(("cluster", "shard"), self._started_as, (cluster, shard), strict=True)
+        return next(
+            (
+                f"{what} {found!r}, not to {what} {started!r}, which this node was started as"
+                for what, started, found in names
+                if started and started != found
+            ),
+            "",
+        )
 
     async def is_empty(self) -> bool:
         """Whether the store holds no entry at all."""
@@ -85,15 +98,25 @@ class PlacedNode:
         """
         change = partial(transitions.place_node, shard=shard, placement=placement)
         async with self._changing, self.datastore.without_writes():
-            if transitions.is_unplaced(self.placement) and change(self.placement) is not self.placement:
+            before = self.placement
+            if change(before) is not before and transitions.starts_anew(before, placement):
+                wrong = self._not_as_started(placement.cluster, shard)
+                if wrong:
+                    raise PlacementError(f"the placement is for {wrong}")
                 await self._check_entries(shard, placement, asked=check_entries)
             return await self._change(change)
+
+    async def place_if_new(self, shard: str, placement: Placement) -> None:
+        """Place the node if it is empty and has no placement; else leave it as it is."""
+        if self.placement.current is None and self.placement.pending is None and await self.is_empty():
+            await self.place(shard, placement)
 
     async def prepare(self, shard: str, placement: Placement) -> NodePlacement:
         """Record the placement that is to follow. Once this is answered, no write is under way and none is let in."""
         change = partial(transitions.prepare_move, shard=shard, placement=placement)
         async with self._changing, self.datastore.without_writes():
-            if transitions.is_unplaced(self.placement) and change(self.placement) is not self.placement:
+            before = self.placement
+            if change(before) is not before and transitions.starts_anew(before, placement):
                 await self._check_entries(shard, placement, asked=False)
             return await self._change(change)
 
@@ -165,7 +188,7 @@ class PlacedNode:
                 await self.system.write(record.RECORD_NAME, record.pack(after))
             except DatastoreError:
                 # It may be there all the same: in force is what a restart would find.
-                await self.load()
+                self.datastore.become(await self._kept())
                 raise
             self.datastore.become(after)
         return after
@@ -175,8 +198,8 @@ class PlacedNode:
         if not asked:
             if not await self.is_empty():
                 raise PlacementError(
-                    "this node holds entries and has no placement: `datastore placement apply CONFIG --adopt` checks"
-                    " that they belong to its slots, and places it"
+                    f"this node holds entries and is {transitions.named(self.placement)}: `datastore placement apply"
+                    " CONFIG --adopt` checks that they belong to its slots, and places it"
                 )
             return
         owned = Ownership(replace(self.placement, shard=shard, current=placement))

@@ -12,12 +12,11 @@ from itertools import compress
 from typing import Any, TypeVar
 
 from datastore.aio import Cursor, ShimDatastore
-from datastore.aio.base import Datastore, exact_query
+from datastore.aio.base import Datastore, exact_query, refine
 from datastore.core.batch import Batch, Outcome, Write
 from datastore.core.composition import Description
 from datastore.core.errors import UnavailableError, WrongShardError
 from datastore.core.key import Key
-from datastore.core.pipeline import Cutter
 from datastore.core.placement import SLOTS, NodePlacement, slot_of
 from datastore.core.query import Query
 
@@ -237,11 +236,16 @@ class OwnedDatastore(ShimDatastore):
         if not ownership.leaves_out:
             child = exact_query(self.child_datastore, query)
             return Cursor.from_batches(query, self._checked(child, ownership), shards=child.shards)
-        # Only what is left after the others are gone may be counted.
-        asked = query.copy()
-        asked.offset, asked.limit = 0, None
+        # Filters look at one entry at a time, and may come first; order, offset and limit count what is left.
+        asked, left = query.copy(), query.copy()
+        asked.orders, asked.sort_keys, asked.offset, asked.limit = [], False, 0, None
+        left.filters = []
+        if query.orders:
+            asked.keys_only, asked.start_after = False, None
+        else:
+            left.start_after = None
         child = exact_query(self.child_datastore, asked)
-        return Cursor.from_batches(query, _counted(query.copy(), self._checked(child, ownership)), shards=child.shards)
+        return Cursor.from_batches(query, refine(left, self._checked(child, ownership)), shards=child.shards)
 
     async def _checked(self, child: Cursor, ownership: Ownership) -> AsyncGenerator[Batch]:
         """The child's batches, as long as the placement under which they are asked for holds."""
@@ -270,13 +274,3 @@ class OwnedDatastore(ShimDatastore):
     def describe(self) -> Description:
         """As the child describes itself."""
         return self.child_datastore.describe()
-
-
-async def _counted(query: Query, batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
-    """Results in their order, cut to the query's offset and limit."""
-    cutter = Cutter(query)
-    try:
-        while not cutter.done and (batch := await anext(batches, None)) is not None:
-            yield cutter.cut(batch)
-    finally:
-        await batches.aclose()

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from datastore import wire
 from datastore.core.batch import Write
-from datastore.core.errors import InvalidError
+from datastore.core.errors import InvalidError, InvalidValueError
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES
 from datastore.core.placement import NAME, NAME_FORM, SLOTS, Placement, ShardBy, slot_of
@@ -154,7 +154,9 @@ class PlacementService:
         if self._check_values:
             wire.check_value(entry.value)
         if wire.is_null(entry.value):
-            raise InvalidError(f"the value of {key} is null, which no store holds", field="entries.value")
+            raise InvalidValueError(
+                f"the value of {key} is null, which no store holds", field="entries.value", path="value"
+            )
         return Write(key, WireValue(entry.value))
 
     # Records of proxies

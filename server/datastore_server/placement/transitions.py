@@ -15,31 +15,38 @@ __all__ = [
     "abort_move",
     "check_epoch",
     "commit_move",
-    "is_unplaced",
+    "named",
     "pending_of",
     "place_node",
     "prepare_move",
+    "starts_anew",
 ]
 
 
-def is_unplaced(node: NodePlacement) -> bool:
-    """Whether the node may be given a first placement: it has none, or is no longer a member."""
-    return node.pending is None and not node.shard
+def starts_anew(node: NodePlacement, placement: Placement) -> bool:
+    """Whether the node would take this placement as if it had none before, for which it has to be empty.
+
+    So it is where it has none, where it is no longer a member, and where what it has was never completed, as when it
+    placed itself by a configuration that was changed since.
+    """
+    if not node.shard or node.current is None:
+        return True
+    fits = _map_of(node.current) == _map_of(placement) or _follows(node.current, placement)
+    return _is_provisional(node.current) and not fits
 
 
 def place_node(node: NodePlacement, shard: str, placement: Placement) -> NodePlacement:
-    """Give an unplaced node its first placement, or complete the one it has with the identities of members."""
+    """Give the node its first placement, or complete the one it has with the identities of members."""
     _check_member(node, shard, placement)
     if node.pending is not None:
         raise PlacementError(f"a move to epoch {node.pending.epoch} is being prepared here: apply it or abort it first")
-    if node.current is None or (is_unplaced(node) and _may_return(node.current, placement)):
+    if starts_anew(node, placement) and _may_return(node, placement):
         return replace(node, shard=shard, current=placement, may_hold_foreign=False)
-    if node.shard != shard or _map_of(node.current) != _map_of(placement):
-        raise PlacementError(f"this node is {_named(node)}, and was asked to be {placement.expectation(shard)}")
-    members = tuple(map(_completed, node.current.members, placement.members))
-    if members == node.current.members:
-        return node
-    return replace(node, current=replace(node.current, members=members))
+    current = node.current
+    if current is None or node.shard != shard or _map_of(current) != _map_of(placement):
+        raise PlacementError(f"this node is {named(node)}, and was asked to be {placement.expectation(shard)}")
+    members = tuple(map(_completed, current.members, placement.members))
+    return node if members == current.members else replace(node, current=replace(current, members=members))
 
 
 def prepare_move(node: NodePlacement, shard: str, placement: Placement) -> NodePlacement:
@@ -53,13 +60,12 @@ def prepare_move(node: NodePlacement, shard: str, placement: Placement) -> NodeP
             f"another move, to {node.pending.expectation(node.pending_shard)}, is being prepared here:"
             " apply it or abort it first"
         )
-    if node.current == placement and node.shard == shard:
-        raise PlacementError(f"this node is {_named(node)} already: that move was committed")
     if node.current is None and not shard:
         raise PlacementError("this node has no placement, and would have none: there is nothing to prepare")
-    if not _may_follow(node, placement):
+    follows = node.current is not None and bool(node.shard) and _follows(node.current, placement)
+    if not follows and not (starts_anew(node, placement) and _may_return(node, placement)):
         raise PlacementError(
-            f"this node is {_named(node)}, which epoch {placement.epoch} of cluster {placement.cluster} cannot follow"
+            f"this node is {named(node)}, which epoch {placement.epoch} of cluster {placement.cluster} cannot follow"
         )
     return replace(node, pending=placement, pending_shard=shard, may_hold_foreign=True)
 
@@ -83,7 +89,7 @@ def abort_move(node: NodePlacement, epoch: int) -> NodePlacement:
 def pending_of(node: NodePlacement, epoch: int) -> Placement:
     """The pending placement, which has to have this epoch."""
     if node.pending is None:
-        raise PlacementError(f"no move to epoch {epoch} is being prepared here: this node is {_named(node)}")
+        raise PlacementError(f"no move to epoch {epoch} is being prepared here: this node is {named(node)}")
     if node.pending.epoch != epoch:
         raise PlacementError(f"the move that is being prepared here is to epoch {node.pending.epoch}, not {epoch}")
     return node.pending
@@ -93,7 +99,7 @@ def check_epoch(node: NodePlacement, epoch: int) -> None:
     """Raise unless `epoch` is that of the pending placement, or if there is none that of the current one."""
     expected = node.epoch if node.pending is None else node.pending.epoch
     if epoch != expected or not epoch:
-        raise PlacementError(f"epoch {epoch} is neither current nor coming here: this node is {_named(node)}")
+        raise PlacementError(f"epoch {epoch} is neither current nor coming here: this node is {named(node)}")
 
 
 def _check_member(node: NodePlacement, shard: str, placement: Placement) -> None:
@@ -110,18 +116,19 @@ def _check_member(node: NodePlacement, shard: str, placement: Placement) -> None
         )
 
 
-def _may_follow(node: NodePlacement, placement: Placement) -> bool:
-    current = node.current
-    if current is None:
-        return True
-    if is_unplaced(node):
-        return _may_return(current, placement)
+def _follows(current: Placement, placement: Placement) -> bool:
     return placement.cluster == current.cluster and placement.epoch == current.epoch + 1
 
 
-def _may_return(last: Placement, placement: Placement) -> bool:
-    """Whether a former member may join: another cluster, or a later placement of its own."""
-    return placement.cluster != last.cluster or placement.epoch > last.epoch
+def _may_return(node: NodePlacement, placement: Placement) -> bool:
+    """Whether a former member may join again: another cluster, or a later placement of its own."""
+    last = node.current
+    return bool(node.shard) or last is None or placement.cluster != last.cluster or placement.epoch > last.epoch
+
+
+def _is_provisional(placement: Placement) -> bool:
+    """Whether no proxy has completed the placement: not one member is known by its identity."""
+    return not any(member.node_id for member in placement.members)
 
 
 def _map_of(placement: Placement) -> tuple[object, ...]:
@@ -143,7 +150,7 @@ def _completed(member: Member, given: Member) -> Member:
     )
 
 
-def _named(node: NodePlacement) -> str:
+def named(node: NodePlacement) -> str:
     """What a node is, in a few words."""
     if node.current is None:
         return "without a placement"

@@ -1,0 +1,280 @@
+"""Entries that move between nodes: what each step of a move promises, on real servers in memory and on disk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore.core.batch import Write
+from datastore.core.errors import (
+    DatastoreError,
+    InvalidError,
+    InvalidKeyError,
+    InvalidValueError,
+    LimitExceededError,
+    PlacementError,
+    UnavailableError,
+    WrongShardError,
+)
+from datastore.core.key import Key
+from datastore.core.placement import slot_of
+from datastore.core.query import Query
+from datastore.v1 import placement_pb2, value_pb2
+from datastore.wire import rpc_error_to_error
+from datastore_client.aio import RemoteDatastore
+from datastore_server.config import parse_store_url
+from datastore_server.topology import build_node
+from tests.server.conftest import Start
+from tests.support.placements import PlacedServer, keys_of, placement
+from tests.support.serving import Running, entry
+
+BEFORE, AFTER = placement("a", "b"), placement("a", "b", "c", epoch=2)
+StartNode = Callable[[str], Awaitable["Node"]]
+
+
+class Node:
+    """A running node: its server, its placement, and a client."""
+
+    def __init__(self, running: Running, client: RemoteDatastore) -> None:
+        self.running = running
+        self.placed = PlacedServer(running)
+        self.client = client
+
+    async def keys(self, **query: Any) -> list[Key]:
+        """The keys of a query for everything."""
+        cursor = self.client.query(Query(Key("/"), recursive=True, keys_only=True, **query))
+        return [found.key async for found in cursor.entries() if found.key]
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+async def start_node(request: pytest.FixtureRequest, start: Start, tmp_path: Path) -> AsyncIterator[StartNode]:
+    """Starts nodes by their names, in memory or on disk."""
+    async with AsyncExitStack() as stack:
+
+        async def start_node(name: str) -> Node:
+            url = "memory:" if request.param == "memory" else f"lmdb://{tmp_path / name}"
+            topology = build_node(parse_store_url(url))
+            running = await start(topology.datastore, system=topology.system)
+            client = await stack.enter_async_context(RemoteDatastore(running.server.url))
+            return Node(running, client)
+
+        yield start_node
+
+
+@pytest.fixture
+async def nodes(start_node: StartNode) -> dict[str, Node]:
+    """Two placed nodes with a hundred entries, and an empty one."""
+    found = {name: await start_node(name) for name in ("a", "b", "c")}
+    for shard in BEFORE.shards:
+        await found[shard].placed.place(shard, BEFORE)
+        for key in keys_of(shard, BEFORE, 50):
+            await found[shard].client.put(key, {"n": int(key.name)})
+    return found
+
+
+def moving(source: str) -> list[Key]:
+    """The keys of a source that move to the new node."""
+    return [key for key in keys_of(source, BEFORE, 50) if AFTER.owner_of(key) == "c"]
+
+
+async def prepare(nodes: dict[str, Node]) -> None:
+    for name, node in nodes.items():
+        await node.placed.prepare(name, AFTER)
+
+
+async def copy(nodes: dict[str, Node]) -> None:
+    slots = [slot for slot, owner in enumerate(AFTER.owners) if AFTER.shards[owner] == "c"]
+    for source in ("a", "b"):
+        entries = await nodes[source].placed.read(slots)
+        await nodes["c"].placed.write(2, entries)
+
+
+async def all_keys(nodes: dict[str, Node]) -> list[Key]:
+    return sorted([key for node in nodes.values() for key in await node.keys()])
+
+
+async def refused(call: Awaitable[Any], kind: type[DatastoreError]) -> str:
+    """The text with which a call of a stub is refused."""
+    with pytest.raises(Exception) as raised:
+        await call
+    error = rpc_error_to_error(raised.value)
+    assert type(error) is kind, error
+    return str(error)
+
+
+async def test_entries_move_to_a_new_node(nodes: dict[str, Node]) -> None:
+    every = sorted(keys_of("a", BEFORE, 50) + keys_of("b", BEFORE, 50))
+    moved = sorted(moving("a") + moving("b"))
+    assert moved
+    await prepare(nodes)
+    await copy(nodes)
+    slots = {slot_of(key) for key in moved}
+    totals: dict[int, tuple[int, ...]] = {}
+    for source in ("a", "b"):
+        for slot, summary in (await nodes[source].placed.summarize(owned_only=True)).items():
+            if slot in slots:
+                totals[slot] = tuple(map(sum, zip(totals.get(slot, (0, 0, 0)), summary, strict=True)))
+    assert await nodes["c"].placed.summarize() == {
+        slot: (entries, size, checksum % 2**64) for slot, (entries, size, checksum) in sorted(totals.items())
+    }
+    # Nothing of it is seen, nor lacking, before the commit.
+    assert await nodes["c"].keys() == []
+    assert await all_keys(nodes) == every
+    for node in nodes.values():
+        await node.placed.commit(2)
+    assert await nodes["c"].keys() == moved
+    assert await all_keys(nodes) == every
+    assert [await node.placed.clear(2) for node in nodes.values()] == [len(moving("a")), len(moving("b")), 0]
+    assert await all_keys(nodes) == every
+    for node in nodes.values():
+        assert not (await node.placed.get()).placement.may_hold_foreign
+    assert await nodes["c"].client.get(moved[0]) == {"n": int(moved[0].name)}
+    await nodes["c"].client.put(moved[0], "new")
+    with pytest.raises(WrongShardError) as raised:
+        await nodes["a"].client.get(moved[0])
+    assert (raised.value.owner, raised.value.epoch) == ("c", 2)
+
+
+async def test_during_a_move_reads_go_on_and_writes_are_refused_with_the_time_to_wait(nodes: dict[str, Node]) -> None:
+    node, (key, other) = nodes["a"], keys_of("a", BEFORE, 2)
+    await prepare(nodes)
+    assert await node.client.get(key) == {"n": int(key.name)}
+    assert await node.client.contains(key)
+    for call in (lambda: node.client.put(key, 1), lambda: node.client.delete(key)):
+        with pytest.raises(UnavailableError, match="entries are being moved") as raised:
+            await call()
+        assert raised.value.retry_after_s
+    outcomes = await node.client.batch_write([Write(key, 1), Write(other, None)])
+    assert [type(outcome.error) for outcome in outcomes] == [UnavailableError] * 2
+    await node.placed.abort(2)
+    await node.client.put(key, 1)
+    assert await node.client.get(key) == 1
+
+
+async def test_the_coming_member_owns_nothing_before_the_commit(nodes: dict[str, Node]) -> None:
+    await prepare(nodes)
+    await copy(nodes)
+    key = moving("a")[0]
+    for call in (lambda: nodes["c"].client.get(key), lambda: nodes["c"].client.contains(key)):
+        with pytest.raises(WrongShardError, match="its first slots come with a move"):
+            await call()
+    with pytest.raises(UnavailableError):
+        await nodes["c"].client.put(key, 1)
+
+
+async def test_an_aborted_move_leaves_all_as_it_was(nodes: dict[str, Node]) -> None:
+    await prepare(nodes)
+    await copy(nodes)
+    for node in nodes.values():
+        await node.placed.abort(2)
+    assert await nodes["a"].keys() == keys_of("a", BEFORE, 50)
+    answer = await nodes["c"].placed.get()
+    assert answer.is_empty
+    assert not answer.placement.HasField("current")
+    # And it may be begun again, or the new node used for something else.
+    await nodes["c"].placed.place("z", placement("z", cluster="other"))
+
+
+async def test_a_former_member_owns_nothing_and_is_emptied(nodes: dict[str, Node]) -> None:
+    del nodes["c"]
+    without = placement("a", epoch=2)
+    await nodes["a"].placed.prepare("a", without)
+    await nodes["b"].placed.prepare("", without)
+    await nodes["a"].placed.write(2, await nodes["b"].placed.read(range(16384)))
+    for node in nodes.values():
+        await node.placed.commit(2)
+    assert len(await nodes["a"].keys()) == 100
+    assert await nodes["b"].keys() == []
+    key = keys_of("b", BEFORE, 1)[0]
+    with pytest.raises(WrongShardError, match="this is a node that was removed") as raised:
+        await nodes["b"].client.get(key)
+    assert raised.value.owner == "a"
+    assert await nodes["b"].placed.clear(2) == 50
+    assert (await nodes["b"].placed.get()).is_empty
+
+
+async def test_a_move_by_another_rule_finds_entries_by_the_slots_of_that_rule(nodes: dict[str, Node]) -> None:
+    after = placement("a", "b", epoch=2, shard_by="collection")
+    slot = slot_of(keys_of("a", BEFORE, 1)[0], "collection")
+    owner = after.shards[after.owners[slot]]
+    (other,) = {"a", "b"} - {owner}
+    for name in ("a", "b"):
+        await nodes[name].placed.prepare(name, after)
+        assert list(await nodes[name].placed.summarize("collection")) == [slot]
+    await nodes[owner].placed.write(2, await nodes[other].placed.read([slot], "collection"))
+    for name in ("a", "b"):
+        await nodes[name].placed.commit(2)
+    assert len(await nodes[owner].keys()) == 100
+    assert await nodes[other].keys() == []
+
+
+async def test_what_was_copied_half_is_cleared_and_copied_anew(nodes: dict[str, Node]) -> None:
+    await prepare(nodes)
+    await copy(nodes)
+    slots = sorted(await nodes["c"].placed.summarize())
+    assert await nodes["c"].placed.clear(2, slots[:1]) >= 1
+    assert sorted(await nodes["c"].placed.summarize()) == slots[1:]
+    # What a node owns is never cleared, whatever is asked.
+    own = sorted(await nodes["a"].placed.summarize())
+    assert await nodes["a"].placed.clear(2, own) == 0
+    assert await nodes["a"].placed.clear(2) == 0
+    await copy(nodes)
+    assert sorted(await nodes["c"].placed.summarize()) == slots
+
+
+async def test_write_slots_takes_only_what_moves_here(nodes: dict[str, Node]) -> None:
+    node = nodes["a"]
+    own, foreign = keys_of("a", AFTER, 1)[0], moving("a")[0]
+    text = await refused(node.placed.write(2, [entry(str(foreign), 1)]), PlacementError)
+    assert "no move to epoch 2 is being prepared here" in text
+    await prepare(nodes)
+    assert "to epoch 2, not 3" in await refused(node.placed.write(3, [entry(str(foreign), 1)]), PlacementError)
+    assert "is this node's already" in await refused(node.placed.write(2, [entry(str(own), 1)]), PlacementError)
+    await refused(node.placed.write(2, [entry(str(foreign), 1)]), WrongShardError)
+    await refused(nodes["c"].placed.write(2, [entry(str(foreign), 1), entry(str(own), 1)]), WrongShardError)
+    for bad, kind in (
+        (value_pb2.Entry(), InvalidKeyError),
+        (entry("/\n", 1), InvalidKeyError),
+        (value_pb2.Entry(key=value_pb2.Key(text=str(foreign))), InvalidValueError),
+        (value_pb2.Entry(key=value_pb2.Key(text=str(foreign)), value=value_pb2.Value(null_value=0)), InvalidValueError),
+        (
+            value_pb2.Entry(key=value_pb2.Key(text="/" + "x" * 1024), value=value_pb2.Value(int64_value=1)),
+            InvalidKeyError,
+        ),
+    ):
+        await refused(nodes["c"].placed.write(2, [entry(str(foreign), 1), bad]), kind)
+    await refused(nodes["c"].placed.write(2, [entry(str(foreign), 1)] * 1001), LimitExceededError)
+    assert await nodes["c"].placed.summarize() == {}
+    await nodes["c"].placed.write(2, [])
+
+
+async def test_every_request_checks_its_epoch_and_its_slots(nodes: dict[str, Node]) -> None:
+    stub = nodes["a"].placed.stub
+    for epoch in (-(2**63), -1, 0, 2, 2**63 - 1):
+        await refused(nodes["a"].placed.clear(epoch), PlacementError)
+        if epoch != 2:
+            await refused(nodes["a"].placed.commit(epoch), PlacementError)
+    await refused(nodes["a"].placed.commit(2), PlacementError)
+    await refused(nodes["a"].placed.abort(1), PlacementError)
+    for slots in ([16384], [2**32 - 1]):
+        await refused(nodes["a"].placed.read(slots), InvalidError)
+        await refused(nodes["a"].placed.clear(1, slots), InvalidError)
+    for call in (
+        stub.ReadSlots(placement_pb2.ReadSlotsRequest(slots=[1])).read(),
+        stub.SummarizeSlots(placement_pb2.SummarizeSlotsRequest()).read(),
+        stub.ClearSlots(placement_pb2.ClearSlotsRequest(epoch=1, slots=[1])),
+        stub.PlaceNode(placement_pb2.PlaceNodeRequest(shard="a")),
+        stub.PrepareMove(placement_pb2.PrepareMoveRequest(shard="a")),
+        stub.PlaceNode(placement_pb2.PlaceNodeRequest(shard="a", placement=placement_pb2.Placement())),
+        stub.GetRecord(placement_pb2.GetRecordRequest()),
+        stub.PutRecord(placement_pb2.PutRecordRequest()),
+        stub.PutRecord(placement_pb2.PutRecordRequest(record=placement_pb2.Record(name="x", revision=0))),
+        stub.PutRecord(placement_pb2.PutRecordRequest(record=placement_pb2.Record(name="../x", revision=1))),
+    ):
+        await refused(call, InvalidError)
+    assert await nodes["a"].placed.read([]) == []
+    assert await nodes["a"].keys() == keys_of("a", BEFORE, 50)

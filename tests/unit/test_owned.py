@@ -1,0 +1,281 @@
+"""The store of a node that owns some slots: its queries, and what is under way when its placement changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore import aio, wire
+from datastore.core.batch import Position, Write
+from datastore.core.errors import StoreError, UnavailableError, WrongShardError
+from datastore.core.key import Key
+from datastore.core.placement import NodePlacement
+from datastore.core.query import Query
+from datastore.testing import cases, model
+from datastore_server.placement import record
+from datastore_server.placement.node import PlacedNode
+from datastore_server.placement.owned import OwnedDatastore
+from datastore_server.placement.system import MemorySystemSpace
+from tests.support.placements import keys_of, placement
+
+PLACED = placement("a", "b")
+#: A node that may hold entries of the other shard, and one in the midst of a move.
+HOLDING = NodePlacement("0a", shard="a", current=PLACED, may_hold_foreign=True)
+MOVING = replace(HOLDING, pending=placement("a", "b", "c", epoch=2), pending_shard="a")
+
+
+@pytest.mark.parametrize("node", [HOLDING, MOVING], ids=["after a move", "during a move"])
+@given(data=st.data())
+async def test_queries_answer_as_if_entries_of_other_shards_were_not_there(
+    node: NodePlacement, data: st.DataObject
+) -> None:
+    contents = data.draw(cases.contents(cases.wire_values(), max_size=24))
+    child = aio.DictDatastore()
+    for key, value in contents.items():
+        await child.put(key, wire.encode_value(value))
+    owned = {key: value for key, value in contents.items() if PLACED.owner_of(key) == "a"}
+    store = OwnedDatastore(child, node)
+    for query in data.draw(st.lists(cases.queries(cases.wire_values()), min_size=1, max_size=5)):
+        await check(store, query, owned)
+        whole = model.answer(query, owned).entries
+        if whole and not query.keys_only and data.draw(st.booleans()):
+            after = data.draw(st.sampled_from(whole))
+            assert after.key is not None
+            sort_key = query.order_sort_key(after.key, after.value) if query.orders else b""
+            query.start_after = Position(sort_key, after.key)
+            await check(store, query, owned, after)
+
+
+async def check(store: OwnedDatastore, query: Query, owned: Any, after: Any = None) -> None:
+    """Compare with the naive answer: entries, counts, and the rest after each place that a batch gives."""
+    expected = model.answer(query, owned, after)
+    cursor = store.query(query)
+    read: list[Any] = []
+    async for batch in cursor.batches():
+        read += [entry._replace(value=plain(entry.value)) for entry in batch.entries()]
+        if query.limit is None and not query.offset and batch.position is not None:
+            left = query.copy()
+            left.start_after = batch.position
+            rest = [entry.key async for entry in store.query(left).entries()]
+            assert [entry.key for entry in read] + rest == expected.keys
+    assert model.difference(read, expected.entries) is None
+    assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped)
+
+
+def plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, wire.WireValue) else value
+
+
+async def test_an_ordered_query_with_a_limit_holds_no_more_while_entries_are_moved() -> None:
+    # What is sorted is what is the node's: the bounded heap of a limit, not all that matches.
+    asked: list[Query] = []
+
+    class Asked(aio.DictDatastore):
+        ordered_queries = True
+
+        def query(self, query: Query) -> aio.Cursor:
+            asked.append(query)
+            return super().query(query)
+
+    store = OwnedDatastore(Asked(), HOLDING)
+    query = Query(Key("/Thing"), limit=3, offset=1).order("-n").filter("n", ">", 5)
+    assert [value async for value in store.query(query)] == []
+    assert [(part.orders, part.limit, part.offset, len(part.filters)) for part in asked] == [([], None, 0, 1)]
+
+
+class Held(aio.DictDatastore):
+    """A store whose calls wait until they are let go."""
+
+    ordered_queries = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+        self.is_held = True
+
+    async def _hold(self) -> None:
+        if self.is_held:
+            self.begun.set()
+            await self.go.wait()
+
+    async def get(self, key: Key) -> Any:
+        await self._hold()
+        return await super().get(key)
+
+    async def put(self, key: Key, value: Any) -> None:
+        await self._hold()
+        await super().put(key, value)
+
+    async def delete(self, key: Key) -> None:
+        await self._hold()
+        await super().delete(key)
+
+
+async def settle() -> None:
+    """Let every task go on as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+KEY = keys_of("a", PLACED, 1)[0]
+MOVES = next(key for key in keys_of("a", PLACED, 50) if placement("b", "c", epoch=2).owner_of(key) == "b")
+
+
+async def placed_node(store: Held) -> PlacedNode:
+    node = PlacedNode(store)
+    await node.load()
+    await node.place("a", PLACED)
+    return node
+
+
+WRITES: dict[str, Callable[[OwnedDatastore], Coroutine[Any, Any, Any]]] = {
+    "put": lambda store: store.put(KEY, 1),
+    "put of None": lambda store: store.put(KEY, None),
+    "delete": lambda store: store.delete(KEY),
+    "batch": lambda store: store.batch_write([Write(KEY, 1)]),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_a_move_is_prepared_only_after_the_writes_under_way(write: Any) -> None:
+    store = Held()
+    node = await placed_node(store)
+    writing = asyncio.create_task(write(node.datastore))
+    await store.begun.wait()
+    preparing = asyncio.create_task(node.prepare("a", placement("a", "b", "c", epoch=2)))
+    await settle()
+    assert not preparing.done()
+    assert node.placement.pending is None
+    # Whoever comes later is refused at once, and not behind.
+    for later in WRITES.values():
+        with pytest.raises(UnavailableError, match="entries are being moved"):
+            await later(node.datastore)
+    store.go.set()
+    assert (await preparing).pending is not None
+    assert writing.done()
+    await writing
+
+
+async def test_a_write_that_fails_or_is_cancelled_holds_up_no_move() -> None:
+    store = Held()
+    node = await placed_node(store)
+    writing = asyncio.create_task(node.datastore.put(KEY, 1))
+    await store.begun.wait()
+    writing.cancel()
+    await asyncio.wait([writing])
+    with pytest.raises(WrongShardError):
+        await node.datastore.put(keys_of("b", PLACED, 1)[0], 1)
+    assert (await node.prepare("a", placement("a", "b", "c", epoch=2))).pending is not None
+
+
+async def test_a_read_that_a_move_overtakes_is_never_answered_with_nothing() -> None:
+    store = Held()
+    node = await placed_node(store)
+    store.is_held = False
+    await node.datastore.put(MOVES, 1)
+    store.is_held = True
+    reads = [
+        asyncio.create_task(node.datastore.get(MOVES)),
+        asyncio.create_task(node.datastore.contains(MOVES)),
+    ]
+    batch = asyncio.create_task(node.datastore.batch_get([MOVES]))
+    await settle()
+    await node.prepare("", placement("b", "c", epoch=2))
+    await node.commit(2)
+    store.is_held = False
+    assert await node.clear(2, None) == 1
+    store.go.set()
+    for read in reads:
+        with pytest.raises(WrongShardError) as raised:
+            await read
+        assert (raised.value.owner, raised.value.epoch) == ("b", 2)
+    (outcome,) = await batch
+    assert isinstance(outcome.error, WrongShardError)
+
+
+async def fill(node: PlacedNode, store: aio.Datastore) -> list[Key]:
+    keys = keys_of("a", PLACED, 300)
+    for key in keys:
+        await store.put(key, 1)
+    return keys
+
+
+async def test_a_query_that_a_move_overtakes_ends_with_what_its_reader_can_act_on() -> None:
+    store = aio.DictDatastore()
+    node = PlacedNode(store)
+    await node.load()
+    await node.place("a", PLACED)
+    keys = await fill(node, store)
+    before = node.datastore.query(Query(Key("/Thing"))).batches()
+    first = await anext(before)
+    assert 0 < len(first) < len(keys)
+    await node.prepare("a", placement("a", "b", "c", epoch=2))
+    with pytest.raises(UnavailableError, match="continue by the last token") as raised:
+        await anext(before)
+    assert raised.value.retry_after_s
+    # One that begins now leaves out what comes in, and goes on until the commit.
+    during = node.datastore.query(Query(Key("/Thing"), start_after=first.position)).batches()
+    second = await anext(during)
+    assert first.keys + second.keys == keys[: len(first) + len(second)]
+    await node.commit(2)
+    with pytest.raises(WrongShardError, match="this server was trial/a/1 when the query began, and is now trial/a/2"):
+        await anext(during)
+
+
+async def test_a_query_goes_on_where_a_placement_changes_nothing_for_it() -> None:
+    store = aio.DictDatastore()
+    node = PlacedNode(store)
+    await node.load()
+    keys = await fill(node, store)
+    for change in (
+        lambda: node.place("a", PLACED, check_entries=True),
+        lambda: node.place("a", placement("a", "b", a=node.placement.node_id, b="0b")),
+    ):
+        cursor = node.datastore.query(Query(Key("/Thing"))).batches()
+        read = list((await anext(cursor)).keys)
+        await change()
+        async for batch in cursor:
+            read += batch.keys
+        assert read == keys
+
+
+class FailingSpace(MemorySystemSpace):
+    """Records whose writing fails, after they were stored or before."""
+
+    fails = ""
+
+    async def write(self, name: str, content: bytes) -> None:
+        if self.fails == "before":
+            raise StoreError("the disk is gone")
+        await super().write(name, content)
+        if self.fails == "after":
+            raise StoreError("whether it is on disk is not known")
+
+
+@pytest.mark.parametrize("fails", ["before", "after"])
+async def test_what_is_in_force_is_what_a_restart_would_find(fails: str) -> None:
+    space = FailingSpace()
+    node = PlacedNode(aio.DictDatastore(), space)
+    await node.load()
+    await node.place("a", PLACED)
+    steps: list[Callable[[], Coroutine[Any, Any, NodePlacement]]] = [
+        lambda: node.prepare("a", placement("a", "b", "c", epoch=2)),
+        lambda: node.commit(2),
+    ]
+    for step in steps:
+        space.fails = fails
+        with pytest.raises(StoreError):
+            await step()
+        kept = await space.read(record.RECORD_NAME)
+        assert kept is not None
+        assert node.placement == record.unpack(kept)
+        space.fails = ""
+        # And the request may be repeated.
+        assert await step() == node.placement

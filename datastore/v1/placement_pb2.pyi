@@ -192,10 +192,16 @@ class GetPlacementResponse(_message.Message):
     PLACEMENT_FIELD_NUMBER: _builtins.int
     IS_EMPTY_FIELD_NUMBER: _builtins.int
     IN_MEMORY_FIELD_NUMBER: _builtins.int
+    STARTED_CLUSTER_FIELD_NUMBER: _builtins.int
+    STARTED_SHARD_FIELD_NUMBER: _builtins.int
     is_empty: _builtins.bool
     """Whether the node holds no entry at all."""
     in_memory: _builtins.bool
     """Whether the node's entries end with its process."""
+    started_cluster: _builtins.str
+    """The cluster that the node was started for; empty if it was not told. Of use only before it has a placement."""
+    started_shard: _builtins.str
+    """The shard that the node was started as; empty if it was not told."""
     @_builtins.property
     def placement(self) -> Global___NodePlacement:
         """The placement; its `current` is not set if the node has none."""
@@ -206,10 +212,12 @@ class GetPlacementResponse(_message.Message):
         placement: Global___NodePlacement | None = ...,
         is_empty: _builtins.bool = ...,
         in_memory: _builtins.bool = ...,
+        started_cluster: _builtins.str = ...,
+        started_shard: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_memory", b"in_memory", "is_empty", b"is_empty", "placement", b"placement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_memory", b"in_memory", "is_empty", b"is_empty", "placement", b"placement", "started_cluster", b"started_cluster", "started_shard", b"started_shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,7 +40,9 @@ class PlacedNode:
         self.system = system or MemorySystemSpace()
         self.datastore = OwnedDatastore(store, NodePlacement(node_id=""))
         self._changing = asyncio.Lock()
-        self._started_as = ("", "")
+        #: What the node was started as; empty where it was not told.
+        self.started_cluster = ""
+        self.started_shard = ""
 
     @property
     def placement(self) -> NodePlacement:
@@ -57,7 +59,7 @@ class PlacedNode:
         `cluster` and `shard` are what the node was started as, if it was told: StoreFormatError if it is another.
         """
         placement = await self._kept()
-        self._started_as = (cluster, shard)
+        self.started_cluster, self.started_shard = cluster, shard
         if placement.current is not None and placement.shard:
             wrong = self._not_as_started(placement.current.cluster, placement.shard)
             if wrong:
@@ -73,15 +75,10 @@ class PlacedNode:
 
     def _not_as_started(self, cluster: str, shard: str) -> str:
         """How a placement differs from what the node was started as; empty if it does not."""
-        names = zip(("cluster", "shard"), self._started_as, (cluster, shard), strict=True)
-        return next(
-            (
-                f"{what} {found!r}, not to {what} {started!r}, which this node was started as"
-                for what, started, found in names
-                if started and started != found
-            ),
-            "",
-        )
+        for what, started, found in (("cluster", self.started_cluster, cluster), ("shard", self.started_shard, shard)):
+            if started and started != found:
+                return f"{what} {found!r}, not to {what} {started!r}, which this node was started as"
+        return ""
 
     async def is_empty(self) -> bool:
         """Whether the store holds no entry at all."""
@@ -100,10 +97,7 @@ class PlacedNode:
         async with self._changing, self.datastore.without_writes():
             before = self.placement
             if change(before) is not before and transitions.starts_anew(before, placement):
-                wrong = self._not_as_started(placement.cluster, shard)
-                if wrong:
-                    raise PlacementError(f"the placement is for {wrong}")
-                await self._check_entries(shard, placement, asked=check_entries)
+                await self._check_start(shard, placement, check_entries=check_entries)
             return await self._change(change)
 
     async def place_if_new(self, shard: str, placement: Placement) -> None:
@@ -117,7 +111,7 @@ class PlacedNode:
         async with self._changing, self.datastore.without_writes():
             before = self.placement
             if change(before) is not before and transitions.starts_anew(before, placement):
-                await self._check_entries(shard, placement, asked=False)
+                await self._check_start(shard, placement, check_entries=False)
             return await self._change(change)
 
     async def commit(self, epoch: int) -> NodePlacement:
@@ -193,9 +187,15 @@ class PlacedNode:
             self.datastore.become(after)
         return after
 
-    async def _check_entries(self, shard: str, placement: Placement, *, asked: bool) -> None:
-        """Raise PlacementError unless the node is empty or, if `asked`, all entries would be its own."""
-        if not asked:
+    async def _check_start(self, shard: str, placement: Placement, *, check_entries: bool) -> None:
+        """Raise PlacementError unless the node may begin with a placement.
+
+        It must have been started as that shard, or as none, and be empty or, if asked to check, hold its own entries.
+        """
+        wrong = self._not_as_started(placement.cluster, shard)
+        if wrong:
+            raise PlacementError(f"the placement is for {wrong}")
+        if not check_entries:
             if not await self.is_empty():
                 raise PlacementError(
                     f"this node holds entries and is {transitions.named(self.placement)}: `datastore placement apply"

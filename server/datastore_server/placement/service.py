@@ -79,6 +79,8 @@ class PlacementService:
             placement=wire.encode_node_placement(self._node.placement),
             is_empty=await self._node.is_empty(),
             in_memory=self._node.system.in_memory,
+            started_cluster=self._node.started_cluster,
+            started_shard=self._node.started_shard,
         )
         return response.SerializeToString()
 
@@ -113,6 +115,9 @@ class PlacementService:
         """SummarizeSlots: a stream of what each slot holds."""
         message = _parse(placement_pb2.SummarizeSlotsRequest, request)
         shard_by = wire.decode_shard_by(message.shard_by)
+        if self._node.placement.pending is not None:
+            # What is counted here decides that the move may be committed: it must outlast a loss of power.
+            await self._node.system.flush()
         async with aclosing(self._node.scan(owned_only=message.owned_only)) as batches:
             found = await slots.summarize(batches, shard_by)
         summaries = [

@@ -26,6 +26,13 @@ class SystemSpace(Protocol):
     async def write(self, name: str, content: bytes) -> None:
         """Store a record in place of the one before: atomically, and on disk once this returns."""
 
+    async def flush(self) -> None:
+        """Have all entries written so far on disk, also where writes are acknowledged before they are.
+
+        Nothing to do where there is no disk, or where every write waits for it.
+        """
+        return
+
 
 class MemorySystemSpace(SystemSpace):
     """The records of a store in memory."""
@@ -68,3 +75,7 @@ class LMDBSystemSpace(SystemSpace):
     async def write(self, name: str, content: bytes) -> None:
         """Store the record after all writes that were submitted before; on disk, whatever the durability."""
         await asyncio.wrap_future(self._store.submit_system(name, content))
+
+    async def flush(self) -> None:
+        """Have all that was submitted so far on disk, whatever the durability."""
+        await asyncio.to_thread(self._store.flush)

@@ -376,7 +376,7 @@ def test_status_shows_the_store(cli: Cli, server: str) -> None:
 
 COMMANDS = [
     *("serve", "proxy", "cluster", "get", "put", "delete", "contains", "query", "count", "import", "export"),
-    "status",
+    *("status", "list"),
 ]
 
 

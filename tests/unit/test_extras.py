@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +34,7 @@ import {module}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"ImportError: this needs {package}, which is not installed: pip install 'datastore-grpc[{extra}]'"
+        f"ImportError: this needs {package}, which is not installed; in the checkout: pip install '.[{extra}]'"
     )
 
 
@@ -56,8 +59,27 @@ def test_a_store_without_its_driver_says_so_where_it_is_made(
     monkeypatch.setattr("datastore.core.util.extras.find_spec", lambda name: None)
     with pytest.raises(ImportError) as raised:
         getattr(import_module(module), store)(Untouched())
-    assert str(raised.value) == f"this needs {package}, which is not installed: pip install 'datastore-grpc[{extra}]'"
+    assert (
+        str(raised.value) == f"this needs {package}, which is not installed; in the checkout: pip install '.[{extra}]'"
+    )
 
 
 def test_what_is_installed_is_not_imported():
     require("xxhash", "none")
+
+
+def test_every_extra_that_is_named_exists():
+    root = Path(__file__).parents[2]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for room in ("datastore", "client", "server"):
+        for path in (root / room).rglob("*.py"):
+            for extra in re.findall(r'\brequire\([^)]*"([a-z]+)"\)', path.read_text()):
+                assert extra in extras, path
+
+
+def test_no_text_names_an_installation_from_an_index():
+    root = Path(__file__).parents[2]
+    texts = [*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "client").rglob("*.md")]
+    texts += [path for room in ("datastore", "client", "server", "demo") for path in (root / room).rglob("*.py")]
+    for path in texts:
+        assert not re.search(r"pip install (-e )?'?datastore", path.read_text()), path

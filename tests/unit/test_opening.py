@@ -131,7 +131,7 @@ datastore.open({url!r})
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"ImportError: this needs {package}, which is not installed: pip install 'datastore-grpc[{extra}]'"
+        f"ImportError: this needs {package}, which is not installed; in the checkout: pip install '.[{extra}]'"
     )
 
 
@@ -189,7 +189,7 @@ def test_a_package_that_gives_no_store_is_named(
 def test_a_folder_of_a_drivers_name_is_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "a_driver_of_nobody").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ImportError, match=r"pip install 'datastore-grpc\[x\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[x\]'"):
         require("a_driver_of_nobody", "x")
 
 

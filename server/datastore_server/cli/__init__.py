@@ -34,6 +34,7 @@ _COMMANDS = {
     "contains": "entries",
     "query": "querying",
     "count": "querying",
+    "list": "listing",
     "import": "transfer",
     "export": "transfer",
     "status": "status",
@@ -49,7 +50,7 @@ A first look:
 
 \b
 Keys are paths: /Person:ada is the entry ada of the collection /Person.
-Values are JSON; docs/cli.md tells how bytes, times and keys are written.
+Values are JSON; docs/cli.md describes how bytes, times and keys are written.
 
 \b
 Exit codes:
@@ -103,7 +104,7 @@ class _LazyGroup(click.Group):
 @server_options(envvar="DATASTORE_SERVER")
 @click.version_option(package_name="datastore-grpc", prog_name="datastore")
 def cli() -> None:
-    """One small datastore in front of any storage: get, put, delete, contains, query, over gRPC, sharded."""
+    """Store, read and query entries over gRPC, on one server or on shards behind a proxy."""
 
 
 def main() -> None:

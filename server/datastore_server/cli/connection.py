@@ -1,4 +1,4 @@
-"""A connection to the server that the command line names, and what to tell when there is none."""
+"""A connection to the server that the command line names, and the error where there is none."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from datastore.core.errors import UnavailableError
-from datastore_client.remote import QUERY_TIMEOUT_S, RemoteDatastore, connect
+from datastore_client.remote import QUERY_TIMEOUT_S, RemoteDatastore
 from datastore_server.cli.settings import CALL_TIMEOUT_S, Settings
 
 __all__ = ["connected"]
 
 
 @contextmanager
-def connected(settings: Settings) -> Iterator[RemoteDatastore]:
-    """The server's store, closed at the end. A server that cannot be reached is told with what to do."""
+def connected(settings: Settings, *, lazy: bool = False) -> Iterator[RemoteDatastore]:
+    """The server's store, closed at the end; `lazy` leaves values as bytes.
+
+    The error for a server that cannot be reached says what to do.
+    """
     call_s = settings.timeout_s or CALL_TIMEOUT_S
     query_s = settings.timeout_s or QUERY_TIMEOUT_S
-    with connect(settings.server, timeout_s=call_s, query_timeout_s=query_s) as store:
+    with RemoteDatastore(settings.server, lazy=lazy, timeout_s=call_s, query_timeout_s=query_s) as store:
         try:
             yield store
         except UnavailableError as error:

@@ -80,8 +80,8 @@ def query_command(
     """Print the entries in the collection of KEY, ordered by --order and then by key.
 
     \b
-    The collection of / are the keys of one part, as /a and /Person:ada; that of /Person are the keys
-    /Person:... and /Person/...; --recursive adds all that lies deeper.
+    The collection of /Person has the keys /Person:NAME and /Person/NAME; that of / has keys like
+    /greeting. --recursive selects everything below KEY.
 
     \b
     Examples:

@@ -1,0 +1,101 @@
+"""`list`: the collections below a key, with how much each holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from datastore.core.key import Key
+from datastore.core.query import Query
+from datastore_server.cli.connection import connected
+from datastore_server.cli.hints import hint_at_nothing
+from datastore_server.cli.output import print_json, print_table
+from datastore_server.cli.progress import progress
+from datastore_server.cli.settings import KEY, Settings, server_options
+
+__all__ = ["COLLECTIONS", "Listing", "list_command"]
+
+#: So many collections are listed by name; what further ones hold is added up in one row.
+COLLECTIONS = 10_000
+OTHERS = "(others)"
+
+
+@dataclass
+class Held:
+    """What a collection holds. `below` is how many entries there are deeper below it; `bytes` counts those too."""
+
+    entries: int = 0
+    below: int = 0
+    bytes: int = 0
+
+
+class Listing:
+    """Adds up entries by collection: that of `key` itself, and those one level below it."""
+
+    def __init__(self, key: Key) -> None:
+        self.rows: dict[str, Held] = {}
+        self._key = key
+        self._prefix = "" if key == Key("/") else str(key)
+
+    def add(self, key: Key, value_bytes: int) -> None:
+        """Count an entry from below the key."""
+        name = self._collection_of(key)
+        if name not in self.rows and len(self.rows) >= COLLECTIONS:
+            name = OTHERS
+        held = self.rows.setdefault(name, Held())
+        if name == str(key.path):
+            held.entries += 1
+        else:
+            held.below += 1
+        held.bytes += len(str(key).encode()) + value_bytes
+
+    def _collection_of(self, key: Key) -> str:
+        if key.path == self._key:
+            return str(self._key)
+        rest = str(key)[len(self._prefix) :]
+        first, slash, _ = rest[1:].partition("/")
+        kind, colon, _ = first.partition(":")
+        if rest[0] == "/" and colon and kind:
+            return f"{self._prefix}/{kind}"
+        # A further instance, e.g. /a:b:c below /a:b, is in no collection below the key.
+        return f"{self._prefix}{rest[0]}{first}" if slash else str(self._key)
+
+
+@click.command("list", short_help="Show the collections below a key, with counts and bytes.")
+@click.argument("key", type=KEY, default="/")
+@server_options()
+@click.pass_obj
+def list_command(settings: Settings, key: Key) -> None:
+    """Show the collection of KEY and the collections one level below it, and how much each holds. KEY is / by default.
+
+    \b
+    Examples:
+      datastore list
+      datastore list /Person
+
+    "entries" is what `datastore count COLLECTION` counts, "below" how many entries there are deeper below the
+    collection, and "bytes" the size of the keys and values of both. Every entry is read, so this takes as long as an
+    export. With --json each collection is a line: {"collection": ..., "entries": ..., "below": ..., "bytes": ...}.
+    """
+    listing = Listing(key)
+    query = Query(key, recursive=True)
+    with connected(settings, lazy=True) as store:
+        with progress("list", unit="entries") as told, store.query(query) as cursor:
+            for batch in cursor.batches():
+                for entry_key, value in zip(batch.keys, batch.values, strict=True):
+                    listing.add(entry_key, len(value.data))
+                told.advance(len(batch))
+        if not listing.rows:
+            hint_at_nothing(store, query)
+    rows = sorted(listing.rows.items(), key=lambda row: (row[0] == OTHERS, row[0]))
+    if settings.json:
+        for name, held in rows:
+            print_json({"collection": name, "entries": held.entries, "below": held.below, "bytes": held.bytes})
+    elif rows:
+        print_table(["collection", "entries", "below", "bytes"], [_cells(name, held) for name, held in rows])
+
+
+def _cells(name: str, held: Held) -> list[Any]:
+    return [name, f"{held.entries:,}", f"{held.below:,}", f"{held.bytes:,}"]

@@ -27,6 +27,7 @@ from datastore_server.config import Address, parse_address
 from datastore_server.describe import ClusterInfo, storage_of
 from datastore_server.introspection import Health, Routes, add_reflection
 from datastore_server.listening import listen_on, resolve
+from datastore_server.membership import Membership
 from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PlacementService
 from datastore_server.placement.system import SystemSpace
@@ -84,6 +85,8 @@ class Server:
     proxy, which leaves that to its nodes. `cluster` is what DescribeStore tells of the cluster. `system` keeps the
     node's placement; without one it ends with the server. `place_as` is a shard and the placement that an empty node
     without one is given at its start.
+    node's placement; without one it ends with the server. `membership` is a proxy's: while it finds the nodes other
+    than configured, health says NOT_SERVING.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Server:
         cluster: ClusterInfo | None = None,
         system: SystemSpace | None = None,
         place_as: tuple[str, Placement] | None = None,
+        membership: Membership | None = None,
         drain_s: float = 0.0,
         grace_s: float = GRACE_S,
     ) -> None:
@@ -119,6 +123,8 @@ class Server:
         self._placement = PlacementService(self._node, self._limits, check_values=check_values, calls=self._calls)
         self._drain_s = drain_s
         self._grace_s = grace_s
+        self._membership = membership
+        self._following: asyncio.Task[None] | None = None
         self._health: Health | None = None
         self._server: grpc.aio.Server | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -146,7 +152,11 @@ class Server:
             raise ConfigError(
                 "protobuf runs in its slow pure-Python form; unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
             )
-        await self._node.load(cluster=self._cluster.cluster_name, shard=self._cluster.shard_name)
+        if self._membership is None:
+            await self._node.load(cluster=self._cluster.cluster_name, shard=self._cluster.shard_name)
+        else:
+            # Its cluster is the one that it serves, not the one that it may be a node of.
+            await self._node.load()
         if self._place_as is not None:
             await self._node.place_if_new(*self._place_as)
         routes = Routes()
@@ -161,8 +171,18 @@ class Server:
         await server.start()
         self._server = server
         self._address = address
-        await self._health.serve(SERVICE)
         _log.info("serving %s at %s (pid %d)", _served(self._datastore, self._cluster), self.url, os.getpid())
+        if self._membership is None:
+            await self._health.report(True, SERVICE)
+        else:
+            await self._membership.check()
+            await self._health.report(not self._membership.differences, SERVICE)
+            follow = self._membership.follow(self._report)
+            self._following = asyncio.create_task(follow)
+
+    async def _report(self, serves: bool) -> None:
+        if self._health is not None:
+            await self._health.report(serves, SERVICE)
 
     async def stop(self) -> None:
         """Stop in order, and close the datastore. May be repeated; every caller waits for the end.
@@ -177,6 +197,8 @@ class Server:
 
     async def _stop(self) -> None:
         try:
+            if self._following is not None:
+                self._following.cancel()
             if self._server is not None and self._health is not None:
                 await self._health.enter_graceful_shutdown()
                 await asyncio.sleep(self._drain_s)

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2
 from datastore import wire
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.errors import DatastoreError, UnavailableError
+from datastore.core.placement import Placement
 from datastore.v1 import service_pb2
 from datastore_client.channel import CHANNEL_OPTIONS, parse_target
 from datastore_server.checks import Limits
@@ -86,14 +87,19 @@ class ShardAnswer(NamedTuple):
     size: Size = Size()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ClusterInfo:
-    """What a server was set up to be, and what it stands in front of. Nothing, for a single node."""
+    """What a server is part of, and what it serves. Empty for a single node. A proxy keeps it up to date."""
 
     cluster_name: str = ""
     shard_name: str = ""
     placement_epoch: str = ""
     shards: tuple[ShardInfo, ...] = ()
+
+    def place(self, placement: Placement) -> None:
+        """Take over which shard has how many slots, and since which epoch."""
+        self.placement_epoch = str(placement.epoch)
+        self.shards = tuple(replace(shard, slots=placement.slots_of(shard.name)) for shard in self.shards)
 
 
 def server_version() -> str:

@@ -64,10 +64,11 @@ class Health(health_aio.HealthServicer):  # type: ignore[misc]  # the package ha
         """Serve Check and Watch."""
         health_pb2_grpc.add_HealthServicer_to_server(self, routes)
 
-    async def serve(self, *services: str) -> None:
-        """Say SERVING, for the server and for each of the services."""
+    async def report(self, serves: bool, *services: str) -> None:
+        """Say SERVING or NOT_SERVING, for the server and for each of the services."""
+        answer = health_pb2.HealthCheckResponse
         for service in ("", *services):
-            await self.set(service, health_pb2.HealthCheckResponse.SERVING)
+            await self.set(service, answer.SERVING if serves else answer.NOT_SERVING)
 
     async def Watch(  # noqa: N802 - named by the protocol
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -1,117 +1,241 @@
-"""The node of one shard, which a proxy asks who it is: one that is set up to be another must not be used.
+"""The nodes of a proxy: verified before they are used, and placed where that is due.
 
-Else a slip in a configuration would make entries seem lost. Knows what DescribeStore answers; knows no placement.
+The nodes say which slots are whose; the configuration is compared with that, and where the two differ, or a node is not
+the one that is expected, nothing is served: entries would seem lost, or be stored twice. What to do is decided in
+`coordination.comparison`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 
-from datastore.aio import Cursor, ShimDatastore
-from datastore.core.batch import Batch, Outcome, Write
-from datastore.core.composition import Description
-from datastore.core.errors import StoreFormatError, UnavailableError
+from datastore.core.deadline import time_left
+from datastore.core.description import QueryDescription
+from datastore.core.errors import (
+    DatastoreError,
+    DeadlineExceededError,
+    PlacementError,
+    UnavailableError,
+    WrongShardError,
+)
 from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.core.placement import Placement, slot_of
 from datastore_client.aio.remote import RemoteDatastore
+from datastore_server.config import Config
+from datastore_server.coordination.comparison import Answer, Difference, Verdict, agree, compare, first_of
+from datastore_server.coordination.nodes import NodeClient
+from datastore_server.describe import ClusterInfo
 
-__all__ = ["MemberDatastore"]
+__all__ = ["LOOK_AGAIN_S", "Membership"]
+
+_log = logging.getLogger("datastore.server")
+
+#: How long a node may take to say what it is.
+ASK_TIMEOUT_S = 5.0
+#: How long a proxy waits before it asks again nodes that it cannot use.
+LOOK_AGAIN_S = 1.0
 
 
-class MemberDatastore(ShimDatastore):
-    """Asks a node who it is before it is first used, and anew after it could not be reached.
+class Membership:
+    """What a proxy knows of its nodes, by shard. Ask `ready` before any call, and `member_ready` before one to a node.
 
-    A node that is set up to be another shard, or a part of another cluster, raises StoreFormatError, which says what
-    differs, from every call. One that was not told what it is, as `datastore serve memory:`, is taken for the shard.
-    All else is as `remote` has it.
+    Called with a key it gives the index of the key's shard among the sorted names, as a `shardingfn`. `info`, which
+    DescribeStore answers from, is kept up to date. `source` is the path of the configuration, for commands in texts.
     """
 
-    ordered_queries = True
+    def __init__(
+        self, config: Config, remotes: Mapping[str, RemoteDatastore], info: ClusterInfo, source: str = "CONFIG"
+    ) -> None:
+        self._config = config
+        self._remotes = remotes
+        self._info = info
+        self._source = source
+        #: Until nodes were asked, this says no more than whom to ask for a key.
+        self._placement: Placement = first_of(config, {})
+        self._answers: dict[str, Answer | DatastoreError] = {}
+        self._differences: tuple[Difference, ...] = ()
+        self._fitting: frozenset[str] = frozenset()
+        self._is_begun = False
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._judging = asyncio.Lock()
 
-    def __init__(self, remote: RemoteDatastore, *, cluster: str, shard: str) -> None:
-        super().__init__(remote)
-        self._remote = remote
-        self._expected = {"cluster": cluster, "shard": shard}
-        self._is_known = False
+    # Where keys live
 
-    @asynccontextmanager
-    async def _known(self) -> AsyncIterator[None]:
-        """The node as it is expected, while the block uses it."""
-        try:
-            if not self._is_known:
-                await self._ask()
-            yield
-        except UnavailableError:
-            # What answers at its address next may be another.
-            self._is_known = False
-            raise
+    def __call__(self, key: Key) -> int:
+        """The index, among the sorted names, of the shard that owns `key`."""
+        return self._placement.owners[slot_of(key, self._placement.shard_by)]
+
+    def only_shard(self, query: QueryDescription) -> int | None:
+        """The index of the one shard that can hold what the query selects; None if several can."""
+        if self._placement.shard_by == "collection" and not query.recursive:
+            return self._placement.owners[slot_of(query.key)]
+        return None
+
+    # Whether they may be used
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """Why nothing is served; empty if it is."""
+        return self._differences
+
+    async def ready(self) -> None:
+        """Return once the nodes were asked what they are. Raises WrongShardError if that differs.
+
+        A node that could not be asked is not a difference.
+        """
+        if not self._is_begun:
+            await self._within(self.check(), "the nodes")
+        self._refuse_differences()
+
+    async def member_ready(self, shard: str) -> None:
+        """Return if the node of this shard may be used. Raises its UnavailableError, or as `ready`."""
+        if shard in self._fitting:
+            return
+        await self._within(self._ask(shard), f"shard {shard} at {self._remotes[shard].url}", shard)
+        self._refuse_differences(shard)
+        if shard not in self._fitting:
+            failure = self._answers[shard]
+            if isinstance(failure, DatastoreError):
+                raise _copied(failure, shard)
+            raise UnavailableError(f"shard {shard} is not placed yet", shard=shard)
+
+    @property
+    def placement(self) -> Placement:
+        """The placement by which keys are looked for."""
+        return self._placement
+
+    def require_same_map(self, before: Placement) -> None:
+        """Raise WrongShardError if entries may have moved between shards since `before` was the placement."""
+        if not agree(before, self._placement):
+            raise WrongShardError(
+                f"the placement of {before.cluster} changed from epoch {before.epoch} to {self._placement.epoch}"
+                " during the query: ask again",
+                epoch=self._placement.epoch,
+            )
+
+    async def verify_again(self) -> None:
+        """A node refused a call as it is not what was expected: ask all what they are, and raise as `ready`."""
+        await self._within(self.check(), "the nodes")
+        self._refuse_differences()
+
+    def suspect(self) -> None:
+        """As `verify_again`, before the next call."""
+        self._is_begun = False
+
+    def lost(self, shard: str) -> None:
+        """A call did not reach the node of this shard: what answers there next may be another."""
+        self._fitting -= {shard}
 
     async def check(self) -> None:
-        """Raise unless the node serves, and is the one that is expected."""
-        await self._remote.check_health()
-        await self._ask()
+        """Ask all nodes what they are."""
+        await asyncio.gather(*map(self._ask, self._remotes))
+        self._is_begun = True
 
-    async def _ask(self) -> None:
-        told = await self._remote.describe_store()
-        for what, name in (("cluster", told.cluster_name), ("shard", told.shard_name)):
-            if name and name != self._expected[what]:
-                raise StoreFormatError(
-                    f"{self._remote.url} is set up as {what} {name!r}, and the configuration has"
-                    f" {self._expected[what]!r} there",
-                    shard=self._expected["shard"],
-                )
-        self._is_known = True
+    async def follow(self, report: Callable[[bool], Awaitable[None]]) -> None:
+        """Ask again and again what cannot be used; report whether the proxy serves whenever that changes. Endless."""
+        reported: bool | None = None
+        while True:
+            if reported is not (serving := not self._differences):
+                await report(serving)
+                reported = serving
+            await asyncio.sleep(LOOK_AGAIN_S)
+            if self._differences:
+                await self.check()
+            else:
+                await asyncio.gather(*(self._ask(shard) for shard in self._remotes if shard not in self._fitting))
 
-    async def get(self, key: Key) -> Any:
-        """The node's value of `key`."""
-        async with self._known():
-            return await self._remote.get(key)
+    async def aclose(self) -> None:
+        """Ask no more."""
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
 
-    async def put(self, key: Key, value: Any) -> None:
-        """Put into the node."""
-        async with self._known():
-            await self._remote.put(key, value)
+    def _refuse_differences(self, shard: str | None = None) -> None:
+        if self._differences:
+            raise WrongShardError(
+                "\n".join(
+                    [
+                        "the nodes are not what the configuration says, so nothing is served:",
+                        *map(str, self._differences),
+                    ]
+                ),
+                epoch=self._placement.epoch,
+                shard=shard,
+            )
 
-    async def delete(self, key: Key) -> None:
-        """Delete from the node."""
-        async with self._known():
-            await self._remote.delete(key)
-
-    async def contains(self, key: Key) -> bool:
-        """Whether the node has `key`."""
-        async with self._known():
-            return await self._remote.contains(key)
-
-    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries of the node's."""
-        async with self._known():
-            return self._looked_at(await self._remote.batch_get(keys))
-
-    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes to the node."""
-        async with self._known():
-            return self._looked_at(await self._remote.batch_write(writes))
-
-    def _looked_at(self, outcomes: list[Outcome]) -> list[Outcome]:
-        if any(isinstance(outcome.error, UnavailableError) for outcome in outcomes):
-            self._is_known = False
-        return outcomes
-
-    def query(self, query: Query) -> Cursor:
-        """The node's answer."""
-        cursor = self._remote.query(query)
-        return Cursor.from_batches(query, self._batches(cursor), shards=cursor.shards)
-
-    async def _batches(self, cursor: Cursor) -> AsyncGenerator[Batch]:
+    async def _within(self, asking: Awaitable[None], whom: str, shard: str | None = None) -> None:
+        """Wait for an answer as long as the caller does. Asking goes on, for others."""
+        seconds = time_left(2 * ASK_TIMEOUT_S)
         try:
-            async with self._known():
-                async for batch in cursor.batches():
-                    yield batch
-        finally:
-            await cursor.aclose()
+            async with asyncio.timeout(seconds):
+                await asking
+        except TimeoutError as error:
+            raise DeadlineExceededError(f"{whom} did not say in {seconds:.3g} s what they are", shard=shard) from error
 
-    def describe(self) -> Description:
-        """As the node's client describes it."""
-        return self._remote.describe()
+    # Asking
+
+    async def _ask(self, shard: str) -> None:
+        """Ask one node, once for all who want to know now."""
+        task = self._asking.get(shard)
+        if task is None:
+            task = self._asking[shard] = asyncio.create_task(self._asked(shard))
+            task.add_done_callback(lambda _: self._asking.pop(shard, None))
+        await asyncio.shield(task)
+
+    async def _asked(self, shard: str) -> None:
+        async with NodeClient(self._remotes[shard].url, timeout_s=ASK_TIMEOUT_S) as node:
+            try:
+                self._answers[shard] = await node.get_placement()
+            except DatastoreError as error:
+                self._answers[shard] = error
+        if len(self._answers) == len(self._remotes):
+            async with self._judging:
+                await self._judge()
+
+    async def _judge(self) -> None:
+        """Compare, give placements to nodes that are due one, and have in force what comes of it."""
+        verdict = compare(self._config, self._answers, self._source)
+        if verdict.placement is None:
+            self._fitting = frozenset()
+            return
+        for shard in verdict.unplaced:
+            await self._place(shard, verdict.placement)
+        if verdict.unplaced:
+            verdict = compare(self._config, self._answers, self._source)
+        self._take(verdict, verdict.placement or self._placement)
+
+    async def _place(self, shard: str, placement: Placement) -> None:
+        async with NodeClient(self._remotes[shard].url, timeout_s=ASK_TIMEOUT_S) as node:
+            try:
+                try:
+                    await node.place(shard, placement)
+                except PlacementError as error:
+                    # Another proxy was faster; what it did is seen next.
+                    _log.info("shard %s was not placed: %s", shard, error)
+                self._answers[shard] = await node.get_placement()
+            except DatastoreError as error:
+                self._answers[shard] = error
+
+    def _take(self, verdict: Verdict, placement: Placement) -> None:
+        if verdict.differences and verdict.differences != self._differences:
+            _log.warning("not serving: %s", "\n".join(map(str, verdict.differences)))
+        if self._differences and not verdict.differences:
+            _log.warning("the nodes are what the configuration says: serving")
+        self._differences = verdict.differences
+        self._fitting = verdict.fitting - set(verdict.unplaced) if not verdict.differences else frozenset()
+        if not verdict.differences:
+            self._placement = placement
+            for shard in self._fitting:
+                self._remotes[shard].expects = placement.expectation(shard)
+            self._info.place(placement)
+
+
+def _copied(error: DatastoreError, shard: str) -> DatastoreError:
+    """An error to raise once more: each caller has its own, which gets a traceback."""
+    again = copy(error)
+    again.shard = error.shard or shard
+    return again

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datastore import wire
 from datastore.aio import Datastore, DictDatastore, SerializerShimDatastore, ShardedDatastore
 from datastore.aio.lift import lift
-from datastore.core.placement import Member, Placement, SlotMap, first_placement
+from datastore.core.placement import Member, Placement, first_placement
 from datastore.lmdb import LMDBDatastore
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.config import Config, Durability, StoreUrl, parse_store_url
 from datastore_server.describe import ClusterInfo, ShardInfo
-from datastore_server.membership import MemberDatastore
+from datastore_server.membership import Membership
 from datastore_server.placement.system import LMDBSystemSpace, MemorySystemSpace, SystemSpace
+from datastore_server.verified import MemberDatastore, VerifiedDatastore
 
 __all__ = ["Topology", "build_node", "build_proxy"]
 
@@ -34,6 +35,8 @@ class Topology:
     system: SystemSpace | None = None
     #: The shard and the placement that the node is given if it is empty and has none.
     place_as: tuple[str, Placement] | None = None
+    #: The nodes of a proxy; None for a node.
+    membership: Membership | None = None
 
 
 def build_node(
@@ -67,29 +70,24 @@ def _first_placement(config: Config) -> Placement:
     return first_placement(config.cluster.name, members, config.cluster.shard_by)
 
 
-def build_proxy(config: Config) -> Topology:
-    """A proxy over the nodes of a configuration: each key lives on the shard that the slot map names.
+def build_proxy(config: Config, source: str = "CONFIG") -> Topology:
+    """A proxy over the nodes of a configuration: each key lives on the shard that the nodes' placement names.
 
-    The map depends on the shards' names alone, neither on their order nor on where they are. A node that says it is
-    another shard, or of another cluster, is refused: its keys raise StoreFormatError. To be called
-    inside a running event loop, which the channels then belong to. Connects to nobody yet.
+    Nodes without a placement and without entries are given one, by the names of the shards. Where the nodes differ from
+    the configuration, every call raises WrongShardError, which says how and what to do; `source` is the file's path.
+    To be called inside a running event loop, which the channels then belong to. Connects to nobody yet.
     """
-    names = [shard.name for shard in config.shards]
-    slot_map = SlotMap(names, shard_by=config.cluster.shard_by)
-    # Their clients retry: a proxy that did too would multiply their calls while a shard is busy or away.
-    remotes = [RemoteDatastore(shard.url, lazy=True, name=shard.name, retry=False) for shard in config.shards]
-    stores = [
-        MemberDatastore(remote, cluster=config.cluster.name, shard=shard.name)
-        for shard, remote in zip(config.shards, remotes, strict=True)
-    ]
-    shards = tuple(
-        ShardInfo(
-            shard.name, shard.url, slot_map.slots_of(shard.name), probe=store.check, describe=remote.describe_store
-        )
-        for shard, store, remote in zip(config.shards, stores, remotes, strict=True)
+    info = ClusterInfo(cluster_name=config.cluster.name)
+    remotes = {
+        # Its clients retry: a proxy that did too would multiply their calls while a shard is busy or away.
+        shard.name: RemoteDatastore(shard.url, lazy=True, name=shard.name, retry=False)
+        for shard in config.shards
+    }
+    membership = Membership(config, remotes, info, source)
+    stores = {name: MemberDatastore(remote, membership, name) for name, remote in remotes.items()}
+    info.shards = tuple(
+        ShardInfo(name=shard.name, url=shard.url, slots=0, probe=stores[shard.name].check) for shard in config.shards
     )
-    return Topology(
-        ShardedDatastore(stores, slot_map.shardingfn, names=names),
-        ClusterInfo(cluster_name=config.cluster.name, placement_epoch=slot_map.epoch, shards=shards),
-        check_values=False,
-    )
+    info.place(membership.placement)
+    sharded = ShardedDatastore(stores.values(), membership, names=list(stores))
+    return Topology(VerifiedDatastore(sharded, membership), info, check_values=False, membership=membership)

@@ -51,7 +51,7 @@ def _store(directory: Path | None) -> StoreUrl:
 async def node(directory: Path | None = None) -> AsyncIterator[Cluster]:
     """One node, on LMDB in `directory` or in memory."""
     topology = build_node(_store(directory))
-    async with serve(topology.datastore) as server:
+    async with serve(topology.datastore, system=topology.system) as server:
         yield Cluster([server], [topology.datastore])
 
 
@@ -63,11 +63,17 @@ async def proxy(directory: Path | None = None, **settings: Any) -> AsyncIterator
         for name in SHARDS:
             topology = build_node(_store(directory and directory / name), cluster="test", shard=name)
             backends.append(topology.datastore)
-            nodes.append(await stack.enter_async_context(serve(topology.datastore, cluster=topology.cluster)))
+            node = serve(topology.datastore, cluster=topology.cluster, system=topology.system)
+            nodes.append(await stack.enter_async_context(node))
         shards = [ShardConfig(name=name, url=server.url) for name, server in zip(SHARDS, nodes, strict=True)]
         topology = build_proxy(Config(cluster=ClusterConfig(name="test", **settings), shards=shards))
         server = await stack.enter_async_context(
-            serve(topology.datastore, check_values=topology.check_values, cluster=topology.cluster)
+            serve(
+                topology.datastore,
+                check_values=topology.check_values,
+                cluster=topology.cluster,
+                membership=topology.membership,
+            )
         )
         yield Cluster(nodes, backends, server)
 

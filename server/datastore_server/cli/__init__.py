@@ -38,6 +38,7 @@ _COMMANDS = {
     "import": "transfer",
     "export": "transfer",
     "status": "status",
+    "placement": "placement",
 }
 
 _EPILOG = f"""

@@ -142,7 +142,9 @@ def proxy_command(
     """
     config = load_config(config_path)
     what = f"Serving {len(config.shards)} shards of {config.cluster.name} on"
-    job = _Job(lambda: build_proxy(config), listen or config.proxy.listen, insecure, what, {"role": "proxy"})
+    job = _Job(
+        lambda: build_proxy(config, str(config_path)), listen or config.proxy.listen, insecure, what, {"role": "proxy"}
+    )
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
 
@@ -185,6 +187,7 @@ async def _serve(job: _Job, tell_ready: Callable[[str], None]) -> None:
         check_values=topology.check_values,
         system=topology.system,
         place_as=topology.place_as,
+        membership=topology.membership,
         drain_s=DRAIN_S,
     )
     async with server, watching(topology.cluster.shards):

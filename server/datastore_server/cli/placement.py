@@ -1,0 +1,283 @@
+"""`placement`: which shard owns which slots, and how that is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from datastore_server.cli.output import ExitCode, print_json, print_table, say
+from datastore_server.cli.settings import Settings, json_option
+from datastore_server.config import Config, load_config, parse_server_url
+from datastore_server.coordination import moving
+from datastore_server.coordination.comparison import Answer, compare
+from datastore_server.coordination.moving import Options, Plan
+from datastore_server.coordination.survey import Node, Survey, surveyed
+
+__all__ = ["placement_command"]
+
+_config_argument = click.argument("config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path))
+
+
+def _pairs(what: str) -> Any:
+    """A callback that makes a dict of `A=B` values."""
+
+    def parse(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+        pairs = {}
+        for value in values:
+            left, equals, right = value.partition("=")
+            if not (left and equals and right) or left in pairs:
+                raise click.BadParameter(f"{value!r}: expected {what}, each name once", context, option)
+            pairs[left] = right
+        return pairs
+
+    return parse
+
+
+def _change_options(function: Any) -> Any:
+    for option in (
+        click.option(
+            "--node",
+            "addresses",
+            metavar="NAME=URL",
+            multiple=True,
+            callback=_pairs("NAME=grpc://HOST:PORT"),
+            help="Where the node of a shard is that CONFIG.toml no longer has.  [default: where it was]",
+        ),
+        click.option(
+            "--replace",
+            "replaced",
+            metavar="NAME",
+            multiple=True,
+            help="Accept that the entries of this shard are lost, and that its node is a new, empty one.",
+        ),
+        click.option(
+            "--rename",
+            "renames",
+            metavar="OLD=NEW",
+            multiple=True,
+            callback=_pairs("OLD=NEW"),
+            help="The shard OLD is named NEW in CONFIG.toml. Its entries stay.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group("placement", short_help="Show and change which shard owns which keys.")
+def placement_command() -> None:
+    """Show and change which shard owns which keys.
+
+    The nodes of a cluster keep which of 16,384 slots of keys each of them owns. CONFIG.toml says which shards there
+    should be; where the two differ a proxy refuses to serve. After the file was edited, `plan` says what would move and
+    `apply` moves it.
+
+    \b
+    Example, after adding a [[shards]] to cluster.toml and starting its node:
+      datastore placement plan cluster.toml
+      datastore placement apply cluster.toml --offline
+    """
+
+
+@placement_command.command("show", short_help="Show the placement of every node.")
+@_config_argument
+@json_option
+@click.pass_obj
+def show_command(settings: Settings, config_path: Path) -> int:
+    """Show what every node of the cluster says of its placement."""
+    config = load_config(config_path)
+    rows = asyncio.run(_shown(config))
+    if settings.json:
+        print_json(rows)
+    else:
+        columns = ["shard", "address", "is", "cluster", "epoch", "slots", "state", "node"]
+        print_table(columns, [[row[column] for column in columns] for row in rows])
+    return ExitCode.OK if all(row["state"] != "unreachable" for row in rows) else ExitCode.UNAVAILABLE
+
+
+async def _shown(config: Config) -> list[dict[str, Any]]:
+    async with surveyed(config, {}) as survey:
+        rows = [_row(node) for node in survey.nodes]
+        rows += [
+            {"shard": name, "address": survey.urls[name], "state": "unreachable", "error": str(error)}
+            | dict.fromkeys(["is", "cluster", "epoch", "slots", "node"])
+            for name, error in survey.missing.items()
+        ]
+    return rows
+
+
+def _row(node: Node) -> dict[str, Any]:
+    placement = node.answer.placement
+    current = placement.current
+    return {
+        "shard": node.name or None,
+        "address": node.url,
+        "is": placement.shard or None,
+        "cluster": current.cluster if current else None,
+        "epoch": placement.epoch,
+        "slots": current.slots_of(placement.shard) if current else 0,
+        "state": _state(node.answer),
+        "node": placement.node_id,
+        "error": None,
+    }
+
+
+def _state(answer: Answer) -> str:
+    placement = answer.placement
+    if placement.pending is not None:
+        return f"moving to epoch {placement.pending.epoch}"
+    if placement.current is None:
+        return "not placed, empty" if answer.is_empty else "not placed, holds entries"
+    return "placed" if placement.shard else "removed"
+
+
+@placement_command.command("check", short_help="Compare the configuration with the nodes.")
+@_config_argument
+@json_option
+@click.pass_obj
+def check_command(settings: Settings, config_path: Path) -> int:
+    """Compare CONFIG.toml with what its nodes say, as a proxy does before it serves.
+
+    Exit code 3 if they differ; each difference comes with the command that resolves it. 4 if a node cannot be asked.
+    """
+    config = load_config(config_path)
+    survey = asyncio.run(_surveyed(config))
+    verdict = compare(config, {**survey.missing, **survey.answers}, str(config_path))
+    if settings.json:
+        print_json(
+            {
+                "differences": [{"text": one.text, "resolve": one.resolve} for one in verdict.differences],
+                "unreachable": {name: str(error) for name, error in survey.missing.items()},
+            }
+        )
+    else:
+        for difference in verdict.differences:
+            click.echo(str(difference))
+        for name, error in survey.missing.items():
+            say(f"shard {name} cannot be asked: {error}")
+        if not verdict.differences and not survey.missing:
+            click.echo(f"The nodes are what {config_path} says.")
+    if verdict.differences:
+        return ExitCode.REFUSED
+    return ExitCode.UNAVAILABLE if survey.missing else ExitCode.OK
+
+
+async def _surveyed(config: Config) -> Survey:
+    async with surveyed(config, {}) as survey:
+        return survey
+
+
+@placement_command.command("plan", short_help="Say what apply would move.")
+@_config_argument
+@_change_options
+@json_option
+@click.pass_obj
+def plan_command(
+    settings: Settings, config_path: Path, addresses: dict[str, str], replaced: Sequence[str], renames: dict[str, str]
+) -> None:
+    """Say what `apply` would move to make the cluster what CONFIG.toml says. Changes nothing."""
+    options = _options(addresses, replaced, renames)
+    plan = asyncio.run(moving.plan(load_config(config_path), str(config_path), options))
+    if settings.json:
+        print_json(_plan_json(plan))
+        return
+    _print_plan(plan)
+    if plan.target is not plan.current:
+        words = ["datastore", "placement", "apply", str(config_path)]
+        words += [f"--rename={old}={new}" for old, new in renames.items()]
+        words += [f"--replace={name}" for name in replaced]
+        words += [f"--node={name}={url}" for name, url in addresses.items()]
+        words += ["--offline"] if plan.size.entries else []
+        click.echo(f"To do it:\n  {shlex.join(words)}")
+
+
+@placement_command.command("apply", short_help="Make the cluster what the configuration says.")
+@_config_argument
+@click.option("--offline", is_flag=True, help="Move entries. The cluster refuses writes until that is done.")
+@click.option("--adopt", is_flag=True, help="Place nodes that hold entries already, after checking each key.")
+@_change_options
+@json_option
+@click.pass_obj
+def apply_command(
+    settings: Settings,
+    config_path: Path,
+    offline: bool,
+    adopt: bool,
+    addresses: dict[str, str],
+    replaced: Sequence[str],
+    renames: dict[str, str],
+) -> None:
+    """Make the cluster what CONFIG.toml says: shards added, removed or renamed, or another shard_by.
+
+    All nodes must run, those to be removed too. Entries are copied to the nodes that own them next, their counts and
+    checksums are compared, every node switches to the new epoch, and only then are the old copies deleted. After an
+    interruption, at any point, the same command continues. Restart proxies with the new CONFIG.toml afterwards.
+    """
+    options = _options(addresses, replaced, renames, offline=offline, adopt=adopt)
+    plan = asyncio.run(moving.apply(load_config(config_path), str(config_path), options, say))
+    if settings.json:
+        print_json(_plan_json(plan))
+    else:
+        click.echo(f"{plan.target.cluster} is at epoch {plan.target.epoch}: {', '.join(plan.target.shards)}")
+
+
+@placement_command.command("abort", short_help="Drop a change that was begun.")
+@_config_argument
+@_change_options
+@click.pass_obj
+def abort_command(
+    settings: Settings, config_path: Path, addresses: dict[str, str], replaced: Sequence[str], renames: dict[str, str]
+) -> None:
+    """Drop a change that `apply` began and did not finish, and let writes in again. Nothing has been deleted by it."""
+    asyncio.run(moving.abort(load_config(config_path), str(config_path), _options(addresses, replaced, renames), say))
+
+
+def _options(
+    addresses: dict[str, str],
+    replaced: Sequence[str],
+    renames: dict[str, str],
+    *,
+    offline: bool = False,
+    adopt: bool = False,
+) -> Options:
+    for url in addresses.values():
+        parse_server_url(url)
+    return Options(renames, addresses, frozenset(replaced), offline=offline, adopt=adopt)
+
+
+def _plan_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "cluster": plan.current.cluster,
+        "epoch": plan.current.epoch,
+        "next_epoch": plan.target.epoch,
+        "shards": list(plan.target.shards),
+        "moves": [
+            {
+                "from": move.source,
+                "to": move.target,
+                "slots": len(move.slots),
+                "entries": move.size.entries,
+                "bytes": move.size.bytes,
+            }
+            for move in plan.moves
+        ],
+    }
+
+
+def _print_plan(plan: Plan) -> None:
+    if plan.target is plan.current:
+        click.echo(f"{plan.current.cluster} is at epoch {plan.current.epoch}, as configured: nothing would move.")
+        return
+    click.echo(f"{plan.current.cluster} goes from epoch {plan.current.epoch} to {plan.target.epoch}:")
+    print_table(
+        ["from", "to", "slots", "entries", "bytes"],
+        [
+            [move.source, move.target, f"{len(move.slots):,}", f"{move.size.entries:,}", f"{move.size.bytes:,}"]
+            for move in plan.moves
+        ],
+    )
+    click.echo(f"In all {plan.size.entries:,} entries with {plan.size.bytes:,} bytes move.")

@@ -1,0 +1,301 @@
+"""Changes of a cluster's placement, while it takes no writes: plan, apply, adopt, abort.
+
+A change is prepared on every node, which then refuses writes; entries are copied to the nodes that own them next, and
+counted and summed at both ends; then every node commits, and only then is anything deleted at a source. Each step may
+be repeated: after a crash the same command continues, and finds from the nodes alone how far the change had come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from datastore.core.errors import ConfigError, CorruptDataError
+from datastore.core.placement import Placement
+from datastore_server.config import Config
+from datastore_server.coordination.comparison import Comparison, agree, first_of
+from datastore_server.coordination.planning import (
+    Move,
+    Slots,
+    Summary,
+    check_fits,
+    differing,
+    moves,
+    target_placement,
+    total,
+)
+from datastore_server.coordination.survey import Node, Survey, surveyed
+
+__all__ = ["Options", "Plan", "abort", "apply", "plan"]
+
+Report = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a change may do beside what the configuration says."""
+
+    #: New names of shards by old ones.
+    renames: Mapping[str, str] = field(default_factory=dict)
+    #: Where nodes are that the configuration does not have, by shard.
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    #: Shards whose entries are lost, and whose new nodes are empty.
+    replaced: frozenset[str] = frozenset()
+    #: Whether writes may be refused while entries move.
+    offline: bool = False
+    #: Whether nodes that hold entries, and have no placement, are given one.
+    adopt: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A change: from one placement to another, and what moves. The same placement twice is no change."""
+
+    current: Placement
+    target: Placement
+    moves: tuple[Move, ...]
+
+    @property
+    def size(self) -> Summary:
+        """All that moves."""
+        return sum((move.size for move in self.moves), Summary())
+
+
+async def plan(config: Config, source: str, options: Options) -> Plan:
+    """What `apply` would move. Changes nothing."""
+    async with surveyed(config, options.addresses) as survey:
+        survey.require_all()
+        current, target = _goal(survey, config, source, options)
+        return await _planned(survey, current, target)
+
+
+async def apply(config: Config, source: str, options: Options, report: Report) -> Plan:
+    """Change the cluster to what `config` says; or continue that, after it was interrupted. `report` is told each step.
+
+    Raises ConfigError, with what to do instead, for a change that cannot be or that needs another option;
+    UnavailableError for a node that cannot be reached; CorruptDataError if copies do not compare equal. In each case
+    nothing was deleted, and the same command may be given again.
+    """
+    async with surveyed(config, options.addresses) as survey:
+        survey.require_all()
+        if survey.pending is None and (survey.newest is None or options.adopt):
+            return await _place(survey, config, options, report)
+        current, target = _goal(survey, config, source, options)
+        if survey.is_committed:
+            report(f"continuing the move to epoch {target.epoch}, which was committed")
+            await _finish(survey, target, report)
+            return Plan(current, target, ())
+        planned = await _planned(survey, current, target)
+        if target is current:
+            await _clear(survey, current, report)
+            return planned
+        if planned.size.entries and not options.offline:
+            raise ConfigError(
+                f"{planned.size.entries:,} entries would move, and writes be refused meanwhile; if that may be, "
+                "give the command again with --offline"
+            )
+        await _prepare(survey, target, report)
+        await _copy(survey, current, target, report)
+        await _finish(survey, target, report)
+        return planned
+
+
+async def abort(config: Config, source: str, options: Options, report: Report) -> None:
+    """Drop a move that was begun, and let writes in again. Raises ConfigError where a node has committed it."""
+    async with surveyed(config, options.addresses) as survey:
+        pending = survey.pending
+        if pending is None:
+            survey.require_all()
+            report("no move is under way")
+            return
+        if survey.is_committed:
+            raise ConfigError(
+                f"the move to epoch {pending.epoch} is committed on some nodes already, and all entries are copied; "
+                f"finish it: datastore placement apply {source} --offline"
+            )
+        survey.require_all()
+        for node in survey.nodes:
+            if node.answer.placement.pending is not None:
+                await node.client.clear_slots(pending.epoch)
+                await node.client.abort(pending.epoch)
+                report(f"{node.url}: the move to epoch {pending.epoch} is dropped")
+
+
+def _goal(survey: Survey, config: Config, source: str, options: Options) -> tuple[Placement, Placement]:
+    """The placements before and after; the one after is that under way, if one is."""
+    pending, newest = survey.pending, survey.newest
+    if pending is not None:
+        check_fits(pending, config, source)
+        if newest is not None and survey.is_committed:
+            return newest, pending
+        current = survey.current
+        if current is None:
+            raise ConfigError("the nodes that prepare a move have no placement to move from; report this")
+        return current, pending
+    if newest is None:
+        raise ConfigError(f"no node has a placement yet; place them first: datastore placement apply {source}")
+    _check_nodes(survey, config, newest, source, options)
+    members = {node.name: node.member for node in survey.nodes if node.name}
+    return newest, target_placement(newest, config, members, options.renames)
+
+
+def _check_nodes(survey: Survey, config: Config, current: Placement, source: str, options: Options) -> None:
+    """Raise ConfigError for nodes that are not what they should be: entries would be lost."""
+    comparison = Comparison(config, survey.answers, current, source)
+    found = [difference for difference in comparison.nodes() if difference.shard not in options.replaced]
+    found += comparison.copies()
+    found += [
+        difference
+        for difference in comparison.names()
+        if difference.shard in comparison.renamed.keys() - options.renames.keys()
+    ]
+    if found:
+        raise ConfigError("\n".join(map(str, found)))
+    for name in options.replaced:
+        _check_replaced(name, survey, current)
+    for node in survey.nodes:
+        if not node.name and not agree(node.answer.placement.current, current):
+            raise ConfigError(
+                f"{node.url} is not a node of the cluster {current.cluster!r}, and not in the configuration"
+            )
+    held = {node.shard_in(current) for node in survey.nodes}
+    for member in current.members:
+        if member.shard not in held and member.shard not in options.replaced and not member.in_memory:
+            raise ConfigError(
+                f"no node is the shard {member.shard!r} of the cluster, with its entries; start it, and if it listens "
+                f"elsewhere say --node {member.shard}=grpc://HOST:PORT"
+            )
+
+
+def _check_replaced(name: str, survey: Survey, current: Placement) -> None:
+    node = next((node for node in survey.nodes if node.name == name), None)
+    if node is None or current.member(name) is None:
+        raise ConfigError(f"--replace {name}: there is no such shard in both the configuration and the cluster")
+    if not node.answer.is_empty:
+        raise ConfigError(f"--replace {name}: the node at {node.url} holds entries; start it on a new directory")
+
+
+async def _planned(survey: Survey, current: Placement, target: Placement) -> Plan:
+    if target is current:
+        return Plan(current, target, ())
+    held = await _held(survey, current, target)
+    label = {node.name: node.shard_in(current) or node.name for node in survey.nodes if node.name}
+    owner_of = [label[target.shards[owner]] for owner in target.owners]
+    same_rule = current.shard_by == target.shard_by
+    unchanged = {slot: current.shards[owner] for slot, owner in enumerate(current.owners)} if same_rule else None
+    found = moves({node.shard_in(current): slots for node, slots in held.items()}, owner_of, unchanged)
+    return Plan(current, target, tuple(found))
+
+
+async def _held(survey: Survey, current: Placement, target: Placement) -> dict[Node, Slots]:
+    """What each member of the current placement owns, by the slots of the target's rule."""
+    sources = [node for node in survey.nodes if node.is_of(current)]
+    held = await asyncio.gather(*(node.client.summarize(target.shard_by, owned_only=True) for node in sources))
+    return dict(zip(sources, held, strict=True))
+
+
+async def _prepare(survey: Survey, target: Placement, report: Report) -> None:
+    for node in survey.nodes:
+        if not agree(node.answer.placement.pending, target):
+            await node.client.prepare(node.name, target)
+    report(f"epoch {target.epoch} is prepared on {len(survey.nodes)} nodes; they refuse writes until it is done")
+
+
+async def _copy(survey: Survey, current: Placement, target: Placement, report: Report) -> None:
+    """Bring every entry to the node that owns it next, and make sure of it."""
+    held = await _held(survey, current, target)
+    expected = total(held.values())
+    for node in survey.nodes:
+        if node.name:
+            await _fill(node, held, expected, target, report)
+    entries = sum(summary.entries for summary in expected.values())
+    report(f"{entries:,} entries in {len(expected):,} slots are where they belong, with equal checksums")
+
+
+async def _fill(node: Node, held: Mapping[Node, Slots], expected: Slots, target: Placement, report: Report) -> None:
+    """Copy what `node` owns next and does not hold yet. What it holds right already is not sent again."""
+    found = await node.client.summarize(target.shard_by, owned_only=False)
+    owned = target.owned_by(node.name)
+    wrong = differing(expected, found, [slot for slot in {*expected, *found} if owned[slot]])
+    if not wrong:
+        return
+    await node.client.clear_slots(target.epoch, wrong, shard_by=target.shard_by)
+    for source, slots in held.items():
+        wanted = [slot for slot in wrong if slot in slots]
+        if source is node or not wanted:
+            continue
+        async for entries in source.client.read_slots(target.shard_by, wanted):
+            await node.client.write_slots(target.epoch, entries)
+        count = sum(slots[slot].entries for slot in wanted)
+        report(f"copied {count:,} entries in {len(wanted):,} slots from {source.url} to {node.url}")
+    found = await node.client.summarize(target.shard_by, owned_only=False)
+    if wrong := differing(expected, found, wrong):
+        raise CorruptDataError(
+            f"after copying, {len(wrong):,} slots at {node.url} do not hold what they should, slot {wrong[0]} first; "
+            "nothing was deleted, and the command may be given again",
+            shard=node.name,
+        )
+
+
+async def _finish(survey: Survey, target: Placement, report: Report) -> None:
+    """Commit on every node, then delete what moved away. Removed nodes first: later runs would not find them."""
+    ordered = sorted(survey.nodes, key=lambda node: bool(node.name))
+    for node in ordered:
+        if not agree(node.answer.placement.current, target):
+            await node.client.commit(target.epoch)
+    report(f"epoch {target.epoch} is committed on {len(ordered)} nodes")
+    await _delete_moved(ordered, target, report)
+
+
+async def _clear(survey: Survey, current: Placement, report: Report) -> None:
+    """Delete what a finished move left behind."""
+    left = [node for node in survey.nodes if node.answer.placement.may_hold_foreign]
+    await _delete_moved(left, current, report)
+    if not left:
+        report("nothing to change")
+
+
+async def _delete_moved(nodes: Sequence[Node], placement: Placement, report: Report) -> None:
+    for node in nodes:
+        deleted = await node.client.clear_slots(placement.epoch)
+        if deleted:
+            report(f"deleted {deleted:,} entries at {node.url} that moved away")
+
+
+async def _place(survey: Survey, config: Config, options: Options, report: Report) -> Plan:
+    """Give nodes without any placement their first. Those that hold entries are checked, all before any is placed."""
+    placement = survey.newest or first_of(config, survey.answers)
+    unplaced = [node for node in survey.nodes if node.answer.placement.current is None]
+    holding = [node for node in unplaced if not node.answer.is_empty]
+    if holding and not options.adopt:
+        raise ConfigError(
+            f"{holding[0].url} holds entries, but has no placement; to check that they belong there and place it, "
+            "give the command again with --adopt"
+        )
+    for node in unplaced:
+        member = placement.member(node.name)
+        if member is None or member.node_id not in ("", node.member.node_id):
+            raise ConfigError(f"{node.url} is not the node that the cluster has as shard {node.name!r}")
+    await _check_adopted(holding, placement)
+    for node in unplaced:
+        await node.client.place(node.name, placement, check_entries=node in holding)
+    report(f"placed {len(unplaced)} nodes, {len(holding)} of them with their entries")
+    return Plan(placement, placement, ())
+
+
+async def _check_adopted(nodes: Sequence[Node], placement: Placement) -> None:
+    """Raise ConfigError, with counts, if nodes hold entries outside the slots that they are to have."""
+    misplaced = []
+    for node in nodes:
+        owned = placement.owned_by(node.name)
+        held = await node.client.summarize(placement.shard_by, owned_only=False)
+        strays = sum(summary.entries for slot, summary in held.items() if not owned[slot])
+        if strays:
+            whole = sum(summary.entries for summary in held.values())
+            misplaced.append(f"{node.url}: {strays:,} of {whole:,} entries do not belong on shard {node.name!r}")
+    if misplaced:
+        advice = (
+            "nothing was changed; correct the configuration, or export these entries and delete them at their nodes"
+        )
+        raise ConfigError("\n".join([*misplaced, advice]))

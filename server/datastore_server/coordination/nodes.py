@@ -1,0 +1,158 @@
+"""The calls of PlacementService, of one node. Knows messages and channels; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import Any, Self
+
+import grpc
+
+from datastore import wire
+from datastore.core.errors import DatastoreError, QueryNotSupportedError, StoreFormatError
+from datastore.core.placement import NodePlacement, Placement, ShardBy
+from datastore.v1 import placement_pb2
+from datastore.wire import raw
+from datastore_client._failures import call_error
+from datastore_client._messages import BATCH_ITEMS
+from datastore_client.aio._calls import CALL_ERRORS, answered, messages, open_channel
+from datastore_client.channel import parse_target
+from datastore_server.coordination.comparison import Answer
+from datastore_server.coordination.planning import Slots, Summary
+
+__all__ = ["NodeClient"]
+
+_SERVICE = "/datastore.v1.PlacementService/"
+
+#: How long a node may take to say what it is, or to change that.
+CALL_TIMEOUT_S = 10.0
+#: How long it may take to read through all that it holds.
+SCAN_TIMEOUT_S = 24 * 3600.0
+
+
+class NodeClient:
+    """What an operator, or a proxy, asks of the node at `url`. Nothing is sent before the first call.
+
+    Every call raises UnavailableError if the node cannot be reached, DeadlineExceededError if it does not answer in
+    time, StoreFormatError if it is of a release that keeps no placement, and what the node refuses the call with.
+    Close it to close its connection.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        self.url = url
+        self._target = parse_target(url)
+        self._timeout_s = timeout_s
+        self._channel: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection. May be repeated."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    async def get_placement(self) -> Answer:
+        """What the node says of its placement."""
+        answer = await self._call("GetPlacement", placement_pb2.GetPlacementRequest())
+        return Answer(
+            wire.decode_node_placement(answer.placement),
+            answer.is_empty,
+            answer.in_memory,
+            answer.started_cluster,
+            answer.started_shard,
+        )
+
+    async def place(self, shard: str, placement: Placement, *, check_entries: bool = False) -> NodePlacement:
+        """Give the node its first placement, or complete it."""
+        request = placement_pb2.PlaceNodeRequest(
+            shard=shard, placement=wire.encode_placement(placement), check_entries=check_entries
+        )
+        timeout_s = SCAN_TIMEOUT_S if check_entries else self._timeout_s
+        return _node_placement(await self._call("PlaceNode", request, timeout_s))
+
+    async def prepare(self, shard: str, placement: Placement) -> NodePlacement:
+        """Refuse writes from now on, until `placement` is committed or aborted. `shard` is empty for a removed node."""
+        request = placement_pb2.PrepareMoveRequest(shard=shard, placement=wire.encode_placement(placement))
+        return _node_placement(await self._call("PrepareMove", request))
+
+    async def summarize(self, shard_by: ShardBy, *, owned_only: bool) -> Slots:
+        """What each slot of the node holds; slots that hold nothing are left out."""
+        request = placement_pb2.SummarizeSlotsRequest(shard_by=wire.encode_shard_by(shard_by), owned_only=owned_only)
+        slots = {}
+        async with aclosing(self._stream("SummarizeSlots", request)) as responses:
+            async for data in responses:
+                for slot in placement_pb2.SummarizeSlotsResponse.FromString(data).slots:
+                    slots[slot.slot] = Summary(slot.entries, slot.bytes, slot.checksum)
+        return slots
+
+    async def read_slots(self, shard_by: ShardBy, slots: Iterable[int]) -> AsyncGenerator[Any]:
+        """The entries that the node owns of some slots, as messages, many at once. Close it."""
+        request = placement_pb2.ReadSlotsRequest(shard_by=wire.encode_shard_by(shard_by), slots=slots)
+        async with aclosing(self._stream("ReadSlots", request)) as responses:
+            async for data in responses:
+                yield raw.ReadSlotsResponse.FromString(data).entries
+
+    async def write_slots(self, epoch: int, entries: Any) -> None:
+        """Store entries that move to this node, as `read_slots` gives them."""
+        for start in range(0, len(entries), BATCH_ITEMS):
+            request = raw.WriteSlotsRequest(epoch=epoch, entries=entries[start : start + BATCH_ITEMS])
+            await self._call("WriteSlots", request)
+
+    async def clear_slots(self, epoch: int, slots: Iterable[int] = (), *, shard_by: ShardBy = "key") -> int:
+        """Delete what the node does not own of some slots, or of all; how many entries it deleted."""
+        request = placement_pb2.ClearSlotsRequest(epoch=epoch, slots=slots, shard_by=wire.encode_shard_by(shard_by))
+        answer = await self._call("ClearSlots", request, SCAN_TIMEOUT_S)
+        return int(answer.entries)
+
+    async def commit(self, epoch: int) -> NodePlacement:
+        """Make the pending placement of this epoch the current one."""
+        return _node_placement(await self._call("CommitMove", placement_pb2.CommitMoveRequest(epoch=epoch)))
+
+    async def abort(self, epoch: int) -> NodePlacement:
+        """Drop the pending placement of this epoch."""
+        return _node_placement(
+            await self._call("AbortMove", placement_pb2.AbortMoveRequest(epoch=epoch), SCAN_TIMEOUT_S)
+        )
+
+    async def _call(self, method: str, request: Any, timeout_s: float | None = None) -> Any:
+        timeout_s = timeout_s or self._timeout_s
+        call: Any = self._open().unary_unary(_SERVICE + method)
+        try:
+            data = await answered(call(request.SerializeToString(), timeout=timeout_s))
+        except CALL_ERRORS as error:
+            raise self._error(error, timeout_s) from error
+        return getattr(placement_pb2, f"{method}Response").FromString(data)
+
+    async def _stream(self, method: str, request: Any) -> AsyncGenerator[bytes]:
+        call: Any = self._open().unary_stream(_SERVICE + method)
+        received = messages(call(request.SerializeToString(), timeout=SCAN_TIMEOUT_S))
+        try:
+            async for data in received:
+                yield data
+        except CALL_ERRORS as error:
+            raise self._error(error, SCAN_TIMEOUT_S) from error
+        finally:
+            await received.aclose()
+
+    def _open(self) -> grpc.aio.Channel:
+        # Not before the first call: an asyncio channel belongs to the loop that it is made on.
+        if self._channel is None:
+            self._channel = open_channel(self._target)
+        return self._channel
+
+    def _error(self, error: BaseException, timeout_s: float) -> BaseException:
+        if not isinstance(error, grpc.RpcError):
+            return error
+        known: DatastoreError = call_error(error, self.url, timeout_s)
+        if isinstance(known, QueryNotSupportedError):
+            return StoreFormatError(f"{self.url} does not keep a placement: it runs an older release; update it")
+        return known
+
+
+def _node_placement(response: Any) -> NodePlacement:
+    return wire.decode_node_placement(response.placement)

@@ -1,0 +1,137 @@
+"""What a configuration changes of a cluster, and what entries that moves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from datastore.core.errors import ConfigError
+from datastore.core.placement import Member, Placement
+from datastore_server.config import Config
+from datastore_server.coordination.assignment import rebalanced
+
+__all__ = ["Move", "Slots", "Summary", "check_fits", "differing", "moves", "target_placement", "total"]
+
+_MODULUS = 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a slot holds. The sum of what several nodes hold of a slot is the sum of the fields."""
+
+    entries: int = 0
+    bytes: int = 0
+    #: Modulo 2^64.
+    checksum: int = 0
+
+    def __add__(self, other: Summary) -> Summary:
+        return Summary(
+            self.entries + other.entries, self.bytes + other.bytes, (self.checksum + other.checksum) % _MODULUS
+        )
+
+
+#: The summaries of the slots that hold entries.
+Slots = Mapping[int, Summary]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What moves from one shard's node to another's. Each shard has its name of before, or else of after."""
+
+    source: str
+    target: str
+    slots: tuple[int, ...]
+    size: Summary
+
+
+def target_placement(
+    current: Placement, config: Config, known: Mapping[str, Member], renames: Mapping[str, str]
+) -> Placement:
+    """The placement that `config` asks for after `current`; `current` itself if that is it.
+
+    `known` has the member of each shard of the configuration, with its identity. `renames` has new names by old ones.
+    Raises ConfigError for another cluster's configuration, and for a renaming that does not fit.
+    """
+    if config.cluster.name != current.cluster:
+        raise ConfigError(
+            f"the nodes belong to cluster {current.cluster!r}, and the configuration says {config.cluster.name!r}; "
+            "a cluster keeps its name"
+        )
+    names = sorted(known)
+    for old, new in renames.items():
+        _check_rename(old, new, current.shards, names)
+    renamed = [renames.get(name, name) for name in current.shards]
+    owners = rebalanced([renamed[owner] for owner in current.owners], names)
+    members = tuple(known[name] for name in names)
+    index = {name: place for place, name in enumerate(names)}
+    numbers = tuple(index[owner] for owner in owners)
+    if (
+        [(member.shard, member.node_id) for member in members]
+        == [(member.shard, member.node_id) for member in current.members]
+        and config.cluster.shard_by == current.shard_by
+        and numbers == current.owners
+    ):
+        return current
+    return Placement(current.cluster, current.epoch + 1, config.cluster.shard_by, members, numbers)
+
+
+def _check_rename(old: str, new: str, before: Sequence[str], after: Sequence[str]) -> None:
+    if old not in before:
+        raise ConfigError(f"--rename {old}={new}: the cluster has no shard {old!r}; it has {', '.join(before)}")
+    if new not in after:
+        raise ConfigError(f"--rename {old}={new}: the configuration has no shard {new!r}; it has {', '.join(after)}")
+    if old in after or new in before:
+        both = old if old in after else new
+        raise ConfigError(f"--rename {old}={new}: {both!r} is a shard both before and after; rename it in two steps")
+
+
+def check_fits(pending: Placement, config: Config, source: str) -> None:
+    """Raise ConfigError unless `config` is the one that a move under way leads to."""
+    names = tuple(shard.name for shard in config.shards)
+    rule = config.cluster.shard_by
+    if (pending.cluster, pending.shards, pending.shard_by) != (config.cluster.name, names, rule):
+        raise ConfigError(
+            f"a move to epoch {pending.epoch} is under way, to the shards {', '.join(pending.shards)} by "
+            f"{pending.shard_by}; finish it with a configuration of those, or drop it first: "
+            f"datastore placement abort {source}"
+        )
+
+
+def moves(held: Mapping[str, Slots], owner_of: Sequence[str], unchanged: Mapping[int, str] | None = None) -> list[Move]:
+    """What has to move, by source and target.
+
+    `held` has what each source holds, by slots of the new rule; `owner_of` has the new owner of each slot, under the
+    name that its node has in `held` if it is there. `unchanged` has the present owner of each slot where the rule
+    stays: slots that move empty are then part of the plan too.
+    """
+    pairs: dict[tuple[str, str], list[int]] = {}
+    for source, slots in held.items():
+        owned = [slot for slot, owner in (unchanged or {}).items() if owner == source]
+        for slot in sorted({*slots, *owned}):
+            if owner_of[slot] != source:
+                pairs.setdefault((source, owner_of[slot]), []).append(slot)
+    return [
+        Move(source, target, tuple(slots), _sum(held[source].get(slot, Summary()) for slot in slots))
+        for (source, target), slots in sorted(pairs.items())
+    ]
+
+
+def total(held: Iterable[Slots]) -> dict[int, Summary]:
+    """What several nodes hold together, by slot."""
+    sums: dict[int, Summary] = {}
+    for slots in held:
+        for slot, summary in slots.items():
+            sums[slot] = sums.get(slot, Summary()) + summary
+    return sums
+
+
+def differing(expected: Slots, found: Slots, slots: Iterable[int]) -> list[int]:
+    """Those of `slots` that do not hold what is expected, in order."""
+    return [slot for slot in sorted(slots) if expected.get(slot, Summary()) != found.get(slot, Summary())]
+
+
+def _sum(summaries: Iterable[Summary]) -> Summary:
+    result = Summary()
+    for summary in summaries:
+        result += summary
+    return result

@@ -1,0 +1,152 @@
+"""All nodes that a change of a cluster concerns, asked what they are, and told apart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Container, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from datastore.core.errors import ConfigError, DatastoreError, UnavailableError
+from datastore.core.placement import Member, Placement
+from datastore_server.config import Config
+from datastore_server.coordination.comparison import Answer, agree, cluster_placement
+from datastore_server.coordination.nodes import NodeClient
+
+__all__ = ["Node", "Survey", "surveyed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A node that was reached. `name` is its shard in the configuration; '' for one that is to be removed."""
+
+    client: NodeClient
+    answer: Answer
+    name: str
+
+    @property
+    def url(self) -> str:
+        """Where it was reached."""
+        return self.client.url
+
+    def is_of(self, current: Placement | None) -> bool:
+        """Whether it is a member of the cluster's placement."""
+        return bool(self.answer.placement.shard) and agree(self.answer.placement.current, current)
+
+    def shard_in(self, current: Placement | None) -> str:
+        """The shard that it is in the cluster's placement; '' if it is none."""
+        return self.answer.placement.shard if self.is_of(current) else ""
+
+    @property
+    def member(self) -> Member:
+        """The member that it is to be."""
+        node_id = "" if self.answer.in_memory else self.answer.placement.node_id
+        return Member(self.name, node_id=node_id, url=self.url, in_memory=self.answer.in_memory)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The nodes of a configuration and of its cluster, and what they say. `missing` says why some were not reached."""
+
+    nodes: tuple[Node, ...]
+    missing: Mapping[str, DatastoreError]
+    #: Where each of the missing was looked for.
+    urls: Mapping[str, str]
+
+    @property
+    def answers(self) -> dict[str, Answer]:
+        """What the nodes of the configuration say, by shard."""
+        return {node.name: node.answer for node in self.nodes if node.name}
+
+    @property
+    def newest(self) -> Placement | None:
+        """The cluster's placement."""
+        return cluster_placement({node.url: node.answer for node in self.nodes})
+
+    @property
+    def pending(self) -> Placement | None:
+        """The placement that some node prepares for."""
+        placements = (node.answer.placement.pending for node in self.nodes)
+        return next((placement for placement in placements if placement is not None), None)
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether a node has committed the move that others still prepare for: everything was copied and verified."""
+        pending = self.pending
+        return pending is not None and any(agree(node.answer.placement.current, pending) for node in self.nodes)
+
+    @property
+    def current(self) -> Placement | None:
+        """The placement that a move under way leads away from; the newest if there is no move."""
+        pending = self.pending
+        if pending is None:
+            return self.newest
+        before = {node.url: node.answer for node in self.nodes if node.answer.placement.epoch == pending.epoch - 1}
+        return cluster_placement(before)
+
+    def require_all(self) -> None:
+        """Raise UnavailableError, naming it, if a node was not reached."""
+        for name, error in self.missing.items():
+            raise UnavailableError(
+                f"shard {name!r} cannot be asked at {self.urls[name]}: {error}; every node must run for this",
+                shard=name,
+            )
+
+
+@asynccontextmanager
+async def surveyed(config: Config, addresses: Mapping[str, str]) -> AsyncIterator[Survey]:
+    """Ask the nodes of the configuration, and those of the cluster that are not in it. Connections end with the block.
+
+    `addresses` has the URLs of nodes that are not in the configuration, where the cluster remembers another or none.
+    """
+    async with AsyncExitStack() as stack:
+        found: dict[str, Answer | DatastoreError] = {}
+        clients: dict[str, NodeClient] = {}
+
+        async def ask(urls: Mapping[str, str]) -> None:
+            for name, url in urls.items():
+                clients[name] = await stack.enter_async_context(NodeClient(url))
+            answers = await asyncio.gather(*(_ask(clients[name]) for name in urls))
+            found.update(zip(urls, answers, strict=True))
+
+        configured = {shard.name: shard.url for shard in config.shards}
+        for name in addresses:
+            if name in configured:
+                raise ConfigError(f"--node {name}: the configuration has the url of {name!r}")
+        await ask({**configured, **addresses})
+        removed = _removed(clients, [answer for answer in found.values() if isinstance(answer, Answer)])
+        await ask(removed)
+        yield Survey(
+            tuple(
+                Node(clients[name], answer, name if name in configured else "")
+                for name, answer in found.items()
+                if isinstance(answer, Answer)
+            ),
+            {name: answer for name, answer in found.items() if isinstance(answer, DatastoreError)},
+            {name: client.url for name, client in clients.items()},
+        )
+
+
+async def _ask(client: NodeClient) -> Answer | DatastoreError:
+    try:
+        return await client.get_placement()
+    except DatastoreError as error:
+        return error
+
+
+def _removed(asked: Container[str], answers: list[Answer]) -> dict[str, str]:
+    """Where the members of the cluster are that were not asked yet, under whichever name."""
+    settled = [answer for answer in answers if answer.is_settled] or answers
+    present = {answer.placement.shard for answer in answers}
+    urls: dict[str, str] = {}
+    for answer in settled:
+        current = answer.placement.current
+        for member in current.members if current is not None else ():
+            if member.shard not in asked and member.shard not in present:
+                urls[member.shard] = member.url
+    for name, url in urls.items():
+        if not url:
+            raise ConfigError(
+                f"where the node of {name!r} listens is not known; say it with --node {name}=grpc://HOST:PORT"
+            )
+    return urls

@@ -1,0 +1,281 @@
+"""A proxy serves nodes that are what its configuration says, and refuses all others with what resolves it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from datastore.core.errors import DatastoreError, UnavailableError, WrongShardError
+from datastore.core.key import Key
+from datastore_client import aio as client
+from datastore_server import membership
+from tests.support.growing import apply_now, check_whole, contents, entries_of, fill, nodes, proxy
+
+KEYS = [Key(f"/Thing:{number}") for number in range(60)]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies look again soon."""
+    monkeypatch.setattr(membership, "LOOK_AGAIN_S", 0.05)
+
+
+async def refusal(store: client.RemoteDatastore) -> str:
+    """What every call to a proxy that refuses to serve says."""
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.get(KEYS[0]),
+        lambda: store.put(KEYS[0], 1),
+        lambda: store.delete(KEYS[0]),
+        lambda: store.contains(KEYS[0]),
+        lambda: entries_of(store),
+    ]
+    texts = set()
+    for call in calls:
+        with pytest.raises(WrongShardError) as raised:
+            await call()
+        texts.add(str(raised.value))
+    for outcome in await store.batch_get(KEYS[:3]):
+        assert isinstance(outcome.error, WrongShardError)
+    assert len(texts) == 1
+    return texts.pop()
+
+
+async def health(store: client.RemoteDatastore, service: str) -> int:
+    async with grpc.aio.insecure_channel(store.url.removeprefix("grpc://")) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service))
+        return int(answer.status)
+
+
+async def until_served(store: client.RemoteDatastore) -> None:
+    while True:
+        try:
+            await store.get(KEYS[0])
+            return
+        except DatastoreError:
+            await asyncio.sleep(0.01)
+
+
+async def test_one_key_written_to_three_nodes_is_taken_by_its_owner_alone(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running, proxy(running.config("a", "b", "c")) as store:
+        await store.put(KEYS[0], "through the proxy")
+        taken, owners = [], set()
+        for name, url in running.urls.items():
+            async with client.connect(url) as node:
+                try:
+                    await node.put(KEYS[0], "directly")
+                    taken.append(name)
+                except WrongShardError as error:
+                    owners.add(error.owner)
+                    assert error.epoch == 1
+        assert owners == set(taken) and len(taken) == 1
+        assert await entries_of(store) == [(KEYS[0], "directly")]
+
+
+async def test_an_empty_directory_in_the_place_of_a_full_one_is_refused_until_the_full_one_is_back(
+    tmp_path: Path,
+) -> None:
+    entries = contents(200)
+    async with nodes(tmp_path, "a", "b", "c") as running, proxy(running.config("a", "b", "c")) as store:
+        await fill(store, entries)
+        await running.stop("b")
+        await running.start("b", directory="new")
+        with pytest.raises(DatastoreError):
+            # Which of the calls finds it out is open; none succeeds that needs the shard.
+            await entries_of(store)
+        text = await refusal(store)
+        assert "(shard 'b') serves an empty data directory" in text
+        assert "datastore placement apply cluster.toml --replace b --offline" in text
+        for service in ("", "datastore.v1.DatastoreService"):
+            while await health(store, service) != health_pb2.HealthCheckResponse.NOT_SERVING:
+                await asyncio.sleep(0.01)
+        await running.stop("b")
+        await running.start("b")
+        await until_served(store)
+        await check_whole(store, entries)
+        while await health(store, "") != health_pb2.HealthCheckResponse.SERVING:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_proxy_that_starts_before_an_empty_directory_in_the_place_of_a_full_one_refuses(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        async with proxy(running.config("a", "b")) as store:
+            await fill(store, contents(50))
+        await running.stop("b")
+        await running.start("b", directory="new")
+        async with proxy(running.config("a", "b")) as store:
+            assert "serves an empty data directory" in await refusal(store)
+            assert await health(store, "") == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_addresses_exchanged_while_the_proxy_is_idle_answer_nothing_and_store_nothing(tmp_path: Path) -> None:
+    entries = {Key(f"/Thing:{number:03}"): number for number in range(300)}
+    async with nodes(tmp_path, "a", "b", "c") as running, proxy(running.config("a", "b", "c")) as store:
+        await fill(store, entries)
+        a, b = running.urls["a"], running.urls["b"]
+        await running.stop("a", "b")
+        await running.start("a", at=b)
+        await running.start("b", at=a)
+        for key, value in entries.items():
+            with suppress(DatastoreError):
+                assert await store.get(key) == value
+        acknowledged = 0
+        for number in range(100):
+            try:
+                await store.put(Key(f"/New:{number}"), number)
+                acknowledged += 1
+            except DatastoreError:
+                pass
+        assert acknowledged == 0
+        text = await refusal(store)
+        assert f"{a} is shard 'b', and cluster.toml has shard 'a' there" in text
+        assert f"'b' is at {a}: set url = \"{a}\" for it" in text
+        async with proxy(running.config("a", "b", "c")) as corrected:
+            await check_whole(corrected, entries)
+
+
+async def test_a_shard_that_the_configuration_lacks_is_refused(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        async with proxy(running.config("a", "b", "c")) as store:
+            await fill(store, contents(60))
+        async with proxy(running.config("a", "b")) as store:
+            text = await refusal(store)
+            assert "the cluster has the shard 'c'" in text and f"it was at {running.urls['c']}" in text
+            assert "datastore placement apply cluster.toml --offline" in text
+
+
+async def test_a_shard_that_the_cluster_lacks_is_refused(tmp_path: Path) -> None:
+    entries = contents(60)
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        async with proxy(running.config("a", "b")) as store:
+            await fill(store, entries)
+            async with proxy(running.config("a", "b", "c")) as newer:
+                assert "has the shard 'c', which the cluster does not have" in await refusal(newer)
+            await check_whole(store, entries)
+
+
+async def test_a_directory_copied_to_another_shard_is_refused(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        async with proxy(running.config("a", "b")) as store:
+            await fill(store, contents(60))
+        await running.stop("a", "b")
+        shutil.copytree(tmp_path / "a", tmp_path / "copy")
+        await running.start("a")
+        await running.start("b", directory="copy")
+        async with proxy(running.config("a", "b")) as store:
+            text = await refusal(store)
+            assert "serve one data directory, or copies of it, as shards 'a' and 'b'" in text
+            assert f"{running.urls['b']} is shard 'a', and cluster.toml has shard 'b' there" in text
+
+
+async def test_another_rule_is_refused(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        async with proxy(running.config("a", "b")) as store:
+            await fill(store, contents(60))
+        async with proxy(running.config("a", "b", shard_by="collection")) as store:
+            text = await refusal(store)
+            assert "the entries are placed by key, and cluster.toml says shard_by = 'collection'" in text
+            assert "datastore placement apply cluster.toml --offline" in text
+
+
+async def test_an_older_proxy_beside_a_newer_one_refuses_to_serve(tmp_path: Path) -> None:
+    entries = contents(120)
+    async with nodes(tmp_path, "a", "b", "c") as running, proxy(running.config("a", "b")) as older:
+        await fill(older, entries)
+        await apply_now(running.config("a", "b", "c"))
+        async with proxy(running.config("a", "b", "c")) as newer:
+            await check_whole(newer, entries)
+            with pytest.raises(WrongShardError):
+                await entries_of(older)
+            text = await refusal(older)
+            assert "the cluster has the shard 'c'" in text and "(epoch 2)" in text
+            await newer.put(Key("/Thing:new"), 1)
+            await check_whole(newer, entries | {Key("/Thing:new"): 1})
+
+
+async def test_entries_stored_without_a_placement_are_refused_with_the_command_that_checks_them(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        async with client.connect(running.urls["a"]) as node:
+            await node.put(KEYS[0], 1)
+        async with proxy(running.config("a", "b")) as store:
+            text = await refusal(store)
+            assert "(shard 'a') holds entries, but has no placement" in text
+            assert "datastore placement apply cluster.toml --adopt" in text
+
+
+async def test_a_node_in_memory_that_started_again_is_used_again_without_its_entries() -> None:
+    async with nodes(None, "a", "b") as running, proxy(running.config("a", "b")) as store:
+        for key in KEYS:
+            await store.put(key, 1)
+        await running.stop("b")
+        await running.start("b")
+        await until_served(store)
+        while True:
+            try:
+                rest = await entries_of(store)
+                break
+            except UnavailableError:
+                await asyncio.sleep(0.01)
+        assert 0 < len(rest) < len(KEYS)
+        for key in KEYS:
+            await store.put(key, 2)
+        assert len(await entries_of(store)) == len(KEYS)
+
+
+async def test_two_proxies_that_begin_at_once_form_one_cluster(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        config = running.config("a", "b", "c")
+        async with asyncio.TaskGroup() as group:
+            begun = [proxy(config) for _ in range(2)]
+            stores = [group.create_task(one.__aenter__()) for one in begun]
+        one, other = (task.result() for task in stores)
+        try:
+            await fill(one, contents(60))
+            await check_whole(other, contents(60))
+        finally:
+            for context in begun:
+                await context.__aexit__(None, None, None)
+
+
+async def test_a_node_that_is_down_when_the_cluster_forms_joins_it_when_it_comes(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        await running.stop("b")
+        async with proxy(running.config("a", "b")) as store:
+            failed = set()
+            for key in KEYS:
+                try:
+                    await store.put(key, 1)
+                except UnavailableError as error:
+                    failed.add(error.shard)
+            assert failed == {"b"}
+            assert await health(store, "") == health_pb2.HealthCheckResponse.SERVING
+            await running.start("b")
+            for key in KEYS:
+                while True:
+                    try:
+                        await store.put(key, 2)
+                        break
+                    except UnavailableError:
+                        await asyncio.sleep(0.01)
+            assert len(await entries_of(store)) == len(KEYS)
+        async with proxy(running.config("a", "b")) as store:
+            assert len(await entries_of(store)) == len(KEYS)
+
+
+async def test_a_proxy_learns_a_rebalanced_placement_from_the_nodes(tmp_path: Path) -> None:
+    entries = contents(200)
+    async with nodes(tmp_path, "a", "b", "c", "d") as running:
+        async with proxy(running.config("a", "b", "c")) as store:
+            await fill(store, entries)
+        await apply_now(running.config("a", "b", "c", "d"))
+        async with proxy(running.config("a", "b", "c", "d")) as store:
+            await check_whole(store, entries, absent=[Key("/none")])
+            described = await store.describe_store()
+            assert [shard.slots for shard in described.shards] == [4096] * 4
+            assert described.placement_epoch == "2"

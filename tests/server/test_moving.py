@@ -1,0 +1,309 @@
+"""Shards added, removed, renamed, and another rule: nothing is lost, doubled or hidden, wherever it is interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore.core.errors import ConfigError, DatastoreError, UnavailableError, WrongShardError
+from datastore.core.key import Key
+from datastore.core.placement import SLOTS
+from datastore.core.query import Query
+from datastore_client import aio as client
+from datastore_server.coordination.moving import Options, abort, apply, plan
+from datastore_server.coordination.nodes import NodeClient
+from tests.support.growing import SOURCE, Nodes, apply_now, check_whole, contents, fill, nodes, proxy
+
+ENTRIES = contents(150)
+
+
+class CrashError(Exception):
+    """The coordinator ended here."""
+
+
+@contextmanager
+def crash(at: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Every call to a node from the given one on fails: odd ones after they were done, as if the answer was lost."""
+    done: list[str] = []
+    call, stream = NodeClient._call, NodeClient._stream
+
+    async def counted(self: Any, method: str, request: Any, timeout_s: float | None = None) -> Any:
+        done.append(method)
+        if len(done) > at:
+            raise CrashError
+        answer = await call(self, method, request, timeout_s)
+        if len(done) == at and at % 2:
+            raise CrashError
+        return answer
+
+    async def counted_stream(self: Any, method: str, request: Any) -> Any:
+        done.append(method)
+        if len(done) > at:
+            raise CrashError
+        async for data in stream(self, method, request):
+            yield data
+            if len(done) == at and at % 2:
+                raise CrashError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NodeClient, "_call", counted)
+        patch.setattr(NodeClient, "_stream", counted_stream)
+        yield done
+
+
+async def formed(running: Nodes, *names: str) -> None:
+    """A cluster of some of the nodes, with entries."""
+    async with proxy(running.config(*names)) as store:
+        await fill(store, ENTRIES)
+
+
+async def check(running: Nodes, *names: str, **settings: Any) -> None:
+    """That a cluster of these nodes has all entries, once, where they belong, and takes writes."""
+    async with proxy(running.config(*names, **settings)) as store:
+        await check_whole(store, ENTRIES, absent=[Key("/none")])
+        await store.put(Key("/written"), 1)
+        await store.delete(Key("/written"))
+    held = await running.held()
+    assert sorted(key for keys in held.values() for key in keys) == sorted(map(str, ENTRIES))
+
+
+async def test_three_shards_become_four_and_two_and_nothing_is_lost_doubled_or_hidden(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c", "d") as running:
+        await formed(running, "a", "b", "c")
+        grown = await apply_now(running.config("a", "b", "c", "d"))
+        assert grown.target.epoch == 2 and grown.target.slots_of("d") == SLOTS // 4
+        assert {move.target for move in grown.moves} == {"d"}
+        await check(running, "a", "b", "c", "d")
+        await apply_now(running.config("a", "d"))
+        await check(running, "a", "d")
+        assert {name: len(keys) for name, keys in (await running.held()).items() if name in "bc"} == {"b": 0, "c": 0}
+        await running.stop("b", "c")
+        await check(running, "a", "d")
+
+
+async def test_a_plan_says_what_moves_and_changes_nothing(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        config = running.config("a", "b", "c")
+        planned = await plan(config, SOURCE, Options())
+        assert planned.target.epoch == 2
+        assert 0 < planned.size.entries < len(ENTRIES) and planned.size.bytes > planned.size.entries
+        assert sum(len(move.slots) for move in planned.moves) == planned.target.slots_of("c") == SLOTS // 3
+        await check(running, "a", "b")
+        applied = await apply(config, SOURCE, Options(offline=True), lambda _: None)
+        assert applied == planned
+        again = await apply(config, SOURCE, Options(), lambda _: None)
+        assert again.target is again.current and not again.moves
+
+
+async def test_entries_move_only_if_writes_may_be_refused_meanwhile(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        await formed(running, "a")
+        with pytest.raises(ConfigError, match=r"entries would move, and writes be refused meanwhile.*--offline"):
+            await apply(running.config("a", "b"), SOURCE, Options(), lambda _: None)
+        await check(running, "a")
+
+
+async def test_a_shard_is_renamed_without_moving_an_entry(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", told=True) as running:
+        await formed(running, "a", "b")
+        config = running.config("a", "x=b")
+        with pytest.raises(ConfigError, match=r"shard 'b' is named 'x'.*\n.*--rename b=x"):
+            await apply(config, SOURCE, Options(offline=True), lambda _: None)
+        renamed = await apply(config, SOURCE, Options(renames={"b": "x"}), lambda _: None)
+        assert renamed.size.entries == 0
+        await check(running, "a", "x=b")
+
+
+@pytest.mark.parametrize("first", ["key", "collection"])
+async def test_another_rule_moves_entries_and_the_former_one_moves_them_back(tmp_path: Path, first: str) -> None:
+    second = {"key": "collection", "collection": "key"}[first]
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        async with proxy(running.config("a", "b", "c", shard_by=first)) as store:
+            await fill(store, ENTRIES)
+        await apply_now(running.config("a", "b", "c", shard_by=second))
+        await check(running, "a", "b", "c", shard_by=second)
+        await apply_now(running.config("a", "b", shard_by=first))
+        await check(running, "a", "b", shard_by=first)
+
+
+async def test_a_node_that_was_lost_is_replaced_by_an_empty_one_only_if_that_is_said(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        await formed(running, "a", "b")
+        await running.stop("b")
+        await running.start("b", directory="new")
+        config = running.config("a", "b")
+        with pytest.raises(ConfigError, match="serves an empty data directory"):
+            await apply_now(config)
+        replaced = await apply_now(config, replaced=frozenset("b"))
+        assert replaced.target.epoch == 2 and not replaced.moves
+        async with proxy(config) as store:
+            await fill(store, ENTRIES)
+        await check(running, "a", "b")
+
+
+async def test_writes_are_refused_and_reads_answered_while_a_move_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        async with proxy(running.config("a", "b")) as store:
+            await interrupted_before("CommitMove", running, monkeypatch)
+            await check_whole(store, ENTRIES)
+            for key in list(ENTRIES)[:10]:
+                with pytest.raises(UnavailableError, match="entries are being moved") as raised:
+                    await store.put(key, 1)
+                assert raised.value.retry_after_s
+            await abort(running.config("a", "b", "c"), SOURCE, Options(), lambda _: None)
+            await store.put(next(iter(ENTRIES)), ENTRIES[next(iter(ENTRIES))])
+        await check(running, "a", "b")
+
+
+async def interrupted_before(method: str, running: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grow a cluster of a and b by c, and crash before the first call of a method."""
+    call = NodeClient._call
+
+    async def until(self: Any, name: str, *arguments: Any) -> Any:
+        if name == method:
+            raise CrashError
+        return await call(self, name, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(CrashError):
+        patch.setattr(NodeClient, "_call", until)
+        await apply_now(running.config("a", "b", "c"))
+
+
+async def test_a_move_under_way_goes_on_with_its_own_configuration_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        await interrupted_before("CommitMove", running, monkeypatch)
+        with pytest.raises(ConfigError, match="a move to epoch 2 is under way, to the shards a, b, c by key"):
+            await apply_now(running.config("a", "b"))
+        await apply_now(running.config("a", "b", "c"))
+        await check(running, "a", "b", "c")
+
+
+async def test_what_was_aborted_left_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        await interrupted_before("CommitMove", running, monkeypatch)
+        await abort(running.config("a", "b", "c"), SOURCE, Options(), lambda _: None)
+        assert (await running.held())["c"] == []
+        await check(running, "a", "b")
+        await apply_now(running.config("a", "b", "c"))
+        await check(running, "a", "b", "c")
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    ("before", "after"), [("abc", "abcd"), ("abcd", "ad"), ("ab", "cd")], ids=["more", "fewer", "others"]
+)
+async def test_a_change_that_is_interrupted_anywhere_is_finished_by_the_same_command(
+    before: str, after: str, part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run gets one call further than the run before, and is cut; at the end nothing is missing or double."""
+    at, crashed = part, 0
+    async with nodes(tmp_path, *sorted({*before, *after})) as running:
+        await formed(running, *before)
+        config = running.config(*after)
+        removed = {name: running.urls[name] for name in before if name not in after}
+        while True:
+            with crash(at, monkeypatch):
+                try:
+                    await apply_now(config, addresses=removed)
+                    break
+                except CrashError:
+                    crashed += 1
+            at += 4
+        assert crashed > 3
+        await check(running, *after)
+
+
+async def test_a_cut_before_the_first_commit_can_be_aborted_and_one_after_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        config = running.config("a", "b", "c")
+        at = 0
+        while True:
+            at += 1
+            with crash(at, monkeypatch) as done:
+                try:
+                    await apply_now(config)
+                    break
+                except CrashError:
+                    pass
+            committed = done[: at + 1].count("CommitMove") > (done[at:] == ["CommitMove"] and 1)
+            try:
+                await abort(config, SOURCE, Options(), lambda _: None)
+            except ConfigError as error:
+                assert "is committed on some nodes already" in str(error)
+                assert committed
+                await apply_now(config)
+                break
+            await check(running, "a", "b")
+        await check(running, "a", "b", "c")
+
+
+async def test_entries_of_an_older_release_are_adopted_after_each_was_checked(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        config = running.config("a", "b")
+        async with proxy(config) as store:
+            await fill(store, ENTRIES)
+        held = await running.held()
+        await running.stop()
+        for name in ("a", "b"):
+            await running.start(name, directory=f"old-{name}")
+            async with client.connect(running.urls[name]) as node:
+                await fill(node, {key: ENTRIES[key] for key in map(Key, held[name])})
+        with pytest.raises(ConfigError, match=r"holds entries, but has no placement.*--adopt"):
+            await apply_now(config)
+        async with client.connect(running.urls["a"]) as node:
+            stray = Key(held["b"][0])
+            await node.put(stray, 1)
+            with pytest.raises(ConfigError, match=rf"1 of {len(held['a']) + 1} entries do not belong on shard 'a'"):
+                await apply_now(config, adopt=True)
+            await node.delete(stray)
+        await apply_now(config, adopt=True)
+        await check(running, "a", "b")
+
+
+async def test_all_nodes_must_run(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b", "c")
+        config = running.config("a", "b")
+        await running.stop("c")
+        with pytest.raises(UnavailableError, match="shard 'c' cannot be asked at"):
+            await apply_now(config)
+        await running.start("c")
+        await apply_now(config)
+        await check(running, "a", "b")
+
+
+async def test_exchanged_addresses_are_refused_before_anything_moves(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        with pytest.raises(ConfigError, match=r"is shard 'b'.* has shard 'a' there"):
+            await apply_now(running.config("a=b", "b=a", "c"))
+        await check(running, "a", "b")
+
+
+async def test_a_stream_that_is_under_way_when_the_placement_changes_ends_with_an_error(tmp_path: Path) -> None:
+    many = {Key(f"/Many:{number:05}"): "x" * 2000 for number in range(3000)}
+    async with nodes(tmp_path, "a", "b") as running, proxy(running.config("a")) as store:
+        await fill(store, many)
+        cursor = store.query(Query(Key("/"), recursive=True))
+        first = await anext(cursor)
+        assert first
+        await apply_now(running.config("a", "b"))
+        with pytest.raises(DatastoreError) as raised:
+            async for _ in cursor:
+                pass
+        assert isinstance(raised.value, WrongShardError)

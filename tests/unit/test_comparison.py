@@ -1,0 +1,231 @@
+"""A configuration and what nodes say, compared: what is served, placed, or refused, and with which command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from datastore.core.errors import DatastoreError, UnavailableError
+from datastore.core.placement import Member, NodePlacement, Placement, first_placement
+from datastore_server.config import ClusterConfig, Config, ShardConfig
+from datastore_server.coordination.comparison import Answer, Verdict, compare
+from datastore_server.coordination.planning import target_placement
+
+Answers = dict[str, Answer | DatastoreError]
+
+
+def config_of(*names: str, shard_by: str = "key", cluster: str = "trial") -> Config:
+    shards = [ShardConfig(name=name, url=f"grpc://127.0.0.1:{100 + ord(name)}") for name in names]
+    return Config(cluster=ClusterConfig(name=cluster, shard_by=shard_by), shards=shards)  # type: ignore[arg-type]
+
+
+def empty(name: str, *, in_memory: bool = False) -> Answer:
+    """A node that was never placed."""
+    return Answer(NodePlacement(node_id=f"id-{name}"), is_empty=True, in_memory=in_memory)
+
+
+def placed(placement: Placement, name: str, *, is_empty: bool = False) -> Answer:
+    """A node that has the placement."""
+    return Answer(NodePlacement(node_id=f"id-{name}", shard=name, current=placement), is_empty, in_memory=False)
+
+
+def formed(*names: str) -> Placement:
+    """The first placement of these shards, complete."""
+    return first_placement("trial", [Member(name, node_id=f"id-{name}") for name in names])
+
+
+def running(*names: str) -> Answers:
+    """The nodes of a cluster with entries."""
+    placement = formed(*names)
+    return {name: placed(placement, name) for name in names}
+
+
+def refused(verdict: Verdict) -> str:
+    """The texts of the differences; there must be some, and then nothing is placed."""
+    assert verdict.differences
+    assert not verdict.unplaced and not verdict.fitting
+    return "\n".join(map(str, verdict.differences))
+
+
+def test_empty_nodes_are_placed_by_the_names_of_the_shards_with_all_identities_known() -> None:
+    verdict = compare(config_of("a", "b"), {"a": empty("a"), "b": empty("b")})
+    assert verdict.placement is not None and verdict.placement.is_complete
+    assert verdict.placement.owners == formed("a", "b").owners
+    assert (verdict.placement.epoch, set(verdict.unplaced), verdict.differences) == (1, {"a", "b"}, ())
+
+
+def test_nodes_that_are_what_the_configuration_says_are_served_and_nothing_is_placed() -> None:
+    verdict = compare(config_of("a", "b"), running("a", "b"))
+    assert verdict == Verdict(formed("a", "b"), fitting=frozenset({"a", "b"}))
+
+
+def test_a_node_that_cannot_be_reached_is_left_out_and_the_others_serve() -> None:
+    answers = running("a", "b", "c") | {"b": UnavailableError("down")}
+    verdict = compare(config_of("a", "b", "c"), answers)
+    assert (verdict.fitting, verdict.differences) == ({"a", "c"}, ())
+
+
+def test_nothing_is_known_while_no_node_can_be_reached() -> None:
+    assert compare(config_of("a"), {"a": UnavailableError("down")}) == Verdict(None)
+
+
+def test_what_a_forming_that_was_interrupted_left_is_completed() -> None:
+    first = compare(config_of("a", "b"), {"a": empty("a"), "b": UnavailableError("down")})
+    assert first.placement is not None and first.unplaced == ("a",)
+    second = compare(config_of("a", "b"), {"a": placed(first.placement, "a"), "b": empty("b")})
+    assert second.placement == replace(first.placement, members=second.placement.members)  # type: ignore[union-attr]
+    assert second.placement.is_complete and set(second.unplaced) == {"a", "b"}  # type: ignore[union-attr]
+
+
+def test_a_placement_that_was_rebalanced_is_taken_from_the_nodes_and_not_from_names() -> None:
+    config = config_of("a", "b", "c")
+    known = {name: Member(name, node_id=f"id-{name}") for name in "abc"}
+    target = target_placement(formed("a", "b"), config, known, {})
+    verdict = compare(config, {name: placed(target, name) for name in "abc"})
+    assert verdict.placement == target != formed("a", "b", "c")
+    assert not verdict.differences
+
+
+def apply_of(text: str) -> list[str]:
+    return re.findall(r"datastore placement apply CONFIG[^\n;)]*", text)
+
+
+def test_a_shard_more_in_the_configuration_is_refused_with_the_command_that_moves_its_share() -> None:
+    for newcomer in (empty("c"), UnavailableError("not started"), placed(formed("a"), "c", is_empty=True)):
+        text = refused(compare(config_of("a", "b", "c"), running("a", "b") | {"c": newcomer}))
+        assert "the shard 'c', which the cluster does not have" in text
+        assert "datastore placement apply CONFIG --offline" in apply_of(text)
+
+
+def test_a_new_node_that_placed_itself_by_the_new_configuration_is_not_believed() -> None:
+    alone = first_placement("trial", [Member(name) for name in "abc"])
+    text = refused(compare(config_of("a", "b", "c"), running("a", "b") | {"c": placed(alone, "c", is_empty=True)}))
+    assert text.count("\n") == 1
+    assert "the shard 'c', which the cluster does not have" in text
+
+
+def test_a_shard_fewer_is_refused_with_where_it_was() -> None:
+    placement = replace(
+        formed("a", "b"), members=tuple(replace(m, url=f"grpc://h:{m.shard}") for m in formed("a", "b").members)
+    )
+    text = refused(compare(config_of("a"), {"a": placed(placement, "a")}))
+    assert f"the shard 'b' with {placement.slots_of('b'):,} slots (epoch 1), which CONFIG does not have" in text
+    assert "it was at grpc://h:b" in text
+    assert "datastore placement apply CONFIG --offline" in apply_of(text)
+
+
+def test_a_shard_of_another_name_is_refused_with_the_command_that_renames_it() -> None:
+    answers = running("a", "b")
+    text = refused(compare(config_of("a", "x"), {"a": answers["a"], "x": answers["b"]}))
+    assert "shard 'b' is named 'x' in CONFIG" in text
+    assert apply_of(text) == ["datastore placement apply CONFIG --rename b=x"]
+
+
+def test_exchanged_addresses_are_refused_with_the_right_ones() -> None:
+    answers = running("a", "b")
+    text = refused(compare(config_of("a", "b"), {"a": answers["b"], "b": answers["a"]}))
+    assert "grpc://127.0.0.1:197 is shard 'b', and CONFIG has shard 'a' there" in text
+    assert "'a' is at grpc://127.0.0.1:198: set url = \"grpc://127.0.0.1:198\" for it" in text
+
+
+def test_another_rule_is_refused_with_both_ways_out() -> None:
+    text = refused(compare(config_of("a", "b", shard_by="collection"), running("a", "b")))
+    assert "placed by key, and CONFIG says shard_by = 'collection'" in text
+    assert 'set shard_by = "key"' in text and "datastore placement apply CONFIG --offline" in apply_of(text)
+
+
+def test_another_cluster_is_refused_whole_and_as_a_single_node() -> None:
+    assert "belong to cluster 'trial', and CONFIG says 'other'" in refused(
+        compare(config_of("a", "b", cluster="other"), running("a", "b"))
+    )
+    stray = placed(replace(formed("a", "b"), cluster="other"), "b")
+    text = refused(compare(config_of("a", "b", "c"), running("a", "b", "c") | {"b": stray}))
+    assert "grpc://127.0.0.1:198 belongs to cluster 'other'" in text
+
+
+def test_an_empty_directory_in_the_place_of_a_full_one_is_refused() -> None:
+    other = Answer(NodePlacement(node_id="id-new"), is_empty=True, in_memory=False)
+    text = refused(compare(config_of("a", "b"), running("a", "b") | {"b": other}))
+    assert f"empty data directory, and {formed('a', 'b').slots_of('b'):,} slots with their entries are expected" in text
+    assert "datastore placement apply CONFIG --replace b --offline" in apply_of(text)
+
+
+def test_another_directory_that_says_the_same_shard_is_refused() -> None:
+    placement = formed("a", "b")
+    other = Answer(NodePlacement(node_id="id-copy", shard="b", current=placement), is_empty=False, in_memory=False)
+    text = refused(compare(config_of("a", "b"), running("a", "b") | {"b": other}))
+    assert "another data directory as shard 'b': node id-copy, and the cluster's is id-b" in text
+
+
+def test_a_directory_copied_to_another_shard_is_refused_placed_and_before() -> None:
+    answers = running("a", "b")
+    assert "serve one data directory, or copies of it" in refused(
+        compare(config_of("a", "b"), {"a": answers["a"], "b": answers["a"]})
+    )
+    assert "serve one data directory, or copies of it" in refused(
+        compare(config_of("a", "b"), {"a": empty("a"), "b": empty("a")})
+    )
+
+
+def test_a_node_in_memory_that_started_again_is_placed_again() -> None:
+    config = config_of("a", "b")
+    first = compare(config, {"a": empty("a"), "b": empty("b", in_memory=True)}).placement
+    assert first is not None and first.is_complete
+    answers: Answers = {"a": placed(first, "a"), "b": Answer(NodePlacement("id-2"), is_empty=True, in_memory=True)}
+    verdict = compare(config, answers)
+    assert (verdict.unplaced, verdict.differences) == (("b",), ())
+
+
+def test_entries_without_a_placement_are_refused_with_the_command_that_checks_them() -> None:
+    old = Answer(NodePlacement(node_id="id-a"), is_empty=False, in_memory=False)
+    text = refused(compare(config_of("a", "b"), {"a": old, "b": empty("b")}))
+    assert "(shard 'a') holds entries, but has no placement" in text
+    assert apply_of(text) == ["datastore placement apply CONFIG --adopt"]
+
+
+def moved(answers: Mapping[str, Answer], *names: str) -> tuple[Config, Placement]:
+    config = config_of(*names)
+    known = {name: Member(name, node_id=f"id-{name}") for name in names}
+    return config, target_placement(formed(*answers), config, known, {})
+
+
+def test_a_configuration_of_before_a_change_is_refused() -> None:
+    answers = {name: placed(formed("a", "b"), name) for name in "ab"}
+    _, target = moved(answers, "a", "b", "c")
+    text = refused(compare(config_of("a", "b"), {name: placed(target, name) for name in "ab"}))
+    assert "the cluster has the shard 'c'" in text and "(epoch 2)" in text
+
+
+def test_a_node_that_is_behind_is_refused_and_one_that_only_has_to_commit_finishes() -> None:
+    answers = {name: placed(formed("a", "b"), name) for name in "ab"}
+    config, target = moved(answers, "a", "b", "c")
+    ahead: Answers = {name: placed(target, name) for name in "ac"}
+    text = refused(compare(config, ahead | {"b": answers["b"]}))
+    assert "(shard 'b') has the placement of epoch 1, and the cluster is at 2" in text
+    waiting = replace(answers["b"], placement=replace(answers["b"].placement, pending=target, pending_shard="b"))
+    text = refused(compare(config, ahead | {"b": waiting}))
+    assert "the move to epoch 2 is not committed on shard 'b' yet" in text
+    assert apply_of(text) == ["datastore placement apply CONFIG --offline"]
+
+
+def test_a_move_that_is_prepared_is_named_to_the_new_configuration_and_the_old_one_reads_on() -> None:
+    answers = {name: placed(formed("a", "b"), name) for name in "ab"}
+    config, target = moved(answers, "a", "b", "c")
+    waiting: Answers = {
+        name: replace(answer, placement=replace(answer.placement, pending=target, pending_shard=name))
+        for name, answer in answers.items()
+    }
+    assert not compare(config_of("a", "b"), waiting).differences
+    text = refused(compare(config, waiting | {"c": empty("c")}))
+    assert "a move to epoch 2 (a, b, c) was begun and is not done" in text
+    assert "datastore placement abort CONFIG" in text
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b", "c")])
+def test_every_difference_says_what_resolves_it(names: tuple[str, ...]) -> None:
+    verdict = compare(config_of(*names), {name: running("a", "b").get(name, empty(name)) for name in names})
+    for difference in verdict.differences:
+        assert re.search(r"datastore |set |url", difference.resolve)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from datastore import wire
 from datastore.core.batch import Write
 from datastore.core.errors import (
     DatastoreError,
@@ -23,7 +24,7 @@ from datastore.core.errors import (
 from datastore.core.key import Key
 from datastore.core.placement import slot_of
 from datastore.core.query import Query
-from datastore.v1 import placement_pb2, value_pb2
+from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
 from datastore.wire import rpc_error_to_error
 from datastore_client.aio import RemoteDatastore
 from datastore_server.config import parse_store_url
@@ -41,7 +42,7 @@ class Node:
 
     def __init__(self, running: Running, client: RemoteDatastore) -> None:
         self.running = running
-        self.placed = PlacedServer(running)
+        self.placed = PlacedServer(running.channel)
         self.client = client
 
     async def keys(self, **query: Any) -> list[Key]:
@@ -59,7 +60,7 @@ async def start_node(request: pytest.FixtureRequest, start: Start, tmp_path: Pat
             url = "memory:" if request.param == "memory" else f"lmdb://{tmp_path / name}"
             topology = build_node(parse_store_url(url))
             running = await start(topology.datastore, system=topology.system)
-            client = await stack.enter_async_context(RemoteDatastore(running.server.url))
+            client = await stack.enter_async_context(RemoteDatastore(running.server.url, retry=False))
             return Node(running, client)
 
         yield start_node
@@ -224,6 +225,76 @@ async def test_what_was_copied_half_is_cleared_and_copied_anew(nodes: dict[str, 
     assert await nodes["a"].placed.clear(2) == 0
     await copy(nodes)
     assert sorted(await nodes["c"].placed.summarize()) == slots
+
+
+async def pages(
+    node: Node, query: query_pb2.Query, *, token: str = "", most: int | None = None
+) -> tuple[list[str], str]:
+    """The keys of so many pages of seven entries, and the token of the next."""
+    read: list[str] = []
+    while most is None or most > 0:
+        request = service_pb2.ListEntriesRequest(query=query, page_size=7, page_token=token)
+        page = await node.running.stub.ListEntries(request)
+        read += [found.key.text for found in page.entries]
+        token, most = page.next_page_token, None if most is None else most - 1
+        if not token:
+            break
+    return read, token
+
+
+@pytest.mark.parametrize("order", [[], ["-n"]], ids=["by key", "by order"])
+@pytest.mark.parametrize(("offset", "limit"), [(0, None), (3, 20)])
+async def test_pages_and_streams_leave_out_what_is_not_the_nodes_and_go_on_over_a_commit(
+    nodes: dict[str, Node], order: list[str], offset: int, limit: int | None
+) -> None:
+    asked = Query(Key("/Thing"), offset=offset, limit=limit)
+    for part in order:
+        asked.order(part)
+    query = wire.encode_query(asked)
+    moved = sorted(moving("a") + moving("b"), reverse=bool(order))
+    expected = [str(key) for key in moved[offset : None if limit is None else offset + limit]]
+    await prepare(nodes)
+    await copy(nodes)
+    assert await pages(nodes["c"], query) == ([], "")
+    stream = nodes["a"].running.stub.Query(service_pb2.QueryRequest(query=query))
+    token = b""
+    async for message in stream:
+        token = message.resume_token
+        if message.entries:
+            break
+    stream.cancel()
+    source = [str(key) for key in sorted(keys_of("a", BEFORE, 50), reverse=bool(order))]
+    begun, page_token = await pages(nodes["a"], query, most=1)
+    assert begun == source[offset : offset + 7]
+    for node in nodes.values():
+        await node.placed.commit(2)
+    assert await pages(nodes["c"], query) == (expected, "")
+    # What is left of the pages is what the node owns now, after the place where they stopped.
+    rest, _ = await pages(nodes["a"], query, token=page_token)
+    stay = [key for key in source if AFTER.owner_of(Key(key)) == "a"]
+    after = stay[sum(key in source[: offset + 7] for key in stay) :]
+    assert rest == after[: None if limit is None else limit - 7]
+    request = service_pb2.QueryRequest(query=query, resume_token=token)
+    messages = await nodes["a"].running.query(request)
+    assert messages[-1].HasField("summary")
+    resumed = [found.key.text for message in messages for found in message.entries]
+    assert set(resumed) <= set(stay)
+
+
+async def test_an_expectation_of_any_form_is_compared_as_it_is(nodes: dict[str, Node]) -> None:
+    stub, key = nodes["a"].running.stub, str(keys_of("a", BEFORE, 1)[0])
+    request = service_pb2.GetRequest(key=value_pb2.Key(text=key))
+    await stub.Get(request, metadata=[(wire.EXPECTATION, "trial/a/1")])
+    for metadata in (
+        [(wire.EXPECTATION, "x" * 4000)],
+        [(wire.EXPECTATION, "trial/a/1"), (wire.EXPECTATION, "trial/b/1")],
+        [(wire.EXPECTATION, "TRIAL/A/1")],
+        [(wire.EXPECTATION, "trial/a/01")],
+        [(wire.EXPECTATION, "%74rial/a/1")],
+        [(wire.EXPECTATION, "")],
+    ):
+        text = await refused(stub.Get(request, metadata=metadata), WrongShardError)
+        assert len(text) < 1000
 
 
 async def test_write_slots_takes_only_what_moves_here(nodes: dict[str, Node]) -> None:

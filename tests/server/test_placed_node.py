@@ -37,7 +37,7 @@ async def node(request: pytest.FixtureRequest, start: Start, tmp_path: Path) -> 
     topology = build_node(parse_store_url(url))
     running = await start(topology.datastore, system=topology.system)
     async with RemoteDatastore(running.server.url) as client:
-        yield Node(PlacedServer(running), client)
+        yield Node(PlacedServer(running.channel), client)
 
 
 async def test_a_node_without_placement_takes_every_key(node: Node) -> None:
@@ -155,9 +155,9 @@ async def test_a_placement_survives_a_restart(start: Start, tmp_path: Path) -> N
     for _ in range(2):
         topology = build_node(url, durability="async")
         running = await start(topology.datastore, system=topology.system)
-        kept = wire.decode_node_placement((await PlacedServer(running).get()).placement)
+        kept = wire.decode_node_placement((await PlacedServer(running.channel).get()).placement)
         if kept.current is None:
-            await PlacedServer(running).place("a", placed)
+            await PlacedServer(running.channel).place("a", placed)
             identity = kept.node_id
         else:
             assert (kept.shard, kept.current, kept.node_id) == ("a", placed, identity)

@@ -7,11 +7,12 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
+import grpc
+
 from datastore import wire
 from datastore.core.key import Key
 from datastore.core.placement import Member, Placement, ShardBy, first_placement
 from datastore.v1 import placement_pb2, placement_pb2_grpc
-from tests.support.serving import Running
 
 SHARDS = ("a", "b", "c")
 
@@ -40,8 +41,8 @@ def keys_of(shard: str, placed: Placement, count: int = 20, collection: str = "/
 class PlacedServer:
     """A running server's placement, asked over the wire with the values of the library."""
 
-    def __init__(self, running: Running) -> None:
-        self.stub: Any = placement_pb2_grpc.PlacementServiceStub(running.channel)
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stub: Any = placement_pb2_grpc.PlacementServiceStub(channel)
 
     async def get(self) -> Any:
         """What GetPlacement answers."""

@@ -29,6 +29,9 @@ MOVING_RETRY_S = 1.0
 #: And before it continues a query that ended because a move began.
 RESUME_RETRY_S = 0.05
 
+#: How much of what a caller expects is repeated to it: more than any expectation of ours.
+EXPECTED_SHOWN = 200
+
 _NOTHING = bytes(SLOTS)
 
 
@@ -79,8 +82,8 @@ class Ownership:
         """Raise WrongShardError unless this node is what a caller expects, `CLUSTER/SHARD/EPOCH`."""
         if not expected or expected != self.expectation:
             raise WrongShardError(
-                f"this server is {self.expectation or 'not placed in a cluster'}, and the caller expects {expected}"
-                " (CLUSTER/SHARD/EPOCH): `datastore placement check` says what differs",
+                f"this server is {self.expectation or 'not placed in a cluster'}, and the caller expects"
+                f" {expected[:EXPECTED_SHOWN]} (CLUSTER/SHARD/EPOCH): `datastore placement check` says what differs",
                 epoch=self.placement.epoch,
                 shard=self.placement.shard or None,
             )

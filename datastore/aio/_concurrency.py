@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, TypeVar
 
-__all__ = ["KeyLocks", "Lock", "close_iterator", "fan_out", "iterate", "undisturbed"]
+__all__ = ["KeyLocks", "Lock", "close_iterator", "fan_out", "iterate", "undisturbed", "was_closed"]
 
 T = TypeVar("T")
 
@@ -91,6 +91,11 @@ async def iterate(iterable: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
     else:
         for item in iterable:
             yield item
+
+
+def was_closed(iterator: Any) -> bool:
+    """Whether a generator has ended or was closed: asyncio closes those that are left at the end of their loop."""
+    return isinstance(iterator, AsyncGeneratorType) and iterator.ag_frame is None
 
 
 async def close_iterator(iterator: Any) -> None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from types import GeneratorType
 from typing import Any, TypeVar
 
-__all__ = ["KeyLocks", "Lock", "close_iterator", "fan_out", "iterate", "undisturbed"]
+__all__ = ["KeyLocks", "Lock", "close_iterator", "fan_out", "iterate", "undisturbed", "was_closed"]
 
 T = TypeVar("T")
 
@@ -66,6 +66,11 @@ def undisturbed(call: Callable[[], T]) -> T:
 def iterate(iterable: Iterable[T]) -> Iterator[T]:
     """The iterator of an iterable."""
     return iter(iterable)
+
+
+def was_closed(iterator: Any) -> bool:
+    """Whether a generator has ended or was closed."""
+    return isinstance(iterator, GeneratorType) and iterator.gi_frame is None
 
 
 def close_iterator(iterator: Any) -> None:

@@ -19,10 +19,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-from datastore.core._concurrency import close_iterator, iterate
+from datastore.core._concurrency import close_iterator, iterate, was_closed
 from datastore.core.batch import Batch, Entry, Reason, ShardReport, Summary
 from datastore.core.description import QueryDescription
-from datastore.core.errors import CursorReuseError, CursorRunningError, InvalidError
+from datastore.core.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_ENTRIES
 from datastore.core.pipeline import Pipeline
@@ -233,6 +233,11 @@ class Cursor(TwoNames):
 
     def _next_batch(self) -> Batch | None:
         try:
+            if was_closed(self._batches):
+                # It would seem to have come to its end.
+                raise DatastoreClosedError(
+                    "these results were closed halfway, with the event loop on which they were read; ask the store again"
+                )
             batch = next(self._batches, None)
         except BaseException:
             self.close()

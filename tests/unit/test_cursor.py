@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from datastore.aio import cursor as async_cursors
 from datastore.aio.lift import lift
 from datastore.core import cursor as cursors
 from datastore.core.batch import Batch, Entry, Position
-from datastore.core.errors import CursorReuseError, CursorRunningError, InvalidError, StoreError
+from datastore.core.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError, StoreError
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.filesystem import FileSystemDatastore
@@ -695,3 +695,22 @@ async def test_a_cancellation_is_not_lost_behind_a_failure():
         await task
     with pytest.raises(StoreError):
         await async_cursors.close_all([fail])
+
+
+def test_results_closed_with_their_event_loop_are_an_error_and_do_not_seem_whole() -> None:
+    async def batches() -> AsyncGenerator[Batch]:
+        for number in range(3):
+            yield Batch([Key(f"/K:{number}")], [number])
+
+    cursor = aio.Cursor.from_batches(Query(Key("/K")), batches())
+
+    async def begin() -> None:
+        assert await anext(cursor) == 0
+
+    async def go_on() -> None:
+        with pytest.raises(DatastoreClosedError, match="ask the store again"):
+            await anext(cursor)
+
+    asyncio.run(begin())
+    asyncio.run(go_on())
+    assert cursor.summary is None

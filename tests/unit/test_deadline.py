@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
-from datastore.core.deadline import set_time_left, time_left
+import pytest
+
+from datastore.core.deadline import LONGEST_TIMEOUT_S, check_timeout, set_time_left, time_left
+from datastore.core.errors import InvalidError
+from datastore_client import RemoteDatastore, connect
+from datastore_client.aio import connect as connect_tasks
 
 
 async def test_a_call_may_take_what_it_likes_where_nobody_waits():
@@ -32,3 +38,21 @@ async def test_tasks_inherit_the_time_left_and_keep_their_own():
     set_time_left(5)
     assert await asyncio.create_task(inner()) < 5
     assert time_left(10) > 4
+
+
+@pytest.mark.parametrize("timeout_s", [0.001, 1, 10.0, LONGEST_TIMEOUT_S - 1, LONGEST_TIMEOUT_S, math.inf])
+def test_a_timeout_is_a_number_of_seconds_up_to_a_year_or_none(timeout_s):
+    assert check_timeout(timeout_s, "timeout_s") == timeout_s
+    for make in (connect, connect_tasks):
+        make("grpc://localhost:1", timeout_s=timeout_s, query_timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize(
+    "timeout_s", [0, -1, -0.0, math.nan, -math.inf, LONGEST_TIMEOUT_S + 1, 1e18, 10**400, True, "10", None]
+)
+@pytest.mark.parametrize("name", ["timeout_s", "query_timeout_s"])
+@pytest.mark.parametrize("make", [connect, connect_tasks, RemoteDatastore])
+def test_any_other_timeout_is_refused_by_name(make, name, timeout_s):
+    with pytest.raises(InvalidError, match=rf"^{name} is .* at most 31,622,400 \(a year\), or inf") as raised:
+        make("grpc://localhost:1", **{name: timeout_s})
+    assert raised.value.field == name

@@ -50,9 +50,12 @@ def here() -> Home:
     return os.getpid()
 
 
-def why_not_here(home: Home) -> str | None:
-    """Why what belongs to `home` cannot be used where this is called from, and what to do; None if it can."""
-    if os.getpid() != home:
+def why_not_here(home: Home | None) -> str | None:
+    """Why what belongs to `home` cannot be used where this is called from, and what to do; None if it can.
+
+    What was not used yet has no home, and can be used in any process.
+    """
+    if home is not None and os.getpid() != home:
         return "it was opened in the process that this one was forked from; connect anew in each process"
     return None
 

@@ -230,7 +230,7 @@ class Connection:
 
     def why_not_here(self) -> str | None:
         """Why the connection cannot be used where this is called from; None if it can."""
-        return None if self._home is None else why_not_here(self._home)
+        return why_not_here(self._home)
 
     def end_stream(self) -> None:
         """Note that a stream was closed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from datastore.core.errors import UnavailableError
+from datastore.core.errors import OverloadedError, UnavailableError
 from datastore_client.remote import QUERY_TIMEOUT_S, RemoteDatastore
 from datastore_server.cli.settings import CALL_TIMEOUT_S, Settings
 
@@ -24,7 +24,7 @@ def connected(settings: Settings, *, lazy: bool = False) -> Iterator[RemoteDatas
         try:
             yield store
         except UnavailableError as error:
-            if error.shard is not None:
+            if error.shard is not None or isinstance(error, OverloadedError):
                 raise
             raise UnavailableError(
                 f"{error}\nIs a server running at {settings.server}? Start one with\n"

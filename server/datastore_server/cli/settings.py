@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from datastore.core.errors import ConfigError
+from datastore.core.deadline import check_timeout
+from datastore.core.errors import ConfigError, InvalidError
 from datastore.core.key import Key
 from datastore_client.channel import parse_target
 from datastore_server.config import DEFAULT_LISTEN, parse_server_url
@@ -30,6 +31,23 @@ class Settings:
     #: None where the command line does not say: then a call has its time, and a query all that it needs.
     timeout_s: float | None = None
     json: bool = False
+
+
+class _TimeoutType(click.ParamType[float]):
+    """A timeout in seconds, as the client takes it."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of this text; a usage error that says what is valid for anything else."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = value
+        try:
+            return check_timeout(number, "it")
+        except InvalidError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _store(field: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -75,11 +93,12 @@ def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Funct
         function = json_option(function)
         function = click.option(
             "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=_TimeoutType(),
             metavar="SECONDS",
             expose_value=False,
             callback=_store("timeout_s"),
-            help=f"How long a call, or a query, may take.  [default: {CALL_TIMEOUT_S:.0f}; a query: an hour]",
+            help="How long a call, or a query, may take; inf for no limit."
+            f"  [default: {CALL_TIMEOUT_S:.0f}; a query: an hour]",
         )(function)
         return click.option(
             "--server",

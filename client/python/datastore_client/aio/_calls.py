@@ -48,15 +48,18 @@ def here() -> Home:
         return os.getpid(), None
 
 
-def why_not_here(home: Home) -> str | None:
-    """Why what belongs to `home` cannot be used where this is called from, and what to do; None if it can."""
-    current = here()
-    if current == home and home[1] is not None:
-        return None
-    if current[0] != home[0]:
-        return "it was opened in the process that this one was forked from; connect anew in each process"
-    if current[1] is None:
+def why_not_here(home: Home | None) -> str | None:
+    """Why what belongs to `home` cannot be used where this is called from, and what to do; None if it can.
+
+    What was not used yet has no home, and can be used on any event loop.
+    """
+    process, loop = here()
+    if loop is None:
         return "it needs a running asyncio event loop; use datastore_client.connect where there is none"
+    if home is None or home == (process, loop):
+        return None
+    if process != home[0]:
+        return "it was opened in the process that this one was forked from; connect anew in each process"
     if home[1] is not None and home[1].is_closed():
         return (
             "the event loop of its first call is closed; connect anew on each loop, or keep one loop (asyncio.Runner)"

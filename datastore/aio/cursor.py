@@ -239,7 +239,7 @@ class Cursor(TwoNames):
             if was_closed(self._batches):
                 # It would seem to have come to its end.
                 raise DatastoreClosedError(
-                    "these results were closed halfway, with the event loop on which they were read; ask the store again"
+                    "these results were closed halfway, with the event loop on which they were read; query again"
                 )
             batch = await anext(self._batches, None)
         except BaseException:

@@ -44,11 +44,8 @@ def end_of(work: Coroutine[Any, Any, Any]) -> BaseException | None:
     """How `work` ends on a new event loop, which is closed then."""
 
     async def caught() -> BaseException | None:
-        try:
-            await work
-        except Exception as error:
-            return error
-        return None
+        (end,) = await asyncio.gather(work, return_exceptions=True)
+        return end if isinstance(end, BaseException) else None
 
     return asyncio.run(caught())
 

@@ -708,7 +708,7 @@ def test_results_closed_with_their_event_loop_are_an_error_and_do_not_seem_whole
         assert await anext(cursor) == 0
 
     async def go_on() -> None:
-        with pytest.raises(DatastoreClosedError, match="ask the store again"):
+        with pytest.raises(DatastoreClosedError, match="query again"):
             await anext(cursor)
 
     asyncio.run(begin())

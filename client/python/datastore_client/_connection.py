@@ -7,7 +7,6 @@ Knows bytes, calls and their failures; what a message means is not known here.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -43,8 +42,6 @@ from datastore_client._slots import CALLS_AT_ONCE, STREAMS_AT_ONCE, WAITING_CALL
 from datastore_client.channel import parse_target
 
 __all__ = ["Connection", "Stream"]
-
-_log = logging.getLogger("datastore.client")
 
 
 class Connection:
@@ -187,30 +184,17 @@ class Connection:
         if is_answer(error):
             self.note_answer()
         elif isinstance(failure, UnavailableError):
-            self._note_loss(failure, connected=not is_unsent(error))
+            with self._lock:
+                self._link.down(connected=not is_unsent(error))
             if self._link.is_expected_back and (is_read or is_unsent(error)):
                 failure.retry_after_s = RETRY_AFTER_S
         raise failure from error
 
     def note_answer(self) -> None:
         """Note that the server answers."""
-        if self._link.is_up:
-            return
-        with self._lock:
-            away_s = self._link.up()
-        if away_s is not None:
-            self._log("%s is back after %.1f s", away_s)
-
-    def _note_loss(self, failure: UnavailableError, *, connected: bool) -> None:
-        with self._lock:
-            is_news = self._link.down(connected=connected)
-        if is_news:
-            self._log("%s is down: %s", failure)
-
-    def _log(self, text: str, fact: object) -> None:
-        """Log a change of the server's state. A store with a name is a shard of something that goes on without it."""
-        who = f"server {self.url}" if self._name is None else f"shard {self._name} at {self.url}"
-        _log.log(logging.INFO if self._name is None else logging.WARNING, text, who, fact)
+        if not self._link.is_up:
+            with self._lock:
+                self._link.up()
 
     def named(self, error: DatastoreError) -> DatastoreError:
         """The error with this store's name as its shard, unless it names one."""

@@ -80,17 +80,14 @@ class Link:
         """Whether calls that could not reach the server are to be made again."""
         return self._was_up and (self._down_since is None or self._clock() < self._down_since + EXPECTED_BACK_S)
 
-    def up(self) -> float | None:
-        """Note that the server answered; how long it had been away, None where it had not."""
-        since, self._down_since = self._down_since, None
+    def up(self) -> None:
+        """Note that the server answered."""
         self.is_up = self._was_up = True
-        return None if since is None else self._clock() - since
+        self._down_since = None
 
-    def down(self, *, connected: bool) -> bool:
-        """Note that a call failed on its way, and whether a connection had been made; True if that is news."""
+    def down(self, *, connected: bool) -> None:
+        """Note that a call failed on its way, and whether a connection had been made."""
         self.is_up = False
         self._was_up = self._was_up or connected
-        if self._down_since is not None:
-            return False
-        self._down_since = self._clock()
-        return True
+        if self._down_since is None:
+            self._down_since = self._clock()

@@ -75,7 +75,7 @@ def _print_lines(store: Datastore, keys: Sequence[Key]) -> list[Key]:
 @server_options()
 @click.pass_obj
 def put_command(settings: Settings, key: Key, value: str) -> None:
-    """Store JSON as the value of KEY, in place of what was there. '-' reads the JSON from standard input.
+    """Store JSON as the value of KEY, replacing any old value. '-' reads the JSON from standard input.
 
     \b
     Examples:
@@ -83,7 +83,7 @@ def put_command(settings: Settings, key: Key, value: str) -> None:
       datastore put /greeting '"hello"'
       echo 3.5 | datastore put /number -
 
-    Text needs its double quotes. What JSON lacks has a notation: {"$bytes": "aGk="}, {"$datetime":
+    Text needs double quotes. Types that JSON lacks have a notation: {"$bytes": "aGk="}, {"$datetime":
     "2026-01-31T12:00:00Z"}, {"$key": "/a/b"}, {"$float": "NaN"}. Putting null deletes the entry.
     """
     text = sys.stdin.read() if value == "-" else value
@@ -92,12 +92,12 @@ def put_command(settings: Settings, key: Key, value: str) -> None:
         store.put(key, read)
 
 
-@click.command("contains", short_help="Tell whether a key has a value.")
+@click.command("contains", short_help="Check whether a key has a value.")
 @click.argument("key", type=KEY)
 @server_options()
 @click.pass_obj
 def contains_command(settings: Settings, key: Key) -> int:
-    """Print true or false: whether KEY has a value. False ends with exit code 1, for use in scripts.
+    """Print true or false: whether KEY has a value. The exit code is 1 for false, for use in scripts.
 
     \b
     Example:

@@ -70,7 +70,7 @@ _MEANINGS = {
     ExitCode.ABSENT: "get, delete: no such key; contains: false",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.REFUSED: "bad input: a key, value, query, file or configuration was refused",
-    ExitCode.UNAVAILABLE: "a server or shard could not be reached, or not in time",
+    ExitCode.UNAVAILABLE: "a server or shard could not be reached, or did not answer in time",
     ExitCode.FAILED: "anything else failed",
     ExitCode.HUNG_UP: "import, export: ended by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a question answered with no",

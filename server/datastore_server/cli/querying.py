@@ -36,17 +36,17 @@ CELL_CHARACTERS = 40
 def _selection(function: _Function) -> _Function:
     """Add what `query` and `count` share: the key and the options that select."""
     for option in (
-        click.option("--allow-partial", is_flag=True, help="Do without shards that cannot be reached."),
-        click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N."),
-        click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most N."),
+        click.option("--allow-partial", is_flag=True, help="Leave out shards that cannot be reached."),
+        click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Skip the first N entries."),
+        click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after N entries."),
         click.option(
             "--where",
             "conditions",
             multiple=True,
             metavar="CONDITION",
-            help="What must hold, as 'country = CH'. Repeatable: all must hold.",
+            help="Select only entries that match, e.g. 'country = CH'. Repeatable: all must match.",
         ),
-        click.option("--recursive", "-r", is_flag=True, help="All that lies below KEY, not its collection alone."),
+        click.option("--recursive", "-r", is_flag=True, help="Select everything below KEY, not only its collection."),
         click.argument("key", type=KEY),
     ):
         function = option(function)
@@ -60,9 +60,9 @@ def _selection(function: _Function) -> _Function:
     "orders",
     multiple=True,
     metavar="FIELD",
-    help="Order by a field; -FIELD: descending. Repeatable.",
+    help="Sort by FIELD; -FIELD sorts descending. Repeatable.",
 )
-@click.option("--keys-only", is_flag=True, help="Keys without values.")
+@click.option("--keys-only", is_flag=True, help="Print keys without values.")
 @server_options()
 @click.pass_obj
 def query_command(
@@ -77,9 +77,8 @@ def query_command(
     keys_only: bool,
     allow_partial: bool,
 ) -> None:
-    """Print the entries in the collection of KEY, ordered by --order and then by key.
+    """Print the entries in the collection of KEY, sorted by --order and then by key.
 
-    \b
     The collection of /Person has the keys /Person:NAME and /Person/NAME; that of / has keys like
     /greeting. --recursive selects everything below KEY.
 
@@ -89,9 +88,9 @@ def query_command(
       datastore query / --recursive --keys-only
       datastore query /Person --where 'born >= 1800' --where 'born < 1900' --json
 
-    A condition is a field, one of < <= = != >= > and a value: JSON, or text as it stands. a.b is the field b
-    of the map a; __key__ is the key. On a terminal this prints a table, else or with --json one line for each
-    entry: {"key": ..., "value": ...}.
+    A condition is a field, one of < <= = != >= > and a value: JSON, or else plain text. a.b is the field b of the
+    map a; __key__ is the key. On a terminal this prints a table; elsewhere, or with --json, one line for each entry:
+    {"key": ..., "value": ...}.
     """
     query = query_of(key, conditions, orders, limit=limit, offset=offset, recursive=recursive)
     query.keys_only = keys_only
@@ -122,7 +121,7 @@ def count_command(
     offset: int,
     allow_partial: bool,
 ) -> None:
-    """Print how many entries a query selects. No value travels.
+    """Print how many entries a query selects. Values are not transferred.
 
     \b
     Example:
@@ -163,7 +162,7 @@ def _print_lines(batch: Batch, keys_only: bool) -> None:
     else:
         lines = [json_line(key, value) for key, value in zip(batch.keys, batch.values, strict=True)]
     sys.stdout.write("".join(lines))
-    # Whoever reads this may wait for the first results of a long query.
+    # A reader may be waiting for the first results of a long query.
     sys.stdout.flush()
 
 
@@ -179,7 +178,7 @@ def _print_table(entries: Iterator[Entry], keys_only: bool) -> None:
         min(max(map(_width, cells)), CELL_CHARACTERS)
         for cells in zip(["key", *(column or "value" for column in columns)], *first, strict=True)
     ]
-    # A key that is cut is of no use: nobody can ask for it.
+    # A key that is cut cannot be used in another command.
     widths[0] = max(_width(row[0]) for row in first)
     screen = max(shutil.get_terminal_size().columns, widths[0])
     click.secho(_cut(_line(["key", *(column or "value" for column in columns)], widths), screen), bold=True)
@@ -188,7 +187,7 @@ def _print_table(entries: Iterator[Entry], keys_only: bool) -> None:
 
 
 def _columns(values: list[Any]) -> list[str | None]:
-    """The members that the values have, sorted; None, at the end, is a value that is no map."""
+    """The members that the values have, sorted; None, at the end, stands for values that are not maps."""
     names = {name for value in values if isinstance(value, dict) for name in value}
     bare: list[str | None] = [None] if any(not isinstance(value, dict) for value in values) else []
     return [*sorted(names), *bare]
@@ -216,7 +215,7 @@ def _padded(cell: str, width: int) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    """The text if it is no wider than this, else its beginning and a sign that there is more."""
+    """The text if it fits this width, else its beginning and an ellipsis."""
     if _width(text) <= width:
         return text
     while _width(text) >= width:
@@ -225,7 +224,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _width(text: str) -> int:
-    # Loaded here, for whoever looks at a table: programs get lines of JSON and need no rich.
+    # Loaded here: only tables need rich, and JSON lines should not wait for it.
     from rich.cells import cell_len
 
     return cell_len(text)

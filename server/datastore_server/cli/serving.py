@@ -38,17 +38,17 @@ def _listen_option(default: str) -> Callable[..., Callable[..., None]]:
     return click.option(
         "--listen",
         metavar="HOST:PORT",
-        help=f"Where to listen; port 0 is any free one.  [default: {default}]",
+        help=f"Address to listen on; port 0 takes a free port.  [default: {default}]",
     )
 
 
 _insecure_option = click.option(
-    "--insecure", is_flag=True, help="Listen beyond this machine without encryption or passwords."
+    "--insecure", is_flag=True, help="Allow connections from other machines, without encryption or passwords."
 )
 _stop_with_stdin_option = click.option(
     "--stop-with-stdin",
     is_flag=True,
-    help="Stop when standard input ends, as with the process that holds it.",
+    help="Stop when standard input is closed, e.g. when the parent process dies.",
 )
 
 
@@ -58,16 +58,16 @@ _stop_with_stdin_option = click.option(
 @click.option(
     "--durability",
     type=click.Choice(["sync", "async"]),
-    help="When a write is answered: on disk (sync), or before (async; a loss of power takes the last).  "
-    "[default: sync]",
+    help="sync acknowledges a write when it is on disk; async before that: a power failure loses the last second.  "
+    "[default: sync, or as the store URL says]",
 )
-@click.option("--cluster", "cluster_name", metavar="NAME", help="The cluster that the data belong to.")
-@click.option("--shard", "shard_name", metavar="NAME", help="The shard that the data are.")
+@click.option("--cluster", "cluster_name", metavar="NAME", help="Name of the cluster the data belongs to.")
+@click.option("--shard", "shard_name", metavar="NAME", help="Name of the shard this node serves.")
 @click.option(
     "--config",
     "config_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Serve the shard NAME as this file says: its store, address and durability.",
+    help="Take store, address and durability of the shard --shard from this file.",
 )
 @_insecure_option
 @_stop_with_stdin_option
@@ -93,16 +93,22 @@ def serve_command(
       datastore serve memory: --listen 127.0.0.1:0
       datastore serve --config cluster.toml --shard shard-1
 
-    One line says that it is ready, and where. Ctrl-C or SIGTERM lets work in hand finish and stops.
+    Prints one line with the address when it is ready, and logs to standard error. Ctrl-C or SIGTERM finishes the
+    calls in progress and stops.
     """
     config = None
     if config_path is not None:
         if store is not None or cluster_name is not None or shard_name is None:
-            raise click.UsageError("--config needs --shard NAME, and says the store and the cluster itself")
+            raise click.UsageError(
+                "--config needs --shard NAME, and takes store and cluster from the file: leave out STORE and --cluster"
+            )
         config = load_config(config_path)
         shard = config.shard(shard_name)
         if shard.store is None:
-            raise ConfigError(f"{config_path}: shard {shard_name} has no store, which would say what to serve")
+            raise ConfigError(
+                f"{config_path}: shard {shard_name} has no store; add it to the file, or name it: "
+                f"datastore serve STORE --cluster {config.cluster.name} --shard {shard_name}"
+            )
         cluster_name = config.cluster.name
         store, durability = shard.store, durability or shard.durability
         listen = listen or str(parse_server_url(shard.url))
@@ -124,7 +130,7 @@ def serve_command(
 
 @click.command("proxy", short_help="Serve several nodes as one store.")
 @click.argument("config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path))
-@_listen_option("as CONFIG.toml says")
+@_listen_option("proxy.listen of CONFIG.toml")
 @_insecure_option
 @_stop_with_stdin_option
 @json_option
@@ -138,7 +144,8 @@ def proxy_command(
     Example:
       datastore proxy cluster.toml --listen 127.0.0.1:7420
 
-    docs/configuration.md describes the file. One line says that it is ready, and where.
+    docs/configuration.md describes the file. Prints one line with the address when it is ready, and logs to standard
+    error.
     """
     config = load_config(config_path)
     what = f"Serving {len(config.shards)} shards of {config.cluster.name} on"
@@ -209,40 +216,41 @@ def _stop_when_stdin_ends() -> None:
     "--nodes",
     type=click.IntRange(min=1, max=64),
     metavar="N",
-    help="How many nodes.  [default: 3, or as before]",
+    help="Number of nodes.  [default: 3, or as before]",
 )
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("datastore-cluster"),
     show_default=True,
-    help="Where data, logs and cluster.toml are kept.",
+    help="Directory for data, logs and cluster.toml.",
 )
 @click.option(
     "--port",
     type=click.IntRange(min=0, max=65535),
-    help="The proxy's port.  [default: as before, at first any free one]",
+    metavar="PORT",
+    help="Port of the proxy.  [default: as before; at first any free port]",
 )
 @click.option(
     "--durability",
     type=click.Choice(["sync", "async"]),
     default="sync",
     show_default=True,
-    help="As of serve; of a new cluster.",
+    help="Durability of a new cluster, as for serve.",
 )
 @json_option
 @click.pass_obj
 def cluster_command(
     settings: Settings, nodes: int | None, directory: Path, port: int | None, durability: Durability
 ) -> int:
-    """Start several nodes on LMDB and a proxy on this machine, each a process, and watch them until stopped.
+    """Start several nodes on LMDB and a proxy on this machine, each in its own process, and watch them until stopped.
 
     \b
     Example:
       datastore cluster --nodes 3 --directory /tmp/try
 
-    Started again in the same directory, everything comes back where it was. A node that dies is reported, and
-    can be started again by hand with the command shown. Ctrl-C or SIGTERM stops all.
+    Started again in the same directory, it serves the same data at the same addresses. A process that dies is
+    reported with the command that starts it again; its log is in DIRECTORY/logs. Ctrl-C or SIGTERM stops all.
     """
     config = plan_cluster(directory, nodes=nodes, port=port, durability=durability)
     cluster = Cluster(directory.absolute(), config)

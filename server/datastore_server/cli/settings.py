@@ -1,4 +1,4 @@
-"""The options that all commands share, and how a key is written. Knows click; knows no network."""
+"""The options that all commands share, and how keys are written. Knows click, not the network."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def _checked_server(context: click.Context, option: click.Parameter, value: str 
 
 
 def json_option(function: _Function) -> _Function:
-    """Add `--json`. What stands after the command's name wins over what stands before."""
+    """Add `--json`. An option after the command's name wins over one before it."""
     return click.option(
         "--json",
         is_flag=True,
         default=None,
         expose_value=False,
         callback=_store("json"),
-        help="Print JSON, for programs.",
+        help="Print machine-readable JSON.",
     )(function)
 
 
@@ -107,7 +107,7 @@ def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Funct
             show_envvar=envvar is not None,
             expose_value=False,
             callback=_checked_server,
-            help=f"The server to ask.  [default: grpc://{DEFAULT_LISTEN}]",
+            help=f"Server to talk to.  [default: grpc://{DEFAULT_LISTEN}]",
         )(function)
 
     return add
@@ -129,9 +129,9 @@ class _KeyType(click.ParamType[Key]):
 
 def _url_for_key(text: str) -> str:
     if text.startswith("grpc:"):
-        return f"{text} is a server, not a key. Name it with --server {text} and give a key, as /Person:ada."
+        return f"{text} is a server, not a key. Name it with --server {text} and give a key, e.g. /Person:ada."
     return (
-        f"{text} names a store, not a key (keys begin with a slash, as /Person:ada). Commands ask a server; "
+        f"{text} names a store, not a key (keys begin with a slash, e.g. /Person:ada). Commands ask a server; "
         f"start one for this store with\n  datastore serve {text}\nand then give the key alone."
     )
 

@@ -258,7 +258,7 @@ class LMDBDatastore(Datastore):
         """Store a system record in place of the one before, after all writes submitted so far.
 
         Done once it and all of them are on disk, whatever the durability; raises StoreFullError and the like.
-        Versions before 0.5 refuse a directory that has system records.
+        Releases that do not know system records refuse a directory that has any.
         """
         return self._writer.submit(Job((), record=(name.encode(), content)))
 

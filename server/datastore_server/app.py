@@ -19,7 +19,7 @@ import grpc
 from google.protobuf.internal import api_implementation
 
 from datastore.aio.base import Datastore
-from datastore.core.errors import ConfigError
+from datastore.core.errors import ConfigError, DeadlineExceededError, UnavailableError
 from datastore.core.placement import Placement
 from datastore_server.calls import CallLog
 from datastore_server.checks import Limits
@@ -41,6 +41,9 @@ _log = logging.getLogger("datastore.server")
 GRACE_S = 5.0
 #: How long it says NOT_SERVING before it refuses calls, for those who watch its health to go elsewhere.
 DRAIN_S = 0.2
+
+#: How long a proxy waits before it asks again what it is itself, while none of its nodes answers.
+LOAD_AGAIN_S = 0.25
 
 #: How many new objects bring on a look for garbage. A stream makes two for each entry, which reference counts
 #: free: looking every 700, as Python does by itself, took an eighth of a stream's time.
@@ -125,6 +128,7 @@ class Server:
         self._grace_s = grace_s
         self._membership = membership
         self._following: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[None] | None = None
         self._health: Health | None = None
         self._server: grpc.aio.Server | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -152,11 +156,7 @@ class Server:
             raise ConfigError(
                 "protobuf runs in its slow pure-Python form; unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
             )
-        if self._membership is None:
-            await self._node.load(cluster=self._cluster.cluster_name, shard=self._cluster.shard_name)
-        else:
-            # Its cluster is the one that it serves, not the one that it may be a node of.
-            await self._node.load()
+        await self._load()
         if self._place_as is not None:
             await self._node.place_if_new(*self._place_as)
         routes = Routes()
@@ -180,6 +180,28 @@ class Server:
             follow = self._membership.follow(self._report)
             self._following = asyncio.create_task(follow)
 
+    async def _load(self) -> None:
+        if self._membership is None:
+            await self._node.load(cluster=self._cluster.cluster_name, shard=self._cluster.shard_name)
+            return
+        try:
+            # Its cluster is the one that it serves, not the one that it may be a node of.
+            await self._node.load()
+        except (UnavailableError, DeadlineExceededError) as error:
+            # Its nodes keep what it is, and none of them answers yet.
+            self._node.datastore.become_unknown(error)
+            self._loading = asyncio.create_task(self._load_later())
+
+    async def _load_later(self) -> None:
+        while True:
+            await asyncio.sleep(LOAD_AGAIN_S)
+            try:
+                await self._node.load()
+            except (UnavailableError, DeadlineExceededError) as error:
+                self._node.datastore.become_unknown(error)
+            else:
+                return
+
     async def _report(self, serves: bool) -> None:
         if self._health is not None:
             await self._health.report(serves, SERVICE)
@@ -197,8 +219,9 @@ class Server:
 
     async def _stop(self) -> None:
         try:
-            if self._following is not None:
-                self._following.cancel()
+            for task in (self._following, self._loading):
+                if task is not None:
+                    task.cancel()
             if self._server is not None and self._health is not None:
                 await self._health.enter_graceful_shutdown()
                 await asyncio.sleep(self._drain_s)

@@ -15,6 +15,7 @@ from datastore.core.placement import Member, Placement, first_placement
 from datastore.lmdb import LMDBDatastore
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.config import Config, Durability, StoreUrl, parse_store_url
+from datastore_server.coordination.records import ProxySystemSpace
 from datastore_server.describe import ClusterInfo, ShardInfo
 from datastore_server.membership import Membership
 from datastore_server.placement.system import LMDBSystemSpace, MemorySystemSpace, SystemSpace
@@ -90,4 +91,10 @@ def build_proxy(config: Config, source: str = "CONFIG") -> Topology:
     )
     info.place(membership.placement)
     sharded = ShardedDatastore(stores.values(), membership, names=list(stores))
-    return Topology(VerifiedDatastore(sharded, membership), info, check_values=False, membership=membership)
+    return Topology(
+        VerifiedDatastore(sharded, membership),
+        info,
+        check_values=False,
+        system=ProxySystemSpace({shard.name: shard.url for shard in config.shards}),
+        membership=membership,
+    )

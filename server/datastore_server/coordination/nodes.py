@@ -119,6 +119,16 @@ class NodeClient:
             await self._call("AbortMove", placement_pb2.AbortMoveRequest(epoch=epoch), SCAN_TIMEOUT_S)
         )
 
+    async def get_record(self, name: str) -> tuple[int, bytes] | None:
+        """The revision and the content of a record that a proxy keeps there, or None."""
+        answer = await self._call("GetRecord", placement_pb2.GetRecordRequest(name=name))
+        return (answer.record.revision, answer.record.data) if answer.HasField("record") else None
+
+    async def put_record(self, name: str, revision: int, data: bytes) -> None:
+        """Keep a record of a proxy there. Raises PlacementError if there is one of a higher revision."""
+        record = placement_pb2.Record(name=name, revision=revision, data=data)
+        await self._call("PutRecord", placement_pb2.PutRecordRequest(record=record))
+
     async def _call(self, method: str, request: Any, timeout_s: float | None = None) -> Any:
         timeout_s = timeout_s or self._timeout_s
         call: Any = self._open().unary_unary(_SERVICE + method)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from itertools import compress
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from datastore.aio import Cursor, ShimDatastore
 from datastore.aio.base import Datastore, exact_query, refine
 from datastore.core.batch import Batch, Outcome, Write
 from datastore.core.composition import Description
-from datastore.core.errors import UnavailableError, WrongShardError
+from datastore.core.errors import DatastoreError, UnavailableError, WrongShardError
 from datastore.core.key import Key
 from datastore.core.placement import SLOTS, NodePlacement, slot_of
 from datastore.core.query import Query
@@ -117,18 +118,26 @@ class OwnedDatastore(ShimDatastore):
     def __init__(self, datastore: Datastore, placement: NodePlacement) -> None:
         super().__init__(datastore)
         self._ownership = Ownership(placement)
+        self._failure: DatastoreError | None = None
         self._writes_under_way = 0
         self._written = asyncio.Event()
         self._is_held = False
 
     @property
     def ownership(self) -> Ownership:
-        """What calls are judged by now."""
+        """What calls are judged by now. Raises while that is unknown."""
+        if self._failure is not None:
+            raise copy(self._failure)
         return self._ownership
 
     def become(self, placement: NodePlacement) -> None:
         """Judge calls by this placement from now on."""
         self._ownership = Ownership(placement)
+        self._failure = None
+
+    def become_unknown(self, failure: DatastoreError) -> None:
+        """Let every call fail with this: it is not known yet what the placement is."""
+        self._failure = failure
 
     @asynccontextmanager
     async def without_writes(self) -> AsyncIterator[None]:
@@ -153,7 +162,7 @@ class OwnedDatastore(ShimDatastore):
         return await self._read(key, self.child_datastore.contains)
 
     async def _read(self, key: Key, call: Callable[[Key], Awaitable[_T]]) -> _T:
-        ownership = self._ownership
+        ownership = self.ownership
         ownership.require(key)
         answer = await call(key)
         if self._ownership is not ownership:
@@ -163,7 +172,7 @@ class OwnedDatastore(ShimDatastore):
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries of the child's; a key of another shard fails alone."""
-        ownership = self._ownership
+        ownership = self.ownership
         outcomes = await self._batch(keys, keys, self.child_datastore.batch_get)
         if self._ownership is not ownership:
             moved = [not self._ownership.owns(key) for key in keys]
@@ -177,7 +186,7 @@ class OwnedDatastore(ShimDatastore):
         self, keys: Sequence[Key], items: Sequence[_T], call: Callable[[Sequence[_T]], Awaitable[list[Outcome]]]
     ) -> list[Outcome]:
         """Make a batch call with the items whose keys are the node's."""
-        ownership = self._ownership
+        ownership = self.ownership
         held = list(map(ownership.owns, keys))
         if all(held):
             return await call(items)
@@ -217,7 +226,7 @@ class OwnedDatastore(ShimDatastore):
             self._end_write()
 
     def _begin_write(self) -> None:
-        if self._is_held or self._ownership.is_moving:
+        if self._is_held or self.ownership.is_moving:
             raise UnavailableError(
                 "entries are being moved between the nodes of the cluster, and nothing can be written until that is"
                 " done; nothing was changed",
@@ -235,7 +244,7 @@ class OwnedDatastore(ShimDatastore):
 
     def query(self, query: Query) -> Cursor:
         """What the query selects among the owned entries."""
-        ownership = self._ownership
+        ownership = self.ownership
         if not ownership.leaves_out:
             child = exact_query(self.child_datastore, query)
             return Cursor.from_batches(query, self._checked(child, ownership), shards=child.shards)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import tempfile
 import time
@@ -25,8 +24,10 @@ from datastore.wire import encode_key, encode_value, raw
 from datastore_client import connect as connect_threads
 from datastore_client.aio import connect
 from datastore_server.cli.progress import Progress
-from datastore_server.cli.rows import read_rows
-from datastore_server.cli.transfer import BATCH_ROWS, BATCHES_IN_FLIGHT, Importer, cut_batches
+from datastore_server.cli.transfer.batches import BATCH_ROWS
+from datastore_server.cli.transfer.importer import BATCHES_IN_FLIGHT, Importer
+from datastore_server.cli.transfer.reading import Layout, Reader
+from datastore_server.cli.transfer.sources import opened
 
 __all__ = ["ROWS"]
 
@@ -167,11 +168,14 @@ async def _import_per_second(url: str, lines: list[str]) -> float:
 
 
 def _import(url: str, lines: list[str]) -> float:
-    start = time.perf_counter()
-    with connect_threads(url) as store:
-        rows = read_rows(io.StringIO("".join(lines)), "jsonl", source="bench", template=None, types={}, skip=0)
-        Importer(store, Progress("bench", None), "bench").run(cut_batches(rows, lambda: None))
-    return len(lines) / (time.perf_counter() - start)
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.writelines(lines)
+        file.flush()
+        start = time.perf_counter()
+        with connect_threads(url) as store, opened(file.name) as source:
+            rows = Reader(source, Layout("jsonl")).rows()
+            Importer(store, Progress("bench", None), "bench").run(rows)
+        return len(lines) / (time.perf_counter() - start)
 
 
 ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (

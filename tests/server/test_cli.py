@@ -326,14 +326,6 @@ def test_ctrl_c_in_the_middle_of_an_import_leaves_it_resumable(cli: Cli) -> None
     assert cli.out("count", "/Int") == "6000\n"
 
 
-def test_an_interrupted_export_is_resumed_after_its_last_whole_line(cli: Cli) -> None:
-    rows = [f'{{"key":"/Res:{n}","value":{n}}}\n' for n in range(5)]
-    cli.out("import", "-", stdin="".join(rows))
-    (cli.directory / "out.jsonl.partial").write_text("".join(rows[:2]) + rows[2][:10])
-    cli.out("export", "/Res", "out.jsonl", "--resume")
-    assert (cli.directory / "out.jsonl").read_text() == "".join(rows)
-
-
 def test_export_resume_without_a_partial_file_says_so(cli: Cli) -> None:
     done = cli("export", "/Res", "none.jsonl", "--resume")
     assert done.returncode == 3

@@ -23,6 +23,7 @@ from datastore_server.cli.values import (
     from_json,
     from_tree,
     parse,
+    plain_from_tree,
     to_json,
     to_tree,
 )
@@ -144,17 +145,19 @@ def test_a_value_that_is_still_encoded_is_read() -> None:
         ("1" * 5000, "value", "not valid JSON|64 bits"),
         ("[1e400]", "value[0]", "too large"),
         ('{"a": {"$typo": 1}}', "value['a']", r"'\$typo' has no meaning.*\$bytes.*\$map"),
-        ('[{"$bytes": "a"}]', "value[0]", "no base64"),
-        ('[{"$bytes": "aGVsbG8"}]', "value[0]", "no base64"),
-        ('[{"$bytes": "aGVs bG8="}]', "value[0]", "no base64"),
-        ('[{"$bytes": "é"}]', "value[0]", "no base64"),
+        ('[{"$bytes": "a"}]', "value[0]", "not base64"),
+        ('[{"$bytes": "aGVsbG8"}]', "value[0]", "not base64"),
+        ('[{"$bytes": "aGVs bG8="}]', "value[0]", "not base64"),
+        ('[{"$bytes": "é"}]', "value[0]", "not base64"),
         ('{"$bytes": 1}', "value", "must be text, not int"),
         ('{"$datetime": "2026-11-24"}', "value", "RFC 3339"),
         ('{"$datetime": "2026-11-24T10:00:00"}', "value", "RFC 3339"),
-        ('{"$datetime": "2026-13-24T10:00:00Z"}', "value", "no instant"),
-        ('{"$datetime": "2026-11-24T10:00:60Z"}', "value", "no instant"),
-        ('{"$datetime": "0001-01-01T00:00:00+01:00"}', "value", "no instant"),
+        ('{"$datetime": "2026-13-24T10:00:00Z"}', "value", "not an instant"),
+        ('{"$datetime": "2026-11-24T10:00:60Z"}', "value", "not an instant"),
+        ('{"$datetime": "0001-01-01T00:00:00+01:00"}', "value", "not an instant"),
         ('{"$datetime": "2026-11-24T10:00:00.1234567Z"}', "value", "microsecond"),
+        ('{"$datetime": "2026-11-24T10:00:00.Z"}', "value", "RFC 3339"),
+        ('{"$datetime": "٢٠٢٦-11-24T10:00:00Z"}', "value", "RFC 3339"),
         ('{"$key": "/a\\u0000"}', "value", "control|character"),
         ('{"$key": 1}', "value", "must be text"),
         ('{"$float": "nan"}', "value", "NaN, Infinity, -Infinity"),
@@ -167,6 +170,37 @@ def test_what_is_refused_names_its_place_and_what_would_be_valid(text: str, path
     with pytest.raises(InvalidValueError, match=says) as caught:
         from_json(text)
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("fraction", "microsecond"),
+    [
+        (".5", 500_000),
+        (".12", 120_000),
+        (".0000000", 0),
+        (".123456000", 123_456),
+        (".000001", 1),
+        (".10", 100_000),
+        ("." + "0" * 40, 0),
+    ],
+)
+@pytest.mark.parametrize("zone", ["Z", "z", "+01:00", "-00:00"])
+def test_an_instant_has_any_fraction_that_is_whole_microseconds(fraction: str, microsecond: int, zone: str) -> None:
+    hour = 9 if zone == "+01:00" else 10
+    value = from_json(json.dumps({"$datetime": f"2026-11-24t10:00:00{fraction}{zone}"}))
+    assert value == datetime(2026, 11, 24, hour, 0, 0, microsecond, UTC)
+
+
+@pytest.mark.parametrize("text", ['{"$ref": 1}', '{"$oid": "x"}', '{"$datetime": [{"$bytes": 3}]}', '{"$map": {}}'])
+def test_a_plain_object_is_a_map_whatever_its_members(text: str) -> None:
+    value = plain_from_tree(parse(text))
+    assert value == json.loads(text)
+    assert from_json(to_json(value)) == value
+
+
+def test_a_plain_number_has_64_bits_too() -> None:
+    with pytest.raises(InvalidValueError, match="64 bits"):
+        plain_from_tree(parse('{"$ref": 9223372036854775808}'))
 
 
 def test_bytes_that_are_no_utf_8_are_refused() -> None:

@@ -13,8 +13,11 @@ from datastore.core.batch import Outcome, Write
 from datastore.core.errors import InvalidError, UnavailableError
 from datastore.core.key import Key
 from datastore_server.cli.progress import Progress
-from datastore_server.cli.rows import Row
-from datastore_server.cli.transfer import BATCH_BYTES, BATCH_ROWS, BATCHES_IN_FLIGHT, Importer, cut_batches
+from datastore_server.cli.transfer import batches, distinct
+from datastore_server.cli.transfer.batches import BATCH_BYTES, BATCH_ROWS, Batches
+from datastore_server.cli.transfer.distinct import DistinctKeys
+from datastore_server.cli.transfer.importer import BATCHES_IN_FLIGHT, Importer
+from datastore_server.cli.transfer.reading import Refusal, Row
 
 
 class Recorder(Datastore):
@@ -55,7 +58,7 @@ def key(number: int) -> Key:
 
 
 def rows(count: int, *, size: int = 10) -> Iterator[Row]:
-    return (Row(number + 1, key(number), number, size) for number in range(count))
+    return (Row(number + 1, key(number), number, size, number + 1) for number in range(count))
 
 
 def importing(store: Datastore) -> Importer:
@@ -65,7 +68,7 @@ def importing(store: Datastore) -> Importer:
 def test_all_rows_arrive_and_are_acknowledged() -> None:
     store = Recorder()
     importer = importing(store)
-    importer.run(cut_batches(rows(2345), lambda: None))
+    importer.run(rows(2345))
     assert importer.acknowledged == 2345
     assert store.values == {key(number): number for number in range(2345)}
     assert store.most_at_once <= BATCHES_IN_FLIGHT
@@ -75,14 +78,14 @@ def test_a_refused_row_is_named_and_ends_the_acknowledged_rows() -> None:
     store = Recorder(refused=[600])
     importer = importing(store)
     with pytest.raises(InvalidError, match=r"file, line 601 \(/a:600\): refused"):
-        importer.run(cut_batches(rows(5000), lambda: None))
+        importer.run(rows(5000))
     assert importer.acknowledged == 600
 
 
 def test_what_comes_after_a_gap_is_never_acknowledged() -> None:
     importer = importing(Recorder(refused=[5, 1700]))
     with pytest.raises(InvalidError, match="line 6 "):
-        importer.run(cut_batches(rows(BATCH_ROWS * BATCHES_IN_FLIGHT), lambda: None))
+        importer.run(rows(BATCH_ROWS * BATCHES_IN_FLIGHT))
     assert importer.acknowledged == 5
 
 
@@ -90,7 +93,7 @@ def test_a_call_that_fails_whole_ends_the_acknowledged_rows() -> None:
     store = Recorder(is_down_after=3)
     importer = importing(store)
     with pytest.raises(UnavailableError):
-        importer.run(cut_batches(rows(20_000), lambda: None))
+        importer.run(rows(20_000))
     assert importer.acknowledged <= 3 * BATCH_ROWS
     assert all(key(number) in store.values for number in range(importer.acknowledged))
 
@@ -98,11 +101,11 @@ def test_a_call_that_fails_whole_ends_the_acknowledged_rows() -> None:
 def test_rows_before_one_that_cannot_be_read_are_acknowledged() -> None:
     def read() -> Iterator[Row]:
         yield from rows(1300)
-        raise InvalidError("line 1301 is no row")
+        raise InvalidError("line 1301 is not a row")
 
     importer = importing(Recorder())
     with pytest.raises(InvalidError, match="1301"):
-        importer.run(cut_batches(read(), lambda: None))
+        importer.run(read())
     assert importer.acknowledged == 1300
 
 
@@ -113,25 +116,107 @@ def test_rows_before_an_interruption_are_acknowledged() -> None:
 
     importer = importing(Recorder())
     with pytest.raises(KeyboardInterrupt):
-        importer.run(cut_batches(read(), lambda: None))
+        importer.run(read())
     assert importer.acknowledged == BATCH_ROWS * 3
 
 
 def test_rows_of_one_key_are_written_in_their_order() -> None:
     store = Recorder()
     importer = importing(store)
-    importer.run(cut_batches((Row(n, key(0), n, 10) for n in range(4000)), lambda: None))
+    importer.run(Row(n, key(0), n, 10, n + 1) for n in range(4000))
     assert store.values == {key(0): 3999}
     assert store.most_at_once == 1
 
 
 def test_batches_are_cut_by_rows_and_by_bytes() -> None:
-    many = [len(batch.rows) for batch in cut_batches(rows(BATCH_ROWS + 1), lambda: None)]
-    assert many == [BATCH_ROWS, 1]
-    large = [len(batch.rows) for batch in cut_batches(rows(5, size=BATCH_BYTES // 2), lambda: None)]
-    assert large == [2, 2, 1]
-    huge = [len(batch.rows) for batch in cut_batches(rows(2, size=BATCH_BYTES * 2), lambda: None)]
-    assert huge == [1, 1]
+    def cut(read: Iterator[Row]) -> list[int]:
+        sizes: list[int] = []
+        gathered = Batches(lambda batch: sizes.append(len(batch)))
+        for row in read:
+            gathered.add(row)
+        gathered.flush()
+        gathered.flush()
+        return sizes
+
+    assert cut(rows(BATCH_ROWS + 1)) == [BATCH_ROWS, 1]
+    assert cut(rows(5, size=BATCH_BYTES // 2)) == [2, 2, 1]
+    assert cut(rows(2, size=BATCH_BYTES * 2)) == [1, 1]
+    assert cut(rows(0)) == []
+
+
+def test_rows_are_due_a_second_after_the_first_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(batches.time, "monotonic", lambda: now)
+    sent: list[list[Row]] = []
+    answered: list[int] = []
+    gathered = Batches(sent.append, lambda: answered.append(len(sent)))
+    assert gathered.due_s() is None
+    first, second, *_ = rows(3)
+    gathered.add(first)
+    now = 100.75
+    gathered.add(second)
+    assert gathered.due_s() == 0.25
+    gathered.send()
+    assert (sent, answered, gathered.due_s()) == ([[first, second]], [1], None)
+
+
+def test_refused_rows_are_passed_on_and_the_rest_is_stored() -> None:
+    store = Recorder(refused=[5, 1700, 2344])
+    refused: list[Refusal] = []
+    importer = Importer(store, Progress("test", None), "file", refuse=refused.append)
+    importer.run(rows(2345))
+    assert [(refusal.line, refusal.number, str(refusal.error)) for refusal in refused] == [
+        (6, 6, "refused"),
+        (1701, 1701, "refused"),
+        (2345, 2345, "refused"),
+    ]
+    assert (importer.stored, importer.acknowledged, importer.keys.count()) == (2342, 2345, 2342)
+
+
+def test_a_store_that_is_gone_is_not_a_refused_row() -> None:
+    refused: list[Refusal] = []
+    importer = Importer(Recorder(is_down_after=1), Progress("test", None), "file", refuse=refused.append)
+    with pytest.raises(UnavailableError):
+        importer.run(rows(5000))
+    assert refused == []
+
+
+def test_rows_skipped_and_rows_left_out_count_as_acknowledged() -> None:
+    importer = Importer(Recorder(), Progress("test", None), "file", skipped=10)
+    assert importer.acknowledged == 10
+    importer.run(Row(number, key(number), 1, 10, number) for number in range(11, 2000, 7))
+    assert importer.acknowledged == 1999
+
+
+def test_keys_are_counted_once_and_only_if_stored() -> None:
+    importer = importing(Recorder(refused=[2]))
+    with pytest.raises(InvalidError):
+        importer.run(Row(number, key(number % 3), number, 10, number) for number in range(1, 1000))
+    assert (importer.stored, importer.keys.count()) == (1, 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 999, 1000])
+def test_keys_are_counted_exactly_up_to_the_limit(count: int) -> None:
+    keys = DistinctKeys(1001)
+    for number in range(count):
+        keys.add(key(number))
+    assert (keys.count(), keys.is_exact) == (count, True)
+
+
+def test_repeated_keys_do_not_use_up_the_limit() -> None:
+    keys = DistinctKeys(1000)
+    for number in range(20_000):
+        keys.add(key(number % 500))
+    assert (keys.count(), keys.is_exact) == (500, True)
+
+
+def test_beyond_the_limit_keys_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distinct, "BITMAP_BITS", 2**16)
+    keys = DistinctKeys(1000)
+    for number in range(60_000):
+        keys.add(key(number % 30_000))
+    assert not keys.is_exact
+    assert keys.count() == pytest.approx(30_000, rel=0.02)
 
 
 def test_progress_tells_rows_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:

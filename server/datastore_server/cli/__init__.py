@@ -35,8 +35,8 @@ _COMMANDS = {
     "query": "querying",
     "count": "querying",
     "list": "listing",
-    "import": "transfer",
-    "export": "transfer",
+    "import": "transfer.importing",
+    "export": "transfer.exporting",
     "status": "status",
     "placement": "placement",
 }

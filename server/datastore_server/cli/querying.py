@@ -19,8 +19,8 @@ from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_fields, hint_at_nothing
 from datastore_server.cli.output import print_json, say, shown_error
 from datastore_server.cli.progress import counted
-from datastore_server.cli.rows import json_line
 from datastore_server.cli.settings import KEY, Settings, server_options
+from datastore_server.cli.transfer.json_rows import json_line
 from datastore_server.cli.values import to_json
 
 __all__ = ["count_command", "query_command"]

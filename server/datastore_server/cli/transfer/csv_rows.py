@@ -1,0 +1,140 @@
+"""Records of CSV as maps, and entries as records. Knows headers and types; knows no file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from datastore.core.errors import InvalidError, InvalidValueError
+from datastore.core.key import Key
+from datastore_server.cli.transfer.cells import cell_of, read_cell
+from datastore_server.cli.transfer.csv_dialect import Record, record_text
+from datastore_server.cli.transfer.malformed import MalformedError
+
+__all__ = ["KEY_COLUMN", "CsvWriter", "Table", "member_names", "members_of"]
+
+#: The column of an entry's key, without a key template.
+KEY_COLUMN = "key"
+#: A header is most likely of another delimiter if it has one column with one of these in it.
+_LIKELY_DELIMITERS = {";": "';'", "\t": "tab", "|": "'|'", ",": "','"}
+
+
+class Table:
+    """The columns of a CSV file: makes a map of each record.
+
+    `nulls` are the texts of cells that are absent. Raises MalformedError for a header that names a column twice.
+    """
+
+    def __init__(self, header: Record, nulls: Collection[str] = ()) -> None:
+        if header.fault is not None:
+            raise MalformedError(header.line, header.fault)
+        self.columns = [cell or "" for cell in header.cells]
+        self._line = header.line
+        self._nulls = frozenset(nulls)
+        self._refuse_doubled()
+
+    def _refuse_doubled(self) -> None:
+        places: dict[str, int] = {}
+        for place, name in enumerate(self.columns, 1):
+            if name in places:
+                raise MalformedError(
+                    self._line, f"the header names {name!r} twice, in columns {places[name]} and {place}"
+                )
+            places[name] = place
+
+    def require(self, names: Iterable[str], purpose: str) -> None:
+        """Raise MalformedError, with the columns that there are, for the first name that is not a column."""
+        for name in names:
+            if name not in self.columns:
+                shown = ", ".join(self.columns)
+                raise MalformedError(self._line, f"no column {name!r} {purpose}; the header has {shown}{self.hint()}")
+
+    def hint(self) -> str:
+        """What to try where the header looks as if it had another delimiter, else nothing."""
+        if len(self.columns) != 1:
+            return ""
+        found = max(_LIKELY_DELIMITERS, key=self.columns[0].count)
+        if found not in self.columns[0]:
+            return ""
+        return f"; the file looks separated by {_LIKELY_DELIMITERS[found]}: try --delimiter {_LIKELY_DELIMITERS[found]}"
+
+    def cells(self, record: Record) -> list[str | None]:
+        """The cells of a record, None where one is absent. InvalidError for a malformed record, or of another width."""
+        if record.fault is not None:
+            raise InvalidError(record.fault)
+        if len(record.cells) != len(self.columns):
+            raise InvalidError(f"{len(record.cells)} cells, where the header has {len(self.columns)}")
+        return [None if cell in self._nulls else cell for cell in record.cells] if self._nulls else record.cells
+
+
+def members_of(columns: Sequence[str], cells: Sequence[str | None], types: Mapping[str, str]) -> dict[str, Any]:
+    """The map of a record: text where `types` names no other type. Absent cells are left out, empty ones unless text.
+
+    Raises InvalidValueError that names the column.
+    """
+    members: dict[str, Any] = {}
+    for column, cell in zip(columns, cells, strict=True):
+        if cell is None:
+            continue
+        kind = types.get(column, "str")
+        if kind == "str":
+            members[column] = cell
+        elif cell.strip(" \t"):
+            try:
+                members[column] = read_cell(cell, kind)
+            except InvalidValueError as error:
+                raise InvalidValueError(f"column {column!r}: {error}") from error
+    return members
+
+
+class CsvWriter:
+    """Entries as CSV: the column `key`, then `columns`, each of which is a member of the values.
+
+    CSV keeps no types: `cells.cell_of` says how members are written. With `drop_others`, members that have no column
+    are left out. Raises InvalidValueError for them otherwise, and for values that are not maps.
+    """
+
+    def __init__(self, columns: Sequence[str], delimiter: str = ",", *, drop_others: bool = False) -> None:
+        self._columns = columns
+        self._names = frozenset(columns)
+        self._delimiter = delimiter
+        self._drop_others = drop_others
+
+    def begin(self) -> str:
+        """The header."""
+        return record_text([KEY_COLUMN, *self._columns], self._delimiter)
+
+    def text(self, entries: Iterable[tuple[Key, Any]]) -> str:
+        """The lines of these entries."""
+        return "".join(self._record(key, value) for key, value in entries)
+
+    def end(self) -> str:
+        """Nothing."""
+        return ""
+
+    def _record(self, key: Key, value: Any) -> str:
+        members = value if self._drop_others and isinstance(value, Mapping) else _writable(key, value)
+        if not self._drop_others and not members.keys() <= self._names:
+            extra = next(name for name in members if name not in self._names)
+            raise InvalidValueError(
+                f"{key}: its member {extra!r} was stored after the export began and has no column; export again"
+            )
+        cells = (cell_of(members[name]) if name in members else None for name in self._columns)
+        return record_text([str(key), *cells], self._delimiter)
+
+
+def member_names(entries: Iterable[tuple[Key, Any]]) -> set[str]:
+    """The names of all members of these entries. InvalidValueError for values that CSV cannot hold."""
+    names: set[str] = set()
+    for key, value in entries:
+        names |= _writable(key, value).keys()
+    return names
+
+
+def _writable(key: Key, value: Any) -> Mapping[str, Any]:
+    instead = "export to a .jsonl file instead"
+    if not isinstance(value, Mapping):
+        raise InvalidValueError(f"{key}: CSV holds maps only, and this is of type {type(value).__name__}; {instead}")
+    if KEY_COLUMN in value:
+        raise InvalidValueError(f"{key}: its member {KEY_COLUMN!r} has the name of the key's column; {instead}")
+    return value

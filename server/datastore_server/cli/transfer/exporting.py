@@ -1,0 +1,201 @@
+"""The command `export`: entries to a file, with progress, resumable."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from datastore.core.base import Datastore
+from datastore.core.batch import Position
+from datastore.core.errors import DatastoreError, InvalidError, LimitExceededError
+from datastore.core.key import Key
+from datastore.core.query import Query
+from datastore_server.cli.connection import connected
+from datastore_server.cli.output import Terminated, print_json, say
+from datastore_server.cli.progress import Progress, progress
+from datastore_server.cli.settings import KEY, Settings, server_options
+from datastore_server.cli.transfer import options
+from datastore_server.cli.transfer.csv_rows import CsvWriter, member_names
+from datastore_server.cli.transfer.formats import DELIMITERS, compression_of, format_of
+from datastore_server.cli.transfer.interruption import same_command, terminable
+from datastore_server.cli.transfer.json_rows import JsonArrayWriter, JsonLinesWriter
+from datastore_server.cli.transfer.targets import Partial, is_stream, stream
+
+__all__ = ["export_command"]
+
+#: A CSV export has at most so many columns besides the key's; `--columns` chooses among more.
+MAX_COLUMNS = 10_000
+
+
+def _key_and_file(context: click.Context, argument: click.Parameter, words: tuple[str, ...]) -> tuple[Key, str]:
+    """What to export, and where to; click itself cannot leave out the first of two arguments."""
+    if not 1 <= len(words) <= 2:
+        raise click.UsageError("export takes a FILE, or a KEY and a FILE", context)
+    path = click.Path(dir_okay=False, readable=False, allow_dash=True)
+    file = str(path.convert(words[-1], argument, context))
+    return (KEY.convert(words[0], argument, context) if len(words) == 2 else Key("/")), file
+
+
+@dataclass(frozen=True)
+class _Export:
+    """What is exported, and how it is written."""
+
+    key: Key
+    collection: bool
+    file_format: str
+    delimiter: str | None
+    columns: list[str] | None
+
+    def query(self) -> Query:
+        return Query(self.key, recursive=not self.collection)
+
+    def content(self, server: str) -> dict[str, Any]:
+        """What a partial file is a part of."""
+        scope = "the collection only" if self.collection else "all below"
+        return {"key": str(self.key), "scope": scope, "format": self.file_format, "server": server}
+
+
+@click.command("export", short_help="Write entries to a JSON Lines, JSON or CSV file.")
+@click.argument("target", nargs=-1, metavar="[KEY] FILE", callback=_key_and_file)
+@click.option("--collection", is_flag=True, help="Only the collection of KEY, not all that lies below it.")
+@click.option("--resume", is_flag=True, help="Go on with what an interrupted export left (JSON Lines).")
+@click.option(
+    "--columns", callback=options.columns, metavar="A,B,...", help="CSV: these members only.  [default: all members]"
+)
+@options.delimiter_option
+@options.format_option
+@server_options()
+@click.pass_obj
+def export_command(
+    settings: Settings,
+    *,
+    target: tuple[Key, str],
+    collection: bool,
+    resume: bool,
+    columns: list[str] | None,
+    delimiter: str | None,
+    file_format: str | None,
+) -> None:
+    """Write all entries, or those below KEY, to FILE in the order of their keys; '-' writes standard output.
+
+    \b
+    JSON Lines: each line is {"key": "/...", "value": ...}, which import reads back to equal entries.
+    JSON:       the same in one array.
+    CSV, TSV:   values must be maps; a column for each member that any of them has. Types are not kept.
+
+    \b
+    Examples:
+      datastore export all.jsonl
+      datastore export /Airport airports.csv.gz
+      datastore export /Airport airports.csv --columns icao,name --delimiter ';'
+      datastore export / - | gzip > all.jsonl.gz
+
+    FILE appears when it is whole. Until then it is FILE.partial, which --resume goes on with. Devices and
+    FIFOs are written to as they are, links are followed, and a file that is replaced keeps its mode.
+    """
+    key, file = target
+    export = _Export(key, collection, file_format or format_of(file), delimiter, columns)
+    if export.file_format not in DELIMITERS and (columns is not None or delimiter is not None):
+        raise click.UsageError("--columns and --delimiter are for CSV")
+    is_direct = file == "-" or is_stream(file)
+    if resume and is_direct:
+        raise click.UsageError("--resume needs a file to go on with")
+    if resume and not _is_resumable(export, file):
+        raise click.UsageError("--resume is for JSON Lines without compression; begin others anew")
+    with terminable():
+        if file == "-":
+            with connected(settings) as store, progress("export") as reported:
+                _write(store, export, export.query(), _to_standard_output, reported)
+        elif is_direct:
+            with connected(settings) as store, progress(file) as reported, stream(file) as write:
+                _write(store, export, export.query(), write, reported)
+            _say_what_was_done(reported, file, settings)
+        else:
+            _export_to_file(settings, export, file, resume)
+
+
+def _is_resumable(export: _Export, file: str) -> bool:
+    return export.file_format == "jsonl" and compression_of(file) is None
+
+
+def _to_standard_output(text: str) -> None:
+    sys.stdout.buffer.write(text.encode())
+
+
+def _export_to_file(settings: Settings, export: _Export, file: str, resume: bool) -> None:
+    partial = Partial(file, export.content(settings.server))
+    query = export.query()
+    if resume:
+        query.start_after = _position(partial)
+    try:
+        with (
+            connected(settings) as store,
+            progress(Path(file).name) as reported,
+            partial.resumed() if resume else partial.begun() as write,
+        ):
+            _write(store, export, query, write, reported)
+        partial.complete()
+    except (KeyboardInterrupt, Terminated, DatastoreError, OSError):
+        if resume or (partial.has_begun and _is_resumable(export, file) and partial.is_worth_resuming()):
+            say(f"{partial.path} holds what came so far. To go on:\n  {same_command(['--resume'], without='--resume')}")
+        elif partial.has_begun:
+            partial.discard()
+        raise
+    _say_what_was_done(reported, file, settings)
+
+
+def _say_what_was_done(reported: Progress, file: str, settings: Settings) -> None:
+    say(f"Exported {reported.summary()} to {file}.")
+    if settings.json:
+        print_json({"rows": reported.rows, "seconds": round(reported.seconds, 3)})
+
+
+def _write(store: Datastore, export: _Export, query: Query, write: Callable[[str], None], reported: Progress) -> None:
+    writer = _writer(store, export)
+    write(writer.begin())
+    with store.query(query) as cursor:
+        for batch in cursor.batches():
+            write(writer.text(zip(batch.keys, batch.values, strict=True)))
+            reported.advance(len(batch))
+    write(writer.end())
+
+
+def _writer(store: Datastore, export: _Export) -> CsvWriter | JsonLinesWriter | JsonArrayWriter:
+    if export.file_format == "jsonl":
+        return JsonLinesWriter()
+    if export.file_format == "json":
+        return JsonArrayWriter()
+    delimiter = export.delimiter or DELIMITERS[export.file_format]
+    if export.columns is not None:
+        return CsvWriter(export.columns, delimiter, drop_others=True)
+    return CsvWriter(_all_columns(store, export.query()), delimiter)
+
+
+def _all_columns(store: Datastore, query: Query) -> list[str]:
+    """The members that any entry of the query has, sorted: CSV needs them all before the first row."""
+    names: set[str] = set()
+    with store.query(query) as cursor:
+        for batch in cursor.batches():
+            names |= member_names(zip(batch.keys, batch.values, strict=True))
+            if len(names) > MAX_COLUMNS:
+                raise LimitExceededError(
+                    f"the entries have more than {MAX_COLUMNS:,} different members; choose some with --columns",
+                    limit="columns",
+                    maximum=MAX_COLUMNS,
+                )
+    return sorted(names)
+
+
+def _position(partial: Partial) -> Position | None:
+    """The position after the last whole line of a partial file."""
+    last = partial.last_line()
+    try:
+        return Position(b"", Key(json.loads(last)["key"])) if last else None
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidError(f"{partial.path} was not written by an export to JSON Lines: {error}") from error

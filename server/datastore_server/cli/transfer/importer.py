@@ -1,0 +1,138 @@
+"""Writes rows to a store, several batches under way at once, and knows which are acknowledged without a gap."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+
+from datastore.core.base import Datastore
+from datastore.core.batch import Outcome, Write
+from datastore.core.errors import DatastoreError, InvalidError, LimitExceededError, UnsupportedTypeError
+from datastore.core.key import Key
+from datastore_server.cli.progress import Progress
+from datastore_server.cli.transfer.batches import Batches
+from datastore_server.cli.transfer.distinct import DistinctKeys
+from datastore_server.cli.transfer.reading import Refusal, Row
+
+__all__ = ["BATCHES_IN_FLIGHT", "Importer"]
+
+#: How many batches are under way at once. More do not make two cores faster.
+BATCHES_IN_FLIGHT = 4
+#: After an interruption: how long batches under way may take to be answered, in seconds.
+LAST_ANSWERS_S = 5.0
+
+#: What a store says of one row, which another row need not suffer from.
+_REFUSALS = (InvalidError, UnsupportedTypeError, LimitExceededError)
+
+
+class Importer:
+    """Writes the rows of a file.
+
+    `acknowledged` is the number of the last row up to which all are stored, or refused and passed to `refuse`: what a
+    resumed import may skip. Rows of one key are written in their order. `stored` counts rows, `keys` their keys.
+    """
+
+    def __init__(
+        self,
+        store: Datastore,
+        progress: Progress,
+        source: str,
+        *,
+        skipped: int = 0,
+        position: Callable[[], int | None] = lambda: None,
+        refuse: Callable[[Refusal], None] | None = None,
+    ) -> None:
+        self.acknowledged = skipped
+        self.stored = 0
+        self.keys = DistinctKeys()
+        self.batches = Batches(self._write, self._settle_all)
+        self._store = store
+        self._progress = progress
+        self._source = source
+        self._position = position
+        self._refuse = refuse
+        self._pool = ThreadPoolExecutor(BATCHES_IN_FLIGHT)
+        self._pending: deque[tuple[list[Row], int | None, Future[list[Outcome]]]] = deque()
+        self._keys_under_way: dict[Key, int] = {}
+        self._has_gap = False
+
+    def run(self, rows: Iterable[Row]) -> None:
+        """Write all rows. Raises the first error, after waiting for what was under way.
+
+        Rows before one that cannot be read are written; after an interruption, those that were not sent are not.
+        """
+        try:
+            try:
+                for row in rows:
+                    self.batches.add(row)
+            except DatastoreError:
+                if not self._has_gap:
+                    self.batches.flush()
+                raise
+            self.batches.flush()
+            self._settle_all()
+        except BaseException:
+            self._count_last_answers()
+            raise
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _write(self, batch: list[Row]) -> None:
+        while len(self._pending) >= BATCHES_IN_FLIGHT or (
+            self._pending and any(row.key in self._keys_under_way for row in batch)
+        ):
+            self._settle()
+        for row in batch:
+            self._keys_under_way[row.key] = self._keys_under_way.get(row.key, 0) + 1
+        writes = [Write(row.key, row.value) for row in batch]
+        self._pending.append((batch, self._position(), self._pool.submit(self._store.batch_write, writes)))
+
+    def _settle_all(self) -> None:
+        while self._pending:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Take the answer of the oldest batch. Raises the error of its first row that failed."""
+        batch, position, answer = self._pending[0]
+        try:
+            outcomes = answer.result()
+        except DatastoreError:
+            self._has_gap = True
+            raise
+        self._pending.popleft()
+        for row in batch:
+            self._keys_under_way[row.key] -= 1
+            if not self._keys_under_way[row.key]:
+                del self._keys_under_way[row.key]
+        before = self.stored
+        try:
+            self._count(batch, outcomes)
+        finally:
+            self._progress.advance(self.stored - before, position)
+
+    def _count(self, batch: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
+        for row, outcome in zip(batch, outcomes, strict=True):
+            if outcome.error is None:
+                self.stored += 1
+                self.keys.add(row.key)
+            elif self._refuse is not None and isinstance(outcome.error, _REFUSALS):
+                self._refuse(Refusal(row.line, row.number, row.text, outcome.error))
+            else:
+                self._has_gap = True
+                raise _located(outcome.error, f"{self._source}, line {row.line} ({row.key})")
+            self.acknowledged = row.number
+
+    def _count_last_answers(self) -> None:
+        wait([answer for *_, answer in self._pending], timeout=LAST_ANSWERS_S)
+        # The first error is on its way already; here only the count matters, which ends at the first gap.
+        with suppress(DatastoreError):
+            while not self._has_gap and self._pending and self._pending[0][-1].done():
+                self._settle()
+
+
+def _located(error: DatastoreError, where: str) -> DatastoreError:
+    """The error with its place in the file in front, else as it is."""
+    error.args = (f"{where}: {error}",)
+    return error

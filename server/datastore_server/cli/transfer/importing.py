@@ -1,0 +1,166 @@
+"""The command `import`: entries from a file, in batches, with progress, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from datastore.core.errors import DatastoreError
+from datastore_server.cli.connection import connected
+from datastore_server.cli.output import Terminated, print_json, say
+from datastore_server.cli.progress import progress
+from datastore_server.cli.settings import Settings, server_options
+from datastore_server.cli.transfer import options
+from datastore_server.cli.transfer.cells import TYPES
+from datastore_server.cli.transfer.formats import DELIMITERS, format_of
+from datastore_server.cli.transfer.importer import Importer
+from datastore_server.cli.transfer.interruption import same_command, terminable
+from datastore_server.cli.transfer.reading import AUTO, Layout, Reader, Row
+from datastore_server.cli.transfer.refusals import Refusals, refusals_in
+from datastore_server.cli.transfer.sources import Source, opened
+from datastore_server.cli.transfer.templates import KeyTemplate
+
+__all__ = ["import_command"]
+
+
+@click.command("import", short_help="Store the rows of a JSON Lines, JSON or CSV file.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--key", "template", metavar="TEMPLATE", help="How to make keys, e.g. '/Airport:{icao}' or '/Row:{#}'.")
+@click.option("--key-escape", is_flag=True, help="Percent-encode slashes and colons of the members in a key.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    callback=options.types,
+    metavar="MEMBER=TYPE",
+    help=f"What a column of CSV holds: {', '.join(TYPES)}; '{AUTO}' finds it out. Repeatable.  [default: str]",
+)
+@click.option("--null", "nulls", multiple=True, metavar="TEXT", help="CSV: leave out cells of this text. Repeatable.")
+@options.delimiter_option
+@click.option("--encoding", callback=options.encoding, metavar="NAME", help="The file's encoding.  [default: utf-8]")
+@click.option("--plain", is_flag=True, help='JSON: take objects as they are, {"$oid": ...} too.')
+@click.option("--skip", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N rows.")
+@click.option(
+    "--skip-errors",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write rows that are refused to FILE, with the reason, and go on.",
+)
+@options.format_option
+@server_options()
+@click.pass_obj
+def import_command(
+    settings: Settings,
+    *,
+    file: str,
+    template: str | None,
+    key_escape: bool,
+    types: dict[str, str],
+    nulls: tuple[str, ...],
+    delimiter: str | None,
+    encoding: str,
+    plain: bool,
+    skip: int,
+    skip_errors: str | None,
+    file_format: str | None,
+) -> None:
+    """Store the rows of FILE, JSON Lines, a JSON array, CSV or TSV; '-' reads standard input.
+
+    Files compressed with gzip or Zstandard are decompressed.
+
+    \b
+    JSON: without --key, each row is {"key": "/...", "value": ...}, as export writes it;
+          with --key, each row is an object to store, whose members make the key.
+    CSV:  each row is stored as a map of the header's names. Cells are text unless --type says
+          otherwise; empty cells without quotes are left out. Without --key, the column named
+          key is the key.
+
+    \b
+    Examples:
+      datastore import people.jsonl
+      datastore import airports.csv --key '/Airport:{icao}' --type auto --type iata=str
+      datastore import prices.csv.gz --key '/Price:{#}' --delimiter ';' --encoding cp1252
+      tail -f log.jsonl | datastore import - --key '/Event:{id}' --skip-errors refused.jsonl
+
+    A row that cannot be read or stored ends the import (exit code 3) and is named, unless --skip-errors is
+    given. After that, Ctrl-C, SIGTERM and SIGHUP too, the number of rows acknowledged is printed, with the
+    command that goes on from there. Rows may be imported twice.
+    """
+    layout = Layout(
+        file_format or format_of(file),
+        template=KeyTemplate(template, key_escape) if template is not None else None,
+        types={name: kind for name, kind in types.items() if name != AUTO},
+        infer=AUTO in types,
+        delimiter=delimiter,
+        nulls=nulls,
+        plain=plain,
+    )
+    _check_options(layout, key_escape)
+    with (
+        terminable(),
+        opened(file, encoding=encoding, twice=layout.infer) as source,
+        refusals_in(skip_errors, source=file, goes_on=skip > 0) as refusals,
+    ):
+        _import(settings, source, layout, skip, refusals)
+        if refusals is not None and refusals.count:
+            say(f"Warning: {refusals.count:,} rows were refused; {skip_errors} has them, with the reasons.")
+
+
+def _check_options(layout: Layout, key_escape: bool) -> None:
+    if layout.file_format in DELIMITERS:
+        if layout.plain:
+            raise click.UsageError("--plain is for JSON")
+    elif layout.types or layout.infer:
+        raise click.UsageError("--type is for CSV; JSON has types of its own")
+    elif layout.nulls or layout.delimiter is not None:
+        raise click.UsageError("--null and --delimiter are for CSV")
+    if key_escape and layout.template is None:
+        raise click.UsageError("--key-escape needs --key")
+
+
+def _import(settings: Settings, source: Source, layout: Layout, skip: int, refusals: Refusals | None) -> None:
+    refuse = None if refusals is None else refusals.add
+    reader = Reader(source, layout, refuse=refuse, note=say)
+    with connected(settings) as store:
+        with progress(Path(source.name).name, source.size) as reported:
+            importer = Importer(store, reported, source.name, skipped=skip, position=source.position, refuse=refuse)
+            source.send_before_waiting(importer.batches)
+            failure = _failure_of(importer, reader.rows(skip))
+        # Outside of the progress bar, which would draw over it.
+        if failure is not None:
+            if importer.acknowledged:
+                _say_how_to_go_on(importer.acknowledged)
+            raise failure
+        _say_what_was_done(importer, reported.seconds, refusals, settings)
+
+
+def _failure_of(importer: Importer, rows: Iterable[Row]) -> BaseException | None:
+    try:
+        importer.run(rows)
+    except (KeyboardInterrupt, Terminated, DatastoreError, OSError) as error:
+        return error
+    return None
+
+
+def _say_how_to_go_on(acknowledged: int) -> None:
+    say(
+        f"Acknowledged: the first {acknowledged:,} rows, without a gap; later ones may be stored too. To go on:\n"
+        f"  {same_command(['--skip', str(acknowledged)], without='--skip')}"
+    )
+
+
+def _say_what_was_done(importer: Importer, seconds: float, refusals: Refusals | None, settings: Settings) -> None:
+    keys = importer.keys.count()
+    about = "" if importer.keys.is_exact else "about "
+    rate = importer.stored / max(seconds, 1e-9)
+    say(f"Imported {importer.stored:,} rows of {about}{keys:,} keys in {seconds:.1f} s ({rate:,.0f} rows/s).")
+    if importer.keys.is_exact and keys < importer.stored:
+        say(
+            f"Warning: {importer.stored - keys:,} rows have the key of an earlier row, whose entry they replaced: "
+            f"{importer.stored:,} rows, but {keys:,} entries."
+        )
+    if settings.json:
+        report = {"rows": importer.stored, "keys": keys, "seconds": round(seconds, 3)}
+        print_json(report if refusals is None else report | {"refused": refusals.count})

@@ -1,0 +1,266 @@
+"""The entries of a file, row by row, and what to do about rows that cannot be read.
+
+Brings formats, types and key templates together. Knows no store; bytes and encodings are the business of `sources`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TextIO, TypeAlias
+
+from datastore.core.errors import DatastoreError, InvalidError, InvalidValueError
+from datastore.core.key import Key
+from datastore_server.cli.transfer import csv_rows, json_rows
+from datastore_server.cli.transfer.csv_dialect import Record, read_records
+from datastore_server.cli.transfer.formats import DELIMITERS
+from datastore_server.cli.transfer.inference import inferred_types
+from datastore_server.cli.transfer.lines import lines_of
+from datastore_server.cli.transfer.malformed import MalformedError
+from datastore_server.cli.transfer.templates import KeyTemplate
+from datastore_server.cli.values import from_tree, parse, plain_from_tree
+
+__all__ = ["AUTO", "Layout", "Reader", "Refusal", "Row", "TextSource"]
+
+#: The type that stands for the one that the cells of a column have.
+AUTO = "auto"
+
+#: About how many bytes a member takes beside its name and text.
+_CELL_BYTES = 8
+
+#: Bytes that are not text in the file's encoding are decoded to these; see `sources`.
+_UNDECODED = re.compile("[\udc80-\udcff]")
+
+
+#: A row as the formats read it.
+Raw: TypeAlias = Record | json_rows.Text
+
+
+class Row(NamedTuple):
+    """One entry of a file: the line it begins on, its number from 1 on, about how many bytes it is, and its text."""
+
+    line: int
+    key: Key
+    value: Any
+    size: int
+    number: int = 0
+    text: str = ""
+
+
+class Refusal(NamedTuple):
+    """A row that was left out: its line and number, its text, and why."""
+
+    line: int
+    number: int
+    text: str
+    error: DatastoreError
+
+
+class TextSource(Protocol):
+    """A file that can be read as text."""
+
+    name: str
+    encoding: str
+
+    def text(self, newline: str) -> TextIO:
+        """The text from the beginning, its lines ending as `open(newline=...)` says."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the rows of a file are written, and how keys are made of them."""
+
+    file_format: str
+    template: KeyTemplate | None = None
+    #: CSV: the type of each column; text for those that are not named.
+    types: Mapping[str, str] = field(default_factory=dict)
+    #: CSV: find out the types of the columns that `types` does not name.
+    infer: bool = False
+    #: CSV: what separates cells, and which cells are absent.
+    delimiter: str | None = None
+    nulls: tuple[str, ...] = ()
+    #: JSON: objects have no meaning beyond JSON.
+    plain: bool = False
+
+
+class Reader:
+    """Reads the rows of a source.
+
+    `refuse` gets the rows that cannot be read; without it, the first one raises InvalidError, which names source,
+    line and reason. `note` gets what a person should know, each kind once.
+    """
+
+    def __init__(
+        self,
+        source: TextSource,
+        layout: Layout,
+        *,
+        refuse: Callable[[Refusal], None] | None = None,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._source = source
+        self._layout = layout
+        self._refuse = refuse
+        self._note = note
+        self._has_noted_colon = False
+
+    def rows(self, skip: int = 0) -> Iterator[Row]:
+        """The entries without the first `skip` rows, which may be anything.
+
+        CSV: each record is a map of the header's names, typed. JSON: with a template each row is a value, else an
+        object with `key` and `value`, as `export` writes it.
+        """
+        try:
+            yield from self._csv(skip) if self._layout.file_format in DELIMITERS else self._json(skip)
+        except MalformedError as error:
+            raise InvalidError(f"{self._source.name}, {error}") from error
+        except UnicodeError as error:
+            raise InvalidError(f"{self._source.name}: not in {self._source.encoding}: {error}") from error
+
+    def _json(self, skip: int) -> Iterator[Row]:
+        text = self._source.text("\n")
+        raws = (
+            json_rows.read_array(text) if self._layout.file_format == "json" else json_rows.read_lines(lines_of(text))
+        )
+        return self._entries(raws, skip, self._entry_of_json)
+
+    def _entry_of_json(self, raw: json_rows.Text, number: int) -> tuple[Key, Any]:
+        value_of = plain_from_tree if self._layout.plain else from_tree
+        try:
+            tree = parse(raw.text)
+            if self._layout.template is None:
+                return _entry_of_export(tree, value_of)
+            if not isinstance(tree, dict):
+                raise InvalidValueError("with --key each row is an object, whose members make the key")
+        except InvalidValueError as error:
+            if number == 1 and raw.text.lstrip().startswith("["):
+                raise InvalidValueError(f"{error}; for one array of objects say --format json") from error
+            raise
+        value = value_of(tree)
+        return self._key(value, raw, number), value
+
+    def _csv(self, skip: int) -> Iterator[Row]:
+        table, records = self._table()
+        if table is None:
+            return
+        types = dict(self._layout.types)
+        if self._layout.infer:
+            types = self._inferred(table, records) | types
+            table, records = self._table()
+            assert table is not None  # the file had a header a moment ago
+        overhead = sum(len(name) + _CELL_BYTES for name in table.columns)
+
+        def entry(record: Record, number: int) -> tuple[Key, Any]:
+            cells = table.cells(record)
+            if self._layout.template is None:
+                members = csv_rows.members_of(table.columns, cells, types)
+                return _key_cell(members), members
+            key = self._key(dict(zip(table.columns, cells, strict=True)), record, number)
+            return key, csv_rows.members_of(table.columns, cells, types)
+
+        yield from self._entries(records, skip, entry, overhead)
+
+    def _table(self) -> tuple[csv_rows.Table | None, Iterator[Record]]:
+        """The file's header, None in an empty file, and the records below it."""
+        layout = self._layout
+        delimiter = layout.delimiter or DELIMITERS[layout.file_format]
+        records = read_records(lines_of(self._source.text("")), delimiter)
+        header = next(records, None)
+        if header is None:
+            return None, records
+        if undecoded := self._undecoded(header):
+            raise MalformedError(header.line, undecoded)
+        table = csv_rows.Table(header, layout.nulls)
+        table.require(layout.types, "for --type")
+        if layout.template is None:
+            table.require([csv_rows.KEY_COLUMN], "and no --key, which says how keys are made, e.g. '/Thing:{id}'")
+        else:
+            table.require(layout.template.names, "for --key")
+        if hint := table.hint():
+            self._note(f"{self._source.name}: the header has one column{hint}")
+        return table, records
+
+    def _inferred(self, table: csv_rows.Table, records: Iterator[Record]) -> dict[str, str]:
+        types = inferred_types(table.columns, _well_formed(table, records))
+        if self._layout.template is None:
+            types[csv_rows.KEY_COLUMN] = "str"
+        options = [f"--type {shlex.quote(f'{name}={kind}')}" for name, kind in types.items() if kind != "str"]
+        self._note(f"Inferred: {' '.join(options)}; the rest is text" if options else "Inferred: all columns are text")
+        return types
+
+    def _key(self, members: Mapping[str, Any], raw: Raw, number: int) -> Key:
+        template = self._layout.template
+        assert template is not None  # callers look
+        key = template.key(members, number)
+        if not self._has_noted_colon and (name := template.colon_in(members)) is not None:
+            self._has_noted_colon = True
+            self._note(
+                f"Warning: {self._source.name}, line {raw.line}: the colon in {name} = {members[name]!r} makes a type: "
+                f"{key} belongs to the collection {key.path}; there may be more. --key-escape writes the colon as %3A."
+            )
+        return key
+
+    def _entries(
+        self, raws: Iterator[Raw], skip: int, entry: Callable[[Any, int], tuple[Key, Any]], overhead: int = 0
+    ) -> Iterator[Row]:
+        for number, raw in enumerate(raws, 1):
+            if number <= skip:
+                continue
+            text = raw.text
+            try:
+                if undecoded := self._undecoded(raw):
+                    raise InvalidValueError(undecoded)
+                key, value = entry(raw, number)
+            except DatastoreError as error:
+                self._refused(Refusal(raw.line, number, text, error))
+                continue
+            size = len(text) if text.isascii() else len(text.encode())
+            yield Row(raw.line, key, value, size + overhead, number, text)
+
+    def _refused(self, refusal: Refusal) -> None:
+        if self._refuse is None:
+            raise InvalidError(f"{self._source.name}, line {refusal.line}: {refusal.error}") from refusal.error
+        self._refuse(refusal)
+
+    def _undecoded(self, raw: Raw) -> str | None:
+        """What is wrong with the encoding of a row, if anything is."""
+        found = None if raw.text.isascii() else _UNDECODED.search(raw.text)
+        if found is None:
+            return None
+        at = found.start()
+        line = raw.line + raw.text.count("\n", 0, at)
+        encoding = self._source.encoding.removesuffix("-sig")
+        before = raw.text[raw.text.rfind("\n", 0, at) + 1 : at].encode(encoding, "surrogateescape")
+        return (
+            f"not in {encoding.upper()}: byte 0x{ord(found.group()) - 0xDC00:02X} at byte {len(before) + 1:,} of line "
+            f"{line}; if the file is in another encoding, say so, e.g. --encoding latin-1 or cp1252"
+        )
+
+
+def _well_formed(table: csv_rows.Table, records: Iterator[Record]) -> Iterator[list[str | None]]:
+    for record in records:
+        try:
+            cells = table.cells(record)
+        except InvalidError:
+            continue
+        yield cells
+
+
+def _entry_of_export(tree: Any, value_of: Callable[[Any], Any]) -> tuple[Key, Any]:
+    if not isinstance(tree, dict) or set(tree) != {"key", "value"} or not isinstance(tree["key"], str):
+        raise InvalidValueError(
+            'expected {"key": "/...", "value": ...}; where rows are values, say with --key how their keys are made'
+        )
+    value = value_of(tree["value"])
+    if value is None:
+        raise InvalidValueError("null is not a value: to put it would delete the entry")
+    return Key(tree["key"]), value
+
+
+def _key_cell(members: dict[str, Any]) -> Key:
+    key = members.pop(csv_rows.KEY_COLUMN, "")
+    if not key:
+        raise InvalidError(f"the column {csv_rows.KEY_COLUMN!r} is empty")
+    return Key(key)

@@ -12,9 +12,8 @@ from datastore.core.key import Key
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_absent
 from datastore_server.cli.output import ExitCode, print_json
-from datastore_server.cli.rows import json_line
 from datastore_server.cli.settings import KEY, Settings, server_options
-from datastore_server.cli.values import from_json, to_json
+from datastore_server.cli.values import from_json, json_line, to_json
 
 __all__ = ["contains_command", "get_command", "put_command"]
 

@@ -20,8 +20,7 @@ from datastore_server.cli.hints import hint_at_fields, hint_at_nothing
 from datastore_server.cli.output import print_json, say, shown_error
 from datastore_server.cli.progress import counted
 from datastore_server.cli.settings import KEY, Settings, server_options
-from datastore_server.cli.transfer.json_rows import json_line
-from datastore_server.cli.values import to_json
+from datastore_server.cli.values import json_line, to_json
 
 __all__ = ["count_command", "query_command"]
 

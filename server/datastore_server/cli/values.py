@@ -18,6 +18,7 @@ import json
 from typing import Any
 
 from datastore.core.errors import InvalidValueError
+from datastore.core.key import Key
 from datastore_server.cli.notations import (
     INT_MAX,
     INT_MIN,
@@ -38,6 +39,7 @@ __all__ = [
     "NOTATIONS",
     "from_json",
     "from_tree",
+    "json_line",
     "plain_from_tree",
     "to_json",
     "to_tree",
@@ -60,6 +62,11 @@ def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -
         separators=separators,
         sort_keys=sort_keys,
     )
+
+
+def json_line(key: Key, value: Any) -> str:
+    """One entry as a line of JSON Lines, with its line end."""
+    return f'{{"key":{to_json(str(key))},"value":{to_json(value, sort_keys=True)}}}\n'
 
 
 def from_json(text: str | bytes) -> Any:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, TextIO
 
 from datastore.core.key import Key
 from datastore_server.cli.transfer.malformed import MalformedError
-from datastore_server.cli.values import to_json
+from datastore_server.cli.values import json_line
 
-__all__ = ["ROW_CHARACTERS", "JsonArrayWriter", "JsonLinesWriter", "Text", "json_line", "read_array", "read_lines"]
+__all__ = ["ROW_CHARACTERS", "JsonArrayWriter", "JsonLinesWriter", "Text", "read_array", "read_lines"]
 
 #: The longest row, in characters: several times as long as the longest entry, notations included.
 ROW_CHARACTERS = 16 * 1024 * 1024
@@ -165,8 +165,3 @@ class JsonArrayWriter:
     def end(self) -> str:
         """The bracket that closes the array."""
         return "\n]\n"
-
-
-def json_line(key: Key, value: Any) -> str:
-    """One entry as a line of JSON Lines."""
-    return f'{{"key":{to_json(str(key))},"value":{to_json(value, sort_keys=True)}}}\n'

@@ -328,8 +328,8 @@ def test_an_order_is_a_field_with_a_sign() -> None:
     [
         ("", "names no field"),
         ("-", "names no field"),
-        ("elevation desc", "write -elevation$"),
-        ("elevation ASC", "write elevation$"),
+        ("elevation desc", "write -elevation\\."),
+        ("elevation ASC", "write elevation\\."),
     ],
 )
 def test_an_order_that_cannot_be_read_says_what_can(text: str, says: str) -> None:

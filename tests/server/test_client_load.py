@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from datastore import aio
+from datastore import aio, wire
 from datastore.core.batch import Write
 from datastore.core.errors import (
     DatastoreClosedError,
@@ -24,6 +24,8 @@ from datastore.core.errors import (
 )
 from datastore.core.key import Key
 from datastore.core.query import Query
+from datastore.v1 import service_pb2
+from datastore.wire import raw
 from datastore_client import RemoteDatastore
 from datastore_client import _connection as threaded
 from datastore_client.aio import _connection as tasked
@@ -32,6 +34,7 @@ from datastore_server.app import serve
 from tests.support import clusters
 from tests.support.colours import Tasks, Threads, connected
 from tests.support.scripted import fails, hangs, replies, results, scripted, sends
+from tests.support.serving import value
 
 KEY = Key("/k")
 #: Long against what a slow machine needs for that many calls.
@@ -306,3 +309,71 @@ async def test_a_call_that_is_repeated_ends_when_its_task_is_cancelled() -> None
         with pytest.raises(asyncio.CancelledError):
             await task
         assert store._connection._calls._slots.free == tasked.CALLS_AT_ONCE
+
+
+# Batches
+
+
+def written(*errors: Any) -> service_pb2.BatchWriteResponse:
+    response = service_pb2.BatchWriteResponse()
+    for error in errors:
+        result = response.results.add()
+        if error is not None:
+            result.status.CopyFrom(wire.error_to_status(error))
+    return response
+
+
+def keys_of(request: bytes) -> list[str]:
+    return [write.put.key.text for write in raw.BatchWriteRequest.FromString(request).writes]
+
+
+AWAY = UnavailableError("shard-2 is shutting down", shard="shard-2", retry_after_s=0.001)
+LOST = UnavailableError("a call was cut short", shard="shard-2")
+
+
+async def test_items_that_were_refused_are_written_again_and_no_others(colour: Any) -> None:
+    answers = [replies(written(None, AWAY, LOST, AWAY)), replies(written(AWAY, None)), replies(written(None))]
+    async with scripted(BatchWrite=answers) as script, connected(colour, script.url, timeout_s=LONG_S) as store:
+        outcomes = await colour.call(store.batch_write, [Write(Key(f"/K:{number}"), number) for number in range(4)])
+        assert [type(outcome.error) for outcome in outcomes] == [type(None), type(None), UnavailableError, type(None)]
+        assert [keys_of(request) for _, request in script.calls] == [
+            ["/K:0", "/K:1", "/K:2", "/K:3"],
+            ["/K:1", "/K:3"],
+            ["/K:1"],
+        ]
+
+
+@pytest.mark.parametrize("later", [None, LOST], ids=["done", "unknown"])
+async def test_a_refused_write_does_not_overwrite_a_later_one_to_its_key(colour: Any, later: Any) -> None:
+    answers = [replies(written(AWAY, later, AWAY, AWAY)), replies(written(None, None))]
+    async with scripted(BatchWrite=answers) as script, connected(colour, script.url, timeout_s=LONG_S) as store:
+        writes = [Write(Key(text), number) for number, text in enumerate(["/a", "/a", "/b", "/b"])]
+        outcomes = await colour.call(store.batch_write, writes)
+        assert [outcome.error is None for outcome in outcomes] == [False, later is None, True, True]
+        assert keys_of(script.calls[1][1]) == ["/b", "/b"]
+
+
+async def test_items_that_were_refused_are_read_again(colour: Any) -> None:
+    first, second = service_pb2.BatchGetResponse(), service_pb2.BatchGetResponse()
+    first.results.add().value.CopyFrom(value(1))
+    first.results.add().status.CopyFrom(wire.error_to_status(AWAY))
+    first.results.add().status.CopyFrom(wire.error_to_status(LOST))
+    second.results.add().value.CopyFrom(value(2))
+    async with (
+        scripted(BatchGet=[replies(first), replies(second)]) as script,
+        connected(colour, script.url, timeout_s=LONG_S) as store,
+    ):
+        outcomes = await colour.call(store.batch_get, [Key("/a"), Key("/b"), Key("/c")])
+        assert [outcome.value for outcome in outcomes] == [1, 2, None]
+        assert str(outcomes[2].error) == str(LOST)
+        assert len(script.calls) == 2
+
+
+async def test_items_that_stay_refused_end_with_the_time_of_the_call(colour: Any) -> None:
+    async with (
+        scripted(BatchWrite=replies(written(AWAY))) as script,
+        connected(colour, script.url, timeout_s=0.5) as store,
+    ):
+        (outcome,) = await colour.call(store.batch_write, [Write(KEY, 1)])
+        assert (str(outcome.error), outcome.error.shard) == (str(AWAY), "shard-2")
+        assert len(script.calls) > 1

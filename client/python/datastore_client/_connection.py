@@ -37,7 +37,7 @@ from datastore_client._calls import (
     why_not_here,
 )
 from datastore_client._failures import call_error, is_answer, is_unsent
-from datastore_client._retry import RETRY_AFTER_S, Link, RetryPolicy
+from datastore_client._retry import RETRY_AFTER_S, Link, RetryPolicy, may_repeat
 from datastore_client._slots import CALLS_AT_ONCE, STREAMS_AT_ONCE, WAITING_CALLS, Turn
 from datastore_client.channel import parse_target
 
@@ -68,9 +68,13 @@ class Connection:
         #: What the server is expected to be, which every call says; see `RemoteDatastore.expects`.
         self.expects: str | None = None
 
+    def policy(self) -> RetryPolicy:
+        """The time of one call, which begins now."""
+        return RetryPolicy(time_left(self._timeout_s))
+
     def unary(self, path: str, request: bytes, *, is_read: bool) -> bytes:
         """The answer to a request. Repeats what may be repeated, within the time of a call."""
-        policy = RetryPolicy(time_left(self._timeout_s))
+        policy = self.policy()
         while True:
             self._take_turn(self._calls, policy)
             try:
@@ -83,14 +87,13 @@ class Connection:
                 self._calls.release()
             pause(backoff_s)
 
-    def backoff_s(self, error: DatastoreError, policy: RetryPolicy) -> float | None:
+    def backoff_s(self, error: DatastoreError | None, policy: RetryPolicy) -> float | None:
         """How long to wait before what ended with `error` is repeated; None if it is not to be."""
-        may_repeat = self._retry and isinstance(error, UnavailableError) and error.retry_after_s is not None
-        return policy.backoff_s(error) if may_repeat else None
+        return policy.backoff_s(error) if error is not None and self._retry and may_repeat(error) else None
 
     def once(self, path: str, request: bytes) -> bytes:
         """The answer to a request that is never repeated, and that waits for no other call."""
-        return self._answer(path, request, RetryPolicy(time_left(self._timeout_s)), is_read=True)
+        return self._answer(path, request, self.policy(), is_read=True)
 
     def stream(self, path: str, request: bytes, policy: RetryPolicy) -> Stream:
         """Begin a call that answers with a stream. Close it."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from datastore import wire
-from datastore.core.batch import ShardReport
+from datastore.core.batch import Outcome, ShardReport
 from datastore.core.errors import CorruptDataError, LimitExceededError
 from datastore.core.key import Key
 from datastore.core.limits import ENTRY_BYTES
 from datastore.v1 import service_pb2
 from datastore.wire import raw
+from datastore_client._retry import may_repeat
 
 __all__ = [
     "BATCH_ITEMS",
@@ -54,6 +56,7 @@ class WriteBatch:
         self.request = raw.BatchWriteRequest()
         #: Which writes of the caller's these are.
         self.indexes: list[int] = []
+        self._keys: list[Key] = []
         self._size = 0
 
     def fits(self, key: Key, value: bytes | None) -> bool:
@@ -71,7 +74,26 @@ class WriteBatch:
             write.put.key.text = str(key)
             write.put.value = value
         self.indexes.append(index)
+        self._keys.append(key)
         self._size += _write_bytes(key, value)
+
+    def part(self, places: Sequence[int]) -> Any:
+        """The request of the writes at these places."""
+        return raw.BatchWriteRequest(writes=[self.request.writes[place] for place in places])
+
+    def repeatable(self, outcomes: Sequence[Outcome]) -> list[int]:
+        """The places of the writes that were refused before they began, and that a repeat would not do out of turn.
+
+        A write to a key that a later one has written since, or may have, is not repeated.
+        """
+        places, written = [], set()
+        for place in reversed(range(len(outcomes))):
+            key, error = self._keys[place], outcomes[place].error
+            if not may_repeat(error):
+                written.add(key)
+            elif key not in written:
+                places.append(place)
+        return places[::-1]
 
 
 def _write_bytes(key: Key, value: bytes | None) -> int:

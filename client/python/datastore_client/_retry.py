@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from datastore.core.errors import DatastoreError, UnavailableError
 
-__all__ = ["BACKOFFS_S", "EXPECTED_BACK_S", "RESUME_TIMEOUT_S", "RETRY_AFTER_S", "Link", "RetryPolicy"]
+__all__ = ["BACKOFFS_S", "EXPECTED_BACK_S", "RESUME_TIMEOUT_S", "RETRY_AFTER_S", "Link", "RetryPolicy", "may_repeat"]
 
 #: How long a stream that was cut waits for its server to come back and send on.
 RESUME_TIMEOUT_S = 30.0
@@ -22,6 +22,11 @@ EXPECTED_BACK_S = 15.0
 BACKOFFS_S = (0.05, 1.0)
 #: What an error asks to wait that the client itself finds safe to repeat: as long as a channel takes to connect anew.
 RETRY_AFTER_S = 0.1
+
+
+def may_repeat(error: BaseException | None) -> bool:
+    """Whether what ended with `error` may be done again as it is: nothing was done, or it was a read."""
+    return isinstance(error, UnavailableError) and error.retry_after_s is not None
 
 
 class RetryPolicy:
@@ -57,8 +62,8 @@ class RetryPolicy:
             return None
         backoff_s = self._backoff_s * random.uniform(0.5, 1.0)
         self._backoff_s = min(self._backoff_s * 2, BACKOFFS_S[1])
-        if isinstance(error, UnavailableError) and error.retry_after_s is not None:
-            backoff_s += error.retry_after_s
+        if isinstance(error, UnavailableError):
+            backoff_s += error.retry_after_s or 0.0
         return backoff_s if now + backoff_s < self._deadline else None
 
 

@@ -28,7 +28,7 @@ from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
 from datastore_client._failures import item_error
 from datastore_client._messages import BATCH_ITEMS, SERVING, WriteBatch, encoded, parsed, shard_report
-from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy
+from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
 from datastore_client.aio._calls import pause
 from datastore_client.aio._connection import Connection
 
@@ -158,6 +158,19 @@ class RemoteDatastore(Datastore):
 
     async def _batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """The outcomes of the first keys, at least one; those that did not fit in the answer are left to ask again."""
+        policy = self._connection.policy()
+        outcomes: dict[int, Outcome] = {}
+        asked = list(range(len(keys)))
+        while True:
+            outcomes.update(zip(asked, await self._ask([keys[place] for place in asked]), strict=False))
+            asked = [place for place, outcome in outcomes.items() if may_repeat(outcome.error)]
+            backoff_s = self._connection.backoff_s(outcomes[asked[0]].error, policy) if asked else None
+            if backoff_s is None:
+                return [outcomes[place] for place in range(len(outcomes))]
+            await pause(backoff_s)
+
+    async def _ask(self, keys: Sequence[Key]) -> list[Outcome]:
+        """What one message answers of the first keys."""
         request = service_pb2.BatchGetRequest(keys=map(wire.encode_key, keys))
         try:
             response = parsed(raw.BatchGetResponse, await self._read("BatchGet", request))
@@ -204,20 +217,34 @@ class RemoteDatastore(Datastore):
         """Send one message, unless `stopped` says why not, and note its outcomes; why no more are to be sent."""
         if not batch.indexes:
             return stopped
-        error = stopped
-        if error is None:
+        if stopped is not None:
+            outcomes.update(dict.fromkeys(batch.indexes, Outcome(error=stopped)))
+            return stopped
+        done, stopped = await self._batch_write(batch)
+        outcomes.update(zip(batch.indexes, done, strict=True))
+        return stopped
+
+    async def _batch_write(self, batch: WriteBatch) -> tuple[list[Outcome], DatastoreError | None]:
+        """The outcomes of the writes of one message, and why no more are to be sent."""
+        policy = self._connection.policy()
+        outcomes = [Outcome()] * len(batch.indexes)
+        asked = list(range(len(outcomes)))
+        while True:
             try:
-                response = parsed(service_pb2.BatchWriteResponse, await self._write("BatchWrite", batch.request))
-                self._check_count(len(response.results), len(batch.indexes))
-            except DatastoreError as failure:
-                error = failure
-        if error is not None:
-            outcomes.update(dict.fromkeys(batch.indexes, Outcome(error=error)))
-            return error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
-        for index, result in zip(batch.indexes, response.results, strict=True):
-            failed = result.HasField("status")
-            outcomes[index] = Outcome(error=self._connection.named(item_error(result.status)) if failed else None)
-        return None
+                response = parsed(service_pb2.BatchWriteResponse, await self._write("BatchWrite", batch.part(asked)))
+                self._check_count(len(response.results), len(asked))
+            except DatastoreError as error:
+                for place in asked:
+                    outcomes[place] = Outcome(error=error)
+                return outcomes, error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
+            for place, result in zip(asked, response.results, strict=True):
+                failed = result.HasField("status")
+                outcomes[place] = Outcome(error=self._connection.named(item_error(result.status)) if failed else None)
+            asked = batch.repeatable(outcomes)
+            backoff_s = self._connection.backoff_s(outcomes[asked[0]].error, policy) if asked else None
+            if backoff_s is None:
+                return outcomes, None
+            await pause(backoff_s)
 
     def _check_count(self, answered: int, asked: int) -> None:
         if answered != asked:

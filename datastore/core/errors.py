@@ -159,7 +159,10 @@ class CursorReuseError(DatastoreError, RuntimeError):
 
 
 class DatastoreClosedError(DatastoreError, RuntimeError):
-    """A store, or a cursor of it, was used after the store's `close()`."""
+    """A store, or a cursor of it, was used after the store's `close()`, or where its connection does not exist.
+
+    That is on another event loop than that of its first call, or in a process forked from its own; the text says which.
+    """
 
 
 class QueryNotSupportedError(DatastoreError, NotImplementedError):
@@ -171,9 +174,10 @@ class DeadlineExceededError(DatastoreError, TimeoutError):
 
 
 class UnavailableError(DatastoreError, ConnectionError):
-    """The store cannot be reached now. A write may or may not have happened.
+    """The store cannot be reached now.
 
-    `retry_after_s` is how long the server asks to wait before another try, or None.
+    Where `retry_after_s` is set, the same call may be made again after so many seconds, writes too: it did nothing, or
+    was a read. Where it is None, a write may or may not have happened.
     """
 
     def __init__(self, message: str = "", *, retry_after_s: float | None = None, shard: str | None = None) -> None:

@@ -11,6 +11,7 @@ from datastore.core.limits import ENTRY_BYTES, KEY_BYTES
 from datastore_client._messages import BATCH_MESSAGE_BYTES
 from datastore_client._retry import BACKOFFS_S, EXPECTED_BACK_S, RESUME_TIMEOUT_S, Link, RetryPolicy
 from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, parse_target
+from datastore_server.app import MIN_PING_INTERVAL_MS
 from datastore_server.checks import Limits
 
 
@@ -60,6 +61,14 @@ def test_anything_else_is_refused_with_an_example_of_what_is_right(url: str) -> 
 def test_every_option_is_given_once() -> None:
     names = [name for name, _ in CHANNEL_OPTIONS]
     assert len(names) == len(set(names))
+
+
+def test_a_connection_that_died_is_noticed_within_20_s_by_pings_that_servers_allow() -> None:
+    options = dict(CHANNEL_OPTIONS)
+    # gRPC's core waits for a ping's answer as long as the last of these says, a minute by default.
+    assert options["grpc.keepalive_timeout_ms"] == options["grpc.http2.ping_timeout_ms"]
+    assert options["grpc.keepalive_time_ms"] + options["grpc.http2.ping_timeout_ms"] <= 18_000
+    assert options["grpc.keepalive_time_ms"] > MIN_PING_INTERVAL_MS
 
 
 def test_client_and_server_take_messages_of_one_size_and_the_largest_request_fits() -> None:

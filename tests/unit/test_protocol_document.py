@@ -17,6 +17,10 @@ from datastore.v1 import service_pb2, value_pb2
 from datastore.wire import ERRORS, reason_of
 from datastore.wire.errors import _FACTS
 from datastore.wire.queries import FIELD_PATH_BYTES
+from datastore_client._retry import BACKOFFS_S, EXPECTED_BACK_S, RESUME_TIMEOUT_S
+from datastore_client._slots import CALLS_AT_ONCE, STREAMS_AT_ONCE, WAITING_CALLS
+from datastore_client.channel import CHANNEL_OPTIONS
+from datastore_server.app import MAX_STREAMS
 from datastore_server.checks import PAGE_ITEMS, Limits
 from tests.support.vectors import FOLDER, value_of
 
@@ -46,6 +50,24 @@ def test_the_table_of_errors_is_that_of_the_code():
     rows = [(reason.strip("`"), code, name) for reason, code, name, _ in table("Errors", first="Reason")]
     assert len(rows) == len(ERRORS)
     assert set(rows) == {(reason_of(kind), code.name, kind.__name__) for kind, code in ERRORS.items()}
+
+
+def test_the_numbers_of_deadlines_and_retries_are_those_of_the_client():
+    text = " ".join(section("Deadlines and retries").split())
+    options = dict(CHANNEL_OPTIONS)
+    for told in (
+        f"makes {CALLS_AT_ONCE} unary calls at once",
+        f"lets {WAITING_CALLS:,} wait",
+        f"takes {STREAMS_AT_ONCE:,} streams at once",
+        f"has been away for {EXPECTED_BACK_S:.0f} s",
+        f"{BACKOFFS_S[0] * 1000:.0f} ms, doubling up to {BACKOFFS_S[1]:.0f} s",
+        f"after {RESUME_TIMEOUT_S:.0f} s without progress",
+        f"pings after {options['grpc.keepalive_time_ms'] / 1000:.0f} s of silence",
+        f"gives up {options['grpc.http2.ping_timeout_ms'] / 1000:.0f} s later",
+    ):
+        assert told in text
+    assert STREAMS_AT_ONCE <= MAX_STREAMS
+    assert CALLS_AT_ONCE < MAX_STREAMS
 
 
 def test_the_facts_of_errors_are_those_of_the_code():

@@ -17,7 +17,7 @@ help:
 	@echo 'make bench     every benchmark, as ratios'
 	@echo 'make soak      the random tests, long'
 	@echo 'make mutants   faults put into keys, queries, order and merge one by one: do the tests notice? An hour'
-	@echo 'make engines   FerretDB, which stands for MongoDB in the tests, and grpcurl; needs Go'
+	@echo 'make engines   FerretDB, which stands for MongoDB in the tests, grpcurl, and generators of clients; needs Go'
 	@echo 'make format    format the code'
 	@echo 'make generate  write the generated files'
 	@echo 'make clean     remove what all these made'
@@ -72,6 +72,9 @@ engines:
 	go build -o ../ferretdb github.com/FerretDB/FerretDB/cmd/ferretdb
 	rm -rf build/engines
 	GOBIN=$(abspath build) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+	GOBIN=$(abspath build) go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.10
+	if command -v npm; then npm install --silent --no-audit --prefix build/clients \
+		@grpc/grpc-js@1.14 @grpc/proto-loader@0.8 typescript@5.9 @types/node@20; fi
 
 # In a copy of the last commit, as it rewrites what it tests. What survives is printed with its change.
 # Some mutants never end, and would take all memory that there is.

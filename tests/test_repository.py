@@ -19,7 +19,9 @@ from typing import Any
 import click
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2
 from google.protobuf.message import Message
+from google.rpc import status_pb2
 
 import datastore
 import datastore_client
@@ -87,6 +89,27 @@ def test_a_fault_in_the_protocol_is_found(
     assert "datastore/v1/value.proto" in capfd.readouterr().out
 
 
+def test_googles_proto_is_the_one_that_python_code_has(tmp_path: Path) -> None:
+    out = tmp_path / "status.binpb"
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{generate.PROTOS}", f"--descriptor_set_out={out}"]
+    subprocess.run([*command, "google/rpc/status.proto"], check=True)
+    (ours,) = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
+    theirs = descriptor_pb2.FileDescriptorProto()
+    status_pb2.DESCRIPTOR.CopyToProto(theirs)
+    for file in (ours, theirs):
+        file.ClearField("options")  # For other languages, which a new release may add.
+    for field in ours.message_type[0].field:
+        field.ClearField("json_name")  # Which generated code leaves out.
+    assert ours == theirs
+
+
+def test_buf_reads_the_protos_as_they_lie() -> None:
+    buf = str(generate.BIN / "buf")
+    for command in (["build", "--output", "/dev/null"], ["lint"]):
+        done = subprocess.run([buf, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_a_break_of_the_protocol_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,9 +123,10 @@ def test_a_break_of_the_protocol_is_found(
 
 def copy_protos(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tool look at a copy of the protos in `target`."""
-    (target / "datastore/v1").mkdir(parents=True)
-    for name in generate.SOURCES:
-        (target / name).write_text((generate.PROTOS / name).read_text())
+    for path in generate.PROTOS.rglob("*.proto"):
+        copy = target / path.relative_to(generate.PROTOS)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text())
     monkeypatch.setattr(generate, "PROTOS", target)
 
 

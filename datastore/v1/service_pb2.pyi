@@ -452,7 +452,7 @@ Global___QueryRequest: _TypeAlias = QueryRequest  # noqa: Y015
 
 @_typing.final
 class QueryResponse(_message.Message):
-    """QueryResponse is one batch of results, or a sign of life without any, or, as the last message, the summary."""
+    """QueryResponse is one batch of results, or a heartbeat without any, or, as the last message, the summary."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -500,7 +500,9 @@ Global___QueryResponse: _TypeAlias = QueryResponse  # noqa: Y015
 
 @_typing.final
 class QuerySummary(_message.Message):
-    """QuerySummary closes the results of a query."""
+    """QuerySummary closes the results of a query. Its counts are of this call alone: a call that continues another counts
+    from its own start.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -539,7 +541,7 @@ class QuerySummary(_message.Message):
     reason: Global___QuerySummary.Reason.ValueType
     """Why the results ended."""
     entries: _builtins.int
-    """How many entries this call returned. A call that continues another counts from its own start."""
+    """How many entries this call returned."""
     skipped: _builtins.int
     """How many matching entries the offset left out in this call."""
     scanned: _builtins.int
@@ -567,7 +569,7 @@ Global___QuerySummary: _TypeAlias = QuerySummary  # noqa: Y015
 
 @_typing.final
 class ShardSummary(_message.Message):
-    """ShardSummary is one shard's part in a query."""
+    """ShardSummary is one shard's part in a query, in this call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

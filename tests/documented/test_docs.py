@@ -30,6 +30,9 @@ README, BACKENDS = ROOT / "README.md", ROOT / "docs/backends.md"
 AT_THE_PROMPT = [page for page in PAGES if "```pycon" in page.read_text()]
 #: Languages and the pages that have them; `text` is for pictures and messages.
 EXPECTED = {
+    # Run by tests/clients.
+    "go": [ROOT / "docs/protocol.md"],
+    "typescript": [ROOT / "docs/protocol.md"],
     "pycon": AT_THE_PROMPT,
     "python": [README, BACKENDS, ROOT / "docs/collections.md"],
     "sh": [README, ROOT / "docs/cli.md", ROOT / "docs/protocol.md"],

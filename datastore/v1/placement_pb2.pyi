@@ -289,8 +289,18 @@ class PrepareMoveRequest(_message.Message):
 
     PLACEMENT_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int
+    JOINS_FIELD_NUMBER: _builtins.int
+    COORDINATOR_FIELD_NUMBER: _builtins.int
     shard: _builtins.str
     """The shard that this node is in it; empty if it is not a member any more."""
+    joins: _builtins.bool
+    """Whether the node joins the cluster with this placement. It must be empty then; a placement that it gave itself, and
+    that no proxy has completed, is dropped.
+    """
+    coordinator: _builtins.str
+    """Names who carries out the move, at random. Of several who prepare the same move the last one goes on: the node
+    refuses WriteSlots, ClearSlots, CommitMove and AbortMove of all others, and after a restart of everyone.
+    """
     @_builtins.property
     def placement(self) -> Global___Placement:
         """The placement to come; its epoch is one above the current one. Required."""
@@ -300,10 +310,12 @@ class PrepareMoveRequest(_message.Message):
         *,
         placement: Global___Placement | None = ...,
         shard: _builtins.str = ...,
+        joins: _builtins.bool = ...,
+        coordinator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator", b"coordinator", "joins", b"joins", "placement", b"placement", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -479,8 +491,11 @@ class WriteSlotsRequest(_message.Message):
 
     EPOCH_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    COORDINATOR_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The epoch of the pending placement. Required."""
+    coordinator: _builtins.str
+    """The coordinator of PrepareMove."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Entry]:
         """The entries."""
@@ -490,10 +505,11 @@ class WriteSlotsRequest(_message.Message):
         *,
         epoch: _builtins.int = ...,
         entries: _abc.Iterable[_value_pb2.Entry] | None = ...,
+        coordinator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "epoch", b"epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator", b"coordinator", "entries", b"entries", "epoch", b"epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -525,10 +541,13 @@ class ClearSlotsRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     SHARD_BY_FIELD_NUMBER: _builtins.int
+    COORDINATOR_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The epoch of the node's current placement, or, while a move is being prepared, of the pending one. Required."""
     shard_by: Global___ShardBy.ValueType
     """What decides an entry's slot in `slots`. Required with slots."""
+    coordinator: _builtins.str
+    """The coordinator of PrepareMove, while a move is being prepared."""
     @_builtins.property
     def slots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The slots to clear of entries that the node does not own. Empty: all slots."""
@@ -539,10 +558,11 @@ class ClearSlotsRequest(_message.Message):
         epoch: _builtins.int = ...,
         slots: _abc.Iterable[_builtins.int] | None = ...,
         shard_by: Global___ShardBy.ValueType = ...,
+        coordinator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "shard_by", b"shard_by", "slots", b"slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator", b"coordinator", "epoch", b"epoch", "shard_by", b"shard_by", "slots", b"slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -577,16 +597,20 @@ class CommitMoveRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EPOCH_FIELD_NUMBER: _builtins.int
+    COORDINATOR_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The epoch of the pending placement. Required."""
+    coordinator: _builtins.str
+    """The coordinator of PrepareMove."""
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
+        coordinator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator", b"coordinator", "epoch", b"epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -623,16 +647,20 @@ class AbortMoveRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EPOCH_FIELD_NUMBER: _builtins.int
+    COORDINATOR_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The epoch of the pending placement. Required."""
+    coordinator: _builtins.str
+    """The coordinator of PrepareMove."""
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
+        coordinator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator", b"coordinator", "epoch", b"epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -31,6 +32,7 @@ from datastore_server.config import (
     ShardConfig,
     StoreUrl,
     dump_config,
+    dump_shards,
     load_config,
     parse_server_url,
     parse_store_url,
@@ -92,7 +94,8 @@ def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durabi
 
     Port 0 stands for any free one.
 
-    Raises ConfigError if the directory holds a cluster of another number of nodes: keys would seem lost.
+    Raises ConfigError, with the commands that change it, if the directory holds a cluster of another number of nodes:
+    their entries would have to move.
     """
     path = directory / CONFIG_NAME
     if not path.exists():
@@ -105,13 +108,27 @@ def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durabi
         )
     config = load_config(path)
     if nodes is not None and nodes != len(config.shards):
-        raise ConfigError(
-            f"{path} has {len(config.shards)} shards, not {nodes}, and their data stay where they are; "
-            "leave out --nodes, or start in another directory"
-        )
+        raise ConfigError(_how_to_change(path, config, nodes, durability))
     if port is not None:
         return msgspec.structs.replace(config, proxy=ProxyConfig(listen=f"127.0.0.1:{port}"))
     return config
+
+
+def _how_to_change(path: Path, config: Config, nodes: int, durability: Durability) -> str:
+    """What to do where a cluster is to have another number of nodes than its directory holds."""
+    told = f"{path} has {len(config.shards)} shards, not {nodes}, and entries have to move for that."
+    start = shlex.join(["datastore", "cluster", "--directory", str(path.parent)])
+    move = shlex.join(["datastore", "placement", "apply", str(path), "--offline"])
+    if nodes < len(config.shards):
+        names = ", ".join(shard.name for shard in config.shards[nodes:])
+        return (
+            f"{told} While the cluster runs ({start}), take the [[shards]] of those to go out of that file,"
+            f" e.g. {names}, then\n  {move}\nand start the cluster again."
+        )
+    taken = {shard.name for shard in config.shards}
+    free = [name for number in range(1, nodes + len(taken)) if (name := f"shard-{number}") not in taken]
+    shards = [_new_shard(path.parent, name, durability) for name in free[: nodes - len(taken)]]
+    return f"{told} Add to that file\n{dump_shards(shards)}then start\n  {start}\nand while it runs\n  {move}"
 
 
 def _new_shard(directory: Path, name: str, durability: Durability) -> ShardConfig:

@@ -37,6 +37,7 @@ __all__ = [
     "ShardConfig",
     "StoreUrl",
     "dump_config",
+    "dump_shards",
     "load_config",
     "parse_address",
     "parse_config",
@@ -183,9 +184,12 @@ def parse_config(text: str, *, source: str, base: Path = Path()) -> Config:
 def dump_config(config: Config) -> str:
     """The TOML text that `parse_config` reads as this configuration."""
     lines = ["[cluster]", *_assignments(config.cluster), "", "[proxy]", *_assignments(config.proxy)]
-    for shard in config.shards:
-        lines += ["", "[[shards]]", *_assignments(shard)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + dump_shards(config.shards)
+
+
+def dump_shards(shards: Iterable[ShardConfig]) -> str:
+    """The part of a configuration file that says these shards."""
+    return "".join("\n".join(["", "[[shards]]", *_assignments(shard)]) + "\n" for shard in shards)
 
 
 def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -138,8 +139,34 @@ def test_a_person_gets_a_table_of_what_runs_where(tmp_path: Path) -> None:
 def test_another_number_of_nodes_than_before_is_refused(tmp_path: Path) -> None:
     (tmp_path / CONFIG_NAME).write_text(dump_config(plan_cluster(tmp_path, nodes=2, port=None, durability="sync")))
     assert len(plan_cluster(tmp_path, nodes=2, port=None, durability="sync").shards) == 2
-    with pytest.raises(ConfigError, match="has 2 shards, not 3"):
+    with pytest.raises(ConfigError, match="has 2 shards, not 3") as more:
         plan_cluster(tmp_path, nodes=3, port=None, durability="sync")
+    command = f"datastore placement apply {tmp_path / CONFIG_NAME} --offline"
+    assert command in str(more.value) and 'name = "shard-3"' in str(more.value)
+    with pytest.raises(ConfigError, match="has 2 shards, not 1") as fewer:
+        plan_cluster(tmp_path, nodes=1, port=None, durability="sync")
+    assert command in str(fewer.value) and "e.g. shard-2," in str(fewer.value)
+
+
+def test_a_cluster_gets_a_node_more_by_what_the_refusal_says(tmp_path: Path) -> None:
+    with cluster(tmp_path, "--nodes", "2") as running:
+        for number in range(20):
+            running.cli("put", f"/a:{number}", str(number))
+    line = [*COMMAND, "cluster", "--directory", str(tmp_path), "--nodes", "3"]
+    done = subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 3
+    said = re.fullmatch(r".*?(\n\[\[shards.*\n)then start\n  (.*)\n.*\n  (.*)\n", done.stderr, re.DOTALL)
+    assert said is not None
+    toml, start, apply = said.groups()
+    config = tmp_path / CONFIG_NAME
+    config.write_text(config.read_text() + toml)
+    assert shlex.split(start) == ["datastore", "cluster", "--directory", str(tmp_path)]
+    with cluster(tmp_path) as running:
+        refused = running.cli("count", "/a", code=3)
+        assert "has the shard 'shard-3', which the cluster does not have" in refused
+        assert apply in refused
+        subprocess.run([*COMMAND, *shlex.split(apply)[1:]], check=True, capture_output=True, timeout=PATIENCE_S)
+        wait_until(lambda: running.count("/a") == "20\n")
 
 
 def test_a_port_of_the_proxy_is_taken_over_a_remembered_one(tmp_path: Path) -> None:

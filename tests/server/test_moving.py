@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from datastore.core.errors import ConfigError, DatastoreError, UnavailableError, WrongShardError
+from datastore.core.errors import ConfigError, DatastoreError, PlacementError, UnavailableError, WrongShardError
 from datastore.core.key import Key
 from datastore.core.placement import SLOTS
 from datastore.core.query import Query
 from datastore_client import aio as client
+from datastore_server.coordination import moving
 from datastore_server.coordination.moving import Options, abort, apply, plan
 from datastore_server.coordination.nodes import NodeClient
 from tests.support.growing import SOURCE, Nodes, apply_now, check_whole, contents, fill, nodes, proxy
@@ -201,13 +203,14 @@ async def test_what_was_aborted_left_nothing_behind(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("part", range(4))
-@pytest.mark.parametrize(
-    ("before", "after"), [("abc", "abcd"), ("abcd", "ad"), ("ab", "cd")], ids=["more", "fewer", "others"]
-)
 async def test_a_change_that_is_interrupted_anywhere_is_finished_by_the_same_command(
-    before: str, after: str, part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each run gets one call further than the run before, and is cut; at the end nothing is missing or double."""
+    """A shard stays, one comes and one goes. Each run is cut some calls later than the run before.
+
+    Together the four parts are cut at every call.
+    """
+    before, after = "ab", "bc"
     at, crashed = part, 0
     async with nodes(tmp_path, *sorted({*before, *after})) as running:
         await formed(running, *before)
@@ -250,6 +253,97 @@ async def test_a_cut_before_the_first_commit_can_be_aborted_and_one_after_it_can
                 break
             await check(running, "a", "b")
         await check(running, "a", "b", "c")
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+async def test_a_new_node_that_placed_itself_by_the_new_configuration_gets_its_share(
+    tmp_path: Path, epoch: int
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c", "d") as running:
+        await formed(running, "a", "b")
+        if epoch == 3:
+            await apply_now(running.config("a", "b", "c"))
+            await apply_now(running.config("a", "b"))
+        await running.stop("d")
+        config = running.config("a", "b", "d")
+        # As `datastore serve --config` starts it.
+        await running.start("d", directory="new", config=config)
+        grown = await apply_now(config)
+        assert grown.target.epoch == epoch + 1
+        await check(running, "a", "b", "d")
+
+
+async def test_of_two_commands_at_once_the_later_one_goes_on_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first hangs when it has verified everything; the second clears a copy to make it anew, and is cut too."""
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        config = running.config("a", "b", "c")
+        verified, go_on = asyncio.Event(), asyncio.Event()
+        commit, write = NodeClient.commit, NodeClient.write_slots
+
+        async def hang(self: NodeClient, epoch: int) -> Any:
+            verified.set()
+            await go_on.wait()
+            return await commit(self, epoch)
+
+        async def cut(self: NodeClient, epoch: int, entries: Any) -> None:
+            raise CrashError
+
+        monkeypatch.setattr(NodeClient, "commit", hang)
+        first = asyncio.create_task(apply_now(config))
+        await verified.wait()
+        with monkeypatch.context() as patch, pytest.raises(CrashError):
+            # As it looked to the second command before the first had copied everything.
+            patch.setattr(moving, "differing", lambda expected, found, slots: sorted(expected))
+            patch.setattr(NodeClient, "write_slots", cut)
+            await apply_now(config)
+        assert write is NodeClient.write_slots
+        go_on.set()
+        with pytest.raises(PlacementError, match="another command has continued this move"):
+            await first
+        await apply_now(config)
+        await check(running, "a", "b", "c")
+
+
+async def test_a_node_that_is_started_again_during_a_move_makes_the_command_be_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        call = NodeClient._call
+        restarted: list[str] = []
+
+        async def restart(self: Any, name: str, *arguments: Any) -> Any:
+            if name in ("WriteSlots", "CommitMove", "ClearSlots") and name not in restarted:
+                restarted.append(name)
+                await running.stop("a", "c")
+                await running.start("c")
+                await running.start("a")
+            return await call(self, name, *arguments)
+
+        monkeypatch.setattr(NodeClient, "_call", restart)
+        refused = 0
+        while True:
+            try:
+                await apply_now(running.config("a", "b", "c"))
+                break
+            except (PlacementError, UnavailableError):
+                refused += 1
+        assert refused and set(restarted) == {"WriteSlots", "CommitMove", "ClearSlots"}
+        await check(running, "a", "b", "c")
+
+
+async def test_a_move_is_aborted_with_the_former_configuration_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        await interrupted_before("CommitMove", running, monkeypatch)
+        await abort(running.config("a", "b"), SOURCE, Options(), lambda _: None)
+        assert (await running.held())["c"] == []
+        await check(running, "a", "b")
 
 
 async def test_entries_of_an_older_release_are_adopted_after_each_was_checked(tmp_path: Path) -> None:

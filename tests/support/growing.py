@@ -30,14 +30,23 @@ class Nodes:
         self._running: dict[str, Server] = {}
         self.urls: dict[str, str] = {}
 
-    async def start(self, name: str, *, at: str = "", directory: str = "", told: bool = False) -> None:
+    async def start(
+        self, name: str, *, at: str = "", directory: str = "", told: bool = False, config: Config | None = None
+    ) -> None:
         """Start the node of this name, at the URL of before or at another's, on its directory or another."""
         store = StoreUrl("memory")
         if self._directory is not None:
             store = StoreUrl("lmdb", self._directory / (directory or name))
-        node = build_node(store, durability="async", **({"cluster": CLUSTER, "shard": name} if told else {}))
+        is_told = told or config is not None
+        node = build_node(
+            store,
+            durability="async",
+            cluster=CLUSTER if is_told else None,
+            shard=name if is_told else None,
+            config=config,
+        )
         listen = (at or self.urls.get(name, "")).removeprefix("grpc://") or "127.0.0.1:0"
-        server = serve(node.datastore, cluster=node.cluster, system=node.system, listen=listen)
+        server = serve(node.datastore, cluster=node.cluster, system=node.system, place_as=node.place_as, listen=listen)
         await server.start()
         self._running[name] = server
         self.urls[name] = server.url

@@ -19,9 +19,11 @@ from datastore.core.errors import (
     DeadlineExceededError,
     InvalidError,
     LimitExceededError,
+    PlacementError,
     TruncatedStreamError,
     UnavailableError,
     UnsupportedTypeError,
+    WrongShardError,
 )
 from datastore_server.cli import streams
 
@@ -126,11 +128,22 @@ def _shown_os_error(error: OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
+#: What a different input, configuration or placement would change.
+_REFUSALS = (
+    InvalidError,
+    UnsupportedTypeError,
+    LimitExceededError,
+    ConfigError,
+    WrongShardError,
+    PlacementError,
+)
+
+
 def exit_code_of(error: DatastoreError) -> ExitCode:
     """The exit code that an error of the library ends the command with."""
     if isinstance(error, (UnavailableError, DeadlineExceededError, TruncatedStreamError)):
         return ExitCode.UNAVAILABLE
-    if isinstance(error, (InvalidError, UnsupportedTypeError, LimitExceededError, ConfigError)):
+    if isinstance(error, _REFUSALS):
         return ExitCode.REFUSED
     return ExitCode.FAILED
 

@@ -83,7 +83,8 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
             return await _place(survey, config, options, report)
         current, target = _goal(survey, config, source, options)
         if survey.is_committed:
-            report(f"continuing the move to epoch {target.epoch}, which was committed")
+            report(f"continuing the move to epoch {target.epoch}, which some nodes have committed")
+            await _prepare(survey, current, target)
             await _finish(survey, target, report)
             return Plan(current, target, ())
         planned = await _planned(survey, current, target)
@@ -95,7 +96,8 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
                 f"{planned.size.entries:,} entries would move, and writes be refused meanwhile; if that may be, "
                 "give the command again with --offline"
             )
-        await _prepare(survey, target, report)
+        await _prepare(survey, current, target)
+        report(f"epoch {target.epoch} is prepared on {len(survey.nodes)} nodes; they refuse writes until it is done")
         await _copy(survey, current, target, report)
         await _finish(survey, target, report)
         return planned
@@ -115,11 +117,12 @@ async def abort(config: Config, source: str, options: Options, report: Report) -
                 f"finish it: datastore placement apply {source} --offline"
             )
         survey.require_all()
+        # First every node refuses whatever command may still be carrying the move out.
+        await _prepare(survey, survey.current, pending)
         for node in survey.nodes:
-            if node.answer.placement.pending is not None:
-                await node.client.clear_slots(pending.epoch)
-                await node.client.abort(pending.epoch)
-                report(f"{node.url}: the move to epoch {pending.epoch} is dropped")
+            await node.client.clear_slots(pending.epoch)
+            await node.client.abort(pending.epoch)
+            report(f"{node.url}: the move to epoch {pending.epoch} is dropped")
 
 
 def _goal(survey: Survey, config: Config, source: str, options: Options) -> tuple[Placement, Placement]:
@@ -195,11 +198,13 @@ async def _held(survey: Survey, current: Placement, target: Placement) -> dict[N
     return dict(zip(sources, held, strict=True))
 
 
-async def _prepare(survey: Survey, target: Placement, report: Report) -> None:
+async def _prepare(survey: Survey, current: Placement | None, target: Placement) -> None:
+    """Have every node that has not committed refuse writes, and other commands that carry out the same move."""
     for node in survey.nodes:
-        if not agree(node.answer.placement.pending, target):
-            await node.client.prepare(node.name, target)
-    report(f"epoch {target.epoch} is prepared on {len(survey.nodes)} nodes; they refuse writes until it is done")
+        held = node.answer.placement
+        if not agree(held.current, target):
+            name = held.pending_shard if held.pending is not None else node.name
+            await node.client.prepare(name, target, joins=not node.is_of(current))
 
 
 async def _copy(survey: Survey, current: Placement, target: Placement, report: Report) -> None:

@@ -33,13 +33,16 @@ SCAN_TIMEOUT_S = 24 * 3600.0
 class NodeClient:
     """What an operator, or a proxy, asks of the node at `url`. Nothing is sent before the first call.
 
+    `coordinator` names who carries out a move: a node goes on with the last one that prepared it.
+
     Every call raises UnavailableError if the node cannot be reached, DeadlineExceededError if it does not answer in
     time, StoreFormatError if it is of a release that keeps no placement, and what the node refuses the call with.
     Close it to close its connection.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
+    def __init__(self, url: str, *, timeout_s: float = CALL_TIMEOUT_S, coordinator: str = "") -> None:
         self.url = url
+        self._coordinator = coordinator
         self._target = parse_target(url)
         self._timeout_s = timeout_s
         self._channel: grpc.aio.Channel | None = None
@@ -75,9 +78,14 @@ class NodeClient:
         timeout_s = SCAN_TIMEOUT_S if check_entries else self._timeout_s
         return _node_placement(await self._call("PlaceNode", request, timeout_s))
 
-    async def prepare(self, shard: str, placement: Placement) -> NodePlacement:
-        """Refuse writes from now on, until `placement` is committed or aborted. `shard` is empty for a removed node."""
-        request = placement_pb2.PrepareMoveRequest(shard=shard, placement=wire.encode_placement(placement))
+    async def prepare(self, shard: str, placement: Placement, *, joins: bool = False) -> NodePlacement:
+        """Refuse writes from now on, until `placement` is committed or aborted.
+
+        `shard` is empty for a removed node; one that `joins` is empty, and owns nothing before.
+        """
+        request = placement_pb2.PrepareMoveRequest(
+            shard=shard, placement=wire.encode_placement(placement), joins=joins, coordinator=self._coordinator
+        )
         return _node_placement(await self._call("PrepareMove", request))
 
     async def summarize(self, shard_by: ShardBy, *, owned_only: bool) -> Slots:
@@ -100,24 +108,27 @@ class NodeClient:
     async def write_slots(self, epoch: int, entries: Any) -> None:
         """Store entries that move to this node, as `read_slots` gives them."""
         for start in range(0, len(entries), BATCH_ITEMS):
-            request = raw.WriteSlotsRequest(epoch=epoch, entries=entries[start : start + BATCH_ITEMS])
+            part = entries[start : start + BATCH_ITEMS]
+            request = raw.WriteSlotsRequest(epoch=epoch, entries=part, coordinator=self._coordinator)
             await self._call("WriteSlots", request)
 
     async def clear_slots(self, epoch: int, slots: Iterable[int] = (), *, shard_by: ShardBy = "key") -> int:
         """Delete what the node does not own of some slots, or of all; how many entries it deleted."""
-        request = placement_pb2.ClearSlotsRequest(epoch=epoch, slots=slots, shard_by=wire.encode_shard_by(shard_by))
+        request = placement_pb2.ClearSlotsRequest(
+            epoch=epoch, slots=slots, shard_by=wire.encode_shard_by(shard_by), coordinator=self._coordinator
+        )
         answer = await self._call("ClearSlots", request, SCAN_TIMEOUT_S)
         return int(answer.entries)
 
     async def commit(self, epoch: int) -> NodePlacement:
         """Make the pending placement of this epoch the current one."""
-        return _node_placement(await self._call("CommitMove", placement_pb2.CommitMoveRequest(epoch=epoch)))
+        request = placement_pb2.CommitMoveRequest(epoch=epoch, coordinator=self._coordinator)
+        return _node_placement(await self._call("CommitMove", request))
 
     async def abort(self, epoch: int) -> NodePlacement:
         """Drop the pending placement of this epoch."""
-        return _node_placement(
-            await self._call("AbortMove", placement_pb2.AbortMoveRequest(epoch=epoch), SCAN_TIMEOUT_S)
-        )
+        request = placement_pb2.AbortMoveRequest(epoch=epoch, coordinator=self._coordinator)
+        return _node_placement(await self._call("AbortMove", request, SCAN_TIMEOUT_S))
 
     async def get_record(self, name: str) -> tuple[int, bytes] | None:
         """The revision and the content of a record that a proxy keeps there, or None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Container, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -102,10 +103,11 @@ async def surveyed(config: Config, addresses: Mapping[str, str]) -> AsyncIterato
     async with AsyncExitStack() as stack:
         found: dict[str, Answer | DatastoreError] = {}
         clients: dict[str, NodeClient] = {}
+        coordinator = secrets.token_hex(8)
 
         async def ask(urls: Mapping[str, str]) -> None:
             for name, url in urls.items():
-                clients[name] = await stack.enter_async_context(NodeClient(url))
+                clients[name] = await stack.enter_async_context(NodeClient(url, coordinator=coordinator))
             answers = await asyncio.gather(*(_ask(clients[name]) for name in urls))
             found.update(zip(urls, answers, strict=True))
 
@@ -135,15 +137,15 @@ async def _ask(client: NodeClient) -> Answer | DatastoreError:
 
 
 def _removed(asked: Container[str], answers: list[Answer]) -> dict[str, str]:
-    """Where the members of the cluster are that were not asked yet, under whichever name."""
+    """Where the members of the cluster are, before or after a move, that were not asked yet under whichever name."""
     settled = [answer for answer in answers if answer.is_settled] or answers
-    present = {answer.placement.shard for answer in answers}
+    present = {name for answer in answers for name in (answer.placement.shard, answer.placement.pending_shard)}
     urls: dict[str, str] = {}
     for answer in settled:
-        current = answer.placement.current
-        for member in current.members if current is not None else ():
-            if member.shard not in asked and member.shard not in present:
-                urls[member.shard] = member.url
+        for placement in (answer.placement.current, answer.placement.pending):
+            for member in placement.members if placement is not None else ():
+                if member.shard not in asked and member.shard not in present:
+                    urls[member.shard] = member.url
     for name, url in urls.items():
         if not url:
             raise ConfigError(

@@ -40,6 +40,8 @@ class PlacedNode:
         self.system = system or MemorySystemSpace()
         self.datastore = OwnedDatastore(store, NodePlacement(node_id=""))
         self._changing = asyncio.Lock()
+        #: Who carries out the move that is prepared.
+        self._coordinator = ""
         #: What the node was started as; empty where it was not told.
         self.started_cluster = ""
         self.started_shard = ""
@@ -105,31 +107,48 @@ class PlacedNode:
         if self.placement.current is None and self.placement.pending is None and await self.is_empty():
             await self.place(shard, placement)
 
-    async def prepare(self, shard: str, placement: Placement) -> NodePlacement:
-        """Record the placement that is to follow. Once this is answered, no write is under way and none is let in."""
-        change = partial(transitions.prepare_move, shard=shard, placement=placement)
+    async def prepare(
+        self, shard: str, placement: Placement, *, joins: bool = False, coordinator: str = ""
+    ) -> NodePlacement:
+        """Record the placement that is to follow. Once this is answered, no write is under way and none is let in.
+
+        From then on only this `coordinator` may go on with the move.
+        """
+        change = partial(transitions.prepare_move, shard=shard, placement=placement, joins=joins)
         async with self._changing, self.datastore.without_writes():
             before = self.placement
-            if change(before) is not before and transitions.starts_anew(before, placement):
+            if change(before) is not before and (joins or transitions.starts_anew(before, placement)):
                 await self._check_start(shard, placement, check_entries=False)
-            return await self._change(change)
+            prepared = await self._change(change)
+            self._coordinator = coordinator
+            return prepared
 
-    async def commit(self, epoch: int) -> NodePlacement:
+    def _check_coordinator(self, coordinator: str) -> None:
+        """Raise PlacementError while a move is prepared and another, or nobody since the start, carries it out."""
+        if self.placement.pending is not None and coordinator != self._coordinator:
+            raise PlacementError(
+                "another command has continued this move, or the node was started again: give the command again"
+            )
+
+    async def commit(self, epoch: int, *, coordinator: str = "") -> NodePlacement:
         """Make the pending placement the current one, and let writes in again."""
         async with self._changing:
+            self._check_coordinator(coordinator)
             return await self._change(partial(transitions.commit_move, epoch=epoch))
 
-    async def abort(self, epoch: int) -> NodePlacement:
+    async def abort(self, epoch: int, *, coordinator: str = "") -> NodePlacement:
         """Drop the pending placement, and let writes in again. What came for it to a new node is deleted first."""
         change = partial(transitions.abort_move, epoch=epoch)
         async with self._changing:
+            self._check_coordinator(coordinator)
             if change(self.placement) is not self.placement and not self.placement.shard:
                 await slots.clear(self._store, lambda _: False)
             return await self._change(change)
 
-    async def write(self, epoch: int, entries: Sequence[Write]) -> None:
+    async def write(self, epoch: int, entries: Sequence[Write], *, coordinator: str = "") -> None:
         """Store entries of slots that the pending placement gives to this node, and the current one does not."""
         async with self._changing:
+            self._check_coordinator(coordinator)
             pending = transitions.pending_of(self.placement, epoch)
             coming = Ownership(replace(self.placement, current=pending, shard=self.placement.pending_shard))
             for key, _ in entries:
@@ -138,12 +157,13 @@ class PlacedNode:
                     raise PlacementError(f"{key} is this node's already; only entries that move to it can be written")
             await slots.write(self._store, entries)
 
-    async def clear(self, epoch: int, chosen: Callable[[Key], bool] | None) -> int:
+    async def clear(self, epoch: int, chosen: Callable[[Key], bool] | None, *, coordinator: str = "") -> int:
         """Delete entries outside the node's slots by its current placement, all or the `chosen`; how many there were.
 
         `epoch` is that of the pending placement, or if there is none that of the current one.
         """
         async with self._changing:
+            self._check_coordinator(coordinator)
             placement = self.placement
             transitions.check_epoch(placement, epoch)
             owns = self.datastore.ownership.owns

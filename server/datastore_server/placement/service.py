@@ -94,19 +94,22 @@ class PlacementService:
     async def prepare_move(self, request: bytes, context: _Context) -> bytes:
         """PrepareMove: answered once no write is under way and none is let in."""
         message = _parse(placement_pb2.PrepareMoveRequest, request)
-        placed = await self._to_its_end(self._node.prepare(message.shard, _placement_of(message)))
+        change = self._node.prepare(
+            message.shard, _placement_of(message), joins=message.joins, coordinator=message.coordinator
+        )
+        placed = await self._to_its_end(change)
         return placement_pb2.PrepareMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
     async def commit_move(self, request: bytes, context: _Context) -> bytes:
         """CommitMove: answered once it is durable."""
         message = _parse(placement_pb2.CommitMoveRequest, request)
-        placed = await self._to_its_end(self._node.commit(message.epoch))
+        placed = await self._to_its_end(self._node.commit(message.epoch, coordinator=message.coordinator))
         return placement_pb2.CommitMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
     async def abort_move(self, request: bytes, context: _Context) -> bytes:
         """AbortMove: answered once it is durable."""
         message = _parse(placement_pb2.AbortMoveRequest, request)
-        placed = await self._to_its_end(self._node.abort(message.epoch))
+        placed = await self._to_its_end(self._node.abort(message.epoch, coordinator=message.coordinator))
         return placement_pb2.AbortMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
     # Entries on their way
@@ -142,14 +145,14 @@ class PlacementService:
         message = _parse(raw.WriteSlotsRequest, request)
         checks.check_batch(len(message.entries), self._limits)
         writes = list(map(self._write_of, message.entries))
-        await self._to_its_end(self._node.write(message.epoch, writes))
+        await self._to_its_end(self._node.write(message.epoch, writes, coordinator=message.coordinator))
         return b""
 
     async def clear_slots(self, request: bytes, context: _Context) -> bytes:
         """ClearSlots: answered once the entries are deleted."""
         message = _parse(placement_pb2.ClearSlotsRequest, request)
         is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots) if message.slots else None
-        cleared = await self._to_its_end(self._node.clear(message.epoch, is_chosen))
+        cleared = await self._to_its_end(self._node.clear(message.epoch, is_chosen, coordinator=message.coordinator))
         return placement_pb2.ClearSlotsResponse(entries=cleared).SerializeToString()
 
     def _write_of(self, entry: Any) -> Write:

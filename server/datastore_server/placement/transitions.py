@@ -49,8 +49,8 @@ def place_node(node: NodePlacement, shard: str, placement: Placement) -> NodePla
     return node if members == current.members else replace(node, current=replace(current, members=members))
 
 
-def prepare_move(node: NodePlacement, shard: str, placement: Placement) -> NodePlacement:
-    """Note the placement that is to follow."""
+def prepare_move(node: NodePlacement, shard: str, placement: Placement, *, joins: bool = False) -> NodePlacement:
+    """Note the placement that is to follow. A node that `joins` owns nothing before."""
     if shard:
         _check_member(node, shard, placement)
     if node.pending is not None:
@@ -62,8 +62,10 @@ def prepare_move(node: NodePlacement, shard: str, placement: Placement) -> NodeP
         )
     if node.current is None and not shard:
         raise PlacementError("this node has no placement, and would have none: there is nothing to prepare")
-    follows = node.current is not None and bool(node.shard) and _follows(node.current, placement)
-    if not follows and not (starts_anew(node, placement) and _may_return(node, placement)):
+    if joins and (not node.shard or node.current is None or _is_provisional(node.current)):
+        return replace(node, shard="", current=None, pending=placement, pending_shard=shard, may_hold_foreign=True)
+    follows = not joins and node.current is not None and bool(node.shard) and _follows(node.current, placement)
+    if not follows and (joins or not starts_anew(node, placement) or not _may_return(node, placement)):
         raise PlacementError(
             f"this node is {named(node)}, which epoch {placement.epoch} of cluster {placement.cluster} cannot follow"
         )

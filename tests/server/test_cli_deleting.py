@@ -209,6 +209,27 @@ def test_what_is_cut_short_says_what_is_done_and_goes_on_when_run_again(
     assert run("delete", "/A", "--collection", "--yes", "--json").lines == [{"deleted": left}]
 
 
+def test_a_sigterm_in_the_middle_says_how_much_is_deleted(url: str, run: Commands) -> None:
+    with connect(url) as store:
+        store.batch_write([Write(Key(f"/A:{number:06}"), 1) for number in range(20_000)])
+    line = [*COMMAND, "delete", "/A", "--collection", "--yes", "--server", url]
+    with connect(url) as store, subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+        while store.contains(Key("/A:000000")):
+            pass
+        process.terminate()
+        assert process.stderr is not None
+        said = process.stderr.read()
+        code = process.wait()
+    left = len(keys(run))
+    if code == 0:
+        # It was done before the signal came.
+        assert left == 0
+    else:
+        assert code == 143
+        assert "of 20,000 entries. Run the same command again" in said
+        assert left < 20_000
+
+
 def test_a_kill_in_the_middle_leaves_the_rest_to_the_next_run(url: str, run: Commands) -> None:
     with connect(url) as store:
         store.batch_write([Write(Key(f"/A:{number:06}"), 1) for number in range(20_000)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,8 @@ def run(url: str, capsys: pytest.CaptureFixture[str]) -> Commands:
         (["/Airport", "--where", "Country = CH"], "did you mean country?"),
         (["/Airport", "--where", "Country != CH"], "did you mean country?"),
         (["/Airport", "--where", "xyzzy = 1"], "has a field 'xyzzy'; there are "),
+        (["/Airport:*"], "keys are not patterns; for a whole collection: datastore query /Airport"),
+        (["/Airport/*"], "keys are not patterns; for a whole collection: datastore query /Airport"),
         (["/Text", "--where", "xyzzy = 1"], "has a field 'xyzzy'"),
         (["/", "-r", "--where", "xyzzy = 1"], "no entry below / has a field 'xyzzy'"),
     ],
@@ -64,6 +67,20 @@ def test_what_finds_nothing_has_a_hint_on_stderr(run: Commands, command: str, ar
     assert done.code == 0
     assert hint in done.err
     assert "Hint" not in done.out
+
+
+@pytest.mark.parametrize("command", ["get", "delete"])
+def test_a_pattern_in_place_of_a_key_is_said_to_be_none(run: Commands, command: str) -> None:
+    done = run(command, "/Airport:*")
+    assert done.code == 1
+    assert "There is no entry /Airport:*. Keys are not patterns" in done.err
+    assert "  datastore query /Airport\n" in done.err or "  datastore delete /Airport --collection\n" in done.err
+
+
+def test_an_export_of_nothing_has_a_hint(run: Commands, tmp_path: Path) -> None:
+    done = run("export", "/Airprt", str(tmp_path / "out.jsonl"))
+    assert done.code == 0
+    assert "Hint: there is no entry below /Airprt; did you mean /Airport?" in done.err
 
 
 def test_an_order_by_a_field_that_no_entry_has_is_remarked_upon(run: Commands) -> None:

@@ -18,6 +18,7 @@ from datastore_server.cli.hints import hint_at_absent, hint_at_nothing
 from datastore_server.cli.output import ExitCode, Terminated, print_json, say
 from datastore_server.cli.progress import Progress, counted, progress
 from datastore_server.cli.settings import KEY, Settings, server_options
+from datastore_server.cli.transfer.interruption import terminable
 
 __all__ = ["delete_command"]
 
@@ -113,7 +114,8 @@ def _delete_selected(settings: Settings, queries: Sequence[Query], *, yes: bool)
             for query in queries:
                 hint_at_nothing(store, query)
         elif _confirmed(total, queries, yes=yes):
-            _delete_found(store, queries, total)
+            with terminable():
+                _delete_found(store, queries, total)
         else:
             say("Nothing was deleted.")
             return ExitCode.INTERRUPTED

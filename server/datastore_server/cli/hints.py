@@ -36,14 +36,16 @@ LISTED_NAMES = 8
 def hint_at_absent(store: Datastore, key: Key, *, collection: str, recursive: str) -> None:
     """Say that there is no entry of `key`, and where there are entries below it, which command is for them.
 
-    `collection` and `recursive` are such commands, without the key.
+    `collection` and `recursive` are such commands, with {} in place of the key.
     """
     said = f"There is no entry {key}."
     with _limited():
-        if _first(store, Query(key)) is not None:
-            said += f" {key} is a collection; for its entries:\n  {collection.format(shlex.quote(str(key)))}"
+        if "*" in str(key):
+            said += f" Keys are not patterns; for a whole collection:\n  {_command(collection, key.path)}"
+        elif _first(store, Query(key)) is not None:
+            said += f" {key} is a collection; for its entries:\n  {_command(collection, key)}"
         elif _first(store, Query(key, recursive=True)) is not None:
-            said += f" There are entries below it:\n  {recursive.format(shlex.quote(str(key)))}"
+            said += f" There are entries below it:\n  {_command(recursive, key)}"
     say(said)
 
 
@@ -79,6 +81,10 @@ def _limited() -> Iterator[None]:
         set_time_left(None)
 
 
+def _command(template: str, key: Key) -> str:
+    return template.format(shlex.quote(str(key)))
+
+
 def _scope(query: Query) -> Query:
     return Query(query.key, recursive=query.recursive)
 
@@ -99,9 +105,11 @@ def _empty_text(store: Datastore, query: Query) -> str:
     if not query.recursive and _first(store, Query(key, recursive=True)) is not None:
         return f"the collection {key} has no entries of its own; there are some below it: --recursive"
     if store.contains(key):
-        return f"there is nothing below {key}, which is an entry: datastore get {shlex.quote(str(key))}"
+        return f"there is nothing below {key}, which is an entry: {_command('datastore get {}', key)}"
     if key == Key("/"):
         return "the store is empty"
+    if "*" in str(key):
+        return f"keys are not patterns; for a whole collection: {_command('datastore query {}', key.path)}"
     near = _alike(key.name, _children(store, key.parent))
     meant = f"; did you mean {key.parent.child(near)}?" if near else ""
     return f"there is no entry {_where(query)}{meant}"

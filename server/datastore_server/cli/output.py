@@ -74,10 +74,10 @@ _MEANINGS = {
     ExitCode.REFUSED: "bad input: a key, value, query, file or configuration was refused",
     ExitCode.UNAVAILABLE: "a server or shard could not be reached, or did not answer in time",
     ExitCode.FAILED: "anything else failed",
-    ExitCode.HUNG_UP: "import, export: ended by SIGHUP",
+    ExitCode.HUNG_UP: "import, export, delete: ended by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a question answered with no",
     ExitCode.NO_READER: "the reader of the output went away, e.g. head",
-    ExitCode.TERMINATED: "import, export: ended by SIGTERM",
+    ExitCode.TERMINATED: "import, export, delete: ended by SIGTERM",
 }
 
 #: The exit codes as lines of `--help`.

@@ -17,6 +17,7 @@ from datastore.core.errors import DatastoreError, InvalidError, LimitExceededErr
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore_server.cli.connection import connected
+from datastore_server.cli.hints import hint_at_nothing
 from datastore_server.cli.output import Terminated, print_json, say
 from datastore_server.cli.progress import Progress, progress
 from datastore_server.cli.settings import KEY, Settings, server_options
@@ -164,6 +165,8 @@ def _write(store: Datastore, export: _Export, query: Query, write: Callable[[str
             write(writer.text(zip(batch.keys, batch.values, strict=True)))
             reported.advance(len(batch))
     write(writer.end())
+    if not reported.rows:
+        hint_at_nothing(store, query)
 
 
 def _writer(store: Datastore, export: _Export) -> CsvWriter | JsonLinesWriter | JsonArrayWriter:

@@ -19,9 +19,10 @@ from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.cursor import Cursor
 from datastore.core.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError, UnsupportedTypeError
 from datastore.core.key import Key
-from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
+from datastore.core.limits import BATCH_ENTRIES, BATCH_GROWTH, FIRST_BATCH_BYTES
 from datastore.core.query import Query
 from datastore.core.ranges import END, ScanPlan
+from datastore.core.room import batch_bytes, read_room
 from datastore.core.util.urls import directory_of, options_of
 from datastore.lmdb.directory import DATA_FILE, NODE_ID, Identity, new_node_id, open_directory
 from datastore.lmdb.faults import raise_translated
@@ -154,7 +155,10 @@ class LMDBDatastore(Datastore):
         """Read several entries, as they are at one moment. Each has an Outcome of its own."""
         try:
             with self._gate, self._environment.begin(self._entries) as transaction:
-                return [_outcome_of_get(transaction, key) for key in keys]
+                room = read_room()
+                return [
+                    room.left_out() if room.is_full else room.take(_outcome_of_get(transaction, key)) for key in keys
+                ]
         except lmdb.Error as error:
             raise_translated(error, self.directory)
 
@@ -215,7 +219,8 @@ class LMDBDatastore(Datastore):
             batch, seek = self._read(plan, seek, min(wanted, BATCH_ENTRIES), bytes_wanted, with_values=with_values)
             yield batch
             wanted -= len(batch)
-            bytes_wanted = BATCH_BYTES
+            # Small at first: a reader that stops early should not make the store read far ahead.
+            bytes_wanted = min(bytes_wanted * BATCH_GROWTH, batch_bytes())
 
     def _read(
         self, plan: ScanPlan, seek: bytes, entries_wanted: int, bytes_wanted: int, *, with_values: bool

@@ -846,6 +846,7 @@ class Limits(_message.Message):
     VALUE_DEPTH_FIELD_NUMBER: _builtins.int
     QUERY_TIME_MS_FIELD_NUMBER: _builtins.int
     SORT_BYTES_FIELD_NUMBER: _builtins.int
+    MESSAGE_PARTS_FIELD_NUMBER: _builtins.int
     key_bytes: _builtins.int
     """The longest key, in bytes of UTF-8."""
     entry_bytes: _builtins.int
@@ -866,6 +867,8 @@ class Limits(_message.Message):
     """The longest that a query may run, in milliseconds; a client continues by its token."""
     sort_bytes: _builtins.int
     """The most that a query with orders and without a limit may hold to sort, in bytes of values."""
+    message_parts: _builtins.int
+    """The most parts of a message, or of a value in it: lists, maps, their elements and members, keys, timestamps."""
     def __init__(
         self,
         *,
@@ -879,10 +882,11 @@ class Limits(_message.Message):
         value_depth: _builtins.int = ...,
         query_time_ms: _builtins.int = ...,
         sort_bytes: _builtins.int = ...,
+        message_parts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_items", b"batch_items", "entry_bytes", b"entry_bytes", "filters", b"filters", "key_bytes", b"key_bytes", "message_bytes", b"message_bytes", "orders", b"orders", "page_items", b"page_items", "query_time_ms", b"query_time_ms", "sort_bytes", b"sort_bytes", "value_depth", b"value_depth"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_items", b"batch_items", "entry_bytes", b"entry_bytes", "filters", b"filters", "key_bytes", b"key_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "orders", b"orders", "page_items", b"page_items", "query_time_ms", b"query_time_ms", "sort_bytes", b"sort_bytes", "value_depth", b"value_depth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

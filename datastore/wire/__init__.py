@@ -14,6 +14,7 @@ from datastore.wire.errors import (
     rpc_error_to_error,
     status_to_error,
 )
+from datastore.wire.parts import check_parts
 from datastore.wire.placements import (
     EXPECTATION,
     decode_node_placement,
@@ -30,6 +31,7 @@ __all__ = [
     "ERRORS",
     "EXPECTATION",
     "WireValue",
+    "check_parts",
     "check_value",
     "codec",
     "decode_key",

@@ -17,6 +17,7 @@ from datastore.core.key import Key
 from datastore.core.limits import VALUE_DEPTH
 from datastore.core.ordering import microseconds
 from datastore.v1.value_pb2 import Value
+from datastore.wire.parts import check_parts
 
 __all__ = ["WireValue", "check_value", "codec", "decode_value", "encode_value", "is_null", "lazy"]
 
@@ -269,8 +270,9 @@ def check_value(data: bytes) -> None:
 
     Raises InvalidValueError, with the `path` of the part, where the bytes are no value, a kind is not set or not
     known here, lists and maps nest over 32 deep, a key is not canonical, or a timestamp is not in whole
-    microseconds of the years 1 to 9999.
+    microseconds of the years 1 to 9999. LimitExceededError for more than MESSAGE_PARTS parts.
     """
+    check_parts(data, Value.DESCRIPTOR)
     try:
         message = Value.FromString(data)
     except DecodeError:

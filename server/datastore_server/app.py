@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from google.protobuf.internal import api_implementation
 from datastore.aio.base import Datastore
 from datastore.core.errors import ConfigError, DeadlineExceededError, UnavailableError
 from datastore.core.placement import Placement
+from datastore_server.budget import OPEN_STREAMS_PER_CLIENT
 from datastore_server.calls import CallLog
 from datastore_server.checks import Limits
 from datastore_server.config import Address, parse_address
@@ -41,6 +43,8 @@ _log = logging.getLogger("datastore.server")
 GRACE_S = 5.0
 #: How long it says NOT_SERVING before it refuses calls, for those who watch its health to go elsewhere.
 DRAIN_S = 0.2
+#: How long the last answers have to leave, after all calls have ended.
+STATUS_S = 1.0
 
 #: How long a proxy waits before it asks again what it is itself, while none of its nodes answers.
 LOAD_AGAIN_S = 0.25
@@ -52,10 +56,11 @@ GC_OBJECTS = 20_000
 #: thread that commits would wait Python's own 5 ms beside a busy event loop: 20,000 puts took 1.9 s, and 0.2 s so.
 SWITCH_INTERVAL_S = 0.0005
 
-#: Streams at once on one connection.
-MAX_STREAMS = 1000
-#: Calls that wait to be taken up; further ones are refused.
-MAX_PENDING_CALLS = 1000
+#: Calls at once on one connection: beside all the queries that may be open on it, as many others.
+MAX_STREAMS = 2 * OPEN_STREAMS_PER_CLIENT
+#: Calls that wait to be taken up. Beyond the first number gRPC refuses some, beyond the second all, with a bare
+#: CANCELLED: so both are more than come, and the server decides itself, see `admission`.
+MAX_PENDING_CALLS = (10_000, 20_000)
 #: Clients may ping as often as this, with or without calls; see the client's keepalive.
 MIN_PING_INTERVAL_MS = 10_000
 HANDSHAKE_TIMEOUT_MS = 10_000
@@ -69,7 +74,8 @@ def _options(limits: Limits) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", limits.message_bytes),
         ("grpc.max_send_message_length", limits.message_bytes),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
-        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS[0]),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS[1]),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
         ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -209,9 +215,9 @@ class Server:
     async def stop(self) -> None:
         """Stop in order, and close the datastore. May be repeated; every caller waits for the end.
 
-        Health says NOT_SERVING, then no new call is taken, streams end with UNAVAILABLE so that their clients
-        continue by their tokens, calls in hand have the time of grace, and every write that was begun is
-        done.
+        Health says NOT_SERVING; then new calls are refused with UNAVAILABLE, while connections stay, streams end with
+        UNAVAILABLE, so that their clients continue by their tokens, and calls in hand have the time of grace. Only
+        then the connections close. Every write that was begun is done.
         """
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop())
@@ -225,13 +231,14 @@ class Server:
             if self._server is not None and self._health is not None:
                 await self._health.enter_graceful_shutdown()
                 await asyncio.sleep(self._drain_s)
-                ended = asyncio.create_task(self._server.stop(self._grace_s))
                 self._health.end_watches()
-                self._service.drain()
-                await ended
+                ends_at = time.monotonic() + self._grace_s
+                await self._service.drain(self._grace_s)
+                await self._server.stop(max(STATUS_S, ends_at - time.monotonic()))
                 await self._service.finish_writes(self._grace_s)
                 await self._placement.finish(self._grace_s)
         finally:
+            self._service.close()
             await self._datastore.aclose()
             if self._server is not None:
                 _log.info("stopped serving at %s; calls: %s", self.url, self._calls.summary() or "none")

@@ -26,6 +26,8 @@ _log = logging.getLogger("datastore.server")
 SLOW_CALL_S = 1.0
 #: A query's stream also takes the time that its reader takes.
 SLOW_STREAM_S = 10.0
+#: Requests up to here are read again for their key; to parse a larger one would hold up other calls.
+SHOWN_REQUEST_BYTES = 16 * 1024
 
 #: By the name of the method: the type of its request, and after how long it is slow.
 _METHODS = {
@@ -102,6 +104,8 @@ class _Subject(NamedTuple):
     request: bytes
 
     def __str__(self) -> str:
+        if len(self.request) > SHOWN_REQUEST_BYTES:
+            return f"{self.method} of {len(self.request):,} bytes"
         try:
             message = _METHODS[self.method][0].FromString(self.request)
         except DecodeError:

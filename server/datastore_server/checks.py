@@ -18,7 +18,16 @@ from datastore.core.errors import (
     LimitExceededError,
 )
 from datastore.core.key import Key
-from datastore.core.limits import ENTRY_BYTES, FILTERS, KEY_BYTES, MESSAGE_BYTES, ORDERS, SORT_BYTES, VALUE_DEPTH
+from datastore.core.limits import (
+    ENTRY_BYTES,
+    FILTERS,
+    KEY_BYTES,
+    MESSAGE_BYTES,
+    MESSAGE_PARTS,
+    ORDERS,
+    SORT_BYTES,
+    VALUE_DEPTH,
+)
 from datastore.core.query import Query
 
 __all__ = [
@@ -56,6 +65,8 @@ class Limits:
     entry_bytes: int = ENTRY_BYTES
     #: The largest message in either direction.
     message_bytes: int = MESSAGE_BYTES
+    #: The most parts of a message, or of a value in it; the same on every server.
+    message_parts: int = field(default=MESSAGE_PARTS, init=False)
     #: The most items in a BatchGet or BatchWrite.
     batch_items: int = 1000
     #: The most entries in a page of ListEntries.

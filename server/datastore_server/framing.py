@@ -11,15 +11,12 @@ from typing import Any
 
 from datastore import wire
 from datastore.core.batch import Batch, Outcome
-from datastore.core.errors import QueryNotSupportedError
+from datastore.core.errors import LimitExceededError, QueryNotSupportedError
 from datastore.v1 import service_pb2
 from datastore_server.checks import Limits, exceeded
 from datastore_server.interceptors import item_status
 
-__all__ = ["BatchGetAnswer", "entry_frames", "framed", "value_data", "value_field"]
-
-#: How many values a BatchGet reads before it knows how large they are: at most 192 MiB of the largest.
-FIRST_READ_KEYS = 64
+__all__ = ["batch_get_answer", "entry_frames", "framed", "value_data", "value_field"]
 
 #: Tags of fields with a length: `field number << 3 | 2`.
 _FIELD_1 = b"\x0a"
@@ -129,41 +126,27 @@ def _key_frame(text: bytes) -> bytes:
     return b"".join((_FIELD_1, _length(len(head) + len(text)), head, text))
 
 
-class BatchGetAnswer:
-    """The answer to BatchGet, part by part: what would make it larger than a message fails, and may be asked for again.
+def batch_get_answer(outcomes: Sequence[Outcome], limits: Limits) -> bytes:
+    """The answer to BatchGet.
 
-    So that no more is read than the answer takes, each part asks for as many keys as are likely to fill it.
+    What does not fit in the message fails, and may be asked for again; so does what the store left unread because it
+    would not fit.
     """
+    too_much = exceeded("message_bytes", limits.message_bytes, "the batch's values; ask for this one again")
+    left_out = _result(Outcome(error=too_much))
+    room = limits.message_bytes - len(left_out) * len(outcomes)
+    results: list[bytes] = []
+    for outcome in outcomes:
+        result = left_out if _was_left_out(outcome) else _result(outcome)
+        if len(result) - len(left_out) > room:
+            result = left_out
+        room -= len(result) - len(left_out)
+        results.append(result)
+    return b"".join(results)
 
-    def __init__(self, keys: int, limits: Limits) -> None:
-        too_much = exceeded("message_bytes", limits.message_bytes, "the batch's values; ask for this one again")
-        self._left_out = _result(Outcome(error=too_much))
-        self._keys = keys
-        self._room = limits.message_bytes - len(self._left_out) * keys
-        self._results: list[bytes] = []
-        self._full = False
 
-    def next_keys(self) -> slice:
-        """Which keys to read now; an empty slice once there is nothing more to read."""
-        done = len(self._results)
-        taken = sum(map(len, self._results))
-        count = self._room * done // taken if taken else FIRST_READ_KEYS
-        return slice(done, min(done + max(1, count), self._keys))
-
-    def add(self, outcomes: Sequence[Outcome]) -> None:
-        """Take what was read for those keys. Where one of them does not fit, the keys after them are left unread."""
-        for outcome in outcomes:
-            result = _result(outcome)
-            fits = len(result) - len(self._left_out) <= self._room
-            self._results.append(result if fits else self._left_out)
-            self._room -= len(result) - len(self._left_out) if fits else 0
-            self._full = self._full or not fits
-        if self._full:
-            self._results += [self._left_out] * (self._keys - len(self._results))
-
-    def data(self) -> bytes:
-        """The message."""
-        return b"".join(self._results)
+def _was_left_out(outcome: Outcome) -> bool:
+    return isinstance(outcome.error, LimitExceededError) and outcome.error.limit == "message_bytes"
 
 
 def _result(outcome: Outcome) -> bytes:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import grpc
@@ -20,17 +22,22 @@ from datastore import wire
 from datastore.aio.base import Datastore, exact_query
 from datastore.core.batch import Outcome, Write
 from datastore.core.errors import DatastoreError, InvalidError, UnavailableError
+from datastore.core.key import Key
 from datastore.core.query import Query
+from datastore.core.room import set_batch_bytes, set_read_room
 from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks, describe, pages, streaming
+from datastore_server.admission import Admission
+from datastore_server.budget import READ_BYTES, ByteBudget, OpenStreams
 from datastore_server.calls import CallLog
 from datastore_server.checks import Limits
 from datastore_server.describe import ClusterInfo
-from datastore_server.framing import BatchGetAnswer, value_field
+from datastore_server.framing import batch_get_answer, value_field
 from datastore_server.interceptors import ClientGoneError, guard, item_status
 from datastore_server.introspection import Routes
 from datastore_server.tokens import End, Token, decode_page_token, decode_token, query_hash
+from datastore_server.underway import CallsUnderWay
 
 __all__ = ["SERVICE", "DatastoreService"]
 
@@ -44,6 +51,13 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 #: What a client is asked to wait before it continues on a server that was shutting down.
 RETRY_AFTER_S = 0.5
+#: Requests up to here are checked in passing: the smallest parts have four bytes, and take 2 µs each.
+CHECKED_INLINE_BYTES = 16 * 1024
+#: A server that drains goes on refusing until no call has come for so long: those on their way then have an answer.
+QUIET_S = 0.02
+#: The calls that are refused when there is too much to do. A server always says how it is, and streams have a bound
+#: of their own.
+_ADMITTED = frozenset({"Get", "Put", "Delete", "Contains", "BatchGet", "BatchWrite", "ListEntries"})
 
 
 class DatastoreService:
@@ -74,12 +88,21 @@ class DatastoreService:
         self._streams: set[streaming.QueryStream] = set()
         self._writes: set[asyncio.Task[Any]] = set()
         self._draining: UnavailableError | None = None
+        self._under_way = CallsUnderWay()
+        self._admission = Admission()
+        self._open_streams = OpenStreams()
+        self._reads = ByteBudget(READ_BYTES)
+        # An answer is there in pieces and as a message; a proxy has one of each shard besides.
+        self._answer_bytes = self._limits.message_bytes * (2 + len(self._cluster.shards))
+        self._checks = ThreadPoolExecutor(1, "checks")
 
     def register(self, routes: Routes) -> None:
         """Add every RPC of the protocol to `routes`. One without a method here raises AttributeError."""
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in service_pb2.DESCRIPTOR.services_by_name["DatastoreService"].methods:
-            handler = guard(method.name, getattr(self, _snake_case(method.name)), self._require_expected, self._calls)
+            admission = self._admission if method.name in _ADMITTED else None
+            admitted = self._under_way.admitted(getattr(self, _snake_case(method.name)), admission)
+            handler = guard(method.name, admitted, self._require_expected, self._calls)
             kind = (
                 grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
             )
@@ -102,7 +125,7 @@ class DatastoreService:
 
     async def put(self, request: bytes, context: _Context) -> bytes:
         """Put: answered once the store has it; done to its end even if the client leaves."""
-        write = self._put_of(_parse(raw.PutRequest, request).entry)
+        write = await self._checked(self._put_of_request, request)
         await self._to_its_end(
             self._datastore.delete(write.key) if write.value is None else self._datastore.put(*write)
         )
@@ -126,19 +149,15 @@ class DatastoreService:
 
     async def batch_get(self, request: bytes, context: _Context) -> bytes:
         """BatchGet: a result a key, in order. Values that do not fit fail, and may be asked for again."""
-        message = _parse(service_pb2.BatchGetRequest, request)
-        checks.check_batch(len(message.keys), self._limits)
-        items = [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys]
-        answer = BatchGetAnswer(len(items), self._limits)
-        while part := items[answer.next_keys()]:
-            answer.add(await _with_outcomes(part, self._datastore.batch_get))
-        return answer.data()
+        items = await self._checked(self._keys_of, request)
+        set_read_room(self._limits.message_bytes)
+        async with self._reads.hold(self._answer_bytes):
+            outcomes = await _with_outcomes(items, self._datastore.batch_get)
+            return batch_get_answer(outcomes, self._limits)
 
     async def batch_write(self, request: bytes, context: _Context) -> bytes:
         """BatchWrite: a result a write, in order; done to its end even if the client leaves."""
-        message = _parse(raw.BatchWriteRequest, request)
-        checks.check_batch(len(message.writes), self._limits)
-        items = [_attempt(self._write_of, write) for write in message.writes]
+        items = await self._checked(self._writes_of, request)
         outcomes = await self._to_its_end(_with_outcomes(items, self._datastore.batch_write))
         response = service_pb2.BatchWriteResponse()
         for outcome in outcomes:
@@ -151,13 +170,10 @@ class DatastoreService:
 
     async def query(self, request: bytes, context: _Context) -> None:
         """Query: a stream of batches and its summary, at the pace of the client."""
-        message = _parse(service_pb2.QueryRequest, request)
-        bound_to = _hash_of(message.query)
-        token = decode_token(message.resume_token, bound_to) if message.resume_token else None
-        query, token = self._continued(message.query, token, bound_to)
-        query.allow_partial = message.allow_partial
-        query.sort_keys = bool(query.orders) and (message.include_sort_keys or query.keys_only)
-        cutter = streaming.Cutter(query, token, self._limits, sort_keys=message.include_sort_keys)
+        query, token, sort_keys = await self._checked(self._query_of, request)
+        cutter = streaming.Cutter(
+            query, token, self._limits, sort_keys=sort_keys, share_bytes=self._open_streams.share_bytes
+        )
 
         async def send(data: bytes) -> None:
             try:
@@ -170,27 +186,24 @@ class DatastoreService:
             return
         if self._draining is not None:
             raise self._draining
-        stream = streaming.QueryStream(exact_query(self._datastore, query), cutter, send)
-        self._streams.add(stream)
-        try:
-            await stream.run(self._limits.query_time_ms / 1000)
-        finally:
-            self._streams.discard(stream)
+        set_batch_bytes(cutter.batch_bytes)
+        with self._open_streams.one_more(context.peer()):
+            stream = streaming.QueryStream(exact_query(self._datastore, query), cutter, send)
+            self._streams.add(stream)
+            try:
+                await stream.run(self._limits.query_time_ms / 1000)
+            finally:
+                self._streams.discard(stream)
 
     async def list_entries(self, request: bytes, context: _Context) -> bytes:
         """ListEntries: one page of a query, and the token of the next."""
-        message = _parse(service_pb2.ListEntriesRequest, request)
-        page_items = checks.check_page_size(message.page_size, self._limits)
-        bound_to = _hash_of(message.query)
-        token = decode_page_token(message.page_token, bound_to) if message.page_token else None
-        query, token = self._continued(message.query, token, bound_to)
+        query, token, page_items = await self._checked(self._page_of, request)
         if token.end is not End.OPEN:
             return b""
-        query.allow_partial = message.allow_partial
-        query.sort_keys = bool(query.orders) and query.keys_only
-        # One more than the page tells whether there is a next.
-        query.limit = page_items + 1 if query.limit is None else min(query.limit, page_items + 1)
-        page = pages.Page(query, token, page_items, self._limits)
+        async with self._reads.hold(self._answer_bytes):
+            return await self._filled(pages.Page(query, token, page_items, self._limits), query)
+
+    async def _filled(self, page: pages.Page, query: Query) -> bytes:
         time_limit_s = self._limits.query_time_ms / 1000
         cursor = exact_query(self._datastore, query)
         try:
@@ -224,13 +237,29 @@ class DatastoreService:
         response = describe.describe_store(self._datastore.describe(), self._limits, self._cluster, answers)
         return response.SerializeToString()
 
-    def drain(self) -> None:
-        """End the streams under way with UNAVAILABLE, so that clients continue, and refuse new ones."""
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new calls, and end those under way: streams at once, others when they are done.
+
+        All with UNAVAILABLE, so that clients continue elsewhere or later. Calls that are not done within `grace_s`
+        are ended.
+        """
         self._draining = UnavailableError(
             "the server is shutting down; continue by the last token", retry_after_s=RETRY_AFTER_S
         )
+        self._admission.close(UnavailableError("the server is shutting down", retry_after_s=RETRY_AFTER_S))
         for stream in self._streams:
             stream.interrupt(self._draining)
+        ends_at = time.monotonic() + grace_s
+        seen = -1
+        while time.monotonic() < ends_at and (self._under_way or seen != self._admission.seen):
+            seen = self._admission.seen
+            await asyncio.sleep(QUIET_S)
+        # Without a time to retry after: whether a write was done is not known.
+        self._under_way.end(UnavailableError("the server stopped before this call was done"))
+
+    def close(self) -> None:
+        """Let go of the thread that checks."""
+        self._checks.shutdown(wait=False)
 
     async def finish_writes(self, timeout_s: float) -> None:
         """Wait until every write is done, also those whose clients have left."""
@@ -239,7 +268,49 @@ class DatastoreService:
             if late:
                 _log.warning("%d writes were not done within %g s of shutting down", len(late), timeout_s)
 
-    # Parts of requests
+    # Requests
+
+    async def _checked(self, check: Callable[[bytes], _T], request: bytes) -> _T:
+        """What `check` makes of a request. Large ones are checked in a thread, one at a time: other calls go on."""
+        if len(request) <= CHECKED_INLINE_BYTES:
+            return check(request)
+        return await asyncio.get_running_loop().run_in_executor(self._checks, check, request)
+
+    def _put_of_request(self, request: bytes) -> Write:
+        return self._put_of(_parse(raw.PutRequest, request).entry)
+
+    def _writes_of(self, request: bytes) -> list[Write | DatastoreError]:
+        message = _parse(raw.BatchWriteRequest, request)
+        checks.check_batch(len(message.writes), self._limits)
+        return [_attempt(self._write_of, write) for write in message.writes]
+
+    def _keys_of(self, request: bytes) -> list[Key | DatastoreError]:
+        message = _parse(service_pb2.BatchGetRequest, request)
+        checks.check_batch(len(message.keys), self._limits)
+        return [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys]
+
+    def _query_of(self, request: bytes) -> tuple[Query, Token, bool]:
+        """The query that is left to do, the token at its beginning, and whether the sort keys are asked for."""
+        message = _parse(service_pb2.QueryRequest, request)
+        bound_to = _hash_of(message.query)
+        token = decode_token(message.resume_token, bound_to) if message.resume_token else None
+        query, token = self._continued(message.query, token, bound_to)
+        query.allow_partial = message.allow_partial
+        query.sort_keys = bool(query.orders) and (message.include_sort_keys or query.keys_only)
+        return query, token, message.include_sort_keys
+
+    def _page_of(self, request: bytes) -> tuple[Query, Token, int]:
+        """The query of a page, the token at its beginning, and how many entries the page may have."""
+        message = _parse(service_pb2.ListEntriesRequest, request)
+        page_items = checks.check_page_size(message.page_size, self._limits)
+        bound_to = _hash_of(message.query)
+        token = decode_page_token(message.page_token, bound_to) if message.page_token else None
+        query, token = self._continued(message.query, token, bound_to)
+        query.allow_partial = message.allow_partial
+        query.sort_keys = bool(query.orders) and query.keys_only
+        # One more than the page tells whether there is a next.
+        query.limit = page_items + 1 if query.limit is None else min(query.limit, page_items + 1)
+        return query, token, page_items
 
     def _put_of(self, entry: Any) -> Write:
         """The write that puts an entry: checked, and a delete if the value is null."""
@@ -281,6 +352,7 @@ def _snake_case(name: str) -> str:
 
 
 def _parse(kind: type[_M], data: bytes) -> _M:
+    wire.check_parts(data, kind.DESCRIPTOR)
     try:
         return kind.FromString(data)
     except DecodeError as error:

@@ -15,7 +15,7 @@ import msgspec
 from datastore.aio.cursor import Cursor
 from datastore.core.batch import Batch, Position, Reason, ShardReport, Summary
 from datastore.core.errors import DatastoreError, DeadlineExceededError, InternalError, QueryNotSupportedError
-from datastore.core.limits import BATCH_BYTES
+from datastore.core.limits import BATCH_BYTES, FIRST_BATCH_BYTES
 from datastore.core.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
@@ -35,8 +35,8 @@ __all__ = [
     "shard_summary",
 ]
 
-#: A batch goes out whole up to here: its place is known at its end, and cutting costs time.
-BATCH_WHOLE_BYTES = BATCH_BYTES * 3 // 2
+#: A message has at most this part of what was sent before it, until it has BATCH_BYTES.
+_GROWTH_PART = 4
 #: A message of many entries does not grow beyond this; only a single entry may.
 BATCH_MOST_BYTES = 1024 * 1024
 #: How long a client waits at most for a sign of life while nothing matches.
@@ -68,10 +68,21 @@ def position_of(query: Query, batch: Batch, index: int) -> Position:
 class Cutter:
     """Cuts batches of results into messages of a good size, and knows what continues after each.
 
-    `token` is where this call starts. The first entries go out at once, then about BATCH_BYTES a message.
+    `token` is where this call starts. The first entries go out at once, then about `batch_bytes()` a message.
+    `share_bytes` is the most that a message should have just now.
     """
 
-    def __init__(self, query: Query, token: Token, limits: Limits, *, sort_keys: bool = False) -> None:
+    def __init__(
+        self,
+        query: Query,
+        token: Token,
+        limits: Limits,
+        *,
+        sort_keys: bool = False,
+        share_bytes: Callable[[], int] = lambda: BATCH_BYTES,
+    ) -> None:
+        self._share_bytes = share_bytes
+        self._sent_bytes = 0
         self._query = query
         self._limits = limits
         self._send_sort_keys = sort_keys and bool(query.orders)
@@ -88,6 +99,14 @@ class Cutter:
         self._scanned = 0
         self._has_sent = False
 
+    def batch_bytes(self) -> int:
+        """How many bytes of results the next message should have: a part of what was sent.
+
+        A reader that stops early has then only small messages waiting for it, and one that reads on soon gets large
+        ones.
+        """
+        return min(max(FIRST_BATCH_BYTES, self._sent_bytes // _GROWTH_PART), self._share_bytes())
+
     def feed(self, batch: Batch) -> Iterator[bytes]:
         """Take one batch; the messages that are full now. Read them all before the next batch."""
         self._skipped += batch.skipped
@@ -96,12 +115,14 @@ class Cutter:
         keys_only = self._query.keys_only
         sort_keys = self._sort_keys_of(batch) if self._send_sort_keys else []
         sort_key_bytes = sum(map(len, sort_keys))
-        frames = framed(batch, BATCH_WHOLE_BYTES - sort_key_bytes, keys_only=keys_only)
+        # A batch goes out whole up to here: its place is known at its end, and cutting costs time.
+        whole_bytes = self.batch_bytes() * 3 // 2
+        frames = framed(batch, whole_bytes - sort_key_bytes, keys_only=keys_only)
         if frames is None:
             yield from self._cut(batch, entry_frames(batch, keys_only=keys_only), sort_keys)
         elif frames:
             size = len(frames) + sort_key_bytes
-            if self._count and self._size + size > BATCH_WHOLE_BYTES:
+            if self._count and self._size + size > whole_bytes:
                 yield self.flush()
             self._take(frames, len(batch), sort_keys, size)
         if len(batch):
@@ -109,7 +130,7 @@ class Cutter:
         elif batch.position is not None and bool(batch.position.sort_key) == bool(self._query.orders):
             # While an ordered query still collects, it has no place in its results yet.
             self._position = batch.position
-        if self._size >= BATCH_BYTES:
+        if self._size >= self.batch_bytes():
             yield self.flush()
 
     def _cut(self, batch: Batch, frames: Iterable[bytes], sort_keys: Sequence[bytes]) -> Iterator[bytes]:
@@ -117,7 +138,7 @@ class Cutter:
         for index, frame in enumerate(frames):
             part = sort_keys[index : index + 1]
             size = len(frame) + sum(map(len, part))
-            is_full = self._size >= BATCH_BYTES or self._size + size > BATCH_MOST_BYTES
+            is_full = self._size >= self.batch_bytes() or self._size + size > BATCH_MOST_BYTES
             if self._count and is_full:
                 if index:
                     self._position = position_of(self._query, batch, index - 1)
@@ -184,6 +205,7 @@ class Cutter:
         self._sort_keys.clear()
         self._count = self._size = 0
         self._has_sent = True
+        self._sent_bytes += len(message)
         checks.check_fits(len(message), self._limits, "a message of the results, with its entry and token,")
         return message
 

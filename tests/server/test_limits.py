@@ -103,7 +103,7 @@ async def test_a_batch_get_is_cut_where_its_message_is_full(running: Running) ->
     )
     exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert [result.HasField("value") for result in response.results] == [True] * 3 + [False] * 4
-    assert [result.status.code for result in response.results] == [0] * 3 + [exhausted] * 3 + [0]
+    assert [result.status.code for result in response.results] == [0] * 3 + [exhausted] * 4
 
 
 class _Counting(aio.DictDatastore):
@@ -128,7 +128,7 @@ async def test_a_batch_get_reads_little_more_than_its_answer_takes(start: Any) -
     response = await running.stub.BatchGet(request)
     given = sum(result.HasField("value") for result in response.results)
     assert len(response.results) == 1000
-    assert 100 < given <= store.read <= given + 5
+    assert 100 < given <= store.read <= given + 10
 
 
 async def test_a_batch_get_of_small_values_is_whole(start: Any) -> None:

@@ -13,10 +13,10 @@ __all__ = ["CHANNEL_OPTIONS", "DEFAULT_PORT", "MESSAGE_BYTES", "parse_target"]
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
-    # How far a server sends ahead of its reader: about two batches. gRPC would probe for more, and hold 5 to 10 MB
-    # of a stream that nobody reads; on one machine both are equally fast.
+    # How far a server sends ahead of its reader. gRPC would probe for more, and hold 5 to 10 MB of a stream that nobody
+    # reads; a proxy holds this much for each shard of each open query. A message that is waited for comes whole.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 512 * 1024),
+    ("grpc.http2.lookahead_bytes", 16 * 1024),
     # gRPC would send calls through the proxy that `http_proxy` names, those to this machine too.
     ("grpc.enable_http_proxy", 0),
     # A connection that died without a word, or whose server was stopped, fails the calls that wait on it after 17 s.

@@ -24,6 +24,7 @@ from datastore.core.errors import (
 )
 from datastore.core.key import Key
 from datastore.core.query import Query
+from datastore.core.room import read_room
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
 from datastore_client._failures import item_error
@@ -147,10 +148,14 @@ class RemoteDatastore(Datastore):
         outcomes = bad_keys(keys)
         good = [index for index in range(len(keys)) if index not in outcomes]
         asked, most = 0, BATCH_ITEMS
+        room = read_room()
         while asked < len(good):
+            if room.is_full:
+                outcomes.update((index, room.left_out()) for index in good[asked:])
+                break
             part = good[asked : asked + most]
             answered = await self._batch_get([check_key(keys[index]) for index in part])
-            outcomes.update(zip(part, answered, strict=False))
+            outcomes.update(zip(part, map(room.take, answered), strict=False))
             asked += len(answered)
             # What does not fit in an answer was read for nothing: large values are asked for as they fit.
             most = min(2 * len(answered), BATCH_ITEMS)

@@ -1,0 +1,94 @@
+"""How many parts a message has, counted before it is parsed.
+
+A message of 4 MiB has room for two million embedded messages of two bytes, and its parser holds the interpreter until
+it has made them all. Knows protobuf's encoding and descriptors; makes no message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor
+
+from datastore.core.errors import LimitExceededError
+from datastore.core.limits import MESSAGE_PARTS
+
+__all__ = ["check_parts", "count_parts"]
+
+#: The fewest bytes of an embedded message: its tag, and a length of 0.
+_PART_BYTES = 2
+_VARINT, _LENGTH = 0, 2
+_FIXED_BYTES = {1: 8, 5: 4}
+
+
+def check_parts(data: bytes, kind: Any) -> None:
+    """Raise LimitExceededError if a serialized message has more than MESSAGE_PARTS embedded ones, at any depth."""
+    if len(data) > MESSAGE_PARTS * _PART_BYTES and count_parts(data, kind, MESSAGE_PARTS) > MESSAGE_PARTS:
+        raise LimitExceededError(
+            f"a {kind.name} has at most {MESSAGE_PARTS:,} parts (lists, maps, their elements and members, keys,"
+            " timestamps), and this one has more: keep them in several entries, or as bytes",
+            limit="message_parts",
+            maximum=MESSAGE_PARTS,
+        )
+
+
+def count_parts(data: bytes, kind: Descriptor, most: int) -> int:
+    """How many embedded messages a serialized message of a kind has, at any depth; of more than `most` only that.
+
+    Pure. Of bytes that cannot be parsed, those that there are before the fault.
+    """
+    count = 0
+    waiting = [(0, len(data), kind)]
+    while waiting and count <= most:
+        for inner, at, end in _embedded_in(data, *waiting.pop()):
+            count += 1
+            if count > most:
+                break
+            if at < end:
+                waiting.append((at, end, inner))
+    return count
+
+
+def _embedded_in(data: bytes, at: int, end: int, kind: Descriptor) -> Iterator[tuple[Descriptor, int, int]]:
+    """The messages that a message holds directly, before a fault if it has one: their kinds, beginnings and ends."""
+    embedded = _embedded(kind)
+    # Where the message ends in the middle of a field the parser will tell.
+    with suppress(IndexError):
+        while at < end:
+            tag, at = _varint(data, at)
+            wire_type = tag & 7
+            if wire_type == _LENGTH:
+                size, at = _varint(data, at)
+                inner = embedded.get(tag)
+                if inner is not None:
+                    yield inner, at, min(at + size, end)
+                at += size
+            elif wire_type == _VARINT:
+                _, at = _varint(data, at)
+            elif wire_type in _FIXED_BYTES:
+                at += _FIXED_BYTES[wire_type]
+
+
+@cache
+def _embedded(kind: Descriptor) -> dict[int, Descriptor]:
+    """The tags of the fields of a kind of message that hold messages, and their kinds."""
+    return {field.number << 3 | _LENGTH: field.message_type for field in kind.fields if field.message_type is not None}
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number at a place in the protocol's notation, and the place after it."""
+    number = data[at]
+    if number < 0x80:
+        return number, at + 1
+    number &= 0x7F
+    shift = 7
+    while True:
+        at += 1
+        byte = data[at]
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at + 1
+        shift += 7

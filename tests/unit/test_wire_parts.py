@@ -1,0 +1,65 @@
+"""Messages of too many parts are refused before their parser makes them all."""
+
+from __future__ import annotations
+
+import pytest
+
+from datastore import wire
+from datastore.core.errors import InvalidValueError, LimitExceededError
+from datastore.core.limits import MESSAGE_PARTS
+from datastore.v1 import service_pb2
+from datastore.v1.value_pb2 import Value
+from datastore.wire.parts import count_parts
+
+VALUES = {
+    "scalar": (1, 0),
+    "list": ([1, 2, 3], 4),
+    "map": ({"a": 1}, 3),
+    "nested": ([[], {}], 5),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_parts_are_the_embedded_messages(name: str) -> None:
+    value, parts = VALUES[name]
+    assert count_parts(wire.encode_value(value).data, Value.DESCRIPTOR, 1000) == parts
+
+
+def list_of(elements: int) -> bytes:
+    """The value of a list of so many null elements, which has one part more."""
+    return Value(list_value={"values": [Value(null_value=0)] * elements}).SerializeToString()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("above", [-1, 0, 1])
+def test_a_value_has_at_most_so_many_parts(above: int) -> None:
+    data = list_of(MESSAGE_PARTS - 1 + above)
+    if above <= 0:
+        wire.check_value(data)
+        return
+    with pytest.raises(LimitExceededError) as caught:
+        wire.check_value(data)
+    assert (caught.value.limit, caught.value.maximum) == ("message_parts", MESSAGE_PARTS)
+
+
+def test_counting_ends_at_the_limit_whatever_follows() -> None:
+    assert count_parts(list_of(1000) + b"\xff" * 10, Value.DESCRIPTOR, 100) == 101
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_bytes_that_are_cut_are_left_to_the_parser(cut: int) -> None:
+    data = wire.encode_value({"a": [1, 2.5], "b": "x" * 200}).data
+    assert count_parts(data[:-cut], Value.DESCRIPTOR, 1000) <= 8
+    with pytest.raises(InvalidValueError):
+        wire.check_value(data[:-cut])
+
+
+def test_text_and_bytes_have_no_parts_whatever_is_in_them() -> None:
+    newlines = b"\n" * (3 * MESSAGE_PARTS)
+    wire.check_value(wire.encode_value(newlines).data)
+    wire.check_value(wire.encode_value(newlines.decode()).data)
+
+
+@pytest.mark.parametrize("kind", [service_pb2.BatchGetRequest, wire.raw.BatchWriteRequest], ids=["keys", "writes"])
+def test_a_request_of_a_million_empty_items_is_refused_unparsed(kind: type) -> None:
+    with pytest.raises(LimitExceededError):
+        wire.check_parts(b"\x0a\x00" * 1_000_000, kind.DESCRIPTOR)  # type: ignore[attr-defined]

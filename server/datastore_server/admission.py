@@ -28,8 +28,6 @@ class Admission:
 
     def __init__(self, *, most: int = CALLS_IN_HAND, clock: Callable[[], float] = time.monotonic) -> None:
         self.in_hand = 0
-        #: How many calls were taken up or refused, ever.
-        self.seen = 0
         self._most = most
         self._clock = clock
         #: The average time between the ends of two calls, while there were calls.
@@ -46,7 +44,6 @@ class Admission:
 
         Raises OverloadedError if it would not be answered by then, or too many calls are in hand; nothing was done.
         """
-        self.seen += 1
         if self._closed is not None:
             raise self._closed
         if self.in_hand >= self._most:

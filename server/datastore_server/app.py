@@ -43,6 +43,8 @@ _log = logging.getLogger("datastore.server")
 GRACE_S = 5.0
 #: How long it says NOT_SERVING before it refuses calls, for those who watch its health to go elsewhere.
 DRAIN_S = 0.2
+#: How long it takes until clients know that their connections close.
+GOAWAY_S = 0.02
 #: How long the last answers have to leave, after all calls have ended.
 STATUS_S = 1.0
 
@@ -234,7 +236,11 @@ class Server:
                 self._health.end_watches()
                 ends_at = time.monotonic() + self._grace_s
                 await self._service.drain(self._grace_s)
-                await self._server.stop(max(STATUS_S, ends_at - time.monotonic()))
+                await self._service.hold()
+                stopped = asyncio.create_task(self._server.stop(max(STATUS_S, ends_at - time.monotonic())))
+                await asyncio.sleep(GOAWAY_S)
+                self._service.release()
+                await stopped
                 await self._service.finish_writes(self._grace_s)
                 await self._placement.finish(self._grace_s)
         finally:

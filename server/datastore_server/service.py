@@ -37,7 +37,7 @@ from datastore_server.framing import batch_get_answer, value_field
 from datastore_server.interceptors import ClientGoneError, guard, item_status
 from datastore_server.introspection import Routes
 from datastore_server.tokens import End, Token, decode_page_token, decode_token, query_hash
-from datastore_server.underway import CallsUnderWay
+from datastore_server.underway import RETRY_AFTER_S, CallsUnderWay
 
 __all__ = ["SERVICE", "DatastoreService"]
 
@@ -49,15 +49,15 @@ _T = TypeVar("_T")
 _M = TypeVar("_M", bound=Message)
 _Context = grpc.aio.ServicerContext[Any, Any]
 
-#: What a client is asked to wait before it continues on a server that was shutting down.
-RETRY_AFTER_S = 0.5
 #: Requests up to here are checked in passing: the smallest parts have four bytes, and take 2 µs each.
 CHECKED_INLINE_BYTES = 16 * 1024
-#: A server that drains goes on refusing until no call has come for so long: those on their way then have an answer.
+#: No call has come for so long: none is on its way. And how long that is waited for.
 QUIET_S = 0.02
+HOLD_S = 0.5
 #: The calls that are refused when there is too much to do. A server always says how it is, and streams have a bound
 #: of their own.
-_ADMITTED = frozenset({"Get", "Put", "Delete", "Contains", "BatchGet", "BatchWrite", "ListEntries"})
+_WRITES = frozenset({"Put", "Delete", "BatchWrite"})
+_ADMITTED = _WRITES | {"Get", "Contains", "BatchGet", "ListEntries"}
 
 
 class DatastoreService:
@@ -101,7 +101,9 @@ class DatastoreService:
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in service_pb2.DESCRIPTOR.services_by_name["DatastoreService"].methods:
             admission = self._admission if method.name in _ADMITTED else None
-            admitted = self._under_way.admitted(getattr(self, _snake_case(method.name)), admission)
+            admitted = self._under_way.admitted(
+                getattr(self, _snake_case(method.name)), admission, is_write=method.name in _WRITES
+            )
             handler = guard(method.name, admitted, self._require_expected, self._calls)
             kind = (
                 grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
@@ -249,13 +251,25 @@ class DatastoreService:
         self._admission.close(UnavailableError("the server is shutting down", retry_after_s=RETRY_AFTER_S))
         for stream in self._streams:
             stream.interrupt(self._draining)
-        ends_at = time.monotonic() + grace_s
+        await self._under_way.finish(grace_s)
+        self._under_way.end()
+
+    async def hold(self) -> None:
+        """Leave calls that come from now on unanswered until `release`; returns when those on their way are here.
+
+        Clients that call again and again would else always have a call on its way, which gRPC ends with a bare
+        CANCELLED when it stops. Those who wait for an answer learn first that the connection closes.
+        """
+        self._under_way.hold()
+        ends_at = time.monotonic() + HOLD_S
         seen = -1
-        while time.monotonic() < ends_at and (self._under_way or seen != self._admission.seen):
-            seen = self._admission.seen
+        while seen != self._under_way.seen and time.monotonic() < ends_at:
+            seen = self._under_way.seen
             await asyncio.sleep(QUIET_S)
-        # Without a time to retry after: whether a write was done is not known.
-        self._under_way.end(UnavailableError("the server stopped before this call was done"))
+
+    def release(self) -> None:
+        """Refuse the calls that were held."""
+        self._under_way.release()
 
     def close(self) -> None:
         """Let go of the thread that checks."""

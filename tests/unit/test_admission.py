@@ -77,7 +77,6 @@ def test_a_server_that_drains_refuses_every_call() -> None:
     admission.close(UnavailableError("it shuts down", retry_after_s=0.5))
     with pytest.raises(UnavailableError, match="shuts down"):
         admission.enter(None)
-    assert admission.seen == 1
 
 
 @pytest.mark.parametrize("open_streams", [1, 2])

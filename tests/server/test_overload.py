@@ -1,0 +1,255 @@
+"""A server with more to do than it can do answers every call: with a result, or with a status that says why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from datastore import aio
+from datastore.core.errors import UnavailableError
+from datastore.core.key import Key
+from datastore.core.limits import MESSAGE_PARTS
+from datastore.v1 import service_pb2, value_pb2
+from datastore_server import admission, budget
+from tests.support import clusters
+from tests.support.serving import Endless, Running, entry, everything
+
+GET = service_pb2.GetRequest(key=value_pb2.Key(text="/k"))
+
+
+class Held(aio.DictDatastore):
+    """Answers when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+        self.go_on = asyncio.Event()
+
+    async def get(self, key: Key) -> Any:
+        self.begun += 1
+        await self.go_on.wait()
+        return await super().get(key)
+
+    async def put(self, key: Key, value: Any) -> None:
+        await self.get(key)
+        await super().put(key, value)
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> tuple[str, bool]:
+    """The reason that a call failed with, '' where there is none, and whether it says when to try again."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in status.details if status else ():
+        detail.Unpack(info) or detail.Unpack(retry)
+    return info.reason, retry.retry_delay.ToNanoseconds() > 0
+
+
+async def outcome_of(call: Any) -> tuple[str, bool]:
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return reason_of(error)
+    return "OK", False
+
+
+async def begun(store: Held, calls: int) -> None:
+    async with asyncio.timeout(60):
+        while store.begun < calls:
+            await asyncio.sleep(0)
+
+
+async def test_calls_beyond_those_in_hand_are_refused_and_the_server_says_how_it_is(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Held()
+    running: Running = await start(store)
+    running.server._service._admission._most = 10
+    calls = [asyncio.ensure_future(outcome_of(running.stub.Get(GET))) for _ in range(10)]
+    await begun(store, 10)
+    assert await outcome_of(running.stub.Get(GET)) == ("OVERLOADED", True)
+    assert await outcome_of(running.stub.Put(service_pb2.PutRequest(entry=entry("/k", 1)))) == ("OVERLOADED", True)
+    health: Any = health_pb2_grpc.HealthStub(running.channel)
+    assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+    await running.stub.DescribeStore(service_pb2.DescribeStoreRequest())
+    store.go_on.set()
+    assert await asyncio.gather(*calls) == [("OK", False)] * 10
+    assert await outcome_of(running.stub.Get(GET)) == ("OK", False)
+
+
+async def test_thousands_of_calls_at_once_all_end_with_an_answer_or_a_reason(start: Any) -> None:
+    running: Running = await start(aio.DictDatastore())
+    channels = [
+        grpc.aio.insecure_channel(f"127.0.0.1:{running.server.port}", options=[("grpc.use_local_subchannel_pool", 1)])
+        for _ in range(4)
+    ]
+    try:
+        stubs = [Running(running.server, channel).stub for channel in channels]
+        outcomes = await asyncio.gather(*(outcome_of(stubs[index % 4].Get(GET)) for index in range(6000)))
+    finally:
+        for channel in channels:
+            await channel.close()
+    assert set(Counter(outcomes)) <= {("OK", False), ("OVERLOADED", True)}
+
+
+async def test_open_queries_are_refused_beyond_their_limits_while_calls_go_on(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: Running = await start(Endless())
+    running.server._service._open_streams = budget.OpenStreams(most=3, most_per_client=2)
+    queries = [running.stub.Query(everything()) for _ in range(2)]
+    for query in queries:
+        await query.read()
+    assert await outcome_of(running.stub.Query(everything()).read()) == ("LIMIT_EXCEEDED", False)
+    channel = grpc.aio.insecure_channel(
+        f"127.0.0.1:{running.server.port}", options=[("grpc.use_local_subchannel_pool", 1)]
+    )
+    async with channel:
+        other = Running(running.server, channel)
+        await other.stub.Query(everything()).read()
+        assert await outcome_of(other.stub.Query(everything()).read()) == ("OVERLOADED", True)
+        await running.stub.Contains(service_pb2.ContainsRequest(key=value_pb2.Key(text="/k")))
+    for query in queries:
+        query.cancel()
+
+
+async def test_unread_queries_are_little_work_ahead_of_their_readers(start: Any) -> None:
+    store = Endless(entry_bytes=100)
+    running: Running = await start(store)
+    query = running.stub.Query(everything())
+    first = await query.read()
+    assert first.ByteSize() < 10_000
+    query.cancel()
+
+
+async def test_a_batch_get_through_a_proxy_reads_little_more_than_it_answers() -> None:
+    read: list[int] = []
+
+    class Counting(aio.DictDatastore):
+        async def get(self, key: Key) -> Any:
+            read.append(1)
+            return await super().get(key)
+
+    async with clusters.proxy() as cluster:
+        channel = grpc.aio.insecure_channel(cluster.url.removeprefix("grpc://"))
+        async with channel:
+            running = Running(cluster.proxy, channel)  # type: ignore[arg-type]
+            for index in range(30):
+                await running.put(f"/k{index}", b"x" * 2_000_000)
+            budget_of = cluster.proxy._service._reads  # type: ignore[union-attr]
+            response = await running.stub.BatchGet(
+                service_pb2.BatchGetRequest(keys=[value_pb2.Key(text=f"/k{index}") for index in range(30)])
+            )
+    values = sum(result.HasField("value") for result in response.results)
+    limits = [result for result in response.results if result.HasField("status")]
+    assert 1 <= values <= 2
+    assert values + len(limits) == 30
+    assert budget_of._left == budget.READ_BYTES
+
+
+async def test_batch_gets_wait_for_their_turn_and_gets_do_not(start: Any) -> None:
+    store = Held()
+    running: Running = await start(store)
+    service = running.server._service
+    service._reads = budget.ByteBudget(service._answer_bytes)
+    batch = service_pb2.BatchGetRequest(keys=[value_pb2.Key(text="/a")])
+    batches = [asyncio.ensure_future(outcome_of(running.stub.BatchGet(batch))) for _ in range(5)]
+    await begun(store, 1)
+    get = asyncio.ensure_future(outcome_of(running.stub.Get(GET)))
+    await begun(store, 2)
+    store.go_on.set()
+    assert await asyncio.gather(*batches, get) == [("OK", False)] * 6
+
+
+async def test_a_value_of_too_many_parts_is_refused_and_holds_nothing_up(start: Any) -> None:
+    running: Running = await start(aio.DictDatastore())
+    element = value_pb2.Value(bool_value=True)
+    elements = value_pb2.Value(list_value=value_pb2.ListValue(values=[element] * (MESSAGE_PARTS + 1)))
+    many = service_pb2.PutRequest(entry=value_pb2.Entry(key=value_pb2.Key(text="/k"), value=elements))
+    putting = asyncio.ensure_future(outcome_of(running.stub.Put(many)))
+    await running.stub.Get(GET)
+    assert await putting == ("LIMIT_EXCEEDED", False)
+    assert not (await running.stub.Get(GET)).HasField("value")
+
+
+async def test_a_draining_server_refuses_on_connections_that_stay(start: Any) -> None:
+    store = Held()
+    running: Running = await start(store, grace_s=30.0)
+    in_hand = asyncio.ensure_future(outcome_of(running.stub.Get(GET)))
+    await begun(store, 1)
+    stopping = asyncio.create_task(running.server.stop())
+    while running.server._service._draining is None:
+        await asyncio.sleep(0)
+    for _ in range(3):
+        assert await outcome_of(running.stub.Get(GET)) == ("UNAVAILABLE", True)
+    store.go_on.set()
+    assert await in_hand == ("OK", False)
+    await asyncio.wait_for(stopping, 60)
+
+
+async def test_calls_that_are_not_done_in_the_time_of_grace_end_with_a_reason(start: Any) -> None:
+    store = Held()
+    running: Running = await start(store, grace_s=0.1)
+    reading = asyncio.ensure_future(outcome_of(running.stub.Get(GET)))
+    writing = asyncio.ensure_future(outcome_of(running.stub.Put(service_pb2.PutRequest(entry=entry("/k", 1)))))
+    await begun(store, 2)
+    stopping = asyncio.create_task(running.server.stop())
+    assert await reading == ("UNAVAILABLE", True)
+    # Without a time to try again after: it is not known whether it was done.
+    assert await writing == ("UNAVAILABLE", False)
+    store.go_on.set()
+    await asyncio.wait_for(stopping, 60)
+
+
+def test_the_bounds_are_those_that_the_documentation_names() -> None:
+    assert (admission.CALLS_IN_HAND, budget.OPEN_STREAMS, budget.OPEN_STREAMS_PER_CLIENT) == (5000, 2000, 1000)
+
+
+async def test_a_proxy_refuses_in_its_own_name() -> None:
+    async with clusters.proxy() as cluster:
+        channel = grpc.aio.insecure_channel(cluster.url.removeprefix("grpc://"))
+        async with channel:
+            running = Running(cluster.proxy, channel)  # type: ignore[arg-type]
+            cluster.proxy._service._admission.close(UnavailableError("busy", retry_after_s=1.0))  # type: ignore[union-attr]
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await running.stub.Get(GET)
+            status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]
+            assert status is not None
+            assert "shard" not in str(status.details)
+
+
+class Unhurried(aio.DictDatastore):
+    """Takes a moment for each get."""
+
+    async def get(self, key: Key) -> Any:
+        await asyncio.sleep(0.01)
+        return await super().get(key)
+
+
+async def test_calls_that_come_while_a_server_stops_end_with_an_answer_or_a_reason(start: Any) -> None:
+    running: Running = await start(Unhurried(), grace_s=30.0)
+    answers: Counter[str] = Counter()
+
+    async def call_on() -> None:
+        while True:
+            try:
+                await running.stub.Get(GET)
+                answers["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                answers[reason_of(error)[0] or f"{error.code().name} of gRPC"] += 1
+                if not reason_of(error)[0]:
+                    # The connection was closed: the server has stopped.
+                    return
+
+    callers = [asyncio.create_task(call_on()) for _ in range(16)]
+    while answers["OK"] < 16:
+        await asyncio.sleep(0.01)
+    await running.server.stop()
+    await asyncio.gather(*callers)
+    assert set(answers) <= {"OK", "UNAVAILABLE", "UNAVAILABLE of gRPC"}

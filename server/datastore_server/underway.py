@@ -58,7 +58,7 @@ class CallsUnderWay:
             await asyncio.wait(self._tasks, timeout=timeout_s)
 
     def end(self) -> None:
-        """End all calls under way with UnavailableError. Reads may be repeated; whether a write was done is not known."""
+        """End all calls under way: with UnavailableError, and for reads a time to try again after."""
         self._is_ending = True
         for task in self._tasks:
             task.cancel()

@@ -216,7 +216,8 @@ async def test_a_proxy_refuses_in_its_own_name() -> None:
         channel = grpc.aio.insecure_channel(cluster.url.removeprefix("grpc://"))
         async with channel:
             running = Running(cluster.proxy, channel)  # type: ignore[arg-type]
-            cluster.proxy._service._admission.close(UnavailableError("busy", retry_after_s=1.0))  # type: ignore[union-attr]
+            service: Any = cluster.proxy._service  # type: ignore[union-attr]
+            service._admission.close(UnavailableError("busy", retry_after_s=1.0))
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await running.stub.Get(GET)
             status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]

@@ -10,6 +10,8 @@ from importlib import import_module
 from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.4.0"
+
 # Separately installed packages may add modules, as `datastore.x`.
 __path__ = extend_path(__path__, __name__)
 

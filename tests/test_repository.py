@@ -330,6 +330,10 @@ def test_the_changelog_opens_with_this_version() -> None:
     assert PROJECT["project"]["version"] in versions
 
 
+def test_the_library_says_which_version_it_is() -> None:
+    assert datastore.__version__ == PROJECT["project"]["version"]
+
+
 @pytest.mark.parametrize("package", PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
 def test_every_package_says_that_it_is_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()

@@ -135,8 +135,8 @@ class FileSystemDatastore(Datastore):
             directory = os.path.abspath(self.path(key.path))
             if os.path.dirname(path) != directory:
                 raise InvalidError(
-                    f"{path}, which object_path gives for {key}, is neither below the root {self.root}"
-                    f" nor in {directory}, where path has its collection",
+                    f"no query would find {key}: object_path gives it a file that is neither below the root nor in the"
+                    " directory that path gives its collection",
                     field="key",
                 )
 
@@ -312,14 +312,11 @@ class FileSystemDatastore(Datastore):
         """The key whose file this is; None if it is none of ours."""
         relative = path[len(self.root) + 1 :]
         key = paths.key_of_file(relative, self._extension)
-        if self._is_file_of(key, path):
-            return key
         if self._has_own_layout or paths.is_shortened(relative):
             with suppress(FileNotFoundError, InvalidKeyError):
                 text = content.header_key(disk.read(path, content.HEADER_BYTES))
-                key = None if text is None else Key(text)
-            return key if self._is_file_of(key, path) else None
-        return None
+                key = key if text is None else Key(text)
+        return key if self._is_file_of(key, path) else None
 
     def _is_file_of(self, key: Key | None, path: str) -> bool:
         return key is not None and key == self._own_key(key) and self._file_of(key) == path

@@ -117,3 +117,20 @@ def test_the_shims_are_what_they_were() -> None:
     for name in ("CacheShimDatastore", "SymlinkDatastore", "DirectoryDatastore", "DatastoreCollection"):
         assert issubclass(getattr(core, name), core.ShimDatastore)
     assert isinstance(Key.randomKey(), Key)
+
+
+@pytest.mark.parametrize(
+    ("shown", "text", "representation"),
+    [
+        (datastore.Filter("key", ">", "/A"), "key > /A", "Filter('key', '>', '/A')"),
+        (datastore.Filter("age", "<=", 3), "age <= 3", "Filter('age', '<=', 3)"),
+        (datastore.Order("name"), "+name", "Order('+name')"),
+        (datastore.Order("-age"), "-age", "Order('-age')"),
+        (Key("/a/b:c"), "/a/b:c", "Key('/a/b:c')"),
+        (datastore.Namespace("a:b"), "a:b", "Namespace('a:b')"),
+        (datastore.Query(Key("/a"), limit=3), "Query(Key('/a'), limit=3)", "Query(Key('/a'), limit=3)"),
+    ],
+)
+def test_what_is_printed_is_as_it_was(shown: object, text: str, representation: str) -> None:
+    assert (str(shown), repr(shown)) == (text, representation)
+    assert eval(representation, vars(datastore)) == shown

@@ -548,3 +548,118 @@ def test_files_are_private_to_nobody_more_than_the_umask_says(files: FileSystemD
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE(Path(files.object_path(HELLO)).stat().st_mode) == 0o666 & ~mask
+
+
+# Extensions and layouts of the caller's own.
+
+TREE = [
+    Key(text)
+    for text in ("/", "/a", "/a/b", "/a:b", "/a/T:x", "/a.json", "/a.json/b", "/x.obj/y", "/:b", "/a/" + "k" * 300)
+]
+
+
+def extended(root: Path, extension: str, *, instance: bool) -> FileSystemDatastore:
+    cls = FileSystemDatastore if instance else type("Own", (FileSystemDatastore,), {"object_extension": extension})
+    store = cls(root)
+    if instance:
+        store.object_extension = extension
+    return store
+
+
+def entries_of(store: Any) -> dict[Key, Any]:
+    return dict(store.query(Query(Key("/"), recursive=True)).entries())
+
+
+@pytest.mark.parametrize("instance", [False, True])
+@pytest.mark.parametrize("extension", [".json", ".obj", ".JSON", ".a.b", "." + "e" * 99])
+def test_all_operations_answer_alike_with_another_extension(tmp_path: Path, extension: str, instance: bool):
+    store, model = extended(tmp_path, extension, instance=instance), core.DictDatastore()
+    for key in TREE:
+        for each in (store, model):
+            each.put(key, str(key))
+    assert [name for name in tree(tmp_path) if not name.endswith(extension)] == []
+    assert entries_of(store) == entries_of(model)
+    for key in TREE:
+        assert (store.get(key), store.contains(key)) == (str(key), True)
+        assert list(store.query(Query(key)).entries()) == list(model.query(Query(key)).entries())
+        if key.parent != key:
+            assert (tmp_path / store.relative_object_path(key)).is_file()
+    over = core.ShardedDatastore([core.TieredDatastore([core.DictDatastore(), store])])
+    assert entries_of(over) == entries_of(model)
+    for key in TREE:
+        store.delete(key)
+    assert entries_of(store) == {}
+
+
+def test_files_of_another_extension_are_others(tmp_path: Path):
+    ours, theirs = extended(tmp_path, ".json", instance=True), FileSystemDatastore(tmp_path)
+    ours.put(Key("/a"), "ours")
+    theirs.put(Key("/a"), "theirs")
+    assert (entries_of(ours), entries_of(theirs)) == ({Key("/a"): "ours"}, {Key("/a"): "theirs"})
+
+
+@pytest.mark.parametrize("extension", ["", "json", ".", "./x", ".a/b", ".a b", ".é", ".a%", "." + "e" * 100, 3, None])
+def test_an_extension_that_files_cannot_have_is_refused(tmp_path: Path, extension: Any):
+    store = extended(tmp_path, extension, instance=True)
+    for call in (lambda: store.get(HELLO), lambda: store.put(HELLO, "x"), lambda: list(store.query(Query(Key("/"))))):
+        with pytest.raises((InvalidError, UnsupportedTypeError), match="object_extension must be"):
+            call()
+    assert tree(tmp_path) == []
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "flat": {"relative_object_path": lambda self, key: f"{hashlib.sha256(str(key).encode()).hexdigest()}.dat"},
+    "by letter": {
+        "relative_object_path": lambda self, key: f"{str(key)[1:2]}/{super(type(self), self).relative_object_path(key)}"
+    },
+    "another root": {"object_path": lambda self, key: f"{self.root}/deeper/../deeper/{self.relative_object_path(key)}"},
+    "directories": {"relative_path": lambda self, key: "d" + super(type(self), self).relative_path(key)},
+    "as in 0.3.0": {
+        "relative_path": lambda self, key: str(key).replace(":", "/")[1:],
+        "relative_object_path": lambda self, key: self.relative_path(key) + self.object_extension,
+    },
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_entries_are_found_where_an_override_puts_them(tmp_path: Path, layout: str):
+    store, model = type("Own", (FileSystemDatastore,), LAYOUTS[layout])(tmp_path), core.DictDatastore()
+    keys = [Key(text) for text in ("/a", "/a/b", "/a/T:x", "/b/c/d")]
+    for key in keys:
+        for each in (store, model):
+            each.put(key, str(key))
+            each.put(key.child("bytes"), b"\xff")
+    assert entries_of(store) == entries_of(model)
+    for key in keys:
+        assert (store.get(key), store.contains(key)) == (str(key), True)
+        assert list(store.query(Query(key)).entries()) == list(model.query(Query(key)).entries())
+        assert Path(store.object_path(key)).is_file()
+        store.delete(key)
+        assert not store.contains(key)
+
+
+def test_two_keys_in_one_file_are_noticed(tmp_path: Path):
+    store = type("Own", (FileSystemDatastore,), {"relative_object_path": lambda self, key: "one.dat"})(tmp_path)
+    store.put(Key("/a"), "a")
+    store.put(Key("/b"), "b")
+    assert store.get(Key("/b")) == "b"
+    with pytest.raises(CorruptDataError, match="header does not name the key /a"):
+        store.get(Key("/a"))
+
+
+def test_files_of_another_program_are_read_where_an_override_looks(tmp_path: Path):
+    store = type("Own", (FileSystemDatastore,), {"relative_object_path": lambda self, key: f"{key.name}.txt"})(tmp_path)
+    (tmp_path / "x.txt").write_text("theirs")
+    assert store.get(Key("/any/x")) == "theirs"
+
+
+def test_a_file_that_no_query_would_find_is_refused(tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    own = {"object_path": lambda self, key: f"{elsewhere}/{key.name}.dat"}
+    store = type("Own", (FileSystemDatastore,), own)(tmp_path / "root")
+    with pytest.raises(InvalidError, match="object_path"):
+        store.put(Key("/c/a"), "x")
+    assert not elsewhere.exists()
+    found = type("Own", (FileSystemDatastore,), {**own, "path": lambda self, key: str(elsewhere)})(tmp_path / "root")
+    found.put(Key("/c/a"), "x")
+    assert list(found.query(Query(Key("/c"))).entries()) == [(Key("/c/a"), "x")]

@@ -93,6 +93,7 @@ async def proxy(config: Config) -> AsyncIterator[client.RemoteDatastore]:
                 topology.datastore,
                 cluster=topology.cluster,
                 check_values=topology.check_values,
+                system=topology.system,
                 membership=topology.membership,
             )
         )

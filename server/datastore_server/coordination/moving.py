@@ -26,6 +26,7 @@ from datastore_server.coordination.planning import (
     total,
 )
 from datastore_server.coordination.survey import Node, Survey, surveyed
+from datastore_server.placement.record import RECORD_NAME
 
 __all__ = ["Options", "Plan", "abort", "apply", "plan"]
 
@@ -99,6 +100,7 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
         await _prepare(survey, current, target)
         report(f"epoch {target.epoch} is prepared on {len(survey.nodes)} nodes; they refuse writes until it is done")
         await _copy(survey, current, target, report)
+        await _copy_records(survey)
         await _finish(survey, target, report)
         return planned
 
@@ -216,6 +218,15 @@ async def _copy(survey: Survey, current: Placement, target: Placement, report: R
             await _fill(node, held, expected, target, report)
     entries = sum(summary.entries for summary in expected.values())
     report(f"{entries:,} entries in {len(expected):,} slots are where they belong, with equal checksums")
+
+
+async def _copy_records(survey: Survey) -> None:
+    """Have all nodes keep what a proxy before them, which is itself a node of another cluster, recorded at some."""
+    found = [await node.client.get_record(RECORD_NAME) for node in survey.nodes]
+    kept = [record for record in found if record is not None]
+    if kept:
+        for node in survey.nodes:
+            await node.client.put_record(RECORD_NAME, *max(kept))
 
 
 async def _fill(node: Node, held: Mapping[Node, Slots], expected: Slots, target: Placement, report: Report) -> None:

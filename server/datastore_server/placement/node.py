@@ -25,7 +25,7 @@ from datastore_server.placement.system import MemorySystemSpace, SystemSpace
 __all__ = ["PlacedNode"]
 
 #: Where the records of proxies are in the system space, apart from the node's own.
-_PROXY_RECORDS = "outer/"
+_PROXY_RECORDS = "outer."
 
 
 class PlacedNode:

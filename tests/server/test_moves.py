@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from datastore import wire
+from datastore import aio, wire
 from datastore.core.batch import Write
 from datastore.core.errors import (
     DatastoreError,
@@ -28,6 +29,8 @@ from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
 from datastore.wire import rpc_error_to_error
 from datastore_client.aio import RemoteDatastore
 from datastore_server.config import parse_store_url
+from datastore_server.placement.slots import scan
+from datastore_server.placement.system import MemorySystemSpace
 from datastore_server.topology import build_node
 from tests.server.conftest import Start
 from tests.support.placements import PlacedServer, keys_of, placement
@@ -154,6 +157,54 @@ async def test_during_a_move_reads_go_on_and_writes_are_refused_with_the_time_to
     await node.placed.abort(2)
     await node.client.put(key, 1)
     assert await node.client.get(key) == 1
+
+
+async def test_a_write_that_a_move_holds_up_is_done_once_the_move_is_over(nodes: dict[str, Node]) -> None:
+    key = keys_of("a", AFTER, 1)[0]
+    await prepare(nodes)
+    async with RemoteDatastore(nodes["a"].running.server.url) as client:
+        writing = asyncio.create_task(client.put(key, "new"))
+        await copy(nodes)
+        for node in nodes.values():
+            await node.placed.commit(2)
+        await writing
+    assert await nodes["a"].client.get(key) == "new"
+
+
+async def test_what_is_counted_for_a_move_is_on_disk(start: Start) -> None:
+    flushed: list[str] = []
+
+    class Space(MemorySystemSpace):
+        async def flush(self) -> None:
+            flushed.append("flush")
+
+    placed = PlacedServer((await start(aio.DictDatastore(), system=Space())).channel)
+    await placed.place("a", BEFORE)
+    await placed.summarize()
+    assert flushed == []
+    await placed.prepare("a", AFTER)
+    await placed.summarize()
+    assert flushed == ["flush"]
+
+
+async def test_a_long_scan_lets_other_calls_come_in_between(start: Start) -> None:
+    store = aio.DictDatastore()
+    for number in range(20_000):
+        await store.put(Key(f"/Thing:{number}"), wire.encode_value(number))
+    beats = 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(0)
+
+    beating = asyncio.create_task(beat())
+    async for batch in scan(store, lambda _: True):
+        assert len(batch) <= 2000
+    beating.cancel()
+    # At least once for each batch.
+    assert beats >= 10
 
 
 async def test_the_coming_member_owns_nothing_before_the_commit(nodes: dict[str, Node]) -> None:

@@ -9,12 +9,13 @@ import pytest
 
 from datastore import wire
 from datastore.core.batch import Write
-from datastore.core.errors import InvalidError, PlacementError, WrongShardError
+from datastore.core.errors import CorruptDataError, InvalidError, PlacementError, StoreFormatError, WrongShardError
 from datastore.core.key import Key
 from datastore.core.query import Query
+from datastore.lmdb import LMDBDatastore
 from datastore.wire import rpc_error_to_error
 from datastore_client.aio import RemoteDatastore
-from datastore_server.config import parse_store_url
+from datastore_server.config import Config, parse_config, parse_store_url
 from datastore_server.topology import build_node
 from tests.server.conftest import Start
 from tests.support.placements import PlacedServer, keys_of, placement
@@ -152,13 +153,86 @@ async def test_a_node_with_entries_is_placed_only_if_asked_to_check_them(node: N
 async def test_a_placement_survives_a_restart(start: Start, tmp_path: Path) -> None:
     placed = placement()
     url = parse_store_url(f"lmdb://{tmp_path / 'data'}")
+    topology = build_node(url, durability="async")
+    running = await start(topology.datastore, system=topology.system)
+    before = await PlacedServer(running.channel).place("a", placed)
+    await running.server.stop()
+    topology = build_node(url, durability="async")
+    running = await start(topology.datastore, system=topology.system)
+    kept = wire.decode_node_placement((await PlacedServer(running.channel).get()).placement)
+    assert (kept.shard, kept.current, kept.node_id) == ("a", placed, before.node_id)
+
+
+CONFIG = """
+[cluster]
+name = "trial"
+shard_by = "collection"
+[[shards]]
+name = "a"
+url = "grpc://127.0.0.1:7501"
+store = "lmdb:a"
+[[shards]]
+name = "b"
+url = "grpc://127.0.0.1:7502"
+store = "memory:"
+"""
+
+
+async def started(start: Start, directory: Path, shard: str, config: Config | None) -> Any:
+    """What the node in a directory says after its start as a shard."""
+    url = parse_store_url(f"lmdb://{directory}")
+    topology = build_node(url, cluster="trial", shard=shard, config=config)
+    running = await start(
+        topology.datastore, system=topology.system, place_as=topology.place_as, cluster=topology.cluster
+    )
+    answer = await PlacedServer(running.channel).get()
+    await running.server.stop()
+    return answer
+
+
+async def test_an_empty_node_that_is_served_by_a_configuration_places_itself(start: Start, tmp_path: Path) -> None:
+    config = parse_config(CONFIG, source="test")
     for _ in range(2):
-        topology = build_node(url, durability="async")
-        running = await start(topology.datastore, system=topology.system)
-        kept = wire.decode_node_placement((await PlacedServer(running.channel).get()).placement)
-        if kept.current is None:
-            await PlacedServer(running.channel).place("a", placed)
-            identity = kept.node_id
-        else:
-            assert (kept.shard, kept.current, kept.node_id) == ("a", placed, identity)
-        await running.server.stop()
+        answer = await started(start, tmp_path / "data", "a", config)
+        kept = wire.decode_node_placement(answer.placement)
+        assert (kept.shard, kept.epoch, answer.started_shard) == ("a", 1, "a")
+        assert kept.current is not None
+        assert kept.current.owners == placement("a", "b", shard_by="collection").owners
+        assert [(member.shard, member.node_id, member.url, member.in_memory) for member in kept.current.members] == [
+            ("a", "", "grpc://127.0.0.1:7501", False),
+            ("b", "", "grpc://127.0.0.1:7502", True),
+        ]
+
+
+async def test_a_node_with_entries_does_not_place_itself(start: Start, tmp_path: Path) -> None:
+    with LMDBDatastore(tmp_path / "data", cluster="trial", shard="a") as store:
+        store.put(Key("/a"), wire.encode_value(1).data)
+    answer = await started(start, tmp_path / "data", "a", parse_config(CONFIG, source="test"))
+    assert not answer.placement.HasField("current")
+    assert not answer.is_empty
+
+
+async def test_a_placed_directory_is_served_as_its_own_shard_alone(start: Start, tmp_path: Path) -> None:
+    config = parse_config(CONFIG, source="test")
+    await started(start, tmp_path / "data", "a", config)
+    with pytest.raises(StoreFormatError, match="the data belong to shard 'a', not to shard 'b'"):
+        await started(start, tmp_path / "data", "b", None)
+
+
+async def test_a_node_that_was_started_as_a_shard_is_placed_as_no_other(start: Start, tmp_path: Path) -> None:
+    topology = build_node(parse_store_url(f"lmdb://{tmp_path / 'data'}"), cluster="trial", shard="a")
+    running = await start(topology.datastore, system=topology.system, cluster=topology.cluster)
+    placed = PlacedServer(running.channel)
+    assert "started as" in await refused(placed.place("b", placement()), PlacementError)
+    assert "started as" in await refused(placed.place("a", placement(cluster="other")), PlacementError)
+    await placed.place("a", placement())
+
+
+async def test_a_damaged_record_of_the_placement_keeps_a_node_from_starting(start: Start, tmp_path: Path) -> None:
+    await started(start, tmp_path / "data", "a", parse_config(CONFIG, source="test"))
+    with LMDBDatastore(tmp_path / "data") as store:
+        kept = store.read_system("placement")
+        assert kept is not None
+        store.submit_system("placement", kept[:-1]).result()
+    with pytest.raises(CorruptDataError, match="placement is damaged"):
+        await started(start, tmp_path / "data", "a", None)

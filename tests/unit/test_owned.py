@@ -52,6 +52,26 @@ async def test_queries_answer_as_if_entries_of_other_shards_were_not_there(
             await check(store, query, owned, after)
 
 
+@pytest.mark.parametrize("order", ["__key__", "-__key__", "n", "-n"])
+@pytest.mark.parametrize("keys_only", [False, True])
+async def test_offset_and_limit_count_the_nodes_own_entries_alone(order: str, keys_only: bool) -> None:
+    child = aio.DictDatastore()
+    contents = {Key(f"/Thing:{number:03}"): {"n": number % 7} for number in range(200)}
+    for key, value in contents.items():
+        await child.put(key, wire.encode_value(value))
+    owned = {key: value for key, value in contents.items() if PLACED.owner_of(key) == "a"}
+    assert 50 < len(owned) < 150
+    store = OwnedDatastore(child, HOLDING)
+    for offset, limit in ((0, 1), (0, 10), (5, 10), (len(owned) - 1, 5), (0, len(owned)), (len(owned), 1), (0, 0)):
+        for filters in ([], [("n", ">", 2)]):
+            query = Query(Key("/Thing"), offset=offset, limit=limit, keys_only=keys_only)
+            if order != "__key__":
+                query.order(order)
+            for part in filters:
+                query.filter(*part)
+            await check(store, query, owned)
+
+
 async def check(store: OwnedDatastore, query: Query, owned: Any, after: Any = None) -> None:
     """Compare with the naive answer: entries, counts, and the rest after each place that a batch gives."""
     expected = model.answer(query, owned, after)

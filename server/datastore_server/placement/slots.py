@@ -5,6 +5,7 @@ Works on any store, node or proxy, below what refuses and leaves out. Knows slot
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -45,6 +46,8 @@ async def scan(store: Datastore, wanted: Callable[[Key], bool], *, keys_only: bo
         async for batch in cursor.batches():
             held = list(map(wanted, batch.keys))
             yield Batch(list(compress(batch.keys, held)), list(compress(batch.values, held)))
+            # A store in memory has its batches at once: other calls come in between.
+            await asyncio.sleep(0)
     finally:
         await cursor.aclose()
 

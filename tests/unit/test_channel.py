@@ -9,7 +9,7 @@ import pytest
 from datastore.core.errors import ConfigError, DeadlineExceededError, UnavailableError
 from datastore.core.limits import ENTRY_BYTES, KEY_BYTES
 from datastore_client._messages import BATCH_MESSAGE_BYTES
-from datastore_client._retry import BACKOFFS_S, EXPECTED_BACK_S, RESUME_TIMEOUT_S, Link, RetryPolicy
+from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S, Link, RetryPolicy
 from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, parse_target
 from datastore_server.app import MIN_PING_INTERVAL_MS
 from datastore_server.checks import Limits
@@ -185,7 +185,7 @@ def test_a_server_that_answered_is_expected_back_for_a_while(connected: bool) ->
     if not connected:
         link.up()
     link.down(connected=connected)
-    clock.now += EXPECTED_BACK_S - 1
+    clock.now += RESUME_TIMEOUT_S - 1
     link.down(connected=False)
     assert link.is_expected_back
     clock.now += 1

@@ -11,13 +11,11 @@ from collections.abc import Callable
 
 from datastore.core.errors import DatastoreError, UnavailableError
 
-__all__ = ["BACKOFFS_S", "EXPECTED_BACK_S", "RESUME_TIMEOUT_S", "RETRY_AFTER_S", "Link", "RetryPolicy", "may_repeat"]
+__all__ = ["BACKOFFS_S", "RESUME_TIMEOUT_S", "RETRY_AFTER_S", "Link", "RetryPolicy", "may_repeat"]
 
-#: How long a stream that was cut waits for its server to come back and send on.
+#: How long a server that answered before is expected back after it was lost: to finish what it has in hand and to
+#: start again takes less. Streams and calls wait for it within their time; later ones fail at once.
 RESUME_TIMEOUT_S = 30.0
-#: How long a server that answered before is expected back after it was lost, so that calls wait for it within their
-#: time: to finish what it has in hand and to start again takes less. Later calls fail at once.
-EXPECTED_BACK_S = 15.0
 #: The backoffs between tries, from the first to the longest; each is drawn from the upper half.
 BACKOFFS_S = (0.05, 1.0)
 #: What an error asks to wait that the client itself finds safe to repeat: as long as a channel takes to connect anew.
@@ -71,7 +69,7 @@ class Link:
     """Whether the server answers, as its calls tell.
 
     A server that never answered is not waited for: its address may be wrong. One that did is expected back, until it
-    has been away for EXPECTED_BACK_S.
+    has been away for RESUME_TIMEOUT_S.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -83,7 +81,7 @@ class Link:
     @property
     def is_expected_back(self) -> bool:
         """Whether calls that could not reach the server are to be made again."""
-        return self._was_up and (self._down_since is None or self._clock() < self._down_since + EXPECTED_BACK_S)
+        return self._was_up and (self._down_since is None or self._clock() < self._down_since + RESUME_TIMEOUT_S)
 
     def up(self) -> None:
         """Note that the server answered."""

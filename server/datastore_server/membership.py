@@ -99,7 +99,7 @@ class Membership:
         if shard not in self._fitting:
             failure = self._answers[shard]
             if isinstance(failure, DatastoreError):
-                raise _copied(failure, shard)
+                raise self._refusal(failure, shard)
             raise UnavailableError(f"shard {shard} is not placed yet", shard=shard)
 
     @property
@@ -175,6 +175,13 @@ class Membership:
                 await asking
         except TimeoutError as error:
             raise DeadlineExceededError(f"{whom} did not say in {seconds:.3g} s what they are", shard=shard) from error
+
+    def _refusal(self, failure: DatastoreError, shard: str) -> DatastoreError:
+        """The failure of asking a node, as that of a call which was not made: it may be, once the node is back."""
+        refusal = _copied(failure, shard)
+        if isinstance(refusal, UnavailableError) and self._remotes[shard].is_expected_back:
+            refusal.retry_after_s = LOOK_AGAIN_S
+        return refusal
 
     # Asking
 

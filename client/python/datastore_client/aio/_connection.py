@@ -205,6 +205,11 @@ class Connection:
 
     # Its state
 
+    @property
+    def is_expected_back(self) -> bool:
+        """Whether the server answered before and has not been away for long."""
+        return self._link.is_expected_back
+
     def check_usable(self) -> None:
         """Raise DatastoreClosedError where the connection was closed, or belongs elsewhere."""
         why_not = self.why_not_here()

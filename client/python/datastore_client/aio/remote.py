@@ -110,6 +110,14 @@ class RemoteDatastore(Datastore):
     def expects(self, expectation: str | None) -> None:
         self._connection.expects = expectation
 
+    @property
+    def is_expected_back(self) -> bool:
+        """Whether the server answered before and, if it was lost since, that was less than RESUME_TIMEOUT_S ago.
+
+        While it is, UnavailableErrors of calls that did not reach it have a `retry_after_s`.
+        """
+        return self._connection.is_expected_back
+
     # Entries
 
     async def get(self, key: Key) -> Any:

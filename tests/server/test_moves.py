@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from datastore import aio, wire
@@ -23,6 +24,7 @@ from datastore.core.errors import (
     WrongShardError,
 )
 from datastore.core.key import Key
+from datastore.core.limits import MESSAGE_PARTS
 from datastore.core.placement import slot_of
 from datastore.core.query import Query
 from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
@@ -370,8 +372,25 @@ async def test_write_slots_takes_only_what_moves_here(nodes: dict[str, Node]) ->
     ):
         await refused(nodes["c"].placed.write(2, [entry(str(foreign), 1), bad]), kind)
     await refused(nodes["c"].placed.write(2, [entry(str(foreign), 1)] * 1001), LimitExceededError)
+    tiny = wire.encode_value([[None] * 10] * (MESSAGE_PARTS // 11 + 1)).data
+    many_parts = value_pb2.Entry(key=value_pb2.Key(text=str(foreign)), value=value_pb2.Value.FromString(tiny))
+    await refused(nodes["c"].placed.write(2, [many_parts]), LimitExceededError)
     assert await nodes["c"].placed.summarize() == {}
     await nodes["c"].placed.write(2, [])
+
+
+async def test_bytes_that_are_no_request_are_refused_by_every_method(nodes: dict[str, Node]) -> None:
+    for method in placement_pb2.DESCRIPTOR.services_by_name["PlacementService"].methods:
+        path = f"/datastore.v1.PlacementService/{method.name}"
+        channel: Any = nodes["a"].running.channel
+        for data in (b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\x08"):
+            call = (
+                channel.unary_stream(path)(data).read() if method.server_streaming else channel.unary_unary(path)(data)
+            )
+            with pytest.raises(grpc.RpcError) as raised:
+                await call
+            assert isinstance(rpc_error_to_error(raised.value), InvalidError), (method.name, data, raised.value)
+    assert await nodes["a"].keys() == keys_of("a", BEFORE, 50)
 
 
 async def test_every_request_checks_its_epoch_and_its_slots(nodes: dict[str, Node]) -> None:

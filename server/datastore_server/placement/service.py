@@ -142,9 +142,8 @@ class PlacementService:
 
     async def write_slots(self, request: bytes, context: _Context) -> bytes:
         """WriteSlots: answered once the entries are stored."""
-        message = _parse(raw.WriteSlotsRequest, request)
-        checks.check_batch(len(message.entries), self._limits)
-        writes = list(map(self._write_of, message.entries))
+        # Checked in a thread: such requests are large, and other calls go on.
+        message, writes = await asyncio.to_thread(self._writes_of, request)
         await self._to_its_end(self._node.write(message.epoch, writes, coordinator=message.coordinator))
         return b""
 
@@ -154,6 +153,11 @@ class PlacementService:
         is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots) if message.slots else None
         cleared = await self._to_its_end(self._node.clear(message.epoch, is_chosen, coordinator=message.coordinator))
         return placement_pb2.ClearSlotsResponse(entries=cleared).SerializeToString()
+
+    def _writes_of(self, request: bytes) -> tuple[Any, list[Write]]:
+        message = _parse(raw.WriteSlotsRequest, request)
+        checks.check_batch(len(message.entries), self._limits)
+        return message, list(map(self._write_of, message.entries))
 
     def _write_of(self, entry: Any) -> Write:
         key = checks.required_key(entry.HasField("key"), entry.key.text, self._limits, field="entries.key")
@@ -202,6 +206,7 @@ class PlacementService:
 
 
 def _parse(kind: Any, data: bytes) -> Any:
+    wire.check_parts(data, kind.DESCRIPTOR)
     try:
         return kind.FromString(data)
     except DecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
@@ -10,10 +11,12 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datastore.core.errors import InvalidError, InvalidValueError
 from datastore.core.key import Key
-from datastore_server.cli.transfer import json_rows, lines
+from datastore_server.cli.transfer import csv_dialect, json_rows, lines
 from datastore_server.cli.transfer.csv_rows import CsvWriter, member_names
 from datastore_server.cli.transfer.json_rows import JsonArrayWriter, JsonLinesWriter, read_array
 from datastore_server.cli.transfer.malformed import MalformedError
@@ -462,3 +465,74 @@ def test_csv_refuses_what_is_not_a_map_and_what_came_after_its_header() -> None:
 def test_csv_refuses_a_member_named_as_the_key_s_column() -> None:
     with pytest.raises(InvalidValueError, match="'key'"):
         member_names([(Key("/a"), {"key": 1})])
+
+
+# The dialect
+
+
+CELLS = st.text(st.sampled_from('ab",;\r\n \t\ufeff\0é'), max_size=8)
+
+
+@given(st.lists(st.lists(CELLS | st.none(), min_size=1, max_size=5), max_size=5), st.sampled_from(",;\t|"))
+def test_records_read_back_cell_by_cell(records: list[list[str | None]], delimiter: str) -> None:
+    text = "".join(csv_dialect.record_text(cells, delimiter) for cells in records)
+    read_back = list(csv_dialect.read_records(io.StringIO(text, newline=""), delimiter))
+    # A record of one absent cell would be a blank line.
+    assert [record.cells for record in read_back] == [cells if cells != [None] else [""] for cells in records]
+    assert [record.fault for record in read_back] == [None] * len(records)
+    assert "".join(record.text for record in read_back) == text
+
+
+@given(st.lists(st.lists(CELLS, min_size=2, max_size=5), max_size=5), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_records_are_those_of_python_s_csv(records: list[list[str]], end: str, quote_all: bool) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n", quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL)
+    writer.writerows(records)
+    written = text.getvalue()
+    found = csv_dialect.read_records(io.StringIO(written, newline=""), ",")
+    assert [[cell or "" for cell in record.cells] for record in found] == records
+    # And what we write, it reads.
+    ours = "".join(csv_dialect.record_text(cells, ",") for cells in records).replace("\n", end)
+    theirs = csv.reader(io.StringIO(ours, newline=""), strict=True)
+    assert list(theirs) == [[cell.replace("\n", end) for cell in cells] for cells in records]
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ('a"b,c', ['a"b', "c"]),
+        ('a,b"c"', ["a", 'b"c"']),
+        ('"a""b"', ['a"b']),
+        ('"a",', ["a", None]),
+        (',"a"', [None, "a"]),
+        (',""', [None, ""]),
+        ('"a\r\nb\rc\nd"', ["a\r\nb\rc\nd"]),
+        ('""""', ['"']),
+        ('"a\n""\n",', ['a\n"\n', None]),
+        (" ", [" "]),
+    ],
+)
+def test_quotes_are_read_as_rfc_4180_says(text: str, cells: list[str | None]) -> None:
+    for end in ("", "\n", "\r\n", "\r"):
+        (record,) = csv_dialect.read_records(io.StringIO(text + end, newline=""), ",")
+        assert record == (1, text + end, cells, None)
+
+
+def test_reading_goes_on_after_a_malformed_record() -> None:
+    text = 'a,"b"c\n"d\ne"f,g\nh\n"i'
+    found = [(record.line, record.fault) for record in csv_dialect.read_records(io.StringIO(text, newline=""), ",")]
+    assert found == [
+        (1, "cell 2 has 'c' behind its closing quote"),
+        (2, "cell 1 has 'f' behind its closing quote"),
+        (4, None),
+        (5, "the quote that opens cell 1 is not closed"),
+    ]
+
+
+def test_a_quoted_cell_may_have_so_many_characters_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_dialect, "CELL_CHARACTERS", 20)
+    for length in (9, 10):
+        (record,) = csv_dialect.read_records(io.StringIO('"' + "x\n" * length + '"'), ",")
+        assert record.cells == ["x\n" * length]
+    with pytest.raises(MalformedError, match="line 1: a quoted cell has more than 20 characters"):
+        list(csv_dialect.read_records(io.StringIO('"' + "x\n" * 11 + '"'), ","))

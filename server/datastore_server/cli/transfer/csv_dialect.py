@@ -7,6 +7,7 @@ reported with its place, after which reading goes on with the next line.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -40,7 +41,17 @@ def read_records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
         if '"' not in line:
             yield Record(number, line, [cell or None for cell in body.split(delimiter)])
             continue
-        yield _quoted_record(number, line, numbered, delimiter)
+        cells = _simply_quoted(line, delimiter)
+        yield Record(number, line, cells) if cells else _quoted_record(number, line, numbered, delimiter)
+
+
+def _simply_quoted(line: str, delimiter: str) -> list[str | None] | None:
+    """The cells of a well-formed line without empty cells, by Python's faster reader; None for any other line."""
+    try:
+        cells: list[str | None] = next(csv.reader((line,), delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None
+    return None if "" in cells else cells
 
 
 def _quoted_record(number: int, line: str, following: Iterator[tuple[int, str]], delimiter: str) -> Record:

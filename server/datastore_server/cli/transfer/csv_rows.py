@@ -11,7 +11,7 @@ from datastore_server.cli.transfer.cells import cell_of, read_cell
 from datastore_server.cli.transfer.csv_dialect import Record, record_text
 from datastore_server.cli.transfer.malformed import MalformedError
 
-__all__ = ["KEY_COLUMN", "CsvWriter", "Table", "member_names", "members_of"]
+__all__ = ["KEY_COLUMN", "CsvWriter", "Table", "convert", "member_names"]
 
 #: The column of an entry's key, without a key template.
 KEY_COLUMN = "key"
@@ -66,25 +66,29 @@ class Table:
             raise InvalidError(f"{len(record.cells)} cells, where the header has {len(self.columns)}")
         return [None if cell in self._nulls else cell for cell in record.cells] if self._nulls else record.cells
 
+    def members(self, record: Record) -> dict[str, Any]:
+        """The texts of a record by column, without absent cells. Raises as `cells` does."""
+        cells = self.cells(record)
+        members = dict(zip(self.columns, cells, strict=True))
+        return {name: cell for name, cell in members.items() if cell is not None} if None in cells else members
 
-def members_of(columns: Sequence[str], cells: Sequence[str | None], types: Mapping[str, str]) -> dict[str, Any]:
-    """The map of a record: text where `types` names no other type. Absent cells are left out, empty ones unless text.
+
+def convert(members: dict[str, Any], types: Mapping[str, str]) -> None:
+    """Replace texts by the values of their types; of types other than str, empty texts are left out.
 
     Raises InvalidValueError that names the column.
     """
-    members: dict[str, Any] = {}
-    for column, cell in zip(columns, cells, strict=True):
-        if cell is None:
+    for column, kind in types.items():
+        text = members.get(column)
+        if text is None:
             continue
-        kind = types.get(column, "str")
-        if kind == "str":
-            members[column] = cell
-        elif cell.strip(" \t"):
-            try:
-                members[column] = read_cell(cell, kind)
-            except InvalidValueError as error:
-                raise InvalidValueError(f"column {column!r}: {error}") from error
-    return members
+        if not text.strip(" \t"):
+            del members[column]
+            continue
+        try:
+            members[column] = read_cell(text, kind)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"column {column!r}: {error}") from error
 
 
 class CsvWriter:

@@ -105,7 +105,8 @@ def import_command(
     ):
         _import(settings, source, layout, skip, refusals)
         if refusals is not None and refusals.count:
-            say(f"Warning: {refusals.count:,} rows were refused; {skip_errors} has them, with the reasons.")
+            rows = "1 row was" if refusals.count == 1 else f"{refusals.count:,} rows were"
+            say(f"Warning: {rows} refused and written to {skip_errors}, with the reason.")
 
 
 def _check_options(layout: Layout, key_escape: bool) -> None:
@@ -156,11 +157,10 @@ def _say_what_was_done(importer: Importer, seconds: float, refusals: Refusals | 
     about = "" if importer.keys.is_exact else "about "
     rate = importer.stored / max(seconds, 1e-9)
     say(f"Imported {importer.stored:,} rows of {about}{keys:,} keys in {seconds:.1f} s ({rate:,.0f} rows/s).")
-    if importer.keys.is_exact and keys < importer.stored:
-        say(
-            f"Warning: {importer.stored - keys:,} rows have the key of an earlier row, whose entry they replaced: "
-            f"{importer.stored:,} rows, but {keys:,} entries."
-        )
+    replaced = importer.stored - keys
+    if importer.keys.is_exact and replaced:
+        rows = "1 row has" if replaced == 1 else f"{replaced:,} rows have"
+        say(f"Warning: {rows} the key of an earlier row, in place of whose value theirs was stored.")
     if settings.json:
         report = {"rows": importer.stored, "keys": keys, "seconds": round(seconds, 3)}
         print_json(report if refusals is None else report | {"refused": refusals.count})

@@ -2,52 +2,68 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from datastore.core.errors import DatastoreError
-from datastore_server.cli.transfer.cells import read_cell
+from datastore.core.errors import InvalidValueError
+from datastore_server.cli.instants import instant
+from datastore_server.cli.notations import INT_MAX, INT_MIN
 
 __all__ = ["inferred_types"]
 
 # Stricter than the types themselves: `007` and `+41` are codes and phone numbers, whose text would be lost.
 _PLAIN_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _PLAIN_DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+#: Integers of fewer characters have at most 64 bits.
+_SAFE_DIGITS = 19
 
 
-def _reads(text: str, kind: str) -> bool:
+def _is_integer(text: str) -> bool:
+    # Short ones, by far the most, fit 64 bits; very long ones Python refuses to read.
+    return bool(_PLAIN_INTEGER.fullmatch(text)) and (
+        len(text) < _SAFE_DIGITS or (len(text) < 2 * _SAFE_DIGITS and INT_MIN <= int(text) <= INT_MAX)
+    )
+
+
+def _is_decimal(text: str) -> bool:
+    return bool(_PLAIN_DECIMAL.fullmatch(text)) and math.isfinite(float(text))
+
+
+def _is_truth(text: str) -> bool:
+    return text.lower() in ("true", "false")
+
+
+def _is_datetime(text: str) -> bool:
     try:
-        read_cell(text, kind)
-    except DatastoreError:
+        instant(text)
+    except InvalidValueError:
         return False
     return True
 
 
-#: From the narrowest type to the widest; a column has the first whose test all of its cells pass, else it is text.
-_TESTS: tuple[tuple[str, Callable[[str], bool]], ...] = (
-    ("int", lambda text: bool(_PLAIN_INTEGER.fullmatch(text)) and _reads(text, "int")),
-    ("float", lambda text: bool(_PLAIN_DECIMAL.fullmatch(text)) and _reads(text, "float")),
-    ("bool", lambda text: text.lower() in ("true", "false")),
-    ("datetime", lambda text: _reads(text, "datetime")),
-)
+#: The types that are inferred, the narrower before the wider: every integer is a decimal, else none is another.
+_TESTS: dict[str, Callable[[str], bool]] = {
+    "int": _is_integer,
+    "float": _is_decimal,
+    "bool": _is_truth,
+    "datetime": _is_datetime,
+}
 
 
 class _Column:
-    """Which types are still possible after the cells seen so far."""
+    """The narrowest type of all cells seen so far; None before the first, str if they have no other in common."""
 
     def __init__(self) -> None:
-        self._possible = list(_TESTS)
-        self._is_empty = True
+        self.kind: str | None = None
+        self._test: Callable[[str], bool] = lambda _: False
 
-    def see(self, cell: str | None) -> None:
-        if cell is None or not self._possible:
+    def see(self, cell: str) -> None:
+        if self.kind == "str" or self._test(cell):
             return
-        self._is_empty = False
-        self._possible = [(kind, test) for kind, test in self._possible if test(cell)]
-
-    @property
-    def kind(self) -> str:
-        return "str" if self._is_empty or not self._possible else self._possible[0][0]
+        candidates = _TESTS if self.kind is None else ["float"] if self.kind == "int" else []
+        self.kind = next((kind for kind in candidates if _TESTS[kind](cell)), "str")
+        self._test = _TESTS.get(self.kind, self._test)
 
 
 def inferred_types(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> dict[str, str]:
@@ -59,5 +75,6 @@ def inferred_types(header: Sequence[str], rows: Iterable[Sequence[str | None]]) 
     columns = [_Column() for _ in header]
     for cells in rows:
         for column, cell in zip(columns, cells, strict=True):
-            column.see(cell)
-    return {name: column.kind for name, column in zip(header, columns, strict=True)}
+            if cell is not None:
+                column.see(cell)
+    return {name: column.kind or "str" for name, column in zip(header, columns, strict=True)}

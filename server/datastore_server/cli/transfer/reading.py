@@ -152,13 +152,14 @@ class Reader:
             assert table is not None  # the file had a header a moment ago
         overhead = sum(len(name) + _CELL_BYTES for name in table.columns)
 
+        conversions = {name: kind for name, kind in types.items() if kind != "str"}
+
         def entry(record: Record, number: int) -> tuple[Key, Any]:
-            cells = table.cells(record)
-            if self._layout.template is None:
-                members = csv_rows.members_of(table.columns, cells, types)
-                return _key_cell(members), members
-            key = self._key(dict(zip(table.columns, cells, strict=True)), record, number)
-            return key, csv_rows.members_of(table.columns, cells, types)
+            members = table.members(record)
+            has_template = self._layout.template is not None
+            key = self._key(members, record, number) if has_template else _key_cell(members)
+            csv_rows.convert(members, conversions)
+            return key, members
 
         yield from self._entries(records, skip, entry, overhead)
 

@@ -48,10 +48,10 @@ def read_records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
 def _simply_quoted(line: str, delimiter: str) -> list[str | None] | None:
     """The cells of a well-formed line without empty cells, by Python's faster reader; None for any other line."""
     try:
-        cells: list[str | None] = next(csv.reader((line,), delimiter=delimiter, strict=True))
+        cells = next(csv.reader((line,), delimiter=delimiter, strict=True))
     except csv.Error:
         return None
-    return None if "" in cells else cells
+    return None if "" in cells else [*cells]
 
 
 def _quoted_record(number: int, line: str, following: Iterator[tuple[int, str]], delimiter: str) -> Record:

@@ -87,7 +87,8 @@ def build_proxy(config: Config, source: str = "CONFIG") -> Topology:
     membership = Membership(config, remotes, info, source)
     stores = {name: MemberDatastore(remote, membership, name) for name, remote in remotes.items()}
     info.shards = tuple(
-        ShardInfo(name=shard.name, url=shard.url, slots=0, probe=stores[shard.name].check) for shard in config.shards
+        ShardInfo(shard.name, shard.url, 0, probe=stores[shard.name].check, describe=remotes[shard.name].describe_store)
+        for shard in config.shards
     )
     info.place(membership.placement)
     sharded = ShardedDatastore(stores.values(), membership, names=list(stores))

@@ -16,9 +16,9 @@ from datastore.v1 import service_pb2
 from datastore_client import aio as client
 from datastore_server.app import serve
 from datastore_server.checks import Limits
-from datastore_server.config import parse_store_url
+from datastore_server.config import parse_config, parse_store_url
 from datastore_server.describe import PROBE_FRESH_S, ClusterInfo, ShardInfo, ShardProbes, describe_store
-from datastore_server.topology import build_node
+from datastore_server.topology import build_node, build_proxy
 from tests.support import clusters
 
 
@@ -130,3 +130,14 @@ async def test_a_node_tells_what_its_storage_holds(tmp_path: Path) -> None:
         full = await store.describe_store()
         assert full.entries == 3
         assert full.stored_bytes == (tmp_path / "data" / "data.mdb").stat().st_size > empty.stored_bytes
+
+
+async def test_a_proxy_asks_each_of_its_shards_how_much_it_holds() -> None:
+    text = "[cluster]\nname = 'c'\n" + "".join(
+        f"[[shards]]\nname = '{name}'\nurl = 'grpc://127.0.0.1:{port}'\n" for name, port in (("a", 1), ("b", 2))
+    )
+    proxy = build_proxy(parse_config(text, source="c.toml"))
+    try:
+        assert [shard.describe is not None for shard in proxy.cluster.shards] == [True, True]
+    finally:
+        await proxy.datastore.aclose()

@@ -41,7 +41,7 @@ def open_channel(target: str) -> grpc.Channel:
     return grpc.insecure_channel(f"dns:///{target}", options=CHANNEL_OPTIONS)
 
 
-#: Where channels belong to: a process.
+#: Where channels belong: a process.
 Home: TypeAlias = int
 
 
@@ -68,7 +68,7 @@ class _Waiter:
         self._woken = threading.Event()
 
     def wait(self, timeout_s: float) -> Turn:
-        """Wait until woken, or so long; LATE if nobody did."""
+        """Wait until woken, at most `timeout_s`; LATE if not woken by then."""
         self._woken.wait(None if timeout_s == math.inf else timeout_s)
         return self.turn
 
@@ -88,7 +88,7 @@ class CallSlots:
         self._released: deque[None] = deque()
 
     def acquire(self, timeout_s: float) -> Turn:
-        """Take a slot, within `timeout_s`. Who has one releases it; who is interrupted has none."""
+        """Take a slot, within `timeout_s`. The caller must release it; an interrupted caller holds none."""
         waiter = None
         with self._lock:
             if self._slots.take():
@@ -116,7 +116,7 @@ class CallSlots:
         self._give_back()
 
     def _give_back(self) -> None:
-        # Who finds the lock taken leaves this to its holder, who comes here after it.
+        # If the lock is taken, its holder does this as soon as it has released it.
         while self._released and self._lock.acquire(blocking=False):
             try:
                 while self._released:
@@ -128,7 +128,7 @@ class CallSlots:
                 self._lock.release()
 
     def close(self) -> None:
-        """Send away all who wait."""
+        """End every wait."""
         with self._lock:
             waiters = self._slots.dismiss()
         self._give_back()

@@ -31,7 +31,7 @@ _PLAIN_WORDS = {
     "RST_STREAM": "it ended the call",
     "CANCELLED": "it ended the call",
 }
-#: How gRPC begins what it says of calls that were never sent, for want of a connection.
+#: How the details of calls begin that were never sent, as there was no connection.
 _UNSENT = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
 
 

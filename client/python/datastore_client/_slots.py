@@ -1,4 +1,4 @@
-"""Whose turn it is to call: so many at once, the others in the order they came. Decides; waits for nothing.
+"""Whose turn it is to call: a number at once, the others first come, first served. Decides; waits for nothing.
 
 Pure, and the same for both colours, which wait each in their own way. Not safe for threads by itself.
 """
@@ -23,7 +23,7 @@ W = TypeVar("W")
 
 
 class Turn(Enum):
-    """How it ended to ask for a slot."""
+    """The outcome of asking for a slot."""
 
     TAKEN = "taken"
     #: Too many wait already.
@@ -35,7 +35,7 @@ class Turn(Enum):
 
 
 class Slots(Generic[W]):
-    """A number of slots, and a queue of those who wait for one."""
+    """A number of slots, and a bounded FIFO queue of waiters."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self.free = at_once
@@ -44,7 +44,7 @@ class Slots(Generic[W]):
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """The number of waiters."""
         return len(self._waiters)
 
     def take(self) -> bool:
@@ -55,28 +55,28 @@ class Slots(Generic[W]):
         return True
 
     def line_up(self, waiter: W) -> bool:
-        """Wait behind all others; False if too many wait already."""
+        """Join the end of the queue; False if it is full."""
         if len(self._waiters) >= self._most_waiting:
             return False
         self._waiters[waiter] = None
         return True
 
     def give_back(self) -> W | None:
-        """Give a slot back; who waited longest has it now."""
+        """Give a slot back. It passes to the longest waiter, which is returned; None if there is none."""
         if self._waiters:
             return self._waiters.popitem(last=False)[0]
         self.free += 1
         return None
 
     def give_up(self, waiter: W) -> bool:
-        """Wait no more; False if the waiter has been given a slot already."""
+        """Leave the queue; False if the waiter has been given a slot already."""
         if waiter not in self._waiters:
             return False
         del self._waiters[waiter]
         return True
 
     def dismiss(self) -> list[W]:
-        """Empty the queue; those who waited."""
+        """Empty the queue and return its waiters."""
         waiters = list(self._waiters)
         self._waiters.clear()
         return waiters

@@ -36,7 +36,7 @@ def open_channel(target: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(f"dns:///{target}", options=CHANNEL_OPTIONS)
 
 
-#: Where channels belong to: a process, and the loop that they were made on.
+#: Where channels belong: a process, and the loop that they were made on.
 Home: TypeAlias = tuple[int, asyncio.AbstractEventLoop | None]
 
 
@@ -74,7 +74,7 @@ class CallSlots:
         self._slots: Slots[asyncio.Future[Turn]] = Slots(at_once, waiting)
 
     async def acquire(self, timeout_s: float) -> Turn:
-        """Take a slot, within `timeout_s`. Who has one releases it; who is cancelled has none."""
+        """Take a slot, within `timeout_s`. The caller must release it; a cancelled caller holds none."""
         if self._slots.take():
             return Turn.TAKEN
         waiter: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
@@ -91,19 +91,19 @@ class CallSlots:
             return await waiter
         except asyncio.CancelledError:
             if not self._slots.give_up(waiter):
-                # It was this one's turn at the moment that it left.
+                # It was given a slot in the same moment.
                 self.release()
             raise
 
     def release(self) -> None:
         """Give a slot back."""
         waiter = self._slots.give_back()
-        # One that was cancelled finds that it has been its turn, and gives the slot back in turn.
+        # A cancelled waiter notices that it was given the slot, and gives it back.
         if waiter is not None and not waiter.done():
             waiter.set_result(Turn.TAKEN)
 
     def close(self) -> None:
-        """Send away all who wait."""
+        """End every wait."""
         for waiter in self._slots.dismiss():
             if not waiter.done() and not waiter.get_loop().is_closed():
                 waiter.set_result(Turn.CLOSED)

@@ -159,7 +159,7 @@ class RemoteDatastore(Datastore):
         room = read_room()
         while asked < len(good):
             if room.is_full:
-                outcomes.update((index, room.left_out()) for index in good[asked:])
+                outcomes.update(dict.fromkeys(good[asked:], room.left_out()))
                 break
             part = good[asked : asked + most]
             answered = await self._batch_get([check_key(keys[index]) for index in part])
@@ -190,8 +190,14 @@ class RemoteDatastore(Datastore):
             self._check_count(len(response.results), len(keys))
         except DatastoreError as error:
             return [Outcome(error=error)] * len(keys)
-        outcomes = [self._outcome(result) for result in response.results]
-        return next((outcomes[:i] for i, outcome in enumerate(outcomes) if i and _did_not_fit(outcome)), outcomes)
+        outcomes: list[Outcome] = []
+        for result in response.results:
+            outcome = self._outcome(result)
+            # The many that follow are not looked at: to read the status of each takes longer than its value.
+            if outcomes and _did_not_fit(outcome):
+                break
+            outcomes.append(outcome)
+        return outcomes
 
     def _outcome(self, result: Any) -> Outcome:
         if result.HasField("status"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import aio, wire
-from datastore.core.batch import Position, Write
+from datastore.core.batch import Batch, Position, Write
 from datastore.core.errors import StoreError, UnavailableError, WrongShardError
 from datastore.core.key import Key
 from datastore.core.placement import NodePlacement
@@ -247,6 +247,35 @@ async def test_a_query_that_a_move_overtakes_ends_with_what_its_reader_can_act_o
     await node.commit(2)
     with pytest.raises(WrongShardError, match="this server was trial/a/1 when the query began, and is now trial/a/2"):
         await anext(during)
+
+
+async def test_a_query_whose_rest_has_moved_away_does_not_end_as_if_it_were_complete() -> None:
+    keys = keys_of("a", PLACED, 2)
+    go = asyncio.Event()
+
+    class Scanned(aio.DictDatastore):
+        """Reads on only when it is let go, and finds nothing more."""
+
+        ordered_queries = True
+
+        def query(self, query: Query) -> aio.Cursor:
+            return super().query(query) if query.limit == 1 else aio.Cursor.from_batches(query, self._batches())
+
+        async def _batches(self) -> AsyncGenerator[Batch]:
+            yield Batch(keys[:1], [1], scanned=1)
+            await go.wait()
+
+    node = PlacedNode(Scanned())
+    await node.load()
+    await node.place("a", PLACED)
+    cursor = node.datastore.query(Query(Key("/Thing"))).batches()
+    assert (await anext(cursor)).keys == keys[:1]
+    rest = asyncio.ensure_future(anext(cursor, None))
+    await node.prepare("", placement("b", "c", epoch=2))
+    await node.commit(2)
+    go.set()
+    with pytest.raises(WrongShardError, match="this server was trial/a/1 when the query began"):
+        await rest
 
 
 async def test_a_query_goes_on_where_a_placement_changes_nothing_for_it() -> None:

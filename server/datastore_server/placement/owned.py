@@ -263,14 +263,17 @@ class OwnedDatastore(ShimDatastore):
         """The child's batches, as long as the placement under which they are asked for holds."""
         try:
             async for batch in child.batches():
-                if self._ownership is not ownership:
-                    self._check_continues(ownership)
+                self._check_continues(ownership)
                 yield ownership.keep_owned(batch) if ownership.leaves_out else batch
+            # The end may have come early: what was left has moved, and was deleted here.
+            self._check_continues(ownership)
         finally:
             await child.aclose()
 
     def _check_continues(self, begun: Ownership) -> None:
         now = self._ownership
+        if now is begun:
+            return
         if not begun.is_open and begun.expectation != now.expectation:
             raise WrongShardError(
                 f"this server was {begun.expectation} when the query began, and is now"

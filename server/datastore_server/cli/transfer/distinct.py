@@ -35,7 +35,7 @@ class DistinctKeys:
         """Count this key."""
         number = hash(key)
         if self._bitmap is not None:
-            self._mark(number)
+            _mark(self._bitmap, number)
             return
         self._parts[number % _PARTS].append(number)
         self._room -= 1
@@ -63,11 +63,11 @@ class DistinctKeys:
         self._bitmap = bytearray(BITMAP_BITS // 8)
         for part in self._parts:
             for number in part:
-                self._mark(number)
+                _mark(self._bitmap, number)
         self._parts = []
 
-    def _mark(self, number: int) -> None:
-        assert self._bitmap is not None  # callers look
-        # Any bits of the hash will do; the low ones chose the part above.
-        bit = number % BITMAP_BITS
-        self._bitmap[bit >> 3] |= 1 << (bit & 7)
+
+def _mark(bitmap: bytearray, number: int) -> None:
+    # Any bits of the hash will do; the low ones chose the part above.
+    bit = number % BITMAP_BITS
+    bitmap[bit >> 3] |= 1 << (bit & 7)

@@ -128,9 +128,10 @@ class Reader:
 
     def _entry_of_json(self, raw: json_rows.Text, number: int) -> tuple[Key, Any]:
         value_of = plain_from_tree if self._layout.plain else from_tree
+        template = self._layout.template
         try:
             tree = parse(raw.text)
-            if self._layout.template is None:
+            if template is None:
                 return _entry_of_export(tree, value_of)
             if not isinstance(tree, dict):
                 raise InvalidValueError("with --key each row is an object, whose members make the key")
@@ -139,7 +140,7 @@ class Reader:
                 raise InvalidValueError(f"{error}; for one array of objects say --format json") from error
             raise
         value = value_of(tree)
-        return self._key(value, raw, number), value
+        return self._key(template, value, raw, number), value
 
     def _csv(self, skip: int) -> Iterator[Row]:
         table, records = self._table()
@@ -149,15 +150,16 @@ class Reader:
         if self._layout.infer:
             types = self._inferred(table, records) | types
             table, records = self._table()
-            assert table is not None  # the file had a header a moment ago
+            if table is None:
+                return
         overhead = sum(len(name) + _CELL_BYTES for name in table.columns)
 
         conversions = {name: kind for name, kind in types.items() if kind != "str"}
 
         def entry(record: Record, number: int) -> tuple[Key, Any]:
             members = table.members(record)
-            has_template = self._layout.template is not None
-            key = self._key(members, record, number) if has_template else _key_cell(members)
+            template = self._layout.template
+            key = _key_cell(members) if template is None else self._key(template, members, record, number)
             csv_rows.convert(members, conversions)
             return key, members
 
@@ -191,9 +193,7 @@ class Reader:
         self._note(f"Inferred: {' '.join(options)}; the rest is text" if options else "Inferred: all columns are text")
         return types
 
-    def _key(self, members: Mapping[str, Any], raw: Raw, number: int) -> Key:
-        template = self._layout.template
-        assert template is not None  # callers look
+    def _key(self, template: KeyTemplate, members: Mapping[str, Any], raw: Raw, number: int) -> Key:
         key = template.key(members, number)
         if not self._has_noted_colon and (name := template.colon_in(members)) is not None:
             self._has_noted_colon = True

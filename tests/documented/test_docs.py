@@ -35,7 +35,7 @@ EXPECTED = {
     "typescript": [ROOT / "docs/protocol.md"],
     "pycon": AT_THE_PROMPT,
     "python": [README, BACKENDS, ROOT / "docs/collections.md"],
-    "sh": [README, ROOT / "docs/cli.md", ROOT / "docs/protocol.md"],
+    "sh": [README, ROOT / "docs/cli.md", ROOT / "docs/configuration.md", ROOT / "docs/protocol.md"],
     "toml": [BACKENDS, ROOT / "docs/configuration.md"],
 }
 ADDRESS = "127.0.0.1:7420"
@@ -95,7 +95,8 @@ def test_what_a_page_shows_at_the_prompt_is_what_comes(
 
 def test_the_backends_of_ones_own_stand_the_suite(tmp_path: Path):
     (tmp_path / "test_shelf.py").write_text("\n".join(blocks(BACKENDS, "python")))
-    options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "-o", "asyncio_mode=auto"]
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    options = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini")]
     printed = run([sys.executable, "-m", "pytest", *options, str(tmp_path)], tmp_path)
     assert int(re.findall(r"(\d+) passed", printed)[0]) > 100
 

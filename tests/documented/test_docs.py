@@ -20,6 +20,7 @@ from datastore import Key
 from datastore.core.errors import ConfigError
 from datastore_client import connect
 from datastore_server.config import load_config
+from tests.support import clusters
 from tests.support.local_clusters import Running, cluster
 from tests.support.waiting import PATIENCE_S
 
@@ -141,14 +142,15 @@ def test_grpcurl_needs_no_files(page: Path, number: int, running: Running, tmp_p
     assert '"CH"' in printed
 
 
-def test_the_proxy_of_ones_own_is_a_store(running: Running):
+def test_the_proxy_of_ones_own_is_a_store():
     names: dict[str, object] = {}
     exec(blocks(ROOT / "docs/collections.md", "python")[0], names)
-    nodes = [member["url"] for name, member in running.members.items() if name != "proxy"]
     key = Key("/by-hand/x")
-    with names["cluster"](nodes) as store:  # type: ignore[operator]
-        store.put(key, 1)
-        assert store.get(key) == 1
+    # Nodes of no cluster: those of one refuse keys that its own proxy would send elsewhere.
+    with clusters.background() as loop, loop.running(clusters.node()) as one, loop.running(clusters.node()) as other:
+        with names["cluster"]([one.url, other.url]) as store:  # type: ignore[operator]
+            store.put(key, 1)
+            assert store.get(key) == 1
 
 
 def test_the_shell_takes_the_line_for_its_start_file(tmp_path: Path):

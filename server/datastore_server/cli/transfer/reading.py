@@ -146,6 +146,8 @@ class Reader:
         table, records = self._table()
         if table is None:
             return
+        if hint := table.hint():
+            self._note(f"{self._source.name}: the header has one column{hint}")
         types = dict(self._layout.types)
         if self._layout.infer:
             types = self._inferred(table, records) | types
@@ -181,8 +183,6 @@ class Reader:
             table.require([csv_rows.KEY_COLUMN], "and no --key, which says how keys are made, e.g. '/Thing:{id}'")
         else:
             table.require(layout.template.names, "for --key")
-        if hint := table.hint():
-            self._note(f"{self._source.name}: the header has one column{hint}")
         return table, records
 
     def _inferred(self, table: csv_rows.Table, records: Iterator[Record]) -> dict[str, str]:

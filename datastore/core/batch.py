@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import compress
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from datastore.core.encoded import Encoded
 from datastore.core.errors import DatastoreError
 from datastore.core.key import Key
+from datastore.core.limits import LONG_SORT_KEY_BYTES
 
 __all__ = [
     "Batch",
@@ -38,10 +39,15 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a query's results, after one entry: its sort key (b'' without orders) and its key."""
+    """A place in a query's results, after one entry: its sort key (b'' without orders) and its key.
+
+    `value`, the entry's value, is what a sort key over LONG_SORT_KEY_BYTES is sent as; without it one that exceeds a
+    message cannot be sent. Positions are equal by sort key and key.
+    """
 
     sort_key: bytes
     key: Key
+    value: Any = field(default=None, compare=False, repr=False)
 
 
 class Write(NamedTuple):
@@ -159,9 +165,15 @@ class Batch:
                 batch.position = self.position
             yield batch
 
-    def drop_values(self) -> None:
-        """Leave the keys alone."""
-        self.values = [None] * len(self)
+    def drop_values(self, *, except_long: bool = False) -> None:
+        """Keep the keys only; with `except_long` also the values that stand for long sort keys."""
+        if self.sort_keys is None or not except_long:
+            self.values = [None] * len(self)
+        else:
+            self.values = [
+                value if len(sort_key) > LONG_SORT_KEY_BYTES else None
+                for value, sort_key in zip(self.values, self.sort_keys, strict=True)
+            ]
 
     def __len__(self) -> int:
         return len(self.values)

@@ -46,6 +46,8 @@ def decoded(value: Any) -> Any:
 
 def views(values: list[Any]) -> list[Any]:
     """Values that may be in serialized form, for looking up fields."""
+    if not any(issubclass(kind, Encoded) for kind in set(map(type, values))):
+        return values
     return [value.view() if issubclass(type(value), Encoded) else value for value in values]
 
 

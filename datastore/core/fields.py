@@ -10,7 +10,7 @@ from functools import cmp_to_key
 from itertools import repeat
 from typing import Any, ClassVar, Self
 
-from datastore.core.encoded import decoded
+from datastore.core.encoded import Encoded, decoded
 from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
 from datastore.core.key import Key
 from datastore.core.ordering import OTHER, is_nan, is_plain_type, order_key, rank
@@ -31,7 +31,8 @@ def object_getattr(obj: Any, field: str) -> Any:
     What is neither a map nor of a plain type is read by attribute (names that begin with `_` never are), then as
     `obj[field]`. Whatever an object or a map raises means missing. Maps and plain values are never read by attribute.
     """
-    obj = decoded(obj)
+    if issubclass(type(obj), Encoded):
+        obj = obj.view()
     if issubclass(type(obj), Mapping):
         return _item(obj, field)
     if is_plain_type(type(obj)):

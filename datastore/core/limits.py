@@ -15,6 +15,7 @@ __all__ = [
     "MESSAGE_BYTES",
     "MESSAGE_PARTS",
     "ORDERS",
+    "QUERY_REQUEST_BYTES",
     "SORT_BYTES",
     "SORT_ENTRY_BYTES",
     "VALUE_DEPTH",
@@ -25,6 +26,10 @@ KEY_BYTES = 1024
 
 #: The largest message in either direction, in bytes: what every gRPC client accepts with its default settings.
 MESSAGE_BYTES = 4 * 1024 * 1024
+
+#: The largest request of a query, in bytes: its filters, its `start_after` and its last entry with the token may each
+#: fill a message.
+QUERY_REQUEST_BYTES = 3 * MESSAGE_BYTES
 
 #: The largest entry on the wire, key and value together, in bytes. With its framing it fits in a message.
 ENTRY_BYTES = 3 * 1024 * 1024

@@ -50,8 +50,13 @@ class Pipeline:
         return self._cutter.done
 
     def steps(self, batch: Batch) -> Iterator[Batch]:
-        """A raw batch in the parts in which to feed it: short steps, between which other tasks get their turn."""
-        return batch.parts(STEP_ENTRIES) if self._query.orders else iter([batch])
+        """A raw batch in the parts in which to feed it: short steps, between which other tasks get their turn.
+
+        Only serialized values, which have to be read, take long.
+        """
+        if not self._query.orders or isinstance(self._sorter, ColumnSorter):
+            return iter([batch])
+        return batch.parts(STEP_ENTRIES)
 
     def feed(self, batch: Batch) -> Batch | None:
         """What of one raw batch goes on now; an empty batch where nothing does, so that its counts move on."""
@@ -92,7 +97,9 @@ class Pipeline:
         for passes in self._steps():
             held = passes(batch, looked)
             if not all(held):
-                batch, looked = batch.selected(held), list(compress(looked, held))
+                is_plain = looked is batch.values
+                batch = batch.selected(held)
+                looked = batch.values if is_plain else list(compress(looked, held))
         return batch, looked
 
     def _steps(self) -> list[Predicate]:
@@ -132,7 +139,8 @@ class Cutter:
                 self.done = True
             self._limit -= len(batch)
         if self._query.keys_only:
-            batch.drop_values()
+            # Between stores a value stands for its sort key where that is long.
+            batch.drop_values(except_long=self._query.sort_keys)
         return batch
 
 

@@ -335,7 +335,7 @@ class NamespaceDatastore(KeyTransformDatastore):
             inner.filters = [self._inner_filter(filter_) for filter_ in query.filters]
             if query.start_after is not None:
                 after = query.start_after
-                inner.start_after = Position(after.sort_key, self.namespace.child(after.key))
+                inner.start_after = Position(after.sort_key, self.namespace.child(after.key), after.value)
         except InvalidKeyError:
             # The query's own keys may be longer than any that an entry here can have.
             return None

@@ -69,7 +69,8 @@ class LMDBDatastore(Datastore):
 
     One process at a time, and in it one object, has the directory: any other gets StoreLockedError. Any number of
     threads may use that object. After a fork the child must not use it (StoreError). Queries see each entry as it
-    was at some moment during them, and none twice; they hold no snapshot, so a slow reader costs nothing.
+    was at some moment during them, and none twice in what one cursor gives; they hold no snapshot, so a slow reader
+    costs nothing.
 
     Raises StoreFormatError for a directory with other files, or of another format, cluster or shard; nothing in
     it is touched then. CorruptDataError where what is there cannot be read back.

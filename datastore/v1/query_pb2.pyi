@@ -288,21 +288,29 @@ class Position(_message.Message):
 
     SORT_KEY_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
     sort_key: _builtins.bytes
-    """The order-preserving encoding of that entry's order values (docs/protocol.md); empty without orders."""
+    """The order-preserving encoding of that entry's order values (docs/protocol.md); empty without orders, or where
+    `value` is set.
+    """
     @_builtins.property
     def key(self) -> _value_pb2.Key:
         """That entry's key."""
+
+    @_builtins.property
+    def value(self) -> _value_pb2.Value:
+        """In place of a sort key over 64 KiB: the value of that entry as it was, from which the server makes the sort key."""
 
     def __init__(
         self,
         *,
         sort_key: _builtins.bytes = ...,
         key: _value_pb2.Key | None = ...,
+        value: _value_pb2.Value | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "sort_key", b"sort_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "sort_key", b"sort_key", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

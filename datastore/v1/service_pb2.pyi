@@ -422,6 +422,7 @@ class QueryRequest(_message.Message):
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
     INCLUDE_SORT_KEYS_FIELD_NUMBER: _builtins.int
+    LAST_ENTRY_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.bytes
     """The token of the last message seen, to continue after it. Empty: from the beginning."""
     allow_partial: _builtins.bool
@@ -434,6 +435,10 @@ class QueryRequest(_message.Message):
     def query(self) -> _query_pb2.Query:
         """The query. To continue, the same query as at first."""
 
+    @_builtins.property
+    def last_entry(self) -> _value_pb2.Entry:
+        """The last entry received, as it came, where `needs_last_entry` was set in the message that the token is of."""
+
     def __init__(
         self,
         *,
@@ -441,10 +446,11 @@ class QueryRequest(_message.Message):
         resume_token: _builtins.bytes = ...,
         allow_partial: _builtins.bool = ...,
         include_sort_keys: _builtins.bool = ...,
+        last_entry: _value_pb2.Entry | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_entry", b"last_entry", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "include_sort_keys", b"include_sort_keys", "query", b"query", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "include_sort_keys", b"include_sort_keys", "last_entry", b"last_entry", "query", b"query", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -462,19 +468,26 @@ class QueryResponse(_message.Message):
     SKIPPED_FIELD_NUMBER: _builtins.int
     SCANNED_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    NEEDS_LAST_ENTRY_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.bytes
     """Continues after this message. Opaque; good for the same query, also after a restart of the server."""
     skipped: _builtins.int
     """How many matching entries the offset left out, since the message before."""
     scanned: _builtins.int
     """How many entries the server looked at, since the message before."""
+    needs_last_entry: _builtins.bool
+    """Whether to send the last entry received, as it came, back with the token: so where its sort key is longer than
+    64 KiB. The last of `entries` then has its value also in a query for keys only.
+    """
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Entry]:
         """The next results. About 256 KiB a batch; one entry may exceed it."""
 
     @_builtins.property
     def sort_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """If asked for and the query has orders: the sort key of each entry, parallel to `entries`."""
+        """If asked for and the query has orders: the sort key of each entry, parallel to `entries`. Empty where it is longer
+        than 64 KiB: then it is to be made from the entry's value, which such an entry has also in a query for keys only.
+        """
 
     @_builtins.property
     def summary(self) -> Global___QuerySummary:
@@ -489,10 +502,11 @@ class QueryResponse(_message.Message):
         skipped: _builtins.int = ...,
         scanned: _builtins.int = ...,
         summary: Global___QuerySummary | None = ...,
+        needs_last_entry: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "resume_token", b"resume_token", "scanned", b"scanned", "skipped", b"skipped", "sort_keys", b"sort_keys", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "needs_last_entry", b"needs_last_entry", "resume_token", b"resume_token", "scanned", b"scanned", "skipped", b"skipped", "sort_keys", b"sort_keys", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -613,6 +627,7 @@ class ListEntriesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
+    LAST_ENTRY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The most entries in this page. Default 100; more than 1,000 counts as 1,000. Not negative."""
     page_token: _builtins.str
@@ -623,6 +638,10 @@ class ListEntriesRequest(_message.Message):
     def query(self) -> _query_pb2.Query:
         """The query. The same on every page."""
 
+    @_builtins.property
+    def last_entry(self) -> _value_pb2.Entry:
+        """The last entry of the page before, as it came, where `needs_last_entry` was set in that page."""
+
     def __init__(
         self,
         *,
@@ -630,10 +649,11 @@ class ListEntriesRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         allow_partial: _builtins.bool = ...,
+        last_entry: _value_pb2.Entry | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_entry", b"last_entry", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "page_size", b"page_size", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "last_entry", b"last_entry", "page_size", b"page_size", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -648,8 +668,11 @@ class ListEntriesResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     UNREACHABLE_FIELD_NUMBER: _builtins.int
+    NEEDS_LAST_ENTRY_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """The next page; empty if this is the last."""
+    needs_last_entry: _builtins.bool
+    """As in QueryResponse."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Entry]:
         """The entries; fewer than asked where they would exceed a message, or at the end."""
@@ -664,10 +687,11 @@ class ListEntriesResponse(_message.Message):
         entries: _abc.Iterable[_value_pb2.Entry] | None = ...,
         next_page_token: _builtins.str = ...,
         unreachable: _abc.Iterable[Global___ShardSummary] | None = ...,
+        needs_last_entry: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token", "unreachable", b"unreachable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "needs_last_entry", b"needs_last_entry", "next_page_token", b"next_page_token", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -866,7 +890,9 @@ class Limits(_message.Message):
     query_time_ms: _builtins.int
     """The longest that a query may run, in milliseconds; a client continues by its token."""
     sort_bytes: _builtins.int
-    """The most that a query with orders and without a limit may hold to sort, in bytes of values."""
+    """The most that a query with orders may hold to sort, in bytes: sort keys, keys, values (but for a query for keys
+    only) and 160 bytes an entry; with a limit it holds about twice offset + limit entries.
+    """
     message_parts: _builtins.int
     """The most parts of a message, or of a value in it: lists, maps, their elements and members, keys, timestamps."""
     def __init__(

@@ -24,7 +24,7 @@ from datastore.wire.placements import (
     encode_placement,
     encode_shard_by,
 )
-from datastore.wire.queries import decode_key, decode_query, encode_key, encode_query
+from datastore.wire.queries import decode_entry, decode_key, decode_query, encode_key, encode_query
 from datastore.wire.values import WireValue, check_value, codec, decode_value, encode_value, is_null, lazy
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "check_parts",
     "check_value",
     "codec",
+    "decode_entry",
     "decode_key",
     "decode_node_placement",
     "decode_placement",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datastore.core.batch import Position
+from datastore.core.batch import Entry, Position
 from datastore.core.errors import (
     CorruptDataError,
     InvalidKeyError,
@@ -14,12 +14,13 @@ from datastore.core.errors import (
     QueryNotSupportedError,
 )
 from datastore.core.key import Key
-from datastore.core.limits import FILTERS, ORDERS
+from datastore.core.limits import FILTERS, LONG_SORT_KEY_BYTES, ORDERS
 from datastore.core.query import Filter, Order, Query
 from datastore.v1 import query_pb2, value_pb2
-from datastore.wire.values import check_value, decode_value, encode_value
+from datastore.wire.parts import check_parts
+from datastore.wire.values import WireValue, check_value, decode_value, encode_value
 
-__all__ = ["FIELD_PATH_BYTES", "decode_key", "decode_query", "encode_key", "encode_query"]
+__all__ = ["FIELD_PATH_BYTES", "decode_entry", "decode_key", "decode_query", "encode_key", "encode_query"]
 
 #: The longest path of a field, in UTF-8.
 FIELD_PATH_BYTES = 1024
@@ -57,6 +58,18 @@ def decode_key(message: value_pb2.Key, field: str = "key") -> Key:
         raise
 
 
+def decode_entry(message: Any) -> Entry:
+    """An entry that was an answer, its value as a WireValue; InvalidKeyError if its key is not a key."""
+    data = _bytes_of(message.value)
+    check_parts(data, value_pb2.Value.DESCRIPTOR)
+    return Entry(decode_key(message.key, "last_entry.key"), WireValue(data))
+
+
+def _bytes_of(value: Any) -> bytes:
+    """A value of a message of `raw`, which is bytes, or of the generated one."""
+    return value if isinstance(value, bytes) else value.SerializeToString()
+
+
 def encode_query(query: Query) -> query_pb2.Query:
     """The message of a query.
 
@@ -75,9 +88,16 @@ def encode_query(query: Query) -> query_pb2.Query:
         view=query_pb2.QUERY_VIEW_KEYS_ONLY if query.keys_only else query_pb2.QUERY_VIEW_ENTRIES,
     )
     if query.start_after is not None:
-        message.start_after.sort_key = query.start_after.sort_key
-        message.start_after.key.text = str(query.start_after.key)
+        _encode_position(query.start_after, message.start_after)
     return message
+
+
+def _encode_position(position: Position, message: query_pb2.Position) -> None:
+    message.key.text = str(position.key)
+    if len(position.sort_key) > LONG_SORT_KEY_BYTES and position.value is not None:
+        message.value.ParseFromString(encode_value(position.value).data)
+    else:
+        message.sort_key = position.sort_key
 
 
 def _encode_filter(part: Filter) -> query_pb2.Filter:
@@ -122,13 +142,28 @@ def decode_query(message: query_pb2.Query) -> Query:
     query.filters = [_decode_filter(part, f"query.filters[{i}]") for i, part in enumerate(message.filters)]
     query.orders = [_decode_order(part, f"query.orders[{i}]") for i, part in enumerate(message.orders)]
     if message.HasField("start_after"):
-        after = message.start_after
-        if bool(after.sort_key) != bool(query.orders):
-            raise InvalidQueryError(
-                "a position has a sort key exactly if its query has orders", field="query.start_after.sort_key"
-            )
-        query.start_after = Position(after.sort_key, decode_key(after.key, "query.start_after.key"))
+        query.start_after = _decode_position(message.start_after, query)
     return query
+
+
+def _decode_position(message: query_pb2.Position, query: Query) -> Position:
+    has_value = message.HasField("value")
+    if (bool(message.sort_key) or has_value) != bool(query.orders) or (message.sort_key and has_value):
+        raise InvalidQueryError(
+            "a position has a sort key, or a value in its place, exactly if its query has orders",
+            field="query.start_after.sort_key",
+        )
+    key = decode_key(message.key, "query.start_after.key")
+    if not has_value:
+        return Position(message.sort_key, key)
+    data = _bytes_of(message.value)
+    try:
+        check_parts(data, value_pb2.Value.DESCRIPTOR)
+        check_value(data)
+    except InvalidValueError as error:
+        raise InvalidQueryError(f"the value of the position: {error}", field="query.start_after.value") from error
+    value = WireValue(data)
+    return Position(query.order_sort_key(key, value), key, value)
 
 
 def _check_count(name: str, count: int, most: int) -> None:

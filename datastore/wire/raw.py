@@ -23,8 +23,10 @@ __all__ = [
     "BatchWriteRequest",
     "Entry",
     "GetResponse",
+    "ListEntriesRequest",
     "ListEntriesResponse",
     "PutRequest",
+    "QueryRequest",
     "QueryResponse",
     "ReadSlotsResponse",
     "WriteSlotsRequest",
@@ -33,7 +35,7 @@ __all__ = [
 
 _VALUE = ".datastore.v1.Value"
 #: The messages in which a value is stored or on its way. A filter's value is looked at, and stays a message.
-_HOLDERS = frozenset({"Entry", "GetResponse", "Result"})
+_HOLDERS = frozenset({"Entry", "GetResponse", "Result", "Position"})
 
 
 def _pool() -> descriptor_pool.DescriptorPool:
@@ -89,7 +91,9 @@ GetResponse: Any = _class("GetResponse")
 BatchGetResponse: Any = _class("BatchGetResponse")
 PutRequest: Any = _class("PutRequest")
 BatchWriteRequest: Any = _class("BatchWriteRequest")
+QueryRequest: Any = _class("QueryRequest")
 QueryResponse: Any = _class("QueryResponse")
+ListEntriesRequest: Any = _class("ListEntriesRequest")
 ListEntriesResponse: Any = _class("ListEntriesResponse")
 ReadSlotsResponse: Any = _class("ReadSlotsResponse")
 WriteSlotsRequest: Any = _class("WriteSlotsRequest")
@@ -98,6 +102,7 @@ WriteSlotsRequest: Any = _class("WriteSlotsRequest")
 def entries_batch(response: Any, *, keys_only: bool = False) -> Batch:
     """The entries and counts of a QueryResponse of this module, their values as WireValues.
 
+    With sort keys, an entry whose own is empty has its value also with `keys_only`: the sort key is to be made from it.
     Raises CorruptDataError for a response that no server sends: with a key that is none or not canonical, or with
     other than one sort key an entry.
     """
@@ -106,10 +111,17 @@ def entries_batch(response: Any, *, keys_only: bool = False) -> Batch:
     if texts and not _are_plainly_keys(texts):
         for text in texts:
             _check_key(text)
-    values: list[Any] = [None] * len(texts) if keys_only else [WireValue(entry.value) for entry in entries]
     sort_keys = list(response.sort_keys) if response.sort_keys else None
     if sort_keys is not None and len(sort_keys) != len(texts):
         raise CorruptDataError(f"the server sent {len(sort_keys):,} sort keys with {len(texts):,} entries")
+    if not keys_only:
+        values: list[Any] = [WireValue(entry.value) for entry in entries]
+    elif sort_keys is None:
+        values = [None] * len(texts)
+    else:
+        values = [
+            None if sort_key else WireValue(entry.value) for entry, sort_key in zip(entries, sort_keys, strict=True)
+        ]
     keys: list[Any] = list(map(Key._trusted, texts))
     return Batch(keys, values, sort_keys=sort_keys, skipped=response.skipped, scanned=response.scanned)
 

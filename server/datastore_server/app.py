@@ -73,7 +73,7 @@ MAX_CONNECTION_AGE_GRACE_MS = 5 * 60 * 1000
 
 def _options(limits: Limits) -> list[tuple[str, Any]]:
     return [
-        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_receive_message_length", limits.query_request_bytes),
         ("grpc.max_send_message_length", limits.message_bytes),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS[0]),

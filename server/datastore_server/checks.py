@@ -25,6 +25,7 @@ from datastore.core.limits import (
     MESSAGE_BYTES,
     MESSAGE_PARTS,
     ORDERS,
+    QUERY_REQUEST_BYTES,
     SORT_BYTES,
     VALUE_DEPTH,
 )
@@ -78,11 +79,16 @@ class Limits:
     #: The deepest nesting of lists and maps in a value; the same on every server, for it is part of what a
     #: value is.
     value_depth: int = field(default=VALUE_DEPTH, init=False)
-    #: The most that an ordered query may hold to sort, in bytes of values; the same on every server.
+    #: The most that an ordered query may hold to sort, in bytes; the same on every server.
     sort_bytes: int = field(default=SORT_BYTES, init=False)
     #: The longest that one call of Query or ListEntries may run: a forgotten reader must not hold a snapshot
     #: for ever.
     query_time_ms: int = 60 * 60 * 1000
+
+    @property
+    def query_request_bytes(self) -> int:
+        """The largest request of a query: its filters, position and last entry may each be as large as a message."""
+        return self.message_bytes * QUERY_REQUEST_BYTES // MESSAGE_BYTES
 
     def __post_init__(self) -> None:
         ceilings = {

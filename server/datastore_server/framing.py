@@ -16,7 +16,7 @@ from datastore.v1 import service_pb2
 from datastore_server.checks import Limits, exceeded
 from datastore_server.interceptors import item_status
 
-__all__ = ["batch_get_answer", "entry_frames", "framed", "value_data", "value_field"]
+__all__ = ["batch_get_answer", "entry_frame", "entry_frames", "framed", "value_data", "value_field"]
 
 #: Tags of fields with a length: `field number << 3 | 2`.
 _FIELD_1 = b"\x0a"
@@ -114,11 +114,15 @@ def entry_frames(batch: Batch, *, keys_only: bool) -> Iterator[bytes]:
     """Each entry of a batch as it stands in a message's field 1, `entries`. Lazy: values may be large."""
     if keys_only:
         yield from map(_key_frame, _texts(batch))
-        return
-    for text, value in zip(_texts(batch), batch.values, strict=True):
-        data = value_data(value)
-        entry_head, value_head = _HEADS[len(text), len(data)]
-        yield b"".join((entry_head, text, value_head, data))
+    else:
+        yield from map(entry_frame, _texts(batch), batch.values)
+
+
+def entry_frame(text: bytes, value: Any) -> bytes:
+    """One entry with its value as it stands in a message's field 1, `entries`."""
+    data = value_data(value)
+    entry_head, value_head = _HEADS[len(text), len(data)]
+    return b"".join((entry_head, text, value_head, data))
 
 
 def _key_frame(text: bytes) -> bytes:

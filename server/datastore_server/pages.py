@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
+import asyncio
 
 from datastore.aio.cursor import Cursor
 from datastore.core.batch import Batch, Position
@@ -10,8 +10,8 @@ from datastore.core.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
 from datastore_server.checks import RESERVED_BYTES, Limits
-from datastore_server.framing import entry_frames
-from datastore_server.streaming import position_of, shard_summary
+from datastore_server.framing import entry_frame, entry_frames
+from datastore_server.streaming import is_long, position_of, shard_summary
 from datastore_server.tokens import Token, encode_page_token
 
 __all__ = ["Page"]
@@ -27,6 +27,8 @@ class Page:
         self._limits = limits
         self._frames: list[bytes] = []
         self._size = 0
+        #: The last of them, with its value where that is needed to continue after it.
+        self._last_frame = b""
         self._position: Position | None = None
         self._is_last = True
 
@@ -38,6 +40,8 @@ class Page:
                 if self._take(batch):
                     self._is_last = False
                     return
+                # One batch is one step: other calls come in between.
+                await asyncio.sleep(0)
         finally:
             await batches.aclose()
 
@@ -45,15 +49,23 @@ class Page:
         """Take what fits of a batch; whether there is more."""
         room = self._limits.message_bytes - RESERVED_BYTES
         for index, frame in enumerate(entry_frames(batch, keys_only=self._query.keys_only)):
-            if len(self._frames) == self._items or (self._frames and self._size + len(frame) > room):
+            whole = self._with_value(batch, index) or frame
+            if len(self._frames) == self._items or (self._frames and self._size + len(whole) > room):
                 if index:
                     self._position = position_of(self._query, batch, index - 1)
                 return True
             self._frames.append(frame)
             self._size += len(frame)
+            self._last_frame = whole
         if len(batch):
             self._position = position_of(self._query, batch, len(batch) - 1)
         return False
+
+    def _with_value(self, batch: Batch, index: int) -> bytes | None:
+        """An entry of a query for keys only with its value, where the page could not be continued after it without."""
+        if not self._query.keys_only or batch.sort_keys is None or not is_long(batch.sort_keys[index]):
+            return None
+        return entry_frame(batch.texts[index], batch.values[index])
 
     def response(self, cursor: Cursor) -> bytes:
         """The serialized answer, with the token of the next page unless this is the last."""
@@ -61,14 +73,11 @@ class Page:
         self._token = self._token.without(cursor.shards)
         if not self._is_last and self._position is not None:
             limit = None if self._token.limit is None else self._token.limit - len(self._frames)
-            following = msgspec.structs.replace(
-                self._token,
-                key=str(self._position.key),
-                sort_key=self._position.sort_key,
-                limit=limit,
-                offset=max(0, self._token.offset - cursor.skipped),
-            )
+            following = self._token.at(self._position, limit=limit, offset=max(0, self._token.offset - cursor.skipped))
             response.next_page_token = encode_page_token(following)
+            response.needs_last_entry = following.needs_last_entry
+            if following.needs_last_entry and self._frames:
+                self._frames[-1] = self._last_frame
         shards = [*cursor.shards, *self._token.missing_before(cursor.shards)]
         response.unreachable.extend(shard_summary(report) for report in shards if report.error)
         message = b"".join([*self._frames, response.SerializeToString()])

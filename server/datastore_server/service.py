@@ -58,6 +58,8 @@ HOLD_S = 0.5
 #: of their own.
 _WRITES = frozenset({"Put", "Delete", "BatchWrite"})
 _ADMITTED = _WRITES | {"Get", "Contains", "BatchGet", "ListEntries"}
+#: The methods whose requests may be as large as `Limits.query_request_bytes`.
+_LONG_REQUESTS = frozenset({"Query", "ListEntries"})
 
 
 class DatastoreService:
@@ -101,9 +103,7 @@ class DatastoreService:
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in service_pb2.DESCRIPTOR.services_by_name["DatastoreService"].methods:
             admission = self._admission if method.name in _ADMITTED else None
-            admitted = self._under_way.admitted(
-                getattr(self, _snake_case(method.name)), admission, is_write=method.name in _WRITES
-            )
+            admitted = self._under_way.admitted(self._handler(method.name), admission, is_write=method.name in _WRITES)
             handler = guard(method.name, admitted, self._require_expected, self._calls)
             kind = (
                 grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
@@ -111,6 +111,18 @@ class DatastoreService:
             # Without (de)serializers gRPC hands over the bytes themselves.
             handlers[method.name] = kind(handler)
         routes.add_registered_method_handlers(SERVICE, handlers)
+
+    def _handler(self, method: str) -> Callable[[bytes, _Context], Awaitable[Any]]:
+        """The method of a name, which refuses a request larger than a message, unless it may be larger."""
+        handler: Callable[[bytes, _Context], Awaitable[Any]] = getattr(self, _snake_case(method))
+        if method in _LONG_REQUESTS:
+            return handler
+
+        async def handle(request: bytes, context: _Context) -> Any:
+            checks.check_fits(len(request), self._limits, "the request")
+            return await handler(request, context)
+
+        return handle
 
     # One entry
 
@@ -220,14 +232,20 @@ class DatastoreService:
             await cursor.aclose()
         return page.response(cursor)
 
-    def _continued(self, message: query_pb2.Query, token: Token | None, bound_to: int) -> tuple[Query, Token]:
+    def _continued(
+        self,
+        request: Any,
+        token: Token | None,
+        bound_to: int,
+    ) -> tuple[Query, Token]:
         """The query that is left to do, and the token that stands at its beginning."""
-        query = wire.decode_query(message)
+        query = wire.decode_query(request.query)
         checks.check_query(query, self._limits)
         epoch = self._cluster.placement_epoch
         if token is None:
             return query, Token(query_hash=bound_to, limit=query.limit, offset=query.offset, epoch=epoch)
-        query.start_after = token.position or query.start_after
+        last_entry = wire.decode_entry(request.last_entry) if request.HasField("last_entry") else None
+        query.start_after = token.position(query, last_entry) or query.start_after
         query.limit, query.offset = token.limit, token.offset
         return query, msgspec.structs.replace(token, epoch=epoch)
 
@@ -306,21 +324,21 @@ class DatastoreService:
 
     def _query_of(self, request: bytes) -> tuple[Query, Token, bool]:
         """The query that is left to do, the token at its beginning, and whether the sort keys are asked for."""
-        message = _parse(service_pb2.QueryRequest, request)
+        message = _parse(raw.QueryRequest, request)
         bound_to = _hash_of(message.query)
         token = decode_token(message.resume_token, bound_to) if message.resume_token else None
-        query, token = self._continued(message.query, token, bound_to)
+        query, token = self._continued(message, token, bound_to)
         query.allow_partial = message.allow_partial
         query.sort_keys = bool(query.orders) and (message.include_sort_keys or query.keys_only)
         return query, token, message.include_sort_keys
 
     def _page_of(self, request: bytes) -> tuple[Query, Token, int]:
         """The query of a page, the token at its beginning, and how many entries the page may have."""
-        message = _parse(service_pb2.ListEntriesRequest, request)
+        message = _parse(raw.ListEntriesRequest, request)
         page_items = checks.check_page_size(message.page_size, self._limits)
         bound_to = _hash_of(message.query)
         token = decode_page_token(message.page_token, bound_to) if message.page_token else None
-        query, token = self._continued(message.query, token, bound_to)
+        query, token = self._continued(message, token, bound_to)
         query.allow_partial = message.allow_partial
         query.sort_keys = bool(query.orders) and query.keys_only
         # One more than the page tells whether there is a next.

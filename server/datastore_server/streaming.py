@@ -15,12 +15,12 @@ import msgspec
 from datastore.aio.cursor import Cursor
 from datastore.core.batch import Batch, Position, Reason, ShardReport, Summary
 from datastore.core.errors import DatastoreError, DeadlineExceededError, InternalError, QueryNotSupportedError
-from datastore.core.limits import BATCH_BYTES, FIRST_BATCH_BYTES
+from datastore.core.limits import BATCH_BYTES, FIRST_BATCH_BYTES, LONG_SORT_KEY_BYTES
 from datastore.core.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
-from datastore_server.checks import Limits
-from datastore_server.framing import entry_frames, framed
+from datastore_server.checks import RESERVED_BYTES, Limits
+from datastore_server.framing import entry_frame, entry_frames, framed
 from datastore_server.interceptors import item_status
 from datastore_server.tokens import End, Token, encode_token
 
@@ -31,6 +31,7 @@ __all__ = [
     "Cutter",
     "QueryStream",
     "expired",
+    "is_long",
     "position_of",
     "shard_summary",
 ]
@@ -52,10 +53,14 @@ _REASONS = {
 
 
 def position_of(query: Query, batch: Batch, index: int) -> Position:
-    """The place in the results of `query` after one entry of a batch."""
-    if index == len(batch) - 1 and batch.position is not None:
-        return batch.position
+    """The place in the results of `query` after one entry of a batch.
+
+    A place whose sort key is long is always that entry's own, which the client can send back.
+    """
     key = batch.keys[index]
+    after = batch.position
+    if index == len(batch) - 1 and after is not None and (after.key == key or not is_long(after.sort_key)):
+        return after
     if not query.orders:
         return Position(b"", key)
     if batch.sort_keys is not None:
@@ -63,6 +68,11 @@ def position_of(query: Query, batch: Batch, index: int) -> Position:
     if query.keys_only:
         raise QueryNotSupportedError("this store orders keys without telling by what; ask for entries")
     return Position(query.order_sort_key(key, batch.values[index]), key)
+
+
+def is_long(sort_key: bytes) -> bool:
+    """Whether a sort key is too long to travel: the entry's value travels in its place."""
+    return len(sort_key) > LONG_SORT_KEY_BYTES
 
 
 class Cutter:
@@ -94,6 +104,8 @@ class Cutter:
         self._frames: list[bytes] = []
         self._count = 0
         self._sort_keys: list[bytes] = []
+        #: The last of them with its value, where a query for keys only needs that to be continued.
+        self._last_frame: bytes | None = None
         self._size = 0
         self._skipped = 0
         self._scanned = 0
@@ -113,12 +125,14 @@ class Cutter:
         self._scanned += batch.scanned
         self._offset = max(0, self._offset - batch.skipped)
         keys_only = self._query.keys_only
-        sort_keys = self._sort_keys_of(batch) if self._send_sort_keys else []
+        # A long sort key is left out: it is made from the value, which travels for it in a query for keys only.
+        sort_keys = [b"" if is_long(each) else each for each in self._sort_keys_of(batch)]
         sort_key_bytes = sum(map(len, sort_keys))
         # A batch goes out whole up to here: its place is known at its end, and cutting costs time.
         whole_bytes = self.batch_bytes() * 3 // 2
-        frames = framed(batch, whole_bytes - sort_key_bytes, keys_only=keys_only)
-        if frames is None:
+        if keys_only and any(map(is_long, batch.sort_keys or ())):
+            yield from self._cut_keys(batch, sort_keys)
+        elif (frames := framed(batch, whole_bytes - sort_key_bytes, keys_only=keys_only)) is None:
             yield from self._cut(batch, entry_frames(batch, keys_only=keys_only), sort_keys)
         elif frames:
             size = len(frames) + sort_key_bytes
@@ -127,8 +141,7 @@ class Cutter:
             self._take(frames, len(batch), sort_keys, size)
         if len(batch):
             self._position = position_of(self._query, batch, len(batch) - 1)
-        elif batch.position is not None and bool(batch.position.sort_key) == bool(self._query.orders):
-            # While an ordered query still collects, it has no place in its results yet.
+        elif batch.position is not None and self._is_place(batch.position):
             self._position = batch.position
         if self._size >= self.batch_bytes():
             yield self.flush()
@@ -145,7 +158,33 @@ class Cutter:
                 yield self.flush()
             self._take(frame, 1, part, size)
 
+    def _cut_keys(self, batch: Batch, sort_keys: Sequence[bytes]) -> Iterator[bytes]:
+        """As `_cut`, for keys of which some have long sort keys: then the value goes with what is last in a message."""
+        room = self._limits.message_bytes - RESERVED_BYTES
+        keys = entry_frames(batch, keys_only=True)
+        for index, (frame, sort_key) in enumerate(zip(keys, batch.sort_keys or (), strict=True)):
+            whole = entry_frame(batch.texts[index], batch.values[index]) if is_long(sort_key) else None
+            part = sort_keys[index : index + 1]
+            if whole is not None and self._send_sort_keys:
+                frame = whole
+            is_full = self._size >= self.batch_bytes() or self._size + len(whole or frame) + sum(map(len, part)) > room
+            if self._count and is_full:
+                if index:
+                    self._position = position_of(self._query, batch, index - 1)
+                yield self.flush()
+            self._take(frame, 1, part, len(frame) + sum(map(len, part)))
+            self._last_frame = whole
+
+    def _is_place(self, position: Position) -> bool:
+        """Whether the position of a batch without entries is where the results stand.
+
+        While an ordered query still collects, it has no place in them yet; and one whose sort key is long could only be
+        told by an entry that the client does not have.
+        """
+        return bool(position.sort_key) == bool(self._query.orders) and not is_long(position.sort_key)
+
     def _take(self, frames: bytes, count: int, sort_keys: Iterable[bytes], size: int) -> None:
+        self._last_frame = None
         self._frames.append(frames)
         self._count += count
         self._sort_keys += sort_keys
@@ -196,6 +235,9 @@ class Cutter:
     def _message(self, response: service_pb2.QueryResponse, end: End = End.OPEN) -> bytes:
         self._advance(end)
         response.resume_token = encode_token(self._token)
+        response.needs_last_entry = self._token.needs_last_entry
+        if self._token.needs_last_entry and self._last_frame is not None:
+            self._frames[-1] = self._last_frame
         response.skipped, self._skipped = self._skipped, 0
         response.scanned, self._scanned = self._scanned, 0
         response.sort_keys.extend(self._sort_keys)
@@ -203,6 +245,7 @@ class Cutter:
         message = b"".join([*self._frames, response.SerializeToString()])
         self._frames.clear()
         self._sort_keys.clear()
+        self._last_frame = None
         self._count = self._size = 0
         self._has_sent = True
         self._sent_bytes += len(message)
@@ -215,17 +258,13 @@ class Cutter:
             self._limit = max(0, self._limit - self._count)
         position, self._position = self._position, None
         if position is not None:
-            self._token = msgspec.structs.replace(
-                self._token,
-                key=str(position.key),
-                sort_key=position.sort_key,
-                limit=self._limit,
-                offset=self._offset,
-            )
+            self._token = self._token.at(position, limit=self._limit, offset=self._offset)
         if end is not End.OPEN:
             self._token = msgspec.structs.replace(self._token, end=end)
 
     def _sort_keys_of(self, batch: Batch) -> list[bytes]:
+        if not self._send_sort_keys:
+            return []
         if batch.sort_keys is not None:
             return batch.sort_keys
         return [position_of(self._query, batch, index).sort_key for index in range(len(batch))]

@@ -1,6 +1,6 @@
 """Resume tokens: where a query's results stood, as bytes that cannot be mistaken.
 
-Pure. Knows positions; knows no query, no message and no gRPC. A token is a version byte, the length of its
+Pure. Knows positions and how a query sorts; knows no message and no gRPC. A token is a version byte, the length of its
 content, the content in msgpack, and the CRC-32C of all before. It is no secret and no proof: a client that
 makes one by itself can ask for nothing that the query did not select.
 """
@@ -16,9 +16,11 @@ import google_crc32c
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from datastore.core.batch import Position, ShardReport
-from datastore.core.errors import InvalidKeyError, InvalidTokenError, UnavailableError
+from datastore.core.batch import Entry, Position, ShardReport
+from datastore.core.errors import DatastoreError, InvalidKeyError, InvalidTokenError, UnavailableError
 from datastore.core.key import Key
+from datastore.core.limits import LONG_SORT_KEY_BYTES
+from datastore.core.query import Query
 
 __all__ = [
     "End",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 VERSION = 1
+#: Of tokens that need the last entry: a server that does not know these must refuse them.
+ENTRY_VERSION = 2
 _HEAD_BYTES = 5
 _CHECKSUM_BYTES = 4
 
@@ -51,6 +55,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     `limit` None for none. A token whose `end` is not OPEN continues with nothing. `epoch` names the placement
     under which it was made; a position means the same under every placement, so that it is told and never
     refused. `missing` names the shards that the results lack so far, which no later call can make good.
+    A sort key over LONG_SORT_KEY_BYTES is not held, but its hash: the client sends the entry that it is made from.
     """
 
     query_hash: int
@@ -61,6 +66,24 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     end: End = End.OPEN
     epoch: str = ""
     missing: tuple[str, ...] = ()
+    sort_key_hash: int | None = None
+
+    def at(self, position: Position, *, limit: int | None, offset: int) -> Token:
+        """The token of a later place in the same results, with what is left of limit and offset there."""
+        is_long = len(position.sort_key) > LONG_SORT_KEY_BYTES
+        return msgspec.structs.replace(
+            self,
+            key=str(position.key),
+            sort_key=b"" if is_long else position.sort_key,
+            sort_key_hash=xxh3_64_intdigest(position.sort_key) if is_long else None,
+            limit=limit,
+            offset=offset,
+        )
+
+    @property
+    def needs_last_entry(self) -> bool:
+        """Whether it continues only together with the entry that it stands behind."""
+        return self.sort_key_hash is not None and self.end is End.OPEN
 
     def without(self, shards: Iterable[ShardReport]) -> Token:
         """The same token where some of these shards could not be reached."""
@@ -78,10 +101,32 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
             if name not in told
         ]
 
-    @property
-    def position(self) -> Position | None:
-        """The place after the last entry seen; None at the beginning."""
-        return None if self.key is None else Position(self.sort_key, Key(self.key))
+    def position(self, query: Query, last_entry: Entry | None) -> Position | None:
+        """The place after the last entry seen; None at the beginning.
+
+        Raises InvalidTokenError where the token needs that entry, and it is not there as it was.
+        """
+        if self.key is None or self.end is not End.OPEN:
+            return None
+        if self.sort_key_hash is None:
+            return Position(self.sort_key, Key(self.key))
+        key = Key(self.key)
+        if last_entry is None or last_entry.key != key:
+            raise _needs_entry(self.key)
+        try:
+            sort_key = query.order_sort_key(key, last_entry.value)
+        except DatastoreError as error:
+            raise _needs_entry(self.key) from error
+        if xxh3_64_intdigest(sort_key) != self.sort_key_hash:
+            raise _needs_entry(self.key)
+        return Position(sort_key, key, last_entry.value)
+
+
+def _needs_entry(key: str) -> InvalidTokenError:
+    return InvalidTokenError(
+        f"the sort key at this place is too long for a token: send the entry of {key}, as it came, as last_entry",
+        field="last_entry",
+    )
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -96,7 +141,8 @@ def query_hash(query: bytes) -> int:
 def encode_token(token: Token) -> bytes:
     """The bytes of a token."""
     content = _encoder.encode(token)
-    framed = bytes([VERSION]) + len(content).to_bytes(4, "big") + content
+    version = VERSION if token.sort_key_hash is None else ENTRY_VERSION
+    framed = bytes([version]) + len(content).to_bytes(4, "big") + content
     return framed + _checksum(framed)
 
 
@@ -116,9 +162,10 @@ def decode_token(data: bytes, query_hash: int, *, field: str = "resume_token") -
 
 
 def _decode(data: bytes, field: str) -> Token:
-    if data[0] != VERSION:
+    if data[0] not in (VERSION, ENTRY_VERSION):
         raise InvalidTokenError(
-            f"{field} is of version {data[0]}, and this server knows {VERSION}; start without it", field=field
+            f"{field} is of version {data[0]}, and this server knows {VERSION} and {ENTRY_VERSION}; start without it",
+            field=field,
         )
     content_bytes = int.from_bytes(data[1:_HEAD_BYTES], "big")
     expected = _HEAD_BYTES + content_bytes + _CHECKSUM_BYTES

@@ -384,3 +384,47 @@ def test_ctrl_c_ends_the_call_of_a_cursor() -> None:
                     next(cursor)
         finally:
             background.run(script_.__aexit__(None, None, None))
+
+
+# What is promised of entries that change meanwhile
+
+
+async def read_over_a_restart(colour: Any, query: Query, changes: dict[Key, Any]) -> list[str]:
+    """The keys of a query that is read in part, then continued by another server after these changes."""
+    store = aio.DictDatastore()
+    for key, value in CONTENTS.items():
+        await store.put(key, wire.encode_value(value))
+    async with serve(Kept(store), grace_s=0.2) as first, connected(colour, first.url) as remote:
+        cursor = remote.query(query)
+        begun = await colour.read(cursor, 1)
+        await first.stop()
+        for key, value in changes.items():
+            await (store.delete(key) if value is None else store.put(key, wire.encode_value(value)))
+        async with serve(Kept(store), listen=f"127.0.0.1:{first.port}", grace_s=0.2):
+            rest = await colour.read(cursor)
+    (first_key,) = [key for key, value in CONTENTS.items() if value == begun[0].value]
+    return [str(first_key), *(str(entry.key) for entry in rest)]
+
+
+async def test_by_key_no_entry_comes_twice_however_entries_change(colour: Any) -> None:
+    first, last = min(CONTENTS), max(CONTENTS)
+    changes = {first: {"n": -1}, last: {"n": 10**6}, Key("/Thing:00001"): None}
+    keys = await read_over_a_restart(colour, by_key(), changes)
+    assert keys == sorted(set(keys))
+    assert set(map(str, CONTENTS.keys() - changes.keys())) <= set(keys)
+
+
+async def test_by_fields_an_entry_comes_once_unless_its_order_fields_change(colour: Any) -> None:
+    ordered = sorted(CONTENTS, key=lambda key: (CONTENTS[key]["n"], str(key)))
+    first, last, other = ordered[0], ordered[-1], ordered[-2]
+    changes = {
+        # From before the place where the results were cut to behind it, and the other way.
+        first: {**CONTENTS[first], "n": 10**6},
+        last: {**CONTENTS[last], "n": -1},
+        # Changed, but not in what it is ordered by.
+        other: {**CONTENTS[other], "filler": "changed"},
+    }
+    keys = await read_over_a_restart(colour, Query(Key("/Thing")).order("n"), changes)
+    assert keys.count(str(first)) == 2
+    assert keys.count(str(last)) == 0
+    assert keys[1:] == [str(key) for key in [*ordered[1:-1], first]]

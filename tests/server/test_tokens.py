@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from datastore.core.batch import Position
 from datastore.core.errors import InvalidTokenError
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore_server.tokens import (
     End,
     Token,
@@ -19,6 +20,7 @@ from datastore_server.tokens import (
     query_hash,
 )
 
+QUERY = Query(Key("/a")).order("n")
 HASH = query_hash(b"a query")
 
 tokens = st.builds(
@@ -88,5 +90,5 @@ def test_a_well_formed_token_with_a_bad_key_is_refused() -> None:
 
 
 def test_the_position_is_none_only_at_the_beginning() -> None:
-    assert Token(query_hash=HASH).position is None
-    assert Token(query_hash=HASH, key="/a", sort_key=b"s").position == Position(b"s", Key("/a"))
+    assert Token(query_hash=HASH).position(QUERY, None) is None
+    assert Token(query_hash=HASH, key="/a", sort_key=b"s").position(QUERY, None) == Position(b"s", Key("/a"))

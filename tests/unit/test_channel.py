@@ -10,7 +10,7 @@ from datastore.core.errors import ConfigError, DeadlineExceededError, Unavailabl
 from datastore.core.limits import ENTRY_BYTES, KEY_BYTES
 from datastore_client._messages import BATCH_MESSAGE_BYTES
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S, Link, RetryPolicy
-from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, parse_target
+from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, QUERY_REQUEST_BYTES, parse_target
 from datastore_server.app import MIN_PING_INTERVAL_MS
 from datastore_server.checks import Limits
 
@@ -73,7 +73,8 @@ def test_a_connection_that_died_is_noticed_within_20_s_by_pings_that_servers_all
 
 def test_client_and_server_take_messages_of_one_size_and_the_largest_request_fits() -> None:
     options = dict(CHANNEL_OPTIONS)
-    assert options["grpc.max_receive_message_length"] == options["grpc.max_send_message_length"] == MESSAGE_BYTES
+    assert options["grpc.max_receive_message_length"] == MESSAGE_BYTES
+    assert options["grpc.max_send_message_length"] == QUERY_REQUEST_BYTES
     assert Limits().message_bytes == MESSAGE_BYTES
     # One write may exceed what a message is filled to only by being alone.
     assert ENTRY_BYTES + KEY_BYTES < BATCH_MESSAGE_BYTES + KEY_BYTES < MESSAGE_BYTES

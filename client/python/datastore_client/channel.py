@@ -6,13 +6,13 @@ import re
 from typing import Any
 
 from datastore.core.errors import ConfigError
-from datastore.core.limits import MESSAGE_BYTES
+from datastore.core.limits import MESSAGE_BYTES, QUERY_REQUEST_BYTES
 
 __all__ = ["CHANNEL_OPTIONS", "DEFAULT_PORT", "MESSAGE_BYTES", "parse_target"]
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", QUERY_REQUEST_BYTES),
     # How far a server sends ahead of its reader. gRPC would probe for more, and hold 5 to 10 MB of a stream that nobody
     # reads; a proxy holds this much for each shard of each open query. A message that is waited for comes whole.
     ("grpc.http2.bdp_probe", 0),

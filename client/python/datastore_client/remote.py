@@ -77,8 +77,10 @@ class RemoteDatastore(Datastore):
     `retry=False` nothing is repeated: for a store between others, whose callers do that.
 
     Query results are streamed. A stream that is cut continues where it was, as long as the server is back within
-    RESUME_TIMEOUT_S: nothing is lost. Queries with custom code of the caller ask for the bare scope, and are evaluated
-    in the client. An abandoned cursor ends its call.
+    RESUME_TIMEOUT_S: every entry that is there all the time, its order fields unchanged, comes exactly once. One whose
+    order fields change meanwhile may come again at its new place, or not at all; by key none comes twice. Queries with
+    custom code of the caller ask for the bare scope, and are evaluated in the client. An abandoned cursor ends its
+    call.
 
     Safe for threads (tasks, under asyncio, of the event loop of the first call). The caller must close it.
     """
@@ -302,6 +304,7 @@ class RemoteDatastore(Datastore):
                     entries += len(batch)
                     # From here on these entries are the reader's: a call after this continues behind them.
                     request.resume_token = response.resume_token
+                    _note_last_entry(request, response)
                     if response.HasField("summary"):
                         self._check_whole(response.summary, entries)
                         shards.extend(map(shard_report, response.summary.shards))
@@ -335,6 +338,12 @@ class RemoteDatastore(Datastore):
 
     def _batch(self, response: Any, query: Query) -> Batch:
         batch = raw.entries_batch(response, keys_only=query.keys_only)
+        if batch.sort_keys is not None and b"" in batch.sort_keys:
+            # Too long to travel.
+            batch.sort_keys = [
+                sort_key or query.order_sort_key(key, value)
+                for sort_key, key, value in zip(batch.sort_keys, batch.keys, batch.values, strict=True)
+            ]
         if not self._lazy and not query.keys_only:
             batch.values = [value.decode() for value in batch.values]
         return batch
@@ -372,6 +381,14 @@ class RemoteDatastore(Datastore):
         if not message.HasField("value"):
             return None
         return WireValue(message.value) if self._lazy else wire.decode_value(message.value)
+
+
+def _note_last_entry(request: service_pb2.QueryRequest, response: Any) -> None:
+    """Keep the last entry for the call after this one, where the token needs it."""
+    if not response.needs_last_entry:
+        request.ClearField("last_entry")
+    elif response.entries:
+        request.last_entry.ParseFromString(response.entries[-1].SerializeToString())
 
 
 def _did_not_fit(outcome: Outcome) -> bool:

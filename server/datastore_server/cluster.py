@@ -45,9 +45,9 @@ _log = logging.getLogger("datastore.cluster")
 CONFIG_NAME = "cluster.toml"
 
 #: How long a server may take to start. LMDB opens at once; interpreters on a busy machine do not.
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 #: How long a server may take to drain before it is killed; longer than the server itself takes.
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 30.0
 #: How much of a server's log is shown when it fails to start.
 SHOWN_LOG_LINES = 20
 

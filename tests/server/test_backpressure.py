@@ -135,7 +135,7 @@ async def test_a_long_scan_lets_other_calls_in_between(start: Any) -> None:
     call = running.stub.Query(everything())
     while not store.pulled:
         await asyncio.sleep(0)
-    await running.stub.Contains(service_pb2.ContainsRequest(key=value_pb2.Key(text="/k")), timeout=5)
+    await running.stub.Contains(service_pb2.ContainsRequest(key=value_pb2.Key(text="/k")), timeout=PATIENCE_S)
     call.cancel()
 
 

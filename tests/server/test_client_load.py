@@ -191,7 +191,7 @@ async def test_half_read_cursors_past_the_limit_are_refused_and_closed_ones_make
     limited(STREAMS_AT_ONCE=3)
     async with servers() as cluster, connected(Tasks(), cluster.url) as writer:
         await writer.batch_write([Write(Key(f"/K:{number:04}"), "x" * 4000) for number in range(1500)])
-        async with connected(colour, cluster.url, timeout_s=1) as store:
+        async with connected(colour, cluster.url, timeout_s=5) as store:
             cursors = [store.query(Query(Key("/K"))) for _ in range(4)]
             for cursor in cursors[:3]:
                 await colour.read(cursor, 1)

@@ -20,6 +20,7 @@ from datastore.v1 import service_pb2, value_pb2
 from datastore_server import admission, budget
 from tests.support import clusters
 from tests.support.serving import Endless, Running, entry, everything
+from tests.support.waiting import PATIENCE_S
 
 GET = service_pb2.GetRequest(key=value_pb2.Key(text="/k"))
 
@@ -60,7 +61,7 @@ async def outcome_of(call: Any) -> tuple[str, bool]:
 
 
 async def begun(store: Held, calls: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while store.begun < calls:
             await asyncio.sleep(0)
 
@@ -190,7 +191,7 @@ async def test_a_draining_server_refuses_on_connections_that_stay(start: Any) ->
         assert await outcome_of(running.stub.Get(GET)) == ("UNAVAILABLE", True)
     store.go_on.set()
     assert await in_hand == ("OK", False)
-    await asyncio.wait_for(stopping, 60)
+    await asyncio.wait_for(stopping, PATIENCE_S)
 
 
 async def test_calls_that_are_not_done_in_the_time_of_grace_end_with_a_reason(start: Any) -> None:
@@ -204,7 +205,7 @@ async def test_calls_that_are_not_done_in_the_time_of_grace_end_with_a_reason(st
     # Without a time to try again after: it is not known whether it was done.
     assert await writing == ("UNAVAILABLE", False)
     store.go_on.set()
-    await asyncio.wait_for(stopping, 60)
+    await asyncio.wait_for(stopping, PATIENCE_S)
 
 
 def test_the_bounds_are_those_that_the_documentation_names() -> None:

@@ -11,6 +11,7 @@ from datastore.core.errors import LimitExceededError, OverloadedError, Unavailab
 from datastore.core.limits import BATCH_BYTES, FIRST_BATCH_BYTES
 from datastore_server.admission import CALLS_UNQUESTIONED, Admission
 from datastore_server.budget import STREAM_BYTES, ByteBudget, OpenStreams
+from tests.support.waiting import PATIENCE_S
 
 
 class Clock:
@@ -141,7 +142,7 @@ async def test_a_byte_budget_is_given_out_in_turn() -> None:
         ends[name].set()
         await tasks[list(ends).index(name)]
     assert begun == ["first", "large", "small"]
-    async with asyncio.timeout(5), budget.hold(10):
+    async with asyncio.timeout(PATIENCE_S), budget.hold(10):
         pass
 
 
@@ -162,6 +163,6 @@ async def test_who_leaves_the_queue_takes_nothing_along(granted: bool) -> None:
             await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
-    await asyncio.wait_for(following, 5)
-    async with asyncio.timeout(5), budget.hold(10):
+    await asyncio.wait_for(following, PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S), budget.hold(10):
         pass

@@ -785,14 +785,14 @@ def test_writes_that_wait_share_one_commit(store: LMDBDatastore) -> None:
         futures = [store.submit([Write(Key(f"/{number}"), b"x")]) for number in range(100)]
         assert not any(future.done() for future in futures)
         release.set()
-        assert all(future.result(30)[0].error is None for future in futures)
+        assert all(future.result(PATIENCE_S)[0].error is None for future in futures)
         assert store.stats().commits == before + 1
 
 
 def test_writes_are_applied_in_the_order_of_their_submission(store: LMDBDatastore) -> None:
     futures = [store.submit([Write(Key("/a"), b"%d" % number)]) for number in range(200)]
     for future in futures:
-        future.result(30)
+        future.result(PATIENCE_S)
     assert store.get(Key("/a")) == b"199"
 
 
@@ -804,7 +804,7 @@ def test_a_group_is_bounded_by_bytes(store: LMDBDatastore, monkeypatch: pytest.M
         futures.append(store.submit([Write(Key(f"/in-one-{number}"), b"x" * 3000) for number in range(9)]))
         release.set()
         for future in futures:
-            assert all(outcome.error is None for outcome in future.result(30))
+            assert all(outcome.error is None for outcome in future.result(PATIENCE_S))
         assert store.stats().commits == before + 6
 
 
@@ -814,7 +814,7 @@ def test_writes_taken_back_while_they_wait_are_not_done(store: LMDBDatastore) ->
         cancelled = store.submit([Write(Key("/cancelled"), b"x")])
         assert cancelled.cancel()
         release.set()
-        kept.result(30)
+        kept.result(PATIENCE_S)
     assert store.contains(Key("/kept"))
     assert not store.contains(Key("/cancelled"))
 
@@ -828,7 +828,7 @@ def test_submit_waits_while_the_backlog_is_full(store: LMDBDatastore, monkeypatc
 
         def submit() -> None:
             entered.set()
-            store.submit([Write(Key("/late"), b"x")]).result(30)
+            store.submit([Write(Key("/late"), b"x")]).result(PATIENCE_S)
             passed.set()
 
         late = threading.Thread(target=submit)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 OUTPUT = ROOT / "datastore" / "v1"
 BASELINE = PROTOS / "baseline.binpb"
-#: What is generated and linted. `google/rpc/status.proto` is there for whoever generates code in another language; in
+#: What is generated and linted. `google/rpc/status.proto` is there for users who generate code in another language; in
 #: Python its code comes with the package googleapis-common-protos.
 SOURCES = sorted(path.relative_to(PROTOS).as_posix() for path in (PROTOS / "datastore").rglob("*.proto"))
 BIN = Path(sys.executable).parent

@@ -69,7 +69,7 @@ class Placement(_message.Message):
         url: _builtins.str
         """Where the node was last reached, e.g. "grpc://10.0.0.1:7420". A hint for operators, not part of the identity."""
         in_memory: _builtins.bool
-        """Whether the node's entries end with its process, so that an empty one in its place is no surprise."""
+        """Whether the node's entries end with its process, so that an empty one may replace it."""
         def __init__(
             self,
             *,

@@ -251,7 +251,7 @@ def test_the_airports_of_the_world_are_imported_with_inferred_types(cli: Transfe
 
 
 SAMPLES = {
-    # A Swiss bank's statement: semicolons, cp1252, quotes, a byte that is no UTF-8.
+    # A Swiss bank's statement: semicolons, cp1252, quotes, a byte that is not UTF-8.
     "statement.csv": (
         'Datum;Buchungstext;Betrag;Saldo\r\n31.01.2026;"Café ""Zürich""; Bar";-12.50;1000.00\r\n'.encode("cp1252"),
         ["--delimiter", ";", "--encoding", "cp1252", "--key", "/S1/{#}", "--type", "auto"],

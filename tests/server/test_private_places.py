@@ -1,4 +1,4 @@
-"""Where a server keeps its data is told to its log, and to no client."""
+"""A server logs where it keeps its data, and never tells a client."""
 
 from __future__ import annotations
 

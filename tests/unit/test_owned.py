@@ -173,7 +173,7 @@ async def test_a_move_is_prepared_only_after_the_writes_under_way(write: Any) ->
     await settle()
     assert not preparing.done()
     assert node.placement.pending is None
-    # Whoever comes later is refused at once, and not behind.
+    # Later arrivals are refused at once rather than queued.
     for later in WRITES.values():
         with pytest.raises(UnavailableError, match="entries are being moved"):
             await later(node.datastore)

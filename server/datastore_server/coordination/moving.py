@@ -51,7 +51,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """A change: from one placement to another, and what moves. The same placement twice is no change."""
+    """A change: from one placement to another, and what moves. The same placement twice means that nothing changes."""
 
     current: Placement
     target: Placement
@@ -72,7 +72,7 @@ async def plan(config: Config, source: str, options: Options) -> Plan:
 
 
 async def apply(config: Config, source: str, options: Options, report: Report) -> Plan:
-    """Change the cluster to what `config` says; or continue that, after it was interrupted. `report` is told each step.
+    """Change the cluster to what `config` says, or continue an interrupted change. Calls `report` with each step.
 
     Raises ConfigError, with what to do instead, for a change that cannot be or that needs another option;
     UnavailableError for a node that cannot be reached; CorruptDataError if copies do not compare equal. In each case

@@ -80,7 +80,7 @@ def read_cell(text: str, kind: str) -> Any:
 def cell_of(value: Any) -> str:
     """A value as the text of a cell, which `read_cell` with the value's type reads back.
 
-    Texts are written as they are, instants in RFC 3339, floats that are no numbers by name; all else in JSON.
+    Texts are written as they are, instants in RFC 3339, NaN and infinities by name; everything else in JSON.
     """
     if isinstance(value, str):
         return value

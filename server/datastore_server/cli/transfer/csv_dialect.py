@@ -1,7 +1,7 @@
 """CSV as records of cells, and records as CSV. Pure text: knows no header, no types and no entries.
 
 The dialect is RFC 4180 with any delimiter. Two things go beyond Python's `csv`: an empty cell without quotes is None,
-with quotes it is an empty text, so that absent members and empty texts are told apart; and a malformed record is
+with quotes it is an empty text, so that absent members and empty texts can be distinguished; and a malformed record is
 reported with its place, after which reading goes on with the next line.
 """
 
@@ -120,7 +120,7 @@ class _Scan:
 def record_text(cells: Sequence[str | None], delimiter: str) -> str:
     """A record as a line of CSV, from which `read_records` gives the same cells; None is an empty cell."""
     text = delimiter.join("" if cell is None else _cell_text(cell, delimiter) for cell in cells)
-    # A record of one absent cell would be a blank line, which is no record.
+    # A record of one absent cell would be a blank line, which readers skip.
     return (text or '""') + "\n"
 
 

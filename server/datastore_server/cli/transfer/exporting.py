@@ -64,7 +64,7 @@ class _Export:
 
 @click.command("export", short_help="Write entries to a JSON Lines, JSON or CSV file.")
 @click.argument("target", nargs=-1, metavar="[KEY] FILE", callback=_key_and_file)
-@click.option("--collection", is_flag=True, help="Only the collection of KEY, not all that lies below it.")
+@click.option("--collection", is_flag=True, help="Only the collection of KEY, not everything below it.")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted export left (JSON Lines).")
 @click.option(
     "--columns", callback=options.columns, metavar="A,B,...", help="CSV: these members only.  [default: all members]"

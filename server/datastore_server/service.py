@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import grpc
 import msgspec
-from google.protobuf.message import DecodeError, Message
 
 from datastore import wire
 from datastore.aio.base import Datastore, exact_query
 from datastore.core.batch import Outcome, Write
-from datastore.core.errors import DatastoreError, InvalidError, UnavailableError
+from datastore.core.errors import DatastoreError, UnavailableError
 from datastore.core.key import Key
 from datastore.core.query import Query
 from datastore.core.room import set_batch_bytes, set_read_room
@@ -36,18 +35,18 @@ from datastore_server.describe import ClusterInfo
 from datastore_server.framing import batch_get_answer, value_field
 from datastore_server.interceptors import ClientGoneError, guard, item_status
 from datastore_server.introspection import Routes
+from datastore_server.rpc import Completion, Context, Method, parse_request, register_methods
 from datastore_server.tokens import End, Token, decode_page_token, decode_token, query_hash
 from datastore_server.underway import RETRY_AFTER_S, CallsUnderWay
 
 __all__ = ["SERVICE", "DatastoreService"]
 
-SERVICE = "datastore.v1.DatastoreService"
+_DESCRIPTOR = service_pb2.DESCRIPTOR.services_by_name["DatastoreService"]
+SERVICE: str = _DESCRIPTOR.full_name
 
 _log = logging.getLogger("datastore.server")
 
 _T = TypeVar("_T")
-_M = TypeVar("_M", bound=Message)
-_Context = grpc.aio.ServicerContext[Any, Any]
 
 #: Requests up to here are checked in passing: the smallest parts have four bytes, and take 2 µs each.
 CHECKED_INLINE_BYTES = 16 * 1024
@@ -88,7 +87,7 @@ class DatastoreService:
         self._cluster = cluster or ClusterInfo()
         self._probes = describe.ShardProbes(self._cluster.shards)
         self._streams: set[streaming.QueryStream] = set()
-        self._writes: set[asyncio.Task[Any]] = set()
+        self._writes = Completion()
         self._draining: UnavailableError | None = None
         self._under_way = CallsUnderWay()
         self._admission = Admission()
@@ -99,36 +98,30 @@ class DatastoreService:
         self._checks = ThreadPoolExecutor(1, "checks")
 
     def register(self, routes: Routes) -> None:
-        """Add every RPC of the protocol to `routes`. One without a method here raises AttributeError."""
-        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        for method in service_pb2.DESCRIPTOR.services_by_name["DatastoreService"].methods:
-            admission = self._admission if method.name in _ADMITTED else None
-            admitted = self._under_way.admitted(self._handler(method.name), admission, is_write=method.name in _WRITES)
-            handler = guard(method.name, admitted, self._require_expected, self._calls)
-            kind = (
-                grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
-            )
-            # Without (de)serializers gRPC hands over the bytes themselves.
-            handlers[method.name] = kind(handler)
-        routes.add_registered_method_handlers(SERVICE, handlers)
+        """Add every RPC of the service to `routes`."""
+        register_methods(routes, _DESCRIPTOR, self, self._wrapped)
 
-    def _handler(self, method: str) -> Callable[[bytes, _Context], Awaitable[Any]]:
-        """The method of a name, which refuses a request larger than a message, unless it may be larger."""
-        handler: Callable[[bytes, _Context], Awaitable[Any]] = getattr(self, _snake_case(method))
-        if method in _LONG_REQUESTS:
-            return handler
+    def _wrapped(self, name: str, method: Method) -> Method:
+        """A method as it is served: within its size, admitted, and guarded."""
+        is_write = name in _WRITES
+        fitting = method if name in _LONG_REQUESTS else self._fitting(method)
+        admitted = self._under_way.admitted(fitting, self._admission if name in _ADMITTED else None, is_write=is_write)
+        return guard(name, admitted, self._require_expected, self._calls)
 
-        async def handle(request: bytes, context: _Context) -> Any:
+    def _fitting(self, method: Method) -> Method:
+        """The same method, which refuses a request larger than a message."""
+
+        async def handle(request: bytes, context: Context) -> Any:
             checks.check_fits(len(request), self._limits, "the request")
-            return await handler(request, context)
+            return await method(request, context)
 
         return handle
 
     # One entry
 
-    async def get(self, request: bytes, context: _Context) -> bytes:
+    async def get(self, request: bytes, context: Context) -> bytes:
         """Get: the value, or an answer without one."""
-        message = _parse(service_pb2.GetRequest, request)
+        message = parse_request(service_pb2.GetRequest, request)
         key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
         value = await self._datastore.get(key)
         if value is None:
@@ -137,31 +130,31 @@ class DatastoreService:
         checks.check_fits(len(response), self._limits, f"the value of {key}")
         return response
 
-    async def put(self, request: bytes, context: _Context) -> bytes:
-        """Put: answered once the store has it; done to its end even if the client leaves."""
+    async def put(self, request: bytes, context: Context) -> bytes:
+        """Put: answered once the store has it; runs to completion even if the client disconnects."""
         write = await self._checked(self._put_of_request, request)
-        await self._to_its_end(
+        await self._writes.run(
             self._datastore.delete(write.key) if write.value is None else self._datastore.put(*write)
         )
         return b""
 
-    async def delete(self, request: bytes, context: _Context) -> bytes:
-        """Delete: done to its end even if the client leaves."""
-        message = _parse(service_pb2.DeleteRequest, request)
+    async def delete(self, request: bytes, context: Context) -> bytes:
+        """Delete: runs to completion even if the client disconnects."""
+        message = parse_request(service_pb2.DeleteRequest, request)
         key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
-        await self._to_its_end(self._datastore.delete(key))
+        await self._writes.run(self._datastore.delete(key))
         return b""
 
-    async def contains(self, request: bytes, context: _Context) -> bytes:
+    async def contains(self, request: bytes, context: Context) -> bytes:
         """Contains: yes or no."""
-        message = _parse(service_pb2.ContainsRequest, request)
+        message = parse_request(service_pb2.ContainsRequest, request)
         key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
         held = await self._datastore.contains(key)
         return service_pb2.ContainsResponse(contains=held).SerializeToString()
 
     # Batches
 
-    async def batch_get(self, request: bytes, context: _Context) -> bytes:
+    async def batch_get(self, request: bytes, context: Context) -> bytes:
         """BatchGet: a result a key, in order. Values that do not fit fail, and may be asked for again."""
         set_read_room(self._limits.message_bytes)
         async with self._reads.hold(self._answer_bytes):
@@ -170,10 +163,10 @@ class DatastoreService:
             outcomes = await _with_outcomes(items, self._datastore.batch_get)
             return batch_get_answer(outcomes, self._limits)
 
-    async def batch_write(self, request: bytes, context: _Context) -> bytes:
-        """BatchWrite: a result a write, in order; done to its end even if the client leaves."""
+    async def batch_write(self, request: bytes, context: Context) -> bytes:
+        """BatchWrite: a result a write, in order; runs to completion even if the client disconnects."""
         items = await self._checked(self._writes_of, request)
-        outcomes = await self._to_its_end(_with_outcomes(items, self._datastore.batch_write))
+        outcomes = await self._writes.run(_with_outcomes(items, self._datastore.batch_write))
         response = service_pb2.BatchWriteResponse()
         for outcome in outcomes:
             result = response.results.add()
@@ -183,7 +176,7 @@ class DatastoreService:
 
     # Queries
 
-    async def query(self, request: bytes, context: _Context) -> None:
+    async def query(self, request: bytes, context: Context) -> None:
         """Query: a stream of batches and its summary, at the pace of the client."""
         query, token, sort_keys = await self._checked(self._query_of, request)
         cutter = streaming.Cutter(
@@ -210,7 +203,7 @@ class DatastoreService:
             finally:
                 self._streams.discard(stream)
 
-    async def list_entries(self, request: bytes, context: _Context) -> bytes:
+    async def list_entries(self, request: bytes, context: Context) -> bytes:
         """ListEntries: one page of a query, and the token of the next."""
         query, token, page_items = await self._checked(self._page_of, request)
         if token.end is not End.OPEN:
@@ -251,9 +244,9 @@ class DatastoreService:
 
     # The server itself
 
-    async def describe_store(self, request: bytes, context: _Context) -> bytes:
+    async def describe_store(self, request: bytes, context: Context) -> bytes:
         """DescribeStore: the composition, the limits, and how the shards are just now."""
-        _parse(service_pb2.DescribeStoreRequest, request)
+        parse_request(service_pb2.DescribeStoreRequest, request)
         answers = await self._probes.answers()
         response = describe.describe_store(self._datastore.describe(), self._limits, self._cluster, answers)
         return response.SerializeToString()
@@ -295,11 +288,8 @@ class DatastoreService:
         self._checks.shutdown(wait=False)
 
     async def finish_writes(self, timeout_s: float) -> None:
-        """Wait until every write is done, also those whose clients have left."""
-        if self._writes:
-            _, late = await asyncio.wait(self._writes, timeout=timeout_s)
-            if late:
-                _log.warning("%d writes were not done within %g s of shutting down", len(late), timeout_s)
+        """Wait until every write is done, also those whose clients have disconnected."""
+        await self._writes.finish(timeout_s)
 
     # Requests
 
@@ -310,21 +300,21 @@ class DatastoreService:
         return await asyncio.get_running_loop().run_in_executor(self._checks, check, request)
 
     def _put_of_request(self, request: bytes) -> Write:
-        return self._put_of(_parse(raw.PutRequest, request).entry)
+        return self._put_of(parse_request(raw.PutRequest, request).entry)
 
     def _writes_of(self, request: bytes) -> list[Write | DatastoreError]:
-        message = _parse(raw.BatchWriteRequest, request)
+        message = parse_request(raw.BatchWriteRequest, request)
         checks.check_batch(len(message.writes), self._limits)
         return [_attempt(self._write_of, write) for write in message.writes]
 
     def _keys_of(self, request: bytes) -> list[Key | DatastoreError]:
-        message = _parse(service_pb2.BatchGetRequest, request)
+        message = parse_request(service_pb2.BatchGetRequest, request)
         checks.check_batch(len(message.keys), self._limits)
         return [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys]
 
     def _query_of(self, request: bytes) -> tuple[Query, Token, bool]:
         """The query that is left to do, the token at its beginning, and whether the sort keys are asked for."""
-        message = _parse(raw.QueryRequest, request)
+        message = parse_request(raw.QueryRequest, request)
         bound_to = _hash_of(message.query)
         token = decode_token(message.resume_token, bound_to) if message.resume_token else None
         query, token = self._continued(message, token, bound_to)
@@ -334,7 +324,7 @@ class DatastoreService:
 
     def _page_of(self, request: bytes) -> tuple[Query, Token, int]:
         """The query of a page, the token at its beginning, and how many entries the page may have."""
-        message = _parse(raw.ListEntriesRequest, request)
+        message = parse_request(raw.ListEntriesRequest, request)
         page_items = checks.check_page_size(message.page_size, self._limits)
         bound_to = _hash_of(message.query)
         token = decode_page_token(message.page_token, bound_to) if message.page_token else None
@@ -361,35 +351,6 @@ class DatastoreService:
             return self._put_of(write.put)
         key = checks.required_key(operation == "delete", write.delete.text, self._limits, field="delete")
         return Write(key, None)
-
-    async def _to_its_end(self, write: Coroutine[Any, Any, _T]) -> _T:
-        """Do a write in a task of its own, so that a client that leaves cannot cut it in two."""
-        task = asyncio.create_task(write)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(_log_failure)
-            raise
-
-
-def _log_failure(write: asyncio.Task[Any]) -> None:
-    """Tell the log how a write failed that nobody waits for any more."""
-    if not write.cancelled() and write.exception() is not None:
-        _log.warning("a write failed after its client had left", exc_info=write.exception())
-
-
-def _snake_case(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
-
-
-def _parse(kind: type[_M], data: bytes) -> _M:
-    wire.check_parts(data, kind.DESCRIPTOR)
-    try:
-        return kind.FromString(data)
-    except DecodeError as error:
-        raise InvalidError(f"the request cannot be read as a {kind.DESCRIPTOR.name}") from error
 
 
 def _hash_of(query: query_pb2.Query) -> int:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from datastore import wire
 from datastore.core.batch import Write
@@ -27,19 +25,17 @@ from datastore_server.interceptors import ClientGoneError, guard
 from datastore_server.introspection import Routes
 from datastore_server.placement import slots
 from datastore_server.placement.node import PlacedNode
+from datastore_server.rpc import Completion, Context, parse_request, register_methods
 
 __all__ = ["PLACEMENT_SERVICE", "RECORD_BYTES", "PlacementService"]
 
-PLACEMENT_SERVICE = "datastore.v1.PlacementService"
+_DESCRIPTOR = placement_pb2.DESCRIPTOR.services_by_name["PlacementService"]
+PLACEMENT_SERVICE: str = _DESCRIPTOR.full_name
 
 #: The longest record that a proxy may keep at a node: its placements, current and pending, with room to spare.
 RECORD_BYTES = 1024 * 1024
 #: How many summaries of slots go in one message: about 100 KiB.
 SUMMARIES = 4096
-
-_T = TypeVar("_T")
-_Context = grpc.aio.ServicerContext[Any, Any]
-_WORDS = re.compile("(?<!^)(?=[A-Z])")
 
 
 class PlacementService:
@@ -57,24 +53,18 @@ class PlacementService:
         self._calls = calls
         self._limits = limits or Limits()
         self._check_values = check_values
-        self._changes: set[asyncio.Task[Any]] = set()
+        # A change that is recorded must come into force.
+        self._changes = Completion()
 
     def register(self, routes: Routes) -> None:
-        """Add every RPC of the service to `routes`. One without a method here raises AttributeError."""
-        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        for method in placement_pb2.DESCRIPTOR.services_by_name["PlacementService"].methods:
-            handler = guard(method.name, getattr(self, _WORDS.sub("_", method.name).lower()), calls=self._calls)
-            kind = (
-                grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
-            )
-            handlers[method.name] = kind(handler)
-        routes.add_registered_method_handlers(PLACEMENT_SERVICE, handlers)
+        """Add every RPC of the service to `routes`."""
+        register_methods(routes, _DESCRIPTOR, self, lambda name, method: guard(name, method, calls=self._calls))
 
     # The placement
 
-    async def get_placement(self, request: bytes, context: _Context) -> bytes:
+    async def get_placement(self, request: bytes, context: Context) -> bytes:
         """GetPlacement: what is in force."""
-        _parse(placement_pb2.GetPlacementRequest, request)
+        parse_request(placement_pb2.GetPlacementRequest, request)
         response = placement_pb2.GetPlacementResponse(
             placement=wire.encode_node_placement(self._node.placement),
             is_empty=await self._node.is_empty(),
@@ -84,39 +74,39 @@ class PlacementService:
         )
         return response.SerializeToString()
 
-    async def place_node(self, request: bytes, context: _Context) -> bytes:
+    async def place_node(self, request: bytes, context: Context) -> bytes:
         """PlaceNode: the first placement, or its completion."""
-        message = _parse(placement_pb2.PlaceNodeRequest, request)
+        message = parse_request(placement_pb2.PlaceNodeRequest, request)
         change = self._node.place(message.shard, _placement_of(message), check_entries=message.check_entries)
-        placed = await self._to_its_end(change)
+        placed = await self._changes.run(change)
         return placement_pb2.PlaceNodeResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
-    async def prepare_move(self, request: bytes, context: _Context) -> bytes:
+    async def prepare_move(self, request: bytes, context: Context) -> bytes:
         """PrepareMove: answered once no write is under way and none is let in."""
-        message = _parse(placement_pb2.PrepareMoveRequest, request)
+        message = parse_request(placement_pb2.PrepareMoveRequest, request)
         change = self._node.prepare(
             message.shard, _placement_of(message), joins=message.joins, coordinator=message.coordinator
         )
-        placed = await self._to_its_end(change)
+        placed = await self._changes.run(change)
         return placement_pb2.PrepareMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
-    async def commit_move(self, request: bytes, context: _Context) -> bytes:
+    async def commit_move(self, request: bytes, context: Context) -> bytes:
         """CommitMove: answered once it is durable."""
-        message = _parse(placement_pb2.CommitMoveRequest, request)
-        placed = await self._to_its_end(self._node.commit(message.epoch, coordinator=message.coordinator))
+        message = parse_request(placement_pb2.CommitMoveRequest, request)
+        placed = await self._changes.run(self._node.commit(message.epoch, coordinator=message.coordinator))
         return placement_pb2.CommitMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
-    async def abort_move(self, request: bytes, context: _Context) -> bytes:
+    async def abort_move(self, request: bytes, context: Context) -> bytes:
         """AbortMove: answered once it is durable."""
-        message = _parse(placement_pb2.AbortMoveRequest, request)
-        placed = await self._to_its_end(self._node.abort(message.epoch, coordinator=message.coordinator))
+        message = parse_request(placement_pb2.AbortMoveRequest, request)
+        placed = await self._changes.run(self._node.abort(message.epoch, coordinator=message.coordinator))
         return placement_pb2.AbortMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
     # Entries on their way
 
-    async def summarize_slots(self, request: bytes, context: _Context) -> None:
+    async def summarize_slots(self, request: bytes, context: Context) -> None:
         """SummarizeSlots: a stream of what each slot holds."""
-        message = _parse(placement_pb2.SummarizeSlotsRequest, request)
+        message = parse_request(placement_pb2.SummarizeSlotsRequest, request)
         shard_by = wire.decode_shard_by(message.shard_by)
         if self._node.placement.pending is not None:
             # What is counted here decides that the move may be committed: it must outlast a loss of power.
@@ -131,31 +121,31 @@ class PlacementService:
             response = placement_pb2.SummarizeSlotsResponse(slots=summaries[start : start + SUMMARIES])
             await _send(context, response.SerializeToString())
 
-    async def read_slots(self, request: bytes, context: _Context) -> None:
+    async def read_slots(self, request: bytes, context: Context) -> None:
         """ReadSlots: a stream of entries."""
-        message = _parse(placement_pb2.ReadSlotsRequest, request)
+        message = parse_request(placement_pb2.ReadSlotsRequest, request)
         is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots)
         async with aclosing(self._node.scan(owned_only=True, chosen=is_chosen)) as batches:
             async for batch in batches:
                 for data in _filled(entry_frames(batch, keys_only=False)):
                     await _send(context, data)
 
-    async def write_slots(self, request: bytes, context: _Context) -> bytes:
+    async def write_slots(self, request: bytes, context: Context) -> bytes:
         """WriteSlots: answered once the entries are stored."""
         # Checked in a thread: such requests are large, and other calls go on.
         message, writes = await asyncio.to_thread(self._writes_of, request)
-        await self._to_its_end(self._node.write(message.epoch, writes, coordinator=message.coordinator))
+        await self._changes.run(self._node.write(message.epoch, writes, coordinator=message.coordinator))
         return b""
 
-    async def clear_slots(self, request: bytes, context: _Context) -> bytes:
+    async def clear_slots(self, request: bytes, context: Context) -> bytes:
         """ClearSlots: answered once the entries are deleted."""
-        message = _parse(placement_pb2.ClearSlotsRequest, request)
+        message = parse_request(placement_pb2.ClearSlotsRequest, request)
         is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots) if message.slots else None
-        cleared = await self._to_its_end(self._node.clear(message.epoch, is_chosen, coordinator=message.coordinator))
+        cleared = await self._changes.run(self._node.clear(message.epoch, is_chosen, coordinator=message.coordinator))
         return placement_pb2.ClearSlotsResponse(entries=cleared).SerializeToString()
 
     def _writes_of(self, request: bytes) -> tuple[Any, list[Write]]:
-        message = _parse(raw.WriteSlotsRequest, request)
+        message = parse_request(raw.WriteSlotsRequest, request)
         checks.check_batch(len(message.entries), self._limits)
         return message, list(map(self._write_of, message.entries))
 
@@ -173,44 +163,28 @@ class PlacementService:
 
     # Records of proxies
 
-    async def get_record(self, request: bytes, context: _Context) -> bytes:
+    async def get_record(self, request: bytes, context: Context) -> bytes:
         """GetRecord: the record, or an answer without one."""
-        message = _parse(placement_pb2.GetRecordRequest, request)
+        message = parse_request(placement_pb2.GetRecordRequest, request)
         _check_record_name(message.name)
         kept = await self._node.read_record(message.name)
         record = None if kept is None else placement_pb2.Record(name=message.name, revision=kept[0], data=kept[1])
         return placement_pb2.GetRecordResponse(record=record).SerializeToString()
 
-    async def put_record(self, request: bytes, context: _Context) -> bytes:
+    async def put_record(self, request: bytes, context: Context) -> bytes:
         """PutRecord: answered once it is durable."""
-        message = _parse(placement_pb2.PutRecordRequest, request).record
+        message = parse_request(placement_pb2.PutRecordRequest, request).record
         _check_record_name(message.name)
         if message.revision < 1:
             raise InvalidError(f"the revision of a record is 1 or more, not {message.revision}", field="revision")
         if len(message.data) > RECORD_BYTES:
             raise checks.exceeded("record_bytes", RECORD_BYTES, f"the record {message.name} has {len(message.data):,}")
-        await self._to_its_end(self._node.write_record(message.name, message.revision, message.data))
+        await self._changes.run(self._node.write_record(message.name, message.revision, message.data))
         return b""
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait until every change is done, also those whose clients have left."""
-        if self._changes:
-            await asyncio.wait(self._changes, timeout=timeout_s)
-
-    async def _to_its_end(self, change: Coroutine[Any, Any, _T]) -> _T:
-        """Do a change in its own task: one that is recorded must come into force, even if the client leaves."""
-        task = asyncio.create_task(change)
-        self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
-        return await asyncio.shield(task)
-
-
-def _parse(kind: Any, data: bytes) -> Any:
-    wire.check_parts(data, kind.DESCRIPTOR)
-    try:
-        return kind.FromString(data)
-    except DecodeError as error:
-        raise InvalidError(f"the request cannot be read as a {kind.DESCRIPTOR.name}") from error
+        """Wait until every change is done, also those whose clients have disconnected."""
+        await self._changes.finish(timeout_s)
 
 
 def _placement_of(request: Any) -> Placement:
@@ -248,7 +222,7 @@ def _filled(frames: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-async def _send(context: _Context, data: bytes) -> None:
+async def _send(context: Context, data: bytes) -> None:
     try:
         await context.write(data)
     except grpc.aio.BaseError as error:

@@ -1,0 +1,88 @@
+"""What the services share: methods as handlers, requests as messages, and work that runs to completion.
+
+Knows messages and gRPC; no method of a service and no store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from datastore import wire
+from datastore.core.errors import InvalidError
+from datastore_server.introspection import Routes
+
+__all__ = ["Completion", "Context", "Method", "parse_request", "register_methods"]
+
+_log = logging.getLogger("datastore.server")
+
+_T = TypeVar("_T")
+_M = TypeVar("_M", bound=Message)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+#: A method of a service: the request's bytes in, the response's bytes out, or None after writing a stream.
+Method = Callable[[bytes, Context], Awaitable[Any]]
+
+_WORDS = re.compile("(?<!^)(?=[A-Z])")
+
+
+def register_methods(
+    routes: Routes, descriptor: ServiceDescriptor, service: object, wrap: Callable[[str, Method], Method]
+) -> None:
+    """Add every RPC of a service to `routes`: BatchGet is `wrap("BatchGet", service.batch_get)`.
+
+    Raises AttributeError for an RPC that `service` has no method for.
+    """
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    for method in descriptor.methods:
+        kind = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+        # Without (de)serializers gRPC hands over the bytes themselves.
+        handlers[method.name] = kind(wrap(method.name, getattr(service, _WORDS.sub("_", method.name).lower())))
+    routes.add_registered_method_handlers(descriptor.full_name, handlers)
+
+
+def parse_request(kind: type[_M], data: bytes) -> _M:
+    """The message of a request. Raises InvalidError if it cannot be read, LimitExceededError for too many parts."""
+    wire.check_parts(data, kind.DESCRIPTOR)
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise InvalidError(f"the request cannot be read as a {kind.DESCRIPTOR.name}") from error
+
+
+class Completion:
+    """Runs work to completion, even if the client disconnects. For one event loop."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """The result of `work`, which runs in its own task: cancelling this call leaves it running."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait until all work is done, for at most `timeout_s`."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            if late:
+                _log.warning("%d writes were not done within %g s of shutting down", len(late), timeout_s)
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    """Log a failure that no client waits for any more."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.warning("a write failed after its client had disconnected", exc_info=task.exception())

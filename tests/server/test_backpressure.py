@@ -235,5 +235,5 @@ async def test_a_write_that_fails_after_its_client_left_is_logged(start: Any, ca
     await asyncio.sleep(0.05)
     store.go_on.set()
     await running.server.stop()
-    assert "client had left" in caplog.text
+    assert "client had disconnected" in caplog.text
     assert "no room" in caplog.text

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from datastore_client.channel import CHANNEL_OPTIONS, parse_target
+from datastore_client.channel import STREAM_OPTIONS, parse_target
 
 __all__ = ["SERVICE", "channel", "messages_per_second", "read_stream"]
 
@@ -17,8 +17,8 @@ SERVICE = "/datastore.v1.DatastoreService/"
 
 
 def channel(url: str) -> grpc.aio.Channel:
-    """A channel as clients open it."""
-    return grpc.aio.insecure_channel(parse_target(url), options=CHANNEL_OPTIONS)
+    """A channel as clients open it for streams."""
+    return grpc.aio.insecure_channel(parse_target(url), options=STREAM_OPTIONS)
 
 
 async def messages_per_second(on: grpc.aio.Channel, method: str, requests: Sequence[bytes], *, in_flight: int) -> float:

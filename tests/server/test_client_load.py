@@ -133,6 +133,20 @@ async def test_the_deadline_of_a_call_counts_while_it_waits(colour: Any, limited
         assert script.calls == []
 
 
+async def test_a_call_that_would_be_answered_too_late_is_not_sent(colour: Any, limited: Any) -> None:
+    limited(CALLS_AT_ONCE=2)
+    async with scripted(Get=hangs) as script, connected(colour, script.url, timeout_s=LONG_S) as store:
+        slots = store._connection._calls
+        for _ in range(2):
+            await colour.call(slots.acquire, math.inf)
+        slots.release(1e6)
+        await colour.call(slots.acquire, math.inf)
+        with pytest.raises(OverloadedError, match=r"was not sent to .* has 3e\+02 s; make fewer at once") as caught:
+            await colour.call(store.get, KEY)
+        assert caught.value.retry_after_s == 1.0
+        assert script.calls == []
+
+
 async def test_health_is_asked_though_all_other_calls_wait(colour: Any, limited: Any) -> None:
     limited(CALLS_AT_ONCE=1, WAITING_CALLS=1)
     async with (

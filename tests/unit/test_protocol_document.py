@@ -18,7 +18,7 @@ from datastore.wire import ERRORS, reason_of
 from datastore.wire.errors import _FACTS
 from datastore.wire.queries import FIELD_PATH_BYTES
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S
-from datastore_client._slots import CALLS_AT_ONCE, STREAMS_AT_ONCE, WAITING_CALLS
+from datastore_client._slots import CALLS_AT_ONCE, SPARE_TIME, STREAMS_AT_ONCE, WAITING_CALLS
 from datastore_client.channel import CHANNEL_OPTIONS
 from datastore_server.app import MAX_STREAMS
 from datastore_server.checks import PAGE_ITEMS, Limits
@@ -58,6 +58,10 @@ def test_the_numbers_of_deadlines_and_retries_are_those_of_the_client():
     for told in (
         f"makes {CALLS_AT_ONCE} unary calls at once",
         f"lets {WAITING_CALLS:,} wait",
+        f"While the Python client has {CALLS_AT_ONCE} calls under way",
+        f"unless the call has {SPARE_TIME} times the time",
+        f"only if it still has {SPARE_TIME} times the average",
+        f"for every {CALLS_AT_ONCE} calls that wait before it",
         f"takes {STREAMS_AT_ONCE:,} streams at once",
         f"has been away for {RESUME_TIMEOUT_S:.0f} s",
         f"{BACKOFFS_S[0] * 1000:.0f} ms, doubling up to {BACKOFFS_S[1]:.0f} s",

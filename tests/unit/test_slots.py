@@ -6,11 +6,12 @@ import asyncio
 import math
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from datastore_client import _calls
-from datastore_client._slots import Slots, Turn
+from datastore_client._slots import SPARE_TIME, Slots, Turn
 from datastore_client.aio._calls import CallSlots
 
 
@@ -39,6 +40,63 @@ def test_who_gives_up_is_passed_over() -> None:
     assert slots.give_up("first")
     assert slots.give_back() == "second"
     assert not slots.give_up("second")
+
+
+def busy(at_once: int, seconds_each: float, waiting: int = 0) -> Slots[int]:
+    """Slots that are all taken, by calls that take so long, with so many waiters."""
+    slots: Slots[int] = Slots(at_once, 1000)
+    for _ in range(at_once):
+        slots.take()
+    for waiter in range(waiting + 2000):
+        slots.line_up(waiter)
+        if waiter >= waiting:
+            slots.give_back(seconds_each)
+    assert slots.waiting == waiting
+    return slots
+
+
+@pytest.mark.parametrize(("waiting", "expected_s"), [(0, 0.1), (10, 0.2), (90, 1.0)])
+def test_a_call_waits_for_those_before_it_and_then_takes_as_long_as_they(waiting: int, expected_s: float) -> None:
+    assert busy(10, 0.1, waiting).expected_s(waiting) == pytest.approx(expected_s)
+
+
+@pytest.mark.parametrize(("left_s", "in_time"), [(1.499, False), (1.501, True), (math.inf, True)])
+def test_a_call_that_has_little_more_time_than_calls_take_is_not_in_time(left_s: float, in_time: bool) -> None:
+    assert SPARE_TIME == 1.5
+    slots = busy(10, 0.1, 90)
+    assert slots.is_in_time(left_s, slots.waiting) is in_time
+
+
+def test_as_long_as_nothing_is_known_every_call_is_in_time() -> None:
+    slots: Slots[int] = Slots(1, 10)
+    assert slots.take()
+    assert slots.is_in_time(0.001, slots.waiting)
+
+
+def test_what_is_known_of_slow_calls_is_forgotten_once_all_have_ended() -> None:
+    slots = busy(2, 1000.0)
+    slots.give_back(1000.0)
+    assert not slots.is_in_time(10.0, 0)
+    slots.give_back(1000.0)
+    assert slots.is_in_time(0.001, 0)
+
+
+def test_fast_calls_soon_outweigh_a_slow_time() -> None:
+    slots = busy(10, 10.0)
+    fast = 0
+    while not slots.is_in_time(1.0, 0):
+        # Though every waiter is refused, a free slot is always taken.
+        assert slots.give_back(0.001) is None
+        assert slots.take()
+        fast += 1
+    assert fast < 400
+
+
+def test_one_slow_call_among_many_has_little_weight() -> None:
+    slots = busy(10, 0.01)
+    slots.line_up(-1)
+    slots.give_back(10.0)
+    assert slots.is_in_time(0.5, 0)
 
 
 async def waiting_tasks(slots: CallSlots, number: int, timeout_s: float = math.inf) -> list[asyncio.Task[Turn]]:
@@ -105,6 +163,20 @@ async def test_a_task_that_waits_too_long_is_late_and_leaves_no_place() -> None:
     assert slots._slots.waiting == 0
 
 
+async def test_a_task_that_would_be_answered_too_late_is_refused_at_once_or_at_its_turn() -> None:
+    slots = CallSlots(1, 10)
+    await slots.acquire(math.inf)
+    in_a_hurry, patient = await waiting_tasks(slots, 1, 300) + await waiting_tasks(slots, 1)
+    slots.release(1e6)
+    assert await in_a_hurry is Turn.REFUSED
+    assert await patient is Turn.TAKEN
+    assert await slots.acquire(300) is Turn.REFUSED
+    assert slots._slots.waiting == 0
+    slots.release()
+    assert slots._slots.free == 1
+    assert await slots.acquire(300) is Turn.TAKEN
+
+
 async def test_closing_sends_waiting_tasks_away() -> None:
     slots = CallSlots(1, 10)
     await slots.acquire(math.inf)
@@ -145,6 +217,26 @@ def test_a_thread_that_waits_too_long_is_late_and_leaves_no_place() -> None:
     assert slots._slots.waiting == 0
     slots.release()
     assert slots.acquire(0.01) is Turn.TAKEN
+
+
+def test_a_thread_that_would_be_answered_too_late_is_refused_at_once_or_at_its_turn() -> None:
+    slots = _calls.CallSlots(1, 10)
+    slots.acquire(math.inf)
+    with ThreadPoolExecutor(2) as threads:
+        in_a_hurry = threads.submit(slots.acquire, 300)
+        while slots._slots.waiting < 1:
+            time.sleep(0.001)
+        patient = threads.submit(slots.acquire, math.inf)
+        while slots._slots.waiting < 2:
+            time.sleep(0.001)
+        slots.release(1e6)
+        assert in_a_hurry.result() is Turn.REFUSED
+        assert patient.result() is Turn.TAKEN
+    assert slots.acquire(300) is Turn.REFUSED
+    assert slots._slots.waiting == 0
+    slots.release()
+    assert slots._slots.free == 1
+    assert slots.acquire(300) is Turn.TAKEN
 
 
 def test_closing_sends_waiting_threads_away() -> None:

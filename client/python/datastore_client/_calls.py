@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -35,10 +35,10 @@ CALL_ERRORS = (grpc.RpcError, ValueError)
 Messages: TypeAlias = Generator[bytes]
 
 
-def open_channel(target: str) -> grpc.Channel:
+def open_channel(target: str, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS) -> grpc.Channel:
     """A channel to `target`."""
     # Without `dns:` a host of the name of one of gRPC's schemes, as `unix`, would be taken for it.
-    return grpc.insecure_channel(f"dns:///{target}", options=CHANNEL_OPTIONS)
+    return grpc.insecure_channel(f"dns:///{target}", options=options)
 
 
 #: Where channels belong: a process.
@@ -79,26 +79,23 @@ class _Waiter:
 
 
 class CallSlots:
-    """A number of calls at once; others wait, first come, first served."""
+    """A number of calls at once; others wait, first come, first served, unless they would be answered too late."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._slots: Slots[_Waiter] = Slots(at_once, waiting)
         self._lock = threading.Lock()
-        #: Slots that were released and not yet given back.
-        self._released: deque[None] = deque()
+        #: Slots that were released and not yet given back, by how long their calls took.
+        self._released: deque[float | None] = deque()
 
     def acquire(self, timeout_s: float) -> Turn:
-        """Take a slot, within `timeout_s`. The caller must release it; an interrupted caller holds none."""
-        waiter = None
+        """Take a slot for a call that has `timeout_s` to be answered. The caller must release it, if it is TAKEN."""
+        waiter = _Waiter()
         with self._lock:
-            if self._slots.take():
-                turn = Turn.TAKEN
-            else:
-                waiter = _Waiter()
-                turn = Turn.LATE if self._slots.line_up(waiter) else Turn.FULL
+            turn = self._asked(waiter, timeout_s)
         self._give_back()
-        if waiter is None or turn is Turn.FULL:
+        if turn is not None:
             return turn
+        ends_at = time.monotonic() + timeout_s
         try:
             turn = waiter.wait(timeout_s)
         finally:
@@ -108,11 +105,29 @@ class CallSlots:
             self._give_back()
             if has_slot and turn is not Turn.TAKEN:
                 self.release()
+        if turn is Turn.TAKEN and not self._slots.is_in_time(ends_at - time.monotonic(), 0):
+            self.release()
+            return Turn.REFUSED
         return turn
 
-    def release(self) -> None:
-        """Give a slot back. Takes no lock that this thread may hold: a forgotten cursor is closed at any moment."""
-        self._released.append(None)
+    def _asked(self, waiter: _Waiter, left_s: float) -> Turn | None:
+        """What comes of asking for a slot; None if the waiter waits."""
+        if self._slots.take():
+            return Turn.TAKEN
+        if not self._slots.is_in_time(left_s, self._slots.waiting):
+            return Turn.REFUSED
+        return None if self._slots.line_up(waiter) else Turn.FULL
+
+    def expected_s(self) -> float:
+        """How long a call takes that asks for its turn now."""
+        return self._slots.expected_s(self._slots.waiting)
+
+    def release(self, took_s: float | None = None) -> None:
+        """Give a slot back, after a call that took so long.
+
+        Takes no lock that this thread may hold: a forgotten cursor is closed at any moment.
+        """
+        self._released.append(took_s)
         self._give_back()
 
     def _give_back(self) -> None:
@@ -120,8 +135,7 @@ class CallSlots:
         while self._released and self._lock.acquire(blocking=False):
             try:
                 while self._released:
-                    self._released.popleft()
-                    waiter = self._slots.give_back()
+                    waiter = self._slots.give_back(self._released.popleft())
                     if waiter is not None:
                         waiter.wake(Turn.TAKEN)
             finally:

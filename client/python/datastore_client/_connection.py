@@ -8,6 +8,7 @@ Knows bytes, calls and their failures; what a message means is not known here.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -37,11 +38,14 @@ from datastore_client._calls import (
     why_not_here,
 )
 from datastore_client._failures import call_error, is_answer, is_unsent
-from datastore_client._retry import RETRY_AFTER_S, Link, RetryPolicy, may_repeat
+from datastore_client._retry import BACKOFFS_S, RETRY_AFTER_S, Link, RetryPolicy, may_repeat
 from datastore_client._slots import CALLS_AT_ONCE, STREAMS_AT_ONCE, WAITING_CALLS, Turn
-from datastore_client.channel import parse_target
+from datastore_client.channel import CHANNEL_OPTIONS, STREAM_OPTIONS, parse_target
 
 __all__ = ["Connection", "Stream"]
+
+#: The channels of a connection, by the kind of their calls.
+_OPTIONS = {"unary_unary": CHANNEL_OPTIONS, "unary_stream": STREAM_OPTIONS}
 
 
 class Connection:
@@ -77,6 +81,7 @@ class Connection:
         policy = self.policy()
         while True:
             self._take_turn(self._calls, policy)
+            began = time.monotonic()
             try:
                 return self._answer(path, request, policy, is_read=is_read)
             except UnavailableError as error:
@@ -84,7 +89,7 @@ class Connection:
                 if backoff_s is None:
                     raise
             finally:
-                self._calls.release()
+                self._calls.release(time.monotonic() - began)
             pause(backoff_s)
 
     def backoff_s(self, error: DatastoreError | None, policy: RetryPolicy) -> float | None:
@@ -146,6 +151,13 @@ class Connection:
                 " make fewer at once",
                 retry_after_s=RETRY_AFTER_S,
             )
+        if turn is Turn.REFUSED:
+            expected_s, left_s = slots.expected_s(), policy.left_s()
+            return OverloadedError(
+                f"the call was not sent to {self.url}: it would be answered in about {expected_s:.2g} s, and has"
+                f" {left_s:.2g} s; make fewer at once",
+                retry_after_s=min(max(expected_s, RETRY_AFTER_S), BACKOFFS_S[1]),
+            )
         if slots is self._streams:
             return OverloadedError(
                 f"{STREAMS_AT_ONCE:,} queries to {self.url} are open, the most that one client may have;"
@@ -167,7 +179,7 @@ class Connection:
             if channel is None:
                 # Not before the first call: an asyncio channel belongs to the loop that it is made on.
                 self._home = here()
-                channel = self._channels[kind] = open_channel(self._target)
+                channel = self._channels[kind] = open_channel(self._target, _OPTIONS[kind])
             method: Callable[..., Any] = getattr(channel, kind)(path)
         expected = None if self.expects is None else ((wire.EXPECTATION, self.expects),)
         return method(request, timeout=None if timeout_s == math.inf else timeout_s, metadata=expected)

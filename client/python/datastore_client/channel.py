@@ -8,15 +8,14 @@ from typing import Any
 from datastore.core.errors import ConfigError
 from datastore.core.limits import MESSAGE_BYTES, QUERY_REQUEST_BYTES
 
-__all__ = ["CHANNEL_OPTIONS", "DEFAULT_PORT", "MESSAGE_BYTES", "parse_target"]
+__all__ = ["CHANNEL_OPTIONS", "DEFAULT_PORT", "MESSAGE_BYTES", "STREAM_OPTIONS", "parse_target"]
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", QUERY_REQUEST_BYTES),
-    # How far a server sends ahead of its reader. gRPC would probe for more, and hold 5 to 10 MB of a stream that nobody
-    # reads; a proxy holds this much for each shard of each open query. A message that is waited for comes whole.
+    # gRPC would probe for how far a server may send ahead of its reader, and hold 5 to 10 MB of a stream that nobody
+    # reads.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 16 * 1024),
     # gRPC would send calls through the proxy that `http_proxy` names, those to this machine too.
     ("grpc.enable_http_proxy", 0),
     # A connection that died without a word, or whose server was stopped, fails the calls that wait on it after 17 s.
@@ -34,6 +33,10 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     # Channels of one process would else share a connection, and its backoff.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+#: Those of the channel for streams: a server sends so few bytes ahead of its reader, as a proxy holds them for each
+#: shard of each open query. A message that is waited for comes whole.
+STREAM_OPTIONS: tuple[tuple[str, Any], ...] = (*CHANNEL_OPTIONS, ("grpc.http2.lookahead_bytes", 1024))
 
 #: Where servers listen unless they are told otherwise.
 DEFAULT_PORT = 7420

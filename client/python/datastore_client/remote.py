@@ -305,12 +305,16 @@ class RemoteDatastore(Datastore):
                     # From here on these entries are the reader's: a call after this continues behind them.
                     request.resume_token = response.resume_token
                     _note_last_entry(request, response)
-                    if response.HasField("summary"):
+                    ended = response.HasField("summary")
+                    if ended:
                         self._check_whole(response.summary, entries)
                         shards.extend(map(shard_report, response.summary.shards))
-                        yield batch
-                        return
+                    # The batch is all that is held while its reader takes its time.
+                    del data, response
                     yield batch
+                    if ended:
+                        return
+                    del batch
                 raise self._connection.named(
                     TruncatedStreamError(f"the results from {self.url} ended without their summary")
                 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import time
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -30,10 +32,10 @@ __all__ = [
 CALL_ERRORS = (grpc.RpcError, asyncio.CancelledError, grpc.aio.UsageError)
 
 
-def open_channel(target: str) -> grpc.aio.Channel:
+def open_channel(target: str, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS) -> grpc.aio.Channel:
     """A channel to `target`. Belongs to the loop that it is made on."""
     # Without `dns:` a host of the name of one of gRPC's schemes, as `unix`, would be taken for it.
-    return grpc.aio.insecure_channel(f"dns:///{target}", options=CHANNEL_OPTIONS)
+    return grpc.aio.insecure_channel(f"dns:///{target}", options=options)
 
 
 #: Where channels belong: a process, and the loop that they were made on.
@@ -68,23 +70,34 @@ def why_not_here(home: Home | None) -> str | None:
 
 
 class CallSlots:
-    """A number of calls at once; others wait, first come, first served."""
+    """A number of calls at once; others wait, first come, first served, unless they would be answered too late."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._slots: Slots[asyncio.Future[Turn]] = Slots(at_once, waiting)
 
     async def acquire(self, timeout_s: float) -> Turn:
-        """Take a slot, within `timeout_s`. The caller must release it; a cancelled caller holds none."""
+        """Take a slot for a call that has `timeout_s` to be answered. The caller must release it, if it is TAKEN."""
         if self._slots.take():
             return Turn.TAKEN
+        if not self._slots.is_in_time(timeout_s, self._slots.waiting):
+            return Turn.REFUSED
+        ends_at = time.monotonic() + timeout_s
         waiter: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         if not self._slots.line_up(waiter):
             return Turn.FULL
         try:
             async with asyncio.timeout(None if timeout_s == math.inf else timeout_s):
-                return await self._turn_of(waiter)
+                turn = await self._turn_of(waiter)
         except TimeoutError:
             return Turn.LATE
+        if turn is Turn.TAKEN and not self._slots.is_in_time(ends_at - time.monotonic(), 0):
+            self.release()
+            return Turn.REFUSED
+        return turn
+
+    def expected_s(self) -> float:
+        """How long a call takes that asks for its turn now."""
+        return self._slots.expected_s(self._slots.waiting)
 
     async def _turn_of(self, waiter: asyncio.Future[Turn]) -> Turn:
         try:
@@ -95,9 +108,9 @@ class CallSlots:
                 self.release()
             raise
 
-    def release(self) -> None:
-        """Give a slot back."""
-        waiter = self._slots.give_back()
+    def release(self, took_s: float | None = None) -> None:
+        """Give a slot back, after a call that took so long."""
+        waiter = self._slots.give_back(took_s)
         # A cancelled waiter notices that it was given the slot, and gives it back.
         if waiter is not None and not waiter.done():
             waiter.set_result(Turn.TAKEN)
@@ -154,6 +167,8 @@ class Messages:
         except BaseException:
             await self.aclose()
             raise
+        # Its message would be held until the next is asked for.
+        self._read = None
         if message is grpc.aio.EOF:
             raise StopAsyncIteration
         return bytes(message)

@@ -6,6 +6,7 @@ Knows bytes, calls and their failures; what a message means is not known here.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -22,7 +23,7 @@ from datastore.core.errors import (
     UnavailableError,
 )
 from datastore_client._failures import call_error, is_answer, is_unsent
-from datastore_client._retry import RETRY_AFTER_S, Link, RetryPolicy, may_repeat
+from datastore_client._retry import BACKOFFS_S, RETRY_AFTER_S, Link, RetryPolicy, may_repeat
 from datastore_client._slots import CALLS_AT_ONCE, STREAMS_AT_ONCE, WAITING_CALLS, Turn
 from datastore_client.aio._calls import (
     CALL_ERRORS,
@@ -37,9 +38,12 @@ from datastore_client.aio._calls import (
     pause,
     why_not_here,
 )
-from datastore_client.channel import parse_target
+from datastore_client.channel import CHANNEL_OPTIONS, STREAM_OPTIONS, parse_target
 
 __all__ = ["Connection", "Stream"]
+
+#: The channels of a connection, by the kind of their calls.
+_OPTIONS = {"unary_unary": CHANNEL_OPTIONS, "unary_stream": STREAM_OPTIONS}
 
 
 class Connection:
@@ -75,6 +79,7 @@ class Connection:
         policy = self.policy()
         while True:
             await self._take_turn(self._calls, policy)
+            began = time.monotonic()
             try:
                 return await self._answer(path, request, policy, is_read=is_read)
             except UnavailableError as error:
@@ -82,7 +87,7 @@ class Connection:
                 if backoff_s is None:
                     raise
             finally:
-                self._calls.release()
+                self._calls.release(time.monotonic() - began)
             await pause(backoff_s)
 
     def backoff_s(self, error: DatastoreError | None, policy: RetryPolicy) -> float | None:
@@ -144,6 +149,13 @@ class Connection:
                 " make fewer at once",
                 retry_after_s=RETRY_AFTER_S,
             )
+        if turn is Turn.REFUSED:
+            expected_s, left_s = slots.expected_s(), policy.left_s()
+            return OverloadedError(
+                f"the call was not sent to {self.url}: it would be answered in about {expected_s:.2g} s, and has"
+                f" {left_s:.2g} s; make fewer at once",
+                retry_after_s=min(max(expected_s, RETRY_AFTER_S), BACKOFFS_S[1]),
+            )
         if slots is self._streams:
             return OverloadedError(
                 f"{STREAMS_AT_ONCE:,} queries to {self.url} are open, the most that one client may have;"
@@ -165,7 +177,7 @@ class Connection:
             if channel is None:
                 # Not before the first call: an asyncio channel belongs to the loop that it is made on.
                 self._home = here()
-                channel = self._channels[kind] = open_channel(self._target)
+                channel = self._channels[kind] = open_channel(self._target, _OPTIONS[kind])
             method: Callable[..., Any] = getattr(channel, kind)(path)
         expected = None if self.expects is None else ((wire.EXPECTATION, self.expects),)
         return method(request, timeout=None if timeout_s == math.inf else timeout_s, metadata=expected)

@@ -48,7 +48,7 @@ COMPARED_DEPTH = 100
 BATCH_BYTES = 256 * 1024
 
 #: The first batch of results is this small, so that it comes at once.
-FIRST_BATCH_BYTES = 4 * 1024
+FIRST_BATCH_BYTES = 2 * 1024
 
 #: How much larger each batch of results is than the one before, up to BATCH_BYTES.
 BATCH_GROWTH = 4

@@ -57,6 +57,7 @@ class Membership:
         self._placement: Placement = first_of(config, {})
         self._answers: dict[str, Answer | DatastoreError] = {}
         self._differences: tuple[Difference, ...] = ()
+        self._move: Difference | None = None
         self._fitting: frozenset[str] = frozenset()
         self._is_begun = False
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -84,7 +85,8 @@ class Membership:
     async def ready(self) -> None:
         """Return once the nodes were asked what they are. Raises WrongShardError if that differs.
 
-        A node that could not be asked is not a difference.
+        UnavailableError while the difference is a move that is being finished. A node that could not be asked is not a
+        difference.
         """
         if not self._is_begun:
             await self._within(self.check(), "the nodes")
@@ -155,14 +157,12 @@ class Membership:
         await asyncio.gather(*asking, return_exceptions=True)
 
     def _refuse_differences(self, shard: str | None = None) -> None:
-        if self._differences:
+        told = "\n".join(map(str, self._differences))
+        if any(difference.passes for difference in self._differences):
+            raise UnavailableError(told, retry_after_s=LOOK_AGAIN_S, shard=shard)
+        if told:
             raise WrongShardError(
-                "\n".join(
-                    [
-                        "the nodes are not what the configuration says, so nothing is served:",
-                        *map(str, self._differences),
-                    ]
-                ),
+                f"the nodes are not what the configuration says, so nothing is served:\n{told}",
                 epoch=self._placement.epoch,
                 shard=shard,
             )
@@ -194,18 +194,34 @@ class Membership:
         await asyncio.shield(task)
 
     async def _asked(self, shard: str) -> None:
+        await self._answered(shard)
+        if len(self._answers) == len(self._remotes):
+            async with self._judging:
+                await self._judge()
+
+    async def _answered(self, shard: str) -> None:
         async with NodeClient(self._remotes[shard].url, timeout_s=ASK_TIMEOUT_S) as node:
             try:
                 self._answers[shard] = await node.get_placement()
             except DatastoreError as error:
                 self._answers[shard] = error
-        if len(self._answers) == len(self._remotes):
-            async with self._judging:
-                await self._judge()
+
+    async def _compared(self) -> Verdict:
+        """What the answers come to. Differences count if they are found twice, by answers given after the first time.
+
+        A node's answer of before a move, beside another's of after it, looks like an old copy.
+        """
+        seen = self._differences
+        verdict = compare(self._config, self._answers, self._source)
+        while verdict.differences not in ((), seen):
+            seen = verdict.differences
+            await asyncio.gather(*map(self._answered, self._remotes))
+            verdict = compare(self._config, self._answers, self._source)
+        return verdict
 
     async def _judge(self) -> None:
         """Compare, give placements to nodes that are due one, and have in force what comes of it."""
-        verdict = compare(self._config, self._answers, self._source)
+        verdict = await self._compared()
         if verdict.placement is None:
             self._fitting = frozenset()
             return
@@ -230,6 +246,9 @@ class Membership:
     def _take(self, verdict: Verdict, placement: Placement) -> None:
         if verdict.differences and verdict.differences != self._differences:
             _log.warning("not serving: %s", "\n".join(map(str, verdict.differences)))
+        if verdict.move is not None and verdict.move != self._move:
+            _log.warning("serving reads alone: %s", verdict.move)
+        self._move = verdict.move
         if self._differences and not verdict.differences:
             _log.warning("the nodes are what the configuration says: serving")
         self._differences = verdict.differences

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import grpc
@@ -16,6 +16,9 @@ from datastore.core.errors import DatastoreError, UnavailableError, WrongShardEr
 from datastore.core.key import Key
 from datastore_client import aio as client
 from datastore_server import membership
+from datastore_server.config import Config
+from datastore_server.coordination.nodes import NodeClient
+from datastore_server.describe import ClusterInfo
 from tests.support.growing import apply_now, check_whole, contents, entries_of, fill, nodes, proxy
 
 KEYS = [Key(f"/Thing:{number}") for number in range(60)]
@@ -197,6 +200,63 @@ async def test_an_older_proxy_beside_a_newer_one_refuses_to_serve(tmp_path: Path
             assert "the cluster has the shard 'c'" in text and "(epoch 2)" in text
             await newer.put(Key("/Thing:new"), 1)
             await check_whole(newer, entries | {Key("/Thing:new"): 1})
+
+
+async def test_a_write_between_the_switches_of_two_nodes_is_refused_as_one_to_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy has asked its nodes before the move began."""
+    async with nodes(tmp_path, "a", "b", "c") as running, proxy(running.config("a", "b")) as store:
+        await fill(store, contents(60))
+        await committed_once(running.config("a", "b", "c"), monkeypatch)
+        async with client.connect(store.url, retry=False) as once:
+            for key in KEYS:
+                try:
+                    await once.put(key, 1)
+                    raise AssertionError("a write was taken during a move")
+                except UnavailableError as error:
+                    assert "--replace" not in str(error)
+                    assert error.retry_after_s
+            with pytest.raises(UnavailableError, match="a move to epoch 2 is being finished") as raised:
+                await entries_of(once)
+            assert "datastore placement apply cluster.toml --offline" in str(raised.value)
+
+
+async def committed_once(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apply a configuration, and end after the first node has switched."""
+    commit = NodeClient.commit
+
+    async def once(self: NodeClient, epoch: int) -> None:
+        await commit(self, epoch)
+        raise CrashError
+
+    with monkeypatch.context() as patch, pytest.raises(CrashError):
+        patch.setattr(NodeClient, "commit", once)
+        await apply_now(config)
+
+
+class CrashError(Exception):
+    """The coordinator ended here."""
+
+
+async def test_nodes_that_were_asked_before_a_move_are_asked_again_before_they_are_called_old_copies(
+    tmp_path: Path,
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running, AsyncExitStack() as stack:
+        config = running.config("a", "b", "c")
+        remotes = {
+            name: await stack.enter_async_context(client.RemoteDatastore(url, lazy=True))
+            for name, url in running.urls.items()
+        }
+        members = membership.Membership(config, remotes, ClusterInfo())
+        await members.ready()
+        # The entries of a shard are lost; the shards stay, so that the proxy serves on.
+        await running.stop("c")
+        await running.start("c", directory="new")
+        await apply_now(config, replaced=frozenset("c"))
+        members.lost("a")
+        await members.member_ready("a")
+        assert members.placement.epoch == 2 and not members.differences
 
 
 async def test_entries_stored_without_a_placement_are_refused_with_the_command_that_checks_them(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +17,12 @@ from datastore.core.key import Key
 from datastore.core.placement import SLOTS
 from datastore.core.query import Query
 from datastore_client import aio as client
+from datastore_server.config import Config, dump_config
 from datastore_server.coordination import moving
 from datastore_server.coordination.moving import Options, abort, apply, plan
 from datastore_server.coordination.nodes import NodeClient
 from tests.support.growing import SOURCE, Nodes, apply_now, check_whole, contents, fill, nodes, proxy
+from tests.support.local_clusters import COMMAND
 
 ENTRIES = contents(150)
 
@@ -163,6 +167,31 @@ async def test_writes_are_refused_and_reads_answered_while_a_move_is_prepared(
             await abort(running.config("a", "b", "c"), SOURCE, Options(), lambda _: None)
             await store.put(next(iter(ENTRIES)), ENTRIES[next(iter(ENTRIES))])
         await check(running, "a", "b")
+
+
+async def test_check_says_that_a_move_is_under_way_to_the_former_configuration_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        assert (await typed(running.config("a", "b"), tmp_path, "check"))[0] == 0
+        await interrupted_before("CommitMove", running, monkeypatch)
+        for names in ("ab", "abc"):
+            code, told = await typed(running.config(*names), tmp_path, "check")
+            assert code == 3 and "a move to epoch 2" in told
+            code, told = await typed(running.config(*names), tmp_path, "check", "--json")
+            assert code == 3 and "a move to epoch 2" in json.loads(told)["differences"][0]["text"]
+        assert (await typed(running.config("a", "b"), tmp_path, "abort"))[0] == 0
+        assert (await typed(running.config("a", "b"), tmp_path, "check"))[0] == 0
+
+
+async def typed(config: Config, directory: Path, command: str, *options: str) -> tuple[int, str]:
+    """A command on a configuration, as it is typed: its exit code and what it prints."""
+    path = directory / SOURCE
+    path.write_text(dump_config(config))
+    words = [*COMMAND, "placement", command, str(path), *options]
+    done = await asyncio.to_thread(subprocess.run, words, check=False, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
 
 
 async def interrupted_before(method: str, running: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

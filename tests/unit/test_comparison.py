@@ -207,21 +207,50 @@ def test_a_node_that_is_behind_is_refused_and_one_that_only_has_to_commit_finish
     assert "(shard 'b') has the placement of epoch 1, and the cluster is at 2" in text
     waiting = replace(answers["b"], placement=replace(answers["b"].placement, pending=target, pending_shard="b"))
     text = refused(compare(config, ahead | {"b": waiting}))
-    assert "the move to epoch 2 is not committed on shard 'b' yet" in text
+    assert "a move to epoch 2 is being finished, and shard 'b' has not switched yet" in text
     assert apply_of(text) == ["datastore placement apply CONFIG --offline"]
 
 
-def test_a_move_that_is_prepared_is_named_to_the_new_configuration_and_the_old_one_reads_on() -> None:
-    answers = {name: placed(formed("a", "b"), name) for name in "ab"}
-    config, target = moved(answers, "a", "b", "c")
-    waiting: Answers = {
+def waiting_for(target: Placement, answers: Mapping[str, Answer]) -> Answers:
+    """Nodes that have prepared a move."""
+    return {
         name: replace(answer, placement=replace(answer.placement, pending=target, pending_shard=name))
         for name, answer in answers.items()
     }
-    assert not compare(config_of("a", "b"), waiting).differences
-    text = refused(compare(config, waiting | {"c": empty("c")}))
-    assert "a move to epoch 2 (a, b, c) was begun and is not done" in text
+
+
+def test_a_move_that_is_prepared_is_told_to_the_old_configuration_which_reads_on() -> None:
+    answers = {name: placed(formed("a", "b"), name) for name in "ab"}
+    _, target = moved(answers, "a", "b", "c")
+    verdict = compare(config_of("a", "b"), waiting_for(target, answers))
+    assert not verdict.differences and verdict.fitting == {"a", "b"}
+    text = str(verdict.move)
+    assert "a move to epoch 2 (a, b, c) is under way, and writes are refused" in text
     assert "datastore placement abort CONFIG" in text
+
+
+@pytest.mark.parametrize("newcomer", ["empty", "filled"])
+def test_a_move_that_is_prepared_is_all_that_its_own_configuration_is_told_and_passes(newcomer: str) -> None:
+    answers = {name: placed(formed("a", "b"), name) for name in "ab"}
+    config, target = moved(answers, "a", "b", "c")
+    waiting = waiting_for(target, answers | {"c": replace(empty("c"), is_empty=newcomer == "empty")})
+    verdict = compare(config, waiting)
+    assert all(difference.passes for difference in verdict.differences)
+    text = refused(verdict)
+    assert "--adopt" not in text and "take it out" not in text
+    assert set(apply_of(text)) == {"datastore placement apply CONFIG --offline"}
+    # The others have switched, and the new member holds its entries.
+    switched: Answers = {name: placed(target, name) for name in "ab"}
+    (difference,) = compare(config, switched | {"c": waiting["c"]}).differences
+    assert difference.passes and "shard 'c' has not switched yet" in difference.text
+
+
+def test_a_move_that_is_prepared_is_named_to_a_third_configuration() -> None:
+    answers = {name: placed(formed("a", "b"), name) for name in "ab"}
+    _, target = moved(answers, "a", "b", "c")
+    verdict = compare(config_of("a"), {"a": waiting_for(target, answers)["a"]})
+    assert "a move to epoch 2 (a, b, c) is under way" in refused(verdict)
+    assert not any(difference.passes for difference in verdict.differences)
 
 
 @pytest.mark.parametrize("names", [("a",), ("a", "b", "c")])

@@ -142,26 +142,28 @@ def _state(answer: Answer) -> str:
 def check_command(settings: Settings, config_path: Path) -> int:
     """Compare CONFIG.toml with what its nodes say, as a proxy does before it serves.
 
-    Exit code 3 if they differ; each difference comes with the command that resolves it. 4 if a node cannot be asked.
+    Exit code 3 if they differ, or a move is under way; each difference comes with the command that resolves it. 4 if a
+    node cannot be asked.
     """
     config = load_config(config_path)
     survey = asyncio.run(_surveyed(config))
     verdict = compare(config, {**survey.missing, **survey.answers}, str(config_path))
+    differences = [*verdict.differences, *([verdict.move] if verdict.move is not None else [])]
     if settings.json:
         print_json(
             {
-                "differences": [{"text": one.text, "resolve": one.resolve} for one in verdict.differences],
+                "differences": [{"text": one.text, "resolve": one.resolve} for one in differences],
                 "unreachable": {name: str(error) for name, error in survey.missing.items()},
             }
         )
     else:
-        for difference in verdict.differences:
+        for difference in differences:
             click.echo(str(difference))
         for name, error in survey.missing.items():
             say(f"shard {name} cannot be asked: {error}")
-        if not verdict.differences and not survey.missing:
+        if not differences and not survey.missing:
             click.echo(f"The nodes are what {config_path} says.")
-    if verdict.differences:
+    if differences:
         return ExitCode.REFUSED
     return ExitCode.UNAVAILABLE if survey.missing else ExitCode.OK
 

@@ -42,6 +42,8 @@ class Difference:
     resolve: str
     #: The shard that it concerns; '' for one of the whole cluster.
     shard: str = ""
+    #: Whether it ends by itself: a move to this configuration is being finished.
+    passes: bool = False
 
     def __str__(self) -> str:
         return f"{self.text}\n    {self.resolve}"
@@ -58,6 +60,8 @@ class Verdict:
     unplaced: tuple[str, ...] = ()
     #: The shards whose nodes fit; the others could not be reached.
     fitting: frozenset[str] = frozenset()
+    #: A move to another configuration that was begun: entries can be read, and writes are refused.
+    move: Difference | None = None
 
 
 Answers = Mapping[str, Answer | DatastoreError]
@@ -83,7 +87,7 @@ def compare(config: Config, answers: Answers, source: str = "CONFIG") -> Verdict
         for name, answer in reached.items()
         if answer.placement.current is None or _identities(answer.placement.current) != _identities(completed)
     )
-    return Verdict(completed, (), unplaced, frozenset(reached))
+    return Verdict(completed, (), unplaced, frozenset(reached), comparison.move())
 
 
 def first_of(config: Config, reached: Mapping[str, Answer]) -> Placement:
@@ -155,7 +159,7 @@ class Comparison:
         }
 
     def differences(self) -> list[Difference]:
-        """All of them; only the name where the cluster is another."""
+        """All of them; only the name where the cluster is another, and only the move while one is being finished."""
         cluster, named = self._placement.cluster, self._config.cluster.name
         if cluster != named:
             return [
@@ -164,7 +168,11 @@ class Comparison:
                     f'set name = "{cluster}" under [cluster], or give the addresses of the nodes of {named!r}',
                 )
             ]
-        return [*self.copies(), *self._shard_by(), *self.names(), *self.nodes(), *self._moves()]
+        if finishing := list(self._finishing()):
+            return finishing
+        found = [*self.copies(), *self._shard_by(), *self.names(), *self.nodes()]
+        move = self.move() if self._added or self._removed else None
+        return [*found, move] if move is not None else found
 
     def _apply(self, *options: str) -> str:
         renames = [f"--rename {old}={new}" for old, new in self.renamed.items()]
@@ -222,6 +230,9 @@ class Comparison:
     def nodes(self) -> Iterable[Difference]:
         """Nodes that are not what their shard needs."""
         for name, answer in self._reached.items():
+            if answer.placement.pending is not None and answer.placement.current is None:
+                # A new member, which is being filled.
+                continue
             if name not in self._added:
                 current = answer.placement.current
                 found = self._unplaced(name, answer) if current is None else self._placed(name, answer, current)
@@ -308,12 +319,6 @@ class Comparison:
         current, newest = held.current, self._placement
         if current is None or agree(current, newest):
             return None
-        if agree(held.pending, newest):
-            return Difference(
-                f"the move to epoch {newest.epoch} is not committed on shard {name!r} yet",
-                f"finish it: {self._apply('--offline')}",
-                name,
-            )
         if current.epoch < newest.epoch:
             return Difference(
                 f"{self._urls[name]} (shard {name!r}) has the placement of epoch {current.epoch}, and the cluster is"
@@ -327,14 +332,33 @@ class Comparison:
             name,
         )
 
-    def _moves(self) -> Iterable[Difference]:
-        """A move that was prepared, where the configuration is the one after it."""
-        if self._added or self._removed:
-            pending = [answer.placement.pending for answer in self._reached.values() if answer.placement.pending]
-            if pending:
+    def _finishing(self) -> Iterable[Difference]:
+        """The nodes that have yet to switch in a move that others committed, or that leads to the configuration."""
+        for name, answer in self._reached.items():
+            pending = answer.placement.pending
+            if pending is not None and (agree(pending, self._placement) or self._leads_here(pending)):
                 yield Difference(
-                    f"a move to epoch {pending[0].epoch} ({', '.join(pending[0].shards)}) was begun and is not done;"
-                    " writes are refused until it is",
-                    f"finish it with the configuration of those shards ({self._apply('--offline')}), or drop it: "
-                    f"datastore placement abort {self._source}",
+                    f"a move to epoch {pending.epoch} is being finished, and shard {name!r} has not switched yet",
+                    f"try again soon; if `datastore placement apply` was interrupted, give it again: "
+                    f"{self._apply('--offline')}",
+                    name,
+                    passes=True,
                 )
+
+    def _leads_here(self, pending: Placement) -> bool:
+        """Whether a move ends with the shards of the configuration, which are not those of now."""
+        is_it = pending.shards == tuple(self._urls) and pending.shard_by == self._config.cluster.shard_by
+        return is_it and (pending.shards, pending.shard_by) != (self._placement.shards, self._placement.shard_by)
+
+    def move(self) -> Difference | None:
+        """A move that was prepared, and that no node has committed."""
+        found = (answer.placement.pending for answer in self._reached.values())
+        pending = next((one for one in found if one is not None and not agree(one, self._placement)), None)
+        if pending is None:
+            return None
+        return Difference(
+            f"a move to epoch {pending.epoch} ({', '.join(pending.shards)}) is under way, and writes are refused"
+            " until it is finished or dropped",
+            f"if `datastore placement apply` was interrupted, give it again with a configuration of those shards; to"
+            f" drop the move: datastore placement abort {self._source}",
+        )

@@ -30,6 +30,7 @@ from datastore_client import RemoteDatastore
 from datastore_client import _connection as threaded
 from datastore_client.aio import _connection as tasked
 from datastore_client.aio import connect
+from datastore_client.aio._calls import Messages
 from datastore_server.app import serve
 from tests.support import clusters
 from tests.support.colours import Tasks, Threads, connected
@@ -194,6 +195,22 @@ async def test_unary_calls_do_not_wait_behind_half_read_cursors(colour: Any) -> 
             await colour.read(cursor, 1)
         for _ in range(10):
             await colour.call(store.get, KEY)
+        for cursor in cursors:
+            await colour.close(cursor)
+
+
+async def test_half_read_cursors_hold_no_messages_beside_their_entries(colour: Any) -> None:
+    async with (
+        scripted(Query=sends(results(1, 2), hangs=True)) as script,
+        connected(colour, script.url) as store,
+    ):
+        cursors = [store.query(Query(KEY)) for _ in range(20)]
+        for cursor in cursors:
+            await colour.read(cursor, 1)
+        gc.collect()
+        held = gc.get_objects()
+        assert not any(isinstance(thing, raw.QueryResponse) for thing in held)
+        assert not any(isinstance(thing, Messages) and thing._read is not None for thing in held)
         for cursor in cursors:
             await colour.close(cursor)
 

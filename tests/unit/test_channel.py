@@ -10,7 +10,7 @@ from datastore.core.errors import ConfigError, DeadlineExceededError, Unavailabl
 from datastore.core.limits import ENTRY_BYTES, KEY_BYTES
 from datastore_client._messages import BATCH_MESSAGE_BYTES
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S, Link, RetryPolicy
-from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, QUERY_REQUEST_BYTES, parse_target
+from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, QUERY_REQUEST_BYTES, STREAM_OPTIONS, parse_target
 from datastore_server.app import MIN_PING_INTERVAL_MS
 from datastore_server.checks import Limits
 
@@ -59,7 +59,7 @@ def test_anything_else_is_refused_with_an_example_of_what_is_right(url: str) -> 
 
 
 def test_every_option_is_given_once() -> None:
-    names = [name for name, _ in CHANNEL_OPTIONS]
+    names = [name for name, _ in STREAM_OPTIONS]
     assert len(names) == len(set(names))
 
 

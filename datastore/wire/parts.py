@@ -1,7 +1,7 @@
 """How many parts a message has, counted before it is parsed.
 
-A message of 4 MiB has room for two million embedded messages of two bytes, and its parser holds the interpreter until
-it has made them all. Knows protobuf's encoding and descriptors; makes no message.
+A message of 4 MiB has room for two million embedded messages of two bytes, or as many fields that nobody knows, and its
+parser holds the interpreter until it has read them all. Knows protobuf's encoding and descriptors; makes no message.
 """
 
 from __future__ import annotations
@@ -18,43 +18,53 @@ from datastore.core.limits import MESSAGE_PARTS
 
 __all__ = ["check_parts", "count_parts"]
 
-#: The fewest bytes of an embedded message: its tag, and a length of 0.
+#: The fewest bytes of an embedded message: its tag, and a length of 0. Only the tags of groups, which no message here
+#: has, take less.
 _PART_BYTES = 2
+#: The most bits that the bytes of a number hold: ten bytes, of seven bits each.
+_VARINT_BITS = 70
 _VARINT, _LENGTH = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}
 
 
 def check_parts(data: bytes, kind: Any) -> None:
-    """Raise LimitExceededError if a serialized message has more than MESSAGE_PARTS embedded ones, at any depth."""
+    """Raise LimitExceededError if a serialized message has more than MESSAGE_PARTS parts, at any depth."""
     if len(data) > MESSAGE_PARTS * _PART_BYTES and count_parts(data, kind, MESSAGE_PARTS) > MESSAGE_PARTS:
         raise LimitExceededError(
             f"a {kind.name} has at most {MESSAGE_PARTS:,} parts (lists, maps, their elements and members, keys,"
-            " timestamps), and this one has more: keep them in several entries, or as bytes",
+            " timestamps, unknown and repeated fields), and this one has more: keep them in several entries, or as"
+            " bytes",
             limit="message_parts",
             maximum=MESSAGE_PARTS,
         )
 
 
 def count_parts(data: bytes, kind: Descriptor, most: int) -> int:
-    """How many embedded messages a serialized message of a kind has, at any depth; of more than `most` only that.
+    """How many parts a serialized message of a kind has, at any depth; of more than `most` only that.
 
-    Pure. Of bytes that cannot be parsed, those that there are before the fault.
+    An embedded message is a part. So is every other field in excess of those that its message has: unknown fields,
+    groups, and fields that are sent again. Pure. Of bytes that cannot be parsed, the parts before the fault.
     """
     count = 0
     waiting = [(0, len(data), kind)]
     while waiting and count <= most:
-        for inner, at, end in _embedded_in(data, *waiting.pop()):
+        for inner, at, end in _parts_of(data, *waiting.pop()):
             count += 1
             if count > most:
                 break
-            if at < end:
+            if inner is not None and at < end:
                 waiting.append((at, end, inner))
     return count
 
 
-def _embedded_in(data: bytes, at: int, end: int, kind: Descriptor) -> Iterator[tuple[Descriptor, int, int]]:
-    """The messages that a message holds directly, before a fault if it has one: their kinds, beginnings and ends."""
+def _parts_of(data: bytes, at: int, end: int, kind: Descriptor) -> Iterator[tuple[Descriptor | None, int, int]]:
+    """The parts that a message holds directly, before a fault if it has one.
+
+    Of embedded messages their kinds, beginnings and ends; None as the kind of others.
+    """
     embedded = _embedded(kind)
+    others = 0
+    most_others = len(kind.fields)
     # Where the message ends in the middle of a field the parser will tell.
     with suppress(IndexError):
         while at < end:
@@ -65,11 +75,16 @@ def _embedded_in(data: bytes, at: int, end: int, kind: Descriptor) -> Iterator[t
                 inner = embedded.get(tag)
                 if inner is not None:
                     yield inner, at, min(at + size, end)
+                    at += size
+                    continue
                 at += size
             elif wire_type == _VARINT:
                 _, at = _varint(data, at)
             elif wire_type in _FIXED_BYTES:
                 at += _FIXED_BYTES[wire_type]
+            others += 1
+            if others > most_others:
+                yield None, at, at
 
 
 @cache
@@ -79,16 +94,15 @@ def _embedded(kind: Descriptor) -> dict[int, Descriptor]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number at a place in the protocol's notation, and the place after it."""
+    """The number at a place in the protocol's notation, and the place after it. IndexError if it has no end."""
     number = data[at]
     if number < 0x80:
         return number, at + 1
     number &= 0x7F
-    shift = 7
-    while True:
+    for shift in range(7, _VARINT_BITS, 7):
         at += 1
         byte = data[at]
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
             return number, at + 1
-        shift += 7
+    raise IndexError("a number of more than ten bytes")

@@ -32,6 +32,7 @@ from datastore.core.limits import (
 from datastore.core.query import Query
 
 __all__ = [
+    "KEY_REQUEST_BYTES",
     "MESSAGE_BYTES",
     "PAGE_ITEMS",
     "RESERVED_BYTES",
@@ -41,6 +42,7 @@ __all__ = [
     "check_fits",
     "check_page_size",
     "check_query",
+    "check_request",
     "check_value",
     "required_key",
 ]
@@ -49,6 +51,9 @@ __all__ = [
 RESERVED_BYTES = 256 * 1024
 #: What one item of a batch may take in the answer without its value.
 ITEM_BYTES = 2048
+#: The largest request that names one key or none, e.g. of Get, DescribeStore or a health check, in bytes: a key, which
+#: may be written longer than it is stored, and what later clients may add. It is read in passing, in 2 ms at most.
+KEY_REQUEST_BYTES = 4 * 1024
 #: How many entries a page has if the client does not say.
 PAGE_ITEMS = 100
 
@@ -168,6 +173,12 @@ def check_fits(message_bytes: int, limits: Limits, what: str) -> None:
     """Raise LimitExceededError if an answer is larger than a client would accept."""
     if message_bytes > limits.message_bytes:
         raise exceeded("message_bytes", limits.message_bytes, f"{what} has {message_bytes:,}")
+
+
+def check_request(request_bytes: int, limit: str, maximum: int) -> None:
+    """Raise LimitExceededError if a request is larger than its method takes."""
+    if request_bytes > maximum:
+        raise exceeded(limit, maximum, f"the request has {request_bytes:,}")
 
 
 def exceeded(limit: str, maximum: int, what: str) -> DatastoreError:

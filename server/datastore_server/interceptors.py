@@ -22,7 +22,7 @@ from datastore.core.deadline import set_time_left
 from datastore.core.errors import DatastoreError, InternalError, QueryNotSupportedError, StoreError
 from datastore_server.calls import CallLog
 
-__all__ = ["ClientGoneError", "Handler", "guard", "item_status", "status_of"]
+__all__ = ["ClientGoneError", "Handler", "abort", "guard", "item_status", "status_of"]
 
 _log = logging.getLogger("datastore.server")
 
@@ -84,7 +84,7 @@ def guard(
             calls.answered(method, request, context, began)
             return answer
         calls.failed(method, request, context, status, began)
-        return await _abort(context, status)
+        return await abort(context, status)
 
     return guarded
 
@@ -94,7 +94,8 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:
+    """End a call with this status."""
     await context.abort_with_status(rpc_status.to_status(status))
 
 

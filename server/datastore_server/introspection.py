@@ -6,15 +6,20 @@ Knows the standard services alone, and no store. Everything is registered with `
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
+
+from datastore.core.errors import InvalidError, LimitExceededError
+from datastore_server import checks
+from datastore_server.interceptors import abort, status_of
 
 __all__ = ["Health", "Routes", "add_reflection"]
 
@@ -41,7 +46,7 @@ class Routes(grpc.GenericRpcHandler):
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
         """Add the methods of a service. What the generated code calls."""
-        self._handlers.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
+        self._handlers.update({f"/{service}/{name}": _bounded(name, handler) for name, handler in handlers.items()})
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """The handler of a call. What grpc calls."""
@@ -50,6 +55,41 @@ class Routes(grpc.GenericRpcHandler):
     def services(self) -> list[str]:
         """The names of all services, sorted."""
         return sorted({method.split("/")[1] for method in self._handlers})
+
+
+def _bounded(name: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    """The same handler, which refuses large requests before it reads them; of one that gets bytes, itself."""
+    parse = handler.request_deserializer
+    if parse is None:
+        return handler  # type: ignore[no-any-return]
+
+    async def read(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            checks.check_request(len(request), "key_request_bytes", checks.KEY_REQUEST_BYTES)
+            return parse(request)
+        except DecodeError:
+            await abort(context, status_of(InvalidError("the request cannot be read"), name))
+        except LimitExceededError as error:
+            await abort(context, status_of(error, name))
+
+    if handler.request_streaming:
+
+        async def read_each(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async for request in requests:
+                yield await read(request, context)
+
+        async def stream(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async for answer in handler.stream_stream(read_each(requests, context), context):
+                yield answer
+
+        return grpc.stream_stream_rpc_method_handler(stream, None, handler.response_serializer)
+
+    async def call(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        method = handler.unary_stream or handler.unary_unary
+        return await method(await read(request, context), context)
+
+    make = grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
+    return make(call, None, handler.response_serializer)
 
 
 class Health(health_aio.HealthServicer):  # type: ignore[misc]  # the package has no types

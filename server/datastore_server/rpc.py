@@ -17,9 +17,10 @@ from google.protobuf.message import DecodeError, Message
 
 from datastore import wire
 from datastore.core.errors import InvalidError
+from datastore_server import checks
 from datastore_server.introspection import Routes
 
-__all__ = ["Completion", "Context", "Method", "parse_request", "register_methods"]
+__all__ = ["Completion", "Context", "Method", "fitting", "is_small", "parse_request", "register_methods"]
 
 _log = logging.getLogger("datastore.server")
 
@@ -29,6 +30,9 @@ _M = TypeVar("_M", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
 #: A method of a service: the request's bytes in, the response's bytes out, or None after writing a stream.
 Method = Callable[[bytes, Context], Awaitable[Any]]
+
+#: Requests up to here are read in passing: the smallest parts have two bytes, and take 2 µs each.
+_INLINE_BYTES = 16 * 1024
 
 _WORDS = re.compile("(?<!^)(?=[A-Z])")
 
@@ -46,6 +50,21 @@ def register_methods(
         # Without (de)serializers gRPC hands over the bytes themselves.
         handlers[method.name] = kind(wrap(method.name, getattr(service, _WORDS.sub("_", method.name).lower())))
     routes.add_registered_method_handlers(descriptor.full_name, handlers)
+
+
+def fitting(method: Method, limit: str, maximum: int) -> Method:
+    """The same method, which refuses a larger request before it is read."""
+
+    async def handle(request: bytes, context: Context) -> Any:
+        checks.check_request(len(request), limit, maximum)
+        return await method(request, context)
+
+    return handle
+
+
+def is_small(request: bytes) -> bool:
+    """Whether a request may be read on the event loop; a larger one would hold up other calls."""
+    return len(request) <= _INLINE_BYTES
 
 
 def parse_request(kind: type[_M], data: bytes) -> _M:

@@ -35,7 +35,7 @@ from datastore_server.describe import ClusterInfo
 from datastore_server.framing import batch_get_answer, value_field
 from datastore_server.interceptors import ClientGoneError, guard, item_status
 from datastore_server.introspection import Routes
-from datastore_server.rpc import Completion, Context, Method, parse_request, register_methods
+from datastore_server.rpc import Completion, Context, Method, fitting, is_small, parse_request, register_methods
 from datastore_server.tokens import End, Token, decode_page_token, decode_token, query_hash
 from datastore_server.underway import RETRY_AFTER_S, CallsUnderWay
 
@@ -48,8 +48,6 @@ _log = logging.getLogger("datastore.server")
 
 _T = TypeVar("_T")
 
-#: Requests up to here are checked in passing: the smallest parts have four bytes, and take 2 µs each.
-CHECKED_INLINE_BYTES = 16 * 1024
 #: No call has come for so long: none is on its way. And how long that is waited for.
 QUIET_S = 0.02
 HOLD_S = 0.5
@@ -57,6 +55,8 @@ HOLD_S = 0.5
 #: of their own.
 _WRITES = frozenset({"Put", "Delete", "BatchWrite"})
 _ADMITTED = _WRITES | {"Get", "Contains", "BatchGet", "ListEntries"}
+#: The methods whose requests name one key or none, see `KEY_REQUEST_BYTES`.
+_KEY_REQUESTS = frozenset({"Get", "Delete", "Contains", "DescribeStore"})
 #: The methods whose requests may be as large as `Limits.query_request_bytes`.
 _LONG_REQUESTS = frozenset({"Query", "ListEntries"})
 
@@ -104,18 +104,18 @@ class DatastoreService:
     def _wrapped(self, name: str, method: Method) -> Method:
         """A method as it is served: within its size, admitted, and guarded."""
         is_write = name in _WRITES
-        fitting = method if name in _LONG_REQUESTS else self._fitting(method)
-        admitted = self._under_way.admitted(fitting, self._admission if name in _ADMITTED else None, is_write=is_write)
+        limit, maximum = self._request_limit(name)
+        fits = fitting(method, limit, maximum)
+        admitted = self._under_way.admitted(fits, self._admission if name in _ADMITTED else None, is_write=is_write)
         return guard(name, admitted, self._require_expected, self._calls)
 
-    def _fitting(self, method: Method) -> Method:
-        """The same method, which refuses a request larger than a message."""
-
-        async def handle(request: bytes, context: Context) -> Any:
-            checks.check_fits(len(request), self._limits, "the request")
-            return await method(request, context)
-
-        return handle
+    def _request_limit(self, name: str) -> tuple[str, int]:
+        """The most bytes of a method's requests, and what that limit is called."""
+        if name in _KEY_REQUESTS:
+            return "key_request_bytes", checks.KEY_REQUEST_BYTES
+        if name in _LONG_REQUESTS:
+            return "query_request_bytes", self._limits.query_request_bytes
+        return "message_bytes", self._limits.message_bytes
 
     # One entry
 
@@ -295,7 +295,7 @@ class DatastoreService:
 
     async def _checked(self, check: Callable[[bytes], _T], request: bytes) -> _T:
         """What `check` makes of a request. Large ones are checked in a thread, one at a time: other calls go on."""
-        if len(request) <= CHECKED_INLINE_BYTES:
+        if is_small(request):
             return check(request)
         return await asyncio.get_running_loop().run_in_executor(self._checks, check, request)
 

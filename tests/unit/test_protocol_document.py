@@ -21,7 +21,8 @@ from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S
 from datastore_client._slots import CALLS_AT_ONCE, SPARE_TIME, STREAMS_AT_ONCE, WAITING_CALLS
 from datastore_client.channel import CHANNEL_OPTIONS
 from datastore_server.app import MAX_STREAMS
-from datastore_server.checks import PAGE_ITEMS, Limits
+from datastore_server.checks import KEY_REQUEST_BYTES, PAGE_ITEMS, Limits
+from datastore_server.placement.service import RECORD_REQUEST_BYTES, SLOTS_REQUEST_BYTES
 from tests.support.vectors import FOLDER, value_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,6 +129,10 @@ def test_the_limits_are_those_of_the_code():
         "key_bytes": f"{limits.KEY_BYTES:,}",
         "entry_bytes": f"{server.entry_bytes // 2**20} MiB",
         "message_bytes": f"{server.message_bytes // 2**20} MiB",
+        "key_request_bytes": f"{KEY_REQUEST_BYTES // 1024} KiB",
+        "record_request_bytes": f"1 MiB + {(RECORD_REQUEST_BYTES - 2**20) // 1024} KiB",
+        "slots_request_bytes": f"{SLOTS_REQUEST_BYTES // 1024} KiB",
+        "message_parts": f"{limits.MESSAGE_PARTS:,}",
         "batch_items": f"{server.batch_items:,}",
         "page_items": f"{server.page_items:,}",
         "value_depth": str(limits.VALUE_DEPTH),

@@ -63,3 +63,39 @@ def test_text_and_bytes_have_no_parts_whatever_is_in_them() -> None:
 def test_a_request_of_a_million_empty_items_is_refused_unparsed(kind: type) -> None:
     with pytest.raises(LimitExceededError):
         wire.check_parts(b"\x0a\x00" * 1_000_000, kind.DESCRIPTOR)  # type: ignore[attr-defined]
+
+
+#: What a GetRequest of many fields may be made of, besides the empty keys that it knows.
+JUNK = {
+    "an unknown number": b"\x78\x01",
+    "unknown bytes": b"\x9a\x06\x00",
+    "a group": b"\x0b\x0c",
+    "a group that does not end": b"\x0b\x0b",
+}
+
+
+@pytest.mark.parametrize("name", JUNK)
+def test_unknown_fields_and_groups_are_parts(name: str) -> None:
+    with pytest.raises(LimitExceededError, match="unknown"):
+        wire.check_parts(JUNK[name] * (2 * MESSAGE_PARTS), service_pb2.GetRequest.DESCRIPTOR)
+
+
+def test_a_field_that_is_sent_again_and_again_is_as_many_parts() -> None:
+    text = b"\x0a\x00" * (2 * MESSAGE_PARTS)
+    request = service_pb2.GetRequest(key={"text": "/a"}).SerializeToString()  # type: ignore[arg-type]
+    key_of_many = b"\x0a" + bytes([len(text) & 0x7F | 0x80, len(text) >> 7 & 0x7F | 0x80, len(text) >> 14]) + text
+    wire.check_parts(request, service_pb2.GetRequest.DESCRIPTOR)
+    with pytest.raises(LimitExceededError):
+        wire.check_parts(key_of_many, service_pb2.GetRequest.DESCRIPTOR)
+
+
+@pytest.mark.parametrize("above", [-1, 0, 1])
+def test_fields_that_a_later_version_adds_are_no_parts_while_they_are_few(above: int) -> None:
+    fields = len(service_pb2.GetRequest.DESCRIPTOR.fields)
+    data = JUNK["an unknown number"] * (fields + above)
+    assert count_parts(data, service_pb2.GetRequest.DESCRIPTOR, 1000) == max(0, above)
+
+
+def test_a_number_without_an_end_is_a_fault() -> None:
+    # Read to its end, a number of a million bytes would take minutes.
+    wire.check_parts(b"\xff" * 1_000_000, service_pb2.GetRequest.DESCRIPTOR)

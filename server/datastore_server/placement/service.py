@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -25,15 +25,23 @@ from datastore_server.interceptors import ClientGoneError, guard
 from datastore_server.introspection import Routes
 from datastore_server.placement import slots
 from datastore_server.placement.node import PlacedNode
-from datastore_server.rpc import Completion, Context, parse_request, register_methods
+from datastore_server.rpc import Completion, Context, Method, fitting, is_small, parse_request, register_methods
 
 __all__ = ["PLACEMENT_SERVICE", "RECORD_BYTES", "PlacementService"]
 
 _DESCRIPTOR = placement_pb2.DESCRIPTOR.services_by_name["PlacementService"]
 PLACEMENT_SERVICE: str = _DESCRIPTOR.full_name
 
+_T = TypeVar("_T")
+
 #: The longest record that a proxy may keep at a node: its placements, current and pending, with room to spare.
 RECORD_BYTES = 1024 * 1024
+#: The largest request that has a placement or a record, in bytes.
+RECORD_REQUEST_BYTES = RECORD_BYTES + checks.KEY_REQUEST_BYTES
+#: The largest request that names slots, in bytes: all of them, of up to four bytes each, with room to spare.
+SLOTS_REQUEST_BYTES = 8 * SLOTS
+_RECORD_REQUESTS = frozenset({"PlaceNode", "PrepareMove", "PutRecord"})
+_SLOTS_REQUESTS = frozenset({"ReadSlots", "ClearSlots"})
 #: How many summaries of slots go in one message: about 100 KiB.
 SUMMARIES = 4096
 
@@ -58,7 +66,21 @@ class PlacementService:
 
     def register(self, routes: Routes) -> None:
         """Add every RPC of the service to `routes`."""
-        register_methods(routes, _DESCRIPTOR, self, lambda name, method: guard(name, method, calls=self._calls))
+        register_methods(routes, _DESCRIPTOR, self, self._wrapped)
+
+    def _wrapped(self, name: str, method: Method) -> Method:
+        """A method as it is served: within its size, and guarded."""
+        return guard(name, fitting(method, *self._request_limit(name)), calls=self._calls)
+
+    def _request_limit(self, name: str) -> tuple[str, int]:
+        """The most bytes of a method's requests, and what that limit is called."""
+        if name == "WriteSlots":
+            return "message_bytes", self._limits.message_bytes
+        if name in _RECORD_REQUESTS:
+            return "record_request_bytes", RECORD_REQUEST_BYTES
+        if name in _SLOTS_REQUESTS:
+            return "slots_request_bytes", SLOTS_REQUEST_BYTES
+        return "key_request_bytes", checks.KEY_REQUEST_BYTES
 
     # The placement
 
@@ -76,17 +98,15 @@ class PlacementService:
 
     async def place_node(self, request: bytes, context: Context) -> bytes:
         """PlaceNode: the first placement, or its completion."""
-        message = parse_request(placement_pb2.PlaceNodeRequest, request)
-        change = self._node.place(message.shard, _placement_of(message), check_entries=message.check_entries)
+        message, placement = await _read(_placing, placement_pb2.PlaceNodeRequest, request)
+        change = self._node.place(message.shard, placement, check_entries=message.check_entries)
         placed = await self._changes.run(change)
         return placement_pb2.PlaceNodeResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
     async def prepare_move(self, request: bytes, context: Context) -> bytes:
         """PrepareMove: answered once no write is under way and none is let in."""
-        message = parse_request(placement_pb2.PrepareMoveRequest, request)
-        change = self._node.prepare(
-            message.shard, _placement_of(message), joins=message.joins, coordinator=message.coordinator
-        )
+        message, placement = await _read(_placing, placement_pb2.PrepareMoveRequest, request)
+        change = self._node.prepare(message.shard, placement, joins=message.joins, coordinator=message.coordinator)
         placed = await self._changes.run(change)
         return placement_pb2.PrepareMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
@@ -123,7 +143,7 @@ class PlacementService:
 
     async def read_slots(self, request: bytes, context: Context) -> None:
         """ReadSlots: a stream of entries."""
-        message = parse_request(placement_pb2.ReadSlotsRequest, request)
+        message = await _read(parse_request, placement_pb2.ReadSlotsRequest, request)
         is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots)
         async with aclosing(self._node.scan(owned_only=True, chosen=is_chosen)) as batches:
             async for batch in batches:
@@ -132,20 +152,19 @@ class PlacementService:
 
     async def write_slots(self, request: bytes, context: Context) -> bytes:
         """WriteSlots: answered once the entries are stored."""
-        # Checked in a thread: such requests are large, and other calls go on.
-        message, writes = await asyncio.to_thread(self._writes_of, request)
+        message, writes = await _read(self._writes_of, raw.WriteSlotsRequest, request)
         await self._changes.run(self._node.write(message.epoch, writes, coordinator=message.coordinator))
         return b""
 
     async def clear_slots(self, request: bytes, context: Context) -> bytes:
         """ClearSlots: answered once the entries are deleted."""
-        message = parse_request(placement_pb2.ClearSlotsRequest, request)
+        message = await _read(parse_request, placement_pb2.ClearSlotsRequest, request)
         is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots) if message.slots else None
         cleared = await self._changes.run(self._node.clear(message.epoch, is_chosen, coordinator=message.coordinator))
         return placement_pb2.ClearSlotsResponse(entries=cleared).SerializeToString()
 
-    def _writes_of(self, request: bytes) -> tuple[Any, list[Write]]:
-        message = parse_request(raw.WriteSlotsRequest, request)
+    def _writes_of(self, kind: Any, request: bytes) -> tuple[Any, list[Write]]:
+        message = parse_request(kind, request)
         checks.check_batch(len(message.entries), self._limits)
         return message, list(map(self._write_of, message.entries))
 
@@ -173,7 +192,7 @@ class PlacementService:
 
     async def put_record(self, request: bytes, context: Context) -> bytes:
         """PutRecord: answered once it is durable."""
-        message = parse_request(placement_pb2.PutRecordRequest, request).record
+        message = (await _read(parse_request, placement_pb2.PutRecordRequest, request)).record
         _check_record_name(message.name)
         if message.revision < 1:
             raise InvalidError(f"the revision of a record is 1 or more, not {message.revision}", field="revision")
@@ -187,10 +206,19 @@ class PlacementService:
         await self._changes.finish(timeout_s)
 
 
-def _placement_of(request: Any) -> Placement:
-    if not request.HasField("placement"):
+async def _read(check: Callable[[Any, bytes], _T], kind: Any, request: bytes) -> _T:
+    """What `check` makes of a request of a kind. Large ones are checked in a thread: other calls go on."""
+    if is_small(request):
+        return check(kind, request)
+    return await asyncio.to_thread(check, kind, request)
+
+
+def _placing(kind: Any, request: bytes) -> tuple[Any, Placement]:
+    """A request that has a placement, and that."""
+    message = parse_request(kind, request)
+    if not message.HasField("placement"):
         raise InvalidError("placement is not set", field="placement")
-    return wire.decode_placement(request.placement)
+    return message, wire.decode_placement(message.placement)
 
 
 def _check_record_name(name: str) -> None:

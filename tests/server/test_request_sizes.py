@@ -1,0 +1,89 @@
+"""How large a request may be is known by its method; a larger one is refused before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message_factory import GetMessageClass
+
+from datastore import aio
+from datastore.core.errors import LimitExceededError
+from datastore.core.placement import SLOTS
+from datastore.v1 import placement_pb2, service_pb2
+from datastore.wire.errors import rpc_error_to_error
+from datastore_server.checks import KEY_REQUEST_BYTES, MESSAGE_BYTES, Limits
+from datastore_server.placement.service import RECORD_REQUEST_BYTES, SLOTS_REQUEST_BYTES
+from tests.support.serving import Running
+
+DATASTORE = service_pb2.DESCRIPTOR.services_by_name["DatastoreService"]
+PLACEMENT = placement_pb2.DESCRIPTOR.services_by_name["PlacementService"]
+LONG = Limits().query_request_bytes
+#: The methods whose requests are more than a key.
+MOST_BYTES = {
+    **dict.fromkeys(["Put", "BatchGet", "BatchWrite", "WriteSlots"], ("message_bytes", MESSAGE_BYTES)),
+    **dict.fromkeys(["PlaceNode", "PrepareMove", "PutRecord"], ("record_request_bytes", RECORD_REQUEST_BYTES)),
+    **dict.fromkeys(["ReadSlots", "ClearSlots"], ("slots_request_bytes", SLOTS_REQUEST_BYTES)),
+}
+METHODS = {
+    f"/{service.full_name}/{method.name}": MOST_BYTES.get(method.name, ("key_request_bytes", KEY_REQUEST_BYTES))
+    for service in (DATASTORE, PLACEMENT)
+    for method in service.methods
+    # As large as what gRPC takes at all.
+    if method.name not in {"Query", "ListEntries"}
+}
+STANDARD = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]
+REFLECTION = [f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha")]
+#: The tag of a field that no request has, of bytes.
+UNKNOWN = b"\xfa\x7f"
+
+
+def padding(size: int) -> bytes:
+    """So many bytes of a request: one field that nobody knows."""
+    for length_bytes in range(1, 5):
+        length = size - len(UNKNOWN) - length_bytes
+        head = bytearray(UNKNOWN)
+        for index in range(length_bytes):
+            head.append(length >> 7 * index & 0x7F | (0x80 if index < length_bytes - 1 else 0))
+        if length >> 7 * length_bytes == 0:
+            return bytes(head) + b"\0" * length
+    raise AssertionError(size)
+
+
+async def refused_limit(running: Running, method: str, request: bytes) -> str | None:
+    """The limit that a call was refused for."""
+    channel = running.channel
+
+    async def requests() -> AsyncIterator[bytes]:
+        yield request
+
+    try:
+        if method in REFLECTION:
+            [_ async for _ in channel.stream_stream(method)(requests())]
+        elif method.rpartition("/")[2] in {"Watch", "SummarizeSlots", "ReadSlots"}:
+            stream = channel.unary_stream(method)(request)
+            await stream.read()
+            stream.cancel()
+        else:
+            await channel.unary_unary(method)(request)
+    except grpc.aio.AioRpcError as error:
+        told = rpc_error_to_error(error)
+        return told.limit if isinstance(told, LimitExceededError) else None
+    return None
+
+
+@pytest.mark.parametrize("above", [-1, 0, 1])
+async def test_a_request_has_at_most_the_bytes_of_its_method(start: Any, above: int) -> None:
+    running: Running = await start(aio.DictDatastore())
+    for method in [*METHODS, *STANDARD, *REFLECTION]:
+        limit, most = METHODS.get(method, ("key_request_bytes", KEY_REQUEST_BYTES))
+        refused = await refused_limit(running, method, padding(most + above))
+        assert refused == (limit if above > 0 else None), method
+
+
+def test_every_slot_can_be_named_at_once() -> None:
+    for name in ("ReadSlotsRequest", "ClearSlotsRequest"):
+        kind = GetMessageClass(placement_pb2.DESCRIPTOR.message_types_by_name[name])
+        assert kind(slots=range(SLOTS)).ByteSize() < SLOTS_REQUEST_BYTES // 2

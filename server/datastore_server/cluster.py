@@ -128,7 +128,10 @@ def _how_to_change(path: Path, config: Config, nodes: int, durability: Durabilit
     taken = {shard.name for shard in config.shards}
     free = [name for number in range(1, nodes + len(taken)) if (name := f"shard-{number}") not in taken]
     shards = [_new_shard(path.parent, name, durability) for name in free[: nodes - len(taken)]]
-    return f"{told} Add to that file\n{dump_shards(shards)}then start\n  {start}\nand while it runs\n  {move}"
+    return (
+        f"{told} Stop the cluster if it runs, add to that file\n{dump_shards(shards)}"
+        f"(port 0 takes a free one), start it\n  {start}\nand while it runs\n  {move}"
+    )
 
 
 def _new_shard(directory: Path, name: str, durability: Durability) -> ShardConfig:

@@ -15,6 +15,7 @@ from copy import copy
 from datastore.core.deadline import time_left
 from datastore.core.description import QueryDescription
 from datastore.core.errors import (
+    ConfigError,
     DatastoreError,
     DeadlineExceededError,
     PlacementError,
@@ -25,7 +26,7 @@ from datastore.core.key import Key
 from datastore.core.placement import Placement, slot_of
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.config import Config
-from datastore_server.coordination.comparison import Answer, Difference, Verdict, agree, compare, first_of
+from datastore_server.coordination.comparison import Answer, Difference, Verdict, agree, compare, first_of, is_of
 from datastore_server.coordination.nodes import NodeClient
 from datastore_server.describe import ClusterInfo
 
@@ -43,20 +44,29 @@ class Membership:
     """What a proxy knows of its nodes, by shard. Ask `ready` before any call, and `member_ready` before one to a node.
 
     Called with a key it gives the index of the key's shard among the sorted names, as a `shardingfn`. `info`, which
-    DescribeStore answers from, is kept up to date. `source` is the path of the configuration, for commands in texts.
+    DescribeStore answers from, is kept up to date. `source` is the path of the configuration, for commands in texts,
+    and `reread` gives what the file says by now.
     """
 
     def __init__(
-        self, config: Config, remotes: Mapping[str, RemoteDatastore], info: ClusterInfo, source: str = "CONFIG"
+        self,
+        config: Config,
+        remotes: Mapping[str, RemoteDatastore],
+        info: ClusterInfo,
+        source: str = "CONFIG",
+        reread: Callable[[], Config] | None = None,
     ) -> None:
         self._config = config
         self._remotes = remotes
         self._info = info
         self._source = source
+        self._reread = reread
         #: Until nodes were asked, this says no more than whom to ask for a key.
         self._placement: Placement = first_of(config, {})
         self._answers: dict[str, Answer | DatastoreError] = {}
         self._differences: tuple[Difference, ...] = ()
+        #: As they were found, whatever the file says by now.
+        self._found: tuple[Difference, ...] = ()
         self._move: Difference | None = None
         self._fitting: frozenset[str] = frozenset()
         self._is_begun = False
@@ -211,7 +221,7 @@ class Membership:
 
         A node's answer of before a move, beside another's of after it, looks like an old copy.
         """
-        seen = self._differences
+        seen = self._found
         verdict = compare(self._config, self._answers, self._source)
         while verdict.differences not in ((), seen):
             seen = verdict.differences
@@ -244,20 +254,39 @@ class Membership:
                 self._answers[shard] = error
 
     def _take(self, verdict: Verdict, placement: Placement) -> None:
-        if verdict.differences and verdict.differences != self._differences:
-            _log.warning("not serving: %s", "\n".join(map(str, verdict.differences)))
+        self._found = verdict.differences
+        differences = self._outdated(verdict) or verdict.differences
+        if differences and differences != self._differences:
+            _log.warning("not serving: %s", "\n".join(map(str, differences)))
         if verdict.move is not None and verdict.move != self._move:
             _log.warning("serving reads alone: %s", verdict.move)
         self._move = verdict.move
         if self._differences and not verdict.differences:
             _log.warning("the nodes are what the configuration says: serving")
-        self._differences = verdict.differences
-        self._fitting = verdict.fitting - set(verdict.unplaced) if not verdict.differences else frozenset()
-        if not verdict.differences:
+        self._differences = differences
+        self._fitting = verdict.fitting - set(verdict.unplaced) if not differences else frozenset()
+        self._info.place(placement)
+        if not differences:
             self._placement = placement
             for shard in self._fitting:
                 self._remotes[shard].expects = placement.expectation(shard)
-            self._info.place(placement)
+
+    def _outdated(self, verdict: Verdict) -> tuple[Difference, ...]:
+        """That the file was changed and is what the nodes are, if so: what to do about the former one is then wrong."""
+        if self._reread is None or not verdict.differences or any(one.passes for one in verdict.differences):
+            return ()
+        try:
+            now = self._reread()
+        except ConfigError:
+            return ()
+        if now == self._config or verdict.placement is None or not is_of(now, verdict.placement):
+            return ()
+        return (
+            Difference(
+                f"{self._source} was changed after this proxy had read it",
+                "start the proxy again; if it is one of `datastore cluster`, stop the cluster and start it again",
+            ),
+        )
 
 
 def _copied(error: DatastoreError, shard: str) -> DatastoreError:

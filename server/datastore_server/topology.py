@@ -6,6 +6,7 @@ apart. Knows which classes to put together; knows no request and no message.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from datastore import wire
@@ -71,11 +72,12 @@ def _first_placement(config: Config) -> Placement:
     return first_placement(config.cluster.name, members, config.cluster.shard_by)
 
 
-def build_proxy(config: Config, source: str = "CONFIG") -> Topology:
+def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Config] | None = None) -> Topology:
     """A proxy over the nodes of a configuration: each key lives on the shard that the nodes' placement names.
 
     Nodes without a placement and without entries are given one, by the names of the shards. Where the nodes differ from
-    the configuration, every call raises WrongShardError, which says how and what to do; `source` is the file's path.
+    the configuration, every call raises WrongShardError, which says how and what to do; `source` is the file's path,
+    and `reread` gives what it says by then.
     To be called inside a running event loop, which the channels then belong to. Connects to nobody yet.
     """
     info = ClusterInfo(cluster_name=config.cluster.name)
@@ -84,7 +86,7 @@ def build_proxy(config: Config, source: str = "CONFIG") -> Topology:
         shard.name: RemoteDatastore(shard.url, lazy=True, name=shard.name, retry=False)
         for shard in config.shards
     }
-    membership = Membership(config, remotes, info, source)
+    membership = Membership(config, remotes, info, source, reread)
     stores = {name: MemberDatastore(remote, membership, name) for name, remote in remotes.items()}
     info.shards = tuple(
         ShardInfo(shard.name, shard.url, 0, probe=stores[shard.name].check, describe=remotes[shard.name].describe_store)

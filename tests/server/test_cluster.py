@@ -155,7 +155,7 @@ def test_a_cluster_gets_a_node_more_by_what_the_refusal_says(tmp_path: Path) -> 
     line = [*COMMAND, "cluster", "--directory", str(tmp_path), "--nodes", "3"]
     done = subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 3
-    said = re.fullmatch(r".*?(\n\[\[shards.*\n)then start\n  (.*)\n.*\n  (.*)\n", done.stderr, re.DOTALL)
+    said = re.fullmatch(r".*?(\n\[\[shards.*\n)\(port 0 .*start it\n  (.*)\n.*\n  (.*)\n", done.stderr, re.DOTALL)
     assert said is not None
     toml, start, apply = said.groups()
     config = tmp_path / CONFIG_NAME

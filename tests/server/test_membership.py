@@ -259,6 +259,23 @@ async def test_nodes_that_were_asked_before_a_move_are_asked_again_before_they_a
         assert members.placement.epoch == 2 and not members.differences
 
 
+async def test_a_proxy_whose_file_has_become_what_the_nodes_are_says_to_start_it_again(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        file = [running.config("a", "b")]
+        async with proxy(file[0], lambda: file[0]) as store:
+            await fill(store, contents(60))
+            for now in (("a", "b", "c"), ("a", "x=b", "c")):
+                file[0] = running.config(*now)
+                await apply_now(file[0], renames={"b": "x"} if "x=b" in now else {})
+                with pytest.raises(WrongShardError):
+                    await entries_of(store)
+                text = await refusal(store)
+                assert "cluster.toml was changed after this proxy had read it\n    start the proxy again" in text
+                assert "datastore placement" not in text
+            described = await store.describe_store()
+            assert described.placement_epoch == "3"
+
+
 async def test_entries_stored_without_a_placement_are_refused_with_the_command_that_checks_them(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b") as running:
         async with client.connect(running.urls["a"]) as node:

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from datastore.core.errors import ConfigError, DatastoreError, PlacementError, UnavailableError, WrongShardError
 from datastore.core.key import Key
 from datastore.core.placement import SLOTS
 from datastore.core.query import Query
 from datastore_client import aio as client
-from datastore_server.config import Config, dump_config
+from datastore_server.cli.placement import placement_command
+from datastore_server.config import ClusterConfig, Config, ShardConfig, dump_config
 from datastore_server.coordination import moving
 from datastore_server.coordination.moving import Options, abort, apply, plan
 from datastore_server.coordination.nodes import NodeClient
@@ -403,11 +405,32 @@ async def test_all_nodes_must_run(tmp_path: Path) -> None:
         await formed(running, "a", "b", "c")
         config = running.config("a", "b")
         await running.stop("c")
-        with pytest.raises(UnavailableError, match="shard 'c' cannot be asked at"):
+        with pytest.raises(UnavailableError, match="shard 'c' cannot be asked at") as raised:
             await apply_now(config)
+        address = running.urls["c"].removeprefix("grpc://")
+        assert f"datastore serve lmdb:ITS_DIRECTORY --listen {address}\n" in str(raised.value)
+        assert "--node c=grpc://HOST:PORT" in str(raised.value)
+        await running.stop("b")
+        with pytest.raises(UnavailableError, match=r"\n  datastore serve --config cluster.toml --shard b$"):
+            await apply_now(config)
+        await running.start("b")
         await running.start("c")
         await apply_now(config)
         await check(running, "a", "b")
+
+
+def test_an_apply_that_is_interrupted_says_that_writes_may_be_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(moving, "apply", interrupted)
+    path = tmp_path / SOURCE
+    path.write_text(dump_config(Config(cluster=ClusterConfig(name="trial"), shards=[ShardConfig("a", "grpc://h:1")])))
+    done = CliRunner().invoke(placement_command, ["apply", str(path)])
+    assert "writes are refused until the same command is given again" in done.output
+    assert f"datastore placement abort {path}" in done.output
 
 
 async def test_exchanged_addresses_are_refused_before_anything_moves(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -84,10 +84,10 @@ async def nodes(directory: Path | None, *names: str, told: bool = False) -> Asyn
 
 
 @asynccontextmanager
-async def proxy(config: Config) -> AsyncIterator[client.RemoteDatastore]:
+async def proxy(config: Config, reread: Callable[[], Config] | None = None) -> AsyncIterator[client.RemoteDatastore]:
     """A client of a proxy that serves a configuration."""
     async with AsyncExitStack() as stack:
-        topology = build_proxy(config, SOURCE)
+        topology = build_proxy(config, SOURCE, reread)
         server = await stack.enter_async_context(
             serve(
                 topology.datastore,

@@ -220,7 +220,14 @@ def apply_command(
     interruption, at any point, the same command continues. Restart proxies with the new CONFIG.toml afterwards.
     """
     options = _options(addresses, replaced, renames, offline=offline, adopt=adopt)
-    plan = asyncio.run(moving.apply(load_config(config_path), str(config_path), options, say))
+    try:
+        plan = asyncio.run(moving.apply(load_config(config_path), str(config_path), options, say))
+    except KeyboardInterrupt:
+        abort = shlex.join(["datastore", "placement", "abort", str(config_path)])
+        say(f"If the change had begun, writes are refused until the same command is given again, or: {abort}")
+        raise
+    if plan.target is not plan.current:
+        say(f"Proxies that run have read {config_path} as it was when they started: start them again.")
     if settings.json:
         print_json(_plan_json(plan))
     else:

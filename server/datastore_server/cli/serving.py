@@ -150,7 +150,11 @@ def proxy_command(
     config = load_config(config_path)
     what = f"Serving {len(config.shards)} shards of {config.cluster.name} on"
     job = _Job(
-        lambda: build_proxy(config, str(config_path)), listen or config.proxy.listen, insecure, what, {"role": "proxy"}
+        lambda: build_proxy(config, str(config_path), lambda: load_config(config_path)),
+        listen or config.proxy.listen,
+        insecure,
+        what,
+        {"role": "proxy"},
     )
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 

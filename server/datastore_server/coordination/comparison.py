@@ -10,7 +10,17 @@ from datastore.core.errors import DatastoreError
 from datastore.core.placement import Member, NodePlacement, Placement, first_placement
 from datastore_server.config import Config
 
-__all__ = ["Answer", "Comparison", "Difference", "Verdict", "agree", "cluster_placement", "compare", "first_of"]
+__all__ = [
+    "Answer",
+    "Comparison",
+    "Difference",
+    "Verdict",
+    "agree",
+    "cluster_placement",
+    "compare",
+    "first_of",
+    "is_of",
+]
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,13 @@ def agree(one: Placement | None, other: Placement | None) -> bool:
     if one is None or other is None:
         return one is other
     return _essence(one) == _essence(other)
+
+
+def is_of(config: Config, placement: Placement) -> bool:
+    """Whether a configuration has the cluster, the shards and the rule of a placement."""
+    names = tuple(shard.name for shard in config.shards)
+    wanted = (config.cluster.name, config.cluster.shard_by, names)
+    return wanted == (placement.cluster, placement.shard_by, placement.shards)
 
 
 def _identities(placement: Placement) -> list[tuple[str, str, bool]]:

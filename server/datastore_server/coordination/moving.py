@@ -66,7 +66,7 @@ class Plan:
 async def plan(config: Config, source: str, options: Options) -> Plan:
     """What `apply` would move. Changes nothing."""
     async with surveyed(config, options.addresses) as survey:
-        survey.require_all()
+        survey.require_all(config, source)
         current, target = _goal(survey, config, source, options)
         return await _planned(survey, current, target)
 
@@ -79,7 +79,7 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
     nothing was deleted, and the same command may be given again.
     """
     async with surveyed(config, options.addresses) as survey:
-        survey.require_all()
+        survey.require_all(config, source)
         if survey.pending is None and (survey.newest is None or options.adopt):
             return await _place(survey, config, options, report)
         current, target = _goal(survey, config, source, options)
@@ -110,7 +110,7 @@ async def abort(config: Config, source: str, options: Options, report: Report) -
     async with surveyed(config, options.addresses) as survey:
         pending = survey.pending
         if pending is None:
-            survey.require_all()
+            survey.require_all(config, source)
             report("no move is under way")
             return
         if survey.is_committed:
@@ -118,7 +118,7 @@ async def abort(config: Config, source: str, options: Options, report: Report) -
                 f"the move to epoch {pending.epoch} is committed on some nodes already, and all entries are copied; "
                 f"finish it: datastore placement apply {source} --offline"
             )
-        survey.require_all()
+        survey.require_all(config, source)
         # First every node refuses whatever command may still be carrying the move out.
         await _prepare(survey, survey.current, pending)
         for node in survey.nodes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from datastore.core.errors import ConfigError, DatastoreError, UnavailableError
 from datastore.core.placement import Member, Placement
-from datastore_server.config import Config
+from datastore_server.config import Config, parse_server_url
 from datastore_server.coordination.comparison import Answer, agree, cluster_placement
 from datastore_server.coordination.nodes import NodeClient
 
@@ -85,11 +85,20 @@ class Survey:
         before = {node.url: node.answer for node in self.nodes if node.answer.placement.epoch == pending.epoch - 1}
         return cluster_placement(before)
 
-    def require_all(self) -> None:
-        """Raise UnavailableError, naming it, if a node was not reached."""
+    def require_all(self, config: Config, source: str) -> None:
+        """Raise UnavailableError if a node was not reached; it says how to start it."""
+        configured = {shard.name for shard in config.shards}
         for name, error in self.missing.items():
+            url = self.urls[name]
+            start = f"datastore serve --config {source} --shard {name}"
+            if name not in configured:
+                start = (
+                    f"datastore serve lmdb:ITS_DIRECTORY --listen {parse_server_url(url)}\n"
+                    f"or, if it listens elsewhere, say --node {name}=grpc://HOST:PORT"
+                )
             raise UnavailableError(
-                f"shard {name!r} cannot be asked at {self.urls[name]}: {error}; every node must run for this",
+                f"shard {name!r} cannot be asked at {url}: {error}; every node must run for this. To start it:\n"
+                f"  {start}",
                 shard=name,
             )
 

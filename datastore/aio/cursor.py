@@ -365,6 +365,7 @@ async def refine(query: QueryDescription, batches: AsyncGenerator[Batch]) -> Asy
         for rest in pipeline.finish():
             yield rest
     finally:
+        pipeline.close()
         await batches.aclose()
 
 

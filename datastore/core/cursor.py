@@ -362,6 +362,7 @@ def refine(query: QueryDescription, batches: Generator[Batch]) -> Generator[Batc
         for rest in pipeline.finish():
             yield rest
     finally:
+        pipeline.close()
         batches.close()
 
 

@@ -90,6 +90,11 @@ class Pipeline:
             if self.done:
                 return
 
+    def close(self) -> None:
+        """Let go of what is held to be sorted. May be repeated."""
+        if self._sorter is not None:
+            self._sorter.close()
+
     def _passing(self, batch: Batch) -> tuple[Batch, list[Any]]:
         """The entries that pass, and their values in the form that is looked into."""
         # Code of the caller's gets the values themselves, decoded where it asks.

@@ -19,7 +19,7 @@ from typing import Any
 from datastore.core.batch import Batch, Position, value_bytes
 from datastore.core.description import QueryDescription
 from datastore.core.encoded import Encoded, encoded_bytes
-from datastore.core.errors import DatastoreError, LimitExceededError
+from datastore.core.errors import DatastoreError
 from datastore.core.fields import KEY_FIELD, all_of
 from datastore.core.key import Key
 from datastore.core.limits import (
@@ -31,6 +31,7 @@ from datastore.core.limits import (
     SORT_ENTRY_BYTES,
 )
 from datastore.core.ordering import order_key
+from datastore.core.room import sort_room
 
 __all__ = ["ColumnSorter", "RunSorter", "sorter_for"]
 
@@ -46,14 +47,6 @@ def sorter_for(query: QueryDescription, batch: Batch) -> RunSorter | ColumnSorte
     if len(kinds) == 1 and all(issubclass(kind, Encoded) for kind in kinds) and not query.has_custom_code:
         return RunSorter(query, kinds.pop())
     return ColumnSorter(query)
-
-
-def _too_much() -> LimitExceededError:
-    return LimitExceededError(
-        f"sorting these results takes more than {SORT_BYTES:,} bytes; give the query a limit, or filters",
-        limit="sort_bytes",
-        maximum=SORT_BYTES,
-    )
 
 
 # Serialized values
@@ -94,14 +87,21 @@ class _Run:
     def cut(self, stop: int) -> None:
         del self.places[stop:], self.values[stop:]
 
+    def taken(self, number: int) -> Iterator[tuple[bytes, int, Any]]:
+        """The places with `number` and their values, which are let go of as they are taken, some at a time."""
+        while self.places:
+            yield from zip(self.places[:STRIDE], repeat(number), self.values[:STRIDE], strict=False)
+            del self.places[:STRIDE], self.values[:STRIDE]
+
 
 class RunSorter:
     """Collects serialized entries in sorted runs and merges these lazily.
 
     The first results need no sort of the whole: the runs are sorted as they come. Holds the place of each entry in the
     order, and its value unless the query asks for keys only; raises LimitExceededError beyond SORT_BYTES of these and
-    SORT_ENTRY_BYTES for each entry. With a limit it holds about twice offset + limit entries at most. What does not fit
-    in memory would be written to disk here, run by run: a run is read in its order only.
+    SORT_ENTRY_BYTES for each entry, and OverloadedError beyond what others leave of a server's budget. With a limit it
+    holds about twice offset + limit entries at most. What does not fit in memory would be written to disk here, run by
+    run: a run is read in its order only. Close it to give back its part of the budget.
     """
 
     def __init__(self, query: QueryDescription, kind: type[Encoded]) -> None:
@@ -119,6 +119,12 @@ class RunSorter:
         self._runs: list[_Run] = []
         self._entries = 0
         self._bytes = 0
+        self._room = sort_room(SORT_BYTES)
+
+    def close(self) -> None:
+        """Let go of what is held. May be repeated."""
+        self._places, self._values, self._runs = [], [], []
+        self._room.hold(0)
 
     def add(self, batch: Batch, looked: list[Any]) -> None:
         """Take in entries that passed the filters; `looked` are their values in the form that is looked into."""
@@ -136,8 +142,7 @@ class RunSorter:
         self._bytes += _held_bytes(places, values)
         if len(self._places) > min(RUN_ENTRIES, self._keep) or self._bytes > SORT_BYTES:
             self._sort()
-        if self._bytes > SORT_BYTES:
-            raise _too_much()
+        self._room.hold(self._bytes)
 
     def _values_to_hold(self, values: list[Any], sort_keys: list[bytes]) -> list[Any]:
         if not self._query.keys_only:
@@ -206,7 +211,7 @@ class RunSorter:
         """The entries in order, in batches, the first of them small."""
         self._sort()
         # Equal places, of entries without keys, stay in the order of the runs.
-        runs = [zip(run.places, repeat(number), run.values) for number, run in enumerate(self._runs)]
+        runs = [run.taken(number) for number, run in enumerate(self._runs)]
         entries = islice(merge(*runs), self._keep)
         most = FIRST_BATCH_BYTES
         while batch := self._batch(entries, most):
@@ -226,6 +231,7 @@ class RunSorter:
                 break
         if not places:
             return None
+        self._room.give_back(_held_bytes(places, values))
         texts = list(map(_text_of, places))
         batch = Batch.of_texts(texts, list(map(self._unpacked, values)))
         if self._query.sort_keys:
@@ -262,6 +268,12 @@ class ColumnSorter:
         self._values: list[Any] = []
         self._columns: list[list[Any]] = [[] for _ in query.orders]
         self._bytes = 0
+        self._room = sort_room(SORT_BYTES)
+
+    def close(self) -> None:
+        """Let go of what is held. May be repeated."""
+        self._keys, self._values, self._columns = [], [], [[] for _ in self._columns]
+        self._room.hold(0)
 
     def add(self, batch: Batch, looked: list[Any]) -> None:
         """Take in entries that passed the filters; `looked` are their values in the form that is looked into."""
@@ -281,8 +293,7 @@ class ColumnSorter:
         if len(self._keys) > 2 * self._keep or (self._bytes > SORT_BYTES and self._keep < maxsize):
             self._sort()
             self._bytes = encoded_bytes(self._values)
-        if self._bytes > SORT_BYTES:
-            raise _too_much()
+        self._room.hold(self._bytes)
 
     def in_time(self, batch: Batch, looked: list[Any]) -> list[bool]:
         """Which entries do not come after the last one kept, by the first order."""

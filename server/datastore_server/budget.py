@@ -8,13 +8,24 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from datastore.core.errors import DatastoreError, LimitExceededError, OverloadedError
-from datastore.core.limits import BATCH_BYTES, FIRST_BATCH_BYTES
+from datastore.core.limits import BATCH_BYTES, FIRST_BATCH_BYTES, SORT_BYTES
 
-__all__ = ["OPEN_STREAMS", "OPEN_STREAMS_PER_CLIENT", "READ_BYTES", "STREAM_BYTES", "ByteBudget", "OpenStreams"]
+__all__ = [
+    "ALL_SORT_BYTES",
+    "OPEN_STREAMS",
+    "OPEN_STREAMS_PER_CLIENT",
+    "READ_BYTES",
+    "STREAM_BYTES",
+    "ByteBudget",
+    "OpenStreams",
+]
 
 #: What all BatchGet and ListEntries calls together may read at once, in bytes; others wait for their turn. Eight on a
 #: node: more at once would be no faster, and small calls would wait longer between their steps.
 READ_BYTES = 64 * 1024 * 1024
+#: What all queries with orders together may hold to sort, in bytes: as much as one alone may. Those that nobody reads
+#: would otherwise fill the memory of any machine.
+ALL_SORT_BYTES = SORT_BYTES
 #: The most query streams open at once, in all, and of one client connection.
 OPEN_STREAMS = 2000
 OPEN_STREAMS_PER_CLIENT = 1000

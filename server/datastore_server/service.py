@@ -23,12 +23,12 @@ from datastore.core.batch import Outcome, Write
 from datastore.core.errors import DatastoreError, UnavailableError
 from datastore.core.key import Key
 from datastore.core.query import Query
-from datastore.core.room import set_batch_bytes, set_read_room
+from datastore.core.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
 from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks, describe, pages, streaming
 from datastore_server.admission import Admission
-from datastore_server.budget import READ_BYTES, ByteBudget, OpenStreams
+from datastore_server.budget import ALL_SORT_BYTES, READ_BYTES, ByteBudget, OpenStreams
 from datastore_server.calls import CallLog
 from datastore_server.checks import Limits
 from datastore_server.describe import ClusterInfo
@@ -93,6 +93,7 @@ class DatastoreService:
         self._admission = Admission()
         self._open_streams = OpenStreams()
         self._reads = ByteBudget(READ_BYTES)
+        self._sorts = SortBudget(ALL_SORT_BYTES)
         # An answer is there in pieces and as a message; a proxy has one of each shard besides.
         self._answer_bytes = self._limits.message_bytes * (2 + len(self._cluster.shards))
         self._checks = ThreadPoolExecutor(1, "checks")
@@ -195,6 +196,7 @@ class DatastoreService:
         if self._draining is not None:
             raise self._draining
         set_batch_bytes(cutter.batch_bytes)
+        set_sort_budget(self._sorts)
         with self._open_streams.one_more(context.peer()):
             stream = streaming.QueryStream(exact_query(self._datastore, query), cutter, send)
             self._streams.add(stream)
@@ -213,6 +215,7 @@ class DatastoreService:
 
     async def _filled(self, page: pages.Page, query: Query) -> bytes:
         time_limit_s = self._limits.query_time_ms / 1000
+        set_sort_budget(self._sorts)
         cursor = exact_query(self._datastore, query)
         try:
             async with asyncio.timeout(time_limit_s) as timeout:

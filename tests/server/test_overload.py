@@ -17,7 +17,7 @@ from datastore.core.errors import UnavailableError
 from datastore.core.key import Key
 from datastore.core.limits import MESSAGE_PARTS
 from datastore.v1 import service_pb2, value_pb2
-from datastore_server import admission, budget
+from datastore_server import admission, budget, service
 from tests.support import clusters
 from tests.support.serving import Endless, Running, entry, everything
 from tests.support.waiting import PATIENCE_S
@@ -120,6 +120,33 @@ async def test_open_queries_are_refused_beyond_their_limits_while_calls_go_on(
         query.cancel()
 
 
+async def test_a_query_that_does_not_fit_among_those_that_sort_is_refused_until_one_is_closed(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "ALL_SORT_BYTES", 6 * 2**20)
+    running: Running = await start(aio.DictDatastore())
+    await running.put_all({f"/k{index}": {"n": index, "x": "x" * 10_000} for index in range(400)})
+    query = everything()
+    query.query.orders.add(field_path="n")
+    page = service_pb2.ListEntriesRequest(query=query.query, page_size=1000)
+    half_read = running.stub.Query(query)
+    while not (await half_read.read()).entries:
+        pass
+    assert await outcome_of(read_all(running.stub.Query(query))) == ("OVERLOADED", True)
+    assert await outcome_of(running.stub.ListEntries(page)) == ("OVERLOADED", True)
+    half_read.cancel()
+    async with asyncio.timeout(PATIENCE_S):
+        while await outcome_of(read_all(running.stub.Query(query))) == ("OVERLOADED", True):
+            await asyncio.sleep(0)
+    assert await outcome_of(read_all(running.stub.Query(query))) == ("OK", False)
+    assert await outcome_of(running.stub.ListEntries(page)) == ("OK", False)
+
+
+async def read_all(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
 async def test_unread_queries_are_little_work_ahead_of_their_readers(start: Any) -> None:
     store = Endless(entry_bytes=100)
     running: Running = await start(store)
@@ -210,6 +237,7 @@ async def test_calls_that_are_not_done_in_the_time_of_grace_end_with_a_reason(st
 
 def test_the_bounds_are_those_that_the_documentation_names() -> None:
     assert (admission.CALLS_IN_HAND, budget.OPEN_STREAMS, budget.OPEN_STREAMS_PER_CLIENT) == (5000, 2000, 1000)
+    assert budget.ALL_SORT_BYTES == 2**30
 
 
 async def test_a_proxy_refuses_in_its_own_name() -> None:

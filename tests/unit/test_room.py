@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from datastore import DictDatastore
-from datastore.core.errors import LimitExceededError
+from datastore import DictDatastore, SerializerShimDatastore, wire
+from datastore.core.errors import LimitExceededError, OverloadedError
 from datastore.core.key import Key
 from datastore.core.limits import BATCH_BYTES
 from datastore.core.query import Query
-from datastore.core.room import set_batch_bytes, set_read_room
+from datastore.core.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
 from datastore.lmdb import LMDBDatastore
 
 KEYS = [Key(f"/k{index}") for index in range(10)]
@@ -61,3 +61,87 @@ def test_batches_of_results_have_the_size_that_the_reader_can_use(tmp_path: Path
 
         assert max(copy_context().run(sizes, 20_000)) == 2
         assert max(copy_context().run(sizes, None)) == BATCH_BYTES // 10_000 + 1
+
+
+@pytest.fixture(params=["dict", "lmdb"])
+def wired(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A store of serialized values, as a server has: more of them than are sorted or read at once."""
+    with DictDatastore() if request.param == "dict" else LMDBDatastore(tmp_path / "wired") as made:
+        store = made if request.param == "dict" else SerializerShimDatastore(made, wire.lazy)
+        for index in range(3000):
+            store.put(Key(f"/k{index:04}"), wire.encode_value({"n": -index, "x": "x" * 100}))
+        yield store
+
+
+def sharing(budget: SortBudget, store: Any, query: Query) -> Any:
+    """The batches of a query that shares a budget; read in its own context, as a call of a server is."""
+    context = copy_context()
+    context.run(set_sort_budget, budget)
+    return context, store.query(query).batches()
+
+
+def ordered() -> Query:
+    return Query(Key("/")).order("n")
+
+
+def test_a_sorted_query_holds_less_the_more_of_it_is_read(wired: Any) -> None:
+    budget = SortBudget(10**9)
+    context, batches = sharing(budget, wired, ordered())
+    held, count = [], 0
+    while (batch := context.run(next, batches, None)) is not None:
+        count += len(batch)
+        if len(batch):
+            held.append(budget.held_bytes)
+    assert count == 3000
+    assert held == sorted(held, reverse=True)
+    assert held[0] > 3000 * 100
+    assert held[-1] == budget.held_bytes == 0
+
+
+def test_a_sorted_query_that_is_closed_holds_nothing(wired: Any) -> None:
+    budget = SortBudget(10**9)
+    context, batches = sharing(budget, wired, ordered())
+    while not context.run(next, batches):
+        pass
+    assert budget.held_bytes > 0
+    context.run(batches.close)
+    assert budget.held_bytes == 0
+
+
+def test_the_sorted_query_that_exceeds_what_all_share_is_refused_until_another_is_closed(wired: Any) -> None:
+    measured = SortBudget(10**9)
+    context, batches = sharing(measured, wired, ordered())
+    while not context.run(next, batches):
+        pass
+    budget = SortBudget(measured.held_bytes * 3 // 2)
+    first, second = sharing(budget, wired, ordered()), sharing(budget, wired, ordered())
+    while not first[0].run(next, first[1]):
+        pass
+    held = budget.held_bytes
+    with pytest.raises(OverloadedError, match="all_sort_bytes") as caught:
+        second[0].run(list, second[1])
+    assert caught.value.retry_after_s
+    assert budget.held_bytes == held
+    first[0].run(first[1].close)
+    again = sharing(budget, wired, ordered())
+    assert sum(map(len, again[0].run(list, again[1]))) == 3000
+
+
+@pytest.mark.parametrize("above", [-1, 0, 1])
+def test_a_budget_gives_what_it_has(above: int) -> None:
+    budget = SortBudget(100)
+    budget.change(0, 60)
+    if above > 0:
+        with pytest.raises(OverloadedError):
+            budget.change(0, 40 + above)
+        assert budget.held_bytes == 60
+    else:
+        budget.change(0, 40 + above)
+        assert budget.held_bytes == 100 + above
+    budget.change(60, 10)
+
+
+def test_what_one_query_alone_exceeds_is_never_to_be_tried_again() -> None:
+    with pytest.raises(LimitExceededError) as caught:
+        SortBudget(100).change(0, 101)
+    assert (caught.value.limit, caught.value.maximum) == ("sort_bytes", 100)

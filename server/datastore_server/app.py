@@ -10,7 +10,6 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -34,6 +33,7 @@ from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PlacementService
 from datastore_server.placement.system import SystemSpace
 from datastore_server.service import SERVICE, DatastoreService
+from datastore_server.signals import handle_stop_signals, leave_stop_signals
 
 __all__ = ["DRAIN_S", "GRACE_S", "Server", "run_until_stopped", "serve"]
 
@@ -293,10 +293,7 @@ async def run_until_stopped(server: Server, ready: Callable[[], object] | None =
     one. A second signal does not cut the stopping short.
     """
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, stopped.set)
+    handle_stop_signals(stopped.set)
     thresholds, interval_s = gc.get_threshold(), sys.getswitchinterval()
     gc.set_threshold(GC_OBJECTS, *thresholds[1:])
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -308,5 +305,4 @@ async def run_until_stopped(server: Server, ready: Callable[[], object] | None =
     finally:
         gc.set_threshold(*thresholds)
         sys.setswitchinterval(interval_s)
-        for number in signals:
-            loop.remove_signal_handler(number)
+        leave_stop_signals()

@@ -151,6 +151,22 @@ async def test_a_signal_stops_the_server_in_order(number: int) -> None:
     assert store.events == ["closed"]
 
 
+async def test_a_signal_that_comes_while_the_loop_has_much_to_wake_up_for_is_not_lost() -> None:
+    store = Watched()
+    server = serve(store)
+    await server.start()
+    loop = asyncio.get_running_loop()
+
+    def signal_amid_wake_ups() -> None:
+        # More than fit into the pipe that wakes the loop.
+        for _ in range(100_000):
+            loop.call_soon_threadsafe(int)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    await asyncio.wait_for(run_until_stopped(server, signal_amid_wake_ups), PATIENCE_S)
+    assert store.events == ["closed"]
+
+
 PROGRAM = """
 import asyncio
 from datastore import aio

@@ -29,6 +29,7 @@ from datastore_server.config import (
     parse_store_url,
 )
 from datastore_server.shard_watch import watching
+from datastore_server.signals import handle_stop_signals
 from datastore_server.topology import Topology, build_node, build_proxy
 
 __all__ = ["cluster_command", "proxy_command", "serve_command"]
@@ -265,8 +266,7 @@ def cluster_command(
 
 async def _run_cluster(settings: Settings, cluster: Cluster) -> int:
     stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    handle_stop_signals(stopped.set)
     stop = asyncio.create_task(stopped.wait())
     run = asyncio.create_task(_start_and_watch(settings, cluster))
     try:

@@ -35,8 +35,13 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 #: Those of the channel for streams: a server sends so few bytes ahead of its reader, as a proxy holds them for each
-#: shard of each open query. A message that is waited for comes whole.
-STREAM_OPTIONS: tuple[tuple[str, Any], ...] = (*CHANNEL_OPTIONS, ("grpc.http2.lookahead_bytes", 1024))
+#: shard of each open query. A message that is waited for comes whole. And gRPC keeps 8 kB for each stream that it might
+#: start again, which the client does itself.
+STREAM_OPTIONS: tuple[tuple[str, Any], ...] = (
+    *CHANNEL_OPTIONS,
+    ("grpc.http2.lookahead_bytes", 1024),
+    ("grpc.enable_retries", 0),
+)
 
 #: Where servers listen unless they are told otherwise.
 DEFAULT_PORT = 7420

@@ -69,6 +69,7 @@ class Membership:
         self._found: tuple[Difference, ...] = ()
         self._move: Difference | None = None
         self._fitting: frozenset[str] = frozenset()
+        self._awaited: tuple[str, ...] = ()
         self._is_begun = False
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._judging = asyncio.Lock()
@@ -112,7 +113,7 @@ class Membership:
             failure = self._answers[shard]
             if isinstance(failure, DatastoreError):
                 raise self._refusal(failure, shard)
-            raise UnavailableError(f"shard {shard} is not placed yet", shard=shard)
+            raise self._not_placed(shard)
 
     @property
     def placement(self) -> Placement:
@@ -193,6 +194,18 @@ class Membership:
             refusal.retry_after_s = LOOK_AGAIN_S
         return refusal
 
+    def _not_placed(self, shard: str) -> DatastoreError:
+        """Why a node that answers is not used: it may be an empty one in the place of another."""
+        if not self._awaited:
+            return UnavailableError(f"shard {shard} is not placed yet", shard=shard)
+        nodes = ", ".join(f"{name} at {self._remotes[name].url}" for name in self._awaited)
+        return UnavailableError(
+            f"shard {shard} is not used before all nodes of the cluster have answered, as it does not know them yet:"
+            f" waiting for {nodes}",
+            shard=self._awaited[0],
+            retry_after_s=LOOK_AGAIN_S if all(self._remotes[name].is_expected_back for name in self._awaited) else None,
+        )
+
     # Asking
 
     async def _ask(self, shard: str) -> None:
@@ -232,6 +245,7 @@ class Membership:
     async def _judge(self) -> None:
         """Compare, give placements to nodes that are due one, and have in force what comes of it."""
         verdict = await self._compared()
+        self._awaited = verdict.awaited
         if verdict.placement is None:
             self._fitting = frozenset()
             return

@@ -320,29 +320,59 @@ async def test_two_proxies_that_begin_at_once_form_one_cluster(tmp_path: Path) -
                 await context.__aexit__(None, None, None)
 
 
-async def test_a_node_that_is_down_when_the_cluster_forms_joins_it_when_it_comes(tmp_path: Path) -> None:
+async def test_a_cluster_does_not_form_before_all_its_nodes_are_up(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b") as running:
         await running.stop("b")
         async with proxy(running.config("a", "b")) as store:
-            failed = set()
             for key in KEYS:
-                try:
+                with pytest.raises(UnavailableError, match=running.urls["b"]) as raised:
                     await store.put(key, 1)
-                except UnavailableError as error:
-                    failed.add(error.shard)
-            assert failed == {"b"}
+                assert raised.value.shard == "b"
             assert await health(store, "") == health_pb2.HealthCheckResponse.SERVING
             await running.start("b")
+            await until_served(store)
             for key in KEYS:
-                while True:
-                    try:
-                        await store.put(key, 2)
-                        break
-                    except UnavailableError:
-                        await asyncio.sleep(0.01)
+                await store.put(key, 2)
             assert len(await entries_of(store)) == len(KEYS)
+        await running.stop("b")
         async with proxy(running.config("a", "b")) as store:
-            assert len(await entries_of(store)) == len(KEYS)
+            failed = set()
+            for outcome in await store.batch_get(KEYS):
+                failed.add(outcome.error.shard if outcome.error else "")
+            assert failed == {"", "b"}
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_an_empty_directory_is_not_used_before_the_cluster_that_it_belongs_to_is_known(
+    told: bool, tmp_path: Path
+) -> None:
+    entries = contents(60)
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        config = running.config("a", "b", "c")
+        async with proxy(config) as store:
+            await fill(store, entries)
+        await running.stop()
+        await running.start("c", directory="not-mounted", config=config if told else None)
+        async with proxy(config) as store:
+            for key in entries:
+                with pytest.raises(UnavailableError):
+                    await store.get(key)
+                with pytest.raises(UnavailableError):
+                    await store.put(key, "lost")
+            await running.start("a")
+            while True:
+                try:
+                    await store.get(next(iter(entries)))
+                except WrongShardError as error:
+                    assert "data directory" in str(error) and "shard 'c'" in str(error)
+                    break
+                except UnavailableError:
+                    await asyncio.sleep(0.01)
+            await running.stop("c")
+            await running.start("c")
+            await running.start("b")
+            await until_served(store)
+            await check_whole(store, entries)
 
 
 async def test_a_proxy_learns_a_rebalanced_placement_from_the_nodes(tmp_path: Path) -> None:

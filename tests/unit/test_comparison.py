@@ -69,15 +69,33 @@ def test_a_node_that_cannot_be_reached_is_left_out_and_the_others_serve() -> Non
 
 
 def test_nothing_is_known_while_no_node_can_be_reached() -> None:
-    assert compare(config_of("a"), {"a": UnavailableError("down")}) == Verdict(None)
+    assert compare(config_of("a"), {"a": UnavailableError("down")}) == Verdict(None, awaited=("a",))
 
 
 def test_what_a_forming_that_was_interrupted_left_is_completed() -> None:
-    first = compare(config_of("a", "b"), {"a": empty("a"), "b": UnavailableError("down")})
-    assert first.placement is not None and first.unplaced == ("a",)
+    first = compare(config_of("a", "b"), {"a": empty("a"), "b": empty("b")})
+    assert first.placement is not None
     second = compare(config_of("a", "b"), {"a": placed(first.placement, "a"), "b": empty("b")})
-    assert second.placement == replace(first.placement, members=second.placement.members)  # type: ignore[union-attr]
-    assert second.placement.is_complete and set(second.unplaced) == {"a", "b"}  # type: ignore[union-attr]
+    assert second == Verdict(first.placement, unplaced=("b",), fitting=frozenset({"a", "b"}))
+
+
+@pytest.mark.parametrize(
+    "lone",
+    [
+        empty("c"),
+        empty("c", in_memory=True),
+        placed(first_placement("trial", [Member(name) for name in "abc"]), "c", is_empty=True),
+        placed(first_placement("trial", [Member(name) for name in "abc"]), "c"),
+        placed(first_placement("trial", [Member("c")]), "c", is_empty=True),
+    ],
+    ids=["unplaced", "in memory", "placed by itself", "and written to directly", "by an older configuration"],
+)
+def test_a_node_that_does_not_know_its_cluster_is_neither_placed_nor_served_while_others_do_not_answer(
+    lone: Answer,
+) -> None:
+    down = UnavailableError("down")
+    verdict = compare(config_of("a", "b", "c"), {"a": down, "b": down, "c": lone})
+    assert verdict == Verdict(None, awaited=("a", "b"))
 
 
 def test_a_placement_that_was_rebalanced_is_taken_from_the_nodes_and_not_from_names() -> None:

@@ -35,6 +35,12 @@ class Answer:
     started_shard: str = ""
 
     @property
+    def is_complete(self) -> bool:
+        """Whether it knows the identity of every member, so that no other directory can take the place of one."""
+        current = self.placement.current
+        return bool(self.placement.shard) and current is not None and current.is_complete
+
+    @property
     def is_settled(self) -> bool:
         """Whether its placement counts: it has entries, or knows other members' identities. Else it may be replaced."""
         current = self.placement.current
@@ -63,7 +69,7 @@ class Difference:
 class Verdict:
     """What is to be done: refuse where there are `differences`, else place the shards in `unplaced`, and serve."""
 
-    #: The placement of the cluster; None while no node could be reached.
+    #: The placement of the cluster; None while it is not known.
     placement: Placement | None
     differences: tuple[Difference, ...] = ()
     #: The shards whose nodes are to be given `placement`, with PlaceNode: for the first time, or completed.
@@ -72,6 +78,8 @@ class Verdict:
     fitting: frozenset[str] = frozenset()
     #: A move to another configuration that was begun: entries can be read, and writes are refused.
     move: Difference | None = None
+    #: The shards whose nodes have to answer before the placement is known.
+    awaited: tuple[str, ...] = ()
 
 
 Answers = Mapping[str, Answer | DatastoreError]
@@ -82,15 +90,20 @@ def compare(config: Config, answers: Answers, source: str = "CONFIG") -> Verdict
 
     `answers` has for each shard of the configuration what its node said, or why it could not be asked. `source` is the
     path of the configuration, for the commands.
+
+    Nodes without a complete placement do not show whether their cluster is new, or has its entries on the nodes that
+    could not be asked: until those answer, nothing is placed or served.
     """
     reached = {name: answer for name, answer in answers.items() if isinstance(answer, Answer)}
-    if not reached:
-        return Verdict(None)
-    placement = cluster_placement(reached) or first_of(config, reached)
+    awaited = tuple(name for name in answers if name not in reached)
+    believed = {name: answer for name, answer in reached.items() if answer.is_complete or not awaited}
+    placement = cluster_placement(believed) or first_of(config, reached)
     comparison = Comparison(config, reached, placement, source)
     differences = comparison.differences()
     if differences:
         return Verdict(placement, tuple(differences))
+    if not believed:
+        return Verdict(None, awaited=awaited)
     completed = _completed(placement, reached)
     unplaced = tuple(
         name

@@ -453,3 +453,113 @@ async def test_a_stream_that_is_under_way_when_the_placement_changes_ends_with_a
             async for _ in cursor:
                 pass
         assert isinstance(raised.value, WrongShardError)
+
+
+async def begun_and_lost(running: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grow a cluster of a and b by c, crash while entries are copied, and lose the directory of c."""
+    await formed(running, "a", "b")
+    await interrupted_before("WriteSlots", running, monkeypatch)
+    await running.stop("c")
+    await running.start("c", directory="new")
+
+
+async def test_a_new_node_that_is_lost_during_the_move_is_replaced_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await begun_and_lost(running, monkeypatch)
+        await apply_now(running.config("a", "b", "c"))
+        await check(running, "a", "b", "c")
+
+
+@pytest.mark.parametrize("names", ["ab", "abc"])
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_move_is_aborted_without_the_new_node_that_is_lost(
+    names: str, runs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await begun_and_lost(running, monkeypatch)
+        config = running.config(*names)
+        if not runs:
+            await running.stop("c")
+        await abort(config, SOURCE, Options(), lambda _: None)
+        await check(running, "a", "b")
+
+
+async def test_what_is_wrong_with_a_new_node_is_found_before_a_member_refuses_writes(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        await running.stop("c")
+        await running.start("c", directory="told", told=True)
+        with pytest.raises(PlacementError, match="which this node was started as"):
+            await apply_now(running.config("a", "b", "d=c"))
+        await check(running, "a", "b")
+
+
+async def test_what_only_a_new_node_prepared_is_dropped_when_another_change_came_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "0", "a", "b", "c") as running:
+        await formed(running, "a", "b", "c")
+        prepare = NodeClient.prepare
+        prepared: list[str] = []
+
+        async def once(self: NodeClient, shard: str, *arguments: Any, **options: Any) -> Any:
+            if prepared:
+                raise CrashError
+            prepared.append(shard)
+            return await prepare(self, shard, *arguments, **options)
+
+        with monkeypatch.context() as patch, pytest.raises(CrashError):
+            patch.setattr(NodeClient, "prepare", once)
+            await apply_now(running.config("0", "a", "b", "c"))
+        assert prepared == ["0"]
+        await check(running, "a", "b", "c")
+        assert (await apply_now(running.config("a", "b"))).target.epoch == 2
+        assert (await apply_now(running.config("0", "a", "b"))).target.epoch == 3
+        await check(running, "0", "a", "b")
+
+
+async def test_a_shard_is_added_again_after_another_was_renamed(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b", "c")
+        await apply_now(running.config("a", "b"))
+        await apply_now(running.config("x=a", "b"), renames={"a": "x"})
+        await apply_now(running.config("x=a", "b", "c"))
+        await check(running, "x=a", "b", "c")
+
+
+async def cut_before_the_deletion(running: Nodes, monkeypatch: pytest.MonkeyPatch, config: Any, **options: Any) -> None:
+    """Apply a configuration, and crash when every node has committed it."""
+    with monkeypatch.context() as patch, pytest.raises(CrashError):
+
+        async def cut(*_: Any) -> None:
+            raise CrashError
+
+        patch.setattr(moving, "_delete_moved", cut)
+        await apply_now(config, **options)
+
+
+async def test_a_renaming_that_was_cut_after_the_commits_is_finished_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        config = running.config("a", "x=b", "c")
+        await cut_before_the_deletion(running, monkeypatch, config, renames={"b": "x"})
+        finished = await apply_now(config, renames={"b": "x"})
+        assert finished.target is finished.current
+        await check(running, "a", "x=b", "c")
+        with pytest.raises(ConfigError, match="the cluster has no shard 'y'"):
+            await apply_now(config, renames={"y": "z"})
+
+
+async def test_a_removed_node_that_still_holds_its_entries_is_added_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b", "c")
+        await cut_before_the_deletion(running, monkeypatch, running.config("a", "b"))
+        await check(running, "a", "b")
+        await apply_now(running.config("a", "b", "c"))
+        await check(running, "a", "b", "c")

@@ -78,6 +78,7 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
     UnavailableError for a node that cannot be reached; CorruptDataError if copies do not compare equal. In each case
     nothing was deleted, and the same command may be given again.
     """
+    await _drop_left(config, source, options, report)
     async with surveyed(config, options.addresses) as survey:
         survey.require_all(config, source)
         if survey.pending is None and (survey.newest is None or options.adopt):
@@ -111,6 +112,7 @@ async def abort(config: Config, source: str, options: Options, report: Report) -
         pending = survey.pending
         if pending is None:
             survey.require_all(config, source)
+            await _drop(survey.overtaken, report)
             report("no move is under way")
             return
         if survey.is_committed:
@@ -118,13 +120,35 @@ async def abort(config: Config, source: str, options: Options, report: Report) -
                 f"the move to epoch {pending.epoch} is committed on some nodes already, and all entries are copied; "
                 f"finish it: datastore placement apply {source} --offline"
             )
+        survey.require_members(config, source)
+        await _drop(survey.preparing, report)
+        for name in survey.missing:
+            report(f"shard {name!r} cannot be asked at {survey.urls[name]}, and is left as it is: it owns nothing yet")
+
+
+async def _drop_left(config: Config, source: str, options: Options, report: Report) -> None:
+    """Drop moves that cannot be finished: overtaken ones, and one that was prepared for another new node."""
+    async with surveyed(config, options.addresses) as survey:
         survey.require_all(config, source)
-        # First every node refuses whatever command may still be carrying the move out.
-        await _prepare(survey, survey.current, pending)
-        for node in survey.nodes:
-            await node.client.clear_slots(pending.epoch)
-            await node.client.abort(pending.epoch)
-            report(f"{node.url}: the move to epoch {pending.epoch} is dropped")
+        pending = survey.pending
+        await _drop(survey.overtaken, report)
+        if pending is not None and not survey.is_committed and not survey.is_feasible:
+            check_fits(pending, config, source)
+            report(f"the move to epoch {pending.epoch} was prepared for a node that is not there any more")
+            await _drop(survey.preparing, report)
+
+
+async def _drop(nodes: Sequence[Node], report: Report) -> None:
+    """Have nodes drop what they prepare for. First all of them refuse the command that may still carry it out."""
+    held = [(node, node.answer.placement) for node in nodes]
+    for node, placement in held:
+        if placement.pending is not None:
+            await node.client.prepare(placement.pending_shard, placement.pending, joins=not placement.shard)
+    for node, placement in held:
+        if placement.pending is not None:
+            await node.client.clear_slots(placement.pending.epoch)
+            await node.client.abort(placement.pending.epoch)
+            report(f"{node.url}: the move to epoch {placement.pending.epoch} is dropped")
 
 
 def _goal(survey: Survey, config: Config, source: str, options: Options) -> tuple[Placement, Placement]:
@@ -202,9 +226,12 @@ async def _held(survey: Survey, current: Placement, target: Placement) -> dict[N
 
 async def _prepare(survey: Survey, current: Placement | None, target: Placement) -> None:
     """Have every node that has not committed refuse writes, and other commands that carry out the same move."""
-    for node in survey.nodes:
+    for node in survey.in_order:
         held = node.answer.placement
         if not agree(held.current, target):
+            if survey.is_former(node):
+                # It joins again. What it holds moved away when it was removed.
+                await node.client.clear_slots(held.epoch)
             name = held.pending_shard if held.pending is not None else node.name
             await node.client.prepare(name, target, joins=not node.is_of(current))
 
@@ -255,8 +282,8 @@ async def _fill(node: Node, held: Mapping[Node, Slots], expected: Slots, target:
 
 
 async def _finish(survey: Survey, target: Placement, report: Report) -> None:
-    """Commit on every node, then delete what moved away. Removed nodes first: later runs would not find them."""
-    ordered = sorted(survey.nodes, key=lambda node: bool(node.name))
+    """Commit on every node, then delete what moved away. Members last: later runs find the others through them."""
+    ordered = survey.in_order
     for node in ordered:
         if not agree(node.answer.placement.current, target):
             await node.client.commit(target.epoch)

@@ -76,6 +76,9 @@ def target_placement(
 
 
 def _check_rename(old: str, new: str, before: Sequence[str], after: Sequence[str]) -> None:
+    if old not in before and new in before and new in after:
+        # It is done: the command continues.
+        return
     if old not in before:
         raise ConfigError(f"--rename {old}={new}: the cluster has no shard {old!r}; it has {', '.join(before)}")
     if new not in after:

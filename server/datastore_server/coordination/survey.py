@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Container, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -66,9 +66,50 @@ class Survey:
 
     @property
     def pending(self) -> Placement | None:
-        """The placement that some node prepares for."""
-        placements = (node.answer.placement.pending for node in self.nodes)
+        """The placement that members prepare for. What only nodes prepare that are not members yet does not count."""
+        newest = self.newest
+        held = [node.answer.placement for node in self.nodes]
+        placements = (one.pending for one in held if one.shard or agree(one.pending, newest))
         return next((placement for placement in placements if placement is not None), None)
+
+    @property
+    def overtaken(self) -> list[Node]:
+        """The nodes that prepare for a placement that will not come: another was prepared instead, or none."""
+        pending = self.pending
+        held = [node for node in self.nodes if node.answer.placement.pending is not None]
+        return [node for node in held if not agree(node.answer.placement.pending, pending)]
+
+    @property
+    def preparing(self) -> list[Node]:
+        """The nodes that prepare for the move under way."""
+        pending = self.pending
+        return [node for node in self.nodes if pending is not None and agree(node.answer.placement.pending, pending)]
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether the nodes of the configuration are those that the move under way was prepared for."""
+        known = {member.shard: member.node_id for member in self.pending.members} if self.pending is not None else {}
+        return all(node.member.node_id == known.get(node.name, node.member.node_id) for node in self.nodes if node.name)
+
+    def joins(self, node: Node) -> bool:
+        """Whether a node is not yet a member of the cluster."""
+        return bool(node.name) and not node.is_of(self.current)
+
+    def is_former(self, node: Node) -> bool:
+        """Whether a node was removed from the cluster by a change that all members have finished since."""
+        held, current = node.answer.placement, self.current
+        if held.shard or held.pending is not None or held.current is None or current is None:
+            return False
+        return held.current.cluster == current.cluster and held.epoch <= current.epoch
+
+    @property
+    def in_order(self) -> list[Node]:
+        """The nodes in the order in which they prepare and commit: those that join, those that go, those that stay.
+
+        One order for both, so that a command whose first node was taken over by another command commits nowhere. And
+        what is wrong with a new node is found before any member refuses writes.
+        """
+        return sorted(self.nodes, key=lambda node: (not self.joins(node), bool(node.name)))
 
     @property
     def is_committed(self) -> bool:
@@ -87,8 +128,24 @@ class Survey:
 
     def require_all(self, config: Config, source: str) -> None:
         """Raise UnavailableError if a node was not reached; it says how to start it."""
+        self._require(config, source, self.missing)
+
+    def require_members(self, config: Config, source: str) -> None:
+        """As `require_all`, but for new nodes of a move under way, which hold nothing of their own yet."""
+        current, pending = self.current, self.pending
+        members = current.members if current is not None else ()
+        known = {member.node_id for member in members if member.node_id}
+
+        def is_new(name: str) -> bool:
+            member = pending.member(name) if pending is not None else None
+            return member is not None and name not in {one.shard for one in members} and member.node_id not in known
+
+        self._require(config, source, [name for name in self.missing if not is_new(name)])
+
+    def _require(self, config: Config, source: str, names: Iterable[str]) -> None:
         configured = {shard.name for shard in config.shards}
-        for name, error in self.missing.items():
+        for name in names:
+            error = self.missing[name]
             url = self.urls[name]
             start = f"datastore serve --config {source} --shard {name}"
             if name not in configured:
@@ -127,11 +184,14 @@ async def surveyed(config: Config, addresses: Mapping[str, str]) -> AsyncIterato
         await ask({**configured, **addresses})
         removed = _removed(clients, [answer for answer in found.values() if isinstance(answer, Answer)])
         await ask(removed)
+        reached = {name: answer for name, answer in found.items() if isinstance(answer, Answer)}
+        named = {reached[name].placement.node_id for name in configured if name in reached}
         yield Survey(
             tuple(
                 Node(clients[name], answer, name if name in configured else "")
-                for name, answer in found.items()
-                if isinstance(answer, Answer)
+                for name, answer in reached.items()
+                # A remembered address may be that of another shard by now.
+                if name in configured or answer.placement.node_id not in named
             ),
             {name: answer for name, answer in found.items() if isinstance(answer, DatastoreError)},
             {name: client.url for name, client in clients.items()},
@@ -147,11 +207,16 @@ async def _ask(client: NodeClient) -> Answer | DatastoreError:
 
 def _removed(asked: Container[str], answers: list[Answer]) -> dict[str, str]:
     """Where the members of the cluster are, before or after a move, that were not asked yet under whichever name."""
-    settled = [answer for answer in answers if answer.is_settled] or answers
+    members = [answer for answer in answers if answer.placement.shard]
+    settled = [answer for answer in members if answer.is_settled] or members
+    epoch = max((answer.placement.epoch for answer in settled), default=0)
     present = {name for answer in answers for name in (answer.placement.shard, answer.placement.pending_shard)}
     urls: dict[str, str] = {}
     for answer in settled:
-        for placement in (answer.placement.current, answer.placement.pending):
+        current, pending = answer.placement.current, answer.placement.pending
+        if max(placement.epoch for placement in (current, pending) if placement is not None) < epoch:
+            continue
+        for placement in (current, pending):
             for member in placement.members if placement is not None else ():
                 if member.shard not in asked and member.shard not in present:
                     urls[member.shard] = member.url

@@ -94,8 +94,9 @@ def compare(config: Config, answers: Answers, source: str = "CONFIG") -> Verdict
     Nodes without a complete placement do not show whether their cluster is new, or has its entries on the nodes that
     could not be asked: until those answer, nothing is placed or served.
     """
-    reached = {name: answer for name, answer in answers.items() if isinstance(answer, Answer)}
-    awaited = tuple(name for name in answers if name not in reached)
+    in_order = [(shard.name, answers[shard.name]) for shard in config.shards]
+    reached = {name: answer for name, answer in in_order if isinstance(answer, Answer)}
+    awaited = tuple(name for name, _ in in_order if name not in reached)
     believed = {name: answer for name, answer in reached.items() if answer.is_complete or not awaited}
     placement = cluster_placement(believed) or first_of(config, reached)
     comparison = Comparison(config, reached, placement, source)

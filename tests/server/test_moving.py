@@ -563,3 +563,13 @@ async def test_a_removed_node_that_still_holds_its_entries_is_added_again(
         await check(running, "a", "b")
         await apply_now(running.config("a", "b", "c"))
         await check(running, "a", "b", "c")
+
+
+async def test_a_configuration_of_nodes_without_a_cluster_is_said_to_form_a_new_one(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        said: list[str] = []
+        await apply(running.config("a", "b"), SOURCE, Options(), said.append)
+        assert "this forms a NEW cluster 'trial' of 2 nodes, 2 of them empty" in "\n".join(said)
+        said.clear()
+        await apply(running.config("a", "b"), SOURCE, Options(), said.append)
+        assert "NEW" not in "\n".join(said)

@@ -321,6 +321,12 @@ async def _place(survey: Survey, config: Config, options: Options, report: Repor
         if member is None or member.node_id not in ("", node.member.node_id):
             raise ConfigError(f"{node.url} is not the node that the cluster has as shard {node.name!r}")
     await _check_adopted(holding, placement)
+    if survey.newest is None:
+        empty = len(unplaced) - len(holding)
+        report(
+            f"none of these nodes belongs to a cluster: this forms a NEW cluster {placement.cluster!r} of"
+            f" {len(unplaced)} nodes, {empty} of them empty"
+        )
     for node in unplaced:
         await node.client.place(node.name, placement, check_entries=node in holding)
     report(f"placed {len(unplaced)} nodes, {len(holding)} of them with their entries")

@@ -223,12 +223,15 @@ async def test_a_write_between_the_switches_of_two_nodes_is_refused_as_one_to_tr
 
 
 async def committed_once(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apply a configuration, and end after the first node has switched."""
+    """Apply a configuration that adds a shard, and end after its node and one of the others have switched."""
     commit = NodeClient.commit
+    switched: list[str] = []
 
     async def once(self: NodeClient, epoch: int) -> None:
         await commit(self, epoch)
-        raise CrashError
+        switched.append(self.url)
+        if len(switched) == 2:
+            raise CrashError
 
     with monkeypatch.context() as patch, pytest.raises(CrashError):
         patch.setattr(NodeClient, "commit", once)

@@ -222,9 +222,10 @@ def parse_server_url(text: str) -> Address:
     scheme, separator, rest = text.partition("://")
     if scheme.lower() != "grpc" or not separator or not rest:
         example = f"grpc://127.0.0.1:{DEFAULT_PORT}"
-        if not separator:
-            with suppress(ConfigError):
-                example = _address(_after_port_alone(text), text, SERVER_FORM).url
+        with suppress(ConfigError):
+            # What was probably meant: the same host and port.
+            address = (rest if separator else text).removesuffix("/")
+            example = _address(_after_port_alone(address), text, SERVER_FORM).url
         raise ConfigError(f"{text!r} is not a server URL: expected {SERVER_FORM}, e.g. {example}")
     return _address(rest.removesuffix("/"), text, SERVER_FORM)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ ENTRIES = {
     "/Airline:LX": '{"name": "Swiss"}',
     "/Airport0:x": "0",
     "/Text:a": '"bare"',
+    "/Quoted:a": """{"name": "'x'"}""",
 }
 
 
@@ -60,6 +62,22 @@ def run(url: str, capsys: pytest.CaptureFixture[str]) -> Commands:
         (["/Airport/*"], "keys are not patterns; for a whole collection: datastore query /Airport"),
         (["/Text", "--where", "xyzzy = 1"], "has a field 'xyzzy'"),
         (["/", "-r", "--where", "xyzzy = 1"], "no entry below / has a field 'xyzzy'"),
+        (
+            ["/Airport", "--where", "country = 'CH'"],
+            """quotes of 'CH' are part of the text; you may mean --where 'country = "CH"'""",
+        ),
+        (["/Airport", "--where", "country != 'CH'"], "the single quotes of 'CH' are part of the text"),
+        (
+            ["/Airport", "--where", "name > 1"],
+            """no entry of the collection /Airport has a number in the field 'name', which holds, e.g., "Zurich\"""",
+        ),
+        (["/Airport", "--where", "elevation = high"], "has a text in the field 'elevation', which holds, e.g., 1416"),
+        (["/Airport", "--where", "country = true"], "has true or false in the field 'country'"),
+        (["/Airport", "--where", "at.lat < /Airport:M", "--where", "at.lat < a"], "has a text in the field 'at.lat'"),
+        (
+            ["/", "-r", "--where", 'elevation > {"$datetime": "2026-01-01T00:00:00Z"}'],
+            "no entry below / has a time in the field 'elevation', which holds, e.g., 1416",
+        ),
     ],
 )
 def test_what_finds_nothing_has_a_hint_on_stderr(run: Commands, command: str, arguments: list[str], hint: str) -> None:
@@ -97,6 +115,8 @@ def test_an_order_by_a_field_that_no_entry_has_is_remarked_upon(run: Commands) -
         ["/Airport", "--where", "nosuch = null"],
         ["/Airport", "--where", "elevation > 9000", "--order", "name"],
         ["/Airport", "--where", "at.lat > 0"],
+        ["/Airport", "--where", "elevation = 1", "--where", "name = x"],
+        ["/Quoted", "--where", "name = 'x'"],
         ["/Airport", "--where", "__key__ > /Airport:M", "--order", "__key__"],
         ["/nosuch", "--limit", "0"],
         ["/Airport", "--offset", "5"],
@@ -126,6 +146,20 @@ def test_looking_for_a_hint_has_its_own_time(run: Commands, monkeypatch: pytest.
     monkeypatch.setattr(hints, "set_time_left", limits.append)
     run("query", "/nosuch")
     assert limits == [hints.HINT_TIME_S, None]
+
+
+def test_the_time_for_a_hint_begins_once(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+    monkeypatch.setattr(hints, "set_time_left", limits.append)
+    assert run("query", "/Airport", "--where", "name > 1", "--where", "nosuch = 1").err.count("Hint: ") == 2
+    assert limits == [hints.HINT_TIME_S, None]
+
+
+def test_a_hint_shows_only_the_beginning_of_a_long_value(run: Commands) -> None:
+    run.put("/Long:a", value='{"text": "' + "x" * 1000 + '"}')
+    hint = run("query", "/Long", "--where", "text = 1").err
+    assert hint.endswith("x" * (hints.SHOWN_CHARACTERS - 1) + "...\n")
+    assert len(hint) < 200
 
 
 def test_names_of_siblings_are_looked_through_up_to_a_limit(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +198,67 @@ def test_an_order_in_another_language_is_refused_with_what_to_write(order: str, 
         parse_order(order)
     assert meant in str(refused.value)
     assert "double quotes" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["/Airport", "--order", "name", "desc"], "write -name."),
+        (["/Airport", "--order=name", "ASC"], "write name."),
+        (["--order", "name", "descending", "/Airport"], "write -name."),
+    ],
+)
+def test_an_order_without_its_quotes_is_answered_with_what_to_write(
+    run: Commands, arguments: list[str], meant: str
+) -> None:
+    done = run("query", *arguments)
+    assert done.code == 2
+    assert meant in done.err
+
+
+def test_a_key_behind_an_order_is_a_key(run: Commands) -> None:
+    assert run("query", "--order", "name", "desc").code == 0
+
+
+def test_other_arguments_too_many_are_named(run: Commands) -> None:
+    assert "unexpected extra argument (/b)" in run("query", "/a", "/b", "--order", "name").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [(["qurey", "/a"], "query"), (["exprot"], "export"), (["placement", "aply"], "apply")],
+)
+def test_a_mistyped_command_is_answered_with_the_one_that_is_alike(
+    run: Commands, arguments: list[str], meant: str
+) -> None:
+    done = run(*arguments)
+    assert done.code == 2
+    assert re.search(rf"Did you mean '?{meant}'?\?", done.err)
+
+
+@pytest.mark.parametrize("words", [["/Text:a", "null"], ["/Text:a", " null "]])
+def test_putting_null_is_refused_and_says_how_to_delete(run: Commands, words: list[str]) -> None:
+    done = run("put", *words)
+    assert done.code == 2
+    assert "datastore delete /Text:a" in done.err
+    assert run("contains", "/Text:a").code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("http://127.0.0.1:27420", "grpc://127.0.0.1:27420"),
+        ("http://db.example:1/", "grpc://db.example:1"),
+        ("127.0.0.1:27420", "grpc://127.0.0.1:27420"),
+        ("https://:27420", "grpc://127.0.0.1:27420"),
+        ("http://[::1]:1", "grpc://[::1]:1"),
+        ("http://host/path", "grpc://127.0.0.1:7420"),
+    ],
+)
+def test_the_example_of_a_server_url_keeps_host_and_port(run: Commands, given: str, meant: str) -> None:
+    done = run("get", "/a", "--server", given)
+    assert done.code == 2
+    assert re.search(rf"e\.g\.\s+{re.escape(meant)}$", done.err.strip())
 
 
 @pytest.mark.parametrize(

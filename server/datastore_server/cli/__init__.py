@@ -16,6 +16,7 @@ from datastore.core.util.extras import require
 require("click", "server")
 
 import click
+from click.exceptions import NoSuchCommand
 
 from datastore_server.cli import streams
 from datastore_server.cli.output import EXIT_CODES, ExitCode, NoReaderError, run
@@ -92,9 +93,13 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the arguments name; a likely misspelling is pointed out."""
-        if args and args[0] not in _COMMANDS and "://" in args[0]:
-            ctx.fail(f"{args[0]} is no command; to serve that store: datastore serve {args[0]}")
-        return super().resolve_command(ctx, args)
+        name = args[0]
+        if name not in _COMMANDS and "://" in name:
+            ctx.fail(f"{name} is not a command; to serve that store: datastore serve {name}")
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:
+            raise NoSuchCommand(name, possibilities=_COMMANDS, ctx=ctx) from error
 
 
 @click.group(

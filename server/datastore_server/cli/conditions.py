@@ -16,7 +16,7 @@ from datastore.core.key import Key
 from datastore.core.query import Filter, Order, Query
 from datastore_server.cli.values import from_json
 
-__all__ = ["parse_order", "parse_where", "query_of"]
+__all__ = ["is_direction", "parse_order", "parse_where", "query_of"]
 
 _KEY_FIELD = "__key__"
 _OPERATORS = ", ".join(Filter.conditional_operators)
@@ -84,6 +84,11 @@ def parse_order(text: str) -> Order:
             field="order",
         )
     return _order(text, written)
+
+
+def is_direction(text: str) -> bool:
+    """Whether a text is a direction in words, as orders of other languages have it: `desc`, `Ascending`."""
+    return re.fullmatch(_DIRECTION, text, re.IGNORECASE) is not None
 
 
 def query_of(

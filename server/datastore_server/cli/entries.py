@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -83,10 +84,13 @@ def put_command(settings: Settings, key: Key, value: str) -> None:
       echo 3.5 | datastore put /number -
 
     Text needs double quotes. Types that JSON lacks have a notation: {"$bytes": "aGk="}, {"$datetime":
-    "2026-01-31T12:00:00Z"}, {"$key": "/a/b"}, {"$float": "NaN"}. Putting null deletes the entry.
+    "2026-01-31T12:00:00Z"}, {"$key": "/a/b"}, {"$float": "NaN"}. An entry cannot be null: null is refused.
     """
     text = sys.stdin.read() if value == "-" else value
     read = from_json(text)
+    if read is None:
+        # The library would delete the entry: too much for a variable that a script found to be null.
+        raise click.UsageError(f"an entry cannot be null; to delete it: datastore delete {shlex.quote(str(key))}")
     with connected(settings) as store:
         store.put(key, read)
 

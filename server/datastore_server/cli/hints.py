@@ -6,20 +6,25 @@ is left unsaid. Knows queries; knows no command.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import islice
+from math import inf
 from typing import Any
 
 from datastore.core.base import Datastore
 from datastore.core.deadline import set_time_left
 from datastore.core.errors import DatastoreError
-from datastore.core.fields import KEY_FIELD
+from datastore.core.fields import KEY_FIELD, object_getattr
 from datastore.core.key import Key
+from datastore.core.ordering import rank
 from datastore.core.query import Filter, Query
 from datastore_server.cli.output import say
+from datastore_server.cli.values import to_json
 
 __all__ = ["HINT_TIME_S", "hint_at_absent", "hint_at_fields", "hint_at_nothing"]
 
@@ -31,6 +36,23 @@ NAMES = 50
 SAMPLE_ENTRIES = 3
 #: How many names of fields a hint lists.
 LISTED_NAMES = 8
+#: How much of a value a hint shows, in characters.
+SHOWN_CHARACTERS = 40
+
+#: A text that is written as SQL would have it.
+_QUOTED = re.compile(r"'.*'", re.DOTALL)
+#: Kinds of values, each with its lowest: `>=` that value finds all of its kind, and no others.
+_KINDS = {
+    rank(lowest): (name, lowest)
+    for name, lowest in (
+        ("true or false", False),
+        ("a number", -inf),
+        ("a time", datetime.min.replace(tzinfo=UTC)),
+        ("a text", ""),
+        ("bytes", b""),
+        ("a key", Key("/")),
+    )
+}
 
 
 def hint_at_absent(store: Datastore, key: Key, *, collection: str, recursive: str) -> None:
@@ -57,18 +79,54 @@ def hint_at_nothing(store: Datastore, query: Query) -> None:
         if _first(store, _scope(query)) is None:
             say(f"Hint: {_empty_text(store, query)}")
         else:
-            hint_at_fields(store, query, found=0)
+            _hint_at_names(store, query, found=0)
+            _hint_at_quotes(store, query)
+            _hint_at_kinds(store, query)
 
 
 def hint_at_fields(store: Datastore, query: Query, *, found: int) -> None:
-    """Say which fields of the query's conditions and orders no entry of its scope has.
+    """Say which conditions and orders of the query name a field that no entry has, or a text in single quotes.
 
     `found` is how many entries it found, which proves that some fields are there.
     """
     with _limited():
-        for field in _doubtful_fields(query, found):
-            if _first(store, _scope(query).filter(field, "!=", None)) is None:
-                say(f"Hint: no entry {_where(query)} has a field {field!r}{_likely_field(store, query, field)}")
+        _hint_at_names(store, query, found)
+        _hint_at_quotes(store, query)
+
+
+def _hint_at_names(store: Datastore, query: Query, found: int) -> None:
+    for field in _doubtful_fields(query, found):
+        if _first(store, _scope(query).filter(field, "!=", None)) is None:
+            say(f"Hint: no entry {_where(query)} has a field {field!r}{_likely_field(store, query, field)}")
+
+
+def _hint_at_quotes(store: Datastore, query: Query) -> None:
+    """Say that single quotes within a condition are part of its text, unless an entry has that very text."""
+    for each in query.filters:
+        if not isinstance(each.value, str) or not _QUOTED.fullmatch(each.value):
+            continue
+        if _first(store, _scope(query).filter(each.field, "=", each.value)) is None:
+            meant = shlex.quote(f"{each.field} {each.op} {to_json(each.value[1:-1])}")
+            say(f"Hint: the single quotes of {each.value} are part of the text; you may mean --where {meant}")
+
+
+def _hint_at_kinds(store: Datastore, query: Query) -> None:
+    """Say which conditions compare with a kind of value that their field has in no entry, e.g. text with a number."""
+    for each in query.filters:
+        kind = _KINDS.get(rank(each.value))
+        if each.field == KEY_FIELD or kind is None:
+            continue
+        name, lowest = kind
+        if _first(store, _scope(query).filter(each.field, ">=", lowest)) is not None:
+            continue
+        sample = _scope(query).filter(each.field, "!=", None)
+        sample.limit = 1
+        with store.query(sample) as cursor:
+            held = [object_getattr(value, each.field) for value in cursor]
+        for value in held:
+            text = to_json(value)
+            shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+            say(f"Hint: no entry {_where(query)} has {name} in the field {each.field!r}, which holds, e.g., {shown}")
 
 
 @contextmanager

@@ -12,9 +12,10 @@ import click
 
 from datastore.core.base import Datastore
 from datastore.core.batch import Batch, Entry, Reason, Summary
+from datastore.core.errors import InvalidQueryError
 from datastore.core.key import Key
 from datastore.core.query import Query
-from datastore_server.cli.conditions import query_of
+from datastore_server.cli.conditions import is_direction, parse_order, query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_fields, hint_at_nothing
 from datastore_server.cli.output import print_json, say, shown_error
@@ -52,7 +53,31 @@ def _selection(function: _Function) -> _Function:
     return function
 
 
-@click.command("query", short_help="Print the entries that a query selects.")
+class _QueryCommand(click.Command):
+    """A command that takes orders, and says what to write for `--order name desc` without quotes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError:
+            for option, field, direction in zip(given, given[1:], given[2:], strict=False):
+                if option == "--order" and is_direction(direction):
+                    _refuse_order(ctx, f"{field} {direction}")
+                if field.startswith("--order=") and is_direction(direction):
+                    _refuse_order(ctx, f"{field.removeprefix('--order=')} {direction}")
+            raise
+
+
+def _refuse_order(ctx: click.Context, text: str) -> None:
+    try:
+        parse_order(text)
+    except InvalidQueryError as error:
+        raise click.UsageError(str(error), ctx) from error
+
+
+@click.command("query", cls=_QueryCommand, short_help="Print the entries that a query selects.")
 @_selection
 @click.option(
     "--order",

@@ -131,8 +131,7 @@ def _import(settings: Settings, source: Source, layout: Layout, skip: int, refus
             failure = _failure_of(importer, reader.rows(skip))
         # Outside of the progress bar, which would draw over it.
         if failure is not None:
-            if importer.acknowledged:
-                _say_how_to_go_on(importer.acknowledged)
+            _say_how_to_go_on(importer.acknowledged)
             raise failure
         _say_what_was_done(importer, reported.seconds, refusals, settings)
 
@@ -146,6 +145,9 @@ def _failure_of(importer: Importer, rows: Iterable[Row]) -> BaseException | None
 
 
 def _say_how_to_go_on(acknowledged: int) -> None:
+    if not acknowledged:
+        say("Acknowledged: not even the first row; later ones may be stored. To try again, give the same command.")
+        return
     say(
         f"Acknowledged: the first {acknowledged:,} rows, without a gap; later ones may be stored too. To go on:\n"
         f"  {same_command(['--skip', str(acknowledged)], without='--skip')}"

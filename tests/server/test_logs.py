@@ -54,10 +54,12 @@ def log(tmp_path: Path) -> Iterator[LogFile]:
 
 
 def test_an_event_is_one_line_with_its_time_and_level(log: LogFile) -> None:
-    _log.info("a %s", "b\nc\x1b[0m\u2028é\udcff")
+    _log.info("a %s", "b\nc\x1b[0m\u2028é")
     (line,) = log.lines()
     assert LINE.fullmatch(line)
-    assert line.endswith(r"INFO a b\nc\x1b[0m\u2028é\udcff")
+    assert line.endswith(r"INFO a b\nc\x1b[0m\u2028é")
+    # Not through the log: pytest-xdist cannot send what it captured of a lone surrogate.
+    assert shown("\udcff") == r"\udcff"
 
 
 def test_the_traceback_of_a_fault_goes_on_in_indented_lines(log: LogFile) -> None:

@@ -22,6 +22,7 @@ from datastore.aio.cursor import Cursor
 from datastore.core.batch import Batch
 from datastore.core.errors import DatastoreError, StoreFullError, UnavailableError
 from datastore.core.key import Key
+from datastore.core.limits import FIRST_BATCH_BYTES
 from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_server import describe, streaming
 from datastore_server.checks import Limits
@@ -220,7 +221,7 @@ async def test_the_first_results_come_at_once_and_later_messages_are_large(runni
     sent = 0
     for size in sizes[:-1]:
         # A reader that stops early has little waiting for it; one that reads on soon gets large messages.
-        wanted = min(max(4 * 1024, sent // 4), 256 * 1024)
+        wanted = min(max(FIRST_BATCH_BYTES, sent // 4), 256 * 1024)
         assert wanted <= size <= wanted * 3 // 2 + 5000
         sent += size
     assert max(sizes) >= 256 * 1024

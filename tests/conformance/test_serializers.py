@@ -63,7 +63,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     kind = request.param
     if kind in ("redis", "memcached", "mongodb"):
         server: Engine = request.getfixturevalue(f"{kind}_server")
-        url = f"{kind}://127.0.0.1:{server.port}" + {"redis": "/0", "mongodb": "/texts/entries"}.get(kind, "")
+        url = f"{kind}://127.0.0.1:{server.port}" + {"redis": "/0", "mongodb": "/texts"}.get(kind, "")
         with datastore.open(url) as store:
             yield store
     elif kind in ("node", "proxy"):

@@ -406,11 +406,11 @@ def test_a_signal_ends_an_import_with_how_to_go_on(cli: Transfers, number: int, 
     assert says in error and "Traceback" not in error
 
 
-def test_an_import_that_ends_before_its_first_row_says_that_none_is_acknowledged(cli: Transfers) -> None:
+def test_an_import_that_ends_before_its_first_row_says_that_nothing_was_stored(cli: Transfers) -> None:
     (cli.directory / "bad.jsonl").write_text('{"key": "/Bad:a"}\n')
     done = cli("import", str(cli.directory / "bad.jsonl"))
     assert done.code == 3
-    assert "Acknowledged: not even the first row" in done.err
+    assert "Nothing was stored" in done.err
     assert "give the same command" in done.err
 
 

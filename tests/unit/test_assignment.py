@@ -59,7 +59,7 @@ def test_what_is_even_already_stays(owners: list[str], names: list[str]) -> None
 
 def test_a_shard_more_takes_its_share_from_all_and_nothing_else_moves() -> None:
     slot_map = SlotMap(["a", "b", "c"])
-    before = [slot_map.names[owner] for owner in slot_map._owners]
+    before = [slot_map.names[owner] for owner in slot_map.owners]
     after = rebalanced(before, ["a", "b", "c", "d"])
     assert set(Counter(after).values()) == {SLOTS // 4}
     assert all(new in (old, "d") for old, new in zip(before, after, strict=True))

@@ -31,7 +31,8 @@ class Importer:
     """Writes the rows of a file.
 
     `acknowledged` is the number of the last row up to which all are stored, or refused and passed to `refuse`: what a
-    resumed import may skip. Rows of one key are written in their order. `stored` counts rows, `keys` their keys.
+    resumed import may skip. Rows of one key are written in their order. `stored` counts rows, `keys` their keys;
+    `has_sent` tells whether any row went to the store.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Importer:
     ) -> None:
         self.acknowledged = skipped
         self.stored = 0
+        self.has_sent = False
         self.keys = DistinctKeys()
         self.batches = Batches(self._write, self._settle_all)
         self._store = store
@@ -87,6 +89,7 @@ class Importer:
         for row in batch:
             self._keys_under_way[row.key] = self._keys_under_way.get(row.key, 0) + 1
         writes = [Write(row.key, row.value) for row in batch]
+        self.has_sent = True
         self._pending.append((batch, self._position(), self._pool.submit(self._store.batch_write, writes)))
 
     def _settle_all(self) -> None:

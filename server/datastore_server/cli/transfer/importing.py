@@ -131,7 +131,7 @@ def _import(settings: Settings, source: Source, layout: Layout, skip: int, refus
             failure = _failure_of(importer, reader.rows(skip))
         # Outside of the progress bar, which would draw over it.
         if failure is not None:
-            _say_how_to_go_on(importer.acknowledged)
+            _say_how_to_go_on(importer)
             raise failure
         _say_what_was_done(importer, reported.seconds, refusals, settings)
 
@@ -144,14 +144,16 @@ def _failure_of(importer: Importer, rows: Iterable[Row]) -> BaseException | None
     return None
 
 
-def _say_how_to_go_on(acknowledged: int) -> None:
-    if not acknowledged:
+def _say_how_to_go_on(importer: Importer) -> None:
+    if importer.acknowledged:
+        say(
+            f"Acknowledged: the first {importer.acknowledged:,} rows, without a gap; later ones may be stored too. "
+            f"To go on:\n  {same_command(['--skip', str(importer.acknowledged)], without='--skip')}"
+        )
+    elif importer.has_sent:
         say("Acknowledged: not even the first row; later ones may be stored. To try again, give the same command.")
-        return
-    say(
-        f"Acknowledged: the first {acknowledged:,} rows, without a gap; later ones may be stored too. To go on:\n"
-        f"  {same_command(['--skip', str(acknowledged)], without='--skip')}"
-    )
+    else:
+        say("Nothing was stored. To try again, give the same command.")
 
 
 def _say_what_was_done(importer: Importer, seconds: float, refusals: Refusals | None, settings: Settings) -> None:

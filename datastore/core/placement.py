@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
@@ -51,6 +51,16 @@ def slot_of(key: Key, shard_by: ShardBy = "key") -> int:
     return fasthash.hash(str(key if shard_by == "key" else key.path)) % SLOTS
 
 
+@lru_cache(maxsize=16)
+def _owners(names: tuple[str, ...]) -> tuple[int, ...]:
+    """The index of each slot's shard among the sorted names. `max` keeps the first of equals, which is the lower name."""
+    encoded = [name.encode() for name in names]
+    numbers = range(len(encoded))
+    return tuple(
+        max(numbers, key=[xxh3_64_intdigest(name, slot) for name in encoded].__getitem__) for slot in range(SLOTS)
+    )
+
+
 class SlotMap:
     """Assigns every slot to one of the named shards, whatever the order in which they are named.
 
@@ -71,12 +81,8 @@ class SlotMap:
         if len(self.names) < len(given):
             twice = next(name for name in self.names if given.count(name) > 1)
             raise ConfigError(f"two shards are named {twice!r}; every shard needs a name of its own")
-        encoded = [name.encode() for name in self.names]
-        numbers = range(len(encoded))
-        #: The index of each slot's shard. `max` keeps the first of equals, which is the lower name.
-        self.owners = tuple(
-            max(numbers, key=[xxh3_64_intdigest(name, slot) for name in encoded].__getitem__) for slot in range(SLOTS)
-        )
+        #: The index of each slot's shard.
+        self.owners = _owners(self.names)
 
     def __call__(self, key: Key) -> int:
         """The index, among the sorted names, of the shard that holds `key`."""
@@ -174,7 +180,7 @@ class Placement:
     def owned_by(self, shard: str) -> bytes:
         """A byte for each slot: 1 where the shard owns it, else 0."""
         index = self.shards.index(shard) if shard in self.shards else -1
-        return bytes(owner == index for owner in self.owners)
+        return bytes(map(index.__eq__, self.owners))
 
     @property
     def is_complete(self) -> bool:

@@ -154,9 +154,8 @@ def _describe_reflection_v1() -> None:
     pool = descriptor_pool.Default()
     alpha = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(alpha)
-    text = text_format.MessageToString(alpha).replace("v1alpha", "v1")
-    described = text_format.Parse(text, descriptor_pb2.FileDescriptorProto())
     try:
-        pool.FindFileByName(described.name)
+        pool.FindFileByName(alpha.name.replace("v1alpha", "v1"))
     except KeyError:
-        pool.Add(described)
+        text = text_format.MessageToString(alpha).replace("v1alpha", "v1")
+        pool.Add(text_format.Parse(text, descriptor_pb2.FileDescriptorProto()))

@@ -9,9 +9,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
@@ -19,6 +20,7 @@ from click.testing import CliRunner
 import datastore
 from datastore.core.key import Key
 from datastore_server.cli import cli as datastore_command
+from tests.support.transfers import Done, run_here
 from tests.support.waiting import PATIENCE_S
 
 COMMAND = [sys.executable, "-m", "datastore_server.cli"]
@@ -51,8 +53,16 @@ class Cli:
         self.directory = directory
         self.environment = os.environ | {"DATASTORE_SERVER": url}
 
-    def __call__(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def __call__(self, *arguments: str, stdin: str | None = None) -> Done:
+        """Run a command in this process, or in its own where it reads standard input."""
+        if stdin is not None:
+            return self.process(*arguments, stdin=stdin)
+        with patch.dict(os.environ, self.environment), chdir(self.directory):
+            return run_here(*arguments)
+
+    def process(self, *arguments: str, stdin: str | None = None) -> Done:
+        """Run a command in its own process."""
+        done = subprocess.run(
             [*COMMAND, *arguments],
             input=stdin,
             check=False,
@@ -62,12 +72,13 @@ class Cli:
             cwd=self.directory,
             timeout=PATIENCE_S,
         )
+        return Done(done.returncode, done.stdout, done.stderr)
 
     def out(self, *arguments: str, stdin: str | None = None) -> str:
         """The output of a command that must succeed."""
         done = self(*arguments, stdin=stdin)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.code == 0, done.err
+        return done.out
 
     def lines(self, *arguments: str) -> list[Any]:
         """The lines of JSON that a command prints."""
@@ -118,23 +129,23 @@ def test_a_value_may_come_from_standard_input(cli: Cli) -> None:
 
 def test_absent_is_exit_code_1_and_nothing_on_stdout(cli: Cli) -> None:
     done = cli("get", "/one:absent")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "/one:absent" in done.stderr
+    assert (done.code, done.out) == (1, "")
+    assert "/one:absent" in done.err
 
 
 def test_contains_says_it_in_words_and_by_its_exit_code(cli: Cli) -> None:
     cli.out("put", "/one:here", "1")
-    assert cli("contains", "/one:here").stdout == "true\n"
+    assert cli("contains", "/one:here").out == "true\n"
     done = cli("contains", "/one:gone")
-    assert (done.returncode, done.stdout) == (1, "false\n")
+    assert (done.code, done.out) == (1, "false\n")
 
 
 def test_a_second_delete_finds_nothing_and_says_so(cli: Cli) -> None:
     cli.out("put", "/one:dead", "1")
     cli.out("delete", "/one:dead")
     done = cli("delete", "/one:dead")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "/one:dead" in done.stderr
+    assert (done.code, done.out) == (1, "")
+    assert "/one:dead" in done.err
 
 
 # Many entries
@@ -216,11 +227,11 @@ class TestQuery:
     )
     def test_a_bad_query_is_refused_before_anything_is_asked(self, cli: Cli, arguments: list[str]) -> None:
         done = cli("query", "/Person", *arguments)
-        assert done.returncode == 3
-        assert "INVALID_QUERY" in done.stderr
+        assert done.code == 3
+        assert "INVALID_QUERY" in done.err
 
     def test_a_negative_limit_is_a_wrong_command_line(self, cli: Cli) -> None:
-        assert cli("query", "/Person", "--limit", "-1").returncode == 2
+        assert cli("query", "/Person", "--limit", "-1").code == 2
 
 
 def on_terminal(cli: Cli, *arguments: str) -> tuple[int, str]:
@@ -246,8 +257,8 @@ def test_an_export_equals_what_was_imported(cli: Cli) -> None:
     rows = [{"key": f"/Rows/x:{n:05}", "value": {"n": n, "f": n / 2, "s": f"é{n}"}} for n in range(2500)]
     (cli.directory / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = cli("import", "in.jsonl", "--json")
-    assert json.loads(done.stdout)["rows"] == 2500
-    assert "2,500 rows" in done.stderr
+    assert json.loads(done.out)["rows"] == 2500
+    assert "2,500 rows" in done.err
     cli.out("export", "/Rows", "out.jsonl")
     text = (cli.directory / "out.jsonl").read_text()
     assert [json.loads(line) for line in text.splitlines()] == rows
@@ -255,7 +266,7 @@ def test_an_export_equals_what_was_imported(cli: Cli) -> None:
     assert cli.out("export", "/Rows", "-") == text
     # Without a key, everything; the rows of other tests are there too.
     assert set(text.splitlines()) <= set(cli.out("export", "-").splitlines())
-    assert cli("export").returncode == cli("export", "/a", "b", "c").returncode == 2
+    assert cli("export").code == cli("export", "/a", "b", "c").code == 2
 
 
 def test_csv_becomes_typed_members_and_comes_back(cli: Cli) -> None:
@@ -285,9 +296,9 @@ def test_a_bad_row_ends_the_import_which_tells_how_to_go_on(cli: Cli) -> None:
     rows = [f'{{"key":"/Bad:{n:04}","value":{n}}}\n' for n in range(1200)]
     (cli.directory / "in.jsonl").write_text("".join([*rows[:1100], "oops\n", *rows[1101:]]))
     done = cli("import", "in.jsonl")
-    assert done.returncode == 3
-    assert "line 1101" in done.stderr and "not valid JSON" in done.stderr
-    assert "datastore import in.jsonl --skip 1100" in done.stderr
+    assert done.code == 3
+    assert "line 1101" in done.err and "not valid JSON" in done.err
+    assert "datastore import in.jsonl --skip 1100" in done.err
     assert cli.out("count", "/Bad") == "1100\n"
     (cli.directory / "in.jsonl").write_text("".join(rows))
     cli.out("import", "in.jsonl", "--skip", "1100")
@@ -298,8 +309,8 @@ def test_a_row_that_the_store_refuses_is_named_by_its_line(cli: Cli) -> None:
     deep = "[" * 40 + "]" * 40
     (cli.directory / "in.jsonl").write_text(f'{{"key":"/Ref:a","value":1}}\n{{"key":"/Ref:b","value":{deep}}}\n')
     done = cli("import", "in.jsonl")
-    assert done.returncode == 3
-    assert "line 2" in done.stderr and "--skip 1" in done.stderr
+    assert done.code == 3
+    assert "line 2" in done.err and "--skip 1" in done.err
     assert cli.out("count", "/Ref") == "1\n"
 
 
@@ -328,8 +339,8 @@ def test_ctrl_c_in_the_middle_of_an_import_leaves_it_resumable(cli: Cli) -> None
 
 def test_export_resume_without_a_partial_file_says_so(cli: Cli) -> None:
     done = cli("export", "/Res", "none.jsonl", "--resume")
-    assert done.returncode == 3
-    assert "none.jsonl.partial" in done.stderr
+    assert done.code == 3
+    assert "none.jsonl.partial" in done.err
 
 
 @pytest.mark.parametrize(
@@ -345,14 +356,14 @@ def test_wrong_options_are_a_wrong_command_line(cli: Cli, arguments: list[str], 
     for name in ("x.txt", "x.csv", "x.jsonl"):
         (cli.directory / name).touch()
     done = cli(*arguments)
-    assert done.returncode == 2
-    assert told in done.stderr
+    assert done.code == 2
+    assert told in done.err
 
 
 def test_a_file_that_is_not_there_is_named(cli: Cli) -> None:
     done = cli("import", "nowhere.jsonl")
-    assert done.returncode == 2
-    assert "nowhere.jsonl" in done.stderr and "does not exist" in done.stderr
+    assert done.code == 2
+    assert "nowhere.jsonl" in done.err and "does not exist" in done.err
 
 
 # Status and help
@@ -393,7 +404,7 @@ def test_the_shell_can_complete_commands(cli: Cli) -> None:
         "COMP_WORDS": "datastore co",
         "COMP_CWORD": "1",
     }
-    words = [line.split(",")[1] for line in cli.out().splitlines()]
+    words = [line.split(",")[1] for line in cli.process().out.splitlines()]
     assert words == ["contains", "count"]
 
 
@@ -410,42 +421,42 @@ def test_options_stand_before_or_after_the_command_and_the_later_wins(cli: Cli, 
 @pytest.mark.parametrize("command", ["get", "delete", "contains", "query", "count"])
 def test_a_store_s_url_in_place_of_a_key_is_answered_with_what_to_do(cli: Cli, command: str) -> None:
     done = cli(command, "lmdb:/x")
-    assert done.returncode == 2
-    assert "datastore serve lmdb:/x" in done.stderr
+    assert done.code == 2
+    assert "datastore serve lmdb:/x" in done.err
 
 
 def test_a_store_s_url_in_place_of_a_command_is_answered_with_what_to_do(cli: Cli) -> None:
     done = cli("lmdb:///x")
-    assert done.returncode == 2
-    assert "datastore serve lmdb:///x" in done.stderr
+    assert done.code == 2
+    assert "datastore serve lmdb:///x" in done.err
 
 
 def test_a_server_that_is_not_there_is_named_with_what_to_do(cli: Cli) -> None:
     url = f"grpc://127.0.0.1:{free_port()}"
     done = cli("get", "/a", "--server", url)
-    assert done.returncode == 4
-    assert "UNAVAILABLE" in done.stderr
-    assert url in done.stderr and "datastore serve" in done.stderr
+    assert done.code == 4
+    assert "UNAVAILABLE" in done.err
+    assert url in done.err and "datastore serve" in done.err
 
 
 @pytest.mark.parametrize("url", ["http://x:1", "127.0.0.1:7420", "grpc://x:y", "grpc://x:0"])
 def test_a_server_s_url_that_is_none_is_a_wrong_command_line(cli: Cli, url: str) -> None:
     done = cli("get", "/a", "--server", url)
-    assert done.returncode == 2
-    assert "grpc://HOST:PORT" in done.stderr
+    assert done.code == 2
+    assert "grpc://HOST:PORT" in done.err
 
 
 def test_a_port_in_place_of_the_server_is_answered_with_its_url(cli: Cli) -> None:
     done = cli("get", "/a", "--server", "17650")
-    assert done.returncode == 2
-    assert "grpc://127.0.0.1:17650" in done.stderr
+    assert done.code == 2
+    assert "grpc://127.0.0.1:17650" in done.err
 
 
 @pytest.mark.parametrize("key", ["/\x01", "/" + "a" * 1024])
 def test_a_bad_key_is_refused(cli: Cli, key: str) -> None:
     done = cli("get", key)
-    assert done.returncode == 3
-    assert "INVALID_KEY" in done.stderr
+    assert done.code == 3
+    assert "INVALID_KEY" in done.err
 
 
 @pytest.mark.parametrize(
@@ -453,8 +464,8 @@ def test_a_bad_key_is_refused(cli: Cli, key: str) -> None:
 )
 def test_what_is_no_json_is_refused_with_how_to_write_it(cli: Cli, value: str, told: str) -> None:
     done = cli("put", "/a", value)
-    assert done.returncode == 3
-    assert told in done.stderr
+    assert done.code == 3
+    assert told in done.err
 
 
 @pytest.mark.parametrize(
@@ -473,34 +484,34 @@ def test_what_is_no_json_is_refused_with_how_to_write_it(cli: Cli, value: str, t
     ],
 )
 def test_serve_refuses_what_it_cannot_serve(cli: Cli, arguments: list[str], code: int, told: str) -> None:
-    done = cli("serve", *arguments)
-    assert done.returncode == code
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
+    done = cli.process("serve", *arguments)
+    assert done.code == code
+    assert told in done.err
+    assert "Traceback" not in done.err
 
 
 def test_a_port_in_use_is_an_error_that_names_it(cli: Cli, server: str) -> None:
     address = server.removeprefix("grpc://")
-    done = cli("serve", "memory:", "--listen", address)
-    assert done.returncode == 3
-    assert address in done.stderr and "in use" in done.stderr
+    done = cli.process("serve", "memory:", "--listen", address)
+    assert done.code == 3
+    assert address in done.err and "in use" in done.err
 
 
 def test_a_data_directory_in_use_is_an_error_that_names_it(cli: Cli) -> None:
     data = cli.directory / "data"
     with serving("serve", f"lmdb://{data}", "--listen", "127.0.0.1:0"):
-        done = cli("serve", f"lmdb://{data}", "--listen", "127.0.0.1:0")
-    assert done.returncode == 5
-    assert "STORE_LOCKED" in done.stderr and str(data) in done.stderr
+        done = cli.process("serve", f"lmdb://{data}", "--listen", "127.0.0.1:0")
+    assert done.code == 5
+    assert "STORE_LOCKED" in done.err and str(data) in done.err
 
 
 def test_data_of_another_shard_are_refused(cli: Cli) -> None:
     data = f"lmdb://{cli.directory / 'data'}"
     with serving("serve", data, "--listen", "127.0.0.1:0", "--cluster", "c", "--shard", "a"):
         pass
-    done = cli("serve", data, "--listen", "127.0.0.1:0", "--cluster", "c", "--shard", "b")
-    assert done.returncode == 5
-    assert "STORE_FORMAT" in done.stderr
+    done = cli.process("serve", data, "--listen", "127.0.0.1:0", "--cluster", "c", "--shard", "b")
+    assert done.code == 5
+    assert "STORE_FORMAT" in done.err
 
 
 # Servers

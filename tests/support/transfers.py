@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from datastore_server.cli import cli, output
 
-__all__ = ["COMMAND", "Done", "Transfers"]
+__all__ = ["COMMAND", "Done", "Transfers", "run_here"]
 
 COMMAND = [sys.executable, "-m", "datastore"]
 
@@ -28,6 +28,19 @@ class Done(NamedTuple):
     err: str
 
 
+def run_here(*arguments: str) -> Done:
+    """Run a command in this process, as the script would, but for the standard streams."""
+    with (
+        TextIOWrapper(BytesIO(), "utf-8", newline="") as out,
+        TextIOWrapper(BytesIO(), "utf-8", newline="") as err,
+        redirect_stdout(out),
+        redirect_stderr(err),
+        patch.object(sys, "argv", ["datastore", *arguments]),
+    ):
+        code = output.run(lambda: cli.main(list(arguments), prog_name="datastore", standalone_mode=False) or 0)
+        return Done(code, _written(out), _written(err))
+
+
 class Transfers:
     """Runs commands against one server, with paths in one directory."""
 
@@ -36,17 +49,9 @@ class Transfers:
         self.directory = directory
 
     def __call__(self, *arguments: str) -> Done:
-        """Run a command in this process, as the script would, but for the standard streams."""
-        line = ["--server", self.url, *arguments]
-        with (
-            TextIOWrapper(BytesIO(), "utf-8", newline="") as out,
-            TextIOWrapper(BytesIO(), "utf-8", newline="") as err,
-            redirect_stdout(out),
-            redirect_stderr(err),
-            patch.object(sys, "argv", ["datastore", *arguments]),
-        ):
-            code = output.run(lambda: cli.main(line, prog_name="datastore", standalone_mode=False) or 0)
-            return Done(code, _written(out), _written(err))
+        """Run a command in this process."""
+        with patch.dict(os.environ, {"DATASTORE_SERVER": self.url}):
+            return run_here(*arguments)
 
     def out(self, *arguments: str) -> str:
         """The output of a command that must succeed."""

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "quick",
-    max_examples=15,
+    max_examples=10,
     # No test fails for being slow: the machine may be busy.
     deadline=None,
     # A failure shows how to repeat it.
@@ -27,6 +27,17 @@ settings.load_profile(os.environ.get("DATASTORE_HYPOTHESIS", "quick"))
 REQUIRE_ALL = os.environ.get("DATASTORE_REQUIRE_ALL") == "1"
 
 
+#: Whether only what takes short is run: few examples of random tests, and no test that is marked `long`.
+QUICK = settings.get_current_profile_name() == "quick"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the long tests, which repeat what others show with another colour, query or place of a fault."""
+    for item in items:
+        if QUICK and item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="time: DATASTORE_HYPOTHESIS=ci make test"))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out and why, a line for each reason."""
     reasons = Counter(
@@ -36,7 +47,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("tests left out, and what they need")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:5}  {reason}")
-    if settings.get_current_profile_name() == "quick":
+    if QUICK:
         terminalreporter.write_line("Random tests ran a few examples each; more: DATASTORE_HYPOTHESIS=ci make test")
     if reasons and REQUIRE_ALL:
         terminalreporter.write_line("DATASTORE_REQUIRE_ALL is set: to leave out is to fail", red=True)

@@ -188,6 +188,7 @@ CACHED_LINKS = upon(
 SHIMS_ON_SHIMS = upon("maps", "identity", "symlink", "namespace", "json", "namespace", Stack("lmdb"))
 
 
+@pytest.mark.long
 class TestShardsOfTiers(TallInThreads):
     stack = SHARDS_OF_TIERS
 
@@ -196,6 +197,7 @@ class TestAsyncShardsOfTiers(TallInTasks):
     stack = SHARDS_OF_TIERS
 
 
+@pytest.mark.long
 class TestCachedLinks(TallInThreads):
     stack = CACHED_LINKS
 
@@ -204,6 +206,7 @@ class TestAsyncCachedLinks(TallInTasks):
     stack = CACHED_LINKS
 
 
+@pytest.mark.long
 class TestShimsOnShims(TallInThreads):
     stack = SHIMS_ON_SHIMS
 
@@ -216,4 +219,5 @@ class TestAsyncShimsOnShims(TallInTasks):
 for kind in ("json", "maps", "stack", "namespace", "identity"):
     for colour, held in (("", TallInThreads), ("Async", TallInTasks)):
         name = f"Test{colour}{kind.capitalize()}OverLMDB"
-        globals()[name] = type(name, (held,), {"stack": upon(kind, Stack("lmdb")), "grid": 20})
+        made = type(name, (held,), {"stack": upon(kind, Stack("lmdb")), "grid": 20})
+        globals()[name] = made if colour else pytest.mark.long(made)

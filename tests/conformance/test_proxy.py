@@ -40,6 +40,7 @@ class TestAsyncProxy(Remote, AsyncConformance):
         return await self.cluster.inspect(key)
 
 
+@pytest.mark.long
 class TestAsyncProxyByCollection(Remote, AsyncConformance):
     """A collection lies on one shard, so that its queries go to that shard alone."""
 

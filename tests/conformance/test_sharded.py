@@ -50,6 +50,7 @@ class TestShardedUnevenly(Sharded):
         return core.ShardedDatastore([core.DictDatastore() for _ in range(10)], lambda key: hash(key) % 2 * 7)
 
 
+@pytest.mark.long
 class TestShardedOverSharded(Sharded):
     merges = 6
 

@@ -70,6 +70,7 @@ class TestAsyncShimsOverDict(InMemory, AsyncConformance):
         return ASYNC_SHIMS[shim](aio.DictDatastore())
 
 
+@pytest.mark.long
 class TestShimsOverLMDB(DatastoreConformance):
     grid = 40
 
@@ -90,6 +91,7 @@ class TestAsyncShimsOverLMDB(AsyncConformance):
             yield store
 
 
+@pytest.mark.long
 class TestLRU(InMemory, DatastoreConformance):
     @pytest.fixture
     def store(self) -> Any:

@@ -120,6 +120,7 @@ class TestAsyncLowercase(InMemory, AsyncConformance):
         return _capitals_upon(aio, aio.LowercaseKeyDatastore(aio.DictDatastore()))
 
 
+@pytest.mark.long
 class TestLowercaseOverLMDB(DatastoreConformance):
     grid = 40
 
@@ -154,6 +155,7 @@ class TestIdentity(InMemory, DatastoreConformance):
         return core.KeyTransformDatastore(core.DictDatastore())
 
 
+@pytest.mark.long
 class TestReversed(InMemory, DatastoreConformance):
     queries = False
 
@@ -192,6 +194,7 @@ class TestAsyncNestedPath(InMemory, AsyncConformance):
         return aio.NestedPathDatastore(aio.DictDatastore(), keyfn=lambda key: "abcdef")
 
 
+@pytest.mark.long
 class TestNestedPathOverLMDB(DatastoreConformance):
     queries = False
     key_bytes = KEY_BYTES - len("/ab/cd/ef")

@@ -62,7 +62,11 @@ def filtered_and_cut() -> Query:
     return Query(Key("/Thing"), offset=3000, limit=15_000).filter("group", "!=", 3)
 
 
-QUERIES = [by_key, by_order, filtered_and_cut]
+QUERIES = [
+    pytest.param(by_key, marks=pytest.mark.long),
+    by_order,
+    pytest.param(filtered_and_cut, marks=pytest.mark.long),
+]
 
 
 async def read_with_a_fault(store: Datastore, query: Query, after: int, fault: Any) -> None:
@@ -80,7 +84,10 @@ async def read_with_a_fault(store: Datastore, query: Query, after: int, fault: A
     assert cursor.summary is not None
 
 
-@pytest.mark.parametrize(("query", "after"), [(by_key, 1), (by_key, 5000), (by_order, 1), (filtered_and_cut, 3000)])
+@pytest.mark.parametrize(
+    ("query", "after"),
+    [(by_key, 1), pytest.param(by_key, 5000, marks=pytest.mark.long), (by_order, 1), (filtered_and_cut, 3000)],
+)
 async def test_a_node_killed_and_restarted_amid_a_query_loses_and_repeats_nothing(
     filled: processes.ClusterProcesses, store: Datastore, query: Any, after: int
 ) -> None:

@@ -531,11 +531,12 @@ async def test_a_shard_is_added_again_after_another_was_renamed(tmp_path: Path) 
 
 
 async def cut_before_the_deletion(running: Nodes, monkeypatch: pytest.MonkeyPatch, config: Any, **options: Any) -> None:
-    """Apply a configuration, and crash when every node has committed it."""
+    """Apply a configuration, and crash where entries that moved away are to be deleted."""
     with monkeypatch.context() as patch, pytest.raises(CrashError):
 
-        async def cut(*_: Any) -> None:
-            raise CrashError
+        async def cut(nodes: Any, *_: Any) -> None:
+            if nodes:
+                raise CrashError
 
         patch.setattr(moving, "_delete_moved", cut)
         await apply_now(config, **options)
@@ -555,12 +556,30 @@ async def test_a_renaming_that_was_cut_after_the_commits_is_finished_by_the_same
             await apply_now(config, renames={"y": "z"})
 
 
+@pytest.mark.parametrize("after", ["ab", "a", "abd", "d"])
+async def test_what_a_removed_node_still_holds_after_a_cut_is_deleted_by_the_same_command(
+    after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c", "d") as running:
+        await formed(running, "a", "b", "c")
+        config = running.config(*after)
+        # Where the nodes of a cluster are of which none stays, the command says.
+        addresses = {name: running.urls[name] for name in "abc"} if after == "d" else {}
+        await cut_before_the_deletion(running, monkeypatch, config, addresses=addresses)
+        assert (await apply_now(config, addresses=addresses)).target.epoch == 2
+        for name in {*"abc"} - {*after}:
+            async with NodeClient(running.urls[name]) as node:
+                assert (await node.get_placement()).is_empty
+        await check(running, *after)
+
+
 async def test_a_removed_node_that_still_holds_its_entries_is_added_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
-        await formed(running, "a", "b", "c")
-        await cut_before_the_deletion(running, monkeypatch, running.config("a", "b"))
+        await formed(running, "c")
+        addresses = {"c": running.urls["c"]}
+        await cut_before_the_deletion(running, monkeypatch, running.config("a", "b"), addresses=addresses)
         await check(running, "a", "b")
         await apply_now(running.config("a", "b", "c"))
         await check(running, "a", "b", "c")

@@ -282,13 +282,24 @@ async def _fill(node: Node, held: Mapping[Node, Slots], expected: Slots, target:
 
 
 async def _finish(survey: Survey, target: Placement, report: Report) -> None:
-    """Commit on every node, then delete what moved away. Members last: later runs find the others through them."""
-    ordered = survey.in_order
-    for node in ordered:
+    """Commit on every node, then delete what moved away; both at removed nodes before those that stay commit.
+
+    Until a member commits it knows where the removed nodes are: after a crash the same command finds them through it.
+    """
+    removed = [node for node in survey.in_order if not node.name]
+    staying = [node for node in survey.in_order if node.name and not survey.joins(node)]
+    coming = [node for node in survey.in_order if survey.joins(node)]
+    await _commit([*coming, *removed], target)
+    await _delete_moved(removed, target, report)
+    await _commit(staying, target)
+    report(f"epoch {target.epoch} is committed on {len(survey.nodes)} nodes")
+    await _delete_moved([*coming, *staying], target, report)
+
+
+async def _commit(nodes: Sequence[Node], target: Placement) -> None:
+    for node in nodes:
         if not agree(node.answer.placement.current, target):
             await node.client.commit(target.epoch)
-    report(f"epoch {target.epoch} is committed on {len(ordered)} nodes")
-    await _delete_moved(ordered, target, report)
 
 
 async def _clear(survey: Survey, current: Placement, report: Report) -> None:

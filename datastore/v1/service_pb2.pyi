@@ -765,9 +765,11 @@ class DescribeStoreResponse(_message.Message):
     placement_epoch: _builtins.str
     """Names the placement of keys on shards; changes when that does. Empty on a single node."""
     shard_name: _builtins.str
-    """The shard that this node was set up to be; empty if none."""
+    """The shard that this node is, or before it is placed was set up to be; empty if none."""
     cluster_name: _builtins.str
-    """The cluster that this server was set up to belong to; empty if none."""
+    """The cluster that this node belongs to, or before it is placed was set up for, or that this proxy serves; empty if
+    none.
+    """
     entries: _builtins.int
     """How many entries there are just now; a proxy adds those of its shards. Not set if the storage does not count
     them, or a shard cannot be asked.

@@ -178,6 +178,7 @@ class Cluster:
         Raises UnavailableError, with the end of its log, if one does not start; all are stopped then.
         """
         self.make_directories()
+        self._require_data()
         try:
             nodes = [self._node(shard) for shard in self.config.shards]
             self.members += nodes
@@ -196,13 +197,29 @@ class Cluster:
             await self.stop()
             raise
 
+    def _require_data(self) -> None:
+        """Raise StoreError for a shard that has run before, as it has a log, and whose directory is gone.
+
+        An empty one in its place would hide that its entries are lost.
+        """
+        for shard in self.config.shards:
+            directory = parse_store_url(shard.store or "memory:").directory
+            if directory is not None and not directory.exists() and self._log_of(shard).exists():
+                raise StoreError(
+                    f"{directory}: the data directory of {shard.name!r} is not there. Bring it back from where it was"
+                    f" moved to or from a backup. If the shard is new or its entries are lost, make an empty one and"
+                    f" start the cluster again:\n  {shlex.join(['mkdir', str(directory)])}"
+                )
+
+    def _log_of(self, shard: ShardConfig) -> Path:
+        return self.logs / f"{shard.name}.log"
+
     def _node(self, shard: ShardConfig) -> Member:
         address = parse_server_url(shard.url)
         store = shard.store or "memory:"
         arguments = ["serve", store, "--listen", str(address), "--durability", shard.durability or "sync"]
         arguments += ["--cluster", self.config.cluster.name, "--shard", shard.name]
-        log = self.logs / f"{shard.name}.log"
-        return Member("node", shard.name, arguments, log, parse_store_url(store).directory)
+        return Member("node", shard.name, arguments, self._log_of(shard), parse_store_url(store).directory)
 
     async def _start(self, member: Member) -> None:
         with member.log.open("ab") as log:

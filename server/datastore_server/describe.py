@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2
 from datastore import wire
 from datastore.core.composition import Description, Durability, PushDown
 from datastore.core.errors import DatastoreError, UnavailableError
-from datastore.core.placement import Placement
+from datastore.core.placement import NodePlacement, Placement
 from datastore.v1 import service_pb2
 from datastore_client.channel import CHANNEL_OPTIONS, parse_target
 from datastore_server.checks import Limits
@@ -100,6 +100,15 @@ class ClusterInfo:
         """Take over which shard has how many slots, and since which epoch."""
         self.placement_epoch = str(placement.epoch)
         self.shards = tuple(replace(shard, slots=placement.slots_of(shard.name)) for shard in self.shards)
+
+    def named_by(self, node: NodePlacement) -> ClusterInfo:
+        """The same with the names that the node has been given, which may be others than it was started with.
+
+        A proxy keeps its own: it serves another cluster than the one that it may be a node of.
+        """
+        if self.shards or node.current is None:
+            return self
+        return replace(self, cluster_name=node.current.cluster, shard_name=node.shard)
 
 
 def server_version() -> str:

@@ -22,6 +22,7 @@ from datastore.aio.base import Datastore, exact_query
 from datastore.core.batch import Outcome, Write
 from datastore.core.errors import DatastoreError, UnavailableError
 from datastore.core.key import Key
+from datastore.core.placement import NodePlacement
 from datastore.core.query import Query
 from datastore.core.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
 from datastore.v1 import query_pb2, service_pb2
@@ -66,7 +67,8 @@ class DatastoreService:
 
     `check_values` is for servers that store: every value is checked before it reaches the datastore. A proxy
     leaves that to its nodes, and forwards values unread. `require_expected` raises for a caller that expects another
-    server than this one (`guard`). `calls` counts and logs the calls.
+    server than this one (`guard`). `placement` gives what the node has been placed as. `calls` counts and logs
+    the calls.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class DatastoreService:
         check_values: bool = True,
         cluster: ClusterInfo | None = None,
         require_expected: Callable[[str], None] | None = None,
+        placement: Callable[[], NodePlacement] | None = None,
         calls: CallLog | None = None,
     ) -> None:
         self._datastore = datastore
@@ -85,6 +88,7 @@ class DatastoreService:
         self._limits = limits or Limits()
         self._check_values = check_values
         self._cluster = cluster or ClusterInfo()
+        self._placement = placement
         self._probes = describe.ShardProbes(self._cluster.shards)
         self._streams: set[streaming.QueryStream] = set()
         self._writes = Completion()
@@ -251,7 +255,8 @@ class DatastoreService:
         """DescribeStore: the composition, the limits, and how the shards are just now."""
         parse_request(service_pb2.DescribeStoreRequest, request)
         answers = await self._probes.answers()
-        response = describe.describe_store(self._datastore.describe(), self._limits, self._cluster, answers)
+        cluster = self._cluster if self._placement is None else self._cluster.named_by(self._placement())
+        response = describe.describe_store(self._datastore.describe(), self._limits, cluster, answers)
         return response.SerializeToString()
 
     async def drain(self, grace_s: float) -> None:

@@ -162,11 +162,37 @@ def test_a_cluster_gets_a_node_more_by_what_the_refusal_says(tmp_path: Path) -> 
     config.write_text(config.read_text() + toml)
     assert shlex.split(start) == ["datastore", "cluster", "--directory", str(tmp_path)]
     with cluster(tmp_path) as running:
+        assert running.ready["ready"] is False
+        assert "has the shard 'shard-3'" in running.ready["differences"][0]["text"]
         refused = running.cli("count", "/a", code=3)
         assert "has the shard 'shard-3', which the cluster does not have" in refused
         assert apply in refused
         subprocess.run([*COMMAND, *shlex.split(apply)[1:]], check=True, capture_output=True, timeout=PATIENCE_S)
         wait_until(lambda: running.count("/a") == "20\n")
+
+
+def test_a_shard_whose_directory_is_gone_is_not_started_on_an_empty_one(tmp_path: Path) -> None:
+    with cluster(tmp_path, "--nodes", "2") as running:
+        running.cli("put", "/a:1", "1")
+    data = tmp_path / "shard-1"
+    data.rename(tmp_path / "kept")
+    line = [*COMMAND, "cluster", "--directory", str(tmp_path)]
+    done = subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 5 and "the data directory of 'shard-1' is not there" in done.stderr
+    assert not data.exists()
+    make = shlex.split(done.stderr.strip().splitlines()[-1])
+    subprocess.run(make, check=True)
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for text in process.stdout:
+            lines.append(text)
+            if "--replace shard-1" in text:
+                break
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+    told = "".join(lines)
+    assert "NOT SERVING" in told and "serves an empty data directory" in told and "Ready" not in told
 
 
 def test_a_port_of_the_proxy_is_taken_over_a_remembered_one(tmp_path: Path) -> None:

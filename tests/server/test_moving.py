@@ -211,6 +211,52 @@ async def interrupted_before(method: str, running: Nodes, monkeypatch: pytest.Mo
         await apply_now(running.config("a", "b", "c"))
 
 
+async def status(url: str) -> tuple[int, dict[str, Any]]:
+    """What `datastore status` says of a server, and its exit code."""
+    words = [*COMMAND, "status", "--json", "--server", url]
+    done = await asyncio.to_thread(subprocess.run, words, check=False, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, found
+
+
+async def test_status_shows_that_a_proxy_refuses_and_what_the_nodes_own(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b", "c")
+        await running.stop("b")
+        await running.start("b", directory="new")
+        async with proxy(running.config("a", "b")) as store:
+            code, shown = await status(store.url)
+        assert (code, shown["health"]) == (4, "not serving")
+        slots = {shard["name"]: shard["slots"] for shard in shown["shards"]}
+        assert slots["b"] == 0 and 0 < slots["a"] < SLOTS / 2
+        assert all(shard["health"] == "refused" for shard in shown["shards"])
+        assert "serves an empty data directory" in shown["shards"][0]["error"]
+
+
+async def test_status_says_that_writes_are_refused_while_entries_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        async with proxy(running.config("a", "b")) as store:
+            assert (await status(store.url))[1]["health"] == "serving"
+            await interrupted_before("CommitMove", running, monkeypatch)
+            code, shown = await status(store.url)
+        assert (code, shown["health"]) == (0, "read-only")
+        for row in [*shown["shards"], (await status(running.urls["a"]))[1]]:
+            assert row["health"] == "read-only"
+            assert "writes are refused" in row["error"] and "include copies" in row["error"]
+
+
+async def test_a_node_tells_the_name_that_it_was_given(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", told=True) as running:
+        await formed(running, "a", "b")
+        await apply_now(running.config("a", "x=b"), renames={"b": "x"})
+        async with client.connect(running.urls["b"]) as store:
+            told = await store.describe_store()
+        assert (told.cluster_name, told.shard_name) == ("trial", "x")
+
+
 async def test_a_move_under_way_goes_on_with_its_own_configuration_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,10 +20,11 @@ COMMAND = [sys.executable, "-m", "datastore_server.cli"]
 
 
 class Running:
-    """A cluster that has said that it is ready."""
+    """A cluster of which all processes run; `ready` is the line that says so."""
 
     def __init__(self, process: subprocess.Popen[str], ready: dict[str, Any]) -> None:
         self.process = process
+        self.ready = ready
         self.url: str = ready["url"]
         self.members: dict[str, dict[str, Any]] = {member["name"]: member for member in ready["processes"]}
 

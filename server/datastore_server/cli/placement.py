@@ -14,9 +14,10 @@ from datastore_server.cli.output import ExitCode, print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
 from datastore_server.config import Config, load_config, parse_server_url
 from datastore_server.coordination import moving
-from datastore_server.coordination.comparison import Answer, compare
+from datastore_server.coordination.checking import check
+from datastore_server.coordination.comparison import Answer
 from datastore_server.coordination.moving import Options, Plan
-from datastore_server.coordination.survey import Node, Survey, surveyed
+from datastore_server.coordination.survey import Node, surveyed
 
 __all__ = ["placement_command"]
 
@@ -146,31 +147,25 @@ def check_command(settings: Settings, config_path: Path) -> int:
     node cannot be asked.
     """
     config = load_config(config_path)
-    survey = asyncio.run(_surveyed(config))
-    verdict = compare(config, {**survey.missing, **survey.answers}, str(config_path))
-    differences = [*verdict.differences, *([verdict.move] if verdict.move is not None else [])]
+    found = asyncio.run(check(config, str(config_path)))
+    differences = [*found.differences, *([found.move] if found.move is not None else [])]
     if settings.json:
         print_json(
             {
-                "differences": [{"text": one.text, "resolve": one.resolve} for one in differences],
-                "unreachable": {name: str(error) for name, error in survey.missing.items()},
+                "differences": [one.as_dict() for one in differences],
+                "unreachable": {name: str(error) for name, error in found.missing.items()},
             }
         )
     else:
         for difference in differences:
             click.echo(str(difference))
-        for name, error in survey.missing.items():
+        for name, error in found.missing.items():
             say(f"shard {name} cannot be asked: {error}")
-        if not differences and not survey.missing:
+        if not differences and not found.missing:
             click.echo(f"The nodes are what {config_path} says.")
     if differences:
         return ExitCode.REFUSED
-    return ExitCode.UNAVAILABLE if survey.missing else ExitCode.OK
-
-
-async def _surveyed(config: Config) -> Survey:
-    async with surveyed(config, {}) as survey:
-        return survey
+    return ExitCode.UNAVAILABLE if found.missing else ExitCode.OK
 
 
 @placement_command.command("plan", short_help="Say what apply would move.")

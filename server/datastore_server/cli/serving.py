@@ -28,6 +28,7 @@ from datastore_server.config import (
     parse_server_url,
     parse_store_url,
 )
+from datastore_server.coordination.checking import Findings, check
 from datastore_server.shard_watch import watching
 from datastore_server.signals import handle_stop_signals
 from datastore_server.topology import Topology, build_node, build_proxy
@@ -255,7 +256,9 @@ def cluster_command(
       datastore cluster --nodes 3 --directory /tmp/try
 
     Started again in the same directory, it serves the same data at the same addresses. A process that dies is
-    reported with the command that starts it again; its log is in DIRECTORY/logs. Ctrl-C or SIGTERM stops all.
+    reported with the command that starts it again; its log is in DIRECTORY/logs. Where the nodes are not what
+    DIRECTORY/cluster.toml says, it serves nothing, and tells how to resolve that; it serves once that is done. Ctrl-C
+    or SIGTERM stops all.
     """
     config = plan_cluster(directory, nodes=nodes, port=port, durability=durability)
     cluster = Cluster(directory.absolute(), config)
@@ -285,7 +288,7 @@ async def _run_cluster(settings: Settings, cluster: Cluster) -> int:
 
 async def _start_and_watch(settings: Settings, cluster: Cluster) -> int:
     await cluster.start()
-    _tell_running(settings, cluster)
+    _tell_running(settings, cluster, await check(cluster.config, str(cluster.config_path)))
     while (member := await cluster.ended()) is not None:
         command = shlex.join(["datastore", *command_again(cluster.config_path, member)])
         say(
@@ -296,12 +299,14 @@ async def _start_and_watch(settings: Settings, cluster: Cluster) -> int:
     return ExitCode.FAILED
 
 
-def _tell_running(settings: Settings, cluster: Cluster) -> None:
+def _tell_running(settings: Settings, cluster: Cluster, found: Findings) -> None:
+    differences = [*found.differences, *([found.move] if found.move is not None else [])]
     if settings.json:
         members = [member.as_dict() for member in cluster.members]
         print_json(
             {
-                "ready": True,
+                "ready": not found.differences,
+                "differences": [one.as_dict() for one in differences],
                 "url": cluster.proxy.url,
                 "directory": str(cluster.directory),
                 "processes": members,
@@ -313,5 +318,10 @@ def _tell_running(settings: Settings, cluster: Cluster) -> None:
         [[member.role, member.name, member.url, member.pid, member.directory] for member in cluster.members],
     )
     click.echo(f"Configuration: {cluster.config_path}")
-    click.echo(f"Ready. In another terminal:\n  export DATASTORE_SERVER={cluster.proxy.url}")
+    if found.differences:
+        click.echo("NOT SERVING: all run, but the nodes are not what the configuration says.")
+    for difference in differences:
+        click.echo(str(difference))
+    if not found.differences:
+        click.echo(f"Ready. In another terminal:\n  export DATASTORE_SERVER={cluster.proxy.url}")
     sys.stdout.flush()

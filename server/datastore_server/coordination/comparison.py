@@ -64,6 +64,10 @@ class Difference:
     def __str__(self) -> str:
         return f"{self.text}\n    {self.resolve}"
 
+    def as_dict(self) -> dict[str, str]:
+        """For programs: what commands print of it with --json."""
+        return {"text": self.text, "resolve": self.resolve}
+
 
 @dataclass(frozen=True)
 class Verdict:

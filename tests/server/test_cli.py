@@ -292,6 +292,15 @@ def test_of_rows_of_one_key_the_last_wins(cli: Cli) -> None:
     assert cli.out("get", "/Same") == "2999\n"
 
 
+@pytest.mark.parametrize("file_format", ["jsonl", "json"])
+def test_a_row_whose_value_is_null_is_refused_and_deletes_nothing(cli: Cli, file_format: str) -> None:
+    cli.out("put", "/Null:a", "1")
+    row = '{"key":"/Null:a","value":null}'
+    done = cli("import", "-", "--format", file_format, stdin=f"[{row}]" if file_format == "json" else row)
+    assert done.code == 3 and "line 1: an entry cannot be null" in done.err
+    assert cli.out("get", "/Null:a") == "1\n"
+
+
 def test_a_bad_row_ends_the_import_which_tells_how_to_go_on(cli: Cli) -> None:
     rows = [f'{{"key":"/Bad:{n:04}","value":{n}}}\n' for n in range(1200)]
     (cli.directory / "in.jsonl").write_text("".join([*rows[:1100], "oops\n", *rows[1101:]]))

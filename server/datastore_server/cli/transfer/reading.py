@@ -256,7 +256,7 @@ def _entry_of_export(tree: Any, value_of: Callable[[Any], Any]) -> tuple[Key, An
         )
     value = value_of(tree["value"])
     if value is None:
-        raise InvalidValueError("null is not a value: to put it would delete the entry")
+        raise InvalidValueError("an entry cannot be null: storing null would delete it")
     return Key(tree["key"]), value
 
 

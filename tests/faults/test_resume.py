@@ -88,6 +88,14 @@ def filtered_and_cut() -> Query:
 QUERIES = [by_key, by_order, filtered_and_cut]
 
 
+def things_of_some_groups() -> Query:
+    return Query(Key("/Thing"), offset=300, limit=2000).filter("group", "!=", 3)
+
+
+def _connection_of(colour: Any) -> str:
+    return str(colour.remote.__module__).replace("remote", "_connection")
+
+
 async def is_exact(colour: Any, url: str, query: Query, broken: Wire | None = None) -> None:
     """Read a query to its end and compare the whole answer with the model's. The wire breaks after the first entry."""
     async with connected(colour, url) as store:
@@ -225,6 +233,77 @@ async def test_a_stream_that_its_server_cancels_or_refuses_to_continue_goes_on_l
     async with scripted(Query=answers) as script, connected(colour, script.url) as store:
         assert numbers(await colour.read(store.query(things()))) == [0, 1, 2]
         assert tokens(script) == [b"", b"after 1", b"after 1"]
+
+
+# Streams that nobody reads
+
+
+@pytest.mark.parametrize("stopped_at", [1, 2])
+async def test_a_stream_that_is_not_read_ends_and_continues_where_it_was(colour: Any, stopped_at: int) -> None:
+    answers = [sends(results(0, 1), hangs=True), sends(results(2, skipped=1, last=1))]
+    async with scripted(Query=answers) as script, connected(colour, script.url, idle_stream_s=0.001) as store:
+        cursor = store.query(things(offset=1))
+        begun = await colour.read(cursor, stopped_at)
+        await script.until_cancelled()
+        assert numbers([*begun, *await colour.read(cursor)]) == [0, 1, 2]
+        assert tokens(script) == [b"", b"after 1"]
+        assert cursor.summary is not None
+        assert (cursor.summary.entries, cursor.summary.skipped, cursor.summary.scanned) == (3, 1, 3)
+
+
+async def test_a_stream_that_is_not_read_makes_room_and_may_be_closed(
+    colour: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{_connection_of(colour)}.STREAMS_AT_ONCE", 1)
+    async with (
+        scripted(Query=sends(results(1), hangs=True)) as script,
+        connected(colour, script.url, idle_stream_s=0.001) as store,
+    ):
+        cursors = [store.query(things()) for _ in range(3)]
+        for times, cursor in enumerate(cursors, 1):
+            await colour.read(cursor, 1)
+            await script.until_cancelled(times)
+        for cursor in cursors:
+            await colour.close(cursor)
+
+
+async def test_a_server_that_is_gone_while_a_stream_is_not_read_is_an_error_like_any_other(colour: Any) -> None:
+    gone = InvalidTokenError("of another query", field="resume_token")
+    answers = [sends(results(0), hangs=True), fails(gone)]
+    async with scripted(Query=answers) as script, connected(colour, script.url, idle_stream_s=0.001) as store:
+        cursor = store.query(things())
+        await colour.read(cursor, 1)
+        await script.until_cancelled()
+        with pytest.raises(InvalidTokenError):
+            await colour.read(cursor)
+
+
+async def test_an_ordered_stream_that_is_not_read_stays_as_it_would_be_sorted_anew(colour: Any) -> None:
+    async with (
+        scripted(Query=sends(results(0), results(1, last=2))) as script,
+        connected(colour, script.url, idle_stream_s=0.001) as store,
+    ):
+        cursor = store.query(things().order("n"))
+        await colour.read(cursor, 1)
+        # Nothing happens, which cannot be waited for: ten times as long as it would take.
+        await asyncio.sleep(0.01)
+        await colour.read(cursor)
+        assert len(script.queries) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_stream_that_is_read_with_pauses_loses_and_repeats_nothing(colour: Any, port: int, seed: int) -> None:
+    choose = random.Random(seed)
+    query = things_of_some_groups()
+    async with connected(colour, f"grpc://127.0.0.1:{port}", idle_stream_s=0.0005) as store:
+        cursor = store.query(query)
+        read: list[Any] = []
+        while part := await colour.next_values(cursor, choose.randrange(1, 200)):
+            read += part
+            await asyncio.sleep(choose.choice([0, 0, 0.002]))
+    expected = model.answer(query, CONTENTS)
+    assert read == [entry.value for entry in expected.entries]
+    assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped)
 
 
 async def test_counts_add_up_over_all_calls(colour: Any) -> None:

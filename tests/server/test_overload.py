@@ -13,11 +13,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from datastore import aio
+from datastore.core.batch import Write
 from datastore.core.errors import UnavailableError
 from datastore.core.key import Key
 from datastore.core.limits import MESSAGE_PARTS
+from datastore.core.query import Query
 from datastore.v1 import service_pb2, value_pb2
-from datastore_server import admission, budget, service
+from datastore_client.aio import connect
+from datastore_server import admission, budget, service, topology
 from tests.support import clusters
 from tests.support.serving import Endless, Running, entry, everything
 from tests.support.waiting import PATIENCE_S
@@ -154,6 +157,23 @@ async def test_unread_queries_are_little_work_ahead_of_their_readers(start: Any)
     first = await query.read()
     assert first.ByteSize() < 10_000
     query.cancel()
+
+
+async def test_a_proxy_holds_no_streams_of_nodes_for_queries_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topology, "IDLE_STREAM_S", 0.01)
+    contents = {f"/K:{number:04}": "x" * 1000 for number in range(1000)}
+    async with clusters.proxy() as cluster, connect(cluster.url) as store:
+        await store.batch_write([Write(Key(key), value) for key, value in contents.items()])
+        queries = [store.query(Query(Key("/K"))) for _ in range(20)]
+        begun = [await anext(query) for query in queries]
+        async with asyncio.timeout(PATIENCE_S):
+            while any(node._service._streams for node in cluster.nodes):
+                await asyncio.sleep(0.01)
+        for query, first in zip(queries, begun, strict=True):
+            assert [first, *[value async for value in query]] == list(contents.values())
+            assert query.summary is not None
+            assert query.summary.entries == len(contents)
+            assert sum(report.entries for report in query.summary.shards) == len(contents)
 
 
 async def test_a_batch_get_through_a_proxy_reads_little_more_than_it_answers() -> None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from datastore.core.batch import Entry
 from datastore_client import RemoteDatastore
 from datastore_client.aio import RemoteDatastore as AsyncRemoteDatastore
+
+
+async def _next_values(cursor: Any, most: int) -> AsyncIterator[Any]:
+    for _ in range(most):
+        value = await anext(cursor, None)
+        if value is None:
+            return
+        yield value
 
 
 class Tasks:
@@ -27,6 +37,10 @@ class Tasks:
         if most is not None:
             return [Entry(None, await anext(cursor)) for _ in range(most)]
         return [entry async for entry in cursor.entries()]
+
+    async def next_values(self, cursor: Any, most: int) -> list[Any]:
+        """The next values of a cursor, fewer than `most` at its end."""
+        return [value async for value in _next_values(cursor, most)]
 
     async def close(self, closes: Any) -> None:
         """Close a cursor or a store."""
@@ -48,6 +62,10 @@ class Threads:
         if most is not None:
             return await asyncio.to_thread(lambda: [Entry(None, next(cursor)) for _ in range(most)])
         return await asyncio.to_thread(lambda: list(cursor.entries()))
+
+    async def next_values(self, cursor: Any, most: int) -> list[Any]:
+        """The next values of a cursor, fewer than `most` at its end."""
+        return await asyncio.to_thread(lambda: list(islice(iter(partial(next, cursor, None), None), most)))
 
     async def close(self, closes: Any) -> None:
         """Close a cursor or a store."""

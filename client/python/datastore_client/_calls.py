@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -19,6 +19,7 @@ __all__ = [
     "CALL_ERRORS",
     "CallSlots",
     "Home",
+    "IdleLimit",
     "Messages",
     "answered",
     "here",
@@ -166,6 +167,23 @@ def messages(call: Any) -> Messages:
         yield from call
     finally:
         call.cancel()
+
+
+class IdleLimit:
+    """Calls `end` if the block takes longer than `idle_s`, and leaves the block once that is done. None: never."""
+
+    def __init__(self, idle_s: float | None, end: Callable[[], None]) -> None:
+        self._timer = None if idle_s is None else threading.Timer(idle_s, end)
+
+    def __enter__(self) -> None:
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
 
 
 def pause(seconds: float) -> None:

@@ -249,13 +249,20 @@ class Stream:
 
     def __init__(self, connection: Connection, received: Messages, policy: RetryPolicy) -> None:
         self._connection = connection
-        self._received = received
+        #: None once it is closed: what gRPC holds of a call goes with it.
+        self._received: Messages | None = received
         self._policy = policy
-        self._is_open = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed."""
+        return self._received is not None
 
     def read(self) -> bytes | None:
-        """The next message, or None at the end."""
+        """The next message, or None at the end, and once it is closed."""
         self._connection.check_usable()
+        if self._received is None:
+            return None
         try:
             data: bytes | None = next(self._received, None)
         except CALL_ERRORS as error:
@@ -267,10 +274,11 @@ class Stream:
 
     def close(self) -> None:
         """End the call. May be repeated."""
-        if not self._is_open or self._connection.why_not_here() is not None:
+        received = self._received
+        if received is None or self._connection.why_not_here() is not None:
             return
-        self._is_open = False
+        self._received = None
         try:
-            self._received.close()
+            received.close()
         finally:
             self._connection.end_stream()

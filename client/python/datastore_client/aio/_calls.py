@@ -6,7 +6,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -18,6 +18,7 @@ __all__ = [
     "CALL_ERRORS",
     "CallSlots",
     "Home",
+    "IdleLimit",
     "Messages",
     "answered",
     "here",
@@ -187,6 +188,29 @@ class Messages:
 def messages(call: Any) -> Messages:
     """The messages of a streaming call. Close them."""
     return Messages(call)
+
+
+class IdleLimit:
+    """Calls `end` if the block takes longer than `idle_s`, and leaves the block once that is done. None: never."""
+
+    def __init__(self, idle_s: float | None, end: Callable[[], Awaitable[None]]) -> None:
+        self._idle_s = idle_s
+        self._end = end
+        self._timer: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> None:
+        if self._idle_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._idle_s, self._begin_to_end)
+
+    def _begin_to_end(self) -> None:
+        self._ending = asyncio.ensure_future(self._end())
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._ending is not None:
+            await self._ending
 
 
 async def pause(seconds: float) -> None:

@@ -30,7 +30,7 @@ from datastore.wire import WireValue, raw
 from datastore_client._failures import item_error
 from datastore_client._messages import BATCH_ITEMS, SERVING, WriteBatch, encoded, parsed, shard_report
 from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
-from datastore_client.aio._calls import pause
+from datastore_client.aio._calls import IdleLimit, pause
 from datastore_client.aio._connection import Connection
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
@@ -76,7 +76,9 @@ class RemoteDatastore(Datastore):
 
     Query results are streamed. A stream that is cut continues where it was, as long as the server is back within
     RESUME_TIMEOUT_S: every entry that is there all the time, its order fields unchanged, comes exactly once. One whose
-    order fields change meanwhile may come again at its new place, or not at all; by key none comes twice. Queries with
+    order fields change meanwhile may come again at its new place, or not at all; by key none comes twice. With
+    `idle_stream_s` the stream of a query without orders that is not read for so long is ended, and holds nothing at
+    either side until it is read again, when it continues where it was. Queries with
     custom code of the caller ask for the bare scope, and are evaluated in the client. An abandoned cursor ends its
     call.
 
@@ -94,8 +96,10 @@ class RemoteDatastore(Datastore):
         retry: bool = True,
         timeout_s: float = TIMEOUT_S,
         query_timeout_s: float = QUERY_TIMEOUT_S,
+        idle_stream_s: float | None = None,
     ) -> None:
         self.url = url
+        self._idle_stream_s = idle_stream_s
         self._lazy = lazy
         self._query_timeout_s = check_timeout(query_timeout_s, "query_timeout_s")
         self._connection = Connection(url, name=name, timeout_s=check_timeout(timeout_s, "timeout_s"), retry=retry)
@@ -293,8 +297,10 @@ class RemoteDatastore(Datastore):
     ) -> AsyncGenerator[Batch]:
         """All batches of a query, over as many calls as it takes."""
         policy = RetryPolicy(time_left(self._query_timeout_s))
+        # One with orders would be sorted anew.
+        idle_s = None if query.orders else self._idle_stream_s
         while True:
-            begun_at = request.resume_token
+            begun_at, backoff_s = request.resume_token, 0.0
             received = await self._connection.stream(_SERVICE + "Query", request.SerializeToString(), policy)
             try:
                 entries = 0
@@ -311,17 +317,20 @@ class RemoteDatastore(Datastore):
                         shards.extend(map(shard_report, response.summary.shards))
                     # The batch is all that is held while its reader takes its time.
                     del data, response
-                    yield batch
+                    async with IdleLimit(None if ended else idle_s, received.aclose):
+                        yield batch
                     if ended:
                         return
                     del batch
-                raise self._connection.named(
-                    TruncatedStreamError(f"the results from {self.url} ended without their summary")
-                )
+                if received.is_open:
+                    raise self._connection.named(
+                        TruncatedStreamError(f"the results from {self.url} ended without their summary")
+                    )
             except (UnavailableError, DeadlineExceededError) as error:
-                backoff_s = self._backoff_s(error, policy, request.resume_token, begun_at)
-                if backoff_s is None:
+                again_s = self._backoff_s(error, policy, request.resume_token, begun_at)
+                if again_s is None:
                     raise
+                backoff_s = again_s
             finally:
                 await received.aclose()
             await pause(backoff_s)

@@ -316,7 +316,7 @@ def check_acknowledged(shell: Shell, airports: dict[str, dict[str, Any]], rows: 
         copy,
         {key: expected[key] for key in copy},
     )
-    say("The import goes on from there, with the command that it told.")
+    say("The import continues from there, with the command that it printed.")
     shell.run_openly("import", "airports.csv", "--key", "/Copy:{icao}", *TYPES, "--skip", str(rows))
     check_same("how many copies", int(shell.run("count", "/Copy").stdout), len(airports))
 

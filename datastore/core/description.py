@@ -214,7 +214,9 @@ class QueryDescription:
         Raises InvalidQueryError where an order looks at a value and there is none, as in an answer of `keys_only`.
         """
         if value is None and any(order.field != KEY_FIELD for order in self.orders):
-            raise InvalidQueryError(f"the place of {key} in these orders is not known without its value", field="value")
+            raise InvalidQueryError(
+                f"the position of {key} in these orders is not known without its value", field="value"
+            )
         return self.sort_keys_of(self.order_columns([key], [value]))[0] if self.orders else b""
 
     # As data

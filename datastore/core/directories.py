@@ -87,7 +87,7 @@ class DirectoryDatastore(ShimDatastore):
         record = _record_of(key.parent)
         if record is None:
             raise InvalidKeyError(
-                f"{key}: a directory's list lies at its key with {_RESERVED!r} behind it, which here is over"
+                f"{key}: a directory's list is stored under its key with {_RESERVED!r} behind it, which here is over"
                 f" {KEY_BYTES:,} bytes; use a shorter parent",
                 field="key",
             )
@@ -155,7 +155,8 @@ class DirectoryDatastore(ShimDatastore):
     def _answered_from_values(self, query: Query) -> Cursor:
         if query.start_after is not None:
             raise QueryNotSupportedError(
-                f"{type(self).__name__} overrides directory_values_generator, whose values have no places to go on from"
+                f"{type(self).__name__} overrides directory_values_generator, so its values have no positions to "
+                "continue from"
             )
         cursor = Cursor(query, self.directory_values_generator(query.key))
         cursor._apply("filters", "orders", "offset", "limit", "keys_only")

@@ -160,7 +160,7 @@ def _checked_field(field: Any, what: str) -> str:
     if not isinstance(field, str):
         raise UnsupportedTypeError(f"the field of {what} is a str, not {type(field).__name__}", path="field")
     if not field:
-        raise InvalidQueryError(f"the field of {what} is empty; name a field, as 'age' or '__key__'", field="field")
+        raise InvalidQueryError(f"the field of {what} is empty; name a field, e.g. 'age' or '__key__'", field="field")
     return field
 
 

@@ -276,7 +276,7 @@ def _part(part: Any) -> str:
             raise InvalidKeyError(f"a key has at most {KEY_BYTES:,} bytes of UTF-8, and this int more", field="key")
         return int.__repr__(part)
     raise UnsupportedTypeError(
-        f"a key is made of a str, int, Key or a list of these, not {type(part).__name__}", path="key"
+        f"a key is made from a str, int, Key or a list of these, not {type(part).__name__}", path="key"
     )
 
 

@@ -46,7 +46,7 @@ def opened(opener: Callable[[str], Any], scheme: str, url: str, kind: type[T]) -
     store = opener(scheme + url[len(scheme) :])
     if not isinstance(store, kind):
         raise ConfigError(
-            f"{url!r}: what opens {scheme}: URLs, {opener.__module__}, gave a {type(store).__name__!r} and no"
+            f"{url!r}: what opens {scheme}: URLs, {opener.__module__}, returned a {type(store).__name__!r}, not a"
             f" {kind.__module__.removesuffix('.base')}.{kind.__name__}"
         )
     return store

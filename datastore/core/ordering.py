@@ -271,7 +271,7 @@ def _encode(value: Any, depth: int) -> bytes:
         return b"\x08" + b"".join([_encode(item, depth - 1) for item in value]) + b"\x00"
     if number == MAP:
         return b"\x09" + _map(value, depth - 1) + b"\x00"
-    raise UnsupportedTypeError(f"a {type(value).__name__} has no place in the order of the wire", path="value")
+    raise UnsupportedTypeError(f"a {type(value).__name__} cannot be ordered on the wire", path="value")
 
 
 def _map(value: Mapping[Any, Any], depth: int) -> bytes:
@@ -285,7 +285,7 @@ def _text(text: str) -> bytes:
     try:
         return _escaped(text.encode())
     except UnicodeEncodeError:
-        raise InvalidValueError("text with a lone surrogate has no UTF-8", path="value") from None
+        raise InvalidValueError("text with a lone surrogate cannot be encoded as UTF-8", path="value") from None
 
 
 def _escaped(data: bytes) -> bytes:

@@ -53,7 +53,7 @@ def slot_of(key: Key, shard_by: ShardBy = "key") -> int:
 
 @lru_cache(maxsize=16)
 def _owners(names: tuple[str, ...]) -> tuple[int, ...]:
-    """The index of each slot's shard among the sorted names. `max` keeps the first of equals, which is the lower name."""
+    """The index of each slot's shard among the sorted names. Ties go to the lower name: `max` keeps the first."""
     encoded = [name.encode() for name in names]
     numbers = range(len(encoded))
     return tuple(

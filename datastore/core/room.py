@@ -70,7 +70,7 @@ class ReadRoom:
         most = self._most_bytes or 0
         return Outcome(
             error=LimitExceededError(
-                f"at most {most:,} bytes of values are read at once: ask for this one again",
+                f"at most {most:,} bytes of values are read in one batch: request this one again",
                 limit="message_bytes",
                 maximum=most,
             )

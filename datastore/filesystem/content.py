@@ -52,7 +52,7 @@ def unpack(data: bytes) -> str | bytes:
     try:
         return rest.decode()
     except UnicodeDecodeError:
-        raise CorruptDataError("a file of text is no valid UTF-8") from None
+        raise CorruptDataError("a text file is not valid UTF-8") from None
 
 
 def header_key(data: bytes) -> str | None:

@@ -49,7 +49,7 @@ def ensure_directory_exists(directory: str | os.PathLike[str]) -> None:
     try:
         os.makedirs(directory, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise _FileInTheWayError(f"{os.fspath(directory)!r} is to be a directory, but a file is in its place") from None
+        raise _FileInTheWayError(f"{os.fspath(directory)!r} should be a directory, but is a file") from None
     except OSError as error:
         raise translated(error, os.fspath(directory)) from error
 

@@ -180,7 +180,7 @@ def _refuse_foreign(directory: Path) -> None:
     elif names - _OWN_NAMES:
         some = ", ".join(sorted(names - _OWN_NAMES)[:3])
         raise StoreFormatError(
-            f"{directory} is no data directory: it holds other files ({some}); name an empty or a new one"
+            f"{directory} is not a data directory: it contains other files ({some}); use an empty or a new one"
         )
 
 

@@ -77,7 +77,7 @@ def encode_query(query: Query) -> query_pb2.Query:
     text, and what `encode_value` raises for the values of its filters.
     """
     if query.has_custom_code:
-        raise QueryNotSupportedError("a query with a getter, filter or order of one's own cannot be sent")
+        raise QueryNotSupportedError("a query with a custom getter, filter or order cannot be sent")
     message = query_pb2.Query(
         key=encode_key(query.key),
         scope=query_pb2.QUERY_SCOPE_RECURSIVE if query.recursive else query_pb2.QUERY_SCOPE_COLLECTION,

@@ -145,6 +145,6 @@ def _check_key(text: str) -> None:
     try:
         canonical = str(Key(text))
     except InvalidKeyError as error:
-        raise CorruptDataError(f"the server sent what is no key: {error}") from error
+        raise CorruptDataError(f"the server sent an invalid key: {error}") from error
     if canonical != text:
         raise CorruptDataError(f"the server sent a key that is not canonical: {text!r}")

@@ -188,7 +188,7 @@ def _check_datetime(value: datetime, path: str) -> None:
     if value.utcoffset() is None:
         raise InvalidValueError(f"{path} is a datetime without a time zone; give it one, as datetime.UTC", path=path)
     if microseconds(value) // _MICROSECONDS not in _SECONDS:
-        raise InvalidValueError(f"{path} lies outside the years 1 to 9999 of UTC", path=path)
+        raise InvalidValueError(f"{path} is outside the years 1 to 9999 of UTC", path=path)
 
 
 # Decoding
@@ -322,7 +322,7 @@ def _check_key(text: str, path: str) -> None:
     try:
         canonical = str(Key(text))
     except InvalidKeyError as error:
-        raise InvalidValueError(f"{path} is no key: {error}", path=path, field="value") from None
+        raise InvalidValueError(f"{path} is not a valid key: {error}", path=path, field="value") from None
     if canonical != text:
         raise InvalidValueError(
             f"{path} is a key in other words than its own: write {canonical!r}", path=path, field="value"

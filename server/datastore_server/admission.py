@@ -47,10 +47,12 @@ class Admission:
         if self._closed is not None:
             raise self._closed
         if self.in_hand >= self._most:
-            raise self._overloaded(f"{self.in_hand:,} calls are in hand, the most that it takes (calls_in_hand)")
+            raise self._overloaded(f"{self.in_hand:,} calls are in progress, which is its limit (calls_in_hand)")
         expected_s = self.in_hand * self._interval_s
         if self.in_hand >= CALLS_UNQUESTIONED and time_left_s is not None and time_left_s < expected_s:
-            raise self._overloaded(f"a call takes about {expected_s:.2g} s now, and its caller waits {time_left_s:.2g}")
+            raise self._overloaded(
+                f"a call takes about {expected_s:.2g} s now, and its deadline is in {time_left_s:.2g} s"
+            )
         if not self.in_hand:
             self._busy_since = self._clock()
         self.in_hand += 1
@@ -65,4 +67,4 @@ class Admission:
     def _overloaded(self, why: str) -> OverloadedError:
         shortest, longest = _RETRY_AFTER_S
         wait_s = min(max(self.in_hand * self._interval_s, shortest), longest)
-        return OverloadedError(f"the server has too much to do: {why}", retry_after_s=wait_s)
+        return OverloadedError(f"the server is overloaded: {why}", retry_after_s=wait_s)

@@ -100,7 +100,7 @@ class OpenStreams:
             raise _too_many_of_client(self._most_per_client)
         if self._count >= self._most:
             raise OverloadedError(
-                f"{self._count:,} queries are open here, the most that the server takes (open_streams)",
+                f"{self._count:,} queries are open, which is the server's limit (open_streams)",
                 retry_after_s=_RETRY_AFTER_S,
             )
         self._by_client[client] += 1
@@ -121,7 +121,7 @@ class OpenStreams:
 
 def _too_many_of_client(most: int) -> DatastoreError:
     return LimitExceededError(
-        f"at most {most:,} queries may be open on one connection; read some to their ends, or close their cursors",
+        f"at most {most:,} queries may be open on one connection; read some to the end, or close their cursors",
         limit="open_streams_per_client",
         maximum=most,
     )

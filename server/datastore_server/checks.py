@@ -135,7 +135,7 @@ def check_value(present: bool, data: bytes, *, field: str = "entry.value") -> No
     """Raise InvalidValueError if a value is not set, or set to nothing."""
     if not present or not data:
         raise InvalidValueError(
-            f"{field} is not set; send one of its kinds, or delete the key", field=field, path="value"
+            f"{field} is not set; send a value of some kind, or delete the key", field=field, path="value"
         )
 
 

@@ -293,7 +293,7 @@ def _with_one_durability(shard: ShardConfig, at: str, base: Path) -> ShardConfig
 
 def _check_name(name: str, where: str) -> None:
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{where}: {name!r} is no name: expected {NAME_FORM}")
+        raise ConfigError(f"{where}: {name!r} is not a valid name: expected {NAME_FORM}")
 
 
 def _within(where: str, parse: Callable[[_Given], _Parsed], text: _Given) -> _Parsed:

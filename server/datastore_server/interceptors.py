@@ -121,7 +121,7 @@ def _named(error: BaseException, method: str) -> BaseException:
             _log.warning("%s failed: %s", method, error)
         return error
     if isinstance(error, NotImplementedError):
-        return QueryNotSupportedError(f"this store does not do {method}")
+        return QueryNotSupportedError(f"this store does not support {method}")
     incident = secrets.token_hex(8)
     _log.error("incident %s in %s", incident, method, exc_info=error)
-    return InternalError(f"unexpected; the server's log has it as incident {incident}", incident=incident)
+    return InternalError(f"unexpected error; see incident {incident} in the server's log", incident=incident)

@@ -115,7 +115,7 @@ def _bound(address: Address) -> socket.socket:
 
 def _reason(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "the port is in use; stop what listens there, or choose another (port 0 takes a free one)"
+        return "the port is in use; stop the program that listens there, or choose another port (0 for any free one)"
     if error.errno in _NOT_HERE:
         return "it is not an address of this machine"
     if error.errno == errno.EACCES:

@@ -98,7 +98,7 @@ class Completion:
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
             if late:
-                _log.warning("%d writes were not done within %g s of shutting down", len(late), timeout_s)
+                _log.warning("%d writes did not finish within %g s of shutting down", len(late), timeout_s)
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

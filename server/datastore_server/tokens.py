@@ -124,7 +124,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 def _needs_entry(key: str) -> InvalidTokenError:
     return InvalidTokenError(
-        f"the sort key at this place is too long for a token: send the entry of {key}, as it came, as last_entry",
+        f"the sort key at this place is too long for a token: send the entry of {key}, unchanged, as last_entry",
         field="last_entry",
     )
 
@@ -171,12 +171,12 @@ def _decode(data: bytes, field: str) -> Token:
     expected = _HEAD_BYTES + content_bytes + _CHECKSUM_BYTES
     if len(data) < _HEAD_BYTES or len(data) != expected:
         raise InvalidTokenError(
-            f"{field} was cut or lengthened: it has {len(data):,} bytes; send it whole, as it came",
+            f"{field} was cut or lengthened: it has {len(data):,} bytes; send it whole and unchanged",
             field=field,
         )
     framed, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
     if _checksum(framed) != checksum:
-        raise InvalidTokenError(f"{field} was altered; send it as it came", field=field)
+        raise InvalidTokenError(f"{field} was altered; send it unchanged", field=field)
     try:
         token = _decoder.decode(framed[_HEAD_BYTES:])
         if token.key is not None:
@@ -203,8 +203,8 @@ def decode_page_token(text: str, query_hash: int) -> Token:
     try:
         data = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error) as error:
-        raise InvalidTokenError(f"{field} was cut or altered; send it whole, as it came", field=field) from error
+        raise InvalidTokenError(f"{field} was cut or altered; send it whole and unchanged", field=field) from error
     # The last character has bits to spare, which a second spelling of the same bytes would use.
     if not data or base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii") != text:
-        raise InvalidTokenError(f"{field} was cut or altered; send it whole, as it came", field=field)
+        raise InvalidTokenError(f"{field} was cut or altered; send it whole and unchanged", field=field)
     return decode_token(data, query_hash, field=field)

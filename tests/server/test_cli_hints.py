@@ -48,7 +48,7 @@ def run(url: str, capsys: pytest.CaptureFixture[str]) -> Commands:
         (["/Airport00"], "did you mean /Airport0?"),
         (["/Nothing/like"], "no entry of the collection /Nothing/like"),
         (["/Zzz", "-r"], "no entry below /Zzz"),
-        (["/Air"], "no entries of its own; there are some below it: --recursive"),
+        (["/Air"], "no entries itself; there are some below it: --recursive"),
         (["/Airport:LSZS"], "which is an entry: datastore get /Airport:LSZS"),
         (
             ["/Airport", "--where", "elevaton > 1"],

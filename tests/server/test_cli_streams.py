@@ -77,7 +77,7 @@ def test_closed_input_is_a_plain_error(server: str, command: str) -> None:
     assert done.returncode == 5
     *before, last = done.stderr.decode().splitlines()
     assert last == "Error: standard input: closed"
-    assert before in ([], ["Nothing was stored. To try again, give the same command."])
+    assert before in ([], ["Nothing was stored. To try again, run the same command."])
 
 
 def test_closed_stderr_changes_nothing(server: str) -> None:

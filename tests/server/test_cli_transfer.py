@@ -411,7 +411,7 @@ def test_an_import_that_ends_before_its_first_row_says_that_nothing_was_stored(c
     done = cli("import", str(cli.directory / "bad.jsonl"))
     assert done.code == 3
     assert "Nothing was stored" in done.err
-    assert "give the same command" in done.err
+    assert "run the same command" in done.err
 
 
 def test_a_signal_that_is_ignored_stays_ignored(cli: Transfers) -> None:

@@ -48,7 +48,7 @@ def busy(calls: int, seconds_each: float) -> Admission:
 
 def test_a_call_that_would_end_after_its_deadline_is_refused() -> None:
     admission = busy(200, 0.01)
-    with pytest.raises(OverloadedError, match="its caller waits 1") as caught:
+    with pytest.raises(OverloadedError, match="its deadline is in 1") as caught:
         admission.enter(1.0)
     assert caught.value.retry_after_s == 1.0
     for time_left_s in (3.0, None):

@@ -282,9 +282,9 @@ def test_a_root_that_names_no_directory_is_refused(root: Any, kind: type[Excepti
 def test_a_file_in_place_of_a_directory_is_an_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     for wrong in (tmp_path / "file", tmp_path / "file/below"):
-        with pytest.raises(RuntimeError, match="file is in its place"):
+        with pytest.raises(RuntimeError, match="but is a file"):
             ensure_directory_exists(wrong)
-        with pytest.raises(RuntimeError, match="file is in its place") as raised:
+        with pytest.raises(RuntimeError, match="but is a file") as raised:
             FileSystemDatastore(wrong)
         assert isinstance(raised.value, StoreError)
     ensure_directory_exists(tmp_path / "a/b")

@@ -51,7 +51,7 @@ def parse_where(text: str) -> Filter:
         raise _refused(text, f"{missing} is missing: write a field, an operator ({_OPERATORS}) and a value")
     operator = "=" if found[0] == "==" else found[0]
     if operator not in Filter.conditional_operators:
-        raise _refused(text, f"the operator {operator!r} is none of {_OPERATORS}")
+        raise _refused(text, f"the operator {operator!r} is not one of {_OPERATORS}")
     written = rest[found.end() :].strip()
     if _SEVERAL.search(written) and not written.startswith(_JSON_BEGINNINGS):
         raise _refused(
@@ -80,7 +80,7 @@ def parse_order(text: str) -> Order:
     if meant := _meant_order(written):
         raise InvalidQueryError(
             f"the order {text!r} is not a field: write {meant}. "
-            f"A field of that very name needs double quotes: '{sign}{json.dumps(field, ensure_ascii=False)}'",
+            f"A field with exactly that name needs double quotes: '{sign}{json.dumps(field, ensure_ascii=False)}'",
             field="order",
         )
     return _order(text, written)

@@ -23,7 +23,7 @@ from datastore_server.cli.transfer.interruption import terminable
 __all__ = ["delete_command"]
 
 
-@click.command("delete", short_help="Delete entries: by key, or many at once.")
+@click.command("delete", short_help="Delete entries, by key or in bulk.")
 @click.argument("keys", nargs=-1, required=True, type=KEY, metavar="KEY...")
 @click.option("--collection", is_flag=True, help="Delete the entries of the collection KEY.")
 @click.option("--recursive", "-r", is_flag=True, help="Delete everything below KEY.")

@@ -161,7 +161,7 @@ def _where(query: Query) -> str:
 def _empty_text(store: Datastore, query: Query) -> str:
     key = query.key
     if not query.recursive and _first(store, Query(key, recursive=True)) is not None:
-        return f"the collection {key} has no entries of its own; there are some below it: --recursive"
+        return f"the collection {key} has no entries itself; there are some below it: --recursive"
     if store.contains(key):
         return f"there is nothing below {key}, which is an entry: {_command('datastore get {}', key)}"
     if key == Key("/"):

@@ -179,7 +179,7 @@ def _from_notation(name: str, content: Any) -> Any:
             InvalidValueError,
             f"an object whose only member is {name!r} has no meaning (known: {known});"
             f' to store the object itself, write {{"$map": {{"{name}": ...}}}},'
-            " or import with --plain, which takes all objects as they are",
+            " or import with --plain, which imports all objects unchanged",
         )
     return read(content)
 

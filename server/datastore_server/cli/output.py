@@ -75,8 +75,8 @@ _MEANINGS = {
     ExitCode.UNAVAILABLE: "a server or shard could not be reached, or did not answer in time",
     ExitCode.FAILED: "anything else failed",
     ExitCode.HUNG_UP: "import, export, delete: ended by SIGHUP",
-    ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a question answered with no",
-    ExitCode.NO_READER: "the reader of the output went away, e.g. head",
+    ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a confirmation was declined",
+    ExitCode.NO_READER: "the reader of the output closed it, e.g. head",
     ExitCode.TERMINATED: "import, export, delete: ended by SIGTERM",
 }
 

@@ -112,7 +112,7 @@ def query_command(
       datastore query / --recursive --keys-only
       datastore query /Person --where 'born >= 1800' --where 'born < 1900' --json
 
-    A condition is a field, one of < <= = != >= > and a value: JSON, or else plain text. a.b is the field b of the
+    A condition is a field, one of < <= = != >= > and a value: JSON, otherwise plain text. a.b is the field b of the
     map a; __key__ is the key. On a terminal this prints a table; elsewhere, or with --json, one line for each entry:
     {"key": ..., "value": ...}.
     """

@@ -97,8 +97,7 @@ def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Funct
             metavar="SECONDS",
             expose_value=False,
             callback=_store("timeout_s"),
-            help="How long a call, or a query, may take; inf for no limit."
-            f"  [default: {CALL_TIMEOUT_S:.0f}; a query: an hour]",
+            help=f"Timeout of a call or query; inf for no limit.  [default: {CALL_TIMEOUT_S:.0f}; a query: an hour]",
         )(function)
         return click.option(
             "--server",

@@ -65,9 +65,9 @@ class _Export:
 @click.command("export", short_help="Write entries to a JSON Lines, JSON or CSV file.")
 @click.argument("target", nargs=-1, metavar="[KEY] FILE", callback=_key_and_file)
 @click.option("--collection", is_flag=True, help="Only the collection of KEY, not everything below it.")
-@click.option("--resume", is_flag=True, help="Go on with what an interrupted export left (JSON Lines).")
+@click.option("--resume", is_flag=True, help="Continue an interrupted export (JSON Lines only).")
 @click.option(
-    "--columns", callback=options.columns, metavar="A,B,...", help="CSV: these members only.  [default: all members]"
+    "--columns", callback=options.columns, metavar="A,B,...", help="CSV: write only these members.  [default: all]"
 )
 @options.delimiter_option
 @options.format_option
@@ -83,12 +83,12 @@ def export_command(
     delimiter: str | None,
     file_format: str | None,
 ) -> None:
-    """Write all entries, or those below KEY, to FILE in the order of their keys; '-' writes standard output.
+    """Write all entries, or those below KEY, to FILE, sorted by key. '-' writes to standard output.
 
     \b
-    JSON Lines: each line is {"key": "/...", "value": ...}, which import reads back to equal entries.
+    JSON Lines: each line is {"key": "/...", "value": ...}; import restores equal entries.
     JSON:       the same in one array.
-    CSV, TSV:   values must be maps; a column for each member that any of them has. Types are not kept.
+    CSV, TSV:   values must be maps; each member that any of them has is a column. Types are lost.
 
     \b
     Examples:
@@ -97,8 +97,8 @@ def export_command(
       datastore export /Airport airports.csv --columns icao,name --delimiter ';'
       datastore export / - | gzip > all.jsonl.gz
 
-    FILE appears when it is whole. Until then it is FILE.partial, which --resume goes on with. Devices and
-    FIFOs are written to as they are, links are followed, and a file that is replaced keeps its mode.
+    FILE appears when it is complete. Until then it is FILE.partial, which --resume continues. Devices and
+    FIFOs are written to directly, links are followed, and a file that is replaced keeps its mode.
     """
     key, file = target
     export = _Export(key, collection, file_format or format_of(file), delimiter, columns)
@@ -106,9 +106,9 @@ def export_command(
         raise click.UsageError("--columns and --delimiter are for CSV")
     is_direct = file == "-" or is_stream(file)
     if resume and is_direct:
-        raise click.UsageError("--resume needs a file to go on with")
+        raise click.UsageError("--resume needs a file to continue")
     if resume and not _is_resumable(export, file):
-        raise click.UsageError("--resume is for JSON Lines without compression; begin others anew")
+        raise click.UsageError("--resume is for uncompressed JSON Lines; start other exports again")
     with terminable():
         if file == "-":
             with connected(settings) as store, progress("export") as reported:
@@ -144,7 +144,10 @@ def _export_to_file(settings: Settings, export: _Export, file: str, resume: bool
         partial.complete()
     except (KeyboardInterrupt, Terminated, DatastoreError, OSError):
         if resume or (partial.has_begun and _is_resumable(export, file) and partial.is_worth_resuming()):
-            say(f"{partial.path} holds what came so far. To go on:\n  {same_command(['--resume'], without='--resume')}")
+            say(
+                f"{partial.path} has the entries exported so far. To continue:\n"
+                f"  {same_command(['--resume'], without='--resume')}"
+            )
         elif partial.has_begun:
             partial.discard()
         raise

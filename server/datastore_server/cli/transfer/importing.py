@@ -27,26 +27,26 @@ __all__ = ["import_command"]
 
 @click.command("import", short_help="Store the rows of a JSON Lines, JSON or CSV file.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--key", "template", metavar="TEMPLATE", help="How to make keys, e.g. '/Airport:{icao}' or '/Row:{#}'.")
-@click.option("--key-escape", is_flag=True, help="Percent-encode slashes and colons of the members in a key.")
+@click.option("--key", "template", metavar="TEMPLATE", help="Template for keys, e.g. '/Airport:{icao}' or '/Row:{#}'.")
+@click.option("--key-escape", is_flag=True, help="Percent-encode slashes and colons in members used in keys.")
 @click.option(
     "--type",
     "types",
     multiple=True,
     callback=options.types,
     metavar="MEMBER=TYPE",
-    help=f"What a column of CSV holds: {', '.join(TYPES)}; '{AUTO}' finds it out. Repeatable.  [default: str]",
+    help=f"CSV: type of a column: {', '.join(TYPES)}; '{AUTO}' infers all types. Repeatable.  [default: str]",
 )
-@click.option("--null", "nulls", multiple=True, metavar="TEXT", help="CSV: leave out cells of this text. Repeatable.")
+@click.option("--null", "nulls", multiple=True, metavar="TEXT", help="CSV: leave out cells with this text. Repeatable.")
 @options.delimiter_option
 @click.option("--encoding", callback=options.encoding, metavar="NAME", help="The file's encoding.  [default: utf-8]")
-@click.option("--plain", is_flag=True, help='JSON: take objects as they are, {"$oid": ...} too.')
-@click.option("--skip", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N rows.")
+@click.option("--plain", is_flag=True, help='JSON: import objects unchanged, even {"$oid": ...}.')
+@click.option("--skip", type=click.IntRange(min=0), default=0, metavar="N", help="Skip the first N rows.")
 @click.option(
     "--skip-errors",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="Write rows that are refused to FILE, with the reason, and go on.",
+    help="Write refused rows to FILE, with the reason, and continue.",
 )
 @options.format_option
 @server_options()
@@ -66,16 +66,16 @@ def import_command(
     skip_errors: str | None,
     file_format: str | None,
 ) -> None:
-    """Store the rows of FILE, JSON Lines, a JSON array, CSV or TSV; '-' reads standard input.
+    """Store the rows of FILE: JSON Lines, a JSON array, CSV or TSV. '-' reads standard input.
 
     Files compressed with gzip or Zstandard are decompressed.
 
     \b
     JSON: without --key, each row is {"key": "/...", "value": ...}, as export writes it;
-          with --key, each row is an object to store, whose members make the key.
-    CSV:  each row is stored as a map of the header's names. Cells are text unless --type says
-          otherwise; empty cells without quotes are left out. Without --key, the column named
-          key is the key.
+          with --key, each row is an object to store, and the key is built from its members.
+    CSV:  each row is stored as a map with the names in the header. Cells are text unless --type
+          says otherwise; empty cells without quotes are left out. Without --key, the column
+          named key is the key.
 
     \b
     Examples:
@@ -84,9 +84,9 @@ def import_command(
       datastore import prices.csv.gz --key '/Price:{#}' --delimiter ';' --encoding cp1252
       tail -f log.jsonl | datastore import - --key '/Event:{id}' --skip-errors refused.jsonl
 
-    A row that cannot be read or stored ends the import (exit code 3) and is named, unless --skip-errors is
-    given. After that, Ctrl-C, SIGTERM and SIGHUP too, the number of rows acknowledged is printed, with the
-    command that goes on from there. Rows may be imported twice.
+    A row that cannot be read or stored ends the import (exit code 3), and the error names its line, unless
+    --skip-errors is given. If the import ends early, also by Ctrl-C, SIGTERM or SIGHUP, it prints how many rows
+    are acknowledged and the command that continues from there. Importing a row twice does no harm.
     """
     layout = Layout(
         file_format or format_of(file),
@@ -114,7 +114,7 @@ def _check_options(layout: Layout, key_escape: bool) -> None:
         if layout.plain:
             raise click.UsageError("--plain is for JSON")
     elif layout.types or layout.infer:
-        raise click.UsageError("--type is for CSV; JSON has types of its own")
+        raise click.UsageError("--type is for CSV; JSON values already have types")
     elif layout.nulls or layout.delimiter is not None:
         raise click.UsageError("--null and --delimiter are for CSV")
     if key_escape and layout.template is None:
@@ -147,13 +147,13 @@ def _failure_of(importer: Importer, rows: Iterable[Row]) -> BaseException | None
 def _say_how_to_go_on(importer: Importer) -> None:
     if importer.acknowledged:
         say(
-            f"Acknowledged: the first {importer.acknowledged:,} rows, without a gap; later ones may be stored too. "
-            f"To go on:\n  {same_command(['--skip', str(importer.acknowledged)], without='--skip')}"
+            f"Acknowledged: all of the first {importer.acknowledged:,} rows; later ones may be stored too. "
+            f"To continue:\n  {same_command(['--skip', str(importer.acknowledged)], without='--skip')}"
         )
     elif importer.has_sent:
-        say("Acknowledged: not even the first row; later ones may be stored. To try again, give the same command.")
+        say("Acknowledged: not even the first row; later ones may be stored. To try again, run the same command.")
     else:
-        say("Nothing was stored. To try again, give the same command.")
+        say("Nothing was stored. To try again, run the same command.")
 
 
 def _say_what_was_done(importer: Importer, seconds: float, refusals: Refusals | None, settings: Settings) -> None:
@@ -164,7 +164,7 @@ def _say_what_was_done(importer: Importer, seconds: float, refusals: Refusals | 
     replaced = importer.stored - keys
     if importer.keys.is_exact and replaced:
         rows = "1 row has" if replaced == 1 else f"{replaced:,} rows have"
-        say(f"Warning: {rows} the key of an earlier row, in place of whose value theirs was stored.")
+        say(f"Warning: {rows} the key of an earlier row, and replaced its value.")
     if settings.json:
         report = {"rows": importer.stored, "keys": keys, "seconds": round(seconds, 3)}
         print_json(report if refusals is None else report | {"refused": refusals.count})

@@ -80,12 +80,12 @@ def columns(context: click.Context, option: click.Parameter, value: str | None) 
 def format_option(function: _Function) -> _Function:
     """Add `--format`."""
     return click.option(
-        "--format", "file_format", type=click.Choice(FORMATS), help="Format; by default as the file's name ends."
+        "--format", "file_format", type=click.Choice(FORMATS), help="File format.  [default: from the file name]"
     )(function)
 
 
 def delimiter_option(function: _Function) -> _Function:
     """Add `--delimiter`."""
     return click.option(
-        "--delimiter", callback=delimiter, metavar="CHARACTER", help="CSV: what separates cells, e.g. ';' or tab."
+        "--delimiter", callback=delimiter, metavar="CHARACTER", help="CSV: cell separator, e.g. ';' or tab."
     )(function)

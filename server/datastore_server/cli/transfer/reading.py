@@ -134,7 +134,7 @@ class Reader:
             if template is None:
                 return _entry_of_export(tree, value_of)
             if not isinstance(tree, dict):
-                raise InvalidValueError("with --key each row is an object, whose members make the key")
+                raise InvalidValueError("with --key each row must be an object, from whose members the key is built")
         except InvalidValueError as error:
             if number == 1 and raw.text.lstrip().startswith("["):
                 raise InvalidValueError(f"{error}; for one array of objects say --format json") from error
@@ -180,7 +180,7 @@ class Reader:
         table = csv_rows.Table(header, layout.nulls)
         table.require(layout.types, "for --type")
         if layout.template is None:
-            table.require([csv_rows.KEY_COLUMN], "and no --key, which says how keys are made, e.g. '/Thing:{id}'")
+            table.require([csv_rows.KEY_COLUMN], "and there is no --key to build keys with, e.g. '/Thing:{id}'")
         else:
             table.require(layout.template.names, "for --key")
         return table, records
@@ -252,7 +252,7 @@ def _well_formed(table: csv_rows.Table, records: Iterator[Record]) -> Iterator[l
 def _entry_of_export(tree: Any, value_of: Callable[[Any], Any]) -> tuple[Key, Any]:
     if not isinstance(tree, dict) or set(tree) != {"key", "value"} or not isinstance(tree["key"], str):
         raise InvalidValueError(
-            'expected {"key": "/...", "value": ...}; where rows are values, say with --key how their keys are made'
+            'expected {"key": "/...", "value": ...}; if rows are plain values, use --key to build their keys'
         )
     value = value_of(tree["value"])
     if value is None:

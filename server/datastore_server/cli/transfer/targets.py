@@ -93,7 +93,7 @@ class Partial:
         try:
             file = self.path.open("r+b")
         except FileNotFoundError:
-            raise ConfigError(f"there is no {self.path} to go on with; run the command without --resume") from None
+            raise ConfigError(f"there is no {self.path} to continue; run the command without --resume") from None
         with file:
             self._check_description()
             last, end = b"", 0
@@ -111,7 +111,7 @@ class Partial:
         if found != self._content:
             of = f"an export of {_shown(found)}" if isinstance(found, dict) else "an unknown export"
             raise InvalidError(
-                f"{self.path} is part of {of}; this is an export of {_shown(self._content)}. Begin anew without "
+                f"{self.path} is part of {of}; this is an export of {_shown(self._content)}. Start again without "
                 "--resume, which overwrites it, or export to another file"
             )
 

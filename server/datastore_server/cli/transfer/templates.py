@@ -85,7 +85,7 @@ class KeyTemplate:
             return str(number)
         value = members.get(name)
         if value is None:
-            raise InvalidError(f"there is no member {name!r} to make the key from, or its cell is empty")
+            raise InvalidError(f"there is no member {name!r} to build the key from, or its cell is empty")
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise InvalidError(f"the member {name!r} is part of the key and must be text or an integer")
         part = str(value)

@@ -34,7 +34,7 @@ class _ShardByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShardBy.Value
     """The collection of the key."""
 
 class ShardBy(_ShardBy, metaclass=_ShardByEnumTypeWrapper):
-    """ShardBy says what of an entry is hashed to find its slot."""
+    """ShardBy says what is hashed to find an entry's slot."""
 
 SHARD_BY_UNSPECIFIED: ShardBy.ValueType  # 0
 """Refused."""
@@ -63,13 +63,13 @@ class Placement(_message.Message):
         shard: _builtins.str
         """The shard's name."""
         node_id: _builtins.str
-        """The identity of the node's storage, made once when it is created. Empty until the cluster is complete, and for
+        """The identity of the node's storage, assigned when it is created. Empty until the cluster is complete, and for
         a node in memory.
         """
         url: _builtins.str
         """Where the node was last reached, e.g. "grpc://10.0.0.1:7420". A hint for operators, not part of the identity."""
         in_memory: _builtins.bool
-        """Whether the node's entries end with its process, so that an empty one may replace it."""
+        """Whether the node's entries are lost when its process ends, so that an empty node may replace it."""
         def __init__(
             self,
             *,
@@ -94,10 +94,10 @@ class Placement(_message.Message):
     epoch: _builtins.int
     """Counts the placements of this cluster, from 1."""
     shard_by: Global___ShardBy.ValueType
-    """What decides an entry's slot."""
+    """What determines an entry's slot."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Placement.Member]:
-        """The members, in the order of their shards' names."""
+        """The members, sorted by shard name."""
 
     @_builtins.property
     def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -122,7 +122,7 @@ Global___Placement: _TypeAlias = Placement  # noqa: Y015
 
 @_typing.final
 class NodePlacement(_message.Message):
-    """NodePlacement is what a node keeps of its placement."""
+    """NodePlacement is what a node records about its placement."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -133,11 +133,11 @@ class NodePlacement(_message.Message):
     PENDING_SHARD_FIELD_NUMBER: _builtins.int
     MAY_HOLD_FOREIGN_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
-    """The identity of the node's storage, made once when it is created."""
+    """The identity of the node's storage, assigned when it is created."""
     shard: _builtins.str
     """The shard that this node is. Empty if the node has no placement."""
     pending_shard: _builtins.str
-    """The shard that this node is in the pending placement; empty if it is not a member any more."""
+    """The shard that this node is in the pending placement; empty if it is no longer a member."""
     may_hold_foreign: _builtins.bool
     """Whether the node may hold entries outside its slots, which queries must leave out."""
     @_builtins.property
@@ -168,7 +168,7 @@ Global___NodePlacement: _TypeAlias = NodePlacement  # noqa: Y015
 
 @_typing.final
 class GetPlacementRequest(_message.Message):
-    """GetPlacementRequest asks for the node's placement."""
+    """GetPlacementRequest requests the node's placement."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -195,13 +195,13 @@ class GetPlacementResponse(_message.Message):
     STARTED_CLUSTER_FIELD_NUMBER: _builtins.int
     STARTED_SHARD_FIELD_NUMBER: _builtins.int
     is_empty: _builtins.bool
-    """Whether the node holds no entry at all."""
+    """Whether the node holds no entries."""
     in_memory: _builtins.bool
-    """Whether the node's entries end with its process."""
+    """Whether the node's entries are lost when its process ends."""
     started_cluster: _builtins.str
-    """The cluster that the node was started for; empty if it was not told. Of use only before it has a placement."""
+    """The cluster that the node was started for; empty if not given. Only relevant before it has a placement."""
     started_shard: _builtins.str
-    """The shard that the node was started as; empty if it was not told."""
+    """The shard that the node was started as; empty if not given."""
     @_builtins.property
     def placement(self) -> Global___NodePlacement:
         """The placement; its `current` is not set if the node has none."""
@@ -233,7 +233,7 @@ class PlaceNodeRequest(_message.Message):
     PLACEMENT_FIELD_NUMBER: _builtins.int
     CHECK_ENTRIES_FIELD_NUMBER: _builtins.int
     shard: _builtins.str
-    """The shard that the node is to be. Required."""
+    """The shard that the node becomes. Required."""
     check_entries: _builtins.bool
     """Whether to place a node that holds entries, after checking that all belong to its slots. Default: refuse it."""
     @_builtins.property
@@ -259,7 +259,7 @@ Global___PlaceNodeRequest: _TypeAlias = PlaceNodeRequest  # noqa: Y015
 
 @_typing.final
 class PlaceNodeResponse(_message.Message):
-    """PlaceNodeResponse says that the node has the placement."""
+    """PlaceNodeResponse confirms that the node has the placement."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -283,7 +283,7 @@ Global___PlaceNodeResponse: _TypeAlias = PlaceNodeResponse  # noqa: Y015
 
 @_typing.final
 class PrepareMoveRequest(_message.Message):
-    """PrepareMoveRequest names the placement to come."""
+    """PrepareMoveRequest contains the next placement."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -292,18 +292,18 @@ class PrepareMoveRequest(_message.Message):
     JOINS_FIELD_NUMBER: _builtins.int
     COORDINATOR_FIELD_NUMBER: _builtins.int
     shard: _builtins.str
-    """The shard that this node is in it; empty if it is not a member any more."""
+    """The shard that this node is in it; empty if it is no longer a member."""
     joins: _builtins.bool
     """Whether the node joins the cluster with this placement. It must be empty then; a placement that it gave itself, and
     that no proxy has completed, is dropped.
     """
     coordinator: _builtins.str
-    """Names who carries out the move, at random. Of several who prepare the same move the last one goes on: the node
-    refuses WriteSlots, ClearSlots, CommitMove and AbortMove of all others, and after a restart of everyone.
+    """A random name for the process that coordinates the move. If several prepare the same move, the last one wins: the
+    node refuses WriteSlots, ClearSlots, CommitMove and AbortMove from all others, and from all after a restart.
     """
     @_builtins.property
     def placement(self) -> Global___Placement:
-        """The placement to come; its epoch is one above the current one. Required."""
+        """The next placement; its epoch is one above the current one. Required."""
 
     def __init__(
         self,
@@ -323,7 +323,7 @@ Global___PrepareMoveRequest: _TypeAlias = PrepareMoveRequest  # noqa: Y015
 
 @_typing.final
 class PrepareMoveResponse(_message.Message):
-    """PrepareMoveResponse says that writes are refused from now on."""
+    """PrepareMoveResponse confirms that writes are refused from now on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -347,16 +347,16 @@ Global___PrepareMoveResponse: _TypeAlias = PrepareMoveResponse  # noqa: Y015
 
 @_typing.final
 class SummarizeSlotsRequest(_message.Message):
-    """SummarizeSlotsRequest asks what each slot holds."""
+    """SummarizeSlotsRequest requests a summary of each slot."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SHARD_BY_FIELD_NUMBER: _builtins.int
     OWNED_ONLY_FIELD_NUMBER: _builtins.int
     shard_by: Global___ShardBy.ValueType
-    """What decides an entry's slot in the answer. Required. It may differ from the current placement's."""
+    """What determines an entry's slot in the response. Required. It may differ from the current placement's."""
     owned_only: _builtins.bool
-    """Whether to leave out entries that the node does not own by its current placement. Default: count them too."""
+    """Whether to skip entries that the node does not own by its current placement. Default: count them too."""
     def __init__(
         self,
         *,
@@ -373,7 +373,7 @@ Global___SummarizeSlotsRequest: _TypeAlias = SummarizeSlotsRequest  # noqa: Y015
 
 @_typing.final
 class SlotSummary(_message.Message):
-    """SlotSummary is what one slot holds."""
+    """SlotSummary summarizes one slot."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -384,11 +384,11 @@ class SlotSummary(_message.Message):
     slot: _builtins.int
     """The slot."""
     entries: _builtins.int
-    """How many entries."""
+    """The number of entries."""
     bytes: _builtins.int
-    """The bytes of keys and serialized values."""
+    """The total size of keys and serialized values, in bytes."""
     checksum: _builtins.int
-    """The sum, modulo 2^64, of each entry's xxh3_64, of the key's text, a zero byte and the serialized value. The
+    """The sum, modulo 2^64, of xxh3_64(key text, zero byte, serialized value) over all entries. The
     checksum of several nodes' entries is the sum of their checksums.
     """
     def __init__(
@@ -440,7 +440,7 @@ class ReadSlotsRequest(_message.Message):
     SHARD_BY_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     shard_by: Global___ShardBy.ValueType
-    """What decides an entry's slot in `slots`. Required. It may differ from the current placement's."""
+    """What determines an entry's slot in `slots`. Required. It may differ from the current placement's."""
     @_builtins.property
     def slots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The slots."""
@@ -485,7 +485,7 @@ Global___ReadSlotsResponse: _TypeAlias = ReadSlotsResponse  # noqa: Y015
 
 @_typing.final
 class WriteSlotsRequest(_message.Message):
-    """WriteSlotsRequest is entries that move to this node."""
+    """WriteSlotsRequest contains entries that move to this node."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -517,7 +517,7 @@ Global___WriteSlotsRequest: _TypeAlias = WriteSlotsRequest  # noqa: Y015
 
 @_typing.final
 class WriteSlotsResponse(_message.Message):
-    """WriteSlotsResponse says that the entries are stored."""
+    """WriteSlotsResponse confirms that the entries are stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -545,7 +545,7 @@ class ClearSlotsRequest(_message.Message):
     epoch: _builtins.int
     """The epoch of the node's current placement, or, while a move is being prepared, of the pending one. Required."""
     shard_by: Global___ShardBy.ValueType
-    """What decides an entry's slot in `slots`. Required with slots."""
+    """What determines an entry's slot in `slots`. Required with slots."""
     coordinator: _builtins.str
     """The coordinator of PrepareMove, while a move is being prepared."""
     @_builtins.property
@@ -570,7 +570,7 @@ Global___ClearSlotsRequest: _TypeAlias = ClearSlotsRequest  # noqa: Y015
 
 @_typing.final
 class ClearSlotsResponse(_message.Message):
-    """ClearSlotsResponse says that the entries are deleted."""
+    """ClearSlotsResponse confirms that the entries are deleted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -618,7 +618,7 @@ Global___CommitMoveRequest: _TypeAlias = CommitMoveRequest  # noqa: Y015
 
 @_typing.final
 class CommitMoveResponse(_message.Message):
-    """CommitMoveResponse says that the move is committed."""
+    """CommitMoveResponse confirms that the move is committed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -668,7 +668,7 @@ Global___AbortMoveRequest: _TypeAlias = AbortMoveRequest  # noqa: Y015
 
 @_typing.final
 class AbortMoveResponse(_message.Message):
-    """AbortMoveResponse says that there is no pending placement."""
+    """AbortMoveResponse confirms that there is no pending placement."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -692,7 +692,7 @@ Global___AbortMoveResponse: _TypeAlias = AbortMoveResponse  # noqa: Y015
 
 @_typing.final
 class Record(_message.Message):
-    """Record is bytes that the node keeps and does not read."""
+    """Record is data that the node stores but does not interpret."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -751,7 +751,7 @@ class GetRecordResponse(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def record(self) -> Global___Record:
-        """The record; not set if there is none of this name."""
+        """The record; not set if there is none with this name."""
 
     def __init__(
         self,
@@ -792,7 +792,7 @@ Global___PutRecordRequest: _TypeAlias = PutRecordRequest  # noqa: Y015
 
 @_typing.final
 class PutRecordResponse(_message.Message):
-    """PutRecordResponse says that the record is stored."""
+    """PutRecordResponse confirms that the record is stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

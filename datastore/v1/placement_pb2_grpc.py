@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class PlacementServiceStub:
-    """PlacementService tells and changes which slots of a cluster a node owns. A node is the authority on its own slots:
-    it keeps them durably, where no query or client sees them, and refuses every key outside them.
+    """PlacementService reports and changes which slots of a cluster a node owns. A node is the authority on its slots:
+    it records them durably, hidden from queries and clients, and refuses every key outside them.
     """
 
     def __init__(self, channel):
@@ -94,8 +94,8 @@ class PlacementServiceStub:
 
 
 class PlacementServiceServicer:
-    """PlacementService tells and changes which slots of a cluster a node owns. A node is the authority on its own slots:
-    it keeps them durably, where no query or client sees them, and refuses every key outside them.
+    """PlacementService reports and changes which slots of a cluster a node owns. A node is the authority on its slots:
+    it records them durably, hidden from queries and clients, and refuses every key outside them.
     """
 
     def GetPlacement(self, request, context):
@@ -115,7 +115,7 @@ class PlacementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PrepareMove(self, request, context):
-        """PrepareMove records the placement that is to follow. From then on the node refuses writes, durably, until
+        """PrepareMove records the next placement. From then on the node refuses writes, even after a restart, until
         CommitMove or AbortMove. Repeating it with the same placement is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -152,7 +152,7 @@ class PlacementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CommitMove(self, request, context):
-        """CommitMove makes the pending placement the current one, durably, and lets writes in again. Entries outside the
+        """CommitMove durably makes the pending placement the current one, and accepts writes again. Entries outside the
         node's slots are invisible from then on; ClearSlots deletes them. Repeating it is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -160,7 +160,7 @@ class PlacementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AbortMove(self, request, context):
-        """AbortMove drops the pending placement and lets writes in again. A node that has no current placement deletes what
+        """AbortMove drops the pending placement and accepts writes again. A node without a current placement deletes what
         WriteSlots stored. Repeating it is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -168,14 +168,14 @@ class PlacementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetRecord(self, request, context):
-        """GetRecord reads a record that a proxy keeps here: of the placement that it has itself as a node of another cluster.
+        """GetRecord reads a record that a proxy stores here: its placement as a node of another cluster.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PutRecord(self, request, context):
-        """PutRecord stores such a record, durably. Refused if the node has one of a higher revision.
+        """PutRecord durably stores such a record. Refused if the node has one with a higher revision.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -248,8 +248,8 @@ def add_PlacementServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PlacementService:
-    """PlacementService tells and changes which slots of a cluster a node owns. A node is the authority on its own slots:
-    it keeps them durably, where no query or client sees them, and refuses every key outside them.
+    """PlacementService reports and changes which slots of a cluster a node owns. A node is the authority on its slots:
+    it records them durably, hidden from queries and clients, and refuses every key outside them.
     """
 
     @staticmethod

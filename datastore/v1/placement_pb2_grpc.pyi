@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PlacementServiceStub:
-    """PlacementService tells and changes which slots of a cluster a node owns. A node is the authority on its own slots:
-    it keeps them durably, where no query or client sees them, and refuses every key outside them.
+    """PlacementService reports and changes which slots of a cluster a node owns. A node is the authority on its slots:
+    it records them durably, hidden from queries and clients, and refuses every key outside them.
     """
 
     @_typing.overload
@@ -43,7 +43,7 @@ class PlacementServiceStub:
     belongs to its slots.
     """
     PrepareMove: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PrepareMoveRequest, _placement_pb2.PrepareMoveResponse]
-    """PrepareMove records the placement that is to follow. From then on the node refuses writes, durably, until
+    """PrepareMove records the next placement. From then on the node refuses writes, even after a restart, until
     CommitMove or AbortMove. Repeating it with the same placement is harmless.
     """
     SummarizeSlots: _grpc.UnaryStreamMultiCallable[_placement_pb2.SummarizeSlotsRequest, _placement_pb2.SummarizeSlotsResponse]
@@ -57,22 +57,22 @@ class PlacementServiceStub:
     ClearSlots: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ClearSlotsRequest, _placement_pb2.ClearSlotsResponse]
     """ClearSlots deletes the entries of some slots that the node does not own by its current placement."""
     CommitMove: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CommitMoveRequest, _placement_pb2.CommitMoveResponse]
-    """CommitMove makes the pending placement the current one, durably, and lets writes in again. Entries outside the
+    """CommitMove durably makes the pending placement the current one, and accepts writes again. Entries outside the
     node's slots are invisible from then on; ClearSlots deletes them. Repeating it is harmless.
     """
     AbortMove: _grpc.UnaryUnaryMultiCallable[_placement_pb2.AbortMoveRequest, _placement_pb2.AbortMoveResponse]
-    """AbortMove drops the pending placement and lets writes in again. A node that has no current placement deletes what
+    """AbortMove drops the pending placement and accepts writes again. A node without a current placement deletes what
     WriteSlots stored. Repeating it is harmless.
     """
     GetRecord: _grpc.UnaryUnaryMultiCallable[_placement_pb2.GetRecordRequest, _placement_pb2.GetRecordResponse]
-    """GetRecord reads a record that a proxy keeps here: of the placement that it has itself as a node of another cluster."""
+    """GetRecord reads a record that a proxy stores here: its placement as a node of another cluster."""
     PutRecord: _grpc.UnaryUnaryMultiCallable[_placement_pb2.PutRecordRequest, _placement_pb2.PutRecordResponse]
-    """PutRecord stores such a record, durably. Refused if the node has one of a higher revision."""
+    """PutRecord durably stores such a record. Refused if the node has one with a higher revision."""
 
 @_typing.type_check_only
 class PlacementServiceAsyncStub(PlacementServiceStub):
-    """PlacementService tells and changes which slots of a cluster a node owns. A node is the authority on its own slots:
-    it keeps them durably, where no query or client sees them, and refuses every key outside them.
+    """PlacementService reports and changes which slots of a cluster a node owns. A node is the authority on its slots:
+    it records them durably, hidden from queries and clients, and refuses every key outside them.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -84,7 +84,7 @@ class PlacementServiceAsyncStub(PlacementServiceStub):
     belongs to its slots.
     """
     PrepareMove: _aio.UnaryUnaryMultiCallable[_placement_pb2.PrepareMoveRequest, _placement_pb2.PrepareMoveResponse]  # type: ignore[assignment]
-    """PrepareMove records the placement that is to follow. From then on the node refuses writes, durably, until
+    """PrepareMove records the next placement. From then on the node refuses writes, even after a restart, until
     CommitMove or AbortMove. Repeating it with the same placement is harmless.
     """
     SummarizeSlots: _aio.UnaryStreamMultiCallable[_placement_pb2.SummarizeSlotsRequest, _placement_pb2.SummarizeSlotsResponse]  # type: ignore[assignment]
@@ -98,21 +98,21 @@ class PlacementServiceAsyncStub(PlacementServiceStub):
     ClearSlots: _aio.UnaryUnaryMultiCallable[_placement_pb2.ClearSlotsRequest, _placement_pb2.ClearSlotsResponse]  # type: ignore[assignment]
     """ClearSlots deletes the entries of some slots that the node does not own by its current placement."""
     CommitMove: _aio.UnaryUnaryMultiCallable[_placement_pb2.CommitMoveRequest, _placement_pb2.CommitMoveResponse]  # type: ignore[assignment]
-    """CommitMove makes the pending placement the current one, durably, and lets writes in again. Entries outside the
+    """CommitMove durably makes the pending placement the current one, and accepts writes again. Entries outside the
     node's slots are invisible from then on; ClearSlots deletes them. Repeating it is harmless.
     """
     AbortMove: _aio.UnaryUnaryMultiCallable[_placement_pb2.AbortMoveRequest, _placement_pb2.AbortMoveResponse]  # type: ignore[assignment]
-    """AbortMove drops the pending placement and lets writes in again. A node that has no current placement deletes what
+    """AbortMove drops the pending placement and accepts writes again. A node without a current placement deletes what
     WriteSlots stored. Repeating it is harmless.
     """
     GetRecord: _aio.UnaryUnaryMultiCallable[_placement_pb2.GetRecordRequest, _placement_pb2.GetRecordResponse]  # type: ignore[assignment]
-    """GetRecord reads a record that a proxy keeps here: of the placement that it has itself as a node of another cluster."""
+    """GetRecord reads a record that a proxy stores here: its placement as a node of another cluster."""
     PutRecord: _aio.UnaryUnaryMultiCallable[_placement_pb2.PutRecordRequest, _placement_pb2.PutRecordResponse]  # type: ignore[assignment]
-    """PutRecord stores such a record, durably. Refused if the node has one of a higher revision."""
+    """PutRecord durably stores such a record. Refused if the node has one with a higher revision."""
 
 class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
-    """PlacementService tells and changes which slots of a cluster a node owns. A node is the authority on its own slots:
-    it keeps them durably, where no query or client sees them, and refuses every key outside them.
+    """PlacementService reports and changes which slots of a cluster a node owns. A node is the authority on its slots:
+    it records them durably, hidden from queries and clients, and refuses every key outside them.
     """
 
     @_abc_1.abstractmethod
@@ -140,7 +140,7 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.PrepareMoveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.PrepareMoveResponse, _abc.Awaitable[_placement_pb2.PrepareMoveResponse]]:
-        """PrepareMove records the placement that is to follow. From then on the node refuses writes, durably, until
+        """PrepareMove records the next placement. From then on the node refuses writes, even after a restart, until
         CommitMove or AbortMove. Repeating it with the same placement is harmless.
         """
 
@@ -184,7 +184,7 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.CommitMoveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.CommitMoveResponse, _abc.Awaitable[_placement_pb2.CommitMoveResponse]]:
-        """CommitMove makes the pending placement the current one, durably, and lets writes in again. Entries outside the
+        """CommitMove durably makes the pending placement the current one, and accepts writes again. Entries outside the
         node's slots are invisible from then on; ClearSlots deletes them. Repeating it is harmless.
         """
 
@@ -194,7 +194,7 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.AbortMoveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.AbortMoveResponse, _abc.Awaitable[_placement_pb2.AbortMoveResponse]]:
-        """AbortMove drops the pending placement and lets writes in again. A node that has no current placement deletes what
+        """AbortMove drops the pending placement and accepts writes again. A node without a current placement deletes what
         WriteSlots stored. Repeating it is harmless.
         """
 
@@ -204,7 +204,7 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.GetRecordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.GetRecordResponse, _abc.Awaitable[_placement_pb2.GetRecordResponse]]:
-        """GetRecord reads a record that a proxy keeps here: of the placement that it has itself as a node of another cluster."""
+        """GetRecord reads a record that a proxy stores here: its placement as a node of another cluster."""
 
     @_abc_1.abstractmethod
     def PutRecord(
@@ -212,6 +212,6 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.PutRecordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.PutRecordResponse, _abc.Awaitable[_placement_pb2.PutRecordResponse]]:
-        """PutRecord stores such a record, durably. Refused if the node has one of a higher revision."""
+        """PutRecord durably stores such a record. Refused if the node has one with a higher revision."""
 
 def add_PlacementServiceServicer_to_server(servicer: PlacementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

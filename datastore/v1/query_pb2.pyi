@@ -27,21 +27,21 @@ class _QueryScope:
 class _QueryScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QueryScope.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     QUERY_SCOPE_UNSPECIFIED: _QueryScope.ValueType  # 0
-    """As QUERY_SCOPE_COLLECTION."""
+    """Same as QUERY_SCOPE_COLLECTION."""
     QUERY_SCOPE_COLLECTION: _QueryScope.ValueType  # 1
-    """The collection of the key: for /a the entries like /a/b, /a:b and /a:b:c, and not /a, /a/b/c, /a/T:x, /a:b/q."""
+    """The collection of the key: for /a, entries such as /a/b, /a:b and /a:b:c, but not /a, /a/b/c, /a/T:x or /a:b/q."""
     QUERY_SCOPE_RECURSIVE: _QueryScope.ValueType  # 2
-    """Every entry whose key begins with the key's text and "/" or ":"; for the root, every entry."""
+    """Every entry whose key begins with the key's text followed by "/" or ":"; for the root, every entry."""
 
 class QueryScope(_QueryScope, metaclass=_QueryScopeEnumTypeWrapper):
     """QueryScope says how much below a query's key is selected."""
 
 QUERY_SCOPE_UNSPECIFIED: QueryScope.ValueType  # 0
-"""As QUERY_SCOPE_COLLECTION."""
+"""Same as QUERY_SCOPE_COLLECTION."""
 QUERY_SCOPE_COLLECTION: QueryScope.ValueType  # 1
-"""The collection of the key: for /a the entries like /a/b, /a:b and /a:b:c, and not /a, /a/b/c, /a/T:x, /a:b/q."""
+"""The collection of the key: for /a, entries such as /a/b, /a:b and /a:b:c, but not /a, /a/b/c, /a/T:x or /a:b/q."""
 QUERY_SCOPE_RECURSIVE: QueryScope.ValueType  # 2
-"""Every entry whose key begins with the key's text and "/" or ":"; for the root, every entry."""
+"""Every entry whose key begins with the key's text followed by "/" or ":"; for the root, every entry."""
 Global___QueryScope: _TypeAlias = QueryScope  # noqa: Y015
 
 class _QueryView:
@@ -51,26 +51,26 @@ class _QueryView:
 class _QueryViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QueryView.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     QUERY_VIEW_UNSPECIFIED: _QueryView.ValueType  # 0
-    """As QUERY_VIEW_ENTRIES."""
+    """Same as QUERY_VIEW_ENTRIES."""
     QUERY_VIEW_ENTRIES: _QueryView.ValueType  # 1
     """Keys and values."""
     QUERY_VIEW_KEYS_ONLY: _QueryView.ValueType  # 2
-    """Keys alone; `value` is not set."""
+    """Only keys; `value` is not set."""
 
 class QueryView(_QueryView, metaclass=_QueryViewEnumTypeWrapper):
-    """QueryView says what of each entry is returned."""
+    """QueryView says which parts of each entry are returned."""
 
 QUERY_VIEW_UNSPECIFIED: QueryView.ValueType  # 0
-"""As QUERY_VIEW_ENTRIES."""
+"""Same as QUERY_VIEW_ENTRIES."""
 QUERY_VIEW_ENTRIES: QueryView.ValueType  # 1
 """Keys and values."""
 QUERY_VIEW_KEYS_ONLY: QueryView.ValueType  # 2
-"""Keys alone; `value` is not set."""
+"""Only keys; `value` is not set."""
 Global___QueryView: _TypeAlias = QueryView  # noqa: Y015
 
 @_typing.final
 class Query(_message.Message):
-    """Query selects entries. Its parts work in this order: scope, filters, orders, start_after, offset, limit."""
+    """Query selects entries. Its parts are applied in this order: scope, filters, orders, start_after, offset, limit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -83,30 +83,32 @@ class Query(_message.Message):
     VIEW_FIELD_NUMBER: _builtins.int
     START_AFTER_FIELD_NUMBER: _builtins.int
     scope: Global___QueryScope.ValueType
-    """How much below the key. Default: the collection."""
+    """How much below the key is selected. Default: the collection."""
     limit: _builtins.int
-    """The most entries to return, counted after filters and offset. Not set: no limit. 0: none. Not negative."""
+    """The maximum number of entries to return, counted after filters and offset. Not set: no limit. 0: no entries. Not
+    negative.
+    """
     offset: _builtins.int
-    """How many matching entries to leave out before the first. Default 0. Not negative."""
+    """The number of matching entries to skip. Default 0. Not negative."""
     view: Global___QueryView.ValueType
-    """Whether entries come with their values. Default: with values."""
+    """Whether entries are returned with their values. Default: with values."""
     @_builtins.property
     def key(self) -> _value_pb2.Key:
-        """The key whose collection, or all below whom, is asked for. Not set: the root."""
+        """The key whose collection, or whole subtree, is selected. Not set: the root."""
 
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
-        """What entries must match, all of them. At most 64."""
+        """Conditions that entries must match, all of them. At most 64."""
 
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
-        """How results are ordered, the first order first. Ties, and results without orders, are ordered by key
-        ascending. At most 16.
+        """How results are sorted; later orders break the ties of earlier ones. Remaining ties, and results without orders,
+        are sorted by key ascending. At most 16.
         """
 
     @_builtins.property
     def start_after(self) -> Global___Position:
-        """Only entries that come after this position in the order of this query. Not set: from the beginning."""
+        """Only entries after this position in the order of this query. Not set: from the beginning."""
 
     def __init__(
         self,
@@ -175,13 +177,13 @@ class FieldFilter(_message.Message):
         OPERATOR_LESS_THAN: FieldFilter._Operator.ValueType  # 1
         """The field is less than the value."""
         OPERATOR_LESS_THAN_OR_EQUAL: FieldFilter._Operator.ValueType  # 2
-        """The field is less than the value, or equal."""
+        """The field is less than or equal to the value."""
         OPERATOR_EQUAL: FieldFilter._Operator.ValueType  # 3
         """The field equals the value. A missing field equals null."""
         OPERATOR_NOT_EQUAL: FieldFilter._Operator.ValueType  # 4
         """Exactly what OPERATOR_EQUAL does not match."""
         OPERATOR_GREATER_THAN_OR_EQUAL: FieldFilter._Operator.ValueType  # 5
-        """The field is greater than the value, or equal."""
+        """The field is greater than or equal to the value."""
         OPERATOR_GREATER_THAN: FieldFilter._Operator.ValueType  # 6
         """The field is greater than the value."""
 
@@ -193,13 +195,13 @@ class FieldFilter(_message.Message):
     OPERATOR_LESS_THAN: FieldFilter.Operator.ValueType  # 1
     """The field is less than the value."""
     OPERATOR_LESS_THAN_OR_EQUAL: FieldFilter.Operator.ValueType  # 2
-    """The field is less than the value, or equal."""
+    """The field is less than or equal to the value."""
     OPERATOR_EQUAL: FieldFilter.Operator.ValueType  # 3
     """The field equals the value. A missing field equals null."""
     OPERATOR_NOT_EQUAL: FieldFilter.Operator.ValueType  # 4
     """Exactly what OPERATOR_EQUAL does not match."""
     OPERATOR_GREATER_THAN_OR_EQUAL: FieldFilter.Operator.ValueType  # 5
-    """The field is greater than the value, or equal."""
+    """The field is greater than or equal to the value."""
     OPERATOR_GREATER_THAN: FieldFilter.Operator.ValueType  # 6
     """The field is greater than the value."""
 
@@ -207,7 +209,7 @@ class FieldFilter(_message.Message):
     OPERATOR_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     field_path: _builtins.str
-    """The field: a name in the value's map, names joined by dots for maps within maps, or "__key__" for the
+    """The field: a name in the value's map, names joined by dots for nested maps, or "__key__" for the
     entry's key. Not empty. At most 1,024 bytes.
     """
     operator: Global___FieldFilter.Operator.ValueType
@@ -233,7 +235,7 @@ Global___FieldFilter: _TypeAlias = FieldFilter  # noqa: Y015
 
 @_typing.final
 class Order(_message.Message):
-    """Order is one order of the results."""
+    """Order is one sort criterion of the results."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -244,26 +246,26 @@ class Order(_message.Message):
     class _DirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Order._Direction.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         DIRECTION_UNSPECIFIED: Order._Direction.ValueType  # 0
-        """As DIRECTION_ASCENDING."""
+        """Same as DIRECTION_ASCENDING."""
         DIRECTION_ASCENDING: Order._Direction.ValueType  # 1
-        """The least first."""
+        """Lowest first."""
         DIRECTION_DESCENDING: Order._Direction.ValueType  # 2
-        """The greatest first. Ties are still ordered by key ascending."""
+        """Highest first. Ties are still sorted by key ascending."""
 
     class Direction(_Direction, metaclass=_DirectionEnumTypeWrapper):
         """Direction is ascending or descending."""
 
     DIRECTION_UNSPECIFIED: Order.Direction.ValueType  # 0
-    """As DIRECTION_ASCENDING."""
+    """Same as DIRECTION_ASCENDING."""
     DIRECTION_ASCENDING: Order.Direction.ValueType  # 1
-    """The least first."""
+    """Lowest first."""
     DIRECTION_DESCENDING: Order.Direction.ValueType  # 2
-    """The greatest first. Ties are still ordered by key ascending."""
+    """Highest first. Ties are still sorted by key ascending."""
 
     FIELD_PATH_FIELD_NUMBER: _builtins.int
     DIRECTION_FIELD_NUMBER: _builtins.int
     field_path: _builtins.str
-    """The field, as in FieldFilter. A missing field is ordered as null, before all else."""
+    """The field, as in FieldFilter. A missing field sorts as null, before everything else."""
     direction: Global___Order.Direction.ValueType
     """The direction. Default: ascending."""
     def __init__(
@@ -282,7 +284,7 @@ Global___Order: _TypeAlias = Order  # noqa: Y015
 
 @_typing.final
 class Position(_message.Message):
-    """Position is a place in a query's results, after one entry. It stays meaningful when entries come and go."""
+    """Position is a place in a query's results, after one entry. It stays valid when entries are added or removed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -290,7 +292,7 @@ class Position(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     sort_key: _builtins.bytes
-    """The order-preserving encoding of that entry's order values (docs/protocol.md); empty without orders, or where
+    """The order-preserving encoding of that entry's order values (docs/protocol.md). Empty if there are no orders or if
     `value` is set.
     """
     @_builtins.property
@@ -299,7 +301,7 @@ class Position(_message.Message):
 
     @_builtins.property
     def value(self) -> _value_pb2.Value:
-        """In place of a sort key over 64 KiB: the value of that entry as it was, from which the server makes the sort key."""
+        """Instead of a sort key over 64 KiB: the value that the entry had, from which the server computes the sort key."""
 
     def __init__(
         self,

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class DatastoreServiceStub:
-    """DatastoreService reads, writes and queries entries. A storage node and a sharding proxy serve it alike.
-    Errors are google.rpc.Status with an ErrorInfo of the domain "datastore"; docs/protocol.md lists them.
+    """DatastoreService reads, writes and queries entries. Storage nodes and sharding proxies both serve it.
+    Errors are google.rpc.Status with an ErrorInfo with the domain "datastore"; docs/protocol.md lists them.
     """
 
     def __init__(self, channel):
@@ -84,34 +84,34 @@ class DatastoreServiceStub:
 
 
 class DatastoreServiceServicer:
-    """DatastoreService reads, writes and queries entries. A storage node and a sharding proxy serve it alike.
-    Errors are google.rpc.Status with an ErrorInfo of the domain "datastore"; docs/protocol.md lists them.
+    """DatastoreService reads, writes and queries entries. Storage nodes and sharding proxies both serve it.
+    Errors are google.rpc.Status with an ErrorInfo with the domain "datastore"; docs/protocol.md lists them.
     """
 
     def Get(self, request, context):
-        """Get reads one entry. An absent key is an answer without a value, not an error.
+        """Get reads one entry. For an absent key, the response has no value; this is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Put(self, request, context):
-        """Put stores one entry, whole or not at all, in place of what was there. It is answered once the entry is as
-        durable as DescribeStore says. Putting a null deletes the entry.
+        """Put atomically stores one entry, replacing any previous value. It returns once the entry is as durable as
+        DescribeStore reports. Putting a null deletes the entry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Delete removes one entry. Deleting what is absent succeeds.
+        """Delete removes one entry. Deleting an absent entry succeeds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Contains(self, request, context):
-        """Contains tells whether an entry exists.
+        """Contains reports whether an entry exists.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,15 +126,15 @@ class DatastoreServiceServicer:
 
     def BatchWrite(self, request, context):
         """BatchWrite puts and deletes several entries. The batch is not atomic: each item succeeds or fails by itself.
-        Writes to one key happen in the order of the batch.
+        Writes to the same key are applied in the order of the batch.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Query(self, request, context):
-        """Query streams the entries that a query selects, in its order, in batches. The last message carries
-        the summary; a stream that ends without it was cut short.
+        """Query streams the entries that a query selects, sorted, in batches. The last message contains
+        the summary; a stream that ends without one was cut off.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,7 +148,7 @@ class DatastoreServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DescribeStore(self, request, context):
-        """DescribeStore tells what this server serves, and its limits.
+        """DescribeStore reports what this server serves, and its limits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,8 +211,8 @@ def add_DatastoreServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DatastoreService:
-    """DatastoreService reads, writes and queries entries. A storage node and a sharding proxy serve it alike.
-    Errors are google.rpc.Status with an ErrorInfo of the domain "datastore"; docs/protocol.md lists them.
+    """DatastoreService reads, writes and queries entries. Storage nodes and sharding proxies both serve it.
+    Errors are google.rpc.Status with an ErrorInfo with the domain "datastore"; docs/protocol.md lists them.
     """
 
     @staticmethod

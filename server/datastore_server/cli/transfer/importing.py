@@ -147,7 +147,7 @@ def _failure_of(importer: Importer, rows: Iterable[Row]) -> BaseException | None
 def _say_how_to_go_on(importer: Importer) -> None:
     if importer.acknowledged:
         say(
-            f"Acknowledged: all of the first {importer.acknowledged:,} rows; later ones may be stored too. "
+            f"Acknowledged: the first {importer.acknowledged:,} rows; later ones may be stored too. "
             f"To continue:\n  {same_command(['--skip', str(importer.acknowledged)], without='--skip')}"
         )
     elif importer.has_sent:

@@ -97,6 +97,9 @@ def test_what_a_page_shows_at_the_prompt_is_what_comes(
 def test_the_backends_of_ones_own_stand_the_suite(tmp_path: Path):
     (tmp_path / "test_shelf.py").write_text("\n".join(blocks(BACKENDS, "python")))
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    # Few random examples, as other tests have.
+    profile = 'from hypothesis import settings\nsettings.register_profile("few", max_examples=10)\n'
+    (tmp_path / "conftest.py").write_text(f'{profile}settings.load_profile("few")\n')
     options = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini")]
     printed = run([sys.executable, "-m", "pytest", *options, str(tmp_path)], tmp_path)
     assert int(re.findall(r"(\d+) passed", printed)[0]) > 100

@@ -367,7 +367,7 @@ async def test_an_empty_directory_is_not_used_before_the_cluster_that_it_belongs
         await running.stop()
         await running.start("c", directory="not-mounted", config=config if told else None)
         async with proxy(config) as store:
-            for key in entries:
+            for key in list(entries)[:12]:
                 with pytest.raises(UnavailableError):
                     await store.get(key)
                 with pytest.raises(UnavailableError):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.transfers import run_here
 from tests.support.waiting import PATIENCE_S
 
 COMMAND = [sys.executable, "-m", "datastore_server.cli"]
@@ -34,20 +35,13 @@ class Running:
 
     def cli(self, *arguments: str, code: int = 0) -> str:
         """What a command prints, on both streams."""
-        done = subprocess.run(
-            [*COMMAND, *arguments, "--server", self.url],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout + done.stderr
+        done = run_here(*arguments, "--server", self.url)
+        assert done.code == code, done.err
+        return done.out + done.err
 
     def count(self, key: str) -> str:
         """What `count` prints, nothing if it fails."""
-        line = [*COMMAND, "count", key, "--server", self.url]
-        return subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE_S).stdout
+        return run_here("count", key, "--server", self.url).out
 
     def told(self) -> str:
         """The next line that the cluster tells on stderr."""

@@ -1,4 +1,4 @@
-"""The Datastore contract, and the stores that need nothing below them.
+"""The Datastore contract, and the stores that do not wrap others.
 
 Every store, shim, collection and remote store is a Datastore. Knows keys and queries; knows no backend,
 no wire and no other store.
@@ -40,45 +40,44 @@ __all__ = [
     "scope_of",
 ]
 
-#: The first batch of a scan is small, so that the first results come at once.
+#: The first batch of a scan is small, so that the first results come quickly.
 FIRST_SCAN_ENTRIES = 64
-#: Operations, and those that they must go through where a class changes these alone.
+#: Operations, and those that they must call if a class overrides only these.
 _IMPLIED = {
     "contains": ("get",),
     "batch_get": ("get",),
     "batch_write": ("put", "delete"),
 }
-#: To find the first of so many times as many entries is faster than to sort them all.
+#: Selecting the first entries is faster than sorting all if there are this many times as many.
 _FEW = 100
 
 
 class Datastore(TwoNames):
     """One small interface in front of any storage.
 
-    Absent keys: `get` answers None, `contains` False, `delete` is silent; none raises, none changes anything.
-    Atomicity: `put` replaces one entry whole or not at all; a refused value leaves the old one.
-    None: `put(key, None)` is `delete(key)`; every other value is stored, however empty.
-    Order: every query answers in one total order, by its orders and then by key.
-    Safety: calls may come from many threads (tasks, under asyncio) at once and act, per key, as if in
+    Absent keys: `get` returns None, `contains` returns False, and `delete` does nothing; none of them raises.
+    Atomicity: `put` replaces one entry whole or not at all; if a value is refused, the old one stays.
+    None: `put(key, None)` is `delete(key)`; every other value is stored, including falsy ones.
+    Order: every query returns results in one total order, by its orders and then by key.
+    Safety: many threads (tasks, under asyncio) may call concurrently; calls for the same key act as if in
     sequence. A cursor belongs to one of them.
-    Closing: whoever made the store closes it, `with` does so too; closing closes what it is built on.
-    Errors: TypeError for what is no Key or no Query, else classes of `datastore.core.errors`.
+    Closing: the caller that created the store must close it, e.g. by `with`; that also closes what it is built on.
+    Errors: TypeError for an argument that is not a Key or Query, otherwise classes of `datastore.core.errors`.
 
-    A custom store overrides `get`, `put`, `delete` and `query`; everything else has defaults here. What a subclass
-    overrides is what all of the library calls, and a method with a documented name beside its own may be overridden
-    under either.
+    A custom store overrides `get`, `put`, `delete` and `query`; everything else has defaults. The library always calls
+    the overrides. A method that also has a documented camelCase name can be overridden under either name.
     """
 
-    #: Whether `query` answers exactly: filters, orders, offset and limit applied. Collections trust no other. A class
-    #: with a `query` of its own says so itself.
+    #: Whether `query` is exact: filters, orders, offset and limit are applied. Collections do not rely on others. A
+    #: class that overrides `query` must declare it again.
     ordered_queries: bool = False
-    #: The methods that queries are answered with.
+    #: The methods that implement queries.
     _answering: ClassVar[tuple[str, ...]] = ("query",)
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Have the operations that a class does not mention go through those that it changes.
+        """Route the operations that a class does not override through those that it does.
 
-        Trust its queries only if the class that defines them, or one below it, says so.
+        Its queries count as exact only if the class that defines them, or a subclass, declares it.
         """
         super().__init_subclass__(**arguments)
         for operation, causes in _IMPLIED.items():
@@ -92,7 +91,7 @@ class Datastore(TwoNames):
         raise NotImplementedError(f"{type(self).__name__} does not implement get")
 
     async def put(self, key: Key, value: Any) -> None:
-        """Store `value` under `key`, in place of what was there. None deletes."""
+        """Store `value` under `key`, replacing any old value. None deletes."""
         raise NotImplementedError(f"{type(self).__name__} does not implement put")
 
     async def delete(self, key: Key) -> None:
@@ -100,13 +99,13 @@ class Datastore(TwoNames):
         raise NotImplementedError(f"{type(self).__name__} does not implement delete")
 
     async def contains(self, key: Key) -> bool:
-        """Whether `key` has a value: exactly if `get(key)` is not None."""
+        """Whether `key` has a value, i.e. `get(key)` is not None."""
         return await self.get(key) is not None
 
     def query(self, query: Query) -> Cursor:
         """A cursor over what `query` selects. Nothing is read before its first item.
 
-        Raises QueryNotSupportedError (a NotImplementedError), with the reason, where a store cannot answer.
+        Raises QueryNotSupportedError (a NotImplementedError), with the reason, if the store cannot answer it.
         """
         check_query(query)
         raise QueryNotSupportedError(f"{type(self).__name__} does not support queries")
@@ -117,7 +116,7 @@ class Datastore(TwoNames):
         return [room.left_out() if room.is_full else room.take(await outcome_of(self.get, key)) for key in keys]
 
     async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes: an Outcome for each, in their order, which is also the order of their effect.
+        """Do several writes: an Outcome for each, in their order. They also take effect in this order.
 
         Not atomic: each write succeeds or fails by itself.
         """
@@ -127,15 +126,15 @@ class Datastore(TwoNames):
         ]
 
     def listed_key(self, key: Key) -> Key:
-        """The key under which queries give the entry of `key`: itself, unless the store keeps entries under others."""
+        """The key under which queries return the entry of `key`: itself, unless the store keeps entries under others."""
         return key
 
     def describe(self) -> Description:
-        """What this store is made of and what its answers promise."""
+        """What this store is composed of, and what it guarantees."""
         return Description(type(self).__name__)
 
     async def aclose(self) -> None:
-        """Release what the store holds. May be repeated; what needs it afterwards raises DatastoreClosedError."""
+        """Release what the store holds. May be repeated; later calls raise DatastoreClosedError."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -145,7 +144,7 @@ class Datastore(TwoNames):
 
 
 async def outcome_of(call: Callable[..., Any], *arguments: Any) -> Outcome:
-    """Make one call of a batch, keeping its refusal or failure as its outcome. Faults of the program raise."""
+    """Make one call of a batch, and return its refusal or failure as its outcome. Programming errors raise."""
     try:
         return Outcome(await call(*arguments))
     except (DatastoreError, TypeError, ValueError) as error:
@@ -153,7 +152,7 @@ async def outcome_of(call: Callable[..., Any], *arguments: Any) -> Outcome:
 
 
 async def batch_of(keys: Sequence[Any], read: Callable[[list[Key]], Awaitable[Sequence[Any]]]) -> list[Outcome]:
-    """Have the values of several keys read at once: an Outcome for each; what is no Key fails alone."""
+    """Read the values of several keys in one call: an Outcome for each. An item that is not a Key fails alone."""
     bad = bad_keys(keys)
     good = [check_key(key) for place, key in enumerate(keys) if place not in bad]
     values = iter(await read(good) if good else ())
@@ -161,7 +160,7 @@ async def batch_of(keys: Sequence[Any], read: Callable[[list[Key]], Awaitable[Se
 
 
 def bad_keys(keys: Sequence[Any]) -> dict[int, Outcome]:
-    """What becomes of those items of a batch that are no keys, by their places."""
+    """The outcomes of those items of a batch that are not keys, by their positions."""
     outcomes: dict[int, Outcome] = {}
     for place, key in enumerate(keys):
         try:
@@ -172,7 +171,7 @@ def bad_keys(keys: Sequence[Any]) -> dict[int, Outcome]:
 
 
 def refusal(error: Exception) -> Outcome:
-    """The outcome of an item that failed: an error of the library as it is, a builtin's text and notes in one."""
+    """The outcome of a failed item: a library error unchanged; of a builtin error, its text and notes joined."""
     if isinstance(error, DatastoreError):
         return Outcome(error=error)
     kind = UnsupportedTypeError if isinstance(error, TypeError) else InvalidValueError
@@ -182,16 +181,16 @@ def refusal(error: Exception) -> Outcome:
 
 
 def check_key(key: object) -> Key:
-    """The Key that `key` is, or stands for if it has a Key's interface. Else UnsupportedTypeError (a TypeError)."""
+    """`key` as a Key, if it is one or has a Key's interface. Otherwise UnsupportedTypeError (a TypeError)."""
     if isinstance(key, Key):
         return key
     if not (hasattr(key, "path") and hasattr(key, "child")):
-        raise UnsupportedTypeError(f"a key must be a Key, as Key('/a/b'), got {type(key).__name__}", path="key")
+        raise UnsupportedTypeError(f"a key must be a Key, e.g. Key('/a/b'), got {type(key).__name__}", path="key")
     return Key(str(key))
 
 
 def require_datastore(store: object, what: str) -> Datastore:
-    """`store` itself; UnsupportedTypeError (a TypeError), whose text begins with `what`, if it is no Datastore here."""
+    """`store` itself; UnsupportedTypeError (a TypeError), beginning with `what`, if it is not a Datastore here."""
     if isinstance(store, Datastore):
         return store
     kind = type(store)
@@ -210,15 +209,15 @@ def check_query(query: object) -> None:
 
 
 def scope_of(query: Query) -> Query:
-    """The query for all that `query` looks at, its own steps left out."""
+    """The query for everything in the scope of `query`, without its other steps."""
     return Query(query.key, recursive=query.recursive, allow_partial=query.allow_partial)
 
 
 def exact_query(store: Datastore, query: Query) -> Cursor:
-    """Ask a store, and answer exactly also where the store itself does not (`ordered_queries` is False).
+    """Query a store exactly, even if its own queries are not exact (`ordered_queries` is False).
 
-    Such a store is asked for the bare scope, and may answer with any iterable; it is sorted by key in memory.
-    Raises QueryNotSupportedError at once where the store does.
+    Such a store is asked only for the scope, and may return any iterable; the result is sorted by key in memory.
+    Raises QueryNotSupportedError immediately if the store does.
     """
     check_query(query)
     if store.ordered_queries:
@@ -234,7 +233,7 @@ async def _sorted_batches(found: Cursor) -> AsyncGenerator[Batch]:
         entries = [entry async for entry in found.entries()]
     finally:
         await found.aclose()
-    # One without a key stays behind the one that it came after.
+    # An entry without a key stays after its predecessor.
     texts = places(entry.key for entry in entries)
     order = sorted(range(len(entries)), key=texts.__getitem__)
     for start in range(0, len(order), BATCH_ENTRIES):
@@ -243,7 +242,7 @@ async def _sorted_batches(found: Cursor) -> AsyncGenerator[Batch]:
 
 
 class NullDatastore(Datastore):
-    """Stores nothing: every key is absent, every query empty."""
+    """Stores nothing: every key is absent, and every query is empty."""
 
     ordered_queries = True
 
@@ -252,7 +251,7 @@ class NullDatastore(Datastore):
         check_key(key)
 
     async def put(self, key: Key, value: Any) -> None:
-        """Forget the value."""
+        """Discard the value."""
         if value is None:
             await self.delete(key)
             return
@@ -273,11 +272,11 @@ class NullDatastore(Datastore):
 
 
 class DictDatastore(Datastore):
-    """Keeps entries in memory, in a dict for each collection.
+    """Keeps entries in memory, in one dict per collection.
 
-    Values are the objects themselves: treat what is stored as frozen. `len()` counts the entries.
-    A query answers from the entries as they are when its first result is asked for, whatever is written meanwhile:
-    the first write to a collection after a query of it makes a copy of the collection's dict.
+    Stored values are the objects themselves: do not modify them afterwards. `len()` counts the entries.
+    A query sees the entries as they are when its first result is read, whatever is written afterwards:
+    the first write to a collection after a query of it copies the collection's dict.
     """
 
     ordered_queries = True
@@ -304,7 +303,7 @@ class DictDatastore(Datastore):
             self._writable(str(key.path))[key] = value
 
     async def delete(self, key: Key) -> None:
-        """Forget the entry of `key`."""
+        """Delete the entry of `key`."""
         key = check_key(key)
         path = str(key.path)
         with self._lock:
@@ -316,7 +315,7 @@ class DictDatastore(Datastore):
                 del self._items[path]
 
     def _writable(self, path: str) -> dict[Key, Any]:
-        """The dict of a collection, which nothing reads. Under the lock."""
+        """The dict of a collection, which no query is reading. Call with the lock held."""
         if path in self._read:
             self._read.discard(path)
             self._items[path] = self._items[path].copy()
@@ -332,7 +331,7 @@ class DictDatastore(Datastore):
         keys: Iterator[Key] = chain.from_iterable(found)
         values: Iterator[Any] = chain.from_iterable(map(dict.values, found))
         if not query.orders:
-            # Orders sort by key themselves, what is left to sort.
+            # Orders break their ties by key themselves.
             needed, entries = query.entries_needed(), zip(keys, values, strict=True)
             few = needed * _FEW < sum(map(len, found))
             ordered = nsmallest(needed, entries, key=_text_of) if few else sorted(entries, key=_text_of)
@@ -343,10 +342,10 @@ class DictDatastore(Datastore):
             size = BATCH_ENTRIES
 
     def _collections(self, query: Query) -> list[dict[Key, Any]]:
-        """The entries in the scope as they are now and stay, in no order."""
+        """An immutable snapshot of the entries in the scope, unordered."""
         scope = str(query.key)
         below = (scope + "/", scope + ":")
-        # Of an instance, as /a:b, the further instances, /a:b:c, are in the collection that it is in itself.
+        # The instances of an instance, e.g. /a:b:c of /a:b, are in the same collection as the instance.
         beside = str(query.key.path)
         found = []
         with self._lock:
@@ -373,12 +372,12 @@ def _text_of(entry: tuple[Key, Any]) -> str:
 
 
 class InterfaceMappingDatastore(Datastore):
-    """Puts the Datastore's interface in front of a service with methods of its own names.
+    """Adapts a service with other method names to the Datastore interface.
 
-    `get`, `put`, `delete` name the service's methods, which are looked up at once (AttributeError if one is
-    missing); `key` makes the service's key from a Key. A KeyError of the service on get or delete means
-    absent; a put that answers False raises DatastoreError. Safety is that of the service. No queries.
-    The service is its maker's to close.
+    `get`, `put` and `delete` name the service's methods, which are looked up immediately (AttributeError if one is
+    missing); `key` converts a Key to the service's key. A KeyError from the service on get or delete means
+    absent; a put that returns False raises DatastoreError. It is as thread-safe as the service. No queries.
+    The caller must close the service.
     """
 
     def __init__(
@@ -398,7 +397,7 @@ class InterfaceMappingDatastore(Datastore):
         self._service_key = key
 
     async def get(self, key: Key) -> Any:
-        """What the service has for `key`, or None."""
+        """The service's value for `key`, or None."""
         name = self._service_key(check_key(key))
         try:
             return self._service_get(name)
@@ -406,7 +405,7 @@ class InterfaceMappingDatastore(Datastore):
             return None
 
     async def put(self, key: Key, value: Any) -> None:
-        """Hand `value` to the service."""
+        """Pass `value` to the service."""
         if value is None:
             await self.delete(key)
             return

@@ -1,4 +1,4 @@
-"""A cache in front of one store: two tiers, in the form of a shim.
+"""A read-through cache in front of one store: two tiers, as a shim.
 
 Knows the Datastore contract and the tiers, whose promises these are.
 """
@@ -39,7 +39,7 @@ class CacheShimDatastore(ShimDatastore):
         self._tiers = _Tiers(self)
 
     async def get(self, key: Key) -> Any:
-        """The value in the cache, or the child's, which is then cached."""
+        """The cached value, or the child's, which is then cached."""
         return await self._tiers.get(key)
 
     async def put(self, key: Key, value: Any) -> None:

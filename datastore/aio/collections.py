@@ -1,4 +1,4 @@
-"""Several stores as one, before it is said what goes where. Knows the Datastore contract alone."""
+"""The base of stores made of several stores. Knows only the Datastore contract."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["DatastoreCollection"]
 
 
 class DatastoreCollection(ShimDatastore):
-    """A list of stores, without a rule yet of what goes where: subclasses give it.
+    """A list of stores. Subclasses define which store an entry goes to.
 
-    Calls under way keep the list they began with. Closing closes every store, then raises the first error.
-    Raises UnsupportedTypeError (a TypeError) for what is no Datastore.
+    Calls in progress keep the list they began with. Closing closes every store, then raises the first error.
+    Raises UnsupportedTypeError (a TypeError) if an item is not a Datastore.
     """
 
     two_names: ClassVar = {
@@ -45,11 +45,11 @@ class DatastoreCollection(ShimDatastore):
         return self._stores[index]
 
     def append_datastore(self, store: Datastore) -> None:
-        """Add `store` as the last."""
+        """Append `store`."""
         self._insert(sys.maxsize, store)
 
     def insert_datastore(self, index: int, store: Datastore) -> None:
-        """Add `store` before the one at `index`."""
+        """Insert `store` before the one at `index`."""
         self._insert(index, store)
 
     def _insert(self, index: int, store: Datastore) -> None:
@@ -62,7 +62,7 @@ class DatastoreCollection(ShimDatastore):
             self._stores = stores
 
     def remove_datastore(self, store: Datastore) -> None:
-        """Take out `store` itself, where it comes first; ValueError if it is not here. It is not closed."""
+        """Remove the first occurrence of `store` itself; ValueError if there is none. It is not closed."""
         require_datastore(store, "a collection holds Datastores")
         with self._changing:
             stores = list(self._stores)
@@ -79,19 +79,19 @@ class DatastoreCollection(ShimDatastore):
     removeDatastore = remove_datastore  # noqa: N815
 
     async def get(self, key: Key) -> Any:
-        """Not without a rule: NotImplementedError."""
+        """Left to subclasses: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement get")
 
     async def put(self, key: Key, value: Any) -> None:
-        """Not without a rule: NotImplementedError."""
+        """Left to subclasses: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement put")
 
     async def delete(self, key: Key) -> None:
-        """Not without a rule: NotImplementedError."""
+        """Left to subclasses: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement delete")
 
     def query(self, query: Query) -> Cursor:
-        """Not without a rule: NotImplementedError."""
+        """Left to subclasses: NotImplementedError."""
         return Datastore.query(self, query)
 
     async def aclose(self) -> None:
@@ -99,7 +99,7 @@ class DatastoreCollection(ShimDatastore):
         await close_all([store.aclose for store in self._stores])
 
     def _held(self) -> list[Datastore]:
-        """The stores, as `datastore` gives them, in a list that does not change; NoStoresError if there are none."""
+        """An immutable list of the stores, as `datastore` returns them; NoStoresError if there are none."""
         stores = self._stores
         if not stores:
             raise NoStoresError(f"{type(self).__name__} has no stores; append one first")
@@ -108,7 +108,7 @@ class DatastoreCollection(ShimDatastore):
         return stores
 
     def listed_key(self, key: Key) -> Key:
-        """As the last store's: where stores are many they are alike."""
+        """As for the last store: if there are several, they are alike."""
         return self._stores[-1].listed_key(key) if self._stores else key
 
     def describe(self) -> Description:

@@ -1,4 +1,4 @@
-"""Directories: for each key the list of the keys right below it.
+"""Directories: for each key, the list of the keys directly below it.
 
 Knows the Datastore contract, and where the lists lie in the child.
 """
@@ -39,18 +39,18 @@ _ROOT = Key("/")
 class DirectoryDatastore(ShimDatastore):
     """Lists every key in the directory of its parent, in order of arrival, as a file system does.
 
-    `get` of a key without a value answers its directory, `[]` if nothing is below it; so this store goes
-    outermost: a cache, a tier or a serializer above would take the list for a value. `contains` asks for the
-    value alone. The root is listed nowhere.
-    The lists lie in the child, at `parent:directory`: put of a key that ends so raises InvalidKeyError (a
-    ValueError), and all else sees no value there. A put lists first and then stores, a delete removes and then
-    unlists: what fails between leaves a name without a value, which is skipped, and never loses a value.
-    One lock for each directory: other objects and processes must not write to the same child meanwhile.
-    Queries need none of the child, but for recursive ones; a child that loses keys, as a shim that drops values does,
-    has lists come as values there. A key whose parent's list would have a key over the limit cannot be put:
+    `get` of a key without a value returns its directory, `[]` if nothing is below it. So this store must be the
+    outermost: a cache, a tier or a serializer above would mistake the list for a value. `contains` checks only for
+    a value. The root is not listed anywhere.
+    The lists are stored in the child, at `parent:directory`: a put of a key that ends like this raises InvalidKeyError
+    (a ValueError), and all other calls see no value there. A put lists the key first and then stores, a delete removes
+    the value and then unlists: a failure in between leaves a name without a value, which is skipped, and never loses a
+    value. There is one lock per directory; other objects and processes must not write to the same child meanwhile.
+    Only recursive queries need the child to support queries; if it loses keys, e.g. a shim that drops values, they
+    return lists as values. A key cannot be put if the key of its parent's list would be over the limit:
     InvalidKeyError.
-    A subclass that overrides `directory_values_generator` has the queries of a collection answered from the values that
-    it gives, whose keys are not known.
+    If a subclass overrides `directory_values_generator`, queries of a collection are answered from the values that it
+    yields, whose keys are not known.
     """
 
     ordered_queries = True
@@ -61,13 +61,13 @@ class DirectoryDatastore(ShimDatastore):
         self._locks = KeyLocks()
 
     async def get(self, key: Key) -> Any:
-        """The value of `key`, or a list of what lies right below it."""
+        """The value of `key`, or the list of the keys directly below it."""
         key = check_key(key)
         value = None if _is_reserved(key) else await self.child_datastore.get(key)
         return await self.directory(key) if value is None else value
 
     async def contains(self, key: Key) -> bool:
-        """Whether `key` has a value; a directory is none."""
+        """Whether `key` has a value; a directory does not count."""
         key = check_key(key)
         return not _is_reserved(key) and await self.child_datastore.contains(key)
 
@@ -121,13 +121,13 @@ class DirectoryDatastore(ShimDatastore):
         return [await outcome_of(self.put, key, value) for key, value in writes]
 
     async def directory(self, key: Key) -> list[str]:
-        """The texts of the keys right below `key`, in order of arrival; a list of the caller's own."""
+        """The texts of the keys directly below `key`, in order of arrival, as a new list."""
         key = check_key(key)
         record = _record_of(key)
         return [] if record is None else await self._listed(record)
 
     async def directory_values_generator(self, key: Key) -> AsyncIterator[Any]:
-        """The values of the keys right below `key`, in order of arrival; names without a value are skipped."""
+        """The values of the keys directly below `key`, in order of arrival; names without a value are skipped."""
         for name in await self.directory(key):
             value = await self.child_datastore.get(Key(name))
             if value is not None:
@@ -141,7 +141,7 @@ class DirectoryDatastore(ShimDatastore):
         await self.child_datastore.put(record, names or None)
 
     def query(self, query: Query) -> Cursor:
-        """What the query selects among the values; lists are none."""
+        """What the query selects among the values; lists do not count."""
         check_query(query)
         if not query.recursive and is_overridden(self, DirectoryDatastore, "directory_values_generator"):
             return self._answered_from_values(query)
@@ -161,7 +161,7 @@ class DirectoryDatastore(ShimDatastore):
         return cursor
 
     async def _listed_entries(self, query: Query) -> AsyncGenerator[Batch]:
-        """The entries of a collection: its instances are listed beside it, all else in its own directory."""
+        """The entries of a collection: its instances are listed in its parent's directory, all others in its own."""
         names = {"/", *await self.directory(query.key)}
         if query.key != _ROOT:
             instances = f"{query.key}:"
@@ -194,7 +194,7 @@ def _is_reserved(key: Key) -> bool:
 
 
 def _record_of(key: Key) -> Key | None:
-    """Where the directory of `key` lies; None if its key would be too long, so that nothing can be listed there."""
+    """The key that stores the directory of `key`; None if it would be too long, so that nothing can be listed."""
     with suppress(InvalidKeyError):
         return key.instance("directory")
     return None

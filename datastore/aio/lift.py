@@ -1,8 +1,8 @@
-"""The one bridge between the colours: any blocking store as an async one.
+"""The only bridge from blocking to async: any blocking store as an async one.
 
-A store may say how it wants to be called: `fast_reads = True` (its reads never wait long, so they run on the
-event loop), and `submit(writes)`, which hands writes to a thread of the store's own and answers with a
-`concurrent.futures.Future` of their outcomes; it waits, as `wait_for_room()` does, where not `has_room()`. Everything
+A store may declare how to call it: `fast_reads = True` (its reads never block for long, so they run on the
+event loop), and `submit(writes)`, which passes writes to the store's own thread and returns a
+`concurrent.futures.Future` of their outcomes; it blocks, as `wait_for_room()` does, unless `has_room()`. Everything
 else runs in threads.
 """
 
@@ -41,11 +41,11 @@ def lift(store: BlockingDatastore) -> LiftedDatastore:
 
 
 class LiftedDatastore(Datastore):
-    """A blocking store, called from tasks. All promises are those of `blocking`.
+    """A blocking store, called from tasks. Its guarantees are those of `blocking`.
 
-    A cancelled call ends at once, while its thread goes on: a cancelled write may still happen, but before whatever
-    else is asked of its key. A query lets other tasks run between its batches. Raises UnsupportedTypeError (a
-    TypeError) unless it is given a blocking Datastore.
+    A cancelled call ends immediately, while its thread continues: a cancelled write may still happen, but before any
+    later call for its key. A query lets other tasks run between its batches. Raises UnsupportedTypeError (a
+    TypeError) unless `store` is a blocking Datastore.
     """
 
     ordered_queries = True
@@ -59,9 +59,9 @@ class LiftedDatastore(Datastore):
             store.submit if _offers(store, "submit", _WRITES) else None  # type: ignore[attr-defined]
         )
         self._has_room: Callable[[], bool] = getattr(store, "has_room", _always)
-        #: The one wait for room that all share.
+        #: The wait for room, shared by all callers.
         self._room: Future[None] | None = None
-        #: The writes that go on without their callers, by key: whatever else is asked of the key comes after.
+        #: Writes that continue without their callers, by key: later calls for the key wait for them.
         self._abandoned: dict[Key, set[Future[Any]]] = {}
 
     async def get(self, key: Key) -> Any:
@@ -113,7 +113,7 @@ class LiftedDatastore(Datastore):
         if self._submit is None:
             return await self._write_in_thread(keys, self.blocking.batch_write, writes)
         await self._settled(keys)
-        # From the last look to the submission nobody else comes.
+        # No other task runs between the last check and the submission.
         while not self._has_room():
             if self._room is None or self._room.done():
                 self._room = _in_thread(self.blocking.wait_for_room)  # type: ignore[attr-defined]
@@ -125,7 +125,7 @@ class LiftedDatastore(Datastore):
         return await self._written(keys, _in_thread(call, *arguments))
 
     async def _written(self, keys: Sequence[Key], write: Future[T]) -> T:
-        """Wait for a write; a cancelled caller leaves it to go on, as others may share a commit with it."""
+        """Wait for a write. If the caller is cancelled, the write continues, as others may share its commit."""
         try:
             return await _result(write)
         except asyncio.CancelledError:
@@ -140,7 +140,7 @@ class LiftedDatastore(Datastore):
                 self._abandoned.setdefault(key, set()).add(write)
 
     async def _settled(self, keys: Sequence[Key]) -> None:
-        """Return when no write of these keys goes on without its caller."""
+        """Wait for all writes of these keys that continue without their callers."""
         if self._abandoned:
             for key in keys:
                 for write in tuple(self._abandoned.get(key, ())) if isinstance(key, Key) else ():
@@ -148,7 +148,7 @@ class LiftedDatastore(Datastore):
                         await _result(write)
 
     def query(self, query: Query) -> Cursor:
-        """The blocking store's answer, batch by batch."""
+        """The blocking store's results, batch by batch."""
         cursor = exact_query(self.blocking, query)
         return Cursor.from_batches(query, self._batches(cursor), shards=cursor.shards)
 
@@ -159,7 +159,7 @@ class LiftedDatastore(Datastore):
         try:
             while True:
                 if self._reads_here:
-                    # Other tasks come first, and a cancelled one learns of it here.
+                    # Let other tasks run first; a cancelled task notices here.
                     await asyncio.sleep(0)
                     batch = advance()
                 else:
@@ -172,7 +172,7 @@ class LiftedDatastore(Datastore):
             if reading is None or reading.done():
                 await self._read(cursor.close)
             else:
-                # A cancelled read goes on in its thread, and the cursor cannot be closed under it.
+                # A cancelled read continues in its thread, and its cursor cannot be closed meanwhile.
                 reading.add_done_callback(lambda _: cursor.close())
 
     def listed_key(self, key: Key) -> Key:
@@ -189,7 +189,7 @@ class LiftedDatastore(Datastore):
 
 
 def _offers(store: BlockingDatastore, offer: str, operations: Sequence[str]) -> bool:
-    """Whether a store has an offer that stands for these operations, none of which a subclass has changed since."""
+    """Whether a store has a method that replaces these operations, and no subclass has overridden any of them since."""
     return hasattr(store, offer) and min(place_of(store, name) for name in operations) >= place_of(store, offer)
 
 
@@ -198,9 +198,9 @@ def _always() -> bool:
 
 
 def _in_thread(call: Callable[..., T], *arguments: Any) -> Future[T]:
-    """Make a call in a thread, with the context of this task; its result is of no one loop."""
+    """Make a call in a thread, with this task's context. The result is not bound to an event loop."""
     future: Future[T] = Future()
-    # Nobody can take it back: whoever is cancelled leaves it to go on.
+    # It cannot be cancelled: if the caller is, the call continues.
     future.set_running_or_notify_cancel()
 
     def run() -> None:
@@ -216,5 +216,5 @@ def _in_thread(call: Callable[..., T], *arguments: Any) -> Future[T]:
 
 
 async def _result(future: Future[T]) -> T:
-    """The result of what a thread does, which goes on where the task is cancelled."""
+    """The result of a thread's call, which continues if the task is cancelled."""
     return await asyncio.shield(asyncio.wrap_future(future))

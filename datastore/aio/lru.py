@@ -1,6 +1,6 @@
-"""A bounded store in memory, for the uppermost tier: it forgets what was used longest ago.
+"""A bounded in-memory store for the top tier: it evicts the least recently used entry.
 
-Knows the Datastore contract, and keeps its entries in a dict's store.
+Knows the Datastore contract, and keeps its entries in a DictDatastore.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["LRUCacheDatastore"]
 
 
 class LRUCacheDatastore(Datastore):
-    """Keeps the `size` entries that were used last, in memory; a put beyond that forgets the one used longest ago.
+    """Keeps the `size` most recently used entries in memory; a put beyond that evicts the least recently used one.
 
-    `get` and `put` count as use, `contains` and `query` do not. Values are the objects themselves: treat what is
-    stored as frozen. `len()` counts the entries. Queries are those of DictDatastore.
+    `get` and `put` count as use, `contains` and `query` do not. Stored values are the objects themselves: do not modify
+    them afterwards. `len()` counts the entries. Queries are those of DictDatastore.
     Raises UnsupportedTypeError (a TypeError) or InvalidError (a ValueError) unless `size` is an int of at least 1.
     """
 
@@ -36,7 +36,7 @@ class LRUCacheDatastore(Datastore):
             raise InvalidError(f"size must be at least 1, got {size}", field="size")
         self.size = size
         self._held = DictDatastore()
-        #: The keys held, the one used longest ago first.
+        #: The keys, least recently used first.
         self._used: OrderedDict[Key, None] = OrderedDict()
         self._lock = Lock()
 
@@ -51,7 +51,7 @@ class LRUCacheDatastore(Datastore):
             return value
 
     async def put(self, key: Key, value: Any) -> None:
-        """Keep `value` itself under `key`; beyond `size` entries, forget the one used longest ago."""
+        """Keep `value` itself under `key`; beyond `size` entries, evict the least recently used one."""
         key = check_key(key)
         if value is None:
             await self.delete(key)

@@ -1,6 +1,6 @@
-"""A store by its URL, for asyncio: as one package announces it, or a blocking one lifted.
+"""Opening a store by its URL, for asyncio: an async store from a package, or a lifted blocking one.
 
-Packages announce async stores as entry points of the group `datastore.aio.stores`.
+Packages register async stores as entry points in the group `datastore.aio.stores`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ GROUP = "datastore.aio.stores"
 
 
 def open(url: str) -> Datastore:  # noqa: A001 - the name that users know, as in gzip and shelve
-    """The store that `url` names: `datastore.aio.open`. Promises and errors as of `datastore.open`.
+    """Open the store that `url` names: `datastore.aio.open`. Guarantees and errors are those of `datastore.open`.
 
-    Blocks for as long as the store takes to open: for LMDB a moment, for others nothing worth a thread.
+    Blocks while the store opens, which is brief for LMDB and negligible for others.
     """
     scheme = opening.scheme_of(url)
     opener = opening.find_opener(GROUP, scheme)

@@ -1,4 +1,4 @@
-"""Stores that each hold a part of the keys, as one store.
+"""Stores that each hold some of the keys, combined into one store.
 
 Decides with `datastore.core.merging`; here are only the calls. Knows the Datastore contract alone.
 """
@@ -26,19 +26,19 @@ __all__ = ["ShardedDatastore"]
 
 
 class ShardedDatastore(DatastoreCollection):
-    """Stores that each hold a part of the keys: `shardingfn(key) % len(stores)` says which.
+    """Shards the keys over several stores: a key's store is `shardingfn(key) % len(stores)`.
 
     The default, `hash`, is that of Key: stable in every process and release. Adding, removing or reordering
-    stores moves keys. get, put, delete and contains go to the key's shard, whose error is the caller's, with
-    the shard's name if `names` were given (one a store, in their order).
-    A query asks every shard, and merges what they stream exactly: by its orders, then by key, with offset and
-    limit applied here. At most two batches of each shard are in memory. A failing shard raises and closes the
-    others; with `allow_partial` an unreachable one is left out, and listed in the cursor's summary.
-    A subclass may override `shard` or `shard_datastore`, and all calls for a key go where they say. One that overrides
-    `shard_query_generator` has its queries answered from the values that it gives, sorted and cut here: their keys are
-    not known, so without orders they stay in its sequence.
-    Raises UnsupportedTypeError (a TypeError) if `shardingfn` cannot be called or does not answer an int; without
-    stores NoStoresError.
+    stores assigns keys to other shards. get, put, delete and contains go to the key's shard, whose errors reach the caller,
+    with the shard's name if `names` were given (one per store, in the same order).
+    A query asks every shard and merges the sorted streams exactly: by its orders, then by key, with offset and
+    limit applied to the merge. At most two batches of each shard are in memory. If a shard fails, the query raises and
+    closes the others; with `allow_partial` an unreachable shard is left out, and listed in the cursor's summary.
+    A subclass may override `shard` or `shard_datastore` to route all calls for a key. If it overrides
+    `shard_query_generator`, queries are answered from the values that this yields, sorted and limited here; their keys
+    are not known, so without orders they keep its sequence.
+    Raises UnsupportedTypeError (a TypeError) if `shardingfn` is not callable or does not return an int, and
+    NoStoresError without stores.
     """
 
     ordered_queries = True
@@ -81,7 +81,7 @@ class ShardedDatastore(DatastoreCollection):
         return number % len(stores)
 
     def _indexed(self, key: Key, stores: Sequence[Datastore]) -> tuple[int, Datastore]:
-        """The store that `shard` says, with its index."""
+        """The store that `shard` selects, with its index."""
         if not is_overridden(self, ShardedDatastore, "shard"):
             index = self._index(key, stores)
             return index, stores[index]
@@ -135,11 +135,11 @@ class ShardedDatastore(DatastoreCollection):
             error.shard = self._names[index]
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries, with one batch for each shard, all at once."""
+        """Read several entries, with one batch per shard, concurrently."""
         return await self._batch(list(keys), lambda store: store.batch_get, lambda key: key)
 
     async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, with one batch for each shard, all at once; writes to one key keep their order."""
+        """Do several writes, with one batch per shard, concurrently; writes to the same key keep their order."""
         return await self._batch(list(writes), lambda store: store.batch_write, lambda write: write[0])
 
     async def _batch(
@@ -170,7 +170,7 @@ class ShardedDatastore(DatastoreCollection):
     async def _batch_on_shard(
         self, index: int | None, call: Callable[[list[Any]], Awaitable[list[Outcome]]], items: list[Any]
     ) -> list[Outcome]:
-        """One shard's part of a batch; the failure of the whole part is each item's."""
+        """One shard's part of a batch; if the whole part fails, each of its items fails."""
         try:
             outcomes = await call(items)
         except DatastoreError as error:
@@ -181,7 +181,7 @@ class ShardedDatastore(DatastoreCollection):
         return outcomes
 
     def query(self, query: Query) -> Cursor:
-        """What all shards together hold, as one store would answer."""
+        """The merged results of all shards, as one store would return them."""
         check_query(query)
         stores = self._held()
         if query.limit == 0:
@@ -197,11 +197,11 @@ class ShardedDatastore(DatastoreCollection):
             if only is None or index == only
         }
         reports: list[ShardReport] = []
-        # The merge asks what the shards were asked, whatever becomes of the caller's query before it begins.
+        # A copy: the caller may change its query before the merge begins.
         return Cursor.from_batches(query, self._merge(query.copy(), asked, reports), shards=reports)
 
     def _only_shard(self, query: Query) -> int | None:
-        """The one shard that can hold what the query selects, where the sharding function knows of one."""
+        """The only shard that can hold what the query selects, if the sharding function can tell."""
         if any(is_overridden(self, ShardedDatastore, name) for name in ("shard", "shard_datastore")):
             return None
         only_shard = getattr(self._shardingfn, "only_shard", None)
@@ -223,7 +223,7 @@ class ShardedDatastore(DatastoreCollection):
                         continue
                     merge.end(i)
                     if shards[i] in failed:
-                        # Reported at once: a caller that continues these results must know that they lack a shard.
+                        # Reported immediately: a caller that continues these results must know which shard is missing.
                         reports.extend(self._reports(shards[i], cursors[i], failed[shards[i]]))
                 yield merge.take()
         finally:
@@ -239,7 +239,7 @@ class ShardedDatastore(DatastoreCollection):
         query: Query,
         failed: dict[int, DatastoreError],
     ) -> Batch | None:
-        """The next batch of a shard; None at its end, or where the query may do without an unreachable shard."""
+        """The next batch of a shard; None at its end, or if it is unreachable and the query allows partial results."""
         try:
             return await anext(stream, None)
         except DatastoreError as error:
@@ -250,14 +250,14 @@ class ShardedDatastore(DatastoreCollection):
             return None
 
     def _reports(self, index: int, cursor: Cursor, error: DatastoreError | None) -> list[ShardReport]:
-        """One shard's report, or those of the shards it is made of, under its name."""
+        """One shard's report, or those of the shards that it is composed of, under its name."""
         name = str(index) if self._names is None or index >= len(self._names) else self._names[index]
         if cursor.shards and error is None:
             return [replace(report, shard=f"{name}/{report.shard}") for report in cursor.shards]
         return [ShardReport(name, cursor.returned, cursor.scanned, error)]
 
     async def shard_query_generator(self, query: Query) -> AsyncGenerator[Any]:
-        """The values of each shard's own answer, shard after shard, not merged."""
+        """The values of each shard's own results, shard after shard, not merged."""
         for store in self._held():
             async for value in iterate(store.query(query)):
                 yield value
@@ -268,11 +268,11 @@ class ShardedDatastore(DatastoreCollection):
 
 
 def _shard_query(query: Query) -> Query:
-    """What each shard is asked: all that could be among the first offset + limit entries."""
+    """The query for each shard: everything that could be among the first offset + limit entries."""
     asked = query.copy()
     asked.offset = 0
     asked.limit = None if query.limit is None else query.offset + query.limit
     asked.sort_keys = bool(query.orders)
-    # Where shards cannot give sort keys, the merge reads the order's fields from the values.
+    # If shards cannot return sort keys, the merge reads the order's fields from the values.
     asked.keys_only = query.keys_only and not query.orders
     return asked

@@ -1,6 +1,6 @@
-"""Stores that change what passes through them to one other store.
+"""Stores that wrap one other store and change what passes through them.
 
-Knows the Datastore contract alone.
+Knows only the Datastore contract.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["LoggingDatastore", "ShimDatastore"]
 
 
 class ShimDatastore(Datastore):
-    """Passes every call on to `child_datastore`; subclasses change what they want to.
+    """Passes every call on to `child_datastore`; subclasses override what they change.
 
-    A subclass that overrides `get` but not `contains` has the get-based `contains`; batches go through
-    `get`, `put` and `delete` where a subclass overrides these. A subclass with a `query` of its own declares
-    `ordered_queries` anew if its answers are exact. Closing closes the child.
+    If a subclass overrides `get` but not `contains`, `contains` calls its `get`; batches call
+    `get`, `put` and `delete` if a subclass overrides these. A subclass that overrides `query` must declare
+    `ordered_queries` again if its results are exact. Closing closes the child.
     Raises UnsupportedTypeError (a TypeError) unless `datastore` is a Datastore.
     """
 
@@ -66,7 +66,7 @@ class ShimDatastore(Datastore):
         return await self.child_datastore.batch_write(writes)
 
     def listed_key(self, key: Key) -> Key:
-        """As the child's."""
+        """The child's listed key."""
         return self.child_datastore.listed_key(key)
 
     def describe(self) -> Description:

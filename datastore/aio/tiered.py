@@ -1,4 +1,4 @@
-"""A complete store with caches above it, as one store. Knows the Datastore contract alone."""
+"""A complete store with caches above it, as one store. Knows only the Datastore contract."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _log = logging.getLogger("datastore")
 
 
 class TieredDatastore(DatastoreCollection):
-    """Stores in tiers, the most complete last: those above are its caches.
+    """Stores in tiers: the last is complete, those above it are read-through caches.
 
     get: the first hit, which is then written to all tiers above it. contains: any tier. query: the last tier.
-    put, delete: the last tier first, whose failure fails the call with nothing above touched; then upwards. After
-    a call that was cancelled or lost its answer, so that it may be done or not, the tiers above forget the key.
-    A failing upper tier is logged and skipped, and never fails a call; after a failed put the key is deleted
-    there, and where that fails too the tier may be stale until the next write. Within one object no back-fill
+    put, delete: the last tier first; if it fails, the call fails and nothing above is touched; then upwards. After
+    a call that was cancelled or whose outcome is unknown, the key is evicted from the tiers above.
+    If an upper tier fails, it is logged and skipped, and never fails the call; after a failed put the key is deleted
+    there, and if that fails too the tier may be stale until the next write. Within one object, a back-fill never
     overwrites a newer put or delete. Without stores: NoStoresError.
     """
 
@@ -39,7 +39,7 @@ class TieredDatastore(DatastoreCollection):
         super().__init__(stores)
         self._guard = Lock()
         self._locks = KeyLocks()
-        #: For each key some `get` is about to back-fill: how many do so, and how many writes ended meanwhile.
+        #: For each key that some `get` may back-fill: how many do, and how many writes ended meanwhile.
         self._filling: dict[Key, _Filling] = {}
 
     async def get(self, key: Key) -> Any:

@@ -23,24 +23,24 @@ from datastore.core.shims import ShimDatastore
 
 __all__ = ["SymlinkDatastore"]
 
-#: What text that could be taken for a link is stored behind.
+#: The prefix for stored text that would otherwise look like a link.
 _TEXT = "@datastore_link:text:"
-#: What holds the lock of making links; it is no key.
+#: The name of the lock for creating links; it cannot be a key.
 _LINKING = ""
 
 
 class SymlinkDatastore(ShimDatastore):
-    """Has keys that stand for other keys: `link(source, target)` makes `target` one for `source`.
+    """Symbolic links between keys: `link(source, target)` makes `target` refer to `source`.
 
     get, contains and put follow links, any number of them; a put through a link whose source is missing creates
-    the source. delete, and putting None, remove the link alone. A circle of links raises CircularLinkError (an
-    AssertionError). Queries give entries under their own keys, links with the values that they lead to; links
-    that lead nowhere are left out.
-    A link is stored as text, `source/datastore_link`, so the store below must keep text: what serializes lies
-    below this store. So do caches: one above would keep an old value under the entry's other keys.
-    Text of the caller's that looks like a link is stored with a prefix, and comes back unchanged.
-    Calls of one object act as if in sequence, so that no two links close a circle together; other objects and
-    processes may.
+    the source. delete, and putting None, remove only the link. A circle of links raises CircularLinkError (an
+    AssertionError). Queries return entries under their own keys, links with the values that they refer to; dangling
+    links are left out.
+    A link is stored as text, `source/datastore_link`, so the store below must store text: put serializers below this
+    store, and caches too, because a cache above would keep an old value under the entry's other keys.
+    A caller's text that looks like a link is stored with a prefix, and read back unchanged.
+    Calls on one object act as if in sequence, so two concurrent links cannot form a circle. With several objects or
+    processes they can.
     """
 
     sentinel = "datastore_link"
@@ -51,12 +51,12 @@ class SymlinkDatastore(ShimDatastore):
         self._locks = KeyLocks()
 
     def link(self, source: Key, target: Key) -> None:
-        """Make `target` stand for `source`, in place of what is there. The source may be missing.
+        """Make `target` a link to `source`, replacing any old value. The source may be missing.
 
         Raises CircularLinkError, and stores nothing, if following `source` leads to `target`.
         """
         source, target = check_key(source), check_key(target)
-        # One link at a time: two could close a circle that neither of them sees.
+        # One link at a time: two could form a circle that neither of them sees.
         with self._locks.hold(_LINKING), self._locks.hold(target):
             passed = {target}
             key: Key | None = source
@@ -68,15 +68,15 @@ class SymlinkDatastore(ShimDatastore):
             self.child_datastore.put(target, self._link_value_for_key(source))
 
     def get(self, key: Key) -> Any:
-        """The value of `key`, or of what it stands for."""
+        """The value of `key`, following links."""
         return self._follow_link(self.child_datastore.get(key))
 
     def contains(self, key: Key) -> bool:
-        """Whether `key`, or what it stands for, has a value."""
+        """Whether `key` has a value, following links."""
         return self.get(key) is not None
 
     def put(self, key: Key, value: Any) -> None:
-        """Store under `key`, or under what it stands for. None removes `key` alone."""
+        """Store under `key`, following links. None removes only `key` itself."""
         if value is None:
             self.delete(key)
             return
@@ -93,7 +93,7 @@ class SymlinkDatastore(ShimDatastore):
             end = self._put_or_follow(end, value)
 
     def _put_or_follow(self, key: Key, value: Any) -> Key | None:
-        """Store under `key`, unless it is a link: then the key that it stands for."""
+        """Store under `key`; if it is a link, return the key that it refers to instead."""
         with self._locks.hold(key):
             source = self._link_for_value(self.child_datastore.get(key))
             if source is None:
@@ -101,7 +101,7 @@ class SymlinkDatastore(ShimDatastore):
             return source
 
     def delete(self, key: Key) -> None:
-        """Remove `key` alone: a link, not what it stands for."""
+        """Remove `key` itself: a link, not the entry that it refers to."""
         with self._locks.hold(check_key(key)):
             self.child_datastore.delete(key)
 
@@ -113,11 +113,11 @@ class SymlinkDatastore(ShimDatastore):
         ]
 
     def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, one by one: each may be through a link."""
+        """Do several writes, one by one, because each may follow a link."""
         return [outcome_of(self.put, key, value) for key, value in writes]
 
     def query(self, query: Query) -> Cursor:
-        """What the query selects among the values that links lead to, under the links' own keys."""
+        """What the query selects, with links resolved, under the links' own keys."""
         check_query(query)
         scope = scope_of(query)
         if query.start_after is not None and not query.orders:
@@ -153,7 +153,7 @@ class SymlinkDatastore(ShimDatastore):
         return f"{'' if str(key) == '/' else key}/{self.sentinel}"
 
     def _link_for_value(self, value: Any) -> Key | None:
-        """The key that a stored value links to, or None if it is no link."""
+        """The key that a stored value links to, or None if it is not a link."""
         ending = f"/{self.sentinel}"
         if not isinstance(value, str) or not value.endswith(ending):
             return None
@@ -171,7 +171,7 @@ class SymlinkDatastore(ShimDatastore):
         return value
 
     def _end_of(self, key: Key) -> tuple[Key, Any]:
-        """The key that `key` stands for in the end, itself if it is no link, and what is stored there."""
+        """The key that `key` finally refers to, itself if it is not a link, and what is stored there."""
         with suppress(CircularLinkError):
             return self._walk(key)
         # Links that were changed on the way may look like a circle. While none is made, only a circle does.
@@ -191,7 +191,7 @@ class SymlinkDatastore(ShimDatastore):
             key = source
 
     def _follow_link(self, value: Any) -> Any:
-        """The value that a stored value leads to: itself if it is no link, None where the link leads nowhere."""
+        """The value that a stored value refers to: itself if it is not a link, None if the link is dangling."""
         source = self._link_for_value(value)
         if source is not None:
             _, value = self._end_of(source)
@@ -199,7 +199,7 @@ class SymlinkDatastore(ShimDatastore):
         return value.removeprefix(_TEXT) if isinstance(value, str) and value.startswith(_TEXT) else value
 
     def _follow_link_gen(self, iterable: Iterable[Any]) -> Iterator[Any]:
-        """What each stored value leads to; links that lead nowhere, or in a circle, are left out."""
+        """The value that each stored value refers to; dangling and circular links are left out."""
         for stored in iterate(iterable):
             value = self._value_or_none(stored)
             if value is not None:

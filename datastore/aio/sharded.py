@@ -29,8 +29,8 @@ class ShardedDatastore(DatastoreCollection):
     """Shards the keys over several stores: a key's store is `shardingfn(key) % len(stores)`.
 
     The default, `hash`, is that of Key: stable in every process and release. Adding, removing or reordering
-    stores assigns keys to other shards. get, put, delete and contains go to the key's shard, whose errors reach the caller,
-    with the shard's name if `names` were given (one per store, in the same order).
+    stores assigns keys to other shards. get, put, delete and contains go to the key's shard, whose errors reach the
+    caller, with the shard's name if `names` were given (one per store, in the same order).
     A query asks every shard and merges the sorted streams exactly: by its orders, then by key, with offset and
     limit applied to the merge. At most two batches of each shard are in memory. If a shard fails, the query raises and
     closes the others; with `allow_partial` an unreachable shard is left out, and listed in the cursor's summary.

@@ -128,7 +128,7 @@ class Datastore(TwoNames):
         ]
 
     def listed_key(self, key: Key) -> Key:
-        """The key under which queries return the entry of `key`: itself, unless the store keeps entries under others."""
+        """The key under which queries return the entry of `key`: itself, unless the store uses other keys."""
         return key
 
     def describe(self) -> Description:

@@ -1,4 +1,4 @@
-"""What failed calls mean, as errors of the library in plain words. Makes no call."""
+"""Converts failed calls to errors of the library, in plain words. Makes no calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datastore.core.errors import (
 
 __all__ = ["call_error", "is_answer", "is_unsent", "item_error"]
 
-#: What gRPC says of connections, by a part of it, in words for those who do not know gRPC.
+#: gRPC's connection errors, by a part of their text, in words that do not require knowledge of gRPC.
 _PLAIN_WORDS = {
     "Connection refused": "connection refused",
     "Domain name not found": "no such host",
@@ -31,7 +31,7 @@ _PLAIN_WORDS = {
     "RST_STREAM": "it ended the call",
     "CANCELLED": "it ended the call",
 }
-#: How the details of calls begin that were never sent, as there was no connection.
+#: The beginnings of the details of calls that were never sent, because there was no connection.
 _UNSENT = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
 
 
@@ -58,27 +58,27 @@ def call_error(error: Any, url: str, timeout_s: float) -> DatastoreError:
 
 
 def item_error(status: Any) -> DatastoreError:
-    """What the status of one item of a batch means."""
+    """The error for the status of one batch item."""
     return _of_server(wire.status_to_error(status))
 
 
 def _of_server(error: DatastoreError) -> DatastoreError:
-    """A server's error as its client's. A store that the server has closed is not one that the caller closed."""
+    """A server's error, as its client should see it. A store closed by the server was not closed by the caller."""
     if isinstance(error, DatastoreClosedError):
         return UnavailableError(str(error), shard=error.shard)
     return error
 
 
 def _plainly(details: str) -> str:
-    """What gRPC says of a failed connection, in plain words where there are some."""
+    """gRPC's description of a failed connection, in plain words if there are some."""
     return next((words for part, words in _PLAIN_WORDS.items() if part in details), details)
 
 
 def is_answer(error: Any) -> bool:
-    """Whether a failed call was answered with a status of ours, and not failed by gRPC on the way."""
+    """Whether a failed call ended with a status from our server, not from gRPC itself."""
     return any(name == "grpc-status-details-bin" for name, _ in error.trailing_metadata() or ())
 
 
 def is_unsent(error: Any) -> bool:
-    """Whether a failed call never left this machine, as there was no connection: nothing was done."""
+    """Whether a failed call was never sent because there was no connection: nothing was done."""
     return str(error.details() or "").startswith(_UNSENT)

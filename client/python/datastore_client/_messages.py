@@ -1,4 +1,4 @@
-"""What calls send and what their answers say, as decisions that both colours share. Makes no call."""
+"""Building requests and reading responses: decisions shared by the sync and async clients. Makes no calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "shard_report",
 ]
 
-#: The most items of a batch that travel in one message, and their bytes; larger batches are sent in parts.
+#: The maximum items of a batch in one message, and their bytes; larger batches are sent in parts.
 BATCH_ITEMS = 1000
 BATCH_MESSAGE_BYTES = ENTRY_BYTES + 64 * 1024
 #: What an item of a batch adds to its key and value, at most, in bytes.
@@ -54,7 +54,7 @@ class WriteBatch:
 
     def __init__(self) -> None:
         self.request = raw.BatchWriteRequest()
-        #: Which writes of the caller's these are.
+        #: The positions of these writes in the caller's batch.
         self.indexes: list[int] = []
         self._keys: list[Key] = []
         self._size = 0
@@ -78,11 +78,11 @@ class WriteBatch:
         self._size += _write_bytes(key, value)
 
     def part(self, places: Sequence[int]) -> Any:
-        """The request of the writes at these places."""
+        """The request for the writes at these positions."""
         return raw.BatchWriteRequest(writes=[self.request.writes[place] for place in places])
 
     def repeatable(self, outcomes: Sequence[Outcome]) -> list[int]:
-        """The places of the writes that were refused before they began, and that a repeat would not do out of turn.
+        """The positions of the writes that were refused before they began, and that can be retried in order.
 
         A write to a key that a later one has written since, or may have, is not repeated.
         """
@@ -101,7 +101,7 @@ def _write_bytes(key: Key, value: bytes | None) -> int:
 
 
 def parsed(kind: Any, data: bytes) -> Any:
-    """A message of a kind, read from an answer. Raises CorruptDataError for what no server sends."""
+    """Parse a response as a message. Raises CorruptDataError if it is malformed."""
     try:
         return kind.FromString(data)
     except DecodeError as error:
@@ -109,6 +109,6 @@ def parsed(kind: Any, data: bytes) -> Any:
 
 
 def shard_report(message: service_pb2.ShardSummary) -> ShardReport:
-    """What a summary tells of one shard."""
+    """A summary's report on one shard."""
     error = wire.status_to_error(message.status) if message.HasField("status") else None
     return ShardReport(message.shard, message.entries, message.scanned, error)

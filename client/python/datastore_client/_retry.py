@@ -1,6 +1,6 @@
-"""When to call again after a call failed, and whether its server is expected back. Decides; waits for nothing.
+"""When to retry a failed call, and whether its server is expected back. Decides, but does not wait.
 
-Pure, and the same for both colours. Knows clocks and errors; knows no call and no message.
+Pure, and shared by the sync and async clients. Knows clocks and errors, but not calls or messages.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ from datastore.core.errors import DatastoreError, UnavailableError
 
 __all__ = ["BACKOFFS_S", "RESUME_TIMEOUT_S", "RETRY_AFTER_S", "Link", "RetryPolicy", "may_repeat"]
 
-#: How long a server that answered before is expected back after it was lost: to finish what it has in hand and to
-#: start again takes less. Streams and calls wait for it within their time; later ones fail at once.
+#: How long a lost server that answered before is expected back: finishing its calls and restarting takes less.
+#: Streams and calls wait for it within their deadlines; later ones fail immediately.
 RESUME_TIMEOUT_S = 30.0
-#: The backoffs between tries, from the first to the longest; each is drawn from the upper half.
+#: The first and the longest backoff between attempts; each is randomized within its upper half.
 BACKOFFS_S = (0.05, 1.0)
-#: What an error asks to wait that the client itself finds safe to repeat: as long as a channel takes to connect anew.
+#: The retry delay of an error that the client itself finds safe to retry: as long as a channel takes to reconnect.
 RETRY_AFTER_S = 0.1
 
 
 def may_repeat(error: BaseException | None) -> bool:
-    """Whether what ended with `error` may be done again as it is: nothing was done, or it was a read."""
+    """Whether a call that ended with `error` may be repeated unchanged: nothing was done, or it was a read."""
     return isinstance(error, UnavailableError) and error.retry_after_s is not None
 
 
 class RetryPolicy:
-    """The time that one call or query has, over all its tries, and the backoffs between them."""
+    """The deadline of one call or query over all its attempts, and the backoffs between them."""
 
     def __init__(self, timeout_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.timeout_s = timeout_s
         self._clock = clock
         self._deadline = clock() + timeout_s
-        #: Since when the server is waited for; None while messages come. Not when the last message came: a reader
-        #: may take its time over that.
+        #: When the wait for the server began; None while messages arrive. Not the time of the last message, because a
+        #: reader may be slow to consume it.
         self._cut_at: float | None = None
         self._backoff_s = BACKOFFS_S[0]
 
     def left_s(self) -> float:
-        """The time that is left, never quite none: gRPC then says that the deadline is exceeded."""
+        """The time left, always above zero, so that gRPC reports an exceeded deadline."""
         return max(self._deadline - self._clock(), 0.001)
 
     def saw_message(self) -> None:
-        """Note that the server sends."""
+        """Note that the server has sent a message."""
         self._cut_at = None
         self._backoff_s = BACKOFFS_S[0]
 
     def backoff_s(self, error: DatastoreError) -> float | None:
-        """How long to wait before the next try, after one ended with `error`. None: give up.
+        """How long to wait before the next attempt, after one ended with `error`. None: give up.
 
-        What the server asks for, and a time drawn at random on top, so that many clients do not come back at once.
+        The delay that the server asks for plus a random time, so that many clients do not return simultaneously.
         """
         now = self._clock()
         if self._cut_at is None:
@@ -66,9 +66,9 @@ class RetryPolicy:
 
 
 class Link:
-    """Whether the server answers, as its calls tell.
+    """Whether the server is up, judged by the outcomes of calls.
 
-    A server that never answered is not waited for: its address may be wrong. One that did is expected back, until it
+    If a server never answered, do not wait for it: its address may be wrong. If it did, it is expected back until it
     has been away for RESUME_TIMEOUT_S.
     """
 
@@ -80,7 +80,7 @@ class Link:
 
     @property
     def is_expected_back(self) -> bool:
-        """Whether calls that could not reach the server are to be made again."""
+        """Whether to retry calls that could not reach the server."""
         return self._was_up and (self._down_since is None or self._clock() < self._down_since + RESUME_TIMEOUT_S)
 
     def up(self) -> None:
@@ -89,7 +89,7 @@ class Link:
         self._down_since = None
 
     def down(self, *, connected: bool) -> None:
-        """Note that a call failed on its way, and whether a connection had been made."""
+        """Note that a call failed in transit, and whether a connection had been made."""
         self.is_up = False
         self._was_up = self._was_up or connected
         if self._down_since is None:

@@ -1,7 +1,7 @@
-"""Whose turn it is to call: a number at once, the others first come, first served, if they can be answered in time.
+"""Which call runs next: some run concurrently, the others queue, FIFO, if they can meet their deadlines.
 
-Decides; waits for nothing. Pure, and the same for both colours, which wait each in their own way. Not safe for threads
-by itself.
+Decides, but does not wait. Pure, and shared by the sync and async clients, which wait in different ways. Not safe for
+threads by itself.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Generic, TypeVar
 
 __all__ = ["CALLS_AT_ONCE", "SPARE_TIME", "STREAMS_AT_ONCE", "WAITING_CALLS", "Slots", "Turn"]
 
-#: Unary calls of one client under way at once. Enough to keep a server busy and to fill its group commits; more
-#: would only wait at the server, which refuses calls past what it can answer in time.
+#: Concurrent unary calls of one client. Enough to keep a server busy and to fill its group commits; more would
+#: only queue at the server, which refuses calls that it cannot answer in time.
 CALLS_AT_ONCE = 100
-#: Streams of one client open at once: what servers allow on one connection, and unary calls have another.
+#: Concurrent streams of one client: what servers allow on one connection. Unary calls use another connection.
 STREAMS_AT_ONCE = 1000
-#: Calls of one client that wait for others to end; the next is refused. Each holds its request, of 4 MiB at most.
+#: Maximum queued calls of one client; the next is refused. Each holds its request, at most 4 MiB.
 WAITING_CALLS = 10_000
-#: How much more time a call must have than calls take just now, to wait for its turn and to be sent at it. Times vary,
-#: and a call that is answered too late has cost the server as much as any.
+#: How many times the expected duration a call must have left, to be queued and then to be sent. Durations vary,
+#: and a call that is answered too late costs the server as much as any other.
 SPARE_TIME = 1.5
-#: How much each call counts in the average time of a call: that of about the last hundred.
+#: The weight of each call in the moving average of call durations: about the last hundred calls count.
 _WEIGHT = 0.01
 
 W = TypeVar("W")
@@ -32,9 +32,9 @@ class Turn(Enum):
     """The outcome of asking for a slot."""
 
     TAKEN = "taken"
-    #: Too many wait already.
+    #: The queue is full.
     FULL = "full"
-    #: The time to wait was over.
+    #: The wait timed out.
     LATE = "late"
     #: The call would be answered too late.
     REFUSED = "refused"
@@ -45,14 +45,14 @@ class Turn(Enum):
 class Slots(Generic[W]):
     """A number of slots, and a bounded FIFO queue of waiters.
 
-    Learns from the slots given back how long calls take, and forgets it once all are free: that was then. A free slot
-    is taken whatever is known, so that there are always calls to learn from.
+    Released slots report how long calls take; the average is reset once all slots are free, because it is outdated
+    then. A free slot can always be taken, so there are always calls to measure.
     """
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self.free = at_once
         self._at_once = at_once
-        #: The average time of a call; 0 while nothing is known.
+        #: The average duration of a call; 0 while unknown.
         self._call_s = 0.0
         self._most_waiting = waiting
         self._waiters: OrderedDict[W, None] = OrderedDict()
@@ -70,11 +70,11 @@ class Slots(Generic[W]):
         return True
 
     def expected_s(self, before: int) -> float:
-        """How long it takes until a call is answered that has so many waiters before it."""
+        """The expected time until a call with this many waiters before it is answered."""
         return self._call_s * (1 + before / self._at_once)
 
     def is_in_time(self, left_s: float, before: int) -> bool:
-        """Whether a call that has so much time left, and so many waiters before it, can be expected to be answered."""
+        """Whether a call with this much time left, and this many waiters before it, should be answered in time."""
         return left_s >= SPARE_TIME * self.expected_s(before)
 
     def line_up(self, waiter: W) -> bool:
@@ -85,7 +85,7 @@ class Slots(Generic[W]):
         return True
 
     def give_back(self, took_s: float | None = None) -> W | None:
-        """Give a slot back, after a call that took so long. It passes to the longest waiter; None if there is none."""
+        """Release a slot after a call of this duration. It passes to the longest waiter, which is returned, if any."""
         if took_s is not None:
             self._call_s += (took_s - self._call_s) * _WEIGHT
         if self._waiters:
@@ -96,7 +96,7 @@ class Slots(Generic[W]):
         return None
 
     def give_up(self, waiter: W) -> bool:
-        """Leave the queue; False if the waiter has been given a slot already."""
+        """Leave the queue; False if the waiter already has a slot."""
         if waiter not in self._waiters:
             return False
         del self._waiters[waiter]

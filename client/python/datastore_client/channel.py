@@ -1,4 +1,4 @@
-"""How a client connects, as data: targets and channel options. Opens nothing."""
+"""How a client connects, as data: targets and channel options. Does not open channels."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ __all__ = ["CHANNEL_OPTIONS", "DEFAULT_PORT", "MESSAGE_BYTES", "STREAM_OPTIONS",
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", QUERY_REQUEST_BYTES),
-    # gRPC would probe for how far a server may send ahead of its reader, and hold 5 to 10 MB of a stream that nobody
-    # reads.
+    # Otherwise gRPC probes the bandwidth, lets a server send far ahead of its reader, and buffers 5 to 10 MB of an
+    # unread stream.
     ("grpc.http2.bdp_probe", 0),
-    # gRPC would send calls through the proxy that `http_proxy` names, those to this machine too.
+    # Otherwise gRPC sends calls through the proxy in `http_proxy`, even those to this machine.
     ("grpc.enable_http_proxy", 0),
-    # A connection that died without a word, or whose server was stopped, fails the calls that wait on it after 17 s.
-    # Servers allow a ping every 10 s. It is the last of the three that says how long a ping is waited for; without
-    # it that is a minute.
+    # If a connection dies silently, or its server stops responding, calls waiting on it fail after 17 s.
+    # Servers allow a ping every 10 s. The last of the three options is the actual ping timeout, which defaults to a
+    # minute.
     ("grpc.keepalive_time_ms", 12_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # A server that is back is found again within a second.
+    # A server that is back is found within a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # And one that takes connections but does not speak, as a stopped process does, is given up after so long.
+    # The limit for a server that accepts connections but does not respond, e.g. a suspended process.
     ("grpc.min_reconnect_backoff_ms", 5_000),
-    # Channels of one process would else share a connection, and its backoff.
+    # Otherwise the channels of a process share a connection and its backoff.
     ("grpc.use_local_subchannel_pool", 1),
 )
 
@@ -43,7 +43,7 @@ STREAM_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.enable_retries", 0),
 )
 
-#: Where servers listen unless they are told otherwise.
+#: The default port of servers.
 DEFAULT_PORT = 7420
 
 _TARGET = re.compile(r"grpc://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?/?")

@@ -2,7 +2,7 @@
 
 """RemoteDatastore: the whole Datastore contract over a channel to a server, node or proxy.
 
-Knows messages, calls and their errors; what a query or a value means is the library's.
+Knows messages, calls and their errors; leaves the meaning of queries and values to the library.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
 
-#: How long a call may take, but for queries.
+#: The time limit of a call, except for queries.
 TIMEOUT_S = 10.0
-#: How long a query may take from its first to its last entry, over all its calls.
+#: The time limit of a query from its first to its last entry, over all its calls.
 QUERY_TIMEOUT_S = 3600.0
 
 _SERVICE = "/datastore.v1.DatastoreService/"
@@ -54,37 +54,36 @@ def connect(
     query_timeout_s: float = QUERY_TIMEOUT_S,
     retry: bool = True,
 ) -> RemoteDatastore:
-    """The datastore of the server at `grpc://HOST:PORT`, without a port 7420. Nothing is sent before the first call.
+    """The datastore of the server at `grpc://HOST:PORT` (default port 7420). Nothing is sent before the first call.
 
-    `timeout_s` is how long a call may take with all its tries, `query_timeout_s` how long a query may, from its first
-    to its last entry: up to a year, or inf for no limit. `retry=False` raises at once what would be tried again.
-    Raises ConfigError for another URL, InvalidError for another timeout. The caller must close the store.
+    `timeout_s` limits a call with all its attempts, `query_timeout_s` a query from its first to its last entry: up to
+    a year, or inf for no limit. `retry=False` turns retries off, and errors are raised immediately.
+    Raises ConfigError for any other URL, InvalidError for an invalid timeout. The caller must close the store.
     """
     return RemoteDatastore(url, name=name, timeout_s=timeout_s, query_timeout_s=query_timeout_s, retry=retry)
 
 
 class RemoteDatastore(Datastore):
-    """The datastore that a server serves. All promises of `Datastore` are the server's store's.
+    """The datastore that a server serves. Its guarantees as a `Datastore` are those of the server's store.
 
     Values are plain values; others are refused before anything is sent, with the path of the offending part. With
-    `lazy` values come, and may be given, as WireValues, whose bytes are not looked at. `name` is put on errors as their
-    `shard`, unless they name one.
+    `lazy`, values are returned, and accepted, as WireValues, whose bytes are not decoded. `name` is set on errors as
+    their `shard`, unless they have one.
 
-    A call has `timeout_s` in all: to wait for its turn where many are made at once, to be made, and to be repeated.
-    What the server refused before it began (it is busy, it shuts down) is repeated, and so is a call that could not
-    reach a server which answered before and a read that was cut; other failures are raised at once. A write that
+    `timeout_s` covers everything a call does: waiting for a slot, sending, and retrying. The client retries calls that
+    the server refused before they began (it is busy or shutting down), calls that could not reach a server that has
+    answered before, and reads that were cut off; other failures are raised immediately. A write that
     raised UnavailableError without `retry_after_s`, or DeadlineExceededError, may or may not have happened. With
-    `retry=False` nothing is repeated: for a store between others, whose callers do that.
+    `retry=False` nothing is retried: for a store inside a composition whose callers retry.
 
-    Query results are streamed. A stream that is cut continues where it was, as long as the server is back within
-    RESUME_TIMEOUT_S: every entry that is there all the time, its order fields unchanged, comes exactly once. One whose
-    order fields change meanwhile may come again at its new place, or not at all; by key none comes twice. With
-    `idle_stream_s` the stream of a query without orders that is not read for so long is ended, and holds nothing at
-    either side until it is read again, when it continues where it was. Queries with
-    custom code of the caller ask for the bare scope, and are evaluated in the client. An abandoned cursor ends its
-    call.
+    Query results are streamed. A stream that is cut off resumes where it was, if the server is back within
+    RESUME_TIMEOUT_S: every entry that exists throughout, with unchanged order fields, is returned exactly once. One
+    whose order fields change meanwhile may be returned again at its new place, or not at all; in results sorted by key
+    no entry is returned twice. With `idle_stream_s`, the stream of a query without orders that is not read for that
+    long is ended, and uses no resources on either side until it is read again and resumes where it was. Queries with
+    custom code request the whole scope, and are evaluated in the client. An abandoned cursor ends its call.
 
-    Safe for threads (tasks, under asyncio, of the event loop of the first call). The caller must close it.
+    Safe for threads (under asyncio, for the tasks of the event loop of the first call). The caller must close it.
     """
 
     ordered_queries = True
@@ -108,9 +107,9 @@ class RemoteDatastore(Datastore):
 
     @property
     def expects(self) -> str | None:
-        """What the server is expected to be, `CLUSTER/SHARD/EPOCH`, sent with every call; None expects nothing.
+        """The expected identity of the server, `CLUSTER/SHARD/EPOCH`, sent with every call; None for any.
 
-        A server that is something else refuses with WrongShardError.
+        A server with another identity refuses the call with WrongShardError.
         """
         return self._connection.expects
 
@@ -120,9 +119,9 @@ class RemoteDatastore(Datastore):
 
     @property
     def is_expected_back(self) -> bool:
-        """Whether the server answered before and, if it was lost since, that was less than RESUME_TIMEOUT_S ago.
+        """Whether the server has answered before and has not been lost for RESUME_TIMEOUT_S or longer.
 
-        While it is, UnavailableErrors of calls that did not reach it have a `retry_after_s`.
+        While this is true, UnavailableErrors of calls that did not reach it have a `retry_after_s`.
         """
         return self._connection.is_expected_back
 

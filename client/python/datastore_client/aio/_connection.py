@@ -1,4 +1,4 @@
-"""The connection of one client: its channels, whose turn it is to call, and what is called again.
+"""The connection of one client: its channels, its call slots, and retries.
 
 Knows bytes, calls and their failures; what a message means is not known here.
 """
@@ -67,15 +67,15 @@ class Connection:
         self._streams = CallSlots(STREAMS_AT_ONCE, WAITING_CALLS)
         self._link = Link()
         self._closed = False
-        #: What the server is expected to be, which every call says; see `RemoteDatastore.expects`.
+        #: The expected identity of the server, sent with every call; see `RemoteDatastore.expects`.
         self.expects: str | None = None
 
     def policy(self) -> RetryPolicy:
-        """The time of one call, which begins now."""
+        """The deadline of one call, starting now."""
         return RetryPolicy(time_left(self._timeout_s))
 
     async def unary(self, path: str, request: bytes, *, is_read: bool) -> bytes:
-        """The answer to a request. Repeats what may be repeated, within the time of a call."""
+        """The response to a request. Retries what may be retried, within the deadline."""
         policy = self.policy()
         while True:
             await self._take_turn(self._calls, policy)
@@ -91,15 +91,15 @@ class Connection:
             await pause(backoff_s)
 
     def backoff_s(self, error: DatastoreError | None, policy: RetryPolicy) -> float | None:
-        """How long to wait before what ended with `error` is repeated; None if it is not to be."""
+        """How long to wait before retrying what ended with `error`; None if it must not be retried."""
         return policy.backoff_s(error) if error is not None and self._retry and may_repeat(error) else None
 
     async def once(self, path: str, request: bytes) -> bytes:
-        """The answer to a request that is never repeated, and that waits for no other call."""
+        """The response to a request that is never retried, and that does not wait for a slot."""
         return await self._answer(path, request, self.policy(), is_read=True)
 
     async def stream(self, path: str, request: bytes, policy: RetryPolicy) -> Stream:
-        """Begin a call that answers with a stream. Close it."""
+        """Begin a streaming call. The caller must close the stream."""
         await self._take_turn(self._streams, policy)
         try:
             return Stream(self, messages(self._start("unary_stream", path, request, policy.left_s())), policy)
@@ -110,10 +110,10 @@ class Connection:
             raise
 
     async def aclose(self) -> None:
-        """Close the channels. Calls and streams under way raise DatastoreClosedError, and those that wait."""
+        """Close the channels. Active and waiting calls and streams raise DatastoreClosedError."""
         self._closed = True
         if self.why_not_here() is not None:
-            # Another process or event loop has the channels, and its locks may be held for ever here.
+            # The channels belong to another process or event loop, and its locks may never be released here.
             return
         with self._lock:
             channels, self._channels = self._channels, {}
@@ -122,7 +122,7 @@ class Connection:
         for channel in channels.values():
             await channel.close()
 
-    # One try
+    # One attempt
 
     async def _answer(self, path: str, request: bytes, policy: RetryPolicy, *, is_read: bool) -> bytes:
         try:
@@ -145,15 +145,15 @@ class Connection:
     def _refusal(self, slots: CallSlots, turn: Turn, policy: RetryPolicy) -> DatastoreError:
         if turn is Turn.FULL:
             return OverloadedError(
-                f"{WAITING_CALLS:,} calls to {self.url} wait already, the most that one client may have;"
-                " make fewer at once",
+                f"{WAITING_CALLS:,} calls to {self.url} are already waiting, the limit of one client;"
+                " make fewer calls at a time",
                 retry_after_s=RETRY_AFTER_S,
             )
         if turn is Turn.REFUSED:
             expected_s, left_s = slots.expected_s(), policy.left_s()
             return OverloadedError(
                 f"the call was not sent to {self.url}: it would be answered in about {expected_s:.2g} s, and has"
-                f" {left_s:.2g} s; make fewer at once",
+                f" {left_s:.2g} s; make fewer calls at a time",
                 retry_after_s=min(max(expected_s, RETRY_AFTER_S), BACKOFFS_S[1]),
             )
         if slots is self._streams:
@@ -168,7 +168,7 @@ class Connection:
         )
 
     def _start(self, kind: str, path: str, request: bytes, timeout_s: float) -> Any:
-        """Make a call of a method that takes and gives bytes."""
+        """Call a method whose request and response are bytes."""
         self.check_usable()
         with self._lock:
             if self._closed:
@@ -185,7 +185,7 @@ class Connection:
     # Failures
 
     def fail(self, error: BaseException, policy: RetryPolicy, *, is_read: bool) -> NoReturn:
-        """Raise what the failure of a call means; `error` itself where the caller was cancelled.
+        """Raise the library's error for a failed call; `error` itself if the caller was cancelled.
 
         A call that did not reach a server that is expected back may be repeated, and so may a read that was cut.
         """
@@ -204,13 +204,13 @@ class Connection:
         raise failure from error
 
     def note_answer(self) -> None:
-        """Note that the server answers."""
+        """Note that the server answered."""
         if not self._link.is_up:
             with self._lock:
                 self._link.up()
 
     def named(self, error: DatastoreError) -> DatastoreError:
-        """The error with this store's name as its shard, unless it names one."""
+        """The error with this store's name as its shard, unless it already has one."""
         if error.shard is None and self._name is not None:
             error.shard = self._name
         return error
@@ -223,7 +223,7 @@ class Connection:
         return self._link.is_expected_back
 
     def check_usable(self) -> None:
-        """Raise DatastoreClosedError where the connection was closed, or belongs elsewhere."""
+        """Raise DatastoreClosedError if the connection was closed, or belongs to another loop or process."""
         why_not = self.why_not_here()
         if why_not is not None:
             raise DatastoreClosedError(f"the connection to {self.url} cannot be used here: {why_not}")
@@ -231,7 +231,7 @@ class Connection:
             raise self._was_closed()
 
     def why_not_here(self) -> str | None:
-        """Why the connection cannot be used where this is called from; None if it can."""
+        """Why the connection cannot be used from here; None if it can."""
         return why_not_here(self._home)
 
     def end_stream(self) -> None:
@@ -243,11 +243,11 @@ class Connection:
 
 
 class Stream:
-    """The messages of one call. Has its place among the client's streams until it is closed."""
+    """The messages of one call. Occupies one of the client's stream slots until it is closed."""
 
     def __init__(self, connection: Connection, received: Messages, policy: RetryPolicy) -> None:
         self._connection = connection
-        #: None once it is closed: what gRPC holds of a call goes with it.
+        #: None once closed, which releases what gRPC holds for the call.
         self._received: Messages | None = received
         self._policy = policy
 

@@ -70,7 +70,7 @@ def _of_server(error: DatastoreError) -> DatastoreError:
 
 
 def _plainly(details: str) -> str:
-    """gRPC's description of a failed connection, in plain words if there are some."""
+    """A failed connection as gRPC describes it, in plain words if there are some."""
     return next((words for part, words in _PLAIN_WORDS.items() if part in details), details)
 
 

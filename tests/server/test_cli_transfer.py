@@ -414,6 +414,19 @@ def test_an_import_that_ends_before_its_first_row_says_that_nothing_was_stored(c
     assert "run the same command" in done.err
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_an_import_copies_a_pipe_says_that_nothing_was_stored(cli: Transfers, number: int) -> None:
+    with cli.process("import", "-", "--format", "csv", "--type", "auto", "--key", "/Copy:{id}") as process:
+        assert process.stdin is not None and process.stderr is not None
+        # More than a pipe holds: once this is written, the import reads.
+        process.stdin.write("id\n" + "1\n" * 500_000)
+        process.stdin.flush()
+        process.send_signal(number)
+        error = process.stderr.read()
+        assert process.wait() == 128 + number
+    assert "Nothing was stored. To try again, run the same command." in error
+
+
 def test_a_signal_that_is_ignored_stays_ignored(cli: Transfers) -> None:
     line = 'trap \'\' HUP; { echo \'{"key":"/Nohup:a","value":1}\'; kill -HUP $$; } | $D import -'
     assert cli.shell(line).code == 0

@@ -588,6 +588,78 @@ async def cut_before_the_deletion(running: Nodes, monkeypatch: pytest.MonkeyPatc
         await apply_now(config, **options)
 
 
+async def cut_before_commit(number: int, running: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grow a cluster of a and b by c and d, and crash before that commit, from 1; the new nodes have the first two."""
+    commit, done = NodeClient.commit, 0
+
+    async def until(self: NodeClient, epoch: int) -> Any:
+        nonlocal done
+        done += 1
+        if done == number:
+            raise CrashError
+        return await commit(self, epoch)
+
+    with monkeypatch.context() as patch, pytest.raises(CrashError):
+        patch.setattr(NodeClient, "commit", until)
+        await apply_now(running.config("a", "b", "c", "d"))
+
+
+async def test_a_new_node_that_is_lost_while_only_new_ones_have_switched_costs_no_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c", "d") as running:
+        await formed(running, "a", "b")
+        await cut_before_commit(2, running, monkeypatch)
+        config = running.config("a", "b", "c", "d")
+        await running.stop("d")
+        await running.start("d", directory="new-d")
+        with pytest.raises(ConfigError, match=r"stop the new nodes \(c, d\), start each of them on a new, empty"):
+            await apply_now(config)
+        await running.stop("c", "d")
+        await running.start("c", directory="new-c")
+        await running.start("d", directory="newer-d")
+        await apply_now(config)
+        await check(running, "a", "b", "c", "d")
+
+
+async def test_a_new_node_that_is_lost_when_others_have_switched_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c", "d") as running:
+        await formed(running, "a", "b")
+        await cut_before_commit(4, running, monkeypatch)
+        config = running.config("a", "b", "c", "d")
+        await running.stop("d")
+        await running.start("d", directory="new-d")
+        with pytest.raises(ConfigError, match="with --replace d"):
+            await apply_now(config)
+        replaced = await apply_now(config, replaced=frozenset("d"))
+        assert replaced.target.epoch == 3
+        kept = {key: value for key, value in ENTRIES.items() if replaced.target.owner_of(key) != "d"}
+        async with proxy(config) as store:
+            await check_whole(store, kept)
+            await fill(store, ENTRIES)
+        await check(running, "a", "b", "c", "d")
+
+
+async def test_an_apply_that_ends_with_an_error_says_that_writes_are_refused_and_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        await interrupted_before("CommitMove", running, monkeypatch)
+        await running.stop("c")
+        code, told = await typed(running.config("a", "b", "c"), tmp_path, "apply", "--offline")
+        assert code == 4 and "shard 'c' cannot be asked" in told
+        assert "The change to epoch 2 is not finished, and writes are refused until it is" in told
+        assert f"datastore placement abort {tmp_path / SOURCE}" in told
+        await running.start("c")
+        await apply_now(running.config("a", "b", "c"))
+        await running.stop("c")
+        code, told = await typed(running.config("a", "b", "c"), tmp_path, "apply", "--offline")
+        assert code == 4 and "writes are refused" not in told
+
+
 async def test_a_renaming_that_was_cut_after_the_commits_is_finished_by_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

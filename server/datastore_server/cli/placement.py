@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from datastore.core.errors import ConfigError, DatastoreError
 from datastore_server.cli.output import ExitCode, print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
 from datastore_server.config import Config, load_config, parse_server_url
@@ -218,8 +219,12 @@ def apply_command(
     try:
         plan = asyncio.run(moving.apply(load_config(config_path), str(config_path), options, say))
     except KeyboardInterrupt:
-        abort = shlex.join(["datastore", "placement", "abort", str(config_path)])
+        abort = _abort_line(config_path, options)
         say(f"If the change had begun, writes are refused until the same command is given again, or: {abort}")
+        raise
+    except DatastoreError as error:
+        if not isinstance(error, ConfigError):
+            _say_how_to_go_on(config_path, options)
         raise
     if plan.target is not plan.current:
         say(f"Proxies that run have read {config_path} as it was when they started: start them again.")
@@ -227,6 +232,27 @@ def apply_command(
         print_json(_plan_json(plan))
     else:
         click.echo(f"{plan.target.cluster} is at epoch {plan.target.epoch}: {', '.join(plan.target.shards)}")
+
+
+def _say_how_to_go_on(config_path: Path, options: Options) -> None:
+    """After an error: whether it left a change half done, and what to do about that."""
+    try:
+        found = asyncio.run(moving.under_way(load_config(config_path), options))
+    except DatastoreError:
+        return
+    if found is None:
+        return
+    target, is_committed = found
+    told = f"The change to epoch {target.epoch} is not finished, and writes are refused until it is."
+    told += " To finish it, run the same command again."
+    if not is_committed:
+        told += f" To cancel it:\n  {_abort_line(config_path, options)}"
+    say(told)
+
+
+def _abort_line(config_path: Path, options: Options) -> str:
+    words = ["datastore", "placement", "abort", str(config_path)]
+    return shlex.join([*words, *(f"--node={name}={url}" for name, url in options.addresses.items())])
 
 
 @placement_command.command("abort", short_help="Drop a change that was begun.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from datastore.core.errors import ConfigError, CorruptDataError
 from datastore.core.placement import Placement
@@ -28,7 +28,7 @@ from datastore_server.coordination.planning import (
 from datastore_server.coordination.survey import Node, Survey, surveyed
 from datastore_server.placement.record import RECORD_NAME
 
-__all__ = ["Options", "Plan", "abort", "apply", "plan"]
+__all__ = ["Options", "Plan", "abort", "apply", "plan", "under_way"]
 
 Report = Callable[[str], object]
 
@@ -78,7 +78,7 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
     UnavailableError for a node that cannot be reached; CorruptDataError if copies do not compare equal. In each case
     nothing was deleted, and the same command may be given again.
     """
-    await _drop_left(config, source, options, report)
+    await _settle_left(config, source, options, report)
     async with surveyed(config, options.addresses) as survey:
         survey.require_all(config, source)
         if survey.pending is None and (survey.newest is None or options.adopt):
@@ -126,16 +126,57 @@ async def abort(config: Config, source: str, options: Options, report: Report) -
             report(f"shard {name!r} cannot be asked at {survey.urls[name]}, and is left as it is: it owns nothing yet")
 
 
-async def _drop_left(config: Config, source: str, options: Options, report: Report) -> None:
-    """Drop moves that cannot be finished: overtaken ones, and one that was prepared for another new node."""
+async def under_way(config: Config, options: Options) -> tuple[Placement, bool] | None:
+    """The placement that a change under way leads to, and whether a node has committed it; None outside a change."""
+    async with surveyed(config, options.addresses) as survey:
+        pending = survey.pending
+        return None if pending is None else (pending, survey.is_committed)
+
+
+async def _settle_left(config: Config, source: str, options: Options, report: Report) -> None:
+    """Drop moves that cannot be finished: overtaken ones, and one that was prepared for another new node.
+
+    One that some nodes have committed is finished without those that were lost since, if they are to be replaced.
+    """
     async with surveyed(config, options.addresses) as survey:
         survey.require_all(config, source)
         pending = survey.pending
         await _drop(survey.overtaken, report)
-        if pending is not None and not survey.is_committed and not survey.is_feasible:
-            check_fits(pending, config, source)
+        if pending is None or not survey.changed:
+            return
+        check_fits(pending, config, source)
+        if survey.is_committed:
+            _check_lost(survey, options)
+            report(f"finishing the move to epoch {pending.epoch} without the nodes that were lost")
+            there = replace(survey, nodes=tuple(node for node in survey.nodes if node not in survey.changed))
+            await _prepare(there, survey.current, pending)
+            await _finish(there, pending, report)
+        else:
             report(f"the move to epoch {pending.epoch} was prepared for a node that is not there any more")
             await _drop(survey.preparing, report)
+
+
+def _check_lost(survey: Survey, options: Options) -> None:
+    """Raise ConfigError unless the nodes that were lost after others had committed are to be replaced.
+
+    As long as no node has switched that had entries before, all entries are there: the move can begin anew.
+    """
+    coming = ", ".join(sorted(node.name for node in survey.nodes if survey.joins(node)))
+    for node in survey.changed:
+        text = (
+            f"{node.url} (shard {node.name!r}) is on another data directory than when the change began, and some nodes"
+            " have committed the change. Start it on its own directory, and run the same command again."
+        )
+        if not survey.has_switched:
+            raise ConfigError(
+                f"{text} If that directory is lost, no entries are: stop the new nodes ({coming}), start each of them"
+                " on a new, empty directory, and run the same command again"
+            )
+        if node.name not in options.replaced:
+            raise ConfigError(
+                f"{text} If that directory is lost, so are its entries: start it on a new, empty directory, and run the"
+                f" same command with --replace {node.name}"
+            )
 
 
 async def _drop(nodes: Sequence[Node], report: Report) -> None:

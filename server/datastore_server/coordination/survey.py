@@ -86,10 +86,19 @@ class Survey:
         return [node for node in self.nodes if pending is not None and agree(node.answer.placement.pending, pending)]
 
     @property
-    def is_feasible(self) -> bool:
-        """Whether the nodes of the configuration are those that the move under way was prepared for."""
+    def changed(self) -> list[Node]:
+        """The nodes of the configuration that are not those that the move under way was prepared for."""
         known = {member.shard: member.node_id for member in self.pending.members} if self.pending is not None else {}
-        return all(node.member.node_id == known.get(node.name, node.member.node_id) for node in self.nodes if node.name)
+        named = [node for node in self.nodes if node.name]
+        return [node for node in named if node.member.node_id != known.get(node.name, node.member.node_id)]
+
+    @property
+    def has_switched(self) -> bool:
+        """Whether a node that had entries before the move under way has committed it."""
+        pending, current = self.pending, self.current
+        before = {member.node_id for member in current.members if member.node_id} if current is not None else set()
+        held = [node.answer.placement for node in self.nodes]
+        return any(one.node_id in before and agree(one.current, pending) for one in held)
 
     def joins(self, node: Node) -> bool:
         """Whether a node is not yet a member of the cluster."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -23,6 +24,8 @@ from datastore_server.cli.transfer.sources import Source, opened
 from datastore_server.cli.transfer.templates import KeyTemplate
 
 __all__ = ["import_command"]
+
+_NOTHING_STORED = "Nothing was stored. To try again, run the same command."
 
 
 @click.command("import", short_help="Store the rows of a JSON Lines, JSON or CSV file.")
@@ -100,13 +103,25 @@ def import_command(
     _check_options(layout, key_escape)
     with (
         terminable(),
-        opened(file, encoding=encoding, twice=layout.infer) as source,
+        _opened(file, encoding, twice=layout.infer) as source,
         refusals_in(skip_errors, source=file, goes_on=skip > 0) as refusals,
     ):
         _import(settings, source, layout, skip, refusals)
         if refusals is not None and refusals.count:
             rows = "1 row was" if refusals.count == 1 else f"{refusals.count:,} rows were"
             say(f"Warning: {rows} refused and written to {skip_errors}, with the reason.")
+
+
+@contextmanager
+def _opened(file: str, encoding: str, *, twice: bool) -> Iterator[Source]:
+    """As `opened`, with what to do where a pipe is being copied when a signal comes."""
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(opened(file, encoding=encoding, twice=twice))
+        except (KeyboardInterrupt, Terminated):
+            say(_NOTHING_STORED)
+            raise
+        yield source
 
 
 def _check_options(layout: Layout, key_escape: bool) -> None:
@@ -153,7 +168,7 @@ def _say_how_to_go_on(importer: Importer) -> None:
     elif importer.has_sent:
         say("Acknowledged: not even the first row; later ones may be stored. To try again, run the same command.")
     else:
-        say("Nothing was stored. To try again, run the same command.")
+        say(_NOTHING_STORED)
 
 
 def _say_what_was_done(importer: Importer, seconds: float, refusals: Refusals | None, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""The nodes of a proxy: verified before they are used, and placed where that is due.
+"""The nodes of a proxy: verified before they are used, and given their placement if they have none.
 
 The nodes say which slots are whose; the configuration is compared with that, and where the two differ, or a node is not
 the one that is expected, nothing is served: entries would seem lost, or be stored twice. What to do is decided in
@@ -26,7 +26,8 @@ from datastore.core.key import Key
 from datastore.core.placement import Placement, slot_of
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.config import Config
-from datastore_server.coordination.comparison import Answer, Difference, Verdict, agree, compare, first_of, is_of
+from datastore_server.coordination.comparison import Answer, Verdict, agree, compare, first_of, is_of
+from datastore_server.coordination.differences import Difference
 from datastore_server.coordination.nodes import NodeClient
 from datastore_server.describe import ClusterInfo
 
@@ -125,7 +126,7 @@ class Membership:
         if not agree(before, self._placement):
             raise WrongShardError(
                 f"the placement of {before.cluster} changed from epoch {before.epoch} to {self._placement.epoch}"
-                " during the query: ask again",
+                " during the query: run it again",
                 epoch=self._placement.epoch,
             )
 
@@ -173,7 +174,7 @@ class Membership:
             raise UnavailableError(told, retry_after_s=LOOK_AGAIN_S, shard=shard)
         if told:
             raise WrongShardError(
-                f"the nodes are not what the configuration says, so nothing is served:\n{told}",
+                f"the nodes do not match the configuration, so nothing is served:\n{told}",
                 epoch=self._placement.epoch,
                 shard=shard,
             )
@@ -185,7 +186,7 @@ class Membership:
             async with asyncio.timeout(seconds):
                 await asking
         except TimeoutError as error:
-            raise DeadlineExceededError(f"{whom} did not say in {seconds:.3g} s what they are", shard=shard) from error
+            raise DeadlineExceededError(f"no answer from {whom} within {seconds:.3g} s", shard=shard) from error
 
     def _refusal(self, failure: DatastoreError, shard: str) -> DatastoreError:
         """The failure of asking a node, as that of a call which was not made: it may be, once the node is back."""
@@ -200,8 +201,8 @@ class Membership:
             return UnavailableError(f"shard {shard} is not placed yet", shard=shard)
         nodes = ", ".join(f"{name} at {self._remotes[name].url}" for name in self._awaited)
         return UnavailableError(
-            f"shard {shard} is not used before all nodes of the cluster have answered, as it does not know them yet:"
-            f" waiting for {nodes}",
+            f"shard {shard} cannot be used until all nodes of the cluster have answered, because it does not know them"
+            f" yet: waiting for {nodes}",
             shard=self._awaited[0],
             retry_after_s=LOOK_AGAIN_S if all(self._remotes[name].is_expected_back for name in self._awaited) else None,
         )
@@ -276,7 +277,7 @@ class Membership:
             _log.warning("serving reads alone: %s", verdict.move)
         self._move = verdict.move
         if self._differences and not verdict.differences:
-            _log.warning("the nodes are what the configuration says: serving")
+            _log.warning("the nodes match the configuration: serving")
         self._differences = differences
         self._fitting = verdict.fitting - set(verdict.unplaced) if not differences else frozenset()
         self._info.place(placement)
@@ -298,7 +299,7 @@ class Membership:
         return (
             Difference(
                 f"{self._source} was changed after this proxy had read it",
-                "start the proxy again; if it is one of `datastore cluster`, stop the cluster and start it again",
+                "restart the proxy; if `datastore cluster` runs it, restart the cluster",
             ),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from datastore import aio, wire
 from datastore.aio.lift import lift
 from datastore.lmdb import LMDBDatastore
 from datastore_server.app import serve
+from tests.support.commands import Commands, server_process
 from tests.support.serving import Running
 
 Start = Callable[..., Awaitable[Running]]
@@ -49,3 +50,16 @@ async def running(start: Start, request: pytest.FixtureRequest, tmp_path: Path) 
         return await start(aio.DictDatastore())
     blocking = LMDBDatastore(tmp_path / "data", durability="async")
     return await start(aio.SerializerShimDatastore(lift(blocking), wire.lazy))
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The URL of a server on memory in its own process, one for the tests of a module."""
+    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
+        yield ready["url"]
+
+
+@pytest.fixture
+def commands(url: str, capsys: pytest.CaptureFixture[str]) -> Commands:
+    """Runs commands against that server."""
+    return Commands(url, capsys)

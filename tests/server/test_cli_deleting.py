@@ -7,7 +7,6 @@ import os
 import pty
 import signal
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,18 +15,11 @@ from datastore.core.batch import Outcome, Write
 from datastore.core.errors import UnavailableError
 from datastore.core.key import Key
 from datastore_client import RemoteDatastore, connect
-from tests.support.commands import COMMAND, Commands, server_process
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
-        yield ready["url"]
+from tests.support.commands import COMMAND, Commands
 
 
 @pytest.fixture
-def run(url: str, capsys: pytest.CaptureFixture[str]) -> Commands:
-    commands = Commands(url, capsys)
+def run(commands: Commands) -> Commands:
     commands("delete", "/", "--recursive", "--yes")
     return commands
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,15 +24,8 @@ ENTRIES = {
 }
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
-        yield ready["url"]
-
-
 @pytest.fixture
-def run(url: str, capsys: pytest.CaptureFixture[str]) -> Commands:
-    commands = Commands(url, capsys)
+def run(commands: Commands) -> Commands:
     for key, value in ENTRIES.items():
         commands.put(key, value=value)
     return commands

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from datastore import wire
 from datastore.core.key import Key
 from datastore_server.cli import listing
 from datastore_server.cli.listing import Listing
-from tests.support.commands import Commands, server_process
+from tests.support.commands import Commands
 
 KEYS = [
     "/greeting",
@@ -27,15 +25,8 @@ KEYS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
-        yield ready["url"]
-
-
 @pytest.fixture
-def run(url: str, capsys: pytest.CaptureFixture[str]) -> Commands:
-    commands = Commands(url, capsys)
+def run(commands: Commands) -> Commands:
     commands.put(*KEYS, value='"é"')
     return commands
 

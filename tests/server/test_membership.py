@@ -146,7 +146,7 @@ async def test_addresses_exchanged_while_the_proxy_is_idle_answer_nothing_and_st
                 pass
         assert acknowledged == 0
         text = await refusal(store)
-        assert f"{a} is shard 'b', and cluster.toml has shard 'a' there" in text
+        assert f"{a} is shard 'b', but cluster.toml has shard 'a' there" in text
         assert f"'b' is at {a}: set url = \"{a}\" for it" in text
         async with proxy(running.config("a", "b", "c")) as corrected:
             await check_whole(corrected, entries)
@@ -182,8 +182,8 @@ async def test_a_directory_copied_to_another_shard_is_refused(tmp_path: Path) ->
         await running.start("b", directory="copy")
         async with proxy(running.config("a", "b")) as store:
             text = await refusal(store)
-            assert "serve one data directory, or copies of it, as shards 'a' and 'b'" in text
-            assert f"{running.urls['b']} is shard 'a', and cluster.toml has shard 'b' there" in text
+            assert "serve the same data directory, or copies of it, as shards 'a' and 'b'" in text
+            assert f"{running.urls['b']} is shard 'a', but cluster.toml has shard 'b' there" in text
 
 
 async def test_another_rule_is_refused(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ async def test_another_rule_is_refused(tmp_path: Path) -> None:
             await fill(store, contents(60))
         async with proxy(running.config("a", "b", shard_by="collection")) as store:
             text = await refusal(store)
-            assert "the entries are placed by key, and cluster.toml says shard_by = 'collection'" in text
+            assert "the entries are placed with shard_by = 'key', but cluster.toml says shard_by = 'collection'" in text
             assert "datastore placement apply cluster.toml --offline" in text
 
 
@@ -283,7 +283,7 @@ async def test_a_proxy_whose_file_has_become_what_the_nodes_are_says_to_start_it
                 while "cluster.toml was changed after this proxy had read it" not in await refused_for(store):
                     await asyncio.sleep(0.01)
                 text = await refusal(store)
-                assert "cluster.toml was changed after this proxy had read it\n    start the proxy again" in text
+                assert "cluster.toml was changed after this proxy had read it\n    restart the proxy" in text
                 assert "datastore placement" not in text
             described = await store.describe_store()
             assert described.placement_epoch == "3"

@@ -263,7 +263,7 @@ async def test_a_move_under_way_goes_on_with_its_own_configuration_only(
     async with nodes(tmp_path, "a", "b", "c") as running:
         await formed(running, "a", "b")
         await interrupted_before("CommitMove", running, monkeypatch)
-        with pytest.raises(ConfigError, match="a move to epoch 2 is under way, to the shards a, b, c by key"):
+        with pytest.raises(ConfigError, match="a move to epoch 2 is under way, to the shards a, b, c with shard_by"):
             await apply_now(running.config("a", "b"))
         await apply_now(running.config("a", "b", "c"))
         await check(running, "a", "b", "c")

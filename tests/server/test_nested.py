@@ -66,5 +66,5 @@ async def test_exchanged_proxies_are_refused(tmp_path: Path) -> None:
         async with proxy(outer(left=left.url, right=right.url)) as store:
             await fill(store, ENTRIES)
         async with proxy(outer(left=right.url, right=left.url)) as store:
-            with pytest.raises(WrongShardError, match=r"is shard 'right', and cluster.toml has shard 'left' there"):
+            with pytest.raises(WrongShardError, match=r"is shard 'right', but cluster.toml has shard 'left' there"):
                 await store.get(Key("/a"))

@@ -99,8 +99,8 @@ async def refused(store: aio.Datastore, query: Query) -> list[WrongShardError]:
 @pytest.mark.parametrize(
     ("cluster", "named", "says"),
     [
-        ("trial", {"a": "b", "b": "a"}, r"is shard '[ab]', and CONFIG has shard '[ab]' there"),
-        ("other", {"a": "a", "b": "b"}, "belongs to cluster 'other', and CONFIG has shard 'a' of 'trial' there"),
+        ("trial", {"a": "b", "b": "a"}, r"is shard '[ab]', but CONFIG has shard '[ab]' there"),
+        ("other", {"a": "a", "b": "b"}, "belongs to cluster 'other', but CONFIG has shard 'a' of 'trial' there"),
     ],
     ids=["exchanged", "of another cluster"],
 )
@@ -127,7 +127,7 @@ async def test_a_node_is_asked_anew_after_it_could_not_be_reached() -> None:
         await store.get(Key("/a"))
     second = build_node(parse_store_url("memory:"), cluster="trial", shard="b")
     async with serve(second.datastore, cluster=second.cluster, listen=listen):
-        with pytest.raises(WrongShardError, match="is shard 'b', and CONFIG has shard 'a' there"):
+        with pytest.raises(WrongShardError, match="is shard 'b', but CONFIG has shard 'a' there"):
             while True:
                 # Its connection may take a moment to be made again.
                 with suppress(UnavailableError):

@@ -145,18 +145,18 @@ def test_a_shard_of_another_name_is_refused_with_the_command_that_renames_it() -
 def test_exchanged_addresses_are_refused_with_the_right_ones() -> None:
     answers = running("a", "b")
     text = refused(compare(config_of("a", "b"), {"a": answers["b"], "b": answers["a"]}))
-    assert "grpc://127.0.0.1:197 is shard 'b', and CONFIG has shard 'a' there" in text
+    assert "grpc://127.0.0.1:197 is shard 'b', but CONFIG has shard 'a' there" in text
     assert "'a' is at grpc://127.0.0.1:198: set url = \"grpc://127.0.0.1:198\" for it" in text
 
 
 def test_another_rule_is_refused_with_both_ways_out() -> None:
     text = refused(compare(config_of("a", "b", shard_by="collection"), running("a", "b")))
-    assert "placed by key, and CONFIG says shard_by = 'collection'" in text
+    assert "placed with shard_by = 'key', but CONFIG says shard_by = 'collection'" in text
     assert 'set shard_by = "key"' in text and "datastore placement apply CONFIG --offline" in apply_of(text)
 
 
 def test_another_cluster_is_refused_whole_and_as_a_single_node() -> None:
-    assert "belong to cluster 'trial', and CONFIG says 'other'" in refused(
+    assert "belong to cluster 'trial', but CONFIG says 'other'" in refused(
         compare(config_of("a", "b", cluster="other"), running("a", "b"))
     )
     stray = placed(replace(formed("a", "b"), cluster="other"), "b")
@@ -167,7 +167,7 @@ def test_another_cluster_is_refused_whole_and_as_a_single_node() -> None:
 def test_an_empty_directory_in_the_place_of_a_full_one_is_refused() -> None:
     other = Answer(NodePlacement(node_id="id-new"), is_empty=True, in_memory=False)
     text = refused(compare(config_of("a", "b"), running("a", "b") | {"b": other}))
-    assert f"empty data directory, and {formed('a', 'b').slots_of('b'):,} slots with their entries are expected" in text
+    assert f"empty data directory, but {formed('a', 'b').slots_of('b'):,} slots with their entries are expected" in text
     assert "datastore placement apply CONFIG --replace b --offline" in apply_of(text)
 
 
@@ -175,15 +175,15 @@ def test_another_directory_that_says_the_same_shard_is_refused() -> None:
     placement = formed("a", "b")
     other = Answer(NodePlacement(node_id="id-copy", shard="b", current=placement), is_empty=False, in_memory=False)
     text = refused(compare(config_of("a", "b"), running("a", "b") | {"b": other}))
-    assert "another data directory as shard 'b': node id-copy, and the cluster's is id-b" in text
+    assert "the wrong data directory as shard 'b': it is node id-copy, not id-b" in text
 
 
 def test_a_directory_copied_to_another_shard_is_refused_placed_and_before() -> None:
     answers = running("a", "b")
-    assert "serve one data directory, or copies of it" in refused(
+    assert "serve the same data directory, or copies of it" in refused(
         compare(config_of("a", "b"), {"a": answers["a"], "b": answers["a"]})
     )
-    assert "serve one data directory, or copies of it" in refused(
+    assert "serve the same data directory, or copies of it" in refused(
         compare(config_of("a", "b"), {"a": empty("a"), "b": empty("a")})
     )
 
@@ -222,7 +222,7 @@ def test_a_node_that_is_behind_is_refused_and_one_that_only_has_to_commit_finish
     config, target = moved(answers, "a", "b", "c")
     ahead: Answers = {name: placed(target, name) for name in "ac"}
     text = refused(compare(config, ahead | {"b": answers["b"]}))
-    assert "(shard 'b') has the placement of epoch 1, and the cluster is at 2" in text
+    assert "(shard 'b') has the placement of epoch 1, but the cluster is at 2" in text
     waiting = replace(answers["b"], placement=replace(answers["b"].placement, pending=target, pending_shard="b"))
     text = refused(compare(config, ahead | {"b": waiting}))
     assert "a move to epoch 2 is being finished, and shard 'b' has not switched yet" in text

@@ -91,7 +91,7 @@ def test_a_renaming_that_does_not_fit_is_refused(names: str, renames: dict[str, 
 
 
 def test_a_cluster_keeps_its_name() -> None:
-    with pytest.raises(ConfigError, match="belong to cluster 'trial', and the configuration says 'other'"):
+    with pytest.raises(ConfigError, match="belong to cluster 'trial', but the configuration says 'other'"):
         target_placement(formed("a"), config_of("a", cluster="other"), members_of("a"), {})
 
 
@@ -99,7 +99,7 @@ def test_a_move_under_way_goes_on_with_its_own_configuration_only() -> None:
     pending = target_placement(formed("a", "b"), config_of("a", "b", "c"), members_of(*"abc"), {})
     check_fits(pending, config_of(*"abc"), "F")
     for other in (config_of("a", "b"), config_of(*"abc", shard_by="collection"), config_of(*"abc", cluster="other")):
-        with pytest.raises(ConfigError, match=r"a move to epoch 2 is under way, to the shards a, b, c by key.*abort F"):
+        with pytest.raises(ConfigError, match=r"a move to epoch 2 is under way, .* shard_by = 'key'.*abort F"):
             check_fits(pending, other, "F")
 
 

@@ -163,7 +163,7 @@ def check_command(settings: Settings, config_path: Path) -> int:
         for name, error in found.missing.items():
             say(f"shard {name} cannot be asked: {error}")
         if not differences and not found.missing:
-            click.echo(f"The nodes are what {config_path} says.")
+            click.echo(f"The nodes match {config_path}.")
     if differences:
         return ExitCode.REFUSED
     return ExitCode.UNAVAILABLE if found.missing else ExitCode.OK
@@ -227,7 +227,7 @@ def apply_command(
             _say_how_to_go_on(config_path, options)
         raise
     if plan.target is not plan.current:
-        say(f"Proxies that run have read {config_path} as it was when they started: start them again.")
+        say(f"Restart the proxies: those that are running have not read the new {config_path}.")
     if settings.json:
         print_json(_plan_json(plan))
     else:

@@ -256,9 +256,9 @@ def cluster_command(
       datastore cluster --nodes 3 --directory /tmp/try
 
     Started again in the same directory, it serves the same data at the same addresses. A process that dies is
-    reported with the command that starts it again; its log is in DIRECTORY/logs. Where the nodes are not what
-    DIRECTORY/cluster.toml says, it serves nothing, and tells how to resolve that; it serves once that is done. Ctrl-C
-    or SIGTERM stops all.
+    reported with the command that starts it again; its log is in DIRECTORY/logs. If the nodes do not
+    match DIRECTORY/cluster.toml, nothing is served, and the command that resolves it is printed. Ctrl-C or SIGTERM
+    stops all.
     """
     config = plan_cluster(directory, nodes=nodes, port=port, durability=durability)
     cluster = Cluster(directory.absolute(), config)
@@ -319,7 +319,7 @@ def _tell_running(settings: Settings, cluster: Cluster, found: Findings) -> None
     )
     click.echo(f"Configuration: {cluster.config_path}")
     if found.differences:
-        click.echo("NOT SERVING: all run, but the nodes are not what the configuration says.")
+        click.echo("NOT SERVING: everything runs, but the nodes do not match the configuration.")
     for difference in differences:
         click.echo(str(difference))
     if not found.differences:

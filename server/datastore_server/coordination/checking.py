@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from datastore.core.errors import DatastoreError
 from datastore_server.config import Config
-from datastore_server.coordination.comparison import Difference, compare
+from datastore_server.coordination.comparison import compare
+from datastore_server.coordination.differences import Difference
 from datastore_server.coordination.survey import surveyed
 
 __all__ = ["Findings", "check"]

@@ -54,8 +54,8 @@ def target_placement(
     """
     if config.cluster.name != current.cluster:
         raise ConfigError(
-            f"the nodes belong to cluster {current.cluster!r}, and the configuration says {config.cluster.name!r}; "
-            "a cluster keeps its name"
+            f"the nodes belong to cluster {current.cluster!r}, but the configuration says {config.cluster.name!r}; "
+            "the name of a cluster cannot be changed"
         )
     names = sorted(known)
     for old, new in renames.items():
@@ -94,9 +94,9 @@ def check_fits(pending: Placement, config: Config, source: str) -> None:
     rule = config.cluster.shard_by
     if (pending.cluster, pending.shards, pending.shard_by) != (config.cluster.name, names, rule):
         raise ConfigError(
-            f"a move to epoch {pending.epoch} is under way, to the shards {', '.join(pending.shards)} by "
-            f"{pending.shard_by}; finish it with a configuration of those, or drop it first: "
-            f"datastore placement abort {source}"
+            f"a move to epoch {pending.epoch} is under way, to the shards {', '.join(pending.shards)} with shard_by ="
+            f" {pending.shard_by!r}; finish it with a configuration that says so, or cancel it first:"
+            f" datastore placement abort {source}"
         )
 
 

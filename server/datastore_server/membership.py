@@ -198,7 +198,9 @@ class Membership:
     def _not_placed(self, shard: str) -> DatastoreError:
         """Why a node that answers is not used: it may be an empty one in the place of another."""
         if not self._awaited:
-            return UnavailableError(f"shard {shard} is not placed yet", shard=shard)
+            return UnavailableError(
+                f"shard {shard} is not placed yet; nothing was done", shard=shard, retry_after_s=LOOK_AGAIN_S
+            )
         nodes = ", ".join(f"{name} at {self._remotes[name].url}" for name in self._awaited)
         return UnavailableError(
             f"shard {shard} cannot be used until all nodes of the cluster have answered, because it does not know them"
@@ -229,6 +231,9 @@ class Membership:
                 self._answers[shard] = await node.get_placement()
             except DatastoreError as error:
                 self._answers[shard] = error
+            else:
+                # Calls go over another connection, which may not have been used before the node is lost.
+                self._remotes[shard].note_answer()
 
     async def _compared(self) -> Verdict:
         """What the answers come to. Differences count if they are found twice, by answers given after the first time.

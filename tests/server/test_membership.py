@@ -399,3 +399,20 @@ async def test_a_proxy_learns_a_rebalanced_placement_from_the_nodes(tmp_path: Pa
             described = await store.describe_store()
             assert [shard.slots for shard in described.shards] == [4096] * 4
             assert described.placement_epoch == "2"
+
+
+async def test_a_node_that_is_lost_before_a_proxy_has_called_it_is_waited_for(tmp_path: Path) -> None:
+    entries = contents(30)
+    async with nodes(tmp_path, "a", "b") as running:
+        config = running.config("a", "b")
+        async with proxy(config) as store:
+            await fill(store, entries)
+        async with proxy(config) as store:
+            await running.stop("a")
+            reads = [asyncio.ensure_future(call) for call in (*map(store.get, entries), entries_of(store))]
+            while not any(read.done() for read in reads):
+                await asyncio.sleep(0.01)
+            await running.start("a")
+            *values, all_entries = await asyncio.gather(*reads)
+        assert values == list(entries.values())
+        assert all_entries == sorted(entries.items())

@@ -125,6 +125,10 @@ class RemoteDatastore(Datastore):
         """
         return self._connection.is_expected_back
 
+    def note_answer(self) -> None:
+        """Note that the server answered over another connection: it is expected back if it is lost now."""
+        self._connection.note_answer()
+
     # Entries
 
     def get(self, key: Key) -> Any:

@@ -21,13 +21,13 @@ __all__ = ["CacheShimDatastore"]
 
 
 class CacheShimDatastore(ShimDatastore):
-    """Asks `cache_datastore` before the child, and keeps there what the child answered.
+    """Asks `cache_datastore` before the child, and caches the child's values there.
 
-    Writes go to the child first, whose failure fails the call with the cache untouched, then to the cache. A
-    failing cache is logged and skipped, and never fails a call; after a failed put the key is deleted there, and
-    where that fails too the cache may be stale until the next write. After a write that was cancelled or lost its
-    answer the cache forgets the key. Within one object no back-fill overwrites a newer put or delete. Queries ask
-    the child alone. Closing closes both.
+    Writes go to the child first; if it fails, the call fails and the cache is untouched; then to the cache. If the
+    cache fails, it is logged and skipped, and never fails the call; after a failed put the key is deleted there, and
+    if that fails too the cache may be stale until the next write. After a write that was cancelled or whose outcome
+    is unknown, the key is evicted. Within one object a back-fill never overwrites a newer put or delete. Queries go
+    only to the child. Closing closes both.
     Raises UnsupportedTypeError (a TypeError) unless both are Datastores.
     """
 

@@ -42,20 +42,20 @@ _STEPS = ("filters", "orders", *_AT_THE_END)
 class Cursor(TwoNames):
     """Iterates over the values that a query selects.
 
-    One iteration is all there is: `iter(cursor)` a second time, after the end, or after `close()` raises
-    CursorReuseError. `next(cursor)` may come before `for`, which then continues. A cursor belongs to one
+    It can be iterated once: `iter(cursor)` a second time, after the end, or after `close()` raises
+    CursorReuseError. `next(cursor)` may be called before `for`, which then continues. A cursor belongs to one
     thread or task. Work starts at the first item.
 
-    `query` is the caller's query, `returned` counts the values given out, `skipped` those the offset dropped.
-    Raises InvalidError (a ValueError) if `query` is no Query or `iterable` cannot be iterated.
+    `query` is the caller's query, `returned` counts the values returned, `skipped` those that the offset skipped.
+    Raises InvalidError (a ValueError) if `query` is not a Query or `iterable` is not iterable.
 
-    A shim may read `_iterable`, the values still to come, and put another iterable in its place before the
-    iteration starts. Keys stay with their values as long as the replacement gives one value for each value it
-    takes; from the first deviation on keys are None.
+    A shim may read `_iterable`, the remaining values, and replace it with another iterable before the
+    iteration starts. Values keep their keys as long as the replacement yields one value for each value that it
+    consumes; from the first deviation on, keys are None.
     """
 
     two_names: ClassVar = {"next": "__anext__"}
-    #: Whether a subclass gives out values in its own way, which all reading then goes through.
+    #: Whether a subclass overrides `next`, through which all reading then goes.
     _overrides_next = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -80,13 +80,13 @@ class Cursor(TwoNames):
         #: What each shard did; filled at the end by stores that have shards.
         self.shards: list[ShardReport] = []
         self._batches = batches
-        #: What `close` has to stop, the outermost first.
+        #: What `close` has to close, outermost first.
         self._producers = [batches, *producers]
         self._tracked: _TrackedValues | None = None
         self._sorts_by_key = False
-        #: What of the last batch is still to come. Whoever reads from it goes on only while it is the same.
+        #: The rest of the last batch. A reader of it continues only while it is the same object.
         self._pending: Iterator[tuple[Key | None, Any]] = iter(())
-        #: The key of the value that `next` gave last.
+        #: The key of the value that `next` returned last.
         self._last_key: Key | None = None
         self._started = False
         self._iterated = False
@@ -103,8 +103,8 @@ class Cursor(TwoNames):
     ) -> Cursor:
         """A cursor over batches that the query's own steps have been applied to.
 
-        `batches` is closed with the cursor (`aclose`), also when it was abandoned halfway. `shards` is a list that
-        the producer fills before its end.
+        `batches` is closed with the cursor (`aclose`), even if the cursor was abandoned halfway. `shards` is a list
+        that the producer fills before its end.
         """
         cursor = cls.__new__(cls)
         cursor._begin(query, batches, [])
@@ -129,11 +129,11 @@ class Cursor(TwoNames):
 
     @classmethod
     def applied(cls, query: QueryDescription, entries: AsyncIterable[Entry] | Iterable[Entry]) -> Cursor:
-        """A cursor over the whole answer to a query, from the entries of its scope in any order. Lazy.
+        """A lazy cursor over the results of a query, from the entries of its scope in any order.
 
-        This is what a store of one's own answers with. The scope is the caller's business; see `query.covers`.
+        For custom stores. The caller selects the scope; see `query.covers`.
         """
-        # All must be read before the first comes, so they are read many at once.
+        # All entries must be read before the first result, so large batches cost nothing.
         cursor = cls._of_entries(query, entries, BATCH_ENTRIES)
         cursor._apply("filters")
         if query.orders:
@@ -237,7 +237,7 @@ class Cursor(TwoNames):
     async def _next_batch(self) -> Batch | None:
         try:
             if was_closed(self._batches):
-                # It would seem to have come to its end.
+                # Otherwise the cursor would look exhausted.
                 raise DatastoreClosedError(
                     "these results were closed halfway, with the event loop on which they were read; query again"
                 )
@@ -263,7 +263,7 @@ class Cursor(TwoNames):
     closes_with_cursor = True
 
     async def aclose(self) -> None:
-        """Stop what produces the results. May be repeated; afterwards there is no next value."""
+        """Stop producing results. May be repeated; afterwards there are no more values."""
         self._started = True
         self._ended = True
         self._pending = iter(())
@@ -278,7 +278,7 @@ class Cursor(TwoNames):
 
     @property
     def summary(self) -> Summary | None:
-        """How the results ended, once they have; None before, and after a `close()` halfway."""
+        """How the results ended; None before the end, and after an early `close()`."""
         if not self._exhausted:
             return None
         if any(report.error is not None for report in self.shards):
@@ -295,7 +295,7 @@ class Cursor(TwoNames):
     def _iterable(self) -> Any:
         if self._tracked is None:
             self._tracked = _TrackedValues(self._batches)
-            # Who only looks takes nothing away: what is left is read from there.
+            # Reading the attribute consumes nothing: the remaining values are read through it.
             self._batches = self._tracked.batches()
             self._producers[:0] = [self._batches, self._tracked]
         return self._tracked
@@ -459,7 +459,7 @@ async def _entry_batches(entries: AsyncIterable[Entry] | Iterable[Entry], batch_
 
 
 async def close_all(closers: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Make every call, whatever the others raise; then raise the first error."""
+    """Make every call, even if others raise; then raise the first error."""
     first: BaseException | None = None
     for close in closers:
         try:

@@ -1,4 +1,4 @@
-"""Shims that keep entries under other keys than their callers use.
+"""Shims that store entries under different keys than their callers use.
 
 Knows the Datastore contract alone.
 """
@@ -35,18 +35,18 @@ _ROOT = Key("/")
 
 
 class KeyTransformDatastore(ShimDatastore):
-    """Keeps the entry of `key` under `keytransform(key)` in the child. Without a transform it changes nothing.
+    """Stores the entry of `key` under `keytransform(key)` in the child. Without a transform it changes nothing.
 
-    Queries need `prefix_preserving`, which declares of the transform t: `t(k).path == t(k.path)` for every k but
-    the root, what is below a key stays below it, and the order of keys is kept. Else they raise
-    QueryNotSupportedError. Entries come back under `inverse(child_key)`, or under the child's own keys if there is
-    no inverse; where the inverse is None the entry is foreign, and left out before offset and limit.
-    Keys that grow past the limit raise InvalidKeyError, and the child is not touched. Raises UnsupportedTypeError
-    (a TypeError) if the transform or its inverse cannot be called, or answers no Key.
+    Queries need `prefix_preserving`, which declares about the transform t that `t(k).path == t(k.path)` for every k
+    except the root, that what is below a key stays below it, and that the order of keys is preserved. Otherwise they
+    raise QueryNotSupportedError. Entries are returned under `inverse(child_key)`, or under the child's keys if there
+    is no inverse; if the inverse returns None, the entry is foreign, and left out before offset and limit.
+    Keys that become too long raise InvalidKeyError, and the child is not touched. Raises UnsupportedTypeError
+    (a TypeError) if the transform or its inverse is not callable, or does not return a Key.
     """
 
     ordered_queries = True
-    #: What a subclass may define in place of the arguments of the same names.
+    #: A subclass may define these instead of passing the arguments of the same names.
     keytransform: Callable[[Key], Key] | None = None
     prefix_preserving = False
     inverse: Callable[[Key], Key | None] | None = None
@@ -152,7 +152,7 @@ class KeyTransformDatastore(ShimDatastore):
         return Cursor.from_batches(query, refine(query, self._outer(query, child)), shards=child.shards)
 
     def _inner_place(self, after: Key) -> Position | None:
-        """Where the child's answer may begin, for entries after this key; None where that cannot be told."""
+        """Where the child's results may begin, for entries after this key; None if unknown."""
         if self.inverse is None:
             # The key is one that was given out, which is the child's own.
             return Position(b"", after)
@@ -162,7 +162,7 @@ class KeyTransformDatastore(ShimDatastore):
         return None
 
     async def _root_entry(self, query: Query) -> Batch | None:
-        """The entry at the caller's root, where it lies outside the child's collection for the root."""
+        """The entry at the caller's root, if it is outside the child's collection for the root."""
         if query.key != _ROOT:
             return None
         inner = self._inner_key(_ROOT)
@@ -208,10 +208,10 @@ class KeyTransformDatastore(ShimDatastore):
 
 
 class LowercaseKeyDatastore(KeyTransformDatastore):
-    """Keeps every entry under its key in lower case; entries of the child under other keys are not seen.
+    """Stores every entry under its key in lower case; the child's entries under other keys are not visible.
 
-    A subclass that overrides `lowercase_key` keeps what KeyTransformDatastore asks of a transform, or sets
-    `prefix_preserving` to False and has no queries.
+    A subclass that overrides `lowercase_key` must meet KeyTransformDatastore's conditions for `prefix_preserving`, or
+    set it to False, which disables queries.
     """
 
     two_names: ClassVar = {"lowercaseKey": "lowercase_key"}
@@ -246,11 +246,11 @@ def _lowercase(text: str) -> str:
 
 
 class NamespaceDatastore(KeyTransformDatastore):
-    """Keeps the entries of its caller below one key of the child: `/a` at `/namespace/a`.
+    """Stores the caller's entries below one key of the child: `/a` at `/namespace/a`.
 
-    The caller sees nothing outside the namespace. Keys that grow past the limit raise InvalidKeyError, and
-    the child is not touched. A subclass that overrides `namespace_key` keeps what KeyTransformDatastore asks of a
-    transform, or sets `prefix_preserving` to False and has no queries.
+    The caller sees nothing outside the namespace. Keys that become too long raise InvalidKeyError, and
+    the child is not touched. A subclass that overrides `namespace_key` must meet KeyTransformDatastore's conditions
+    for `prefix_preserving`, or set it to False, which disables queries.
     """
 
     ordered_queries = True
@@ -281,7 +281,7 @@ class NamespaceDatastore(KeyTransformDatastore):
 
     @property
     def _is_own(self) -> bool:
-        """Whether the class has a way of its own to make the child's keys."""
+        """Whether the class overrides how the child's keys are made."""
         return is_overridden(self, NamespaceDatastore, "namespace_key")
 
     def _below_namespace(self, inner: Key) -> Key | None:
@@ -305,7 +305,7 @@ class NamespaceDatastore(KeyTransformDatastore):
         return Cursor.from_batches(query, self._renamed(child), shards=child.shards)
 
     async def _from_the_root(self, query: Query, child: Cursor, shards: list[ShardReport]) -> AsyncGenerator[Batch]:
-        """The child's answer, unless the root has an entry: that lies outside what the child was asked for."""
+        """The child's results, unless the root has an entry, which is outside of the child's query."""
         at_root = await self.child_datastore.contains(self.namespace)
         if at_root:
             await child.aclose()
@@ -320,7 +320,7 @@ class NamespaceDatastore(KeyTransformDatastore):
         shards.extend(answer.shards)
 
     def _inner_query(self, query: Query) -> Query | None:
-        """The whole query said in the child's keys; None where that cannot be, or the child is not to be trusted."""
+        """The whole query in the child's keys; None if that is impossible, or the child's queries are not exact."""
         inner = query.copy()
         inner.key = self.namespace.child(query.key)
         if (
@@ -348,7 +348,7 @@ class NamespaceDatastore(KeyTransformDatastore):
         return filter_
 
     async def _renamed(self, child: Cursor) -> AsyncGenerator[Batch]:
-        """The child's batches under the caller's keys; all lie below the namespace."""
+        """The child's batches under the caller's keys; all are below the namespace."""
         start = len(self._prefix)
         try:
             async for batch in child.batches():
@@ -374,17 +374,17 @@ def _below(text: str, start: int) -> Key:
 
 
 def _reads_own_keys(query: Query) -> bool:
-    """Whether the query looks at keys in a way that cannot be said in another store's keys."""
+    """Whether the query uses keys in a way that cannot be expressed in another store's keys."""
     return any(order.field == "__key__" for order in query.orders) or any(
         filter_.field == "__key__" and not filter_.is_plain for filter_ in query.filters
     )
 
 
 class NestedPathDatastore(KeyTransformDatastore):
-    """Spreads entries over nested namespaces made of their keys' names: `/abcdef` at `/ab/cd/ef/abcdef`.
+    """Spreads entries over nested namespaces built from their keys' names: `/abcdef` at `/ab/cd/ef/abcdef`.
 
-    `depth` namespaces of `length` characters each; `keyfn` gives the text that they are cut from, by default the
-    key's name, and `_` stands for an empty one. Such keys are in many collections: no queries.
+    There are `depth` namespaces of `length` characters each. `keyfn` returns the text that they are cut from, by
+    default the key's name; `_` replaces an empty text. This spreads every collection, so queries are not supported.
     Raises UnsupportedTypeError or InvalidError unless `depth` and `length` are ints of at least 1; a text with a
     `/` in it is an InvalidKeyError (a ValueError).
     """

@@ -26,12 +26,12 @@ __all__ = [
     "value_bytes",
 ]
 
-#: What a value of unknown size counts towards a batch's bytes.
+#: The assumed size of a value of unknown size, in bytes.
 _GUESSED_BYTES = 200
 
 
 class Entry(NamedTuple):
-    """A key with its value. The key is None over bare values."""
+    """A key and its value. The key is None for bare values."""
 
     key: Key | None
     value: Any
@@ -41,8 +41,8 @@ class Entry(NamedTuple):
 class Position:
     """A place in a query's results, after one entry: its sort key (b'' without orders) and its key.
 
-    `value`, the entry's value, is what a sort key over LONG_SORT_KEY_BYTES is sent as; without it one that exceeds a
-    message cannot be sent. Positions are equal by sort key and key.
+    `value`, the entry's value, is sent in place of a sort key over LONG_SORT_KEY_BYTES; without it, a sort key that
+    exceeds a message cannot be sent. Positions are equal if sort key and key are.
     """
 
     sort_key: bytes
@@ -58,21 +58,21 @@ class Write(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one item of a batch call: its value (of a read), or why it failed."""
+    """The result of one batch item: its value (for a read), or why it failed."""
 
     value: Any = None
     error: DatastoreError | None = None
 
 
 class Batch:
-    """Some results of a query in their order, in columns of one length.
+    """Consecutive results of a query, as columns of equal length.
 
-    `position`: to resume after it loses and repeats nothing; None where that is unknown. `skipped` and `scanned`
-    count the matching entries that the offset dropped, and the entries looked at, since the batch before.
-    An empty batch is a sign of life. `sort_keys` are there only if the query asked for them.
+    `position` is where to resume without losing or repeating entries; None if unknown. `skipped` and `scanned`
+    count the matching entries that the offset skipped, and the entries examined, since the previous batch.
+    An empty batch is a heartbeat. `sort_keys` are present only if the query requested them.
 
-    Keys on their way from storage to a message are text all along: `of_texts` makes a batch of such, whose `keys`
-    are made only where somebody looks at them.
+    Between storage and messages, keys stay text: `of_texts` makes a batch of such texts, whose `keys` are created
+    only when accessed.
     """
 
     __slots__ = ("_keys", "_texts", "position", "scanned", "skipped", "sort_keys", "values")
@@ -113,7 +113,7 @@ class Batch:
 
     @property
     def keys(self) -> list[Any]:
-        """The keys; those of bare values are None."""
+        """The keys; None for bare values."""
         if self._keys is None:
             self._keys = [Key._trusted(text.decode()) if text else None for text in self.texts]
         return self._keys
@@ -124,13 +124,13 @@ class Batch:
 
     @property
     def texts(self) -> list[bytes]:
-        """The texts of the keys, in UTF-8, whose order is that of the keys; b"" for None."""
+        """The texts of the keys in UTF-8, which sort like the keys; b"" for None."""
         if self._texts is None:
             self._texts = [b"" if key is None else str(key).encode() for key in self.keys]
         return self._texts
 
     def cut(self, start: int, stop: int) -> None:
-        """Keep the entries from `start` up to `stop`. `position` is whoever cuts to set."""
+        """Keep the entries from `start` up to `stop`. The caller must set `position`."""
         if self._keys is not None:
             self.keys = self._keys[start:stop]
         else:
@@ -140,14 +140,14 @@ class Batch:
             self.sort_keys = self.sort_keys[start:stop]
 
     def selected(self, held: list[bool]) -> Batch:
-        """The entries that are marked, without a position and counts."""
+        """The marked entries, without position and counts."""
         values = list(compress(self.values, held))
         if self._keys is not None:
             return Batch(list(compress(self._keys, held)), values)
         return Batch.of_texts(list(compress(self.texts, held)), values)
 
     def parts(self, most: int) -> Iterator[Batch]:
-        """The batch in parts of so many entries at most, the counts with the first and the position with the last."""
+        """Split into parts of at most this many entries, with the counts in the first and the position in the last."""
         if len(self) <= most:
             yield self
             return
@@ -166,7 +166,7 @@ class Batch:
             yield batch
 
     def drop_values(self, *, except_long: bool = False) -> None:
-        """Keep the keys only; with `except_long` also the values that stand for long sort keys."""
+        """Keep only the keys; with `except_long`, also the values that replace long sort keys."""
         if self.sort_keys is None or not except_long:
             self.values = [None] * len(self)
         else:
@@ -187,7 +187,7 @@ class Batch:
 
 
 def places(keys: Iterable[Key | None], before: str = "") -> list[str]:
-    """What entries in the order of their keys are sorted by: the key's text; without a key, that of the one before."""
+    """The sort values of entries in key order: the key's text or, without a key, that of the previous entry."""
     found = []
     for key in keys:
         before = before if key is None else str(key)
@@ -200,13 +200,13 @@ class Reason(Enum):
 
     EXHAUSTED = "exhausted"
     LIMIT = "limit"
-    #: Some shards could not be reached, and the query allowed to do without.
+    #: Some shards could not be reached, and the query allowed partial results.
     PARTIAL = "partial"
 
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """One shard's part in a query; `error` says why it is missing from the results."""
+    """One shard's part of a query; `error` says why it is missing from the results."""
 
     shard: str
     entries: int
@@ -226,7 +226,7 @@ class Summary:
 
 
 def value_bytes(value: Any) -> int:
-    """What a value counts towards a batch's bytes: exact for serialized values, bytes and str, else a guess."""
+    """The size of a value in a batch, in bytes: exact for serialized values, bytes and str, otherwise an estimate."""
     kind = type(value)
     if kind is dict:
         return _GUESSED_BYTES

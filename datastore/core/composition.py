@@ -1,4 +1,4 @@
-"""What a store tells of itself: its kind, what it is made of, and what its answers promise. Pure data."""
+"""A store's description: its kind, its parts, and its guarantees. Pure data."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ __all__ = ["Description", "Durability", "PushDown", "weakest"]
 
 
 class Durability(Enum):
-    """What the end of a `put` promises."""
+    """What a completed `put` guarantees."""
 
     UNKNOWN = "unknown"
-    #: Nothing survives the process.
+    #: Writes do not survive the process.
     MEMORY = "memory"
-    #: Survives the process, not always a loss of power.
+    #: Writes survive the process, but may be lost in a power failure.
     ASYNC = "async"
-    #: On disk before `put` returns.
+    #: Writes are on disk before `put` returns.
     SYNC = "sync"
 
 
 class PushDown(Enum):
-    """A part of a query that a storage works off by itself; the rest is done after reading."""
+    """A part of a query that the storage evaluates itself; the rest is evaluated after reading."""
 
-    #: A query costs its collection, not the whole store.
+    #: A query reads its collection, not the whole store.
     SCOPE = "scope"
-    #: Filters on `__key__` bound the scan.
+    #: Filters on `__key__` limit the scan.
     KEY_FILTERS = "key_filters"
     FIELD_FILTERS = "field_filters"
     ORDERS = "orders"
@@ -34,7 +34,7 @@ class PushDown(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a store is. `text` is for people; `kind` is one word, e.g. `lmdb` or `sharded`.
+    """The description of a store. `text` is for people; `kind` is one word, e.g. `lmdb` or `sharded`.
 
     `entries` is how many entries a storage holds, and `stored_bytes` how much room they take on disk, where it knows
     both without looking through them; else None. Two descriptions of one store are equal whatever it holds.
@@ -50,6 +50,6 @@ class Description:
 
 
 def weakest(durabilities: Iterable[Durability]) -> Durability:
-    """The promise that all of several stores keep; UNKNOWN if any is unknown, or there are none."""
+    """The durability that all of several stores guarantee; UNKNOWN if any is unknown, or there are none."""
     order = list(Durability)
     return min(durabilities, key=order.index, default=Durability.UNKNOWN)

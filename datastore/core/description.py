@@ -179,7 +179,7 @@ class QueryDescription:
 
     @property
     def has_custom_code(self) -> bool:
-        """Whether the query runs code of the caller's, and so cannot travel."""
+        """Whether the query runs the caller's code, and so cannot be sent."""
         return self.own_getter is not None or any(not part.is_plain for part in (*self.filters, *self.orders))
 
     def getter_of(self, part: Filter | Order) -> Getter:

@@ -1,13 +1,13 @@
 """Every error that the library raises on purpose, in one tree.
 
     DatastoreError
-    ├── InvalidError (ValueError)             the caller's argument cannot be right
-    │   ├── InvalidKeyError                   text that is no key, or too long
-    │   ├── InvalidValueError                 a value out of range; `path` names the part
+    ├── InvalidError (ValueError)             an invalid argument
+    │   ├── InvalidKeyError                   text that is not a valid key, or too long
+    │   ├── InvalidValueError                 a value out of range; `path` says which part
     │   ├── InvalidQueryError                 a filter, order, limit or offset out of range
-    │   └── InvalidTokenError                 a resume or page token cut, altered or of another query
-    ├── UnsupportedTypeError (TypeError)      a value of a type that cannot travel; `path` names the part
-    ├── NoStoresError (ValueError)            a collection without stores was asked
+    │   └── InvalidTokenError                 a resume or page token cut, altered or from another query
+    ├── UnsupportedTypeError (TypeError)      a value of an unsupported type; `path` says which part
+    ├── NoStoresError (ValueError)            a collection without stores was used
     ├── LimitExceededError (ValueError)       more than a named limit allows
     ├── CursorRunningError (AssertionError)   a cursor that has begun cannot be changed
     ├── CircularLinkError (AssertionError)    links that lead back to themselves
@@ -15,22 +15,22 @@
     ├── DatastoreClosedError (RuntimeError)   the store was closed
     ├── QueryNotSupportedError (NotImplementedError)
     ├── DeadlineExceededError (TimeoutError)  not answered in time; a write may have happened
-    ├── UnavailableError (ConnectionError)    cannot be reached now; `shard` names who, if known
+    ├── UnavailableError (ConnectionError)    cannot be reached now; `shard` says which, if known
     │   └── OverloadedError                   busy; nothing was done, try again after `retry_after_s`
-    ├── WrongShardError (RuntimeError)        not this server's key, or not the server that the caller expects
-    ├── PlacementError (RuntimeError)         a change of a node's placement that does not fit the one it has
+    ├── WrongShardError (RuntimeError)        not a key of this server, or not the expected server
+    ├── PlacementError (RuntimeError)         a change that does not fit the node's placement
     ├── TruncatedStreamError (ConnectionError)  results ended without their summary
     ├── StoreError (OSError)                  the storage below failed
-    │   ├── StoreFullError                    no room; nothing was changed
+    │   ├── StoreFullError                    no space left; nothing was changed
     │   ├── StoreLockedError                  another process serves this directory
     │   ├── StoreFormatError                  written by another format, or for another shard
     │   └── CorruptDataError                  stored bytes cannot be read back
-    ├── ConfigError (ValueError)              a configuration file or a store's URL is wrong
+    ├── ConfigError (ValueError)              an invalid configuration file or store URL
     └── InternalError (RuntimeError)          unexpected; `incident` finds it in the server's log
 
 Each class also derives from the builtin that users of the documented API catch. Instances carry their
-facts as fields, survive pickle and copy, and their text says what was wrong and what would be valid.
-This module imports nothing, so that every layer can raise from it.
+details as fields and can be pickled and copied; their text says what was wrong and what would be valid.
+This module imports nothing, so every layer can raise its errors.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ __all__ = [
 class DatastoreError(Exception):
     """The root of every error of this library.
 
-    `shard` names the shard that failed, where a collection or a proxy knows it; else it is None.
+    `shard` is the name of the shard that failed, if a collection or proxy knows it, otherwise None.
     """
 
     shard: str | None = None
@@ -80,7 +80,7 @@ class DatastoreError(Exception):
             self.shard = shard
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The default keeps `args` alone as arguments; the fields travel as the instance's state.
+        # The default would pass only `args` to the class; the fields are restored as the instance's state.
         return (_rebuild, (type(self), self.args, self.__dict__))
 
 
@@ -92,9 +92,9 @@ def _rebuild(cls: type[DatastoreError], args: tuple[object, ...], state: dict[st
 
 
 class InvalidError(DatastoreError, ValueError):
-    """An argument that can never be right, whatever the store holds.
+    """An invalid argument, whatever the store holds.
 
-    `field` names the argument, as `key` or `query.limit`; '' where the message alone tells.
+    `field` names the argument, e.g. `key` or `query.limit`; '' if only the message says it.
     """
 
     def __init__(self, message: str = "", *, field: str = "", shard: str | None = None) -> None:
@@ -103,13 +103,13 @@ class InvalidError(DatastoreError, ValueError):
 
 
 class InvalidKeyError(InvalidError):
-    """Text that is no key: control characters, lone surrogates, or over the limit."""
+    """Text that is not a valid key: control characters, lone surrogates, or over the limit."""
 
 
 class InvalidValueError(InvalidError):
-    """A value of a supported type that cannot travel: out of range, too deep, too large.
+    """An invalid value of a supported type: out of range, nested too deeply, or too large.
 
-    `path` names the part, in Python's notation: `value['a'][3]`.
+    `path` says which part, in Python's notation: `value['a'][3]`.
     """
 
     def __init__(self, message: str = "", *, path: str = "", field: str = "", shard: str | None = None) -> None:
@@ -126,7 +126,7 @@ class InvalidTokenError(InvalidError):
 
 
 class UnsupportedTypeError(DatastoreError, TypeError):
-    """A value of a type that cannot travel. `path` names the part: `value['a'][3]`."""
+    """A value of an unsupported type. `path` says which part: `value['a'][3]`."""
 
     def __init__(self, message: str = "", *, path: str = "", shard: str | None = None) -> None:
         super().__init__(message, shard=shard)
@@ -159,9 +159,9 @@ class CursorReuseError(DatastoreError, RuntimeError):
 
 
 class DatastoreClosedError(DatastoreError, RuntimeError):
-    """A store, or a cursor of it, was used after the store's `close()`, or where its connection does not exist.
+    """A store or its cursor was used after the store was closed, or where its connection does not exist.
 
-    That is on another event loop than that of its first call, or in a process forked from its own; the text says which.
+    That is, on an event loop other than that of its first call, or in a forked process; the text says which.
     """
 
 
@@ -176,8 +176,8 @@ class DeadlineExceededError(DatastoreError, TimeoutError):
 class UnavailableError(DatastoreError, ConnectionError):
     """The store cannot be reached now.
 
-    Where `retry_after_s` is set, the same call may be made again after so many seconds, writes too: it did nothing, or
-    was a read. Where it is None, a write may or may not have happened.
+    If `retry_after_s` is set, the same call, including a write, may be repeated after that many seconds: it did
+    nothing, or was a read. If it is None, a write may or may not have happened.
     """
 
     def __init__(self, message: str = "", *, retry_after_s: float | None = None, shard: str | None = None) -> None:
@@ -186,14 +186,14 @@ class UnavailableError(DatastoreError, ConnectionError):
 
 
 class OverloadedError(UnavailableError):
-    """The server has as much to do as it can do in time, and refused the call before it began: nothing was done.
+    """The server is busy and refused the call before it began: nothing was done.
 
-    The same call may be made again, writes too, after `retry_after_s`.
+    The same call, including a write, may be repeated after `retry_after_s`.
     """
 
 
 class WrongShardError(DatastoreError, RuntimeError):
-    """The key belongs to another shard, or the server is not, or no longer, what the caller expects. Nothing was done.
+    """The key belongs to another shard, or the server is not (or no longer) the expected one. Nothing was done.
 
     `shard` is the shard that refused, `owner` the one that owns the key ('' if unknown), `epoch` the refusing node's
     placement epoch (0 if it has no placement). Repeating the same call at the same server cannot succeed.
@@ -206,7 +206,7 @@ class WrongShardError(DatastoreError, RuntimeError):
 
 
 class PlacementError(DatastoreError, RuntimeError):
-    """A change of a node's placement that does not fit what the node has; the text names both. Nothing was changed."""
+    """A change that does not fit the node's current placement; the text names both. Nothing was changed."""
 
 
 class TruncatedStreamError(DatastoreError, ConnectionError):
@@ -226,7 +226,7 @@ class StoreError(DatastoreError, OSError):
 
     @property
     def message(self) -> str:
-        """The text without the place."""
+        """The text without `where`."""
         return super().__str__()
 
     def __str__(self) -> str:
@@ -234,7 +234,7 @@ class StoreError(DatastoreError, OSError):
 
 
 class StoreFullError(StoreError):
-    """There is no room for this write; what was stored before is intact."""
+    """There is no space for this write; existing entries are intact."""
 
 
 class StoreLockedError(StoreError):
@@ -242,7 +242,7 @@ class StoreLockedError(StoreError):
 
 
 class StoreFormatError(StoreError):
-    """The data were written in another format, or belong to another shard or cluster."""
+    """The data was written in another format, or belongs to another shard or cluster."""
 
 
 class CorruptDataError(StoreError):
@@ -250,7 +250,7 @@ class CorruptDataError(StoreError):
 
 
 class ConfigError(DatastoreError, ValueError):
-    """A configuration file, or a store's URL, is wrong; the text says where and what is valid."""
+    """An invalid configuration file or store URL; the text says where, and what is valid."""
 
 
 class InternalError(DatastoreError, RuntimeError):

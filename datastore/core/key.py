@@ -1,4 +1,4 @@
-"""Key and Namespace: the names of entries. Pure; knows nothing of stores."""
+"""Key and Namespace: the names of entries. Pure; does not know about stores."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from datastore.core.util.fasthash import hash as fasthash
 
 __all__ = ["Key", "Namespace"]
 
-# Unicode's category Cc, and lone surrogates, which UTF-8 cannot carry.
+# Unicode's category Cc, and lone surrogates, which cannot be encoded as UTF-8.
 _REFUSED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _EMPTY_PARTS = re.compile("//+")
 
 
-#: What a Key is made of.
+#: The types that a Key can be made from.
 KeyLike: TypeAlias = "str | int | Key | Sequence[str | int | Key]"
 
 
 class Namespace(str):
-    """One part of a key, as `name` or `field:value`. Not checked: it is a view of text."""
+    """One part of a key, e.g. `name` or `field:value`. Not checked: it is a view of text."""
 
     __slots__ = ()
 
@@ -49,13 +49,13 @@ class Namespace(str):
 class Key(TwoNames):
     """A path of parts that names one entry: `/Comedy:MontyPython/Sketch:CheeseShop`.
 
-    Made from text, an int, another Key, or a list of these; doubled, leading and closing slashes do not matter, and
+    Made from text, an int, another Key, or a list of these; double, leading and trailing slashes do not matter, and
     `Key('')` is the root `/`. Raises InvalidKeyError (a ValueError) for control characters, lone surrogates, and
     more than 1,024 bytes of UTF-8; UnsupportedTypeError (a TypeError) for other types. `.` and `..` are names
     like any other.
 
-    Immutable. Equal to a Key of the same text, ordered by the UTF-8 bytes of the text, always true; `hash(key)` is
-    the same in every process and release.
+    Immutable. Equal to Keys with the same text, ordered by the UTF-8 bytes of the text, and always truthy; `hash(key)`
+    is the same in every process and release.
     """
 
     __slots__ = ("_hash", "_string")
@@ -71,7 +71,7 @@ class Key(TwoNames):
     }
 
     def __new__(cls, key: KeyLike = "") -> Self:
-        """A key of anything that names one; see the class."""
+        """A key from anything that the class accepts."""
         text = key if type(key) is str else _joined(key)
         if text[:1] != "/" or text[-1:] == "/" or "//" in text or cls._normalizes:
             text = cls.remove_duplicate_slashes(text)
@@ -83,17 +83,17 @@ class Key(TwoNames):
         _set_hash(self, _UNKNOWN)
         return self
 
-    #: Whether a subclass has its own way to normalize text, which is to see all of it.
+    #: Whether a subclass overrides the normalization of text, so that all text must go through it.
     _normalizes: ClassVar[bool] = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Have all text normalized by a class that overrides how."""
+        """Route all text through the subclass's normalization if it overrides it."""
         super().__init_subclass__(**arguments)
         cls._normalizes = definer_of(cls, "remove_duplicate_slashes") < cls.__mro__.index(Key)
 
     @classmethod
     def _trusted(cls, text: str) -> Self:
-        """A key of text that is known to be canonical, as what a Key gave before."""
+        """A key from text that is known to be canonical, e.g. the text of another Key."""
         self: Self = _new(cls)
         _set_string(self, text)
         _set_hash(self, _UNKNOWN)
@@ -152,7 +152,7 @@ class Key(TwoNames):
 
     @property
     def namespaces(self) -> builtins.list[Namespace]:
-        """As `list`."""
+        """Same as `list`."""
         return self.list
 
     @property
@@ -171,7 +171,7 @@ class Key(TwoNames):
 
     @property
     def parent(self) -> Key:
-        """The key without its last part; the root's is the root."""
+        """The key without its last part; the root for the root."""
         return Key._trusted(self._string.rpartition("/")[0] or "/")
 
     @property
@@ -200,7 +200,7 @@ class Key(TwoNames):
         return Key(f"{self._string}:{name}")
 
     def is_ancestor_of(self, other: Key) -> bool:
-        """Whether `other` lies below this key, part by part; no key is its own ancestor."""
+        """Whether `other` is below this key, part by part; a key is not its own ancestor."""
         if not isinstance(other, Key):
             raise UnsupportedTypeError(f"only Keys have ancestors, not {type(other).__name__}", path="key")
         if self._string == "/":
@@ -208,7 +208,7 @@ class Key(TwoNames):
         return other._string.startswith(self._string + "/")
 
     def is_descendant_of(self, other: Key) -> bool:
-        """Whether this key lies below `other`."""
+        """Whether this key is below `other`."""
         if not isinstance(other, Key):
             raise UnsupportedTypeError(f"only Keys have descendants, not {type(other).__name__}", path="key")
         return other.is_ancestor_of(self)
@@ -224,7 +224,7 @@ class Key(TwoNames):
 
     @classmethod
     def remove_duplicate_slashes(cls, path: str) -> str:
-        """`path` with one leading slash, none at the end, and none doubled."""
+        """`path` with one leading slash, no trailing slash and no double slashes."""
         return "/" + _EMPTY_PARTS.sub("/", path).strip("/")
 
     # The documented names.
@@ -235,11 +235,11 @@ class Key(TwoNames):
     removeDuplicateSlashes = remove_duplicate_slashes  # noqa: N815
 
 
-# Past the refusal to change a key, and faster than `object.__setattr__`.
+# Bypasses the immutability of keys, and is faster than `object.__setattr__`.
 _new: Callable[[Any], Any] = object.__new__
 _set_string: Callable[[Key, str], None] = vars(Key)["_string"].__set__
 _set_hash: Callable[[Key, int], None] = vars(Key)["_hash"].__set__
-#: The hash of a key that was not asked for it yet; real ones are not negative.
+#: Placeholder for a hash that has not been computed yet; real hashes are not negative.
 _UNKNOWN = -1
 
 
@@ -265,13 +265,13 @@ def _joined(key: Any) -> str:
 
 
 def _part(part: Any) -> str:
-    # The text of an enumeration's member is its value, not its name.
+    # The text of an enum member is its value, not its name.
     if isinstance(part, str):
         return str.__str__(part)
     if isinstance(part, Key):
         return part._string
     if isinstance(part, int) and not isinstance(part, bool):
-        # Python itself refuses to write very long ones.
+        # Python refuses to convert very long integers to text.
         if abs(int(part)).bit_length() > KEY_BYTES * 4:
             raise InvalidKeyError(f"a key has at most {KEY_BYTES:,} bytes of UTF-8, and this int more", field="key")
         return int.__repr__(part)

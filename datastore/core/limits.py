@@ -1,4 +1,4 @@
-"""The limits of the library, each in one place. What servers limit besides is in `datastore_server.checks`."""
+"""The limits of the library, each in one place. `datastore_server.checks` has the additional limits of servers."""
 
 from __future__ import annotations
 
@@ -34,42 +34,42 @@ QUERY_REQUEST_BYTES = 3 * MESSAGE_BYTES
 #: The largest entry on the wire, key and value together, in bytes. With its framing it fits in a message.
 ENTRY_BYTES = 3 * 1024 * 1024
 
-#: The most parts of a message, or of a value in it: lists, maps, their elements and members, keys and timestamps each
-#: count one. A parser makes an object of each, 100,000 in 40 ms, and whatever reads the value holds them all.
+#: The maximum parts of a message, or of a value in it: lists, maps, their elements and members, keys and timestamps
+#: count one each. A parser creates an object for each, 100,000 in 40 ms, and the reader of a value holds them all.
 MESSAGE_PARTS = 100_000
 
-#: The deepest nesting of lists and maps in a value that travels.
+#: The deepest nesting of lists and maps in a value on the wire.
 VALUE_DEPTH = 32
 
-#: How deep values are looked into to compare them; far below what Python's own comparison of nested lists allows.
+#: How deeply nested values are compared; far below the limit of Python's own comparison of nested lists.
 COMPARED_DEPTH = 100
 
-#: How many bytes of keys and values a batch of results is filled to.
+#: The target size of a batch of results, in bytes of keys and values.
 BATCH_BYTES = 256 * 1024
 
-#: The first batch of results is this small, so that it comes at once.
+#: The size of the first batch of results in bytes, small so that it arrives quickly.
 FIRST_BATCH_BYTES = 2 * 1024
 
-#: How much larger each batch of results is than the one before, up to BATCH_BYTES.
+#: The growth factor from one batch of results to the next, up to BATCH_BYTES.
 BATCH_GROWTH = 4
 
-#: The most entries in a batch of results, however small they are.
+#: The maximum number of entries in a batch of results, however small they are.
 BATCH_ENTRIES = 2000
 
-#: The most filters in a query that travels.
+#: The maximum number of filters in a query on the wire.
 FILTERS = 64
 
-#: The most orders in a query that travels.
+#: The maximum number of orders in a query on the wire.
 ORDERS = 16
 
-#: The most that an ordered query may hold to sort, in bytes: sort keys, keys, serialized values (but for a query for
-#: keys only) and SORT_ENTRY_BYTES for each entry. With a limit it holds few. Larger results would have to be sorted on
-#: disk.
+#: The most that an ordered query may hold in memory to sort, in bytes: sort keys, keys, serialized values (except in a
+#: keys-only query) and SORT_ENTRY_BYTES per entry. With a limit it holds few. Larger results would have to be sorted
+#: on disk.
 SORT_BYTES = 1024 * 1024 * 1024
 
-#: What sorting holds for each entry besides the bytes themselves: the objects around them and their places in lists.
+#: The overhead per entry when sorting, besides the bytes themselves: the objects and their list slots.
 SORT_ENTRY_BYTES = 160
 
-#: A sort key longer than this does not travel, as entry, sort key and token would not fit in one message: the value
-#: that it is made of travels in its place.
+#: A sort key longer than this is not sent, because entry, sort key and token would not fit in one message: the value
+#: that it is computed from is sent instead.
 LONG_SORT_KEY_BYTES = 64 * 1024

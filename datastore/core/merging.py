@@ -44,7 +44,7 @@ class BlockMerge:
         return [stream.number for stream in self._streams if stream.silent]
 
     def feed(self, number: int, batch: Batch) -> None:
-        """Take in the next batch of a stream; an empty one is a sign of life."""
+        """Add the next batch of a stream; an empty one is a heartbeat."""
         self._scanned += batch.scanned
         if len(batch) or len(self._streams) == 1:
             self._streams[number].waiting = batch

@@ -46,7 +46,7 @@ class Pipeline:
 
     @property
     def done(self) -> bool:
-        """Whether nothing more can come: reading on would be in vain."""
+        """Whether there can be no more results, so that reading can stop."""
         return self._cutter.done
 
     def steps(self, batch: Batch) -> Iterator[Batch]:

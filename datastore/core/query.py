@@ -30,26 +30,26 @@ _object_getattr = object_getattr
 class Query(QueryDescription):
     """What to look for: `Query(Key('/Airport')).filter('country', '=', 'CH').order('-elevation')`.
 
-    The scope is exactly the collection of `key`: `/a` selects `/a/b`, `/a:b` and `/a:b:c`, and not `/a`, `/a/b/c`,
-    `/a/T:x`, `/a:b/q`. With `recursive` it is every key whose text begins with `/a/` or `/a:`; for `/` every key.
-    Then come all filters, the orders, `start_after`, `offset`, `limit`; ties of the orders, and results without
-    orders, are in ascending order of their keys.
+    The scope is exactly the collection of `key`: `/a` selects `/a/b`, `/a:b` and `/a:b:c`, but not `/a`, `/a/b/c`,
+    `/a/T:x` or `/a:b/q`. With `recursive` it is every key whose text begins with `/a/` or `/a:`; for `/`, every key.
+    Then the filters, the orders, `start_after`, `offset` and `limit` are applied. Ties of the orders, and results
+    without orders, are sorted by key ascending.
 
-    `object_getattr(obj, field)` looks up fields in the caller's own way. `keys_only` leaves values out; `start_after`
-    gives only what comes after a Position; `allow_partial` does without shards that cannot be reached.
-    Every attribute may be assigned, and is checked: UnsupportedTypeError (a TypeError) for a wrong type,
+    `object_getattr(obj, field)` is a custom field lookup. `keys_only` leaves values out; `start_after` returns only
+    entries after a Position; `allow_partial` leaves out shards that cannot be reached.
+    Every attribute can be assigned, and is checked: UnsupportedTypeError (a TypeError) for a wrong type,
     InvalidQueryError (a ValueError) for a negative number.
     """
 
     def __call__(self, iterable: Iterable[Any]) -> Cursor:
-        """A cursor over the bare values of `iterable` that pass, sorted (ties as they came) and cut. Lazy."""
+        """A lazy cursor over the values of `iterable` that match, sorted (stable) and limited."""
         cursor = Cursor(self, iterable)
         cursor._apply("filters", "orders", "offset", "limit")
         return cursor
 
     def apply(self, entries: Iterable[Entry]) -> Cursor:
-        """The whole query over entries of its scope, in any order: a store's answer, `start_after` and all. Lazy.
+        """A lazy cursor that applies the whole query, `start_after` included, to entries of its scope in any order.
 
-        The scope is the caller's business; see `covers`. For asyncio there is `aio.Cursor.applied(query, entries)`.
+        The caller selects the scope; see `covers`. For asyncio there is `aio.Cursor.applied(query, entries)`.
         """
         return Cursor.applied(self, entries)

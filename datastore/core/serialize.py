@@ -56,14 +56,14 @@ __all__ = [
 
 
 class SerializerShimDatastore(ShimDatastore):
-    """Keeps what `serializer.dumps` makes of values in the child, and gives back what `loads` makes of it.
+    """Stores values in the child as `serializer.dumps` returns them, and returns them as `loads` does.
 
-    `serializer` is anything with callable `dumps` and `loads`, else UnsupportedTypeError (a TypeError); None
-    is the class's own, json. None is never serialized; what deserializes to None is absent.
-    A query's filters and orders see deserialized values. With a serializer that keeps mappings filters go down to
-    the child, else the scope and the bounds on keys do. Whole queries go down only if it also declares
-    `never_loads_none`. Where a subclass overrides `serialized_value` or `deserialized_value` every value goes through
-    it, and filters on fields stay here. What cannot be deserialized raises, with the key as a note.
+    `serializer` is anything with callable `dumps` and `loads`, otherwise UnsupportedTypeError (a TypeError); None
+    selects the class's default, json. None is never serialized; what deserializes to None counts as absent.
+    A query's filters and orders see deserialized values. If the serializer keeps mappings, filters are pushed down to
+    the child, otherwise only the scope and bounds on keys. Whole queries are pushed down only if it also declares
+    `never_loads_none`. If a subclass overrides `serialized_value` or `deserialized_value`, every value goes through
+    it, and filters on fields are evaluated here. What cannot be deserialized raises, with the key as a note.
     """
 
     serializer: SerializerLike = default_serializer
@@ -75,11 +75,11 @@ class SerializerShimDatastore(ShimDatastore):
         self.serializer = require_serializer(self.serializer if serializer is None else serializer)
 
     def serialized_value(self, value: Any) -> Any:
-        """What is stored for `value`; None stays None."""
+        """The stored form of `value`; None stays None."""
         return None if value is None else self.serializer.dumps(value)
 
     def deserialized_value(self, value: Any) -> Any:
-        """The value of what is stored; None stays None."""
+        """The value of a stored form; None stays None."""
         return None if value is None else self.serializer.loads(value)
 
     # The documented names.
@@ -221,7 +221,7 @@ class SerializerShimDatastore(ShimDatastore):
 
 
 def _name(error: Exception, key: Key) -> None:
-    """Have the error say whose value it was."""
+    """Add the key of the value to the error."""
     error.add_note(f"this is the value of {key}")
 
 

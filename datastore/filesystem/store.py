@@ -43,25 +43,25 @@ def _checked_root(root: Any) -> str:
 
 
 class FileSystemDatastore(Datastore):
-    """Keeps each entry in a file of its own below `root`, which it creates if need be: `/a:b` in `a/b.obj`.
+    """Stores each entry in a separate file below `root`, which it creates if needed: `/a:b` in `a/b.obj`.
 
-    Values are str and bytes (bytearray comes back as bytes); others raise UnsupportedTypeError: wrap the store in
+    Values are str and bytes (bytearray is read back as bytes); others raise UnsupportedTypeError: wrap the store in
     a serializer. Text is stored as it is, so other programs can read and write the files; `docs/storage.md` says
     how keys become paths.
-    With `case_sensitive=False` keys that differ in case alone are one key, the one in lower case.
-    A put writes a temporary file and renames it: readers, and a crash, find the old value or the new one. With
-    `fsync` it is on disk before the call returns; else it survives the process, but maybe not a loss of power. A
-    crash may leave files named `.tmp-...`, which are never read and may be deleted.
-    A query reads the names of its directory and sorts them, then values as it proceeds, and none that its limit or its
-    filters on keys exclude; a recursive one reads those of the directories below. What is no file of ours is skipped,
+    With `case_sensitive=False` keys that differ only in case are the same key, the one in lower case.
+    A put writes a temporary file and renames it: readers see the old value or the new one, even after a crash. With
+    `fsync` it is on disk before the call returns; otherwise it survives the process, but may not survive a power
+    failure. A crash may leave files named `.tmp-...`, which are never read and may be deleted.
+    A query reads the names in its directory and sorts them, then reads values lazily, except those that its limit or
+    its filters on keys exclude; a recursive query also reads the directories below. Other files are skipped,
     and links to directories are not followed.
     Any number of threads and processes may use one root. Raises UnsupportedTypeError or InvalidError for a root that
-    names no directory, StoreError, which is a RuntimeError too, if it is a file, StoreFullError where the disk is full
-    and StoreError for other faults of the file system; a failed put leaves the old value, unless it was the directory
-    that could not be written to disk after all: then readers see the new one.
-    Subclasses, and instances before their first use, may have an `object_extension` and an `ignore_list` of names that
-    queries skip. A subclass that overrides a path method has its own layout: a file whose path does not say its key
-    begins with a header that does, and a query looks at all files below the root.
+    cannot be a directory, StoreError (also a RuntimeError) if it is a file, StoreFullError if the disk is full, and
+    StoreError for other file system faults. A failed put leaves the old value, unless only the fsync of the directory
+    failed: then readers see the new one.
+    Subclasses, and instances before their first use, may set an `object_extension` and an `ignore_list` of names that
+    queries skip. A subclass that overrides a path method has a custom layout: a file whose path does not determine its
+    key begins with a header that names it, and a query looks at all files below the root.
     """
 
     ordered_queries = True
@@ -195,7 +195,7 @@ class FileSystemDatastore(Datastore):
                 os.unlink(temporary)
             raise
         if self._fsync:
-            # The directories above too: whoever made them may not have come so far.
+            # The directories above too: the process that created them may not have synced them yet.
             for _ in range(1 + path.count("/", len(self.root) + 1)):
                 disk.sync_directory(directory)
                 directory = os.path.dirname(directory)

@@ -62,7 +62,7 @@ _LMDB_MAJOR_VERSION = 1
 
 
 class Identity(NamedTuple):
-    """Whose data a directory holds. None: of no cluster, or whoever's."""
+    """The owner of a directory's data. None: no cluster, or any."""
 
     cluster: str | None
     shard: str | None

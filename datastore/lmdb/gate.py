@@ -15,12 +15,12 @@ from datastore.core.errors import (
 
 __all__ = ["READS_PATIENCE_S", "Gate"]
 
-#: Reads last milliseconds; whoever waits longer for them to end has met one that was torn off (by a signal).
+#: Reads last milliseconds; a longer wait means that a read was aborted (by a signal).
 READS_PATIENCE_S = 10.0
 
 
 class Gate:
-    """Lets any number of reads in, and the writer alone while it replaces or closes the memory map.
+    """A readers-writer lock around replacing and closing the memory map.
 
     Used as a context manager around each read. LMDB would hand a read that overlaps a new map an invalid page.
     """

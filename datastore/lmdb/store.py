@@ -51,29 +51,29 @@ class Stats(NamedTuple):
 
 
 class LMDBDatastore(Datastore):
-    """Keeps bytes and text in the LMDB environment of one directory, which it creates if need be.
+    """Stores bytes and text in the LMDB environment of a directory, which it creates if needed.
 
-    Values are bytes, and text, which is stored in UTF-8 and comes back as text, of at most VALUE_BYTES; others raise
+    Values are bytes or text (stored as UTF-8, read back as text) of at most VALUE_BYTES; others raise
     UnsupportedTypeError: wrap the store in a serializer.
     `durability="sync"` acknowledges a write after it is safe on disk; writes that wait at the same time share one
-    commit. With "async" the system writes them out when it likes, and the store asks it to every second and in
-    `close()`: they survive the end of the process, but after a loss of power the last ones are missing, or the
-    file is damaged where the file system reorders writes.
+    commit. With "async" the operating system writes them later; the store flushes every second and in
+    `close()`. They survive the end of the process, but after a power failure the last ones are missing, or the
+    file is damaged if the file system reorders writes.
 
     The map starts with `map_bytes` and doubles when it is full, up to `max_map_bytes`; a write that needs more,
-    or more than the disk has, raises StoreFullError and changes nothing. What was stored stays readable, and
+    or more than the disk has, raises StoreFullError and changes nothing. Existing entries stay readable, and
     can be deleted.
 
-    `cluster` and `shard` name what the directory belongs to; they are recorded at its creation, and given and
-    found ones must agree. None does not ask.
+    `cluster` and `shard` name what the directory belongs to. They are recorded when it is created, and must match
+    the recorded ones later. None skips the check.
 
-    One process at a time, and in it one object, has the directory: any other gets StoreLockedError. Any number of
-    threads may use that object. After a fork the child must not use it (StoreError). Queries see each entry as it
-    was at some moment during them, and none twice in what one cursor gives; they hold no snapshot, so a slow reader
-    costs nothing.
+    One process at a time, and one object in it, can open the directory: any other gets StoreLockedError. Any number
+    of threads may use that object. After a fork the child must not use it (StoreError). Queries see each entry as it
+    was at some moment during the query, and a cursor never returns an entry twice; they hold no snapshot, so a slow
+    reader costs nothing.
 
-    Raises StoreFormatError for a directory with other files, or of another format, cluster or shard; nothing in
-    it is touched then. CorruptDataError where what is there cannot be read back.
+    Raises StoreFormatError for a directory with other files, or of another format, cluster or shard, and leaves it
+    untouched. Raises CorruptDataError if stored data cannot be read back.
     """
 
     ordered_queries = True

@@ -24,7 +24,7 @@ __all__ = ["FIELD_PATH_BYTES", "decode_entry", "decode_key", "decode_query", "en
 
 #: The longest path of a field, in UTF-8.
 FIELD_PATH_BYTES = 1024
-#: The largest limit or offset that travels; no store holds as many entries.
+#: The largest limit or offset on the wire; no store holds as many entries.
 _MOST = 2**63 - 1
 
 _FieldFilter = query_pb2.FieldFilter

@@ -63,7 +63,7 @@ def is_null(data: bytes) -> bool:
 def encode_value(value: Any) -> WireValue:
     """The bytes of a plain value; a WireValue as it is.
 
-    Raises UnsupportedTypeError (a TypeError) for a type that cannot travel and InvalidValueError (a ValueError) for
+    Raises UnsupportedTypeError (a TypeError) for a type that cannot be sent and InvalidValueError (a ValueError) for
     an int over 64 bits, a naive datetime, text with lone surrogates, or nesting over 32 deep. Both name the
     offending part in `path`: `value['a'][3]`.
     """
@@ -135,7 +135,7 @@ def _fill_other(message: Value, value: Any, depth: int) -> None:
 
 
 def _find_fault(value: Any, path: str, depth: int) -> None:
-    """Raise the error of the first part that cannot travel, with its path."""
+    """Raise the error of the first part that cannot be sent, with its path."""
     if isinstance(value, Mapping):
         _check_depth(depth, path)
         for name, held in value.items():
@@ -333,7 +333,7 @@ def _check_key(text: str, path: str) -> None:
 
 
 class _Codec:
-    """Plain values as bytes: what a store of bytes needs to hold everything that travels."""
+    """Plain values as bytes, so that a store of bytes can hold every value of the wire."""
 
     keeps_mappings = False
     never_loads_none = True

@@ -40,9 +40,9 @@ class Admission:
         self._closed = error
 
     def enter(self, time_left_s: float | None) -> None:
-        """Take a call up, whose caller waits `time_left_s` more (None: for ever); `leave` must follow.
+        """Admit a call with `time_left_s` until its deadline (None: no deadline); `leave` must follow.
 
-        Raises OverloadedError if it would not be answered by then, or too many calls are in hand; nothing was done.
+        Raises OverloadedError if it would miss its deadline, or too many calls are in progress; nothing was done.
         """
         if self._closed is not None:
             raise self._closed

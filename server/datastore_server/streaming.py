@@ -40,9 +40,9 @@ __all__ = [
 _GROWTH_PART = 4
 #: A message of many entries does not grow beyond this; only a single entry may.
 BATCH_MOST_BYTES = 1024 * 1024
-#: How long a client waits at most for a sign of life while nothing matches.
+#: The heartbeat interval while nothing matches.
 HEARTBEAT_S = 1.0
-#: How long found entries wait at most for company.
+#: Maximum time to buffer entries.
 LINGER_S = 0.1
 
 _REASONS = {
@@ -205,11 +205,11 @@ class Cutter:
         return bool(self._count) or self._position is not None
 
     def note_shards(self, shards: Iterable[ShardReport]) -> None:
-        """Take note of shards that could not be reached: whoever continues must be told of them too."""
+        """Record shards that could not be reached, so that a continued query reports them too."""
         self._token = self._token.without(shards)
 
     def flush(self) -> bytes:
-        """A message of what is there; without entries a sign of life."""
+        """A message with the buffered entries; without entries, a heartbeat."""
         return self._message(service_pb2.QueryResponse())
 
     def finish(self, summary: Summary) -> bytes:

@@ -138,7 +138,7 @@ class RemoteDatastore(Datastore):
         return self._value(parsed(raw.GetResponse, self._read("Get", request)))
 
     def put(self, key: Key, value: Any) -> None:
-        """Store `value` under `key`; refused before it is sent if it cannot travel or is too large."""
+        """Store `value` under `key`; refused before it is sent if its type is not supported or it is too large."""
         key = check_key(key)
         if value is None:
             self.delete(key)

@@ -136,7 +136,7 @@ class RemoteDatastore(Datastore):
         return self._value(parsed(raw.GetResponse, await self._read("Get", request)))
 
     async def put(self, key: Key, value: Any) -> None:
-        """Store `value` under `key`; refused before it is sent if it cannot travel or is too large."""
+        """Store `value` under `key`; refused before it is sent if its type is not supported or it is too large."""
         key = check_key(key)
         if value is None:
             await self.delete(key)

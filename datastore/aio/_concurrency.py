@@ -5,10 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, TypeVar
 
-__all__ = ["KeyLocks", "Lock", "close_iterator", "fan_out", "iterate", "undisturbed", "was_closed"]
+__all__ = [
+    "KeyLocks",
+    "Lock",
+    "close_iterator",
+    "fan_out",
+    "give_way",
+    "in_thread",
+    "iterate",
+    "undisturbed",
+    "was_closed",
+]
 
 T = TypeVar("T")
 
@@ -81,6 +92,16 @@ async def undisturbed(call: Callable[[], Awaitable[T]]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Make a call that takes long in a thread, so that other tasks go on; undisturbed by cancellation."""
+    return await undisturbed(partial(asyncio.to_thread, call))
+
+
+async def give_way() -> None:
+    """Let other tasks have their turn."""
+    await asyncio.sleep(0)
 
 
 async def iterate(iterable: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:

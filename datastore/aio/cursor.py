@@ -20,7 +20,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-from datastore.aio._concurrency import close_iterator, iterate, was_closed
+from datastore.aio._concurrency import close_iterator, give_way, in_thread, iterate, was_closed
 from datastore.core.batch import Batch, Entry, Reason, ShardReport, Summary
 from datastore.core.description import QueryDescription
 from datastore.core.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError
@@ -359,14 +359,21 @@ async def refine(query: QueryDescription, batches: AsyncGenerator[Batch]) -> Asy
             if batch is None:
                 break
             for part in pipeline.steps(batch):
-                refined = pipeline.feed(part)
+                if pipeline.takes_long(part):
+                    refined = await in_thread(partial(pipeline.feed, part))
+                else:
+                    refined = pipeline.feed(part)
                 if refined is not None:
                     yield refined
         for rest in pipeline.finish():
             yield rest
     finally:
-        pipeline.close()
-        await batches.aclose()
+        try:
+            for _ in pipeline.release():
+                await give_way()
+        finally:
+            pipeline.close()
+            await batches.aclose()
 
 
 def _only(query: QueryDescription, parts: Sequence[str]) -> QueryDescription:

@@ -12,7 +12,17 @@ from contextlib import ExitStack, contextmanager
 from types import GeneratorType
 from typing import Any, TypeVar
 
-__all__ = ["KeyLocks", "Lock", "close_iterator", "fan_out", "iterate", "undisturbed", "was_closed"]
+__all__ = [
+    "KeyLocks",
+    "Lock",
+    "close_iterator",
+    "fan_out",
+    "give_way",
+    "in_thread",
+    "iterate",
+    "undisturbed",
+    "was_closed",
+]
 
 T = TypeVar("T")
 
@@ -61,6 +71,15 @@ def fan_out(calls: Sequence[Callable[[], T]]) -> list[T]:
 def undisturbed(call: Callable[[], T]) -> T:
     """Make a call."""
     return call()
+
+
+def in_thread(call: Callable[[], T]) -> T:
+    """Make a call, in this thread."""
+    return call()
+
+
+def give_way() -> None:
+    """Do nothing: threads have their turns anyway."""
 
 
 def iterate(iterable: Iterable[T]) -> Iterator[T]:

@@ -122,6 +122,13 @@ class Batch:
     def keys(self, keys: list[Any]) -> None:
         self._keys, self._texts = keys, None
 
+    def key_at(self, index: int) -> Any:
+        """One of the keys, without making the others."""
+        if self._keys is not None:
+            return self._keys[index]
+        text = self.texts[index]
+        return Key._trusted(text.decode()) if text else None
+
     @property
     def texts(self) -> list[bytes]:
         """The texts of the keys in UTF-8, which sort like the keys; b"" for None."""

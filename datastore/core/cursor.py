@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-from datastore.core._concurrency import close_iterator, iterate, was_closed
+from datastore.core._concurrency import close_iterator, give_way, in_thread, iterate, was_closed
 from datastore.core.batch import Batch, Entry, Reason, ShardReport, Summary
 from datastore.core.description import QueryDescription
 from datastore.core.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError
@@ -356,14 +356,21 @@ def refine(query: QueryDescription, batches: Generator[Batch]) -> Generator[Batc
             if batch is None:
                 break
             for part in pipeline.steps(batch):
-                refined = pipeline.feed(part)
+                if pipeline.takes_long(part):
+                    refined = in_thread(partial(pipeline.feed, part))
+                else:
+                    refined = pipeline.feed(part)
                 if refined is not None:
                     yield refined
         for rest in pipeline.finish():
             yield rest
     finally:
-        pipeline.close()
-        batches.close()
+        try:
+            for _ in pipeline.release():
+                give_way()
+        finally:
+            pipeline.close()
+            batches.close()
 
 
 def _only(query: QueryDescription, parts: Sequence[str]) -> QueryDescription:

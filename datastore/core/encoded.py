@@ -29,6 +29,11 @@ class Encoded:
         """The value, for looking up fields: a map may be a Mapping that reads no more than it is asked for."""
         return self.decode()
 
+    @classmethod
+    def views(cls, values: list[Any]) -> list[Any]:
+        """`view` of each of many values of this kind: a subclass may read them together."""
+        return [value.view() for value in values]
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Encoded):
             return NotImplemented
@@ -46,8 +51,12 @@ def decoded(value: Any) -> Any:
 
 def views(values: list[Any]) -> list[Any]:
     """Values that may be in serialized form, for looking up fields."""
-    if not any(issubclass(kind, Encoded) for kind in set(map(type, values))):
+    kinds = set(map(type, values))
+    if not any(issubclass(kind, Encoded) for kind in kinds):
         return values
+    if len(kinds) == 1:
+        kind: type[Encoded] = kinds.pop()
+        return kind.views(values)
     return [value.view() if issubclass(type(value), Encoded) else value for value in values]
 
 

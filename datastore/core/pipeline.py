@@ -11,7 +11,7 @@ from typing import Any
 
 from datastore.core.batch import Batch, Position
 from datastore.core.description import QueryDescription
-from datastore.core.encoded import decoded, views
+from datastore.core.encoded import Encoded, decoded, views
 from datastore.core.errors import DatastoreError
 from datastore.core.fields import KEY_FIELD, Filter, column_of, column_predicate
 from datastore.core.key import Key
@@ -22,6 +22,8 @@ __all__ = ["Cutter", "Pipeline"]
 
 #: How many entries an ordered query collects in one step: a few milliseconds.
 STEP_ENTRIES = 500
+#: A serialized value of more bytes may have so many parts that reading it takes longer than a step should.
+LONG_VALUE_BYTES = 32 * 1024
 
 #: Which of some entries pass a filter, given as a batch and its values in the form that is looked into.
 Predicate = Callable[[Batch, list[Any]], list[bool]]
@@ -94,6 +96,20 @@ class Pipeline:
         """Let go of what is held to be sorted. May be repeated."""
         if self._sorter is not None:
             self._sorter.close()
+
+    def release(self) -> Iterator[None]:
+        """As `close`, in short steps."""
+        if self._sorter is not None:
+            yield from self._sorter.release()
+
+    def takes_long(self, batch: Batch) -> bool:
+        """Whether to feed a batch in a thread: it has a value that takes long to read.
+
+        Not where code of the caller's looks at it, which may be of one thread.
+        """
+        if not (self._passes or self._query.orders) or self._query.has_custom_code:
+            return False
+        return any(issubclass(type(value), Encoded) and len(value.data) > LONG_VALUE_BYTES for value in batch.values)
 
     def _passing(self, batch: Batch) -> tuple[Batch, list[Any]]:
         """The entries that pass, and their values in the form that is looked into."""

@@ -124,15 +124,25 @@ class SortBudget:
 
 
 class SortRoom:
-    """What one query holds to sort: at most SORT_BYTES, and no more than is left of the budget that it shares."""
+    """What one query holds to sort: at most SORT_BYTES, and no more than is left of the budget that it shares.
+
+    A thread may still be sorting when the query is closed: from then on nothing is held.
+    """
 
     def __init__(self, budget: SortBudget | None, most_bytes: int) -> None:
         self._budget = budget
         self._most_bytes = most_bytes
         self._held = 0
+        self._is_closed = False
+        self._lock = Lock()
 
     def hold(self, wanted: int) -> None:
         """Hold so many bytes from now on. Raises LimitExceededError or OverloadedError, and holds what it held."""
+        with self._lock:
+            if not self._is_closed:
+                self._hold(wanted)
+
+    def _hold(self, wanted: int) -> None:
         if wanted > self._most_bytes:
             raise sort_bytes_exceeded(self._most_bytes)
         if self._budget is not None:
@@ -142,6 +152,12 @@ class SortRoom:
     def give_back(self, count: int) -> None:
         """Hold so many bytes less."""
         self.hold(max(0, self._held - count))
+
+    def close(self) -> None:
+        """Hold nothing, from now on. May be repeated."""
+        with self._lock:
+            self._hold(0)
+            self._is_closed = True
 
 
 def set_sort_budget(budget: SortBudget) -> None:

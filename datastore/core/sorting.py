@@ -8,10 +8,10 @@ plain objects, which others hold anyway: it compares the fields as they are. Kno
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import accumulate, compress, islice, repeat
-from operator import add, ge, le, ne
+from operator import add, ge, le, ne, not_
 from struct import Struct
 from sys import maxsize
 from typing import Any
@@ -37,6 +37,8 @@ __all__ = ["ColumnSorter", "RunSorter", "sorter_for"]
 
 #: The most entries that are sorted at once: a few milliseconds.
 RUN_ENTRIES = 4096
+#: How many entries, the first in order, are given out before the others are sorted.
+LEAD_ENTRIES = BATCH_ENTRIES
 #: Each run is sampled once in so many entries to find what comes too late.
 STRIDE = 256
 
@@ -75,33 +77,78 @@ def _text_of(place: bytes) -> bytes:
 
 
 class _Run:
-    """Places in ascending order, each with its value."""
+    """Places, each with its value; in ascending order once it was sorted.
+
+    In tuples, which the garbage collector leaves alone when all in them is bytes or None: in lists it would look at
+    each entry again and again.
+    """
 
     __slots__ = ("places", "values")
 
-    def __init__(self, places: list[bytes], values: list[Any]) -> None:
+    def __init__(self, places: Iterable[bytes], values: Iterable[Any]) -> None:
+        self.places = tuple(places)
+        self.values = tuple(values)
+
+    def sort(self) -> None:
+        """Sort it; equal places stay as they came."""
+        places, values = self.places, self.values
         order = sorted(range(len(places)), key=places.__getitem__)
-        self.places = [places[i] for i in order]
-        self.values = [values[i] for i in order]
+        self.places = tuple([places[i] for i in order])
+        self.values = tuple([values[i] for i in order])
 
     def cut(self, stop: int) -> None:
-        del self.places[stop:], self.values[stop:]
+        """Keep the entries up to `stop`."""
+        self.places, self.values = self.places[:stop], self.values[:stop]
+
+    def take_before(self, place: bytes) -> tuple[list[bytes], list[Any]]:
+        """Take out the entries that come before `place`: their places and values."""
+        early = [each < place for each in self.places]
+        taken = list(compress(self.places, early)), list(compress(self.values, early))
+        if taken[0]:
+            late = list(map(not_, early))
+            self.places = tuple(compress(self.places, late))
+            self.values = tuple(compress(self.values, late))
+        return taken
 
     def taken(self, number: int) -> Iterator[tuple[bytes, int, Any]]:
         """The places with `number` and their values, which are let go of as they are taken, some at a time."""
         while self.places:
             yield from zip(self.places[:STRIDE], repeat(number), self.values[:STRIDE], strict=False)
-            del self.places[:STRIDE], self.values[:STRIDE]
+            self.places, self.values = self.places[STRIDE:], self.values[STRIDE:]
+
+
+class _Lead:
+    """Selects the first of all places that it sees, and holds about twice as many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._places: list[bytes] = []
+        self._last: bytes | None = None
+
+    def add(self, places: list[bytes]) -> None:
+        last = self._last
+        self._places += places if last is None else [place for place in places if place < last]
+        if len(self._places) > 2 * self._most:
+            self.select()
+
+    def select(self) -> bytes | None:
+        """The place before which fewer than `most` come, and nearly as many; None if there are not so many at all."""
+        self._places.sort()
+        del self._places[self._most :]
+        if len(self._places) == self._most:
+            self._last = self._places[-1]
+        return self._last
 
 
 class RunSorter:
-    """Collects serialized entries in sorted runs and merges these lazily.
+    """Collects serialized entries in runs, which it sorts and merges once the first results are out.
 
-    The first results need no sort of the whole: the runs are sorted as they come. Holds the place of each entry in the
-    order, and its value unless the query asks for keys only; raises LimitExceededError beyond SORT_BYTES of these and
-    SORT_ENTRY_BYTES for each entry, and OverloadedError beyond what others leave of a server's budget. With a limit it
-    holds about twice offset + limit entries at most. What does not fit in memory would be written to disk here, run by
-    run: a run is read in its order only. Close it to give back its part of the budget.
+    The first LEAD_ENTRIES are selected as the entries come, and need no sort of the others. Holds the place of each
+    entry in the order, and its value unless the query asks for keys only; raises LimitExceededError beyond SORT_BYTES
+    of these and SORT_ENTRY_BYTES for each entry, and OverloadedError beyond what others leave of a server's budget.
+    With a limit it sorts the runs as they come, and holds about twice offset + limit entries at most. After a position
+    it holds only what comes behind it. What does not fit in memory would be written to disk here, run by run: a run is
+    read in its order only. Close it to give back its part of the budget.
     """
 
     def __init__(self, query: QueryDescription, kind: type[Encoded]) -> None:
@@ -117,14 +164,26 @@ class RunSorter:
         self._places: list[bytes] = []
         self._values: list[Any] = []
         self._runs: list[_Run] = []
+        #: With a limit few are held, and sorted as they come.
+        self._lead = _Lead(LEAD_ENTRIES) if query.limit is None else None
         self._entries = 0
         self._bytes = 0
+        #: How many bytes the next batch of results is filled to.
+        self._most = FIRST_BATCH_BYTES
         self._room = sort_room(SORT_BYTES)
 
     def close(self) -> None:
         """Let go of what is held. May be repeated."""
-        self._places, self._values, self._runs = [], [], []
-        self._room.hold(0)
+        for _ in self.release():
+            pass
+
+    def release(self) -> Iterator[None]:
+        """As `close`, in short steps: to free a million entries takes a while."""
+        self._places, self._values = [], []
+        while self._runs:
+            self._runs.pop()
+            yield
+        self._room.close()
 
     def add(self, batch: Batch, looked: list[Any]) -> None:
         """Take in entries that passed the filters; `looked` are their values in the form that is looked into."""
@@ -138,10 +197,12 @@ class RunSorter:
             places, values = list(compress(places, held)), list(compress(values, held))
         self._places += places
         self._values += values
+        if self._lead is not None:
+            self._lead.add(places)
         self._entries += len(places)
         self._bytes += _held_bytes(places, values)
         if len(self._places) > min(RUN_ENTRIES, self._keep) or self._bytes > SORT_BYTES:
-            self._sort()
+            self._end_run()
         self._room.hold(self._bytes)
 
     def _values_to_hold(self, values: list[Any], sort_keys: list[bytes]) -> list[Any]:
@@ -166,8 +227,8 @@ class RunSorter:
             return self._kind(held)
         return None if held is None else held[0]
 
-    def _sort(self) -> None:
-        """Make a run of what is not sorted yet, and drop what comes too late."""
+    def _end_run(self) -> None:
+        """Make a run of what is in none yet. With a limit, sort it and drop what comes too late."""
         places, values = self._places, self._values
         self._places, self._values = [], []
         if self._keep > RUN_ENTRIES:
@@ -175,12 +236,15 @@ class RunSorter:
             for start in range(0, len(places), RUN_ENTRIES):
                 stop = start + RUN_ENTRIES
                 self._runs.append(_Run(places[start:stop], values[start:stop]))
+                if self._lead is None:
+                    self._runs[-1].sort()
             if self._entries > 2 * self._keep or (self._bytes > SORT_BYTES and self._entries > self._keep):
                 self._drop_late()
             return
         for run in self._runs:
-            places, values = run.places + places, run.values + values
+            places, values = [*run.places, *places], [*run.values, *values]
         run = _Run(places, values)
+        run.sort()
         run.cut(self._keep)
         self._runs = [run]
         self._count()
@@ -208,15 +272,38 @@ class RunSorter:
         self._bytes = sum(_held_bytes(run.places, run.values) for run in self._runs)
 
     def batches(self) -> Iterator[Batch]:
-        """The entries in order, in batches, the first of them small."""
-        self._sort()
+        """The entries in order, in batches, the first of them small. Empty ones come between steps of sorting."""
+        self._end_run()
+        yield from self._first_batches()
+        if self._lead is not None:
+            for run in self._runs:
+                run.sort()
+                yield Batch([], [])
         # Equal places, of entries without keys, stay in the order of the runs.
         runs = [run.taken(number) for number, run in enumerate(self._runs)]
-        entries = islice(merge(*runs), self._keep)
-        most = FIRST_BATCH_BYTES
-        while batch := self._batch(entries, most):
+        yield from self._filled(islice(merge(*runs), self._keep))
+
+    def _first_batches(self) -> Iterator[Batch]:
+        """The entries that were selected as they came, taken out of the runs."""
+        end = None if self._lead is None else self._lead.select()
+        if end is None:
+            return
+        places: list[bytes] = []
+        values: list[Any] = []
+        for run in self._runs:
+            early, theirs = run.take_before(end)
+            places += early
+            values += theirs
+            yield Batch([], [])
+        lead = _Run(places, values)
+        lead.sort()
+        yield from self._filled(lead.taken(0))
+
+    def _filled(self, entries: Iterator[tuple[bytes, int, Any]]) -> Iterator[Batch]:
+        """Entries in order as batches."""
+        while batch := self._batch(entries, self._most):
             yield batch
-            most = BATCH_BYTES
+            self._most = BATCH_BYTES
 
     def _batch(self, entries: Iterator[tuple[bytes, int, Any]], most: int) -> Batch | None:
         """The next entries, up to so many bytes; an entry whose sort key is long is the last of its batch."""
@@ -241,7 +328,7 @@ class RunSorter:
         return batch
 
 
-def _held_bytes(places: list[bytes], values: list[Any]) -> int:
+def _held_bytes(places: Sequence[bytes], values: Sequence[Any]) -> int:
     return sum(map(len, places)) + sum(map(len, filter(None, values))) + len(places) * SORT_ENTRY_BYTES
 
 
@@ -273,7 +360,12 @@ class ColumnSorter:
     def close(self) -> None:
         """Let go of what is held. May be repeated."""
         self._keys, self._values, self._columns = [], [], [[] for _ in self._columns]
-        self._room.hold(0)
+        self._room.close()
+
+    def release(self) -> Iterator[None]:
+        """As `close`: the entries are others' to free."""
+        self.close()
+        yield
 
     def add(self, batch: Batch, looked: list[Any]) -> None:
         """Take in entries that passed the filters; `looked` are their values in the form that is looked into."""

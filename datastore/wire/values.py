@@ -16,8 +16,9 @@ from datastore.core.errors import CorruptDataError, InvalidKeyError, InvalidValu
 from datastore.core.key import Key
 from datastore.core.limits import VALUE_DEPTH
 from datastore.core.ordering import microseconds
-from datastore.v1.value_pb2 import Value
+from datastore.v1.value_pb2 import ListValue, Value
 from datastore.wire.parts import check_parts
+from datastore.wire.varints import length_prefix
 
 __all__ = ["WireValue", "check_value", "codec", "decode_value", "encode_value", "is_null", "lazy"]
 
@@ -28,6 +29,8 @@ _SECONDS = range(-62_135_596_800, 253_402_300_800)
 _INT64 = range(-(2**63), 2**63)
 #: How much of a long name a path shows.
 _NAME_SHOWN = 60
+#: The tag of a list's elements.
+_ELEMENT = b"\x0a"
 _NULL = Value(null_value=0).SerializeToString()  # type: ignore[arg-type]
 
 
@@ -44,12 +47,21 @@ class WireValue(Encoded):
         """The plain value, but for a map: a Mapping of which only what is looked up is made plain."""
         # Once for every entry of many queries.
         try:
-            message = Value.FromString(self.data)
-            if message.WhichOneof("kind") == "map_value":
-                return _MapView(message.map_value.fields)
-            return _plain(message)
+            return _view(Value.FromString(self.data))
         except _UNREADABLE as error:
             raise _corrupt(self.data, error) from error
+
+    @classmethod
+    def views(cls, values: list[Any]) -> list[Any]:
+        """`view` of each, all parsed in one message: that takes half as long."""
+        parts: list[bytes] = []
+        for value in values:
+            parts += (_ELEMENT, length_prefix(len(value.data)), value.data)
+        try:
+            return list(map(_view, ListValue.FromString(b"".join(parts)).values))
+        except _UNREADABLE:
+            # One by one, to name the first that cannot be read.
+            return [value.view() for value in values]
 
 
 def is_null(data: bytes) -> bool:
@@ -226,6 +238,12 @@ def _plain(message: Value) -> Any:
     if kind is None:
         raise InvalidValueError("a value has no kind")
     return getattr(message, kind)
+
+
+def _view(message: Value) -> Any:
+    fields = message.map_value.fields
+    # Only a map has any; the kind is asked of the others alone, which are few.
+    return _MapView(fields) if fields or message.WhichOneof("kind") == "map_value" else _plain(message)
 
 
 class _MapView(Mapping[str, Any]):

@@ -13,6 +13,7 @@ from datastore import wire
 from datastore.core.batch import Batch, Outcome
 from datastore.core.errors import LimitExceededError, QueryNotSupportedError
 from datastore.v1 import service_pb2
+from datastore.wire.varints import length_prefix
 from datastore_server.checks import Limits, exceeded
 from datastore_server.interceptors import item_status
 
@@ -23,27 +24,9 @@ _FIELD_1 = b"\x0a"
 _FIELD_2 = b"\x12"
 
 
-def _varint(number: int) -> bytes:
-    """A length in the protocol's notation: seven bits a byte, the lowest first."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-#: The lengths that nearly all entries have, prepared.
-_VARINTS = [_varint(number) for number in range(16384)]
-
-
-def _length(number: int) -> bytes:
-    return _VARINTS[number] if number < 16384 else _varint(number)
-
-
 def _key_head(text_bytes: int) -> bytes:
-    text_head = _FIELD_1 + _length(text_bytes)
-    return _FIELD_1 + _length(len(text_head) + text_bytes) + text_head
+    text_head = _FIELD_1 + length_prefix(text_bytes)
+    return _FIELD_1 + length_prefix(len(text_head) + text_bytes) + text_head
 
 
 class _Heads(dict[tuple[int, int], tuple[bytes, bytes]]):
@@ -56,11 +39,11 @@ class _Heads(dict[tuple[int, int], tuple[bytes, bytes]]):
 
     def __missing__(self, sizes: tuple[int, int]) -> tuple[bytes, bytes]:
         text_bytes, value_bytes = sizes
-        key_head, value_head = _key_head(text_bytes), _FIELD_2 + _length(value_bytes)
+        key_head, value_head = _key_head(text_bytes), _FIELD_2 + length_prefix(value_bytes)
         entry_bytes = len(key_head) + text_bytes + len(value_head) + value_bytes
         if len(self) >= self.MOST:
             self.clear()
-        self[sizes] = heads = (_FIELD_1 + _length(entry_bytes) + key_head, value_head)
+        self[sizes] = heads = (_FIELD_1 + length_prefix(entry_bytes) + key_head, value_head)
         return heads
 
 
@@ -75,7 +58,7 @@ def value_data(value: Any) -> bytes:
 def value_field(value: Any) -> bytes:
     """A message whose field 1 is the value: GetResponse, or one result of a BatchGet."""
     data = value_data(value)
-    return b"".join((_FIELD_1, _length(len(data)), data))
+    return b"".join((_FIELD_1, length_prefix(len(data)), data))
 
 
 def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> bytes | None:
@@ -127,7 +110,7 @@ def entry_frame(text: bytes, value: Any) -> bytes:
 
 def _key_frame(text: bytes) -> bytes:
     head = _key_head(len(text))
-    return b"".join((_FIELD_1, _length(len(head) + len(text)), head, text))
+    return b"".join((_FIELD_1, length_prefix(len(head) + len(text)), head, text))
 
 
 def batch_get_answer(outcomes: Sequence[Outcome], limits: Limits) -> bytes:
@@ -159,4 +142,4 @@ def _result(outcome: Outcome) -> bytes:
     else:
         status = item_status(outcome.error, "BatchGet")
         content = service_pb2.BatchGetResponse.Result(status=status).SerializeToString()
-    return b"".join((_FIELD_1, _length(len(content)), content))
+    return b"".join((_FIELD_1, length_prefix(len(content)), content))

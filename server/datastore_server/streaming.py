@@ -57,7 +57,7 @@ def position_of(query: Query, batch: Batch, index: int) -> Position:
 
     A place whose sort key is long is always that entry's own, which the client can send back.
     """
-    key = batch.keys[index]
+    key = batch.key_at(index)
     after = batch.position
     if index == len(batch) - 1 and after is not None and (after.key == key or not is_long(after.sort_key)):
         return after

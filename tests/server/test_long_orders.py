@@ -10,6 +10,7 @@ import pytest
 
 from datastore import Key, Query, aio, wire
 from datastore.aio.lift import lift
+from datastore.core import sorting
 from datastore.core.batch import Position
 from datastore.core.errors import InvalidTokenError
 from datastore.core.limits import ENTRY_BYTES, LONG_SORT_KEY_BYTES, MESSAGE_BYTES
@@ -120,6 +121,28 @@ async def test_entries_as_large_as_they_may_be_can_be_ordered_by_all_of_them(run
     assert await read_pages(running, query, 4) == expected(query, LARGEST)
 
 
+#: Short ones, of which many tie by `n`.
+SHORT = {Key(f"/T:{number:03}"): {"n": number * 7 % 11, "m": number % 3, "x": "x" * 40} for number in range(150)}
+SHORT_QUERIES = [
+    things("n"),
+    things("-n", "m"),
+    things("-m", keys_only=True),
+    things("n", offset=20, limit=100),
+    things("-n").filter("m", ">", 0),
+]
+
+
+@pytest.mark.parametrize("query", SHORT_QUERIES, ids=range(len(SHORT_QUERIES)))
+async def test_a_stream_cut_after_each_message_comes_further_with_every_call(
+    running: Running, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of what is behind each place, a part is selected first and the others come from many runs.
+    monkeypatch.setattr(sorting, "LEAD_ENTRIES", 8)
+    monkeypatch.setattr(sorting, "RUN_ENTRIES", 16)
+    await fill(running, SHORT)
+    assert await read_cut(running, query) == expected(query, SHORT)
+
+
 async def read_cut(running: Running, query: Query) -> list[tuple[str, Any]]:
     """All entries, by a call for each message that has some."""
     request = service_pb2.QueryRequest(query=query_message(query))
@@ -138,7 +161,7 @@ async def read_cut(running: Running, query: Query) -> list[tuple[str, Any]]:
                 break
         if message.HasField("summary"):
             return found
-        assert len(found) <= len(CONTENTS)
+        assert len(found) <= len(SHORT)
         call.cancel()
 
 
@@ -163,7 +186,7 @@ async def read_pages(running: Running, query: Query, page_size: int) -> list[tup
             request.last_entry.CopyFrom(page.entries[-1])
         if not page.next_page_token:
             return found
-        assert len(found) <= len(CONTENTS)
+        assert len(found) <= len(SHORT)
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))

@@ -7,18 +7,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from datastore import core
+from datastore import aio, core
 from datastore.aio.lift import lift
-from datastore.core.batch import Batch, Outcome, Write
+from datastore.core import sorting
+from datastore.core.batch import Batch, Entry, Outcome, Write
 from datastore.core.cursor import Cursor
 from datastore.core.errors import StoreError, UnsupportedTypeError
 from datastore.core.key import Key
+from datastore.core.pipeline import LONG_VALUE_BYTES
 from datastore.core.query import Query
 from datastore.lmdb import LMDBDatastore, writer
+from datastore.wire import WireValue, encode_value
 from tests.support.waiting import PATIENCE_S
 
 KEY, QUERY = Key("/c:a"), Query(Key("/c"))
@@ -116,6 +119,45 @@ async def test_a_bad_key_fails_alone():
         outcomes = await store.batch_write([Write(wrong, 1), Write(KEY, 1)])  # type: ignore[arg-type]
         assert [type(outcome.error) for outcome in outcomes] == [UnsupportedTypeError, type(None)]
     assert await store.get(KEY) == 1
+
+
+class Seen(WireValue):
+    """Notes in which threads it is looked into."""
+
+    threads: ClassVar[list[int]] = []
+
+    @classmethod
+    def views(cls, values: list[Any]) -> list[Any]:
+        cls.threads.append(threading.get_ident())
+        return super().views(values)
+
+
+@pytest.mark.parametrize("order", ["n", "-t"])
+@pytest.mark.parametrize(("excess", "apart"), [(-1, False), (0, False), (1, True)])
+async def test_a_value_that_takes_long_to_read_is_looked_into_in_a_thread(order: str, excess: int, apart: bool):
+    frame = len(encode_value({"n": 1, "t": "x" * 40_000}).data) - 40_000
+    Seen.threads.clear()
+    entries = [
+        Entry(Key(f"/c:{n}"), Seen(encode_value({"n": 3 - n, "t": "x" * (LONG_VALUE_BYTES - frame + excess)}).data))
+        for n in range(3)
+    ]
+    query = Query(Key("/c")).order(order)
+    found = [entry async for entry in aio.Cursor.applied(query, entries).entries()]
+    assert [entry.key for entry in found] == [entry.key for entry in (entries[::-1] if order == "n" else entries)]
+    assert {thread != threading.get_ident() for thread in Seen.threads} == {apart}
+
+
+async def test_other_tasks_run_while_what_a_closed_query_had_sorted_is_let_go_of(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sorting, "RUN_ENTRIES", 10)
+    entries = [Entry(Key(f"/c:{n:04}"), encode_value({"n": n})) for n in range(1000)]
+    cursor = aio.Cursor.applied(Query(Key("/c")).order("n"), entries)
+    await anext(cursor)
+    closing = asyncio.create_task(cursor.aclose())
+    turns = 0
+    while not closing.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 50
 
 
 async def test_other_tasks_run_between_the_batches_of_a_query(tmp_path: Path):

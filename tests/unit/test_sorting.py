@@ -18,6 +18,7 @@ from datastore.core.errors import LimitExceededError
 from datastore.core.limits import BATCH_ENTRIES, FIRST_BATCH_BYTES, LONG_SORT_KEY_BYTES, SORT_ENTRY_BYTES
 from datastore.core.ordering import encode, encode_column
 from datastore.core.pipeline import Pipeline
+from datastore.core.room import SortBudget, SortRoom
 from datastore.testing import cases, model
 from datastore.wire import WireValue, encode_value
 
@@ -30,6 +31,7 @@ def small_runs():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sorting, "RUN_ENTRIES", 4)
         patch.setattr(sorting, "STRIDE", 2)
+        patch.setattr(sorting, "LEAD_ENTRIES", 3)
         patch.setattr(pipeline, "STEP_ENTRIES", 3)
         yield
 
@@ -99,15 +101,76 @@ def test_a_limit_keeps_the_first_and_holds_about_twice_as_many(limit, order):
     assert entries_of(step.finish()) == [tuple(entry) for entry in expected]
 
 
-def test_no_step_sorts_more_than_a_run_and_the_first_results_need_no_sort_of_all():
-    step = feed(Pipeline(Query(Key("/a")).order("n")), serialized(numbers(500)))
+@pytest.mark.parametrize("resumed", [False, True])
+def test_no_step_sorts_more_than_a_run_and_the_first_results_need_no_sort_of_the_others(monkeypatch, resumed):
+    contents = numbers(500)
+    query = Query(Key("/a")).order("n")
+    if resumed:
+        query.start_after = Position(query.order_sort_key(None, {"n": 250}), Key("/a/00000"))
+    step = Pipeline(query)
     assert sum(len(part) for part in step.steps(Batch([None] * 10, [None] * 10))) == 10
     assert max(len(part) for part in step.steps(Batch([None] * 10, [None] * 10))) <= pipeline.STEP_ENTRIES
+    sorted_entries = []
+    sort = sorting._Run.sort
+    monkeypatch.setattr(sorting._Run, "sort", lambda run: sorted_entries.append(len(run.places)) or sort(run))
+    feed(step, serialized(contents))
     results = step.finish()
-    first = next(results)
-    assert max(len(run.places) for run in step._sorter._runs) <= sorting.RUN_ENTRIES
-    assert 0 < len(first) < 500
-    assert len(first) + sum(map(len, results)) == 500
+    first = next(filter(len, results))
+    assert sum(sorted_entries) < sorting.LEAD_ENTRIES
+    assert 0 < len(first) < sorting.LEAD_ENTRIES
+    rest = list(results)
+    assert max(sorted_entries) <= sorting.RUN_ENTRIES
+    everything = [tuple(entry) for entry in model.answer(Query(Key("/a")).order("n"), contents).entries]
+    behind = [(key, value) for key, value in everything if value["n"] >= 250]
+    assert entries_of([first, *rest]) == (behind if resumed else everything)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7])
+def test_as_many_entries_as_are_selected_first_and_one_more_or_less(count):
+    contents = numbers(count)
+    query = Query(Key("/a")).order("-n")
+    assert entries_of(run(query, serialized(contents))) == [tuple(e) for e in model.answer(query, contents).entries]
+
+
+def test_entries_that_all_tie_are_not_taken_for_the_first():
+    contents = {Key(f"/a/{number:03}"): {"n": 1} for number in range(50)}
+    step = feed(Pipeline(Query(Key("/a")).order("n")), serialized(contents))
+    assert entries_of(step.finish()) == list(contents.items())
+    bare = [Batch([None] * 5, [encode_value({"n": 1, "at": 5 * part + n}) for n in range(5)]) for part in range(10)]
+    found = [value["at"] for _, value in entries_of(run(Query(Key("/a")).order("n"), bare))]
+    assert found == list(range(50))
+
+
+def test_a_position_leaves_nothing_held_that_comes_before_it():
+    contents = numbers(500)
+    query = Query(Key("/a")).order("n")
+    query.start_after = Position(query.order_sort_key(None, {"n": 400}), Key("/a/00000"))
+    step = feed(Pipeline(query), serialized(contents))
+    assert step._sorter._entries == sum(value["n"] >= 400 for value in contents.values())
+
+
+def test_what_is_held_costs_the_garbage_collector_nothing():
+    step = feed(Pipeline(Query(Key("/a")).order("n")), serialized(numbers(100)))
+    gc.collect()
+    runs = step._sorter._runs
+    assert len(runs) > 10
+    assert not any(gc.is_tracked(run.places) or gc.is_tracked(run.values) for run in runs)
+
+
+def test_what_is_held_is_let_go_of_in_steps_and_the_budget_has_it_back(monkeypatch):
+    budget = SortBudget(10**6)
+    with monkeypatch.context() as patch:
+        patch.setattr(sorting, "sort_room", lambda most: SortRoom(budget, most))
+        step = feed(Pipeline(Query(Key("/a")).order("n")), serialized(numbers(100)))
+    held, runs = budget.held_bytes, len(step._sorter._runs)
+    assert held > 0
+    assert sum(1 for _ in step.release()) >= runs
+    assert budget.held_bytes == 0
+    # A thread that was still at work finds the query closed.
+    feed(step, serialized(numbers(100)))
+    assert budget.held_bytes == 0
+    step.close()
+    assert budget.held_bytes == 0
 
 
 def test_results_come_in_batches_bounded_by_bytes_the_first_small(monkeypatch):

@@ -262,6 +262,8 @@ def test_a_view_is_a_mapping_that_looking_up_does_not_change():
     assert encode_value([1]).view() == [1]
     with pytest.raises(CorruptDataError):
         WireValue(b"\xff").view()
+    with pytest.raises(CorruptDataError, match="1 bytes"):
+        WireValue.views([encode_value(1), WireValue(b"\xff")])
 
 
 def test_wire_values_equal_by_what_they_hold():

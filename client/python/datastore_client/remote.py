@@ -8,9 +8,11 @@ Knows messages, calls and their errors; leaves the meaning of queries and values
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import Any
 
 from datastore import wire
+from datastore.core._concurrency import in_thread
 from datastore.core.base import Datastore, bad_keys, check_key, check_query, refusal, scope_of
 from datastore.core.batch import Batch, Outcome, ShardReport, Write
 from datastore.core.composition import Description
@@ -355,11 +357,8 @@ class RemoteDatastore(Datastore):
     def _batch(self, response: Any, query: Query) -> Batch:
         batch = raw.entries_batch(response, keys_only=query.keys_only)
         if batch.sort_keys is not None and b"" in batch.sort_keys:
-            # Too long to travel.
-            batch.sort_keys = [
-                sort_key or query.order_sort_key(key, value)
-                for sort_key, key, value in zip(batch.sort_keys, batch.keys, batch.values, strict=True)
-            ]
+            # Too long to travel, and to be made while other tasks wait.
+            batch.sort_keys = in_thread(partial(_sort_keys, batch, query))
         if not self._lazy and not query.keys_only:
             batch.values = [value.decode() for value in batch.values]
         return batch
@@ -409,3 +408,11 @@ def _note_last_entry(request: service_pb2.QueryRequest, response: Any) -> None:
 
 def _did_not_fit(outcome: Outcome) -> bool:
     return isinstance(outcome.error, LimitExceededError) and outcome.error.limit == "message_bytes"
+
+
+def _sort_keys(batch: Batch, query: Query) -> list[bytes]:
+    """The sort keys of a batch, with those that were left out made from the values."""
+    return [
+        sort_key or query.order_sort_key(key, value)
+        for sort_key, key, value in zip(batch.sort_keys or (), batch.keys, batch.values, strict=True)
+    ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.4.0"
 
-# Separately installed packages may add modules, as `datastore.x`.
+# Separately installed packages may add modules, e.g. `datastore.x`.
 __path__ = extend_path(__path__, __name__)
 
 from datastore import basic, errors, key, query, serialize

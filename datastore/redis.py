@@ -36,16 +36,16 @@ __all__ = ["RedisDatastore", "open_url"]
 
 
 class RedisDatastore(SerializerShimDatastore):
-    """Keeps serialized values, by default JSON, in the database of a `redis.Redis` client, which stays the caller's.
+    """Stores serialized values, by default JSON, in the database of a `redis.Redis` client. The caller closes the client.
 
-    Any client will do: one of a cluster, and one that decodes responses if the serializer makes text. What the
-    serializer makes is str or bytes, else UnsupportedTypeError; it gets bytes back, or text from a client that decodes.
-    Without a serializer bytes are kept as they are, behind a line that marks them, unless the client decodes.
-    Threads may share the store as they may share the client. What a put promises is what the server's configuration
-    does. No queries.
-    Raises ImportError where redis-py is missing, UnavailableError where the server cannot be reached,
-    DeadlineExceededError where the client's own timeout ends, StoreFullError where the server has no memory
-    left, and StoreError for what else it refuses, as a wrong password. Also raises what the serializer does.
+    It accepts any client, including a cluster client and, if the serializer returns text, one that decodes responses.
+    The serializer must return str or bytes, otherwise UnsupportedTypeError; it gets bytes back, or text from a client
+    that decodes. Without a serializer, bytes are stored unchanged after a marker line, unless the client decodes.
+    Threads may share the store if they may share the client. Durability depends on the server's configuration. No
+    queries.
+    Raises ImportError if redis-py is missing, UnavailableError if the server cannot be reached,
+    DeadlineExceededError after the client's own timeout, StoreFullError if the server is out of memory,
+    and StoreError for other refusals, e.g. a wrong password. Also raises the serializer's errors.
     """
 
     def __init__(self, client: Any, serializer: SerializerLike | None = None) -> None:

@@ -136,7 +136,7 @@ class QueryDescription:
         return self
 
     def copy(self) -> Self:
-        """The same query, with lists of its own."""
+        """An independent copy of the query."""
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.filters = list(self.filters)
@@ -149,7 +149,7 @@ class QueryDescription:
     # Looking at entries
 
     def covers(self, key: Key) -> bool:
-        """Whether `key` lies in the scope of the query; its filters are another matter."""
+        """Whether `key` is in the scope of the query. Filters are not considered."""
         if not self.recursive:
             return bool(key.path == self._key)
         below = str(self._key)
@@ -199,7 +199,7 @@ class QueryDescription:
         return column_of(self.getter_of(order), order.field)
 
     def sort_keys_of(self, columns: builtins.list[builtins.list[Any]]) -> builtins.list[bytes]:
-        """The order-preserving bytes of each entry of these columns, as on the wire; keys are no part of them.
+        """The order-preserving bytes of each entry of these columns, as on the wire, without the keys.
 
         Raises UnsupportedTypeError or InvalidValueError where a value has no place on the wire.
         """

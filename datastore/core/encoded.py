@@ -22,7 +22,7 @@ class Encoded:
         self.data = data
 
     def decode(self) -> Any:
-        """The value; CorruptDataError if the bytes cannot be read. Read anew by each call: a decoded value is large."""
+        """The value; CorruptDataError if the bytes cannot be read. Not cached: a decoded value is large."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it is read")
 
     def view(self) -> Any:

@@ -68,7 +68,7 @@ def _member(obj: Any, field: str) -> Any:
 
 
 def field_of(getter: Getter, key: Key | None, obj: Any, field: str) -> Any:
-    """The field of an entry: its key for `__key__`, else what `getter` finds, None if it finds nothing."""
+    """The field of an entry: its key for `__key__`, otherwise what `getter` finds, or None."""
     if field == KEY_FIELD:
         return key
     if getter is object_getattr:
@@ -122,7 +122,7 @@ def checked_getter(getter: Any) -> Getter:
     return getter  # type: ignore[no-any-return]
 
 
-#: What the instances of filters and orders hold themselves; anything else assigned to one is the caller's own code.
+#: The regular instance attributes of filters and orders; any other attribute is the caller's code.
 _DATA = {"field", "op", "value"}
 
 

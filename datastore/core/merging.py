@@ -24,7 +24,7 @@ class BlockMerge:
     go on, which may be an empty batch. Each stream answers the same query with offset 0 and limit offset + limit.
     At most one batch a stream is held, besides what of it could not go on yet. Ties go by key. An entry whose key is
     None comes behind the one that its stream gave before it, at the beginning first, and then by stream. Where all
-    streams bring sort keys these are compared, else the values' order fields are.
+    streams have sort keys, these are compared, otherwise the values' order fields.
     """
 
     def __init__(self, query: QueryDescription, streams: int) -> None:

@@ -32,7 +32,7 @@ Predicate = Callable[[Batch, list[Any]], list[bool]]
 class Pipeline:
     """Applies one query to the raw batches of its scope, which come in key order.
 
-    Feed batches until `done` or until there are no more, then take what `finish` gives. Without orders results come
+    Feed batches until `done` or until there are no more, then take what `finish` returns. Without orders results come
     out as they are fed; with orders they come at the end, and with a limit too no more than twice offset + limit
     entries are held. Ties are ordered by key; where keys are None, as they came. Serialized values are read once,
     and only the members that the query asks for. Pure; for one query, one reader.
@@ -160,7 +160,7 @@ class Cutter:
                 self.done = True
             self._limit -= len(batch)
         if self._query.keys_only:
-            # Between stores a value stands for its sort key where that is long.
+            # Between stores, a value replaces its sort key if that is long.
             batch.drop_values(except_long=self._query.sort_keys)
         return batch
 

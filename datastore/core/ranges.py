@@ -40,7 +40,7 @@ class ScanPlan:
         self._instances = None if top or not (named or query.recursive) else text + b":"
         lower, self._upper = _key_bounds(query)
         self.start = max(lower, self._below)
-        #: Whether a key is one to take, told quickly; one that it does not know is for `judge`.
+        #: Whether a key can quickly be taken; if not, `judge` decides.
         self.plainly_takes = self._pattern().fullmatch
 
     def _pattern(self) -> re.Pattern[bytes]:
@@ -55,7 +55,7 @@ class ScanPlan:
         return re.compile(b"|".join(scopes), re.DOTALL)
 
     def judge(self, key: bytes) -> bytes | None:
-        """None to take an entry; else where to seek the next, a text greater than `key`; END where there is none."""
+        """None to take an entry; otherwise where to seek next, a text greater than `key`, or END."""
         if self._upper is not None and key >= self._upper:
             return END
         if key.startswith(self._below):

@@ -194,7 +194,7 @@ class map_serializer(Serializer):  # noqa: N801 - the documented name
 
     @classmethod
     def dumps(cls, value: Any) -> Any:
-        """A mapping as it is; anything else, and a mapping that looks wrapped, in a mapping of its own."""
+        """A mapping unchanged; anything else, and a mapping that looks wrapped, wrapped in a mapping."""
         if isinstance(value, Mapping) and not cls._is_wrapped(value):
             return value
         return {cls.sentinel: value}

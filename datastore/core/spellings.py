@@ -64,7 +64,7 @@ def place_of(obj: object, name: str) -> int:
 
 
 def is_overridden(obj: object, owner: type, name: str) -> bool:
-    """Whether an object, or a class between it and `owner`, has a definition of its own of an attribute of `owner`."""
+    """Whether an object, or a class between it and `owner`, overrides an attribute of `owner`."""
     if type(obj) is owner:
         return name in vars(obj)
     return place_of(obj, name) < type(obj).__mro__.index(owner)

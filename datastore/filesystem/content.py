@@ -34,9 +34,9 @@ def pack(value: object, key: str | None = None) -> bytes:
 
 
 def unpack(data: bytes) -> str | bytes:
-    """The value of a file's bytes; of a file of other origin its text, or its bytes if it is no text.
+    """The value of a file's bytes; for another program's file its text, or its bytes if it is not text.
 
-    Raises CorruptDataError for a header that is none.
+    Raises CorruptDataError for a malformed header.
     """
     if not data.startswith(_MARK):
         try:

@@ -33,7 +33,7 @@ __all__ = [
 TEMPORARY = ".tmp-"
 #: What it means to find no file: nothing there, a file on the way to it, or a directory in its place.
 NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-#: Whoever opens a pipe would else wait for its other end.
+#: Otherwise opening a pipe would block until its other end is opened.
 _NEVER_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 
@@ -64,7 +64,7 @@ def missing_directories(directory: str) -> list[str]:
 
 
 def files(directory: str) -> list[str]:
-    """The names of the files in a directory, and of links to such; none where there is no directory."""
+    """The names of the files, and links to files, in a directory; none if there is no directory."""
     return [entry.name for entry in _entries(directory) if _is_file(entry)]
 
 
@@ -89,7 +89,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def is_file(path: str) -> bool:
-    """Whether there is a file, or a link to one. Raises OSError where that cannot be told."""
+    """Whether there is a file, or a link to one. Raises OSError if that cannot be determined."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except NO_FILE:

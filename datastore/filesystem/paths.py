@@ -1,4 +1,4 @@
-"""Where the file of a key lies: relative paths, and back. Pure.
+"""Conversion between keys and relative file paths. Pure.
 
 The file lies in the directory of the key's collection, so that a query lists one directory. Different keys have
 different files, also where names differ in case alone if `folding` is asked for; none lies outside the root.
@@ -56,7 +56,7 @@ def checked_extension(extension: object) -> str:
 
 
 def relative_directory(key: Key, *, folding: bool = False, extension: str = EXTENSION) -> str:
-    """The directory of the collection `key`, in which the files of its entries lie; '' for the root's."""
+    """The directory with the files of the collection `key`; '' for the root's."""
     names = [_directory_name(segment, folding, extension) for part in key.namespaces for segment in _segments(part)]
     whole = "/".join(names)
     return whole if len(whole) <= DIRECTORY_BYTES else _LONG_PATH + _hash(str(key))
@@ -74,9 +74,9 @@ def relative_file(key: Key, *, folding: bool = False, extension: str = EXTENSION
 
 
 def holds_instances(name: str, key: Key, *, folding: bool = False) -> bool:
-    """Whether a directory beside that of `key` may hold what lies below its instances: `b%3Ac` that of `/a:b:c/d`.
+    """Whether a directory beside that of `key` may hold entries below its instances: `b%3Ac` those of `/a:b:c/d`.
 
-    `name` is the directory's own name, in the directory of `key.path`. True too for what cannot be told from the name.
+    `name` is the directory's own name, in the directory of `key.path`. Also True if the name does not say.
     """
     last = _segments(key.namespaces[-1])[-1]
     return name.startswith((_encoded(f"{last}:", folding), _LONG))
@@ -90,7 +90,7 @@ def is_shortened(relative: str) -> bool:
 def key_of_file(relative: str, extension: str = EXTENSION) -> Key | None:
     """The key whose file this is, if its path says so; None for one that is shortened, or of something else.
 
-    What this gives is to be checked by `relative_file`: paths of other origin may look alike.
+    Check the result with `relative_file`: paths of other programs may look alike.
     """
     if is_shortened(relative) or not relative.endswith(extension):
         return None
@@ -123,7 +123,7 @@ def _segments(part: Namespace) -> list[str]:
 
 
 def tag(key: Key) -> str:
-    """What tells apart keys with the same segments: nothing for the common kinds."""
+    """A tag that distinguishes keys with the same segments; empty for the common kinds."""
     parts = key.namespaces
     pattern = "".join("t" if part.partition(":")[1] and part.partition(":")[0] else "u" for part in parts)
     if re.fullmatch("t*u?", pattern):

@@ -1,4 +1,4 @@
-"""The store: reads, writes and finds entries. Where their files lie is said by `paths`, what they hold by `content`."""
+"""The store: reads, writes and finds entries. `paths` defines the file paths, `content` the file contents."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class FileSystemDatastore(Datastore):
 
     @property
     def _has_own_layout(self) -> bool:
-        """Whether files lie where an override says."""
+        """Whether a subclass overrides the layout of files."""
         return any(is_overridden(self, FileSystemDatastore, name) for name in _PATH_METHODS)
 
     def relative_path(self, key: Key) -> str:
@@ -120,7 +120,7 @@ class FileSystemDatastore(Datastore):
         return os.path.abspath(path) if self._has_own_layout else path
 
     def _path_says_key(self, path: str, key: Key) -> bool:
-        """Whether the key can be told from the path of its file."""
+        """Whether the path of its file determines the key."""
         relative = path[len(self.root) + 1 :]
         if not self._has_own_layout:
             return not paths.is_shortened(relative)
@@ -158,7 +158,7 @@ class FileSystemDatastore(Datastore):
     def _value_of(self, key: Key, path: str, data: bytes) -> str | bytes:
         if not self._path_says_key(path, key):
             named = content.header_key(data)
-            # Where an override says where files lie, one of other origin may have no header.
+            # In an overridden layout, another program's file may have no header.
             if named != str(key) and not (named is None and self._has_own_layout):
                 raise CorruptDataError(f"the file's header does not name the key {key}", where=path)
         try:
@@ -278,7 +278,7 @@ class FileSystemDatastore(Datastore):
             return
         yield from self._walked(directory)
         if directory:
-            # Instances of an instance lie beside it, and what is deep down lies at the top, shortened.
+            # Instances of an instance are beside it, and very deep entries are at the top, shortened.
             beside = paths.relative_directory(scope.path, folding=self._folding, extension=self._extension)
             yield from self._listed(beside)
             for name in self._directories(beside):

@@ -171,7 +171,7 @@ def _prepare(directory: Path, identity: Identity) -> None:
 
 
 def _refuse_foreign(directory: Path) -> None:
-    """Raise StoreFormatError, before anything is written, where the directory holds what is not ours."""
+    """Raise StoreFormatError, before anything is written, if the directory contains other files."""
     names = {path.name for path in directory.iterdir()} - _HARMLESS_NAMES
     if _LOCK_FILE in names:
         return

@@ -37,9 +37,9 @@ def unpack(text: bytes, record: bytes) -> bytes | str:
 
 
 def unpack_all(texts: list[bytes], records: list[bytes]) -> list[Any]:
-    """The value of each record, as `unpack` gives it."""
+    """The value of each record, as `unpack` returns it."""
     values = [record[HEADER_BYTES:] for record in records]
-    # All checksums are compared at once.
+    # Compares all checksums in one step.
     sums = map(xxh3_64_digest, values, map(xxh3_64_intdigest, texts))
     if b"".join([record[:HEADER_BYTES] for record in records]) != RECORD_START.join([b"", *sums]):
         return list(map(unpack, texts, records))

@@ -37,7 +37,7 @@ class Scan:
         return self.entries_left <= 0 or self.bytes_left <= 0 or self.looks_left <= 0
 
     def take(self, items: Iterator[tuple[bytes, bytes]]) -> None:
-        """Take entries until the batch is full or the plan says to seek on; `seek` then tells where to.
+        """Take entries until the batch is full or the plan says to seek; `seek` then says where to.
 
         Where values are not wanted the records are empty.
         """
@@ -46,7 +46,7 @@ class Scan:
         before, bytes_left = len(self._texts), self.bytes_left
         looks, most = 0, min(self.entries_left, self.looks_left)
         text, seek = b"", END
-        # Once for every entry of every query: what can be done for all of them at once is left to `batch`.
+        # Runs for every entry of every query: whatever can be done per batch is in `batch`.
         for looks, (text, record) in enumerate(items, 1):
             if not plainly_takes(text) and (beyond := judge(text)) is not None:
                 seek = beyond

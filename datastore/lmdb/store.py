@@ -153,7 +153,7 @@ class LMDBDatastore(Datastore):
             raise_translated(error, self.directory)
 
     def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries, as they are at one moment. Each has an Outcome of its own."""
+        """Read several entries as of one moment. Each has a separate Outcome."""
         try:
             with self._gate, self._environment.begin(self._entries) as transaction:
                 room = read_room()
@@ -176,7 +176,7 @@ class LMDBDatastore(Datastore):
         self.put(key, None)
 
     def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes in order, mostly in one commit; each has an Outcome of its own."""
+        """Do several writes in order, usually in one commit; each has a separate Outcome."""
         return self.submit(writes).result()
 
     def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
@@ -209,7 +209,7 @@ class LMDBDatastore(Datastore):
         return Cursor.from_batches(query, refine(query, self._scan(query)))
 
     def _scan(self, query: Query) -> Generator[Batch]:
-        """The raw batches of the query's scope. Each is read in a transaction of its own, after the last key before."""
+        """The raw batches of the query's scope. Each is read in a separate transaction, after the previous one."""
         plan = ScanPlan(query)
         # No more are read than are asked for.
         wanted = query.entries_needed(started=True)

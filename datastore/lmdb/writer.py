@@ -59,7 +59,7 @@ _DONE = Outcome()
 
 
 class Job:
-    """One submission: what to write, and the future that tells how it went.
+    """One submission: the writes, and the future for their outcomes.
 
     What is refused before it reaches the disk has its outcome from the start. `record` is a system record, its name and
     content; with one, or with `flush`, the future is done once everything is on disk, whatever the durability.
@@ -107,7 +107,7 @@ def _operation(key: Key, value: object) -> tuple[bytes, bytes | None]:
 
 
 class Writer:
-    """The one thread that writes: it gathers what waits, commits it at once, and tells each its outcome.
+    """The single writer thread: it collects waiting writes, commits them together, and reports each outcome.
 
     It owns the environment: it also grows the map, and at the end closes the environment and releases `lock`.
     """
@@ -258,7 +258,7 @@ class Writer:
         stop: int,
         failures: dict[int, DatastoreError],
     ) -> None:
-        """Commit a part of the operations. Where there is no room for all of them, halve: what fits is done."""
+        """Commit some of the operations. If there is no space for all of them, halve and retry: what fits is done."""
         part = operations[start:stop]
         failure: DatastoreError | None = self._try_commit(part)
         if isinstance(failure, StoreFullError) and all(record is None for _, record in part):

@@ -56,7 +56,7 @@ def connection_of(client: Any) -> Connection:
 
 
 class KeepsText:
-    """How a pymemcache client stores bytes and text if it is not told otherwise."""
+    """How a pymemcache client stores bytes and text by default."""
 
     def serialize(self, name: str, value: bytes | str) -> tuple[bytes, int]:
         """The item's bytes and flags."""
@@ -192,7 +192,7 @@ def _pylibmc_errors() -> Iterator[None]:
 
 
 class _PythonMemcached:
-    """Whose methods answer a failure as they answer an absent item: only its servers tell one from the other."""
+    """A client whose methods return the same for failures and absent items; only its servers know which."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

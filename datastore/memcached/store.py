@@ -29,7 +29,7 @@ __all__ = ["DEFAULT_PORT", "NAME_BYTES", "VALUE_BYTES", "MemcachedDatastore", "n
 DEFAULT_PORT = 11211
 #: The longest name that the protocol takes.
 NAME_BYTES = 250
-#: The largest value: servers take items of 1 MiB unless told otherwise, name and bookkeeping included. A larger
+#: The largest value: servers accept items of 1 MiB by default, including name and overhead. A larger
 #: one is refused here, as a server that refuses it deletes the old value.
 VALUE_BYTES = 1024 * 1024 - 1024
 
@@ -142,7 +142,7 @@ def _names_a_server(parts: SplitResult) -> bool:
         (parts.hostname or "").encode("idna")
         port = parts.port
     except ValueError:
-        # A port that is no number or too large; a name that cannot be looked up.
+        # The port is not a number or is too large, or the name cannot be resolved.
         return False
     more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
     return bool(parts.hostname) and port != 0 and not more

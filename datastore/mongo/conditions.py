@@ -35,7 +35,7 @@ def _scope(query: Query) -> dict[str, Any]:
         return {"path": text}
     if text == "/":
         return {}
-    # From `/a/` up to, not including, `/a0`, as `0` follows `/`; `;` follows `:`.
+    # From `/a/` up to but not including `/a0`, because `0` follows `/`; likewise `;` follows `:`.
     below = [{"_id": {"$gte": text + first, "$lt": text + end}} for first, end in (("/", "0"), (":", ";"))]
     return {"$or": [{"path": text}, *below]}
 

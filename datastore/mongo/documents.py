@@ -71,7 +71,7 @@ def _check_text(text: str, path: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as it was: the driver marks ints of 64 bits by a class of its own."""
+    """The original value: the driver returns 64-bit ints as a special class."""
     if isinstance(value, dict):
         return {name: plain(part) for name, part in value.items()}
     if isinstance(value, list):

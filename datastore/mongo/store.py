@@ -73,7 +73,7 @@ class MongoDatastore(Datastore):
         from pymongo.errors import DuplicateKeyError
 
         for _ in range(TRIES):
-            # Of two that create a document at once one is told so, and finds it when it tries again.
+            # If two create a document concurrently, one gets an error, and finds the document when it retries.
             with suppress(DuplicateKeyError):
                 self._collection.replace_one({"_id": document["_id"]}, document, upsert=True)
                 return
@@ -92,7 +92,7 @@ class MongoDatastore(Datastore):
             return self._collection.find_one({"_id": str(key), **HAS_VALUE}, {"_id": 1}) is not None
 
     def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several documents at once."""
+        """Read several documents in one request."""
         return batch_of(keys, self._values)
 
     def _values(self, keys: list[Key]) -> list[Any]:
@@ -104,7 +104,7 @@ class MongoDatastore(Datastore):
         return [found.get(str(key)) for key in keys]
 
     def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes at once, in order; those that are refused are left out."""
+        """Do several writes in one request, in order; refused ones are left out."""
         outcomes: list[Outcome] = [Outcome()] * len(writes)
         operations: list[tuple[int, Any]] = []
         for place, write in enumerate(writes):

@@ -84,7 +84,7 @@ _BY_CODE: Mapping[int, type[DatastoreError]] = {
 }
 
 _CODES = {code.value[0]: code for code in _Code}
-#: The attributes of errors that travel, in the ErrorInfo's metadata under the same names.
+#: The attributes of errors that are sent, in the ErrorInfo's metadata under the same names.
 _FACTS = ("shard", "field", "path", "limit", "maximum", "incident", "owner", "epoch")
 #: Those of them that are numbers.
 _NUMBERS = frozenset({"maximum", "epoch"})

@@ -65,7 +65,7 @@ def _parts_of(data: bytes, at: int, end: int, kind: Descriptor) -> Iterator[tupl
     embedded = _embedded(kind)
     others = 0
     most_others = len(kind.fields)
-    # Where the message ends in the middle of a field the parser will tell.
+    # If the message ends in the middle of a field, the parser reports it.
     with suppress(IndexError):
         while at < end:
             tag, at = _varint(data, at)

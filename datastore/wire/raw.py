@@ -102,7 +102,7 @@ WriteSlotsRequest: Any = _class("WriteSlotsRequest")
 def entries_batch(response: Any, *, keys_only: bool = False) -> Batch:
     """The entries and counts of a QueryResponse of this module, their values as WireValues.
 
-    With sort keys, an entry whose own is empty has its value also with `keys_only`: the sort key is to be made from it.
+    With sort keys, an entry whose sort key is empty has its value even with `keys_only`, to compute the sort key from.
     Raises CorruptDataError for a response that no server sends: with a key that is none or not canonical, or with
     other than one sort key an entry.
     """

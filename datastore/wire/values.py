@@ -44,7 +44,7 @@ class WireValue(Encoded):
         return decode_value(self.data)
 
     def view(self) -> Any:
-        """The plain value, but for a map: a Mapping of which only what is looked up is made plain."""
+        """The plain value; for a map, a Mapping that converts only the members that are looked up."""
         # Once for every entry of many queries.
         try:
             return _view(Value.FromString(self.data))
@@ -207,7 +207,7 @@ def _check_datetime(value: datetime, path: str) -> None:
 
 
 def decode_value(data: bytes) -> Any:
-    """The plain value of serialized bytes. Datetimes come in UTC. Raises CorruptDataError if they are no value."""
+    """The plain value of serialized bytes. Datetimes are in UTC. Raises CorruptDataError if it is malformed."""
     try:
         return _plain(Value.FromString(data))
     except _UNREADABLE as error:

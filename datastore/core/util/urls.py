@@ -15,7 +15,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 def split(url: str, form: str) -> SplitResult:
-    """The parts of a URL. Raises InvalidError (a ValueError), which says what is expected, for what is none."""
+    """The parts of a URL. Raises InvalidError (a ValueError), which says what is expected, if it is malformed."""
     # Python leaves line feeds and tabs out without a word.
     if found := _CONTROL.search(url):
         raise InvalidError(f"{url!r}: a URL has no control characters; write %{ord(found[0]):02X}", field="url")
@@ -28,7 +28,7 @@ def split(url: str, form: str) -> SplitResult:
 def directory_of(url: str) -> str:
     """The directory in `scheme:///absolute/directory` or `scheme:relative/directory`, percent escapes decoded.
 
-    Raises InvalidError (a ValueError) where a host stands in its place, or nothing.
+    Raises InvalidError (a ValueError) if there is a host instead, or nothing.
     """
     parts = split(url, "SCHEME:///DIRECTORY")
     if parts.netloc:

@@ -36,7 +36,7 @@ __all__ = ["RedisDatastore", "open_url"]
 
 
 class RedisDatastore(SerializerShimDatastore):
-    """Stores serialized values, by default JSON, in the database of a `redis.Redis` client. The caller closes the client.
+    """Stores serialized values, by default JSON, in the database of a `redis.Redis` client. The caller closes it.
 
     It accepts any client, including a cluster client and, if the serializer returns text, one that decodes responses.
     The serializer must return str or bytes, otherwise UnsupportedTypeError; it gets bytes back, or text from a client

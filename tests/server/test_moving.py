@@ -588,6 +588,19 @@ async def cut_before_the_deletion(running: Nodes, monkeypatch: pytest.MonkeyPatc
         await apply_now(config, **options)
 
 
+async def test_nodes_of_two_clusters_of_one_name_are_refused_before_anything_changes(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c", "d") as running:
+        await formed(running, "a", "b")
+        async with proxy(running.config("c", "d")) as store:
+            assert not await store.contains(next(iter(ENTRIES)))
+        old = {name: running.urls[name] for name in "ab"}
+        foreign = r"is not that of the other nodes of 'trial'|is not a node of the cluster 'trial'"
+        for names, addresses in (("cd", old), ("abc", {})):
+            with pytest.raises(ConfigError, match=foreign):
+                await apply_now(running.config(*names), addresses=addresses)
+        await check(running, "a", "b")
+
+
 async def cut_before_commit(number: int, running: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Grow a cluster of a and b by c and d, and crash before that commit, from 1; the new nodes have the first two."""
     commit, done = NodeClient.commit, 0

@@ -114,7 +114,7 @@ def _placed(row: dict[str, Any], placements: Mapping[str, Answer]) -> dict[str, 
         changed["health"] = "read-only"
         changed["error"] = (
             f"a change to epoch {pending.epoch} is under way: writes are refused, and entries and bytes include"
-            " copies. If `datastore placement apply` was interrupted, give it again, or drop the change:"
+            " copies. If `datastore placement apply` was interrupted, run it again, or cancel the change:"
             " datastore placement abort CONFIG.toml"
         )
     return row | changed

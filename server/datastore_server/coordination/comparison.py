@@ -220,6 +220,12 @@ class Comparison:
                     yield found
             elif current is None and not answer.is_empty:
                 yield self._differ.not_adopted(name)
+            elif current is not None and answer.placement.shard and self._is_foreign(answer, current):
+                yield self._differ.other_placement(name, current.epoch)
+
+    def _is_foreign(self, answer: Answer, current: Placement) -> bool:
+        """Whether a node belongs to another cluster, of the same name or not: it cannot join this one."""
+        return answer.is_settled and answer.placement.pending is None and not agree(current, self._placement)
 
     def _member(self, name: str) -> Member:
         return self._placement.member(name) or Member(name)

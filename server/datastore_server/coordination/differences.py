@@ -158,8 +158,8 @@ class Differences:
         return Difference(
             f"the placement of shard {name!r}, of epoch {epoch}, is not that of the other nodes of"
             f" {self._placement.cluster!r}",
-            f"find the node that does not belong to the cluster, and correct its url: datastore placement show"
-            f" {self._source}",
+            f"find the node that does not belong to the cluster: datastore placement show {self._source}; correct its"
+            " url, or if it is to join, start it on a new, empty directory",
             name,
         )
 

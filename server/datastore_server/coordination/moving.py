@@ -189,7 +189,7 @@ async def _drop(nodes: Sequence[Node], report: Report) -> None:
         if placement.pending is not None:
             await node.client.clear_slots(placement.pending.epoch)
             await node.client.abort(placement.pending.epoch)
-            report(f"{node.url}: the move to epoch {placement.pending.epoch} is dropped")
+            report(f"{node.url}: the move to epoch {placement.pending.epoch} is cancelled")
 
 
 def _goal(survey: Survey, config: Config, source: str, options: Options) -> tuple[Placement, Placement]:

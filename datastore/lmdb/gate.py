@@ -16,7 +16,10 @@ from datastore.core.errors import (
 __all__ = ["READS_PATIENCE_S", "Gate"]
 
 #: Reads last milliseconds; a longer wait means that a read was aborted (by a signal).
+#: In many short waits: time passes while the process is suspended, but no read ends, and replacing the map under a read
+#: would crash the process.
 READS_PATIENCE_S = 10.0
+_WAITS = 100
 
 
 class Gate:
@@ -60,7 +63,9 @@ class Gate:
         """No read is under way inside this; those that come wait."""
         with self._changed:
             self._shut = True
-            self._changed.wait_for(lambda: not self._inside, READS_PATIENCE_S)
+            for _ in range(_WAITS):
+                if self._changed.wait_for(lambda: not self._inside, READS_PATIENCE_S / _WAITS):
+                    break
         try:
             yield
         finally:

@@ -38,6 +38,7 @@ from datastore.core.key import Key
 from datastore.core.query import Filter, Order, Query
 from datastore.lmdb import LMDBDatastore
 from datastore.lmdb import writer as lmdb_writer
+from datastore.lmdb.gate import Gate
 from tests.support.waiting import PATIENCE_S
 
 KIB = 1024
@@ -927,3 +928,21 @@ def test_it_describes_itself(directory: Path) -> None:
     with LMDBDatastore(directory) as store:
         assert store.describe().durability is Durability.SYNC
         assert list(store.query(Query(Key("/"), 2, 1).order(Order("-__key__")))) == [b"x" * 1000] * 2
+
+
+def test_a_process_that_was_suspended_does_not_replace_the_map_under_a_read(tmp_path, monkeypatch):
+    gate = Gate(tmp_path)
+    waits = []
+
+    def time_passed(is_done, timeout_s):
+        """A wait whose time passed while the process was suspended; the read ends during the third."""
+        waits.append(timeout_s)
+        if len(waits) == 3:
+            gate._inside -= 1
+        return is_done()
+
+    gate.__enter__()
+    monkeypatch.setattr(gate._changed, "wait_for", time_passed)
+    with gate.alone():
+        assert gate._inside == 0
+    assert len(waits) == 3

@@ -129,7 +129,7 @@ class Server:
             check_values=check_values,
             cluster=cluster,
             require_expected=self._node.require_expected,
-            placement=lambda: self._node.placement,
+            placement=None if membership is not None else lambda: self._node.placement,
             calls=self._calls,
         )
         self._placement = PlacementService(self._node, self._limits, check_values=check_values, calls=self._calls)
@@ -180,8 +180,9 @@ class Server:
         await server.start()
         self._server = server
         self._address = address
-        served = _served(self._datastore, self._cluster.named_by(self._node.placement))
-        _log.info("serving %s at %s (pid %d)", served, self.url, os.getpid())
+        # What a proxy is as a node is not known before its own nodes answer.
+        info = self._cluster if self._membership is not None else self._cluster.named_by(self._node.placement)
+        _log.info("serving %s at %s (pid %d)", _served(self._datastore, info), self.url, os.getpid())
         if self._membership is None:
             await self._health.report(True, SERVICE)
         else:

@@ -104,9 +104,9 @@ class ClusterInfo:
     def named_by(self, node: NodePlacement) -> ClusterInfo:
         """The same with the names that the node has been given, which may be others than it was started with.
 
-        A proxy keeps its own: it serves another cluster than the one that it may be a node of.
+        Not for a proxy: it serves another cluster than the one that it may be a node of.
         """
-        if self.shards or node.current is None:
+        if node.current is None:
             return self
         return replace(self, cluster_name=node.current.cluster, shard_name=node.shard)
 

@@ -26,7 +26,7 @@ __all__ = ["IDLE_STREAM_S", "Topology", "build_node", "build_proxy"]
 
 #: How long a proxy keeps its streams of the nodes for a query whose client does not read, or that waits for another
 #: node's entries. Each costs the proxy 25 kB and its node 45.
-IDLE_STREAM_S = 1.0
+IDLE_STREAM_S = 2.0
 
 
 @dataclass(frozen=True)

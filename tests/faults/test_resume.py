@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 from collections.abc import AsyncIterator
+from importlib import import_module
 from typing import Any
 
 import grpc
@@ -249,6 +250,27 @@ async def test_a_stream_that_is_not_read_ends_and_continues_where_it_was(colour:
         assert tokens(script) == [b"", b"after 1"]
         assert cursor.summary is not None
         assert (cursor.summary.entries, cursor.summary.skipped, cursor.summary.scanned) == (3, 1, 3)
+
+
+async def test_a_stream_that_was_continued_may_be_unread_for_twice_as_long_before_it_ends(
+    colour: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float | None] = []
+
+    class Noted(import_module(colour.remote.__module__).IdleLimit):  # type: ignore[misc]
+        def __init__(self, idle_s: float | None, end: Any) -> None:
+            limits.append(idle_s)
+            super().__init__(idle_s, end)
+
+    monkeypatch.setattr(f"{colour.remote.__module__}.IdleLimit", Noted)
+    answers = [sends(results(number), hangs=True) for number in range(3)]
+    async with scripted(Query=answers) as script, connected(colour, script.url, idle_stream_s=0.001) as store:
+        cursor = store.query(things())
+        for times in range(1, 4):
+            await colour.read(cursor, 1)
+            await script.until_cancelled(times)
+        await colour.close(cursor)
+    assert limits == [0.001, 0.002, 0.004]
 
 
 async def test_a_stream_that_is_not_read_makes_room_and_may_be_closed(

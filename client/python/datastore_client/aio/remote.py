@@ -80,8 +80,9 @@ class RemoteDatastore(Datastore):
     RESUME_TIMEOUT_S: every entry that exists throughout, with unchanged order fields, is returned exactly once. One
     whose order fields change meanwhile may be returned again at its new place, or not at all; in results sorted by key
     no entry is returned twice. With `idle_stream_s`, the stream of a query without orders that is not read for that
-    long is ended, and uses no resources on either side until it is read again and resumes where it was. Queries with
-    custom code request the whole scope, and are evaluated in the client. An abandoned cursor ends its call.
+    long is ended, and uses no resources on either side until it is read again and resumes where it was; each time
+    doubles the limit for that query. Queries with custom code request the whole scope, and are evaluated in the client.
+    An abandoned cursor ends its call.
 
     Safe for threads (under asyncio, for the tasks of the event loop of the first call). The caller must close it.
     """
@@ -331,6 +332,8 @@ class RemoteDatastore(Datastore):
                     raise self._connection.named(
                         TruncatedStreamError(f"the results from {self.url} ended without their summary")
                     )
+                # Many readers at once are slow though none is idle: restarting every time would slow them further.
+                idle_s = None if idle_s is None else 2 * idle_s
             except (UnavailableError, DeadlineExceededError) as error:
                 again_s = self._backoff_s(error, policy, request.resume_token, begun_at)
                 if again_s is None:

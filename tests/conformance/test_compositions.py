@@ -202,6 +202,7 @@ class TestCachedLinks(TallInThreads):
     stack = CACHED_LINKS
 
 
+@pytest.mark.long
 class TestAsyncCachedLinks(TallInTasks):
     stack = CACHED_LINKS
 
@@ -211,6 +212,7 @@ class TestShimsOnShims(TallInThreads):
     stack = SHIMS_ON_SHIMS
 
 
+@pytest.mark.long
 class TestAsyncShimsOnShims(TallInTasks):
     stack = SHIMS_ON_SHIMS
 
@@ -220,4 +222,4 @@ for kind in ("json", "maps", "stack", "namespace", "identity"):
     for colour, held in (("", TallInThreads), ("Async", TallInTasks)):
         name = f"Test{colour}{kind.capitalize()}OverLMDB"
         made = type(name, (held,), {"stack": upon(kind, Stack("lmdb")), "grid": 20})
-        globals()[name] = made if colour else pytest.mark.long(made)
+        globals()[name] = made if name == "TestAsyncJsonOverLMDB" else pytest.mark.long(made)

@@ -20,6 +20,7 @@ from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import AsJson, OnTheWire
 
 
+@pytest.mark.long
 class TestFilesOfJson(AsJson, DatastoreConformance):
     persistent = True
 
@@ -31,6 +32,7 @@ class TestFilesOfJson(AsJson, DatastoreConformance):
         return core.SerializerShimDatastore(FileSystemDatastore(store.child_datastore.root))
 
 
+@pytest.mark.long
 class TestFilesOnTheWire(OnTheWire, DatastoreConformance):
     persistent = True
 

@@ -64,6 +64,7 @@ class TestAsyncWireValuesInMemory(OnTheWire, AsyncConformance):
         return aio.SerializerShimDatastore(aio.DictDatastore(), decoding)
 
 
+@pytest.mark.long
 class TestLMDBInNamespace(OnTheWire, DatastoreConformance):
     closes = True
     key_bytes = KEY_BYTES - len("/space")
@@ -74,6 +75,7 @@ class TestLMDBInNamespace(OnTheWire, DatastoreConformance):
             yield store
 
 
+@pytest.mark.long
 class TestShardsOfLMDB(OnTheWire, DatastoreConformance):
     closes = True
     merges = 3
@@ -84,6 +86,7 @@ class TestShardsOfLMDB(OnTheWire, DatastoreConformance):
             yield store
 
 
+@pytest.mark.long
 class TestLMDBUnderADict(OnTheWire, DatastoreConformance):
     """A tier in memory: it keeps what was put, so that tuples may come back as such, and also answers at the end."""
 

@@ -18,6 +18,7 @@ from tests.support.capabilities import Remote
 from tests.support.machines import RemoteMachine
 
 
+@pytest.mark.long
 class TestProxy(Remote, DatastoreConformance):
     @pytest.fixture
     def store(self) -> Any:

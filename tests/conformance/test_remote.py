@@ -47,6 +47,7 @@ class TestAsyncRemoteLMDB(Remote, AsyncConformance):
         return await self.cluster.inspect(key)
 
 
+@pytest.mark.long
 class TestAsyncRemoteMemory(Remote, AsyncConformance):
     @pytest.fixture
     async def store(self) -> Any:

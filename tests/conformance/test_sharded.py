@@ -42,6 +42,7 @@ class TestShardedOfOne(Sharded):
         return core.ShardedDatastore([core.DictDatastore()])
 
 
+@pytest.mark.long
 class TestShardedUnevenly(Sharded):
     merges = 10
 
@@ -74,6 +75,7 @@ class TestAsyncSharded(InMemory, AsyncConformance):
         return await store.shard_datastore(key).get(key)
 
 
+@pytest.mark.long
 class TestAsyncShardedOverSharded(InMemory, AsyncConformance):
     merges = 6
 

@@ -54,6 +54,7 @@ def shim(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.mark.long
 class TestShimsOverDict(InMemory, DatastoreConformance):
     grid = 80
 
@@ -81,6 +82,7 @@ class TestShimsOverLMDB(DatastoreConformance):
             yield store
 
 
+@pytest.mark.long
 class TestAsyncShimsOverLMDB(AsyncConformance):
     grid = 40
 

@@ -117,9 +117,13 @@ async def test_generated_writes_leave_the_same_everywhere(stores: Stores, data: 
         await write(stores, [Write(key, None) for key in {write.key for write in writes}])
 
 
-@pytest.mark.parametrize("orders", [[], ["-n"], ["group", "-n"]], ids=["by key", "by order", "by two orders"])
+@pytest.mark.parametrize(
+    "orders",
+    [[], ["group", "-n"], pytest.param(["-n"], marks=pytest.mark.long)],
+    ids=["by key", "by two orders", "by order"],
+)
 async def test_a_place_given_by_one_store_continues_on_every_other(stores: Stores, orders: list[str]) -> None:
-    contents = cases.many_entries(700, filler=400)
+    contents = cases.many_entries(300, filler=900)
     pairs = [Write(*pair) for pair in contents.items()]
     await write(stores, pairs)
     query = Query(Key("/many"))

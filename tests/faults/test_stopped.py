@@ -21,6 +21,7 @@ KEYS = [Key(f"/K:{number:02}") for number in range(30)]
 LONG_S = PATIENCE_S
 
 
+@pytest.mark.long
 async def test_a_stopped_node_is_noticed_by_calls_and_by_the_proxy_which_serves_the_other_shards(
     tmp_path: Path,
 ) -> None:

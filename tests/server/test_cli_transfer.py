@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datastore_server.cli.transfer.json_rows import JsonLinesWriter
@@ -65,8 +65,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.lists
 maps = st.dictionaries(texts.filter(lambda name: name != "key"), texts, max_size=4)
 
 
-@pytest.mark.parametrize("ending", ["csv", "tsv", "csv.gz"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+@pytest.mark.parametrize("ending", ["csv", *(pytest.param(name, marks=pytest.mark.long) for name in ("tsv", "csv.gz"))])
 @given(values=st.lists(maps, max_size=4))
 @example(values=[{"a": "1\r2", "b\rc": "x"}, {"a": "\r"}, {"b\rc": ""}])
 @example(values=[{}, {"": ""}, {" a ": " b "}])

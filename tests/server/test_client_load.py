@@ -84,6 +84,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 async def test_calls_at_once_of_several_processes_all_succeed() -> None:
     async def call(name: str, url: str) -> tuple[bytes, bytes]:
         process = await asyncio.create_subprocess_exec(

@@ -65,6 +65,7 @@ def test_a_node_that_is_killed_is_reported_missed_and_comes_back_by_hand(tmp_pat
             assert node.stdout is not None
             assert running.members["shard-2"]["url"] in node.stdout.readline()
             wait_until(lambda: running.count("/a") == "3\n")
+            wait_until(lambda: "is back after" in log_of("proxy"))
             status = json.loads(running.cli("status", "--json"))
             assert status["entries"] == sum(shard["entries"] for shard in status["shards"]) == 3
             assert status["bytes"] == sum(shard["bytes"] for shard in status["shards"]) > 0

@@ -280,7 +280,7 @@ async def test_what_was_aborted_left_nothing_behind(tmp_path: Path, monkeypatch:
         await check(running, "a", "b", "c")
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.long) for part in (1, 2, 3))])
 async def test_a_change_that_is_interrupted_anywhere_is_finished_by_the_same_command(
     part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +306,7 @@ async def test_a_change_that_is_interrupted_anywhere_is_finished_by_the_same_com
         await check(running, *after)
 
 
+@pytest.mark.long
 async def test_a_cut_before_the_first_commit_can_be_aborted_and_one_after_it_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

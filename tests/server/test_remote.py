@@ -162,7 +162,7 @@ async def test_items_of_a_batch_name_their_shards_too(colour: Any) -> None:
     ],
 )
 async def test_an_error_of_what_lies_between_names_the_server(colour: Any, code: Any, kind: Any) -> None:
-    async with scripted(Get=fails(code, "no way")) as script, connected(colour, script.url) as store:
+    async with scripted(Get=fails(code, "no way")) as script, connected(colour, script.url, retry=False) as store:
         with pytest.raises(kind, match="no way") as caught:
             await colour.call(store.get, KEY)
         assert script.url in str(caught.value)
@@ -170,7 +170,7 @@ async def test_an_error_of_what_lies_between_names_the_server(colour: Any, code:
 
 async def test_a_stream_that_something_reset_counts_as_unavailable(colour: Any) -> None:
     reset = fails(grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2")
-    async with scripted(Get=reset) as script, connected(colour, script.url) as store:
+    async with scripted(Get=reset) as script, connected(colour, script.url, retry=False) as store:
         with pytest.raises(UnavailableError):
             await colour.call(store.get, KEY)
 

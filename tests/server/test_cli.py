@@ -493,7 +493,7 @@ def test_what_is_no_json_is_refused_with_how_to_write_it(cli: Cli, value: str, t
     ],
 )
 def test_serve_refuses_what_it_cannot_serve(cli: Cli, arguments: list[str], code: int, told: str) -> None:
-    done = cli.process("serve", *arguments)
+    done = cli("serve", *arguments)
     assert done.code == code
     assert told in done.err
     assert "Traceback" not in done.err

@@ -221,7 +221,7 @@ def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch, keys_only):
 @pytest.mark.parametrize("keys_only", [False, True])
 def test_what_is_held_is_what_is_counted(monkeypatch, keys_only):
     monkeypatch.setattr(sorting, "RUN_ENTRIES", 4096)
-    rows = [(f"/a/{number:08}".encode(), encode_value({"n": number}).data) for number in range(20_000)]
+    rows = [(f"/a/{number:08}".encode(), encode_value({"n": number}).data) for number in range(9000)]
     step = Pipeline(Query(Key("/a"), keys_only=keys_only).order("-n"))
     gc.collect()
     tracemalloc.start()

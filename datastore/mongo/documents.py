@@ -18,8 +18,11 @@ INT64 = range(-(2**63), 2**63)
 
 def document_of(key: Key, value: Any) -> dict[str, Any]:
     """The document of an entry. Raises what `MongoDatastore` says of values."""
-    from bson import encode
+    from bson import BSON, encode
 
+    # The documented serializer `bson` returns bytes of this class.
+    if type(value) is BSON:
+        value = bytes(value)
     _check(value, "value", VALUE_DEPTH * 2)
     document = {"_id": str(key), "path": str(key.path), "value": value}
     with translated():

@@ -249,7 +249,7 @@ async def test_a_shard_that_does_not_answer_is_named_before_the_caller_gives_up(
     filled: processes.ClusterProcesses,
 ) -> None:
     held = {name: next(key for key in CONTENTS if filled.shard_of(key) == name) for name in ("shard-1", "shard-2")}
-    async with connect(filled.url, timeout_s=6) as store:
+    async with connect(filled.url, timeout_s=15) as store:
         with filled.nodes["shard-1"].paused():
             with pytest.raises(DeadlineExceededError) as raised:
                 await store.get(held["shard-1"])

@@ -15,10 +15,12 @@ from datastore.core.composition import Durability
 from datastore.core.errors import StoreFormatError, StoreLockedError, UnavailableError, WrongShardError
 from datastore.core.key import Key
 from datastore.core.query import Query
+from datastore_server import describe
 from datastore_server.app import serve
 from datastore_server.config import Config, parse_config, parse_store_url
 from datastore_server.describe import ShardProbes
 from datastore_server.topology import build_node, build_proxy
+from tests.support.waiting import PATIENCE_S
 
 
 def config_of(urls: dict[str, str], shard_by: str = "key") -> Config:
@@ -104,7 +106,10 @@ async def refused(store: aio.Datastore, query: Query) -> list[WrongShardError]:
     ],
     ids=["exchanged", "of another cluster"],
 )
-async def test_a_node_that_is_another_is_refused_by_name(cluster: str, named: dict[str, str], says: str) -> None:
+async def test_a_node_that_is_another_is_refused_by_name(
+    cluster: str, named: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(describe, "PROBE_TIMEOUT_S", PATIENCE_S)
     nodes = {name: build_node(parse_store_url("memory:"), cluster=cluster, shard=name) for name in named}
     servers = {name: serve(node.datastore, cluster=node.cluster) for name, node in nodes.items()}
     async with servers["a"], servers["b"]:

@@ -255,6 +255,7 @@ async def test_a_shard_that_does_not_answer_is_named_before_the_caller_gives_up(
                 await store.get(held["shard-1"])
             assert raised.value.shard == "shard-1"
             late, held_elsewhere = await store.batch_get([held["shard-1"], held["shard-2"]])
-            assert isinstance(late.error, DeadlineExceededError)
+            # By then the keepalive of the proxy's connection may have noticed it.
+            assert isinstance(late.error, (DeadlineExceededError, UnavailableError))
             assert held_elsewhere.value == CONTENTS[held["shard-2"]]
         await until_answered(store, held["shard-1"])

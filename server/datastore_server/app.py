@@ -76,6 +76,9 @@ def _options(limits: Limits) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", limits.query_request_bytes),
         ("grpc.max_send_message_length", limits.message_bytes),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
+        # On by default: calls that have ended count as open until they are freed, and a client that keeps to the
+        # number above is refused with a bare UNAVAILABLE.
+        ("grpc.http.overload_protection", 0),
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS[0]),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS[1]),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),

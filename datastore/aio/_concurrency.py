@@ -80,8 +80,12 @@ async def fan_out(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     except BaseException:
         for task in tasks:
             task.cancel()
+            del task
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+    finally:
+        # What a task raises holds this frame; with the tasks in it, that would be a cycle. So it would below.
+        del tasks
 
 
 async def undisturbed(call: Callable[[], Awaitable[T]]) -> T:
@@ -92,6 +96,8 @@ async def undisturbed(call: Callable[[], Awaitable[T]]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+    finally:
+        del task
 
 
 async def in_thread(call: Callable[[], T]) -> T:

@@ -166,12 +166,17 @@ def bad_keys(keys: Sequence[Any]) -> dict[int, Outcome]:
         try:
             check_key(key)
         except UnsupportedTypeError as error:
-            outcomes[place] = Outcome(error=error)
+            outcomes[place] = refusal(error)
     return outcomes
 
 
 def refusal(error: Exception) -> Outcome:
-    """The outcome of a failed item: a library error unchanged; of a builtin error, its text and notes joined."""
+    """The outcome of a failed item: a library error; of a builtin error, its text and notes joined.
+
+    Without its traceback, whose frames hold the whole batch, and this outcome too: it would stay until the garbage
+    collector runs.
+    """
+    error.__traceback__ = None
     if isinstance(error, DatastoreError):
         return Outcome(error=error)
     kind = UnsupportedTypeError if isinstance(error, TypeError) else InvalidValueError

@@ -176,7 +176,7 @@ class ShardedDatastore(DatastoreCollection):
         try:
             outcomes = call(items)
         except DatastoreError as error:
-            outcomes = [Outcome(error=error)] * len(items)
+            outcomes = [refusal(error)] * len(items)
         for outcome in outcomes:
             if outcome.error is not None:
                 self._name_shard(index, outcome.error)

@@ -81,7 +81,7 @@ class Job:
             try:
                 text, packed = _operation(key, value)
             except DatastoreError as error:
-                self.outcomes[position] = Outcome(error=error)
+                self.outcomes[position] = Outcome(error=error.with_traceback(None))
                 continue
             self.operations.append((text, packed))
             self.positions.append(position)

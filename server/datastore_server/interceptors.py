@@ -84,6 +84,8 @@ def guard(
             calls.answered(method, request, context, began)
             return answer
         calls.failed(method, request, context, status, began)
+        # gRPC holds what `abort` raises, and so this frame, in a cycle that only the garbage collector frees.
+        del request
         return await abort(context, status)
 
     return guarded

@@ -92,6 +92,9 @@ class Completion:
         except asyncio.CancelledError:
             task.add_done_callback(_log_failure)
             raise
+        finally:
+            # What the task raises holds this frame: with the task in turn, it would be a cycle.
+            del task
 
     async def finish(self, timeout_s: float) -> None:
         """Wait until all work is done, for at most `timeout_s`."""

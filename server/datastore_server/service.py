@@ -370,7 +370,8 @@ def _attempt(check: Callable[..., _T], *arguments: Any) -> _T | DatastoreError:
     try:
         return check(*arguments)
     except DatastoreError as error:
-        return error
+        # The frames of its traceback hold the request, and what is returned here: a cycle.
+        return error.with_traceback(None)
 
 
 async def _with_outcomes(

@@ -203,7 +203,11 @@ class Connection:
                 self._link.down(connected=not is_unsent(error))
             if self._link.is_expected_back and (is_read or is_unsent(error)):
                 failure.retry_after_s = RETRY_AFTER_S
-        raise failure from error
+        try:
+            raise failure from error
+        finally:
+            # The error holds this frame: with it in turn, only the garbage collector would free the call's request.
+            del failure
 
     def note_answer(self) -> None:
         """Note that the server answered."""

@@ -268,7 +268,7 @@ class RemoteDatastore(Datastore):
                 self._check_count(len(response.results), len(asked))
             except DatastoreError as error:
                 for place in asked:
-                    outcomes[place] = Outcome(error=error)
+                    outcomes[place] = refusal(error)
                 return outcomes, error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
             for place, result in zip(asked, response.results, strict=True):
                 failed = result.HasField("status")

@@ -31,7 +31,7 @@ def set_time_left(seconds: float | None) -> None:
 def time_left(most_s: float) -> float:
     """How long a call made now may take, in seconds: `most_s`, or less where an answer is wanted sooner.
 
-    Never quite 0: a call then fails by itself for want of time.
+    Never quite 0: the call then fails by itself, out of time.
     """
     deadline = _deadline.get()
     if deadline is None:
@@ -49,7 +49,7 @@ def check_timeout(timeout_s: float, name: str) -> float:
     if is_number and (0 < timeout_s <= LONGEST_TIMEOUT_S or timeout_s == math.inf):
         return float(timeout_s)
     raise InvalidError(
-        f"{name} is a number of seconds above 0 and at most {LONGEST_TIMEOUT_S:,.0f} (a year), or inf for no limit,"
-        f" and not {timeout_s!r}",
+        f"{name} must be a number of seconds above 0 and at most {LONGEST_TIMEOUT_S:,.0f} (a year), or inf for no"
+        f" limit, not {timeout_s!r}",
         field=name,
     )

@@ -27,7 +27,7 @@ def open(url: str) -> Datastore:  # noqa: A001 - the name that users know, as in
     """The store that `url` names, as `memory:`, `file:///var/lib/ds` or `grpc://127.0.0.1:7420`: `datastore.open`.
 
     The store is of the class that its module documents, with no serializer added: `datastore.serialize.shim`
-    does that. Whoever opens it closes it. Raises UnsupportedTypeError (a TypeError) for what is no str,
+    does that. The caller must close it. Raises UnsupportedTypeError (a TypeError) for anything but a str,
     InvalidError (a ValueError) for an unknown scheme or what the scheme does not take, ImportError with the
     command that helps where a driver is not installed, and what the store raises when it is made.
     """
@@ -42,7 +42,7 @@ def open(url: str) -> Datastore:  # noqa: A001 - the name that users know, as in
 
 
 def opened(opener: Callable[[str], Any], scheme: str, url: str, kind: type[T]) -> T:
-    """What an opener gives for a URL, whose scheme it gets in lower case; ConfigError if it is no store."""
+    """What an opener gives for a URL, whose scheme it gets in lower case; ConfigError if it is not a store."""
     store = opener(scheme + url[len(scheme) :])
     if not isinstance(store, kind):
         raise ConfigError(

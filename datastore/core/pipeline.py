@@ -1,6 +1,6 @@
 """A query's own steps over batches: filters, orders, start_after, offset, limit. Sans I/O.
 
-Whoever scans a scope feeds the raw batches in and passes on what comes out. Knows queries and batches; no store.
+The caller scans a scope, feeds in the raw batches and passes on what comes out. Knows queries and batches; no store.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class SlotMap:
             raise ConfigError("a cluster needs at least one shard")
         if len(self.names) < len(given):
             twice = next(name for name in self.names if given.count(name) > 1)
-            raise ConfigError(f"two shards are named {twice!r}; every shard needs a name of its own")
+            raise ConfigError(f"two shards are named {twice!r}; every shard needs a different name")
         #: The index of each slot's shard.
         self.owners = _owners(self.names)
 

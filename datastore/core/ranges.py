@@ -25,7 +25,7 @@ _AFTER_COLON = b";"
 class ScanPlan:
     """The part of the key space that a query looks at: its scope, bounded by its filters on keys and `start_after`.
 
-    A collection's scan costs its entries and one seek for each subtree, or foreign type, between them, not what lies in
+    A collection's scan costs its entries and one seek for each subtree, or foreign type, between them, not what is in
     these. Filters on keys only bound the scan: they are to be checked again.
     """
 

@@ -148,11 +148,11 @@ class prettyjson(Serializer):  # noqa: N801 - the documented name
 class Stack(Serializer, list[Any]):
     """Serializers in a row: `dumps` applies the first to the last, `loads` the last to the first.
 
-    A list of serializers; an empty one leaves values as they are. What is no serializer raises UnsupportedTypeError (a
+    A list of serializers; an empty one leaves values as they are. Anything else raises UnsupportedTypeError (a
     TypeError) where it is used.
     """
 
-    # An object of its own is asked, where the other serializers are classes.
+    # This one is an instance; the other serializers are classes.
 
     @property
     def keeps_mappings(self) -> bool:  # type: ignore[override]

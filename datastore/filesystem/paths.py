@@ -1,6 +1,6 @@
 """Conversion between keys and relative file paths. Pure.
 
-The file lies in the directory of the key's collection, so that a query lists one directory. Different keys have
+The file is in the directory of the key's collection, so that a query lists one directory. Different keys have
 different files, also where names differ in case alone if `folding` is asked for; none lies outside the root.
 """
 

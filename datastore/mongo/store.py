@@ -38,9 +38,10 @@ class MongoDatastore(Datastore):
     Queries have the server select the collection, sort by key, and leave out what comparisons with plain scalars
     certainly exclude; all else is done here. Documents of other origin, without a key's text or a value, are not seen.
     Threads may share the store. What a put promises is what the write concern of the database does.
-    Raises UnsupportedTypeError or InvalidError for what is no database, or no name of a collection, ImportError where
-    pymongo is missing, UnavailableError where the server cannot be reached, DeadlineExceededError where a timeout ends,
-    StoreError for what else the server refuses, as a second value under an index of the caller's that is unique.
+    Raises UnsupportedTypeError or InvalidError for anything but a database and the name of a collection,
+    ImportError where pymongo is missing, UnavailableError where the server cannot be reached,
+    DeadlineExceededError where a timeout ends, and StoreError for anything else that the server refuses, e.g. a second
+    value under a unique index of the caller's.
     """
 
     ordered_queries = True

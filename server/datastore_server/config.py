@@ -240,7 +240,7 @@ def parse_address(text: str) -> Address:
 def _address(text: str, given: str, form: str) -> Address:
     if (meant := _after_port_alone(text)) != text:
         prefix = form.removesuffix("HOST:PORT")
-        raise ConfigError(f"{given!r} names a port and no host: expected {form}, e.g. {prefix}{meant}")
+        raise ConfigError(f"{given!r} is a port without a host: expected {form}, e.g. {prefix}{meant}")
     match = re.fullmatch(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\s:/\[\]]+))(?::(?P<port>[0-9]{1,5}))?", text)
     if match is None or int(match["port"] or 0) > 65535:
         raise ConfigError(f"{given!r}: expected {form}, e.g. {DEFAULT_LISTEN} or [::1]:{DEFAULT_PORT}, port 0 to 65535")

@@ -62,7 +62,7 @@ _PUSH_DOWN = {
 class ShardInfo:
     """One shard behind a proxy: its name, where it is (`grpc://HOST:PORT`), how many slots it has.
 
-    `probe` raises a DatastoreError if the shard cannot be asked just now; None asks its health service. `describe` asks
+    `probe` raises a DatastoreError if the shard does not answer just now; None asks its health service. `describe` asks
     its DescribeStore how much it holds; None does not.
     """
 

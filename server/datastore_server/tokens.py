@@ -53,8 +53,9 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     `key` is None at the beginning of the results; `limit` and `offset` are what is left of the query's,
     `limit` None for none. A token whose `end` is not OPEN continues with nothing. `epoch` names the placement
-    under which it was made; a position means the same under every placement, so that it is told and never
-    refused. `missing` names the shards that the results lack so far, which no later call can make good.
+    under which it was made; a position means the same under every placement, so the epoch is only
+    informative and never refused. `missing` names the shards that the results lack so far, which no later call can
+    make good.
     A sort key over LONG_SORT_KEY_BYTES is not held, but its hash: the client sends the entry that it is made from.
     """
 

@@ -31,7 +31,7 @@ IDLE_STREAM_S = 2.0
 
 @dataclass(frozen=True)
 class Topology:
-    """A Datastore, and what it is part of. Whoever serves the Datastore closes it."""
+    """A Datastore, and what it is part of. The server of the Datastore must close it."""
 
     datastore: Datastore
     cluster: ClusterInfo

@@ -603,10 +603,25 @@ def test_a_partial_file_of_another_server_or_of_nothing_known_is_not_resumed(
     partial = _interrupted(cli, ten, monkeypatch)
     other = Transfers("grpc://127.0.0.1:1", cli.directory)
     assert f"server {cli.url}" in other("export", "/Ten", str(cli.directory / "out.jsonl"), "--resume").err
-    (cli.directory / "out.jsonl.partial.json").unlink()
-    done = cli("export", "/Ten", str(cli.directory / "out.jsonl"), "--resume")
-    assert (done.code, "part of an unknown export" in done.err) == (3, True)
-    assert partial.exists()
+    description = cli.directory / "out.jsonl.partial.json"
+    for unknown in ("{}", "[]", "", None):
+        description.unlink() if unknown is None else description.write_text(unknown)
+        done = cli("export", "/Ten", str(cli.directory / "out.jsonl"), "--resume")
+        assert (done.code, "part of an unknown export" in done.err) == (3, True)
+        assert partial.exists()
+
+
+def test_an_export_into_a_missing_directory_names_the_directory(cli: Transfers) -> None:
+    done = cli("export", "/Ten", str(cli.directory / "missing" / "out.jsonl"))
+    assert done.code == 5
+    assert f"{cli.directory / 'missing'}: no such directory" in done.err
+    assert ".partial" not in done.err
+
+
+def test_a_single_row_is_reported_in_the_singular(cli: Transfers) -> None:
+    one, bad = {"key": "/Single:1", "value": 1}, {"key": "/Single:2", "value": None}
+    assert "Imported 1 row of 1 key in" in cli("import", cli.write("one.jsonl", [one])).err
+    assert "the first 1 row;" in cli("import", cli.write("bad.jsonl", [one, bad])).err
 
 
 def test_the_command_that_resumes_keeps_all_words(cli: Transfers, ten: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,13 +225,13 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["17650", ":17650", "7"])
 def test_a_port_without_a_host_is_not_read_as_a_host(text: str) -> None:
     port = text.removeprefix(":")
-    with pytest.raises(ConfigError, match=rf"names a port and no host: .*HOST:PORT, e\.g\. 127\.0\.0\.1:{port}$"):
+    with pytest.raises(ConfigError, match=rf"is a port without a host: .*HOST:PORT, e\.g\. 127\.0\.0\.1:{port}$"):
         parse_address(text)
-    with pytest.raises(ConfigError, match=rf"names a port and no host: .*, e\.g\. grpc://127\.0\.0\.1:{port}$"):
+    with pytest.raises(ConfigError, match=rf"is a port without a host: .*, e\.g\. grpc://127\.0\.0\.1:{port}$"):
         parse_server_url(f"grpc://{text}")
     with pytest.raises(ConfigError, match=rf"not a server URL: .*, e\.g\. grpc://127\.0\.0\.1:{port}$"):
         parse_server_url(text)
-    with pytest.raises(ConfigError, match=r"proxy\.listen: .* names a port and no host"):
+    with pytest.raises(ConfigError, match=r"proxy\.listen: .* is a port without a host"):
         parsed(GOOD + f"\n[proxy]\nlisten = '{text}'\n")
 
 

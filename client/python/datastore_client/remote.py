@@ -380,7 +380,7 @@ class RemoteDatastore(Datastore):
             raise self._connection.named(UnavailableError(f"{self.url} is shutting down"))
 
     def describe(self) -> Description:
-        """Kind `remote`, with the URL; what lies behind it is told by `describe_store`."""
+        """Kind `remote`, with the URL; `describe_store` tells what is behind it."""
         return Description("remote", self.url)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A store that fails, delays or hangs where it is told to: to test what is built on top of stores.
+"""A store that fails, delays or hangs on request, to test what is built on top of stores.
 
 Knows the Datastore contract alone.
 """

@@ -145,7 +145,7 @@ def check_command(settings: Settings, config_path: Path) -> int:
     """Compare CONFIG.toml with what its nodes say, as a proxy does before it serves.
 
     Exit code 3 if they differ, or a move is under way; each difference comes with the command that resolves it. 4 if a
-    node cannot be asked.
+    node does not answer.
     """
     config = load_config(config_path)
     found = asyncio.run(check(config, str(config_path)))
@@ -161,7 +161,7 @@ def check_command(settings: Settings, config_path: Path) -> int:
         for difference in differences:
             click.echo(str(difference))
         for name, error in found.missing.items():
-            say(f"shard {name} cannot be asked: {error}")
+            say(f"shard {name} does not answer: {error}")
         if not differences and not found.missing:
             click.echo(f"The nodes match {config_path}.")
     if differences:

@@ -15,11 +15,11 @@ __all__ = ["Progress", "counted", "progress"]
 #: Elsewhere than on a terminal: how often a line is written.
 LINE_INTERVAL_S = 3.0
 _BAR_CHARACTERS = 20
-_SINGULAR = {"rows": "row", "entries": "entry"}
+_SINGULAR = {"rows": "row", "entries": "entry", "keys": "key"}
 
 
 def counted(number: int, unit: str) -> str:
-    """A number of rows or entries, e.g. `28,298 rows`, `1 entry`."""
+    """A number of rows, entries or keys, e.g. `28,298 rows`, `1 entry`."""
     return f"{number:,} {_SINGULAR.get(unit, unit) if number == 1 else unit}"
 
 

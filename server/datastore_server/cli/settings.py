@@ -118,7 +118,7 @@ class _KeyType(click.ParamType[Key]):
     name = "key"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Key:
-        """The key of this text; a usage error for a URL, the library's own error for what is no key."""
+        """The key of this text; a usage error for a URL, the library's own error for anything that is not a key."""
         if isinstance(value, Key):
             return value
         if re.match(r"memory:$|[a-z][a-z0-9+.-]*:/", value):

@@ -47,9 +47,8 @@ def status_command(settings: Settings) -> int:
 
     "health" is "serving"; "read-only" while a change of the placement is under way; "not serving" for a server that
     refuses every key; "refused" for a shard whose node is not what the proxy expects, and "unavailable" for one that
-    does not answer. "slots" is how many of the 16,384 slots the node owns. "bytes" is the room that the data take on
-    disk, including what is kept for reuse. A proxy shows the sum of its shards, or nothing while one of them cannot
-    be asked.
+    does not answer. "slots" is how many of the 16,384 slots the node owns. "bytes" is the disk space in use,
+    including reusable space. A proxy shows the sum of its shards, or nothing while one of them does not answer.
 
     Exit code 4 if the server, or any shard behind it, does not serve or cannot be reached.
     """
@@ -83,7 +82,7 @@ def _health(store: RemoteDatastore) -> dict[str, str]:
     try:
         store.check_health()
     except UnavailableError:
-        return {"health": "not serving", "error": "it answers, and refuses every key"}
+        return {"health": "not serving", "error": "it answers, but refuses every key"}
     return {}
 
 

@@ -95,8 +95,8 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
             return planned
         if planned.size.entries and not options.offline:
             raise ConfigError(
-                f"{planned.size.entries:,} entries would move, and writes be refused meanwhile; if that may be, "
-                "give the command again with --offline"
+                f"{planned.size.entries:,} entries would move, and writes would be refused meanwhile; if that is "
+                "acceptable, run the command again with --offline"
             )
         await _prepare(survey, current, target)
         report(f"epoch {target.epoch} is prepared on {len(survey.nodes)} nodes; they refuse writes until it is done")
@@ -123,7 +123,7 @@ async def abort(config: Config, source: str, options: Options, report: Report) -
         survey.require_members(config, source)
         await _drop(survey.preparing, report)
         for name in survey.missing:
-            report(f"shard {name!r} cannot be asked at {survey.urls[name]}, and is left as it is: it owns nothing yet")
+            report(f"shard {name!r} does not answer at {survey.urls[name]}; it is left unchanged: it owns nothing yet")
 
 
 async def under_way(config: Config, options: Options) -> tuple[Placement, bool] | None:

@@ -163,7 +163,7 @@ class Survey:
                     f"or, if it listens elsewhere, say --node {name}=grpc://HOST:PORT"
                 )
             raise UnavailableError(
-                f"shard {name!r} cannot be asked at {url}: {error}; every node must run for this. To start it:\n"
+                f"shard {name!r} does not answer at {url}: {error}. All nodes must be running for this. To start it:\n"
                 f"  {start}",
                 shard=name,
             )

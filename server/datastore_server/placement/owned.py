@@ -228,8 +228,8 @@ class OwnedDatastore(ShimDatastore):
     def _begin_write(self) -> None:
         if self._is_held or self.ownership.is_moving:
             raise UnavailableError(
-                "entries are being moved between the nodes of the cluster, and nothing can be written until that is"
-                " done; nothing was changed",
+                "entries are being moved between the nodes of the cluster, and writes are refused until that is"
+                " finished; nothing was changed",
                 retry_after_s=MOVING_RETRY_S,
                 shard=self._ownership.placement.shard or None,
             )

@@ -129,7 +129,7 @@ class PlacementService:
         message = parse_request(placement_pb2.SummarizeSlotsRequest, request)
         shard_by = wire.decode_shard_by(message.shard_by)
         if self._node.placement.pending is not None:
-            # What is counted here decides that the move may be committed: it must outlast a loss of power.
+            # What is counted here decides that the move may be committed: it must survive a power failure.
             await self._node.system.flush()
         async with aclosing(self._node.scan(owned_only=message.owned_only)) as batches:
             found = await slots.summarize(batches, shard_by)

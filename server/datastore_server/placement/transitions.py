@@ -26,8 +26,8 @@ __all__ = [
 def starts_anew(node: NodePlacement, placement: Placement) -> bool:
     """Whether the node would take this placement as if it had none before, for which it has to be empty.
 
-    So it is where it has none, where it is no longer a member, and where what it has was never completed, as when it
-    placed itself by a configuration that was changed since.
+    True if it has no placement, is no longer a member, or its placement was never completed, e.g. because it placed
+    itself by a configuration that has changed since.
     """
     if not node.shard or node.current is None:
         return True

@@ -181,7 +181,7 @@ class Messages:
         if read is not None:
             await asyncio.wait([read])
             if not read.cancelled():
-                # Looked at, so that nobody is told of an error that no one was waiting for.
+                # Retrieved, so that asyncio does not log an error that no one was waiting for.
                 read.exception()
 
 

@@ -11,7 +11,7 @@ import click
 from datastore.core.errors import DatastoreError
 from datastore_server.cli.connection import connected
 from datastore_server.cli.output import Terminated, print_json, say
-from datastore_server.cli.progress import progress
+from datastore_server.cli.progress import counted, progress
 from datastore_server.cli.settings import Settings, server_options
 from datastore_server.cli.transfer import options
 from datastore_server.cli.transfer.cells import TYPES
@@ -162,7 +162,7 @@ def _failure_of(importer: Importer, rows: Iterable[Row]) -> BaseException | None
 def _say_how_to_go_on(importer: Importer) -> None:
     if importer.acknowledged:
         say(
-            f"Acknowledged: the first {importer.acknowledged:,} rows; later ones may be stored too. "
+            f"Acknowledged: the first {counted(importer.acknowledged, 'rows')}; later ones may be stored too. "
             f"To continue:\n  {same_command(['--skip', str(importer.acknowledged)], without='--skip')}"
         )
     elif importer.has_sent:
@@ -173,9 +173,11 @@ def _say_how_to_go_on(importer: Importer) -> None:
 
 def _say_what_was_done(importer: Importer, seconds: float, refusals: Refusals | None, settings: Settings) -> None:
     keys = importer.keys.count()
-    about = "" if importer.keys.is_exact else "about "
+    stored = (
+        f"{counted(importer.stored, 'rows')} of {'' if importer.keys.is_exact else 'about '}{counted(keys, 'keys')}"
+    )
     rate = importer.stored / max(seconds, 1e-9)
-    say(f"Imported {importer.stored:,} rows of {about}{keys:,} keys in {seconds:.1f} s ({rate:,.0f} rows/s).")
+    say(f"Imported {stored} in {seconds:.1f} s ({rate:,.0f} rows/s).")
     replaced = importer.stored - keys
     if importer.keys.is_exact and replaced:
         rows = "1 row has" if replaced == 1 else f"{replaced:,} rows have"

@@ -62,6 +62,8 @@ class Partial:
         """Write the file from its beginning."""
         if self.target.exists() and not os.access(self.target, os.W_OK):
             raise PermissionError(13, "not writable", str(self.target))
+        if not self.target.parent.is_dir():
+            raise FileNotFoundError(2, "no such directory", str(self.target.parent))
         with written(str(self.path)):
             # The description last: a crash between the two leaves nothing that seems to be of this export.
             self._description.unlink(missing_ok=True)
@@ -109,7 +111,7 @@ class Partial:
         except (FileNotFoundError, ValueError):
             found = None
         if found != self._content:
-            of = f"an export of {_shown(found)}" if isinstance(found, dict) else "an unknown export"
+            of = f"an export of {_shown(found)}" if isinstance(found, dict) and found else "an unknown export"
             raise InvalidError(
                 f"{self.path} is part of {of}; this is an export of {_shown(self._content)}. Start again without "
                 "--resume, which overwrites it, or export to another file"

@@ -477,7 +477,7 @@ def test_an_apply_that_is_interrupted_says_that_writes_may_be_refused(
     path = tmp_path / SOURCE
     path.write_text(dump_config(Config(cluster=ClusterConfig(name="trial"), shards=[ShardConfig("a", "grpc://h:1")])))
     done = CliRunner().invoke(placement_command, ["apply", str(path)])
-    assert "writes are refused until the same command is given again" in done.output
+    assert "writes are refused until you run the same command again" in done.output
     assert f"datastore placement abort {path}" in done.output
 
 

@@ -220,14 +220,14 @@ def apply_command(
         plan = asyncio.run(moving.apply(load_config(config_path), str(config_path), options, say))
     except KeyboardInterrupt:
         abort = _abort_line(config_path, options)
-        say(f"If the change had begun, writes are refused until the same command is given again, or: {abort}")
+        say(f"If the change had begun, writes are refused until you run the same command again, or cancel it: {abort}")
         raise
     except DatastoreError as error:
         if not isinstance(error, ConfigError):
             _say_how_to_go_on(config_path, options)
         raise
     if plan.target is not plan.current:
-        say(f"Restart the proxies: those that are running have not read the new {config_path}.")
+        say(f"Restart the proxies that were started before {config_path} was changed.")
     if settings.json:
         print_json(_plan_json(plan))
     else:

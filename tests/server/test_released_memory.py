@@ -22,10 +22,12 @@ from datastore.aio._concurrency import fan_out, undisturbed
 from datastore.core.batch import Write
 from datastore.core.errors import LimitExceededError, UnavailableError
 from datastore.core.key import Key
+from datastore.core.query import Query
 from datastore.v1 import service_pb2
 from datastore_client.aio import connect
 from tests.support import clusters
 from tests.support.serving import entry, everything
+from tests.support.waiting import PATIENCE_S
 
 MB = 1024 * 1024
 LARGE = b"x" * (2 * MB)
@@ -155,3 +157,20 @@ async def test_calls_made_at_once_keep_nothing_of_one_that_failed() -> None:
             with suppress(LimitExceededError):
                 await undisturbed(partial(fails, bytes(2 * MB)))
         assert held_bytes() < CALLS * MB
+
+
+@pytest.mark.parametrize("kind", ["node", "proxy"])
+async def test_a_query_whose_client_leaves_keeps_nothing_that_was_read_for_it(kind: str) -> None:
+    async with getattr(clusters, kind)() as cluster, connect(cluster.url) as store:
+        for number in range(12):
+            await store.put(Key(f"/C:{number}"), {"n": number, "large": LARGE})
+        with nothing_collected() as held_bytes:
+            for _ in range(CALLS):
+                cursor = store.query(Query(Key("/C")))
+                entries = cursor.entries()
+                await anext(entries)
+                await cursor.aclose()
+                del cursor, entries
+            async with asyncio.timeout(PATIENCE_S):
+                while held_bytes() > CALLS * MB:
+                    await asyncio.sleep(0.1)

@@ -189,10 +189,20 @@ class Connection:
 
         A call that did not reach a server that is expected back may be repeated, and so may a read that was cut.
         """
+        try:
+            failure = self._failure(error, policy, is_read=is_read)
+            if failure is error:
+                raise error
+            raise failure from error
+        finally:
+            # The error holds this frame: with it in turn, only the garbage collector would free what the call held.
+            del failure, error
+
+    def _failure(self, error: BaseException, policy: RetryPolicy, *, is_read: bool) -> BaseException:
         if self._closed and not is_interruption(error):
-            raise self._was_closed() from error
+            return self._was_closed()
         if not isinstance(error, grpc.RpcError):
-            raise error
+            return error
         failure = self.named(call_error(error, self.url, policy.timeout_s))
         if is_answer(error):
             self.note_answer()
@@ -201,11 +211,7 @@ class Connection:
                 self._link.down(connected=not is_unsent(error))
             if self._link.is_expected_back and (is_read or is_unsent(error)):
                 failure.retry_after_s = RETRY_AFTER_S
-        try:
-            raise failure from error
-        finally:
-            # The error holds this frame: with it in turn, only the garbage collector would free the call's request.
-            del failure
+        return failure
 
     def note_answer(self) -> None:
         """Note that the server answered."""

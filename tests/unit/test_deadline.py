@@ -53,6 +53,6 @@ def test_a_timeout_is_a_number_of_seconds_up_to_a_year_or_none(timeout_s):
 @pytest.mark.parametrize("name", ["timeout_s", "query_timeout_s"])
 @pytest.mark.parametrize("make", [connect, connect_tasks, RemoteDatastore])
 def test_any_other_timeout_is_refused_by_name(make, name, timeout_s):
-    with pytest.raises(InvalidError, match=rf"^{name} is .* at most 31,622,400 \(a year\), or inf") as raised:
+    with pytest.raises(InvalidError, match=rf"^{name} must be .* at most 31,622,400 \(a year\), or inf") as raised:
         make("grpc://localhost:1", **{name: timeout_s})
     assert raised.value.field == name

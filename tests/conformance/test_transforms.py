@@ -131,6 +131,7 @@ class TestLowercaseOverLMDB(DatastoreConformance):
             yield store
 
 
+@pytest.mark.long
 class TestAsyncLowercaseOverLMDB(AsyncConformance):
     grid = 40
 
@@ -206,6 +207,7 @@ class TestNestedPathOverLMDB(DatastoreConformance):
             yield store
 
 
+@pytest.mark.long
 class TestAsyncNestedPathOverLMDB(AsyncConformance):
     queries = False
     key_bytes = KEY_BYTES - len("/ab/cd/ef")

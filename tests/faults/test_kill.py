@@ -99,6 +99,7 @@ async def test_a_node_killed_and_restarted_amid_a_query_loses_and_repeats_nothin
     await read_with_a_fault(store, query(), after, restart)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("query", QUERIES)
 async def test_a_query_waits_for_a_node_that_comes_back_later(
     filled: processes.ClusterProcesses, store: Datastore, query: Any
@@ -245,6 +246,7 @@ async def test_acknowledged_writes_survive_a_kill(tmp_path: Path) -> None:
                 assert outcome.value in (step, begun[key]), key
 
 
+@pytest.mark.long
 async def test_a_shard_that_does_not_answer_is_named_before_the_caller_gives_up(
     filled: processes.ClusterProcesses,
 ) -> None:

@@ -58,7 +58,7 @@ async def connected(url: str) -> AsyncIterator[Node]:
         yield Node(PlacedServer(channel), client)
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["sync", pytest.param("async", marks=pytest.mark.long)])
 def process(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[processes.ServerProcess]:
     """A node on LMDB, of either durability."""
     store = f"lmdb://{tmp_path / 'data'}"

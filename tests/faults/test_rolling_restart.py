@@ -32,7 +32,8 @@ async def repeated(call: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(error.retry_after_s or 0.05)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("node", marks=pytest.mark.long), "cluster"])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["node", "cluster"])
 async def test_a_rolling_restart_fails_no_call(tmp_path: Path, kind: str) -> None:
     servers = processes.node(tmp_path / "node") if kind == "node" else processes.cluster(tmp_path)
     with servers as running:

@@ -222,6 +222,7 @@ def test_a_sigterm_in_the_middle_says_how_much_is_deleted(url: str, run: Command
         assert left < 20_000
 
 
+@pytest.mark.long
 def test_a_kill_in_the_middle_leaves_the_rest_to_the_next_run(url: str, run: Commands) -> None:
     with connect(url) as store:
         store.batch_write([Write(Key(f"/A:{number:06}"), 1) for number in range(20_000)])

@@ -38,6 +38,7 @@ def test_a_cluster_serves_comes_back_where_it_was_and_leaves_nothing(tmp_path: P
         assert second.cli("count", "/a") == "10\n"
 
 
+@pytest.mark.long
 def test_a_node_that_is_killed_is_reported_missed_and_comes_back_by_hand(tmp_path: Path) -> None:
     def log_of(name: str) -> str:
         return (tmp_path / "logs" / f"{name}.log").read_text()

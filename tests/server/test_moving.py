@@ -127,6 +127,7 @@ async def test_a_shard_is_renamed_without_moving_an_entry(tmp_path: Path) -> Non
         await check(running, "a", "x=b")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", ["key", "collection"])
 async def test_another_rule_moves_entries_and_the_former_one_moves_them_back(tmp_path: Path, first: str) -> None:
     second = {"key": "collection", "collection": "key"}[first]
@@ -334,6 +335,7 @@ async def test_a_cut_before_the_first_commit_can_be_aborted_and_one_after_it_can
         await check(running, "a", "b", "c")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("epoch", [1, 3])
 async def test_a_new_node_that_placed_itself_by_the_new_configuration_gets_its_share(
     tmp_path: Path, epoch: int
@@ -386,6 +388,7 @@ async def test_of_two_commands_at_once_the_later_one_goes_on_and_nothing_is_lost
         await check(running, "a", "b", "c")
 
 
+@pytest.mark.long
 async def test_a_node_that_is_started_again_during_a_move_makes_the_command_be_given_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -520,6 +523,7 @@ async def test_a_new_node_that_is_lost_during_the_move_is_replaced_by_the_same_c
         await check(running, "a", "b", "c")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", ["ab", "abc"])
 @pytest.mark.parametrize("runs", [False, True])
 async def test_a_move_is_aborted_without_the_new_node_that_is_lost(
@@ -688,6 +692,7 @@ async def test_a_renaming_that_was_cut_after_the_commits_is_finished_by_the_same
             await apply_now(config, renames={"y": "z"})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", ["ab", "a", "abd", "d"])
 async def test_what_a_removed_node_still_holds_after_a_cut_is_deleted_by_the_same_command(
     after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -74,9 +74,15 @@ class Pipeline:
         if self._after is not None:
             start = _first_after(passing.keys, self._after.key)
             passing.cut(start, len(passing))
-        passing.position = _placed(batch).position
+        passing.position = self._onward(_placed(batch).position)
         passing.skipped, passing.scanned = batch.skipped, batch.scanned
         return self._cutter.cut(passing)
+
+    def _onward(self, position: Position | None) -> Position | None:
+        """The position after a batch: never before the one to start after, which a scan from the beginning passes."""
+        if position is None or self._after is None:
+            return position
+        return position if str(position.key) > str(self._after.key) else self._after
 
     def _collect(self, batch: Batch) -> None:
         if self._sorter is None:

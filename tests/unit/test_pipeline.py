@@ -46,6 +46,14 @@ def run(query, batches):
     yield from pipeline.finish()
 
 
+def test_no_batch_has_a_position_before_the_one_to_start_after():
+    contents = {Key(f"/a/{number}"): number for number in range(9)}
+    query = Query(Key("/a"))
+    query.start_after = Position(b"", Key("/a/6"))
+    positions = [batch.position for batch in run(query, raw_batches(Query(Key("/a")), contents, [2]))]
+    assert [str(position.key) for position in positions] == ["/a/6", "/a/6", "/a/6", "/a/7", "/a/8"]
+
+
 sizes = st.lists(st.integers(1, 5), min_size=1, max_size=3)
 
 

@@ -480,6 +480,15 @@ class QueryPromises(Capabilities):
                     query.offset, query.limit = [(0, None), (2, None), (1, 3)][place % 3]
                     await self.check(store, query, contents, after=entry)
 
+    async def test_no_batch_has_a_position_before_the_one_to_start_after(self, store: Datastore) -> None:
+        contents = cases.many_entries(200)
+        await fill(store, contents)
+        start = Position(b"", sorted(contents)[150])
+        query = a_query("/many")
+        query.start_after = start
+        async for batch in store.query(query).batches():
+            assert batch.position is None or str(batch.position.key) >= str(start.key)
+
     async def test_start_after_a_vanished_entry_gives_what_follows(self, store: Datastore) -> None:
         contents = cases.many_entries(9)
         gone = sorted(contents)[4]

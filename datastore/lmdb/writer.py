@@ -14,7 +14,7 @@ from functools import partial
 
 import lmdb
 
-from datastore.core.base import check_key
+from datastore.core.base import check_key, refusal
 from datastore.core.batch import Outcome, Write
 from datastore.core.errors import (
     DatastoreClosedError,
@@ -81,7 +81,7 @@ class Job:
             try:
                 text, packed = _operation(key, value)
             except DatastoreError as error:
-                self.outcomes[position] = Outcome(error=error.with_traceback(None))
+                self.outcomes[position] = refusal(error)
                 continue
             self.operations.append((text, packed))
             self.positions.append(position)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 __all__ = ["length_prefix"]
 
 
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-#: The lengths that nearly all values have, prepared.
-_VARINTS = [_varint(number) for number in range(16384)]
-
-
+@lru_cache(maxsize=16_384)
 def length_prefix(length: int) -> bytes:
-    """What precedes so many bytes of a field, after its tag."""
-    return _VARINTS[length] if length < 16384 else _varint(length)
+    """The bytes between the tag and the content of a field: its length, seven bits a byte, the lowest first."""
+    encoded = bytearray()
+    while length > 0x7F:
+        encoded.append(length & 0x7F | 0x80)
+        length >>= 7
+    encoded.append(length)
+    return bytes(encoded)

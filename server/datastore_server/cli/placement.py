@@ -149,22 +149,21 @@ def check_command(settings: Settings, config_path: Path) -> int:
     """
     config = load_config(config_path)
     found = asyncio.run(check(config, str(config_path)))
-    differences = [*found.differences, *([found.move] if found.move is not None else [])]
     if settings.json:
         print_json(
             {
-                "differences": [one.as_dict() for one in differences],
+                "differences": [one.as_dict() for one in found.all],
                 "unreachable": {name: str(error) for name, error in found.missing.items()},
             }
         )
     else:
-        for difference in differences:
+        for difference in found.all:
             click.echo(str(difference))
         for name, error in found.missing.items():
             say(f"shard {name} does not answer: {error}")
-        if not differences and not found.missing:
+        if not found.all and not found.missing:
             click.echo(f"The nodes match {config_path}.")
-    if differences:
+    if found.all:
         return ExitCode.REFUSED
     return ExitCode.UNAVAILABLE if found.missing else ExitCode.OK
 

@@ -58,15 +58,13 @@ class _QueryCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line."""
-        given = list(args)
+        words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--order=") else [arg])]
         try:
             return super().parse_args(ctx, args)
         except click.UsageError:
-            for option, field, direction in zip(given, given[1:], given[2:], strict=False):
+            for option, field, direction in zip(words, words[1:], words[2:], strict=False):
                 if option == "--order" and is_direction(direction):
                     _refuse_order(ctx, f"{field} {direction}")
-                if field.startswith("--order=") and is_direction(direction):
-                    _refuse_order(ctx, f"{field.removeprefix('--order=')} {direction}")
             raise
 
 

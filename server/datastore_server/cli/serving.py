@@ -300,13 +300,12 @@ async def _start_and_watch(settings: Settings, cluster: Cluster) -> int:
 
 
 def _tell_running(settings: Settings, cluster: Cluster, found: Findings) -> None:
-    differences = [*found.differences, *([found.move] if found.move is not None else [])]
     if settings.json:
         members = [member.as_dict() for member in cluster.members]
         print_json(
             {
                 "ready": not found.differences,
-                "differences": [one.as_dict() for one in differences],
+                "differences": [one.as_dict() for one in found.all],
                 "url": cluster.proxy.url,
                 "directory": str(cluster.directory),
                 "processes": members,
@@ -320,7 +319,7 @@ def _tell_running(settings: Settings, cluster: Cluster, found: Findings) -> None
     click.echo(f"Configuration: {cluster.config_path}")
     if found.differences:
         click.echo("NOT SERVING: everything runs, but the nodes do not match the configuration.")
-    for difference in differences:
+    for difference in found.all:
         click.echo(str(difference))
     if not found.differences:
         click.echo(f"Ready. In another terminal:\n  export DATASTORE_SERVER={cluster.proxy.url}")

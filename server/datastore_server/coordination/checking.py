@@ -24,6 +24,11 @@ class Findings:
     #: Why nodes could not be asked, by shard.
     missing: Mapping[str, DatastoreError]
 
+    @property
+    def all(self) -> tuple[Difference, ...]:
+        """The differences, and the change under way if there is one."""
+        return self.differences if self.move is None else (*self.differences, self.move)
+
 
 async def check(config: Config, source: str) -> Findings:
     """Ask the nodes, and compare. `source` is the path of the configuration, for the commands."""

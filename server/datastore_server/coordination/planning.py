@@ -9,6 +9,7 @@ from datastore.core.errors import ConfigError
 from datastore.core.placement import Member, Placement
 from datastore_server.config import Config
 from datastore_server.coordination.assignment import rebalanced
+from datastore_server.coordination.comparison import is_of
 
 __all__ = ["Move", "Slots", "Summary", "check_fits", "differing", "moves", "target_placement", "total"]
 
@@ -90,9 +91,7 @@ def _check_rename(old: str, new: str, before: Sequence[str], after: Sequence[str
 
 def check_fits(pending: Placement, config: Config, source: str) -> None:
     """Raise ConfigError unless `config` is the one that a move under way leads to."""
-    names = tuple(shard.name for shard in config.shards)
-    rule = config.cluster.shard_by
-    if (pending.cluster, pending.shards, pending.shard_by) != (config.cluster.name, names, rule):
+    if not is_of(config, pending):
         raise ConfigError(
             f"a move to epoch {pending.epoch} is under way, to the shards {', '.join(pending.shards)} with shard_by ="
             f" {pending.shard_by!r}; finish it with a configuration that says so, or cancel it first:"

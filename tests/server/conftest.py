@@ -60,6 +60,6 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def commands(url: str, capsys: pytest.CaptureFixture[str]) -> Commands:
+def commands(url: str) -> Commands:
     """Runs commands against that server."""
-    return Commands(url, capsys)
+    return Commands(url)

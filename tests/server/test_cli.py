@@ -7,9 +7,8 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,29 +19,14 @@ from click.testing import CliRunner
 import datastore
 from datastore.core.key import Key
 from datastore_server.cli import cli as datastore_command
-from tests.support.transfers import Done, run_here
+from tests.support.commands import COMMAND, Done, run_here, server_process
 from tests.support.waiting import PATIENCE_S
-
-COMMAND = [sys.executable, "-m", "datastore_server.cli"]
-
-
-@contextmanager
-def serving(*arguments: str) -> Iterator[dict[str, Any]]:
-    """A server of its own process; what it says when it is ready. It must stop cleanly."""
-    line = [*COMMAND, *arguments, "--json"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads(process.stdout.readline())
-        finally:
-            process.terminate()
-            assert process.wait(PATIENCE_S) == 0
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The URL of a server on memory."""
-    with serving("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
+    with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
         yield ready["url"]
 
 
@@ -508,7 +492,7 @@ def test_a_port_in_use_is_an_error_that_names_it(cli: Cli, server: str) -> None:
 
 def test_a_data_directory_in_use_is_an_error_that_names_it(cli: Cli) -> None:
     data = cli.directory / "data"
-    with serving("serve", f"lmdb://{data}", "--listen", "127.0.0.1:0"):
+    with server_process("serve", f"lmdb://{data}", "--listen", "127.0.0.1:0"):
         done = cli.process("serve", f"lmdb://{data}", "--listen", "127.0.0.1:0")
     assert done.code == 5
     assert "STORE_LOCKED" in done.err and str(data) in done.err
@@ -516,7 +500,7 @@ def test_a_data_directory_in_use_is_an_error_that_names_it(cli: Cli) -> None:
 
 def test_data_of_another_shard_are_refused(cli: Cli) -> None:
     data = f"lmdb://{cli.directory / 'data'}"
-    with serving("serve", data, "--listen", "127.0.0.1:0", "--cluster", "c", "--shard", "a"):
+    with server_process("serve", data, "--listen", "127.0.0.1:0", "--cluster", "c", "--shard", "a"):
         pass
     done = cli.process("serve", data, "--listen", "127.0.0.1:0", "--cluster", "c", "--shard", "b")
     assert done.code == 5
@@ -528,16 +512,16 @@ def test_data_of_another_shard_are_refused(cli: Cli) -> None:
 
 def test_what_was_put_into_lmdb_is_there_after_a_restart(cli: Cli) -> None:
     store = f"lmdb://{cli.directory / 'data'}"
-    with serving("serve", store, "--listen", "127.0.0.1:0") as ready:
+    with server_process("serve", store, "--listen", "127.0.0.1:0") as ready:
         assert ready["store"] == store
         cli.out("put", "/a", "1", "--server", ready["url"])
-    with serving("serve", store, "--listen", "127.0.0.1:0") as ready:
+    with server_process("serve", store, "--listen", "127.0.0.1:0") as ready:
         assert cli.out("get", "/a", "--server", ready["url"]) == "1\n"
 
 
 def test_a_directory_with_a_percent_escape_is_the_one_that_open_has(cli: Cli) -> None:
     store = f"lmdb://{cli.directory}/a%20b?durability=async"
-    with serving("serve", store, "--listen", "127.0.0.1:0") as ready:
+    with server_process("serve", store, "--listen", "127.0.0.1:0") as ready:
         cli.out("put", "/a", "1", "--server", ready["url"])
         (status,) = cli.lines("status", "--json", "--server", ready["url"])
         assert status["durability"] == "async"

@@ -119,9 +119,9 @@ def test_what_is_as_it_was_meant_has_no_hint(run: Commands, arguments: list[str]
     assert (done.code, done.err) == (0, "")
 
 
-def test_an_empty_store_is_said_to_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_store_is_said_to_be_empty() -> None:
     with server_process("serve", "memory:", "--listen", "127.0.0.1:0") as ready:
-        assert Commands(ready["url"], capsys)("count", "/", "-r").err == "Hint: the store is empty\n"
+        assert Commands(ready["url"])("count", "/", "-r").err == "Hint: the store is empty\n"
 
 
 def test_a_hint_that_cannot_be_found_is_left_out(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -606,8 +606,13 @@ async def test_nodes_of_two_clusters_of_one_name_are_refused_before_anything_cha
         await check(running, "a", "b")
 
 
-async def cut_before_commit(number: int, running: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Grow a cluster of a and b by c and d, and crash before that commit, from 1; the new nodes have the first two."""
+async def lose_d_before_commit(number: int, running: Nodes, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Grow a cluster of a and b by c and d, crash before that commit, from 1, and start d on a new directory.
+
+    The new nodes have the first two commits. Returns the configuration of all four.
+    """
+    await formed(running, "a", "b")
+    config = running.config("a", "b", "c", "d")
     commit, done = NodeClient.commit, 0
 
     async def until(self: NodeClient, epoch: int) -> Any:
@@ -619,18 +624,17 @@ async def cut_before_commit(number: int, running: Nodes, monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patch, pytest.raises(CrashError):
         patch.setattr(NodeClient, "commit", until)
-        await apply_now(running.config("a", "b", "c", "d"))
+        await apply_now(config)
+    await running.stop("d")
+    await running.start("d", directory="new-d")
+    return config
 
 
 async def test_a_new_node_that_is_lost_while_only_new_ones_have_switched_costs_no_entry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "a", "b", "c", "d") as running:
-        await formed(running, "a", "b")
-        await cut_before_commit(2, running, monkeypatch)
-        config = running.config("a", "b", "c", "d")
-        await running.stop("d")
-        await running.start("d", directory="new-d")
+        config = await lose_d_before_commit(2, running, monkeypatch)
         with pytest.raises(ConfigError, match=r"stop the new nodes \(c, d\), start each of them on a new, empty"):
             await apply_now(config)
         await running.stop("c", "d")
@@ -644,11 +648,7 @@ async def test_a_new_node_that_is_lost_when_others_have_switched_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "a", "b", "c", "d") as running:
-        await formed(running, "a", "b")
-        await cut_before_commit(4, running, monkeypatch)
-        config = running.config("a", "b", "c", "d")
-        await running.stop("d")
-        await running.start("d", directory="new-d")
+        config = await lose_d_before_commit(4, running, monkeypatch)
         with pytest.raises(ConfigError, match="with --replace d"):
             await apply_now(config)
         replaced = await apply_now(config, replaced=frozenset("d"))

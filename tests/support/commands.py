@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
-
-import pytest
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import BytesIO, TextIOWrapper
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from datastore_server.cli import cli
 from datastore_server.cli.output import run
@@ -18,8 +18,9 @@ from datastore_server.cli.output import run
 COMMAND = [sys.executable, "-m", "datastore_server.cli"]
 
 
-@dataclass
-class Done:
+class Done(NamedTuple):
+    """How a command ended."""
+
     code: int
     out: str
     err: str
@@ -30,20 +31,35 @@ class Done:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+def run_here(*arguments: str) -> Done:
+    """Run a command in this process, as the script would, but for the standard streams."""
+    with (
+        TextIOWrapper(BytesIO(), "utf-8", newline="") as out,
+        TextIOWrapper(BytesIO(), "utf-8", newline="") as err,
+        redirect_stdout(out),
+        redirect_stderr(err),
+        patch.object(sys, "argv", ["datastore", *arguments]),
+    ):
+        code = run(lambda: cli.main(list(arguments), prog_name="datastore", standalone_mode=False) or 0)
+        return Done(code, _written(out), _written(err))
+
+
+def _written(stream: TextIOWrapper) -> str:
+    stream.flush()
+    written: bytes = stream.buffer.getvalue()  # type: ignore[attr-defined]
+    return written.decode()
+
+
 class Commands:
     """Runs commands against one server; faster than a process each."""
 
-    def __init__(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, url: str) -> None:
         self.url = url
-        self._capsys = capsys
 
     def __call__(self, *arguments: str) -> Done:
-        self._capsys.readouterr()
-        code = run(
-            lambda: cli.main(["--server", self.url, *arguments], prog_name="datastore", standalone_mode=False) or 0
-        )
-        captured = self._capsys.readouterr()
-        return Done(code, captured.out, captured.err)
+        """Run a command in this process."""
+        with patch.dict(os.environ, {"DATASTORE_SERVER": self.url}):
+            return run_here(*arguments)
 
     def put(self, *keys: str, value: str = "1") -> None:
         """Store one value under some keys."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.transfers import run_here
+from tests.support.commands import COMMAND, run_here
 from tests.support.waiting import PATIENCE_S
-
-COMMAND = [sys.executable, "-m", "datastore_server.cli"]
 
 
 class Running:

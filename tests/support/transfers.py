@@ -7,51 +7,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
-from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple
-from unittest.mock import patch
+from typing import Any
 
-from datastore_server.cli import cli, output
+from tests.support.commands import Commands, Done
 
-__all__ = ["COMMAND", "Done", "Transfers", "run_here"]
+__all__ = ["COMMAND", "Transfers"]
 
 COMMAND = [sys.executable, "-m", "datastore"]
 
 
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run_here(*arguments: str) -> Done:
-    """Run a command in this process, as the script would, but for the standard streams."""
-    with (
-        TextIOWrapper(BytesIO(), "utf-8", newline="") as out,
-        TextIOWrapper(BytesIO(), "utf-8", newline="") as err,
-        redirect_stdout(out),
-        redirect_stderr(err),
-        patch.object(sys, "argv", ["datastore", *arguments]),
-    ):
-        code = output.run(lambda: cli.main(list(arguments), prog_name="datastore", standalone_mode=False) or 0)
-        return Done(code, _written(out), _written(err))
-
-
-class Transfers:
+class Transfers(Commands):
     """Runs commands against one server, with paths in one directory."""
 
     def __init__(self, url: str, directory: Path) -> None:
-        self.url = url
+        super().__init__(url)
         self.directory = directory
-
-    def __call__(self, *arguments: str) -> Done:
-        """Run a command in this process."""
-        with patch.dict(os.environ, {"DATASTORE_SERVER": self.url}):
-            return run_here(*arguments)
 
     def out(self, *arguments: str) -> str:
         """The output of a command that must succeed."""
@@ -91,9 +62,3 @@ class Transfers:
         else:
             path.write_text("".join(json.dumps(row) + "\n" for row in content))
         return str(path)
-
-
-def _written(stream: TextIOWrapper) -> str:
-    stream.flush()
-    written: bytes = stream.buffer.getvalue()  # type: ignore[attr-defined]
-    return written.decode()

@@ -41,8 +41,8 @@ class KeyTransformDatastore(ShimDatastore):
 
     Queries need `prefix_preserving`, which declares about the transform t that `t(k).path == t(k.path)` for every k
     except the root, that what is below a key stays below it, and that the order of keys is preserved. Otherwise they
-    raise QueryNotSupportedError. Entries are returned under `inverse(child_key)`, or under the child's keys if there
-    is no inverse; if the inverse returns None, the entry is foreign, and left out before offset and limit.
+    raise QueryNotSupportedError. Entries are returned under `inverse(child_key)`, or, without an inverse, under
+    the child's keys. If the inverse returns None, the entry is foreign and excluded before offset and limit.
     Keys that become too long raise InvalidKeyError, and the child is not touched. Raises UnsupportedTypeError
     (a TypeError) if the transform or its inverse is not callable, or does not return a Key.
     """

@@ -137,7 +137,7 @@ class NodePlacement(_message.Message):
     shard: _builtins.str
     """The shard that this node is. Empty if the node has no placement."""
     pending_shard: _builtins.str
-    """The shard that this node is in the pending placement; empty if it is no longer a member."""
+    """The node's shard name in the pending placement; empty if the change removes the node."""
     may_hold_foreign: _builtins.bool
     """Whether the node may hold entries outside its slots, which queries must leave out."""
     @_builtins.property
@@ -292,7 +292,7 @@ class PrepareMoveRequest(_message.Message):
     JOINS_FIELD_NUMBER: _builtins.int
     COORDINATOR_FIELD_NUMBER: _builtins.int
     shard: _builtins.str
-    """The shard that this node is in it; empty if it is no longer a member."""
+    """The node's shard name in it; empty if the placement does not include the node."""
     joins: _builtins.bool
     """Whether the node joins the cluster with this placement. It must be empty then; a placement that it gave itself, and
     that no proxy has completed, is dropped.

@@ -26,8 +26,8 @@ __all__ = [
 def starts_anew(node: NodePlacement, placement: Placement) -> bool:
     """Whether the node would take this placement as if it had none before, for which it has to be empty.
 
-    True if it has no placement, is no longer a member, or its placement was never completed, e.g. because it placed
-    itself by a configuration that has changed since.
+    True if the node has no placement, was removed from the cluster, or never completed its placement, e.g. because it
+    placed itself from a configuration that has since changed.
     """
     if not node.shard or node.current is None:
         return True

@@ -6,8 +6,8 @@ import tempfile
 import time
 
 from bench.measure import Row, compare
-from datastore.core.key import Key
 from datastore.filesystem import FileSystemDatastore
+from datastore.model.key import Key
 
 __all__ = ["ROWS"]
 

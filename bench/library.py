@@ -13,9 +13,9 @@ from typing import Any
 
 from bench.measure import Row, compare
 from datastore.core import Cursor, Datastore, DictDatastore, Key, ShardedDatastore
-from datastore.core.batch import Batch
-from datastore.core.limits import BATCH_ENTRIES
-from datastore.core.query import Query
+from datastore.model.entries import Batch
+from datastore.model.limits import BATCH_ENTRIES
+from datastore.model.query import Query
 
 __all__ = ["ROWS"]
 

@@ -17,8 +17,8 @@ import grpc
 from bench import servers
 from bench.calls import SERVICE, channel, messages_per_second, read_stream
 from bench.measure import Row, compare
-from datastore.core.batch import Write
-from datastore.core.key import Key
+from datastore.model.entries import Write
+from datastore.model.key import Key
 from datastore.v1 import service_pb2
 from datastore.wire import encode_key, encode_value, raw
 from datastore_client import connect as connect_threads

@@ -35,12 +35,14 @@ from datastore.core.basic import (
     SymlinkDatastore,
     TieredDatastore,
 )
-from datastore.core.batch import (
+from datastore.model.entries import (
     Batch,
+    Entry,
     Outcome,
+    Position,
     Write,
 )
-from datastore.core.errors import (
+from datastore.model.errors import (
     CircularLinkError,
     ConfigError,
     CorruptDataError,
@@ -69,25 +71,15 @@ from datastore.core.errors import (
     UnsupportedTypeError,
     WrongShardError,
 )
-from datastore.core.key import (
+from datastore.model.fields import Filter, Order, object_getattr
+from datastore.model.key import (
     Key,
     Namespace,
 )
-from datastore.core.opening import open as open  # noqa: A004 - not in __all__: `import *` leaves the builtin
-from datastore.core.query import (
-    Cursor,
-    Entry,
-    Filter,
-    Order,
-    Position,
-    Query,
-    chain_gen,
-    is_iterable,
-    limit_gen,
-    object_getattr,
-    offset_gen,
-)
-from datastore.core.serialize import (
+from datastore.model.query import Query
+from datastore.spec.opening import open as open  # noqa: A004 - not in __all__: `import *` leaves the builtin
+from datastore.sync.cursor import Cursor, chain_gen, is_iterable, limit_gen, offset_gen
+from datastore.sync.serialize import (
     SerializerShimDatastore,
 )
 

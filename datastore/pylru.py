@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from datastore.core.lru import LRUCacheDatastore
+from datastore.sync.lru import LRUCacheDatastore
 
 __all__ = ["LRUCacheDatastore"]

@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from types import NoneType
 from typing import Any
 
-from datastore.core.base import InterfaceMappingDatastore, batch_of, check_key, check_query
-from datastore.core.batch import Outcome
-from datastore.core.composition import Description, Durability
-from datastore.core.cursor import Cursor
-from datastore.core.errors import (
+from datastore.model.description import Description, Durability
+from datastore.model.entries import Outcome
+from datastore.model.errors import (
     DatastoreClosedError,
     DeadlineExceededError,
     InvalidError,
@@ -26,11 +24,13 @@ from datastore.core.errors import (
     UnavailableError,
     UnsupportedTypeError,
 )
-from datastore.core.key import Key
-from datastore.core.query import Query
-from datastore.core.serialize import Serializer, SerializerLike, SerializerShimDatastore
-from datastore.core.util.extras import require
-from datastore.core.util.urls import split
+from datastore.model.extras import require
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.model.urls import split
+from datastore.sync.base import InterfaceMappingDatastore, batch_of, check_key, check_query
+from datastore.sync.cursor import Cursor
+from datastore.sync.serialize import Serializer, SerializerLike, SerializerShimDatastore
 
 __all__ = ["RedisDatastore", "open_url"]
 

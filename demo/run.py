@@ -27,8 +27,8 @@ from typing import IO, Any, NamedTuple
 
 import airportsdata
 
-from datastore.core.key import Key
-from datastore.core.placement import SlotMap
+from datastore.engine.placement import SlotMap
+from datastore.model.key import Key
 from datastore_server.config import load_config
 
 AIRPORTS = Path(airportsdata.__file__).with_name("airports.csv")

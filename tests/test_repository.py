@@ -220,7 +220,7 @@ NO_STORES = {"Datastore", "DatastoreCollection", "NullDatastore", "ShimDatastore
 #: Modules and packages of the library that are no backends: the core, and its documented short paths.
 NO_BACKENDS = {
     *("__init__", "__main__", "aio", "basic", "core", "errors", "key", "pylru", "query", "serialize", "testing", "v1"),
-    "wire",
+    *("engine", "model", "spec", "sync", "wire"),
 }
 
 

@@ -27,17 +27,17 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
     ("datastore.aio.testing", "datastore.testing"),
     ("datastore_client.aio", "datastore_client"),
-    ("datastore.aio", "datastore.core"),
+    ("datastore.aio", "datastore.sync"),
     ("grpc.aio", "grpc"),
 )
 #: Where the files of an async package lie, and those of its twin.
 FOLDERS = (
-    ("datastore/aio", "datastore/core"),
+    ("datastore/aio", "datastore/sync"),
     ("datastore/aio/testing", "datastore/testing"),
     ("client/python/datastore_client/aio", "client/python/datastore_client"),
 )
 #: Written by hand, once for each colour, or for one colour only.
-BY_HAND = {"__init__.py", "_concurrency.py", "_calls.py", "_parallel.py", "lift.py", "opening.py"}
+BY_HAND = {"__init__.py", "_concurrency.py", "_calls.py", "_parallel.py", "lift.py"}
 
 WORDS = {
     "AbstractAsyncContextManager": "AbstractContextManager",
@@ -170,7 +170,7 @@ def formatted(text: str) -> str:
     ruff = Path(sys.executable).parent / "ruff"
     for arguments in (["check", "--quiet", "--select", "I,F401,PYI016", "--fix"], ["format", "--quiet"]):
         # Not the name of a real twin, which the settings exempt from all rules.
-        command = [str(ruff), *arguments, "--stdin-filename", "datastore/core/twin.py", "-"]
+        command = [str(ruff), *arguments, "--stdin-filename", "datastore/sync/_twin.py", "-"]
         text = subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     return text
 

@@ -5,6 +5,9 @@ Closing is `aclose`, or `async with`. `datastore.aio.lift.lift(store)` makes an 
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from datastore.aio import lift as lift
 from datastore.aio.base import Datastore, DictDatastore, InterfaceMappingDatastore, NullDatastore
 from datastore.aio.caching import CacheShimDatastore
@@ -13,7 +16,6 @@ from datastore.aio.cursor import Cursor
 from datastore.aio.directories import DirectoryDatastore
 from datastore.aio.links import SymlinkDatastore
 from datastore.aio.lru import LRUCacheDatastore
-from datastore.aio.opening import open as open  # noqa: A004 - not in __all__: `import *` leaves the builtin
 from datastore.aio.serialize import SerializerShimDatastore
 from datastore.aio.sharded import ShardedDatastore
 from datastore.aio.shims import LoggingDatastore, ShimDatastore
@@ -24,6 +26,9 @@ from datastore.aio.transforms import (
     NamespaceDatastore,
     NestedPathDatastore,
 )
+
+if TYPE_CHECKING:
+    from datastore.spec.aio import open as open  # noqa: A004 - not in __all__: `import *` leaves the builtin
 
 __all__ = [
     "CacheShimDatastore",
@@ -46,3 +51,10 @@ __all__ = [
     "SymlinkDatastore",
     "TieredDatastore",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`datastore.aio.open`, which knows every kind of store, and so is above these."""
+    if name == "open":
+        return import_module("datastore.spec.aio").open
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

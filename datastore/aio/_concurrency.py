@@ -1,4 +1,4 @@
-"""What tasks need, under the names that both colours share: the twin of `datastore.core._concurrency`."""
+"""What tasks need, under the names that both colours share: the twin of `datastore.sync._concurrency`."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ from typing import Any, ClassVar, Self
 
 from datastore.aio._concurrency import Lock
 from datastore.aio.cursor import Cursor, refine
-from datastore.core.batch import Batch, Outcome, Position, Write, places
-from datastore.core.composition import Description, Durability, PushDown
-from datastore.core.errors import DatastoreError, InvalidValueError, QueryNotSupportedError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.limits import BATCH_ENTRIES
-from datastore.core.query import Query
-from datastore.core.room import read_room
-from datastore.core.spellings import TwoNames, definer_of
+from datastore.engine.room import read_room
+from datastore.model.description import Description, Durability, PushDown
+from datastore.model.entries import Batch, Outcome, Position, Write, places
+from datastore.model.errors import DatastoreError, InvalidValueError, QueryNotSupportedError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_ENTRIES
+from datastore.model.query import Query
+from datastore.model.spellings import TwoNames, definer_of
 
 __all__ = [
     "Datastore",
@@ -62,7 +62,7 @@ class Datastore(TwoNames):
     Safety: many threads (tasks, under asyncio) may call concurrently; calls for the same key act as if in
     sequence. A cursor belongs to one of them.
     Closing: the caller that created the store must close it, e.g. by `with`; that also closes what it is built on.
-    Errors: TypeError for an argument that is not a Key or Query, otherwise classes of `datastore.core.errors`.
+    Errors: TypeError for an argument that is not a Key or Query, otherwise classes of `datastore.model.errors`.
 
     A custom store overrides `get`, `put`, `delete` and `query`; everything else has defaults. The library always calls
     the overrides. A method that also has a documented camelCase name can be overridden under either name.

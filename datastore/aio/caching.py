@@ -12,10 +12,10 @@ from datastore.aio.base import Datastore, exact_query, require_datastore
 from datastore.aio.cursor import Cursor, close_all
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.tiered import TieredDatastore
-from datastore.core.batch import Outcome, Write
-from datastore.core.composition import Description
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.description import Description
+from datastore.model.entries import Outcome, Write
+from datastore.model.key import Key
+from datastore.model.query import Query
 
 __all__ = ["CacheShimDatastore"]
 

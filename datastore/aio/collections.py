@@ -10,11 +10,11 @@ from datastore.aio._concurrency import Lock
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.cursor import Cursor, close_all
 from datastore.aio.shims import ShimDatastore
-from datastore.core.composition import Description, weakest
-from datastore.core.errors import InvalidError, NoStoresError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.query import Query
-from datastore.core.spellings import is_overridden
+from datastore.model.description import Description, weakest
+from datastore.model.errors import InvalidError, NoStoresError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.model.spellings import is_overridden
 
 __all__ = ["DatastoreCollection"]
 

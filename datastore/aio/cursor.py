@@ -21,13 +21,13 @@ from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from datastore.aio._concurrency import close_iterator, give_way, in_thread, iterate, was_closed
-from datastore.core.batch import Batch, Entry, Reason, ShardReport, Summary
-from datastore.core.description import QueryDescription
-from datastore.core.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError
-from datastore.core.key import Key
-from datastore.core.limits import BATCH_ENTRIES
-from datastore.core.pipeline import Pipeline
-from datastore.core.spellings import TwoNames, definer_of
+from datastore.engine.pipeline import Pipeline
+from datastore.model.entries import Batch, Entry, Reason, ShardReport, Summary
+from datastore.model.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_ENTRIES
+from datastore.model.query import Query
+from datastore.model.spellings import TwoNames, definer_of
 
 __all__ = ["Cursor", "chain_gen", "close_all", "is_iterable", "limit_gen", "offset_gen", "refine"]
 
@@ -66,12 +66,12 @@ class Cursor(TwoNames):
     # Counts are written for every value: faster without a look at names.
     __setattr__ = object.__setattr__
 
-    def __init__(self, query: QueryDescription, iterable: AsyncIterable[Any] | Iterable[Any]) -> None:
+    def __init__(self, query: Query, iterable: AsyncIterable[Any] | Iterable[Any]) -> None:
         _require_iterable(iterable, "a cursor needs something to iterate over")
         self._begin(query, _bare_batches(iterable), [iterable])
 
-    def _begin(self, query: QueryDescription, batches: AsyncGenerator[Batch], producers: list[Any]) -> None:
-        if not isinstance(query, QueryDescription):
+    def _begin(self, query: Query, batches: AsyncGenerator[Batch], producers: list[Any]) -> None:
+        if not isinstance(query, Query):
             raise InvalidError(f"a cursor needs a Query, got {type(query).__name__}")
         self.query = query
         self.returned = 0
@@ -96,7 +96,7 @@ class Cursor(TwoNames):
     @classmethod
     def from_batches(
         cls,
-        query: QueryDescription,
+        query: Query,
         batches: AsyncGenerator[Batch],
         *,
         shards: list[ShardReport] | None = None,
@@ -113,14 +113,12 @@ class Cursor(TwoNames):
         return cursor
 
     @classmethod
-    def from_entries(cls, query: QueryDescription, entries: AsyncIterable[Entry] | Iterable[Entry]) -> Cursor:
+    def from_entries(cls, query: Query, entries: AsyncIterable[Entry] | Iterable[Entry]) -> Cursor:
         """A cursor over entries to which nothing of the query has been applied yet."""
         return cls._of_entries(query, entries, 1)
 
     @classmethod
-    def _of_entries(
-        cls, query: QueryDescription, entries: AsyncIterable[Entry] | Iterable[Entry], batch_entries: int
-    ) -> Cursor:
+    def _of_entries(cls, query: Query, entries: AsyncIterable[Entry] | Iterable[Entry], batch_entries: int) -> Cursor:
         _require_iterable(entries, "entries must be something to iterate over")
         cursor = cls.__new__(cls)
         cursor._begin(query, _entry_batches(entries, batch_entries), [entries])
@@ -128,7 +126,7 @@ class Cursor(TwoNames):
         return cursor
 
     @classmethod
-    def applied(cls, query: QueryDescription, entries: AsyncIterable[Entry] | Iterable[Entry]) -> Cursor:
+    def applied(cls, query: Query, entries: AsyncIterable[Entry] | Iterable[Entry]) -> Cursor:
         """A lazy cursor over the results of a query, from the entries of its scope in any order.
 
         For custom stores. The caller selects the scope; see `query.covers`.
@@ -347,7 +345,7 @@ class Cursor(TwoNames):
         self.returned += 1
 
 
-async def refine(query: QueryDescription, batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
+async def refine(query: Query, batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
     """Apply the query's own steps to raw batches of its scope, which come in key order.
 
     Reads no further than the limit needs; closes `batches` at its end, or when it is closed itself.
@@ -376,9 +374,9 @@ async def refine(query: QueryDescription, batches: AsyncGenerator[Batch]) -> Asy
             await batches.aclose()
 
 
-def _only(query: QueryDescription, parts: Sequence[str]) -> QueryDescription:
+def _only(query: Query, parts: Sequence[str]) -> Query:
     """The query without those of its steps that are not among these parts."""
-    step, nothing = query.copy(), QueryDescription(query.key)
+    step, nothing = query.copy(), Query(query.key)
     for name in _STEPS:
         if name not in parts:
             setattr(step, name, getattr(nothing, name))

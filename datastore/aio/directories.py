@@ -22,13 +22,13 @@ from datastore.aio.base import (
 )
 from datastore.aio.cursor import Cursor
 from datastore.aio.shims import ShimDatastore
-from datastore.core.batch import Batch, Outcome, Position, Write
-from datastore.core.composition import Description
-from datastore.core.errors import InvalidKeyError, QueryNotSupportedError
-from datastore.core.key import Key
-from datastore.core.limits import KEY_BYTES
-from datastore.core.query import Query
-from datastore.core.spellings import is_overridden
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Outcome, Position, Write
+from datastore.model.errors import InvalidKeyError, QueryNotSupportedError
+from datastore.model.key import Key
+from datastore.model.limits import KEY_BYTES
+from datastore.model.query import Query
+from datastore.model.spellings import is_overridden
 
 __all__ = ["DirectoryDatastore"]
 

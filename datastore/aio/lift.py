@@ -18,14 +18,14 @@ from typing import Any, TypeVar
 
 from datastore.aio.base import Datastore, check_key
 from datastore.aio.cursor import Cursor
-from datastore.core.base import Datastore as BlockingDatastore
-from datastore.core.base import exact_query
-from datastore.core.batch import Batch, Outcome, Write
-from datastore.core.composition import Description
-from datastore.core.errors import UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.query import Query
-from datastore.core.spellings import place_of
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.errors import UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.model.spellings import place_of
+from datastore.sync.base import Datastore as BlockingDatastore
+from datastore.sync.base import exact_query
 
 __all__ = ["LiftedDatastore", "lift"]
 

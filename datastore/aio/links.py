@@ -13,11 +13,11 @@ from datastore.aio._concurrency import KeyLocks, iterate
 from datastore.aio.base import Datastore, check_key, check_query, exact_query, outcome_of, scope_of
 from datastore.aio.cursor import Cursor, refine
 from datastore.aio.shims import ShimDatastore
-from datastore.core.batch import Batch, Outcome, Position, Write
-from datastore.core.composition import Description
-from datastore.core.errors import CircularLinkError, InvalidKeyError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Outcome, Position, Write
+from datastore.model.errors import CircularLinkError, InvalidKeyError
+from datastore.model.key import Key
+from datastore.model.query import Query
 
 __all__ = ["SymlinkDatastore"]
 

@@ -11,10 +11,10 @@ from typing import Any
 from datastore.aio._concurrency import Lock
 from datastore.aio.base import Datastore, DictDatastore, check_key
 from datastore.aio.cursor import Cursor
-from datastore.core.composition import Description, Durability, PushDown
-from datastore.core.errors import InvalidError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.description import Description, Durability, PushDown
+from datastore.model.errors import InvalidError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.query import Query
 
 __all__ = ["LRUCacheDatastore"]
 

@@ -12,12 +12,7 @@ from typing import Any, ClassVar
 from datastore.aio.base import Datastore, check_query, exact_query, refusal, scope_of
 from datastore.aio.cursor import Cursor, refine
 from datastore.aio.shims import ShimDatastore
-from datastore.core.batch import Batch, Outcome, Write
-from datastore.core.composition import Description
-from datastore.core.errors import CorruptDataError
-from datastore.core.key import Key
-from datastore.core.query import Query
-from datastore.core.serializers import (
+from datastore.engine.serializers import (
     NonSerializer,
     Serializer,
     SerializerLike,
@@ -34,7 +29,12 @@ from datastore.core.serializers import (
     sentinels,
     serialized_gen,
 )
-from datastore.core.spellings import is_overridden
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.errors import CorruptDataError
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.model.spellings import is_overridden
 
 __all__ = [
     "NonSerializer",

@@ -1,6 +1,6 @@
 """Stores that each hold some of the keys, combined into one store.
 
-Decides with `datastore.core.merging`; here are only the calls. Knows the Datastore contract alone.
+Decides with `datastore.engine.merge`; here are only the calls. Knows the Datastore contract alone.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from datastore.aio._concurrency import fan_out, iterate
 from datastore.aio.base import Datastore, check_key, check_query, exact_query, refusal, require_datastore
 from datastore.aio.collections import DatastoreCollection
 from datastore.aio.cursor import Cursor, close_all
-from datastore.core.batch import Batch, Outcome, ShardReport, Write
-from datastore.core.composition import Description
-from datastore.core.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.merging import BlockMerge
-from datastore.core.query import Query
-from datastore.core.spellings import is_overridden
+from datastore.engine.merge import BlockMerge
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Outcome, ShardReport, Write
+from datastore.model.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.model.spellings import is_overridden
 
 __all__ = ["ShardedDatastore"]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from datastore.aio.base import Datastore, check_query, exact_query, require_datastore
 from datastore.aio.cursor import Cursor
-from datastore.core.batch import Outcome, Write
-from datastore.core.composition import Description
-from datastore.core.errors import UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.description import Description
+from datastore.model.entries import Outcome, Write
+from datastore.model.errors import UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.query import Query
 
 __all__ = ["LoggingDatastore", "ShimDatastore"]
 

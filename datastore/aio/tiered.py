@@ -12,10 +12,10 @@ from datastore.aio._concurrency import KeyLocks, Lock, undisturbed
 from datastore.aio.base import Datastore, bad_keys, check_key, check_query, exact_query
 from datastore.aio.collections import DatastoreCollection
 from datastore.aio.cursor import Cursor
-from datastore.core.batch import Outcome, Write
-from datastore.core.composition import Description
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.description import Description
+from datastore.model.entries import Outcome, Write
+from datastore.model.key import Key
+from datastore.model.query import Query
 
 __all__ = ["TieredDatastore"]
 

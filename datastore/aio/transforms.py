@@ -14,20 +14,20 @@ from typing import Any, ClassVar
 from datastore.aio.base import Datastore, check_key, check_query, exact_query, refusal, scope_of
 from datastore.aio.cursor import Cursor, refine
 from datastore.aio.shims import ShimDatastore
-from datastore.core.batch import Batch, Outcome, Position, ShardReport, Write
-from datastore.core.composition import Description
-from datastore.core.errors import (
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Outcome, Position, ShardReport, Write
+from datastore.model.errors import (
     DatastoreError,
     InvalidError,
     InvalidKeyError,
     QueryNotSupportedError,
     UnsupportedTypeError,
 )
-from datastore.core.fields import Filter
-from datastore.core.key import Key
-from datastore.core.limits import KEY_BYTES
-from datastore.core.query import Query
-from datastore.core.spellings import is_overridden
+from datastore.model.fields import Filter
+from datastore.model.key import Key
+from datastore.model.limits import KEY_BYTES
+from datastore.model.query import Query
+from datastore.model.spellings import is_overridden
 
 __all__ = ["KeyTransformDatastore", "LowercaseKeyDatastore", "NamespaceDatastore", "NestedPathDatastore"]
 

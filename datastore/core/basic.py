@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datastore.core.base import Datastore, DictDatastore, InterfaceMappingDatastore, NullDatastore
-from datastore.core.caching import CacheShimDatastore
-from datastore.core.collections import DatastoreCollection
-from datastore.core.directories import DirectoryDatastore
-from datastore.core.links import SymlinkDatastore
-from datastore.core.lru import LRUCacheDatastore
-from datastore.core.sharded import ShardedDatastore
-from datastore.core.shims import LoggingDatastore, ShimDatastore
-from datastore.core.tiered import TieredDatastore
-from datastore.core.transforms import (
+from datastore.sync.base import Datastore, DictDatastore, InterfaceMappingDatastore, NullDatastore
+from datastore.sync.caching import CacheShimDatastore
+from datastore.sync.collections import DatastoreCollection
+from datastore.sync.directories import DirectoryDatastore
+from datastore.sync.links import SymlinkDatastore
+from datastore.sync.lru import LRUCacheDatastore
+from datastore.sync.sharded import ShardedDatastore
+from datastore.sync.shims import LoggingDatastore, ShimDatastore
+from datastore.sync.tiered import TieredDatastore
+from datastore.sync.transforms import (
     KeyTransformDatastore,
     LowercaseKeyDatastore,
     NamespaceDatastore,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datastore.core.errors import CorruptDataError, UnsupportedTypeError
-from datastore.core.util.text import utf8_of
+from datastore.model.errors import CorruptDataError, UnsupportedTypeError
+from datastore.model.text import utf8_of
 
 __all__ = ["HEADER_BYTES", "header_key", "pack", "unpack"]
 

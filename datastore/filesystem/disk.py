@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from datastore.core.errors import StoreError, StoreFullError
+from datastore.model.errors import StoreError, StoreFullError
 
 __all__ = [
     "NO_FILE",

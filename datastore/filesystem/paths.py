@@ -10,8 +10,8 @@ import hashlib
 import re
 from urllib.parse import unquote_to_bytes
 
-from datastore.core.errors import InvalidError, UnsupportedTypeError
-from datastore.core.key import Key, Namespace
+from datastore.model.errors import InvalidError, UnsupportedTypeError
+from datastore.model.key import Key, Namespace
 
 __all__ = [
     "EXTENSION",

@@ -9,24 +9,24 @@ from contextlib import suppress
 from itertools import compress
 from typing import Any, ClassVar
 
-from datastore.core.base import FIRST_SCAN_ENTRIES, Datastore, check_key, check_query, refine
-from datastore.core.batch import Batch, Position, value_bytes
-from datastore.core.composition import Description, Durability, PushDown
-from datastore.core.cursor import Cursor
-from datastore.core.errors import (
+from datastore.filesystem import content, disk, paths
+from datastore.model.description import Description, Durability, PushDown
+from datastore.model.entries import Batch, Position, value_bytes
+from datastore.model.errors import (
     CorruptDataError,
     InvalidError,
     InvalidKeyError,
     UnsupportedTypeError,
 )
-from datastore.core.fields import KEY_FIELD, column_predicate
-from datastore.core.key import Key
-from datastore.core.limits import BATCH_BYTES
-from datastore.core.query import Query
-from datastore.core.spellings import is_overridden
-from datastore.core.transforms import LowercaseKeyDatastore
-from datastore.core.util.urls import directory_of, options_of
-from datastore.filesystem import content, disk, paths
+from datastore.model.fields import KEY_FIELD, column_predicate
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_BYTES
+from datastore.model.query import Query
+from datastore.model.spellings import is_overridden
+from datastore.model.urls import directory_of, options_of
+from datastore.sync.base import FIRST_SCAN_ENTRIES, Datastore, check_key, check_query, refine
+from datastore.sync.cursor import Cursor
+from datastore.sync.transforms import LowercaseKeyDatastore
 
 __all__ = ["FileSystemDatastore", "open_url"]
 

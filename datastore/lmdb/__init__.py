@@ -10,7 +10,7 @@ stored form of a value, `directory` what lies on disk, `faults` the driver's err
 
 from __future__ import annotations
 
-from datastore.core.util.extras import require
+from datastore.model.extras import require
 
 require("lmdb", "lmdb")
 

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import lmdb
 
-from datastore.core.errors import (
+from datastore.lmdb.faults import raise_translated
+from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
     StoreError,
     StoreFormatError,
     StoreLockedError,
 )
-from datastore.lmdb.faults import raise_translated
 
 __all__ = [
     "DATA_FILE",

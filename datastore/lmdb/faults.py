@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import lmdb
 
-from datastore.core.errors import (
+from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
     StoreError,

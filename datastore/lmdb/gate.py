@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from datastore.core.errors import (
+from datastore.model.errors import (
     DatastoreClosedError,
     DatastoreError,
     StoreError,

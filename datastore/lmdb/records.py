@@ -6,7 +6,7 @@ from typing import Any
 
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
-from datastore.core.errors import CorruptDataError, DatastoreError
+from datastore.model.errors import CorruptDataError, DatastoreError
 
 __all__ = ["HEADER_BYTES", "RECORD_FORMAT", "RECORD_START", "TEXT_FORMAT", "damaged", "pack", "unpack", "unpack_all"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from datastore.core.batch import Batch, Position
-from datastore.core.key import Key
-from datastore.core.ranges import END, ScanPlan
+from datastore.engine.ranges import END, ScanPlan
 from datastore.lmdb.records import unpack_all
+from datastore.model.entries import Batch, Position
+from datastore.model.key import Key
 
 __all__ = ["SCAN_ENTRIES", "Scan"]
 

@@ -13,23 +13,23 @@ from typing import NamedTuple
 
 import lmdb
 
-from datastore.core.base import Datastore, check_key, check_query, refine
-from datastore.core.batch import Batch, Outcome, Write
-from datastore.core.composition import Description, Durability, PushDown
-from datastore.core.cursor import Cursor
-from datastore.core.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.limits import BATCH_ENTRIES, BATCH_GROWTH, FIRST_BATCH_BYTES
-from datastore.core.query import Query
-from datastore.core.ranges import END, ScanPlan
-from datastore.core.room import batch_bytes, read_room
-from datastore.core.util.urls import directory_of, options_of
+from datastore.engine.ranges import END, ScanPlan
+from datastore.engine.room import batch_bytes, read_room
 from datastore.lmdb.directory import DATA_FILE, NODE_ID, Identity, new_node_id, open_directory
 from datastore.lmdb.faults import raise_translated
 from datastore.lmdb.gate import Gate
 from datastore.lmdb.records import unpack
 from datastore.lmdb.scan import Scan
 from datastore.lmdb.writer import FLUSH_INTERVAL_S, Job, Writer
+from datastore.model.description import Description, Durability, PushDown
+from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_ENTRIES, BATCH_GROWTH, FIRST_BATCH_BYTES
+from datastore.model.query import Query
+from datastore.model.urls import directory_of, options_of
+from datastore.sync.base import Datastore, check_key, check_query, refine
+from datastore.sync.cursor import Cursor
 
 __all__ = ["MAP_BYTES", "MAX_MAP_BYTES", "LMDBDatastore", "Stats", "open_url"]
 

@@ -14,9 +14,12 @@ from functools import partial
 
 import lmdb
 
-from datastore.core.base import check_key, refusal
-from datastore.core.batch import Outcome, Write
-from datastore.core.errors import (
+from datastore.lmdb.directory import FORMAT, NODE_ID, PLACED_FORMAT, SYSTEM, Databases, DirectoryLock
+from datastore.lmdb.faults import translated
+from datastore.lmdb.gate import Gate
+from datastore.lmdb.records import pack
+from datastore.model.entries import Outcome, Write
+from datastore.model.errors import (
     DatastoreClosedError,
     DatastoreError,
     LimitExceededError,
@@ -24,12 +27,9 @@ from datastore.core.errors import (
     StoreFullError,
     UnsupportedTypeError,
 )
-from datastore.core.key import Key
-from datastore.core.util.text import utf8_of
-from datastore.lmdb.directory import FORMAT, NODE_ID, PLACED_FORMAT, SYSTEM, Databases, DirectoryLock
-from datastore.lmdb.faults import translated
-from datastore.lmdb.gate import Gate
-from datastore.lmdb.records import pack
+from datastore.model.key import Key
+from datastore.model.text import utf8_of
+from datastore.sync.base import check_key, refusal
 
 __all__ = [
     "BACKLOG_BYTES",

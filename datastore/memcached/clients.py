@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from datastore.core.errors import (
+from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
     DeadlineExceededError,
@@ -18,7 +18,7 @@ from datastore.core.errors import (
     StoreFullError,
     UnavailableError,
 )
-from datastore.core.util.extras import require
+from datastore.model.extras import require
 
 __all__ = ["TEXT_FLAG", "Connection", "connection_of"]
 
@@ -29,7 +29,7 @@ TEXT_FLAG = 16
 
 
 class Connection(Protocol):
-    """One client. Its errors are classes of `datastore.core.errors`."""
+    """One client. Its errors are classes of `datastore.model.errors`."""
 
     def get(self, name: str) -> bytes | str | None:
         """What the server has under `name`, or None."""

@@ -6,10 +6,9 @@ import hashlib
 from typing import Any
 from urllib.parse import SplitResult, quote
 
-from datastore.core.base import InterfaceMappingDatastore, check_key, check_query
-from datastore.core.composition import Description, Durability
-from datastore.core.cursor import Cursor
-from datastore.core.errors import (
+from datastore.memcached.clients import Connection, connection_of
+from datastore.model.description import Description, Durability
+from datastore.model.errors import (
     DatastoreClosedError,
     InvalidError,
     LimitExceededError,
@@ -17,12 +16,13 @@ from datastore.core.errors import (
     StoreError,
     UnsupportedTypeError,
 )
-from datastore.core.key import Key
-from datastore.core.query import Query
-from datastore.core.util.extras import require
-from datastore.core.util.text import utf8_of
-from datastore.core.util.urls import split
-from datastore.memcached.clients import Connection, connection_of
+from datastore.model.extras import require
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.model.text import utf8_of
+from datastore.model.urls import split
+from datastore.sync.base import InterfaceMappingDatastore, check_key, check_query
+from datastore.sync.cursor import Cursor
 
 __all__ = ["DEFAULT_PORT", "NAME_BYTES", "VALUE_BYTES", "MemcachedDatastore", "name_of", "open_url"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from datastore.core.fields import Filter
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.fields import Filter
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.mongo.documents import INT64
 
 __all__ = ["HAS_VALUE", "condition"]

@@ -6,9 +6,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from datastore.core.errors import InvalidKeyError, InvalidValueError, LimitExceededError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.limits import VALUE_DEPTH
+from datastore.model.errors import InvalidKeyError, InvalidValueError, LimitExceededError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.limits import VALUE_DEPTH
 from datastore.mongo.faults import DOCUMENT_BYTES, translated
 
 __all__ = ["INT64", "document_of", "key_of", "plain"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from datastore.core.errors import (
+from datastore.model.errors import (
     DatastoreClosedError,
     DatastoreError,
     DeadlineExceededError,

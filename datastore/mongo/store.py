@@ -7,19 +7,19 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlunsplit
 
-from datastore.core.base import FIRST_SCAN_ENTRIES, Datastore, batch_of, check_key, check_query, refine, refusal
-from datastore.core.batch import Batch, Outcome, Position, Write, value_bytes
-from datastore.core.composition import Description, PushDown
-from datastore.core.cursor import Cursor
-from datastore.core.errors import DatastoreError, InvalidError, StoreError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES
-from datastore.core.query import Query
-from datastore.core.util.extras import require
-from datastore.core.util.urls import split
+from datastore.model.description import Description, PushDown
+from datastore.model.entries import Batch, Outcome, Position, Write, value_bytes
+from datastore.model.errors import DatastoreError, InvalidError, StoreError, UnsupportedTypeError
+from datastore.model.extras import require
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES
+from datastore.model.query import Query
+from datastore.model.urls import split
 from datastore.mongo.conditions import HAS_VALUE, condition
 from datastore.mongo.documents import document_of, key_of, plain
 from datastore.mongo.faults import is_taken, translated, write_concern_error
+from datastore.sync.base import FIRST_SCAN_ENTRIES, Datastore, batch_of, check_key, check_query, refine, refusal
+from datastore.sync.cursor import Cursor
 
 __all__ = ["SERVER_SELECTION_MS", "TRIES", "MongoDatastore", "open_url"]
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from datastore.core.key import Key
-from datastore.core.limits import KEY_BYTES
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.limits import KEY_BYTES
+from datastore.model.query import Query
 
 __all__ = [
     "AWKWARD_KEYS",

@@ -25,11 +25,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datastore.core.base import Datastore
-from datastore.core.batch import Entry, Outcome, Position, Reason, Write, value_bytes
-from datastore.core.composition import Description
-from datastore.core.cursor import Cursor
-from datastore.core.errors import (
+from datastore.model.description import Description
+from datastore.model.entries import Entry, Outcome, Position, Reason, Write, value_bytes
+from datastore.model.errors import (
     CursorReuseError,
     CursorRunningError,
     DatastoreClosedError,
@@ -37,9 +35,11 @@ from datastore.core.errors import (
     InvalidKeyError,
     QueryNotSupportedError,
 )
-from datastore.core.key import Key
-from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
+from datastore.model.query import Query
+from datastore.sync.base import Datastore
+from datastore.sync.cursor import Cursor
 from datastore.testing import cases, model
 from datastore.testing._parallel import together
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from datastore.core.base import Datastore, exact_query
-from datastore.core.batch import Batch, Outcome, Write
-from datastore.core.cursor import Cursor
-from datastore.core.key import Key
-from datastore.core.query import Query
-from datastore.core.shims import ShimDatastore
+from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.sync.base import Datastore, exact_query
+from datastore.sync.cursor import Cursor
+from datastore.sync.shims import ShimDatastore
 from datastore.testing._parallel import Event, pause
 
 __all__ = ["FaultyDatastore"]

@@ -16,11 +16,11 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from datastore.core.base import Datastore
-from datastore.core.batch import Entry, Write
-from datastore.core.cursor import Cursor
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Entry, Write
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.sync.base import Datastore
+from datastore.sync.cursor import Cursor
 from datastore.testing import cases, model
 
 __all__ = ["DatastoreMachine"]

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from functools import cmp_to_key
 from typing import Any, NamedTuple
 
-from datastore.core.batch import Entry
-from datastore.core.key import Key
+from datastore.model.entries import Entry
+from datastore.model.key import Key
 
 __all__ = ["Answer", "answer", "collection_of", "compare", "difference", "lookup", "matches", "same"]
 

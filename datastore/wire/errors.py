@@ -15,8 +15,8 @@ from google.protobuf import duration_pb2
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from datastore.core import errors
-from datastore.core.errors import (
+from datastore.model import errors
+from datastore.model.errors import (
     DatastoreError,
     InternalError,
     InvalidError,

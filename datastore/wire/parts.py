@@ -13,8 +13,8 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
-from datastore.core.errors import LimitExceededError
-from datastore.core.limits import MESSAGE_PARTS
+from datastore.model.errors import LimitExceededError
+from datastore.model.limits import MESSAGE_PARTS
 
 __all__ = ["check_parts", "count_parts"]
 

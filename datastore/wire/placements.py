@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from datastore.core.errors import InvalidError
-from datastore.core.placement import Member, NodePlacement, Placement, ShardBy
+from datastore.engine.placement import Member, NodePlacement, Placement, ShardBy
+from datastore.model.errors import InvalidError
 from datastore.v1 import placement_pb2
 
 __all__ = [

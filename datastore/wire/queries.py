@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from datastore.core.batch import Entry, Position
-from datastore.core.errors import (
+from datastore.model.entries import Entry, Position
+from datastore.model.errors import (
     CorruptDataError,
     InvalidKeyError,
     InvalidQueryError,
@@ -13,9 +13,10 @@ from datastore.core.errors import (
     LimitExceededError,
     QueryNotSupportedError,
 )
-from datastore.core.key import Key
-from datastore.core.limits import FILTERS, LONG_SORT_KEY_BYTES, ORDERS
-from datastore.core.query import Filter, Order, Query
+from datastore.model.fields import Filter, Order
+from datastore.model.key import Key
+from datastore.model.limits import FILTERS, LONG_SORT_KEY_BYTES, ORDERS
+from datastore.model.query import Query
 from datastore.v1 import query_pb2, value_pb2
 from datastore.wire.parts import check_parts
 from datastore.wire.values import WireValue, check_value, decode_value, encode_value

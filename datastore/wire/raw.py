@@ -11,10 +11,10 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import FileDescriptor
 
-from datastore.core.batch import Batch
-from datastore.core.errors import CorruptDataError, InvalidKeyError
-from datastore.core.key import Key
-from datastore.core.limits import KEY_BYTES
+from datastore.model.entries import Batch
+from datastore.model.errors import CorruptDataError, InvalidKeyError
+from datastore.model.key import Key
+from datastore.model.limits import KEY_BYTES
 from datastore.v1 import placement_pb2, service_pb2
 from datastore.wire.values import WireValue
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from datastore.core.encoded import Encoded
-from datastore.core.errors import CorruptDataError, InvalidKeyError, InvalidValueError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.limits import VALUE_DEPTH
-from datastore.core.ordering import microseconds
+from datastore.model.encoded import Encoded
+from datastore.model.errors import CorruptDataError, InvalidKeyError, InvalidValueError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.limits import VALUE_DEPTH
+from datastore.model.ordering import microseconds
 from datastore.v1.value_pb2 import ListValue, Value
 from datastore.wire.parts import check_parts
 from datastore.wire.varints import length_prefix

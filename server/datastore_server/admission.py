@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from datastore.core.errors import OverloadedError, UnavailableError
+from datastore.model.errors import OverloadedError, UnavailableError
 
 __all__ = ["CALLS_IN_HAND", "CALLS_UNQUESTIONED", "Admission"]
 

@@ -19,8 +19,8 @@ import grpc
 from google.protobuf.internal import api_implementation
 
 from datastore.aio.base import Datastore
-from datastore.core.errors import ConfigError, DeadlineExceededError, UnavailableError
-from datastore.core.placement import Placement
+from datastore.engine.placement import Placement
+from datastore.model.errors import ConfigError, DeadlineExceededError, UnavailableError
 from datastore_server.budget import OPEN_STREAMS_PER_CLIENT
 from datastore_server.calls import CallLog
 from datastore_server.checks import Limits

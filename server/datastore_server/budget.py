@@ -7,8 +7,8 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from datastore.core.errors import DatastoreError, LimitExceededError, OverloadedError
-from datastore.core.limits import BATCH_BYTES, FIRST_BATCH_BYTES, SORT_BYTES
+from datastore.model.errors import DatastoreError, LimitExceededError, OverloadedError
+from datastore.model.limits import BATCH_BYTES, FIRST_BATCH_BYTES, SORT_BYTES
 
 __all__ = [
     "ALL_SORT_BYTES",

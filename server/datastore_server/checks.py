@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from datastore.core.errors import (
+from datastore.model.errors import (
     ConfigError,
     DatastoreError,
     InvalidError,
@@ -17,8 +17,8 @@ from datastore.core.errors import (
     InvalidValueError,
     LimitExceededError,
 )
-from datastore.core.key import Key
-from datastore.core.limits import (
+from datastore.model.key import Key
+from datastore.model.limits import (
     ENTRY_BYTES,
     FILTERS,
     KEY_BYTES,
@@ -29,7 +29,7 @@ from datastore.core.limits import (
     SORT_BYTES,
     VALUE_DEPTH,
 )
-from datastore.core.query import Query
+from datastore.model.query import Query
 
 __all__ = [
     "KEY_REQUEST_BYTES",

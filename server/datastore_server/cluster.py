@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from datastore.core.errors import ConfigError, StoreError, UnavailableError
+from datastore.model.errors import ConfigError, StoreError, UnavailableError
 from datastore_server.config import (
     ClusterConfig,
     Config,

@@ -20,10 +20,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from datastore.core.errors import ConfigError, InvalidError
-from datastore.core.opening import check_memory, scheme_of
-from datastore.core.placement import NAME, NAME_FORM, ShardBy
-from datastore.core.util.urls import directory_of, options_of
+from datastore.engine.placement import NAME, NAME_FORM, ShardBy
+from datastore.model.errors import ConfigError, InvalidError
+from datastore.model.urls import directory_of, options_of
+from datastore.spec.opening import check_memory, scheme_of
 from datastore_client.channel import DEFAULT_PORT
 
 __all__ = [

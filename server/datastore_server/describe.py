@@ -17,9 +17,9 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from datastore import wire
-from datastore.core.composition import Description, Durability, PushDown
-from datastore.core.errors import DatastoreError, UnavailableError
-from datastore.core.placement import NodePlacement, Placement
+from datastore.engine.placement import NodePlacement, Placement
+from datastore.model.description import Description, Durability, PushDown
+from datastore.model.errors import DatastoreError, UnavailableError
 from datastore.v1 import service_pb2
 from datastore_client.channel import CHANNEL_OPTIONS, parse_target
 from datastore_server.checks import Limits

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datastore import wire
-from datastore.core.batch import Batch, Outcome
-from datastore.core.errors import LimitExceededError, QueryNotSupportedError
+from datastore.model.entries import Batch, Outcome
+from datastore.model.errors import LimitExceededError, QueryNotSupportedError
 from datastore.v1 import service_pb2
 from datastore.wire.varints import length_prefix
 from datastore_server.checks import Limits, exceeded

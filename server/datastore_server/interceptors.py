@@ -18,8 +18,8 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from datastore import wire
-from datastore.core.deadline import set_time_left
-from datastore.core.errors import DatastoreError, InternalError, QueryNotSupportedError, StoreError
+from datastore.model.deadline import set_time_left
+from datastore.model.errors import DatastoreError, InternalError, QueryNotSupportedError, StoreError
 from datastore_server.calls import CallLog
 
 __all__ = ["ClientGoneError", "Handler", "abort", "guard", "item_status", "status_of"]

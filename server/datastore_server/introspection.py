@@ -17,7 +17,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from datastore.core.errors import InvalidError, LimitExceededError
+from datastore.model.errors import InvalidError, LimitExceededError
 from datastore_server import checks
 from datastore_server.interceptors import abort, status_of
 

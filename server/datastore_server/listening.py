@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
-from datastore.core.errors import ConfigError
+from datastore.model.errors import ConfigError
 from datastore_server.config import Address
 
 __all__ = ["listen_on", "resolve"]

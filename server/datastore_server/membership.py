@@ -12,9 +12,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
 
-from datastore.core.deadline import time_left
-from datastore.core.description import QueryDescription
-from datastore.core.errors import (
+from datastore.engine.placement import Placement, slot_of
+from datastore.model.deadline import time_left
+from datastore.model.errors import (
     ConfigError,
     DatastoreError,
     DeadlineExceededError,
@@ -22,8 +22,8 @@ from datastore.core.errors import (
     UnavailableError,
     WrongShardError,
 )
-from datastore.core.key import Key
-from datastore.core.placement import Placement, slot_of
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.config import Config
 from datastore_server.coordination.comparison import Answer, Verdict, agree, compare, first_of, is_of
@@ -81,7 +81,7 @@ class Membership:
         """The index, among the sorted names, of the shard that owns `key`."""
         return self._placement.owners[slot_of(key, self._placement.shard_by)]
 
-    def only_shard(self, query: QueryDescription) -> int | None:
+    def only_shard(self, query: Query) -> int | None:
         """The index of the one shard that can hold what the query selects; None if several can."""
         if self._placement.shard_by == "collection" and not query.recursive:
             return self._placement.owners[slot_of(query.key)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from datastore.aio.cursor import Cursor
-from datastore.core.batch import Batch, Position
-from datastore.core.query import Query
+from datastore.model.entries import Batch, Position
+from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
 from datastore_server.checks import RESERVED_BYTES, Limits

@@ -16,7 +16,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from datastore import wire
-from datastore.core.errors import InvalidError
+from datastore.model.errors import InvalidError
 from datastore_server import checks
 from datastore_server.introspection import Routes
 

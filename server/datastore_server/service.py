@@ -19,12 +19,12 @@ import msgspec
 
 from datastore import wire
 from datastore.aio.base import Datastore, exact_query
-from datastore.core.batch import Outcome, Write
-from datastore.core.errors import DatastoreError, UnavailableError
-from datastore.core.key import Key
-from datastore.core.placement import NodePlacement
-from datastore.core.query import Query
-from datastore.core.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
+from datastore.engine.placement import NodePlacement
+from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
+from datastore.model.entries import Outcome, Write
+from datastore.model.errors import DatastoreError, UnavailableError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks, describe, pages, streaming

@@ -13,10 +13,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 import msgspec
 
 from datastore.aio.cursor import Cursor
-from datastore.core.batch import Batch, Position, Reason, ShardReport, Summary
-from datastore.core.errors import DatastoreError, DeadlineExceededError, InternalError, QueryNotSupportedError
-from datastore.core.limits import BATCH_BYTES, FIRST_BATCH_BYTES, LONG_SORT_KEY_BYTES
-from datastore.core.query import Query
+from datastore.model.entries import Batch, Position, Reason, ShardReport, Summary
+from datastore.model.errors import DatastoreError, DeadlineExceededError, InternalError, QueryNotSupportedError
+from datastore.model.limits import BATCH_BYTES, FIRST_BATCH_BYTES, LONG_SORT_KEY_BYTES
+from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
 from datastore_server.checks import RESERVED_BYTES, Limits

@@ -16,11 +16,11 @@ import google_crc32c
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from datastore.core.batch import Entry, Position, ShardReport
-from datastore.core.errors import DatastoreError, InvalidKeyError, InvalidTokenError, UnavailableError
-from datastore.core.key import Key
-from datastore.core.limits import LONG_SORT_KEY_BYTES
-from datastore.core.query import Query
+from datastore.model.entries import Entry, Position, ShardReport
+from datastore.model.errors import DatastoreError, InvalidKeyError, InvalidTokenError, UnavailableError
+from datastore.model.key import Key
+from datastore.model.limits import LONG_SORT_KEY_BYTES
+from datastore.model.query import Query
 
 __all__ = [
     "End",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datastore import wire
 from datastore.aio import Datastore, DictDatastore, SerializerShimDatastore, ShardedDatastore
 from datastore.aio.lift import lift
-from datastore.core.placement import Member, Placement, first_placement
+from datastore.engine.placement import Member, Placement, first_placement
 from datastore.lmdb import LMDBDatastore
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.config import Config, Durability, StoreUrl, parse_store_url

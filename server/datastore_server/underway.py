@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from datastore.core.errors import InternalError, UnavailableError
+from datastore.model.errors import InternalError, UnavailableError
 from datastore_server.admission import Admission
 from datastore_server.interceptors import Handler
 

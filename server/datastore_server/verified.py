@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from datastore.aio import Cursor, ShardedDatastore, ShimDatastore
 from datastore.aio.base import check_query
-from datastore.core.batch import Batch, Outcome, ShardReport, Write
-from datastore.core.composition import Description
-from datastore.core.errors import DatastoreError, UnavailableError, WrongShardError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Outcome, ShardReport, Write
+from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.membership import Membership
 

@@ -17,10 +17,11 @@ from hypothesis.stateful import initialize
 
 from datastore import aio, core
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.batch import Entry, Position, Write
-from datastore.core.key import Key
-from datastore.core.limits import KEY_BYTES
-from datastore.core.query import Filter, Query
+from datastore.model.entries import Entry, Position, Write
+from datastore.model.fields import Filter
+from datastore.model.key import Key
+from datastore.model.limits import KEY_BYTES
+from datastore.model.query import Query
 from datastore.testing import cases, model
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine

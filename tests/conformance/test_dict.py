@@ -11,8 +11,8 @@ import pytest
 
 from datastore import aio, core
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.testing.conformance import DatastoreConformance
 from tests.support.capabilities import InMemory
 

@@ -12,8 +12,8 @@ import pytest
 from datastore import aio, core, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.key import Key
 from datastore.filesystem import FileSystemDatastore
+from datastore.model.key import Key
 from datastore.testing import cases
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine

@@ -10,9 +10,9 @@ import pytest
 from datastore import aio, core, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.key import Key
-from datastore.core.limits import BATCH_BYTES, KEY_BYTES
 from datastore.lmdb import LMDBDatastore
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_BYTES, KEY_BYTES
 from datastore.testing.conformance import DatastoreConformance
 from tests.support.capabilities import OnTheWire, decoding
 

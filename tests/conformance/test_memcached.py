@@ -18,8 +18,9 @@ import datastore
 from datastore import aio, core, serialize, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.batch import Outcome
-from datastore.core.errors import (
+from datastore.memcached import VALUE_BYTES, MemcachedDatastore, name_of
+from datastore.model.entries import Outcome
+from datastore.model.errors import (
     CorruptDataError,
     DatastoreClosedError,
     DeadlineExceededError,
@@ -29,8 +30,7 @@ from datastore.core.errors import (
     UnavailableError,
     UnsupportedTypeError,
 )
-from datastore.core.key import Key
-from datastore.memcached import VALUE_BYTES, MemcachedDatastore, name_of
+from datastore.model.key import Key
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import OnTheWire

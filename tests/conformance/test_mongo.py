@@ -22,7 +22,7 @@ import datastore
 from datastore import aio, core, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.errors import (
+from datastore.model.errors import (
     DeadlineExceededError,
     InvalidError,
     InvalidValueError,
@@ -31,8 +31,8 @@ from datastore.core.errors import (
     UnavailableError,
     UnsupportedTypeError,
 )
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.mongo import DOCUMENT_BYTES, MongoDatastore
 from datastore.testing import cases, model
 from datastore.testing.conformance import DatastoreConformance

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.key import Key
+from datastore.model.key import Key
 from datastore.testing.conformance import DatastoreConformance
 from datastore_client import connect
 from datastore_client.aio import connect as aio_connect

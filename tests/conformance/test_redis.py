@@ -14,8 +14,8 @@ import datastore
 from datastore import serialize, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.batch import Write
-from datastore.core.errors import (
+from datastore.model.entries import Write
+from datastore.model.errors import (
     DatastoreClosedError,
     DatastoreError,
     DeadlineExceededError,
@@ -25,8 +25,8 @@ from datastore.core.errors import (
     UnavailableError,
     UnsupportedTypeError,
 )
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.redis import RedisDatastore
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine

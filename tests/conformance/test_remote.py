@@ -10,7 +10,7 @@ import pytest
 
 from datastore import wire
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.key import Key
+from datastore.model.key import Key
 from datastore.testing.conformance import DatastoreConformance
 from datastore_client import connect
 from datastore_client.aio import connect as aio_connect

@@ -14,11 +14,11 @@ import pytest
 
 import datastore
 from datastore import core, serialize
-from datastore.core.batch import Outcome, Write
-from datastore.core.errors import DatastoreError
-from datastore.core.key import Key
-from datastore.core.query import Query
 from datastore.lmdb import LMDBDatastore
+from datastore.model.entries import Outcome, Write
+from datastore.model.errors import DatastoreError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from tests.support import clusters
 from tests.support.engines import Engine
 

@@ -8,7 +8,7 @@ import pytest
 
 from datastore import aio, core
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.key import Key
+from datastore.model.key import Key
 from datastore.testing.conformance import DatastoreConformance
 from tests.support.capabilities import InMemory
 

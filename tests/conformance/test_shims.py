@@ -10,8 +10,8 @@ import pytest
 from datastore import aio, core, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.lru import LRUCacheDatastore
 from datastore.lmdb import LMDBDatastore
+from datastore.sync.lru import LRUCacheDatastore
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import InMemory

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from datastore import aio, core, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.core.key import Key
-from datastore.core.limits import KEY_BYTES
 from datastore.lmdb import LMDBDatastore
+from datastore.model.key import Key
+from datastore.model.limits import KEY_BYTES
 from datastore.testing import cases, model
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine

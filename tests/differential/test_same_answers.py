@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from datastore import aio, wire
 from datastore.aio.base import Datastore
 from datastore.aio.lift import lift
-from datastore.core.batch import Entry, Position, Write
-from datastore.core.key import Key
-from datastore.core.query import Query
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
+from datastore.model.entries import Entry, Position, Write
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.testing import cases, model
 from datastore_client.aio import connect
 from tests.support import clusters

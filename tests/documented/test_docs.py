@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from datastore import Key
-from datastore.core.errors import ConfigError
+from datastore.model.errors import ConfigError
 from datastore_client import connect
 from datastore_server.config import load_config
 from tests.support import clusters

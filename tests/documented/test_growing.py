@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from datastore.core.batch import Write
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Write
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_client import connect
 from datastore_server.config import ClusterConfig, Config, ShardConfig, dump_config, dump_shards
 from tests.support.local_clusters import COMMAND

@@ -12,13 +12,14 @@ import pytest
 
 from datastore import aio, core
 from datastore.aio.lift import lift
-from datastore.core.batch import Outcome, Position, Write
-from datastore.core.key import Key
-from datastore.core.placement import SlotMap
-from datastore.core.query import Filter, Order, Query
-from datastore.core.serializers import NonSerializer, Stack, map_serializer, prettyjson
+from datastore.engine.placement import SlotMap
+from datastore.engine.serializers import NonSerializer, Stack, map_serializer, prettyjson
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
+from datastore.model.entries import Outcome, Position, Write
+from datastore.model.fields import Filter, Order
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_client.aio import connect
 from tests.support import clusters
 from tests.support.documented import MEMBERS, TWINS

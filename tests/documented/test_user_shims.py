@@ -11,11 +11,11 @@ import pytest
 
 from datastore import aio, core, serialize, wire
 from datastore.aio.lift import lift
-from datastore.core.batch import Outcome, Write
-from datastore.core.key import Key
-from datastore.core.query import Query
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
+from datastore.model.entries import Outcome, Write
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_client import connect
 from datastore_client.aio import connect as connect_async
 from tests.support import clusters

@@ -9,10 +9,10 @@ import pytest
 
 from datastore import aio
 from datastore.aio.testing.faults import FaultyDatastore
-from datastore.core.batch import Write
-from datastore.core.errors import StoreError, UnavailableError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Write
+from datastore.model.errors import StoreError, UnavailableError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.testing import cases, model
 
 KEY = Key("/a")

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from datastore.aio.base import Datastore
-from datastore.core.batch import Write
-from datastore.core.errors import DeadlineExceededError, UnavailableError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Write
+from datastore.model.errors import DeadlineExceededError, UnavailableError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.testing import model
 from datastore_client.aio import connect
 from tests.support import processes

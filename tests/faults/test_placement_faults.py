@@ -10,10 +10,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from datastore.core.batch import Write
-from datastore.core.errors import UnavailableError, WrongShardError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Write
+from datastore.model.errors import UnavailableError, WrongShardError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_client.aio import RemoteDatastore
 from datastore_server.app import serve
 from datastore_server.config import parse_store_url

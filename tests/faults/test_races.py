@@ -19,10 +19,10 @@ from hypothesis import settings
 
 from datastore import aio, core
 from datastore.aio.testing.faults import FaultyDatastore
-from datastore.core import errors
-from datastore.core.batch import Outcome, Write
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model import errors
+from datastore.model.entries import Outcome, Write
+from datastore.model.key import Key
+from datastore.model.query import Query
 
 #: A call without arguments, which an async store answers with an awaitable.
 Call = Callable[[], Any]

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from datastore import aio, wire
-from datastore.core.errors import (
+from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
     DeadlineExceededError,
@@ -25,8 +25,8 @@ from datastore.core.errors import (
     TruncatedStreamError,
     UnavailableError,
 )
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.testing import model
 from datastore_client import RemoteDatastore, _retry
 from datastore_server.app import serve

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import pytest
 
-from datastore.core.errors import UnavailableError
-from datastore.core.key import Key
+from datastore.model.errors import UnavailableError
+from datastore.model.key import Key
 from datastore_client import aio as client
 from tests.support import processes
 

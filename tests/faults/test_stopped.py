@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from datastore.core.errors import DeadlineExceededError, UnavailableError
-from datastore.core.key import Key
+from datastore.model.errors import DeadlineExceededError, UnavailableError
+from datastore.model.key import Key
 from datastore_client.aio import connect
 from tests.support import processes
 from tests.support.waiting import PATIENCE_S

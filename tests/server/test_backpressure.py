@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from datastore import aio
-from datastore.core.errors import StoreFullError, UnavailableError
-from datastore.core.key import Key
+from datastore.model.errors import StoreFullError, UnavailableError
+from datastore.model.key import Key
 from datastore.v1 import service_pb2, value_pb2
 from datastore_server.checks import Limits
 from datastore_server.service import DatastoreService

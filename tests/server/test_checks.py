@@ -6,16 +6,16 @@ from dataclasses import fields
 
 import pytest
 
-from datastore.core.errors import (
+from datastore.model.errors import (
     ConfigError,
     InvalidKeyError,
     InvalidQueryError,
     InvalidValueError,
     LimitExceededError,
 )
-from datastore.core.key import Key
-from datastore.core.limits import KEY_BYTES
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.limits import KEY_BYTES
+from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
 from datastore_server.checks import Limits

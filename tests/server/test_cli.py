@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 import datastore
-from datastore.core.key import Key
+from datastore.model.key import Key
 from datastore_server.cli import cli as datastore_command
 from tests.support.commands import COMMAND, Done, run_here, server_process
 from tests.support.waiting import PATIENCE_S

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from datastore.core.batch import Outcome, Write
-from datastore.core.errors import UnavailableError
-from datastore.core.key import Key
+from datastore.model.entries import Outcome, Write
+from datastore.model.errors import UnavailableError
+from datastore.model.key import Key
 from datastore_client import RemoteDatastore, connect
 from tests.support.commands import COMMAND, Commands
 

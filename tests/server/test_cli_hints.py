@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from datastore.core.errors import InvalidQueryError, UnavailableError
+from datastore.model.errors import InvalidQueryError, UnavailableError
 from datastore_client import RemoteDatastore
 from datastore_server.cli import hints
 from datastore_server.cli.conditions import parse_order

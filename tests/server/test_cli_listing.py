@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datastore import wire
-from datastore.core.key import Key
+from datastore.model.key import Key
 from datastore_server.cli import listing
 from datastore_server.cli.listing import Listing
 from tests.support.commands import Commands

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from datastore.core.encoded import Encoded
-from datastore.core.errors import InvalidQueryError, InvalidValueError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.query import Filter, Order
+from datastore.model.encoded import Encoded
+from datastore.model.errors import InvalidQueryError, InvalidValueError, UnsupportedTypeError
+from datastore.model.fields import Filter, Order
+from datastore.model.key import Key
 from datastore_server.cli.conditions import parse_order, parse_where
 from datastore_server.cli.values import (
     INT_MAX,

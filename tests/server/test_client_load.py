@@ -15,15 +15,15 @@ import grpc
 import pytest
 
 from datastore import aio, wire
-from datastore.core.batch import Write
-from datastore.core.errors import (
+from datastore.model.entries import Write
+from datastore.model.errors import (
     DatastoreClosedError,
     DeadlineExceededError,
     OverloadedError,
     UnavailableError,
 )
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import raw
 from datastore_client import RemoteDatastore

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from datastore.core.errors import ConfigError
+from datastore.model.errors import ConfigError
 from datastore_server.cluster import CONFIG_NAME, plan_cluster
 from datastore_server.config import dump_config, load_config
 from tests.support.local_clusters import COMMAND, alive, cluster, wait_until

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import datastore
-from datastore.core.errors import ConfigError, InvalidError
 from datastore.lmdb import LMDBDatastore
+from datastore.model.errors import ConfigError, InvalidError
 from datastore_server.config import (
     Address,
     Config,

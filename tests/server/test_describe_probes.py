@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 import pytest
 
-from datastore.core.composition import Description
-from datastore.core.errors import UnavailableError
-from datastore.core.key import Key
+from datastore.model.description import Description
+from datastore.model.errors import UnavailableError
+from datastore.model.key import Key
 from datastore.v1 import service_pb2
 from datastore_client import aio as client
 from datastore_server.app import serve

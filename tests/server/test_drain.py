@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from datastore import aio
-from datastore.core.key import Key
+from datastore.model.key import Key
 from datastore.v1 import service_pb2
 from datastore_server.app import run_until_stopped, serve
 from tests.support.serving import Endless, Running, entry, everything

@@ -8,8 +8,8 @@ import grpc
 import pytest
 
 from datastore import aio, wire
-from datastore.core.errors import ConfigError
-from datastore.core.key import Key
+from datastore.model.errors import ConfigError
+from datastore.model.key import Key
 from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_server.app import serve
 from datastore_server.checks import MESSAGE_BYTES, Limits

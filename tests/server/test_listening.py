@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from datastore import aio
-from datastore.core.errors import ConfigError
+from datastore.model.errors import ConfigError
 from datastore_server import listening
 from datastore_server.app import serve
 from datastore_server.config import Address

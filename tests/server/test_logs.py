@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from datastore import aio, wire
-from datastore.core.errors import CorruptDataError, DatastoreError, InvalidKeyError
-from datastore.core.key import Key
+from datastore.model.errors import CorruptDataError, DatastoreError, InvalidKeyError
+from datastore.model.key import Key
 from datastore.v1 import service_pb2
 from datastore_client.aio import connect
 from datastore_server import logs

@@ -10,11 +10,11 @@ import pytest
 
 from datastore import Key, Query, aio, wire
 from datastore.aio.lift import lift
-from datastore.core import sorting
-from datastore.core.batch import Position
-from datastore.core.errors import InvalidTokenError
-from datastore.core.limits import ENTRY_BYTES, LONG_SORT_KEY_BYTES, MESSAGE_BYTES
+from datastore.engine import sorting
 from datastore.lmdb import LMDBDatastore
+from datastore.model.entries import Position
+from datastore.model.errors import InvalidTokenError
+from datastore.model.limits import ENTRY_BYTES, LONG_SORT_KEY_BYTES, MESSAGE_BYTES
 from datastore.testing import model
 from datastore.v1 import query_pb2, service_pb2
 from datastore_client.aio import RemoteDatastore

@@ -12,8 +12,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from datastore.core.errors import DatastoreError, UnavailableError, WrongShardError
-from datastore.core.key import Key
+from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
+from datastore.model.key import Key
 from datastore_client import aio as client
 from datastore_server import membership
 from datastore_server.config import Config

@@ -12,8 +12,9 @@ import grpc
 import pytest
 
 from datastore import aio, wire
-from datastore.core.batch import Write
-from datastore.core.errors import (
+from datastore.engine.placement import slot_of
+from datastore.model.entries import Write
+from datastore.model.errors import (
     DatastoreError,
     InvalidError,
     InvalidKeyError,
@@ -23,10 +24,9 @@ from datastore.core.errors import (
     UnavailableError,
     WrongShardError,
 )
-from datastore.core.key import Key
-from datastore.core.limits import MESSAGE_PARTS
-from datastore.core.placement import slot_of
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.limits import MESSAGE_PARTS
+from datastore.model.query import Query
 from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
 from datastore.wire import rpc_error_to_error
 from datastore_client.aio import RemoteDatastore

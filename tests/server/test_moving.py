@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from datastore.core.errors import ConfigError, DatastoreError, PlacementError, UnavailableError, WrongShardError
-from datastore.core.key import Key
-from datastore.core.placement import SLOTS
-from datastore.core.query import Query
+from datastore.engine.placement import SLOTS
+from datastore.model.errors import ConfigError, DatastoreError, PlacementError, UnavailableError, WrongShardError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_client import aio as client
 from datastore_server.cli.placement import placement_command
 from datastore_server.config import ClusterConfig, Config, ShardConfig, dump_config

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from datastore.core.errors import WrongShardError
-from datastore.core.key import Key
+from datastore.model.errors import WrongShardError
+from datastore.model.key import Key
 from datastore_client import aio as client
 from datastore_server.config import ClusterConfig, Config, ShardConfig
 from tests.support.growing import apply_now, check_whole, contents, fill, nodes, proxy

@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 import pytest
 
-from datastore.core.errors import PlacementError, UnavailableError, WrongShardError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.errors import PlacementError, UnavailableError, WrongShardError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.v1 import placement_pb2
 from datastore.wire import rpc_error_to_error
 from datastore_client.aio import RemoteDatastore

@@ -13,11 +13,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from datastore import aio
-from datastore.core.batch import Write
-from datastore.core.errors import UnavailableError
-from datastore.core.key import Key
-from datastore.core.limits import MESSAGE_PARTS
-from datastore.core.query import Query
+from datastore.model.entries import Write
+from datastore.model.errors import UnavailableError
+from datastore.model.key import Key
+from datastore.model.limits import MESSAGE_PARTS
+from datastore.model.query import Query
 from datastore.v1 import service_pb2, value_pb2
 from datastore_client.aio import connect
 from datastore_server import admission, budget, service, topology

@@ -8,8 +8,8 @@ import grpc
 import pytest
 
 from datastore import aio
-from datastore.core.errors import UnavailableError
-from datastore.core.key import Key
+from datastore.model.errors import UnavailableError
+from datastore.model.key import Key
 from datastore.v1 import service_pb2
 from datastore.wire import encode_value
 from datastore_server.app import serve

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from datastore import wire
-from datastore.core.batch import Write
-from datastore.core.errors import CorruptDataError, InvalidError, PlacementError, StoreFormatError, WrongShardError
-from datastore.core.key import Key
-from datastore.core.query import Query
 from datastore.lmdb import LMDBDatastore
+from datastore.model.entries import Write
+from datastore.model.errors import CorruptDataError, InvalidError, PlacementError, StoreFormatError, WrongShardError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.wire import rpc_error_to_error
 from datastore_client.aio import RemoteDatastore
 from datastore_server.config import Config, parse_config, parse_store_url

@@ -12,10 +12,10 @@ import pytest
 
 from datastore import aio, wire
 from datastore.aio.lift import lift
-from datastore.core.errors import DatastoreError, StoreError
-from datastore.core.key import Key
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
+from datastore.model.errors import DatastoreError, StoreError
+from datastore.model.key import Key
 from datastore.v1 import service_pb2, value_pb2
 from tests.support.serving import Running, entry
 

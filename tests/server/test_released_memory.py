@@ -19,10 +19,10 @@ import pytest
 
 from datastore import aio
 from datastore.aio._concurrency import fan_out, undisturbed
-from datastore.core.batch import Write
-from datastore.core.errors import LimitExceededError, UnavailableError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Write
+from datastore.model.errors import LimitExceededError, UnavailableError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_client.aio import connect
 from tests.support import clusters

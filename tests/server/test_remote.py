@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from datastore import aio, wire
-from datastore.core.batch import Write
-from datastore.core.errors import (
+from datastore.model.entries import Write
+from datastore.model.errors import (
     ConfigError,
     CorruptDataError,
     DatastoreClosedError,
@@ -29,9 +29,9 @@ from datastore.core.errors import (
     UnavailableError,
     UnsupportedTypeError,
 )
-from datastore.core.key import Key
-from datastore.core.limits import ENTRY_BYTES
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.limits import ENTRY_BYTES
+from datastore.model.query import Query
 from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import WireValue, raw
 from datastore_client import RemoteDatastore

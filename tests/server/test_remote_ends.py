@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from datastore import aio, wire
-from datastore.core.batch import Batch, Position
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Batch, Position
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_client import RemoteDatastore
 from datastore_client.aio import RemoteDatastore as AsyncRemoteDatastore
 from datastore_server import app

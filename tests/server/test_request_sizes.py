@@ -10,8 +10,8 @@ import pytest
 from google.protobuf.message_factory import GetMessageClass
 
 from datastore import aio
-from datastore.core.errors import LimitExceededError
-from datastore.core.placement import SLOTS
+from datastore.engine.placement import SLOTS
+from datastore.model.errors import LimitExceededError
 from datastore.v1 import placement_pb2, service_pb2
 from datastore.wire.errors import rpc_error_to_error
 from datastore_server.checks import KEY_REQUEST_BYTES, MESSAGE_BYTES, Limits

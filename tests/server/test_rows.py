@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.core.errors import InvalidError, InvalidValueError
-from datastore.core.key import Key
+from datastore.model.errors import InvalidError, InvalidValueError
+from datastore.model.key import Key
 from datastore_server.cli.transfer import csv_dialect, json_rows, lines
 from datastore_server.cli.transfer.csv_rows import CsvWriter, member_names
 from datastore_server.cli.transfer.json_rows import JsonArrayWriter, JsonLinesWriter, read_array

@@ -19,10 +19,10 @@ from grpc_status import rpc_status
 
 from datastore import aio, wire
 from datastore.aio.cursor import Cursor
-from datastore.core.batch import Batch
-from datastore.core.errors import DatastoreError, StoreFullError, UnavailableError
-from datastore.core.key import Key
-from datastore.core.limits import FIRST_BATCH_BYTES
+from datastore.model.entries import Batch
+from datastore.model.errors import DatastoreError, StoreFullError, UnavailableError
+from datastore.model.key import Key
+from datastore.model.limits import FIRST_BATCH_BYTES
 from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_server import describe, streaming
 from datastore_server.checks import Limits

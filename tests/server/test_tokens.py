@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.core.batch import Position
-from datastore.core.errors import InvalidTokenError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Position
+from datastore.model.errors import InvalidTokenError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_server.tokens import (
     End,
     Token,

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from datastore import aio, wire
-from datastore.core.batch import Write
-from datastore.core.composition import Durability
-from datastore.core.errors import StoreFormatError, StoreLockedError, UnavailableError, WrongShardError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.description import Durability
+from datastore.model.entries import Write
+from datastore.model.errors import StoreFormatError, StoreLockedError, UnavailableError, WrongShardError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_server import describe
 from datastore_server.app import serve
 from datastore_server.config import Config, parse_config, parse_store_url

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from datastore.core.base import Datastore
-from datastore.core.batch import Outcome, Write
-from datastore.core.errors import InvalidError, UnavailableError
-from datastore.core.key import Key
+from datastore.model.entries import Outcome, Write
+from datastore.model.errors import InvalidError, UnavailableError
+from datastore.model.key import Key
+from datastore.sync.base import Datastore
 from datastore_server.cli.progress import Progress
 from datastore_server.cli.transfer import batches, distinct
 from datastore_server.cli.transfer.batches import BATCH_BYTES, BATCH_ROWS, Batches

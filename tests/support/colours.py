@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from datastore.core.batch import Entry
+from datastore.model.entries import Entry
 from datastore_client import RemoteDatastore
 from datastore_client.aio import RemoteDatastore as AsyncRemoteDatastore
 

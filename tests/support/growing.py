@@ -9,9 +9,9 @@ from typing import Any
 
 from datastore import wire
 from datastore.aio import Datastore
-from datastore.core.batch import Write
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Write
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_client import aio as client
 from datastore_server.app import Server, serve
 from datastore_server.config import ClusterConfig, Config, ShardConfig, StoreUrl

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from datastore.core.batch import Write
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Write
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.testing.machine import DatastoreMachine
 from datastore_client import connect
 

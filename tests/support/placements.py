@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 
 from datastore import wire
-from datastore.core.key import Key
-from datastore.core.placement import Member, Placement, ShardBy, first_placement
+from datastore.engine.placement import Member, Placement, ShardBy, first_placement
+from datastore.model.key import Key
 from datastore.v1 import placement_pb2, placement_pb2_grpc
 
 SHARDS = ("a", "b", "c")

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from datastore.core.placement import SlotMap
+from datastore.engine.placement import SlotMap
 from datastore_server.config import ClusterConfig, Config, ProxyConfig, ShardConfig, dump_config
 from tests.support.waiting import PATIENCE_S
 

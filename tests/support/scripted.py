@@ -11,7 +11,7 @@ import grpc
 from grpc_status import rpc_status
 
 from datastore import wire
-from datastore.core.errors import DatastoreError
+from datastore.model.errors import DatastoreError
 from datastore.v1 import query_pb2, service_pb2
 from tests.support.serving import entry
 from tests.support.waiting import PATIENCE_S

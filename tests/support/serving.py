@@ -10,8 +10,8 @@ import grpc
 
 from datastore import aio, wire
 from datastore.aio.cursor import Cursor
-from datastore.core.batch import Batch, Position
-from datastore.core.key import Key
+from datastore.model.entries import Batch, Position
+from datastore.model.key import Key
 from datastore.v1 import query_pb2, service_pb2, service_pb2_grpc, value_pb2
 from datastore_server.app import Server
 

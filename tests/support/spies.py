@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datastore.core.query import Query
+from datastore.model.query import Query
 
 
 def spy(library: Any) -> Any:

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from datastore.core.errors import LimitExceededError, OverloadedError, UnavailableError
-from datastore.core.limits import BATCH_BYTES, FIRST_BATCH_BYTES
+from datastore.model.errors import LimitExceededError, OverloadedError, UnavailableError
+from datastore.model.limits import BATCH_BYTES, FIRST_BATCH_BYTES
 from datastore_server.admission import CALLS_UNQUESTIONED, Admission
 from datastore_server.budget import STREAM_BYTES, ByteBudget, OpenStreams
 from tests.support.waiting import PATIENCE_S

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.core.errors import ConfigError
-from datastore.core.placement import SLOTS, SlotMap
+from datastore.engine.placement import SLOTS, SlotMap
+from datastore.model.errors import ConfigError
 from datastore_server.coordination.assignment import rebalanced
 
 NAMES = st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=8, unique=True)

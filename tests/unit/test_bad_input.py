@@ -15,13 +15,15 @@ import pytest
 
 from datastore import aio, core
 from datastore.aio.lift import lift
-from datastore.core import errors
-from datastore.core.batch import Write
-from datastore.core.key import Key, Namespace
-from datastore.core.query import Cursor, Filter, Order, Query
-from datastore.core.serialize import Serializer, Stack
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
+from datastore.model import errors
+from datastore.model.entries import Write
+from datastore.model.fields import Filter, Order
+from datastore.model.key import Key, Namespace
+from datastore.model.query import Query
+from datastore.sync.cursor import Cursor
+from datastore.sync.serialize import Serializer, Stack
 from datastore.testing.faults import FaultyDatastore
 from tests.support.colours import Tasks, Threads
 

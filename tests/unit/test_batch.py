@@ -9,8 +9,8 @@ import pickle
 import pytest
 
 from datastore import Batch, Entry, Key
-from datastore.core.batch import Outcome, Position, value_bytes
-from datastore.core.encoded import Encoded, decoded, views
+from datastore.model.encoded import Encoded, decoded, views
+from datastore.model.entries import Outcome, Position, value_bytes
 
 
 class Json(Encoded):

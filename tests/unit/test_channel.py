@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from datastore.core.errors import ConfigError, DeadlineExceededError, UnavailableError
-from datastore.core.limits import ENTRY_BYTES, KEY_BYTES
+from datastore.model.errors import ConfigError, DeadlineExceededError, UnavailableError
+from datastore.model.limits import ENTRY_BYTES, KEY_BYTES
 from datastore_client._messages import BATCH_MESSAGE_BYTES
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S, Link, RetryPolicy
 from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, QUERY_REQUEST_BYTES, STREAM_OPTIONS, parse_target

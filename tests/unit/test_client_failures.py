@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from datastore import wire
-from datastore.core.errors import DatastoreClosedError, DeadlineExceededError, StoreFullError, UnavailableError
+from datastore.model.errors import DatastoreClosedError, DeadlineExceededError, StoreFullError, UnavailableError
 from datastore_client._calls import open_channel
 from datastore_client._failures import call_error, is_unsent, item_error
 

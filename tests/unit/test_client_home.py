@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from datastore import aio, wire
-from datastore.core.errors import DatastoreClosedError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.errors import DatastoreClosedError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_client import connect
 from datastore_client.aio import connect as connect_tasks
 from datastore_server.app import serve

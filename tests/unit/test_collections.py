@@ -13,11 +13,11 @@ import pytest
 
 from datastore import aio, core
 from datastore.aio.testing.faults import FaultyDatastore as AsyncFaultyDatastore
-from datastore.core import errors
-from datastore.core.batch import Outcome, Write
-from datastore.core.composition import Durability
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model import errors
+from datastore.model.description import Durability
+from datastore.model.entries import Outcome, Write
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.testing._parallel import together
 from datastore.testing.faults import FaultyDatastore
 

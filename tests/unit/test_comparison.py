@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from datastore.core.errors import DatastoreError, UnavailableError
-from datastore.core.placement import Member, NodePlacement, Placement, first_placement
+from datastore.engine.placement import Member, NodePlacement, Placement, first_placement
+from datastore.model.errors import DatastoreError, UnavailableError
 from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.coordination.comparison import Answer, Verdict, compare
 from datastore_server.coordination.planning import target_placement

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from datastore import aio, core, wire
 from datastore.aio import cursor as async_cursors
 from datastore.aio.lift import lift
-from datastore.core import cursor as cursors
-from datastore.core.batch import Batch, Entry, Position
-from datastore.core.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError, StoreError
-from datastore.core.key import Key
-from datastore.core.query import Query
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
+from datastore.model.entries import Batch, Entry, Position
+from datastore.model.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError, StoreError
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.sync import cursor as cursors
 from datastore.testing import cases, model
 
 A = Key("/a")

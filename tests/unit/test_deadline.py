@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from datastore.core.deadline import LONGEST_TIMEOUT_S, check_timeout, set_time_left, time_left
-from datastore.core.errors import InvalidError
+from datastore.model.deadline import LONGEST_TIMEOUT_S, check_timeout, set_time_left, time_left
+from datastore.model.errors import InvalidError
 from datastore_client import RemoteDatastore, connect
 from datastore_client.aio import connect as connect_tasks
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from datastore.core.util.extras import require
+from datastore.model.extras import require
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_store_without_its_driver_says_so_where_it_is_made(
         def __getitem__(self, name: str) -> Any:
             raise AssertionError(name)
 
-    monkeypatch.setattr("datastore.core.util.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("datastore.model.extras.find_spec", lambda name: None)
     with pytest.raises(ImportError) as raised:
         getattr(import_module(module), store)(Untouched())
     assert (

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
 from datastore import Key
-from datastore.core.util import fasthash
+from datastore.model import fasthash
 
 
 @given(st.binary())

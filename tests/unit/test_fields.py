@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import DictDatastore, Filter, Key, Order, Query
-from datastore.core.errors import InvalidQueryError, UnsupportedTypeError
-from datastore.core.fields import column_of, column_predicate, field_of
-from datastore.core.query import object_getattr
+from datastore.model.errors import InvalidQueryError, UnsupportedTypeError
+from datastore.model.fields import column_of, column_predicate, field_of, object_getattr
 from datastore.testing import cases, model
 from datastore.wire import encode_value
 from tests.support.vectors import value_of, vectors

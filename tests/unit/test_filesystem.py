@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datastore import core
-from datastore.core.batch import Position
-from datastore.core.errors import (
+from datastore.filesystem import FileSystemDatastore, content, disk, ensure_directory_exists, open_url, paths
+from datastore.model.entries import Position
+from datastore.model.errors import (
     CorruptDataError,
     InvalidError,
     InvalidValueError,
@@ -27,9 +28,8 @@ from datastore.core.errors import (
     StoreFullError,
     UnsupportedTypeError,
 )
-from datastore.core.key import Key
-from datastore.core.query import Query
-from datastore.filesystem import FileSystemDatastore, content, disk, ensure_directory_exists, open_url, paths
+from datastore.model.key import Key
+from datastore.model.query import Query
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors/file_paths.json").read_text())
 HELLO = Key("hello")
@@ -457,7 +457,7 @@ def test_the_root_of_all_directories_is_a_root_too(files: FileSystemDatastore, m
 
 KILLED = """
 import os, signal, sys
-from datastore.core.key import Key
+from datastore.model.key import Key
 from datastore.filesystem import FileSystemDatastore
 step = int(sys.argv[2])
 calls = 0

@@ -11,13 +11,14 @@ import pytest
 
 from datastore import aio, core
 from datastore.aio.lift import lift
-from datastore.core import errors
-from datastore.core.batch import Entry, Position
-from datastore.core.key import Key
-from datastore.core.query import Filter, Query
-from datastore.core.serialize import NonSerializer
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
+from datastore.model import errors
+from datastore.model.entries import Entry, Position
+from datastore.model.fields import Filter
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.sync.serialize import NonSerializer
 from datastore.testing import model
 from tests.support.colours import Tasks
 from tests.support.spies import spy

@@ -31,11 +31,11 @@ from datastore import (
     SymlinkDatastore,
     TieredDatastore,
 )
-from datastore.core.errors import InvalidKeyError, UnsupportedTypeError
-from datastore.core.limits import KEY_BYTES
-from datastore.core.util import fasthash
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
+from datastore.model import fasthash
+from datastore.model.errors import InvalidKeyError, UnsupportedTypeError
+from datastore.model.limits import KEY_BYTES
 from datastore.wire import codec
 from tests.support.vectors import vectors
 

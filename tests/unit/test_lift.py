@@ -13,14 +13,14 @@ import pytest
 
 from datastore import aio, core
 from datastore.aio.lift import lift
-from datastore.core import sorting
-from datastore.core.batch import Batch, Entry, Outcome, Write
-from datastore.core.cursor import Cursor
-from datastore.core.errors import StoreError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.pipeline import LONG_VALUE_BYTES
-from datastore.core.query import Query
+from datastore.engine import sorting
+from datastore.engine.pipeline import LONG_VALUE_BYTES
 from datastore.lmdb import LMDBDatastore, writer
+from datastore.model.entries import Batch, Entry, Outcome, Write
+from datastore.model.errors import StoreError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.sync.cursor import Cursor
 from datastore.wire import WireValue, encode_value
 from tests.support.waiting import PATIENCE_S
 

@@ -21,9 +21,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.core.batch import Entry, Outcome, Write
-from datastore.core.composition import Durability, PushDown
-from datastore.core.errors import (
+from datastore.lmdb import LMDBDatastore
+from datastore.lmdb import writer as lmdb_writer
+from datastore.lmdb.gate import Gate
+from datastore.model.description import Durability, PushDown
+from datastore.model.entries import Entry, Outcome, Write
+from datastore.model.errors import (
     ConfigError,
     CorruptDataError,
     DatastoreClosedError,
@@ -34,11 +37,9 @@ from datastore.core.errors import (
     StoreLockedError,
     UnsupportedTypeError,
 )
-from datastore.core.key import Key
-from datastore.core.query import Filter, Order, Query
-from datastore.lmdb import LMDBDatastore
-from datastore.lmdb import writer as lmdb_writer
-from datastore.lmdb.gate import Gate
+from datastore.model.fields import Filter, Order
+from datastore.model.key import Key
+from datastore.model.query import Query
 from tests.support.waiting import PATIENCE_S
 
 KIB = 1024
@@ -421,8 +422,8 @@ def test_a_directory_of_another_process_is_refused_until_that_ends(directory: Pa
 
 UNCLOSED = """
 import sys
-from datastore.core.batch import Write
-from datastore.core.key import Key
+from datastore.model.entries import Write
+from datastore.model.key import Key
 from datastore.lmdb import LMDBDatastore
 store = LMDBDatastore(sys.argv[1], durability="async")
 store.submit([Write(Key("/a"), b"1")])
@@ -440,8 +441,8 @@ FORKED = """
 import os, sys, warnings
 # From Python 3.12 on, forking beside threads warns: that is what this is about.
 warnings.simplefilter("ignore", DeprecationWarning)
-from datastore.core.errors import StoreError, StoreLockedError
-from datastore.core.key import Key
+from datastore.model.errors import StoreError, StoreLockedError
+from datastore.model.key import Key
 from datastore.lmdb import LMDBDatastore
 store = LMDBDatastore(sys.argv[1])
 store.put(Key("/a"), b"1")
@@ -622,7 +623,7 @@ def test_any_flipped_bit_of_an_entry_is_found_by_get_and_query(directory: Path) 
 
 WRITES_UNTIL_KILLED = """
 import itertools, sys
-from datastore.core.key import Key
+from datastore.model.key import Key
 from datastore.lmdb import LMDBDatastore
 store = LMDBDatastore(sys.argv[1], durability=sys.argv[2])
 for number in itertools.count():
@@ -744,9 +745,9 @@ def test_a_map_without_address_space_to_grow_into_is_a_full_store(
 
 FULL_DISK = """
 import resource, sys
-from datastore.core.errors import StoreFullError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.errors import StoreFullError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.lmdb import LMDBDatastore
 store = LMDBDatastore(sys.argv[1])
 for number in range(20):

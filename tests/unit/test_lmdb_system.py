@@ -10,10 +10,10 @@ from typing import Any
 import lmdb
 import pytest
 
-from datastore.core.errors import StoreFormatError, StoreFullError
-from datastore.core.key import Key
-from datastore.core.query import Query
 from datastore.lmdb import LMDBDatastore
+from datastore.model.errors import StoreFormatError, StoreFullError
+from datastore.model.key import Key
+from datastore.model.query import Query
 
 MAP_BYTES = 256 * 1024
 

@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datastore import Batch, Cursor, DictDatastore, Key, Query, ShardedDatastore
-from datastore.core.batch import Position
-from datastore.core.limits import COMPARED_DEPTH
-from datastore.core.merging import BlockMerge
+from datastore.engine.merge import BlockMerge
+from datastore.model.entries import Position
+from datastore.model.limits import COMPARED_DEPTH
 from datastore.testing import cases, model
 
 values = cases.wire_values()

@@ -12,12 +12,12 @@ import pytest
 import datastore
 from datastore import aio
 from datastore.aio.lift import LiftedDatastore
-from datastore.core.errors import ConfigError, InvalidError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.util.extras import require
-from datastore.core.util.urls import directory_of, options_of
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
+from datastore.model.errors import ConfigError, InvalidError, UnsupportedTypeError
+from datastore.model.extras import require
+from datastore.model.key import Key
+from datastore.model.urls import directory_of, options_of
 
 HELLO = Key("hello")
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import DictDatastore, Key, Query
-from datastore.core.errors import InvalidValueError, UnsupportedTypeError
-from datastore.core.limits import COMPARED_DEPTH
-from datastore.core.ordering import compare, encode, microseconds, order_key
+from datastore.model.errors import InvalidValueError, UnsupportedTypeError
+from datastore.model.limits import COMPARED_DEPTH
+from datastore.model.ordering import compare, encode, microseconds, order_key
 from datastore.testing import cases, model
 from datastore.wire import encode_value
 from tests.support.vectors import value_of, vectors

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import aio, wire
-from datastore.core.batch import Batch, Position, Write
-from datastore.core.errors import StoreError, UnavailableError, WrongShardError
-from datastore.core.key import Key
-from datastore.core.placement import NodePlacement
-from datastore.core.query import Query
+from datastore.engine.placement import NodePlacement
+from datastore.model.entries import Batch, Position, Write
+from datastore.model.errors import StoreError, UnavailableError, WrongShardError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.testing import cases, model
 from datastore_server.placement import record
 from datastore_server.placement.node import PlacedNode

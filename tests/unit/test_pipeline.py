@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Batch, Filter, Key, Order, Query
-from datastore.core.batch import Position
-from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
-from datastore.core.pipeline import Pipeline
+from datastore.engine.pipeline import Pipeline
+from datastore.model.entries import Position
+from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_BATCH_BYTES
 from datastore.testing import cases, model
 
 values = cases.wire_values()

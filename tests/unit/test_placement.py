@@ -6,8 +6,8 @@ import pytest
 
 from datastore import Key, Query, ShardedDatastore
 from datastore.core.basic import DictDatastore
-from datastore.core.errors import ConfigError
-from datastore.core.placement import SLOTS, SlotMap, slot_of
+from datastore.engine.placement import SLOTS, SlotMap, slot_of
+from datastore.model.errors import ConfigError
 from tests.support.vectors import vectors
 
 

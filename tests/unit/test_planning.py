@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.core.errors import ConfigError
-from datastore.core.placement import SLOTS, Member, Placement, first_placement
+from datastore.engine.placement import SLOTS, Member, Placement, first_placement
+from datastore.model.errors import ConfigError
 from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.coordination.planning import (
     Summary,

@@ -10,9 +10,9 @@ import pytest
 from google.protobuf import json_format
 
 from datastore import Key
-from datastore.core import limits
-from datastore.core.fields import object_getattr
-from datastore.core.ordering import encode
+from datastore.model import limits
+from datastore.model.fields import object_getattr
+from datastore.model.ordering import encode
 from datastore.v1 import service_pb2, value_pb2
 from datastore.wire import ERRORS, reason_of
 from datastore.wire.errors import _FACTS

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Cursor, Entry, Filter, Key, Order, Position, Query
-from datastore.core.errors import (
+from datastore.model.errors import (
     CursorReuseError,
     CursorRunningError,
     DatastoreError,
     InvalidQueryError,
     UnsupportedTypeError,
 )
-from datastore.core.ordering import encode
-from datastore.core.query import chain_gen, is_iterable, limit_gen, offset_gen
+from datastore.model.ordering import encode
+from datastore.sync.cursor import chain_gen, is_iterable, limit_gen, offset_gen
 from datastore.testing import cases, model
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Key, Position, Query
-from datastore.core.ranges import END, ScanPlan
+from datastore.engine.ranges import END, ScanPlan
 from datastore.testing import model
 
 keys = st.lists(

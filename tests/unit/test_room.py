@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from datastore import DictDatastore, SerializerShimDatastore, wire
-from datastore.core.errors import LimitExceededError, OverloadedError
-from datastore.core.key import Key
-from datastore.core.limits import BATCH_BYTES
-from datastore.core.query import Query
-from datastore.core.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
+from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
 from datastore.lmdb import LMDBDatastore
+from datastore.model.errors import LimitExceededError, OverloadedError
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_BYTES
+from datastore.model.query import Query
 
 KEYS = [Key(f"/k{index}") for index in range(10)]
 

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 import datastore
 from datastore import core, serialize
-from datastore.core.batch import Outcome, Position, Write
-from datastore.core.errors import CorruptDataError, InvalidError, UnsupportedTypeError
-from datastore.core.key import Key
-from datastore.core.query import Filter, Query
+from datastore.model.entries import Outcome, Position, Write
+from datastore.model.errors import CorruptDataError, InvalidError, UnsupportedTypeError
+from datastore.model.fields import Filter
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.testing import cases, model
 from tests.support.spies import spy
 from tests.support.vectors import vectors

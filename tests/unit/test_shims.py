@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import aio, core
-from datastore.core import errors
-from datastore.core.batch import Position, Write
-from datastore.core.key import Key
-from datastore.core.lru import LRUCacheDatastore
-from datastore.core.query import Query
+from datastore.model import errors
+from datastore.model.entries import Position, Write
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.sync.lru import LRUCacheDatastore
 from datastore.testing._parallel import together
 from datastore.testing.faults import FaultyDatastore
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Batch, Key, Query
-from datastore.core import pipeline, sorting
-from datastore.core.batch import Position
-from datastore.core.errors import LimitExceededError
-from datastore.core.limits import BATCH_ENTRIES, FIRST_BATCH_BYTES, LONG_SORT_KEY_BYTES, SORT_ENTRY_BYTES
-from datastore.core.ordering import encode, encode_column
-from datastore.core.pipeline import Pipeline
-from datastore.core.room import SortBudget, SortRoom
+from datastore.engine import pipeline, sorting
+from datastore.engine.pipeline import Pipeline
+from datastore.engine.room import SortBudget, SortRoom
+from datastore.model.entries import Position
+from datastore.model.errors import LimitExceededError
+from datastore.model.limits import BATCH_ENTRIES, FIRST_BATCH_BYTES, LONG_SORT_KEY_BYTES, SORT_ENTRY_BYTES
+from datastore.model.ordering import encode, encode_column
 from datastore.testing import cases, model
 from datastore.wire import WireValue, encode_value
 

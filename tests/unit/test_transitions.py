@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.core.errors import CorruptDataError, InvalidError, PlacementError
-from datastore.core.placement import MEMBERS, SLOTS, Member, NodePlacement, Placement
+from datastore.engine.placement import MEMBERS, SLOTS, Member, NodePlacement, Placement
+from datastore.model.errors import CorruptDataError, InvalidError, PlacementError
 from datastore_server.placement import record, transitions
 from tests.support.placements import placement
 

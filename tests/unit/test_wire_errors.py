@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.core import errors
+from datastore.model import errors
 from datastore.wire import ERRORS, error_to_status, rpc_error_to_error, status_to_error
 from datastore.wire.errors import TEXT_BYTES
 

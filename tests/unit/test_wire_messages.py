@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Filter, Key, Position, Query
-from datastore.core import errors
-from datastore.core.errors import InvalidKeyError, InvalidQueryError, QueryNotSupportedError
+from datastore.model import errors
+from datastore.model.errors import InvalidKeyError, InvalidQueryError, QueryNotSupportedError
 from datastore.testing import cases, model
 from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import (

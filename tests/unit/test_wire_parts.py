@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from datastore import wire
-from datastore.core.errors import InvalidValueError, LimitExceededError
-from datastore.core.limits import MESSAGE_PARTS
+from datastore.model.errors import InvalidValueError, LimitExceededError
+from datastore.model.limits import MESSAGE_PARTS
 from datastore.v1 import service_pb2
 from datastore.v1.value_pb2 import Value
 from datastore.wire.parts import count_parts

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Key, Position, Query
-from datastore.core.errors import (
+from datastore.model.errors import (
     DatastoreError,
     InvalidKeyError,
     InvalidQueryError,
@@ -16,7 +16,7 @@ from datastore.core.errors import (
     LimitExceededError,
     UnsupportedTypeError,
 )
-from datastore.core.limits import FILTERS, ORDERS
+from datastore.model.limits import FILTERS, ORDERS
 from datastore.v1 import query_pb2, value_pb2
 from datastore.wire import decode_key, decode_query, encode_key, encode_query
 from datastore.wire.queries import FIELD_PATH_BYTES

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import Key
-from datastore.core.errors import CorruptDataError
-from datastore.core.limits import KEY_BYTES
+from datastore.model.errors import CorruptDataError
+from datastore.model.limits import KEY_BYTES
 from datastore.testing import cases
 from datastore.v1 import service_pb2, value_pb2
 from datastore.wire import WireValue, encode_value, raw

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.core.errors import CorruptDataError, InvalidValueError, UnsupportedTypeError
-from datastore.core.fields import object_getattr
-from datastore.core.key import Key
-from datastore.core.limits import VALUE_DEPTH
+from datastore.model.errors import CorruptDataError, InvalidValueError, UnsupportedTypeError
+from datastore.model.fields import object_getattr
+from datastore.model.key import Key
+from datastore.model.limits import VALUE_DEPTH
 from datastore.testing import cases, model
 from datastore.v1 import service_pb2
 from datastore.v1.value_pb2 import Value

@@ -6,8 +6,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from datastore import Query
-from datastore.core import errors
-from datastore.core.errors import InvalidValueError
+from datastore.model import errors
+from datastore.model.errors import InvalidValueError
 from datastore.v1 import query_pb2
 from datastore.wire import ERRORS, check_value, decode_query, encode_query, error_to_status, reason_of, status_to_error
 from tests.support.vectors import value_of, vectors

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from datastore.core.util.extras import require
+from datastore.model.extras import require
 
 require("grpc", "client")
 

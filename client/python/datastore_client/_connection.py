@@ -15,15 +15,15 @@ from typing import Any, NoReturn
 import grpc
 
 from datastore import wire
-from datastore.core._concurrency import Lock
-from datastore.core.deadline import time_left
-from datastore.core.errors import (
+from datastore.model.deadline import time_left
+from datastore.model.errors import (
     DatastoreClosedError,
     DatastoreError,
     DeadlineExceededError,
     OverloadedError,
     UnavailableError,
 )
+from datastore.sync._concurrency import Lock
 from datastore_client._calls import (
     CALL_ERRORS,
     CallSlots,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from datastore import wire
-from datastore.core.errors import (
+from datastore.model.errors import (
     DatastoreClosedError,
     DatastoreError,
     DeadlineExceededError,

@@ -8,10 +8,10 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from datastore import wire
-from datastore.core.batch import Outcome, ShardReport
-from datastore.core.errors import CorruptDataError, LimitExceededError
-from datastore.core.key import Key
-from datastore.core.limits import ENTRY_BYTES
+from datastore.model.entries import Outcome, ShardReport
+from datastore.model.errors import CorruptDataError, LimitExceededError
+from datastore.model.key import Key
+from datastore.model.limits import ENTRY_BYTES
 from datastore.v1 import service_pb2
 from datastore.wire import raw
 from datastore_client._retry import may_repeat

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable
 
-from datastore.core.errors import DatastoreError, UnavailableError
+from datastore.model.errors import DatastoreError, UnavailableError
 
 __all__ = ["BACKOFFS_S", "RESUME_TIMEOUT_S", "RETRY_AFTER_S", "Link", "RetryPolicy", "may_repeat"]
 

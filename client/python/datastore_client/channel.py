@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from datastore.core.errors import ConfigError
-from datastore.core.limits import MESSAGE_BYTES, QUERY_REQUEST_BYTES
+from datastore.model.errors import ConfigError
+from datastore.model.limits import MESSAGE_BYTES, QUERY_REQUEST_BYTES
 
 __all__ = ["CHANNEL_OPTIONS", "DEFAULT_PORT", "MESSAGE_BYTES", "STREAM_OPTIONS", "parse_target"]
 

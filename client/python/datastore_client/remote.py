@@ -12,13 +12,11 @@ from functools import partial
 from typing import Any
 
 from datastore import wire
-from datastore.core._concurrency import in_thread
-from datastore.core.base import Datastore, bad_keys, check_key, check_query, refusal, scope_of
-from datastore.core.batch import Batch, Outcome, ShardReport, Write
-from datastore.core.composition import Description
-from datastore.core.cursor import Cursor, refine
-from datastore.core.deadline import check_timeout, time_left
-from datastore.core.errors import (
+from datastore.engine.room import read_room
+from datastore.model.deadline import check_timeout, time_left
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Outcome, ShardReport, Write
+from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
     DeadlineExceededError,
@@ -26,9 +24,11 @@ from datastore.core.errors import (
     TruncatedStreamError,
     UnavailableError,
 )
-from datastore.core.key import Key
-from datastore.core.query import Query
-from datastore.core.room import read_room
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.sync._concurrency import in_thread
+from datastore.sync.base import Datastore, bad_keys, check_key, check_query, refusal, scope_of
+from datastore.sync.cursor import Cursor, refine
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
 from datastore_client._calls import IdleLimit, pause

@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 from datastore.aio.base import Datastore
 from datastore.aio.cursor import Cursor
 from datastore.aio.testing._parallel import together
-from datastore.core.batch import Entry, Outcome, Position, Reason, Write, value_bytes
-from datastore.core.composition import Description
-from datastore.core.errors import (
+from datastore.model.description import Description
+from datastore.model.entries import Entry, Outcome, Position, Reason, Write, value_bytes
+from datastore.model.errors import (
     CursorReuseError,
     CursorRunningError,
     DatastoreClosedError,
@@ -36,9 +36,9 @@ from datastore.core.errors import (
     InvalidKeyError,
     QueryNotSupportedError,
 )
-from datastore.core.key import Key
-from datastore.core.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
+from datastore.model.query import Query
 from datastore.testing import cases, model
 
 __all__ = ["DatastoreConformance"]

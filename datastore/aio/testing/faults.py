@@ -12,9 +12,9 @@ from datastore.aio.base import Datastore, exact_query
 from datastore.aio.cursor import Cursor
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.testing._parallel import Event, pause
-from datastore.core.batch import Batch, Outcome, Write
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.key import Key
+from datastore.model.query import Query
 
 __all__ = ["FaultyDatastore"]
 

@@ -1,1 +1,1 @@
-"""Small tools of the core that know nothing of it."""
+"""Small tools under their documented path."""

@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from datastore.core.util.extras import require
+from datastore.model.extras import require
 
 require("click", "server")
 

@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from datastore.core.errors import DatastoreError, InvalidQueryError
-from datastore.core.key import Key
-from datastore.core.query import Filter, Order, Query
+from datastore.model.errors import DatastoreError, InvalidQueryError
+from datastore.model.fields import Filter, Order
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_server.cli.values import from_json
 
 __all__ = ["is_direction", "parse_order", "parse_where", "query_of"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from datastore.core.errors import OverloadedError, UnavailableError
+from datastore.model.errors import OverloadedError, UnavailableError
 from datastore_client.remote import QUERY_TIMEOUT_S, RemoteDatastore
 from datastore_server.cli.settings import CALL_TIMEOUT_S, Settings
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import click
 
-from datastore.core.base import Datastore
-from datastore.core.batch import Outcome, Write
-from datastore.core.errors import DatastoreError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Outcome, Write
+from datastore.model.errors import DatastoreError
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.sync.base import Datastore
 from datastore_server.cli.conditions import query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_absent, hint_at_nothing

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import click
 
-from datastore.core.base import Datastore
-from datastore.core.key import Key
+from datastore.model.key import Key
+from datastore.sync.base import Datastore
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_absent
 from datastore_server.cli.output import ExitCode, print_json

@@ -16,13 +16,13 @@ from itertools import islice
 from math import inf
 from typing import Any
 
-from datastore.core.base import Datastore
-from datastore.core.deadline import set_time_left
-from datastore.core.errors import DatastoreError
-from datastore.core.fields import KEY_FIELD, object_getattr
-from datastore.core.key import Key
-from datastore.core.ordering import rank
-from datastore.core.query import Filter, Query
+from datastore.model.deadline import set_time_left
+from datastore.model.errors import DatastoreError
+from datastore.model.fields import KEY_FIELD, Filter, object_getattr
+from datastore.model.key import Key
+from datastore.model.ordering import rank
+from datastore.model.query import Query
+from datastore.sync.base import Datastore
 from datastore_server.cli.output import say
 from datastore_server.cli.values import to_json
 

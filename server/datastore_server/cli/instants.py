@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from datastore.core.errors import InvalidValueError
+from datastore.model.errors import InvalidValueError
 
 __all__ = ["instant", "instant_text"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_nothing
 from datastore_server.cli.output import print_json, print_table

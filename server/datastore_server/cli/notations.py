@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from datastore.core.encoded import Encoded
-from datastore.core.errors import DatastoreError, InvalidValueError, UnsupportedTypeError
-from datastore.core.key import Key
+from datastore.model.encoded import Encoded
+from datastore.model.errors import DatastoreError, InvalidValueError, UnsupportedTypeError
+from datastore.model.key import Key
 from datastore_server.cli.instants import instant, instant_text
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from datastore.core.errors import (
+from datastore.model.errors import (
     ConfigError,
     DatastoreError,
     DeadlineExceededError,

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from datastore.core.errors import ConfigError, DatastoreError
+from datastore.model.errors import ConfigError, DatastoreError
 from datastore_server.cli.output import ExitCode, print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
 from datastore_server.config import Config, load_config, parse_server_url

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import click
 
-from datastore.core.base import Datastore
-from datastore.core.batch import Batch, Entry, Reason, Summary
-from datastore.core.errors import InvalidQueryError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Batch, Entry, Reason, Summary
+from datastore.model.errors import InvalidQueryError
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.sync.base import Datastore
 from datastore_server.cli.conditions import is_direction, parse_order, query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_fields, hint_at_nothing

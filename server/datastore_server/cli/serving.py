@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from datastore.core.errors import ConfigError
+from datastore.model.errors import ConfigError
 from datastore_server import logs
 from datastore_server.app import DRAIN_S, run_until_stopped, serve
 from datastore_server.cli.output import ExitCode, print_json, print_table, say

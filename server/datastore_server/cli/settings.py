@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from datastore.core.deadline import check_timeout
-from datastore.core.errors import ConfigError, InvalidError
-from datastore.core.key import Key
+from datastore.model.deadline import check_timeout
+from datastore.model.errors import ConfigError, InvalidError
+from datastore.model.key import Key
 from datastore_client.channel import parse_target
 from datastore_server.config import DEFAULT_LISTEN, parse_server_url
 

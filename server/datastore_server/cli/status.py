@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from datastore import wire
-from datastore.core.errors import DatastoreError, UnavailableError, WrongShardError
+from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
 from datastore.v1 import service_pb2
 from datastore_client import connect
 from datastore_client.remote import RemoteDatastore

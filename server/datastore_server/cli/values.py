@@ -17,8 +17,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from datastore.core.errors import InvalidValueError
-from datastore.core.key import Key
+from datastore.model.errors import InvalidValueError
+from datastore.model.key import Key
 from datastore_server.cli.notations import (
     INT_MAX,
     INT_MIN,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from datastore.core.errors import ConfigError
+from datastore.model.errors import ConfigError
 
 __all__ = ["rebalanced"]
 

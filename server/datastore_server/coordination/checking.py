@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from datastore.core.errors import DatastoreError
+from datastore.model.errors import DatastoreError
 from datastore_server.config import Config
 from datastore_server.coordination.comparison import compare
 from datastore_server.coordination.differences import Difference

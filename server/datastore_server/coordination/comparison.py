@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from datastore.core.errors import DatastoreError
-from datastore.core.placement import Member, NodePlacement, Placement, first_placement
+from datastore.engine.placement import Member, NodePlacement, Placement, first_placement
+from datastore.model.errors import DatastoreError
 from datastore_server.config import Config
 from datastore_server.coordination.differences import Difference, Differences
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from datastore.core.placement import Placement
+from datastore.engine.placement import Placement
 from datastore_server.config import Config
 
 __all__ = ["Difference", "Differences"]

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from datastore.core.errors import ConfigError, CorruptDataError
-from datastore.core.placement import Placement
+from datastore.engine.placement import Placement
+from datastore.model.errors import ConfigError, CorruptDataError
 from datastore_server.config import Config
 from datastore_server.coordination.comparison import Comparison, agree, first_of
 from datastore_server.coordination.planning import (

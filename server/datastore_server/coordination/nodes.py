@@ -9,8 +9,8 @@ from typing import Any, Self
 import grpc
 
 from datastore import wire
-from datastore.core.errors import DatastoreError, QueryNotSupportedError, StoreFormatError
-from datastore.core.placement import NodePlacement, Placement, ShardBy
+from datastore.engine.placement import NodePlacement, Placement, ShardBy
+from datastore.model.errors import DatastoreError, QueryNotSupportedError, StoreFormatError
 from datastore.v1 import placement_pb2
 from datastore.wire import raw
 from datastore_client._failures import call_error

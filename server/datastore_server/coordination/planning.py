@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from datastore.core.errors import ConfigError
-from datastore.core.placement import Member, Placement
+from datastore.engine.placement import Member, Placement
+from datastore.model.errors import ConfigError
 from datastore_server.config import Config
 from datastore_server.coordination.assignment import rebalanced
 from datastore_server.coordination.comparison import is_of

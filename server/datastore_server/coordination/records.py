@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
-from datastore.core.errors import DatastoreError, StoreFormatError, UnavailableError
 from datastore.lmdb.directory import new_node_id
+from datastore.model.errors import DatastoreError, StoreFormatError, UnavailableError
 from datastore_server.coordination.nodes import NodeClient
 from datastore_server.placement.system import SystemSpace
 

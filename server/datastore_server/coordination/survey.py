@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from datastore.core.errors import ConfigError, DatastoreError, UnavailableError
-from datastore.core.placement import Member, Placement
+from datastore.engine.placement import Member, Placement
+from datastore.model.errors import ConfigError, DatastoreError, UnavailableError
 from datastore_server.config import Config, parse_server_url
 from datastore_server.coordination.comparison import Answer, agree, cluster_placement
 from datastore_server.coordination.nodes import NodeClient

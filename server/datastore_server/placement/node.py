@@ -13,11 +13,11 @@ from dataclasses import replace
 from functools import partial
 
 from datastore.aio.base import Datastore, exact_query
-from datastore.core.batch import Batch, Write
-from datastore.core.errors import DatastoreError, PlacementError, StoreFormatError
-from datastore.core.key import Key
-from datastore.core.placement import NodePlacement, Placement
-from datastore.core.query import Query
+from datastore.engine.placement import NodePlacement, Placement
+from datastore.model.entries import Batch, Write
+from datastore.model.errors import DatastoreError, PlacementError, StoreFormatError
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_server.placement import record, slots, transitions
 from datastore_server.placement.owned import OwnedDatastore, Ownership
 from datastore_server.placement.system import MemorySystemSpace, SystemSpace

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 from datastore.aio import Cursor, ShimDatastore
 from datastore.aio.base import Datastore, exact_query, refine
-from datastore.core.batch import Batch, Outcome, Write
-from datastore.core.composition import Description
-from datastore.core.errors import DatastoreError, UnavailableError, WrongShardError
-from datastore.core.key import Key
-from datastore.core.placement import SLOTS, NodePlacement, slot_of
-from datastore.core.query import Query
+from datastore.engine.placement import SLOTS, NodePlacement, slot_of
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
+from datastore.model.key import Key
+from datastore.model.query import Query
 
 __all__ = ["MOVING_RETRY_S", "OwnedDatastore", "Ownership"]
 

@@ -6,8 +6,8 @@ from google.protobuf.message import DecodeError
 from xxhash import xxh3_64_digest
 
 from datastore import wire
-from datastore.core.errors import CorruptDataError, InvalidError
-from datastore.core.placement import NodePlacement
+from datastore.engine.placement import NodePlacement
+from datastore.model.errors import CorruptDataError, InvalidError
 from datastore.v1 import placement_pb2
 
 __all__ = ["RECORD_NAME", "pack", "pack_revision", "unpack", "unpack_revision"]

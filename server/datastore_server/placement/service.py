@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import grpc
 
 from datastore import wire
-from datastore.core.batch import Write
-from datastore.core.errors import InvalidError, InvalidValueError
-from datastore.core.key import Key
-from datastore.core.limits import BATCH_BYTES
-from datastore.core.placement import NAME, NAME_FORM, SLOTS, Placement, ShardBy, slot_of
+from datastore.engine.placement import NAME, NAME_FORM, SLOTS, Placement, ShardBy, slot_of
+from datastore.model.entries import Write
+from datastore.model.errors import InvalidError, InvalidValueError
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_BYTES
 from datastore.v1 import placement_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks

@@ -13,10 +13,10 @@ from itertools import compress
 from xxhash import xxh3_64_intdigest
 
 from datastore.aio.base import Datastore, exact_query
-from datastore.core.batch import Batch, Write
-from datastore.core.key import Key
-from datastore.core.placement import ShardBy, slot_of
-from datastore.core.query import Query
+from datastore.engine.placement import ShardBy, slot_of
+from datastore.model.entries import Batch, Write
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore_server.framing import value_data
 
 __all__ = ["SlotSummary", "clear", "scan", "scan_keys", "summarize", "write"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from datastore.core.errors import InvalidError, PlacementError
-from datastore.core.placement import Member, NodePlacement, Placement
+from datastore.engine.placement import Member, NodePlacement, Placement
+from datastore.model.errors import InvalidError, PlacementError
 
 __all__ = [
     "abort_move",

@@ -14,8 +14,8 @@ import grpc
 
 from datastore import wire
 from datastore.aio._concurrency import Lock
-from datastore.core.deadline import time_left
-from datastore.core.errors import (
+from datastore.model.deadline import time_left
+from datastore.model.errors import (
     DatastoreClosedError,
     DatastoreError,
     DeadlineExceededError,

@@ -13,10 +13,11 @@ from datastore import wire
 from datastore.aio._concurrency import in_thread
 from datastore.aio.base import Datastore, bad_keys, check_key, check_query, refusal, scope_of
 from datastore.aio.cursor import Cursor, refine
-from datastore.core.batch import Batch, Outcome, ShardReport, Write
-from datastore.core.composition import Description
-from datastore.core.deadline import check_timeout, time_left
-from datastore.core.errors import (
+from datastore.engine.room import read_room
+from datastore.model.deadline import check_timeout, time_left
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Outcome, ShardReport, Write
+from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
     DeadlineExceededError,
@@ -24,9 +25,8 @@ from datastore.core.errors import (
     TruncatedStreamError,
     UnavailableError,
 )
-from datastore.core.key import Key
-from datastore.core.query import Query
-from datastore.core.room import read_room
+from datastore.model.key import Key
+from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
 from datastore_client._failures import item_error

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from datastore.core.errors import DatastoreError, InvalidValueError
+from datastore.model.errors import DatastoreError, InvalidValueError
 from datastore_server.cli.instants import instant, instant_text
 from datastore_server.cli.notations import FLOATS, INT_MAX, INT_MIN
 from datastore_server.cli.values import from_json, to_json, to_tree

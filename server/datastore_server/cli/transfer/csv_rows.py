@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from datastore.core.errors import InvalidError, InvalidValueError
-from datastore.core.key import Key
+from datastore.model.errors import InvalidError, InvalidValueError
+from datastore.model.key import Key
 from datastore_server.cli.transfer.cells import cell_of, read_cell
 from datastore_server.cli.transfer.csv_dialect import Record, record_text
 from datastore_server.cli.transfer.malformed import MalformedError

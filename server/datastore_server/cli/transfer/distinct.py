@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 
-from datastore.core.key import Key
+from datastore.model.key import Key
 
 __all__ = ["EXACT_KEYS", "DistinctKeys"]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from datastore.core.base import Datastore
-from datastore.core.batch import Position
-from datastore.core.errors import DatastoreError, InvalidError, LimitExceededError
-from datastore.core.key import Key
-from datastore.core.query import Query
+from datastore.model.entries import Position
+from datastore.model.errors import DatastoreError, InvalidError, LimitExceededError
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.sync.base import Datastore
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_nothing
 from datastore_server.cli.output import Terminated, print_json, say

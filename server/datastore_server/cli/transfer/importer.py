@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 
-from datastore.core.base import Datastore
-from datastore.core.batch import Outcome, Write
-from datastore.core.errors import DatastoreError, InvalidError, LimitExceededError, UnsupportedTypeError
-from datastore.core.key import Key
+from datastore.model.entries import Outcome, Write
+from datastore.model.errors import DatastoreError, InvalidError, LimitExceededError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.sync.base import Datastore
 from datastore_server.cli.progress import Progress
 from datastore_server.cli.transfer.batches import Batches
 from datastore_server.cli.transfer.distinct import DistinctKeys

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from datastore.core.errors import DatastoreError
+from datastore.model.errors import DatastoreError
 from datastore_server.cli.connection import connected
 from datastore_server.cli.output import Terminated, print_json, say
 from datastore_server.cli.progress import counted, progress

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from datastore.core.errors import InvalidValueError
+from datastore.model.errors import InvalidValueError
 from datastore_server.cli.instants import instant
 from datastore_server.cli.notations import INT_MAX, INT_MIN
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
-from datastore.core.key import Key
+from datastore.model.key import Key
 from datastore_server.cli.transfer.malformed import MalformedError
 from datastore_server.cli.values import json_line
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TextIO, TypeAlias
 
-from datastore.core.errors import DatastoreError, InvalidError, InvalidValueError
-from datastore.core.key import Key
+from datastore.model.errors import DatastoreError, InvalidError, InvalidValueError
+from datastore.model.key import Key
 from datastore_server.cli.transfer import csv_rows, json_rows
 from datastore_server.cli.transfer.csv_dialect import Record, read_records
 from datastore_server.cli.transfer.formats import DELIMITERS

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import IO, Any, BinaryIO, Protocol, TextIO, cast
 
-from datastore.core.errors import ConfigError, InvalidError
+from datastore.model.errors import ConfigError, InvalidError
 
 __all__ = ["DEFAULT_ENCODING", "Source", "Waiting", "opened", "zstd"]
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from datastore.core.errors import ConfigError, InvalidError
+from datastore.model.errors import ConfigError, InvalidError
 from datastore_server.cli.transfer.formats import compression_of
 from datastore_server.cli.transfer.sources import zstd
 

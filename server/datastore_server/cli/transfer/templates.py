@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from datastore.core.errors import InvalidError
-from datastore.core.key import Key
+from datastore.model.errors import InvalidError
+from datastore.model.key import Key
 
 __all__ = ["ROW_NUMBER", "KeyTemplate"]
 

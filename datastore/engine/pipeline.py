@@ -1,0 +1,213 @@
+"""A query's own steps over batches: filters, orders, start_after, offset, limit. Sans I/O.
+
+The caller scans a scope, feeds in the raw batches and passes on what comes out. Knows queries and batches; no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import compress
+from typing import Any
+
+from datastore.engine.sorting import ColumnSorter, RunSorter, sorter_for
+from datastore.model.encoded import Encoded, decoded, views
+from datastore.model.entries import Batch, Position
+from datastore.model.errors import DatastoreError
+from datastore.model.fields import KEY_FIELD, Filter, column_of, column_predicate
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.model.spellings import is_overridden
+
+__all__ = ["Cutter", "Pipeline"]
+
+#: How many entries an ordered query collects in one step: a few milliseconds.
+STEP_ENTRIES = 500
+#: A serialized value of more bytes may have so many parts that reading it takes longer than a step should.
+LONG_VALUE_BYTES = 32 * 1024
+
+#: Which of some entries pass a filter, given as a batch and its values in the form that is looked into.
+Predicate = Callable[[Batch, list[Any]], list[bool]]
+
+
+class Pipeline:
+    """Applies one query to the raw batches of its scope, which come in key order.
+
+    Feed batches until `done` or until there are no more, then take what `finish` returns. Without orders results come
+    out as they are fed; with orders they come at the end, and with a limit too no more than twice offset + limit
+    entries are held. Ties are ordered by key; where keys are None, as they came. Serialized values are read once,
+    and only the members that the query asks for. Pure; for one query, one reader.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._passes = [_predicate(query, filter_) for filter_ in query.filters]
+        #: Chosen when the first entries come, by what they are.
+        self._sorter: RunSorter | ColumnSorter | None = None
+        self._after = None if query.orders else query.start_after
+        self._cutter = Cutter(query)
+
+    @property
+    def done(self) -> bool:
+        """Whether there can be no more results, so that reading can stop."""
+        return self._cutter.done
+
+    def steps(self, batch: Batch) -> Iterator[Batch]:
+        """A raw batch in the parts in which to feed it: short steps, between which other tasks get their turn.
+
+        Only serialized values, which have to be read, take long.
+        """
+        if not self._query.orders or isinstance(self._sorter, ColumnSorter):
+            return iter([batch])
+        return batch.parts(STEP_ENTRIES)
+
+    def feed(self, batch: Batch) -> Batch | None:
+        """What of one raw batch goes on now; an empty batch where nothing does, so that its counts move on."""
+        if self.done:
+            return None
+        if not (self._passes or self._query.orders or self._after):
+            return self._cutter.cut(_placed(batch))
+        if self._query.orders:
+            if len(batch):
+                self._collect(batch)
+            return Batch([], [], skipped=batch.skipped, scanned=batch.scanned)
+        passing, _ = self._passing(batch)
+        if self._after is not None:
+            start = _first_after(passing.keys, self._after.key)
+            passing.cut(start, len(passing))
+        passing.position = self._onward(_placed(batch).position)
+        passing.skipped, passing.scanned = batch.skipped, batch.scanned
+        return self._cutter.cut(passing)
+
+    def _onward(self, position: Position | None) -> Position | None:
+        """The position after a batch: never before the one to start after, which a scan from the beginning passes."""
+        if position is None or self._after is None:
+            return position
+        return position if str(position.key) > str(self._after.key) else self._after
+
+    def _collect(self, batch: Batch) -> None:
+        if self._sorter is None:
+            self._sorter = sorter_for(self._query, batch)
+        self._sorter.add(*self._passing(batch))
+
+    def finish(self) -> Iterator[Batch]:
+        """The sorted results of an ordered query; nothing for others."""
+        if self._sorter is None or self.done:
+            return
+        for batch in self._sorter.batches():
+            yield self._cutter.cut(batch)
+            if self.done:
+                return
+
+    def close(self) -> None:
+        """Let go of what is held to be sorted. May be repeated."""
+        if self._sorter is not None:
+            self._sorter.close()
+
+    def release(self) -> Iterator[None]:
+        """As `close`, in short steps."""
+        if self._sorter is not None:
+            yield from self._sorter.release()
+
+    def takes_long(self, batch: Batch) -> bool:
+        """Whether to feed a batch in a thread: it has a value that takes long to read.
+
+        Not where code of the caller's looks at it, which may be of one thread.
+        """
+        if not (self._passes or self._query.orders) or self._query.has_custom_code:
+            return False
+        return any(issubclass(type(value), Encoded) and len(value.data) > LONG_VALUE_BYTES for value in batch.values)
+
+    def _passing(self, batch: Batch) -> tuple[Batch, list[Any]]:
+        """The entries that pass, and their values in the form that is looked into."""
+        # Code of the caller's gets the values themselves, decoded where it asks.
+        looked = batch.values if self._query.has_custom_code else views(batch.values)
+        for passes in self._steps():
+            held = passes(batch, looked)
+            if not all(held):
+                is_plain = looked is batch.values
+                batch = batch.selected(held)
+                looked = batch.values if is_plain else list(compress(looked, held))
+        return batch, looked
+
+    def _steps(self) -> list[Predicate]:
+        """The filters, and where it is known what comes too late, that; before them if it leaves out the most.
+
+        Code of the caller's may raise, so it sees each entry that comes to it.
+        """
+        sorter = self._sorter
+        if not isinstance(sorter, ColumnSorter) or not sorter.full:
+            return self._passes
+        if sorter.sharp and not self._query.has_custom_code:
+            return [sorter.in_time, *self._passes]
+        return [*self._passes, sorter.in_time]
+
+
+class Cutter:
+    """Applies a query's offset and limit to batches in their final order, and drops values not asked for."""
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._offset = query.offset
+        self._limit = query.limit
+        self.done = query.limit == 0
+
+    def cut(self, batch: Batch) -> Batch:
+        """The batch itself, cut."""
+        if self._offset and len(batch):
+            dropped = min(self._offset, len(batch))
+            self._offset -= dropped
+            batch.skipped += dropped
+            batch.cut(dropped, len(batch))
+        if self._limit is not None:
+            if len(batch) >= self._limit:
+                if len(batch) > self._limit:
+                    batch.cut(0, self._limit)
+                    batch.position = _position_of_last(batch, self._query)
+                self.done = True
+            self._limit -= len(batch)
+        if self._query.keys_only:
+            # Between stores, a value replaces its sort key if that is long.
+            batch.drop_values(except_long=self._query.sort_keys)
+        return batch
+
+
+def _placed(batch: Batch) -> Batch:
+    """A raw batch that knows its place, if its keys are known."""
+    if batch.position is None and len(batch) and batch.keys[-1] is not None:
+        batch.position = Position(b"", batch.keys[-1])
+    return batch
+
+
+def _position_of_last(batch: Batch, query: Query) -> Position | None:
+    key = batch.keys[-1]
+    if key is None:
+        return None
+    if not query.orders:
+        return Position(b"", key)
+    if batch.sort_keys is not None:
+        return Position(batch.sort_keys[-1], key)
+    try:
+        return Position(query.order_sort_key(key, batch.values[-1]), key)
+    except DatastoreError:
+        return None
+
+
+def _first_after(keys: list[Any], after: Key) -> int:
+    """The index of the first key after `after`, in keys sorted ascending; keys of None come before all."""
+    return next((i for i, key in enumerate(keys) if key is not None and key > after), len(keys))
+
+
+def _predicate(query: Query, filter_: Filter) -> Predicate:
+    # A subclass may judge in its own way: iterables of objects, single objects, or their fields.
+    own = filter_.looked_up_by(query.own_getter)
+    if is_overridden(filter_, Filter, "generator"):
+        return lambda batch, looked: [any(True for _ in own.generator((decoded(value),))) for value in looked]
+    if is_overridden(filter_, Filter, "__call__"):
+        return lambda batch, looked: [bool(own(decoded(value))) for value in looked]
+    read = column_of(query.getter_of(filter_), filter_.field)
+    if is_overridden(filter_, Filter, "value_passes"):
+        return lambda batch, looked: [bool(filter_.value_passes(value)) for value in read(batch.keys, looked)]
+    judge = column_predicate(filter_.op, filter_.value)
+    if filter_.field == KEY_FIELD:
+        return lambda batch, looked: judge(batch.keys)
+    return lambda batch, looked: judge(read([], looked))

@@ -1,0 +1,471 @@
+"""Sorting the entries that a query selects. Sans I/O.
+
+Two ways to one order. `RunSorter` takes serialized values: what it holds is bytes, which can be counted exactly and are
+compared without reading them again, in sorted runs of bounded length, so that every step is short. `ColumnSorter` takes
+plain objects, which others hold anyway: it compares the fields as they are. Knows queries and batches; no store.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import accumulate, compress, islice, repeat
+from operator import add, ge, le, ne, not_
+from struct import Struct
+from sys import maxsize
+from typing import Any
+
+from datastore.engine.room import sort_room
+from datastore.model.encoded import Encoded, encoded_bytes
+from datastore.model.entries import Batch, Position, value_bytes
+from datastore.model.errors import DatastoreError
+from datastore.model.fields import KEY_FIELD, all_of
+from datastore.model.key import Key
+from datastore.model.limits import (
+    BATCH_BYTES,
+    BATCH_ENTRIES,
+    FIRST_BATCH_BYTES,
+    LONG_SORT_KEY_BYTES,
+    SORT_BYTES,
+    SORT_ENTRY_BYTES,
+)
+from datastore.model.ordering import order_key
+from datastore.model.query import Query
+
+__all__ = ["ColumnSorter", "RunSorter", "sorter_for"]
+
+#: The most entries that are sorted at once: a few milliseconds.
+RUN_ENTRIES = 4096
+#: How many entries, the first in order, are given out before the others are sorted.
+LEAD_ENTRIES = BATCH_ENTRIES
+#: Each run is sampled once in so many entries to find what comes too late.
+STRIDE = 256
+
+
+def sorter_for(query: Query, batch: Batch) -> RunSorter | ColumnSorter:
+    """The sorter for an ordered query whose first entries are these."""
+    kinds = set(map(type, batch.values)) - {type(None)} or {Encoded}
+    if len(kinds) == 1 and all(issubclass(kind, Encoded) for kind in kinds) and not query.has_custom_code:
+        return RunSorter(query, kinds.pop())
+    return ColumnSorter(query)
+
+
+# Serialized values
+
+_pack_length = Struct(">I").pack
+_LENGTH_BYTES = 4
+
+
+def _places(sort_keys: list[bytes], texts: list[bytes]) -> list[bytes]:
+    """Each entry's place in the order as one string of bytes: its sort key, its key, and the length of the former.
+
+    No sort key is a prefix of another, and no key contains a byte as low as the first of that length, so these compare
+    as pairs of sort key and key do.
+    """
+    return [
+        b"".join((sort_key, text, _pack_length(len(sort_key)))) for sort_key, text in zip(sort_keys, texts, strict=True)
+    ]
+
+
+def _sort_key_of(place: bytes) -> bytes:
+    return place[: int.from_bytes(place[-_LENGTH_BYTES:], "big")]
+
+
+def _text_of(place: bytes) -> bytes:
+    return place[int.from_bytes(place[-_LENGTH_BYTES:], "big") : -_LENGTH_BYTES]
+
+
+class _Run:
+    """Places, each with its value; in ascending order once it was sorted.
+
+    In tuples, which the garbage collector leaves alone when all in them is bytes or None: in lists it would look at
+    each entry again and again.
+    """
+
+    __slots__ = ("places", "values")
+
+    def __init__(self, places: Iterable[bytes], values: Iterable[Any]) -> None:
+        self.places = tuple(places)
+        self.values = tuple(values)
+
+    def sort(self) -> None:
+        """Sort it; equal places stay as they came."""
+        places, values = self.places, self.values
+        order = sorted(range(len(places)), key=places.__getitem__)
+        self.places = tuple([places[i] for i in order])
+        self.values = tuple([values[i] for i in order])
+
+    def cut(self, stop: int) -> None:
+        """Keep the entries up to `stop`."""
+        self.places, self.values = self.places[:stop], self.values[:stop]
+
+    def take_before(self, place: bytes) -> tuple[list[bytes], list[Any]]:
+        """Take out the entries that come before `place`: their places and values."""
+        early = [each < place for each in self.places]
+        taken = list(compress(self.places, early)), list(compress(self.values, early))
+        if taken[0]:
+            late = list(map(not_, early))
+            self.places = tuple(compress(self.places, late))
+            self.values = tuple(compress(self.values, late))
+        return taken
+
+    def taken(self, number: int) -> Iterator[tuple[bytes, int, Any]]:
+        """The places with `number` and their values, which are let go of as they are taken, some at a time."""
+        while self.places:
+            yield from zip(self.places[:STRIDE], repeat(number), self.values[:STRIDE], strict=False)
+            self.places, self.values = self.places[STRIDE:], self.values[STRIDE:]
+
+
+class _Lead:
+    """Selects the first of all places that it sees, and holds about twice as many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._places: list[bytes] = []
+        self._last: bytes | None = None
+
+    def add(self, places: list[bytes]) -> None:
+        last = self._last
+        self._places += places if last is None else [place for place in places if place < last]
+        if len(self._places) > 2 * self._most:
+            self.select()
+
+    def select(self) -> bytes | None:
+        """The place before which fewer than `most` come, and nearly as many; None if there are not so many at all."""
+        self._places.sort()
+        del self._places[self._most :]
+        if len(self._places) == self._most:
+            self._last = self._places[-1]
+        return self._last
+
+
+class RunSorter:
+    """Collects serialized entries in runs, which it sorts and merges once the first results are out.
+
+    The first LEAD_ENTRIES are selected as the entries come, and need no sort of the others. Holds the place of each
+    entry in the order, and its value unless the query asks for keys only; raises LimitExceededError beyond SORT_BYTES
+    of these and SORT_ENTRY_BYTES for each entry, and OverloadedError beyond what others leave of a server's budget.
+    With a limit it sorts the runs as they come, and holds about twice offset + limit entries at most. After a position
+    it holds only what comes behind it. What does not fit in memory would be written to disk here, run by run: a run is
+    read in its order only. Close it to give back its part of the budget.
+    """
+
+    def __init__(self, query: Query, kind: type[Encoded]) -> None:
+        self._query = query
+        self._kind = kind
+        self._by_key = any(order.field == KEY_FIELD for order in query.orders)
+        self._keep = maxsize if query.limit is None else query.offset + query.limit
+        after = query.start_after
+        self._after = None if after is None else _places([after.sort_key], [str(after.key).encode()])[0]
+        #: What comes later than this is not among the first `_keep`.
+        self._last: bytes | None = None
+        #: Entries not sorted yet.
+        self._places: list[bytes] = []
+        self._values: list[Any] = []
+        self._runs: list[_Run] = []
+        #: With a limit few are held, and sorted as they come.
+        self._lead = _Lead(LEAD_ENTRIES) if query.limit is None else None
+        self._entries = 0
+        self._bytes = 0
+        #: How many bytes the next batch of results is filled to.
+        self._most = FIRST_BATCH_BYTES
+        self._room = sort_room(SORT_BYTES)
+
+    def close(self) -> None:
+        """Let go of what is held. May be repeated."""
+        for _ in self.release():
+            pass
+
+    def release(self) -> Iterator[None]:
+        """As `close`, in short steps: to free a million entries takes a while."""
+        self._places, self._values = [], []
+        while self._runs:
+            self._runs.pop()
+            yield
+        self._room.close()
+
+    def add(self, batch: Batch, looked: list[Any]) -> None:
+        """Take in entries that passed the filters; `looked` are their values in the form that is looked into."""
+        keys = batch.keys if self._by_key else []
+        sort_keys = self._query.sort_keys_of(self._query.order_columns(keys, looked))
+        places = _places(sort_keys, batch.texts)
+        values = self._values_to_hold(batch.values, sort_keys)
+        after, last = self._after, self._last
+        if after is not None or last is not None:
+            held = [(after is None or place > after) and (last is None or place < last) for place in places]
+            places, values = list(compress(places, held)), list(compress(values, held))
+        self._places += places
+        self._values += values
+        if self._lead is not None:
+            self._lead.add(places)
+        self._entries += len(places)
+        self._bytes += _held_bytes(places, values)
+        if len(self._places) > min(RUN_ENTRIES, self._keep) or self._bytes > SORT_BYTES:
+            self._end_run()
+        self._room.hold(self._bytes)
+
+    def _values_to_hold(self, values: list[Any], sort_keys: list[bytes]) -> list[Any]:
+        if not self._query.keys_only:
+            return list(map(self._packed, values))
+        if not self._query.sort_keys:
+            return [None] * len(values)
+        # Between stores a value stands for its sort key where that is long.
+        return [
+            self._packed(value) if len(sort_key) > LONG_SORT_KEY_BYTES else None
+            for value, sort_key in zip(values, sort_keys, strict=True)
+        ]
+
+    def _packed(self, value: Any) -> Any:
+        """A value as it is held: the bare bytes, which cost the garbage collector nothing; others in a tuple."""
+        if type(value) is self._kind:
+            return value.data
+        return None if value is None else (value,)
+
+    def _unpacked(self, held: Any) -> Any:
+        if type(held) is bytes:
+            return self._kind(held)
+        return None if held is None else held[0]
+
+    def _end_run(self) -> None:
+        """Make a run of what is in none yet. With a limit, sort it and drop what comes too late."""
+        places, values = self._places, self._values
+        self._places, self._values = [], []
+        if self._keep > RUN_ENTRIES:
+            # Cut in parts where the entries come in thousands.
+            for start in range(0, len(places), RUN_ENTRIES):
+                stop = start + RUN_ENTRIES
+                self._runs.append(_Run(places[start:stop], values[start:stop]))
+                if self._lead is None:
+                    self._runs[-1].sort()
+            if self._entries > 2 * self._keep or (self._bytes > SORT_BYTES and self._entries > self._keep):
+                self._drop_late()
+            return
+        for run in self._runs:
+            places, values = [*run.places, *places], [*run.values, *values]
+        run = _Run(places, values)
+        run.sort()
+        run.cut(self._keep)
+        self._runs = [run]
+        self._count()
+        if self._entries == self._keep:
+            self._last = run.places[-1]
+
+    def _drop_late(self) -> None:
+        """Drop most of what is not among the first `_keep` of several runs, without merging them.
+
+        Before the n-th of the samples taken once in STRIDE entries come at least n * STRIDE - 1.
+        """
+        samples = sorted(place for run in self._runs for place in run.places[STRIDE - 1 :: STRIDE])
+        needed = -(-self._keep // STRIDE)
+        if needed > len(samples):
+            return
+        self._last = last = samples[needed - 1]
+        for run in self._runs:
+            run.cut(bisect_right(run.places, last))
+        self._runs = [run for run in self._runs if run.places]
+        self._count()
+
+    def _count(self) -> None:
+        """Count anew what is held, all of it in runs."""
+        self._entries = sum(len(run.places) for run in self._runs)
+        self._bytes = sum(_held_bytes(run.places, run.values) for run in self._runs)
+
+    def batches(self) -> Iterator[Batch]:
+        """The entries in order, in batches, the first of them small. Empty ones come between steps of sorting."""
+        self._end_run()
+        yield from self._first_batches()
+        if self._lead is not None:
+            for run in self._runs:
+                run.sort()
+                yield Batch([], [])
+        # Equal places, of entries without keys, stay in the order of the runs.
+        runs = [run.taken(number) for number, run in enumerate(self._runs)]
+        yield from self._filled(islice(merge(*runs), self._keep))
+
+    def _first_batches(self) -> Iterator[Batch]:
+        """The entries that were selected as they came, taken out of the runs."""
+        end = None if self._lead is None else self._lead.select()
+        if end is None:
+            return
+        places: list[bytes] = []
+        values: list[Any] = []
+        for run in self._runs:
+            early, theirs = run.take_before(end)
+            places += early
+            values += theirs
+            yield Batch([], [])
+        lead = _Run(places, values)
+        lead.sort()
+        yield from self._filled(lead.taken(0))
+
+    def _filled(self, entries: Iterator[tuple[bytes, int, Any]]) -> Iterator[Batch]:
+        """Entries in order as batches."""
+        while batch := self._batch(entries, self._most):
+            yield batch
+            self._most = BATCH_BYTES
+
+    def _batch(self, entries: Iterator[tuple[bytes, int, Any]], most: int) -> Batch | None:
+        """The next entries, up to so many bytes; an entry whose sort key is long is the last of its batch."""
+        places: list[bytes] = []
+        values: list[Any] = []
+        size = 0
+        for place, _, value in entries:
+            places.append(place)
+            values.append(value)
+            size += len(place) if value is None else len(place) + len(value)
+            if size >= most or len(places) == BATCH_ENTRIES or len(place) > LONG_SORT_KEY_BYTES:
+                break
+        if not places:
+            return None
+        self._room.give_back(_held_bytes(places, values))
+        texts = list(map(_text_of, places))
+        batch = Batch.of_texts(texts, list(map(self._unpacked, values)))
+        if self._query.sort_keys:
+            batch.sort_keys = list(map(_sort_key_of, places))
+        if texts[-1]:
+            batch.position = Position(_sort_key_of(places[-1]), Key._trusted(texts[-1].decode()))
+        return batch
+
+
+def _held_bytes(places: Sequence[bytes], values: Sequence[Any]) -> int:
+    return sum(map(len, places)) + sum(map(len, filter(None, values))) + len(places) * SORT_ENTRY_BYTES
+
+
+# Plain objects
+
+
+class ColumnSorter:
+    """Collects entries in columns: keys, values, and one of field values for each order.
+
+    Sorts them at the end, in one step: that is fastest where the fields compare as they are. With a limit no more than
+    twice offset + limit entries are held, besides one batch. The objects are others' to keep, so only serialized values
+    among them are counted.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._fields = [query.order_column(order) for order in query.orders]
+        self._keep = maxsize if query.limit is None else query.offset + query.limit
+        #: Whether the first `_keep` entries are sorted: what comes after the last of them is too late.
+        self.full = False
+        #: Whether most of a few entries were too late when that was last looked at.
+        self.sharp = True
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
+        self._columns: list[list[Any]] = [[] for _ in query.orders]
+        self._bytes = 0
+        self._room = sort_room(SORT_BYTES)
+
+    def close(self) -> None:
+        """Let go of what is held. May be repeated."""
+        self._keys, self._values, self._columns = [], [], [[] for _ in self._columns]
+        self._room.close()
+
+    def release(self) -> Iterator[None]:
+        """As `close`: the entries are others' to free."""
+        self.close()
+        yield
+
+    def add(self, batch: Batch, looked: list[Any]) -> None:
+        """Take in entries that passed the filters; `looked` are their values in the form that is looked into."""
+        keys, values = batch.keys, batch.values
+        columns = [field(keys, looked) for field in self._fields]
+        after = self._query.start_after
+        if after is not None:
+            place = (after.sort_key, str(after.key))
+            places = zip(self._query.sort_keys_of(columns), _texts(keys), strict=True)
+            held = [here > place for here in places]
+            keys, values, *columns = [list(compress(column, held)) for column in (keys, values, *columns)]
+        self._keys += keys
+        self._values += values
+        for column, more in zip(self._columns, columns, strict=True):
+            column += more
+        self._bytes += encoded_bytes(values)
+        if len(self._keys) > 2 * self._keep or (self._bytes > SORT_BYTES and self._keep < maxsize):
+            self._sort()
+            self._bytes = encoded_bytes(self._values)
+        self._room.hold(self._bytes)
+
+    def in_time(self, batch: Batch, looked: list[Any]) -> list[bool]:
+        """Which entries do not come after the last one kept, by the first order."""
+        column, last = self._fields[0](batch.keys, looked), self._columns[0][self._keep - 1]
+        descending = self._query.orders[0].descends
+        if type(last) in _SORTABLE and all_of(type(last), column):
+            held = list(map(ge if descending else le, column, repeat(last)))
+        else:
+            *ours, last = _comparable([*column, last])
+            held = [not value < last for value in ours] if descending else [not last < value for value in ours]
+        self.sharp = held[:_SAMPLE].count(False) > _SAMPLE // 2
+        return held
+
+    def _sort(self) -> list[str]:
+        """Sort the columns, and keep what can still be wanted; the texts of its keys."""
+        # Sorting is stable: ties first, then the last order, each within the one before it.
+        texts = _texts(self._keys)
+        places = sorted(range(len(texts)), key=texts.__getitem__)
+        for order, column in zip(reversed(self._query.orders), reversed(self._columns), strict=True):
+            places.sort(key=_comparable(column).__getitem__, reverse=order.descends)
+        places = places[: self._keep]
+        self._keys = [self._keys[i] for i in places]
+        self._values = [self._values[i] for i in places]
+        self._columns = [[column[i] for i in places] for column in self._columns]
+        self.full = len(places) == self._keep
+        return [texts[i] for i in places]
+
+    def batches(self) -> Iterator[Batch]:
+        """The entries in order, in batches, the first of them small."""
+        texts = self._sort()
+        sort_keys = self._sort_keys() if self._query.sort_keys else None
+        start, most = 0, FIRST_BATCH_BYTES
+        while start < len(self._keys):
+            stop = self._fill(texts, start, most)
+            batch = Batch(self._keys[start:stop], self._values[start:stop])
+            batch.sort_keys = None if sort_keys is None else sort_keys[start:stop]
+            batch.position = self._position_after(stop - 1)
+            yield batch
+            start, most = stop, BATCH_BYTES
+
+    def _fill(self, texts: list[str], start: int, most: int) -> int:
+        """The index after the entries, from `start`, that fill a batch of `most` bytes: at least one."""
+        stop = min(start + BATCH_ENTRIES, len(texts))
+        sizes = accumulate(map(add, map(len, texts[start:stop]), map(value_bytes, self._values[start:stop])))
+        return next((end for end, size in enumerate(sizes, start + 1) if size >= most), stop)
+
+    def _sort_keys(self) -> list[bytes] | None:
+        """All sort keys, or none where some value has no place on the wire: the merge then compares values."""
+        try:
+            return self._query.sort_keys_of(self._columns)
+        except DatastoreError:
+            return None
+
+    def _position_after(self, index: int) -> Position | None:
+        """The place after one of the sorted entries; None where it has none on the wire."""
+        if self._keys[index] is None:
+            return None
+        try:
+            (sort_key,) = self._query.sort_keys_of([[column[index]] for column in self._columns])
+        except DatastoreError:
+            return None
+        return Position(sort_key, self._keys[index])
+
+
+def _comparable(column: list[Any]) -> list[Any]:
+    """The values of a column as Python itself sorts them in the total order, without a wrapping if it can."""
+    kinds = set(map(type, column))
+    if kinds <= _NUMBERS and not any(map(ne, column, column)):
+        return column
+    if kinds == {Key}:
+        return list(map(str, column))
+    return column if len(kinds) == 1 and kinds <= _SORTABLE else list(map(order_key, column))
+
+
+#: How many entries tell whether most are too late.
+_SAMPLE = 64
+_NUMBERS = {int, float}
+#: The types whose values, among themselves, Python sorts as the total order does.
+_SORTABLE = {bool, int, str, bytes}
+
+
+def _texts(keys: list[Any]) -> list[str]:
+    return ["" if key is None else str(key) for key in keys]

@@ -1,0 +1,55 @@
+"""The time by which an answer is wanted: set where a call comes in, heeded where others are made for it.
+
+A server sets it from its caller's deadline; a store that asks other servers asks them for less, so that their failure
+comes back in time to be told with the name of who failed. It follows tasks and threads as context variables do.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextvars import ContextVar
+
+from datastore.model.errors import InvalidError
+
+__all__ = ["LONGEST_TIMEOUT_S", "check_timeout", "set_time_left", "time_left"]
+
+#: The longest timeout, in seconds: a year. What is longer is a slip, such as milliseconds, or means none: `inf`.
+LONGEST_TIMEOUT_S = 366 * 86_400.0
+
+#: What is kept back of the time left, to answer in: so much, but at most a tenth.
+MARGIN_S = 0.2
+
+_deadline: ContextVar[float | None] = ContextVar("datastore.deadline", default=None)
+
+
+def set_time_left(seconds: float | None) -> None:
+    """Note that an answer is wanted within so many seconds, by all that is called from here; None for any time."""
+    _deadline.set(None if seconds is None else time.monotonic() + seconds)
+
+
+def time_left(most_s: float) -> float:
+    """How long a call made now may take, in seconds: `most_s`, or less where an answer is wanted sooner.
+
+    Never quite 0: the call then fails by itself, out of time.
+    """
+    deadline = _deadline.get()
+    if deadline is None:
+        return most_s
+    left_s = deadline - time.monotonic()
+    return min(most_s, max(left_s - min(MARGIN_S, left_s / 10), 0.001))
+
+
+def check_timeout(timeout_s: float, name: str) -> float:
+    """A timeout in seconds that the caller gave as `name`: above 0 and at most LONGEST_TIMEOUT_S, or inf for none.
+
+    Raises InvalidError, which names the argument and what is valid, for anything else.
+    """
+    is_number = isinstance(timeout_s, (int, float)) and not isinstance(timeout_s, bool)
+    if is_number and (0 < timeout_s <= LONGEST_TIMEOUT_S or timeout_s == math.inf):
+        return float(timeout_s)
+    raise InvalidError(
+        f"{name} must be a number of seconds above 0 and at most {LONGEST_TIMEOUT_S:,.0f} (a year), or inf for no"
+        f" limit, not {timeout_s!r}",
+        field=name,
+    )

@@ -1,0 +1,246 @@
+"""What moves between stores: entries, batches of them, positions, writes and their outcomes. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import compress
+from typing import Any, NamedTuple
+
+from datastore.model.encoded import Encoded
+from datastore.model.errors import DatastoreError
+from datastore.model.key import Key
+from datastore.model.limits import LONG_SORT_KEY_BYTES
+
+__all__ = [
+    "Batch",
+    "Entry",
+    "Outcome",
+    "Position",
+    "Reason",
+    "ShardReport",
+    "Summary",
+    "Write",
+    "places",
+    "value_bytes",
+]
+
+#: The assumed size of a value of unknown size, in bytes.
+_GUESSED_BYTES = 200
+
+
+class Entry(NamedTuple):
+    """A key and its value. The key is None for bare values."""
+
+    key: Key | None
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a query's results, after one entry: its sort key (b'' without orders) and its key.
+
+    `value`, the entry's value, is sent in place of a sort key over LONG_SORT_KEY_BYTES; without it, a sort key that
+    exceeds a message cannot be sent. Positions are equal if sort key and key are.
+    """
+
+    sort_key: bytes
+    key: Key
+    value: Any = field(default=None, compare=False, repr=False)
+
+
+class Write(NamedTuple):
+    """One write of a batch. The value None deletes."""
+
+    key: Key
+    value: Any
+
+
+class Outcome(NamedTuple):
+    """The result of one batch item: its value (for a read), or why it failed."""
+
+    value: Any = None
+    error: DatastoreError | None = None
+
+
+class Batch:
+    """Consecutive results of a query, as columns of equal length.
+
+    `position` is where to resume without losing or repeating entries; None if unknown. `skipped` and `scanned`
+    count the matching entries that the offset skipped, and the entries examined, since the previous batch.
+    An empty batch is a heartbeat. `sort_keys` are present only if the query requested them.
+
+    Between storage and messages, keys stay text: `of_texts` makes a batch of such texts, whose `keys` are created
+    only when accessed.
+    """
+
+    __slots__ = ("_keys", "_texts", "position", "scanned", "skipped", "sort_keys", "values")
+
+    def __init__(
+        self,
+        keys: list[Any],
+        values: list[Any],
+        *,
+        sort_keys: list[bytes] | None = None,
+        position: Position | None = None,
+        skipped: int = 0,
+        scanned: int = 0,
+    ) -> None:
+        self._keys: list[Any] | None = keys
+        self._texts: list[bytes] | None = None
+        self.values = values
+        self.sort_keys = sort_keys
+        self.position = position
+        self.skipped = skipped
+        self.scanned = scanned
+
+    @classmethod
+    def of_texts(
+        cls,
+        texts: list[bytes],
+        values: list[Any],
+        *,
+        sort_keys: list[bytes] | None = None,
+        position: Position | None = None,
+        skipped: int = 0,
+        scanned: int = 0,
+    ) -> Batch:
+        """A batch of canonical keys that are known by their text in UTF-8; b"" is a key of None."""
+        batch = Batch([], values, sort_keys=sort_keys, position=position, skipped=skipped, scanned=scanned)
+        batch._keys, batch._texts = None, texts
+        return batch
+
+    @property
+    def keys(self) -> list[Any]:
+        """The keys; None for bare values."""
+        if self._keys is None:
+            self._keys = [Key._trusted(text.decode()) if text else None for text in self.texts]
+        return self._keys
+
+    @keys.setter
+    def keys(self, keys: list[Any]) -> None:
+        self._keys, self._texts = keys, None
+
+    def key_at(self, index: int) -> Any:
+        """One of the keys, without making the others."""
+        if self._keys is not None:
+            return self._keys[index]
+        text = self.texts[index]
+        return Key._trusted(text.decode()) if text else None
+
+    @property
+    def texts(self) -> list[bytes]:
+        """The texts of the keys in UTF-8, which sort like the keys; b"" for None."""
+        if self._texts is None:
+            self._texts = [b"" if key is None else str(key).encode() for key in self.keys]
+        return self._texts
+
+    def cut(self, start: int, stop: int) -> None:
+        """Keep the entries from `start` up to `stop`. The caller must set `position`."""
+        if self._keys is not None:
+            self.keys = self._keys[start:stop]
+        else:
+            self._texts = self.texts[start:stop]
+        self.values = self.values[start:stop]
+        if self.sort_keys is not None:
+            self.sort_keys = self.sort_keys[start:stop]
+
+    def selected(self, held: list[bool]) -> Batch:
+        """The marked entries, without position and counts."""
+        values = list(compress(self.values, held))
+        if self._keys is not None:
+            return Batch(list(compress(self._keys, held)), values)
+        return Batch.of_texts(list(compress(self.texts, held)), values)
+
+    def parts(self, most: int) -> Iterator[Batch]:
+        """Split into parts of at most this many entries, with the counts in the first and the position in the last."""
+        if len(self) <= most:
+            yield self
+            return
+        skipped, scanned = self.skipped, self.scanned
+        for start in range(0, len(self), most):
+            part = slice(start, start + most)
+            sort_keys = None if self.sort_keys is None else self.sort_keys[part]
+            if self._keys is not None:
+                batch = Batch(self._keys[part], self.values[part], sort_keys=sort_keys)
+            else:
+                batch = Batch.of_texts(self.texts[part], self.values[part], sort_keys=sort_keys)
+            batch.skipped, skipped = skipped, 0
+            batch.scanned, scanned = scanned, 0
+            if start + most >= len(self):
+                batch.position = self.position
+            yield batch
+
+    def drop_values(self, *, except_long: bool = False) -> None:
+        """Keep only the keys; with `except_long`, also the values that replace long sort keys."""
+        if self.sort_keys is None or not except_long:
+            self.values = [None] * len(self)
+        else:
+            self.values = [
+                value if len(sort_key) > LONG_SORT_KEY_BYTES else None
+                for value, sort_key in zip(self.values, self.sort_keys, strict=True)
+            ]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def entries(self) -> Iterator[Entry]:
+        """The entries one by one."""
+        return map(Entry, self.keys, self.values)
+
+    def __repr__(self) -> str:
+        return f"<Batch of {len(self)}, {self.skipped} skipped, {self.scanned} scanned, after {self.position}>"
+
+
+def places(keys: Iterable[Key | None], before: str = "") -> list[str]:
+    """The sort values of entries in key order: the key's text or, without a key, that of the previous entry."""
+    found = []
+    for key in keys:
+        before = before if key is None else str(key)
+        found.append(before)
+    return found
+
+
+class Reason(Enum):
+    """Why results ended."""
+
+    EXHAUSTED = "exhausted"
+    LIMIT = "limit"
+    #: Some shards could not be reached, and the query allowed partial results.
+    PARTIAL = "partial"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """One shard's part of a query; `error` says why it is missing from the results."""
+
+    shard: str
+    entries: int
+    scanned: int
+    error: DatastoreError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a query's results ended, and how many there were."""
+
+    reason: Reason
+    entries: int
+    skipped: int
+    scanned: int
+    shards: tuple[ShardReport, ...] = ()
+
+
+def value_bytes(value: Any) -> int:
+    """The size of a value in a batch, in bytes: exact for serialized values, bytes and str, otherwise an estimate."""
+    kind = type(value)
+    if kind is dict:
+        return _GUESSED_BYTES
+    if issubclass(kind, Encoded):
+        return len(value.data)
+    if kind is bytes or (kind is str and value.isascii()):
+        return len(value)
+    if kind is str:
+        return len(value.encode("utf-8", "surrogatepass"))
+    return _GUESSED_BYTES

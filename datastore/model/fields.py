@@ -1,0 +1,395 @@
+"""Fields of values: how one is looked up, what a filter asks of it, how an order sorts by it. Pure."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from copy import copy
+from functools import cmp_to_key
+from itertools import repeat
+from typing import Any, ClassVar, Self
+
+from datastore.model.encoded import Encoded, decoded
+from datastore.model.errors import InvalidQueryError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.ordering import OTHER, is_nan, is_plain_type, order_key, rank
+from datastore.model.spellings import TwoNames, definer_of, place_of
+
+__all__ = ["KEY_FIELD", "Filter", "Order", "field_of", "object_getattr"]
+
+#: The field that is the entry's own key.
+KEY_FIELD = "__key__"
+
+Getter = Callable[[Any, str], Any]
+Column = Callable[[list[Any], list[Any]], list[Any]]
+
+
+def object_getattr(obj: Any, field: str) -> Any:
+    """The field of an object, or None: an item of a map, or of maps within it for a dotted name.
+
+    What is neither a map nor of a plain type is read by attribute (names that begin with `_` never are), then as
+    `obj[field]`. Whatever an object or a map raises means missing. Maps and plain values are never read by attribute.
+    """
+    if issubclass(type(obj), Encoded):
+        obj = obj.view()
+    if issubclass(type(obj), Mapping):
+        return _item(obj, field)
+    if is_plain_type(type(obj)):
+        return None
+    return _member(obj, field)
+
+
+def _item(obj: Mapping[Any, Any], field: str) -> Any:
+    try:
+        while True:
+            value = obj.get(field)
+            if value is not None or field in obj:
+                return value
+            head, dot, rest = field.partition(".")
+            inner: Any = obj.get(head) if dot else None
+            if not issubclass(type(inner), Mapping):
+                return None
+            obj, field = inner, rest
+    except Exception:  # noqa: BLE001 - a map of anybody's class may raise anything
+        return None
+
+
+def _member(obj: Any, field: str) -> Any:
+    try:
+        if not field.startswith("_"):
+            return getattr(obj, field)
+    except Exception:  # noqa: BLE001, S110 - likewise
+        pass
+    try:
+        return obj[field]
+    except Exception:  # noqa: BLE001 - likewise
+        return None
+
+
+def field_of(getter: Getter, key: Key | None, obj: Any, field: str) -> Any:
+    """The field of an entry: its key for `__key__`, otherwise what `getter` finds, or None."""
+    if field == KEY_FIELD:
+        return key
+    if getter is object_getattr:
+        return object_getattr(obj, field)
+    try:
+        return getter(decoded(obj), field)
+    except (LookupError, AttributeError, TypeError):
+        return None
+
+
+def column_of(getter: Getter, field: str) -> Column:
+    """`field_of` for the keys and the values of many entries: the field of each, in their order.
+
+    Only the field `__key__` looks at the keys, and only the others at the values.
+    """
+    if field == KEY_FIELD:
+        return lambda keys, values: list(keys)
+    if getter is not object_getattr:
+        return lambda keys, values: [field_of(getter, None, value, field) for value in values]
+    if "." in field:
+        return lambda keys, values: [object_getattr(value, field) for value in values]
+    item = operator.itemgetter(field)
+
+    def column(keys: list[Any], values: list[Any]) -> list[Any]:
+        if all_of(dict, values):
+            # Most often all are maps, and all have the field. Names of anybody's class may raise anything.
+            with suppress(Exception):
+                return list(map(item, values))
+            with suppress(Exception):
+                return [value.get(field) for value in values]
+        elif all(issubclass(kind, Mapping) for kind in set(map(type, values))):
+            with suppress(Exception):
+                return [value.get(field) for value in values]
+        return [object_getattr(value, field) for value in values]
+
+    return column
+
+
+def all_of(kind: type, values: list[Any]) -> bool:
+    """Whether all values are of this very type, not of a subclass."""
+    return operator.countOf(map(type, values), kind) == len(values)
+
+
+def checked_getter(getter: Any) -> Getter:
+    """`getter` itself; UnsupportedTypeError (a TypeError) unless it can be called."""
+    if not callable(getter):
+        raise UnsupportedTypeError(
+            f"object_getattr must be callable with an object and a field, got {type(getter).__name__}",
+            path="object_getattr",
+        )
+    return getter  # type: ignore[no-any-return]
+
+
+#: The regular instance attributes of filters and orders; any other attribute is the caller's code.
+_DATA = {"field", "op", "value"}
+
+
+class _Fielded(TwoNames):
+    """What filters and orders share: a field, and how it is looked up."""
+
+    field: str
+
+    @staticmethod
+    def object_getattr(obj: Any, field: str) -> Any:
+        """How fields are looked up; a class or an instance may have its own."""
+        return object_getattr(obj, field)
+
+    @property
+    def own_getter(self) -> Getter | None:
+        """The getter given to the instance or defined by a subclass; None for the library's."""
+        getter = self.object_getattr
+        return None if getter is _Fielded.object_getattr else getter
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it does exactly what the library's own does, so that a storage or a server can do it as well."""
+        return type(self) in (Filter, Order) and vars(self).keys() <= _DATA and self.own_getter is None
+
+    def looked_up_by(self, getter: Getter | None) -> Self:
+        """The same, with its field looked up by `getter` if there is one."""
+        if getter is None:
+            return self
+        twin = copy(self)
+        twin.object_getattr = getter  # type: ignore[assignment]
+        return twin
+
+
+def _checked_field(field: Any, what: str) -> str:
+    if not isinstance(field, str):
+        raise UnsupportedTypeError(f"the field of {what} is a str, not {type(field).__name__}", path="field")
+    if not field:
+        raise InvalidQueryError(f"the field of {what} is empty; name a field, e.g. 'age' or '__key__'", field="field")
+    return field
+
+
+class Filter(_Fielded):
+    """One condition on a field: `Filter('age', '>=', 18)`.
+
+    Values are compared in the total order without coercion; those of different kinds match only `!=`. A missing
+    field is None: `= None` matches it, `<`, `<=`, `>=`, `>` never match None. NaN matches only `!=`. Never raises
+    while it filters.
+    Raises InvalidQueryError (a ValueError) for an empty field or an unknown operator.
+    """
+
+    conditional_operators: ClassVar[list[str]] = ["<", "<=", "=", "!=", ">=", ">"]
+    two_names: ClassVar = {"valuePasses": "value_passes"}
+
+    def __init__(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> None:
+        self.field = _checked_field(field, "a filter")
+        if op not in self.conditional_operators:
+            raise InvalidQueryError(
+                f"{op!r} is not an operator of a filter; use one of {' '.join(self.conditional_operators)}", field="op"
+            )
+        self.op = op
+        self.value = value
+        if object_getattr is not None:
+            self.object_getattr = checked_getter(object_getattr)  # type: ignore[assignment]
+
+    def __call__(self, obj: Any) -> bool:
+        """Whether an object passes."""
+        return self.value_passes(field_of(self.own_getter or object_getattr, None, obj, self.field))
+
+    def value_passes(self, value: Any) -> bool:
+        """Whether the value of the field passes."""
+        return value_predicate(self.op, self.value)(value)
+
+    valuePasses = value_passes  # noqa: N815 - the documented name
+
+    def generator(self, iterable: Iterable[Any]) -> Iterator[Any]:
+        """The objects that pass, lazily."""
+        return (obj for obj in iterable if self(obj))
+
+    @classmethod
+    def filter(cls, filters: Filter | Iterable[Filter], iterable: Iterable[Any]) -> Iterator[Any]:
+        """The objects that pass one filter, or all of several."""
+        if isinstance(filters, Filter):
+            filters = [filters]
+        for filter_ in filters:
+            iterable = filter_.generator(iterable)
+        return iter(iterable)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Filter):
+            return NotImplemented
+        return (
+            type(self) is type(other)
+            and (self.field, self.op) == (other.field, other.op)
+            and same_typed(self.value, other.value)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.field, self.op))
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.op} {self.value}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.field!r}, {self.op!r}, {self.value!r})"
+
+
+def same_typed(a: Any, b: Any) -> bool:
+    """Whether two values are equal, and of the same type all through: 1 is not 1.0, nor True."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Mapping):
+        names = {name: name for name in b}
+        return a.keys() == b.keys() and all(
+            same_typed(name, names[name]) and same_typed(a[name], b[name]) for name in a
+        )
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same_typed, a, b))
+    return bool(a == b) or (is_nan(a) and is_nan(b))
+
+
+def value_predicate(op: str, wanted: Any) -> Callable[[Any], bool]:
+    """The condition `value op wanted` as a function of the value. It never raises."""
+    column = column_predicate(op, wanted)
+    return lambda value: column([value])[0]
+
+
+def column_predicate(op: str, wanted: Any) -> Callable[[list[Any]], list[bool]]:
+    """The condition `value op wanted` as a function of many values: whether each passes. It never raises."""
+    wanted = decoded(wanted)
+    if is_nan(wanted) or (wanted is None and op not in ("=", "!=")):
+        return lambda values: [op == "!="] * len(values)
+    judge = _judge(op, wanted)
+    alike = _ALIKE.get(type(wanted))
+    if alike is None:
+        return lambda values: list(map(judge, values))
+    comparison = _OPERATORS[op]
+
+    def judged(values: list[Any]) -> list[bool]:
+        # Most values are of the very type asked for, where Python compares as the total order does; NaN passes "!=".
+        if all_of(type(wanted), values) or alike.issuperset(map(type, values)):
+            return list(map(comparison, values, repeat(wanted)))
+        return [comparison(value, wanted) if type(value) in alike else judge(value) for value in values]
+
+    return judged
+
+
+#: The types whose values Python itself compares with one of these types as the total order does.
+_ALIKE: dict[type, frozenset[type]] = {
+    int: frozenset({int, float}),
+    float: frozenset({int, float}),
+    **{kind: frozenset({kind}) for kind in (bool, str, bytes, Key)},
+}
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+
+
+def _judge(op: str, wanted: Any) -> Callable[[Any], bool]:
+    """The condition, for values of any type."""
+    kind, target = rank(wanted), order_key(wanted)
+    foreign = type(wanted) if kind == OTHER else None
+    signs = _SIGNS[op]
+
+    def passes(value: Any) -> bool:
+        value = decoded(value)
+        if rank(value) != kind or is_nan(value) or (foreign is not None and type(value) is not foreign):
+            return op == "!="
+        key = order_key(value)
+        return (-1 if key < target else int(target < key)) in signs
+
+    return passes
+
+
+#: What comparing a value with the one asked for may give.
+_SIGNS = {"<": (-1,), "<=": (-1, 0), "=": (0,), "!=": (-1, 1), ">=": (0, 1), ">": (1,)}
+
+
+class Order(_Fielded):
+    """One order: `Order('+name')` or `Order('name')` ascending, `Order('-age')` descending.
+
+    Only the first character is an operator. Raises InvalidQueryError (a ValueError) for an empty field.
+    """
+
+    order_operators: ClassVar[list[str]] = ["-", "+"]
+    two_names: ClassVar = {
+        "isAscending": "is_ascending",
+        "isDescending": "is_descending",
+        "multipleOrderComparison": "multiple_order_comparison",
+    }
+
+    def __init__(self, order: str, object_getattr: Getter | None = None) -> None:
+        text = _checked_field(order, "an order")
+        self.op = text[0] if text[0] in self.order_operators else "+"
+        self.field = _checked_field(text[1:] if text[0] in self.order_operators else text, "an order")
+        if object_getattr is not None:
+            self.object_getattr = checked_getter(object_getattr)  # type: ignore[assignment]
+
+    def is_ascending(self) -> bool:
+        """Whether the least comes first."""
+        return self.op == "+"
+
+    def is_descending(self) -> bool:
+        """Whether the greatest comes first."""
+        return self.op == "-"
+
+    isAscending = is_ascending  # noqa: N815 - the documented name
+    isDescending = is_descending  # noqa: N815 - the documented name
+
+    @property
+    def descends(self) -> bool:
+        """The direction that results are sorted in, by whichever of the two methods a subclass overrides."""
+        if place_of(self, "is_descending") < place_of(self, "is_ascending"):
+            return bool(self.is_descending())
+        return not self.is_ascending()
+
+    def keyfn(self, obj: Any) -> Any:
+        """The value of the field, which is compared in the total order only."""
+        return field_of(self.own_getter or object_getattr, None, obj, self.field)
+
+    @classmethod
+    def multiple_order_comparison(cls, orders: Iterable[Order]) -> Callable[[Any, Any], int]:
+        """A function of two objects: negative, 0 or positive as the first comes before, with or after the second."""
+        ordered = list(orders)
+
+        def comparison(a: Any, b: Any) -> int:
+            for order in ordered:
+                first = order_key(order.keyfn(a), descending=order.descends)
+                second = order_key(order.keyfn(b), descending=order.descends)
+                if first < second:
+                    return -1
+                if second < first:
+                    return 1
+            return 0
+
+        return comparison
+
+    multipleOrderComparison = multiple_order_comparison  # noqa: N815 - the documented name
+
+    @classmethod
+    def sorted(cls, items: Iterable[Any], orders: Iterable[Order]) -> list[Any]:
+        """The items in order, ties as they came."""
+        if definer_of(cls, "multiple_order_comparison") < cls.__mro__.index(Order):
+            return sorted(items, key=cmp_to_key(cls.multiple_order_comparison(orders)))
+        ordered = list(items)
+        # Sorting is stable: the last order first, each within the one before it.
+        for order in reversed(list(orders)):
+            keys = [order_key(order.keyfn(item)) for item in ordered]
+            places = sorted(range(len(keys)), key=keys.__getitem__, reverse=order.descends)
+            ordered = [ordered[i] for i in places]
+        return ordered
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Order):
+            return NotImplemented
+        return type(self) is type(other) and (self.field, self.op) == (other.field, other.op)
+
+    def __hash__(self) -> int:
+        return hash((self.field, self.op))
+
+    def __str__(self) -> str:
+        return self.op + self.field
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"

@@ -1,0 +1,365 @@
+"""Query: what is asked of a store. Pure data; only calling a query makes a cursor."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Self, overload
+
+from datastore.model.encoded import decoded
+from datastore.model.entries import Entry, Position
+from datastore.model.errors import DatastoreError, InvalidQueryError, UnsupportedTypeError
+from datastore.model.fields import (
+    KEY_FIELD,
+    Column,
+    Filter,
+    Getter,
+    Order,
+    checked_getter,
+    column_of,
+    object_getattr,
+    same_typed,
+)
+from datastore.model.key import Key
+from datastore.model.ordering import encode_column
+from datastore.model.spellings import is_overridden
+
+if TYPE_CHECKING:
+    from datastore.sync.cursor import Cursor
+
+__all__ = ["Query"]
+
+
+#: The attributes that are True or False.
+_FLAGS = frozenset({"recursive", "keys_only", "allow_partial", "sort_keys"})
+
+
+class Query:
+    """What to look for: `Query(Key('/Airport')).filter('country', '=', 'CH').order('-elevation')`.
+
+    The scope is exactly the collection of `key`: `/a` selects `/a/b`, `/a:b` and `/a:b:c`, but not `/a`, `/a/b/c`,
+    `/a/T:x` or `/a:b/q`. With `recursive` it is every key whose text begins with `/a/` or `/a:`; for `/`, every key.
+    Then the filters, the orders, `start_after`, `offset` and `limit` are applied. Ties of the orders, and results
+    without orders, are sorted by key ascending.
+
+    `object_getattr(obj, field)` is a custom field lookup. `keys_only` leaves values out; `start_after` returns only
+    entries after a Position; `allow_partial` leaves out shards that cannot be reached.
+    Every attribute can be assigned, and is checked: UnsupportedTypeError (a TypeError) for a wrong type,
+    InvalidQueryError (a ValueError) for a negative number.
+    """
+
+    recursive: bool
+    keys_only: bool
+    allow_partial: bool
+    #: Asks stores for each result's sort key, for merging. Between stores only.
+    sort_keys: bool
+    filters: list[Filter]
+    orders: list[Order]
+    object_getattr: Any = staticmethod(object_getattr)
+
+    def __init__(
+        self,
+        key: Key,
+        limit: int | None = None,
+        offset: int = 0,
+        object_getattr: Getter | None = None,
+        *,
+        recursive: bool = False,
+        keys_only: bool = False,
+        start_after: Position | None = None,
+        allow_partial: bool = False,
+        sort_keys: bool = False,
+    ) -> None:
+        self.key = key
+        self.limit = limit
+        self.offset = offset
+        self.recursive = recursive
+        self.keys_only = keys_only
+        self.start_after = start_after
+        self.allow_partial = allow_partial
+        self.sort_keys = sort_keys
+        self.filters = []
+        self.orders = []
+        if object_getattr is not None:
+            self.object_getattr = checked_getter(object_getattr)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FLAGS and type(value) is not bool:
+            raise UnsupportedTypeError(f"{name} of a query is True or False, not {type(value).__name__}", path=name)
+        object.__setattr__(self, name, value)
+
+    @property
+    def key(self) -> Key:
+        """The key whose collection, or all below whom, is asked for."""
+        return self._key
+
+    @key.setter
+    def key(self, key: Key) -> None:
+        if not isinstance(key, Key):
+            raise UnsupportedTypeError(f"the key of a query is a Key, not {type(key).__name__}", path="key")
+        self._key = key
+
+    @property
+    def limit(self) -> int | None:
+        """The most results, counted after filters and offset; None for all, 0 for none."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
+        self._limit = None if limit is None else _count(limit, "limit")
+
+    @property
+    def offset(self) -> int:
+        """How many matching entries are left out before the first result."""
+        return self._offset
+
+    @offset.setter
+    def offset(self, offset: int) -> None:
+        self._offset = _count(offset, "offset")
+
+    @property
+    def start_after(self) -> Position | None:
+        """The place in the results after which they begin; None for the beginning."""
+        return self._start_after
+
+    @start_after.setter
+    def start_after(self, start_after: Position | None) -> None:
+        if start_after is not None and not isinstance(start_after, Position):
+            raise UnsupportedTypeError(
+                f"the start_after of a query is a Position, not {type(start_after).__name__}", path="start_after"
+            )
+        self._start_after = start_after
+
+    @overload
+    def filter(self, filter_: Filter, /) -> Self: ...
+    @overload
+    def filter(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> Self: ...
+    def filter(self, *arguments: Any, **named: Any) -> Self:
+        """Append a Filter, or one made of the arguments; returns the query."""
+        self.filters.append(_made(Filter, "a filter is a Filter, or field, operator and value", *arguments, **named))
+        return self
+
+    @overload
+    def order(self, order: Order, /) -> Self: ...
+    @overload
+    def order(self, order: str, object_getattr: Getter | None = None) -> Self: ...
+    def order(self, *arguments: Any, **named: Any) -> Self:
+        """Append an Order, or one made of the argument; returns the query."""
+        self.orders.append(_made(Order, "an order is an Order, or its text", *arguments, **named))
+        return self
+
+    def copy(self) -> Self:
+        """An independent copy of the query."""
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.filters = list(self.filters)
+        twin.orders = list(self.orders)
+        return twin
+
+    def __copy__(self) -> Self:
+        return self.copy()
+
+    # Looking at entries
+
+    def covers(self, key: Key) -> bool:
+        """Whether `key` is in the scope of the query. Filters are not considered."""
+        if not self.recursive:
+            return bool(key.path == self._key)
+        below = str(self._key)
+        return below == "/" or str(key).startswith((f"{below}/", f"{below}:"))
+
+    def entries_needed(self, filters: Sequence[Filter] | None = None, *, started: bool = False) -> int:
+        """How many entries of the scope are enough, the first by key; `sys.maxsize` where all may matter.
+
+        `filters` are those that are still to be applied, by default all; with `started` the entries begin after
+        `start_after`.
+        """
+        left = self.filters if filters is None else filters
+        if self.limit is None or left or self.orders or not (started or self.start_after is None):
+            return sys.maxsize
+        return self.offset + self.limit
+
+    @property
+    def reads_values(self) -> bool:
+        """Whether values matter to the query at all."""
+        parts = (*self.filters, *self.orders)
+        return not self.keys_only or self.has_custom_code or any(part.field != KEY_FIELD for part in parts)
+
+    @property
+    def own_getter(self) -> Getter | None:
+        """The query's own way to look up fields; None for the library's."""
+        return None if self.object_getattr is object_getattr else self.object_getattr
+
+    @property
+    def has_custom_code(self) -> bool:
+        """Whether the query runs the caller's code, and so cannot be sent."""
+        return self.own_getter is not None or any(not part.is_plain for part in (*self.filters, *self.orders))
+
+    def getter_of(self, part: Filter | Order) -> Getter:
+        """How a filter or an order of this query looks up its field: the query's own way wins over the part's."""
+        return self.own_getter or part.own_getter or object_getattr
+
+    def order_columns(self, keys: builtins.list[Any], values: builtins.list[Any]) -> builtins.list[builtins.list[Any]]:
+        """The fields that entries are sorted by: a column for each order."""
+        return [self.order_column(order)(keys, values) for order in self.orders]
+
+    def order_column(self, order: Order) -> Column:
+        """How the fields that one of the orders sorts by are read of many entries."""
+        if is_overridden(order, Order, "keyfn"):
+            # A subclass that finds what it sorts by in its own way.
+            own = order.looked_up_by(self.own_getter)
+            return lambda keys, values: [own.keyfn(decoded(value)) for value in values]
+        return column_of(self.getter_of(order), order.field)
+
+    def sort_keys_of(self, columns: builtins.list[builtins.list[Any]]) -> builtins.list[bytes]:
+        """The order-preserving bytes of each entry of these columns, as on the wire, without the keys.
+
+        Raises UnsupportedTypeError or InvalidValueError where a value has no place on the wire.
+        """
+        encoded = [
+            encode_column(column, descending=order.descends) for order, column in zip(self.orders, columns, strict=True)
+        ]
+        return encoded[0] if len(encoded) == 1 else list(map(b"".join, zip(*encoded, strict=True)))
+
+    def order_sort_key(self, key: Key | None, value: Any) -> bytes:
+        """As `sort_keys_of`, of one entry; b'' without orders.
+
+        Raises InvalidQueryError where an order looks at a value and there is none, as in an answer of `keys_only`.
+        """
+        if value is None and any(order.field != KEY_FIELD for order in self.orders):
+            raise InvalidQueryError(
+                f"the position of {key} in these orders is not known without its value", field="value"
+            )
+        return self.sort_keys_of(self.order_columns([key], [value]))[0] if self.orders else b""
+
+    # Applying it to what is at hand
+
+    def __call__(self, iterable: Iterable[Any]) -> Cursor:
+        """A lazy cursor over the values of `iterable` that match, sorted (stable) and limited."""
+        cursor = _cursor_class()(self, iterable)
+        cursor._apply("filters", "orders", "offset", "limit")
+        return cursor
+
+    def apply(self, entries: Iterable[Entry]) -> Cursor:
+        """A lazy cursor that applies the whole query, `start_after` included, to entries of its scope in any order.
+
+        The caller selects the scope; see `covers`. For asyncio there is `aio.Cursor.applied(query, entries)`.
+        """
+        return _cursor_class().applied(self, entries)
+
+    # As data
+
+    def dict(self) -> builtins.dict[str, Any]:
+        """The query as plain data, defaults left out: `key limit offset recursive filter order` and ours."""
+        data: builtins.dict[str, Any] = {"key": str(self.key)}
+        if self.limit is not None:
+            data["limit"] = self.limit
+        if self.offset:
+            data["offset"] = self.offset
+        for name in ("recursive", "keys_only", "allow_partial"):
+            if getattr(self, name):
+                data[name] = True
+        if self.start_after is not None:
+            data["start_after"] = [self.start_after.sort_key.hex(), str(self.start_after.key)]
+        if self.filters:
+            data["filter"] = [[part.field, part.op, part.value] for part in self.filters]
+        if self.orders:
+            data["order"] = [str(part) for part in self.orders]
+        return data
+
+    @classmethod
+    def from_dict(cls, dictionary: builtins.dict[str, Any]) -> Self:
+        """The query of `dict()`, checked as ever. No key: KeyError. Unknown names are ignored.
+
+        Raises UnsupportedTypeError (a TypeError) where a part is not of the form that `dict()` gives it.
+        """
+        query = cls(Key(dictionary["key"]), dictionary.get("limit"), dictionary.get("offset", 0))
+        for name in ("recursive", "keys_only", "allow_partial"):
+            setattr(query, name, dictionary.get(name, False))
+        if dictionary.get("start_after") is not None:
+            sort_key, key = _parts(dictionary["start_after"], "start_after", 2, "[sort key in hexadecimal, key]")
+            query.start_after = Position(_unhexed(sort_key), Key(key))
+        for part in _parts(dictionary.get("filter", ()), "filter", None, "a list of [field, operator, value]"):
+            query.filter(*_parts(part, "filter", 3, "a list of [field, operator, value]"))
+        for order in _parts(dictionary.get("order", ()), "order", None, "a list of orders, as ['+name', '-age']"):
+            query.order(order)
+        return query
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Query):
+            return NotImplemented
+        return self._content() == other._content() and same_typed(
+            [part.value for part in self.filters], [part.value for part in other.filters]
+        )
+
+    def _content(self) -> tuple[Any, ...]:
+        return (
+            self.key,
+            self.limit,
+            self.offset,
+            self.recursive,
+            self.keys_only,
+            self.start_after,
+            self.allow_partial,
+            [(type(part), part.field, part.op) for part in self.filters],
+            self.orders,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        arguments = [repr(self.key)]
+        if self.limit is not None:
+            arguments.append(f"limit={self.limit}")
+        if self.offset:
+            arguments.append(f"offset={self.offset}")
+        arguments += [f"{name}=True" for name in ("recursive", "keys_only", "allow_partial") if getattr(self, name)]
+        if self.start_after is not None:
+            arguments.append(f"start_after={self.start_after!r}")
+        filters = "".join(f".filter({part!r})" for part in self.filters)
+        orders = "".join(f".order({part!r})" for part in self.orders)
+        return f"{type(self).__name__}({', '.join(arguments)}){filters}{orders}"
+
+
+def _cursor_class() -> type[Cursor]:
+    """The class of cursors, which only callers of a query need: a query is data, and knows no store."""
+    cursor_class: type[Cursor] = import_module("datastore.sync.cursor").Cursor
+    return cursor_class
+
+
+def _count(number: Any, name: str) -> int:
+    if isinstance(number, bool) or not isinstance(number, int):
+        valid = "an int, or None for all" if name == "limit" else "an int"
+        raise UnsupportedTypeError(f"the {name} of a query is {valid}, not {type(number).__name__}", path=name)
+    if number < 0:
+        raise InvalidQueryError(f"the {name} of a query is 0 or more, not {number}", field=f"query.{name}")
+    return number
+
+
+def _made(kind: Any, takes: str, *arguments: Any, **named: Any) -> Any:
+    if len(arguments) == 1 and not named and isinstance(arguments[0], kind):
+        return arguments[0]
+    try:
+        return kind(*arguments, **named)
+    except DatastoreError:
+        raise
+    except TypeError as error:
+        raise UnsupportedTypeError(f"{takes}: {error}", path=kind.__name__.lower()) from error
+
+
+def _parts(data: Any, name: str, count: int | None, form: str) -> Any:
+    """The items of a list, or of a tuple; of as many as there have to be."""
+    if not isinstance(data, (list, tuple)) or (count is not None and len(data) != count):
+        raise UnsupportedTypeError(f"the {name} of a query's dict is {form}, not {data!r}", path=name)
+    return data
+
+
+def _unhexed(text: Any) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except (ValueError, TypeError):
+        kind = InvalidQueryError if isinstance(text, str) else UnsupportedTypeError
+        raise kind(f"the sort key of a query's start_after is text of hexadecimal digits, not {text!r}") from None

@@ -1,0 +1,1 @@
+"""Stores by name: which package opens a URL."""

@@ -1,0 +1,1 @@
+"""The stores for threads, generated from `datastore.aio`. Their documented path is `datastore`."""

@@ -1,0 +1,98 @@
+"""What threads need and tasks do not, under the names that both colours share.
+
+The generated classes of `datastore.sync` use these; `datastore.aio._concurrency` has the same names for
+tasks. Knows nothing of keys, queries or stores.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import GeneratorType
+from typing import Any, TypeVar
+
+__all__ = [
+    "KeyLocks",
+    "Lock",
+    "close_iterator",
+    "fan_out",
+    "give_way",
+    "in_thread",
+    "iterate",
+    "undisturbed",
+    "was_closed",
+]
+
+T = TypeVar("T")
+
+Lock = threading.Lock
+
+
+class KeyLocks:
+    """A lock for each key in use; keys out of use cost nothing."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._held: dict[Hashable, tuple[threading.Lock, list[None]]] = {}
+
+    @contextmanager
+    def hold(self, key: Hashable) -> Iterator[None]:
+        """Hold the lock of `key` while the block runs."""
+        with self._guard:
+            lock, users = self._held.setdefault(key, (threading.Lock(), []))
+            users.append(None)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                users.pop()
+                if not users:
+                    del self._held[key]
+
+    @contextmanager
+    def hold_all(self, keys: Iterable[Any]) -> Iterator[None]:
+        """Hold the locks of several keys: taken in the keys' order, so that no two blocks wait for each other."""
+        with ExitStack() as stack:
+            for key in sorted(set(keys), key=str):
+                stack.enter_context(self.hold(key))
+            yield
+
+
+def fan_out(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Make every call, one after the other; results in the order of the calls.
+
+    The first error is raised, and the calls after it are not made.
+    """
+    return [call() for call in calls]
+
+
+def undisturbed(call: Callable[[], T]) -> T:
+    """Make a call."""
+    return call()
+
+
+def in_thread(call: Callable[[], T]) -> T:
+    """Make a call, in this thread."""
+    return call()
+
+
+def give_way() -> None:
+    """Do nothing: threads have their turns anyway."""
+
+
+def iterate(iterable: Iterable[T]) -> Iterator[T]:
+    """The iterator of an iterable."""
+    return iter(iterable)
+
+
+def was_closed(iterator: Any) -> bool:
+    """Whether a generator has ended or was closed."""
+    return isinstance(iterator, GeneratorType) and iterator.gi_frame is None
+
+
+def close_iterator(iterator: Any) -> None:
+    """Stop a producer of items: a generator, or one of ours that has `close`. Others (a file) are the caller's."""
+    if isinstance(iterator, GeneratorType) or getattr(iterator, "closes_with_cursor", False):
+        iterator.close()

@@ -3,70 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from datastore.engine.placement import SLOTS
 from datastore.model.errors import ConfigError, DatastoreError, PlacementError, UnavailableError, WrongShardError
 from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_client import aio as client
-from datastore_server.cli.placement import placement_command
-from datastore_server.config import ClusterConfig, Config, ShardConfig, dump_config
+from datastore_server.config import Config
 from datastore_server.coordination import moving
 from datastore_server.coordination.moving import Options, abort, apply, plan
 from datastore_server.coordination.nodes import NodeClient
-from tests.support.growing import SOURCE, Nodes, apply_now, check_whole, contents, fill, nodes, proxy
-from tests.support.local_clusters import COMMAND
-
-ENTRIES = contents(150)
-
-
-class CrashError(Exception):
-    """The coordinator ended here."""
-
-
-@contextmanager
-def crash(at: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Every call to a node from the given one on fails: odd ones after they were done, as if the answer was lost."""
-    done: list[str] = []
-    call, stream = NodeClient._call, NodeClient._stream
-
-    async def counted(self: Any, method: str, request: Any, timeout_s: float | None = None) -> Any:
-        done.append(method)
-        if len(done) > at:
-            raise CrashError
-        answer = await call(self, method, request, timeout_s)
-        if len(done) == at and at % 2:
-            raise CrashError
-        return answer
-
-    async def counted_stream(self: Any, method: str, request: Any) -> Any:
-        done.append(method)
-        if len(done) > at:
-            raise CrashError
-        async for data in stream(self, method, request):
-            yield data
-            if len(done) == at and at % 2:
-                raise CrashError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(NodeClient, "_call", counted)
-        patch.setattr(NodeClient, "_stream", counted_stream)
-        yield done
-
-
-async def formed(running: Nodes, *names: str) -> None:
-    """A cluster of some of the nodes, with entries."""
-    async with proxy(running.config(*names)) as store:
-        await fill(store, ENTRIES)
+from tests.support.growing import SOURCE, Nodes, apply_now, check_whole, fill, nodes, proxy
+from tests.support.moves import (
+    ENTRIES,
+    CrashError,
+    crash,
+    cut_before_the_deletion,
+    formed,
+    interrupted_before,
+)
 
 
 async def check(running: Nodes, *names: str, **settings: Any) -> None:
@@ -171,82 +130,6 @@ async def test_writes_are_refused_and_reads_answered_while_a_move_is_prepared(
             await abort(running.config("a", "b", "c"), SOURCE, Options(), lambda _: None)
             await store.put(next(iter(ENTRIES)), ENTRIES[next(iter(ENTRIES))])
         await check(running, "a", "b")
-
-
-async def test_check_says_that_a_move_is_under_way_to_the_former_configuration_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with nodes(tmp_path, "a", "b", "c") as running:
-        await formed(running, "a", "b")
-        assert (await typed(running.config("a", "b"), tmp_path, "check"))[0] == 0
-        await interrupted_before("CommitMove", running, monkeypatch)
-        for names in ("ab", "abc"):
-            code, told = await typed(running.config(*names), tmp_path, "check")
-            assert code == 3 and "a move to epoch 2" in told
-            code, told = await typed(running.config(*names), tmp_path, "check", "--json")
-            assert code == 3 and "a move to epoch 2" in json.loads(told)["differences"][0]["text"]
-        assert (await typed(running.config("a", "b"), tmp_path, "abort"))[0] == 0
-        assert (await typed(running.config("a", "b"), tmp_path, "check"))[0] == 0
-
-
-async def typed(config: Config, directory: Path, command: str, *options: str) -> tuple[int, str]:
-    """A command on a configuration, as it is typed: its exit code and what it prints."""
-    path = directory / SOURCE
-    path.write_text(dump_config(config))
-    words = [*COMMAND, "placement", command, str(path), *options]
-    done = await asyncio.to_thread(subprocess.run, words, check=False, capture_output=True, text=True)
-    return done.returncode, done.stdout + done.stderr
-
-
-async def interrupted_before(method: str, running: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Grow a cluster of a and b by c, and crash before the first call of a method."""
-    call = NodeClient._call
-
-    async def until(self: Any, name: str, *arguments: Any) -> Any:
-        if name == method:
-            raise CrashError
-        return await call(self, name, *arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(CrashError):
-        patch.setattr(NodeClient, "_call", until)
-        await apply_now(running.config("a", "b", "c"))
-
-
-async def status(url: str) -> tuple[int, dict[str, Any]]:
-    """What `datastore status` says of a server, and its exit code."""
-    words = [*COMMAND, "status", "--json", "--server", url]
-    done = await asyncio.to_thread(subprocess.run, words, check=False, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return done.returncode, found
-
-
-async def test_status_shows_that_a_proxy_refuses_and_what_the_nodes_own(tmp_path: Path) -> None:
-    async with nodes(tmp_path, "a", "b", "c") as running:
-        await formed(running, "a", "b", "c")
-        await running.stop("b")
-        await running.start("b", directory="new")
-        async with proxy(running.config("a", "b")) as store:
-            code, shown = await status(store.url)
-        assert (code, shown["health"]) == (4, "not serving")
-        slots = {shard["name"]: shard["slots"] for shard in shown["shards"]}
-        assert slots["b"] == 0 and 0 < slots["a"] < SLOTS / 2
-        assert all(shard["health"] == "refused" for shard in shown["shards"])
-        assert "serves an empty data directory" in shown["shards"][0]["error"]
-
-
-async def test_status_says_that_writes_are_refused_while_entries_move(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with nodes(tmp_path, "a", "b", "c") as running:
-        await formed(running, "a", "b")
-        async with proxy(running.config("a", "b")) as store:
-            assert (await status(store.url))[1]["health"] == "serving"
-            await interrupted_before("CommitMove", running, monkeypatch)
-            code, shown = await status(store.url)
-        assert (code, shown["health"]) == (0, "read-only")
-        for row in [*shown["shards"], (await status(running.urls["a"]))[1]]:
-            assert row["health"] == "read-only"
-            assert "writes are refused" in row["error"] and "include copies" in row["error"]
 
 
 async def test_a_node_tells_the_name_that_it_was_given(tmp_path: Path) -> None:
@@ -470,20 +353,6 @@ async def test_all_nodes_must_run(tmp_path: Path) -> None:
         await check(running, "a", "b")
 
 
-def test_an_apply_that_is_interrupted_says_that_writes_may_be_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(moving, "apply", interrupted)
-    path = tmp_path / SOURCE
-    path.write_text(dump_config(Config(cluster=ClusterConfig(name="trial"), shards=[ShardConfig("a", "grpc://h:1")])))
-    done = CliRunner().invoke(placement_command, ["apply", str(path)])
-    assert "writes are refused until you run the same command again" in done.output
-    assert f"datastore placement abort {path}" in done.output
-
-
 async def test_exchanged_addresses_are_refused_before_anything_moves(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
         await formed(running, "a", "b")
@@ -581,18 +450,6 @@ async def test_a_shard_is_added_again_after_another_was_renamed(tmp_path: Path) 
         await check(running, "x=a", "b", "c")
 
 
-async def cut_before_the_deletion(running: Nodes, monkeypatch: pytest.MonkeyPatch, config: Any, **options: Any) -> None:
-    """Apply a configuration, and crash where entries that moved away are to be deleted."""
-    with monkeypatch.context() as patch, pytest.raises(CrashError):
-
-        async def cut(nodes: Any, *_: Any) -> None:
-            if nodes:
-                raise CrashError
-
-        patch.setattr(moving, "_delete_moved", cut)
-        await apply_now(config, **options)
-
-
 async def test_nodes_of_two_clusters_of_one_name_are_refused_before_anything_changes(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b", "c", "d") as running:
         await formed(running, "a", "b")
@@ -658,24 +515,6 @@ async def test_a_new_node_that_is_lost_when_others_have_switched_is_replaced(
             await check_whole(store, kept)
             await fill(store, ENTRIES)
         await check(running, "a", "b", "c", "d")
-
-
-async def test_an_apply_that_ends_with_an_error_says_that_writes_are_refused_and_how_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with nodes(tmp_path, "a", "b", "c") as running:
-        await formed(running, "a", "b")
-        await interrupted_before("CommitMove", running, monkeypatch)
-        await running.stop("c")
-        code, told = await typed(running.config("a", "b", "c"), tmp_path, "apply", "--offline")
-        assert code == 4 and "shard 'c' does not answer" in told
-        assert "The change to epoch 2 is not finished, and writes are refused until it is" in told
-        assert f"datastore placement abort {tmp_path / SOURCE}" in told
-        await running.start("c")
-        await apply_now(running.config("a", "b", "c"))
-        await running.stop("c")
-        code, told = await typed(running.config("a", "b", "c"), tmp_path, "apply", "--offline")
-        assert code == 4 and "writes are refused" not in told
 
 
 async def test_a_renaming_that_was_cut_after_the_commits_is_finished_by_the_same_command(

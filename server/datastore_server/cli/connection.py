@@ -9,24 +9,30 @@ from datastore.model.errors import OverloadedError, UnavailableError
 from datastore_client.remote import QUERY_TIMEOUT_S, RemoteDatastore
 from datastore_server.cli.settings import CALL_TIMEOUT_S, Settings
 
-__all__ = ["connected"]
+__all__ = ["connected", "reaching"]
 
 
 @contextmanager
 def connected(settings: Settings, *, lazy: bool = False) -> Iterator[RemoteDatastore]:
-    """The server's store, closed at the end; `lazy` leaves values as bytes.
-
-    The error for a server that cannot be reached says what to do.
-    """
+    """The server's store, closed at the end; `lazy` leaves values as bytes. Errors are those of `reaching`."""
     call_s = settings.timeout_s or CALL_TIMEOUT_S
     query_s = settings.timeout_s or QUERY_TIMEOUT_S
-    with RemoteDatastore(settings.server, lazy=lazy, timeout_s=call_s, query_timeout_s=query_s) as store:
-        try:
-            yield store
-        except UnavailableError as error:
-            if error.shard is not None or isinstance(error, OverloadedError):
-                raise
-            raise UnavailableError(
-                f"{error}\nIs a server running at {settings.server}? Start one with\n"
-                f"  datastore serve lmdb:///DIRECTORY\nor name another with --server or DATASTORE_SERVER."
-            ) from error
+    with (
+        RemoteDatastore(settings.server, lazy=lazy, timeout_s=call_s, query_timeout_s=query_s) as store,
+        reaching(settings),
+    ):
+        yield store
+
+
+@contextmanager
+def reaching(settings: Settings) -> Iterator[None]:
+    """Have the error for a server that cannot be reached say what to do."""
+    try:
+        yield
+    except UnavailableError as error:
+        if error.shard is not None or isinstance(error, OverloadedError):
+            raise
+        raise UnavailableError(
+            f"{error}\nIs a server running at {settings.server}? Start one with\n"
+            f"  datastore serve lmdb:///DIRECTORY\nor name another with --server or DATASTORE_SERVER."
+        ) from error

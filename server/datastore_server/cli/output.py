@@ -72,7 +72,7 @@ _MEANINGS = {
     ExitCode.ABSENT: "get, delete: no such key; contains: false",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.REFUSED: "bad input: a key, value, query, file or configuration was refused",
-    ExitCode.UNAVAILABLE: "a server or shard could not be reached, or did not answer in time",
+    ExitCode.UNAVAILABLE: "a server or shard could not be reached, did not answer in time, or does not serve",
     ExitCode.FAILED: "anything else failed",
     ExitCode.HUNG_UP: "import, export, delete: ended by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a confirmation was declined",
@@ -134,7 +134,6 @@ _REFUSALS = (
     UnsupportedTypeError,
     LimitExceededError,
     ConfigError,
-    WrongShardError,
     PlacementError,
 )
 
@@ -143,6 +142,9 @@ def exit_code_of(error: DatastoreError) -> ExitCode:
     """The exit code that an error of the library ends the command with."""
     if isinstance(error, (UnavailableError, DeadlineExceededError, TruncatedStreamError)):
         return ExitCode.UNAVAILABLE
+    if isinstance(error, WrongShardError):
+        # With an owner this key is refused here. Without one the server does not serve: no key would do.
+        return ExitCode.REFUSED if error.owner else ExitCode.UNAVAILABLE
     if isinstance(error, _REFUSALS):
         return ExitCode.REFUSED
     return ExitCode.FAILED

@@ -121,7 +121,7 @@ def _row(node: Node) -> dict[str, Any]:
         "is": placement.shard or None,
         "cluster": current.cluster if current else None,
         "epoch": placement.epoch,
-        "slots": current.slots_of(placement.shard) if current else 0,
+        "slots": node.answer.owned_slots,
         "state": _state(node.answer),
         "node": placement.node_id,
         "error": None,
@@ -134,6 +134,8 @@ def _state(answer: Answer) -> str:
         return f"moving to epoch {placement.pending.epoch}"
     if placement.current is None:
         return "not placed, empty" if answer.is_empty else "not placed, holds entries"
+    if answer.is_provisional:
+        return "placed itself, empty"
     return "placed" if placement.shard else "removed"
 
 

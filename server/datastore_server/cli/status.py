@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from datastore import wire
-from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
+from datastore.model.errors import DatastoreError, WrongShardError
 from datastore.v1 import service_pb2
-from datastore_client import connect
-from datastore_client.remote import RemoteDatastore
-from datastore_server.cli.connection import connected
+from datastore_server.cli.connection import reaching
 from datastore_server.cli.output import ExitCode, print_json, print_table
-from datastore_server.cli.settings import Settings, server_options
-from datastore_server.coordination.comparison import Answer
+from datastore_server.cli.settings import CALL_TIMEOUT_S, Settings, server_options
 from datastore_server.coordination.nodes import NodeClient
 
 __all__ = ["status_command"]
@@ -52,11 +49,8 @@ def status_command(settings: Settings) -> int:
 
     Exit code 4 if the server, or any shard behind it, does not serve or cannot be reached.
     """
-    with connected(settings) as store:
-        answer = store.describe_store()
-        row = _server_row(settings.server, answer) | _health(store)
-    placements = asyncio.run(_placements([settings.server, *(shard.url for shard in answer.shards)]))
-    rows = [_placed(one, placements) for one in (row, *_shard_rows(answer))]
+    with reaching(settings):
+        answer, rows = asyncio.run(_asked(settings))
     rows[0]["health"] = _health_before(rows)
     if settings.json:
         print_json(rows[0] | {"cluster": answer.cluster_name, "epoch": answer.placement_epoch, "shards": rows[1:]})
@@ -77,38 +71,42 @@ def _print_errors(rows: Sequence[Mapping[str, Any]]) -> None:
         click.echo(f"{', '.join(concerned)}: {error}")
 
 
-def _health(store: RemoteDatastore) -> dict[str, str]:
-    """The part of a row that says that the server does not serve; nothing if it does."""
+async def _asked(settings: Settings) -> tuple[service_pb2.DescribeStoreResponse, list[dict[str, Any]]]:
+    """What the server says of itself, and its row with those of its shards. Each server is asked over one connection.
+
+    Raises a DatastoreError if the server itself does not answer.
+    """
+    async with NodeClient(settings.server, timeout_s=settings.timeout_s or CALL_TIMEOUT_S) as server:
+        answer = await server.describe_store()
+        row = _server_row(settings.server, answer)
+        if not await server.is_serving():
+            row |= {"health": "not serving", "error": "it answers, but refuses every key"}
+        row = await _placed(row, server)
+    return answer, [row, *await asyncio.gather(*map(_shard_row, answer.shards))]
+
+
+async def _shard_row(shard: service_pb2.Shard) -> dict[str, Any]:
+    """What the proxy says of a shard, and what the shard's node says of itself."""
+    row: dict[str, Any] = {"store": None, "durability": None, "version": None}
+    failure = wire.status_to_error(shard.status) if shard.HasField("status") else None
+    async with NodeClient(shard.url, timeout_s=NODE_TIMEOUT_S) as node:
+        # The proxy reaches it, which is what counts; from here it may be behind a firewall.
+        if failure is None:
+            with suppress(DatastoreError):
+                row = _server_row(shard.url, await node.describe_store())
+        return await _placed(row | _of_shard(shard, failure), node)
+
+
+async def _placed(row: dict[str, Any], node: NodeClient) -> dict[str, Any]:
+    """A row with what the node says of its placement; as it is if the node does not say it to us."""
     try:
-        store.check_health()
-    except UnavailableError:
-        return {"health": "not serving", "error": "it answers, but refuses every key"}
-    return {}
-
-
-async def _placements(urls: Sequence[str]) -> dict[str, Answer]:
-    """What servers say of their placement, by URL; without those that do not say it to us."""
-
-    async def ask(url: str) -> Answer | None:
-        async with NodeClient(url, timeout_s=NODE_TIMEOUT_S) as node:
-            try:
-                return await node.get_placement()
-            except DatastoreError:
-                return None
-
-    answers = await asyncio.gather(*map(ask, urls))
-    return {url: answer for url, answer in zip(urls, answers, strict=True) if answer is not None}
-
-
-def _placed(row: dict[str, Any], placements: Mapping[str, Answer]) -> dict[str, Any]:
-    """A row with what the node says of its placement."""
-    answer = placements.get(row["address"])
-    if answer is None:
+        answer = await node.get_placement()
+    except DatastoreError:
         return row
     current, pending = answer.placement.current, answer.placement.pending
     changed: dict[str, Any] = {}
     if row["role"] != "proxy" and (current is not None or row["role"] == "shard"):
-        changed["slots"] = 0 if current is None else current.slots_of(answer.placement.shard)
+        changed["slots"] = answer.owned_slots
     if pending is not None and row["health"] == "serving":
         changed["health"] = "read-only"
         changed["error"] = (
@@ -143,25 +141,9 @@ def _server_row(url: str, answer: service_pb2.DescribeStoreResponse) -> dict[str
     }
 
 
-def _shard_rows(answer: service_pb2.DescribeStoreResponse) -> list[dict[str, Any]]:
-    if not answer.shards:
-        return []
-    with ThreadPoolExecutor(len(answer.shards)) as pool:
-        return list(pool.map(_shard_row, answer.shards))
-
-
-def _shard_row(shard: service_pb2.Shard) -> dict[str, Any]:
-    """What the proxy says of a shard, and what the shard's node says of itself."""
-    row: dict[str, Any] = {"store": None, "durability": None, "version": None}
-    failure = wire.status_to_error(shard.status) if shard.HasField("status") else None
-    if failure is None:
-        try:
-            with connect(shard.url, timeout_s=NODE_TIMEOUT_S) as node:
-                row = _server_row(shard.url, node.describe_store())
-        except DatastoreError:
-            # The proxy reaches it, which is what counts; from here it may be behind a wall.
-            pass
-    return row | {
+def _of_shard(shard: service_pb2.Shard, failure: DatastoreError | None) -> dict[str, Any]:
+    """What the proxy says of a shard, as a part of its row."""
+    return {
         "role": "shard",
         "name": shard.name,
         "address": shard.url,

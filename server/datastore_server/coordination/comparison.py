@@ -41,6 +41,17 @@ class Answer:
         return bool(self.placement.shard) and current is not None and current.is_complete
 
     @property
+    def is_provisional(self) -> bool:
+        """Whether the node placed itself on an empty directory, and no proxy has confirmed that it belongs there."""
+        return self.placement.current is not None and not self.is_complete and not self.is_settled
+
+    @property
+    def owned_slots(self) -> int:
+        """How many slots the node owns; 0 while its placement is provisional."""
+        current = self.placement.current
+        return 0 if current is None or self.is_provisional else current.slots_of(self.placement.shard)
+
+    @property
     def is_settled(self) -> bool:
         """Whether its placement counts: it has entries, or knows other members' identities. Else it may be replaced."""
         current = self.placement.current

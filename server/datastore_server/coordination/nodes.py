@@ -1,20 +1,25 @@
-"""The calls of PlacementService, of one node. Knows messages and channels; decides nothing."""
+"""The calls to one node of those who look after a cluster: PlacementService, DescribeStore and health.
+
+Knows messages and channels; decides nothing.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any, Self
 
 import grpc
+from grpc_health.v1 import health_pb2
 
 from datastore import wire
 from datastore.engine.placement import NodePlacement, Placement, ShardBy
 from datastore.model.errors import DatastoreError, QueryNotSupportedError, StoreFormatError
-from datastore.v1 import placement_pb2
+from datastore.v1 import placement_pb2, service_pb2
 from datastore.wire import raw
 from datastore_client._failures import call_error
-from datastore_client._messages import BATCH_ITEMS
+from datastore_client._messages import BATCH_ITEMS, SERVING
 from datastore_client.aio._calls import CALL_ERRORS, answered, messages, open_channel
 from datastore_client.channel import parse_target
 from datastore_server.coordination.comparison import Answer
@@ -23,6 +28,8 @@ from datastore_server.coordination.planning import Slots, Summary
 __all__ = ["NodeClient"]
 
 _SERVICE = "/datastore.v1.PlacementService/"
+_DESCRIBE_STORE = "/datastore.v1.DatastoreService/DescribeStore"
+_HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 #: How long a node may take to say what it is, or to change that.
 CALL_TIMEOUT_S = 10.0
@@ -58,6 +65,15 @@ class NodeClient:
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
+
+    async def describe_store(self) -> service_pb2.DescribeStoreResponse:
+        """What the server says of its store and its shards."""
+        data = await self._answer(_DESCRIBE_STORE, service_pb2.DescribeStoreRequest())
+        return service_pb2.DescribeStoreResponse.FromString(data)
+
+    async def is_serving(self) -> bool:
+        """Whether the server answers calls, as its health service says."""
+        return await self._answer(_HEALTH_CHECK, health_pb2.HealthCheckRequest()) == SERVING
 
     async def get_placement(self) -> Answer:
         """What the node says of its placement."""
@@ -141,13 +157,19 @@ class NodeClient:
         await self._call("PutRecord", placement_pb2.PutRecordRequest(record=record))
 
     async def _call(self, method: str, request: Any, timeout_s: float | None = None) -> Any:
+        data = await self._answer(_SERVICE + method, request, timeout_s)
+        return getattr(placement_pb2, f"{method}Response").FromString(data)
+
+    async def _answer(self, path: str, request: Any, timeout_s: float | None = None) -> bytes:
         timeout_s = timeout_s or self._timeout_s
-        call: Any = self._open().unary_unary(_SERVICE + method)
+        call: Any = self._open().unary_unary(path)
         try:
-            data = await answered(call(request.SerializeToString(), timeout=timeout_s))
+            data: bytes = await answered(
+                call(request.SerializeToString(), timeout=None if timeout_s == math.inf else timeout_s)
+            )
         except CALL_ERRORS as error:
             raise self._error(error, timeout_s) from error
-        return getattr(placement_pb2, f"{method}Response").FromString(data)
+        return data
 
     async def _stream(self, method: str, request: Any) -> AsyncGenerator[bytes]:
         call: Any = self._open().unary_stream(_SERVICE + method)

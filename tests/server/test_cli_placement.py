@@ -1,0 +1,214 @@
+"""`datastore placement`, and what other commands say of a cluster whose placement changes or does not fit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, chdir
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from click.testing import CliRunner
+
+from datastore.engine.placement import SLOTS
+from datastore.model.key import Key
+from datastore_client.aio import RemoteDatastore
+from datastore_server.cli.placement import placement_command
+from datastore_server.config import ClusterConfig, Config, ShardConfig, dump_config
+from datastore_server.coordination import moving
+from tests.support import clusters
+from tests.support.clusters import background
+from tests.support.commands import Commands, run_here
+from tests.support.growing import SOURCE, apply_now, nodes, proxy
+from tests.support.moves import ENTRIES, formed, interrupted_before, status, typed
+
+
+async def test_check_says_that_a_move_is_under_way_to_the_former_configuration_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        assert (await typed(running.config("a", "b"), tmp_path, "check"))[0] == 0
+        await interrupted_before("CommitMove", running, monkeypatch)
+        for names in ("ab", "abc"):
+            code, told = await typed(running.config(*names), tmp_path, "check")
+            assert code == 3 and "a move to epoch 2" in told
+            code, told = await typed(running.config(*names), tmp_path, "check", "--json")
+            assert code == 3 and "a move to epoch 2" in json.loads(told)["differences"][0]["text"]
+        assert (await typed(running.config("a", "b"), tmp_path, "abort"))[0] == 0
+        assert (await typed(running.config("a", "b"), tmp_path, "check"))[0] == 0
+
+
+async def test_status_shows_that_a_proxy_refuses_and_what_the_nodes_own(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b", "c")
+        await running.stop("b")
+        await running.start("b", directory="new")
+        async with proxy(running.config("a", "b")) as store:
+            code, shown = await status(store.url)
+        assert (code, shown["health"]) == (4, "not serving")
+        slots = {shard["name"]: shard["slots"] for shard in shown["shards"]}
+        assert slots["b"] == 0 and 0 < slots["a"] < SLOTS / 2
+        assert all(shard["health"] == "refused" for shard in shown["shards"])
+        assert "serves an empty data directory" in shown["shards"][0]["error"]
+
+
+async def test_status_says_that_writes_are_refused_while_entries_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        async with proxy(running.config("a", "b")) as store:
+            assert (await status(store.url))[1]["health"] == "serving"
+            await interrupted_before("CommitMove", running, monkeypatch)
+            code, shown = await status(store.url)
+        assert (code, shown["health"]) == (0, "read-only")
+        for row in [*shown["shards"], (await status(running.urls["a"]))[1]]:
+            assert row["health"] == "read-only"
+            assert "writes are refused" in row["error"] and "include copies" in row["error"]
+
+
+def test_an_apply_that_is_interrupted_says_that_writes_may_be_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(moving, "apply", interrupted)
+    path = tmp_path / SOURCE
+    path.write_text(dump_config(Config(cluster=ClusterConfig(name="trial"), shards=[ShardConfig("a", "grpc://h:1")])))
+    done = CliRunner().invoke(placement_command, ["apply", str(path)])
+    assert "writes are refused until you run the same command again" in done.output
+    assert f"datastore placement abort {path}" in done.output
+
+
+async def test_an_apply_that_ends_with_an_error_says_that_writes_are_refused_and_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        await interrupted_before("CommitMove", running, monkeypatch)
+        await running.stop("c")
+        code, told = await typed(running.config("a", "b", "c"), tmp_path, "apply", "--offline")
+        assert code == 4 and "shard 'c' does not answer" in told
+        assert "The change to epoch 2 is not finished, and writes are refused until it is" in told
+        assert f"datastore placement abort {tmp_path / SOURCE}" in told
+        await running.start("c")
+        await apply_now(running.config("a", "b", "c"))
+        await running.stop("c")
+        code, told = await typed(running.config("a", "b", "c"), tmp_path, "apply", "--offline")
+        assert code == 4 and "writes are refused" not in told
+
+
+# Exit codes
+
+
+@asynccontextmanager
+async def mismatched() -> AsyncIterator[RemoteDatastore]:
+    """A proxy that refuses every key, as its nodes do not match its configuration."""
+    async with nodes(None, "a", "b") as running:
+        await formed(running, "a", "b")
+        async with proxy(running.config("a")) as store:
+            yield store
+
+
+@pytest.fixture(scope="module")
+def not_serving() -> Iterator[Commands]:
+    """Commands to a proxy that refuses every key."""
+    with background() as loop, loop.running(mismatched()) as proxy:
+        yield Commands(proxy.url)
+
+
+KEYS = [str(key) for key in ENTRIES][:3]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["get", KEYS[0]],
+        ["get", *KEYS],
+        ["put", KEYS[0], "1"],
+        ["contains", KEYS[0]],
+        ["delete", KEYS[0]],
+        ["delete", "/Kind1", "--collection", "--yes"],
+        ["query", "/Kind1"],
+        ["count", "/Kind1"],
+        ["list"],
+        ["import", "rows.jsonl"],
+        ["export", "out.jsonl"],
+        ["status"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_ends_with_code_4_at_a_proxy_that_does_not_serve(
+    not_serving: Commands, words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"key": KEYS[0], "value": 1}))
+    with chdir(tmp_path):
+        done = not_serving(*words)
+    assert done.code == 4, done.err
+    assert "which cluster.toml does not have" in done.out + done.err
+
+
+async def test_a_key_of_another_node_is_refused_with_code_3(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        await formed(running, "a", "b")
+        foreign = (await running.held())["b"][0]
+        done = await asyncio.to_thread(run_here, "get", foreign, "--server", running.urls["a"])
+    assert done.code == 3
+    assert "belongs to shard b" in done.err
+
+
+# What status and show ask
+
+
+async def test_a_node_that_placed_itself_on_an_empty_directory_owns_no_slot_until_a_proxy_confirms_it(
+    tmp_path: Path,
+) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        await formed(running, "a", "b")
+        owned = (await status(running.urls["a"]))[1]["slots"]
+        assert 0 < owned < SLOTS
+        config = running.config("a", "b")
+        await running.stop("b")
+        await running.start("b", directory="new", config=config)
+        assert (await status(running.urls["b"]))[1]["slots"] == 0
+        async with proxy(config) as store:
+            _, shown = await status(store.url)
+        assert {shard["name"]: shard["slots"] for shard in shown["shards"]} == {"a": owned, "b": 0}
+        code, told = await typed(config, tmp_path, "show", "--json")
+        rows = {row["shard"]: row for row in json.loads(told)}
+        assert (code, rows["b"]["slots"], rows["b"]["state"]) == (0, 0, "placed itself, empty")
+        assert rows["a"]["slots"] == owned
+
+        await running.stop("a")
+        await running.start("a", directory="newer", config=config)
+        async with proxy(config) as store:
+            assert await store.get(Key("/none")) is None
+            _, shown = await status(store.url)
+        assert [shard["slots"] for shard in shown["shards"]] == [owned, SLOTS - owned]
+
+
+def test_status_opens_one_connection_to_each_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: Counter[str] = Counter()
+
+    def counted(open_channel: Any) -> Any:
+        def counting(target: str, *arguments: Any, **options: Any) -> Any:
+            # The proxy's own connections are made on the servers' loop.
+            if threading.current_thread().name != "background loop":
+                opened[target.removeprefix("dns:///")] += 1
+            return open_channel(target, *arguments, **options)
+
+        return counting
+
+    with background() as loop, loop.running(clusters.proxy()) as cluster:
+        for module in (grpc, grpc.aio):
+            monkeypatch.setattr(module, "insecure_channel", counted(module.insecure_channel))
+        assert Commands(cluster.url)("status").code == 0
+        servers = [cluster.url, *(node.url for node in cluster.nodes)]
+    assert opened == dict.fromkeys((url.removeprefix("grpc://") for url in servers), 1)

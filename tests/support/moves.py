@@ -1,0 +1,104 @@
+"""Changes of a cluster that are cut off at some point, and the commands that deal with what they left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore_server.config import Config, dump_config
+from datastore_server.coordination import moving
+from datastore_server.coordination.nodes import NodeClient
+from tests.support.commands import COMMAND
+from tests.support.growing import SOURCE, Nodes, apply_now, contents, fill, proxy
+
+ENTRIES = contents(150)
+
+
+class CrashError(Exception):
+    """The coordinator ended here."""
+
+
+@contextmanager
+def crash(at: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Every call to a node from the given one on fails: odd ones after they were done, as if the answer was lost."""
+    done: list[str] = []
+    call, stream = NodeClient._call, NodeClient._stream
+
+    async def counted(self: Any, method: str, request: Any, timeout_s: float | None = None) -> Any:
+        done.append(method)
+        if len(done) > at:
+            raise CrashError
+        answer = await call(self, method, request, timeout_s)
+        if len(done) == at and at % 2:
+            raise CrashError
+        return answer
+
+    async def counted_stream(self: Any, method: str, request: Any) -> Any:
+        done.append(method)
+        if len(done) > at:
+            raise CrashError
+        async for data in stream(self, method, request):
+            yield data
+            if len(done) == at and at % 2:
+                raise CrashError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NodeClient, "_call", counted)
+        patch.setattr(NodeClient, "_stream", counted_stream)
+        yield done
+
+
+async def formed(running: Nodes, *names: str) -> None:
+    """A cluster of some of the nodes, with entries."""
+    async with proxy(running.config(*names)) as store:
+        await fill(store, ENTRIES)
+
+
+async def interrupted_before(method: str, running: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grow a cluster of a and b by c, and crash before the first call of a method."""
+    call = NodeClient._call
+
+    async def until(self: Any, name: str, *arguments: Any) -> Any:
+        if name == method:
+            raise CrashError
+        return await call(self, name, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(CrashError):
+        patch.setattr(NodeClient, "_call", until)
+        await apply_now(running.config("a", "b", "c"))
+
+
+async def typed(config: Config, directory: Path, command: str, *options: str) -> tuple[int, str]:
+    """A command on a configuration, as it is typed: its exit code and what it prints."""
+    path = directory / SOURCE
+    path.write_text(dump_config(config))
+    words = [*COMMAND, "placement", command, str(path), *options]
+    done = await asyncio.to_thread(subprocess.run, words, check=False, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+async def status(url: str) -> tuple[int, dict[str, Any]]:
+    """What `datastore status` says of a server, and its exit code."""
+    words = [*COMMAND, "status", "--json", "--server", url]
+    done = await asyncio.to_thread(subprocess.run, words, check=False, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, found
+
+
+async def cut_before_the_deletion(running: Nodes, monkeypatch: pytest.MonkeyPatch, config: Any, **options: Any) -> None:
+    """Apply a configuration, and crash where entries that moved away are to be deleted."""
+    with monkeypatch.context() as patch, pytest.raises(CrashError):
+
+        async def cut(nodes: Any, *_: Any) -> None:
+            if nodes:
+                raise CrashError
+
+        patch.setattr(moving, "_delete_moved", cut)
+        await apply_now(config, **options)

@@ -25,6 +25,7 @@ from datastore_server.budget import OPEN_STREAMS_PER_CLIENT
 from datastore_server.calls import CallLog
 from datastore_server.checks import Limits
 from datastore_server.config import Address, parse_address
+from datastore_server.counting import counted
 from datastore_server.describe import ClusterInfo, storage_of
 from datastore_server.introspection import Health, Routes, add_reflection
 from datastore_server.listening import listen_on, resolve
@@ -271,11 +272,11 @@ def _served(datastore: Datastore, cluster: ClusterInfo) -> str:
     """What is served, for the log: `shard-1 of trial, lmdb in /var/lib/ds (sync), 34,006 entries`."""
     parts = [f"{cluster.shard_name} of {cluster.cluster_name}" if cluster.shard_name else cluster.cluster_name]
     if cluster.shards:
-        parts.append(f"{len(cluster.shards)} shards")
+        parts.append(counted(len(cluster.shards), "shards"))
     else:
         bottom = storage_of(datastore.describe())
         parts.append(f"{bottom.kind} {bottom.text} ({bottom.durability.value})")
-        parts.append("" if bottom.entries is None else f"{bottom.entries:,} entries")
+        parts.append("" if bottom.entries is None else counted(bottom.entries, "entries"))
     return ", ".join(filter(None, parts))
 
 

@@ -37,6 +37,7 @@ from datastore_server.config import (
     parse_server_url,
     parse_store_url,
 )
+from datastore_server.counting import counted
 
 __all__ = ["CONFIG_NAME", "Cluster", "Member", "command_again", "plan_cluster"]
 
@@ -116,20 +117,20 @@ def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durabi
 
 def _how_to_change(path: Path, config: Config, nodes: int, durability: Durability) -> str:
     """What to do where a cluster is to have another number of nodes than its directory holds."""
-    told = f"{path} has {len(config.shards)} shards, not {nodes}, and entries have to move for that."
+    text = f"{path} has {counted(len(config.shards), 'shards')}, not {nodes}, and entries have to move for that."
     start = shlex.join(["datastore", "cluster", "--directory", str(path.parent)])
     move = shlex.join(["datastore", "placement", "apply", str(path), "--offline"])
     if nodes < len(config.shards):
         names = ", ".join(shard.name for shard in config.shards[nodes:])
         return (
-            f"{told} While the cluster runs ({start}), take the [[shards]] of those to go out of that file,"
+            f"{text} While the cluster runs ({start}), take the [[shards]] of those to go out of that file,"
             f" e.g. {names}, then\n  {move}\nand start the cluster again."
         )
     taken = {shard.name for shard in config.shards}
     free = [name for number in range(1, nodes + len(taken)) if (name := f"shard-{number}") not in taken]
     shards = [_new_shard(path.parent, name, durability) for name in free[: nodes - len(taken)]]
     return (
-        f"{told} Stop the cluster if it runs, add to that file\n{dump_shards(shards)}"
+        f"{text} Stop the cluster if it runs, add to that file\n{dump_shards(shards)}"
         f"(port 0 takes a free one), start it\n  {start}\nand while it runs\n  {move}"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -13,19 +14,20 @@ from typing import Any
 
 import grpc
 import pytest
-from click.testing import CliRunner
 
-from datastore.engine.placement import SLOTS
+from datastore.engine.placement import SLOTS, Placement
+from datastore.model.entries import Write
 from datastore.model.key import Key
 from datastore_client.aio import RemoteDatastore
-from datastore_server.cli.placement import placement_command
-from datastore_server.config import ClusterConfig, Config, ShardConfig, dump_config
+from datastore_server.config import ClusterConfig, Config, ShardConfig, dump_config, load_config
 from datastore_server.coordination import moving
+from datastore_server.coordination.moving import Options
+from datastore_server.coordination.nodes import NodeClient
 from tests.support import clusters
 from tests.support.clusters import background
 from tests.support.commands import Commands, run_here
-from tests.support.growing import SOURCE, apply_now, nodes, proxy
-from tests.support.moves import ENTRIES, formed, interrupted_before, status, typed
+from tests.support.growing import SOURCE, Nodes, apply_now, nodes, proxy
+from tests.support.moves import ENTRIES, cut_before_the_deletion, formed, interrupted_before, status, typed
 
 
 async def test_check_says_that_a_move_is_under_way_to_the_former_configuration_too(
@@ -73,7 +75,7 @@ async def test_status_says_that_writes_are_refused_while_entries_move(
             assert "writes are refused" in row["error"] and "include copies" in row["error"]
 
 
-def test_an_apply_that_is_interrupted_says_that_writes_may_be_refused(
+def test_an_apply_that_is_interrupted_where_no_node_answers_says_that_writes_may_be_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def interrupted(*_: object) -> None:
@@ -82,9 +84,125 @@ def test_an_apply_that_is_interrupted_says_that_writes_may_be_refused(
     monkeypatch.setattr(moving, "apply", interrupted)
     path = tmp_path / SOURCE
     path.write_text(dump_config(Config(cluster=ClusterConfig(name="trial"), shards=[ShardConfig("a", "grpc://h:1")])))
-    done = CliRunner().invoke(placement_command, ["apply", str(path)])
-    assert "writes are refused until you run the same command again" in done.output
-    assert f"datastore placement abort {path}" in done.output
+    done = run_here("placement", "apply", str(path))
+    assert done.code == 130
+    assert "If the change was begun, writes are refused until it is finished" in done.err
+    assert f"datastore placement abort {path}" in done.err
+
+
+@asynccontextmanager
+async def growing(directory: Path, cut: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Nodes]:
+    """A cluster of a and b that grew by c until a method was to be called first."""
+    async with nodes(directory, "a", "b", "c") as running:
+        await formed(running, "a", "b")
+        config = running.config("a", "b", "c")
+        (directory / SOURCE).write_text(dump_config(config))
+        if cut == "ClearSlots":
+            await cut_before_the_deletion(running, monkeypatch, config)
+        elif cut:
+            await interrupted_before(cut, running, monkeypatch)
+        yield running
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.long) for one in (signal.SIGHUP, signal.SIGINT))]
+)
+@pytest.mark.parametrize(
+    ("cut", "says"),
+    [
+        (
+            "CommitMove",
+            "The change to epoch 2 is not finished, and writes are refused until it is. To finish it, run the",
+        ),
+        (
+            "ClearSlots",
+            "The cluster is at epoch 2. Copies of entries that moved away are not deleted yet. To finish it,",
+        ),
+    ],
+)
+def test_an_apply_that_a_signal_ends_says_what_it_leaves_to_do(
+    cut: str, says: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with background() as loop, loop.running(growing(tmp_path, cut, monkeypatch)):
+        call = NodeClient._call
+
+        async def signalled(self: NodeClient, method: str, *arguments: Any) -> Any:
+            if method == cut and threading.current_thread() is threading.main_thread():
+                signal.raise_signal(number)
+                await asyncio.Event().wait()
+            return await call(self, method, *arguments)
+
+        monkeypatch.setattr(NodeClient, "_call", signalled)
+        done = run_here("placement", "apply", str(tmp_path / SOURCE), "--offline")
+        assert done.code == 128 + number
+        assert says in done.err and "Traceback" not in done.err
+        assert ("Interrupted." if number is signal.SIGINT else f"Ended by {number.name}.") in done.err
+        assert ("datastore placement abort" in done.err) == (cut == "CommitMove")
+        monkeypatch.undo()
+        assert run_here("placement", "apply", str(tmp_path / SOURCE), "--offline").code == 0
+        assert run_here("placement", "check", str(tmp_path / SOURCE)).code == 0
+
+
+def test_an_abort_that_a_signal_ends_says_to_run_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with background() as loop, loop.running(growing(tmp_path, "CommitMove", monkeypatch)):
+        call = NodeClient._call
+
+        async def signalled(self: NodeClient, method: str, *arguments: Any) -> Any:
+            if method == "AbortMove" and threading.current_thread() is threading.main_thread():
+                signal.raise_signal(signal.SIGTERM)
+                await asyncio.Event().wait()
+            return await call(self, method, *arguments)
+
+        monkeypatch.setattr(NodeClient, "_call", signalled)
+        done = run_here("placement", "abort", str(tmp_path / SOURCE))
+        assert done.code == 143 and "Run the same command again" in done.err
+        monkeypatch.undo()
+        done = run_here("placement", "abort", str(tmp_path / SOURCE))
+        assert done.code == 0
+        assert sorted(done.err.splitlines()) == [
+            f"shard '{name}': the change to epoch 2 is cancelled" for name in "abc"
+        ]
+
+
+def test_copies_that_a_killed_apply_left_are_named_with_the_command_that_deletes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with background() as loop, loop.running(growing(tmp_path, "ClearSlots", monkeypatch)) as running:
+        path = tmp_path / SOURCE
+        found = run_here("placement", "check", str(path))
+        assert found.code == 3
+        assert "copies of entries that moved away await deletion: shard 'a', shard 'b', shard 'c'" in found.out
+        assert f"delete them: datastore placement apply {path}\n" in found.out
+        assert "datastore placement apply CONFIG.toml" in run_here("status", "--server", running.urls["a"]).out
+        assert run_here("placement", "apply", str(path)).code == 0
+        assert run_here("placement", "check", str(path)).out == f"The nodes match {path}.\n"
+        assert "placement" not in run_here("status", "--server", running.urls["a"]).out
+
+
+def test_what_plan_and_apply_say_of_one_entry_in_one_slot_is_in_the_singular(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with background() as loop, loop.running(growing(tmp_path, "", monkeypatch)) as running:
+        path = str(tmp_path / SOURCE)
+        moved = next(key for key in ENTRIES if target(path).owner_of(key) == "c")
+        loop.run(empty_but(running, moved))
+        said = run_here("placement", "plan", path).out
+        assert "To move: 1 entry, " in said
+        said = run_here("placement", "apply", path, "--offline").err
+    assert "copied 1 entry in 1 slot from shard " in said
+    assert "verified 1 entry in 1 slot: " in said
+    assert "deleted 1 entry that moved away from shard " in said
+
+
+def target(path: str) -> Placement:
+    """Where `apply` brings a cluster."""
+    return asyncio.run(moving.plan(load_config(Path(path)), path, Options())).target
+
+
+async def empty_but(running: Nodes, kept: Key) -> None:
+    """Delete all entries of the cluster but one."""
+    async with proxy(running.config("a", "b")) as store:
+        await store.batch_write([Write(key, None) for key in ENTRIES if key != kept])
 
 
 async def test_an_apply_that_ends_with_an_error_says_that_writes_are_refused_and_how_to_go_on(

@@ -209,7 +209,7 @@ async def test_a_server_logs_its_start_its_failures_and_its_end_with_counts(log:
                 await remote.get(Key(f"/a:{name}"))
         url = server.url
     text = "\n".join(log.lines())
-    assert re.search(rf"INFO serving dict in memory \(memory\), 1 entries at {url} \(pid \d+\)$", log.lines()[0])
+    assert re.search(rf"INFO serving dict in memory \(memory\), 1 entry at {url} \(pid \d+\)$", log.lines()[0])
     assert re.search(r"INFO Get /a:bad from \S+ failed: CORRUPT_DATA$", text, re.MULTILINE)
     assert re.search(r"INFO Get /a:worse from \S+ failed: INTERNAL$", text, re.MULTILINE)
     assert log.lines()[-1].endswith(f"INFO stopped serving at {url}; calls: Get 2 (2 failed), Put 1")

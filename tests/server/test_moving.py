@@ -327,7 +327,7 @@ async def test_entries_of_an_older_release_are_adopted_after_each_was_checked(tm
         async with client.connect(running.urls["a"]) as node:
             stray = Key(held["b"][0])
             await node.put(stray, 1)
-            with pytest.raises(ConfigError, match=rf"1 of {len(held['a']) + 1} entries do not belong on shard 'a'"):
+            with pytest.raises(ConfigError, match=rf"1 of {len(held['a']) + 1} entries outside the slots of shard 'a'"):
                 await apply_now(config, adopt=True)
             await node.delete(stray)
         await apply_now(config, adopt=True)
@@ -565,7 +565,7 @@ async def test_a_configuration_of_nodes_without_a_cluster_is_said_to_form_a_new_
     async with nodes(tmp_path, "a", "b") as running:
         said: list[str] = []
         await apply(running.config("a", "b"), SOURCE, Options(), said.append)
-        assert "this forms a NEW cluster 'trial' of 2 nodes, 2 of them empty" in "\n".join(said)
+        assert "this forms a NEW cluster 'trial' of 2 nodes, 2 empty" in "\n".join(said)
         said.clear()
         await apply(running.config("a", "b"), SOURCE, Options(), said.append)
         assert "NEW" not in "\n".join(said)

@@ -143,7 +143,7 @@ async def test_a_node_with_entries_is_placed_only_if_asked_to_check_them(node: N
         await node.client.put(key, 1)
     assert "--adopt" in await refused(node.placed.place("a", placed), PlacementError)
     text = await refused(node.placed.place("a", placed, check_entries=True), PlacementError)
-    assert "3 of this node's entries do not belong to shard a: 3 to b" in text
+    assert "this node holds 3 entries of other shards than a: 3 to b" in text
     for key in foreign:
         await node.client.delete(key)
     assert (await node.placed.place("a", placed, check_entries=True)).shard == "a"

@@ -16,9 +16,10 @@ from datastore_server.cli.conditions import query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_absent, hint_at_nothing
 from datastore_server.cli.output import ExitCode, Terminated, print_json, say
-from datastore_server.cli.progress import Progress, counted, progress
+from datastore_server.cli.progress import Progress, progress
 from datastore_server.cli.settings import KEY, Settings, server_options
 from datastore_server.cli.transfer.interruption import terminable
+from datastore_server.counting import counted
 
 __all__ = ["delete_command"]
 

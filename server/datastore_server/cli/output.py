@@ -74,10 +74,10 @@ _MEANINGS = {
     ExitCode.REFUSED: "bad input: a key, value, query, file or configuration was refused",
     ExitCode.UNAVAILABLE: "a server or shard could not be reached, did not answer in time, or does not serve",
     ExitCode.FAILED: "anything else failed",
-    ExitCode.HUNG_UP: "import, export, delete: ended by SIGHUP",
+    ExitCode.HUNG_UP: "import, export, delete, placement: ended by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a confirmation was declined",
     ExitCode.NO_READER: "the reader of the output closed it, e.g. head",
-    ExitCode.TERMINATED: "import, export, delete: ended by SIGTERM",
+    ExitCode.TERMINATED: "import, export, delete, placement: ended by SIGTERM",
 }
 
 #: The exit codes as lines of `--help`.

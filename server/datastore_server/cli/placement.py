@@ -11,14 +11,16 @@ from typing import Any
 import click
 
 from datastore.model.errors import ConfigError, DatastoreError
-from datastore_server.cli.output import ExitCode, print_json, print_table, say
+from datastore_server.cli.output import ExitCode, Terminated, print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
+from datastore_server.cli.transfer.interruption import run_terminable
 from datastore_server.config import Config, load_config, parse_server_url
 from datastore_server.coordination import moving
 from datastore_server.coordination.checking import check
 from datastore_server.coordination.comparison import Answer
 from datastore_server.coordination.moving import Options, Plan
 from datastore_server.coordination.survey import Node, surveyed
+from datastore_server.counting import counted
 
 __all__ = ["placement_command"]
 
@@ -146,8 +148,8 @@ def _state(answer: Answer) -> str:
 def check_command(settings: Settings, config_path: Path) -> int:
     """Compare CONFIG.toml with what its nodes say, as a proxy does before it serves.
 
-    Exit code 3 if they differ, or a move is under way; each difference comes with the command that resolves it. 4 if a
-    node does not answer.
+    Exit code 3 if they differ, or a change is not finished, be it that only copies of moved entries await deletion;
+    each finding comes with the command that resolves it. 4 if a node does not answer.
     """
     config = load_config(config_path)
     found = asyncio.run(check(config, str(config_path)))
@@ -218,12 +220,8 @@ def apply_command(
     """
     options = _options(addresses, replaced, renames, offline=offline, adopt=adopt)
     try:
-        plan = asyncio.run(moving.apply(load_config(config_path), str(config_path), options, say))
-    except KeyboardInterrupt:
-        abort = _abort_line(config_path, options)
-        say(f"If the change had begun, writes are refused until you run the same command again, or cancel it: {abort}")
-        raise
-    except DatastoreError as error:
+        plan = run_terminable(moving.apply(load_config(config_path), str(config_path), options, say))
+    except (KeyboardInterrupt, Terminated, DatastoreError) as error:
         if not isinstance(error, ConfigError):
             _say_how_to_go_on(config_path, options)
         raise
@@ -236,19 +234,21 @@ def apply_command(
 
 
 def _say_how_to_go_on(config_path: Path, options: Options) -> None:
-    """After an error: whether it left a change half done, and what to do about that."""
+    """After an early end: what it left of a change, and what to do about that."""
+    cancel = f"To cancel it:\n  {_abort_line(config_path, options)}"
+    again = "To finish it, run the same command again."
     try:
-        found = asyncio.run(moving.under_way(load_config(config_path), options))
-    except DatastoreError:
+        left = asyncio.run(moving.unfinished(load_config(config_path), options))
+    except (DatastoreError, KeyboardInterrupt):
+        say(f"If the change was begun, writes are refused until it is finished. {again} {cancel}")
         return
-    if found is None:
+    if left is None:
         return
-    target, is_committed = found
-    told = f"The change to epoch {target.epoch} is not finished, and writes are refused until it is."
-    told += " To finish it, run the same command again."
-    if not is_committed:
-        told += f" To cancel it:\n  {_abort_line(config_path, options)}"
-    say(told)
+    if not left.refuses_writes:
+        say(f"The cluster is at epoch {left.epoch}. Copies of entries that moved away are not deleted yet. {again}")
+        return
+    text = f"The change to epoch {left.epoch} is not finished, and writes are refused until it is. {again}"
+    say(f"{text} {cancel}" if left.may_be_cancelled else text)
 
 
 def _abort_line(config_path: Path, options: Options) -> str:
@@ -264,7 +264,12 @@ def abort_command(
     settings: Settings, config_path: Path, addresses: dict[str, str], replaced: Sequence[str], renames: dict[str, str]
 ) -> None:
     """Drop a change that `apply` began and did not finish, and let writes in again. Nothing has been deleted by it."""
-    asyncio.run(moving.abort(load_config(config_path), str(config_path), _options(addresses, replaced, renames), say))
+    options = _options(addresses, replaced, renames)
+    try:
+        run_terminable(moving.abort(load_config(config_path), str(config_path), options, say))
+    except (KeyboardInterrupt, Terminated):
+        say("Run the same command again: until the change is cancelled on every node, writes may be refused.")
+        raise
 
 
 def _options(
@@ -311,4 +316,4 @@ def _print_plan(plan: Plan) -> None:
             for move in plan.moves
         ],
     )
-    click.echo(f"In all {plan.size.entries:,} entries with {plan.size.bytes:,} bytes move.")
+    click.echo(f"To move: {counted(plan.size.entries, 'entries')}, {counted(plan.size.bytes, 'bytes')}.")

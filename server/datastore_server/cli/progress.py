@@ -9,18 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from datastore_server.cli.output import say
+from datastore_server.counting import counted
 
-__all__ = ["Progress", "counted", "progress"]
+__all__ = ["Progress", "progress"]
 
 #: Elsewhere than on a terminal: how often a line is written.
 LINE_INTERVAL_S = 3.0
 _BAR_CHARACTERS = 20
-_SINGULAR = {"rows": "row", "entries": "entry", "keys": "key"}
-
-
-def counted(number: int, unit: str) -> str:
-    """A number of rows, entries or keys, e.g. `28,298 rows`, `1 entry`."""
-    return f"{number:,} {_SINGULAR.get(unit, unit) if number == 1 else unit}"
 
 
 class Progress:

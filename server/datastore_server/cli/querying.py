@@ -19,9 +19,9 @@ from datastore_server.cli.conditions import is_direction, parse_order, query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_fields, hint_at_nothing
 from datastore_server.cli.output import print_json, say, shown_error
-from datastore_server.cli.progress import counted
 from datastore_server.cli.settings import KEY, Settings, server_options
 from datastore_server.cli.values import json_line, to_json
+from datastore_server.counting import counted
 
 __all__ = ["count_command", "query_command"]
 

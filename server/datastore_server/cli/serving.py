@@ -29,6 +29,7 @@ from datastore_server.config import (
     parse_store_url,
 )
 from datastore_server.coordination.checking import Findings, check
+from datastore_server.counting import counted
 from datastore_server.shard_watch import watching
 from datastore_server.signals import handle_stop_signals
 from datastore_server.topology import Topology, build_node, build_proxy
@@ -150,7 +151,7 @@ def proxy_command(
     error.
     """
     config = load_config(config_path)
-    what = f"Serving {len(config.shards)} shards of {config.cluster.name} on"
+    what = f"Serving {counted(len(config.shards), 'shards')} of {config.cluster.name} on"
     job = _Job(
         lambda: build_proxy(config, str(config_path), lambda: load_config(config_path)),
         listen or config.proxy.listen,

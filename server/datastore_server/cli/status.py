@@ -114,6 +114,11 @@ async def _placed(row: dict[str, Any], node: NodeClient) -> dict[str, Any]:
             " copies. If `datastore placement apply` was interrupted, run it again, or cancel the change:"
             " datastore placement abort CONFIG.toml"
         )
+    elif answer.placement.may_hold_foreign and row["health"] == "serving":
+        changed["error"] = (
+            "entries and bytes may include copies of entries that moved away; to delete them:"
+            " datastore placement apply CONFIG.toml"
+        )
     return row | changed
 
 

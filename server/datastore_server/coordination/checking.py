@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from datastore.model.errors import DatastoreError
 from datastore_server.config import Config
 from datastore_server.coordination.comparison import compare
 from datastore_server.coordination.differences import Difference
-from datastore_server.coordination.survey import surveyed
+from datastore_server.coordination.survey import Node, surveyed
 
 __all__ = ["Findings", "check"]
 
@@ -23,15 +23,29 @@ class Findings:
     move: Difference | None
     #: Why nodes could not be asked, by shard.
     missing: Mapping[str, DatastoreError]
+    #: A change that is in force, and left copies to delete.
+    copies: Difference | None = None
 
     @property
     def all(self) -> tuple[Difference, ...]:
-        """The differences, and the change under way if there is one."""
-        return self.differences if self.move is None else (*self.differences, self.move)
+        """The differences, and what is left to do of a change."""
+        return (*self.differences, *(one for one in (self.move, self.copies) if one is not None))
 
 
 async def check(config: Config, source: str) -> Findings:
     """Ask the nodes, and compare. `source` is the path of the configuration, for the commands."""
     async with surveyed(config, {}) as survey:
         verdict = compare(config, {**survey.missing, **survey.answers}, source)
-        return Findings(verdict.differences, verdict.move, survey.missing)
+        # What resolves a difference deletes copies too.
+        copies = None if verdict.differences else _copies(survey.holding_copies, source)
+        return Findings(verdict.differences, verdict.move, survey.missing, copies)
+
+
+def _copies(nodes: Sequence[Node], source: str) -> Difference | None:
+    if not nodes:
+        return None
+    return Difference(
+        f"copies of entries that moved away await deletion: {', '.join(node.label for node in nodes)}. They are not"
+        " served, but take space, and `datastore status` counts them",
+        f"delete them: datastore placement apply {source}",
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from datastore.engine.placement import Placement
 from datastore_server.config import Config
+from datastore_server.counting import counted
 
 __all__ = ["Difference", "Differences"]
 
@@ -83,7 +84,8 @@ class Differences:
         placement, member = self._placement, self._placement.member(name)
         where = f" (it was at {member.url})" if member is not None and member.url else ""
         return Difference(
-            f"the cluster has the shard {name!r} with {placement.slots_of(name):,} slots (epoch {placement.epoch}),"
+            f"the cluster has the shard {name!r} with {counted(placement.slots_of(name), 'slots')} (epoch"
+            f" {placement.epoch}),"
             f" which {self._source} does not have",
             f"put it back{where}, or move its entries to the other shards: {self._apply('--offline')}",
         )
@@ -179,8 +181,8 @@ class Differences:
             if there is None
             else f'{name!r} is at {self._urls[there]}: set url = "{self._urls[there]}" for it'
         )
-        told = f"{self._urls[name]} is shard {actual!r}, but {self._source} has shard {name!r} there"
-        return Difference(told, resolve, name)
+        text = f"{self._urls[name]} is shard {actual!r}, but {self._source} has shard {name!r} there"
+        return Difference(text, resolve, name)
 
     def _node(self, name: str) -> str:
         return f"{self._urls[name]} (shard {name!r})"

@@ -26,9 +26,10 @@ from datastore_server.coordination.planning import (
     total,
 )
 from datastore_server.coordination.survey import Node, Survey, surveyed
+from datastore_server.counting import counted
 from datastore_server.placement.record import RECORD_NAME
 
-__all__ = ["Options", "Plan", "abort", "apply", "plan", "under_way"]
+__all__ = ["Options", "Plan", "Unfinished", "abort", "apply", "plan", "unfinished"]
 
 Report = Callable[[str], object]
 
@@ -63,6 +64,15 @@ class Plan:
         return sum((move.size for move in self.moves), Summary())
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """A change that was begun and not finished. If it no longer refuses writes, only copies are left to delete."""
+
+    epoch: int
+    refuses_writes: bool
+    may_be_cancelled: bool
+
+
 async def plan(config: Config, source: str, options: Options) -> Plan:
     """What `apply` would move. Changes nothing."""
     async with surveyed(config, options.addresses) as survey:
@@ -95,11 +105,14 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
             return planned
         if planned.size.entries and not options.offline:
             raise ConfigError(
-                f"{planned.size.entries:,} entries would move, and writes would be refused meanwhile; if that is "
-                "acceptable, run the command again with --offline"
+                f"{counted(planned.size.entries, 'entries')} would move, and writes would be refused meanwhile; if that"
+                " is acceptable, run the command again with --offline"
             )
         await _prepare(survey, current, target)
-        report(f"epoch {target.epoch} is prepared on {len(survey.nodes)} nodes; they refuse writes until it is done")
+        report(
+            f"epoch {target.epoch} is prepared on {counted(len(survey.nodes), 'nodes')}; writes are refused until the"
+            " change is done"
+        )
         await _copy(survey, current, target, report)
         await _copy_records(survey)
         await _finish(survey, target, report)
@@ -126,11 +139,16 @@ async def abort(config: Config, source: str, options: Options, report: Report) -
             report(f"shard {name!r} does not answer at {survey.urls[name]}; it is left unchanged: it owns nothing yet")
 
 
-async def under_way(config: Config, options: Options) -> tuple[Placement, bool] | None:
-    """The placement that a change under way leads to, and whether a node has committed it; None outside a change."""
+async def unfinished(config: Config, options: Options) -> Unfinished | None:
+    """What is left to do of a change that was begun; None if nothing is. UnavailableError if no node answers."""
     async with surveyed(config, options.addresses) as survey:
-        pending = survey.pending
-        return None if pending is None else (pending, survey.is_committed)
+        if not survey.nodes:
+            survey.require_all(config, "CONFIG")
+        if survey.pending is not None:
+            return Unfinished(survey.pending.epoch, refuses_writes=True, may_be_cancelled=not survey.is_committed)
+        if survey.newest is not None and survey.holding_copies:
+            return Unfinished(survey.newest.epoch, refuses_writes=False, may_be_cancelled=False)
+        return None
 
 
 async def _settle_left(config: Config, source: str, options: Options, report: Report) -> None:
@@ -187,9 +205,11 @@ async def _drop(nodes: Sequence[Node], report: Report) -> None:
             await node.client.prepare(placement.pending_shard, placement.pending, joins=not placement.shard)
     for node, placement in held:
         if placement.pending is not None:
-            await node.client.clear_slots(placement.pending.epoch)
             await node.client.abort(placement.pending.epoch)
-            report(f"{node.url}: the move to epoch {placement.pending.epoch} is cancelled")
+            if placement.shard:
+                # A node that is not a member was emptied with that. What a member keeps until here is not served.
+                await node.client.clear_slots(placement.epoch)
+            report(f"{node.label}: the change to epoch {placement.pending.epoch} is cancelled")
 
 
 def _goal(survey: Survey, config: Config, source: str, options: Options) -> tuple[Placement, Placement]:
@@ -285,7 +305,7 @@ async def _copy(survey: Survey, current: Placement, target: Placement, report: R
         if node.name:
             await _fill(node, held, expected, target, report)
     entries = sum(summary.entries for summary in expected.values())
-    report(f"{entries:,} entries in {len(expected):,} slots are where they belong, with equal checksums")
+    report(f"verified {counted(entries, 'entries')} in {counted(len(expected), 'slots')}: counts and checksums agree")
 
 
 async def _copy_records(survey: Survey) -> None:
@@ -312,12 +332,14 @@ async def _fill(node: Node, held: Mapping[Node, Slots], expected: Slots, target:
         async for entries in source.client.read_slots(target.shard_by, wanted):
             await node.client.write_slots(target.epoch, entries)
         count = sum(slots[slot].entries for slot in wanted)
-        report(f"copied {count:,} entries in {len(wanted):,} slots from {source.url} to {node.url}")
+        report(
+            f"copied {counted(count, 'entries')} in {counted(len(wanted), 'slots')} from {source.label} to {node.label}"
+        )
     found = await node.client.summarize(target.shard_by, owned_only=False)
     if wrong := differing(expected, found, wrong):
         raise CorruptDataError(
-            f"after copying, {len(wrong):,} slots at {node.url} do not hold what they should, slot {wrong[0]} first; "
-            "nothing was deleted, and the command may be given again",
+            f"after copying, the contents of {counted(len(wrong), 'slots')} of {node.label} at {node.url} are wrong,"
+            f" slot {wrong[0]} first; nothing was deleted, and the command may be given again",
             shard=node.name,
         )
 
@@ -333,7 +355,7 @@ async def _finish(survey: Survey, target: Placement, report: Report) -> None:
     await _commit([*coming, *removed], target)
     await _delete_moved(removed, target, report)
     await _commit(staying, target)
-    report(f"epoch {target.epoch} is committed on {len(survey.nodes)} nodes")
+    report(f"epoch {target.epoch} is committed on {counted(len(survey.nodes), 'nodes')}")
     await _delete_moved([*coming, *staying], target, report)
 
 
@@ -345,9 +367,8 @@ async def _commit(nodes: Sequence[Node], target: Placement) -> None:
 
 async def _clear(survey: Survey, current: Placement, report: Report) -> None:
     """Delete what a finished move left behind."""
-    left = [node for node in survey.nodes if node.answer.placement.may_hold_foreign]
-    await _delete_moved(left, current, report)
-    if not left:
+    await _delete_moved(survey.holding_copies, current, report)
+    if not survey.holding_copies:
         report("nothing to change")
 
 
@@ -355,7 +376,7 @@ async def _delete_moved(nodes: Sequence[Node], placement: Placement, report: Rep
     for node in nodes:
         deleted = await node.client.clear_slots(placement.epoch)
         if deleted:
-            report(f"deleted {deleted:,} entries at {node.url} that moved away")
+            report(f"deleted {counted(deleted, 'entries')} that moved away from {node.label}")
 
 
 async def _place(survey: Survey, config: Config, options: Options, report: Report) -> Plan:
@@ -377,11 +398,11 @@ async def _place(survey: Survey, config: Config, options: Options, report: Repor
         empty = len(unplaced) - len(holding)
         report(
             f"none of these nodes belongs to a cluster: this forms a NEW cluster {placement.cluster!r} of"
-            f" {len(unplaced)} nodes, {empty} of them empty"
+            f" {counted(len(unplaced), 'nodes')}, {empty} empty"
         )
     for node in unplaced:
         await node.client.place(node.name, placement, check_entries=node in holding)
-    report(f"placed {len(unplaced)} nodes, {len(holding)} of them with their entries")
+    report(f"placed {counted(len(unplaced), 'nodes')}, {len(holding)} with entries")
     return Plan(placement, placement, ())
 
 
@@ -394,7 +415,9 @@ async def _check_adopted(nodes: Sequence[Node], placement: Placement) -> None:
         strays = sum(summary.entries for slot, summary in held.items() if not owned[slot])
         if strays:
             whole = sum(summary.entries for summary in held.values())
-            misplaced.append(f"{node.url}: {strays:,} of {whole:,} entries do not belong on shard {node.name!r}")
+            misplaced.append(
+                f"{node.url}: {strays:,} of {counted(whole, 'entries')} outside the slots of shard {node.name!r}"
+            )
     if misplaced:
         advice = (
             "nothing was changed; correct the configuration, or export these entries and delete them at their nodes"

@@ -30,6 +30,13 @@ class Node:
         """Where it was reached."""
         return self.client.url
 
+    @property
+    def label(self) -> str:
+        """The node by its shard, for people; by its address if it is none."""
+        held = self.answer.placement
+        shard = self.name or held.shard or held.pending_shard
+        return f"shard {shard!r}" if shard else self.url
+
     def is_of(self, current: Placement | None) -> bool:
         """Whether it is a member of the cluster's placement."""
         return bool(self.answer.placement.shard) and agree(self.answer.placement.current, current)
@@ -84,6 +91,13 @@ class Survey:
         """The nodes that prepare for the move under way."""
         pending = self.pending
         return [node for node in self.nodes if pending is not None and agree(node.answer.placement.pending, pending)]
+
+    @property
+    def holding_copies(self) -> list[Node]:
+        """The nodes that may hold copies of entries that moved away; none while a move is under way."""
+        if self.pending is not None:
+            return []
+        return [node for node in self.nodes if node.answer.placement.may_hold_foreign]
 
     @property
     def changed(self) -> list[Node]:

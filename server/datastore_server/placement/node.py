@@ -18,6 +18,7 @@ from datastore.model.entries import Batch, Write
 from datastore.model.errors import DatastoreError, PlacementError, StoreFormatError
 from datastore.model.key import Key
 from datastore.model.query import Query
+from datastore_server.counting import counted
 from datastore_server.placement import record, slots, transitions
 from datastore_server.placement.owned import OwnedDatastore, Ownership
 from datastore_server.placement.system import MemorySystemSpace, SystemSpace
@@ -228,6 +229,6 @@ class PlacedNode:
         if owners:
             of_each = ", ".join(f"{count:,} to {owner}" for owner, count in sorted(owners.items()))
             raise PlacementError(
-                f"{owners.total():,} of this node's entries do not belong to shard {shard}: {of_each};"
+                f"this node holds {counted(owners.total(), 'entries')} of other shards than {shard}: {of_each};"
                 " nothing was changed"
             )

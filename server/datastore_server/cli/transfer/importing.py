@@ -11,7 +11,7 @@ import click
 from datastore.model.errors import DatastoreError
 from datastore_server.cli.connection import connected
 from datastore_server.cli.output import Terminated, print_json, say
-from datastore_server.cli.progress import counted, progress
+from datastore_server.cli.progress import progress
 from datastore_server.cli.settings import Settings, server_options
 from datastore_server.cli.transfer import options
 from datastore_server.cli.transfer.cells import TYPES
@@ -22,6 +22,7 @@ from datastore_server.cli.transfer.reading import AUTO, Layout, Reader, Row
 from datastore_server.cli.transfer.refusals import Refusals, refusals_in
 from datastore_server.cli.transfer.sources import Source, opened
 from datastore_server.cli.transfer.templates import KeyTemplate
+from datastore_server.counting import counted
 
 __all__ = ["import_command"]
 

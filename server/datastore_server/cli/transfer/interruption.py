@@ -1,16 +1,20 @@
-"""Ending a transfer early: which signals do, and the command that goes on afterwards."""
+"""Ending a long command early: which signals do, and the command that goes on afterwards."""
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from datastore_server.cli.output import Terminated
 
-__all__ = ["same_command", "terminable"]
+__all__ = ["run_terminable", "same_command", "terminable"]
+
+T = TypeVar("T")
 
 _SIGNALS = ("SIGTERM", "SIGHUP")
 
@@ -22,10 +26,38 @@ def terminable() -> Iterator[None]:
     def end(number: int, _frame: object) -> None:
         raise Terminated(number)
 
+    with _handling(end):
+        yield
+
+
+def run_terminable(work: Coroutine[Any, Any, T]) -> T:
+    """As `asyncio.run`, but SIGTERM and SIGHUP cancel the work as Ctrl-C does, and then raise Terminated."""
+    received: list[int] = []
+
+    async def cancellable() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
+
+        def cancel(number: int, _frame: object) -> None:
+            received.append(number)
+            loop.call_soon_threadsafe(task.cancel)
+
+        with _handling(cancel):
+            return await task
+
+    try:
+        return asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        if received:
+            raise Terminated(received[0]) from None
+        raise
+
+
+@contextmanager
+def _handling(handler: Callable[[int, Any], object]) -> Iterator[None]:
     numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
     caught = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     for number in caught:
-        signal.signal(number, end)
+        signal.signal(number, handler)
     try:
         yield
     finally:

@@ -144,29 +144,36 @@ class _Strings(InterfaceMappingDatastore):
         if self._closed:
             # The driver would connect again.
             raise DatastoreClosedError("this RedisDatastore was closed")
-        with _translated():
+        with _translated(_server_of(self._client)):
             yield
 
 
+def _server_of(client: Any) -> str:
+    """The server of a client for an error message: `Redis at HOST:PORT`. A cluster's client names no single one."""
+    options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
+    address = options.get("path") or ":".join(str(options[name]) for name in ("host", "port") if name in options)
+    return f"Redis at {address}" if address else "Redis"
+
+
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(server: str) -> Iterator[None]:
     """The driver's errors as the library's."""
     import redis
 
     try:
         yield
     except (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError) as error:
-        raise StoreError(f"Redis: {error}") from error
+        raise StoreError(f"{server}: {error}") from error
     except (redis.exceptions.RedisClusterException, redis.exceptions.ClusterDownError) as error:
-        raise UnavailableError(f"Redis: {error}") from error
+        raise UnavailableError(f"{server}: {error}") from error
     except redis.exceptions.TimeoutError as error:
-        raise DeadlineExceededError(f"Redis: {error}") from error
+        raise DeadlineExceededError(f"{server}: {error}") from error
     except redis.exceptions.ConnectionError as error:
-        raise UnavailableError(f"Redis: {error}") from error
+        raise UnavailableError(f"{server}: {error}") from error
     except redis.exceptions.OutOfMemoryError as error:
-        raise StoreFullError(f"Redis: {error}") from error
+        raise StoreFullError(f"{server}: {error}") from error
     except redis.exceptions.RedisError as error:
-        raise StoreError(f"Redis: {error}") from error
+        raise StoreError(f"{server}: {error}") from error
 
 
 def open_url(url: str) -> RedisDatastore:

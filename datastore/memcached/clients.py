@@ -6,7 +6,7 @@ read. Knows no keys; names are what the protocol takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -29,7 +29,11 @@ TEXT_FLAG = 16
 
 
 class Connection(Protocol):
-    """One client. Its errors are classes of `datastore.model.errors`."""
+    """One client. Its errors are classes of `datastore.model.errors`, and name the server."""
+
+    @property
+    def server(self) -> str:
+        """The server for an error message: `memcached at HOST:PORT`."""
 
     def get(self, name: str) -> bytes | str | None:
         """What the server has under `name`, or None."""
@@ -55,6 +59,12 @@ def connection_of(client: Any) -> Connection:
     return _Pymemcache(client)
 
 
+def _named(addresses: Iterable[Any]) -> str:
+    """The servers of a client for an error message. An address is a text, or a host and a port."""
+    texts = [address if isinstance(address, str) else ":".join(map(str, address)) for address in addresses]
+    return f"memcached at {', '.join(texts)}" if texts else "memcached"
+
+
 class KeepsText:
     """How a pymemcache client stores bytes and text by default."""
 
@@ -72,10 +82,15 @@ class _Pymemcache:
         self._client = client
         _keep_text(client)
 
+    @property
+    def server(self) -> str:
+        server = getattr(self._client, "server", None)
+        return _named(getattr(self._client, "clients", ()) if server is None else [server])
+
     def get(self, name: str) -> bytes | str | None:
         from pymemcache.exceptions import MemcacheUnexpectedCloseError
 
-        with _pymemcache_errors():
+        with _pymemcache_errors(self.server):
             value: bytes | str | None
             try:
                 value = self._client.get(name)
@@ -85,19 +100,19 @@ class _Pymemcache:
         return value if value is not None else self._absent(value)
 
     def set(self, name: str, value: bytes | str) -> bool:
-        with _pymemcache_errors():
+        with _pymemcache_errors(self.server):
             stored = bool(self._client.set(name, value, noreply=False))
         return stored or self._absent(stored)
 
     def delete(self, name: str) -> None:
-        with _pymemcache_errors():
+        with _pymemcache_errors(self.server):
             deleted = self._client.delete(name, noreply=False)
         self._absent(deleted)
 
     def _absent(self, answer: T) -> T:
         """The answer where nothing is there; a HashClient gives it for a while instead of asking a failed server."""
         if not answer and getattr(self._client, "_failed_clients", None):
-            raise UnavailableError("memcached: a server of the HashClient failed and is not asked again yet")
+            raise UnavailableError(f"{self.server}: a server of the HashClient failed and is not retried yet")
         return answer
 
     def close(self) -> None:
@@ -124,40 +139,44 @@ def _is_raw(serde: Any) -> bool:
 
 
 @contextmanager
-def _pymemcache_errors() -> Iterator[None]:
+def _pymemcache_errors(server: str) -> Iterator[None]:
     from pymemcache.exceptions import MemcacheError, MemcacheUnexpectedCloseError
 
     try:
         yield
     except TimeoutError as error:
-        raise DeadlineExceededError(f"memcached: {error}") from error
+        raise DeadlineExceededError(f"{server}: {error}") from error
     except MemcacheUnexpectedCloseError as error:
-        raise UnavailableError("memcached closed the connection") from error
+        raise UnavailableError(f"{server} closed the connection") from error
     except MemcacheError as error:
         if "seem to be down" in str(error):
-            raise UnavailableError(f"memcached: {error}") from error
-        raise _refusal(error) from error
+            raise UnavailableError(f"{server}: {error}") from error
+        raise _refusal(server, error) from error
     except UnicodeDecodeError as error:
-        raise CorruptDataError("memcached: an item that is marked as text is not UTF-8") from error
+        raise CorruptDataError(f"{server}: an item marked as text is not UTF-8") from error
     except OSError as error:
-        raise UnavailableError(f"memcached: {error}") from error
+        raise UnavailableError(f"{server}: {error}") from error
 
 
 class _Pylibmc:
     def __init__(self, client: Any) -> None:
         self._client = client
 
+    @property
+    def server(self) -> str:
+        return _named(getattr(self._client, "addresses", ()))
+
     def get(self, name: str) -> bytes | str | None:
-        with _pylibmc_errors():
+        with _pylibmc_errors(self.server):
             value: bytes | str | None = self._client.get(name)
             return value
 
     def set(self, name: str, value: bytes | str) -> bool:
-        with _pylibmc_errors():
+        with _pylibmc_errors(self.server):
             return bool(self._client.set(name, value))
 
     def delete(self, name: str) -> None:
-        with _pylibmc_errors():
+        with _pylibmc_errors(self.server):
             self._client.delete(name)
 
     def close(self) -> None:
@@ -178,17 +197,17 @@ def _pylibmc_kinds(*names: str) -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _pylibmc_errors() -> Iterator[None]:
+def _pylibmc_errors(server: str) -> Iterator[None]:
     try:
         yield
     except _pylibmc_kinds("Error") as error:
         if "TIMEOUT" in str(error).upper():
-            raise DeadlineExceededError(f"memcached: {error}") from error
+            raise DeadlineExceededError(f"{server}: {error}") from error
         if isinstance(error, _pylibmc_kinds(*_CONNECTION_ERRORS)):
-            raise UnavailableError(f"memcached: {error}") from error
-        raise _refusal(error) from error
+            raise UnavailableError(f"{server}: {error}") from error
+        raise _refusal(server, error) from error
     except UnicodeDecodeError as error:
-        raise CorruptDataError("memcached: an item that is marked as text is not UTF-8") from error
+        raise CorruptDataError(f"{server}: an item marked as text is not UTF-8") from error
 
 
 class _PythonMemcached:
@@ -196,6 +215,10 @@ class _PythonMemcached:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+
+    @property
+    def server(self) -> str:
+        return _named(server.address for server in self._client.servers)
 
     def get(self, name: str) -> bytes | str | None:
         return self._asked(self._client.get, name)  # type: ignore[no-any-return]
@@ -211,13 +234,13 @@ class _PythonMemcached:
         if not answer:
             for server in self._client.servers:
                 if not server.connect():
-                    raise UnavailableError(f"memcached: no connection to {server.ip}:{server.port}")
+                    raise UnavailableError(f"{_named([server.address])}: no connection")
         return answer
 
     def close(self) -> None:
         self._client.disconnect_all()
 
 
-def _refusal(error: Exception) -> DatastoreError:
+def _refusal(server: str, error: Exception) -> DatastoreError:
     kind = StoreFullError if "out of memory" in str(error).lower() else StoreError
-    return kind(f"memcached: {error or type(error).__name__}")
+    return kind(f"{server}: {error or type(error).__name__}")

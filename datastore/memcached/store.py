@@ -86,8 +86,9 @@ class MemcachedDatastore(InterfaceMappingDatastore):
                 limit="value_bytes",
                 maximum=VALUE_BYTES,
             )
-        if not self._open_connection().set(name_of(key), value):
-            raise StoreError(f"memcached did not store {key}")
+        connection = self._open_connection()
+        if not connection.set(name_of(key), value):
+            raise StoreError(f"{connection.server} did not store {key}")
 
     def delete(self, key: Key) -> None:
         """Remove the entry of `key`, and wait until the server has."""

@@ -7,14 +7,14 @@ Knows the store in memory, and of all others only where packages announce them: 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from datastore.model.errors import ConfigError, InvalidError, UnsupportedTypeError
 from datastore.sync.base import Datastore, DictDatastore
 
-__all__ = ["find_opener", "known_schemes", "open", "open_memory", "opened", "scheme_of"]
+__all__ = ["closest", "find_opener", "known_schemes", "open", "open_memory", "opened", "scheme_of"]
 
 T = TypeVar("T")
 
@@ -35,9 +35,9 @@ def open(url: str) -> Datastore:  # noqa: A001 - the name that users know, as in
     opener = find_opener(GROUP, scheme)
     if opener is None:
         known = known_schemes(GROUP)
-        near = get_close_matches(f"{scheme}:", known.split(), 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InvalidError(f"{url!r}: unknown scheme {scheme!r}; known are {known}{hint}", field="url")
+        raise InvalidError(
+            f"{url!r}: unknown scheme {scheme!r}; known are {known}{closest(scheme, known.split())}", field="url"
+        )
     return opened(opener, scheme, url, Datastore)
 
 
@@ -50,6 +50,12 @@ def opened(opener: Callable[[str], Any], scheme: str, url: str, kind: type[T]) -
             f" {kind.__module__.removesuffix('.base')}.{kind.__name__}"
         )
     return store
+
+
+def closest(scheme: str, known: Iterable[str]) -> str:
+    """`; did you mean lmdb:?` for a scheme close to one of `known`, which end with their colons; else ''."""
+    near = get_close_matches(f"{scheme}:", known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def open_memory(url: str) -> DictDatastore:

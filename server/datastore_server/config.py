@@ -23,7 +23,7 @@ import msgspec
 from datastore.engine.placement import NAME, NAME_FORM, ShardBy
 from datastore.model.errors import ConfigError, InvalidError
 from datastore.model.urls import directory_of, options_of
-from datastore.spec.opening import check_memory, scheme_of
+from datastore.spec.opening import check_memory, closest, scheme_of
 from datastore_client.channel import DEFAULT_PORT
 
 __all__ = [
@@ -214,7 +214,7 @@ def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
         raise ConfigError(str(error)) from error
     if scheme == "grpc":
         raise ConfigError(f"{text!r} is a server; to serve several behind one address, see datastore proxy --help")
-    raise ConfigError(f"{text!r}: a node serves {STORE_FORMS}, not {scheme}:")
+    raise ConfigError(f"{text!r}: a node serves {STORE_FORMS}, not {scheme}:{closest(scheme, ('lmdb:', 'memory:'))}")
 
 
 def parse_server_url(text: str) -> Address:

@@ -187,7 +187,7 @@ def test_every_client_fails_as_the_store_says(name: str, tmp_path: Path):
             lambda: store.put(Key("/a"), b"y"),
             lambda: store.delete(Key("/a")),
         ):
-            with pytest.raises(UnavailableError, match="memcached"):
+            with pytest.raises(UnavailableError, match=rf"^memcached at 127\.0\.0\.1:{server.port}\b"):
                 call()
 
 
@@ -240,7 +240,7 @@ def test_a_killed_server_is_unavailable_until_it_is_back(tmp_path: Path):
             lambda: store.put(Key("/a"), b"y"),
             lambda: store.delete(Key("/a")),
         ):
-            with pytest.raises(UnavailableError, match="memcached"):
+            with pytest.raises(UnavailableError, match=rf"^memcached at 127\.0\.0\.1:{server.port}\b"):
                 call()
         server.start()
         store.put(Key("/a"), b"z")
@@ -265,7 +265,8 @@ def test_nothing_is_asked_of_a_closed_store(memcached_server: Engine):
 
 def test_a_server_that_is_silent_is_late(memcached_server: Engine):
     store = MemcachedDatastore(PooledClient(("127.0.0.1", memcached_server.port), timeout=0.2))
-    with memcached_server.stopped(), pytest.raises(DeadlineExceededError, match="memcached"):
+    address = rf"^memcached at 127\.0\.0\.1:{memcached_server.port}: "
+    with memcached_server.stopped(), pytest.raises(DeadlineExceededError, match=address):
         store.get(Key("/a"))
 
 

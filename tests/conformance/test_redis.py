@@ -114,7 +114,7 @@ def test_a_killed_server_is_unavailable_until_it_is_back(tmp_path: Path):
             lambda: store.delete(Key("/a")),
             lambda: store.contains(Key("/a")),
         ):
-            with pytest.raises(UnavailableError, match="Redis"):
+            with pytest.raises(UnavailableError, match=rf"^Redis at 127\.0\.0\.1:{server.port}: "):
                 call()
         server.start()
         assert store.get(Key("/a")) == "kept"
@@ -164,7 +164,8 @@ def test_nothing_is_asked_of_a_closed_store(redis_server: Engine):
 
 def test_a_server_that_is_silent_is_late(redis_server: Engine):
     url = f"redis://127.0.0.1:{redis_server.port}/0?socket_timeout=0.2"
-    with datastore.open(url) as store, redis_server.stopped(), pytest.raises(DeadlineExceededError, match="Redis"):
+    address = rf"^Redis at 127\.0\.0\.1:{redis_server.port}: "
+    with datastore.open(url) as store, redis_server.stopped(), pytest.raises(DeadlineExceededError, match=address):
         store.get(Key("/a"))
 
 
@@ -172,7 +173,7 @@ def test_a_wrong_password_is_no_reason_to_try_again(client: Any, redis_server: E
     client.config_set("requirepass", "right")
     try:
         with datastore.open(f"redis://:wrong@127.0.0.1:{redis_server.port}/0") as store:
-            with pytest.raises(StoreError, match=r"Redis: .*password"):
+            with pytest.raises(StoreError, match=r"^Redis at .*: .*password"):
                 store.get(Key("/a"))
         with datastore.open(f"redis://:right@127.0.0.1:{redis_server.port}/0") as store:
             assert store.get(Key("/a")) is None

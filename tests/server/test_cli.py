@@ -465,6 +465,7 @@ def test_what_is_no_json_is_refused_with_how_to_write_it(cli: Cli, value: str, t
     ("arguments", "code", "told"),
     [
         ([], 2, "lmdb:///DIRECTORY"),
+        (["lmbd:x"], 3, "not lmbd:; did you mean lmdb:?"),
         (["redis://x"], 3, "a node serves lmdb:///DIRECTORY or memory:, not redis:"),
         (["/var/data"], 3, "lmdb:/var/data"),
         (["memory:", "--listen", "nonsense:port"], 3, "HOST:PORT"),

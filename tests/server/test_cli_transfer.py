@@ -249,6 +249,37 @@ def test_the_airports_of_the_world_are_imported_with_inferred_types(cli: Transfe
         assert value == known
 
 
+@pytest.mark.parametrize(
+    ("cells", "hint"),
+    [
+        (["1", "NA", "3"], "n would be int without the cells 'NA'; to leave those out of all columns, add --null NA"),
+        (["NA", "1.5", "NA", "2"], "n would be float without the cells 'NA'"),
+        (["true", "n/a", "false"], "n would be bool without the cells 'n/a'"),
+        (["2026-01-31T12:00:00Z", "unknown"], "n would be datetime without the cells 'unknown'"),
+        (["1", '""'], "add --null ''"),
+        (["1", "NA", "NULL"], None),
+        (["1", "2b"], None),
+        (["1", "a text of many letters"], None),
+        (["NA", "NA"], None),
+        (["1", "2"], None),
+    ],
+    ids=str,
+)
+def test_one_text_that_keeps_a_column_from_its_type_gets_a_hint(
+    cli: Transfers, cells: list[str], hint: str | None
+) -> None:
+    lines = "".join(f"{cell},x\n" for cell in cells)
+    done = cli("import", cli.write("stray.csv", "n,other\n" + lines), "--key", "/Stray:{#}", "--type", "auto")
+    assert done.code == 0
+    assert (hint in done.err) if hint else ("Hint" not in done.err)
+
+
+def test_a_column_whose_type_is_given_gets_no_hint_at_its_texts(cli: Transfers) -> None:
+    file_name = cli.write("given.csv", "n\n1\nNA\n")
+    done = cli("import", file_name, "--key", "/Given:{#}", "--type", "auto", "--type", "n=str")
+    assert done.code == 0 and "Hint" not in done.err
+
+
 SAMPLES = {
     # A Swiss bank's statement: semicolons, cp1252, quotes, a byte that is not UTF-8.
     "statement.csv": (

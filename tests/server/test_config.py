@@ -90,7 +90,7 @@ def changed(before: str, after: str) -> str:
         ),
         (
             changed("lmdb:data/a", "lmbd:data/a"),
-            ["shards[1].store", "a node serves lmdb:///DIRECTORY or memory:, not lmbd:"],
+            ["shards[1].store", "a node serves lmdb:///DIRECTORY or memory:, not lmbd:; did you mean lmdb:?"],
         ),
         (changed('"async"', '"fast"'), ["shards[1].durability", '"sync" or "async"']),
         (
@@ -164,6 +164,7 @@ def test_store_urls_that_are_taken(text: str, url: StoreUrl) -> None:
         ("/d/a%20b", "write lmdb:/d/a%2520b"),
         ("ä:/x", "expected SCHEME:"),
         ("memory:x", "nothing after its colon"),
+        ("memroy:", "not memroy:; did you mean memory:?"),
         ("redis://x", "a node serves lmdb:///DIRECTORY or memory:, not redis:"),
         ("grpc://x:1", "datastore proxy"),
     ],

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from datastore.model.errors import InvalidValueError
 from datastore_server.cli.instants import instant
 from datastore_server.cli.notations import INT_MAX, INT_MIN
 
-__all__ = ["inferred_types"]
+__all__ = ["Inferred", "inferred_types"]
+
+#: The longest text that may stand for a missing value.
+STRAY_CHARACTERS = 20
 
 # Stricter than the types themselves: `007` and `+41` are codes and phone numbers, whose text would be lost.
 _PLAIN_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -51,22 +55,50 @@ _TESTS: dict[str, Callable[[str], bool]] = {
 }
 
 
+class Inferred(NamedTuple):
+    """The type of a column; if it is str only because of one text, `stray`, what it would be without that."""
+
+    kind: str
+    stray: str | None = None
+    otherwise: str = "str"
+
+
 class _Column:
-    """The narrowest type of all cells seen so far; None before the first, str if they have no other in common."""
+    """The narrowest type of all cells seen so far, but for one text that may stand for a missing value.
+
+    None before the first cell, str if they have no other type in common.
+    """
 
     def __init__(self) -> None:
-        self.kind: str | None = None
+        self._kind: str | None = None
+        self._stray: str | None = None
         self._test: Callable[[str], bool] = lambda _: False
 
     def see(self, cell: str) -> None:
-        if self.kind == "str" or self._test(cell):
+        if self._kind == "str" or self._test(cell) or cell == self._stray:
             return
-        candidates = _TESTS if self.kind is None else ["float"] if self.kind == "int" else []
-        self.kind = next((kind for kind in candidates if _TESTS[kind](cell)), "str")
-        self._test = _TESTS.get(self.kind, self._test)
+        candidates = _TESTS if self._kind is None else ["float"] if self._kind == "int" else []
+        kind = next((kind for kind in candidates if _TESTS[kind](cell)), "str")
+        if kind == "str" and self._stray is None and _may_mean_nothing(cell):
+            self._stray = cell
+            return
+        self._kind = kind
+        self._test = _TESTS.get(kind, self._test)
+
+    @property
+    def inferred(self) -> Inferred:
+        kind = self._kind or "str"
+        if self._stray is None or kind == "str":
+            return Inferred(kind)
+        return Inferred("str", self._stray, kind)
 
 
-def inferred_types(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> dict[str, str]:
+def _may_mean_nothing(cell: str) -> bool:
+    """Whether a text may stand for a missing value, e.g. `NA`, `unknown`, `-`; one with a digit is a value."""
+    return len(cell) <= STRAY_CHARACTERS and not any(character.isdigit() for character in cell)
+
+
+def inferred_types(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> dict[str, Inferred]:
     """The type of each column of `header`, from all rows; absent cells, None, say nothing.
 
     int, float, bool (true, false) and datetime (RFC 3339) where every cell is written as one; everything else is
@@ -77,4 +109,4 @@ def inferred_types(header: Sequence[str], rows: Iterable[Sequence[str | None]]) 
         for column, cell in zip(columns, cells, strict=True):
             if cell is not None:
                 column.see(cell)
-    return {name: column.kind or "str" for name, column in zip(header, columns, strict=True)}
+    return {name: column.inferred for name, column in zip(header, columns, strict=True)}

@@ -16,7 +16,7 @@ from datastore.model.key import Key
 from datastore_server.cli.transfer import csv_rows, json_rows
 from datastore_server.cli.transfer.csv_dialect import Record, read_records
 from datastore_server.cli.transfer.formats import DELIMITERS
-from datastore_server.cli.transfer.inference import inferred_types
+from datastore_server.cli.transfer.inference import Inferred, inferred_types
 from datastore_server.cli.transfer.lines import lines_of
 from datastore_server.cli.transfer.malformed import MalformedError
 from datastore_server.cli.transfer.templates import KeyTemplate
@@ -186,11 +186,18 @@ class Reader:
         return table, records
 
     def _inferred(self, table: csv_rows.Table, records: Iterator[Record]) -> dict[str, str]:
-        types = inferred_types(table.columns, _well_formed(table, records))
+        found = inferred_types(table.columns, _well_formed(table, records))
         if self._layout.template is None:
-            types[csv_rows.KEY_COLUMN] = "str"
+            found[csv_rows.KEY_COLUMN] = Inferred("str")
+        types = {name: column.kind for name, column in found.items()}
         options = [f"--type {shlex.quote(f'{name}={kind}')}" for name, kind in types.items() if kind != "str"]
         self._note(f"Inferred: {' '.join(options)}; the rest is text" if options else "Inferred: all columns are text")
+        for name, column in found.items():
+            if column.stray is not None and name not in self._layout.types:
+                self._note(
+                    f"Hint: the column {name} would be {column.otherwise} without the cells {column.stray!r}; to leave"
+                    f" those out of all columns, add --null {shlex.quote(column.stray)}"
+                )
         return types
 
     def _key(self, template: KeyTemplate, members: Mapping[str, Any], raw: Raw, number: int) -> Key:

@@ -47,7 +47,7 @@ def opened(opener: Callable[[str], Any], scheme: str, url: str, kind: type[T]) -
     if not isinstance(store, kind):
         raise ConfigError(
             f"{url!r}: what opens {scheme}: URLs, {opener.__module__}, returned a {type(store).__name__!r}, not a"
-            f" {kind.__module__.removesuffix('.base')}.{kind.__name__}"
+            f" {kind.__module__.removesuffix('.base').removesuffix('.sync')}.{kind.__name__}"
         )
     return store
 

@@ -173,7 +173,7 @@ def test_the_case_of_a_scheme_does_not_matter(url: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("opens", "said"), [("return 5", "not a datastore.core.Datastore"), (None, "lacks a_shelf:open_url")]
+    ("opens", "said"), [("return 5", "not a datastore.Datastore$"), (None, "lacks a_shelf:open_url")]
 )
 def test_a_package_that_gives_no_store_is_named(
     opens: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

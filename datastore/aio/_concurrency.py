@@ -17,7 +17,7 @@ __all__ = [
     "give_way",
     "in_thread",
     "iterate",
-    "undisturbed",
+    "run_to_completion",
     "was_closed",
 ]
 
@@ -88,8 +88,8 @@ async def fan_out(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
         del tasks
 
 
-async def undisturbed(call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call that goes on to its end where the task is cancelled; one cancellation waits for that, then raises."""
+async def run_to_completion(call: Callable[[], Awaitable[T]]) -> T:
+    """Await a call that runs to completion even if the task is cancelled; the cancellation is raised after it."""
     task = asyncio.ensure_future(call())
     try:
         return await asyncio.shield(task)
@@ -101,8 +101,8 @@ async def undisturbed(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """Make a call that takes long in a thread, so that other tasks go on; undisturbed by cancellation."""
-    return await undisturbed(partial(asyncio.to_thread, call))
+    """Make a slow call in a thread, so that other tasks continue. Runs to completion even if cancelled."""
+    return await run_to_completion(partial(asyncio.to_thread, call))
 
 
 async def give_way() -> None:

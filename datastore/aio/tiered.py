@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from datastore.aio._concurrency import KeyLocks, Lock, undisturbed
+from datastore.aio._concurrency import KeyLocks, Lock, run_to_completion
 from datastore.aio.base import Datastore, bad_keys, check_key, check_query, exact_query
 from datastore.aio.collections import DatastoreCollection
 from datastore.aio.cursor import Cursor
@@ -47,7 +47,7 @@ class TieredDatastore(DatastoreCollection):
         key = check_key(key)
         tiers = self._held()
         if len(tiers) > 1:
-            value = await self._quietly(tiers[0].get, key)
+            value = await self._best_effort(tiers[0].get, key)
             if value is not None:
                 return value
         filling = self._begin_filling(key)
@@ -60,7 +60,7 @@ class TieredDatastore(DatastoreCollection):
         writes = filling.writes
         missed = list(tiers[:1])
         for tier in tiers[1:-1]:
-            value = await self._quietly(tier.get, key)
+            value = await self._best_effort(tier.get, key)
             if value is not None:
                 break
             missed.append(tier)
@@ -79,7 +79,7 @@ class TieredDatastore(DatastoreCollection):
         key = check_key(key)
         tiers = self._held()
         for tier in tiers[:-1]:
-            if await self._quietly(tier.contains, key):
+            if await self._best_effort(tier.contains, key):
                 return True
         return await tiers[-1].contains(key)
 
@@ -102,7 +102,7 @@ class TieredDatastore(DatastoreCollection):
         async with self._writing(tiers, [key]):
             await tiers[-1].delete(key)
             for tier in reversed(tiers[:-1]):
-                await self._quietly(tier.delete, key)
+                await self._best_effort(tier.delete, key)
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries, with one batch for each tier that is asked."""
@@ -125,7 +125,7 @@ class TieredDatastore(DatastoreCollection):
         found: dict[Key, Outcome] = {}
         missed: list[tuple[Datastore, list[Key]]] = []
         for tier in tiers[:-1]:
-            outcomes = await self._quietly(tier.batch_get, keys) or ()
+            outcomes = await self._best_effort(tier.batch_get, keys) or ()
             found.update((key, held) for key, held in zip(keys, outcomes, strict=False) if held.value is not None)
             keys = [key for key in keys if key not in found]
             missed.append((tier, keys))
@@ -178,7 +178,7 @@ class TieredDatastore(DatastoreCollection):
                 yield
             except BaseException as error:
                 if _may_be_done(error):
-                    await undisturbed(partial(self._forget, tiers[:-1], keys))
+                    await run_to_completion(partial(self._forget, tiers[:-1], keys))
                 raise
             finally:
                 for key in keys:
@@ -186,25 +186,25 @@ class TieredDatastore(DatastoreCollection):
 
     async def _forget(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> None:
         for tier in tiers:
-            await self._quietly(tier.batch_write, [Write(key, None) for key in keys])
+            await self._best_effort(tier.batch_write, [Write(key, None) for key in keys])
 
     async def _store_above(self, tier: Datastore, key: Key, value: Any) -> None:
         try:
             await tier.put(key, value)
         except Exception as error:  # noqa: BLE001 - a cache may fail in any way
             _log.warning("an upper tier, %s, did not store %s: %s", type(tier).__name__, key, error)
-            await self._quietly(tier.delete, key)
+            await self._best_effort(tier.delete, key)
 
     async def _write_above(self, tier: Datastore, writes: list[Write]) -> None:
         if not writes:
             return
-        outcomes = await self._quietly(tier.batch_write, writes)
+        outcomes = await self._best_effort(tier.batch_write, writes)
         failed = [key for place, (key, _) in enumerate(writes) if outcomes is None or outcomes[place].error is not None]
         if failed:
             _log.warning("an upper tier, %s, did not store %d entries", type(tier).__name__, len(failed))
-            await self._quietly(tier.batch_write, [Write(key, None) for key in failed])
+            await self._best_effort(tier.batch_write, [Write(key, None) for key in failed])
 
-    async def _quietly(self, call: Callable[..., Awaitable[Any]], argument: Any) -> Any:
+    async def _best_effort(self, call: Callable[..., Awaitable[Any]], argument: Any) -> Any:
         """Call an upper tier with a key or a batch; its failure is logged and counts as no answer."""
         try:
             return await call(argument)

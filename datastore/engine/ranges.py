@@ -1,7 +1,7 @@
 """What a store ordered by the bytes of key text has to scan for a query. Pure decisions; knows no storage.
 
-In that order the entries of the collection `/a` lie scattered: `/a/x` among `/a/x/deeper` and `/a/T:x`, and `/a:x`
-apart. A plan gives where to start and judges each key met: take it, or seek on to where the next one can be.
+In that order the entries of the collection `/a` are scattered: `/a/x` is among `/a/x/deeper` and `/a/T:x`, and `/a:x`
+is elsewhere. A plan says where to start, and for each key found whether to take it or where to seek next.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datastore.model.query import Query
 
 __all__ = ["END", "ScanPlan"]
 
-#: The answer of `judge` where the scan is over. No key is sought at the empty text: all begin with "/".
+#: What `seek_after` returns at the end of the scan. It is not a place to seek: every key begins with "/".
 END = b""
 
 # The bytes just after "/" and ":" end what begins with them: nothing sorts between b"/a/..." and b"/a0".
@@ -23,10 +23,10 @@ _AFTER_COLON = b";"
 
 
 class ScanPlan:
-    """The part of the key space that a query looks at: its scope, bounded by its filters on keys and `start_after`.
+    """The part of the key space that a query scans: its scope, bounded by its filters on keys and `start_after`.
 
-    A collection's scan costs its entries and one seek for each subtree, or foreign type, between them, not what is in
-    these. Filters on keys only bound the scan: they are to be checked again.
+    Scanning a collection costs its entries and one seek for each subtree or foreign type between them, however much
+    those contain. Filters on keys only bound the scan: the caller must still apply them.
     """
 
     def __init__(self, query: Query) -> None:
@@ -40,11 +40,11 @@ class ScanPlan:
         self._instances = None if top or not (named or query.recursive) else text + b":"
         lower, self._upper = _key_bounds(query)
         self.start = max(lower, self._below)
-        #: Whether a key can quickly be taken; if not, `judge` decides.
-        self.plainly_takes = self._pattern().fullmatch
+        #: Matches keys that are certainly in scope; for all others `seek_after` decides.
+        self.matches_fast = self._pattern().fullmatch
 
     def _pattern(self) -> re.Pattern[bytes]:
-        """What matches the keys of the scope; where they have an upper bound, which no pattern can say, nothing."""
+        """Matches the keys in scope; nothing if there is an upper bound, which a pattern cannot express."""
         if self._upper is not None:
             return re.compile(b"(?!)")
         # What begins with a colon has no type, and is below.
@@ -54,21 +54,21 @@ class ScanPlan:
             scopes.insert(0, re.escape(self._instances) + beside)
         return re.compile(b"|".join(scopes), re.DOTALL)
 
-    def judge(self, key: bytes) -> bytes | None:
-        """None to take an entry; otherwise where to seek next, a text greater than `key`, or END."""
+    def seek_after(self, key: bytes) -> bytes | None:
+        """Where to seek after `key`, a text greater than it, or END; None if `key` is in scope."""
         if self._upper is not None and key >= self._upper:
             return END
         if key.startswith(self._below):
-            return None if self._recursive else self._judge_below(key)
+            return None if self._recursive else self._seek_below(key)
         if self._instances is None:
             return self._below if key < self._below else END
         if key.startswith(self._instances):
-            return None if self._recursive else _judge_instance(key, len(self._instances))
+            return None if self._recursive else _seek_instance(key, len(self._instances))
         if key < self._below:
             return self._below
         return self._instances if key < self._instances else END
 
-    def _judge_below(self, key: bytes) -> bytes | None:
+    def _seek_below(self, key: bytes) -> bytes | None:
         start = len(self._below)
         colon = key.find(b":", start)
         slash = key.find(b"/", start)
@@ -78,7 +78,7 @@ class ScanPlan:
         return None if slash < 0 else key[:slash] + _AFTER_SLASH
 
 
-def _judge_instance(key: bytes, start: int) -> bytes | None:
+def _seek_instance(key: bytes, start: int) -> bytes | None:
     slash = key.find(b"/", start)
     return None if slash < 0 else key[:slash] + _AFTER_SLASH
 

@@ -5,7 +5,7 @@ serializer shim does), of event loops and of the network. `docs/storage.md` spec
 
 `store` reads, and hands its writes to `writer`, one thread that gives all that wait one commit. `gate` lets reads in,
 and keeps them out for the moment in which the memory map is replaced. `scan` is one step of a query, `records` the
-stored form of a value, `directory` what lies on disk, `faults` the driver's errors as ours.
+stored form of a value, `directory` what lies on disk, `errors` the driver's errors as ours.
 """
 
 from __future__ import annotations

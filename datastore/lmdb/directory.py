@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import lmdb
 
-from datastore.lmdb.faults import raise_translated
+from datastore.lmdb.errors import raise_translated
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,

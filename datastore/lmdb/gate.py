@@ -1,4 +1,4 @@
-"""Lets reads in, and keeps them out for the moment in which the memory map is replaced. Knows no transaction."""
+"""A readers-writer lock around replacing the memory map. Knows nothing of transactions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from datastore.model.errors import (
 
 __all__ = ["READS_PATIENCE_S", "Gate"]
 
-#: Reads last milliseconds; a longer wait means that a read was aborted (by a signal).
-#: In many short waits: time passes while the process is suspended, but no read ends, and replacing the map under a read
-#: would crash the process.
+#: How long to wait for reads, in seconds. They take milliseconds; one that lasts longer was aborted by a signal.
+#: Divided into short waits, because time spent suspended must not count: replacing the map during a read would crash
+#: the process.
 READS_PATIENCE_S = 10.0
 _WAITS = 100
 
@@ -53,14 +53,14 @@ class Gate:
                 self._changed.notify_all()
 
     def check(self) -> None:
-        """Raise what a read would now."""
+        """Raise the error that a read would raise now, if any."""
         refusal = self._refusal
         if refusal is not None:
             raise refusal()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """No read is under way inside this; those that come wait."""
+    def exclusive(self) -> Iterator[None]:
+        """Wait until no read is active, and block new ones until the block ends."""
         with self._changed:
             self._shut = True
             for _ in range(_WAITS):
@@ -78,10 +78,10 @@ class Gate:
         self._refusal = lambda: DatastoreClosedError("the store is closed")
 
     def abandon(self) -> None:
-        """Refuse every read, in a forked process, where the locks may be held by threads that do not exist."""
+        """Refuse every read in a forked process, where the locks may be held by threads that no longer exist."""
         self._refusal = lambda: StoreError(
-            "the store was opened before this process was forked off;"
-            " LMDB cannot be carried over a fork: open stores after it",
+            "the store was opened before this process was forked; LMDB does not survive a fork: open the store in the"
+            " child",
             where=str(self._directory),
         )
         self._reset()

@@ -41,14 +41,14 @@ class Scan:
 
         Where values are not wanted the records are empty.
         """
-        plainly_takes, judge = self._plan.plainly_takes, self._plan.judge
+        matches_fast, seek_after = self._plan.matches_fast, self._plan.seek_after
         add_text, add_record = self._texts.append, self._records.append
         before, bytes_left = len(self._texts), self.bytes_left
         looks, most = 0, min(self.entries_left, self.looks_left)
         text, seek = b"", END
         # Runs for every entry of every query: whatever can be done per batch is in `batch`.
         for looks, (text, record) in enumerate(items, 1):
-            if not plainly_takes(text) and (beyond := judge(text)) is not None:
+            if not matches_fast(text) and (beyond := seek_after(text)) is not None:
                 seek = beyond
                 break
             add_text(text)

@@ -16,7 +16,7 @@ import lmdb
 from datastore.engine.ranges import END, ScanPlan
 from datastore.engine.room import batch_bytes, read_room
 from datastore.lmdb.directory import DATA_FILE, NODE_ID, Identity, new_node_id, open_directory
-from datastore.lmdb.faults import raise_translated
+from datastore.lmdb.errors import raise_translated
 from datastore.lmdb.gate import Gate
 from datastore.lmdb.records import unpack
 from datastore.lmdb.scan import Scan

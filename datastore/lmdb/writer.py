@@ -15,7 +15,7 @@ from functools import partial
 import lmdb
 
 from datastore.lmdb.directory import FORMAT, NODE_ID, PLACED_FORMAT, SYSTEM, Databases, DirectoryLock
-from datastore.lmdb.faults import translated
+from datastore.lmdb.errors import translated
 from datastore.lmdb.gate import Gate
 from datastore.lmdb.records import pack
 from datastore.model.entries import Outcome, Write
@@ -201,7 +201,7 @@ class Writer:
 
     def _end(self) -> None:
         self._gate.close()
-        with self._gate.alone():
+        with self._gate.exclusive():
             if self._flush_interval_s is not None:
                 self._flush()
             self._environment.close()
@@ -331,7 +331,7 @@ class Writer:
             transaction.commit()
         except BaseException:
             # The binding's abort waits for a moment without any call of another thread: reads could starve it.
-            with self._gate.alone():
+            with self._gate.exclusive():
                 transaction.abort()
             raise
 
@@ -353,7 +353,7 @@ class Writer:
     def _resize(self, map_bytes: int) -> bool:
         if not _has_address_space(map_bytes):
             return False
-        with self._gate.alone():
+        with self._gate.exclusive():
             try:
                 self._environment.set_mapsize(map_bytes)
             except lmdb.Error:

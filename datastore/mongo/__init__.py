@@ -6,7 +6,7 @@ This package alone knows MongoDB and its driver, pymongo, which is loaded where 
 
 from __future__ import annotations
 
-from datastore.mongo.faults import DOCUMENT_BYTES
+from datastore.mongo.errors import DOCUMENT_BYTES
 from datastore.mongo.store import SERVER_SELECTION_MS, MongoDatastore, open_url
 
 __all__ = ["DOCUMENT_BYTES", "SERVER_SELECTION_MS", "MongoDatastore", "open_url"]

@@ -9,7 +9,7 @@ from typing import Any
 from datastore.model.errors import InvalidKeyError, InvalidValueError, LimitExceededError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.limits import VALUE_DEPTH
-from datastore.mongo.faults import DOCUMENT_BYTES, translated
+from datastore.mongo.errors import DOCUMENT_BYTES, translated
 
 __all__ = ["INT64", "document_of", "key_of", "plain"]
 

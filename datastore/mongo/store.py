@@ -17,7 +17,7 @@ from datastore.model.query import Query
 from datastore.model.urls import split
 from datastore.mongo.conditions import HAS_VALUE, condition
 from datastore.mongo.documents import document_of, key_of, plain
-from datastore.mongo.faults import is_taken, translated, write_concern_error
+from datastore.mongo.errors import is_taken, translated, write_concern_error
 from datastore.sync.base import FIRST_SCAN_ENTRIES, Datastore, batch_of, check_key, check_query, refine, refusal
 from datastore.sync.cursor import Cursor
 

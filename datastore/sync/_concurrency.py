@@ -20,7 +20,7 @@ __all__ = [
     "give_way",
     "in_thread",
     "iterate",
-    "undisturbed",
+    "run_to_completion",
     "was_closed",
 ]
 
@@ -68,7 +68,7 @@ def fan_out(calls: Sequence[Callable[[], T]]) -> list[T]:
     return [call() for call in calls]
 
 
-def undisturbed(call: Callable[[], T]) -> T:
+def run_to_completion(call: Callable[[], T]) -> T:
     """Make a call."""
     return call()
 

@@ -14,7 +14,7 @@ from datastore.model.description import Description
 from datastore.model.entries import Outcome, Write
 from datastore.model.key import Key
 from datastore.model.query import Query
-from datastore.sync._concurrency import KeyLocks, Lock, undisturbed
+from datastore.sync._concurrency import KeyLocks, Lock, run_to_completion
 from datastore.sync.base import Datastore, bad_keys, check_key, check_query, exact_query
 from datastore.sync.collections import DatastoreCollection
 from datastore.sync.cursor import Cursor
@@ -49,7 +49,7 @@ class TieredDatastore(DatastoreCollection):
         key = check_key(key)
         tiers = self._held()
         if len(tiers) > 1:
-            value = self._quietly(tiers[0].get, key)
+            value = self._best_effort(tiers[0].get, key)
             if value is not None:
                 return value
         filling = self._begin_filling(key)
@@ -62,7 +62,7 @@ class TieredDatastore(DatastoreCollection):
         writes = filling.writes
         missed = list(tiers[:1])
         for tier in tiers[1:-1]:
-            value = self._quietly(tier.get, key)
+            value = self._best_effort(tier.get, key)
             if value is not None:
                 break
             missed.append(tier)
@@ -81,7 +81,7 @@ class TieredDatastore(DatastoreCollection):
         key = check_key(key)
         tiers = self._held()
         for tier in tiers[:-1]:
-            if self._quietly(tier.contains, key):
+            if self._best_effort(tier.contains, key):
                 return True
         return tiers[-1].contains(key)
 
@@ -104,7 +104,7 @@ class TieredDatastore(DatastoreCollection):
         with self._writing(tiers, [key]):
             tiers[-1].delete(key)
             for tier in reversed(tiers[:-1]):
-                self._quietly(tier.delete, key)
+                self._best_effort(tier.delete, key)
 
     def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
         """Read several entries, with one batch for each tier that is asked."""
@@ -127,7 +127,7 @@ class TieredDatastore(DatastoreCollection):
         found: dict[Key, Outcome] = {}
         missed: list[tuple[Datastore, list[Key]]] = []
         for tier in tiers[:-1]:
-            outcomes = self._quietly(tier.batch_get, keys) or ()
+            outcomes = self._best_effort(tier.batch_get, keys) or ()
             found.update((key, held) for key, held in zip(keys, outcomes, strict=False) if held.value is not None)
             keys = [key for key in keys if key not in found]
             missed.append((tier, keys))
@@ -180,7 +180,7 @@ class TieredDatastore(DatastoreCollection):
                 yield
             except BaseException as error:
                 if _may_be_done(error):
-                    undisturbed(partial(self._forget, tiers[:-1], keys))
+                    run_to_completion(partial(self._forget, tiers[:-1], keys))
                 raise
             finally:
                 for key in keys:
@@ -188,25 +188,25 @@ class TieredDatastore(DatastoreCollection):
 
     def _forget(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> None:
         for tier in tiers:
-            self._quietly(tier.batch_write, [Write(key, None) for key in keys])
+            self._best_effort(tier.batch_write, [Write(key, None) for key in keys])
 
     def _store_above(self, tier: Datastore, key: Key, value: Any) -> None:
         try:
             tier.put(key, value)
         except Exception as error:  # noqa: BLE001 - a cache may fail in any way
             _log.warning("an upper tier, %s, did not store %s: %s", type(tier).__name__, key, error)
-            self._quietly(tier.delete, key)
+            self._best_effort(tier.delete, key)
 
     def _write_above(self, tier: Datastore, writes: list[Write]) -> None:
         if not writes:
             return
-        outcomes = self._quietly(tier.batch_write, writes)
+        outcomes = self._best_effort(tier.batch_write, writes)
         failed = [key for place, (key, _) in enumerate(writes) if outcomes is None or outcomes[place].error is not None]
         if failed:
             _log.warning("an upper tier, %s, did not store %d entries", type(tier).__name__, len(failed))
-            self._quietly(tier.batch_write, [Write(key, None) for key in failed])
+            self._best_effort(tier.batch_write, [Write(key, None) for key in failed])
 
-    def _quietly(self, call: Callable[..., Any], argument: Any) -> Any:
+    def _best_effort(self, call: Callable[..., Any], argument: Any) -> Any:
         """Call an upper tier with a key or a batch; its failure is logged and counts as no answer."""
         try:
             return call(argument)

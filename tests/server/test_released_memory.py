@@ -18,7 +18,7 @@ import grpc
 import pytest
 
 from datastore import aio
-from datastore.aio._concurrency import fan_out, undisturbed
+from datastore.aio._concurrency import fan_out, run_to_completion
 from datastore.model.entries import Write
 from datastore.model.errors import LimitExceededError, UnavailableError
 from datastore.model.key import Key
@@ -155,7 +155,7 @@ async def test_calls_made_at_once_keep_nothing_of_one_that_failed() -> None:
             with suppress(LimitExceededError):
                 await fan_out([partial(fails, bytes(2 * MB)), partial(asyncio.sleep, 0)])
             with suppress(LimitExceededError):
-                await undisturbed(partial(fails, bytes(2 * MB)))
+                await run_to_completion(partial(fails, bytes(2 * MB)))
         assert held_bytes() < CALLS * MB
 
 

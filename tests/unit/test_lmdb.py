@@ -469,7 +469,7 @@ except StoreLockedError:
 """
 
 
-def test_a_forked_child_is_refused_and_its_parent_undisturbed(directory: Path) -> None:
+def test_a_forked_child_is_refused_and_its_parent_goes_on(directory: Path) -> None:
     with run_python(FORKED, directory) as process:
         output, errors = process.communicate(timeout=PATIENCE_S)
     assert (output, errors) == ("12 b'1'\nb'3'\n", "")
@@ -944,6 +944,6 @@ def test_a_process_that_was_suspended_does_not_replace_the_map_under_a_read(tmp_
 
     gate.__enter__()
     monkeypatch.setattr(gate._changed, "wait_for", time_passed)
-    with gate.alone():
+    with gate.exclusive():
         assert gate._inside == 0
     assert len(waits) == 3

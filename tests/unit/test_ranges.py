@@ -21,9 +21,9 @@ def scan(plan, stored):
     at, taken, met = bisect_left(stored, plan.start), [], 0
     while at < len(stored):
         met += 1
-        verdict = plan.judge(stored[at])
-        # The quick answer may not know, but is never wrong.
-        assert verdict is None or not plan.plainly_takes(stored[at])
+        verdict = plan.seek_after(stored[at])
+        # The fast match may miss a key, but is never wrong.
+        assert verdict is None or not plan.matches_fast(stored[at])
         if verdict is None:
             taken.append(stored[at])
             at += 1
@@ -58,7 +58,7 @@ def test_a_scan_starts_after_a_position(stored, key, after, recursive):
 @given(keys, keys, st.booleans())
 def test_without_an_upper_bound_every_key_of_the_scope_is_taken_quickly(key, stored, recursive):
     plan, text = ScanPlan(Query(key, recursive=recursive)), str(stored).encode()
-    assert (plan.judge(text) is None) == bool(plan.plainly_takes(text))
+    assert (plan.seek_after(text) is None) == bool(plan.matches_fast(text))
 
 
 def test_a_collection_costs_its_entries_and_a_seek_for_each_subtree():

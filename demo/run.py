@@ -239,12 +239,12 @@ def kill_in_the_middle(shell: Shell, processes: list[Process]) -> tuple[Process,
         feeder.start()
         print(f"\n$ kill -9 {victim.pid}", flush=True)
         os.kill(victim.pid, signal.SIGKILL)
-        told = importing.stderr.read()
+        reported = importing.stderr.read()
         feeder.join()
-        print(told, end="")
+        print(reported, end="")
         check(importing.wait(PATIENCE_S) == 4, f"the import ended with {importing.returncode}, expected 4")
-    acknowledged = re.search(r"the first ([\d,]+) rows", told)
-    if acknowledged is None or victim.name not in told:
+    acknowledged = re.search(r"the first ([\d,]+) rows", reported)
+    if acknowledged is None or victim.name not in reported:
         raise DemoError("the import does not say what is acknowledged, or who failed")
     rows = int(acknowledged[1].replace(",", ""))
     check(0 < rows < len(lines) - 1, f"{rows} rows acknowledged: the kill was not in the middle")
@@ -278,8 +278,8 @@ def ask_around(shell: Shell, airports: dict[str, dict[str, Any]], victim: Proces
     for key in airports:
         of_shard.setdefault(slot_map.shard_of(Key(key)), key)
     say(f"A key of {victim.name} is unavailable, by its shard's name; the others answer as before.")
-    told = shell.run("get", of_shard[victim.name], expect=4).stderr
-    check("UNAVAILABLE" in told and victim.name in told, "the error does not name UNAVAILABLE and the shard")
+    reported = shell.run("get", of_shard[victim.name], expect=4).stderr
+    check("UNAVAILABLE" in reported and victim.name in reported, "the error does not name UNAVAILABLE and the shard")
     for name, key in of_shard.items():
         if name != victim.name:
             check_same(f"{key}, on {name}", json.loads(shell.run("get", key).stdout), airports[key])

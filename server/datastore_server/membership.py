@@ -169,12 +169,12 @@ class Membership:
         await asyncio.gather(*asking, return_exceptions=True)
 
     def _refuse_differences(self, shard: str | None = None) -> None:
-        told = "\n".join(map(str, self._differences))
+        reported = "\n".join(map(str, self._differences))
         if any(difference.passes for difference in self._differences):
-            raise UnavailableError(told, retry_after_s=LOOK_AGAIN_S, shard=shard)
-        if told:
+            raise UnavailableError(reported, retry_after_s=LOOK_AGAIN_S, shard=shard)
+        if reported:
             raise WrongShardError(
-                f"the nodes do not match the configuration, so nothing is served:\n{told}",
+                f"the nodes do not match the configuration, so nothing is served:\n{reported}",
                 epoch=self._placement.epoch,
                 shard=shard,
             )

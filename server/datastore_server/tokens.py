@@ -95,11 +95,11 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     def missing_before(self, shards: Iterable[ShardReport]) -> list[ShardReport]:
         """Reports of the shards that an earlier call could not reach, and these do not tell of."""
-        told = {report.shard for report in shards if report.error is not None}
+        reported = {report.shard for report in shards if report.error is not None}
         return [
             ShardReport(name, 0, 0, UnavailableError("could not be reached earlier in these results", shard=name))
             for name in self.missing
-            if name not in told
+            if name not in reported
         ]
 
     def position(self, query: Query, last_entry: Entry | None) -> Position | None:

@@ -318,11 +318,11 @@ def test_ctrl_c_in_the_middle_of_an_import_leaves_it_resumable(cli: Cli) -> None
         while int(cli.out("count", "/Int")) < 2000:
             pass
         process.send_signal(signal.SIGINT)
-        told = process.stderr.read()
+        reported = process.stderr.read()
         process.stdin.close()
         assert process.wait(PATIENCE_S) == 130
-    assert "Interrupted" in told
-    skip = int(told.split("--skip ")[1].split()[0])
+    assert "Interrupted" in reported
+    skip = int(reported.split("--skip ")[1].split()[0])
     assert 2000 <= skip <= 3000
     stored = cli.lines("query", "/Int")
     assert [line["value"] for line in stored[:skip]] == list(range(skip))
@@ -337,7 +337,7 @@ def test_export_resume_without_a_partial_file_says_so(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["import", "x.txt"], "--format"),
         (["import", "x.csv", "--type", "a=integer"], "int, float"),
@@ -345,12 +345,12 @@ def test_export_resume_without_a_partial_file_says_so(cli: Cli) -> None:
         (["export", "/a", "x.csv", "--resume"], "JSON Lines"),
     ],
 )
-def test_wrong_options_are_a_wrong_command_line(cli: Cli, arguments: list[str], told: str) -> None:
+def test_wrong_options_are_a_wrong_command_line(cli: Cli, arguments: list[str], reported: str) -> None:
     for name in ("x.txt", "x.csv", "x.jsonl"):
         (cli.directory / name).touch()
     done = cli(*arguments)
     assert done.code == 2
-    assert told in done.err
+    assert reported in done.err
 
 
 def test_a_file_that_is_not_there_is_named(cli: Cli) -> None:
@@ -453,16 +453,16 @@ def test_a_bad_key_is_refused(cli: Cli, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [("hello", "double quotes"), ('{"$bytes": 3}', "$bytes"), ("NaN", "$float")]
+    ("value", "reported"), [("hello", "double quotes"), ('{"$bytes": 3}', "$bytes"), ("NaN", "$float")]
 )
-def test_what_is_no_json_is_refused_with_how_to_write_it(cli: Cli, value: str, told: str) -> None:
+def test_what_is_no_json_is_refused_with_how_to_write_it(cli: Cli, value: str, reported: str) -> None:
     done = cli("put", "/a", value)
     assert done.code == 3
-    assert told in done.err
+    assert reported in done.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "reported"),
     [
         ([], 2, "lmdb:///DIRECTORY"),
         (["lmbd:x"], 3, "not lmbd:; did you mean lmdb:?"),
@@ -477,10 +477,10 @@ def test_what_is_no_json_is_refused_with_how_to_write_it(cli: Cli, value: str, t
         (["--config", "x.toml"], 2, "--shard"),
     ],
 )
-def test_serve_refuses_what_it_cannot_serve(cli: Cli, arguments: list[str], code: int, told: str) -> None:
+def test_serve_refuses_what_it_cannot_serve(cli: Cli, arguments: list[str], code: int, reported: str) -> None:
     done = cli("serve", *arguments)
     assert done.code == code
-    assert told in done.err
+    assert reported in done.err
     assert "Traceback" not in done.err
 
 

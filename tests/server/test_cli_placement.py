@@ -38,10 +38,10 @@ async def test_check_says_that_a_move_is_under_way_to_the_former_configuration_t
         assert (await typed(running.config("a", "b"), tmp_path, "check"))[0] == 0
         await interrupted_before("CommitMove", running, monkeypatch)
         for names in ("ab", "abc"):
-            code, told = await typed(running.config(*names), tmp_path, "check")
-            assert code == 3 and "a move to epoch 2" in told
-            code, told = await typed(running.config(*names), tmp_path, "check", "--json")
-            assert code == 3 and "a move to epoch 2" in json.loads(told)["differences"][0]["text"]
+            code, reported = await typed(running.config(*names), tmp_path, "check")
+            assert code == 3 and "a move to epoch 2" in reported
+            code, reported = await typed(running.config(*names), tmp_path, "check", "--json")
+            assert code == 3 and "a move to epoch 2" in json.loads(reported)["differences"][0]["text"]
         assert (await typed(running.config("a", "b"), tmp_path, "abort"))[0] == 0
         assert (await typed(running.config("a", "b"), tmp_path, "check"))[0] == 0
 
@@ -212,15 +212,15 @@ async def test_an_apply_that_ends_with_an_error_says_that_writes_are_refused_and
         await formed(running, "a", "b")
         await interrupted_before("CommitMove", running, monkeypatch)
         await running.stop("c")
-        code, told = await typed(running.config("a", "b", "c"), tmp_path, "apply", "--offline")
-        assert code == 4 and "shard 'c' does not answer" in told
-        assert "The change to epoch 2 is not finished, and writes are refused until it is" in told
-        assert f"datastore placement abort {tmp_path / SOURCE}" in told
+        code, reported = await typed(running.config("a", "b", "c"), tmp_path, "apply", "--offline")
+        assert code == 4 and "shard 'c' does not answer" in reported
+        assert "The change to epoch 2 is not finished, and writes are refused until it is" in reported
+        assert f"datastore placement abort {tmp_path / SOURCE}" in reported
         await running.start("c")
         await apply_now(running.config("a", "b", "c"))
         await running.stop("c")
-        code, told = await typed(running.config("a", "b", "c"), tmp_path, "apply", "--offline")
-        assert code == 4 and "writes are refused" not in told
+        code, reported = await typed(running.config("a", "b", "c"), tmp_path, "apply", "--offline")
+        assert code == 4 and "writes are refused" not in reported
 
 
 # Exit codes
@@ -299,8 +299,8 @@ async def test_a_node_that_placed_itself_on_an_empty_directory_owns_no_slot_unti
         async with proxy(config) as store:
             _, shown = await status(store.url)
         assert {shard["name"]: shard["slots"] for shard in shown["shards"]} == {"a": owned, "b": 0}
-        code, told = await typed(config, tmp_path, "show", "--json")
-        rows = {row["shard"]: row for row in json.loads(told)}
+        code, reported = await typed(config, tmp_path, "show", "--json")
+        rows = {row["shard"]: row for row in json.loads(reported)}
         assert (code, rows["b"]["slots"], rows["b"]["state"]) == (0, 0, "placed itself, empty")
         assert rows["a"]["slots"] == owned
 

@@ -47,9 +47,9 @@ def test_a_node_that_is_killed_is_reported_missed_and_comes_back_by_hand(tmp_pat
         for number in range(3):
             running.cli("put", f"/a:{number}", str(number))
         os.kill(running.pid("shard-2"), signal.SIGKILL)
-        told = running.told()
-        assert "shard-2" in told and "SIGKILL" in told
-        again = running.told().split()
+        reported = running.reported()
+        assert "shard-2" in reported and "SIGKILL" in reported
+        again = running.reported().split()
         assert again == ["datastore", "serve", "--config", str(tmp_path / CONFIG_NAME), "--shard", "shard-2"]
 
         failed = running.cli("count", "/a", code=4)
@@ -193,8 +193,8 @@ def test_a_shard_whose_directory_is_gone_is_not_started_on_an_empty_one(tmp_path
                 break
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
-    told = "".join(lines)
-    assert "NOT SERVING" in told and "serves an empty data directory" in told and "Ready" not in told
+    reported = "".join(lines)
+    assert "NOT SERVING" in reported and "serves an empty data directory" in reported and "Ready" not in reported
 
 
 def test_a_port_of_the_proxy_is_taken_over_a_remembered_one(tmp_path: Path) -> None:

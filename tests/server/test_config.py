@@ -65,7 +65,7 @@ def changed(before: str, after: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("", ["cluster: missing", "[cluster]"]),
         ("[cluster\n", ["not TOML", "line 1"]),
@@ -100,12 +100,12 @@ def changed(before: str, after: str) -> str:
         (GOOD + '\n[proxy]\nlisten = "x:y"\n', ["proxy.listen", "HOST:PORT"]),
     ],
 )
-def test_a_wrong_file_is_refused_naming_file_key_and_what_would_be_valid(text: str, told: list[str]) -> None:
+def test_a_wrong_file_is_refused_naming_file_key_and_what_would_be_valid(text: str, reported: list[str]) -> None:
     with pytest.raises(ConfigError) as refused:
         parsed(text)
     message = str(refused.value)
     assert message.startswith("cluster.toml: ")
-    for part in told:
+    for part in reported:
         assert part in message
 
 
@@ -149,7 +149,7 @@ def test_store_urls_that_are_taken(text: str, url: StoreUrl) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("", "lmdb:///DIRECTORY or memory:"),
         ("/var/lib/ds", "write lmdb:/var/lib/ds"),
@@ -169,10 +169,10 @@ def test_store_urls_that_are_taken(text: str, url: StoreUrl) -> None:
         ("grpc://x:1", "datastore proxy"),
     ],
 )
-def test_store_urls_that_are_refused_say_what_would_be_valid(text: str, told: str) -> None:
+def test_store_urls_that_are_refused_say_what_would_be_valid(text: str, reported: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse_store_url(text)
-    assert told in str(refused.value)
+    assert reported in str(refused.value)
 
 
 @pytest.mark.parametrize(

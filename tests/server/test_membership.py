@@ -355,9 +355,9 @@ async def test_a_cluster_does_not_form_before_all_its_nodes_are_up(tmp_path: Pat
             assert failed == {"", "b"}
 
 
-@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("named", [False, True])
 async def test_an_empty_directory_is_not_used_before_the_cluster_that_it_belongs_to_is_known(
-    told: bool, tmp_path: Path
+    named: bool, tmp_path: Path
 ) -> None:
     entries = contents(60)
     async with nodes(tmp_path, "a", "b", "c") as running:
@@ -365,7 +365,7 @@ async def test_an_empty_directory_is_not_used_before_the_cluster_that_it_belongs
         async with proxy(config) as store:
             await fill(store, entries)
         await running.stop()
-        await running.start("c", directory="not-mounted", config=config if told else None)
+        await running.start("c", directory="not-mounted", config=config if named else None)
         async with proxy(config) as store:
             for key in list(entries)[:12]:
                 with pytest.raises(UnavailableError):

@@ -76,7 +76,7 @@ async def test_entries_move_only_if_writes_may_be_refused_meanwhile(tmp_path: Pa
 
 
 async def test_a_shard_is_renamed_without_moving_an_entry(tmp_path: Path) -> None:
-    async with nodes(tmp_path, "a", "b", told=True) as running:
+    async with nodes(tmp_path, "a", "b", named=True) as running:
         await formed(running, "a", "b")
         config = running.config("a", "x=b")
         with pytest.raises(ConfigError, match=r"shard 'b' is named 'x'.*\n.*--rename b=x"):
@@ -133,12 +133,12 @@ async def test_writes_are_refused_and_reads_answered_while_a_move_is_prepared(
 
 
 async def test_a_node_tells_the_name_that_it_was_given(tmp_path: Path) -> None:
-    async with nodes(tmp_path, "a", "b", told=True) as running:
+    async with nodes(tmp_path, "a", "b", named=True) as running:
         await formed(running, "a", "b")
         await apply_now(running.config("a", "x=b"), renames={"b": "x"})
         async with client.connect(running.urls["b"]) as store:
-            told = await store.describe_store()
-        assert (told.cluster_name, told.shard_name) == ("trial", "x")
+            reported = await store.describe_store()
+        assert (reported.cluster_name, reported.shard_name) == ("trial", "x")
 
 
 async def test_a_move_under_way_goes_on_with_its_own_configuration_only(
@@ -411,7 +411,7 @@ async def test_what_is_wrong_with_a_new_node_is_found_before_a_member_refuses_wr
     async with nodes(tmp_path, "a", "b", "c") as running:
         await formed(running, "a", "b")
         await running.stop("c")
-        await running.start("c", directory="told", told=True)
+        await running.start("c", directory="named", named=True)
         with pytest.raises(PlacementError, match="which this node was started as"):
             await apply_now(running.config("a", "b", "d=c"))
         await check(running, "a", "b")

@@ -69,8 +69,8 @@ async def refused_limit(running: Running, method: str, request: bytes) -> str | 
         else:
             await channel.unary_unary(method)(request)
     except grpc.aio.AioRpcError as error:
-        told = rpc_error_to_error(error)
-        return told.limit if isinstance(told, LimitExceededError) else None
+        reported = rpc_error_to_error(error)
+        return reported.limit if isinstance(reported, LimitExceededError) else None
     return None
 
 

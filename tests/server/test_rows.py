@@ -73,7 +73,7 @@ def test_rows_are_skipped_without_counting_blank_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         ("{", "not valid JSON"),
         ("3", '{"key"'),
@@ -86,10 +86,10 @@ def test_rows_are_skipped_without_counting_blank_lines() -> None:
         ('{"key": "/a", "value": 9223372036854775808}', "64 bits"),
     ],
 )
-def test_a_bad_line_is_named_with_its_reason(line: str, told: str) -> None:
+def test_a_bad_line_is_named_with_its_reason(line: str, reported: str) -> None:
     message = refusal('{"key":"/a","value":1}\n\n' + line)
     assert message.startswith("file, line 3: ")
-    assert told in message
+    assert reported in message
 
 
 def test_rows_before_a_bad_one_are_given() -> None:
@@ -157,7 +157,7 @@ def test_a_cell_that_is_not_of_its_type_is_named(cell: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("a,b\n1,2\n", "--key"),
         ("key,a,a\n", "line 1: the header names 'a' twice, in columns 2 and 3"),
@@ -168,8 +168,8 @@ def test_a_cell_that_is_not_of_its_type_is_named(cell: str, kind: str) -> None:
         ('key,a\n\n/x,"1\n2"3\n', "line 3: cell 2 has '3' behind its closing quote"),
     ],
 )
-def test_bad_csv_is_refused_with_its_place(text: str, told: str) -> None:
-    assert told in refusal(text, "csv")
+def test_bad_csv_is_refused_with_its_place(text: str, reported: str) -> None:
+    assert reported in refusal(text, "csv")
 
 
 def test_a_type_for_no_column_is_refused_with_those_there_are() -> None:

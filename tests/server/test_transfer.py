@@ -220,13 +220,13 @@ def test_beyond_the_limit_keys_are_estimated(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_progress_tells_rows_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
-    told = Progress("file", 100)
-    told._began -= 10
-    told._told -= 10
-    told.advance(1000, 50)
+    reported = Progress("file", 100)
+    reported._began -= 10
+    reported._reported_at -= 10
+    reported.advance(1000, 50)
     text = capsys.readouterr().err
     assert text.startswith("file: 1,000 rows, ")
     assert "50%, 10 s left" in text
-    told.advance(1000, 100)
+    reported.advance(1000, 100)
     assert capsys.readouterr().err == ""
-    assert told.summary().startswith("2,000 rows in 10.")
+    assert reported.summary().startswith("2,000 rows in 10.")

@@ -31,18 +31,18 @@ class Nodes:
         self.urls: dict[str, str] = {}
 
     async def start(
-        self, name: str, *, at: str = "", directory: str = "", told: bool = False, config: Config | None = None
+        self, name: str, *, at: str = "", directory: str = "", named: bool = False, config: Config | None = None
     ) -> None:
         """Start the node of this name, at the URL of before or at another's, on its directory or another."""
         store = StoreUrl("memory")
         if self._directory is not None:
             store = StoreUrl("lmdb", self._directory / (directory or name))
-        is_told = told or config is not None
+        is_named = named or config is not None
         node = build_node(
             store,
             durability="async",
-            cluster=CLUSTER if is_told else None,
-            shard=name if is_told else None,
+            cluster=CLUSTER if is_named else None,
+            shard=name if is_named else None,
             config=config,
         )
         listen = (at or self.urls.get(name, "")).removeprefix("grpc://") or "127.0.0.1:0"
@@ -72,12 +72,12 @@ class Nodes:
 
 
 @asynccontextmanager
-async def nodes(directory: Path | None, *names: str, told: bool = False) -> AsyncIterator[Nodes]:
+async def nodes(directory: Path | None, *names: str, named: bool = False) -> AsyncIterator[Nodes]:
     """Running nodes, stopped at the end."""
     running = Nodes(directory)
     try:
         for name in names:
-            await running.start(name, told=told)
+            await running.start(name, named=named)
         yield running
     finally:
         await running.stop()

@@ -40,7 +40,7 @@ class Running:
         """What `count` prints, nothing if it fails."""
         return run_here("count", key, "--server", self.url).out
 
-    def told(self) -> str:
+    def reported(self) -> str:
         """The next line that the cluster tells on stderr."""
         assert self.process.stderr is not None
         return self.process.stderr.readline()

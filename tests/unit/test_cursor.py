@@ -351,20 +351,20 @@ async def test_what_replaces_what_is_to_come_stands_behind_the_steps_before_it(c
 async def test_what_an_offset_drops_is_told_one_by_one(colour: Any):
     class Telling(colour.cursors.Cursor):  # type: ignore[misc, name-defined]
         def _skipped_inc(self, item: Any) -> None:
-            told.append(item)
+            reported.append(item)
             super()._skipped_inc(item)
 
-    told: list[Any] = []
+    reported: list[Any] = []
     cursor = Telling(Query(A, offset=3), range(5))
     cursor.apply_offset()
     assert await all_of(colour, cursor) == [3, 4]
-    assert (len(told), cursor.skipped) == (3, 3)
-    told.clear()
+    assert (len(reported), cursor.skipped) == (3, 3)
+    reported.clear()
     keys = [Key(f"/a/{number:03}") for number in range(100)]
     query = Query(A, limit=2, offset=90)
     cursor = Telling.from_batches(query, colour.cursors.refine(query, colour.source(Batch(keys, list(range(100))))))
     assert await all_of(colour, cursor) == [90, 91]
-    assert (len(told), cursor.skipped) == (90, 90)
+    assert (len(reported), cursor.skipped) == (90, 90)
 
 
 @both

@@ -56,7 +56,7 @@ def test_the_table_of_errors_is_that_of_the_code():
 def test_the_numbers_of_deadlines_and_retries_are_those_of_the_client():
     text = " ".join(section("Deadlines and retries").split())
     options = dict(CHANNEL_OPTIONS)
-    for told in (
+    for reported in (
         f"makes {CALLS_AT_ONCE} unary calls at once",
         f"lets {WAITING_CALLS:,} wait",
         f"While the Python client has {CALLS_AT_ONCE} calls under way",
@@ -70,7 +70,7 @@ def test_the_numbers_of_deadlines_and_retries_are_those_of_the_client():
         f"pings after {options['grpc.keepalive_time_ms'] / 1000:.0f} s of silence",
         f"gives up {options['grpc.http2.ping_timeout_ms'] / 1000:.0f} s later",
     ):
-        assert told in text
+        assert reported in text
     assert STREAMS_AT_ONCE <= MAX_STREAMS
     assert CALLS_AT_ONCE < MAX_STREAMS
 
@@ -87,8 +87,8 @@ def test_canonical_texts_are_as_told():
 
 
 def test_collections_are_as_told():
-    told = re.search(r"So (.*?)\.\n", section("Keys"), re.DOTALL).group(1).replace("\n", " ")
-    pairs = re.findall(r"`(\S+?)`(?: belongs)? to `(\S+?)`", told)
+    reported = re.search(r"So (.*?)\.\n", section("Keys"), re.DOTALL).group(1).replace("\n", " ")
+    pairs = re.findall(r"`(\S+?)`(?: belongs)? to `(\S+?)`", reported)
     assert len(pairs) == 5
     for key, collection in pairs:
         assert str(Key(key).path) == collection
@@ -108,15 +108,15 @@ def test_encodings_are_as_told():
 
 
 def test_the_worked_sort_key_is_right():
-    told = section("Orders and sort keys").partition("Worked example")[2].replace("\n", " ")
-    value = json.loads(re.search(r"value `(\{.*?\})`", told).group(1))
+    reported = section("Orders and sort keys").partition("Worked example")[2].replace("\n", " ")
+    value = json.loads(re.search(r"value `(\{.*?\})`", reported).group(1))
     expected = encode(value["country"]) + encode(value["elevation"], descending=True)
-    assert f"the sort key is `{expected.hex(' ')}`" in told
+    assert f"the sort key is `{expected.hex(' ')}`" in reported
 
 
 def test_the_example_of_fields_is_right():
-    value, told = re.search(r"For the value `(\{.*?\})`: (.*?)\n\n", section("Fields"), re.DOTALL).groups()
-    found = dict(re.findall(r"`(\S+)` is (\w+)", told))
+    value, reported = re.search(r"For the value `(\{.*?\})`: (.*?)\n\n", section("Fields"), re.DOTALL).groups()
+    found = dict(re.findall(r"`(\S+)` is (\w+)", reported))
     assert len(found) == 3
     for path, expected in found.items():
         assert object_getattr(json.loads(value), path) == (None if expected == "missing" else int(expected))

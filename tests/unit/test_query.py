@@ -128,7 +128,7 @@ def test_the_dict_of_a_query_leaves_defaults_out():
 
 
 @pytest.mark.parametrize(
-    ("data", "error", "told"),
+    ("data", "error", "reported"),
     [
         ({"filter": 5}, TypeError, r"\[field, operator, value\]"),
         ({"filter": "abc"}, TypeError, r"\[field, operator, value\]"),
@@ -166,8 +166,8 @@ def test_the_dict_of_a_query_leaves_defaults_out():
     ],
     ids=lambda thing: repr(thing) if isinstance(thing, dict) else "",
 )
-def test_data_of_another_form_makes_no_query_and_is_told_the_form(data, error, told):
-    with pytest.raises(error, match=told) as raised:
+def test_data_of_another_form_makes_no_query_and_is_told_the_form(data, error, reported):
+    with pytest.raises(error, match=reported) as raised:
         Query.from_dict({"key": "/a", **data})
     assert isinstance(raised.value, DatastoreError)
 

@@ -117,9 +117,9 @@ def test_any_text_travels_cut_to_its_size(text):
     error = errors.InvalidValueError(text, path=text, field=text, shard=text)
     status = error_to_status(error)
     found = status_to_error(status_pb2.Status.FromString(status.SerializeToString()))
-    for told in (str(found), found.path, found.field, found.shard):
-        assert len(told.encode()) <= TEXT_BYTES
-        assert told[:1] == text[:1].replace("\udc80", "?")
+    for reported in (str(found), found.path, found.field, found.shard):
+        assert len(reported.encode()) <= TEXT_BYTES
+        assert reported[:1] == text[:1].replace("\udc80", "?")
 
 
 def test_a_text_that_fits_is_not_cut():

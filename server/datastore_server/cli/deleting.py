@@ -151,22 +151,22 @@ def _selected(query: Query) -> str:
 
 def _delete_found(store: Datastore, queries: Sequence[Query], total: int) -> None:
     """Delete in batches what the queries stream: memory is bounded, and an interruption leaves only the rest."""
-    with progress("delete", total, unit="entries") as told:
+    with progress("delete", total, unit="entries") as reported:
         try:
             for query in queries:
-                _delete_stream(store, query, told)
+                _delete_stream(store, query, reported)
             failure: BaseException | None = None
         except (KeyboardInterrupt, Terminated, DatastoreError) as error:
             failure = error
     # Outside of the progress bar, which would draw over it.
     if failure is not None:
-        say(f"Deleted {told.rows:,} of {counted(total, 'entries')}. Run the same command again to delete the rest.")
+        say(f"Deleted {reported.rows:,} of {counted(total, 'entries')}. Run the same command again to delete the rest.")
         raise failure
-    say(f"Deleted {told.summary()}.")
+    say(f"Deleted {reported.summary()}.")
 
 
-def _delete_stream(store: Datastore, query: Query, told: Progress) -> None:
+def _delete_stream(store: Datastore, query: Query, reported: Progress) -> None:
     with store.query(query) as cursor:
         for batch in cursor.batches():
             deleted = _delete(store, batch.keys)
-            told.advance(deleted, told.rows + deleted)
+            reported.advance(deleted, reported.rows + deleted)

@@ -82,11 +82,11 @@ def list_command(settings: Settings, key: Key) -> None:
     listing = Listing(key)
     query = Query(key, recursive=True)
     with connected(settings, lazy=True) as store:
-        with progress("list", unit="entries") as told, store.query(query) as cursor:
+        with progress("list", unit="entries") as reported, store.query(query) as cursor:
             for batch in cursor.batches():
                 for entry_key, value in zip(batch.keys, batch.values, strict=True):
                     listing.add(entry_key, len(value.data))
-                told.advance(len(batch))
+                reported.advance(len(batch))
         if not listing.rows:
             hint_at_nothing(store, query)
     rows = sorted(listing.rows.items(), key=lambda row: (row[0] == OTHERS, row[0]))

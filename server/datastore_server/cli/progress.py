@@ -27,7 +27,7 @@ class Progress:
         self._total = total
         self._unit = unit
         self._done = 0
-        self._began = self._told = time.monotonic()
+        self._began = self._reported_at = time.monotonic()
 
     def advance(self, rows: int, done: int | None = None) -> None:
         """So many more rows; `done` is how much of the total they end at."""
@@ -59,8 +59,8 @@ class Progress:
 
     def _tell(self) -> None:
         now = time.monotonic()
-        if now - self._told >= LINE_INTERVAL_S:
-            self._told = now
+        if now - self._reported_at >= LINE_INTERVAL_S:
+            self._reported_at = now
             say(f"{self._what}: {self._counted()}, {self._rate():,.0f}/s{self._left()}")
 
 
@@ -70,11 +70,11 @@ class _Bar(Progress):
     def __init__(self, what: str, total: int | None, unit: str, bar: Any) -> None:
         super().__init__(what, total, unit)
         self._bar = bar
-        self._task = bar.add_task(what, total=total, told="")
+        self._task = bar.add_task(what, total=total, reported="")
 
     def _tell(self) -> None:
-        told = f"{self._counted()}, {self._rate():,.0f}/s{self._left()}"
-        self._bar.update(self._task, completed=self._done, told=told)
+        reported = f"{self._counted()}, {self._rate():,.0f}/s{self._left()}"
+        self._bar.update(self._task, completed=self._done, reported=reported)
 
 
 @contextmanager
@@ -91,6 +91,6 @@ def progress(what: str, total: int | None = None, *, unit: str = "rows") -> Iter
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as RichProgress
 
-    columns = (TextColumn("{task.description}"), BarColumn(_BAR_CHARACTERS), TextColumn("{task.fields[told]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(_BAR_CHARACTERS), TextColumn("{task.fields[reported]}"))
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield _Bar(what, total, unit, bar)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +13,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "quick",
     max_examples=10,
+    # Operations of a model machine in an example.
+    stateful_step_count=25,
     # No test fails for being slow: the machine may be busy.
     deadline=None,
     # A failure shows how to repeat it.
@@ -19,8 +23,8 @@ settings.register_profile(
 )
 # `make test` is quick; continuous integration and `make soak` choose the others.
 # Of a model machine that is 15,000 operations.
-settings.register_profile("ci", settings.get_profile("quick"), max_examples=300)
-settings.register_profile("soak", settings.get_profile("quick"), max_examples=20_000)
+settings.register_profile("ci", settings.get_profile("quick"), max_examples=300, stateful_step_count=50)
+settings.register_profile("soak", settings.get_profile("ci"), max_examples=20_000)
 settings.load_profile(os.environ.get("DATASTORE_HYPOTHESIS", "quick"))
 
 #: Where a test that is left out is a failure: in continuous integration, which has all that the tests need.
@@ -31,10 +35,26 @@ REQUIRE_ALL = os.environ.get("DATASTORE_REQUIRE_ALL") == "1"
 QUICK = settings.get_current_profile_name() == "quick"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """Keep the garbage collector from going through thousands of tests, now and at each of its later runs."""
+    gc.disable()
+    yield
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def is_long(item: pytest.Item) -> bool:
+    """Whether it is marked `long`, or its class names it so among the `long_tests` of a suite that it inherits."""
+    inherited = getattr(getattr(item, "cls", None), "long_tests", ())
+    return item.get_closest_marker("long") is not None or getattr(item, "originalname", "") in inherited
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out the long tests, which repeat what others show with another colour, query or place of a fault."""
     for item in items:
-        if QUICK and item.get_closest_marker("long"):
+        if QUICK and is_long(item):
             item.add_marker(pytest.mark.skip(reason="time: DATASTORE_HYPOTHESIS=ci make test"))
 
 

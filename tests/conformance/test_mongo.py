@@ -59,16 +59,26 @@ def mongo(database: Any) -> Iterator[MongoDatastore]:
     database.drop_collection(name)
 
 
+#: Tests of thousands of entries, which are long over a store as slow as this server.
+LARGE = (
+    "test_a_long_batch_is_done_whole",
+    "test_a_query_over_a_closed_store_never_ends_short",
+    "test_batches_are_bounded",
+)
+
+
 class TestMongo(AsJson, DatastoreConformance):
     """As text: FerretDB takes no lists in lists, no infinities and no -0.0, which MongoDB does."""
 
     grid = 20
+    long_tests = LARGE
 
     @pytest.fixture
     def store(self, mongo: MongoDatastore) -> Any:
         return core.SerializerShimDatastore(mongo)
 
 
+@pytest.mark.long
 class TestAsyncMongo(OnTheWire, AsyncConformance):
     grid = 20
 

@@ -32,6 +32,13 @@ class TestProxy(Remote, DatastoreConformance):
 
 
 class TestAsyncProxy(Remote, AsyncConformance):
+    #: What the suites of one server and of a sharded store show as well.
+    long_tests = (
+        "test_many_abandoned_cursors_leave_the_store_working",
+        "test_own_writes_are_read_among_those_of_others",
+        "test_writes_at_every_position_disturb_no_query",
+    )
+
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:
         async with clusters.proxy(tmp_path) as self.cluster, aio_connect(self.cluster.url) as store:

@@ -34,6 +34,7 @@ class TestRemoteLMDB(Remote, DatastoreConformance):
         return self.background.run(self.cluster.inspect(key))
 
 
+@pytest.mark.long
 class TestAsyncRemoteLMDB(Remote, AsyncConformance):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:

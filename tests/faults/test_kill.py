@@ -86,7 +86,12 @@ async def read_with_a_fault(store: Datastore, query: Query, after: int, fault: A
 
 @pytest.mark.parametrize(
     ("query", "after"),
-    [(by_key, 1), pytest.param(by_key, 5000, marks=pytest.mark.long), (by_order, 1), (filtered_and_cut, 3000)],
+    [
+        pytest.param(by_key, 1, marks=pytest.mark.long),
+        pytest.param(by_key, 5000, marks=pytest.mark.long),
+        (by_order, 1),
+        pytest.param(filtered_and_cut, 3000, marks=pytest.mark.long),
+    ],
 )
 async def test_a_node_killed_and_restarted_amid_a_query_loses_and_repeats_nothing(
     filled: processes.ClusterProcesses, store: Datastore, query: Any, after: int

@@ -88,6 +88,18 @@ def filtered_and_cut() -> Query:
 
 QUERIES = [by_key, by_order, filtered_and_cut]
 
+#: Each query in each colour; two without the long ones.
+each_query = pytest.mark.parametrize(
+    ("colour", "query"),
+    [
+        pytest.param(colour, query, id=f"{colour.name}-{query.__name__}", marks=() if shown else pytest.mark.long)
+        for colour, usual in ((Tasks(), by_order), (Threads(), filtered_and_cut))
+        for query in QUERIES
+        for shown in [query is usual]
+    ],
+    indirect=["colour"],
+)
+
 
 def things_of_some_groups() -> Query:
     return Query(Key("/Thing"), offset=300, limit=2000).filter("group", "!=", 3)
@@ -95,6 +107,12 @@ def things_of_some_groups() -> Query:
 
 def _connection_of(colour: Any) -> str:
     return str(colour.remote.__module__).replace("remote", "_connection")
+
+
+#: For what takes seconds.
+mostly_tasks = pytest.mark.parametrize(
+    "colour", [Tasks(), pytest.param(Threads(), marks=pytest.mark.long)], indirect=True
+)
 
 
 async def is_exact(colour: Any, url: str, query: Query, broken: Wire | None = None) -> None:
@@ -120,7 +138,7 @@ FIRST_BYTES = 450_000
 FIRST_FRAMES = 30
 
 
-@pytest.mark.parametrize("query", QUERIES)
+@each_query
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2, 3))])
 async def test_a_wire_that_breaks_anywhere_loses_and_repeats_nothing(
     colour: Any, port: int, query: Any, seed: int
@@ -132,14 +150,14 @@ async def test_a_wire_that_breaks_anywhere_loses_and_repeats_nothing(
         assert broken.faults >= 1
 
 
-@pytest.mark.parametrize("query", QUERIES)
+@each_query
 async def test_a_stream_that_is_reset_on_its_way_continues(colour: Any, port: int, query: Any) -> None:
     async with broken_wire(port, resets=[FIRST_FRAMES, 1, 5]) as (url, broken):
         await is_exact(colour, url, query(), broken)
         assert broken.faults == 3
 
 
-@pytest.mark.parametrize("query", QUERIES)
+@each_query
 async def test_a_wire_that_breaks_before_the_first_result_loses_nothing_either(
     colour: Any, port: int, query: Any
 ) -> None:
@@ -149,7 +167,10 @@ async def test_a_wire_that_breaks_before_the_first_result_loses_nothing_either(
         assert broken.faults == 1
 
 
-@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize(
+    "query",
+    [pytest.param(by_key, marks=pytest.mark.long), by_order, pytest.param(filtered_and_cut, marks=pytest.mark.long)],
+)
 async def test_a_wire_between_a_proxy_and_its_shard_may_break_too(filled: Any, query: Any) -> None:
     async with contextlib.AsyncExitStack() as stack:
         whole = await stack.enter_async_context(serve(Kept(filled), grace_s=0.2))
@@ -161,7 +182,7 @@ async def test_a_wire_between_a_proxy_and_its_shard_may_break_too(filled: Any, q
         assert broken.faults == 2
 
 
-@pytest.mark.parametrize("query", QUERIES)
+@each_query
 async def test_a_server_that_stops_in_order_and_one_in_its_place_give_one_answer(
     colour: Any, filled: Any, query: Any
 ) -> None:
@@ -176,6 +197,7 @@ async def test_a_server_that_stops_in_order_and_one_in_its_place_give_one_answer
     assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped)
 
 
+@mostly_tasks
 async def test_a_query_longer_than_its_servers_time_is_continued(colour: Any, filled: Any) -> None:
     class Hanging(Kept):
         """Gives one batch of results a query, and then nothing."""
@@ -313,7 +335,7 @@ async def test_an_ordered_stream_that_is_not_read_stays_as_it_would_be_sorted_an
         assert len(script.queries) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
 async def test_a_stream_that_is_read_with_pauses_loses_and_repeats_nothing(colour: Any, port: int, seed: int) -> None:
     choose = random.Random(seed)
     query = things_of_some_groups()
@@ -398,6 +420,7 @@ async def test_a_stream_that_is_not_whole_raises(colour: Any, end: Any) -> None:
         assert len(script.calls) == 1
 
 
+@mostly_tasks
 async def test_a_server_that_stays_away_is_given_up(colour: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_retry, "RESUME_TIMEOUT_S", 0.4)
     async with (
@@ -423,6 +446,7 @@ async def test_a_query_ends_at_its_deadline_and_so_does_its_call(colour: Any) ->
         await script.until_cancelled()
 
 
+@mostly_tasks
 async def test_the_deadline_of_a_query_is_for_all_its_calls(colour: Any) -> None:
     async with (
         scripted(Query=sends(results(1), error=CUT)) as script,
@@ -507,6 +531,7 @@ async def read_over_a_restart(colour: Any, query: Query, changes: dict[Key, Any]
     return [str(first_key), *(str(entry.key) for entry in rest)]
 
 
+@mostly_tasks
 async def test_by_key_no_entry_comes_twice_however_entries_change(colour: Any) -> None:
     first, last = min(CONTENTS), max(CONTENTS)
     changes = {first: {"n": -1}, last: {"n": 10**6}, Key("/Thing:00001"): None}
@@ -515,6 +540,7 @@ async def test_by_key_no_entry_comes_twice_however_entries_change(colour: Any) -
     assert set(map(str, CONTENTS.keys() - changes.keys())) <= set(keys)
 
 
+@mostly_tasks
 async def test_by_fields_an_entry_comes_once_unless_its_order_fields_change(colour: Any) -> None:
     ordered = sorted(CONTENTS, key=lambda key: (CONTENTS[key]["n"], str(key)))
     first, last, other = ordered[0], ordered[-1], ordered[-2]

@@ -92,6 +92,20 @@ QUERIES = [
 ]
 
 
+def each(queries: list[Query], *usual: int) -> pytest.MarkDecorator:
+    """For each of the queries; all but the `usual` are left out where long tests are."""
+    return pytest.mark.parametrize(
+        "query",
+        [
+            pytest.param(query, id=str(place), marks=() if place in usual else pytest.mark.long)
+            for place, query in enumerate(queries)
+        ],
+    )
+
+
+each_query = each(QUERIES, 1, 4)
+
+
 def expected(query: Query, contents: dict[Key, Any] = CONTENTS) -> list[tuple[str, Any]]:
     whole = query.copy()
     whole.keys_only = False
@@ -105,13 +119,13 @@ def pairs(entries: Any, query: Query) -> list[tuple[str, Any]]:
     return [(each.key.text, None if query.keys_only else each.value.SerializeToString()) for each in entries]
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))
+@each_query
 async def test_a_stream_cut_after_each_of_its_messages_is_whole(running: Running, query: Query) -> None:
     await fill(running, CONTENTS)
     assert await read_cut(running, query) == expected(query)
 
 
-@pytest.mark.parametrize("query", [things("t"), things("-t", "t", keys_only=True)], ids=["entries", "keys"])
+@each([things("t"), things("-t", "t", keys_only=True)], 1)
 async def test_entries_as_large_as_they_may_be_can_be_ordered_by_all_of_them(running: Running, query: Query) -> None:
     assert all(len(wire.encode_value(LARGEST[Key(f"/T:{name}")]).data) > ENTRY_BYTES - 64 for name in "abce")
     await fill(running, LARGEST)
@@ -130,9 +144,10 @@ SHORT_QUERIES = [
     things("n", offset=20, limit=100),
     things("-n").filter("m", ">", 0),
 ]
+each_short_query = each(SHORT_QUERIES, 1, 3)
 
 
-@pytest.mark.parametrize("query", SHORT_QUERIES, ids=range(len(SHORT_QUERIES)))
+@each_short_query
 async def test_a_stream_cut_after_each_message_comes_further_with_every_call(
     running: Running, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +180,7 @@ async def read_cut(running: Running, query: Query) -> list[tuple[str, Any]]:
         call.cancel()
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))
+@each_query
 async def test_pages_are_whole(running: Running, query: Query) -> None:
     await fill(running, CONTENTS)
     for page_size in (1, 3):
@@ -189,7 +204,7 @@ async def read_pages(running: Running, query: Query, page_size: int) -> list[tup
         assert len(found) <= len(SHORT)
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))
+@each_query
 async def test_the_client_reads_it_and_goes_on_after_any_entry(running: Running, query: Query) -> None:
     await fill(running, CONTENTS)
     wanted = expected(query)

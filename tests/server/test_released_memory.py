@@ -58,6 +58,10 @@ REQUESTS = {
 }
 
 
+#: A proxy's test has nodes too.
+kinds = pytest.mark.parametrize("kind", ["proxy", pytest.param("node", marks=pytest.mark.long)])
+
+
 @contextmanager
 def nothing_collected() -> Iterator[Callable[[], int]]:
     """Keep what only the garbage collector would free; how many bytes there are more than at the beginning."""
@@ -83,7 +87,7 @@ async def ended(channel: grpc.aio.Channel, method: str, request: bytes) -> None:
 
 
 @pytest.mark.parametrize("case", REQUESTS)
-@pytest.mark.parametrize("kind", ["node", "proxy"])
+@kinds
 async def test_a_call_that_was_refused_keeps_neither_request_nor_values(kind: str, case: str) -> None:
     method, message = REQUESTS[case]
     request = message.SerializeToString()
@@ -98,7 +102,7 @@ async def test_a_call_that_was_refused_keeps_neither_request_nor_values(kind: st
                 assert held_bytes() < CALLS * MB
 
 
-@pytest.mark.parametrize("kind", ["node", "proxy"])
+@kinds
 async def test_a_client_keeps_nothing_of_writes_that_were_refused(kind: str) -> None:
     batch = [Write(Key("/a"), LARGE), Write(Key("/b"), object()), Write(Key("/c"), LARGE + LARGE), Write(Key("/d"), 1)]
     async with getattr(clusters, kind)() as cluster, connect(cluster.url) as store:
@@ -159,7 +163,7 @@ async def test_calls_made_at_once_keep_nothing_of_one_that_failed() -> None:
         assert held_bytes() < CALLS * MB
 
 
-@pytest.mark.parametrize("kind", ["node", "proxy"])
+@kinds
 async def test_a_query_whose_client_leaves_keeps_nothing_that_was_read_for_it(kind: str) -> None:
     async with getattr(clusters, kind)() as cluster, connect(cluster.url) as store:
         for number in range(12):

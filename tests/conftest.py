@@ -45,17 +45,20 @@ def pytest_collection() -> Generator[None]:
     gc.enable()
 
 
-def is_long(item: pytest.Item) -> bool:
-    """Whether it is marked `long`, or its class names it so among the `long_tests` of a suite that it inherits."""
+def long_mark(item: pytest.Item) -> pytest.Mark | None:
+    """The mark `long` of a test, or of one that its class names among the `long_tests` of a suite that it inherits."""
     inherited = getattr(getattr(item, "cls", None), "long_tests", ())
-    return item.get_closest_marker("long") is not None or getattr(item, "originalname", "") in inherited
+    if getattr(item, "originalname", "") in inherited:
+        return pytest.mark.long.mark
+    return item.get_closest_marker("long")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out the long tests, which repeat what others show with another colour, query or place of a fault."""
+    """Leave out the long tests, and say so of those that show what no other does."""
     for item in items:
-        if QUICK and is_long(item):
-            item.add_marker(pytest.mark.skip(reason="time: DATASTORE_HYPOTHESIS=ci make test"))
+        if QUICK and (mark := long_mark(item)):
+            reason = "; ".join(["time: DATASTORE_HYPOTHESIS=ci make test", *mark.args])
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

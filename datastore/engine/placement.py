@@ -175,7 +175,7 @@ class Placement:
 
     def slots_of(self, shard: str) -> int:
         """How many slots the shard owns; none if it is not a member."""
-        return sum(self.owned_by(shard))
+        return self.owners.count(self.shards.index(shard)) if shard in self.shards else 0
 
     def owned_by(self, shard: str) -> bytes:
         """A byte for each slot: 1 where the shard owns it, else 0."""

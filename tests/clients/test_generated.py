@@ -67,6 +67,7 @@ def run(commands: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.long("a client in Go")
 @pytest.mark.timeout(0)
 def test_a_go_client_is_made_and_run_as_the_protocol_shows(running: Running, folder: Path) -> None:
     if not GO_READY.exists():
@@ -87,6 +88,7 @@ def test_a_go_client_is_made_and_run_as_the_protocol_shows(running: Running, fol
     }
 
 
+@pytest.mark.long("a client in TypeScript")
 @pytest.mark.timeout(0)
 def test_a_typescript_client_is_made_and_run_as_the_protocol_shows(running: Running, folder: Path) -> None:
     if not NODE_READY.exists():

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from datastore.model.entries import Write
 from datastore.model.key import Key
 from datastore.model.query import Query
@@ -83,6 +85,7 @@ class Typist:
             assert all(store.contains(key) for key in list(ENTRIES)[:30])
 
 
+@pytest.mark.long("the procedure of docs/configuration.md that grows a cluster")
 def test_three_shards_become_four_and_two_by_the_documented_procedure(tmp_path: Path) -> None:
     (documented,) = tomllib.loads(ADDED)["shards"]
     assert dump_shards([ShardConfig(**documented)]).replace('durability = "sync"\n', "").lstrip() == ADDED

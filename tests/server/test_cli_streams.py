@@ -34,7 +34,7 @@ def shell(server: str, line: str, stdin: bytes = b"", **environment: str) -> sub
     return subprocess.run(["sh", "-c", line], input=stdin, capture_output=True, check=False, env=variables)
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.long)])
 def test_output_and_input_are_utf_8_in_every_locale(server: str, encoding: str) -> None:
     locale = {"PYTHONIOENCODING": encoding, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     value = '{"name":"é €"}\n'.encode()
@@ -54,8 +54,22 @@ PRINTING = {
 }
 
 
+#: A command's own output, what its framework prints, a server, and each way to lose an output.
+USUAL = {
+    (">&-", "--help"),
+    (">&-", "serve memory: "),
+    (">/dev/full", "export /Closed - --format jsonl"),
+    ("1</dev/null", "count /Closed"),
+}
+
+
 @pytest.mark.parametrize(
-    ("redirection", "command"), [(to, command) for to, commands in PRINTING.items() for command in commands]
+    ("redirection", "command"),
+    [
+        pytest.param(to, command, marks=() if (to, command) in USUAL else pytest.mark.long)
+        for to, commands in PRINTING.items()
+        for command in commands
+    ],
 )
 def test_output_that_cannot_be_written_is_a_plain_error(server: str, command: str, redirection: str) -> None:
     listen = "--listen 127.0.0.1:0" if command.startswith("serve") else ""

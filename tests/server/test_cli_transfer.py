@@ -102,12 +102,13 @@ def test_keys_with_any_text_survive_csv(cli: Transfers) -> None:
 # Formats
 
 
+#: More than a request has.
 VALUES = [{"id": n, "name": f"é{n}", "f": n / 2} for n in range(1200)]
+FORMATS = ["x.json.gz", "x.csv.zst", "x.jsonl"]
+MORE_FORMATS = ["x.ndjson", "x.json", "x.csv", "x.tsv", "x.JSONL.GZ", "x.jsonl.zst"]
 
 
-@pytest.mark.parametrize(
-    "name", ["x.jsonl", "x.ndjson", "x.json", "x.csv", "x.tsv", "x.JSONL.GZ", "x.json.gz", "x.csv.zst", "x.jsonl.zst"]
-)
+@pytest.mark.parametrize("name", [*FORMATS, *(pytest.param(name, marks=pytest.mark.long) for name in MORE_FORMATS)])
 def test_every_format_comes_back_as_it_was_exported(cli: Transfers, name: str) -> None:
     if name.endswith(".zst"):
         pytest.importorskip("backports.zstd", reason="backports.zstd is not installed: pip install backports.zstd")
@@ -417,7 +418,11 @@ def test_a_refused_row_ends_an_import_whose_input_pauses(cli: Transfers) -> None
 
 @pytest.mark.parametrize(
     ("number", "code", "says"),
-    [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGHUP, 129, "SIGHUP"), (signal.SIGINT, 130, "Interrupted")],
+    [
+        (signal.SIGTERM, 143, "SIGTERM"),
+        pytest.param(signal.SIGHUP, 129, "SIGHUP", marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, 130, "Interrupted", marks=pytest.mark.long),
+    ],
 )
 def test_a_signal_ends_an_import_with_how_to_go_on(cli: Transfers, number: int, code: int, says: str) -> None:
     key = f"/Signal/{number}"

@@ -173,6 +173,7 @@ def test_a_cluster_gets_a_node_more_by_what_the_refusal_says(tmp_path: Path) -> 
         wait_until(lambda: running.count("/a") == "20\n")
 
 
+@pytest.mark.long
 def test_a_shard_whose_directory_is_gone_is_not_started_on_an_empty_one(tmp_path: Path) -> None:
     with cluster(tmp_path, "--nodes", "2") as running:
         running.cli("put", "/a:1", "1")

@@ -56,7 +56,7 @@ class Node:
         return [found.key async for found in cursor.entries() if found.key]
 
 
-@pytest.fixture(params=["memory", "lmdb"])
+@pytest.fixture(params=["lmdb", pytest.param("memory", marks=pytest.mark.long)])
 async def start_node(request: pytest.FixtureRequest, start: Start, tmp_path: Path) -> AsyncIterator[StartNode]:
     """Starts nodes by their names, in memory or on disk."""
     async with AsyncExitStack() as stack:

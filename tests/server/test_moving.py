@@ -383,6 +383,7 @@ async def begun_and_lost(running: Nodes, monkeypatch: pytest.MonkeyPatch) -> Non
     await running.start("c", directory="new")
 
 
+@pytest.mark.long
 async def test_a_new_node_that_is_lost_during_the_move_is_replaced_by_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -417,6 +418,7 @@ async def test_what_is_wrong_with_a_new_node_is_found_before_a_member_refuses_wr
         await check(running, "a", "b")
 
 
+@pytest.mark.long
 async def test_what_only_a_new_node_prepared_is_dropped_when_another_change_came_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -487,6 +489,7 @@ async def lose_d_before_commit(number: int, running: Nodes, monkeypatch: pytest.
     return config
 
 
+@pytest.mark.long
 async def test_a_new_node_that_is_lost_while_only_new_ones_have_switched_costs_no_entry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -549,6 +552,7 @@ async def test_what_a_removed_node_still_holds_after_a_cut_is_deleted_by_the_sam
         await check(running, *after)
 
 
+@pytest.mark.long
 async def test_a_removed_node_that_still_holds_its_entries_is_added_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,7 +171,7 @@ async def test_a_proxy_holds_no_streams_of_nodes_for_queries_that_nobody_reads(m
     contents = {f"/K:{number:04}": "x" * 1000 for number in range(1000)}
     async with clusters.proxy() as cluster, connect(cluster.url) as store:
         await store.batch_write([Write(Key(key), value) for key, value in contents.items()])
-        queries = [store.query(Query(Key("/K"))) for _ in range(20)]
+        queries = [store.query(Query(Key("/K"))) for _ in range(6)]
         begun = [await anext(query) for query in queries]
         async with asyncio.timeout(PATIENCE_S):
             while any(node._service._streams for node in cluster.nodes):

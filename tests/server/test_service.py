@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
+from hypothesis import settings
 
 from datastore import aio, wire
 from datastore.aio.cursor import Cursor
@@ -392,7 +393,7 @@ async def test_a_shard_that_is_down_fails_a_query_or_is_reported_if_that_is_allo
 
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize(("limit", "offset"), [(None, 0), (17, 3), (20, 0), (0, 0), (100, 30)])
-@pytest.mark.parametrize("page_size", [1, 5, 30])
+@pytest.mark.parametrize("page_size", [5, *(pytest.param(size, marks=pytest.mark.long) for size in (1, 30))])
 async def test_pages_join_to_the_whole(
     running: Running, limit: int | None, offset: int, page_size: int, ordered: bool
 ) -> None:
@@ -542,6 +543,10 @@ async def test_an_error_with_much_text_still_arrives(start: Any) -> None:
     assert reason in ("INVALID_KEY", "LIMIT_EXCEEDED")
 
 
+#: How many bad requests of each kind are made.
+GARBAGE = min(5 * settings.default.max_examples, 150)
+
+
 async def test_garbage_is_refused_and_never_an_incident(running: Running) -> None:
     """Requests with bytes changed, cut and added: read as another request, or refused as a bad one."""
     chance = random.Random(7)
@@ -563,7 +568,7 @@ async def test_garbage_is_refused_and_never_an_incident(running: Running) -> Non
     }
     for method, request in requests.items():
         call: Any = running.channel.unary_unary(f"/datastore.v1.DatastoreService/{method}")
-        for _ in range(150):
+        for _ in range(GARBAGE):
             data = bytearray(request.SerializeToString())
             for _ in range(chance.randrange(1, 4)):
                 at = chance.randrange(len(data) + 1)

@@ -50,7 +50,7 @@ def _store(directory: Path | None) -> StoreUrl:
 @asynccontextmanager
 async def node(directory: Path | None = None) -> AsyncIterator[Cluster]:
     """One node, on LMDB in `directory` or in memory."""
-    topology = build_node(_store(directory))
+    topology = build_node(_store(directory), durability="async")
     async with serve(topology.datastore, system=topology.system) as server:
         yield Cluster([server], [topology.datastore])
 
@@ -61,7 +61,9 @@ async def proxy(directory: Path | None = None, **settings: Any) -> AsyncIterator
     async with AsyncExitStack() as stack:
         nodes, backends = [], []
         for name in SHARDS:
-            topology = build_node(_store(directory and directory / name), cluster="test", shard=name)
+            topology = build_node(
+                _store(directory and directory / name), durability="async", cluster="test", shard=name
+            )
             backends.append(topology.datastore)
             node = serve(topology.datastore, cluster=topology.cluster, system=topology.system)
             nodes.append(await stack.enter_async_context(node))

@@ -19,9 +19,13 @@ from datastore.model.query import Query
 KEYS = [Key(f"/k{index}") for index in range(10)]
 
 
+def _lmdb(directory: Path) -> LMDBDatastore:
+    return LMDBDatastore(directory, durability="async")
+
+
 @pytest.fixture(params=["dict", "lmdb"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    with DictDatastore() if request.param == "dict" else LMDBDatastore(tmp_path) as made:
+    with DictDatastore() if request.param == "dict" else _lmdb(tmp_path) as made:
         for key in KEYS:
             made.put(key, b"x" * 1000)
         yield made
@@ -50,7 +54,7 @@ def test_without_a_server_all_is_read(store: Any) -> None:
 
 
 def test_batches_of_results_have_the_size_that_the_reader_can_use(tmp_path: Path) -> None:
-    with LMDBDatastore(tmp_path) as store:
+    with _lmdb(tmp_path) as store:
         for index in range(100):
             store.put(Key(f"/k{index:03}"), b"x" * 10_000)
 
@@ -66,7 +70,7 @@ def test_batches_of_results_have_the_size_that_the_reader_can_use(tmp_path: Path
 @pytest.fixture(params=["dict", "lmdb"])
 def wired(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """A store of serialized values, as a server has: more of them than are sorted or read at once."""
-    with DictDatastore() if request.param == "dict" else LMDBDatastore(tmp_path / "wired") as made:
+    with DictDatastore() if request.param == "dict" else _lmdb(tmp_path / "wired") as made:
         store = made if request.param == "dict" else SerializerShimDatastore(made, wire.lazy)
         for index in range(3000):
             store.put(Key(f"/k{index:04}"), wire.encode_value({"n": -index, "x": "x" * 100}))

@@ -220,13 +220,13 @@ def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch, keys_only):
 
 @pytest.mark.parametrize("keys_only", [False, True])
 def test_what_is_held_is_what_is_counted(monkeypatch, keys_only):
-    monkeypatch.setattr(sorting, "RUN_ENTRIES", 4096)
-    rows = [(f"/a/{number:08}".encode(), encode_value({"n": number}).data) for number in range(9000)]
+    monkeypatch.setattr(sorting, "RUN_ENTRIES", 1024)
+    rows = [(f"/a/{number:08}".encode(), encode_value({"n": number}).data) for number in range(2300)]
     step = Pipeline(Query(Key("/a"), keys_only=keys_only).order("-n"))
     gc.collect()
     tracemalloc.start()
-    for start in range(0, len(rows), 1000):
-        part = rows[start : start + 1000]
+    for start in range(0, len(rows), 250):
+        part = rows[start : start + 250]
         # Bytes of their own, as those that come from storage.
         texts, held = [bytes(bytearray(text)) for text, _ in part], [WireValue(bytes(bytearray(v))) for _, v in part]
         feed(step, [Batch.of_texts(texts, held)])

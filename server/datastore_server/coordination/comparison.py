@@ -149,8 +149,9 @@ def _identities(placement: Placement) -> list[tuple[str, str, bool]]:
     return [(member.shard, member.node_id, member.in_memory) for member in placement.members]
 
 
-def _essence(placement: Placement) -> Placement:
-    return replace(placement, members=tuple(Member(member.shard) for member in placement.members))
+def _essence(placement: Placement) -> tuple[object, ...]:
+    """All of it but the members' identities and hints. No Placement, whose making looks at all its slots."""
+    return placement.cluster, placement.epoch, placement.shard_by, placement.shards, placement.owners
 
 
 def _completed(placement: Placement, reached: Mapping[str, Answer]) -> Placement:

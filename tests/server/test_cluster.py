@@ -166,7 +166,7 @@ def test_a_cluster_gets_a_node_more_by_what_the_refusal_says(tmp_path: Path) -> 
     with cluster(tmp_path) as running:
         assert running.ready["ready"] is False
         assert "has the shard 'shard-3'" in running.ready["differences"][0]["text"]
-        refused = running.cli("count", "/a", code=3)
+        refused = running.cli("count", "/a", code=4)
         assert "has the shard 'shard-3', which the cluster does not have" in refused
         assert apply in refused
         subprocess.run([*COMMAND, *shlex.split(apply)[1:]], check=True, capture_output=True, timeout=PATIENCE_S)

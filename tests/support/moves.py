@@ -15,7 +15,7 @@ import pytest
 from datastore_server.config import Config, dump_config
 from datastore_server.coordination import moving
 from datastore_server.coordination.nodes import NodeClient
-from tests.support.commands import COMMAND
+from tests.support.commands import COMMAND, run_here
 from tests.support.growing import SOURCE, Nodes, apply_now, contents, fill, proxy
 
 ENTRIES = contents(150)
@@ -86,10 +86,9 @@ async def typed(config: Config, directory: Path, command: str, *options: str) ->
 
 async def status(url: str) -> tuple[int, dict[str, Any]]:
     """What `datastore status` says of a server, and its exit code."""
-    words = [*COMMAND, "status", "--json", "--server", url]
-    done = await asyncio.to_thread(subprocess.run, words, check=False, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return done.returncode, found
+    done = await asyncio.to_thread(run_here, "status", "--json", "--server", url)
+    found: dict[str, Any] = json.loads(done.out)
+    return done.code, found
 
 
 async def cut_before_the_deletion(running: Nodes, monkeypatch: pytest.MonkeyPatch, config: Any, **options: Any) -> None:

@@ -140,13 +140,14 @@ class _Stream:
         self.ended = False
         self.waiting: Batch | None = None
         self.comparables: list[Any] = []
+        #: The last comparable that was heard.
+        self._last: Any = None
         self._keys: list[Any] = []
         self._values: list[Any] = []
-        self._start = 0
 
     @property
     def empty(self) -> bool:
-        return self.waiting is None and self._start == len(self.comparables)
+        return self.waiting is None and not self.comparables
 
     @property
     def silent(self) -> bool:
@@ -162,15 +163,19 @@ class _Stream:
         batch = self.waiting
         if batch is not None:
             self.waiting = None
-            self.comparables = comparables_of(batch, self.comparables[-1] if self.comparables else None)
-            self._keys, self._values, self._start = batch.keys, batch.values, 0
+            self.comparables = comparables_of(batch, self._last)
+            self._last = self.comparables[-1]
+            self._keys, self._values = batch.keys, batch.values
+            batch.clear()
 
     def take(self, bound: tuple[Any, int] | None) -> _Run:
         """What comes no later than the bound, a comparable and its stream; everything if there is none."""
-        start, stop = self._start, len(self.comparables)
+        stop = len(self.comparables)
         if bound is not None and bound[1] != self.number:
             comparable, number = bound
             bisect = bisect_right if self.number < number else bisect_left
-            stop = bisect(self.comparables, comparable, start)
-        self._start = stop
-        return _Run(self.comparables[start:stop], self._keys[start:stop], self._values[start:stop])
+            stop = bisect(self.comparables, comparable)
+        run = _Run(self.comparables[:stop], self._keys[:stop], self._values[:stop])
+        # While nobody reads on, only what is still to come is held.
+        del self.comparables[:stop], self._keys[:stop], self._values[:stop]
+        return run

@@ -146,6 +146,15 @@ class Batch:
         if self.sort_keys is not None:
             self.sort_keys = self.sort_keys[start:stop]
 
+    def clear(self) -> None:
+        """Drop the entries, and keep the position and the counts.
+
+        For the last reader of a batch: the stores that it came through hold it until they are asked for the next.
+        """
+        self.keys, self.values = [], []
+        if self.sort_keys is not None:
+            self.sort_keys = []
+
     def selected(self, held: list[bool]) -> Batch:
         """The marked entries, without position and counts."""
         values = list(compress(self.values, held))

@@ -8,6 +8,7 @@ store.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 
 import msgspec
@@ -325,8 +326,11 @@ class QueryStream:
         sent_at = clock()
         while (batch := await self._pull(batches)) is not None:
             self._cutter.note_shards(self._cursor.shards)
-            for message in self._cutter.feed(batch):
-                await self._send(message)
+            # While a message waits for its reader, those after it take a fraction of what their entries would.
+            messages = deque(self._cutter.feed(batch))
+            batch.clear()
+            while messages:
+                await self._send(messages.popleft())
                 sent_at = clock()
             if self._cutter.is_due(clock() - sent_at):
                 await self._send(self._cutter.flush())

@@ -81,9 +81,9 @@ class RemoteDatastore(Datastore):
     Query results are streamed. A stream that is cut off resumes where it was, if the server is back within
     RESUME_TIMEOUT_S: every entry that exists throughout, with unchanged order fields, is returned exactly once. One
     whose order fields change meanwhile may be returned again at its new place, or not at all; in results sorted by key
-    no entry is returned twice. With `idle_stream_s`, the stream of a query without orders that is not read for that
-    long is ended, and uses no resources on either side until it is read again and resumes where it was; each time
-    doubles the limit for that query. Queries with custom code request the whole scope, and are evaluated in the client.
+    no entry is returned twice. With `idle_stream_s`, a query's stream that is not read for that long is ended, and uses
+    no resources on either side until it is read again and resumes where it was: with orders, after another scan. Each
+    time doubles the limit for that query. Queries with custom code request the whole scope, and are evaluated in the client.
     An abandoned cursor ends its call.
 
     Safe for threads (under asyncio, for the tasks of the event loop of the first call). The caller must close it.
@@ -303,8 +303,7 @@ class RemoteDatastore(Datastore):
     def _results(self, query: Query, request: service_pb2.QueryRequest, shards: list[ShardReport]) -> Generator[Batch]:
         """All batches of a query, over as many calls as it takes."""
         policy = RetryPolicy(time_left(self._query_timeout_s))
-        # One with orders would be sorted anew.
-        idle_s = None if query.orders else self._idle_stream_s
+        idle_s = self._idle_stream_s
         while True:
             begun_at, backoff_s = request.resume_token, 0.0
             received = self._connection.stream(_SERVICE + "Query", request.SerializeToString(), policy)

@@ -17,7 +17,13 @@ from datastore.aio.cursor import Cursor, refine
 from datastore.engine.room import read_room
 from datastore.model.description import Description, Durability, PushDown
 from datastore.model.entries import Batch, Outcome, Position, Write, places
-from datastore.model.errors import DatastoreError, InvalidValueError, QueryNotSupportedError, UnsupportedTypeError
+from datastore.model.errors import (
+    DatastoreError,
+    InvalidValueError,
+    QueryNotSupportedError,
+    UnsupportedTypeError,
+    without_frames,
+)
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES
 from datastore.model.query import Query
@@ -173,10 +179,9 @@ def bad_keys(keys: Sequence[Any]) -> dict[int, Outcome]:
 def refusal(error: Exception) -> Outcome:
     """The outcome of a failed item: a library error; of a builtin error, its text and notes joined.
 
-    Without its traceback, whose frames hold the whole batch, and this outcome too: it would stay until the garbage
-    collector runs.
+    Without its frames, which hold the whole batch, and this outcome too.
     """
-    error.__traceback__ = None
+    without_frames(error)
     if isinstance(error, DatastoreError):
         return Outcome(error=error)
     kind = UnsupportedTypeError if isinstance(error, TypeError) else InvalidValueError

@@ -66,6 +66,18 @@ __all__ = [
 ]
 
 
+def without_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error that is kept, and of the errors behind it.
+
+    Their frames hold all that the failed call held, and often the error too: a cycle, which would stay until the
+    garbage collector runs.
+    """
+    chain: list[BaseException] = [error]
+    for each in chain:
+        each.__traceback__ = None
+        chain += [other for other in (each.__cause__, each.__context__) if other is not None and other not in chain]
+
+
 class DatastoreError(Exception):
     """The root of every error of this library.
 

@@ -470,8 +470,12 @@ def close_all(closers: Iterable[Callable[[], None]]) -> None:
             # A cancellation, or the end of the program, is never lost behind a failure.
             if first is None or (isinstance(first, Exception) and not isinstance(error, Exception)):
                 first = error
-    if first is not None:
-        raise first
+    try:
+        if first is not None:
+            raise first
+    finally:
+        # Its traceback holds this frame: with the error in turn, only the garbage collector would free what it passed.
+        del first
 
 
 def is_iterable(obj: object) -> bool:

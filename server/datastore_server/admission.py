@@ -33,19 +33,19 @@ class Admission:
         #: The average time between the ends of two calls, while there were calls.
         self._interval_s = 0.0
         self._busy_since = 0.0
-        self._closed: UnavailableError | None = None
+        self._refusal: Callable[[], UnavailableError] | None = None
 
-    def close(self, error: UnavailableError) -> None:
-        """Refuse all calls from now on with this error."""
-        self._closed = error
+    def close(self, refusal: Callable[[], UnavailableError]) -> None:
+        """Refuse all calls from now on, each with another error: one for all would hold the frames of each call."""
+        self._refusal = refusal
 
     def enter(self, time_left_s: float | None) -> None:
         """Admit a call with `time_left_s` until its deadline (None: no deadline); `leave` must follow.
 
         Raises OverloadedError if it would miss its deadline, or too many calls are in progress; nothing was done.
         """
-        if self._closed is not None:
-            raise self._closed
+        if self._refusal is not None:
+            raise self._refusal()
         if self.in_hand >= self._most:
             raise self._overloaded(f"{self.in_hand:,} calls are in progress, which is its limit (calls_in_hand)")
         expected_s = self.in_hand * self._interval_s

@@ -22,7 +22,7 @@ from datastore.aio.base import Datastore, exact_query
 from datastore.engine.placement import NodePlacement
 from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
 from datastore.model.entries import Outcome, Write
-from datastore.model.errors import DatastoreError, UnavailableError
+from datastore.model.errors import DatastoreError, UnavailableError, without_frames
 from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore.v1 import query_pb2, service_pb2
@@ -92,7 +92,7 @@ class DatastoreService:
         self._probes = describe.ShardProbes(self._cluster.shards)
         self._streams: set[streaming.QueryStream] = set()
         self._writes = Completion()
-        self._draining: UnavailableError | None = None
+        self._is_draining = False
         self._under_way = CallsUnderWay()
         self._admission = Admission()
         self._open_streams = OpenStreams()
@@ -197,8 +197,8 @@ class DatastoreService:
         if token.end is not End.OPEN:
             await send(cutter.finish_again())
             return
-        if self._draining is not None:
-            raise self._draining
+        if self._is_draining:
+            raise _shutting_down("; continue by the last token")
         set_batch_bytes(cutter.batch_bytes)
         set_sort_budget(self._sorts)
         with self._open_streams.one_more(context.peer()):
@@ -265,12 +265,10 @@ class DatastoreService:
         All with UNAVAILABLE, so that clients continue elsewhere or later. Calls that are not done within `grace_s`
         are ended.
         """
-        self._draining = UnavailableError(
-            "the server is shutting down; continue by the last token", retry_after_s=RETRY_AFTER_S
-        )
-        self._admission.close(UnavailableError("the server is shutting down", retry_after_s=RETRY_AFTER_S))
+        self._is_draining = True
+        self._admission.close(_shutting_down)
         for stream in self._streams:
-            stream.interrupt(self._draining)
+            stream.interrupt(_shutting_down("; continue by the last token"))
         await self._under_way.finish(grace_s)
         self._under_way.end()
 
@@ -361,6 +359,10 @@ class DatastoreService:
         return Write(key, None)
 
 
+def _shutting_down(advice: str = "") -> UnavailableError:
+    return UnavailableError(f"the server is shutting down{advice}", retry_after_s=RETRY_AFTER_S)
+
+
 def _hash_of(query: query_pb2.Query) -> int:
     return query_hash(query.SerializeToString(deterministic=True))
 
@@ -370,8 +372,8 @@ def _attempt(check: Callable[..., _T], *arguments: Any) -> _T | DatastoreError:
     try:
         return check(*arguments)
     except DatastoreError as error:
-        # The frames of its traceback hold the request, and what is returned here: a cycle.
-        return error.with_traceback(None)
+        without_frames(error)
+        return error
 
 
 async def _with_outcomes(

@@ -306,6 +306,8 @@ class QueryStream:
             await self._send_batches(batches)
         finally:
             expiry.cancel()
+            # Once it was raised it holds this stream in turn.
+            self._error = None
             try:
                 await (self._closing or self._cursor.aclose())
             finally:

@@ -272,7 +272,7 @@ async def test_a_draining_server_refuses_on_connections_that_stay(start: Any) ->
     in_hand = asyncio.ensure_future(outcome_of(running.stub.Get(GET)))
     await begun(store, 1)
     stopping = asyncio.create_task(running.server.stop())
-    while running.server._service._draining is None:
+    while not running.server._service._is_draining:
         await asyncio.sleep(0)
     for _ in range(3):
         assert await outcome_of(running.stub.Get(GET)) == ("UNAVAILABLE", True)
@@ -306,7 +306,7 @@ async def test_a_proxy_refuses_in_its_own_name() -> None:
         async with channel:
             running = Running(cluster.proxy, channel)  # type: ignore[arg-type]
             service: Any = cluster.proxy._service  # type: ignore[union-attr]
-            service._admission.close(UnavailableError("busy", retry_after_s=1.0))
+            service._admission.close(lambda: UnavailableError("busy", retry_after_s=1.0))
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await running.stub.Get(GET)
             status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]

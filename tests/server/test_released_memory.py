@@ -26,6 +26,7 @@ from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_client.aio import connect
 from tests.support import clusters
+from tests.support.colours import Tasks, Threads, connected
 from tests.support.serving import entry, everything
 from tests.support.waiting import PATIENCE_S
 
@@ -102,16 +103,19 @@ async def test_a_call_that_was_refused_keeps_neither_request_nor_values(kind: st
                 assert held_bytes() < CALLS * MB
 
 
+@pytest.mark.parametrize("colour", [Tasks(), Threads()], ids=lambda colour: colour.name)
 @kinds
-async def test_a_client_keeps_nothing_of_writes_that_were_refused(kind: str) -> None:
-    batch = [Write(Key("/a"), LARGE), Write(Key("/b"), object()), Write(Key("/c"), LARGE + LARGE), Write(Key("/d"), 1)]
-    async with getattr(clusters, kind)() as cluster, connect(cluster.url) as store:
-        await store.batch_write(batch)
+async def test_a_client_keeps_nothing_of_writes_that_were_refused(kind: str, colour: Any) -> None:
+    async with getattr(clusters, kind)() as cluster, connected(colour, cluster.url) as store:
+        await colour.call(store.batch_write, [Write(Key("/b"), object())])
         with nothing_collected() as held_bytes:
-            for _ in range(CALLS):
-                outcomes = await store.batch_write(batch)
+            for number in range(CALLS):
+                large = LARGE + bytes([number])
+                batch = [Write(Key("/a"), large), Write(Key("/b"), object()), Write(Key("/c"), large * 2)]
+                outcomes = await colour.call(store.batch_write, [*batch, Write(Key("/d"), 1)])
                 assert [outcome.error is None for outcome in outcomes] == [True, False, False, True]
-                del outcomes
+                del outcomes, batch, large
+            # The last value is stored.
             assert held_bytes() < CALLS * MB
 
 
@@ -163,14 +167,15 @@ async def test_calls_made_at_once_keep_nothing_of_one_that_failed() -> None:
         assert held_bytes() < CALLS * MB
 
 
+@pytest.mark.parametrize("query", [Query(Key("/C")), Query(Key("/C")).order("n")], ids=["by key", "ordered"])
 @kinds
-async def test_a_query_whose_client_leaves_keeps_nothing_that_was_read_for_it(kind: str) -> None:
+async def test_a_query_whose_client_leaves_keeps_nothing_that_was_read_for_it(kind: str, query: Query) -> None:
     async with getattr(clusters, kind)() as cluster, connect(cluster.url) as store:
         for number in range(12):
             await store.put(Key(f"/C:{number}"), {"n": number, "large": LARGE})
         with nothing_collected() as held_bytes:
             for _ in range(CALLS):
-                cursor = store.query(Query(Key("/C")))
+                cursor = store.query(query)
                 entries = cursor.entries()
                 await anext(entries)
                 await cursor.aclose()

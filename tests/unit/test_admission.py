@@ -75,9 +75,14 @@ def test_idle_time_does_not_count_as_work() -> None:
 
 def test_a_server_that_drains_refuses_every_call() -> None:
     admission = Admission()
-    admission.close(UnavailableError("it shuts down", retry_after_s=0.5))
-    with pytest.raises(UnavailableError, match="shuts down"):
-        admission.enter(None)
+    admission.close(lambda: UnavailableError("it shuts down", retry_after_s=0.5))
+    raised = []
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="shuts down") as caught:
+            admission.enter(None)
+        raised.append(caught.value)
+    # One error for all would hold the frames of every call that it was raised in.
+    assert raised[0] is not raised[1]
 
 
 @pytest.mark.parametrize("open_streams", [1, 2])

@@ -81,7 +81,8 @@ class RemoteDatastore(Datastore):
     whose order fields change meanwhile may be returned again at its new place, or not at all; in results sorted by key
     no entry is returned twice. With `idle_stream_s`, a query's stream that is not read for that long is ended, and uses
     no resources on either side until it is read again and resumes where it was: with orders, after another scan. Each
-    time doubles the limit for that query. Queries with custom code request the whole scope, and are evaluated in the client.
+    time doubles the limit for that query. Queries with custom code request the whole scope, and are evaluated in the
+    client.
     An abandoned cursor ends its call.
 
     Safe for threads (under asyncio, for the tasks of the event loop of the first call). The caller must close it.

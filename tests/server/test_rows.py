@@ -291,7 +291,7 @@ def test_a_type_is_inferred_only_if_it_loses_nothing(cells: list[str], kind: str
     notes: list[str] = []
     found = [value["n"] for _, value in read(text, "csv", infer=True, note=notes.append) if value]
     assert (found, [type(value) for value in found]) == (values, [type(value) for value in values])
-    assert notes == [
+    assert notes[:1] == [
         f"Inferred: --type n={kind}; the rest is text" if kind != "str" else "Inferred: all columns are text"
     ]
 

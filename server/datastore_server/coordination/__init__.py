@@ -1,4 +1,4 @@
-"""The placement of a cluster, seen from outside its nodes: compared, formed, planned and changed.
+"""The placement of a cluster from outside its nodes: comparing, forming, planning and changing it.
 
-`assignment`, `comparison` and `planning` decide, and are pure; `nodes` makes the calls, `moving` carries out a plan.
+`assignment`, `comparison` and `planning` are pure decisions; `nodes` makes the calls; `moving` carries out a plan.
 """

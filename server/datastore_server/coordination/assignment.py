@@ -11,11 +11,10 @@ __all__ = ["rebalanced"]
 
 
 def rebalanced(owners: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The owners of all slots among the shards `names`, from the present `owners`, moving as little as possible.
+    """Assign all slots to the shards `names`, starting from the current `owners` and moving as few as possible.
 
-    While the shards are the same nothing moves. Otherwise the numbers of slots of any two shards differ by one at most,
-    and no assignment of which that is true moves fewer slots. The order of `names` does not matter.
-    Raises ConfigError without names.
+    If the shards are the same, nothing moves. Otherwise shards differ by at most one slot, and no such assignment
+    moves fewer slots. The order of `names` does not matter. Raises ConfigError if `names` is empty.
     """
     if not names:
         raise ConfigError("a cluster needs at least one shard")
@@ -23,7 +22,7 @@ def rebalanced(owners: Sequence[str], names: Sequence[str]) -> list[str]:
     if set(held) == set(names):
         return list(owners)
     share, extra = divmod(len(owners), len(names))
-    # One slot more for those that hold the most now: they would have to give it away.
+    # The extra slots go to the shards that hold the most now, which would otherwise have to give them away.
     by_held = sorted(names, key=lambda name: (-held[name], name))
     free = {name: share + (place < extra) for place, name in enumerate(by_held)}
     kept: list[str | None] = []

@@ -1,4 +1,4 @@
-"""A configuration compared with its nodes, for people: as a proxy does it before it serves."""
+"""Compares a configuration with its nodes for people, as a proxy does before it serves."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ __all__ = ["Findings", "check"]
 
 @dataclass(frozen=True)
 class Findings:
-    """What keeps a proxy of a configuration from serving, and which nodes could not be asked."""
+    """What prevents a proxy with a configuration from serving, and which nodes did not answer."""
 
     differences: tuple[Difference, ...]
-    #: A change that was begun: reads are served, and writes are refused.
+    #: A change in progress: reads are answered, writes refused.
     move: Difference | None
-    #: Why nodes could not be asked, by shard.
+    #: The errors of nodes that did not answer, by shard.
     missing: Mapping[str, DatastoreError]
-    #: A change that is in force, and left copies to delete.
+    #: A committed change that left copies to delete.
     copies: Difference | None = None
 
     @property
     def all(self) -> tuple[Difference, ...]:
-        """The differences, and what is left to do of a change."""
+        """The differences, and what remains to be done for a change."""
         return (*self.differences, *(one for one in (self.move, self.copies) if one is not None))
 
 
 async def check(config: Config, source: str) -> Findings:
-    """Ask the nodes, and compare. `source` is the path of the configuration, for the commands."""
+    """Ask the nodes and compare. `source` is the path of the configuration, quoted in commands."""
     async with surveyed(config, {}) as survey:
         verdict = compare(config, {**survey.missing, **survey.answers}, source)
-        # What resolves a difference deletes copies too.
+        # Resolving a difference deletes the copies too.
         copies = None if verdict.differences else _copies(survey.holding_copies, source)
         return Findings(verdict.differences, verdict.move, survey.missing, copies)
 

@@ -1,4 +1,4 @@
-"""What a proxy's configuration and its nodes say of their cluster, compared: serve, form, or refuse. Pure."""
+"""Compares a proxy's configuration with its nodes, and decides whether to serve, form a cluster, or refuse. Pure."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Answer:
-    """What a node says of its placement."""
+    """What a node reports about its placement."""
 
     placement: NodePlacement
     is_empty: bool
     in_memory: bool
-    #: What the node was started as; empty where it was not told.
+    #: The names the node was started with; empty if none were given.
     started_cluster: str = ""
     started_shard: str = ""
 
     @property
     def is_complete(self) -> bool:
-        """Whether it knows the identity of every member, so that no other directory can take the place of one."""
+        """Whether it knows the identity of every member, so that no other directory can replace one unnoticed."""
         current = self.placement.current
         return bool(self.placement.shard) and current is not None and current.is_complete
 
@@ -53,7 +53,7 @@ class Answer:
 
     @property
     def is_settled(self) -> bool:
-        """Whether its placement counts: it has entries, or knows other members' identities. Else it may be replaced."""
+        """Whether its placement is binding: it has entries, or knows other members. Otherwise it may be replaced."""
         current = self.placement.current
         if current is None:
             return False
@@ -63,18 +63,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be done: refuse where there are `differences`, else place the shards in `unplaced`, and serve."""
+    """The decision: refuse if there are `differences`; otherwise place the shards in `unplaced`, and serve."""
 
-    #: The placement of the cluster; None while it is not known.
+    #: The cluster's placement; None if not yet known.
     placement: Placement | None
     differences: tuple[Difference, ...] = ()
-    #: The shards whose nodes are to be given `placement`, with PlaceNode: for the first time, or completed.
+    #: The shards whose nodes must be given `placement` (PlaceNode), as their first or to complete it.
     unplaced: tuple[str, ...] = ()
-    #: The shards whose nodes fit; the others could not be reached.
+    #: The shards whose nodes match; the others could not be reached.
     fitting: frozenset[str] = frozenset()
-    #: A move to another configuration that was begun: entries can be read, and writes are refused.
+    #: A move to another configuration in progress: reads are answered, writes refused.
     move: Difference | None = None
-    #: The shards whose nodes have to answer before the placement is known.
+    #: The shards whose nodes must answer before the placement is known.
     awaited: tuple[str, ...] = ()
 
 
@@ -82,13 +82,13 @@ Answers = Mapping[str, Answer | DatastoreError]
 
 
 def compare(config: Config, answers: Answers, source: str = "CONFIG") -> Verdict:
-    """Compare a configuration with what the nodes at its addresses say.
+    """Compare a configuration with what the nodes at its addresses report.
 
-    `answers` has for each shard of the configuration what its node said, or why it could not be asked. `source` is the
-    path of the configuration, for the commands.
+    `answers` has the answer of each configured shard's node, or the error of asking it. `source` is the path of the
+    configuration, quoted in commands.
 
-    Nodes without a complete placement do not show whether their cluster is new, or has its entries on the nodes that
-    could not be asked: until those answer, nothing is placed or served.
+    Nodes without a complete placement cannot show whether their cluster is new or keeps its entries on the nodes that
+    did not answer. Until those answer, nothing is placed or served.
     """
     in_order = [(shard.name, answers[shard.name]) for shard in config.shards]
     reached = {name: answer for name, answer in in_order if isinstance(answer, Answer)}
@@ -111,13 +111,13 @@ def compare(config: Config, answers: Answers, source: str = "CONFIG") -> Verdict
 
 
 def first_of(config: Config, reached: Mapping[str, Answer]) -> Placement:
-    """The placement that a configuration gives a new cluster, with the identities that are known."""
+    """The first placement of a new cluster with this configuration, with the identities known so far."""
     members = [Member(shard.name, url=shard.url) for shard in config.shards]
     return _completed(first_placement(config.cluster.name, members, config.cluster.shard_by), reached)
 
 
 def cluster_placement(reached: Mapping[str, Answer]) -> Placement | None:
-    """The newest of the placements that count; among equals that of the most nodes, and the one that knows the most."""
+    """The newest binding placement; ties go to the one most nodes have, then to the most complete one."""
     placed = {name: answer.placement.current for name, answer in reached.items() if answer.placement.current}
     if not placed:
         return None
@@ -132,14 +132,14 @@ def cluster_placement(reached: Mapping[str, Answer]) -> Placement | None:
 
 
 def agree(one: Placement | None, other: Placement | None) -> bool:
-    """Whether two placements are the same, but for identities that are still missing, and hints."""
+    """Whether two placements are the same, ignoring addresses and identities, which may still be unknown."""
     if one is None or other is None:
         return one is other
     return _essence(one) == _essence(other)
 
 
 def is_of(config: Config, placement: Placement) -> bool:
-    """Whether a configuration has the cluster, the shards and the rule of a placement."""
+    """Whether a configuration matches a placement in cluster, shards and rule."""
     names = tuple(shard.name for shard in config.shards)
     wanted = (config.cluster.name, config.cluster.shard_by, names)
     return wanted == (placement.cluster, placement.shard_by, placement.shards)
@@ -155,7 +155,7 @@ def _essence(placement: Placement) -> tuple[object, ...]:
 
 
 def _completed(placement: Placement, reached: Mapping[str, Answer]) -> Placement:
-    """The placement with the identities that are known by now."""
+    """The placement with the identities known so far."""
 
     def known(member: Member) -> Member:
         answer = reached.get(member.shard)
@@ -169,7 +169,7 @@ def _completed(placement: Placement, reached: Mapping[str, Answer]) -> Placement
 
 
 class Comparison:
-    """What differs between a configuration, nodes, and `placement`, which is the cluster's."""
+    """The differences between a configuration, the nodes, and the cluster's `placement`."""
 
     def __init__(self, config: Config, reached: Mapping[str, Answer], placement: Placement, source: str) -> None:
         self._config = config
@@ -178,7 +178,7 @@ class Comparison:
         names = [shard.name for shard in config.shards]
         self._added = [name for name in names if name not in placement.shards]
         self._removed = [name for name in placement.shards if name not in names]
-        #: New name by old, of shards whose node answers under the old one where the configuration has the new one.
+        #: New names by old ones, of shards whose nodes still report the old name at the address of the new one.
         self.renamed = {
             reached[name].placement.shard: name
             for name in self._added
@@ -187,7 +187,7 @@ class Comparison:
         self._differ = Differences(config, placement, source, self.renamed)
 
     def all(self) -> list[Difference]:
-        """All of them; only the name where the cluster is another, and only the move while one is being finished."""
+        """All differences; only the name if the cluster is a different one, only the move if one is being finished."""
         if self._placement.cluster != self._config.cluster.name:
             return [self._differ.other_name()]
         if finishing := list(self._finishing()):
@@ -197,7 +197,7 @@ class Comparison:
         return [*found, move] if move is not None else found
 
     def copies(self) -> Iterable[Difference]:
-        """Two shards on one data directory, or on copies of it."""
+        """Shards that share a data directory, or use copies of one."""
         seen: dict[str, str] = {}
         for name, answer in self._reached.items():
             other = seen.setdefault(answer.placement.node_id, name)
@@ -220,11 +220,11 @@ class Comparison:
                 yield self._differ.removed(name)
 
     def nodes(self) -> Iterable[Difference]:
-        """Nodes that are not what their shard needs."""
+        """Nodes that do not match their shard."""
         for name, answer in self._reached.items():
             current = answer.placement.current
             if current is None and answer.placement.pending is not None:
-                # A new member, which is being filled.
+                # A new member that is still being filled.
                 continue
             if name not in self._added:
                 found = self._unplaced(name, answer) if current is None else self._placed(name, answer, current)
@@ -236,7 +236,7 @@ class Comparison:
                 yield self._differ.other_placement(name, current.epoch)
 
     def _is_foreign(self, answer: Answer, current: Placement) -> bool:
-        """Whether a node belongs to another cluster, of the same name or not: it cannot join this one."""
+        """Whether a node belongs to another cluster, even one of the same name, and so cannot join this one."""
         return answer.is_settled and answer.placement.pending is None and not agree(current, self._placement)
 
     def _member(self, name: str) -> Member:
@@ -257,7 +257,7 @@ class Comparison:
         if current.cluster != self._placement.cluster:
             return self._differ.other_cluster(name, current.cluster)
         if not answer.is_settled and answer.is_empty and not agree(current, self._placement):
-            # Placed on its own, or in memory and started again: it is given the cluster's placement.
+            # It placed itself, or is in memory and was restarted: it is given the cluster's placement.
             return self._unplaced(name, answer)
         if held.shard != name:
             return self._misplaced(name, held.shard)
@@ -275,18 +275,18 @@ class Comparison:
         return self._differ.misplaced(name, actual, next(there, None))
 
     def _finishing(self) -> Iterable[Difference]:
-        """The nodes that have yet to switch in a move that others committed, or that leads to the configuration."""
+        """The nodes that have not yet switched in a move that others have committed, or that leads to `config`."""
         for name, answer in self._reached.items():
             pending = answer.placement.pending
             if pending is not None and (agree(pending, self._placement) or self._leads_here(pending)):
                 yield self._differ.finishing(name, pending.epoch)
 
     def _leads_here(self, pending: Placement) -> bool:
-        """Whether a move ends with the shards of the configuration, which are not those of now."""
+        """Whether a move leads to the configuration, which does not match the current placement."""
         return is_of(self._config, pending) and not is_of(self._config, self._placement)
 
     def move(self) -> Difference | None:
-        """A move that was prepared, and that no node has committed."""
+        """A prepared move that no node has committed."""
         found = (answer.placement.pending for answer in self._reached.values())
         pending = next((one for one in found if one is not None and not agree(one, self._placement)), None)
         return None if pending is None else self._differ.move(pending)

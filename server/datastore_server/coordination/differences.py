@@ -1,4 +1,4 @@
-"""How a configuration and the nodes may differ, in words, with what resolves it. Decides nothing."""
+"""The texts of differences between a configuration and its nodes, with what resolves them. Decides nothing."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ __all__ = ["Difference", "Differences"]
 
 @dataclass(frozen=True)
 class Difference:
-    """One way in which a configuration and the nodes do not fit, and the command or the change that resolves it."""
+    """A mismatch between a configuration and its nodes, and the command or edit that resolves it."""
 
     text: str
     resolve: str
-    #: The shard that it concerns; '' for one of the whole cluster.
+    #: The shard concerned; '' for the whole cluster.
     shard: str = ""
-    #: Whether it ends by itself: a move to this configuration is being finished.
+    #: Whether it resolves itself, because a move to this configuration is being finished.
     passes: bool = False
 
     def __str__(self) -> str:
         return f"{self.text}\n    {self.resolve}"
 
     def as_dict(self) -> dict[str, str]:
-        """For programs: what commands print of it with --json."""
+        """What commands print with --json."""
         return {"text": self.text, "resolve": self.resolve}
 
 
 class Differences:
-    """The differences of one comparison. `source` is the path of the configuration; `renamed` has new names by old."""
+    """Builds a comparison's differences. `source` is the configuration's path; `renamed` has new names by old."""
 
     def __init__(self, config: Config, placement: Placement, source: str, renamed: Mapping[str, str]) -> None:
         self._named = config.cluster.name
@@ -49,7 +49,7 @@ class Differences:
     # The cluster
 
     def other_name(self) -> Difference:
-        """The nodes are another cluster's."""
+        """The nodes belong to another cluster."""
         cluster = self._placement.cluster
         return Difference(
             f"the nodes belong to cluster {cluster!r}, but {self._source} says {self._named!r}",
@@ -57,7 +57,7 @@ class Differences:
         )
 
     def shard_by(self) -> Difference:
-        """Entries are placed by another rule."""
+        """The entries are placed by another rule."""
         stored = self._placement.shard_by
         return Difference(
             f"the entries are placed with shard_by = {stored!r}, but {self._source} says shard_by = {self._shard_by!r}",
@@ -91,7 +91,7 @@ class Differences:
         )
 
     def finishing(self, name: str, epoch: int) -> Difference:
-        """A move is being finished, and this shard is still at the epoch before."""
+        """A move is being finished, and this shard has not switched yet."""
         return Difference(
             f"a move to epoch {epoch} is being finished, and shard {name!r} has not switched yet",
             f"try again soon; if `datastore placement apply` was interrupted, run it again: {self._apply('--offline')}",
@@ -100,7 +100,7 @@ class Differences:
         )
 
     def move(self, pending: Placement) -> Difference:
-        """A move was prepared, and no node has committed it."""
+        """A move is prepared, and no node has committed it."""
         return Difference(
             f"a move to epoch {pending.epoch} ({', '.join(pending.shards)}) is under way, and writes are refused"
             " until it is finished or cancelled",
@@ -111,7 +111,7 @@ class Differences:
     # One node
 
     def copies(self, one: str, other: str) -> Difference:
-        """The nodes of two shards have one identity."""
+        """The nodes of two shards have the same identity."""
         return Difference(
             f"{self._urls[one]} and {self._urls[other]} serve the same data directory, or copies of it, as shards"
             f" {one!r} and {other!r}",
@@ -119,7 +119,7 @@ class Differences:
         )
 
     def not_adopted(self, name: str) -> Difference:
-        """A node has entries and no placement."""
+        """A node has entries but no placement."""
         return Difference(
             f"{self._node(name)} holds entries, but has no placement: they were stored by an older release, or without"
             " a proxy",
@@ -128,7 +128,7 @@ class Differences:
         )
 
     def lost(self, name: str, node_id: str, *, is_empty: bool) -> Difference:
-        """A node without a placement is where a member's entries should be."""
+        """A node without a placement is at the address of a member that has entries."""
         what = "an empty data directory" if is_empty else "a data directory without a placement"
         slots = self._placement.slots_of(name)
         return Difference(
@@ -147,7 +147,7 @@ class Differences:
         )
 
     def old_copy(self, name: str, epoch: int) -> Difference:
-        """A node is at an epoch of the past."""
+        """A node is at an earlier epoch."""
         return Difference(
             f"{self._node(name)} has the placement of epoch {epoch}, but the cluster is at {self._placement.epoch}:"
             " its data directory is an old copy",
@@ -156,7 +156,7 @@ class Differences:
         )
 
     def other_placement(self, name: str, epoch: int) -> Difference:
-        """A node has another placement of the same epoch, or one of an epoch to come."""
+        """A node has a different placement of the same or a later epoch."""
         return Difference(
             f"the placement of shard {name!r}, of epoch {epoch}, is not that of the other nodes of"
             f" {self._placement.cluster!r}",
@@ -175,7 +175,7 @@ class Differences:
         )
 
     def misplaced(self, name: str, actual: str, there: str | None) -> Difference:
-        """A node is another shard; the node of the shard `there` is this one."""
+        """A node is another shard; this shard is at the address of `there`."""
         resolve = (
             f"correct the url of {name!r}, or start it on its own directory: {self._serve(name)}"
             if there is None

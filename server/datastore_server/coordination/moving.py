@@ -1,8 +1,8 @@
-"""Changes of a cluster's placement, while it takes no writes: plan, apply, adopt, abort.
+"""Changes to a cluster's placement while it refuses writes: plan, apply, adopt, abort.
 
-A change is prepared on every node, which then refuses writes; entries are copied to the nodes that own them next, and
-counted and summed at both ends; then every node commits, and only then is anything deleted at a source. Each step may
-be repeated: after a crash the same command continues, and finds from the nodes alone how far the change had come.
+Every node prepares a change and then refuses writes; entries are copied to their new owners, and counts and checksums
+compared; then every node commits, and only then are copies deleted at the sources. Every step is idempotent: after a
+crash, running the same command again continues; the nodes alone show how far the change had got.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ Report = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Options:
-    """What a change may do beside what the configuration says."""
+    """What a change may do, beyond what the configuration says."""
 
-    #: New names of shards by old ones.
+    #: New shard names by old ones.
     renames: Mapping[str, str] = field(default_factory=dict)
-    #: Where nodes are that the configuration does not have, by shard.
+    #: The URLs of nodes that are not in the configuration, by shard.
     addresses: Mapping[str, str] = field(default_factory=dict)
     #: Shards whose entries are lost, and whose new nodes are empty.
     replaced: frozenset[str] = frozenset()
-    #: Whether writes may be refused while entries move.
+    #: Whether writes may be refused while entries are moved.
     offline: bool = False
-    #: Whether nodes that hold entries, and have no placement, are given one.
+    #: Whether nodes with entries but no placement are given one.
     adopt: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A change: from one placement to another, and what moves. The same placement twice means that nothing changes."""
+    """A change from one placement to another, and what it moves. `target is current` if nothing changes."""
 
     current: Placement
     target: Placement
@@ -60,13 +60,13 @@ class Plan:
 
     @property
     def size(self) -> Summary:
-        """All that moves."""
+        """The total to be moved."""
         return sum((move.size for move in self.moves), Summary())
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A change that was begun and not finished. If it no longer refuses writes, only copies are left to delete."""
+    """A change that was started but not finished. If writes are not refused, only copies remain to be deleted."""
 
     epoch: int
     refuses_writes: bool
@@ -84,9 +84,9 @@ async def plan(config: Config, source: str, options: Options) -> Plan:
 async def apply(config: Config, source: str, options: Options, report: Report) -> Plan:
     """Change the cluster to what `config` says, or continue an interrupted change. Calls `report` with each step.
 
-    Raises ConfigError, with what to do instead, for a change that cannot be or that needs another option;
-    UnavailableError for a node that cannot be reached; CorruptDataError if copies do not compare equal. In each case
-    nothing was deleted, and the same command may be given again.
+    Raises ConfigError, saying what to do instead, for an impossible change or one that needs another option;
+    UnavailableError if a node cannot be reached; CorruptDataError if copies do not compare equal. In each case
+    nothing was deleted, and the same command can be run again.
     """
     await _settle_left(config, source, options, report)
     async with surveyed(config, options.addresses) as survey:
@@ -120,7 +120,7 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
 
 
 async def abort(config: Config, source: str, options: Options, report: Report) -> None:
-    """Drop a move that was begun, and let writes in again. Raises ConfigError where a node has committed it."""
+    """Cancel a move in progress and allow writes again. Raises ConfigError if a node has committed it."""
     async with surveyed(config, options.addresses) as survey:
         pending = survey.pending
         if pending is None:
@@ -140,7 +140,7 @@ async def abort(config: Config, source: str, options: Options, report: Report) -
 
 
 async def unfinished(config: Config, options: Options) -> Unfinished | None:
-    """What is left to do of a change that was begun; None if nothing is. UnavailableError if no node answers."""
+    """What remains to be done for a change that was started, or None. UnavailableError if no node answers."""
     async with surveyed(config, options.addresses) as survey:
         if not survey.nodes:
             survey.require_all(config, "CONFIG")
@@ -152,9 +152,9 @@ async def unfinished(config: Config, options: Options) -> Unfinished | None:
 
 
 async def _settle_left(config: Config, source: str, options: Options, report: Report) -> None:
-    """Drop moves that cannot be finished: overtaken ones, and one that was prepared for another new node.
+    """Cancel moves that cannot be finished: superseded ones, and one prepared for a new node that is gone.
 
-    One that some nodes have committed is finished without those that were lost since, if they are to be replaced.
+    A move that some nodes have committed is finished without nodes lost since, if they are to be replaced.
     """
     async with surveyed(config, options.addresses) as survey:
         survey.require_all(config, source)
@@ -175,9 +175,9 @@ async def _settle_left(config: Config, source: str, options: Options, report: Re
 
 
 def _check_lost(survey: Survey, options: Options) -> None:
-    """Raise ConfigError unless the nodes that were lost after others had committed are to be replaced.
+    """Raise ConfigError unless nodes that were lost after others had committed are to be replaced.
 
-    As long as no node has switched that had entries before, all entries are there: the move can begin anew.
+    Until a node that had entries before has switched, no entries are lost, and the move can start over.
     """
     coming = ", ".join(sorted(node.name for node in survey.nodes if survey.joins(node)))
     for node in survey.changed:
@@ -198,7 +198,7 @@ def _check_lost(survey: Survey, options: Options) -> None:
 
 
 async def _drop(nodes: Sequence[Node], report: Report) -> None:
-    """Have nodes drop what they prepare for. First all of them refuse the command that may still carry it out."""
+    """Cancel pending moves on nodes. First, all of them stop accepting a command that may still be executing it."""
     held = [(node, node.answer.placement) for node in nodes]
     for node, placement in held:
         if placement.pending is not None:
@@ -207,13 +207,13 @@ async def _drop(nodes: Sequence[Node], report: Report) -> None:
         if placement.pending is not None:
             await node.client.abort(placement.pending.epoch)
             if placement.shard:
-                # A node that is not a member was emptied with that. What a member keeps until here is not served.
+                # Aborting empties a node that is not a member. A member's copies are not served in the meantime.
                 await node.client.clear_slots(placement.epoch)
             report(f"{node.label}: the change to epoch {placement.pending.epoch} is cancelled")
 
 
 def _goal(survey: Survey, config: Config, source: str, options: Options) -> tuple[Placement, Placement]:
-    """The placements before and after; the one after is that under way, if one is."""
+    """The placements before and after the change; after is the pending one, if a move is in progress."""
     pending, newest = survey.pending, survey.newest
     if pending is not None:
         check_fits(pending, config, source)
@@ -231,7 +231,7 @@ def _goal(survey: Survey, config: Config, source: str, options: Options) -> tupl
 
 
 def _check_nodes(survey: Survey, config: Config, current: Placement, source: str, options: Options) -> None:
-    """Raise ConfigError for nodes that are not what they should be: entries would be lost."""
+    """Raise ConfigError for mismatched nodes, with which entries would be lost."""
     comparison = Comparison(config, survey.answers, current, source)
     found = [difference for difference in comparison.nodes() if difference.shard not in options.replaced]
     found += comparison.copies()
@@ -279,26 +279,26 @@ async def _planned(survey: Survey, current: Placement, target: Placement) -> Pla
 
 
 async def _held(survey: Survey, current: Placement, target: Placement) -> dict[Node, Slots]:
-    """What each member of the current placement owns, by the slots of the target's rule."""
+    """What each current member owns, by slot under the target's rule."""
     sources = [node for node in survey.nodes if node.is_of(current)]
     held = await asyncio.gather(*(node.client.summarize(target.shard_by, owned_only=True) for node in sources))
     return dict(zip(sources, held, strict=True))
 
 
 async def _prepare(survey: Survey, current: Placement | None, target: Placement) -> None:
-    """Have every node that has not committed refuse writes, and other commands that carry out the same move."""
+    """Make every uncommitted node refuse writes, and other commands that execute the same move."""
     for node in survey.in_order:
         held = node.answer.placement
         if not agree(held.current, target):
             if survey.is_former(node):
-                # It joins again. What it holds moved away when it was removed.
+                # It joins again; its entries moved away when it was removed.
                 await node.client.clear_slots(held.epoch)
             name = held.pending_shard if held.pending is not None else node.name
             await node.client.prepare(name, target, joins=not node.is_of(current))
 
 
 async def _copy(survey: Survey, current: Placement, target: Placement, report: Report) -> None:
-    """Bring every entry to the node that owns it next, and make sure of it."""
+    """Copy every entry to its new owner, and verify the copies."""
     held = await _held(survey, current, target)
     expected = total(held.values())
     for node in survey.nodes:
@@ -309,7 +309,7 @@ async def _copy(survey: Survey, current: Placement, target: Placement, report: R
 
 
 async def _copy_records(survey: Survey) -> None:
-    """Have all nodes keep what a proxy before them, which is itself a node of another cluster, recorded at some."""
+    """Copy to all nodes the records of a proxy over them that is itself a node of another cluster."""
     found = [await node.client.get_record(RECORD_NAME) for node in survey.nodes]
     kept = [record for record in found if record is not None]
     if kept:
@@ -318,7 +318,7 @@ async def _copy_records(survey: Survey) -> None:
 
 
 async def _fill(node: Node, held: Mapping[Node, Slots], expected: Slots, target: Placement, report: Report) -> None:
-    """Copy what `node` owns next and does not hold yet. What it holds right already is not sent again."""
+    """Copy what `node` will own. Slots whose contents are already right are not sent again."""
     found = await node.client.summarize(target.shard_by, owned_only=False)
     owned = target.owned_by(node.name)
     wrong = differing(expected, found, [slot for slot in {*expected, *found} if owned[slot]])
@@ -345,9 +345,9 @@ async def _fill(node: Node, held: Mapping[Node, Slots], expected: Slots, target:
 
 
 async def _finish(survey: Survey, target: Placement, report: Report) -> None:
-    """Commit on every node, then delete what moved away; both at removed nodes before those that stay commit.
+    """Commit on every node, then delete what moved away. Removed nodes finish both before remaining members commit.
 
-    Until a member commits it knows where the removed nodes are: after a crash the same command finds them through it.
+    Until a member commits, it knows the addresses of removed nodes, so that the same command finds them after a crash.
     """
     removed = [node for node in survey.in_order if not node.name]
     staying = [node for node in survey.in_order if node.name and not survey.joins(node)]
@@ -366,7 +366,7 @@ async def _commit(nodes: Sequence[Node], target: Placement) -> None:
 
 
 async def _clear(survey: Survey, current: Placement, report: Report) -> None:
-    """Delete what a finished move left behind."""
+    """Delete copies left by a finished move."""
     await _delete_moved(survey.holding_copies, current, report)
     if not survey.holding_copies:
         report("nothing to change")
@@ -380,7 +380,7 @@ async def _delete_moved(nodes: Sequence[Node], placement: Placement, report: Rep
 
 
 async def _place(survey: Survey, config: Config, options: Options, report: Report) -> Plan:
-    """Give nodes without any placement their first. Those that hold entries are checked, all before any is placed."""
+    """Give unplaced nodes their first placement. All nodes with entries are checked before any is placed."""
     placement = survey.newest or first_of(config, survey.answers)
     unplaced = [node for node in survey.nodes if node.answer.placement.current is None]
     holding = [node for node in unplaced if not node.answer.is_empty]
@@ -407,7 +407,7 @@ async def _place(survey: Survey, config: Config, options: Options, report: Repor
 
 
 async def _check_adopted(nodes: Sequence[Node], placement: Placement) -> None:
-    """Raise ConfigError, with counts, if nodes hold entries outside the slots that they are to have."""
+    """Raise ConfigError, with counts, if nodes hold entries outside their future slots."""
     misplaced = []
     for node in nodes:
         owned = placement.owned_by(node.name)

@@ -1,4 +1,4 @@
-"""The calls to one node of those who look after a cluster: PlacementService, DescribeStore and health.
+"""Administrative calls to one node: PlacementService, DescribeStore and health.
 
 Knows messages and channels; decides nothing.
 """
@@ -31,20 +31,20 @@ _SERVICE = "/datastore.v1.PlacementService/"
 _DESCRIBE_STORE = "/datastore.v1.DatastoreService/DescribeStore"
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
-#: How long a node may take to say what it is, or to change that.
+#: Timeout in seconds for reading or changing a node's placement.
 CALL_TIMEOUT_S = 10.0
-#: How long it may take to read through all that it holds.
+#: Timeout in seconds for calls that scan all entries of a node.
 SCAN_TIMEOUT_S = 24 * 3600.0
 
 
 class NodeClient:
-    """What an operator, or a proxy, asks of the node at `url`. Nothing is sent before the first call.
+    """A client for administrative calls to the node at `url`. Nothing is sent before the first call.
 
-    `coordinator` names who carries out a move: a node goes on with the last one that prepared it.
+    `coordinator` identifies the caller during a move: a node only accepts the last one that prepared it.
 
     Every call raises UnavailableError if the node cannot be reached, DeadlineExceededError if it does not answer in
-    time, StoreFormatError if it is of a release that keeps no placement, and what the node refuses the call with.
-    Close it to close its connection.
+    time, StoreFormatError if its release has no placements, and the node's own refusals. The caller must close the
+    client.
     """
 
     def __init__(self, url: str, *, timeout_s: float = CALL_TIMEOUT_S, coordinator: str = "") -> None:
@@ -61,22 +61,22 @@ class NodeClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection. May be repeated."""
+        """Close the connection. Idempotent."""
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
 
     async def describe_store(self) -> service_pb2.DescribeStoreResponse:
-        """What the server says of its store and its shards."""
+        """The server's description of its store and shards."""
         data = await self._answer(_DESCRIBE_STORE, service_pb2.DescribeStoreRequest())
         return service_pb2.DescribeStoreResponse.FromString(data)
 
     async def is_serving(self) -> bool:
-        """Whether the server answers calls, as its health service says."""
+        """Whether the server's health is SERVING."""
         return await self._answer(_HEALTH_CHECK, health_pb2.HealthCheckRequest()) == SERVING
 
     async def get_placement(self) -> Answer:
-        """What the node says of its placement."""
+        """The node's placement."""
         answer = await self._call("GetPlacement", placement_pb2.GetPlacementRequest())
         return Answer(
             wire.decode_node_placement(answer.placement),
@@ -87,7 +87,7 @@ class NodeClient:
         )
 
     async def place(self, shard: str, placement: Placement, *, check_entries: bool = False) -> NodePlacement:
-        """Give the node its first placement, or complete it."""
+        """Give the node its first placement, or add missing identities to it."""
         request = placement_pb2.PlaceNodeRequest(
             shard=shard, placement=wire.encode_placement(placement), check_entries=check_entries
         )
@@ -95,9 +95,9 @@ class NodeClient:
         return _node_placement(await self._call("PlaceNode", request, timeout_s))
 
     async def prepare(self, shard: str, placement: Placement, *, joins: bool = False) -> NodePlacement:
-        """Refuse writes from now on, until `placement` is committed or aborted.
+        """Make the node refuse writes until `placement` is committed or aborted.
 
-        `shard` is empty for a removed node; one that `joins` is empty, and owns nothing before.
+        `shard` is '' for a node to be removed. A node that `joins` must be empty and owns nothing until the commit.
         """
         request = placement_pb2.PrepareMoveRequest(
             shard=shard, placement=wire.encode_placement(placement), joins=joins, coordinator=self._coordinator
@@ -105,7 +105,7 @@ class NodeClient:
         return _node_placement(await self._call("PrepareMove", request))
 
     async def summarize(self, shard_by: ShardBy, *, owned_only: bool) -> Slots:
-        """What each slot of the node holds; slots that hold nothing are left out."""
+        """A summary of each slot of the node; empty slots are left out."""
         request = placement_pb2.SummarizeSlotsRequest(shard_by=wire.encode_shard_by(shard_by), owned_only=owned_only)
         slots = {}
         async with aclosing(self._stream("SummarizeSlots", request)) as responses:
@@ -115,21 +115,21 @@ class NodeClient:
         return slots
 
     async def read_slots(self, shard_by: ShardBy, slots: Iterable[int]) -> AsyncGenerator[Any]:
-        """The entries that the node owns of some slots, as messages, many at once. Close it."""
+        """The entries that the node owns in some slots, as batches of messages. The caller must close the generator."""
         request = placement_pb2.ReadSlotsRequest(shard_by=wire.encode_shard_by(shard_by), slots=slots)
         async with aclosing(self._stream("ReadSlots", request)) as responses:
             async for data in responses:
                 yield raw.ReadSlotsResponse.FromString(data).entries
 
     async def write_slots(self, epoch: int, entries: Any) -> None:
-        """Store entries that move to this node, as `read_slots` gives them."""
+        """Store entries that move to this node, as returned by `read_slots`."""
         for start in range(0, len(entries), BATCH_ITEMS):
             part = entries[start : start + BATCH_ITEMS]
             request = raw.WriteSlotsRequest(epoch=epoch, entries=part, coordinator=self._coordinator)
             await self._call("WriteSlots", request)
 
     async def clear_slots(self, epoch: int, slots: Iterable[int] = (), *, shard_by: ShardBy = "key") -> int:
-        """Delete what the node does not own of some slots, or of all; how many entries it deleted."""
+        """Delete entries that the node does not own, in some slots or all. Returns the number deleted."""
         request = placement_pb2.ClearSlotsRequest(
             epoch=epoch, slots=slots, shard_by=wire.encode_shard_by(shard_by), coordinator=self._coordinator
         )
@@ -147,12 +147,12 @@ class NodeClient:
         return _node_placement(await self._call("AbortMove", request, SCAN_TIMEOUT_S))
 
     async def get_record(self, name: str) -> tuple[int, bytes] | None:
-        """The revision and the content of a record that a proxy keeps there, or None."""
+        """The revision and content of a proxy's record, or None."""
         answer = await self._call("GetRecord", placement_pb2.GetRecordRequest(name=name))
         return (answer.record.revision, answer.record.data) if answer.HasField("record") else None
 
     async def put_record(self, name: str, revision: int, data: bytes) -> None:
-        """Keep a record of a proxy there. Raises PlacementError if there is one of a higher revision."""
+        """Store a proxy's record. Raises PlacementError if the node has a higher revision."""
         record = placement_pb2.Record(name=name, revision=revision, data=data)
         await self._call("PutRecord", placement_pb2.PutRecordRequest(record=record))
 
@@ -183,7 +183,7 @@ class NodeClient:
             await received.aclose()
 
     def _open(self) -> grpc.aio.Channel:
-        # Not before the first call: an asyncio channel belongs to the loop that it is made on.
+        # Opened by the first call, because an asyncio channel belongs to the loop it is created on.
         if self._channel is None:
             self._channel = open_channel(self._target)
         return self._channel

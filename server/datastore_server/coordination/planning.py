@@ -1,4 +1,4 @@
-"""What a configuration changes of a cluster, and what entries that moves. Pure."""
+"""Works out how a configuration changes a cluster, and which entries move. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MODULUS = 2**64
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a slot holds. The sum of what several nodes hold of a slot is the sum of the fields."""
+    """The contents of a slot. Summaries of the same slot on several nodes add up field by field."""
 
     entries: int = 0
     bytes: int = 0
@@ -31,13 +31,13 @@ class Summary:
         )
 
 
-#: The summaries of the slots that hold entries.
+#: Summaries by slot; empty slots are absent.
 Slots = Mapping[int, Summary]
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What moves from one shard's node to another's. Each shard has its name of before, or else of after."""
+    """What moves from one shard to another. Shards have their old name, or the new one if they are new."""
 
     source: str
     target: str
@@ -48,10 +48,10 @@ class Move:
 def target_placement(
     current: Placement, config: Config, known: Mapping[str, Member], renames: Mapping[str, str]
 ) -> Placement:
-    """The placement that `config` asks for after `current`; `current` itself if that is it.
+    """The placement that follows `current` under `config`; `current` itself if nothing changes.
 
-    `known` has the member of each shard of the configuration, with its identity. `renames` has new names by old ones.
-    Raises ConfigError for another cluster's configuration, and for a renaming that does not fit.
+    `known` has the member of each configured shard, with its identity; `renames` has new names by old ones.
+    Raises ConfigError for another cluster's configuration, and for an invalid rename.
     """
     if config.cluster.name != current.cluster:
         raise ConfigError(
@@ -78,7 +78,7 @@ def target_placement(
 
 def _check_rename(old: str, new: str, before: Sequence[str], after: Sequence[str]) -> None:
     if old not in before and new in before and new in after:
-        # It is done: the command continues.
+        # Already done: an interrupted command continues.
         return
     if old not in before:
         raise ConfigError(f"--rename {old}={new}: the cluster has no shard {old!r}; it has {', '.join(before)}")
@@ -90,7 +90,7 @@ def _check_rename(old: str, new: str, before: Sequence[str], after: Sequence[str
 
 
 def check_fits(pending: Placement, config: Config, source: str) -> None:
-    """Raise ConfigError unless `config` is the one that a move under way leads to."""
+    """Raise ConfigError unless the move in progress leads to `config`."""
     if not is_of(config, pending):
         raise ConfigError(
             f"a move to epoch {pending.epoch} is under way, to the shards {', '.join(pending.shards)} with shard_by ="
@@ -100,11 +100,11 @@ def check_fits(pending: Placement, config: Config, source: str) -> None:
 
 
 def moves(held: Mapping[str, Slots], owner_of: Sequence[str], unchanged: Mapping[int, str] | None = None) -> list[Move]:
-    """What has to move, by source and target.
+    """The moves needed, by source and target.
 
-    `held` has what each source holds, by slots of the new rule; `owner_of` has the new owner of each slot, under the
-    name that its node has in `held` if it is there. `unchanged` has the present owner of each slot where the rule
-    stays: slots that move empty are then part of the plan too.
+    `held` has the contents of each source by slot under the new rule. `owner_of` has the new owner of each slot, by
+    the name used in `held` if it is there. If the rule does not change, `unchanged` has the current owner of each
+    slot, so that empty slots that move are included.
     """
     pairs: dict[tuple[str, str], list[int]] = {}
     for source, slots in held.items():
@@ -119,7 +119,7 @@ def moves(held: Mapping[str, Slots], owner_of: Sequence[str], unchanged: Mapping
 
 
 def total(held: Iterable[Slots]) -> dict[int, Summary]:
-    """What several nodes hold together, by slot."""
+    """The combined contents of several nodes, by slot."""
     sums: dict[int, Summary] = {}
     for slots in held:
         for slot, summary in slots.items():
@@ -128,7 +128,7 @@ def total(held: Iterable[Slots]) -> dict[int, Summary]:
 
 
 def differing(expected: Slots, found: Slots, slots: Iterable[int]) -> list[int]:
-    """Those of `slots` that do not hold what is expected, in order."""
+    """Those of `slots` whose contents differ from the expected ones, in order."""
     return [slot for slot in sorted(slots) if expected.get(slot, Summary()) != found.get(slot, Summary())]
 
 

@@ -1,6 +1,6 @@
-"""The system space of a proxy: its own nodes keep the records that it has as a node of another cluster.
+"""The system space of a proxy that is a node of another cluster: its own nodes store its records.
 
-So what such a proxy is outlasts its process, and is the same for any proxy over the same nodes.
+So the records survive the process, and every proxy over the same nodes shares them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ __all__ = ["ProxySystemSpace"]
 
 _T = TypeVar("_T")
 
-#: How long a node may take to answer with a record, or to store one.
+#: Timeout in seconds for reading or storing a record at a node.
 RECORD_TIMEOUT_S = 5.0
 _NO_RECORD = (0, b"")
 
 
 class ProxySystemSpace(SystemSpace):
-    """Records of which each of the nodes at `urls`, by shard, has a copy.
+    """Records that are copied to each node in `urls` (by shard).
 
-    A record is written to all nodes, and read as the newest that any of them has: UnavailableError if none answers. A
-    node that was added since has none until the next write.
+    A write goes to all nodes; a read returns the newest copy of any node, or raises UnavailableError if none answers.
+    A node added since the last write has no copy.
     """
 
     in_memory = False
@@ -38,7 +38,7 @@ class ProxySystemSpace(SystemSpace):
         self._node_id = new_node_id()
 
     async def node_id(self) -> str:
-        """Another one in each process, until the proxy has a placement."""
+        """A different one in each process, until the proxy has a placement."""
         return self._node_id
 
     async def read(self, name: str) -> bytes | None:
@@ -69,7 +69,7 @@ class ProxySystemSpace(SystemSpace):
             try:
                 return await call(node)
             except StoreFormatError as error:
-                # A release that keeps no records. That it cannot be used is said elsewhere.
+                # A release without records. That it cannot be used is reported elsewhere.
                 raise UnavailableError(str(error), shard=shard) from error
             except DatastoreError as error:
                 error.shard = error.shard or shard

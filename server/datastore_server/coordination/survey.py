@@ -1,4 +1,4 @@
-"""All nodes that a change of a cluster concerns, asked what they are, and told apart."""
+"""Asks all nodes affected by a change to a cluster what they are, and classifies them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Node", "Survey", "surveyed"]
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A node that was reached. `name` is its shard in the configuration; '' for one that is to be removed."""
+    """A node that answered. `name` is its shard in the configuration, or '' if it is to be removed."""
 
     client: NodeClient
     answer: Answer
@@ -27,12 +27,12 @@ class Node:
 
     @property
     def url(self) -> str:
-        """Where it was reached."""
+        """Its URL."""
         return self.client.url
 
     @property
     def label(self) -> str:
-        """The node by its shard, for people; by its address if it is none."""
+        """The node in messages: its shard, or its address if it has none."""
         held = self.answer.placement
         shard = self.name or held.shard or held.pending_shard
         return f"shard {shard!r}" if shard else self.url
@@ -42,28 +42,28 @@ class Node:
         return bool(self.answer.placement.shard) and agree(self.answer.placement.current, current)
 
     def shard_in(self, current: Placement | None) -> str:
-        """The shard that it is in the cluster's placement; '' if it is none."""
+        """Its shard in the cluster's placement; '' if it has none."""
         return self.answer.placement.shard if self.is_of(current) else ""
 
     @property
     def member(self) -> Member:
-        """The member that it is to be."""
+        """The member it will be."""
         node_id = "" if self.answer.in_memory else self.answer.placement.node_id
         return Member(self.name, node_id=node_id, url=self.url, in_memory=self.answer.in_memory)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The nodes of a configuration and of its cluster, and what they say. `missing` says why some were not reached."""
+    """The nodes of a configuration and its cluster, with their answers. `missing` has the errors of the others."""
 
     nodes: tuple[Node, ...]
     missing: Mapping[str, DatastoreError]
-    #: Where each of the missing was looked for.
+    #: The URL of every node asked, by shard.
     urls: Mapping[str, str]
 
     @property
     def answers(self) -> dict[str, Answer]:
-        """What the nodes of the configuration say, by shard."""
+        """The answers of the configured nodes, by shard."""
         return {node.name: node.answer for node in self.nodes if node.name}
 
     @property
@@ -73,7 +73,7 @@ class Survey:
 
     @property
     def pending(self) -> Placement | None:
-        """The placement that members prepare for. What only nodes prepare that are not members yet does not count."""
+        """The placement that members are preparing. One that only prospective members prepare does not count."""
         newest = self.newest
         held = [node.answer.placement for node in self.nodes]
         placements = (one.pending for one in held if one.shard or agree(one.pending, newest))
@@ -81,34 +81,34 @@ class Survey:
 
     @property
     def overtaken(self) -> list[Node]:
-        """The nodes that prepare for a placement that will not come: another was prepared instead, or none."""
+        """The nodes that prepare a placement that will not be committed, because another one or none is pending."""
         pending = self.pending
         held = [node for node in self.nodes if node.answer.placement.pending is not None]
         return [node for node in held if not agree(node.answer.placement.pending, pending)]
 
     @property
     def preparing(self) -> list[Node]:
-        """The nodes that prepare for the move under way."""
+        """The nodes that prepare the move in progress."""
         pending = self.pending
         return [node for node in self.nodes if pending is not None and agree(node.answer.placement.pending, pending)]
 
     @property
     def holding_copies(self) -> list[Node]:
-        """The nodes that may hold copies of entries that moved away; none while a move is under way."""
+        """The nodes that may hold copies of entries that moved away; none during a move."""
         if self.pending is not None:
             return []
         return [node for node in self.nodes if node.answer.placement.may_hold_foreign]
 
     @property
     def changed(self) -> list[Node]:
-        """The nodes of the configuration that are not those that the move under way was prepared for."""
+        """The configured nodes that differ from those the move in progress was prepared for."""
         known = {member.shard: member.node_id for member in self.pending.members} if self.pending is not None else {}
         named = [node for node in self.nodes if node.name]
         return [node for node in named if node.member.node_id != known.get(node.name, node.member.node_id)]
 
     @property
     def has_switched(self) -> bool:
-        """Whether a node that had entries before the move under way has committed it."""
+        """Whether a node that had entries before the move in progress has committed it."""
         pending, current = self.pending, self.current
         before = {member.node_id for member in current.members if member.node_id} if current is not None else set()
         held = [node.answer.placement for node in self.nodes]
@@ -119,7 +119,7 @@ class Survey:
         return bool(node.name) and not node.is_of(self.current)
 
     def is_former(self, node: Node) -> bool:
-        """Whether a node was removed from the cluster by a change that all members have finished since."""
+        """Whether a node was removed from the cluster by a finished change."""
         held, current = node.answer.placement, self.current
         if held.shard or held.pending is not None or held.current is None or current is None:
             return False
@@ -127,22 +127,22 @@ class Survey:
 
     @property
     def in_order(self) -> list[Node]:
-        """The nodes in the order in which they prepare and commit: those that join, those that go, those that stay.
+        """The nodes in the order in which they prepare and commit: joining, leaving, staying.
 
-        One order for both, so that a command whose first node was taken over by another command commits nowhere. And
-        what is wrong with a new node is found before any member refuses writes.
+        The order is the same for both, so that a command that lost its first node to another command commits nowhere.
+        Problems with a new node are found before any member refuses writes.
         """
         return sorted(self.nodes, key=lambda node: (not self.joins(node), bool(node.name)))
 
     @property
     def is_committed(self) -> bool:
-        """Whether a node has committed the move that others still prepare for: everything was copied and verified."""
+        """Whether a node has committed the move that others still prepare: everything is copied and verified."""
         pending = self.pending
         return pending is not None and any(agree(node.answer.placement.current, pending) for node in self.nodes)
 
     @property
     def current(self) -> Placement | None:
-        """The placement that a move under way leads away from; the newest if there is no move."""
+        """The placement before the move in progress; the newest one if there is no move."""
         pending = self.pending
         if pending is None:
             return self.newest
@@ -150,11 +150,11 @@ class Survey:
         return cluster_placement(before)
 
     def require_all(self, config: Config, source: str) -> None:
-        """Raise UnavailableError if a node was not reached; it says how to start it."""
+        """Raise UnavailableError, saying how to start it, if a node did not answer."""
         self._require(config, source, self.missing)
 
     def require_members(self, config: Config, source: str) -> None:
-        """As `require_all`, but for new nodes of a move under way, which hold nothing of their own yet."""
+        """Like `require_all`, except for new nodes of the move in progress, which own nothing yet."""
         current, pending = self.current, self.pending
         members = current.members if current is not None else ()
         known = {member.node_id for member in members if member.node_id}
@@ -185,9 +185,9 @@ class Survey:
 
 @asynccontextmanager
 async def surveyed(config: Config, addresses: Mapping[str, str]) -> AsyncIterator[Survey]:
-    """Ask the nodes of the configuration, and those of the cluster that are not in it. Connections end with the block.
+    """Ask the nodes of the configuration and of its cluster. Connections are closed with the block.
 
-    `addresses` has the URLs of nodes that are not in the configuration, where the cluster remembers another or none.
+    `addresses` has URLs of nodes that are not in the configuration, overriding those that the cluster recorded.
     """
     async with AsyncExitStack() as stack:
         found: dict[str, Answer | DatastoreError] = {}
@@ -213,7 +213,7 @@ async def surveyed(config: Config, addresses: Mapping[str, str]) -> AsyncIterato
             tuple(
                 Node(clients[name], answer, name if name in configured else "")
                 for name, answer in reached.items()
-                # A remembered address may be that of another shard by now.
+                # A recorded address may belong to another shard by now.
                 if name in configured or answer.placement.node_id not in named
             ),
             {name: answer for name, answer in found.items() if isinstance(answer, DatastoreError)},
@@ -229,7 +229,7 @@ async def _ask(client: NodeClient) -> Answer | DatastoreError:
 
 
 def _removed(asked: Container[str], answers: list[Answer]) -> dict[str, str]:
-    """Where the members of the cluster are, before or after a move, that were not asked yet under whichever name."""
+    """The URLs of cluster members, before or after a move, that have not been asked under any name."""
     members = [answer for answer in answers if answer.placement.shard]
     settled = [answer for answer in members if answer.is_settled] or members
     epoch = max((answer.placement.epoch for answer in settled), default=0)

@@ -1,1 +1,1 @@
-"""Which slots a node owns: what it keeps of that, what it refuses for it, and how that changes."""
+"""The slots of a node: how its placement is stored, enforced and changed."""

@@ -1,7 +1,7 @@
-"""A node's placement: kept in its system space, in force in its store, changed one request at a time.
+"""A node's placement: stored in its system space, enforced by its store, changed by one request at a time.
 
-The order of two things is what it is for: what is answered is on disk before, and no write is under way when the
-placement changes. Knows placements, a store and a system space; no message and no call.
+It guarantees two orderings: a change is on disk before it is acknowledged, and no write is active when the placement
+changes. Knows placements, a store and a system space, but no messages or calls.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from datastore_server.placement.system import MemorySystemSpace, SystemSpace
 
 __all__ = ["PlacedNode"]
 
-#: Where the records of proxies are in the system space, apart from the node's own.
+#: The prefix of proxies' records in the system space, which separates them from the node's own.
 _PROXY_RECORDS = "outer."
 
 
 class PlacedNode:
-    """Any store as a node of a cluster, or as one that belongs to none.
+    """Any store as a node, in a cluster or on its own.
 
-    `datastore` is what is to be served; nothing else may write to `store` meanwhile. Call `load` first. Requests
-    raise PlacementError where they do not fit, and may be repeated.
+    Serve `datastore`; nothing else may write to `store`. Call `load` first. Requests are idempotent, and raise
+    PlacementError if they do not fit the current placement.
     """
 
     def __init__(self, store: Datastore, system: SystemSpace | None = None) -> None:
@@ -41,25 +41,25 @@ class PlacedNode:
         self.system = system or MemorySystemSpace()
         self.datastore = OwnedDatastore(store, NodePlacement(node_id=""))
         self._changing = asyncio.Lock()
-        #: Who carries out the move that is prepared.
+        #: The coordinator of the prepared move.
         self._coordinator = ""
-        #: What the node was started as; empty where it was not told.
+        #: The names the node was started with; empty if none were given.
         self.started_cluster = ""
         self.started_shard = ""
 
     @property
     def placement(self) -> NodePlacement:
-        """What is in force."""
+        """The placement in force."""
         return self.datastore.ownership.placement
 
     def require_expected(self, expected: str) -> None:
-        """Raise WrongShardError unless this node is what a caller expects."""
+        """Raise WrongShardError unless this is the node that a caller expects."""
         self.datastore.ownership.require_expected(expected)
 
     async def load(self, *, cluster: str = "", shard: str = "") -> None:
-        """Have in force what the system space says. Raises CorruptDataError if that cannot be read.
+        """Load and enforce the stored placement. Raises CorruptDataError if it cannot be read.
 
-        `cluster` and `shard` are what the node was started as, if it was told: StoreFormatError if it is another.
+        `cluster` and `shard` are the names the node was started with, if any: StoreFormatError if others are stored.
         """
         placement = await self._kept()
         self.started_cluster, self.started_shard = cluster, shard
@@ -72,19 +72,19 @@ class PlacedNode:
         self.datastore.become(placement)
 
     async def _kept(self) -> NodePlacement:
-        """What the system space says."""
+        """The stored placement."""
         kept = await self.system.read(record.RECORD_NAME)
         return NodePlacement(await self.system.node_id()) if kept is None else record.unpack(kept)
 
     def _not_as_started(self, cluster: str, shard: str) -> str:
-        """How a placement differs from what the node was started as; empty if it does not."""
+        """How a placement differs from the names the node was started with; '' if it does not."""
         for what, started, found in (("cluster", self.started_cluster, cluster), ("shard", self.started_shard, shard)):
             if started and started != found:
                 return f"{what} {found!r}, not to {what} {started!r}, which this node was started as"
         return ""
 
     async def is_empty(self) -> bool:
-        """Whether the store holds no entry at all."""
+        """Whether the store has no entries."""
         cursor = exact_query(self._store, Query(Key("/"), limit=1, recursive=True, keys_only=True))
         try:
             return not any([len(batch) async for batch in cursor.batches()])
@@ -92,9 +92,9 @@ class PlacedNode:
             await cursor.aclose()
 
     async def place(self, shard: str, placement: Placement, *, check_entries: bool = False) -> NodePlacement:
-        """Give the node its first placement, or complete it.
+        """Give the node its first placement, or add missing identities to it.
 
-        A node that holds entries is placed only with `check_entries`, and only if all of them are its own.
+        A node with entries is placed only with `check_entries`, and only if it owns all of them.
         """
         change = partial(transitions.place_node, shard=shard, placement=placement)
         async with self._changing, self.datastore.without_writes():
@@ -104,16 +104,16 @@ class PlacedNode:
             return await self._change(change)
 
     async def place_if_new(self, shard: str, placement: Placement) -> None:
-        """Place the node if it is empty and has no placement; else leave it as it is."""
+        """Place the node if it is empty and has no placement; otherwise do nothing."""
         if self.placement.current is None and self.placement.pending is None and await self.is_empty():
             await self.place(shard, placement)
 
     async def prepare(
         self, shard: str, placement: Placement, *, joins: bool = False, coordinator: str = ""
     ) -> NodePlacement:
-        """Record the placement that is to follow. Once this is answered, no write is under way and none is let in.
+        """Record the next placement. When this returns, no write is active and new ones are refused.
 
-        From then on only this `coordinator` may go on with the move.
+        From then on only this `coordinator` may continue the move.
         """
         change = partial(transitions.prepare_move, shard=shard, placement=placement, joins=joins)
         async with self._changing, self.datastore.without_writes():
@@ -125,20 +125,20 @@ class PlacedNode:
             return prepared
 
     def _check_coordinator(self, coordinator: str) -> None:
-        """Raise PlacementError while a move is prepared and another, or nobody since the start, carries it out."""
+        """Raise PlacementError if a move is prepared whose coordinator is another one, or unknown since a restart."""
         if self.placement.pending is not None and coordinator != self._coordinator:
             raise PlacementError(
                 "another command has continued this move, or the node was started again: give the command again"
             )
 
     async def commit(self, epoch: int, *, coordinator: str = "") -> NodePlacement:
-        """Make the pending placement the current one, and let writes in again."""
+        """Make the pending placement the current one, and allow writes again."""
         async with self._changing:
             self._check_coordinator(coordinator)
             return await self._change(partial(transitions.commit_move, epoch=epoch))
 
     async def abort(self, epoch: int, *, coordinator: str = "") -> NodePlacement:
-        """Drop the pending placement, and let writes in again. What came for it to a new node is deleted first."""
+        """Drop the pending placement, and allow writes again. A new node first deletes the copies it received."""
         change = partial(transitions.abort_move, epoch=epoch)
         async with self._changing:
             self._check_coordinator(coordinator)
@@ -147,7 +147,7 @@ class PlacedNode:
             return await self._change(change)
 
     async def write(self, epoch: int, entries: Sequence[Write], *, coordinator: str = "") -> None:
-        """Store entries of slots that the pending placement gives to this node, and the current one does not."""
+        """Store entries in slots that this node owns in the pending placement but not in the current one."""
         async with self._changing:
             self._check_coordinator(coordinator)
             pending = transitions.pending_of(self.placement, epoch)
@@ -159,9 +159,9 @@ class PlacedNode:
             await slots.write(self._store, entries)
 
     async def clear(self, epoch: int, chosen: Callable[[Key], bool] | None, *, coordinator: str = "") -> int:
-        """Delete entries outside the node's slots by its current placement, all or the `chosen`; how many there were.
+        """Delete entries outside the node's current slots, all or only the `chosen`. Returns the number deleted.
 
-        `epoch` is that of the pending placement, or if there is none that of the current one.
+        `epoch` is that of the pending placement or, if there is none, of the current one.
         """
         async with self._changing:
             self._check_coordinator(coordinator)
@@ -174,7 +174,7 @@ class PlacedNode:
             return cleared
 
     def scan(self, *, owned_only: bool, chosen: Callable[[Key], bool] | None = None) -> AsyncGenerator[Batch]:
-        """The entries in key order, batch by batch: all, the `chosen`, the owned by the current placement."""
+        """The entries in key order, in batches: all of them, only the `chosen`, or only those currently owned."""
         owns = self.datastore.ownership.owns
         return slots.scan(
             self._store,
@@ -182,12 +182,12 @@ class PlacedNode:
         )
 
     async def read_record(self, name: str) -> tuple[int, bytes] | None:
-        """The revision and the content of a record that a proxy keeps here, or None."""
+        """The revision and content of a proxy's record, or None."""
         kept = await self.system.read(_PROXY_RECORDS + name)
         return None if kept is None else record.unpack_revision(kept)
 
     async def write_record(self, name: str, revision: int, data: bytes) -> None:
-        """Keep a record of a proxy. Raises PlacementError if there is one of a higher revision."""
+        """Store a proxy's record. Raises PlacementError if a higher revision is stored."""
         async with self._changing:
             kept = await self.read_record(name)
             if kept is not None and kept[0] > revision:
@@ -195,23 +195,24 @@ class PlacedNode:
             await self.system.write(_PROXY_RECORDS + name, record.pack_revision(revision, data))
 
     async def _change(self, change: Callable[[NodePlacement], NodePlacement]) -> NodePlacement:
-        """Record what a request makes of the placement, then have it in force. Under the lock."""
+        """Store a changed placement, then enforce it. The caller holds the lock."""
         before = self.placement
         after = change(before)
         if after is not before:
             try:
                 await self.system.write(record.RECORD_NAME, record.pack(after))
             except DatastoreError:
-                # It may be there all the same: in force is what a restart would find.
+                # It may have been stored nevertheless: enforce what a restart would find.
                 self.datastore.become(await self._kept())
                 raise
             self.datastore.become(after)
         return after
 
     async def _check_start(self, shard: str, placement: Placement, *, check_entries: bool) -> None:
-        """Raise PlacementError unless the node may begin with a placement.
+        """Raise PlacementError unless the node may start with a placement.
 
-        It must have been started as that shard, or as none, and be empty or, if asked to check, hold its own entries.
+        It must have been started as that shard or without a name, and be empty or, with `check_entries`, own all of its
+        entries.
         """
         wrong = self._not_as_started(placement.cluster, shard)
         if wrong:

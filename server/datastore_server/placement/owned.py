@@ -1,6 +1,6 @@
-"""The store of a node that owns some slots: refuses every key outside them, and answers queries without such keys.
+"""The store of a node that owns some slots: refuses other keys, and leaves them out of query results.
 
-Knows placements as values and the Datastore contract; not how a placement comes to a node.
+Knows placements as values and the Datastore contract, but not how a node gets its placement.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ __all__ = ["MOVING_RETRY_S", "OwnedDatastore", "Ownership"]
 
 _T = TypeVar("_T")
 
-#: What a client is asked to wait before it repeats a write that was refused because entries are being moved.
+#: Retry delay in seconds for writes refused because entries are being moved.
 MOVING_RETRY_S = 1.0
-#: And before it continues a query that ended because a move began.
+#: Retry delay in seconds for resuming a query that a move ended.
 RESUME_RETRY_S = 0.05
 
-#: How much of what a caller expects is repeated to it: more than any expectation of ours.
+#: How many characters of a caller's expectation an error repeats; more than any valid one has.
 EXPECTED_SHOWN = 200
 
 _NOTHING = bytes(SLOTS)
 
 
 class Ownership:
-    """What one placement means for calls. A value; another placement makes another."""
+    """What a placement means for calls. Immutable; a new placement makes a new one."""
 
     __slots__ = ("_shard_by", "_slots", "expectation", "is_moving", "is_open", "leaves_out", "placement")
 
     def __init__(self, placement: NodePlacement) -> None:
         current, pending = placement.current, placement.pending
         self.placement = placement
-        #: Whether the node has no placement, and takes every key.
+        #: Whether the node has no placement and accepts every key.
         self.is_open = current is None and pending is None
-        #: What a caller may expect of this node; empty if nothing.
+        #: The expectation that this node fulfils; '' if none.
         self.expectation = "" if current is None or not placement.shard else current.expectation(placement.shard)
-        #: Whether a move is being prepared, during which nothing may be written.
+        #: Whether a move is prepared, so that writes are refused.
         self.is_moving = pending is not None
-        #: Whether queries must leave out entries that are not the node's.
+        #: Whether queries must filter out entries of other nodes.
         self.leaves_out = placement.may_hold_foreign or self.is_moving
         self._shard_by = "key" if current is None else current.shard_by
         self._slots = _NOTHING if current is None else current.owned_by(placement.shard)
@@ -80,7 +80,7 @@ class Ownership:
         )
 
     def require_expected(self, expected: str) -> None:
-        """Raise WrongShardError unless this node is what a caller expects, `CLUSTER/SHARD/EPOCH`."""
+        """Raise WrongShardError unless this node fulfils a caller's expectation, `CLUSTER/SHARD/EPOCH`."""
         if not expected or expected != self.expectation:
             raise WrongShardError(
                 f"this server is {self.expectation or 'not placed in a cluster'}, and the caller expects"
@@ -90,7 +90,7 @@ class Ownership:
             )
 
     def keep_owned(self, batch: Batch) -> Batch:
-        """The batch without the entries that are not the node's. Its position and counts stay."""
+        """The batch without entries that the node does not own. Its position and counts are unchanged."""
         held = list(map(self.owns, batch.keys))
         if all(held):
             return batch
@@ -105,12 +105,12 @@ class Ownership:
 
 
 class OwnedDatastore(ShimDatastore):
-    """A node's store, of which callers see and change the owned entries alone.
+    """A node's store, restricted to the entries that the node owns.
 
-    Every key outside the node's slots raises WrongShardError, in batches per item. While a move is being prepared,
-    writes raise UnavailableError with the time to wait, and reads go on. A query that was under way when a move began
-    ends with UnavailableError, to be continued by its token; one that was under way when the node got another
-    placement ends with WrongShardError, since entries that it has not come to yet may be elsewhere.
+    Every key outside the node's slots raises WrongShardError, per item in batches. While a move is prepared, writes
+    raise UnavailableError with a retry delay, and reads continue. A query that is active when a move is prepared ends
+    with UnavailableError, to be resumed by its token. One that is active when the placement changes ends with
+    WrongShardError, because entries it has not reached yet may have moved.
     """
 
     ordered_queries = True
@@ -125,23 +125,23 @@ class OwnedDatastore(ShimDatastore):
 
     @property
     def ownership(self) -> Ownership:
-        """What calls are judged by now. Raises while that is unknown."""
+        """The ownership in force. Raises if it is unknown."""
         if self._failure is not None:
             raise copy(self._failure)
         return self._ownership
 
     def become(self, placement: NodePlacement) -> None:
-        """Judge calls by this placement from now on."""
+        """Enforce this placement from now on."""
         self._ownership = Ownership(placement)
         self._failure = None
 
     def become_unknown(self, failure: DatastoreError) -> None:
-        """Let every call fail with this: it is not known yet what the placement is."""
+        """Make every call fail with this error, because the placement is not known yet."""
         self._failure = failure
 
     @asynccontextmanager
     async def without_writes(self) -> AsyncIterator[None]:
-        """No write is under way in the block, and none begins: all raise UnavailableError."""
+        """Wait for active writes; new ones raise UnavailableError until the block ends."""
         self._is_held = True
         try:
             while self._writes_under_way:
@@ -166,12 +166,12 @@ class OwnedDatastore(ShimDatastore):
         ownership.require(key)
         answer = await call(key)
         if self._ownership is not ownership:
-            # It may have moved, and been deleted here, before it was read.
+            # It may have moved and been deleted here before it was read.
             self._ownership.require(key)
         return answer
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries of the child's; a key of another shard fails alone."""
+        """Read several entries; a key of another shard fails only its own item."""
         ownership = self.ownership
         outcomes = await self._batch(keys, keys, self.child_datastore.batch_get)
         if self._ownership is not ownership:
@@ -185,7 +185,7 @@ class OwnedDatastore(ShimDatastore):
     async def _batch(
         self, keys: Sequence[Key], items: Sequence[_T], call: Callable[[Sequence[_T]], Awaitable[list[Outcome]]]
     ) -> list[Outcome]:
-        """Make a batch call with the items whose keys are the node's."""
+        """Make a batch call with the items whose keys the node owns."""
         ownership = self.ownership
         held = list(map(ownership.owns, keys))
         if all(held):
@@ -218,7 +218,7 @@ class OwnedDatastore(ShimDatastore):
             self._end_write()
 
     async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes to the child; one to a key of another shard fails alone."""
+        """Make several writes; one to a key of another shard fails only its own item."""
         self._begin_write()
         try:
             return await self._batch([key for key, _ in writes], writes, self.child_datastore.batch_write)
@@ -248,7 +248,7 @@ class OwnedDatastore(ShimDatastore):
         if not ownership.leaves_out:
             child = exact_query(self.child_datastore, query)
             return Cursor.from_batches(query, self._checked(child, ownership), shards=child.shards)
-        # Filters look at one entry at a time, and may come first; order, offset and limit count what is left.
+        # Filters look at one entry at a time, so they may run first; order, offset and limit apply to what is left.
         asked, left = query.copy(), query.copy()
         asked.orders, asked.sort_keys, asked.offset, asked.limit = [], False, 0, None
         left.filters = []
@@ -260,12 +260,12 @@ class OwnedDatastore(ShimDatastore):
         return Cursor.from_batches(query, refine(left, self._checked(child, ownership)), shards=child.shards)
 
     async def _checked(self, child: Cursor, ownership: Ownership) -> AsyncGenerator[Batch]:
-        """The child's batches, as long as the placement under which they are asked for holds."""
+        """The child's batches, while the placement under which the query began is in force."""
         try:
             async for batch in child.batches():
                 self._check_continues(ownership)
                 yield ownership.keep_owned(batch) if ownership.leaves_out else batch
-            # The end may have come early: what was left has moved, and was deleted here.
+            # The end may be premature: the remaining entries may have moved and been deleted here.
             self._check_continues(ownership)
         finally:
             await child.aclose()

@@ -25,7 +25,7 @@ def pack(placement: NodePlacement) -> bytes:
 
 
 def unpack(record: bytes) -> NodePlacement:
-    """The placement of a record; CorruptDataError for bytes that `pack` did not make."""
+    """The placement in a record. CorruptDataError for bytes that `pack` did not produce."""
     try:
         return wire.decode_node_placement(placement_pb2.NodePlacement.FromString(_opened(record)))
     except (DecodeError, InvalidError) as error:
@@ -33,12 +33,12 @@ def unpack(record: bytes) -> NodePlacement:
 
 
 def pack_revision(revision: int, data: bytes) -> bytes:
-    """The record of a proxy: its revision and its content."""
+    """A proxy's record: its revision and content."""
     return _sealed(revision.to_bytes(_REVISION_BYTES) + data)
 
 
 def unpack_revision(record: bytes) -> tuple[int, bytes]:
-    """The revision and the content; CorruptDataError for bytes that `pack_revision` did not make."""
+    """The revision and content. CorruptDataError for bytes that `pack_revision` did not produce."""
     content = _opened(record)
     return int.from_bytes(content[:_REVISION_BYTES]), content[_REVISION_BYTES:]
 

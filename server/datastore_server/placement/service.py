@@ -34,20 +34,20 @@ PLACEMENT_SERVICE: str = _DESCRIPTOR.full_name
 
 _T = TypeVar("_T")
 
-#: The longest record that a proxy may keep at a node: its placements, current and pending, with room to spare.
+#: The largest record that a proxy may store at a node, in bytes: two placements, with room to spare.
 RECORD_BYTES = 1024 * 1024
-#: The largest request that has a placement or a record, in bytes.
+#: The largest request with a placement or a record, in bytes.
 RECORD_REQUEST_BYTES = RECORD_BYTES + checks.KEY_REQUEST_BYTES
-#: The largest request that names slots, in bytes: all of them, of up to four bytes each, with room to spare.
+#: The largest request with slots, in bytes: all of them, at up to four bytes each, with room to spare.
 SLOTS_REQUEST_BYTES = 8 * SLOTS
 _RECORD_REQUESTS = frozenset({"PlaceNode", "PrepareMove", "PutRecord"})
 _SLOTS_REQUESTS = frozenset({"ReadSlots", "ClearSlots"})
-#: How many summaries of slots go in one message: about 100 KiB.
+#: Slot summaries per message: about 100 KiB.
 SUMMARIES = 4096
 
 
 class PlacementService:
-    """Serves one node's placement. The methods take a request's bytes and answer with the response's."""
+    """Serves one node's placement. Methods take the bytes of a request and return those of the response."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class PlacementService:
         self._calls = calls
         self._limits = limits or Limits()
         self._check_values = check_values
-        # A change that is recorded must come into force.
+        # A stored change must be enforced.
         self._changes = Completion()
 
     def register(self, routes: Routes) -> None:
@@ -69,11 +69,11 @@ class PlacementService:
         register_methods(routes, _DESCRIPTOR, self, self._wrapped)
 
     def _wrapped(self, name: str, method: Method) -> Method:
-        """A method as it is served: within its size, and guarded."""
+        """A method with its size limit and its guard."""
         return guard(name, fitting(method, *self._request_limit(name)), calls=self._calls)
 
     def _request_limit(self, name: str) -> tuple[str, int]:
-        """The most bytes of a method's requests, and what that limit is called."""
+        """The size limit of a method's requests in bytes, and its name."""
         if name == "WriteSlots":
             return "message_bytes", self._limits.message_bytes
         if name in _RECORD_REQUESTS:
@@ -85,7 +85,7 @@ class PlacementService:
     # The placement
 
     async def get_placement(self, request: bytes, context: Context) -> bytes:
-        """GetPlacement: what is in force."""
+        """GetPlacement: the placement in force."""
         parse_request(placement_pb2.GetPlacementRequest, request)
         response = placement_pb2.GetPlacementResponse(
             placement=wire.encode_node_placement(self._node.placement),
@@ -97,14 +97,14 @@ class PlacementService:
         return response.SerializeToString()
 
     async def place_node(self, request: bytes, context: Context) -> bytes:
-        """PlaceNode: the first placement, or its completion."""
+        """PlaceNode: sets the first placement, or adds missing identities."""
         message, placement = await _read(_placing, placement_pb2.PlaceNodeRequest, request)
         change = self._node.place(message.shard, placement, check_entries=message.check_entries)
         placed = await self._changes.run(change)
         return placement_pb2.PlaceNodeResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
     async def prepare_move(self, request: bytes, context: Context) -> bytes:
-        """PrepareMove: answered once no write is under way and none is let in."""
+        """PrepareMove: answered once no write is active and new ones are refused."""
         message, placement = await _read(_placing, placement_pb2.PrepareMoveRequest, request)
         change = self._node.prepare(message.shard, placement, joins=message.joins, coordinator=message.coordinator)
         placed = await self._changes.run(change)
@@ -125,11 +125,11 @@ class PlacementService:
     # Entries on their way
 
     async def summarize_slots(self, request: bytes, context: Context) -> None:
-        """SummarizeSlots: a stream of what each slot holds."""
+        """SummarizeSlots: streams a summary of each slot."""
         message = parse_request(placement_pb2.SummarizeSlotsRequest, request)
         shard_by = wire.decode_shard_by(message.shard_by)
         if self._node.placement.pending is not None:
-            # What is counted here decides that the move may be committed: it must survive a power failure.
+            # These counts decide whether the move is committed, so the entries must survive a power failure.
             await self._node.system.flush()
         async with aclosing(self._node.scan(owned_only=message.owned_only)) as batches:
             found = await slots.summarize(batches, shard_by)
@@ -202,19 +202,19 @@ class PlacementService:
         return b""
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait until every change is done, also those whose clients have disconnected."""
+        """Wait until all changes are done, including those whose clients have disconnected."""
         await self._changes.finish(timeout_s)
 
 
 async def _read(check: Callable[[Any, bytes], _T], kind: Any, request: bytes) -> _T:
-    """What `check` makes of a request of a kind. Large ones are checked in a thread: other calls go on."""
+    """The checked request. Large ones are checked in a thread, so that other calls continue."""
     if is_small(request):
         return check(kind, request)
     return await asyncio.to_thread(check, kind, request)
 
 
 def _placing(kind: Any, request: bytes) -> tuple[Any, Placement]:
-    """A request that has a placement, and that."""
+    """A request that contains a placement, and that placement."""
     message = parse_request(kind, request)
     if not message.HasField("placement"):
         raise InvalidError("placement is not set", field="placement")
@@ -237,7 +237,7 @@ def _choice(shard_by: ShardBy, chosen: Iterable[int]) -> Callable[[Key], bool]:
 
 
 def _filled(frames: Iterable[bytes]) -> Iterator[bytes]:
-    """Frames of entries, joined to messages of a good size."""
+    """Frames of entries, joined into messages of a reasonable size."""
     held: list[bytes] = []
     size = 0
     for frame in frames:

@@ -1,6 +1,6 @@
-"""Entries by slots: what each slot holds, and reading, writing and clearing some of them.
+"""Summarizes, reads, writes and clears entries by slot.
 
-Works on any store, node or proxy, below what refuses and leaves out. Knows slots and entries; no placement.
+Works on any store, below the layer that enforces ownership. Knows slots and entries, but no placements.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CHECKSUM_MASK = 2**64 - 1
 
 @dataclass
 class SlotSummary:
-    """What one slot holds: entries, the bytes of keys and values, and the sum of the entries' checksums."""
+    """The contents of a slot: entries, bytes of keys and values, and the sum of the entries' checksums."""
 
     entries: int = 0
     size_bytes: int = 0
@@ -46,19 +46,19 @@ async def scan(store: Datastore, wanted: Callable[[Key], bool], *, keys_only: bo
         async for batch in cursor.batches():
             held = list(map(wanted, batch.keys))
             yield Batch(list(compress(batch.keys, held)), list(compress(batch.values, held)))
-            # A store in memory has its batches at once: other calls come in between.
+            # A store in memory never waits, so let other calls run between batches.
             await asyncio.sleep(0)
     finally:
         await cursor.aclose()
 
 
 def scan_keys(store: Datastore, wanted: Callable[[Key], bool]) -> AsyncGenerator[Batch]:
-    """As `scan`, without values."""
+    """Like `scan`, without values."""
     return scan(store, wanted, keys_only=True)
 
 
 async def summarize(batches: AsyncIterator[Batch], shard_by: ShardBy) -> dict[int, SlotSummary]:
-    """What each slot holds, of those that hold anything, in ascending order."""
+    """A summary of each non-empty slot, in ascending order."""
     found: dict[int, SlotSummary] = {}
     async for batch in batches:
         for key, text, value in zip(batch.keys, batch.texts, batch.values, strict=True):
@@ -67,14 +67,14 @@ async def summarize(batches: AsyncIterator[Batch], shard_by: ShardBy) -> dict[in
 
 
 async def write(store: Datastore, entries: Sequence[Write]) -> None:
-    """Store entries. Raises the first failure; the entries beside it may be stored."""
+    """Store entries. Raises the first failure; other entries may have been stored."""
     for outcome in await store.batch_write(entries):
         if outcome.error is not None:
             raise outcome.error
 
 
 async def clear(store: Datastore, kept: Callable[[Key], bool]) -> int:
-    """Delete all entries but those to be kept; how many there were."""
+    """Delete all entries except those to keep. Returns the number deleted."""
     cleared = 0
     async for batch in scan_keys(store, lambda key: not kept(key)):
         await write(store, [Write(key, None) for key in batch.keys])

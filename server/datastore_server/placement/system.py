@@ -1,4 +1,4 @@
-"""A node's system space: a few named records that no client sees. Knows where they are kept; not what they say."""
+"""A node's system space: named records that clients cannot see. Knows where they are stored, not what is in them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ __all__ = ["LMDBSystemSpace", "MemorySystemSpace", "SystemSpace"]
 
 
 class SystemSpace(Protocol):
-    """Named records beside a store's entries. Calls may raise what the store's own calls raise."""
+    """Named records beside a store's entries. Calls raise the same errors as the store's."""
 
     #: Whether the records, and the entries, end with the process.
     in_memory: bool
 
     async def node_id(self) -> str:
-        """The identity of the storage, made once with it."""
+        """The identity of the storage, created with it."""
 
     async def read(self, name: str) -> bytes | None:
         """The record of this name, or None."""
 
     async def write(self, name: str, content: bytes) -> None:
-        """Store a record in place of the one before: atomically, and on disk once this returns."""
+        """Replace a record atomically. It is on disk when this returns."""
 
     async def flush(self) -> None:
-        """Have all entries written so far on disk, also where writes are acknowledged before they are.
+        """Flush all entries written so far to disk, even if writes are acknowledged earlier.
 
-        Nothing to do where there is no disk, or where every write waits for it.
+        Does nothing if there is no disk, or if every write is flushed anyway.
         """
         return
 
@@ -44,7 +44,7 @@ class MemorySystemSpace(SystemSpace):
         self._records: dict[str, bytes] = {}
 
     async def node_id(self) -> str:
-        """Another one in each process."""
+        """A different one in each process."""
         return self._node_id
 
     async def read(self, name: str) -> bytes | None:
@@ -52,7 +52,7 @@ class MemorySystemSpace(SystemSpace):
         return self._records.get(name)
 
     async def write(self, name: str, content: bytes) -> None:
-        """Keep the record as long as the process lives."""
+        """Keep the record for the lifetime of the process."""
         self._records[name] = content
 
 
@@ -73,9 +73,9 @@ class LMDBSystemSpace(SystemSpace):
         return self._store.read_system(name)
 
     async def write(self, name: str, content: bytes) -> None:
-        """Store the record after all writes that were submitted before; on disk, whatever the durability."""
+        """Store the record after all writes submitted before it. It is on disk, whatever the durability."""
         await asyncio.wrap_future(self._store.submit_system(name, content))
 
     async def flush(self) -> None:
-        """Have all that was submitted so far on disk, whatever the durability."""
+        """Flush everything submitted so far, whatever the durability."""
         await asyncio.to_thread(self._store.flush)

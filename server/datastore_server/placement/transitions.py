@@ -1,7 +1,7 @@
-"""How a node's placement may change. Pure: what the node has and what it is asked, to what it has then.
+"""How a node's placement may change. Pure functions from a placement and a request to the new placement.
 
-Every function gives the very object that it was given where the request changes nothing, so that repeating a request
-is harmless, and raises PlacementError where the request does not fit what the node has.
+If a request changes nothing, e.g. because it is repeated, the functions return the same object. They raise
+PlacementError if the request does not fit the current placement.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def starts_anew(node: NodePlacement, placement: Placement) -> bool:
-    """Whether the node would take this placement as if it had none before, for which it has to be empty.
+    """Whether the node would accept this placement as its first one, for which it must be empty.
 
     True if the node has no placement, was removed from the cluster, or never completed its placement, e.g. because it
     placed itself from a configuration that has since changed.
@@ -36,7 +36,7 @@ def starts_anew(node: NodePlacement, placement: Placement) -> bool:
 
 
 def place_node(node: NodePlacement, shard: str, placement: Placement) -> NodePlacement:
-    """Give the node its first placement, or complete the one it has with the identities of members."""
+    """Give the node its first placement, or add missing identities to the one it has."""
     _check_member(node, shard, placement)
     if node.pending is not None:
         raise PlacementError(f"a move to epoch {node.pending.epoch} is being prepared here: apply it or abort it first")
@@ -50,7 +50,7 @@ def place_node(node: NodePlacement, shard: str, placement: Placement) -> NodePla
 
 
 def prepare_move(node: NodePlacement, shard: str, placement: Placement, *, joins: bool = False) -> NodePlacement:
-    """Note the placement that is to follow. A node that `joins` owns nothing before."""
+    """Record the next placement. A node that `joins` owns nothing until the commit."""
     if shard:
         _check_member(node, shard, placement)
     if node.pending is not None:
@@ -84,12 +84,12 @@ def abort_move(node: NodePlacement, epoch: int) -> NodePlacement:
     if node.pending is None and node.epoch < epoch:
         return node
     pending_of(node, epoch)
-    # What was stored for the move at a node that is not a member yet is deleted before this is recorded.
+    # A node that is not a member yet has deleted the copies it received before this is recorded.
     return replace(node, pending=None, pending_shard="", may_hold_foreign=bool(node.shard))
 
 
 def pending_of(node: NodePlacement, epoch: int) -> Placement:
-    """The pending placement, which has to have this epoch."""
+    """The pending placement. Raises PlacementError unless it has this epoch."""
     if node.pending is None:
         raise PlacementError(f"no move to epoch {epoch} is being prepared here: this node is {named(node)}")
     if node.pending.epoch != epoch:
@@ -98,14 +98,14 @@ def pending_of(node: NodePlacement, epoch: int) -> Placement:
 
 
 def check_epoch(node: NodePlacement, epoch: int) -> None:
-    """Raise unless `epoch` is that of the pending placement, or if there is none that of the current one."""
+    """Raise unless `epoch` is that of the pending placement or, if there is none, of the current one."""
     expected = node.epoch if node.pending is None else node.pending.epoch
     if epoch != expected or not epoch:
         raise PlacementError(f"epoch {epoch} is neither current nor coming here: this node is {named(node)}")
 
 
 def _check_member(node: NodePlacement, shard: str, placement: Placement) -> None:
-    """Raise unless this node can be that shard of the placement."""
+    """Raise unless this node can be that shard in the placement."""
     member = placement.member(shard)
     if member is None:
         raise InvalidError(
@@ -129,7 +129,7 @@ def _may_return(node: NodePlacement, placement: Placement) -> bool:
 
 
 def _is_provisional(placement: Placement) -> bool:
-    """Whether no proxy has completed the placement: not one member is known by its identity."""
+    """Whether no proxy has completed the placement yet: no member's identity is known."""
     return not any(member.node_id for member in placement.members)
 
 
@@ -139,7 +139,7 @@ def _map_of(placement: Placement) -> tuple[object, ...]:
 
 
 def _completed(member: Member, given: Member) -> Member:
-    """A member with what is newly known of it. What is known stays, but for the hint where it is."""
+    """A member with newly known facts. Known facts do not change, except for the address, which is a hint."""
     if member.node_id and given.node_id and member.node_id != given.node_id:
         raise PlacementError(
             f"shard {member.shard} is the node {member.node_id}, and was asked to be the node {given.node_id}"
@@ -153,7 +153,7 @@ def _completed(member: Member, given: Member) -> Member:
 
 
 def named(node: NodePlacement) -> str:
-    """What a node is, in a few words."""
+    """A short description of a node."""
     if node.current is None:
         return "without a placement"
     if not node.shard:

@@ -196,6 +196,11 @@ class TestShardsOfTiers(TallInThreads):
 
 class TestAsyncShardsOfTiers(TallInTasks):
     stack = SHARDS_OF_TIERS
+    #: Of files and tiers alone these show as much.
+    long_tests = (
+        "test_a_query_over_a_closed_store_never_ends_short",
+        "test_many_abandoned_cursors_leave_the_store_working",
+    )
 
 
 @pytest.mark.long

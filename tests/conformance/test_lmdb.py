@@ -42,6 +42,7 @@ class TestLMDB(OnTheWire, DatastoreConformance):
         return on_lmdb(store.child_datastore.directory)
 
 
+@pytest.mark.long
 class TestAsyncLMDB(OnTheWire, AsyncConformance):
     """As a node has it: nothing is decoded unless a filter or an order looks inside."""
 

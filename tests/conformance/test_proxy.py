@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from datastore.aio.testing.conformance import CursorPromises
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.model.key import Key
 from datastore.testing.conformance import DatastoreConformance
@@ -34,14 +35,15 @@ class TestProxy(Remote, DatastoreConformance):
 class TestAsyncProxy(Remote, AsyncConformance):
     #: What the suites of one server and of a sharded store show as well.
     long_tests = (
+        *(name for name in vars(CursorPromises) if name.startswith("test_")),
         "test_many_abandoned_cursors_leave_the_store_working",
         "test_own_writes_are_read_among_those_of_others",
         "test_writes_at_every_position_disturb_no_query",
     )
 
     @pytest.fixture
-    async def store(self, tmp_path: Path) -> Any:
-        async with clusters.proxy(tmp_path) as self.cluster, aio_connect(self.cluster.url) as store:
+    async def store(self) -> Any:
+        async with clusters.proxy() as self.cluster, aio_connect(self.cluster.url) as store:
             yield store
 
     async def inspect(self, store: Any, key: Key) -> Any:
@@ -53,8 +55,9 @@ class TestAsyncProxyByCollection(Remote, AsyncConformance):
     """A collection lies on one shard, so that its queries go to that shard alone."""
 
     @pytest.fixture
-    async def store(self) -> Any:
-        async with clusters.proxy(shard_by="collection") as self.cluster, aio_connect(self.cluster.url) as store:
+    async def store(self, tmp_path: Path) -> Any:
+        proxy = clusters.proxy(tmp_path, shard_by="collection")
+        async with proxy as self.cluster, aio_connect(self.cluster.url) as store:
             yield store
 
     async def inspect(self, store: Any, key: Key) -> Any:

@@ -58,6 +58,7 @@ class TestRedisThatDecodes(AsJson, DatastoreConformance):
             yield RedisDatastore(decoding)
 
 
+@pytest.mark.long
 class TestAsyncRedis(OnTheWire, AsyncConformance):
     queries = False
 

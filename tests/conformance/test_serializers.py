@@ -58,6 +58,20 @@ SERIALIZERS: dict[str, Callable[[], Any]] = {
 STORES = ["lmdb", "file", "memcached", "redis", "mongodb", "dict", "node", "proxy", "shards of lmdb", "tiers of both"]
 
 
+@pytest.fixture(scope="module")
+def node_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    running = clusters.node(tmp_path_factory.mktemp("node"))
+    with clusters.background() as background, background.running(running) as node:
+        yield node.url
+
+
+@pytest.fixture(scope="module")
+def proxy_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    running = clusters.proxy(tmp_path_factory.mktemp("proxy"))
+    with clusters.background() as background, background.running(running) as proxy:
+        yield proxy.url
+
+
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     kind = request.param
@@ -67,10 +81,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         with datastore.open(url) as store:
             yield store
     elif kind in ("node", "proxy"):
-        running = clusters.node(tmp_path) if kind == "node" else clusters.proxy(tmp_path)
-        with clusters.background() as background, background.running(running) as cluster:
-            with datastore.open(cluster.url) as store:
-                yield store
+        with datastore.open(request.getfixturevalue(f"{kind}_url")) as store:
+            yield store
     else:
         made = {
             "lmdb": lambda: datastore.open(f"lmdb:{tmp_path}"),

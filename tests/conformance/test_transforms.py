@@ -46,6 +46,7 @@ class TestNamespace(InNamespace, DatastoreConformance):
         return store.child_datastore.get(Key(NAMESPACE).child(key))
 
 
+@pytest.mark.long
 class TestAsyncNamespace(InNamespace, AsyncConformance):
     @pytest.fixture
     async def store(self) -> Any:
@@ -114,6 +115,7 @@ class TestLowercase(InMemory, DatastoreConformance):
         return _capitals_upon(core, core.LowercaseKeyDatastore(child))
 
 
+@pytest.mark.long
 class TestAsyncLowercase(InMemory, AsyncConformance):
     @pytest.fixture
     async def store(self) -> Any:

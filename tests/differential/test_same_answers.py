@@ -123,7 +123,7 @@ async def test_generated_writes_leave_the_same_everywhere(stores: Stores, data: 
     ids=["by two orders", "by key", "by order"],
 )
 async def test_a_place_given_by_one_store_continues_on_every_other(stores: Stores, orders: list[str]) -> None:
-    contents = cases.many_entries(300, filler=900)
+    contents = cases.many_entries(150, filler=900)
     pairs = [Write(*pair) for pair in contents.items()]
     await write(stores, pairs)
     query = Query(Key("/many"))

@@ -94,6 +94,7 @@ def test_what_a_page_shows_at_the_prompt_is_what_comes(
     assert (result.failed, result.attempted > 5) == (0, True)
 
 
+@pytest.mark.long("the suite over the backends of docs/backends.md")
 def test_the_backends_of_ones_own_stand_the_suite(tmp_path: Path):
     (tmp_path / "test_shelf.py").write_text("\n".join(blocks(BACKENDS, "python")))
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")

@@ -331,7 +331,7 @@ def part_of(name: str, *, instance: bool) -> Any:
     return part
 
 
-@pytest.mark.parametrize("instance", [False, True], ids=["class", "instance"])
+@pytest.mark.parametrize("instance", [False, pytest.param(True, marks=pytest.mark.long)], ids=["class", "instance"])
 @pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize("stack", STACKS)
 async def test_a_filter_and_an_order_of_the_users_own_are_used_by_every_store(

@@ -31,7 +31,7 @@ def run(commands: Commands) -> Commands:
     return commands
 
 
-@pytest.mark.parametrize("command", ["query", "count"])
+@pytest.mark.parametrize("command", ["query", pytest.param("count", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [

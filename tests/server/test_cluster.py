@@ -150,6 +150,7 @@ def test_another_number_of_nodes_than_before_is_refused(tmp_path: Path) -> None:
     assert command in str(fewer.value) and "e.g. shard-2," in str(fewer.value)
 
 
+@pytest.mark.long("`datastore cluster` that gets a node more")
 def test_a_cluster_gets_a_node_more_by_what_the_refusal_says(tmp_path: Path) -> None:
     with cluster(tmp_path, "--nodes", "2") as running:
         for number in range(20):

@@ -59,6 +59,7 @@ REQUESTS = {
 }
 
 
+USUAL = ("put, key refused", "batch refused", "query refused")
 #: A proxy's test has nodes too.
 kinds = pytest.mark.parametrize("kind", ["proxy", pytest.param("node", marks=pytest.mark.long)])
 
@@ -87,7 +88,9 @@ async def ended(channel: grpc.aio.Channel, method: str, request: bytes) -> None:
             await channel.unary_unary(path)(request)
 
 
-@pytest.mark.parametrize("case", REQUESTS)
+@pytest.mark.parametrize(
+    "case", [case if case in USUAL else pytest.param(case, marks=pytest.mark.long) for case in REQUESTS]
+)
 @kinds
 async def test_a_call_that_was_refused_keeps_neither_request_nor_values(kind: str, case: str) -> None:
     method, message = REQUESTS[case]

@@ -1,6 +1,6 @@
-"""A server's calls, as its log has them: counted, and named where they were slow or failed.
+"""A server's calls in its log: counts, and a line for each slow or failed one.
 
-Of a request only its key is shown, never a value. Knows requests and statuses; knows no store.
+Of a request only the key is logged, never a value. Knows requests and statuses, but no stores.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["SLOW_CALL_S", "SLOW_STREAM_S", "CallLog"]
 
 _log = logging.getLogger("datastore.server")
 
-#: A call that takes longer is logged, e.g. a write that waits for a slow disk.
+#: Calls that take longer are logged, e.g. a write that waits for a slow disk. In seconds.
 SLOW_CALL_S = 1.0
-#: A query's stream also takes the time that its reader takes.
+#: The same for streams, which include the time that their readers take.
 SLOW_STREAM_S = 10.0
-#: Requests up to here are read again for their key; to parse a larger one would hold up other calls.
+#: Requests up to this size are parsed again for their key; a larger one would block other calls.
 SHOWN_REQUEST_BYTES = 16 * 1024
 
-#: By the name of the method: the type of its request, and after how long it is slow.
+#: By method: the type of its request, and when it counts as slow, in seconds.
 _METHODS = {
     method.name: (GetMessageClass(method.input_type), SLOW_STREAM_S if method.server_streaming else SLOW_CALL_S)
     for service in (
@@ -49,14 +49,14 @@ class CallLog:
         self._failed: Counter[str] = Counter()
 
     def answered(self, method: str, request: bytes, context: Any, began: float) -> None:
-        """A call that began at `now()` of then was answered."""
+        """Record a successful call. `began` is what `now()` returned at its start."""
         self._calls[method] += 1
         seconds = self.now() - began
         if seconds >= _METHODS[method][1]:
             self._tell_slow(method, request, context, seconds)
 
     def failed(self, method: str, request: bytes, context: Any, status: status_pb2.Status, began: float) -> None:
-        """A call that began at `now()` of then was answered with an error."""
+        """Record a failed call. `began` is what `now()` returned at its start."""
         self._calls[method] += 1
         self._failed[method] += 1
         seconds = self.now() - began
@@ -81,7 +81,7 @@ class CallLog:
         )
 
     def summary(self) -> str:
-        """How many calls of each method there were, e.g. `Get 1,234, Put 17 (2 failed)`."""
+        """The number of calls by method, e.g. `Get 1,234, Put 17 (2 failed)`."""
         return ", ".join(
             f"{method} {number:,}" + (f" ({self._failed[method]:,} failed)" if self._failed[method] else "")
             for method, number in sorted(self._calls.items())
@@ -89,7 +89,7 @@ class CallLog:
 
 
 def reason_of(status: status_pb2.Status) -> str:
-    """The reason in a status's ErrorInfo, e.g. INVALID_KEY; without one the number of its code."""
+    """The reason in a status's ErrorInfo, e.g. INVALID_KEY; if it has none, the number of its code."""
     info = error_details_pb2.ErrorInfo()
     for detail in status.details:
         if detail.Unpack(info):
@@ -98,7 +98,7 @@ def reason_of(status: status_pb2.Status) -> str:
 
 
 class _Subject(NamedTuple):
-    """A call by its method and key. Read from the request only when the log line is written."""
+    """A call's method and key. The request is only parsed if the line is written."""
 
     method: str
     request: bytes

@@ -1,9 +1,7 @@
-"""A whole cluster on this machine: several nodes on LMDB and a proxy, each a process of its own.
+"""A cluster on this machine: several nodes on LMDB and a proxy, each in its own process.
 
-Starts fresh interpreters with the same commands that a person would type, learns their addresses from the
-one line
-that each prints when it is ready, and remembers them in `cluster.toml`. Never forks after gRPC was loaded,
-and knows no gRPC itself.
+Starts new interpreters with the same commands that a person would type, reads their addresses from the line that each
+prints when it is ready, and records them in `cluster.toml`. Does not fork after gRPC was loaded, and does not use gRPC.
 """
 
 from __future__ import annotations
@@ -45,11 +43,11 @@ _log = logging.getLogger("datastore.cluster")
 
 CONFIG_NAME = "cluster.toml"
 
-#: How long a server may take to start. LMDB opens at once; interpreters on a busy machine do not.
+#: How long a server may take to start, in seconds. Interpreters are slow to start on a busy machine.
 START_TIMEOUT_S = 180.0
-#: How long a server may take to drain before it is killed; longer than the server itself takes.
+#: How long a server may take to stop before it is killed, in seconds; more than its own limit.
 STOP_TIMEOUT_S = 30.0
-#: How much of a server's log is shown when it fails to start.
+#: How many lines of its log are shown if a server fails to start.
 SHOWN_LOG_LINES = 20
 
 
@@ -91,18 +89,16 @@ class Member:
 
 
 def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durability: Durability) -> Config:
-    """What a cluster in this directory is to be: as its `cluster.toml` says, or new.
+    """The configuration of the cluster in this directory: that of its `cluster.toml`, or a new one.
 
-    Port 0 stands for any free one.
-
-    Raises ConfigError, with the commands that change it, if the directory holds a cluster of another number of nodes:
-    their entries would have to move.
+    Port 0 means any free port. Raises ConfigError, with the commands that change it, if the directory has a cluster of
+    a different number of nodes, because entries would have to move.
     """
     path = directory / CONFIG_NAME
     if not path.exists():
         shards = [_new_shard(directory, f"shard-{number}", durability) for number in range(1, (nodes or 3) + 1)]
         return Config(
-            # A name of its own tells clusters on one machine apart, should they be mixed up.
+            # A unique name, so that clusters on one machine cannot be mixed up.
             cluster=ClusterConfig(name=f"cluster-{os.urandom(4).hex()}"),
             proxy=ProxyConfig(listen=f"127.0.0.1:{port or 0}"),
             shards=sorted(shards, key=lambda shard: shard.name),
@@ -116,7 +112,7 @@ def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durabi
 
 
 def _how_to_change(path: Path, config: Config, nodes: int, durability: Durability) -> str:
-    """What to do where a cluster is to have another number of nodes than its directory holds."""
+    """How to change the number of nodes of an existing cluster."""
     text = f"{path} has {counted(len(config.shards), 'shards')}, not {nodes}, and entries have to move for that."
     start = shlex.join(["datastore", "cluster", "--directory", str(path.parent)])
     move = shlex.join(["datastore", "placement", "apply", str(path), "--offline"])
@@ -145,9 +141,9 @@ def _new_shard(directory: Path, name: str, durability: Durability) -> ShardConfi
 
 
 class Cluster:
-    """The processes of one cluster: start them, watch them, stop them all.
+    """The processes of a cluster: starts, watches and stops them.
 
-    They end with this process, whatever becomes of it: each stops when its standard input ends.
+    They end with this process, even if it is killed: each stops when its standard input ends.
     """
 
     def __init__(self, directory: Path, config: Config) -> None:
@@ -158,25 +154,25 @@ class Cluster:
 
     @property
     def proxy(self) -> Member:
-        """The proxy, once all have started."""
+        """The proxy. Valid after `start`."""
         return self.members[-1]
 
     @property
     def logs(self) -> Path:
-        """Where each process has its log, and this one too: cluster.log."""
+        """The directory of the processes' logs, including this one's, cluster.log."""
         return self.directory / "logs"
 
     def make_directories(self) -> None:
-        """Make the directory of the cluster and that of its logs. StoreError if that cannot be done."""
+        """Create the directories of the cluster and its logs. Raises StoreError if that fails."""
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.directory}: cannot make this directory: {error.strerror}") from error
 
     async def start(self) -> None:
-        """Start the nodes, write down where they listen, and start the proxy.
+        """Start the nodes, record their addresses, and start the proxy.
 
-        Raises UnavailableError, with the end of its log, if one does not start; all are stopped then.
+        If one does not start, all are stopped, and UnavailableError is raised with the end of its log.
         """
         self.make_directories()
         self._require_data()
@@ -199,9 +195,9 @@ class Cluster:
             raise
 
     def _require_data(self) -> None:
-        """Raise StoreError for a shard that has run before, as it has a log, and whose directory is gone.
+        """Raise StoreError if the directory of a shard that ran before (it has a log) is missing.
 
-        An empty one in its place would hide that its entries are lost.
+        A new, empty one would hide that its entries are lost.
         """
         for shard in self.config.shards:
             directory = parse_store_url(shard.store or "memory:").directory
@@ -232,7 +228,7 @@ class Cluster:
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=log,
-                # Ctrl-C reaches this process alone, which stops the others in order.
+                # Only this process receives Ctrl-C; it stops the others in order.
                 start_new_session=True,
             )
         line = await _ready_line(member)
@@ -243,7 +239,7 @@ class Cluster:
         _log.info("started %s at %s (pid %d)", member.name, member.url, member.pid)
 
     def _write_config(self) -> None:
-        """Remember the addresses, so that every part starts again where the others look for it."""
+        """Record the addresses, so that each process restarts where the others expect it."""
         urls = {member.name: member.url for member in self.members if member.role == "node"}
         shards = [msgspec.structs.replace(shard, url=urls[shard.name]) for shard in self.config.shards]
         self.config = msgspec.structs.replace(self.config, shards=shards)
@@ -255,7 +251,7 @@ class Cluster:
         temporary.replace(self.config_path)
 
     async def ended(self) -> Member | None:
-        """Wait for the next process that ends by itself, and give it up; None when none is left."""
+        """Wait for the next process that ends by itself, and remove it. None if there are none left."""
         waits = {
             asyncio.create_task(member.process.wait()): member for member in self.members if member.process is not None
         }
@@ -272,7 +268,7 @@ class Cluster:
                 task.cancel()
 
     async def stop(self) -> None:
-        """Stop all, the proxy first, and wait until they are gone. Those that do not drain in time are killed."""
+        """Stop all, the proxy first, and wait until they have ended. Those that take too long are killed."""
         _log.info("stopping %s", ", ".join(member.name for member in self.members) or "nothing")
         for role in ("proxy", "node"):
             await asyncio.gather(
@@ -281,20 +277,20 @@ class Cluster:
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:
-    """The command `datastore` of this very installation, with these arguments."""
-    # -P: a file in the current directory must not stand in for one of our modules.
+    """The command `datastore` of this installation, with these arguments."""
+    # -P: a file in the current directory must not shadow a module.
     return [sys.executable, "-P", "-m", "datastore_server.cli", *arguments]
 
 
 def command_again(config_path: Path, member: Member) -> list[str]:
-    """The arguments with which a person starts a member again by hand."""
+    """The arguments to restart a member by hand."""
     if member.role == "proxy":
         return ["proxy", str(config_path)]
     return ["serve", "--config", str(config_path), "--shard", member.name]
 
 
 async def _all(*starts: Any) -> None:
-    """Wait for all; the first error cancels the others and is raised by itself."""
+    """Wait for all. The first error cancels the others and is raised."""
     tasks = [asyncio.ensure_future(start) for start in starts]
     try:
         await asyncio.gather(*tasks)
@@ -305,7 +301,7 @@ async def _all(*starts: Any) -> None:
 
 
 async def _ready_line(member: Member) -> bytes:
-    """The one line that a server prints when it is ready; empty if it ended before."""
+    """The line that a server prints when it is ready; '' if it ended first."""
     if member.process is None or member.process.stdout is None:
         return b""
     try:

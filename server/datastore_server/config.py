@@ -1,7 +1,7 @@
-"""What a configuration file, a store's URL and a server's address may say.
+"""Configuration files, store URLs and server addresses.
 
-Pure: text in, data out, and a ConfigError that names the file, the key and what would be valid. Only
-`load_config` reads a file. Knows no store and no network.
+Pure: text in, data out, and a ConfigError that names the file, the key and what would be valid. Only `load_config`
+reads a file. Knows nothing of stores or the network.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ Durability = Literal["sync", "async"]
 STORE_FORMS = "lmdb:///DIRECTORY or memory:"
 SERVER_FORM = "grpc://HOST:PORT"
 
-#: What a directory in a URL may hold as it is.
+#: The characters of a directory that need no quoting in a URL.
 _UNQUOTED = "/ ,;=@+()[]'!$&*:"
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a server listens. Port 0 means any free one."""
+    """The address of a server. Port 0 means any free port."""
 
     host: str
     port: int
@@ -70,7 +70,7 @@ class Address(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """The address as clients write it: grpc://HOST:PORT."""
+        """The URL for clients: grpc://HOST:PORT."""
         return f"grpc://{self}"
 
     @property
@@ -83,9 +83,9 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class StoreUrl(msgspec.Struct, frozen=True):
-    """Which storage a node serves. `directory` is None for `memory:`; `durability` is None where the URL names none.
+    """The storage of a node. `directory` is None for `memory:`; `durability` is None if the URL does not say.
 
-    `str` gives the URL, which `parse_store_url` reads as the same, with what needs it percent-encoded.
+    `str` returns the URL, percent-encoded where needed, which `parse_store_url` parses to an equal object.
     """
 
     scheme: Literal["lmdb", "memory"]
@@ -100,7 +100,7 @@ class StoreUrl(msgspec.Struct, frozen=True):
         return f"{self.scheme}:{slashes}{quote(os.fsencode(self.directory), safe=_UNQUOTED)}{options}"
 
     def with_durability(self, durability: Durability | None) -> StoreUrl:
-        """The URL with a durability that was given beside it. ConfigError if the URL itself names another."""
+        """The URL with a durability given separately. ConfigError if the URL has a different one."""
         if durability and self.durability and durability != self.durability:
             raise ConfigError(
                 f'durability is "{durability}", but the store\'s URL has ?durability={self.durability}; '
@@ -110,19 +110,19 @@ class StoreUrl(msgspec.Struct, frozen=True):
 
 
 def _valid(text: str) -> msgspec.Meta:
-    """What would be valid for a key of the file: quoted in errors and in docs/configuration.md."""
+    """The valid values of a key, quoted in errors and in docs/configuration.md."""
     return msgspec.Meta(description=text)
 
 
 class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What all servers of one cluster share."""
+    """The settings that all servers of a cluster share."""
 
     name: Annotated[str, _valid(f"the cluster's name: {NAME_FORM}")]
     shard_by: Annotated[ShardBy, _valid('"key" or "collection"')] = "key"
 
 
 class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The proxy's own settings."""
+    """The settings of the proxy."""
 
     listen: Annotated[str, _valid("HOST:PORT, e.g. 127.0.0.1:7420")] = DEFAULT_LISTEN
 
@@ -133,19 +133,19 @@ class ShardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, _valid(f"the shard's name, which its share of the keys depends on: {NAME_FORM}")]
     url: Annotated[str, _valid(f"where its node listens: {SERVER_FORM}")]
     store: Annotated[str | None, _valid(f"what its node serves: {STORE_FORMS}")] = None
-    #: After `parse_config` never None: what the file says here or in the store's URL, else "sync".
+    #: Not None after `parse_config`: the value here or in the store's URL, or the default "sync".
     durability: Annotated[Durability | None, _valid('"sync" or "async"')] = None
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole configuration file. Shards are in the order of their names."""
+    """A configuration file. Shards are sorted by name."""
 
     cluster: Annotated[ClusterConfig, _valid("a table: [cluster]")]
     shards: Annotated[list[ShardConfig], _valid("tables, each beginning with [[shards]]")]
     proxy: Annotated[ProxyConfig, _valid("a table: [proxy]")] = ProxyConfig()
 
     def shard(self, name: str) -> ShardConfig:
-        """The shard of this name. ConfigError, naming those that there are, if it is none."""
+        """The shard with this name. Raises ConfigError, listing the valid names, if there is none."""
         for shard in self.shards:
             if shard.name == name:
                 return shard
@@ -153,7 +153,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_config(path: Path) -> Config:
-    """Read a configuration file. ConfigError if it cannot be read or is wrong."""
+    """Read a configuration file. Raises ConfigError if it cannot be read or is invalid."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -164,10 +164,10 @@ def load_config(path: Path) -> Config:
 
 
 def parse_config(text: str, *, source: str, base: Path = Path()) -> Config:
-    """The configuration that a TOML text says.
+    """Parse a configuration in TOML.
 
-    `source` names the text in errors; relative directories are below `base`. ConfigError if anything is
-    unknown, missing, of the wrong type or out of range.
+    `source` names the text in errors; relative directories are below `base`. Raises ConfigError if anything is unknown,
+    missing, of the wrong type or out of range.
     """
     try:
         data = tomllib.loads(text)
@@ -182,13 +182,13 @@ def parse_config(text: str, *, source: str, base: Path = Path()) -> Config:
 
 
 def dump_config(config: Config) -> str:
-    """The TOML text that `parse_config` reads as this configuration."""
+    """The TOML text that `parse_config` parses to this configuration."""
     lines = ["[cluster]", *_assignments(config.cluster), "", "[proxy]", *_assignments(config.proxy)]
     return "\n".join(lines) + "\n" + dump_shards(config.shards)
 
 
 def dump_shards(shards: Iterable[ShardConfig]) -> str:
-    """The part of a configuration file that says these shards."""
+    """The part of a configuration file that defines these shards."""
     return "".join("\n".join(["", "[[shards]]", *_assignments(shard)]) + "\n" for shard in shards)
 
 
@@ -223,7 +223,7 @@ def parse_server_url(text: str) -> Address:
     if scheme.lower() != "grpc" or not separator or not rest:
         example = f"grpc://127.0.0.1:{DEFAULT_PORT}"
         with suppress(ConfigError):
-            # What was probably meant: the same host and port.
+            # Suggest the same host and port.
             address = (rest if separator else text).removesuffix("/")
             example = _address(_after_port_alone(address), text, SERVER_FORM).url
         raise ConfigError(f"{text!r} is not a server URL: expected {SERVER_FORM}, e.g. {example}")
@@ -256,7 +256,7 @@ def _after_port_alone(text: str) -> str:
 
 
 def _check(config: Config, source: str, base: Path) -> Config:
-    """What types cannot say: names, addresses, and no two shards of one name."""
+    """Check what types cannot express: names, addresses, and that shard names are unique."""
     _check_name(config.cluster.name, f"{source}: cluster.name")
     _within(f"{source}: proxy.listen", parse_address, config.proxy.listen)
     if not config.shards:
@@ -273,7 +273,7 @@ def _check(config: Config, source: str, base: Path) -> Config:
             )
         seen[shard.name] = index
         address = _within(f"{at}.url", parse_server_url, shard.url)
-        # Port 0 is any free one.
+        # Port 0 is any free port.
         if address.port and address in urls:
             raise ConfigError(f"{at}.url: {shard.url!r} is also the url of shards[{urls[address]}], and must differ")
         urls[address] = index
@@ -282,7 +282,7 @@ def _check(config: Config, source: str, base: Path) -> Config:
 
 
 def _with_one_durability(shard: ShardConfig, at: str, base: Path) -> ShardConfig:
-    """The shard with its store checked and absolute, and its durability out of the store's URL."""
+    """The shard with a checked, absolute store, and the durability taken from the store's URL."""
     if shard.store is None:
         return msgspec.structs.replace(shard, durability=shard.durability or "sync")
     store = _within(f"{at}.store", lambda text: parse_store_url(text, base=base), shard.store)
@@ -297,7 +297,7 @@ def _check_name(name: str, where: str) -> None:
 
 
 def _within(where: str, parse: Callable[[_Given], _Parsed], text: _Given) -> _Parsed:
-    """What `parse` makes of the text, its errors led by where the text was found."""
+    """The parsed text. Errors are prefixed with the place of the text."""
     try:
         return parse(text)
     except ConfigError as error:
@@ -305,7 +305,7 @@ def _within(where: str, parse: Callable[[_Given], _Parsed], text: _Given) -> _Pa
 
 
 def _refuse_unknown_keys(data: object, kind: type[msgspec.Struct], source: str, path: str = "") -> None:
-    """Raise ConfigError for the first key that `kind` does not have, with those that it has."""
+    """Raise ConfigError, listing the valid ones, for the first key that `kind` does not have."""
     if not isinstance(data, Mapping):
         return
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
@@ -325,7 +325,7 @@ def _refuse_unknown_keys(data: object, kind: type[msgspec.Struct], source: str, 
 
 
 def _as_config_error(text: str, source: str) -> ConfigError:
-    """The error for a wrong type or a missing key, from the text in which msgspec tells it."""
+    """The error for a wrong type or missing key, from msgspec's message."""
     problem, _, at = text.partition(" - at `$")
     path = at.rstrip("`").removeprefix(".")
     missing = re.search(r"missing required field `(\w+)`", problem)
@@ -338,13 +338,13 @@ def _as_config_error(text: str, source: str) -> ConfigError:
 
 
 def description_of(kind: type[msgspec.Struct], key: str) -> str:
-    """What is valid for one key of a section, in words."""
+    """The valid values of a key of a section, in words."""
     annotation = get_type_hints(kind, include_extras=True)[key]
     return next(str(meta.description) for meta in get_args(annotation) if isinstance(meta, msgspec.Meta))
 
 
 def _assignments(section: msgspec.Struct) -> list[str]:
-    # JSON's strings are TOML's basic strings.
+    # JSON strings are valid TOML basic strings.
     pairs = msgspec.structs.asdict(section).items()
     return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in pairs if value is not None]
 

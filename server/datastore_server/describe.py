@@ -1,6 +1,6 @@
-"""What a server says about itself: its store, its limits, and the shards behind it, as DescribeStore answers.
+"""DescribeStore: what a server reports about its store, its limits, and the shards behind it.
 
-The conversion is pure; the probes alone call out, to the shards. Knows descriptions and messages; knows no store.
+The conversion is pure; only the probes make calls. Knows descriptions and messages, but no stores.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ __all__ = [
     "storage_of",
 ]
 
-#: DescribeStore is what `status` shows to a person who waits: a shard that does not answer must not hold it
-#: up.
+#: Timeout of a probe in seconds. People wait for `status`: an unresponsive shard must not delay it.
 PROBE_TIMEOUT_S = 1.0
-#: How long a probe's result is good for: so many callers of DescribeStore cost the shards one probe a second.
+#: How long a probe's result is reused, in seconds, so that many callers cost each shard one probe a second.
 PROBE_FRESH_S = 1.0
 
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
@@ -60,10 +59,10 @@ _PUSH_DOWN = {
 
 @dataclass(frozen=True, slots=True)
 class ShardInfo:
-    """One shard behind a proxy: its name, where it is (`grpc://HOST:PORT`), how many slots it has.
+    """One shard behind a proxy: its name, its URL (`grpc://HOST:PORT`), its number of slots.
 
-    `probe` raises a DatastoreError if the shard does not answer just now; None asks its health service. `describe` asks
-    its DescribeStore how much it holds; None does not.
+    `probe` raises a DatastoreError if the shard does not serve; if None, its health service is asked. `describe` calls
+    its DescribeStore for its size; if None, the size is unknown.
     """
 
     name: str
@@ -74,14 +73,14 @@ class ShardInfo:
 
 
 class Size(NamedTuple):
-    """How many entries there are and how many bytes they take on disk; None where that is not known."""
+    """The number of entries and of bytes on disk; None if unknown."""
 
     entries: int | None = None
     stored_bytes: int | None = None
 
 
 class ShardAnswer(NamedTuple):
-    """How a shard is just now: why it could not be asked, or None, and what it holds."""
+    """The current state of a shard: the error of asking it, or None, and its size."""
 
     failure: DatastoreError | None
     size: Size = Size()
@@ -89,7 +88,7 @@ class ShardAnswer(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class ClusterInfo:
-    """What a server is part of, and what it serves. Empty for a single node. A proxy keeps it up to date."""
+    """The cluster a server belongs to or serves. Empty for a single node. A proxy keeps it up to date."""
 
     cluster_name: str = ""
     shard_name: str = ""
@@ -97,14 +96,14 @@ class ClusterInfo:
     shards: tuple[ShardInfo, ...] = ()
 
     def place(self, placement: Placement) -> None:
-        """Take over which shard has how many slots, and since which epoch."""
+        """Update the slots of each shard, and the epoch, from a placement."""
         self.placement_epoch = str(placement.epoch)
         self.shards = tuple(replace(shard, slots=placement.slots_of(shard.name)) for shard in self.shards)
 
     def named_by(self, node: NodePlacement) -> ClusterInfo:
-        """The same with the names that the node has been given, which may be others than it was started with.
+        """A copy with the names in the node's placement, which may differ from those it was started with.
 
-        Not for a proxy: it serves another cluster than the one that it may be a node of.
+        Not for a proxy, which serves a different cluster from the one it may be a node of.
         """
         if node.current is None:
             return self
@@ -112,7 +111,7 @@ class ClusterInfo:
 
 
 def server_version() -> str:
-    """The version of the software, as "0.4.0"; empty where it runs uninstalled."""
+    """The version of the software, e.g. "0.4.0"; '' if it is not installed."""
     try:
         return metadata.version("datastore-grpc")
     except metadata.PackageNotFoundError:
@@ -125,7 +124,7 @@ def describe_store(
     cluster: ClusterInfo,
     answers: Sequence[ShardAnswer],
 ) -> service_pb2.DescribeStoreResponse:
-    """The answer to DescribeStore. `answers` says how each shard is."""
+    """The response to DescribeStore. `answers` has the state of each shard."""
     storage = storage_of(description)
     size = (
         _total([answer.size for answer in answers]) if cluster.shards else Size(storage.entries, storage.stored_bytes)
@@ -152,14 +151,14 @@ def describe_store(
 
 
 def storage_of(description: Description) -> Description:
-    """The storage at the bottom of a composition, or the part of it that has several."""
+    """The innermost store of a composition, or the first with several children."""
     while len(description.children) == 1:
         description = description.children[0]
     return description
 
 
 def _total(sizes: Sequence[Size]) -> Size:
-    """The sum of what shards hold; None where one of them is not known."""
+    """The sum of the shards' sizes; None where one is unknown."""
     entries = [size.entries for size in sizes if size.entries is not None]
     stored_bytes = [size.stored_bytes for size in sizes if size.stored_bytes is not None]
     return Size(
@@ -177,7 +176,7 @@ def _store(description: Description) -> service_pb2.Store:
 
 
 class ShardProbes:
-    """Whether each shard serves just now. All callers share one probe, and its result for PROBE_FRESH_S."""
+    """Probes whether each shard serves. Callers share a probe, and its result for PROBE_FRESH_S."""
 
     def __init__(self, shards: Sequence[ShardInfo], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._shards = shards
@@ -186,15 +185,15 @@ class ShardProbes:
         self._ended_at = 0.0
 
     async def failures(self) -> list[DatastoreError | None]:
-        """For each shard None, or why it does not serve. Takes PROBE_TIMEOUT_S at most."""
+        """For each shard None, or why it does not serve. Takes at most PROBE_TIMEOUT_S."""
         return [answer.failure for answer in await self.answers()]
 
     async def answers(self) -> list[ShardAnswer]:
-        """How each shard is, and what it holds. Takes PROBE_TIMEOUT_S at most."""
+        """The state and size of each shard. Takes at most PROBE_TIMEOUT_S."""
         if self._probe is None or (self._probe.done() and self._clock() >= self._ended_at + PROBE_FRESH_S):
-            # In a context of its own: one caller's short deadline must not fail the others' probe.
+            # In a separate context, so that one caller's short deadline does not fail the shared probe.
             self._probe = asyncio.create_task(self._probe_all(), context=Context())
-        # A caller that leaves does not take the probe from the others.
+        # A caller that is cancelled must not cancel the shared probe.
         return await asyncio.shield(self._probe)
 
     async def _probe_all(self) -> list[ShardAnswer]:
@@ -227,7 +226,7 @@ def _unavailable(shard: ShardInfo, why: str) -> UnavailableError:
 
 
 async def probe_shard(url: str) -> None:
-    """Ask a server whether it serves. Raises UnavailableError if it does not, or cannot be reached."""
+    """Raise UnavailableError if a server does not serve or cannot be reached."""
     request = health_pb2.HealthCheckRequest().SerializeToString()
     async with grpc.aio.insecure_channel(parse_target(url), options=CHANNEL_OPTIONS) as channel:
         check: Any = channel.unary_unary(_HEALTH_CHECK)

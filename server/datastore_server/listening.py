@@ -1,7 +1,7 @@
-"""Where a server listens: every address that a host name stands for, or an error that says which one is taken.
+"""Makes a server listen on every address of a host name, or fails with the one that is taken.
 
-gRPC itself is content with one address of several, and says nothing of the others: a client that tries them in
-another order would reach whatever else listens there.
+gRPC itself accepts one address of several and does not report the others: a client that tries them in another order
+could reach a different server.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from datastore_server.config import Address
 
 __all__ = ["listen_on", "resolve"]
 
-#: How many free ports are tried that must be free on each address of a name.
+#: How many ports to try until one is free on each address of a name.
 FREE_PORT_ATTEMPTS = 20
 
-#: What localhost stands for (RFC 6761), also where the system knows one of them alone: gRPC's clients try both.
+#: The addresses of localhost (RFC 6761), even if the system knows only one: gRPC clients try both.
 _LOOPBACK = ("127.0.0.1", "::1")
 
-#: What binding fails with where this machine lacks an address of the name, e.g. ::1 where IPv6 is switched off.
+#: The errors of binding to an address that this machine lacks, e.g. ::1 if IPv6 is disabled.
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -34,7 +34,7 @@ class _Listener(Protocol):
 
 
 async def resolve(address: Address) -> list[Address]:
-    """The addresses that a host stands for, at least one, without repetitions. ConfigError if it is unknown."""
+    """The addresses of a host, at least one, without duplicates. ConfigError if it is unknown."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(address.host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -48,13 +48,13 @@ async def resolve(address: Address) -> list[Address]:
 
 
 def listen_on(server: _Listener, address: Address, resolved: Sequence[Address]) -> Address:
-    """Have `server` listen on all of `resolved`, which `address` stands for; `address` with the port that it has now.
+    """Make `server` listen on all `resolved` addresses of `address`. Returns `address` with the actual port.
 
-    Port 0 takes a port that is free on all of them. Addresses that this machine lacks are left out, if it has
-    another. Raises ConfigError, with the address and the reason, if one of them cannot be listened on.
+    Port 0 selects a port that is free on all of them. Addresses that this machine lacks are skipped if there is
+    another. Raises ConfigError, with the address and the reason, if listening on one of them fails.
     """
     if len(resolved) == 1 and not address.port:
-        # Nothing to agree on: the system itself hands out a free port.
+        # With one address, the system selects a free port.
         return Address(address.host, _add(server, address, resolved[0]))
     attempts = 1 if address.port else FREE_PORT_ATTEMPTS
     while True:
@@ -79,7 +79,7 @@ def _add(server: _Listener, address: Address, one: Address) -> int:
 
 
 def _probe(resolved: Sequence[Address]) -> tuple[list[Address], list[tuple[Address, OSError]]]:
-    """Which addresses can be listened on, all with the port that the first one gives, and why others cannot."""
+    """Bind addresses to the same port, chosen by the first. Returns the sockets, and errors of the others."""
     here: list[Address] = []
     failures: list[tuple[Address, OSError]] = []
     with ExitStack() as probes:
@@ -95,17 +95,17 @@ def _probe(resolved: Sequence[Address]) -> tuple[list[Address], list[tuple[Addre
 
 
 def _bound(address: Address) -> socket.socket:
-    """A socket that listens on exactly this address, set up as gRPC sets up its own."""
+    """A socket that listens on exactly this address, with the options that gRPC uses."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     found = socket.getaddrinfo(address.host, address.port, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     probe = socket.socket(family, socket.SOCK_STREAM)
     try:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # [::] takes IPv4 too.
+            # [::] also accepts IPv4.
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         probe.bind(found[0][4])
-        # Two sockets may be bound to one address if both allow it to be reused; only one may listen.
+        # Two sockets can be bound to an address if both allow reuse, but only one can listen.
         probe.listen(1)
     except BaseException:
         probe.close()

@@ -1,8 +1,8 @@
-"""What the log of a server, a proxy or a cluster looks like: a time, a level and an event on each line.
+"""The log format of servers, proxies and clusters: a time, a level and an event on each line.
 
     2026-11-28T18:12:04.123Z INFO serving lmdb in /var/lib/ds (sync, 34,006 entries) at grpc://127.0.0.1:7420
 
-Only what is not an event, the traceback of a fault, goes on over indented lines. Knows nothing of what is logged.
+Only tracebacks continue on further, indented lines. Knows nothing about the events.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from pathlib import Path
 
 __all__ = ["LINES", "SHOWN_CHARACTERS", "WINDOW_S", "kind", "shown", "to_file", "to_stderr"]
 
-#: Of one kind of event so many lines are written in WINDOW_S; the rest is counted. Faults are never left out.
+#: The most lines per kind of event in WINDOW_S; the rest is counted. Internal errors are always written.
 LINES = 10
 WINDOW_S = 10.0
-#: How much of a key, or of anything else that a client sends, is shown.
+#: How many characters of a key, or other client data, are shown.
 SHOWN_CHARACTERS = 200
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def kind(text: str) -> dict[str, str]:
-    """What kind of event a record is, in the plural: `extra` of a logging call. Else its message is its kind."""
+    """The `extra` of a logging call that names the kind of event, in the plural. The default is its message."""
     return {"kind": text}
 
 
 def shown(text: str) -> str:
-    """A text that a client sent, without what would break a line, and cut."""
+    """Text from a client, truncated and without line breaks."""
     cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), cut)
 
@@ -81,7 +81,7 @@ class _Formatter(logging.Formatter):
 
 
 class RateLimit(logging.Filter):
-    """Lets LINES records of a kind pass in WINDOW_S, and says of the others how many they were."""
+    """Passes LINES records of each kind in WINDOW_S, and reports how many others there were."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class RateLimit(logging.Filter):
         self._windows: dict[str, _Window] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is written; the first after some that were not says so."""
+        """Whether to write the record. The first one after a gap also reports the gap."""
         if record.levelno >= logging.ERROR:
             return True
         now, key = self._clock(), getattr(record, "kind", str(record.msg))
@@ -106,7 +106,7 @@ class RateLimit(logging.Filter):
         return False
 
     def left_out(self) -> Iterator[str]:
-        """What was left out and not yet said."""
+        """The records left out and not yet reported."""
         for key, window in list(self._windows.items()):
             if window.left_out:
                 yield f"{window.left_out:,} more {key} were not logged one by one"

@@ -1,8 +1,7 @@
-"""The nodes of a proxy: verified before they are used, and given their placement if they have none.
+"""The nodes of a proxy: verified before use, and placed if they are new.
 
-The nodes say which slots are whose; the configuration is compared with that, and where the two differ, or a node is not
-the one that is expected, nothing is served: entries would seem lost, or be stored twice. What to do is decided in
-`coordination.comparison`.
+The nodes report who owns which slots. If the configuration differs from that, or a node is not the expected one,
+nothing is served, because entries would seem lost or be stored twice. The decision is in `coordination.comparison`.
 """
 
 from __future__ import annotations
@@ -35,18 +34,18 @@ __all__ = ["LOOK_AGAIN_S", "Membership"]
 
 _log = logging.getLogger("datastore.server")
 
-#: How long a node may take to say what it is.
+#: Timeout in seconds for asking a node for its placement.
 ASK_TIMEOUT_S = 5.0
-#: How long a proxy waits before it asks again nodes that it cannot use.
+#: How long a proxy waits before it asks unusable nodes again, in seconds.
 LOOK_AGAIN_S = 1.0
 
 
 class Membership:
-    """What a proxy knows of its nodes, by shard. Ask `ready` before any call, and `member_ready` before one to a node.
+    """What a proxy knows about its nodes. Await `ready` before any call, and `member_ready` before calling a node.
 
-    Called with a key it gives the index of the key's shard among the sorted names, as a `shardingfn`. `info`, which
-    DescribeStore answers from, is kept up to date. `source` is the path of the configuration, for commands in texts,
-    and `reread` gives what the file says by now.
+    As a `shardingfn`, it maps a key to the index of its shard among the sorted names. It keeps `info`, which
+    DescribeStore reports, up to date. `source` is the path of the configuration, quoted in commands, and `reread`
+    returns the file's current contents.
     """
 
     def __init__(
@@ -62,11 +61,11 @@ class Membership:
         self._info = info
         self._source = source
         self._reread = reread
-        #: Until nodes were asked, this says no more than whom to ask for a key.
+        #: Until the nodes have been asked, this only determines whom to ask for a key.
         self._placement: Placement = first_of(config, {})
         self._answers: dict[str, Answer | DatastoreError] = {}
         self._differences: tuple[Difference, ...] = ()
-        #: As they were found, whatever the file says by now.
+        #: The differences found, whatever the file says now.
         self._found: tuple[Difference, ...] = ()
         self._move: Difference | None = None
         self._fitting: frozenset[str] = frozenset()
@@ -82,7 +81,7 @@ class Membership:
         return self._placement.owners[slot_of(key, self._placement.shard_by)]
 
     def only_shard(self, query: Query) -> int | None:
-        """The index of the one shard that can hold what the query selects; None if several can."""
+        """The index of the only shard that can hold results of the query; None if several can."""
         if self._placement.shard_by == "collection" and not query.recursive:
             return self._placement.owners[slot_of(query.key)]
         return None
@@ -91,21 +90,21 @@ class Membership:
 
     @property
     def differences(self) -> tuple[Difference, ...]:
-        """Why nothing is served; empty if it is."""
+        """Why nothing is served; empty if the proxy serves."""
         return self._differences
 
     async def ready(self) -> None:
-        """Return once the nodes were asked what they are. Raises WrongShardError if that differs.
+        """Wait until the nodes have been asked. Raises WrongShardError if they do not match the configuration.
 
-        UnavailableError while the difference is a move that is being finished. A node that could not be asked is not a
-        difference.
+        Raises UnavailableError while the difference is a move that is being finished. A node that does not answer is
+        not a difference.
         """
         if not self._is_begun:
             await self._within(self.check(), "the nodes")
         self._refuse_differences()
 
     async def member_ready(self, shard: str) -> None:
-        """Return if the node of this shard may be used. Raises its UnavailableError, or as `ready`."""
+        """Wait until this shard's node may be used. Raises its UnavailableError, or the errors of `ready`."""
         if shard in self._fitting:
             return
         await self._within(self._ask(shard), f"shard {shard} at {self._remotes[shard].url}", shard)
@@ -118,7 +117,7 @@ class Membership:
 
     @property
     def placement(self) -> Placement:
-        """The placement by which keys are looked for."""
+        """The placement used to route keys."""
         return self._placement
 
     def require_same_map(self, before: Placement) -> None:
@@ -131,25 +130,25 @@ class Membership:
             )
 
     async def verify_again(self) -> None:
-        """A node refused a call as it is not what was expected: ask all what they are, and raise as `ready`."""
+        """Ask all nodes again, after one refused an expectation. Raises the errors of `ready`."""
         await self._within(self.check(), "the nodes")
         self._refuse_differences()
 
     def suspect(self) -> None:
-        """As `verify_again`, before the next call."""
+        """Like `verify_again`, but before the next call."""
         self._is_begun = False
 
     def lost(self, shard: str) -> None:
-        """A call did not reach the node of this shard: what answers there next may be another."""
+        """Note that a call did not reach this shard's node: a different one may answer there next."""
         self._fitting -= {shard}
 
     async def check(self) -> None:
-        """Ask all nodes what they are."""
+        """Ask all nodes for their placement."""
         await asyncio.gather(*map(self._ask, self._remotes))
         self._is_begun = True
 
     async def follow(self, report: Callable[[bool], Awaitable[None]]) -> None:
-        """Ask again and again what cannot be used; report whether the proxy serves whenever that changes. Endless."""
+        """Poll unusable nodes, and report whether the proxy serves whenever that changes. Runs until cancelled."""
         reported: bool | None = None
         while True:
             if reported is not (serving := not self._differences):
@@ -162,7 +161,7 @@ class Membership:
                 await asyncio.gather(*(self._ask(shard) for shard in self._remotes if shard not in self._fitting))
 
     async def aclose(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         asking = list(self._asking.values())
         for task in asking:
             task.cancel()
@@ -180,7 +179,7 @@ class Membership:
             )
 
     async def _within(self, asking: Awaitable[None], whom: str, shard: str | None = None) -> None:
-        """Wait for an answer as long as the caller does. Asking goes on, for others."""
+        """Wait for an answer within the caller's deadline. The question itself continues for other callers."""
         seconds = time_left(2 * ASK_TIMEOUT_S)
         try:
             async with asyncio.timeout(seconds):
@@ -189,14 +188,14 @@ class Membership:
             raise DeadlineExceededError(f"no answer from {whom} within {seconds:.3g} s", shard=shard) from error
 
     def _refusal(self, failure: DatastoreError, shard: str) -> DatastoreError:
-        """The failure of asking a node, as that of a call which was not made: it may be, once the node is back."""
+        """The error for a call that was not made because asking its node failed; retryable if the node may return."""
         refusal = _copied(failure, shard)
         if isinstance(refusal, UnavailableError) and self._remotes[shard].is_expected_back:
             refusal.retry_after_s = LOOK_AGAIN_S
         return refusal
 
     def _not_placed(self, shard: str) -> DatastoreError:
-        """Why a node that answers is not used: it may be an empty one in the place of another."""
+        """Why a node that answers is not used: it may be an empty replacement."""
         if not self._awaited:
             return UnavailableError(
                 f"shard {shard} is not placed yet; nothing was done", shard=shard, retry_after_s=LOOK_AGAIN_S
@@ -212,7 +211,7 @@ class Membership:
     # Asking
 
     async def _ask(self, shard: str) -> None:
-        """Ask one node, once for all who want to know now."""
+        """Ask one node. Concurrent callers share the question."""
         task = self._asking.get(shard)
         if task is None:
             task = self._asking[shard] = asyncio.create_task(self._asked(shard))
@@ -232,13 +231,13 @@ class Membership:
             except DatastoreError as error:
                 self._answers[shard] = error
             else:
-                # Calls go over another connection, which may not have been used before the node is lost.
+                # Calls use another connection, which may not have been used before the node is lost.
                 self._remotes[shard].note_answer()
 
     async def _compared(self) -> Verdict:
-        """What the answers come to. Differences count if they are found twice, by answers given after the first time.
+        """The verdict on the answers. Differences must be found twice, the second time with fresh answers.
 
-        A node's answer of before a move, beside another's of after it, looks like an old copy.
+        An answer from before a move, beside one from after it, looks like an old copy.
         """
         seen = self._found
         verdict = compare(self._config, self._answers, self._source)
@@ -249,7 +248,7 @@ class Membership:
         return verdict
 
     async def _judge(self) -> None:
-        """Compare, give placements to nodes that are due one, and have in force what comes of it."""
+        """Compare, place the nodes that need it, and put the verdict in force."""
         verdict = await self._compared()
         self._awaited = verdict.awaited
         if verdict.placement is None:
@@ -267,7 +266,7 @@ class Membership:
                 try:
                     await node.place(shard, placement)
                 except PlacementError as error:
-                    # Another proxy was faster; what it did is seen next.
+                    # Another proxy was faster; its result is read next.
                     _log.info("shard %s was not placed: %s", shard, error)
                 self._answers[shard] = await node.get_placement()
             except DatastoreError as error:
@@ -292,7 +291,7 @@ class Membership:
                 self._remotes[shard].expects = placement.expectation(shard)
 
     def _outdated(self, verdict: Verdict) -> tuple[Difference, ...]:
-        """That the file was changed and is what the nodes are, if so: what to do about the former one is then wrong."""
+        """One difference if the file was changed and now matches the nodes: advice about the old one would be wrong."""
         if self._reread is None or not verdict.differences or any(one.passes for one in verdict.differences):
             return ()
         try:
@@ -310,7 +309,7 @@ class Membership:
 
 
 def _copied(error: DatastoreError, shard: str) -> DatastoreError:
-    """An error to raise once more: each caller has its own, which gets a traceback."""
+    """A copy of an error, because each caller's gets its own traceback."""
     again = copy(error)
     again.shard = error.shard or shard
     return again

@@ -1,7 +1,7 @@
-"""From a configuration to the one Datastore that a server serves, and what the server says of itself.
+"""Builds the Datastore that a server serves from its configuration, and the server's description.
 
-A node's Datastore is a backend; a proxy's is remote: shards behind one face. This is all that tells them
-apart. Knows which classes to put together; knows no request and no message.
+A node's Datastore is a backend; a proxy's is a sharded store of remote ones. There is no other difference between
+them. Knows which classes to combine, but no requests or messages.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ IDLE_STREAM_S = 2.0
 
 @dataclass(frozen=True)
 class Topology:
-    """A Datastore, and what it is part of. The server of the Datastore must close it."""
+    """A Datastore and its cluster. The server that serves the Datastore must close it."""
 
     datastore: Datastore
     cluster: ClusterInfo
-    #: Whether values are looked at before they are stored; a proxy leaves that to its nodes.
+    #: Whether values are checked before they are stored; a proxy leaves that to its nodes.
     check_values: bool = True
-    #: Where the placement is kept; None where it ends with the server.
+    #: Where the placement is stored; None if it ends with the server.
     system: SystemSpace | None = None
-    #: The shard and the placement that the node is given if it is empty and has none.
+    #: The shard and placement to give the node if it is empty and unplaced.
     place_as: tuple[str, Placement] | None = None
     #: The nodes of a proxy; None for a node.
     membership: Membership | None = None
@@ -53,11 +53,11 @@ def build_node(
     shard: str | None = None,
     config: Config | None = None,
 ) -> Topology:
-    """A node on the storage that a URL names. Values stay the bytes in which they came.
+    """A node on the storage that a URL names. Values are stored as the bytes that arrived.
 
-    `cluster` and `shard` are recorded in a new data directory and must agree with those in an old one. With `config` an
-    empty node without a placement is given the first one of that cluster when it is served. Raises
-    StoreLockedError if another process serves the directory, StoreFormatError if it is another's.
+    `cluster` and `shard` are recorded in a new data directory and must match those in an existing one. With `config`,
+    an empty, unplaced node gets the first placement of that cluster when it is served. Raises StoreLockedError if
+    another process uses the directory, StoreFormatError if it belongs to another cluster or shard.
     """
     info = ClusterInfo(cluster_name=cluster or "", shard_name=shard or "")
     place_as = None if config is None or shard is None else (shard, _first_placement(config))
@@ -69,7 +69,7 @@ def build_node(
 
 
 def _first_placement(config: Config) -> Placement:
-    """The placement that a new cluster of this configuration begins with."""
+    """The first placement of a new cluster with this configuration."""
     stores = {shard.name: parse_store_url(shard.store) for shard in config.shards if shard.store}
     in_memory = {name for name, store in stores.items() if store.directory is None}
     members = [Member(shard.name, url=shard.url, in_memory=shard.name in in_memory) for shard in config.shards]
@@ -77,16 +77,15 @@ def _first_placement(config: Config) -> Placement:
 
 
 def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Config] | None = None) -> Topology:
-    """A proxy over the nodes of a configuration: each key lives on the shard that the nodes' placement names.
+    """A proxy over the nodes of a configuration, which routes each key by the nodes' placement.
 
-    Nodes without a placement and without entries are given one, by the names of the shards. Where the nodes differ from
-    the configuration, every call raises WrongShardError, which says how and what to do; `source` is the file's path,
-    and `reread` gives what it says by then.
-    To be called inside a running event loop, which the channels then belong to. Connects to nobody yet.
+    Empty, unplaced nodes are placed, by the names of the shards. If the nodes do not match the configuration, every
+    call raises WrongShardError, which says how and what to do; `source` is the file's path, and `reread` returns its
+    current contents. Must be called inside the event loop that the channels will belong to. Does not connect yet.
     """
     info = ClusterInfo(cluster_name=config.cluster.name)
     remotes = {
-        # Its clients retry: a proxy that did too would multiply their calls while a shard is busy or away.
+        # Clients retry. If the proxy did too, calls would multiply while a shard is busy or down.
         shard.name: RemoteDatastore(shard.url, lazy=True, name=shard.name, retry=False, idle_stream_s=IDLE_STREAM_S)
         for shard in config.shards
     }

@@ -1,6 +1,6 @@
-"""The stores of a proxy, which call no node that was not verified: one over each node, and one over all of them.
+"""The stores of a proxy, which only call verified nodes: one for each node, and one over all of them.
 
-When a node may be used is decided in `membership`; here are only the calls.
+`membership` decides when a node may be used; this module only makes the calls.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _T = TypeVar("_T")
 
 
 class MemberDatastore(ShimDatastore):
-    """The node of one shard: verified before it is first used, and anew after it could not be reached.
+    """The node of one shard, verified before its first use and again whenever it could not be reached.
 
-    What the node must be travels with every call, so that another one that answers at its address refuses it.
+    Every call carries the expected identity, so that a different node at the address refuses it.
     """
 
     ordered_queries = True
@@ -48,7 +48,7 @@ class MemberDatastore(ShimDatastore):
             raise
 
     async def check(self) -> None:
-        """Raise unless the node serves, and is the one that is expected."""
+        """Raise unless the node serves and is the expected one."""
         await self._remote.check_health()
         await self._membership.member_ready(self._shard)
 
@@ -73,12 +73,12 @@ class MemberDatastore(ShimDatastore):
             return await self._remote.contains(key)
 
     async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries of the node's."""
+        """Read several entries of the node."""
         async with self._verified():
             return self._checked(await self._remote.batch_get(keys))
 
     async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes to the node."""
+        """Make several writes to the node."""
         async with self._verified():
             return self._checked(await self._remote.batch_write(writes))
 
@@ -88,7 +88,7 @@ class MemberDatastore(ShimDatastore):
         return outcomes
 
     def query(self, query: Query) -> Cursor:
-        """The node's answer."""
+        """The node's results."""
         cursor = self._remote.query(query)
         return Cursor.from_batches(query, self._batches(cursor), shards=cursor.shards)
 
@@ -106,10 +106,10 @@ class MemberDatastore(ShimDatastore):
 
 
 class VerifiedDatastore(ShimDatastore):
-    """All nodes as one store, if they are what the configuration says. If not, every call raises WrongShardError.
+    """All nodes as one store. If they do not match the configuration, every call raises WrongShardError.
 
-    Where a node refuses a call because it is not what was expected, nothing was done: all nodes are asked what they
-    are, and if they fit the call is made once more.
+    If a node refuses a call because it is not the expected one, nothing was done: all nodes are verified again, and if
+    they match, the call is retried once.
     """
 
     ordered_queries = True
@@ -147,7 +147,7 @@ class VerifiedDatastore(ShimDatastore):
         return await self._batch(self.child_datastore.batch_get, keys)
 
     async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, with one batch for each shard; writes to one key keep their order."""
+        """Make several writes, with one batch for each shard; writes to the same key keep their order."""
         return await self._batch(self.child_datastore.batch_write, writes)
 
     async def _batch(
@@ -168,7 +168,7 @@ class VerifiedDatastore(ShimDatastore):
     async def _again(
         self, call: Callable[[Sequence[_T]], Awaitable[list[Outcome]]], items: Sequence[_T]
     ) -> list[Outcome]:
-        """The outcomes of refused items after the nodes were asked what they are."""
+        """The outcomes of refused items, after the nodes have been verified again."""
         try:
             await self._membership.verify_again()
         except DatastoreError as error:
@@ -181,10 +181,10 @@ class VerifiedDatastore(ShimDatastore):
         await self.child_datastore.aclose()
 
     def query(self, query: Query) -> Cursor:
-        """What all nodes together hold. A placement that changes meanwhile ends it with WrongShardError."""
+        """The merged results of all nodes. Raises WrongShardError if the placement changes meanwhile."""
         check_query(query)
         reports: list[ShardReport] = []
-        # The answer is to the query as it is now, whatever becomes of the caller's before it begins.
+        # Later changes to the caller's query have no effect.
         return Cursor.from_batches(query, self._batches(query.copy(), reports), shards=reports)
 
     async def _batches(self, query: Query, reports: list[ShardReport]) -> AsyncGenerator[Batch]:
@@ -198,7 +198,7 @@ class VerifiedDatastore(ShimDatastore):
             return
         except WrongShardError:
             if is_begun:
-                # Entries that were to come may have moved behind those that came.
+                # Entries not yet returned may have moved before the current position.
                 self._membership.suspect()
                 raise
             await self._membership.verify_again()
@@ -214,7 +214,7 @@ class VerifiedDatastore(ShimDatastore):
                 if self._membership.placement is not placement:
                     self._membership.require_same_map(placement)
                     placement = self._membership.placement
-                # Told at once: what continues these results elsewhere must know that they lack a shard.
+                # Reported at once, because a resume token must record that these results lack a shard.
                 reports[:] = cursor.shards
                 yield batch
             reports[:] = cursor.shards

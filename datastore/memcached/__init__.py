@@ -1,7 +1,7 @@
 """A memcached server as a Datastore: a cache that may forget any entry at any time.
 
-This package alone knows memcached and its drivers: pymemcache, which `open_url` uses, pylibmc and python-memcached.
-They are loaded where a store is made. `clients` gives them one interface, `store` is the Datastore over it.
+Only this package knows memcached and its drivers: pymemcache, which `open_url` uses, pylibmc and python-memcached.
+They are imported when a store is created. `clients` gives them one interface, `store` is the Datastore over it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The clients of memcached behind one interface: pymemcache, pylibmc and python-memcached.
+"""One interface to the memcached clients pymemcache, pylibmc and python-memcached.
 
-Each keeps bytes and text apart by the flags of an item, with the same flag for text, so that what one wrote the others
-read. Knows no keys; names are what the protocol takes.
+Each distinguishes bytes and text by an item's flags, with the same flag for text, so that each can read what another
+wrote. Knows no keys, only names that are valid in the protocol.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["TEXT_FLAG", "Connection", "connection_of"]
 
 T = TypeVar("T")
 
-#: What pylibmc and python-memcached mark items of text with.
+#: The flag of pylibmc and python-memcached for text.
 TEXT_FLAG = 16
 
 
@@ -36,20 +36,20 @@ class Connection(Protocol):
         """The server for an error message: `memcached at HOST:PORT`."""
 
     def get(self, name: str) -> bytes | str | None:
-        """What the server has under `name`, or None."""
+        """The value of `name`, or None."""
 
     def set(self, name: str, value: bytes | str) -> bool:
-        """Store, and wait until the server has; whether it did."""
+        """Store a value, and wait for the server. Returns whether it was stored."""
 
     def delete(self, name: str) -> None:
-        """Remove, and wait until the server has."""
+        """Delete an item, and wait for the server."""
 
     def close(self) -> None:
         """Disconnect."""
 
 
 def connection_of(client: Any) -> Connection:
-    """The interface to a client. Raises ImportError for one of another kind where pymemcache is missing."""
+    """The interface to a client. Raises ImportError for any other client if pymemcache is not installed."""
     packages = {base.__module__.partition(".")[0] for base in type(client).__mro__}
     if "pylibmc" in packages:
         return _Pylibmc(client)
@@ -66,7 +66,7 @@ def _named(addresses: Iterable[Any]) -> str:
 
 
 class KeepsText:
-    """How a pymemcache client stores bytes and text by default."""
+    """The default serde for pymemcache clients, for bytes and text."""
 
     def serialize(self, name: str, value: bytes | str) -> tuple[bytes, int]:
         """The item's bytes and flags."""
@@ -95,7 +95,7 @@ class _Pymemcache:
             try:
                 value = self._client.get(name)
             except MemcacheUnexpectedCloseError:
-                # A server that was restarted has closed what the pool still holds.
+                # A restarted server has closed the pooled connections.
                 value = self._client.get(name)
         return value if value is not None else self._absent(value)
 
@@ -110,7 +110,7 @@ class _Pymemcache:
         self._absent(deleted)
 
     def _absent(self, answer: T) -> T:
-        """The answer where nothing is there; a HashClient gives it for a while instead of asking a failed server."""
+        """Check an empty answer, which a HashClient also gives for a while instead of asking a failed server."""
         if not answer and getattr(self._client, "_failed_clients", None):
             raise UnavailableError(f"{self.server}: a server of the HashClient failed and is not retried yet")
         return answer
@@ -120,8 +120,8 @@ class _Pymemcache:
 
 
 def _keep_text(client: Any) -> None:
-    """Have a client that was given no serde, and so drops the flags of items, keep text apart from bytes."""
-    # A HashClient makes clients of these settings, and has some already.
+    """Give a client without a serde, which would ignore flags, one that distinguishes text and bytes."""
+    # A HashClient creates further clients with these settings, and already has some.
     settings = getattr(client, "default_kwargs", None)
     if isinstance(settings, dict) and not any(settings.get(name) for name in ("serde", "serializer", "deserializer")):
         settings["serde"] = KeepsText()
@@ -183,7 +183,7 @@ class _Pylibmc:
         self._client.disconnect_all()
 
 
-#: The errors of pylibmc that are about the connection, not about what was asked.
+#: The errors of pylibmc that concern the connection rather than the request.
 _CONNECTION_ERRORS = (
     *("ConnectionBindError", "ConnectionError", "HostLookupError", "NoServers", "ReadError", "ServerDead"),
     *("ServerDown", "SocketCreateError", "SomeErrors", "UnixSocketError", "UnknownReadFailure", "WriteError"),
@@ -211,7 +211,7 @@ def _pylibmc_errors(server: str) -> Iterator[None]:
 
 
 class _PythonMemcached:
-    """A client whose methods return the same for failures and absent items; only its servers know which."""
+    """A client whose methods return the same for failures and absent items; its server objects show which."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

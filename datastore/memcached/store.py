@@ -1,4 +1,4 @@
-"""The store: names, limits and types of values. How the drivers are called is said by `clients`."""
+"""The store: names, limits and types of values. `clients` calls the drivers."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ from datastore.sync.cursor import Cursor
 __all__ = ["DEFAULT_PORT", "NAME_BYTES", "VALUE_BYTES", "MemcachedDatastore", "name_of", "open_url"]
 
 DEFAULT_PORT = 11211
-#: The longest name that the protocol takes.
+#: The longest name that the protocol allows, in bytes.
 NAME_BYTES = 250
-#: The largest value: servers accept items of 1 MiB by default, including name and overhead. A larger
-#: one is refused here, as a server that refuses it deletes the old value.
+#: The largest value, in bytes: servers accept items of 1 MiB by default, including name and overhead. Larger ones are
+#: refused here, because a server that refuses one deletes the old value.
 VALUE_BYTES = 1024 * 1024 - 1024
 
 
 def name_of(key: Key) -> str:
-    """The name of an entry: the key's text, with all but the plainest characters as %XX.
+    """The name of an entry: the key's text, percent-encoded.
 
-    Where that is longer than NAME_BYTES it is `sha256:` and the hash of the text; no other name begins so.
+    If that is longer than NAME_BYTES, the name is `sha256:` and the hash of the text; no other name begins like that.
     """
     name = quote(str(key), safe="/:")
     return name if len(name) <= NAME_BYTES else f"sha256:{hashlib.sha256(str(key).encode()).hexdigest()}"
 
 
 class MemcachedDatastore(InterfaceMappingDatastore):
-    """Keeps bytes and text on the server of a client, which stays the caller's, until the server forgets them.
+    """Stores bytes and text through a memcached client until the server evicts them. The caller closes the client.
 
-    The client is one of pymemcache, pylibmc or python-memcached. Values are bytes, and text, which is stored in UTF-8
-    and marked as the clients mark it, of at most VALUE_BYTES (LimitExceededError); others raise UnsupportedTypeError:
-    wrap the store in a serializer. Threads may share the store if they may share the client: a PooledClient, which
-    `open_url` makes. A pymemcache client without a serde is given one that keeps text apart from bytes. No queries.
-    Raises ImportError where pymemcache is missing for a client of no other kind, UnavailableError where the server
-    cannot be reached, DeadlineExceededError where the client's timeout ends, StoreError for what the server refuses.
+    The client is one of pymemcache, pylibmc or python-memcached. Values are bytes, or text stored as UTF-8 with the
+    clients' flag for it, of at most VALUE_BYTES (LimitExceededError). Other types raise UnsupportedTypeError: wrap the
+    store in a serializer. Safe for threads if the client is, like the PooledClient of `open_url`. A pymemcache client
+    without a serde is given one that distinguishes text and bytes. Does not support queries.
+    Raises ImportError if pymemcache is needed and not installed, UnavailableError if the server cannot be reached,
+    DeadlineExceededError after the client's timeout, StoreError for anything the server refuses.
     """
 
     def __init__(self, client: Any) -> None:
@@ -67,7 +67,7 @@ class MemcachedDatastore(InterfaceMappingDatastore):
         return self._open_connection().get(name)
 
     def put(self, key: Key, value: object) -> None:
-        """Store `value` under `key`, and wait until the server has."""
+        """Store `value` under `key`, and wait for the server."""
         if value is None:
             self.delete(key)
             return
@@ -77,7 +77,7 @@ class MemcachedDatastore(InterfaceMappingDatastore):
                 f"memcached keeps bytes and text, got {type(value).__name__}: wrap the store in a serializer",
                 path="value",
             )
-        # Clients pickle what is of a subclass.
+        # Clients would pickle an instance of a subclass.
         value = str.__str__(value) if isinstance(value, str) else bytes(value)
         size = len(utf8_of(value) if isinstance(value, str) else value)
         if size > VALUE_BYTES:
@@ -91,7 +91,7 @@ class MemcachedDatastore(InterfaceMappingDatastore):
             raise StoreError(f"{connection.server} did not store {key}")
 
     def delete(self, key: Key) -> None:
-        """Remove the entry of `key`, and wait until the server has."""
+        """Delete the entry of `key`, and wait for the server."""
         name = name_of(check_key(key))
         self._open_connection().delete(name)
 
@@ -101,14 +101,14 @@ class MemcachedDatastore(InterfaceMappingDatastore):
         raise QueryNotSupportedError("MemcachedDatastore does not support queries: a memcached server lists no keys")
 
     def close(self) -> None:
-        """Disconnect, if the store was opened by its URL; a client of the caller's stays as it is."""
+        """Disconnect if the store was opened by its URL; otherwise the caller must close the client."""
         self._closed = True
         if self.owned:
             self._connection.close()
 
     def _open_connection(self) -> Connection:
         if self._closed:
-            # The driver would connect again.
+            # The driver would reconnect.
             raise DatastoreClosedError("this MemcachedDatastore was closed")
         return self._connection
 
@@ -120,7 +120,7 @@ class MemcachedDatastore(InterfaceMappingDatastore):
 def open_url(url: str) -> MemcachedDatastore:
     """The store of `memcached://host:port`; without a port it is 11211. Closing it disconnects.
 
-    Raises InvalidError (a ValueError) for a URL that says anything else.
+    Raises InvalidError (a ValueError) for any other URL.
     """
     require("pymemcache", "memcached")
     from pymemcache.client.base import PooledClient
@@ -138,7 +138,7 @@ def open_url(url: str) -> MemcachedDatastore:
 
 
 def _names_a_server(parts: SplitResult) -> bool:
-    """Whether a URL says which server, and nothing else."""
+    """Whether a URL names a server and nothing else."""
     try:
         (parts.hostname or "").encode("idna")
         port = parts.port

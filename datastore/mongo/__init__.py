@@ -1,6 +1,6 @@
 """A MongoDB collection as a Datastore: a document for each entry.
 
-This package alone knows MongoDB and its driver, pymongo, which is loaded where a store is made. A document is
+Only this package knows MongoDB and its driver, pymongo, which is imported when a store is created. A document is
 `{_id: text of the key, path: text of the key's collection, value: the value}`.
 """
 

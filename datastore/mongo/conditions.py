@@ -1,4 +1,4 @@
-"""What a server is asked for: all that a query selects, and maybe more. Pure."""
+"""The server-side filter for a query: it selects everything the query does, and possibly more. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from datastore.mongo.documents import INT64
 
 __all__ = ["HAS_VALUE", "condition"]
 
-#: Of a document that another program left without a value there is nothing to see.
+#: Documents of other programs may have no value, and are not visible.
 HAS_VALUE = {"value": {"$exists": True}}
 
 _OPERATORS = {"=": "$eq", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 
 
 def condition(query: Query) -> dict[str, Any]:
-    """What the server selects: all that the query does, and maybe more."""
+    """The filter for the server: it selects everything the query does, and possibly more."""
     conditions = [_scope(query)] if query.reads_values else [_scope(query), HAS_VALUE]
     if query.start_after is not None and not query.orders:
         conditions.append({"_id": {"$gt": str(query.start_after.key)}})
@@ -41,20 +41,20 @@ def _scope(query: Query) -> dict[str, Any]:
 
 
 def _filter(part: Filter) -> dict[str, Any] | None:
-    """A condition that no entry fails which passes the filter, or None."""
+    """A condition that every entry that passes the filter meets; None if there is none."""
     operator = _OPERATORS.get(part.op)
     if not part.is_plain or operator is None:
         return None
     if part.field == "__key__":
         return {"_id": {operator: str(part.value)}} if isinstance(part.value, Key) else None
-    # With dots a field may be one name or several: the server knows the second reading alone.
+    # A field with dots can be one name or a path; the server only supports paths.
     if "." in part.field or "$" in part.field or "\0" in part.field or not _is_comparable(part.value):
         return None
     return {f"value.{part.field}": {operator: part.value}}
 
 
 def _is_comparable(value: Any) -> bool:
-    """Whether the server compares such values as the library does."""
+    """Whether the server compares such values like the library."""
     if type(value) is int:
         return value in INT64
     if type(value) is float:

@@ -1,4 +1,4 @@
-"""What a document holds: a key, its collection and a value, which is refused where BSON would change it."""
+"""Documents: a key, its collection and a value, which is refused if BSON would change it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INT64 = range(-(2**63), 2**63)
 
 
 def document_of(key: Key, value: Any) -> dict[str, Any]:
-    """The document of an entry. Raises what `MongoDatastore` says of values."""
+    """The document of an entry. Raises the errors that `MongoDatastore` documents for values."""
     from bson import BSON, encode
 
     # The documented serializer `bson` returns bytes of this class.
@@ -37,7 +37,7 @@ def document_of(key: Key, value: Any) -> dict[str, Any]:
 
 
 def _check(value: Any, path: str, depth: int) -> None:
-    """Raise UnsupportedTypeError or InvalidValueError, with the path of the part, for what BSON would change."""
+    """Raise UnsupportedTypeError or InvalidValueError, with the path, for a part that BSON would change."""
     kind = type(value)
     if depth == 0:
         raise InvalidValueError(f"{path}: nested too deeply", path=path)
@@ -83,7 +83,7 @@ def plain(value: Any) -> Any:
 
 
 def key_of(identity: Any) -> Key | None:
-    """The key of a document; None if it is not one of ours."""
+    """The key of a document; None if another program wrote it."""
     if isinstance(identity, str):
         with suppress(InvalidKeyError):
             key = Key(identity)

@@ -1,4 +1,4 @@
-"""The driver's errors as the library's."""
+"""Translates the driver's errors to the library's."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from datastore.model.errors import (
 
 __all__ = ["DOCUMENT_BYTES", "is_taken", "translated", "write_concern_error"]
 
-#: The largest document that a server takes.
+#: The largest document that a server accepts, in bytes.
 DOCUMENT_BYTES = 16 * 1024 * 1024
-#: The server's codes for what is there already, as a document that another call created at the same moment, and for
-#: a write that was not copied in time.
+#: The server's codes for a duplicate key, e.g. of a document that another call created concurrently, and for a write
+#: that was not replicated in time.
 _DUPLICATE_KEY, _WRITE_CONCERN_FAILED = 11000, 64
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """The driver's errors as the library's."""
+    """Raise the driver's errors as the library's."""
     from bson.errors import BSONError
     from pymongo import errors
 
@@ -41,7 +41,7 @@ def translated() -> Iterator[None]:
     ) as error:
         raise DeadlineExceededError(f"MongoDB: {error}") from error
     except errors.ConnectionFailure as error:
-        # What follows is the driver's whole picture of the servers.
+        # The rest is the driver's description of the whole topology.
         raise UnavailableError(f"MongoDB: {str(error).partition(', Timeout:')[0]}") from error
     except errors.DocumentTooLarge as error:
         raise LimitExceededError(f"MongoDB: {error}", limit="document_bytes", maximum=DOCUMENT_BYTES) from error
@@ -56,7 +56,7 @@ def translated() -> Iterator[None]:
 
 
 def is_taken(error: DatastoreError | None) -> bool:
-    """Whether another write created the document at the same moment, or holds what must be unique."""
+    """Whether another write created the document concurrently, or a unique index was violated."""
     from pymongo.errors import BulkWriteError
 
     cause = None if error is None else error.__cause__
@@ -66,7 +66,7 @@ def is_taken(error: DatastoreError | None) -> bool:
 
 
 def write_concern_error(failures: Sequence[Any]) -> DatastoreError:
-    """What it means that all is written, and not as safely as was asked for."""
+    """The error for writes that were made, but not with the requested write concern."""
     texts = "; ".join(str(failure.get("errmsg")) for failure in failures) or "the write concern was not satisfied"
     late = any(failure.get("code") == _WRITE_CONCERN_FAILED for failure in failures)
     return (DeadlineExceededError if late else StoreError)(f"MongoDB: {texts}")

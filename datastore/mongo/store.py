@@ -23,25 +23,24 @@ from datastore.sync.cursor import Cursor
 
 __all__ = ["SERVER_SELECTION_MS", "TRIES", "MongoDatastore", "open_url"]
 
-#: How long a server may be looked for, in milliseconds, where a URL does not say; the driver would take 30 seconds.
+#: The default for finding a server, in milliseconds; the driver's own is 30 seconds.
 SERVER_SELECTION_MS = 10_000
-#: How often a write is tried again that meets another one creating its document at the same moment.
+#: How often to retry a write if another one creates its document concurrently.
 TRIES = 10
 
 
 class MongoDatastore(Datastore):
-    """Keeps each entry as a document of one collection of a pymongo database, which stays the caller's.
+    """Stores each entry as a document in a collection of a pymongo database, which the caller must close.
 
-    Values come back as they were, or are refused with UnsupportedTypeError or InvalidValueError: what BSON would
-    change (ints over 64 bits, datetimes with a zone or with microseconds, Keys, names of maps that are no str, maps
-    with a `$ref`, and subclasses of the plain types). A document has at most DOCUMENT_BYTES (LimitExceededError).
-    Queries have the server select the collection, sort by key, and leave out what comparisons with plain scalars
-    certainly exclude; all else is done here. Documents of other origin, without a key's text or a value, are not seen.
-    Threads may share the store. What a put promises is what the write concern of the database does.
-    Raises UnsupportedTypeError or InvalidError for anything but a database and the name of a collection,
-    ImportError where pymongo is missing, UnavailableError where the server cannot be reached,
-    DeadlineExceededError where a timeout ends, and StoreError for anything else that the server refuses, e.g. a second
-    value under a unique index of the caller's.
+    Values are returned unchanged. Those that BSON would change are refused with UnsupportedTypeError or
+    InvalidValueError: ints over 64 bits, datetimes with a zone or with microseconds, Keys, map names that are not str,
+    maps with a `$ref`, and subclasses of the plain types. A document has at most DOCUMENT_BYTES (LimitExceededError).
+    The server selects the collection, sorts by key, and excludes what comparisons with plain scalars certainly
+    exclude; the rest of a query is evaluated in the client. Documents without a key or a value are not visible.
+    Safe for threads. The durability of a write is that of the database's write concern.
+    Raises UnsupportedTypeError or InvalidError for anything but a database and a collection name, ImportError if
+    pymongo is not installed, UnavailableError if the server cannot be reached, DeadlineExceededError after a timeout,
+    and StoreError for anything else that the server refuses, e.g. a duplicate in a unique index.
     """
 
     ordered_queries = True
@@ -60,7 +59,7 @@ class MongoDatastore(Datastore):
         return None if document is None else plain(document.get("value"))
 
     def put(self, key: Key, value: Any) -> None:
-        """Store `value` in the document of `key`; the value itself is not changed."""
+        """Store `value` in the document of `key`. Does not modify `value`."""
         key = check_key(key)
         if value is None:
             self.delete(key)
@@ -74,7 +73,7 @@ class MongoDatastore(Datastore):
         from pymongo.errors import DuplicateKeyError
 
         for _ in range(TRIES):
-            # If two create a document concurrently, one gets an error, and finds the document when it retries.
+            # If two calls create a document concurrently, one gets an error, and finds the document when it retries.
             with suppress(DuplicateKeyError):
                 self._collection.replace_one({"_id": document["_id"]}, document, upsert=True)
                 return
@@ -105,7 +104,7 @@ class MongoDatastore(Datastore):
         return [found.get(str(key)) for key in keys]
 
     def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes in one request, in order; refused ones are left out."""
+        """Make several writes in one request, in order, leaving out refused ones."""
         outcomes: list[Outcome] = [Outcome()] * len(writes)
         operations: list[tuple[int, Any]] = []
         for place, write in enumerate(writes):
@@ -126,7 +125,7 @@ class MongoDatastore(Datastore):
         return outcomes
 
     def _write(self, operations: Sequence[tuple[int, Any]]) -> tuple[int, int, DatastoreError | None]:
-        """Write until one fails: how many are done, how many then failed, and why; the rest was not tried."""
+        """Write until one fails. Returns how many succeeded, how many failed, and the error; the rest was not tried."""
         from pymongo.errors import BulkWriteError
 
         try:
@@ -140,7 +139,7 @@ class MongoDatastore(Datastore):
                         refused = StoreError(f"MongoDB: {failed.get('errmsg')}")
                         refused.__cause__ = error
                         return failed["index"], 1, refused
-                    # All is written, and not as safely as was asked for.
+                    # Everything is written, but not with the requested write concern.
                     return 0, len(operations), write_concern_error(details.get("writeConcernErrors", ()))
         except DatastoreError as error:
             return 0, len(operations), error
@@ -176,7 +175,7 @@ class MongoDatastore(Datastore):
             cursor.close()
 
     def close(self) -> None:
-        """Disconnect, if the store was opened by its URL; a database of the caller's stays as it is."""
+        """Disconnect if the store was opened by its URL; otherwise the caller must close the database."""
         if self._owned is not None:
             self._owned.close()
 
@@ -187,7 +186,7 @@ class MongoDatastore(Datastore):
 
 
 def _collection(database: Any, name: str) -> Any:
-    """The collection, whose values are read as they were written, whatever the database's own settings."""
+    """The collection, with options under which values are read as written, whatever the database's settings."""
     from bson.codec_options import CodecOptions
     from pymongo import MongoClient
     from pymongo.errors import InvalidName
@@ -204,7 +203,7 @@ def _collection(database: Any, name: str) -> Any:
 
 
 def _read(cursor: Any, most: int, *, with_values: bool) -> Batch:
-    """A batch of the next documents. Documents that are none of ours are passed over."""
+    """The next documents as a batch. Documents of other programs are skipped."""
     keys: list[Key] = []
     values: list[Any] = []
     scanned = held_bytes = 0
@@ -235,9 +234,9 @@ def _operation(write: Write) -> Any:
 def open_url(url: str) -> MongoDatastore:
     """The store of `mongodb://host:port/database`; closing it disconnects.
 
-    `?collection=name` names the collection, by default `datastore`; other options are the driver's. A server is looked
-    for SERVER_SELECTION_MS unless `serverSelectionTimeoutMS` says otherwise. Raises InvalidError (a ValueError) where
-    no database is named, or the driver does not take the URL.
+    `?collection=name` names the collection, by default `datastore`; other options are the driver's. The timeout for
+    finding a server is SERVER_SELECTION_MS unless `serverSelectionTimeoutMS` is given. Raises InvalidError (a
+    ValueError) if the URL names no database or the driver refuses it.
     """
     require("pymongo", "mongodb")
     from pymongo import MongoClient

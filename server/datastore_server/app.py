@@ -1,7 +1,6 @@
-"""One server: a Datastore behind an address, from its start to its orderly end.
+"""One server: a Datastore behind an address, from start to graceful shutdown.
 
-Used by the commands and by tests alike. Knows the service, gRPC's settings and signals; knows no
-configuration file.
+Used by the commands and by tests. Knows the service, gRPC's settings and signals, but no configuration files.
 """
 
 from __future__ import annotations
@@ -40,34 +39,34 @@ __all__ = ["DRAIN_S", "GRACE_S", "Server", "run_until_stopped", "serve"]
 
 _log = logging.getLogger("datastore.server")
 
-#: How long a server that was told to stop goes on with what it has in hand.
+#: How long active calls may take to finish during shutdown, in seconds.
 GRACE_S = 5.0
-#: How long it says NOT_SERVING before it refuses calls, for those who watch its health to go elsewhere.
+#: How long health is NOT_SERVING before calls are refused, in seconds, so that load balancers can react.
 DRAIN_S = 0.2
-#: How long it takes until clients know that their connections close.
+#: How long clients take to notice that their connections are closing, in seconds.
 GOAWAY_S = 0.02
-#: How long the last answers have to leave, after all calls have ended.
+#: How long the last responses may take to be sent after all calls have ended, in seconds.
 STATUS_S = 1.0
 
-#: How long a proxy waits before it asks again what it is itself, while none of its nodes answers.
+#: How long a proxy waits before it retries to read its own placement from its nodes, in seconds.
 LOAD_AGAIN_S = 0.25
 
-#: How many new objects bring on a look for garbage. A stream makes two for each entry, which reference counts
-#: free: looking every 700, as Python does by itself, took an eighth of a stream's time.
+#: How many new objects trigger garbage collection. A stream creates two for each entry, which reference counting
+#: frees: collecting every 700, Python's default, took an eighth of a stream's time.
 GC_OBJECTS = 20_000
-#: How long one thread runs while another waits for its turn. LMDB's binding gives its turn up at every call, so the
-#: thread that commits would wait Python's own 5 ms beside a busy event loop: 20,000 puts took 1.9 s, and 0.2 s so.
+#: Python's switch interval, in seconds. LMDB's binding releases the interpreter at every call, so with Python's default
+#: of 5 ms the committing thread waited for a busy event loop: 20,000 puts took 1.9 s instead of 0.2 s.
 SWITCH_INTERVAL_S = 0.0005
 
-#: Calls at once on one connection: beside all the queries that may be open on it, as many others.
+#: Concurrent calls on one connection: as many again as queries that may be open on it.
 MAX_STREAMS = 2 * OPEN_STREAMS_PER_CLIENT
-#: Calls that wait to be taken up. Beyond the first number gRPC refuses some, beyond the second all, with a bare
-#: CANCELLED: so both are more than come, and the server decides itself, see `admission`.
+#: Pending calls. Above the first limit gRPC refuses some, above the second all, with a bare CANCELLED. So both are
+#: higher than the number of calls that can arrive, and `admission` decides instead.
 MAX_PENDING_CALLS = (10_000, 20_000)
-#: Clients may ping as often as this, with or without calls; see the client's keepalive.
+#: How often clients may ping, with or without calls; see the client's keepalive.
 MIN_PING_INTERVAL_MS = 10_000
 HANDSHAKE_TIMEOUT_MS = 10_000
-#: Connections are renewed, so that clients find servers that were added. Streams continue by their tokens.
+#: Connections are renewed, so that clients find new servers. Streams resume by their tokens.
 MAX_CONNECTION_AGE_MS = 30 * 60 * 1000
 MAX_CONNECTION_AGE_GRACE_MS = 5 * 60 * 1000
 
@@ -77,8 +76,8 @@ def _options(limits: Limits) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", limits.query_request_bytes),
         ("grpc.max_send_message_length", limits.message_bytes),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
-        # On by default: calls that have ended count as open until they are freed, and a client that keeps to the
-        # number above is refused with a bare UNAVAILABLE.
+        # On by default: ended calls count until they are freed, and a client within the limit above is refused with a
+        # bare UNAVAILABLE.
         ("grpc.http.overload_protection", 0),
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS[0]),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS[1]),
@@ -87,7 +86,7 @@ def _options(limits: Limits) -> list[tuple[str, Any]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS),
         ("grpc.max_connection_age_grace_ms", MAX_CONNECTION_AGE_GRACE_MS),
-        # On by default: a second server would share the port, and calls would go to either.
+        # On by default: a second server could share the port, and calls would reach either.
         ("grpc.so_reuseport", 0),
     ]
 
@@ -95,13 +94,11 @@ def _options(limits: Limits) -> list[tuple[str, Any]]:
 class Server:
     """Serves `datastore` at `listen` ("HOST:PORT"; port 0 takes a free one) in an `async with`.
 
-    The server takes the datastore over, and closes it at its end. It listens on this machine alone unless
-    `insecure` allows for more, because nothing that it speaks is encrypted. `check_values` is False for a
-    proxy, which leaves that to its nodes. `cluster` is what DescribeStore tells of the cluster. `system` keeps the
-    node's placement; without one it ends with the server. `place_as` is a shard and the placement that an empty node
-    without one is given at its start.
-    node's placement; without one it ends with the server. `membership` is a proxy's: while it finds the nodes other
-    than configured, health says NOT_SERVING.
+    The server owns the datastore and closes it when it stops. It only listens on loopback addresses unless `insecure`
+    is set, because connections are not encrypted. `check_values` is False for a proxy, which leaves that to its nodes.
+    `cluster` is reported by DescribeStore. `system` stores the node's placement; without it, the placement ends with
+    the server. `place_as` is the shard and placement for an empty, unplaced node. `membership` is that of a proxy;
+    while the nodes do not match its configuration, health is NOT_SERVING.
     """
 
     def __init__(
@@ -148,21 +145,21 @@ class Server:
 
     @property
     def address(self) -> Address:
-        """Where it listens; the port is the real one once it has started."""
+        """The address; it has the actual port once the server has started."""
         return self._address
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port."""
         return self._address.port
 
     @property
     def url(self) -> str:
-        """Its address as clients write it: grpc://HOST:PORT."""
+        """The URL for clients: grpc://HOST:PORT."""
         return self._address.url
 
     async def start(self) -> None:
-        """Begin to serve. Raises ConfigError, with the address, where it cannot or may not listen."""
+        """Start to serve. Raises ConfigError, with the address, if it cannot or must not listen there."""
         resolved = await resolve(self._address)
         _check_allowed(self._address, resolved, insecure=self._insecure)
         if api_implementation.Type() == "python":
@@ -184,7 +181,7 @@ class Server:
         await server.start()
         self._server = server
         self._address = address
-        # What a proxy is as a node is not known before its own nodes answer.
+        # A proxy's own placement is unknown until its nodes answer.
         info = self._cluster if self._membership is not None else self._cluster.named_by(self._node.placement)
         _log.info("serving %s at %s (pid %d)", _served(self._datastore, info), self.url, os.getpid())
         if self._membership is None:
@@ -200,10 +197,10 @@ class Server:
             await self._node.load(cluster=self._cluster.cluster_name, shard=self._cluster.shard_name)
             return
         try:
-            # Its cluster is the one that it serves, not the one that it may be a node of.
+            # It reports the cluster it serves, not the one it may be a node of.
             await self._node.load()
         except (UnavailableError, DeadlineExceededError) as error:
-            # Its nodes keep what it is, and none of them answers yet.
+            # Its nodes store its placement, and none of them answers yet.
             self._node.datastore.become_unknown(error)
             self._loading = asyncio.create_task(self._load_later())
 
@@ -222,11 +219,11 @@ class Server:
             await self._health.report(serves, SERVICE)
 
     async def stop(self) -> None:
-        """Stop in order, and close the datastore. May be repeated; every caller waits for the end.
+        """Shut down gracefully, and close the datastore. Idempotent; every caller waits for the end.
 
-        Health says NOT_SERVING; then new calls are refused with UNAVAILABLE, while connections stay, streams end with
-        UNAVAILABLE, so that their clients continue by their tokens, and calls in hand have the time of grace. Only
-        then the connections close. Every write that was begun is done.
+        Health becomes NOT_SERVING. Then new calls are refused with UNAVAILABLE, streams end with UNAVAILABLE, so that
+        clients resume them elsewhere, and other active calls have time to finish. Only then are connections closed.
+        Every write that was started is completed.
         """
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop())
@@ -289,21 +286,21 @@ def _check_allowed(address: Address, resolved: Iterable[Address], *, insecure: b
 
 
 def serve(datastore: Datastore, *, listen: str = "127.0.0.1:0", **settings: Any) -> Server:
-    """A Server that may listen anywhere on this machine, for `async with`. Settings as of Server."""
+    """A Server on a free loopback port by default, for `async with`. Settings are those of Server."""
     return Server(datastore, listen=listen, **settings)
 
 
 async def run_until_stopped(server: Server, ready: Callable[[], object] | None = None) -> None:
-    """Wait for SIGTERM or SIGINT, then stop the server, which has started, in order.
+    """Wait for SIGTERM or SIGINT, then shut down the running server gracefully.
 
-    `ready` is called once a signal would be heard: what waits to be told that the server runs may then send
-    one. A second signal does not cut the stopping short.
+    `ready` is called once signals are handled, so that whoever waits for it can send one. A second signal does not
+    shorten the shutdown.
     """
     stopped = asyncio.Event()
     handle_stop_signals(stopped.set)
     thresholds, interval_s = gc.get_threshold(), sys.getswitchinterval()
     gc.set_threshold(GC_OBJECTS, *thresholds[1:])
-    # What was loaded stays: looking at it with everything else took up to 100 ms of the event loop, time and again.
+    # Loaded modules are never freed; traversing them in each collection blocked the event loop for up to 100 ms.
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -1,7 +1,7 @@
 """Every limit of the server and every check of a request, in one place.
 
-Pure: data in, an error or nothing out. Knows keys, queries and sizes; knows no store, no gRPC and no message.
-What a value may look like inside is `wire.check_value`'s to say.
+Pure: data in, an error or nothing out. Knows keys, queries and sizes, but no stores, gRPC or messages. The contents
+of values are checked by `wire.check_value`.
 """
 
 from __future__ import annotations
@@ -47,29 +47,29 @@ __all__ = [
     "required_key",
 ]
 
-#: What a message holds beside an entry of the largest size: framing, a resume token, a summary.
+#: The bytes of a message beside the largest entry: framing, a resume token, a summary.
 RESERVED_BYTES = 256 * 1024
-#: What one item of a batch may take in the answer without its value.
+#: The most bytes of a batch item's response without its value.
 ITEM_BYTES = 2048
-#: The largest request that names one key or none, e.g. of Get, DescribeStore or a health check, in bytes: a key, which
-#: may be written longer than it is stored, and what later clients may add. It is read in passing, in 2 ms at most.
+#: The largest request with at most one key, e.g. of Get, DescribeStore or a health check, in bytes: a key, possibly not
+#: in canonical form, and fields of later clients. Parsing it on the event loop takes at most 2 ms.
 KEY_REQUEST_BYTES = 4 * 1024
-#: How many entries a page has if the client does not say.
+#: The default number of entries in a page.
 PAGE_ITEMS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that a server accepts; units end the names. DescribeStore reports them.
+    """The limits of a server, with units at the ends of their names. DescribeStore reports them.
 
-    Raises ConfigError for a number below 1, above what the library can do, or that does not fit another.
+    Raises ConfigError for a limit below 1, above the library's maximum, or inconsistent with another.
     """
 
-    #: The longest key, in UTF-8.
+    #: The longest key, in bytes of UTF-8.
     key_bytes: int = KEY_BYTES
-    #: The largest entry: the key's text and the serialized value together.
+    #: The largest entry: key text and serialized value together, in bytes.
     entry_bytes: int = ENTRY_BYTES
-    #: The largest message in either direction.
+    #: The largest message in either direction, in bytes.
     message_bytes: int = MESSAGE_BYTES
     #: The most parts of a message, or of a value in it; the same on every server.
     message_parts: int = field(default=MESSAGE_PARTS, init=False)
@@ -81,13 +81,13 @@ class Limits:
     filters: int = FILTERS
     #: The most orders in a query.
     orders: int = ORDERS
-    #: The deepest nesting of lists and maps in a value; the same on every server, for it is part of what a
-    #: value is.
+    #: The deepest nesting of lists and maps in a value; the same on every server, as it is part of the definition of
+    #: a value.
     value_depth: int = field(default=VALUE_DEPTH, init=False)
-    #: The most that an ordered query may hold to sort, in bytes; the same on every server.
+    #: The most that an ordered query may buffer for sorting, in bytes; the same on every server.
     sort_bytes: int = field(default=SORT_BYTES, init=False)
-    #: The longest that one call of Query or ListEntries may run: a forgotten reader must not hold a snapshot
-    #: for ever.
+    #: The longest that a call of Query or ListEntries may run, in seconds, so that an abandoned reader does not hold
+    #: resources indefinitely.
     query_time_ms: int = 60 * 60 * 1000
 
     @property
@@ -116,8 +116,7 @@ class Limits:
 def required_key(present: bool, text: str, limits: Limits, *, field: str = "key") -> Key:
     """The key of a request, in canonical form.
 
-    Raises InvalidKeyError if it is not set or no key, LimitExceededError if it is over this server's own
-    limit.
+    Raises InvalidKeyError if it is missing or not a key, LimitExceededError if it exceeds this server's limit.
     """
     if not present:
         raise InvalidKeyError(f"{field} is not set; every request names its key", field=field)
@@ -132,7 +131,7 @@ def required_key(present: bool, text: str, limits: Limits, *, field: str = "key"
 
 
 def check_value(present: bool, data: bytes, *, field: str = "entry.value") -> None:
-    """Raise InvalidValueError if a value is not set, or set to nothing."""
+    """Raise InvalidValueError if a value is missing or empty."""
     if not present or not data:
         raise InvalidValueError(
             f"{field} is not set; send a value of some kind, or delete the key", field=field, path="value"
@@ -163,26 +162,26 @@ def check_query(query: Query, limits: Limits) -> None:
 
 
 def check_page_size(page_size: int, limits: Limits) -> int:
-    """How many entries a page shall have. Raises InvalidQueryError for a negative size."""
+    """The number of entries in a page. Raises InvalidQueryError for a negative size."""
     if page_size < 0:
         raise InvalidQueryError(f"page_size cannot be negative, got {page_size}", field="page_size")
     return min(page_size or PAGE_ITEMS, limits.page_items)
 
 
 def check_fits(message_bytes: int, limits: Limits, what: str) -> None:
-    """Raise LimitExceededError if an answer is larger than a client would accept."""
+    """Raise LimitExceededError if a response is larger than clients accept."""
     if message_bytes > limits.message_bytes:
         raise exceeded("message_bytes", limits.message_bytes, f"{what} has {message_bytes:,}")
 
 
 def check_request(request_bytes: int, limit: str, maximum: int) -> None:
-    """Raise LimitExceededError if a request is larger than its method takes."""
+    """Raise LimitExceededError if a request is larger than its method allows."""
     if request_bytes > maximum:
         raise exceeded(limit, maximum, f"the request has {request_bytes:,}")
 
 
 def exceeded(limit: str, maximum: int, what: str) -> DatastoreError:
-    """The error of a limit, which names it and says what was too much."""
+    """The error for a limit: it names the limit, and what exceeded it."""
     return LimitExceededError(
         f"at most {maximum:,} {limit.replace('_', ' ')} are allowed here: {what}",
         limit=limit,

@@ -1,7 +1,7 @@
-"""Answers as bytes: values copied into their messages without being read.
+"""Serializes responses: values are copied into messages without being parsed.
 
-Pure. A serialized message is the concatenation of its fields, each a tag and, before what has no fixed size,
-a length; writing the few tags of an answer here spares a proto object for every entry.
+Pure. A serialized message is a sequence of fields, each with a tag and, unless its size is fixed, a length. Writing
+the few tags of a response here avoids creating a protobuf object for every entry.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datastore_server.interceptors import item_status
 
 __all__ = ["batch_get_answer", "entry_frame", "entry_frames", "framed", "value_data", "value_field"]
 
-#: Tags of fields with a length: `field number << 3 | 2`.
+#: Tags of length-delimited fields: `field number << 3 | 2`.
 _FIELD_1 = b"\x0a"
 _FIELD_2 = b"\x12"
 
@@ -30,9 +30,9 @@ def _key_head(text_bytes: int) -> bytes:
 
 
 class _Heads(dict[tuple[int, int], tuple[bytes, bytes]]):
-    """By the sizes of a key's text and of a value, what stands before each in an entry.
+    """Caches the tags and lengths of an entry by the sizes of its key and value.
 
-    Nearly all entries of a store share few pairs of sizes. Emptied when it grows beyond its bound.
+    Most entries of a store share a few pairs of sizes. Cleared when it exceeds its limit.
     """
 
     MOST = 10_000
@@ -51,7 +51,7 @@ _HEADS = _Heads()
 
 
 def value_data(value: Any) -> bytes:
-    """The serialized form of what a store answered: the bytes it holds, or a plain value's encoding."""
+    """The serialized form of a stored value: its bytes, or the encoding of a plain value."""
     return value.data if type(value) is wire.WireValue else wire.encode_value(value).data
 
 
@@ -62,20 +62,20 @@ def value_field(value: Any) -> bytes:
 
 
 def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> bytes | None:
-    """All entries of a batch as they stand in a message's field 1, `entries`; None if that is, or may be, too much."""
+    """All entries of a batch as field 1, `entries`; None if they are, or might be, too large."""
     if keys_only:
         frames = b"".join(map(_key_frame, _texts(batch)))
         return frames if len(frames) <= most_bytes else None
     try:
         datas = [value.data for value in batch.values]
     except AttributeError:
-        # Plain values, which must be encoded to know.
+        # The size of plain values is only known once they are encoded.
         return None
     texts = _texts(batch)
     if sum(map(len, datas)) > most_bytes:
         return None
     parts: list[bytes] = []
-    # Once for every entry of every query.
+    # Runs for every entry of every query.
     for (entry_head, value_head), text, data in zip(_heads(texts, datas), texts, datas, strict=True):
         parts += (entry_head, text, value_head, data)
     frames = b"".join(parts)
@@ -94,7 +94,7 @@ def _heads(texts: list[bytes], datas: list[bytes]) -> Iterator[tuple[bytes, byte
 
 
 def entry_frames(batch: Batch, *, keys_only: bool) -> Iterator[bytes]:
-    """Each entry of a batch as it stands in a message's field 1, `entries`. Lazy: values may be large."""
+    """Each entry of a batch as field 1, `entries`. Lazy, because values can be large."""
     if keys_only:
         yield from map(_key_frame, _texts(batch))
     else:
@@ -102,7 +102,7 @@ def entry_frames(batch: Batch, *, keys_only: bool) -> Iterator[bytes]:
 
 
 def entry_frame(text: bytes, value: Any) -> bytes:
-    """One entry with its value as it stands in a message's field 1, `entries`."""
+    """One entry with its value as field 1, `entries`."""
     data = value_data(value)
     entry_head, value_head = _HEADS[len(text), len(data)]
     return b"".join((entry_head, text, value_head, data))
@@ -114,10 +114,10 @@ def _key_frame(text: bytes) -> bytes:
 
 
 def batch_get_answer(outcomes: Sequence[Outcome], limits: Limits) -> bytes:
-    """The answer to BatchGet.
+    """The response to BatchGet.
 
-    What does not fit in the message fails, and may be asked for again; so does what the store left unread because it
-    would not fit.
+    Items that do not fit in the message, including those that the store left unread for that reason, fail and can be
+    requested again.
     """
     too_much = exceeded("message_bytes", limits.message_bytes, "the batch's values; ask for this one again")
     left_out = _result(Outcome(error=too_much))

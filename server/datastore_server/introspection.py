@@ -1,6 +1,6 @@
-"""What a server tells of itself to tools: grpc.health.v1, and reflection as v1 and v1alpha.
+"""The standard services for tools: grpc.health.v1, and reflection as v1 and v1alpha.
 
-Knows the standard services alone, and no store. Everything is registered with `Routes`.
+Knows no stores. Everything is registered with `Routes`.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ _REFLECTION_ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 class Routes(grpc.GenericRpcHandler):
     """All methods of a server in one dict.
 
-    grpc.aio keeps a pending future for each method registered the usual way, and every accepted call waits on
-    all of them: with this service's twelve methods that costs as much again as the call. Behind one generic
-    handler there is one. Give it where `add_*_to_server` wants a server.
+    grpc.aio keeps a pending future for each registered method, and every accepted call waits on all of them: with
+    twelve methods that doubles the cost of a call. One generic handler needs only one. Pass this to `add_*_to_server`
+    as the server.
     """
 
     def __init__(self) -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Ignored: the same methods come once more, by name."""
+        """Ignored: the same methods are also registered by name."""
 
     def add_registered_method_handlers(
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
-        """Add the methods of a service. What the generated code calls."""
+        """Add the methods of a service. Called by generated code."""
         self._handlers.update({f"/{service}/{name}": _bounded(name, handler) for name, handler in handlers.items()})
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """The handler of a call. What grpc calls."""
+        """The handler of a call. Called by grpc."""
         return self._handlers.get(handler_call_details.method)
 
     def services(self) -> list[str]:
@@ -58,7 +58,7 @@ class Routes(grpc.GenericRpcHandler):
 
 
 def _bounded(name: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
-    """The same handler, which refuses large requests before it reads them; of one that gets bytes, itself."""
+    """The handler, refusing large requests before they are parsed; unchanged if it takes bytes."""
     parse = handler.request_deserializer
     if parse is None:
         return handler  # type: ignore[no-any-return]
@@ -93,7 +93,7 @@ def _bounded(name: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
 
 
 class Health(health_aio.HealthServicer):  # type: ignore[misc]  # the package has no types
-    """grpc.health.v1 whose watches end when the server drains; left to themselves they would outlast it."""
+    """grpc.health.v1, with watches that end when the server drains; otherwise they would delay it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Health(health_aio.HealthServicer):  # type: ignore[misc]  # the package ha
         health_pb2_grpc.add_HealthServicer_to_server(self, routes)
 
     async def report(self, serves: bool, *services: str) -> None:
-        """Say SERVING or NOT_SERVING, for the server and for each of the services."""
+        """Set SERVING or NOT_SERVING for the server and each service."""
         answer = health_pb2.HealthCheckResponse
         for service in ("", *services):
             await self.set(service, answer.SERVING if serves else answer.NOT_SERVING)
@@ -113,7 +113,7 @@ class Health(health_aio.HealthServicer):  # type: ignore[misc]  # the package ha
     async def Watch(  # noqa: N802 - named by the protocol
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        """Every change of a service's health, until the client leaves or the server drains."""
+        """Stream each change of a service's health until the client disconnects or the server drains."""
         watch = asyncio.ensure_future(super().Watch(request, context))
         self._watches.add(watch)
         try:
@@ -126,7 +126,7 @@ class Health(health_aio.HealthServicer):  # type: ignore[misc]  # the package ha
         await watch
 
     def end_watches(self) -> None:
-        """End every watch under way."""
+        """End all active watches."""
         self._ended = True
         for watch in self._watches:
             watch.cancel()
@@ -135,7 +135,7 @@ class Health(health_aio.HealthServicer):  # type: ignore[misc]  # the package ha
 def add_reflection(routes: Routes) -> None:
     """Serve reflection of all services in `routes`, and of itself, under both of its names.
 
-    The package knows v1alpha alone; v1 has the same messages under another package name.
+    The package supports only v1alpha; v1 has the same messages under another package name.
     """
     _describe_reflection_v1()
     names = [*routes.services(), _REFLECTION, _REFLECTION_ALPHA]
@@ -150,7 +150,7 @@ def add_reflection(routes: Routes) -> None:
 
 
 def _describe_reflection_v1() -> None:
-    """Give the descriptor pool reflection's own v1 file, so that tools may ask for that too."""
+    """Add reflection's own v1 file to the descriptor pool, so that tools can request it too."""
     pool = descriptor_pool.Default()
     alpha = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(alpha)

@@ -1,4 +1,4 @@
-"""One page of a query's results, for ListEntries. Knows batches, tokens and messages; knows no store."""
+"""Pages of a query's results, for ListEntries. Knows batches, tokens and messages, but no stores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Page"]
 
 
 class Page:
-    """Collects one page. `token` is where it starts; `items` is the most it holds."""
+    """Collects one page of at most `items` entries, which starts at `token`."""
 
     def __init__(self, query: Query, token: Token, items: int, limits: Limits) -> None:
         self._query = query
@@ -27,26 +27,26 @@ class Page:
         self._limits = limits
         self._frames: list[bytes] = []
         self._size = 0
-        #: The last of them, with its value where that is needed to continue after it.
+        #: The last entry, with its value if that is needed to continue after it.
         self._last_frame = b""
         self._position: Position | None = None
         self._is_last = True
 
     async def fill(self, cursor: Cursor) -> None:
-        """Read until the page is full, in entries or in bytes, or the results end."""
+        """Read until the page is full, in entries or bytes, or the results end."""
         batches = cursor.batches()
         try:
             async for batch in batches:
                 if self._take(batch):
                     self._is_last = False
                     return
-                # One batch is one step: other calls come in between.
+                # Other calls run between batches.
                 await asyncio.sleep(0)
         finally:
             await batches.aclose()
 
     def _take(self, batch: Batch) -> bool:
-        """Take what fits of a batch; whether there is more."""
+        """Take what fits of a batch. Returns whether there is more."""
         room = self._limits.message_bytes - RESERVED_BYTES
         for index, frame in enumerate(entry_frames(batch, keys_only=self._query.keys_only)):
             whole = self._with_value(batch, index) or frame
@@ -62,13 +62,13 @@ class Page:
         return False
 
     def _with_value(self, batch: Batch, index: int) -> bytes | None:
-        """An entry of a query for keys only with its value, where the page could not be continued after it without."""
+        """An entry of a keys-only query, with its value if that is needed to continue after it."""
         if not self._query.keys_only or batch.sort_keys is None or not is_long(batch.sort_keys[index]):
             return None
         return entry_frame(batch.texts[index], batch.values[index])
 
     def response(self, cursor: Cursor) -> bytes:
-        """The serialized answer, with the token of the next page unless this is the last."""
+        """The serialized response, with the token of the next page unless this is the last one."""
         response = service_pb2.ListEntriesResponse()
         self._token = self._token.without(cursor.shards)
         if not self._is_last and self._position is not None:

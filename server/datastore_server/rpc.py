@@ -1,6 +1,6 @@
-"""What the services share: methods as handlers, requests as messages, and work that runs to completion.
+"""Shared by the services: handlers for methods, parsing of requests, and work that runs to completion.
 
-Knows messages and gRPC; no method of a service and no store.
+Knows messages and gRPC, but no services or stores.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _T = TypeVar("_T")
 _M = TypeVar("_M", bound=Message)
 
 Context = grpc.aio.ServicerContext[Any, Any]
-#: A method of a service: the request's bytes in, the response's bytes out, or None after writing a stream.
+#: A method of a service: takes the request's bytes, and returns the response's or, for a stream, None.
 Method = Callable[[bytes, Context], Awaitable[Any]]
 
-#: Requests up to here are read in passing: the smallest parts have two bytes, and take 2 µs each.
+#: Requests up to this size are parsed on the event loop: the smallest parts have two bytes and take 2 µs each.
 _INLINE_BYTES = 16 * 1024
 
 _WORDS = re.compile("(?<!^)(?=[A-Z])")
@@ -53,7 +53,7 @@ def register_methods(
 
 
 def fitting(method: Method, limit: str, maximum: int) -> Method:
-    """The same method, which refuses a larger request before it is read."""
+    """The method, refusing larger requests before they are parsed."""
 
     async def handle(request: bytes, context: Context) -> Any:
         checks.check_request(len(request), limit, maximum)
@@ -63,12 +63,12 @@ def fitting(method: Method, limit: str, maximum: int) -> Method:
 
 
 def is_small(request: bytes) -> bool:
-    """Whether a request may be read on the event loop; a larger one would hold up other calls."""
+    """Whether a request may be parsed on the event loop; a larger one would block other calls."""
     return len(request) <= _INLINE_BYTES
 
 
 def parse_request(kind: type[_M], data: bytes) -> _M:
-    """The message of a request. Raises InvalidError if it cannot be read, LimitExceededError for too many parts."""
+    """Parse a request. Raises InvalidError if it is malformed, LimitExceededError if it has too many parts."""
     wire.check_parts(data, kind.DESCRIPTOR)
     try:
         return kind.FromString(data)
@@ -77,13 +77,13 @@ def parse_request(kind: type[_M], data: bytes) -> _M:
 
 
 class Completion:
-    """Runs work to completion, even if the client disconnects. For one event loop."""
+    """Runs work to completion even if the client disconnects. For one event loop."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """The result of `work`, which runs in its own task: cancelling this call leaves it running."""
+        """Run `work` in its own task, which continues if this call is cancelled. Returns its result."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -93,11 +93,11 @@ class Completion:
             task.add_done_callback(_log_failure)
             raise
         finally:
-            # What the task raises holds this frame: with the task in turn, it would be a cycle.
+            # An exception of the task references this frame, and would form a cycle with the task.
             del task
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait until all work is done, for at most `timeout_s`."""
+        """Wait for at most `timeout_s` until all work is done."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
             if late:
@@ -105,6 +105,6 @@ class Completion:
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:
-    """Log a failure that no client waits for any more."""
+    """Log a failure that no client is waiting for."""
     if not task.cancelled() and task.exception() is not None:
         _log.warning("a write failed after its client had disconnected", exc_info=task.exception())

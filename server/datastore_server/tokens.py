@@ -1,8 +1,8 @@
-"""Resume tokens: where a query's results stood, as bytes that cannot be mistaken.
+"""Resume tokens: a position in the results of a query, as verifiable bytes.
 
-Pure. Knows positions and how a query sorts; knows no message and no gRPC. A token is a version byte, the length of its
-content, the content in msgpack, and the CRC-32C of all before. It is no secret and no proof: a client that
-makes one by itself can ask for nothing that the query did not select.
+Pure. Knows positions and the order of a query, but no messages or gRPC. A token consists of a version byte, the length
+of its content, the content in msgpack, and a CRC-32C of everything before. It is neither secret nor authenticated: a
+forged token cannot select anything that the query does not.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 VERSION = 1
-#: Of tokens that need the last entry: a server that does not know these must refuse them.
+#: The version of tokens that need the last entry; servers that do not support them must refuse them.
 ENTRY_VERSION = 2
 _HEAD_BYTES = 5
 _CHECKSUM_BYTES = 4
 
 
 class End(IntEnum):
-    """Whether the results of a token have ended, and why."""
+    """Whether a token's results have ended, and why."""
 
     OPEN = 0
     EXHAUSTED = 1
@@ -49,14 +49,13 @@ class End(IntEnum):
 
 
 class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """What continues a query.
+    """The state needed to resume a query.
 
-    `key` is None at the beginning of the results; `limit` and `offset` are what is left of the query's,
-    `limit` None for none. A token whose `end` is not OPEN continues with nothing. `epoch` names the placement
-    under which it was made; a position means the same under every placement, so the epoch is only
-    informative and never refused. `missing` names the shards that the results lack so far, which no later call can
-    make good.
-    A sort key over LONG_SORT_KEY_BYTES is not held, but its hash: the client sends the entry that it is made from.
+    `key` is None at the start of the results. `limit` and `offset` are the remaining ones; a `limit` of None means no
+    limit. A token whose `end` is not OPEN has no further results. `epoch` is that of the placement under which it was
+    created; it is informative only, because positions mean the same under every placement. `missing` names the shards
+    that are missing from the results so far. Of a sort key over LONG_SORT_KEY_BYTES only the hash is stored, and the
+    client must send the entry that it was computed from.
     """
 
     query_hash: int
@@ -70,7 +69,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     sort_key_hash: int | None = None
 
     def at(self, position: Position, *, limit: int | None, offset: int) -> Token:
-        """The token of a later place in the same results, with what is left of limit and offset there."""
+        """The token of a later position in the same results, with the remaining limit and offset."""
         is_long = len(position.sort_key) > LONG_SORT_KEY_BYTES
         return msgspec.structs.replace(
             self,
@@ -83,18 +82,18 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     @property
     def needs_last_entry(self) -> bool:
-        """Whether it continues only together with the entry that it stands behind."""
+        """Whether resuming requires the entry that the token follows."""
         return self.sort_key_hash is not None and self.end is End.OPEN
 
     def without(self, shards: Iterable[ShardReport]) -> Token:
-        """The same token where some of these shards could not be reached."""
+        """The same token, with these shards recorded as missing if they could not be reached."""
         lost = {report.shard for report in shards if report.error is not None}
         if lost <= set(self.missing):
             return self
         return msgspec.structs.replace(self, missing=tuple(sorted(lost.union(self.missing))))
 
     def missing_before(self, shards: Iterable[ShardReport]) -> list[ShardReport]:
-        """Reports of the shards that an earlier call could not reach, and these do not tell of."""
+        """Reports for shards that an earlier call could not reach and that `shards` does not mention."""
         reported = {report.shard for report in shards if report.error is not None}
         return [
             ShardReport(name, 0, 0, UnavailableError("could not be reached earlier in these results", shard=name))
@@ -103,9 +102,9 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         ]
 
     def position(self, query: Query, last_entry: Entry | None) -> Position | None:
-        """The place after the last entry seen; None at the beginning.
+        """The position after the last entry returned; None at the start.
 
-        Raises InvalidTokenError where the token needs that entry, and it is not there as it was.
+        Raises InvalidTokenError if the token needs that entry and it is missing or has changed.
         """
         if self.key is None or self.end is not End.OPEN:
             return None
@@ -135,12 +134,12 @@ _decoder = msgspec.msgpack.Decoder(Token)
 
 
 def query_hash(query: bytes) -> int:
-    """The hash that binds a token to its query, of the query's serialized form."""
+    """The hash of the serialized query, which binds a token to its query."""
     return xxh3_64_intdigest(query)
 
 
 def encode_token(token: Token) -> bytes:
-    """The bytes of a token."""
+    """Serialize a token."""
     content = _encoder.encode(token)
     version = VERSION if token.sort_key_hash is None else ENTRY_VERSION
     framed = bytes([version]) + len(content).to_bytes(4, "big") + content
@@ -148,10 +147,10 @@ def encode_token(token: Token) -> bytes:
 
 
 def decode_token(data: bytes, query_hash: int, *, field: str = "resume_token") -> Token:
-    """Read a token of the query with that hash.
+    """Parse a token of the query with this hash.
 
-    Raises InvalidTokenError, which tells whether the token was cut, altered, made by another version, or
-    belongs to another query. `field` is what the error names.
+    Raises InvalidTokenError, which says whether the token was truncated, altered, created by another version, or
+    belongs to another query. `field` is named in the error.
     """
     token = _decode(data, field)
     if token.query_hash != query_hash:
@@ -193,19 +192,19 @@ def _checksum(framed: bytes) -> bytes:
 
 
 def encode_page_token(token: Token) -> str:
-    """The same token as text, for pages: base64url without padding."""
+    """A token as text, for pages: base64url without padding."""
     return base64.urlsafe_b64encode(encode_token(token)).rstrip(b"=").decode("ascii")
 
 
 def decode_page_token(text: str, query_hash: int) -> Token:
-    """Read a page token. Raises InvalidTokenError as `decode_token` does."""
+    """Parse a page token. Raises InvalidTokenError like `decode_token`."""
     field = "page_token"
     padded = text + "=" * (-len(text) % 4)
     try:
         data = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error) as error:
         raise InvalidTokenError(f"{field} was cut or altered; send it whole and unchanged", field=field) from error
-    # The last character has bits to spare, which a second spelling of the same bytes would use.
+    # The last character has unused bits: reject other spellings of the same bytes.
     if not data or base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii") != text:
         raise InvalidTokenError(f"{field} was cut or altered; send it whole and unchanged", field=field)
     return decode_token(data, query_hash, field=field)

@@ -25,6 +25,7 @@ from tests.support.moves import (
     cut_before_the_deletion,
     formed,
     interrupted_before,
+    typed,
 )
 
 
@@ -573,3 +574,77 @@ async def test_a_configuration_of_nodes_without_a_cluster_is_said_to_form_a_new_
         said.clear()
         await apply(running.config("a", "b"), SOURCE, Options(), said.append)
         assert "NEW" not in "\n".join(said)
+
+
+async def cut_before_emptying(running: Nodes, monkeypatch: pytest.MonkeyPatch, config: Config, lost: str) -> None:
+    """Form a cluster of a, b and c, apply a configuration up to where a removed node is emptied, and lose that node."""
+    await formed(running, "a", "b", "c")
+    await cut_before_the_deletion(running, monkeypatch, config)
+    await running.stop(lost)
+
+
+@pytest.mark.parametrize("after", ["ab", "abd"])
+async def test_a_removed_node_that_is_lost_after_its_commit_costs_no_entry(
+    after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c", "d") as running:
+        config = running.config(*after)
+        await cut_before_emptying(running, monkeypatch, config, "c")
+        code, text = await typed(config, tmp_path, "apply", "--offline")
+        assert code == 4 and f"datastore placement apply {tmp_path / SOURCE} --offline --lost c" in text
+        code, text = await typed(config, tmp_path, "apply", "--offline", "--lost", "c")
+        assert code == 0 and "do not serve it" in text
+        await check(running, *after)
+        # Given again it has nothing to do, and what comes back is not part of the cluster.
+        await running.start("c")
+        assert (await typed(config, tmp_path, "apply", "--offline", "--lost", "c"))[0] == 0
+        async with proxy(config) as store:
+            await check_whole(store, ENTRIES)
+
+
+async def test_a_removed_node_that_is_lost_before_it_was_copied_costs_its_own_entries_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c", "d") as running:
+        await formed(running, "a", "b", "c")
+        config = running.config("a", "d")
+        with monkeypatch.context() as patch, pytest.raises(CrashError):
+            patch.setattr(moving, "_copy", crashes)
+            await apply_now(config)
+        lost = (await running.held())["c"]
+        await running.stop("c")
+        with pytest.raises(UnavailableError, match=r"--lost c"):
+            await apply_now(config)
+        await apply_now(config, lost=frozenset("c"))
+        kept = {key: value for key, value in ENTRIES.items() if str(key) not in lost}
+        assert 0 < len(kept) < len(ENTRIES)
+        async with proxy(config) as store:
+            await check_whole(store, kept)
+            await fill(store, ENTRIES)
+        await running.stop("b")
+        await check(running, "a", "d")
+
+
+async def crashes(*_: Any) -> None:
+    raise CrashError
+
+
+async def test_a_lost_node_is_left_out_only_of_a_change_under_way_whose_slots_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(tmp_path, "a", "b", "c") as running:
+        await formed(running, "a", "b", "c")
+        await running.stop("c")
+        with pytest.raises(UnavailableError, match="shard 'c' does not answer"):
+            await apply_now(running.config("a", "b"), lost=frozenset("c"))
+        await running.start("c")
+        config = running.config("a", "b", shard_by="collection")
+        with monkeypatch.context() as patch, pytest.raises(CrashError):
+            patch.setattr(moving, "_copy", crashes)
+            await apply_now(config)
+        await running.stop("c")
+        with pytest.raises(ConfigError, match="shard_by changes too"):
+            await apply_now(config, lost=frozenset("c"))
+        with pytest.raises(UnavailableError, match="shard 'b' does not answer"):
+            await running.stop("b")
+            await apply_now(config, lost=frozenset("bc"))

@@ -200,6 +200,12 @@ def plan_command(
 @_config_argument
 @click.option("--offline", is_flag=True, help="Move entries. The cluster refuses writes until that is done.")
 @click.option("--adopt", is_flag=True, help="Place nodes that hold entries already, after checking each key.")
+@click.option(
+    "--lost",
+    metavar="NAME",
+    multiple=True,
+    help="Finish an interrupted change without the node of this removed shard, which is lost with what was not copied.",
+)
 @_change_options
 @json_option
 @click.pass_obj
@@ -208,6 +214,7 @@ def apply_command(
     config_path: Path,
     offline: bool,
     adopt: bool,
+    lost: Sequence[str],
     addresses: dict[str, str],
     replaced: Sequence[str],
     renames: dict[str, str],
@@ -218,7 +225,7 @@ def apply_command(
     checksums are compared, every node switches to the new epoch, and only then are the old copies deleted. After an
     interruption, at any point, the same command continues. Restart proxies with the new CONFIG.toml afterwards.
     """
-    options = _options(addresses, replaced, renames, offline=offline, adopt=adopt)
+    options = _options(addresses, replaced, renames, offline=offline, adopt=adopt, lost=lost)
     try:
         plan = run_terminable(moving.apply(load_config(config_path), str(config_path), options, say))
     except (KeyboardInterrupt, Terminated, DatastoreError) as error:
@@ -279,10 +286,11 @@ def _options(
     *,
     offline: bool = False,
     adopt: bool = False,
+    lost: Sequence[str] = (),
 ) -> Options:
     for url in addresses.values():
         parse_server_url(url)
-    return Options(renames, addresses, frozenset(replaced), offline=offline, adopt=adopt)
+    return Options(renames, addresses, frozenset(replaced), frozenset(lost), offline, adopt)
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:

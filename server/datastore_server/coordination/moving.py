@@ -44,6 +44,8 @@ class Options:
     addresses: Mapping[str, str] = field(default_factory=dict)
     #: Shards whose entries are lost, and whose new nodes are empty.
     replaced: frozenset[str] = frozenset()
+    #: Shards to be removed whose nodes do not answer and never will: a change under way is finished without them.
+    lost: frozenset[str] = frozenset()
     #: Whether writes may be refused while entries are moved.
     offline: bool = False
     #: Whether nodes with entries but no placement are given one.
@@ -89,7 +91,8 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
     nothing was deleted, and the same command can be run again.
     """
     await _settle_left(config, source, options, report)
-    async with surveyed(config, options.addresses) as survey:
+    async with surveyed(config, options.addresses) as found:
+        survey = found.without(options.lost)
         survey.require_all(config, source)
         if survey.pending is None and (survey.newest is None or options.adopt):
             return await _place(survey, config, options, report)
@@ -98,6 +101,7 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
             report(f"continuing the move to epoch {target.epoch}, which some nodes have committed")
             await _prepare(survey, current, target)
             await _finish(survey, target, report)
+            _report_lost(found, options, report)
             return Plan(current, target, ())
         planned = await _planned(survey, current, target)
         if target is current:
@@ -113,9 +117,10 @@ async def apply(config: Config, source: str, options: Options, report: Report) -
             f"epoch {target.epoch} is prepared on {counted(len(survey.nodes), 'nodes')}; writes are refused until the"
             " change is done"
         )
-        await _copy(survey, current, target, report)
+        await _copy(survey, current, target, report, _slots_of_lost(found, options, current, target))
         await _copy_records(survey)
         await _finish(survey, target, report)
+        _report_lost(found, options, report)
         return planned
 
 
@@ -156,7 +161,8 @@ async def _settle_left(config: Config, source: str, options: Options, report: Re
 
     A move that some nodes have committed is finished without nodes lost since, if they are to be replaced.
     """
-    async with surveyed(config, options.addresses) as survey:
+    async with surveyed(config, options.addresses) as found:
+        survey = found.without(options.lost)
         survey.require_all(config, source)
         pending = survey.pending
         await _drop(survey.overtaken, report)
@@ -172,6 +178,26 @@ async def _settle_left(config: Config, source: str, options: Options, report: Re
         else:
             report(f"the move to epoch {pending.epoch} was prepared for a node that is not there any more")
             await _drop(survey.preparing, report)
+
+
+def _slots_of_lost(found: Survey, options: Options, current: Placement, target: Placement) -> frozenset[int]:
+    """The slots of shards whose nodes are lost. How much of them was copied cannot be verified any more.
+
+    Raises ConfigError where the slots change with the change, so that what was copied of them cannot be told apart.
+    """
+    lost = options.lost & found.missing.keys()
+    if lost and current.shard_by != target.shard_by:
+        raise ConfigError(
+            f"--lost {min(lost)}: shard_by changes too, so what was copied from that shard is not known; start its node"
+        )
+    return frozenset(slot for slot, owner in enumerate(current.owners) if current.shards[owner] in lost)
+
+
+def _report_lost(found: Survey, options: Options, report: Report) -> None:
+    for name in sorted(options.lost & found.missing.keys()):
+        report(
+            f"shard {name!r} was left out: if its data directory at {found.urls[name]} turns up again, do not serve it"
+        )
 
 
 def _check_lost(survey: Survey, options: Options) -> None:
@@ -297,13 +323,15 @@ async def _prepare(survey: Survey, current: Placement | None, target: Placement)
             await node.client.prepare(name, target, joins=not node.is_of(current))
 
 
-async def _copy(survey: Survey, current: Placement, target: Placement, report: Report) -> None:
-    """Copy every entry to its new owner, and verify the copies."""
+async def _copy(
+    survey: Survey, current: Placement, target: Placement, report: Report, lost: frozenset[int] = frozenset()
+) -> None:
+    """Copy every entry to its new owner, and verify the copies. `lost` slots are left as they are."""
     held = await _held(survey, current, target)
     expected = total(held.values())
     for node in survey.nodes:
         if node.name:
-            await _fill(node, held, expected, target, report)
+            await _fill(node, held, expected, target, report, lost)
     entries = sum(summary.entries for summary in expected.values())
     report(f"verified {counted(entries, 'entries')} in {counted(len(expected), 'slots')}: counts and checksums agree")
 
@@ -317,11 +345,13 @@ async def _copy_records(survey: Survey) -> None:
             await node.client.put_record(RECORD_NAME, *max(kept))
 
 
-async def _fill(node: Node, held: Mapping[Node, Slots], expected: Slots, target: Placement, report: Report) -> None:
+async def _fill(
+    node: Node, held: Mapping[Node, Slots], expected: Slots, target: Placement, report: Report, lost: frozenset[int]
+) -> None:
     """Copy what `node` will own. Slots whose contents are already right are not sent again."""
     found = await node.client.summarize(target.shard_by, owned_only=False)
     owned = target.owned_by(node.name)
-    wrong = differing(expected, found, [slot for slot in {*expected, *found} if owned[slot]])
+    wrong = differing(expected, found, [slot for slot in {*expected, *found} - lost if owned[slot]])
     if not wrong:
         return
     await node.client.clear_slots(target.epoch, wrong, shard_by=target.shard_by)

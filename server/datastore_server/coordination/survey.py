@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datastore.engine.placement import Member, Placement
 from datastore.model.errors import ConfigError, DatastoreError, UnavailableError
@@ -149,6 +149,13 @@ class Survey:
         before = {node.url: node.answer for node in self.nodes if node.answer.placement.epoch == pending.epoch - 1}
         return cluster_placement(before)
 
+    def without(self, lost: Container[str]) -> Survey:
+        """The survey without the missing nodes of these shards, as long as a change is under way that removes them."""
+        if self.pending is None:
+            return self
+        removed = [name for name in self.missing if name in lost and self.pending.member(name) is None]
+        return replace(self, missing={name: error for name, error in self.missing.items() if name not in removed})
+
     def require_all(self, config: Config, source: str) -> None:
         """Raise UnavailableError, saying how to start it, if a node did not answer."""
         self._require(config, source, self.missing)
@@ -176,6 +183,11 @@ class Survey:
                     f"datastore serve lmdb:ITS_DIRECTORY --listen {parse_server_url(url)}\n"
                     f"or, if it listens elsewhere, say --node {name}=grpc://HOST:PORT"
                 )
+                if self.pending is not None:
+                    start += (
+                        f"\nor, if its data directory is lost, finish the change without it:\n"
+                        f"  datastore placement apply {source} --offline --lost {name}"
+                    )
             raise UnavailableError(
                 f"shard {name!r} does not answer at {url}: {error}. All nodes must be running for this. To start it:\n"
                 f"  {start}",

@@ -77,14 +77,16 @@ from datastore.model.key import (
     Namespace,
 )
 from datastore.model.query import Query
-from datastore.spec.opening import open as open  # noqa: A004 - not in __all__: `import *` leaves the builtin
 from datastore.sync.cursor import Cursor, chain_gen, is_iterable, limit_gen, offset_gen
 from datastore.sync.serialize import (
     SerializerShimDatastore,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from datastore import aio as aio
+    from datastore.spec import Config
 
 __all__ = [
     "Batch",
@@ -154,6 +156,22 @@ __all__ = [
     "query",
     "serialize",
 ]
+
+
+# Not in __all__: `import *` leaves the builtin.
+def open(described: str | Mapping[str, Any] | Config, store: str | None = None) -> Datastore:  # noqa: A001
+    """Open the store that a URL or a table describes, e.g. `memory:`, `file:///var/lib/ds` or `grpc://127.0.0.1:7420`.
+
+    A table is a dict as TOML gives it: of one store, with its `kind`, or of a document with a table `[store.NAME]` for
+    each store, of which `store` is opened. docs/compositions.md lists the kinds and their keys. The store is of the
+    class that its module documents; no serializer is added. The caller must close it.
+    Raises UnsupportedTypeError (a TypeError) for anything else, InvalidError or ConfigError (ValueErrors), which say
+    what is valid, for an invalid URL or table, ImportError with the command that helps if a driver is not installed,
+    and what the stores raise when they are made: those opened until then are closed.
+    """
+    from datastore import spec
+
+    return spec.build(spec.tree_of(described, store))
 
 
 def __getattr__(name: str) -> Any:

@@ -9,9 +9,11 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import NoneType
-from typing import Any
+from typing import Any, Self
 
+from datastore.model.config import Config
 from datastore.model.description import Description, Durability
 from datastore.model.entries import Outcome
 from datastore.model.errors import (
@@ -26,13 +28,14 @@ from datastore.model.errors import (
 )
 from datastore.model.extras import require
 from datastore.model.key import Key
+from datastore.model.options import SERVER, ServerUrl, option
 from datastore.model.query import Query
-from datastore.model.urls import split
+from datastore.model.urls import because, shown, split
 from datastore.sync.base import InterfaceMappingDatastore, batch_of, check_key, check_query
 from datastore.sync.cursor import Cursor
 from datastore.sync.serialize import Serializer, SerializerLike, SerializerShimDatastore
 
-__all__ = ["RedisDatastore", "open_url"]
+__all__ = ["RedisConfig", "RedisDatastore"]
 
 
 class RedisDatastore(SerializerShimDatastore):
@@ -176,25 +179,57 @@ def _translated(server: str) -> Iterator[None]:
         raise StoreError(f"{server}: {error}") from error
 
 
-def open_url(url: str) -> RedisDatastore:
-    """The store of `redis://host:port/database`; the options after `?` are the driver's. Closing it disconnects.
+@dataclass(frozen=True, kw_only=True)
+class RedisConfig(Config):
+    """Stores what JSON can represent, and bytes, on a Redis server. Durability is the server's. No queries.
 
-    With `rediss:` the connection is encrypted. Raises InvalidError (a ValueError) for a URL that the driver does not
-    take.
+    A URL with `rediss:` encrypts the connection; the options after its `?` are redis-py's, e.g. `socket_timeout`.
     """
-    require("redis", "redis")
-    import redis
 
-    form = f"{url.partition(':')[0]}://HOST:PORT/DATABASE"
-    parts = split(url, form)
-    if not (parts.netloc or parts.path) or re.fullmatch("/?[0-9]*/?", parts.path) is None or parts.fragment:
-        raise InvalidError(f"{url!r}: expected {form}, DATABASE a number", field="url")
-    try:
-        client = redis.Redis.from_url(url)
-        # Made of its options, which the driver looks at only when it connects.
-        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-    except (ValueError, TypeError, redis.RedisError) as error:
-        raise InvalidError(f"{url!r}: expected {form}; {error}", field="url") from error
-    store = RedisDatastore(client)
-    store.child_datastore.owned = True  # type: ignore[attr-defined]
-    return store
+    kind = "redis"
+    url_form = "redis://HOST:PORT/DATABASE"
+    driver = ("redis", "redis")
+    url: ServerUrl = field(metadata=option("`redis://HOST:PORT/DATABASE`, or `rediss:` for TLS", SERVER))
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The store of the URL, whose options are the driver's."""
+        return cls(url=ServerUrl(url))
+
+    def check(self) -> None:
+        """Raise InvalidError for a URL that the driver does not take."""
+        scheme = self.url.partition(":")[0]
+        form = f"{scheme if scheme in ('redis', 'rediss') else 'redis'}://HOST:PORT/DATABASE"
+        parts = split(self.url, form)
+        is_database = re.fullmatch("/?[0-9]*/?", parts.path) is not None
+        if (
+            parts.scheme not in ("redis", "rediss")
+            or not (parts.netloc or parts.path)
+            or not is_database
+            or parts.fragment
+        ):
+            raise InvalidError(f"{shown(self.url)}: expected {form}, DATABASE a number", field="url")
+        import redis
+
+        reason = None
+        try:
+            pool = redis.Redis.from_url(self.url).connection_pool
+            # Made of its options, which the driver looks at only when it connects.
+            pool.connection_class(**pool.connection_kwargs)
+        except (ValueError, TypeError, redis.RedisError) as error:
+            reason = because(self.url, error)
+        # Outside of the handler: the driver's error may quote the password.
+        if reason is not None:
+            raise InvalidError(f"{shown(self.url)}: expected {form}{reason}", field="url")
+
+    def can_query(self) -> bool:
+        """False: a server would have to look at all its keys."""
+        return False
+
+    def open(self) -> RedisDatastore:
+        """A store with its own client, which it closes. Connects at the first call."""
+        import redis
+
+        store = RedisDatastore(redis.Redis.from_url(self.url))
+        store.child_datastore.owned = True  # type: ignore[attr-defined]
+        return store

@@ -5,7 +5,6 @@ Closing is `aclose`, or `async with`. `datastore.aio.lift.lift(store)` makes an 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from datastore.aio import lift as lift
@@ -28,7 +27,9 @@ from datastore.aio.transforms import (
 )
 
 if TYPE_CHECKING:
-    from datastore.spec.aio import open as open  # noqa: A004 - not in __all__: `import *` leaves the builtin
+    from collections.abc import Mapping
+
+    from datastore.spec import Config
 
 __all__ = [
     "CacheShimDatastore",
@@ -53,8 +54,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """`datastore.aio.open`, which knows every kind of store, and so is above these."""
-    if name == "open":
-        return import_module("datastore.spec.aio").open
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Not in __all__: `import *` leaves the builtin.
+def open(described: str | Mapping[str, Any] | Config, store: str | None = None) -> Datastore:  # noqa: A001
+    """Open the store that a URL or a table describes, for asyncio. Guarantees and errors are those of `datastore.open`.
+
+    A blocking store is lifted. Blocks while files are opened, which is brief.
+    """
+    from datastore import spec
+
+    return spec.build_async(spec.tree_of(described, store))

@@ -23,12 +23,11 @@ from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
-from datastore.model.urls import directory_of, options_of
 from datastore.sync.base import FIRST_SCAN_ENTRIES, Datastore, check_key, check_query, refine
 from datastore.sync.cursor import Cursor
 from datastore.sync.transforms import LowercaseKeyDatastore
 
-__all__ = ["FileSystemDatastore", "open_url"]
+__all__ = ["FileSystemDatastore"]
 
 _PATH_METHODS = ("path", "relative_path", "object_path", "relative_object_path")
 
@@ -329,20 +328,6 @@ class FileSystemDatastore(Datastore):
         """Kind `file`, with the root."""
         durability = Durability.SYNC if self._fsync else Durability.ASYNC
         return Description("file", self.root, durability, frozenset({PushDown.SCOPE}))
-
-
-def open_url(url: str) -> FileSystemDatastore:
-    """The store in the directory of `file:///absolute/directory` or `file:relative/directory`.
-
-    Options are `?fsync=true` and `?case_sensitive=false`. Raises InvalidError (a ValueError) for others.
-    """
-    booleans = ("true", "false")
-    options = options_of(url, {"fsync": booleans, "case_sensitive": booleans})
-    return FileSystemDatastore(
-        directory_of(url),
-        case_sensitive=options.get("case_sensitive", "true") == "true",
-        fsync=options.get("fsync", "false") == "true",
-    )
 
 
 def _wanted(query: Query) -> int:

@@ -5,7 +5,7 @@ serializer shim does), of event loops and of the network. `docs/storage.md` spec
 
 `store` reads, and hands its writes to `writer`, one thread that gives all that wait one commit. `gate` lets reads in,
 and keeps them out for the moment in which the memory map is replaced. `scan` is one step of a query, `records` the
-stored form of a value, `directory` what lies on disk, `errors` the driver's errors as ours.
+stored form of a value, `directory` what lies on disk, `errors` the driver's errors as ours, `config` the store as data.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datastore.model.extras import require
 
 require("lmdb", "lmdb")
 
-from datastore.lmdb.store import LMDBDatastore, Stats, open_url
+from datastore.lmdb.config import LMDBConfig
+from datastore.lmdb.store import LMDBDatastore, Stats
 
-__all__ = ["LMDBDatastore", "Stats", "open_url"]
+__all__ = ["LMDBConfig", "LMDBDatastore", "Stats"]

@@ -27,11 +27,10 @@ from datastore.model.errors import ConfigError, CorruptDataError, DatastoreError
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES, BATCH_GROWTH, FIRST_BATCH_BYTES
 from datastore.model.query import Query
-from datastore.model.urls import directory_of, options_of
 from datastore.sync.base import Datastore, check_key, check_query, refine
 from datastore.sync.cursor import Cursor
 
-__all__ = ["MAP_BYTES", "MAX_MAP_BYTES", "LMDBDatastore", "Stats", "open_url"]
+__all__ = ["MAP_BYTES", "MAX_MAP_BYTES", "LMDBDatastore", "Stats"]
 
 #: The map a new store begins with. It is address space, not disk: the file grows as it is used.
 MAP_BYTES = 1024 * 1024 * 1024
@@ -323,15 +322,6 @@ class LMDBDatastore(Datastore):
 
 
 _open_stores: weakref.WeakSet[LMDBDatastore] = weakref.WeakSet()
-
-
-def open_url(url: str) -> LMDBDatastore:
-    """The store in the directory of `lmdb:///absolute/directory` or `lmdb:relative/directory`.
-
-    `?durability=async` is the one option. Raises InvalidError (a ValueError) for others, and as the class does.
-    """
-    options = options_of(url, {"durability": ("sync", "async")})
-    return LMDBDatastore(directory_of(url), durability=options.get("durability", "sync"))
 
 
 def _after_fork() -> None:

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
-from urllib.parse import SplitResult, quote
+from urllib.parse import quote
 
 from datastore.memcached.clients import Connection, connection_of
 from datastore.model.description import Description, Durability
 from datastore.model.errors import (
     DatastoreClosedError,
-    InvalidError,
     LimitExceededError,
     QueryNotSupportedError,
     StoreError,
     UnsupportedTypeError,
 )
-from datastore.model.extras import require
 from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore.model.text import utf8_of
-from datastore.model.urls import split
 from datastore.sync.base import InterfaceMappingDatastore, check_key, check_query
 from datastore.sync.cursor import Cursor
 
-__all__ = ["DEFAULT_PORT", "NAME_BYTES", "VALUE_BYTES", "MemcachedDatastore", "name_of", "open_url"]
+__all__ = ["NAME_BYTES", "VALUE_BYTES", "MemcachedDatastore", "name_of"]
 
-DEFAULT_PORT = 11211
 #: The longest name that the protocol allows, in bytes.
 NAME_BYTES = 250
 #: The largest value, in bytes: servers accept items of 1 MiB by default, including name and overhead. Larger ones are
@@ -48,8 +44,8 @@ class MemcachedDatastore(InterfaceMappingDatastore):
 
     The client is one of pymemcache, pylibmc or python-memcached. Values are bytes, or text stored as UTF-8 with the
     clients' flag for it, of at most VALUE_BYTES (LimitExceededError). Other types raise UnsupportedTypeError: wrap the
-    store in a serializer. Safe for threads if the client is, like the PooledClient of `open_url`. A pymemcache client
-    without a serde is given one that distinguishes text and bytes. Does not support queries.
+    store in a serializer. Safe for threads if the client is, like the PooledClient of MemcachedConfig. A pymemcache
+    client without a serde is given one that distinguishes text and bytes. Does not support queries.
     Raises ImportError if pymemcache is needed and not installed, UnavailableError if the server cannot be reached,
     DeadlineExceededError after the client's timeout, StoreError for anything the server refuses.
     """
@@ -115,35 +111,3 @@ class MemcachedDatastore(InterfaceMappingDatastore):
     def describe(self) -> Description:
         """Kind `memcached`."""
         return Description("memcached", "may forget", Durability.MEMORY)
-
-
-def open_url(url: str) -> MemcachedDatastore:
-    """The store of `memcached://host:port`; without a port it is 11211. Closing it disconnects.
-
-    Raises InvalidError (a ValueError) for any other URL.
-    """
-    require("pymemcache", "memcached")
-    from pymemcache.client.base import PooledClient
-
-    parts = split(url, "memcached://HOST:PORT")
-    if not _names_a_server(parts):
-        raise InvalidError(f"{url!r}: expected memcached://HOST:PORT", field="url")
-    store = MemcachedDatastore(
-        PooledClient(
-            (parts.hostname, parts.port or DEFAULT_PORT), connect_timeout=10, timeout=10, default_noreply=False
-        )
-    )
-    store.owned = True
-    return store
-
-
-def _names_a_server(parts: SplitResult) -> bool:
-    """Whether a URL names a server and nothing else."""
-    try:
-        (parts.hostname or "").encode("idna")
-        port = parts.port
-    except ValueError:
-        # The port is not a number or is too large, or the name cannot be resolved.
-        return False
-    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    return bool(parts.hostname) and port != 0 and not more

@@ -6,7 +6,8 @@ Only this package knows MongoDB and its driver, pymongo, which is imported when 
 
 from __future__ import annotations
 
+from datastore.mongo.config import SERVER_SELECTION_MS, MongoConfig
 from datastore.mongo.errors import DOCUMENT_BYTES
-from datastore.mongo.store import SERVER_SELECTION_MS, MongoDatastore, open_url
+from datastore.mongo.store import MongoDatastore
 
-__all__ = ["DOCUMENT_BYTES", "SERVER_SELECTION_MS", "MongoDatastore", "open_url"]
+__all__ = ["DOCUMENT_BYTES", "SERVER_SELECTION_MS", "MongoConfig", "MongoDatastore"]

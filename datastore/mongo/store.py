@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlunsplit
 
 from datastore.model.description import Description, PushDown
 from datastore.model.entries import Batch, Outcome, Position, Write, value_bytes
@@ -14,17 +13,14 @@ from datastore.model.extras import require
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES
 from datastore.model.query import Query
-from datastore.model.urls import split
 from datastore.mongo.conditions import HAS_VALUE, condition
 from datastore.mongo.documents import document_of, key_of, plain
 from datastore.mongo.errors import is_taken, translated, write_concern_error
 from datastore.sync.base import FIRST_SCAN_ENTRIES, Datastore, batch_of, check_key, check_query, refine, refusal
 from datastore.sync.cursor import Cursor
 
-__all__ = ["SERVER_SELECTION_MS", "TRIES", "MongoDatastore", "open_url"]
+__all__ = ["TRIES", "MongoDatastore"]
 
-#: The default for finding a server, in milliseconds; the driver's own is 30 seconds.
-SERVER_SELECTION_MS = 10_000
 #: How often to retry a write if another one creates its document concurrently.
 TRIES = 10
 
@@ -229,39 +225,3 @@ def _operation(write: Write) -> Any:
     if value is None:
         return DeleteOne({"_id": str(key)})
     return ReplaceOne({"_id": str(key)}, document_of(key, value), upsert=True)
-
-
-def open_url(url: str) -> MongoDatastore:
-    """The store of `mongodb://host:port/database`; closing it disconnects.
-
-    `?collection=name` names the collection, by default `datastore`; other options are the driver's. The timeout for
-    finding a server is SERVER_SELECTION_MS unless `serverSelectionTimeoutMS` is given. Raises InvalidError (a
-    ValueError) if the URL names no database or the driver refuses it.
-    """
-    require("pymongo", "mongodb")
-    from pymongo import MongoClient
-    from pymongo.errors import PyMongoError
-
-    form = "mongodb://HOST:PORT/DATABASE"
-    parts = split(url, form)
-    database = unquote(parts.path.strip("/"))
-    if not parts.hostname or not database or parts.fragment:
-        raise InvalidError(f"{url!r}: expected {form}", field="url")
-    options = parse_qsl(parts.query, keep_blank_values=True)
-    collections = [value for name, value in options if name == "collection"]
-    if len(collections) > 1:
-        raise InvalidError(f"{url!r}: collection is given twice", field="url")
-    rest = [(name, value) for name, value in options if name != "collection"]
-    if not any(name.lower() == "serverselectiontimeoutms" for name, _ in rest):
-        rest.append(("serverSelectionTimeoutMS", str(SERVER_SELECTION_MS)))
-    try:
-        client: Any = MongoClient(urlunsplit(parts._replace(query=urlencode(rest))))
-    except (PyMongoError, ValueError) as error:
-        raise InvalidError(f"{url!r}: expected {form}; {error}", field="url") from error
-    try:
-        store = MongoDatastore(client.get_default_database(), collection=(collections or ["datastore"])[0])
-    except (DatastoreError, PyMongoError) as error:
-        client.close()
-        raise InvalidError(f"{url!r}: {error}", field="url") from error
-    store._owned = client
-    return store

@@ -1,1 +1,61 @@
-"""Stores by name: which package opens a URL."""
+"""Compositions as data: a store by its URL, or a tree of stores as a table says it.
+
+`registry` knows the kinds of stores, by entry point; `reading` makes a tree of Configs of a URL or of a document, with
+nothing opened; `checks` is what a whole tree must fulfil; `building` opens it for threads or for tasks; `writing` gives
+the TOML of a tree. `shims` and `collections` are the library's own kinds; a backend has its Config beside its code.
+"""
+
+from __future__ import annotations
+
+from datastore.model.config import Composed, Config
+from datastore.model.options import (
+    BOOLEAN,
+    CALLABLE,
+    CHILD,
+    CHILDREN,
+    COUNT,
+    DIRECTORY,
+    DURATION,
+    KEY,
+    NAMED_CHILDREN,
+    SERVER,
+    SIZE,
+    TEXT,
+    OptionType,
+    ServerUrl,
+    one_of,
+    option,
+)
+from datastore.spec.building import build, build_async
+from datastore.spec.reading import parse_tree, parse_url, tree_of
+from datastore.spec.registry import Registry
+from datastore.spec.writing import dump_tree, show_tree
+
+__all__ = [
+    "BOOLEAN",
+    "CALLABLE",
+    "CHILD",
+    "CHILDREN",
+    "COUNT",
+    "DIRECTORY",
+    "DURATION",
+    "KEY",
+    "NAMED_CHILDREN",
+    "SERVER",
+    "SIZE",
+    "TEXT",
+    "Composed",
+    "Config",
+    "OptionType",
+    "Registry",
+    "ServerUrl",
+    "build",
+    "build_async",
+    "dump_tree",
+    "one_of",
+    "option",
+    "parse_tree",
+    "parse_url",
+    "show_tree",
+    "tree_of",
+]

@@ -15,15 +15,17 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, cast, get_args, get_type_hints
+from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
 from urllib.parse import quote
 
 import msgspec
 
 from datastore.engine.placement import NAME, NAME_FORM, ShardBy
+from datastore.lmdb import LMDBConfig
+from datastore.model.config import did_you_mean
 from datastore.model.errors import ConfigError, InvalidError
-from datastore.model.urls import directory_of, options_of
-from datastore.spec.opening import check_memory, closest, scheme_of
+from datastore.model.urls import SCHEME, options_of, shown
+from datastore.spec import parse_url
 from datastore_client.channel import DEFAULT_PORT
 
 __all__ = [
@@ -201,20 +203,22 @@ def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
     if ":" not in text:
         hint = f"; for LMDB in the directory {text} write lmdb:{quote(text, safe=_UNQUOTED)}" if text else ""
         raise ConfigError(f"{text!r} is not a store URL: expected {STORE_FORMS}{hint}")
+    match = SCHEME.match(text)
+    scheme = match[1].lower() if match else ""
+    if scheme == "grpc":
+        raise ConfigError(f"{shown(text)} is a server; to serve several behind one address, see datastore proxy --help")
+    if scheme not in ("", "lmdb", "memory"):
+        near = did_you_mean(f"{scheme}:", ["lmdb:", "memory:"])
+        raise ConfigError(f"{shown(text)}: a node serves {STORE_FORMS}, not {scheme}:{near}")
     try:
-        scheme = scheme_of(text)
-        if scheme == "memory":
-            check_memory(text)
-            return StoreUrl("memory")
-        if scheme == "lmdb":
-            options = options_of(text, {"durability": get_args(Durability)})
-            durability = cast("Durability | None", options.get("durability"))
-            return StoreUrl("lmdb", base / directory_of(text), durability)
+        store = parse_url(text)
     except InvalidError as error:
         raise ConfigError(str(error)) from error
-    if scheme == "grpc":
-        raise ConfigError(f"{text!r} is a server; to serve several behind one address, see datastore proxy --help")
-    raise ConfigError(f"{text!r}: a node serves {STORE_FORMS}, not {scheme}:{closest(scheme, ('lmdb:', 'memory:'))}")
+    if not isinstance(store, LMDBConfig):
+        return StoreUrl("memory")
+    if store != LMDBConfig(directory=store.directory, durability=store.durability):
+        raise ConfigError(f"{text!r}: a node takes no option but durability")
+    return StoreUrl("lmdb", base / store.directory, store.durability if "durability" in options_of(text) else None)
 
 
 def parse_server_url(text: str) -> Address:

@@ -109,7 +109,7 @@ def test_the_backends_of_ones_own_stand_the_suite(tmp_path: Path):
 def test_an_entry_point_as_shown_is_of_the_group_that_is_looked_at():
     ((group, names),) = tomllib.loads(blocks(BACKENDS, "toml")[0])["project"]["entry-points"].items()
     assert entry_points(group=group)
-    assert list(names) == ["shelf"]
+    assert names == {"shelf": "my_package:ShelfConfig"}
 
 
 def test_the_commands_that_set_up_name_what_there_is(tmp_path: Path):

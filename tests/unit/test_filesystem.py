@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import datastore
 from datastore import core
-from datastore.filesystem import FileSystemDatastore, content, disk, ensure_directory_exists, open_url, paths
+from datastore.filesystem import FileSystemDatastore, content, disk, ensure_directory_exists, paths
 from datastore.model.entries import Position
 from datastore.model.errors import (
     CorruptDataError,
@@ -356,11 +357,12 @@ def test_the_paths_of_a_store(files: FileSystemDatastore):
 
 
 def test_a_url_has_options(tmp_path: Path):
-    opened = open_url(f"file://{tmp_path}?case_sensitive=false&fsync=true")
+    opened = datastore.open(f"file://{tmp_path}?case_sensitive=false&fsync=true")
+    assert isinstance(opened, FileSystemDatastore)
     assert not opened.case_sensitive
     assert opened.describe().durability.value == "sync"
     with pytest.raises(InvalidError, match="unknown option 'mode'; there are fsync case_sensitive"):
-        open_url(f"file://{tmp_path}?mode=1")
+        datastore.open(f"file://{tmp_path}?mode=1")
 
 
 def test_deleting_leaves_directories_and_what_is_beside(files: FileSystemDatastore):

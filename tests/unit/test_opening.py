@@ -17,7 +17,8 @@ from datastore.lmdb import LMDBDatastore
 from datastore.model.errors import ConfigError, InvalidError, UnsupportedTypeError
 from datastore.model.extras import require
 from datastore.model.key import Key
-from datastore.model.urls import directory_of, options_of
+from datastore.model.urls import directory_of
+from datastore.spec.registry import GROUP
 
 HELLO = Key("hello")
 
@@ -91,6 +92,10 @@ async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
         ("memcached://:secret@h", "expected memcached://HOST:PORT"),
         ("memcached://h#x", "expected memcached://HOST:PORT"),
         ("memcached://a..b", "expected memcached://HOST:PORT"),
+        ("mongodb://h/db?nosuch=1", "expected mongodb://HOST:PORT/DATABASE; Unknown option"),
+        ("mongodb://h/db?maxPoolSize=x", "maxpoolsize must be an integer"),
+        ("memcached://h?timeout=soon", "timeout is a duration, e.g. .*, not 'soon'"),
+        ("grpc://h?nosuch=1", "unknown option 'nosuch'; there are timeout query_timeout retry"),
         ("mongodb://h/db#x", "expected mongodb://HOST:PORT/DATABASE"),
         ("mongodb://h/db?collection=$x", "collection='.x'"),
         ("mongodb://h/db?collection=", "collection=''"),
@@ -135,28 +140,45 @@ datastore.open({url!r})
     )
 
 
-def announce(site: Path, name: str, group: str, scheme: str) -> None:
-    """Install a package that opens a scheme, as its wheel would."""
-    (site / f"{name}.py").write_text(
-        "from datastore import DictDatastore, aio\n\n\n"
-        "class Store(DictDatastore):\n    pass\n\n\n"
-        "def open_url(url):\n    store = Store()\n    store.url = url\n    return store\n"
-    )
+def announce(site: Path, name: str, scheme: str, body: str = "return DictDatastore()") -> None:
+    """Install a package with a kind of store, as its wheel would. `body` is what opens one."""
+    (site / f"{name}.py").write_text(f"""
+from dataclasses import dataclass, field
+
+from datastore import DictDatastore
+from datastore.spec import Config
+from datastore.model.options import TEXT, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShelfConfig(Config):
+    kind = {scheme!r}
+    url_form = "shelf:WORDS"
+    words: str = field(metadata=option("anything", TEXT))
+
+    @classmethod
+    def from_url(cls, url):
+        return cls(words=url)
+
+    def open(self):
+        {body}
+""")
     info = site / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{scheme} = {name}:open_url\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\n{scheme} = {name}:ShelfConfig\n")
+
+
+STORE_WITH_ITS_WORDS = "store = DictDatastore(); store.words = self.words; return store"
 
 
 def test_other_packages_add_schemes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    announce(tmp_path, "shelf_of_somebody", "datastore.stores", "shelf+v2")
+    announce(tmp_path, "shelf_of_somebody", "shelf+v2", STORE_WITH_ITS_WORDS)
     monkeypatch.syspath_prepend(tmp_path)
-    opened = datastore.open("shelf+v2:top?shelf")
-    assert type(opened).__module__ == "shelf_of_somebody"
-    assert opened.url == "shelf+v2:top?shelf"
+    assert datastore.open("SHELF+v2:top?shelf").words == "shelf+v2:top?shelf"
     lifted = aio.open("shelf+v2:top")
     assert isinstance(lifted, LiftedDatastore)
-    assert lifted.blocking.url == "shelf+v2:top"
+    assert lifted.blocking.words == "shelf+v2:top"
 
 
 @pytest.mark.parametrize(
@@ -172,18 +194,26 @@ def test_the_case_of_a_scheme_does_not_matter(url: str, tmp_path: Path):
     datastore.open(url.format(tmp_path)).close()
 
 
+@pytest.mark.parametrize("opening", [datastore.open, aio.open])
 @pytest.mark.parametrize(
-    ("opens", "said"), [("return 5", "not a datastore.Datastore$"), (None, "lacks a_shelf:open_url")]
+    ("text", "said"),
+    [
+        (None, r"a_shelf.ShelfConfig returned a 'int', not a datastore.(aio.)?Datastore"),
+        ("", "lacks a_shelf:ShelfConfig"),
+        ("ShelfConfig = 5", "a_shelf:ShelfConfig, must be a subclass of datastore.spec.Config with a `kind`"),
+        ("from datastore.spec import Config as ShelfConfig", "with a `kind`"),
+    ],
 )
 def test_a_package_that_gives_no_store_is_named(
-    opens: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opening, text: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    announce(tmp_path, "a_shelf", "datastore.stores", "ashelf")
-    (tmp_path / "a_shelf.py").write_text("" if opens is None else f"def open_url(url):\n    {opens}\n")
+    announce(tmp_path, "a_shelf", "ashelf", "return 5")
+    if text is not None:
+        (tmp_path / "a_shelf.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "a_shelf", raising=False)
     with pytest.raises(ConfigError, match=said):
-        datastore.open("ashelf:x")
+        opening("ashelf:x")
 
 
 def test_a_folder_of_a_drivers_name_is_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -194,10 +224,10 @@ def test_a_folder_of_a_drivers_name_is_no_driver(tmp_path: Path, monkeypatch: py
 
 
 def test_two_packages_with_one_scheme_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    announce(tmp_path, "one_shelf", "datastore.stores", "shelf")
-    announce(tmp_path, "other_shelf", "datastore.stores", "shelf")
+    announce(tmp_path, "one_shelf", "shelf")
+    announce(tmp_path, "other_shelf", "shelf")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match=r"shelf: URLs: one_shelf:open_url, other_shelf:open_url; uninstall"):
+    with pytest.raises(ConfigError, match=r"shelf: URLs: one_shelf:ShelfConfig, other_shelf:ShelfConfig; uninstall"):
         datastore.open("shelf:x")
 
 
@@ -228,7 +258,7 @@ def test_what_names_no_directory(url: str):
     assert raised.value.field == "url"
 
 
-@pytest.mark.parametrize("query", ["o=", "o=3", "p=1", "o=1&o=2"])
+@pytest.mark.parametrize("query", ["fsync=", "fsync=3", "p=1", "fsync=true&fsync=true", "directory=b"])
 def test_what_is_no_option(query: str):
-    with pytest.raises(InvalidError, match="'x:"):
-        options_of(f"x:a?{query}", {"o": ("1", "2")})
+    with pytest.raises(InvalidError, match="'file:a"):
+        datastore.open(f"file:a?{query}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from datastore.model.errors import ConfigError
 from datastore.model.limits import MESSAGE_BYTES, QUERY_REQUEST_BYTES
+from datastore.model.urls import shown
 
 __all__ = ["CHANNEL_OPTIONS", "DEFAULT_PORT", "MESSAGE_BYTES", "STREAM_OPTIONS", "parse_target"]
 
@@ -56,6 +57,6 @@ def parse_target(url: str) -> str:
     # The resolver would take a lone port for a host: 17650 for 0.0.68.242.
     if match is None or not 0 < port < 65536 or match["host"].isdigit():
         raise ConfigError(
-            f"{url!r} is not the address of a server; write grpc://HOST:PORT, e.g. grpc://127.0.0.1:{DEFAULT_PORT}"
+            f"{shown(url)} is not the address of a server; write grpc://HOST:PORT, e.g. grpc://127.0.0.1:{DEFAULT_PORT}"
         )
     return f"{match['host']}:{port}"

@@ -1,0 +1,54 @@
+"""A server's store as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from datastore.model.config import Config
+from datastore.model.options import BOOLEAN, DURATION, SERVER, ServerUrl, option
+from datastore.model.urls import split
+from datastore_client.aio.remote import RemoteDatastore as AsyncRemoteDatastore
+from datastore_client.channel import DEFAULT_PORT, parse_target
+from datastore_client.remote import QUERY_TIMEOUT_S, TIMEOUT_S, RemoteDatastore
+
+__all__ = ["GrpcConfig"]
+
+_FORM = "grpc://HOST:PORT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrpcConfig(Config):
+    """The store that a datastore server serves: a node, a proxy, or several behind one address. Stores plain values."""
+
+    kind = "grpc"
+    url_form = _FORM
+    driver = ("grpc", "client")
+    url: ServerUrl = field(metadata=option(f"`{_FORM}`; without a port it is {DEFAULT_PORT}", SERVER))
+    timeout: float = field(default=TIMEOUT_S, metadata=option("the limit of a call with its retries", DURATION))
+    query_timeout: float = field(
+        default=QUERY_TIMEOUT_S, metadata=option("the limit of a query from its first entry to its last", DURATION)
+    )
+    retry: bool = field(
+        default=True, metadata=option("false: errors are raised at once, for a store whose callers retry", BOOLEAN)
+    )
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The store of the server, with options after the `?`."""
+        bare = split(url, _FORM)._replace(query="").geturl()
+        return cls._with_options(url, {"url": bare})
+
+    def check(self) -> None:
+        """Raise ConfigError for a URL that is not the address of a server."""
+        parse_target(self.url)
+
+    def open(self) -> RemoteDatastore:
+        """Connects at the first call."""
+        return RemoteDatastore(self.url, timeout_s=self.timeout, query_timeout_s=self.query_timeout, retry=self.retry)
+
+    def open_async(self) -> AsyncRemoteDatastore:
+        """Connects at the first call, and belongs to its event loop."""
+        return AsyncRemoteDatastore(
+            self.url, timeout_s=self.timeout, query_timeout_s=self.query_timeout, retry=self.retry
+        )

@@ -1,0 +1,147 @@
+"""A store as data: which kind it is, and its options. The base of every kind's Config. Pure: opens nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any, ClassVar, NamedTuple, Self
+
+from datastore.model.errors import InvalidError
+from datastore.model.extras import require
+from datastore.model.options import CHILD, CHILDREN, DIRECTORY, NAMED_CHILDREN, OptionType
+from datastore.model.urls import directory_of, options_of, shown
+
+__all__ = ["Composed", "Config", "Origin", "did_you_mean"]
+
+
+class Origin(NamedTuple):
+    """Where a store was described: its name there, and its place for errors, e.g. `cluster.toml: store.main`."""
+
+    name: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The description of one store. Each kind of store has a subclass, whose docstring describes the kind.
+
+    An option is a field with `metadata=option(description, type)`. A store that this one is built on is an option too,
+    whose value is its Config: so a Config is the root of a tree. Equal trees describe equal compositions, wherever they
+    were written. A Config is checked when it is made: InvalidError (a ValueError), with the option's name as `field`.
+    """
+
+    #: The word for this kind in a table: `kind = "lmdb"`. An entry point of the same name announces the class.
+    kind: ClassVar[str]
+    #: What a URL of this kind looks like; None if stores of this kind have no URL.
+    url_form: ClassVar[str | None] = None
+    #: The package that the store needs, and the extra that installs it.
+    driver: ClassVar[tuple[str, str] | None] = None
+    origin: Origin = field(default=Origin(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, part in self.options().items():
+            value = getattr(self, name)
+            if value is None and part.default is None:
+                continue
+            try:
+                object.__setattr__(self, name, type_of(part).read(value))
+            except InvalidError as error:
+                raise InvalidError(f"{name} is {error}", field=name) from error
+        if self.driver is not None:
+            require(*self.driver)
+        self.check()
+
+    @classmethod
+    def options(cls) -> dict[str, Field[Any]]:
+        """The options of this kind, by their names."""
+        return {part.name: part for part in fields(cls) if "option" in part.metadata}
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The store that a URL of this kind describes; its scheme is in lower case.
+
+        By default the URL is `KIND:///DIRECTORY?NAME=VALUE&...`, or `KIND:?NAME=VALUE...` if the kind has no directory.
+        Raises InvalidError (a ValueError), which says what is valid and shows no secret.
+        """
+        directory = next((name for name, part in cls.options().items() if type_of(part) is DIRECTORY), None)
+        if directory is None:
+            rest = url.partition(":")[2]
+            if rest.strip("/") if not cls.options() else not rest.startswith("?"):
+                raise InvalidError(f"{shown(url)}: {cls.kind}: takes nothing after its colon", field="url")
+            return cls._with_options(url, {})
+        return cls._with_options(url, {directory: directory_of(url)})
+
+    @classmethod
+    def _with_options(cls, url: str, known: Mapping[str, Any]) -> Self:
+        """The store of a URL, which fixes the `known` options and gives others after its `?`."""
+        given: dict[str, Any] = dict(known)
+        valid = [name for name, part in cls.options().items() if name not in known and not is_child(type_of(part))]
+        for name, text in options_of(url).items():
+            if name not in valid:
+                raise InvalidError(f"{shown(url)}: unknown option {name!r}; there are {' '.join(valid)}", field="url")
+            try:
+                given[name] = type_of(cls.options()[name]).from_text(text)
+            except InvalidError as error:
+                raise InvalidError(f"{shown(url)}: {name} is {error}", field="url") from error
+        return cls(**given)
+
+    def check(self) -> None:
+        """Raise InvalidError if the options do not fit together. Opens nothing."""
+
+    def parts(self) -> Iterator[tuple[str, Config]]:
+        """The stores that this one is built on, each with its place: `child`, `children[0]`, `children.name`."""
+        for name, part in self.options().items():
+            value = getattr(self, name)
+            if type_of(part) is CHILD and value is not None:
+                yield name, value
+            elif isinstance(value, Mapping):
+                yield from ((f"{name}.{label}", child) for label, child in value.items())
+            elif is_child(type_of(part)) and value is not None:
+                yield from ((f"{name}[{index}]", child) for index, child in enumerate(value))
+
+    def can_query(self) -> bool:
+        """Whether the store answers queries."""
+        return True
+
+    def open(self) -> Any:
+        """Open the blocking store. For a kind that is not Composed."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement open")
+
+    def open_async(self) -> Any:
+        """The store for asyncio, which connects at its first call; None if the blocking one is to be lifted."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed(Config):
+    """A kind that exists for threads and for tasks: in memory, or built on other stores."""
+
+    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
+        """The store. `stores` has the classes of one colour: it is `datastore` or `datastore.aio`.
+
+        `below` has what the options that are stores were built as: a store, or a list or dict of stores. Opens nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement build")
+
+
+def type_of(part: Field[Any]) -> OptionType:
+    """How an option is written."""
+    kind: OptionType = part.metadata["option"]
+    return kind
+
+
+def is_child(kind: OptionType) -> bool:
+    """Whether an option of this type is a store, or several."""
+    return kind in (CHILD, CHILDREN, NAMED_CHILDREN)
+
+
+def is_required(part: Field[Any]) -> bool:
+    """Whether an option has no default."""
+    return part.default is MISSING and part.default_factory is MISSING
+
+
+def did_you_mean(name: str, names: Iterator[str] | list[str]) -> str:
+    """The hint that ends the message about an unknown name; empty if no name is like it."""
+    near = get_close_matches(name, list(names), 1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,120 @@
+"""The kinds of stores in memory, and of those made of several stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from datastore.engine.placement import NAME, NAME_FORM, SlotMap
+from datastore.model.config import Composed, Config
+from datastore.model.errors import InvalidError
+from datastore.model.key import Key
+from datastore.model.options import BOOLEAN, CHILDREN, COUNT, NAMED_CHILDREN, one_of, option
+
+__all__ = ["LRUConfig", "MemoryConfig", "NullConfig", "ShardedConfig", "TieredConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig(Composed):
+    """Keeps entries in memory, until the process ends. Any object can be stored."""
+
+    kind = "memory"
+    url_form = "memory:"
+
+    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
+        """A DictDatastore."""
+        return stores.DictDatastore()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullConfig(Composed):
+    """Stores nothing: every key is absent."""
+
+    kind = "null"
+
+    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
+        """A NullDatastore."""
+        return stores.NullDatastore()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRUConfig(Composed):
+    """Keeps the most recently used entries in memory: for the top of tiers, or as a cache."""
+
+    kind = "lru"
+    max_entries: int = field(metadata=option("how many entries it keeps", COUNT))
+
+    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
+        """An LRUCacheDatastore."""
+        return stores.LRUCacheDatastore(self.max_entries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TieredConfig(Composed):
+    """Puts caches in front of a complete store, the last. Queries go to that one alone."""
+
+    kind = "tiered"
+    children: tuple[Config, ...] = field(metadata=option("the stores: caches first, the complete one last", CHILDREN))
+
+    def can_query(self) -> bool:
+        """As the last store."""
+        return self.children[-1].can_query()
+
+    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
+        """A TieredDatastore."""
+        return stores.TieredDatastore(below["children"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardedConfig(Composed):
+    """Divides the entries among stores, and merges their query results exactly.
+
+    With names, each name has a share of the keys, in whatever order they are listed; another name takes its share from
+    all of them. A list divides by number: order and length determine where a key belongs. Either way existing entries
+    stay where they are when the stores change: copy them yourself, or use a cluster, which moves them.
+    """
+
+    kind = "sharded"
+    children: tuple[Config, ...] | dict[str, Config] = field(metadata=option("the shards", NAMED_CHILDREN))
+    by: Literal["key", "collection"] = field(
+        default="key",
+        metadata=option(
+            "what determines an entry's shard; `collection` keeps each collection on one shard",
+            one_of("key", "collection"),
+        ),
+    )
+    queries: bool = field(
+        default=True, metadata=option("whether queries are needed: false permits shards without queries", BOOLEAN)
+    )
+
+    def check(self) -> None:
+        """Names must be valid, and shards must answer queries, unless none are needed."""
+        for name in self.children if isinstance(self.children, dict) else ():
+            if not NAME.fullmatch(name):
+                raise InvalidError(f"{name!r} is not a valid name: expected {NAME_FORM}", field="children")
+        for label, child in self.parts():
+            if self.queries and not child.can_query():
+                raise InvalidError(
+                    f"a store of the kind {child.kind} does not support queries here, so nor would the shards;"
+                    " to do without, set queries = false",
+                    field=label,
+                )
+
+    def can_query(self) -> bool:
+        """If all shards do."""
+        return all(child.can_query() for _, child in self.parts())
+
+    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
+        """A ShardedDatastore: over the slots of the names, or by the keys' hash."""
+        children = below["children"]
+        if not isinstance(children, dict):
+            return stores.ShardedDatastore(children, hash if self.by == "key" else _collection_hash)
+        names = sorted(children)
+        return stores.ShardedDatastore(
+            [children[name] for name in names], SlotMap(names, shard_by=self.by), names=names
+        )
+
+
+def _collection_hash(key: Key) -> int:
+    return hash(key.path)

@@ -57,8 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out the long tests, and say so of those that show what no other does."""
     for item in items:
         if QUICK and (mark := long_mark(item)):
-            reason = "; ".join(["time: DATASTORE_HYPOTHESIS=ci make test", *mark.args])
-            item.add_marker(pytest.mark.skip(reason=reason))
+            what = "".join(f" ({text})" for text in mark.args)
+            item.add_marker(pytest.mark.skip(reason=f"time{what}: DATASTORE_HYPOTHESIS=ci make test"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

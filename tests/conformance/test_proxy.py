@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datastore.aio.testing.conformance import CursorPromises
+from datastore.aio.testing.conformance import CursorPromises, OperationPromises
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.model.key import Key
 from datastore.testing.conformance import DatastoreConformance
@@ -33,9 +33,9 @@ class TestProxy(Remote, DatastoreConformance):
 
 
 class TestAsyncProxy(Remote, AsyncConformance):
-    #: What the suites of one server and of a sharded store show as well.
+    #: What the model machine below, and the suites of one server and of a sharded store, show as well.
     long_tests = (
-        *(name for name in vars(CursorPromises) if name.startswith("test_")),
+        *(name for part in (OperationPromises, CursorPromises) for name in vars(part) if name.startswith("test_")),
         "test_many_abandoned_cursors_leave_the_store_working",
         "test_own_writes_are_read_among_those_of_others",
         "test_writes_at_every_position_disturb_no_query",

@@ -103,7 +103,7 @@ def test_googles_proto_is_the_one_that_python_code_has(tmp_path: Path) -> None:
     assert ours == theirs
 
 
-def test_buf_reads_the_protos_as_they_lie() -> None:
+def test_buf_reads_the_protos_as_they_are() -> None:
     buf = str(generate.BIN / "buf")
     for command in (["build", "--output", "/dev/null"], ["lint"]):
         done = subprocess.run([buf, *command], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,6 +1,6 @@
-"""Values, queries and errors as messages of `datastore.v1`, and back: the only room of the library to know protobuf.
+"""Values, queries and errors as messages of `datastore.v1`, and back: the only part of the library that knows protobuf.
 
-`values` and the serializers `codec` and `lazy`; `queries`; `placements`; `errors` with the one table; `raw`, the
+`values`, with the serializers `codec` and `lazy`; `queries`; `placements`; `errors`, with the table; and `raw`, the
 messages whose values stay bytes.
 """
 

@@ -1,7 +1,7 @@
-"""Errors as `google.rpc.Status`, and back, by one table.
+"""Converts errors to `google.rpc.Status` and back, by one table.
 
-Knows the error tree and gRPC's codes; no calls. What an unexpected exception says never leaves a server: whoever
-catches one makes an InternalError with an incident id of it first.
+Knows the error tree and gRPC's codes, but no calls. The text of an unexpected exception never leaves a server, which
+replaces it by an InternalError with an incident id.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ __all__ = ["DOMAIN", "ERRORS", "TEXT_BYTES", "error_to_status", "reason_of", "rp
 #: The domain of every ErrorInfo.
 DOMAIN = "datastore"
 
-#: The longest text in a status. A status travels as metadata, all of which together must stay under 8 KiB.
+#: The longest text in a status, in bytes. A status is sent as metadata, which is limited to 8 KiB in total.
 TEXT_BYTES = 1024
 
 _Code = grpc.StatusCode
 
-#: The one table: each class of the error tree, and the code it travels under. Its reason is `reason_of` the class.
+#: The table: the code of each class of the error tree. Its reason is `reason_of` the class.
 ERRORS: Mapping[type[DatastoreError], grpc.StatusCode] = {
     errors.DatastoreError: _Code.UNKNOWN,
     errors.InvalidError: _Code.INVALID_ARGUMENT,
@@ -67,9 +67,8 @@ ERRORS: Mapping[type[DatastoreError], grpc.StatusCode] = {
     errors.InternalError: _Code.INTERNAL,
 }
 
-#: What a status without our ErrorInfo is taken for: one of a foreign server, a proxy, or of gRPC itself. CANCELLED is
-#: what gRPC itself answers when a server stops or its queue is full; a call cancelled by its own caller does not get
-#: here.
+#: The errors for statuses without our ErrorInfo, from other servers, HTTP proxies or gRPC itself. gRPC sends CANCELLED
+#: when a server stops or its queue is full; calls that their own callers cancel do not get here.
 _BY_CODE: Mapping[int, type[DatastoreError]] = {
     _Code.INVALID_ARGUMENT.value[0]: errors.InvalidError,
     _Code.OUT_OF_RANGE.value[0]: errors.InvalidError,
@@ -84,12 +83,12 @@ _BY_CODE: Mapping[int, type[DatastoreError]] = {
 }
 
 _CODES = {code.value[0]: code for code in _Code}
-#: The attributes of errors that are sent, in the ErrorInfo's metadata under the same names.
+#: The attributes of errors that are sent in the ErrorInfo's metadata, under the same names.
 _FACTS = ("shard", "field", "path", "limit", "maximum", "incident", "owner", "epoch")
-#: Those of them that are numbers.
+#: The numeric ones.
 _NUMBERS = frozenset({"maximum", "epoch"})
 _NANOS = 1_000_000_000
-#: The longest that a Duration may be.
+#: The longest valid Duration, in seconds.
 _LONGEST_S = 315_576_000_000.0
 _NUMBER = re.compile("[0-9]{1,19}")
 #: The trailing metadata that carries a `google.rpc.Status`.
@@ -107,15 +106,15 @@ _BY_REASON = {reason_of(kind): kind for kind in ERRORS}
 
 
 def error_to_status(error: BaseException, *, text_bytes: int = TEXT_BYTES) -> status_pb2.Status:
-    """The status of an error: the table's row of its class, or of the nearest class above it.
+    """The status of an error, by the table's row for its class or its nearest base class.
 
-    An error that is not the library's becomes an InternalError without a word of its text. Every text is cut to
-    `text_bytes`; what UTF-8 cannot carry becomes `?`. Causes stay behind.
+    Other exceptions become an InternalError without their text. Texts are truncated to `text_bytes`, and lone
+    surrogates replaced by `?`. Causes are not sent.
     """
     if not isinstance(error, DatastoreError):
         error = InternalError("unexpected error")
     kind = next(base for base in type(error).__mro__ if base in ERRORS)
-    # A place on the machine of the storage is not for clients.
+    # Clients must not see paths on the server.
     text = _fitted(error.message if isinstance(error, StoreError) else str(error), text_bytes)
     details: list[Message] = [_info(error, kind, text_bytes)]
     if isinstance(error, InvalidError):
@@ -145,7 +144,7 @@ def _retry_info(retry_after_s: float) -> error_details_pb2.RetryInfo:
 
 
 def _fitted(text: str, text_bytes: int) -> str:
-    """A text that can travel: without lone surrogates, and cut to a size."""
+    """A text without lone surrogates, truncated to a size."""
     data = text.encode("utf-8", "replace")
     if len(data) > text_bytes:
         return data[: max(0, text_bytes - 3)].decode("utf-8", "ignore") + "..."
@@ -153,11 +152,10 @@ def _fitted(text: str, text_bytes: int) -> str:
 
 
 def status_to_error(status: status_pb2.Status) -> DatastoreError:
-    """The error of a status: of the same class and with the same fields that it was made of.
+    """The error of a status, with the class and fields of the original error.
 
-    Without an ErrorInfo of ours, or with a reason that is unknown here, the code decides; what no class stands for is
-    a DatastoreError that names the code. RESOURCE_EXHAUSTED with a RetryInfo comes from a server that is busy, and
-    without one from a limit.
+    Without our ErrorInfo, or with an unknown reason, the code determines the class; codes without a class become a
+    DatastoreError that names the code. RESOURCE_EXHAUSTED means a busy server with a RetryInfo, a limit without one.
     """
     info = _detail(status, error_details_pb2.ErrorInfo)
     is_ours = info is not None and info.domain == DOMAIN
@@ -192,7 +190,7 @@ def _by_code(code: int, message: str) -> DatastoreError:
 
 
 def _detail(status: status_pb2.Status, kind: type[Any]) -> Any:
-    """The first detail of a kind; None if there is none, or it cannot be read."""
+    """The first detail of a type; None if there is none or it is malformed."""
     for detail in status.details:
         if detail.Is(kind.DESCRIPTOR):
             try:
@@ -203,9 +201,9 @@ def _detail(status: status_pb2.Status, kind: type[Any]) -> Any:
 
 
 def rpc_error_to_error(error: Any) -> DatastoreError:
-    """The error of a failed call, a `grpc.RpcError` of either stack.
+    """The error of a failed call, a `grpc.RpcError` of the sync or the asyncio API.
 
-    Details that cannot be read, or that speak of another code than the call ended with, are not believed.
+    Details that are malformed, or that do not match the code of the call, are ignored.
     """
     code: int = error.code().value[0]
     for name, value in error.trailing_metadata() or ():

@@ -1,7 +1,7 @@
-"""How many parts a message has, counted before it is parsed.
+"""Counts the parts of a message before it is parsed.
 
-A message of 4 MiB has room for two million embedded messages of two bytes, or as many fields that nobody knows, and its
-parser holds the interpreter until it has read them all. Knows protobuf's encoding and descriptors; makes no message.
+A message of 4 MiB has room for two million embedded messages of two bytes, or as many unknown fields, and the parser
+blocks the interpreter until it has read them all. Knows protobuf's encoding and descriptors; creates no messages.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from datastore.model.limits import MESSAGE_PARTS
 
 __all__ = ["check_parts", "count_parts"]
 
-#: The fewest bytes of an embedded message: its tag, and a length of 0. Only the tags of groups, which no message here
-#: has, take less.
+#: The smallest embedded message, in bytes: its tag, and a length of 0. Only the tags of groups, which no message here
+#: has, are smaller.
 _PART_BYTES = 2
-#: The most bits that the bytes of a number hold: ten bytes, of seven bits each.
+#: The most bits of a varint: ten bytes of seven bits.
 _VARINT_BITS = 70
 _VARINT, _LENGTH = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}
@@ -40,10 +40,10 @@ def check_parts(data: bytes, kind: Any) -> None:
 
 
 def count_parts(data: bytes, kind: Descriptor, most: int) -> int:
-    """How many parts a serialized message of a kind has, at any depth; of more than `most` only that.
+    """The number of parts of a serialized message, at any depth. Stops counting above `most`.
 
-    An embedded message is a part. So is every other field in excess of those that its message has: unknown fields,
-    groups, and fields that are sent again. Pure. Of bytes that cannot be parsed, the parts before the fault.
+    A part is an embedded message, or any field beyond those that its message has: unknown fields, groups, and repeated
+    occurrences. Pure. For malformed bytes, counts the parts before the error.
     """
     count = 0
     waiting = [(0, len(data), kind)]
@@ -58,9 +58,9 @@ def count_parts(data: bytes, kind: Descriptor, most: int) -> int:
 
 
 def _parts_of(data: bytes, at: int, end: int, kind: Descriptor) -> Iterator[tuple[Descriptor | None, int, int]]:
-    """The parts that a message holds directly, before a fault if it has one.
+    """The direct parts of a message, up to an error if it has one.
 
-    Of embedded messages their kinds, beginnings and ends; None as the kind of others.
+    For embedded messages: type, start and end. For other parts the type is None.
     """
     embedded = _embedded(kind)
     others = 0
@@ -89,12 +89,12 @@ def _parts_of(data: bytes, at: int, end: int, kind: Descriptor) -> Iterator[tupl
 
 @cache
 def _embedded(kind: Descriptor) -> dict[int, Descriptor]:
-    """The tags of the fields of a kind of message that hold messages, and their kinds."""
+    """The tags of a message type's fields that hold messages, with their types."""
     return {field.number << 3 | _LENGTH: field.message_type for field in kind.fields if field.message_type is not None}
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number at a place in the protocol's notation, and the place after it. IndexError if it has no end."""
+    """The varint at a position, and the position after it. Raises IndexError if it is unterminated."""
     number = data[at]
     if number < 0x80:
         return number, at + 1

@@ -1,4 +1,4 @@
-"""Placements as messages of `datastore.v1`, and back, and what callers expect of a node. Knows no node and no call."""
+"""Converts placements to messages and back, and names the metadata of expectations. Knows no nodes or calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
     "encode_shard_by",
 ]
 
-#: The metadata of a call that says what its caller expects of the server: `CLUSTER/SHARD/EPOCH`.
+#: The metadata of a call with the server that its caller expects: `CLUSTER/SHARD/EPOCH`.
 EXPECTATION = "datastore-placement"
 
 _SHARD_BY: dict[ShardBy, Any] = {
@@ -29,12 +29,12 @@ _SHARD_BY_NAMES = {number: name for name, number in _SHARD_BY.items()}
 
 
 def encode_shard_by(shard_by: ShardBy) -> Any:
-    """The number of a rule on the wire."""
+    """The wire enum of a rule."""
     return _SHARD_BY[shard_by]
 
 
 def decode_shard_by(number: int) -> ShardBy:
-    """The rule of a number; InvalidError for one that is none."""
+    """The rule of a wire enum. Raises InvalidError if it is unknown."""
     name = _SHARD_BY_NAMES.get(number)
     if name is None:
         valid = ", ".join(placement_pb2.ShardBy.Name(number) for number in _SHARD_BY_NAMES)
@@ -60,7 +60,7 @@ def encode_placement(placement: Placement) -> placement_pb2.Placement:
 
 
 def decode_placement(message: placement_pb2.Placement) -> Placement:
-    """The placement of a message; InvalidError, with the field, for what cannot be one."""
+    """The placement of a message. Raises InvalidError, with the field, if it is invalid."""
     members = tuple(
         Member(member.shard, node_id=member.node_id, url=member.url, in_memory=member.in_memory)
         for member in message.members
@@ -70,7 +70,7 @@ def decode_placement(message: placement_pb2.Placement) -> Placement:
 
 
 def encode_node_placement(placement: NodePlacement) -> placement_pb2.NodePlacement:
-    """The message of what a node keeps."""
+    """The message of a node's placement."""
     message = placement_pb2.NodePlacement(
         node_id=placement.node_id,
         shard=placement.shard,
@@ -85,7 +85,7 @@ def encode_node_placement(placement: NodePlacement) -> placement_pb2.NodePlaceme
 
 
 def decode_node_placement(message: placement_pb2.NodePlacement) -> NodePlacement:
-    """What a node keeps, of its message. Raises as `decode_placement`."""
+    """A node's placement from its message. Raises the errors of `decode_placement`."""
     return NodePlacement(
         node_id=message.node_id,
         shard=message.shard,

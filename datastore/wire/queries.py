@@ -1,4 +1,4 @@
-"""Keys and queries as messages, and back. Knows their messages; no calls."""
+"""Converts keys and queries to messages and back. Knows no calls."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from datastore.wire.values import WireValue, check_value, decode_value, encode_v
 
 __all__ = ["FIELD_PATH_BYTES", "decode_entry", "decode_key", "decode_query", "encode_key", "encode_query"]
 
-#: The longest path of a field, in UTF-8.
+#: The longest field path, in bytes of UTF-8.
 FIELD_PATH_BYTES = 1024
-#: The largest limit or offset on the wire; no store holds as many entries.
+#: The largest limit or offset on the wire; no store holds that many entries.
 _MOST = 2**63 - 1
 
 _FieldFilter = query_pb2.FieldFilter
@@ -51,7 +51,7 @@ def encode_key(key: Key) -> value_pb2.Key:
 
 
 def decode_key(message: value_pb2.Key, field: str = "key") -> Key:
-    """The key of a message; InvalidKeyError, with the `field` it came in, if it is none."""
+    """The key of a message. Raises InvalidKeyError, with the `field` it came in, if it is not a key."""
     try:
         return Key(message.text)
     except InvalidKeyError as error:
@@ -60,7 +60,7 @@ def decode_key(message: value_pb2.Key, field: str = "key") -> Key:
 
 
 def decode_entry(message: Any) -> Entry:
-    """An entry that was an answer, its value as a WireValue; InvalidKeyError if its key is not a key."""
+    """An entry from a response, with its value as a WireValue. Raises InvalidKeyError if its key is invalid."""
     data = _bytes_of(message.value)
     check_parts(data, value_pb2.Value.DESCRIPTOR)
     return Entry(decode_key(message.key, "last_entry.key"), WireValue(data))
@@ -74,8 +74,8 @@ def _bytes_of(value: Any) -> bytes:
 def encode_query(query: Query) -> query_pb2.Query:
     """The message of a query.
 
-    Raises QueryNotSupportedError if it runs code of the caller's, InvalidQueryError for a field that is no Unicode
-    text, and what `encode_value` raises for the values of its filters.
+    Raises QueryNotSupportedError if it has custom code, InvalidQueryError for a field with lone surrogates, and the
+    errors of `encode_value` for the values of its filters.
     """
     if query.has_custom_code:
         raise QueryNotSupportedError("a query with a custom getter, filter or order cannot be sent")
@@ -131,7 +131,7 @@ def decode_query(message: query_pb2.Query) -> Query:
     """The query of a message.
 
     Raises InvalidQueryError or InvalidKeyError, with the `field`, and LimitExceededError for more filters or orders
-    than any server takes.
+    than any server accepts.
     """
     _check_count("filters", len(message.filters), FILTERS)
     _check_count("orders", len(message.orders), ORDERS)
@@ -168,7 +168,7 @@ def _decode_position(message: query_pb2.Position, query: Query) -> Position:
 
 
 def _check_count(name: str, count: int, most: int) -> None:
-    """Before anything is decoded: a message has room for hundreds of thousands."""
+    """Check the counts before decoding: a message has room for hundreds of thousands."""
     if count > most:
         raise LimitExceededError(f"a query has at most {most} {name}, this one has {count:,}", limit=name, maximum=most)
 

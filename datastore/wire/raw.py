@@ -1,7 +1,7 @@
 """The messages of `datastore.v1` with every stored value as bytes instead of a message.
 
-An embedded message and bytes of the same number are the same on the wire, so these read and write what the generated
-classes do, without decoding the values. They are made from the generated descriptors when this is imported.
+An embedded message and a bytes field of the same number are encoded alike, so these classes are compatible with the
+generated ones but do not decode the values. They are created from the generated descriptors on import.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _VALUE = ".datastore.v1.Value"
-#: The messages in which a value is stored or on its way. A filter's value is looked at, and stays a message.
+#: The messages with stored values. The value of a filter is needed, and stays a message.
 _HOLDERS = frozenset({"Entry", "GetResponse", "Result", "Position"})
 
 
@@ -73,7 +73,7 @@ def _with_raw_values(message: descriptor_pb2.DescriptorProto) -> None:
 
 
 def _make_optional(message: descriptor_pb2.DescriptorProto, field: descriptor_pb2.FieldDescriptorProto) -> None:
-    """Keep the difference between an empty value and none, which embedded messages have by nature."""
+    """Preserve field presence, as embedded messages do: an empty value differs from none."""
     field.proto3_optional = True
     field.oneof_index = len(message.oneof_decl)
     message.oneof_decl.add(name=f"_{field.name}")
@@ -102,9 +102,9 @@ WriteSlotsRequest: Any = _class("WriteSlotsRequest")
 def entries_batch(response: Any, *, keys_only: bool = False) -> Batch:
     """The entries and counts of a QueryResponse of this module, their values as WireValues.
 
-    With sort keys, an entry whose sort key is empty has its value even with `keys_only`, to compute the sort key from.
-    Raises CorruptDataError for a response that no server sends: with a key that is none or not canonical, or with
-    other than one sort key an entry.
+    With sort keys, an entry with an empty sort key has its value even with `keys_only`, to compute the sort key from.
+    Raises CorruptDataError for an invalid response: a key that is invalid or not canonical, or a number of sort keys
+    other than that of the entries.
     """
     entries = response.entries
     texts = [entry.key.text for entry in entries]
@@ -127,7 +127,7 @@ def entries_batch(response: Any, *, keys_only: bool = False) -> Batch:
 
 
 def _are_plainly_keys(texts: list[str]) -> bool:
-    """Whether all texts are canonical keys, judged together; False where that takes a closer look."""
+    """Whether all texts are canonical keys, checked at once; False if they need a closer look."""
     joined = "\n".join(texts)
     return (
         joined.startswith("/")

@@ -1,6 +1,6 @@
-"""Values as `datastore.v1.Value`, and back.
+"""Converts values to `datastore.v1.Value` and back.
 
-Knows values and their message; no entries, queries or calls. Subclasses of the plain types travel as their plain value.
+Knows no entries, queries or calls. Instances of subclasses of the plain types are sent as their plain values.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["WireValue", "check_value", "codec", "decode_value", "encode_value", 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = 1_000_000
-#: The seconds of the years 1 to 9999, all that datetime and RFC 3339 can say.
+#: The seconds of the years 1 to 9999, the range of datetime and RFC 3339.
 _SECONDS = range(-62_135_596_800, 253_402_300_800)
 _INT64 = range(-(2**63), 2**63)
-#: How much of a long name a path shows.
+#: How many characters of a long name a path shows.
 _NAME_SHOWN = 60
 #: The tag of a list's elements.
 _ELEMENT = b"\x0a"
@@ -44,8 +44,8 @@ class WireValue(Encoded):
         return decode_value(self.data)
 
     def view(self) -> Any:
-        """The plain value; for a map, a Mapping that converts only the members that are looked up."""
-        # Once for every entry of many queries.
+        """The plain value; for a map, a Mapping that converts members on access."""
+        # Runs for every entry of many queries.
         try:
             return _view(Value.FromString(self.data))
         except _UNREADABLE as error:
@@ -53,19 +53,19 @@ class WireValue(Encoded):
 
     @classmethod
     def views(cls, values: list[Any]) -> list[Any]:
-        """`view` of each, all parsed in one message: that takes half as long."""
+        """`view` of each value, all parsed as one message, which takes half as long."""
         parts: list[bytes] = []
         for value in values:
             parts += (_ELEMENT, length_prefix(len(value.data)), value.data)
         try:
             return list(map(_view, ListValue.FromString(b"".join(parts)).values))
         except _UNREADABLE:
-            # One by one, to name the first that cannot be read.
+            # One by one, to name the first malformed one.
             return [value.view() for value in values]
 
 
 def is_null(data: bytes) -> bool:
-    """Whether bytes that passed `check_value` are the null."""
+    """Whether bytes that passed `check_value` are a null."""
     return data == _NULL
 
 
@@ -73,7 +73,7 @@ def is_null(data: bytes) -> bool:
 
 
 def encode_value(value: Any) -> WireValue:
-    """The bytes of a plain value; a WireValue as it is.
+    """The bytes of a plain value, or those of a WireValue.
 
     Raises UnsupportedTypeError (a TypeError) for a type that cannot be sent and InvalidValueError (a ValueError) for
     an int over 64 bits, a naive datetime, text with lone surrogates, or nesting over 32 deep. Both name the
@@ -85,7 +85,7 @@ def encode_value(value: Any) -> WireValue:
     try:
         _fill(message, value, 0)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        # The quick way keeps no track of where it is: look again, carefully.
+        # The fast path does not track where it is: repeat it slowly to find the path.
         _find_fault(value, "value", 0)
         raise InvalidValueError(f"the value cannot be sent: {error}", path="value") from error
     return WireValue(message.SerializeToString())
@@ -134,7 +134,7 @@ def _fill_other(message: Value, value: Any, depth: int) -> None:
     elif isinstance(value, Encoded):
         _fill(message, value.decode(), depth)
     elif isinstance(value, str):
-        # The plain value itself: what an enumeration's member prints as may be its name.
+        # The plain value, because str() of an enum member may be its name.
         message.string_value = str.__str__(value)
     elif isinstance(value, int):
         message.int64_value = int.__int__(value)
@@ -147,7 +147,7 @@ def _fill_other(message: Value, value: Any, depth: int) -> None:
 
 
 def _find_fault(value: Any, path: str, depth: int) -> None:
-    """Raise the error of the first part that cannot be sent, with its path."""
+    """Raise the error for the first part that cannot be sent, with its path."""
     if isinstance(value, Mapping):
         _check_depth(depth, path)
         for name, held in value.items():
@@ -167,7 +167,7 @@ def _find_fault(value: Any, path: str, depth: int) -> None:
         _check_datetime(value, path)
     elif isinstance(value, int):
         if value not in _INT64:
-            # Not the number itself: Python refuses to print one of thousands of digits.
+            # Not the number itself, because Python refuses to print thousands of digits.
             bits = value.bit_length() + 1
             raise InvalidValueError(f"{path} is an int that does not fit in 64 bits: it takes {bits:,}", path=path)
     elif not (value is None or isinstance(value, (float, bytes, bytearray, Key, Encoded))):
@@ -214,7 +214,7 @@ def decode_value(data: bytes) -> Any:
         raise _corrupt(data, error) from error
 
 
-#: What reading bytes that are not a value raises.
+#: The errors of parsing bytes that are not a value.
 _UNREADABLE = (DecodeError, InvalidKeyError, InvalidValueError, OverflowError)
 
 
@@ -242,12 +242,12 @@ def _plain(message: Value) -> Any:
 
 def _view(message: Value) -> Any:
     fields = message.map_value.fields
-    # Only a map has any; the kind is asked of the others alone, which are few.
+    # Only maps have members; the kind is checked for the others only, which are few.
     return _MapView(fields) if fields or message.WhichOneof("kind") == "map_value" else _plain(message)
 
 
 class _MapView(Mapping[str, Any]):
-    """A map whose members are made plain one by one, maps among them likewise."""
+    """A map that converts its members on access, including nested maps."""
 
     __slots__ = ("_fields",)
 
@@ -255,7 +255,7 @@ class _MapView(Mapping[str, Any]):
         self._fields = fields
 
     def __getitem__(self, name: str) -> Any:
-        # To look up an absent name would add it.
+        # Looking up an absent name would add it.
         if name not in self._fields:
             raise KeyError(name)
         return self.get(name)
@@ -284,11 +284,11 @@ class _MapView(Mapping[str, Any]):
 
 
 def check_value(data: bytes) -> None:
-    """What a node checks of a value that came from afar, before it is stored.
+    """Check a value from a client before it is stored.
 
-    Raises InvalidValueError, with the `path` of the part, where the bytes are no value, a kind is not set or not
-    known here, lists and maps nest over 32 deep, a key is not canonical, or a timestamp is not in whole
-    microseconds of the years 1 to 9999. LimitExceededError for more than MESSAGE_PARTS parts.
+    Raises InvalidValueError, with the `path` of the part, if the bytes are not a value, a kind is missing or unknown,
+    lists and maps nest over 32 deep, a key is not canonical, or a timestamp is not in whole microseconds of the years 1
+    to 9999. Raises LimitExceededError for more than MESSAGE_PARTS parts.
     """
     check_parts(data, Value.DESCRIPTOR)
     try:
@@ -325,7 +325,7 @@ def _check(message: Value, path: str, depth: int) -> None:
 #: Kinds whose content is the plain value.
 _AS_THEY_ARE = frozenset({"bool_value", "int64_value", "double_value", "string_value", "bytes_value"})
 
-#: Kinds of which every content is good.
+#: Kinds whose content is always valid.
 _SCALARS = frozenset({"null_value", "bool_value", "int64_value", "double_value", "string_value", "bytes_value"})
 
 
@@ -351,7 +351,7 @@ def _check_key(text: str, path: str) -> None:
 
 
 class _Codec:
-    """Plain values as bytes, so that a store of bytes can hold every value of the wire."""
+    """A serializer of plain values to bytes, with which a store of bytes can hold every wire value."""
 
     keeps_mappings = False
     never_loads_none = True
@@ -368,7 +368,7 @@ class _Codec:
 
 
 class _Lazy(_Codec):
-    """As the codec, but what is loaded stays bytes until something looks inside: a WireValue."""
+    """Like the codec, but loads WireValues, which stay bytes until something looks inside."""
 
     loads = staticmethod(WireValue)
 

@@ -1,4 +1,4 @@
-"""Lengths in protobuf's notation. Pure."""
+"""Lengths as protobuf varints. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["length_prefix"]
 
 @lru_cache(maxsize=16_384)
 def length_prefix(length: int) -> bytes:
-    """The bytes between the tag and the content of a field: its length, seven bits a byte, the lowest first."""
+    """A length as a varint: seven bits in each byte, the lowest first."""
     encoded = bytearray()
     while length > 0x7F:
         encoded.append(length & 0x7F | 0x80)

@@ -270,7 +270,7 @@ def test_a_server_that_is_silent_is_late(memcached_server: Engine):
         store.get(Key("/a"))
 
 
-def test_a_get_finds_a_server_that_was_started_anew(tmp_path: Path):
+def test_a_get_reaches_a_restarted_server(tmp_path: Path):
     with engine("memcached", tmp_path / "data") as server:
         with datastore.open(f"memcached://127.0.0.1:{server.port}") as store:
             store.put(Key("/a"), b"x")

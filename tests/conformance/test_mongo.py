@@ -253,7 +253,7 @@ def test_a_refused_item_of_a_batch_fails_alone(mongo: MongoDatastore):
     assert [outcome.value for outcome in mongo.batch_get([write.key for write in writes])] == [1, None, 3]
 
 
-def test_a_unique_index_of_the_callers_is_told(mongo: MongoDatastore):
+def test_a_violated_unique_index_is_reported(mongo: MongoDatastore):
     mongo._collection.create_index("value.name", unique=True)
     mongo.put(Key("/u:1"), {"name": "a"})
     with pytest.raises(StoreError, match="MongoDB"):
@@ -304,7 +304,7 @@ LATE = bulk_error(writeConcernErrors=[{"code": 64, "errmsg": "waiting for replic
     ],
     ids=["done", "taken once", "taken for ever", "refused", "late", "unauthorized", "unreadable", "gone"],
 )
-def test_each_write_of_a_batch_is_told_how_it_ended(
+def test_each_write_of_a_batch_has_its_outcome(
     mongo: MongoDatastore, endings: list[Exception | None], kinds: list[type | None]
 ):
     mongo._collection = Answering(*endings)
@@ -355,7 +355,7 @@ def test_a_collection_has_a_name(database: Any, name: str):
         MongoDatastore(database, collection=name)
 
 
-def test_a_client_is_no_database(database: Any):
+def test_a_client_is_not_a_database(database: Any):
     for wrong in (database.client, {}, None):
         with pytest.raises(UnsupportedTypeError, match=f"database must be a pymongo database.*{type(wrong).__name__}"):
             MongoDatastore(wrong)

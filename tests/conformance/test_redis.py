@@ -122,7 +122,7 @@ def test_a_killed_server_is_unavailable_until_it_is_back(tmp_path: Path):
         store.close()
 
 
-def test_what_the_server_refuses_is_told(client: Any):
+def test_what_the_server_refuses_is_reported(client: Any):
     store = RedisDatastore(client)
     client.rpush("/list", 1)
     with pytest.raises(StoreError, match="WRONGTYPE"):
@@ -170,7 +170,7 @@ def test_a_server_that_is_silent_is_late(redis_server: Engine):
         store.get(Key("/a"))
 
 
-def test_a_wrong_password_is_no_reason_to_try_again(client: Any, redis_server: Engine):
+def test_a_wrong_password_is_not_retryable(client: Any, redis_server: Engine):
     client.config_set("requirepass", "right")
     try:
         with datastore.open(f"redis://:wrong@127.0.0.1:{redis_server.port}/0") as store:
@@ -182,7 +182,7 @@ def test_a_wrong_password_is_no_reason_to_try_again(client: Any, redis_server: E
         client.config_set("requirepass", "")
 
 
-def test_keys_of_a_cluster_are_read_at_once_wherever_they_lie(tmp_path: Path):
+def test_keys_of_a_cluster_are_read_in_one_call(tmp_path: Path):
     with engine("redis cluster", tmp_path / "data") as server:
         with redis.Redis(port=server.port) as node:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

@@ -217,7 +217,7 @@ async def test_a_failure_halfway_reaches_the_client(start: Any) -> None:
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_client_that_leaves_in_the_middle_of_a_message_is_no_fault_in_the_log(
+async def test_a_client_that_disconnects_within_a_message_is_not_logged_as_a_fault(
     start: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Endless()

@@ -65,7 +65,7 @@ def test_a_key_that_is_not_set_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["/a\x00b", "/a\nb", "/" + "k" * KEY_BYTES])
-def test_text_that_is_no_key_is_refused(text: str) -> None:
+def test_text_that_is_not_a_key_is_refused(text: str) -> None:
     with pytest.raises((InvalidKeyError, LimitExceededError)):
         checks.required_key(True, text, LIMITS)
 
@@ -110,7 +110,7 @@ def test_a_query_may_have_its_limit_of_filters_and_orders() -> None:
     assert caught.value.limit == "orders"
 
 
-def test_a_page_has_a_hundred_entries_unless_told_and_a_thousand_at_most() -> None:
+def test_a_page_has_100_entries_by_default_and_at_most_1000() -> None:
     sizes = {0: 100, 1: 1, 999: 999, 1000: 1000, 1001: 1000, 2**31 - 1: 1000}
     assert {asked: checks.check_page_size(asked, LIMITS) for asked in sizes} == sizes
     with pytest.raises(InvalidQueryError, match="negative") as caught:

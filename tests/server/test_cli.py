@@ -163,7 +163,7 @@ class TestQuery:
         assert names(lines) == ["ada", "alan", "grace", "niklaus"]
         assert lines[0] == {"key": "/Person:ada", "value": {"name": "ada", "born": 1815, "land": "GB"}}
 
-    def test_recursive_adds_what_lies_deeper(self, cli: Cli) -> None:
+    def test_recursive_adds_deeper_entries(self, cli: Cli) -> None:
         assert "ada/letter" in names(cli.lines("query", "/Person", "--recursive", "--keys-only"))
 
     def test_conditions_orders_offset_and_limit(self, cli: Cli) -> None:
@@ -180,7 +180,7 @@ class TestQuery:
         assert cli.out("count", "/Person", "--where", "land = GB") == "2\n"
         assert cli.lines("count", "/Person", "-r", "--limit", "3", "--json") == [{"count": 3}]
 
-    def test_nothing_found_is_no_failure(self, cli: Cli) -> None:
+    def test_finding_nothing_is_not_a_failure(self, cli: Cli) -> None:
         assert cli.out("query", "/Nobody") == ""
         assert cli.out("count", "/Nobody") == "0\n"
 
@@ -455,7 +455,7 @@ def test_a_bad_key_is_refused(cli: Cli, key: str) -> None:
 @pytest.mark.parametrize(
     ("value", "reported"), [("hello", "double quotes"), ('{"$bytes": 3}', "$bytes"), ("NaN", "$float")]
 )
-def test_what_is_no_json_is_refused_with_how_to_write_it(cli: Cli, value: str, reported: str) -> None:
+def test_invalid_json_is_refused_with_the_valid_notation(cli: Cli, value: str, reported: str) -> None:
     done = cli("put", "/a", value)
     assert done.code == 3
     assert reported in done.err

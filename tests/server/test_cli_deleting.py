@@ -129,7 +129,7 @@ def test_without_a_terminal_many_are_counted_and_kept_unless_yes_is_said(run: Co
     assert len(keys(run)) == 2
 
 
-def test_a_selection_that_finds_nothing_is_no_failure(run: Commands) -> None:
+def test_a_selection_that_finds_nothing_is_not_a_failure(run: Commands) -> None:
     run.put("/Flight:1", value='{"gate": "A"}')
     done = run("delete", "/flight", "--collection", "--json")
     assert (done.code, done.lines) == (0, [{"deleted": 0}])

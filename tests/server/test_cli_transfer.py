@@ -135,7 +135,7 @@ def _empty_all(cli: Transfers, key: str) -> None:
         cli.out("delete", found)
 
 
-def test_compression_is_told_by_the_content_not_the_name(cli: Transfers) -> None:
+def test_compression_is_detected_by_content_not_name(cli: Transfers) -> None:
     packed = gzip.compress(b'{"key":"/Gz:a","value":1}\n')
     cli.out("import", cli.write("packed.jsonl", packed))
     cli.out("import", cli.write("plain.jsonl.gz", '{"key":"/Gz:b","value":1}\n'))

@@ -218,7 +218,7 @@ def test_bytes_that_are_no_utf_8_are_refused() -> None:
         ([datetime(2026, 1, 1)], "value[0]", InvalidValueError),
     ],
 )
-def test_what_is_no_plain_value_is_not_printed(value: Any, path: str, kind: type[Exception]) -> None:
+def test_values_that_are_not_plain_are_not_printed(value: Any, path: str, kind: type[Exception]) -> None:
     with pytest.raises(kind) as caught:
         to_json(value)
     assert caught.value.path == path  # type: ignore[attr-defined]

@@ -114,7 +114,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "nowhere.toml")
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"binary\.toml: .*UTF-8"):
@@ -218,7 +218,7 @@ def test_addresses_are_read_and_written() -> None:
 
 
 @pytest.mark.parametrize("text", ["", ":1", "a:b", "a:1:2", "a:70000", "::1:5", "grpc://a:1", "a b:1", "a:-1"])
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_invalid_addresses_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_address(text)
 
@@ -242,7 +242,7 @@ def test_a_server_without_its_scheme_is_answered_with_the_url() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "grpc://", "http://a:1", "a:1", "grpc:a:1", "grpc://a:1/x"])
-def test_what_is_no_server_s_url_is_refused(text: str) -> None:
+def test_invalid_server_urls_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_server_url(text)
 

@@ -109,7 +109,7 @@ async def test_a_proxy_tells_what_each_shard_holds_and_the_sum() -> None:
     assert answer.shards[1].HasField("entries")
 
 
-async def test_a_sum_that_lacks_a_shard_is_not_told() -> None:
+async def test_a_total_without_a_shard_is_not_reported() -> None:
     down, in_memory = Holding("a", entries=3, stored_bytes=1), Holding("b", entries=4)
     answer = await described(down, in_memory)
     assert (answer.entries, answer.HasField("stored_bytes")) == (7, False)

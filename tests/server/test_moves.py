@@ -266,7 +266,7 @@ async def test_a_move_by_another_rule_finds_entries_by_the_slots_of_that_rule(no
     assert await nodes[other].keys() == []
 
 
-async def test_what_was_copied_half_is_cleared_and_copied_anew(nodes: dict[str, Node]) -> None:
+async def test_a_partial_copy_is_cleared_and_copied_again(nodes: dict[str, Node]) -> None:
     await prepare(nodes)
     await copy(nodes)
     slots = sorted(await nodes["c"].placed.summarize())

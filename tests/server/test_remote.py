@@ -163,7 +163,7 @@ async def test_items_of_a_batch_name_their_shards_too(colour: Any) -> None:
         (grpc.StatusCode.PERMISSION_DENIED, DatastoreError),
     ],
 )
-async def test_an_error_of_what_lies_between_names_the_server(colour: Any, code: Any, kind: Any) -> None:
+async def test_an_error_of_an_intermediary_names_the_server(colour: Any, code: Any, kind: Any) -> None:
     async with scripted(Get=fails(code, "no way")) as script, connected(colour, script.url, retry=False) as store:
         with pytest.raises(kind, match="no way") as caught:
             await colour.call(store.get, KEY)
@@ -214,7 +214,7 @@ async def test_a_batch_with_other_than_one_result_an_item_fails_whole(colour: An
 
 
 @pytest.mark.parametrize("key", ["/k", b"/k", None, 7])
-async def test_what_is_no_key_is_refused_before_anything_is_sent(colour: Any, key: Any) -> None:
+async def test_an_invalid_key_is_refused_before_anything_is_sent(colour: Any, key: Any) -> None:
     async with scripted() as script, connected(colour, script.url) as store:
         for call in (store.get, store.delete, store.contains, lambda key: store.put(key, 1)):
             with pytest.raises(TypeError):
@@ -507,7 +507,7 @@ async def test_a_cancelled_task_is_cancelled_though_the_store_is_closed_at_the_s
             await task
 
 
-async def test_calls_under_way_are_told_that_the_store_was_closed(colour: Any) -> None:
+async def test_active_calls_raise_that_the_store_was_closed(colour: Any) -> None:
     async with scripted(Query=sends(results(1), hangs=True), Get=hangs) as script:
         store = colour.remote(script.url)
         tasks = [

@@ -72,7 +72,7 @@ def test_bytes_that_are_no_token_are_refused(data: bytes) -> None:
 
 
 @given(st.text(min_size=1, max_size=60))
-def test_text_that_is_no_page_token_is_refused(text: str) -> None:
+def test_text_that_is_not_a_page_token_is_refused(text: str) -> None:
     with pytest.raises(InvalidTokenError) as caught:
         decode_page_token(text, HASH)
     assert caught.value.field == "page_token"

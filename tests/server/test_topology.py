@@ -122,7 +122,7 @@ async def test_a_node_that_is_another_is_refused_by_name(
         assert all(len(node.datastore) == 0 for node in nodes.values())
 
 
-async def test_a_node_is_asked_anew_after_it_could_not_be_reached() -> None:
+async def test_a_node_is_asked_again_after_it_could_not_be_reached() -> None:
     first = build_node(parse_store_url("memory:"), cluster="trial", shard="a")
     async with serve(first.datastore, cluster=first.cluster) as server:
         listen = str(server.address)
@@ -141,7 +141,7 @@ async def test_a_node_is_asked_anew_after_it_could_not_be_reached() -> None:
         await store.aclose()
 
 
-async def test_a_node_that_was_not_told_what_it_is_is_taken() -> None:
+async def test_a_node_started_without_names_is_accepted() -> None:
     node = build_node(parse_store_url("memory:"))
     async with serve(node.datastore) as server, build_proxy(config_of({"a": server.url})).datastore as store:
         await store.put(Key("/a"), wire.encode_value(1))

@@ -237,7 +237,7 @@ def waiting_for(target: Placement, answers: Mapping[str, Answer]) -> Answers:
     }
 
 
-def test_a_move_that_is_prepared_is_told_to_the_old_configuration_which_reads_on() -> None:
+def test_a_prepared_move_is_reported_to_the_old_configuration_which_still_reads() -> None:
     answers = {name: placed(formed("a", "b"), name) for name in "ab"}
     _, target = moved(answers, "a", "b", "c")
     verdict = compare(config_of("a", "b"), waiting_for(target, answers))
@@ -248,7 +248,7 @@ def test_a_move_that_is_prepared_is_told_to_the_old_configuration_which_reads_on
 
 
 @pytest.mark.parametrize("newcomer", ["empty", "filled"])
-def test_a_move_that_is_prepared_is_all_that_its_own_configuration_is_told_and_passes(newcomer: str) -> None:
+def test_a_prepared_move_is_the_only_difference_of_its_own_configuration(newcomer: str) -> None:
     answers = {name: placed(formed("a", "b"), name) for name in "ab"}
     config, target = moved(answers, "a", "b", "c")
     waiting = waiting_for(target, answers | {"c": replace(empty("c"), is_empty=newcomer == "empty")})

@@ -102,7 +102,7 @@ async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
         ("mongodb://h/db?collection=a&collection=b", "collection is given twice"),
     ],
 )
-def test_what_is_no_url_of_a_store_is_told_with_what_would_be(opening, url: str, said: str):
+def test_invalid_store_urls_are_refused_with_a_valid_form(opening, url: str, said: str):
     with pytest.raises((InvalidError, ConfigError), match=said) as raised:
         opening(url)
     assert isinstance(raised.value, ValueError)
@@ -125,7 +125,7 @@ def test_a_url_is_text(opening, wrong: object):
         ("grpc://127.0.0.1:1", "grpc", "client"),
     ],
 )
-def test_a_missing_driver_is_told_with_the_command_that_helps(url: str, package: str, extra: str):
+def test_a_missing_driver_is_reported_with_the_command_that_installs_it(url: str, package: str, extra: str):
     code = f"""
 import importlib.util
 found = importlib.util.find_spec
@@ -216,14 +216,14 @@ def test_a_package_that_gives_no_store_is_named(
         opening("ashelf:x")
 
 
-def test_a_folder_of_a_drivers_name_is_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_named_like_a_driver_is_not_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "a_driver_of_nobody").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ImportError, match=r"pip install '\.\[x\]'"):
         require("a_driver_of_nobody", "x")
 
 
-def test_two_packages_with_one_scheme_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_two_packages_with_one_scheme_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     announce(tmp_path, "one_shelf", "shelf")
     announce(tmp_path, "other_shelf", "shelf")
     monkeypatch.syspath_prepend(tmp_path)
@@ -259,6 +259,6 @@ def test_what_names_no_directory(url: str):
 
 
 @pytest.mark.parametrize("query", ["fsync=", "fsync=3", "p=1", "fsync=true&fsync=true", "directory=b"])
-def test_what_is_no_option(query: str):
+def test_unknown_options_are_refused(query: str):
     with pytest.raises(InvalidError, match="'file:a"):
         datastore.open(f"file:a?{query}")

@@ -68,7 +68,7 @@ def test_another_rule_changes_no_owner_of_a_slot() -> None:
     assert (after.epoch, after.shard_by, after.owners) == (2, "collection", formed("a", "b").owners)
 
 
-def test_the_same_configuration_is_no_change_and_a_replaced_node_is_one() -> None:
+def test_the_same_configuration_changes_nothing_and_a_replaced_node_does() -> None:
     before = formed("a", "b")
     assert target_placement(before, config_of("a", "b"), members_of("a", "b"), {}) is before
     other = members_of("a", "b") | {"b": Member("b", node_id="id-new")}

@@ -96,7 +96,7 @@ def test_facts_of_another_domain_are_not_ours():
 
 
 @pytest.mark.parametrize("maximum", ["-1", "x", "", "1e3", "9" * 5000, "\u0661"])
-def test_a_maximum_that_is_no_number_is_none(maximum):
+def test_a_maximum_that_is_not_a_number_is_ignored(maximum):
     status = error_to_status(errors.LimitExceededError("much", limit="x", maximum=7))
     info = error_details_pb2.ErrorInfo.FromString(status.details[0].value)
     info.metadata["maximum"] = maximum

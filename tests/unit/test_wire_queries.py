@@ -30,7 +30,7 @@ def test_limits_and_offsets_that_no_store_reaches_are_as_good_as_the_largest(num
     assert message.limit == message.offset == min(number, _MOST)
 
 
-def test_no_limit_and_the_limit_nought_are_told_apart():
+def test_no_limit_differs_from_a_limit_of_zero():
     assert decode_query(encode_query(Query(Key("/a")))).limit is None
     assert decode_query(encode_query(Query(Key("/a"), limit=0))).limit == 0
 

@@ -1,4 +1,4 @@
-"""A connection to the server that the command line names, and the error where there is none."""
+"""Connects to the server of the command line, with a helpful error if that fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def connected(settings: Settings, *, lazy: bool = False) -> Iterator[RemoteDatas
 
 @contextmanager
 def reaching(settings: Settings) -> Iterator[None]:
-    """Have the error for a server that cannot be reached say what to do."""
+    """Make the error for an unreachable server say what to do."""
     try:
         yield
     except UnavailableError as error:

@@ -1,4 +1,4 @@
-"""How the command speaks: exit codes, errors, tables, JSON, progress. Knows nothing of what is said."""
+"""How commands report: exit codes, errors, tables, JSON. Knows nothing about the contents."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ __all__ = [
 
 
 class NoReaderError(Exception):
-    """The reader of the output went away."""
+    """The reader of the output closed it."""
 
 
 class Terminated(BaseException):
-    """A signal asks the command to end. Not an Exception, so that nothing on the way takes it for a failure."""
+    """A signal ends the command. Not an Exception, so that nothing handles it as a failure."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -53,7 +53,7 @@ class Terminated(BaseException):
 
 
 class ExitCode(IntEnum):
-    """What the command's end says. docs/cli.md has the same table; the numbers never change."""
+    """The exit codes. docs/cli.md has the same table; the numbers never change."""
 
     OK = 0
     ABSENT = 1
@@ -85,10 +85,10 @@ EXIT_CODES = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in _MEANINGS.
 
 
 def run(command: Callable[[], int]) -> int:
-    """Do what a command line asks, and answer its exit code; every failure is one clear message on stderr."""
+    """Run a command and return its exit code. Every failure is one clear message on stderr."""
     code = _run(command)
     failure = streams.finish()
-    # An error before this one is what matters.
+    # An earlier error is more important.
     if failure is None or code != ExitCode.OK:
         return code
     if isinstance(failure, BrokenPipeError):
@@ -128,7 +128,7 @@ def _shown_os_error(error: OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
-#: What a different input, configuration or placement would change.
+#: Errors that a different input, configuration or placement would avoid.
 _REFUSALS = (
     InvalidError,
     UnsupportedTypeError,
@@ -139,11 +139,11 @@ _REFUSALS = (
 
 
 def exit_code_of(error: DatastoreError) -> ExitCode:
-    """The exit code that an error of the library ends the command with."""
+    """The exit code for an error of the library."""
     if isinstance(error, (UnavailableError, DeadlineExceededError, TruncatedStreamError)):
         return ExitCode.UNAVAILABLE
     if isinstance(error, WrongShardError):
-        # With an owner this key is refused here. Without one the server does not serve: no key would do.
+        # With an owner, this key is refused here. Without one, the server refuses every key.
         return ExitCode.REFUSED if error.owner else ExitCode.UNAVAILABLE
     if isinstance(error, _REFUSALS):
         return ExitCode.REFUSED
@@ -151,20 +151,20 @@ def exit_code_of(error: DatastoreError) -> ExitCode:
 
 
 def shown_error(error: DatastoreError) -> str:
-    """An error as a person reads it: its reason, its text, and its shard if the text does not name it."""
+    """An error for people: its reason, its text, and its shard if the text does not name it."""
     text = str(error)
     shard = f" (shard {error.shard})" if error.shard and error.shard not in text else ""
     return f"{reason_of(error)}: {text}{shard}"
 
 
 def reason_of(error: DatastoreError) -> str:
-    """The reason as it stands on the wire: UNAVAILABLE, INVALID_KEY."""
+    """The reason as on the wire: UNAVAILABLE, INVALID_KEY."""
     return re.sub("(?<=[a-z])(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).upper()
 
 
 def say(text: str) -> None:
-    """Tell a person something beside the output, on stderr."""
-    # The terminal may be gone, or the disk that stderr leads to full: what the command does matters more.
+    """Print a message to stderr."""
+    # The terminal may be gone, or the disk behind stderr full; that must not fail the command.
     with suppress(OSError):
         click.echo(text, err=True)
 
@@ -175,8 +175,8 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A small table on stdout, whole; wide cells wrap on a terminal and are whole in a file."""
-    # Loaded here, since most commands print no table and rich takes longer to load than they run.
+    """A small table on stdout. Wide cells wrap on a terminal, but not in a file."""
+    # Imported here, because most commands print no table, and importing rich takes longer than they run.
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

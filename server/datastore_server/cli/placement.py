@@ -1,4 +1,4 @@
-"""`placement`: which shard owns which slots, and how that is changed."""
+"""`placement`: shows and changes which shard owns which slots."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def _change_options(function: Any) -> Any:
 def placement_command() -> None:
     """Show and change which shard owns which keys.
 
-    The nodes of a cluster keep which of 16,384 slots of keys each of them owns. CONFIG.toml says which shards there
-    should be; where the two differ a proxy refuses to serve. After the file was edited, `plan` says what would move and
-    `apply` moves it.
+    The nodes of a cluster record which of the 16,384 slots each of them owns. CONFIG.toml lists the shards there should
+    be; if the two differ, a proxy refuses to serve. After editing the file, `plan` shows what would move, and `apply`
+    moves it.
 
     \b
     Example, after adding a [[shards]] to cluster.toml and starting its node:
@@ -92,7 +92,7 @@ def placement_command() -> None:
 @json_option
 @click.pass_obj
 def show_command(settings: Settings, config_path: Path) -> int:
-    """Show what every node of the cluster says of its placement."""
+    """Show the placement that each node of the cluster reports."""
     config = load_config(config_path)
     rows = asyncio.run(_shown(config))
     if settings.json:
@@ -146,10 +146,10 @@ def _state(answer: Answer) -> str:
 @json_option
 @click.pass_obj
 def check_command(settings: Settings, config_path: Path) -> int:
-    """Compare CONFIG.toml with what its nodes say, as a proxy does before it serves.
+    """Compare CONFIG.toml with its nodes, as a proxy does before it serves.
 
-    Exit code 3 if they differ, or a change is not finished, be it that only copies of moved entries await deletion;
-    each finding comes with the command that resolves it. 4 if a node does not answer.
+    Exit code 3 if they differ or a change is not finished, even if only copies of moved entries await deletion; each
+    finding comes with the command that resolves it. Exit code 4 if a node does not answer.
     """
     config = load_config(config_path)
     found = asyncio.run(check(config, str(config_path)))
@@ -172,7 +172,7 @@ def check_command(settings: Settings, config_path: Path) -> int:
     return ExitCode.UNAVAILABLE if found.missing else ExitCode.OK
 
 
-@placement_command.command("plan", short_help="Say what apply would move.")
+@placement_command.command("plan", short_help="Show what apply would move.")
 @_config_argument
 @_change_options
 @json_option
@@ -180,7 +180,7 @@ def check_command(settings: Settings, config_path: Path) -> int:
 def plan_command(
     settings: Settings, config_path: Path, addresses: dict[str, str], replaced: Sequence[str], renames: dict[str, str]
 ) -> None:
-    """Say what `apply` would move to make the cluster what CONFIG.toml says. Changes nothing."""
+    """Show what `apply` would move to make the cluster match CONFIG.toml. Changes nothing."""
     options = _options(addresses, replaced, renames)
     plan = asyncio.run(moving.plan(load_config(config_path), str(config_path), options))
     if settings.json:
@@ -196,7 +196,7 @@ def plan_command(
         click.echo(f"To do it:\n  {shlex.join(words)}")
 
 
-@placement_command.command("apply", short_help="Make the cluster what the configuration says.")
+@placement_command.command("apply", short_help="Make the cluster match the configuration.")
 @_config_argument
 @click.option("--offline", is_flag=True, help="Move entries. The cluster refuses writes until that is done.")
 @click.option("--adopt", is_flag=True, help="Place nodes that hold entries already, after checking each key.")
@@ -219,11 +219,11 @@ def apply_command(
     replaced: Sequence[str],
     renames: dict[str, str],
 ) -> None:
-    """Make the cluster what CONFIG.toml says: shards added, removed or renamed, or another shard_by.
+    """Make the cluster match CONFIG.toml: add, remove or rename shards, or change shard_by.
 
-    All nodes must run, those to be removed too. Entries are copied to the nodes that own them next, their counts and
-    checksums are compared, every node switches to the new epoch, and only then are the old copies deleted. After an
-    interruption, at any point, the same command continues. Restart proxies with the new CONFIG.toml afterwards.
+    All nodes must be running, including those to be removed. Entries are copied to their new nodes, counts and
+    checksums are compared, every node switches to the new epoch, and only then are the old copies deleted. If it is
+    interrupted, at any point, run the same command again. Restart proxies with the new CONFIG.toml afterwards.
     """
     options = _options(addresses, replaced, renames, offline=offline, adopt=adopt, lost=lost)
     try:
@@ -241,7 +241,7 @@ def apply_command(
 
 
 def _say_how_to_go_on(config_path: Path, options: Options) -> None:
-    """After an early end: what it left of a change, and what to do about that."""
+    """Say what an interrupted command left of a change, and how to continue."""
     cancel = f"To cancel it:\n  {_abort_line(config_path, options)}"
     again = "To finish it, run the same command again."
     try:
@@ -263,14 +263,14 @@ def _abort_line(config_path: Path, options: Options) -> str:
     return shlex.join([*words, *(f"--node={name}={url}" for name, url in options.addresses.items())])
 
 
-@placement_command.command("abort", short_help="Drop a change that was begun.")
+@placement_command.command("abort", short_help="Cancel an unfinished change.")
 @_config_argument
 @_change_options
 @click.pass_obj
 def abort_command(
     settings: Settings, config_path: Path, addresses: dict[str, str], replaced: Sequence[str], renames: dict[str, str]
 ) -> None:
-    """Drop a change that `apply` began and did not finish, and let writes in again. Nothing has been deleted by it."""
+    """Cancel a change that `apply` did not finish, and allow writes again. Nothing has been deleted by it."""
     options = _options(addresses, replaced, renames)
     try:
         run_terminable(moving.abort(load_config(config_path), str(config_path), options, say))

@@ -1,4 +1,4 @@
-"""How far a long job is: a bar on a terminal, a line every few seconds elsewhere, and all on stderr."""
+"""Progress of a long job on stderr: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from datastore_server.counting import counted
 
 __all__ = ["Progress", "progress"]
 
-#: Elsewhere than on a terminal: how often a line is written.
+#: How often a line is written if stderr is not a terminal, in seconds.
 LINE_INTERVAL_S = 3.0
 _BAR_CHARACTERS = 20
 
 
 class Progress:
-    """Counts rows, and of a known total the part that is done."""
+    """Counts rows, and the part done of a known total."""
 
     def __init__(self, what: str, total: int | None, unit: str = "rows") -> None:
         self.rows = 0
@@ -30,18 +30,18 @@ class Progress:
         self._began = self._reported_at = time.monotonic()
 
     def advance(self, rows: int, done: int | None = None) -> None:
-        """So many more rows; `done` is how much of the total they end at."""
+        """Count more rows; `done` is the part of the total reached."""
         self.rows += rows
         self._done = self._done if done is None else done
         self._tell()
 
     @property
     def seconds(self) -> float:
-        """How long it has taken."""
+        """The time taken so far."""
         return time.monotonic() - self._began
 
     def summary(self) -> str:
-        """What was done, as `28,298 rows in 3.1 s (9,128/s)`."""
+        """A summary, e.g. `28,298 rows in 3.1 s (9,128/s)`."""
         return f"{self._counted()} in {self.seconds:.1f} s ({self._rate():,.0f}/s)"
 
     def _counted(self) -> str:
@@ -51,7 +51,7 @@ class Progress:
         return self.rows / max(self.seconds, 1e-9)
 
     def _left(self) -> str:
-        """How much is done and how long the rest may take, where the total is known."""
+        """The part done and the estimated time left, if the total is known."""
         if not self._total or not self._done:
             return ""
         part = min(self._done / self._total, 1.0)
@@ -79,14 +79,14 @@ class _Bar(Progress):
 
 @contextmanager
 def progress(what: str, total: int | None = None, *, unit: str = "rows") -> Iterator[Progress]:
-    """Tell how far a job is while it runs. `total` is in any unit that `advance` gets `done` in.
+    """Report the progress of a job. `total` has the same unit as `done` of `advance`.
 
     `unit` is what `advance` counts, in the plural.
     """
     if not sys.stderr.isatty():
         yield Progress(what, total, unit)
         return
-    # Loaded only where someone looks on: rich takes longer to load than a small job runs.
+    # Imported only for a terminal, because importing rich takes longer than a small job.
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as RichProgress

@@ -1,4 +1,4 @@
-"""`status`: what a server serves, and how its shards are."""
+"""`status`: what a server serves, and the health of its shards."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from datastore_server.coordination.nodes import NodeClient
 
 __all__ = ["status_command"]
 
-#: A node that does not answer must not keep a person waiting for the others.
+#: Timeout for a node in seconds, so that one that does not answer does not delay the others.
 NODE_TIMEOUT_S = 2.0
 
-#: The healths of a server that answers reads.
+#: The health values of servers that answer reads.
 _SERVES = ("serving", "read-only")
 
 _DURABILITY = {
@@ -62,7 +62,7 @@ def status_command(settings: Settings) -> int:
 
 
 def _print_errors(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Each error once, after the names of all that it holds for."""
+    """Print each error once, after the names of the servers that have it."""
     names: dict[str, list[str]] = {}
     for row in rows:
         if row["error"]:
@@ -72,7 +72,7 @@ def _print_errors(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 async def _asked(settings: Settings) -> tuple[service_pb2.DescribeStoreResponse, list[dict[str, Any]]]:
-    """What the server says of itself, and its row with those of its shards. Each server is asked over one connection.
+    """The server's description, and the rows of the server and its shards. Opens one connection to each.
 
     Raises a DatastoreError if the server itself does not answer.
     """
@@ -86,11 +86,11 @@ async def _asked(settings: Settings) -> tuple[service_pb2.DescribeStoreResponse,
 
 
 async def _shard_row(shard: service_pb2.Shard) -> dict[str, Any]:
-    """What the proxy says of a shard, and what the shard's node says of itself."""
+    """The row of a shard, from the proxy and from the shard's node."""
     row: dict[str, Any] = {"store": None, "durability": None, "version": None}
     failure = wire.status_to_error(shard.status) if shard.HasField("status") else None
     async with NodeClient(shard.url, timeout_s=NODE_TIMEOUT_S) as node:
-        # The proxy reaches it, which is what counts; from here it may be behind a firewall.
+        # It is enough that the proxy reaches it; from here it may be behind a firewall.
         if failure is None:
             with suppress(DatastoreError):
                 row = _server_row(shard.url, await node.describe_store())
@@ -98,7 +98,7 @@ async def _shard_row(shard: service_pb2.Shard) -> dict[str, Any]:
 
 
 async def _placed(row: dict[str, Any], node: NodeClient) -> dict[str, Any]:
-    """A row with what the node says of its placement; as it is if the node does not say it to us."""
+    """The row with the node's placement added; unchanged if the node does not answer."""
     try:
         answer = await node.get_placement()
     except DatastoreError:
@@ -123,7 +123,7 @@ async def _placed(row: dict[str, Any], node: NodeClient) -> dict[str, Any]:
 
 
 def _health_before(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The health of the server in the first row, before the shards in the others."""
+    """The health of the server in the first row, given its shards in the other rows."""
     server, *shards = rows
     if server["health"] == "serving" and any(shard["health"] == "read-only" for shard in shards):
         return "read-only"
@@ -147,7 +147,7 @@ def _server_row(url: str, answer: service_pb2.DescribeStoreResponse) -> dict[str
 
 
 def _of_shard(shard: service_pb2.Shard, failure: DatastoreError | None) -> dict[str, Any]:
-    """What the proxy says of a shard, as a part of its row."""
+    """The part of a shard's row that the proxy reports."""
     return {
         "role": "shard",
         "name": shard.name,
@@ -171,7 +171,7 @@ def _cell(value: Any) -> Any:
 
 
 def _store_text(store: service_pb2.Store) -> str:
-    """The storage at the bottom where there is one; else what kind of composition this is."""
+    """The innermost store if there is only one; otherwise the kind of composition."""
     while len(store.children) == 1:
         store = store.children[0]
     return f"{store.kind}: {store.description}" if store.description else str(store.kind)

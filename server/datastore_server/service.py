@@ -184,7 +184,7 @@ class DatastoreService:
     async def query(self, request: bytes, context: Context) -> None:
         """Query: a stream of batches and its summary, at the pace of the client."""
         query, token, sort_keys = await self._checked(self._query_of, request)
-        cutter = streaming.Cutter(
+        builder = streaming.ResponseBuilder(
             query, token, self._limits, sort_keys=sort_keys, share_bytes=self._open_streams.share_bytes
         )
 
@@ -195,14 +195,14 @@ class DatastoreService:
                 raise ClientGoneError from error
 
         if token.end is not End.OPEN:
-            await send(cutter.finish_again())
+            await send(builder.finish_again())
             return
         if self._is_draining:
             raise _shutting_down("; continue by the last token")
-        set_batch_bytes(cutter.batch_bytes)
+        set_batch_bytes(builder.batch_bytes)
         set_sort_budget(self._sorts)
         with self._open_streams.one_more(context.peer()):
-            stream = streaming.QueryStream(exact_query(self._datastore, query), cutter, send)
+            stream = streaming.QueryStream(exact_query(self._datastore, query), builder, send)
             self._streams.add(stream)
             try:
                 await stream.run(self._limits.query_time_ms / 1000)

@@ -1,6 +1,6 @@
 """A query's results as messages: cut by bytes, each with the token that continues after it.
 
-`Cutter` decides and is pure; `QueryStream` performs: it pulls a batch only once the client has taken what was
+`ResponseBuilder` decides and is pure; `QueryStream` performs: it pulls a batch only once the client has taken what was
 cut from the one before, so that at most two are in memory. Knows batches, tokens and messages; knows no
 store.
 """
@@ -29,8 +29,8 @@ __all__ = [
     "BATCH_MOST_BYTES",
     "HEARTBEAT_S",
     "LINGER_S",
-    "Cutter",
     "QueryStream",
+    "ResponseBuilder",
     "expired",
     "is_long",
     "position_of",
@@ -76,7 +76,7 @@ def is_long(sort_key: bytes) -> bool:
     return len(sort_key) > LONG_SORT_KEY_BYTES
 
 
-class Cutter:
+class ResponseBuilder:
     """Cuts batches of results into messages of a good size, and knows what continues after each.
 
     `token` is where this call starts. The first entries go out at once, then about `batch_bytes()` a message.
@@ -286,9 +286,9 @@ class QueryStream:
     reading then keeps its call, which only its reading can end, but no longer a cursor.
     """
 
-    def __init__(self, cursor: Cursor, cutter: Cutter, send: Callable[[bytes], Awaitable[None]]) -> None:
+    def __init__(self, cursor: Cursor, builder: ResponseBuilder, send: Callable[[bytes], Awaitable[None]]) -> None:
         self._cursor = cursor
-        self._cutter = cutter
+        self._builder = builder
         self._send_message = send
         self._error: DatastoreError | None = None
         self._pulling: asyncio.Timeout | None = None
@@ -327,22 +327,22 @@ class QueryStream:
         clock = asyncio.get_running_loop().time
         sent_at = clock()
         while (batch := await self._pull(batches)) is not None:
-            self._cutter.note_shards(self._cursor.shards)
+            self._builder.note_shards(self._cursor.shards)
             # While a message waits for its reader, those after it take a fraction of what their entries would.
-            messages = deque(self._cutter.feed(batch))
+            messages = deque(self._builder.feed(batch))
             batch.clear()
             while messages:
                 await self._send(messages.popleft())
                 sent_at = clock()
-            if self._cutter.is_due(clock() - sent_at):
-                await self._send(self._cutter.flush())
+            if self._builder.is_due(clock() - sent_at):
+                await self._send(self._builder.flush())
                 sent_at = clock()
             # One batch is one step: other calls come in between, however fast the client reads.
             await asyncio.sleep(0)
         summary = self._cursor.summary
         if summary is None:
             raise InternalError("the cursor ended without a summary")
-        await self._send_message(self._cutter.finish(summary))
+        await self._send_message(self._builder.finish(summary))
 
     async def _pull(self, batches: AsyncGenerator[Batch]) -> Batch | None:
         if self._error is not None:
@@ -353,8 +353,8 @@ class QueryStream:
         except TimeoutError:
             if self._pulling is None or not self._pulling.expired() or self._error is None:
                 raise
-            if self._cutter.has_news:
-                await self._send_message(self._cutter.flush())
+            if self._builder.has_news:
+                await self._send_message(self._builder.flush())
             raise self._error from None
         finally:
             self._pulling = None

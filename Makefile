@@ -50,6 +50,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/python tools/generate.py --check
 	$(BIN)/python tools/unasync.py --check
+	$(BIN)/python tools/kinds.py --check
 	$(BIN)/python tools/generate.py --lint
 	$(BIN)/mypy
 	$(BIN)/pyright --warnings
@@ -95,6 +96,7 @@ format: $(STAMP)
 generate: $(STAMP)
 	$(BIN)/python tools/generate.py
 	$(BIN)/python tools/unasync.py
+	$(BIN)/python tools/kinds.py
 
 clean:
 	rm -rf $(VENV) build dist bench/latest.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

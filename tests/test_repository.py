@@ -28,13 +28,14 @@ import datastore_client
 import datastore_server
 from datastore import aio
 from datastore.core import basic
+from datastore.model.config import Config
 from datastore.v1 import placement_pb2, service_pb2
 from datastore_server.cli import cli
 from datastore_server.introspection import Routes
 from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PlacementService
 from datastore_server.service import DatastoreService
-from tools import generate, unasync
+from tools import generate, kinds, unasync
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -136,6 +137,11 @@ def test_a_twin_is_what_its_source_gives(pair: tuple[Path, Path]) -> None:
     assert twin.read_text() == unasync.twin_text(source)
 
 
+def test_the_tables_of_options_are_what_the_configs_give() -> None:
+    text = kinds.PAGE.read_text()
+    assert kinds.page(text) == text
+
+
 def test_every_twin_has_a_source() -> None:
     assert unasync.orphans() == []
 
@@ -235,6 +241,37 @@ def stores() -> set[str]:
 def test_every_store_is_in_the_conformance_suite(name: str) -> None:
     suite = "\n".join(path.read_text() for path in (ROOT / "tests/conformance").glob("test_*.py"))
     assert re.search(rf"\b{re.escape(name)}\b", suite)
+
+
+def announced() -> dict[str, str]:
+    """The kinds of stores, and the class that each names."""
+    points = PROJECT["project"]["entry-points"]["datastore.kinds"]
+    return {kind: target.partition(":")[2] for kind, target in points.items()}
+
+
+@pytest.mark.parametrize(("kind", "config"), announced().items(), ids=announced())
+def test_every_kind_is_in_the_suite_by_its_config_and_on_the_page_of_kinds(kind: str, config: str) -> None:
+    pages = [*(ROOT / "tests/conformance").glob("test_*.py"), ROOT / "tests/support/stacks.py"]
+    suite = "\n".join(path.read_text() for path in pages)
+    # What keeps nothing has no suite.
+    assert re.search(rf"\b{config}\(", suite) or kind == "null"
+    # `rediss` is `redis` over TLS.
+    assert kinds.kinds()[kind.replace("rediss", "redis")].__name__ == config
+    assert f"### `{kind.replace('rediss', 'redis')}`\n" in kinds.PAGE.read_text()
+
+
+def test_every_kind_of_a_class_is_announced_and_every_backend_has_one() -> None:
+    configs = {config.__name__ for module in modules() for config in vars(module).values() if is_kind(config)}
+    assert configs == set(announced().values())
+    backends = {name for name in stores() if name.startswith("datastore.")} | {"datastore_client"}
+    targets = PROJECT["project"]["entry-points"]["datastore.kinds"].values()
+    homes = {target.partition(":")[0] for target in targets}
+    assert {name for name in backends if not any(f"{home}.".startswith(f"{name}.") for home in homes)} == set()
+
+
+def is_kind(value: Any) -> bool:
+    """Whether something is the Config of a kind of store."""
+    return inspect.isclass(value) and issubclass(value, Config) and hasattr(value, "kind")
 
 
 # Documentation.

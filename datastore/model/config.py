@@ -67,7 +67,7 @@ class Config:
         directory = next((name for name, part in cls.options().items() if type_of(part) is DIRECTORY), None)
         if directory is None:
             rest = url.partition(":")[2]
-            if rest.strip("/") if not cls.options() else not rest.startswith("?"):
+            if rest.partition("?")[0].strip("/") or (rest.strip("/") and not cls.options()):
                 raise InvalidError(f"{shown(url)}: {cls.kind}: takes nothing after its colon", field="url")
             return cls._with_options(url, {})
         return cls._with_options(url, {directory: directory_of(url)})

@@ -1,4 +1,4 @@
-"""Compositions drawn at random: whatever lies on whatever, the answers are those of a dict."""
+"""Compositions drawn at random, written to TOML and read back: whatever is built on whatever answers as a dict."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from hypothesis.stateful import initialize
 
 from datastore import aio, core
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.model.config import Config
 from datastore.model.entries import Entry, Position, Write
 from datastore.model.fields import Filter
 from datastore.model.key import Key
 from datastore.model.limits import KEY_BYTES
 from datastore.model.query import Query
+from datastore.spec.collections import LRUConfig, ShardedConfig, TieredConfig
+from datastore.spec.shims import CacheConfig
 from datastore.testing import cases, model
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import AsJson
-from tests.support.stacks import Stack, build, stacks, upon
+from tests.support.stacks import build, kinds, leaf, trees, upon
 
 
 def lowered(thing: Any) -> Any:
@@ -63,22 +66,22 @@ async def check(store: Any, query: Query, contents: Mapping[Key, Any], after: En
 
 
 @pytest.mark.parametrize("colour", [core, aio], ids=["threads", "tasks"])
-@given(stack=stacks(), data=st.data())
-async def test_any_stack_answers_as_a_dict(
-    colour: ModuleType, stack: Stack, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+@given(tree=trees(), data=st.data())
+async def test_any_composition_answers_as_a_dict(
+    colour: ModuleType, tree: Config, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     directory = Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))
-    store = build(stack, colour, directory)
+    store = build(tree, colour, directory)
     try:
-        await behave(store, stack, data)
+        await behave(store, tree, data)
     finally:
         await settle(store.aclose() if colour is aio else store.close())
         shutil.rmtree(directory)
 
 
-async def behave(store: Any, stack: Stack, data: st.DataObject) -> None:
+async def behave(store: Any, tree: Config, data: st.DataObject) -> None:
     """Write single entries and a batch, read them back in every way, and ask some queries."""
-    fold = lowered if "lowercase" in stack.kinds() else lambda thing: thing
+    fold = lowered if "lowercase" in kinds(tree) else lambda thing: thing
     contents: dict[Key, Any] = {}
     single, batch = (
         [(fold(key), value) for key, value in data.draw(cases.writes(cases.json_values(), max_size=12))]
@@ -120,19 +123,19 @@ async def check_rest(store: Any, query: Query, contents: Mapping[Key, Any], data
 
 
 class CompositionMachine(AsJson, DatastoreMachine):
-    """Random operations on a random stack."""
+    """Random operations on a random composition."""
 
     values = cases.json_values()
 
-    @initialize(stack=stacks().filter(lambda stack: "lowercase" not in stack.kinds()))
-    def open(self, stack: Stack) -> None:
-        note(repr(stack))
-        self.stack = stack
+    @initialize(tree=trees().filter(lambda tree: "lowercase" not in kinds(tree)))
+    def open(self, tree: Config) -> None:
+        note(repr(tree))
+        self.tree = tree
         super().open()
 
     def open_store(self) -> Any:
         self.directory = Path(tempfile.mkdtemp())
-        return build(self.stack, core, self.directory)
+        return build(self.tree, core, self.directory)
 
     def teardown(self) -> None:
         super().teardown()
@@ -144,58 +147,58 @@ TestCompositionMachine = CompositionMachine.TestCase
 
 
 class Tall(AsJson):
-    """A stack that users build, held to the whole suite."""
+    """A composition that users describe, held to the whole suite."""
 
-    stack: Stack
+    tree: Config
     grid = 40
 
     @property
     def key_bytes(self) -> int:
-        return KEY_BYTES - len("/n:s") * repr(self.stack).count("namespace")
+        return KEY_BYTES - len("/n:s") * kinds(self.tree).count("namespace")
 
 
 class TallInThreads(Tall, DatastoreConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Any:
-        with build(self.stack, core, tmp_path) as store:
+        with build(self.tree, core, tmp_path) as store:
             yield store
 
 
 class TallInTasks(Tall, AsyncConformance):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:
-        async with build(self.stack, aio, tmp_path) as store:
+        async with build(self.tree, aio, tmp_path) as store:
             yield store
 
 
 SHARDS_OF_TIERS = upon(
     "json",
     "namespace",
-    Stack(
-        "sharded",
-        (
-            Stack("tiers with a small cache", (Stack("dict"),)),
-            Stack("tiered", (Stack("lru"), Stack("lmdb"))),
-            Stack("file"),
-        ),
+    ShardedConfig(
+        children={
+            "a": TieredConfig(children=(LRUConfig(max_entries=3), leaf("memory"))),
+            "b": TieredConfig(children=(leaf("lru"), leaf("lmdb"))),
+            "c": leaf("file"),
+        }
     ),
 )
 CACHED_LINKS = upon(
     "logging",
-    Stack(
-        "cache", (upon("symlink", "sharded", Stack("sharded by length", (Stack("file"), Stack("dict")))), Stack("lru"))
+    CacheConfig(
+        child=upon("symlink", ShardedConfig(children=(leaf("file"), leaf("memory")), by="collection")),
+        cache=leaf("lru"),
     ),
 )
-SHIMS_ON_SHIMS = upon("maps", "identity", "symlink", "namespace", "json", "namespace", Stack("lmdb"))
+SHIMS_ON_SHIMS = upon("maps", "identity", "symlink", "namespace", "json", "namespace", leaf("lmdb"))
 
 
 @pytest.mark.long
 class TestShardsOfTiers(TallInThreads):
-    stack = SHARDS_OF_TIERS
+    tree = SHARDS_OF_TIERS
 
 
 class TestAsyncShardsOfTiers(TallInTasks):
-    stack = SHARDS_OF_TIERS
+    tree = SHARDS_OF_TIERS
     #: Of files and tiers alone these show as much.
     long_tests = (
         "test_a_query_over_a_closed_store_never_ends_short",
@@ -205,27 +208,27 @@ class TestAsyncShardsOfTiers(TallInTasks):
 
 @pytest.mark.long
 class TestCachedLinks(TallInThreads):
-    stack = CACHED_LINKS
+    tree = CACHED_LINKS
 
 
 @pytest.mark.long
 class TestAsyncCachedLinks(TallInTasks):
-    stack = CACHED_LINKS
+    tree = CACHED_LINKS
 
 
 @pytest.mark.long
 class TestShimsOnShims(TallInThreads):
-    stack = SHIMS_ON_SHIMS
+    tree = SHIMS_ON_SHIMS
 
 
 @pytest.mark.long
 class TestAsyncShimsOnShims(TallInTasks):
-    stack = SHIMS_ON_SHIMS
+    tree = SHIMS_ON_SHIMS
 
 
 # The shims of the other modules lie over LMDB there; these change keys or values, here over what changes values too.
 for kind in ("json", "maps", "stack", "namespace", "identity"):
     for colour, held in (("", TallInThreads), ("Async", TallInTasks)):
         name = f"Test{colour}{kind.capitalize()}OverLMDB"
-        made = type(name, (held,), {"stack": upon(kind, Stack("lmdb")), "grid": 20})
+        made = type(name, (held,), {"tree": upon(kind, leaf("lmdb")), "grid": 20})
         globals()[name] = made if name == "TestAsyncJsonOverLMDB" else pytest.mark.long(made)

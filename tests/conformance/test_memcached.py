@@ -18,7 +18,7 @@ import datastore
 from datastore import aio, core, serialize, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.memcached import VALUE_BYTES, MemcachedDatastore, name_of
+from datastore.memcached import VALUE_BYTES, MemcachedConfig, MemcachedDatastore, name_of
 from datastore.model.entries import Outcome
 from datastore.model.errors import (
     CorruptDataError,
@@ -39,8 +39,7 @@ from tests.support.engines import Engine, engine
 
 @pytest.fixture
 def memcached(memcached_server: Engine) -> Iterator[MemcachedDatastore]:
-    with datastore.open(f"memcached://127.0.0.1:{memcached_server.port}") as store:
-        assert isinstance(store, MemcachedDatastore)
+    with MemcachedConfig(url=f"memcached://127.0.0.1:{memcached_server.port}").open() as store:
         store._client.flush_all()
         yield store
 

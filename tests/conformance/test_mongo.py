@@ -33,7 +33,7 @@ from datastore.model.errors import (
 )
 from datastore.model.key import Key
 from datastore.model.query import Query
-from datastore.mongo import DOCUMENT_BYTES, MongoDatastore
+from datastore.mongo import DOCUMENT_BYTES, MongoConfig, MongoDatastore
 from datastore.testing import cases, model
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
@@ -53,9 +53,10 @@ def database(mongodb_server: Engine) -> Iterator[Any]:
 
 
 @pytest.fixture
-def mongo(database: Any) -> Iterator[MongoDatastore]:
+def mongo(database: Any, mongodb_server: Engine) -> Iterator[MongoDatastore]:
     name = f"c{next(COUNT)}"
-    yield MongoDatastore(database, collection=name)
+    with MongoConfig(url=f"mongodb://127.0.0.1:{mongodb_server.port}/tests", collection=name).open() as store:
+        yield store
     database.drop_collection(name)
 
 

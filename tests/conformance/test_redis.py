@@ -27,7 +27,7 @@ from datastore.model.errors import (
 )
 from datastore.model.key import Key
 from datastore.model.query import Query
-from datastore.redis import RedisDatastore
+from datastore.redis import RedisConfig, RedisDatastore
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import AsJson, OnTheWire
@@ -45,8 +45,9 @@ class TestRedis(AsJson, DatastoreConformance):
     queries = False
 
     @pytest.fixture
-    def store(self, client: Any) -> Any:
-        return RedisDatastore(client)
+    def store(self, client: Any, redis_server: Engine) -> Any:
+        with RedisConfig(url=f"redis://127.0.0.1:{redis_server.port}/0").open() as store:
+            yield store
 
 
 class TestRedisThatDecodes(AsJson, DatastoreConformance):

@@ -12,8 +12,8 @@ from datastore import wire
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.model.key import Key
 from datastore.testing.conformance import DatastoreConformance
-from datastore_client import connect
 from datastore_client.aio import connect as aio_connect
+from datastore_client.config import GrpcConfig
 from tests.support import clusters
 from tests.support.capabilities import Remote
 from tests.support.machines import RemoteMachine
@@ -24,7 +24,7 @@ class TestRemoteLMDB(Remote, DatastoreConformance):
     def store(self, tmp_path: Path) -> Any:
         with clusters.background() as self.background:
             with self.background.running(clusters.node(tmp_path / "data")) as self.cluster:
-                with connect(self.cluster.url) as store:
+                with GrpcConfig(url=self.cluster.url).open() as store:
                     yield store
 
     def plant(self, store: Any, key: Key, value: Any) -> None:
@@ -38,8 +38,9 @@ class TestRemoteLMDB(Remote, DatastoreConformance):
 class TestAsyncRemoteLMDB(Remote, AsyncConformance):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:
-        async with clusters.node(tmp_path / "data") as self.cluster, aio_connect(self.cluster.url) as store:
-            yield store
+        async with clusters.node(tmp_path / "data") as self.cluster:
+            async with GrpcConfig(url=self.cluster.url).open_async() as store:
+                yield store
 
     async def plant(self, store: Any, key: Key, value: Any) -> None:
         await self.cluster.plant(key, wire.encode_value(value))

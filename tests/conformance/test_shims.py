@@ -11,6 +11,8 @@ from datastore import aio, core, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.lmdb import LMDBDatastore
+from datastore.spec.collections import MemoryConfig
+from datastore.spec.shims import DirectoryConfig
 from datastore.sync.lru import LRUCacheDatastore
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
@@ -38,7 +40,7 @@ SHIMS = {
     "cache": lambda child: core.CacheShimDatastore(child, cache=LRUCacheDatastore(3)),
     "logging": core.LoggingDatastore,
     "symlink": core.SymlinkDatastore,
-    "directory": lambda child: ValuesAlone(core.DirectoryDatastore(child)),
+    "directory": lambda child: ValuesAlone(DirectoryConfig(child=MemoryConfig()).build(core, {"child": child})),
 }
 ASYNC_SHIMS = {
     "cache": lambda child: aio.CacheShimDatastore(child, cache=aio.LRUCacheDatastore(3)),

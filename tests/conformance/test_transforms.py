@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore import aio, core, wire
+from datastore import aio, core, spec, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.lmdb import LMDBDatastore
 from datastore.model.key import Key
 from datastore.model.limits import KEY_BYTES
+from datastore.spec.collections import MemoryConfig
+from datastore.spec.shims import NestedPathConfig
 from datastore.testing import cases, model
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
@@ -181,20 +183,20 @@ def _reversed(key: Key) -> Key:
 
 class TestNestedPath(InMemory, DatastoreConformance):
     queries = False
-    key_bytes = KEY_BYTES - len("/ab/cd/ef")
+    key_bytes = KEY_BYTES - len("/éx/xx/xx".encode())  # of the name of the suite's longest key
 
     @pytest.fixture
     def store(self) -> Any:
-        return core.NestedPathDatastore(core.DictDatastore(), keyfn=lambda key: "abcdef")
+        return spec.build(NestedPathConfig(child=MemoryConfig()))
 
 
 class TestAsyncNestedPath(InMemory, AsyncConformance):
     queries = False
-    key_bytes = KEY_BYTES - len("/ab/cd/ef")
+    key_bytes = KEY_BYTES - len("/éx/xx/xx".encode())  # of the name of the suite's longest key
 
     @pytest.fixture
     async def store(self) -> Any:
-        return aio.NestedPathDatastore(aio.DictDatastore(), keyfn=lambda key: "abcdef")
+        return spec.build_async(NestedPathConfig(child=MemoryConfig()))
 
 
 @pytest.mark.long

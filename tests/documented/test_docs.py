@@ -11,13 +11,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
-from datastore import Key
-from datastore.model.errors import ConfigError
+import datastore
+from datastore import Key, Query, aio, spec
+from datastore.model.errors import ConfigError, InvalidError
 from datastore_client import connect
 from datastore_server.config import load_config
 from tests.support import clusters
@@ -37,7 +37,7 @@ EXPECTED = {
     "pycon": AT_THE_PROMPT,
     "python": [README, BACKENDS, ROOT / "docs/collections.md"],
     "sh": [README, ROOT / "docs/cli.md", ROOT / "docs/configuration.md", ROOT / "docs/protocol.md"],
-    "toml": [BACKENDS, ROOT / "docs/configuration.md"],
+    "toml": [BACKENDS, ROOT / "docs/compositions.md", ROOT / "docs/configuration.md"],
 }
 ADDRESS = "127.0.0.1:7420"
 
@@ -88,6 +88,9 @@ def test_what_a_page_shows_at_the_prompt_is_what_comes(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for text in blocks(page, "toml")[:1]:
+        # The file that the page names.
+        (tmp_path / "stores.toml").write_text(text)
     text = "\n".join(blocks(page, "pycon"))
     example = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
     result = doctest.DocTestRunner().run(example)
@@ -106,10 +109,34 @@ def test_the_backends_of_ones_own_stand_the_suite(tmp_path: Path):
     assert int(re.findall(r"(\d+) passed", printed)[0]) > 100
 
 
-def test_an_entry_point_as_shown_is_of_the_group_that_is_looked_at():
+async def test_the_backend_of_another_package_is_a_kind_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its module, its Config and its entry point as the page shows them, and nothing else."""
     ((group, names),) = tomllib.loads(blocks(BACKENDS, "toml")[0])["project"]["entry-points"].items()
-    assert entry_points(group=group)
-    assert names == {"shelf": "my_package:ShelfConfig"}
+    ((kind, target),) = names.items()
+    module = target.partition(":")[0]
+    shelf, *_, config = (text for text in blocks(BACKENDS, "python") if "pytest" not in text and "aio" not in text)
+    (tmp_path / f"{module}.py").write_text(f"{shelf}\n{config}")
+    info = tmp_path / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{kind} = {target}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with datastore.open("shelf:?boards=3") as store:
+        store.put(Key("/a"), 1)
+        assert store.get(Key("/a")) == 1
+    composition = {"kind": "sharded", "children": ["shelf:", {"kind": "shelf", "boards": 3}]}
+    with datastore.open(composition) as store:
+        store.put(Key("/a"), 1)
+        assert list(store.query(Query(Key("/")))) == [1]
+    async with aio.open(composition) as lifted:
+        await lifted.put(Key("/a"), 1)
+        assert [value async for value in lifted.query(Query(Key("/")))] == [1]
+    tree = spec.parse_tree({"store": {"main": composition}})
+    assert spec.parse_tree(tomllib.loads(spec.dump_tree(tree)), "main") == tree
+    with pytest.raises(ConfigError, match=r"^stores.toml: store.main.bords: unknown key; .* did you mean boards\?"):
+        spec.parse_tree({"store": {"main": {"kind": "shelf", "bords": 3}}}, source="stores.toml")
+    with pytest.raises(InvalidError, match=r"unknown scheme 'shelv'.* shelf:.*; did you mean shelf:"):
+        datastore.open("shelv:")
 
 
 def test_the_commands_that_set_up_name_what_there_is(tmp_path: Path):

@@ -1,118 +1,147 @@
-"""Stores on stores on stores: descriptions of them drawn at random, and the stores they describe, in either colour.
+"""Stores on stores on stores: trees of Configs drawn at random, written to TOML, read back and opened in either colour.
 
-A description is plain data, so that a failure prints it.
+A tree is plain data, so that a failure prints it.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Callable
+import itertools
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from hypothesis import strategies as st
 
-from datastore import aio, core, serialize
-from datastore.aio.lift import lift
-from datastore.filesystem import FileSystemDatastore
-from datastore.lmdb import LMDBDatastore
+from datastore import aio, spec
+from datastore.filesystem import FileConfig
+from datastore.lmdb import LMDBConfig
+from datastore.model.config import Config
+from datastore.model.key import Key
+from datastore.spec.checks import walk
+from datastore.spec.collections import LRUConfig, MemoryConfig, ShardedConfig, TieredConfig
+from datastore.spec.shims import (
+    CacheConfig,
+    KeyTransformConfig,
+    LoggingConfig,
+    LowercaseConfig,
+    NamespaceConfig,
+    SerializerConfig,
+    SymlinkConfig,
+)
 
-#: How many stores lie upon one another at most.
+#: How many stores are built on one another at most.
 DEPTH = 4
 
 
-class Stack(NamedTuple):
-    """A kind of store, and what it is built on."""
-
-    kind: str
-    children: tuple[Stack, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"{self.kind}({', '.join(map(repr, self.children))})" if self.children else self.kind
-
-    def kinds(self) -> set[str]:
-        """Every kind in it."""
-        return {self.kind}.union(*(child.kinds() for child in self.children))
+def kinds(tree: Config) -> list[str]:
+    """The kind of every store in a tree."""
+    return [config.kind for _, config in walk(tree)]
 
 
-def upon(*kinds: str | Stack) -> Stack:
-    """Shims upon one another, the topmost first; the last is a stack itself."""
-    *shims, stack = kinds
+def leaf(name: str) -> Config:
+    """One of the stores that are built on no other."""
+    return _LEAVES[name]()
+
+
+def upon(*names: str | Config) -> Config:
+    """Shims upon one another, the topmost first; the last is a store itself."""
+    *shims, store = names
+    made: Any = store
     for shim in reversed(shims):
-        stack = Stack(str(shim), (stack,))
-    return stack
+        made = _SHIMS[str(shim)](made)
+    return made
 
 
-def stacks(depth: int = DEPTH) -> st.SearchStrategy[Stack]:
-    """Any stack, at most `depth` high."""
-    leaves = st.sampled_from([*_LEAVES]).map(Stack)
+def trees(depth: int = DEPTH) -> st.SearchStrategy[Config]:
+    """Any composition, at most `depth` high. Stores on disk have all one directory until they are `placed`."""
+    leaves = st.sampled_from([*_LEAVES.values()]).map(lambda leaf: leaf())
     if depth == 1:
         return leaves
-    below = stacks(depth - 1)
-    one = st.builds(Stack, st.sampled_from([*_SHIMS]), st.tuples(below))
-    several = st.builds(Stack, st.sampled_from([*_COLLECTIONS]), st.lists(below, min_size=1, max_size=3).map(tuple))
-    cached = st.builds(Stack, st.just("cache"), st.tuples(below, stacks(1)))
-    return st.one_of(one, several, cached, leaves)
+    below = trees(depth - 1)
+    one = st.builds(lambda shim, child: shim(child), st.sampled_from([*_SHIMS.values()]), below)
+    several = st.builds(
+        lambda collection, children: collection(children),
+        st.sampled_from([*_COLLECTIONS.values()]),
+        st.lists(below, min_size=1, max_size=3),
+    )
+    cached = st.builds(lambda child, cache: CacheConfig(child=child, cache=cache), below, trees(1))
+    return st.one_of(one, several, cached, below.map(_rooms), leaves)
 
 
-def build(stack: Stack, colour: ModuleType, directory: Path) -> Any:
-    """The store, whose classes are those of `colour`: `datastore.core` or `datastore.aio`. Files lie in `directory`."""
-    if stack.kind in _LEAVES:
-        leaf = _LEAVES[stack.kind](colour, tempfile.mkdtemp(dir=directory))
-        return lift(leaf) if colour is aio and isinstance(leaf, core.Datastore) else leaf
-    children = [build(child, colour, directory) for child in stack.children]
-    if stack.kind == "cache":
-        return colour.CacheShimDatastore(children[0], cache=children[1])
-    if stack.kind in _SHIMS:
-        return _SHIMS[stack.kind](colour, children[0])
-    return _COLLECTIONS[stack.kind](colour, children)
+def placed(tree: Config) -> Config:
+    """The tree with another directory for each store, and what is shared still shared."""
+    return _placed(tree, itertools.count(), {})
 
 
-def _file(colour: ModuleType, directory: str) -> Any:
-    files = FileSystemDatastore(directory)
-    return colour.SerializerShimDatastore(lift(files) if colour is aio else files, json)
+def _placed(tree: Config, numbers: Iterator[int], done: dict[int, Config]) -> Config:
+    if id(tree) not in done:
+        changes: dict[str, Any] = {}
+        for name in tree.options():
+            value = getattr(tree, name)
+            if isinstance(value, Config):
+                changes[name] = _placed(value, numbers, done)
+            elif isinstance(value, dict):
+                changes[name] = {label: _placed(child, numbers, done) for label, child in value.items()}
+            elif name == "children":
+                changes[name] = tuple(_placed(child, numbers, done) for child in value)
+            elif name == "directory":
+                changes[name] = f"{tree.kind}-{next(numbers)}"
+        done[id(tree)] = replace(tree, **changes)
+    return done[id(tree)]
 
 
-def _lmdb(colour: ModuleType, directory: str) -> Any:
-    pages = LMDBDatastore(directory, durability="async")
-    return colour.SerializerShimDatastore(lift(pages) if colour is aio else pages, _JsonBytes)
+def build(tree: Config, colour: ModuleType, directory: Path) -> Any:
+    """The store of a tree that went through TOML, its directories below `directory`."""
+    text = spec.dump_tree(placed(tree), "it")
+    read = spec.parse_tree(tomllib.loads(text), "it", source="drawn.toml")
+    assert read == placed(tree), text
+    assert spec.dump_tree(read) == text
+    read = spec.parse_tree(tomllib.loads(text), "it", base=directory)
+    return spec.build_async(read) if colour is aio else spec.build(read)
 
 
-class _JsonBytes:
-    """JSON as bytes."""
-
-    @staticmethod
-    def dumps(value: Any) -> bytes:
-        return json.dumps(value).encode()
-
-    loads = staticmethod(json.loads)
+def identity(key: Key) -> Key:
+    """The key itself: a transform of keys, found by its import path."""
+    return key
 
 
-_LEAVES: dict[str, Callable[[ModuleType, str], Any]] = {
-    "dict": lambda colour, _: colour.DictDatastore(),
-    "lru": lambda colour, _: colour.LRUCacheDatastore(100_000),
-    "file": _file,
-    "lmdb": _lmdb,
+def _rooms(child: Config) -> Config:
+    """Shards that are two namespaces of one store."""
+    rooms = {name: NamespaceConfig(namespace=Key(f"/{name}"), child=child) for name in ("r1", "r2")}
+    return ShardedConfig(children=dict(rooms))
+
+
+_MAPS = "datastore.serialize:map_serializer"
+_LEAVES: dict[str, Callable[[], Config]] = {
+    "memory": MemoryConfig,
+    "lru": lambda: LRUConfig(max_entries=100_000),
+    "file": lambda: SerializerConfig(child=FileConfig(directory="file")),
+    "lmdb": lambda: SerializerConfig(child=LMDBConfig(directory="lmdb", durability="async")),
 }
-_SHIMS: dict[str, Callable[[ModuleType, Any], Any]] = {
-    "json": lambda colour, child: colour.SerializerShimDatastore(child),
-    "maps": lambda colour, child: colour.SerializerShimDatastore(child, serialize.map_serializer),
-    "stack": lambda colour, child: colour.SerializerShimDatastore(
-        child, serialize.Stack([serialize.map_serializer, serialize.prettyjson])
+_SHIMS: dict[str, Callable[[Config], Config]] = {
+    "json": lambda child: SerializerConfig(child=child),
+    "maps": lambda child: SerializerConfig(child=child, serializer=_MAPS),
+    "stack": lambda child: SerializerConfig(child=child, serializer=(_MAPS, "datastore.serialize:prettyjson")),
+    "namespace": lambda child: NamespaceConfig(child=child, namespace=Key("/n:s")),
+    "identity": lambda child: KeyTransformConfig(
+        child=child, transform=f"{__name__}:identity", inverse=f"{__name__}:identity", prefix_preserving=True
     ),
-    "namespace": lambda colour, child: colour.NamespaceDatastore("/n:s", child),
-    "identity": lambda colour, child: colour.KeyTransformDatastore(child),
-    "lowercase": lambda colour, child: colour.LowercaseKeyDatastore(child),
-    "logging": lambda colour, child: colour.LoggingDatastore(child),
-    "symlink": lambda colour, child: colour.SymlinkDatastore(child),
+    "lowercase": lambda child: LowercaseConfig(child=child),
+    "logging": lambda child: LoggingConfig(child=child),
+    "symlink": lambda child: SymlinkConfig(child=child),
 }
-_COLLECTIONS: dict[str, Callable[[ModuleType, list[Any]], Any]] = {
-    "tiered": lambda colour, children: colour.TieredDatastore(children),
-    "tiers with a small cache": lambda colour, children: colour.TieredDatastore(
-        [colour.LRUCacheDatastore(3), *children]
+_COLLECTIONS: dict[str, Callable[[list[Config]], Config]] = {
+    "tiered": lambda children: TieredConfig(children=tuple(children)),
+    "tiers with a small cache": lambda children: TieredConfig(children=(LRUConfig(max_entries=3), *children)),
+    "sharded": lambda children: ShardedConfig(children=tuple(children)),
+    "sharded by collection": lambda children: ShardedConfig(children=tuple(children), by="collection"),
+    "sharded by name": lambda children: ShardedConfig(
+        children={f"s{number}": child for number, child in enumerate(children)}
     ),
-    "sharded": lambda colour, children: colour.ShardedDatastore(children),
-    "sharded by length": lambda colour, children: colour.ShardedDatastore(children, lambda key: len(str(key))),
+    "slots by collection": lambda children: ShardedConfig(
+        children={f"s{number}": child for number, child in enumerate(children)}, by="collection"
+    ),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import datastore
-from datastore import aio
+from datastore import aio, spec
 from datastore.aio.lift import LiftedDatastore
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
@@ -187,6 +187,24 @@ def test_other_packages_add_schemes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 )
 def test_what_a_driver_takes_is_taken(url: str):
     datastore.open(url).close()
+
+
+def test_a_kind_without_a_directory_takes_its_options_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    announce(tmp_path, "shelf_with_defaults", "shelf")
+    text = (tmp_path / "shelf_with_defaults.py").read_text()
+    start, end = text.index("    @classmethod"), text.index("    def open")
+    text = (text[:start] + text[end:]).replace("field(", 'field(default="none", ').replace("DictDatastore()", "self")
+    (tmp_path / "shelf_with_defaults.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    urls = {"shelf:": "none", "shelf://": "none", "shelf:?words=a%20b": "a b", "shelf:/?words=c": "c"}
+    assert {url: spec.parse_url(url).words for url in urls} == urls  # type: ignore[attr-defined]
+    for url, said in {
+        "shelf:x": "nothing after its colon",
+        "shelf:x?words=a": "nothing after",
+        "shelf:?w=1": "there are words",
+    }.items():
+        with pytest.raises(InvalidError, match=said):
+            datastore.open(url)
 
 
 @pytest.mark.parametrize("url", ["MEMORY:", "File:{}", "GRPC://127.0.0.1:1", "REDIS://127.0.0.1:1/0"])

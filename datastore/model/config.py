@@ -9,10 +9,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from datastore.model.errors import InvalidError
 from datastore.model.extras import require
-from datastore.model.options import CHILD, CHILDREN, DIRECTORY, NAMED_CHILDREN, OptionType
+from datastore.model.options import DIRECTORY, OptionType
 from datastore.model.urls import directory_of, options_of, shown
 
-__all__ = ["Composed", "Config", "Origin", "did_you_mean"]
+__all__ = ["CHILD", "CHILDREN", "NAMED_CHILDREN", "Composed", "Config", "Origin", "did_you_mean"]
 
 
 class Origin(NamedTuple):
@@ -37,6 +37,8 @@ class Config:
     url_form: ClassVar[str | None] = None
     #: The package that the store needs, and the extra that installs it.
     driver: ClassVar[tuple[str, str] | None] = None
+    #: Whether the store must not be below another one.
+    outermost: ClassVar[bool] = False
     origin: Origin = field(default=Origin(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -145,3 +147,25 @@ def did_you_mean(name: str, names: Iterator[str] | list[str]) -> str:
     """The hint that ends the message about an unknown name; empty if no name is like it."""
     near = get_close_matches(name, list(names), 1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _child(given: Any) -> Config | None:
+    return given if isinstance(given, Config) else None
+
+
+def _children(given: Any) -> tuple[Config, ...] | None:
+    is_list = isinstance(given, list | tuple) and given and all(isinstance(child, Config) for child in given)
+    return tuple(given) if is_list else None
+
+
+def _named_children(given: Any) -> dict[str, Config] | tuple[Config, ...] | None:
+    if isinstance(given, Mapping) and given and all(isinstance(child, Config) for child in given.values()):
+        return dict(given)
+    return _children(given)
+
+
+CHILD = OptionType("a store: a name, a URL or a table", _child)
+CHILDREN = OptionType("a list of stores, each a name, a URL or a table", _children)
+NAMED_CHILDREN = OptionType(
+    "stores, each a name, a URL or a table: a list, or a table with a name for each", _named_children
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -19,13 +19,10 @@ from datastore.model.urls import shown
 __all__ = [
     "BOOLEAN",
     "CALLABLE",
-    "CHILD",
-    "CHILDREN",
     "COUNT",
     "DIRECTORY",
     "DURATION",
     "KEY",
-    "NAMED_CHILDREN",
     "SERVER",
     "SIZE",
     "TEXT",
@@ -173,22 +170,6 @@ def _callable(given: Any) -> str | None:
     return given
 
 
-def _child(given: Any) -> Any:
-    return given if hasattr(given, "parts") else None
-
-
-def _children(given: Any) -> Any:
-    if isinstance(given, list | tuple) and given and all(map(_child, given)):
-        return tuple(given)
-    return None
-
-
-def _named_children(given: Any) -> Any:
-    if isinstance(given, Mapping) and given and all(map(_child, given.values())):
-        return dict(given)
-    return _children(given)
-
-
 TEXT = OptionType("text", _text)
 BOOLEAN = OptionType("true or false", lambda given: given if isinstance(given, bool) else None)
 COUNT = OptionType("a whole number of at least 1", _whole)
@@ -202,8 +183,3 @@ KEY = OptionType('a key, e.g. "/archive"', _key, str)
 SERVER = OptionType("the URL of a server", _server, str)
 #: Its value is the import path, which was found to name something.
 CALLABLE = OptionType('an import path, e.g. "package.module:name"', _callable)
-CHILD = OptionType("a store: a name, a URL or a table", _child)
-CHILDREN = OptionType("a list of stores, each a name, a URL or a table", _children)
-NAMED_CHILDREN = OptionType(
-    "stores, each a name, a URL or a table: a list, or a table with a name for each", _named_children
-)

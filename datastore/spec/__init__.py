@@ -7,17 +7,14 @@ the TOML of a tree. `shims` and `collections` are the library's own kinds; a bac
 
 from __future__ import annotations
 
-from datastore.model.config import Composed, Config
+from datastore.model.config import CHILD, CHILDREN, NAMED_CHILDREN, Composed, Config
 from datastore.model.options import (
     BOOLEAN,
     CALLABLE,
-    CHILD,
-    CHILDREN,
     COUNT,
     DIRECTORY,
     DURATION,
     KEY,
-    NAMED_CHILDREN,
     SERVER,
     SIZE,
     TEXT,

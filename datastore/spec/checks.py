@@ -33,22 +33,34 @@ def walk(tree: Config) -> Iterator[tuple[str, Config]]:
 
 
 def check_tree(tree: Config) -> None:
-    """Raise ConfigError if two stores have one directory, or a store has one child twice."""
+    """Raise ConfigError if two stores have one directory, or if one has a child twice or one that must be outermost."""
     directories: dict[str, str] = {}
     for place, config in walk(tree):
-        labels: dict[int, str] = {}
-        for label, child in config.parts():
-            if id(child) in labels:
-                raise ConfigError(said(place, f"{label} is the same store as {labels[id(child)]}, and must differ"))
-            labels[id(child)] = label
-        for name, part in config.options().items():
-            if type_of(part) is DIRECTORY:
-                directory = getattr(config, name)
-                other = directories.setdefault(os.path.realpath(directory), place or "the topmost store")
-                if other != (place or "the topmost store"):
-                    raise ConfigError(
-                        said(place, f"{name}: {directory!r} is also the directory of {other}; each store needs its own")
-                    )
+        _check_children(config, place)
+        _check_directories(config, place, directories)
+
+
+def _check_children(config: Config, place: str) -> None:
+    labels: dict[int, str] = {}
+    for label, child in config.parts():
+        below = f"{place}.{label}" if place else label
+        if id(child) in labels:
+            raise ConfigError(f"{below}: this is the same store as {labels[id(child)]}, and must differ")
+        labels[id(child)] = label
+        if child.outermost:
+            problem = f"a store of the kind {child.kind} must be the outermost, not below one of the kind {config.kind}"
+            raise ConfigError(f"{below}: {problem}")
+
+
+def _check_directories(config: Config, place: str, seen: dict[str, str]) -> None:
+    """Add the directories of a store, by their real paths, to those seen; raise ConfigError if one is among these."""
+    for name, part in config.options().items():
+        if type_of(part) is not DIRECTORY:
+            continue
+        directory = os.path.realpath(getattr(config, name))
+        if directory in seen:
+            raise ConfigError(said(place, f"{name}: {directory!r} is also the directory of {seen[directory]}"))
+        seen[directory] = place or "the outermost store"
 
 
 def said(place: str, text: str) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from datastore.engine.placement import NAME, NAME_FORM, SlotMap
-from datastore.model.config import Composed, Config
+from datastore.model.config import CHILDREN, NAMED_CHILDREN, Composed, Config
 from datastore.model.errors import InvalidError
 from datastore.model.key import Key
-from datastore.model.options import BOOLEAN, CHILDREN, COUNT, NAMED_CHILDREN, one_of, option
+from datastore.model.options import BOOLEAN, COUNT, one_of, option
 
 __all__ = ["LRUConfig", "MemoryConfig", "NullConfig", "ShardedConfig", "TieredConfig"]
 

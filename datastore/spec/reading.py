@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from datastore.engine.placement import NAME, NAME_FORM
-from datastore.model.config import Config, Origin, did_you_mean, is_child, is_required, type_of
+from datastore.model.config import CHILD, Config, Origin, did_you_mean, is_child, is_required, type_of
 from datastore.model.errors import ConfigError, InvalidError, UnsupportedTypeError
-from datastore.model.options import CHILD, DIRECTORY
+from datastore.model.options import DIRECTORY
 from datastore.spec.checks import MAX_DEPTH, check_tree, said
 from datastore.spec.registry import Registry
 
@@ -29,9 +29,7 @@ def parse_url(url: str, *, base: Path | None = None) -> Config:
         raise UnsupportedTypeError(
             f"url must be a str, e.g. 'file:///var/lib/ds', or a table, got {type(url).__name__}", path="url"
         )
-    kind = Registry().scheme(url)
-    scheme, _, rest = url.partition(":")
-    return _within(base, kind.from_url(f"{scheme.lower()}:{rest}"))
+    return _of_url(url, Registry(), base)
 
 
 def parse_tree(
@@ -58,10 +56,12 @@ def parse_tree(
 
 def tree_of(described: object, store: str | None = None) -> Config:
     """The tree that a URL, a table of one store, a document of several or a Config describes."""
-    if isinstance(described, Config):
-        return described
     if isinstance(described, Mapping) and "kind" not in described and "store" in described:
         return parse_tree(described, store)
+    if store is not None:
+        raise ConfigError(f"store {store!r} can be named only in a document, with a table [store.NAME] for each store")
+    if isinstance(described, Config):
+        return described
     if isinstance(described, Mapping):
         return _Reader({}, "", None).table(described, Origin())
     return parse_url(described)  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ class _Reader:
 
     def _url(self, url: str, place: str) -> Config:
         with _placed(place):
-            return replace(parse_url(url, base=self._base), origin=Origin(place=place))
+            return replace(_of_url(url, self._registry, self._base), origin=Origin(place=place))
 
     def table(self, table: Mapping[str, Any], origin: Origin) -> Config:
         """The store that a table describes."""
@@ -166,6 +166,12 @@ class _Reader:
 
 
 _ABSENT = object()
+
+
+def _of_url(url: str, registry: Registry, base: Path | None) -> Config:
+    kind = registry.scheme(url)
+    scheme, _, rest = url.partition(":")
+    return _within(base, kind.from_url(f"{scheme.lower()}:{rest}"))
 
 
 def _at(place: str, name: str) -> str:

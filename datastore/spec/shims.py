@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datastore.engine.serializers import Stack, require_serializer
-from datastore.model.config import Composed, Config
+from datastore.model.config import CHILD, Composed, Config
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
-from datastore.model.options import BOOLEAN, CALLABLE, CHILD, COUNT, KEY, TEXT, OptionType, imported, option
+from datastore.model.options import BOOLEAN, CALLABLE, COUNT, KEY, TEXT, OptionType, imported, option
 
 __all__ = [
     "CacheConfig",
@@ -124,6 +124,7 @@ class DirectoryConfig(_Shim):
     """Answers a key without a value with the list of the keys directly below it. It must be the outermost store."""
 
     kind = "directory"
+    outermost = True
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
         """A DirectoryDatastore."""

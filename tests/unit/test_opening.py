@@ -189,6 +189,40 @@ def test_what_a_driver_takes_is_taken(url: str):
     datastore.open(url).close()
 
 
+COMPOSED = """
+from dataclasses import dataclass, field
+
+from datastore.spec import CHILD, Composed, Config, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShelfConfig(Composed):
+    kind = "shelf"
+    child: Config = field(metadata=option("the store below", CHILD))
+
+    def build(self, stores, below):
+        class Shelf(stores.ShimDatastore):
+            pass
+
+        return Shelf(below["child"])
+"""
+
+
+async def test_other_packages_add_shims_for_either_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    announce(tmp_path, "a_shim_of_somebody", "shelf")
+    (tmp_path / "a_shim_of_somebody.py").write_text(COMPOSED)
+    monkeypatch.syspath_prepend(tmp_path)
+    described = {"kind": "shelf", "child": {"kind": "shelf", "child": "file:data"}}
+    monkeypatch.chdir(tmp_path)
+    with datastore.open(described) as store:
+        store.put(HELLO, b"world")
+    async with aio.open(described) as store:
+        assert isinstance(store, aio.ShimDatastore)
+        assert await store.get(HELLO) == b"world"
+    with pytest.raises(InvalidError, match="stores of the kind shelf have no URL"):
+        datastore.open("shelf:")
+
+
 def test_a_kind_without_a_directory_takes_its_options_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     announce(tmp_path, "shelf_with_defaults", "shelf")
     text = (tmp_path / "shelf_with_defaults.py").read_text()

@@ -266,9 +266,13 @@ def main(kind: str, *lines: str) -> str:
         (main("tiered", 'children = ["memory:", "nosuch"]'), "store.main.children[1]: there is no store 'nosuch'"),
         (
             main("tiered", 'children = ["b", "b"]', "[store.b]", 'kind = "memory"'),
-            "store.main: children[1] is the same store as children[0], and must differ",
+            "store.main.children[1]: this is the same store as children[0], and must differ",
         ),
         (main("sharded", "children = {}"), "store.main.children: expected stores"),
+        (
+            main("tiered", 'children = ["memory:", { kind = "directory", child = "memory:" }]'),
+            "store.main.children[1]: a store of the kind directory must be the outermost, not below one of",
+        ),
         (main("sharded", 'children = { "a b" = "memory:" }'), "store.main.children: 'a b' is not a valid name"),
         (
             main("sharded", 'children = { a = "memory:" }', 'by = "value"'),
@@ -314,6 +318,21 @@ def test_of_several_stores_one_has_to_be_named():
     with pytest.raises(ConfigError, match=r"store: say which store is meant: hot, files, main, served"):
         datastore.open(tomllib.loads(DOCUMENT))
     datastore.open(tomllib.loads('[store.a]\nkind = "memory"')).close()
+
+
+@pytest.mark.parametrize("described", ["memory:", {"kind": "memory"}, MemoryConfig()])
+def test_only_of_a_document_can_a_store_be_named(described: Any):
+    with pytest.raises(ConfigError, match=r"store 'main' can be named only in a document, with a table \[store.NAME\]"):
+        datastore.open(described, "main")
+
+
+@pytest.mark.parametrize("child", [Path("/tmp"), "memory:", 5, None])
+def test_a_config_made_in_python_is_checked_too(child: Any):
+    with pytest.raises(InvalidError, match=r"child is a store: a name, a URL or a table, not") as refused:
+        NamespaceConfig(namespace=Key("/a"), child=child)
+    assert refused.value.field == "child"
+    with pytest.raises(InvalidError, match="max_entries is a whole number of at least 1, not 0"):
+        LRUConfig(max_entries=0)
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1])

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from types import NoneType
 from typing import Any, Self
 
@@ -17,49 +19,81 @@ from datastore.model.config import Config
 from datastore.model.description import Description, Durability
 from datastore.model.entries import Outcome
 from datastore.model.errors import (
+    CorruptDataError,
     DatastoreClosedError,
     DeadlineExceededError,
     InvalidError,
+    InvalidKeyError,
     QueryNotSupportedError,
     StoreError,
+    StoreFormatError,
     StoreFullError,
     UnavailableError,
     UnsupportedTypeError,
 )
 from datastore.model.extras import require
 from datastore.model.key import Key
-from datastore.model.options import SERVER, ServerUrl, option
+from datastore.model.options import ANY_TEXT, SERVER, ServerUrl, option
 from datastore.model.query import Query
-from datastore.model.urls import because, shown, split
+from datastore.model.urls import because, shown, split, without_options
 from datastore.sync.base import InterfaceMappingDatastore, batch_of, check_key, check_query
 from datastore.sync.cursor import Cursor
 from datastore.sync.serialize import Serializer, SerializerLike, SerializerShimDatastore
 
-__all__ = ["RedisConfig", "RedisDatastore"]
+__all__ = ["TIMEOUT_S", "RedisConfig", "RedisDatastore"]
+
+#: How long a server may take to answer, or to be connected to, where a URL does not say. The driver has no limit.
+TIMEOUT_S = 10
+#: How many names a server looks at in one step of listing them: some hundred microseconds of its time.
+SCAN_NAMES = 1000
 
 
 class RedisDatastore(SerializerShimDatastore):
     """Stores serialized values, by default JSON, in the database of a `redis.Redis` client. The caller closes it.
 
+    The name of an entry is `prefix` and the key's text after its first slash: `/user:1` with the default, `user:1` with
+    `prefix=""`, `app:user:1` with `prefix="app:"`.
     It accepts any client, including a cluster client and, if the serializer returns text, one that decodes responses.
     The serializer must return str or bytes, otherwise UnsupportedTypeError; it gets bytes back, or text from a client
     that decodes. Without a serializer, bytes are stored unchanged after a marker line, unless the client decodes.
     Threads may share the store if they may share the client. Durability depends on the server's configuration. No
     queries.
-    Raises ImportError if redis-py is missing, UnavailableError if the server cannot be reached,
-    DeadlineExceededError after the client's own timeout, StoreFullError if the server is out of memory,
-    and StoreError for other refusals, e.g. a wrong password. Also raises the serializer's errors.
+    Raises InvalidError for a prefix with `//`, ImportError if redis-py is missing, UnavailableError if the server
+    cannot be reached, DeadlineExceededError after the client's timeout, StoreFullError if the server is out of memory,
+    StoreFormatError for a name that is not a string but a list or the like, and StoreError for other refusals, e.g. a
+    wrong password. Also raises the serializer's errors.
     """
 
-    def __init__(self, client: Any, serializer: SerializerLike | None = None) -> None:
+    def __init__(self, client: Any, serializer: SerializerLike | None = None, *, prefix: str = "/") -> None:
         require("redis", "redis")
-        super().__init__(_Strings(client), serializer)
+        if "//" in prefix:
+            raise InvalidError(f"prefix={prefix!r}: a prefix has no //, which reserved names have", field="prefix")
+        self._strings = _Strings(client, prefix)
+        super().__init__(self._strings, serializer)
         if self.serializer is json and not _decodes(client):
             self.serializer = JsonOrBytes
 
     def query(self, query: Query) -> Cursor:
         """Not supported: QueryNotSupportedError."""
         return self.child_datastore.query(query)
+
+    def list_keys(self) -> Iterator[list[Key]]:
+        """The keys of all entries, some at a time, unordered, perhaps some twice. The server looks at all its names."""
+        return self._strings.list_keys()
+
+    def is_empty(self) -> bool:
+        """Whether there is no entry at all."""
+        return not any(self.list_keys())
+
+    # System records, which no read, write or listing of entries sees
+
+    def read_system(self, name: str) -> bytes | None:
+        """The system record of a name, or None."""
+        return self._strings.read_system(name)
+
+    def write_system(self, name: str, content: bytes) -> None:
+        """Store a system record in place of the one before; as durable as the server makes it."""
+        self._strings.write_system(name, content)
 
     def describe(self) -> Description:
         """Kind `redis`, with the serializer's name."""
@@ -91,13 +125,19 @@ def _decodes(client: Any) -> bool:
 
 
 class _Strings(InterfaceMappingDatastore):
-    """The strings of the server."""
+    """The strings of the server whose names begin with a prefix."""
 
-    def __init__(self, client: Any) -> None:
-        super().__init__(client, put="set")
+    def __init__(self, client: Any, prefix: str) -> None:
+        super().__init__(client, put="set", key=self._name_of)
         self._client = client
+        self._prefix = prefix
+        #: The hash of system records. No key has a double slash.
+        self._system = f"{prefix}//datastore"
         self._closed = False
         self.owned = False
+
+    def _name_of(self, key: Key) -> str:
+        return self._prefix + str(key)[1:]
 
     def get(self, key: Key) -> Any:
         with self._faults():
@@ -119,7 +159,7 @@ class _Strings(InterfaceMappingDatastore):
     def contains(self, key: Key) -> bool:
         key = check_key(key)
         with self._faults():
-            return bool(self._client.exists(str(key)))
+            return bool(self._client.exists(self._name_of(key)))
 
     def query(self, query: Query) -> Cursor:
         check_query(query)
@@ -134,8 +174,33 @@ class _Strings(InterfaceMappingDatastore):
         # A cluster has the keys on many servers.
         read = getattr(self._client, "mget_nonatomic", self._client.mget)
         with self._faults():
-            values: list[Any] = read([str(key) for key in keys])
+            values: list[Any] = read([self._name_of(key) for key in keys])
             return values
+
+    def list_keys(self) -> Iterator[list[Key]]:
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"
+        with self._faults():
+            names = self._client.scan_iter(match=pattern, count=SCAN_NAMES, _type="STRING")
+            while some := list(islice(names, SCAN_NAMES)):
+                yield [key for name in some if (key := self._key_of(name)) is not None]
+
+    def _key_of(self, name: bytes | str) -> Key | None:
+        """The key of an entry's name; None for a name that no key has."""
+        with suppress(UnicodeDecodeError, InvalidKeyError):
+            text = "/" + (name if isinstance(name, str) else name.decode())[len(self._prefix) :]
+            key = Key(text)
+            return key if str(key) == text else None
+        return None
+
+    def read_system(self, name: str) -> bytes | None:
+        with self._faults():
+            # As text: some clients decode all that they get.
+            content = self._client.hget(self._system, name)
+            return None if content is None else b64decode(content)
+
+    def write_system(self, name: str, content: bytes) -> None:
+        with self._faults():
+            self._client.hset(self._system, name, b64encode(content))
 
     def close(self) -> None:
         self._closed = True
@@ -175,6 +240,12 @@ def _translated(server: str) -> Iterator[None]:
         raise UnavailableError(f"{server}: {error}") from error
     except redis.exceptions.OutOfMemoryError as error:
         raise StoreFullError(f"{server}: {error}") from error
+    except redis.exceptions.ResponseError as error:
+        # A hash, a list or another type, which other programs keep under the name of an entry.
+        kind = StoreFormatError if str(error).startswith("WRONGTYPE") else StoreError
+        raise kind(f"{server}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise CorruptDataError(f"{server}: bytes that are not UTF-8, and a client that decodes responses") from error
     except redis.exceptions.RedisError as error:
         raise StoreError(f"{server}: {error}") from error
 
@@ -183,18 +254,23 @@ def _translated(server: str) -> Iterator[None]:
 class RedisConfig(Config):
     """Stores what JSON can represent, and bytes, on a Redis server. Durability is the server's. No queries.
 
-    A URL with `rediss:` encrypts the connection; the options after its `?` are redis-py's, e.g. `socket_timeout`.
+    A URL with `rediss:` encrypts the connection; the other options after its `?` are redis-py's, e.g. `socket_timeout`,
+    which is 10 seconds by default.
     """
 
     kind = "redis"
     url_form = "redis://HOST:PORT/DATABASE"
     driver = ("redis", "redis")
     url: ServerUrl = field(metadata=option("`redis://HOST:PORT/DATABASE`, or `rediss:` for TLS", SERVER))
+    prefix: str = field(
+        default="/", metadata=option("what precedes a key's text, without its first slash, in names", ANY_TEXT)
+    )
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The store of the URL, whose options are the driver's."""
-        return cls(url=ServerUrl(url))
+        """The store of the URL, of whose options `prefix` is ours and all others are the driver's."""
+        bare, own = without_options(url, ["prefix"])
+        return cls(url=ServerUrl(bare), prefix=own.get("prefix", "/"))
 
     def check(self) -> None:
         """Raise InvalidError for a URL that the driver does not take."""
@@ -209,6 +285,10 @@ class RedisConfig(Config):
             or parts.fragment
         ):
             raise InvalidError(f"{shown(self.url)}: expected {form}, DATABASE a number", field="url")
+        if "//" in self.prefix:
+            raise InvalidError(
+                f"prefix is text without //, which reserved names have, not {self.prefix!r}", field="prefix"
+            )
         import redis
 
         reason = None
@@ -230,6 +310,7 @@ class RedisConfig(Config):
         """A store with its own client, which it closes. Connects at the first call."""
         import redis
 
-        store = RedisDatastore(redis.Redis.from_url(self.url))
+        client = redis.Redis.from_url(self.url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+        store = RedisDatastore(client, prefix=self.prefix)
         store.child_datastore.owned = True  # type: ignore[attr-defined]
         return store

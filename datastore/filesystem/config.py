@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from datastore.filesystem.paths import EXTENSION, checked_extension
 from datastore.filesystem.store import FileSystemDatastore
 from datastore.model.config import Config
-from datastore.model.options import BOOLEAN, DIRECTORY, option
+from datastore.model.options import BOOLEAN, DIRECTORY, TEXT, option
 
 __all__ = ["FileConfig"]
 
@@ -23,6 +24,14 @@ class FileConfig(Config):
         default=True, metadata=option("false: keys that differ only in case are the same key", BOOLEAN)
     )
 
+    extension: str = field(default=EXTENSION, metadata=option("what the names of the files end with", TEXT))
+
+    def check(self) -> None:
+        """Raise InvalidError for what files cannot have at the end of their names."""
+        checked_extension(self.extension)
+
     def open(self) -> FileSystemDatastore:
         """Open the directory."""
-        return FileSystemDatastore(self.directory, case_sensitive=self.case_sensitive, fsync=self.fsync)
+        store = FileSystemDatastore(self.directory, case_sensitive=self.case_sensitive, fsync=self.fsync)
+        store.object_extension = self.extension
+        return store

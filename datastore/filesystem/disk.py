@@ -16,6 +16,7 @@ from datastore.model.errors import StoreError, StoreFullError
 
 __all__ = [
     "NO_FILE",
+    "SYSTEM",
     "TEMPORARY",
     "directories",
     "ensure_directory_exists",
@@ -25,12 +26,16 @@ __all__ = [
     "is_file",
     "missing_directories",
     "read",
+    "read_record",
     "sync_directory",
     "translated",
     "write",
+    "write_record",
 ]
 
 TEMPORARY = ".tmp-"
+#: The directory of system records: no name of a key's file or directory begins with a dot.
+SYSTEM = ".datastore"
 #: What it means to find no file: nothing there, a file on the way to it, or a directory in its place.
 NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 #: Otherwise opening a pipe would block until its other end is opened.
@@ -125,6 +130,31 @@ def sync_directory(directory: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_record(root: str, name: str) -> bytes | None:
+    """A record in the directory SYSTEM of a root, or None. Raises StoreError if the root is gone."""
+    with faults(root):
+        try:
+            return read(os.path.join(root, SYSTEM, name))
+        except NO_FILE:
+            if not os.path.isdir(root):
+                raise StoreError(f"the directory {root} is gone, e.g. not mounted") from None
+            return None
+
+
+def write_record(root: str, name: str, content: bytes) -> None:
+    """Replace a record in the directory SYSTEM of a root: whole or not at all, and on disk when this returns."""
+    directory = os.path.join(root, SYSTEM)
+    temporary = os.path.join(directory, f"{TEMPORARY}{os.urandom(8).hex()}")
+    with faults(directory):
+        is_new = not os.path.isdir(directory)
+        os.makedirs(directory, exist_ok=True)
+        write(temporary, content, fsync=True)
+        os.replace(temporary, os.path.join(directory, name))
+        sync_directory(directory)
+        if is_new:
+            sync_directory(root)
 
 
 def folds_case(root: str) -> bool:

@@ -268,7 +268,7 @@ class FileSystemDatastore(Datastore):
             names = (name for name in disk.files(above) if not name.startswith(disk.TEMPORARY))
             yield from (f"{above}/{name}" for name in names if name not in self.ignore_list)
             if recursive or above != directory or not elsewhere:
-                waiting += [f"{above}/{name}" for name in disk.directories(above)]
+                waiting += [f"{above}/{name}" for name in disk.directories(above) if name != disk.SYSTEM]
 
     def _files(self, scope: Key, *, recursive: bool) -> Iterator[str]:
         directory = paths.relative_directory(scope, folding=self._folding, extension=self._extension)
@@ -305,7 +305,7 @@ class FileSystemDatastore(Datastore):
         return [f"{directory}/{name}" if directory else name for name in names]
 
     def _directories(self, directory: str) -> list[str]:
-        return disk.directories(f"{self.root}/{directory}")
+        return [name for name in disk.directories(f"{self.root}/{directory}") if name != disk.SYSTEM]
 
     def _key_of(self, path: str) -> Key | None:
         """The key whose file this is; None if it is none of ours."""
@@ -319,6 +319,16 @@ class FileSystemDatastore(Datastore):
 
     def _is_file_of(self, key: Key | None, path: str) -> bool:
         return key is not None and key == self._own_key(key) and self._file_of(key) == path
+
+    # System records, in a directory that no key has
+
+    def read_system(self, name: str) -> bytes | None:
+        """The system record of a name, or None. StoreError if the root itself is gone, e.g. not mounted."""
+        return disk.read_record(self.root, name)
+
+    def write_system(self, name: str, content: bytes) -> None:
+        """Store a system record in place of the one before: whole or not at all, and on disk when this returns."""
+        disk.write_record(self.root, name, content)
 
     def listed_key(self, key: Key) -> Key:
         """The key in lower case where case does not matter."""

@@ -17,6 +17,7 @@ from datastore.model.key import Key
 from datastore.model.urls import shown
 
 __all__ = [
+    "ANY_TEXT",
     "BOOLEAN",
     "CALLABLE",
     "COUNT",
@@ -171,6 +172,7 @@ def _callable(given: Any) -> str | None:
 
 
 TEXT = OptionType("text", _text)
+ANY_TEXT = OptionType("text, which may be empty", lambda given: "" if given == "" else _text(given))
 BOOLEAN = OptionType("true or false", lambda given: given if isinstance(given, bool) else None)
 COUNT = OptionType("a whole number of at least 1", _whole)
 #: In bytes.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from urllib.parse import SplitResult, parse_qsl, unquote_to_bytes, urlsplit
 
 from datastore.model.errors import InvalidError
 
-__all__ = ["SCHEME", "directory_of", "hidden", "options_of", "shown", "split"]
+__all__ = ["SCHEME", "directory_of", "hidden", "options_of", "shown", "split", "without_options"]
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
@@ -79,3 +80,23 @@ def options_of(url: str) -> dict[str, str]:
             raise InvalidError(f"{shown(url)}: {name} is given twice", field="url")
         options[name] = value
     return options
+
+
+def without_options(url: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """A URL without some of its options, and those that it had of them; the rest of it stays as it was written.
+
+    Raises InvalidError (a ValueError) for one of them that is given twice.
+    """
+    head, mark, query = url.partition("?")
+    query, hash_mark, fragment = query.partition("#")
+    kept: list[str] = []
+    found: dict[str, str] = {}
+    for option in query.split("&") if mark else ():
+        ((name, value),) = parse_qsl(option, keep_blank_values=True) or [("", "")]
+        if name not in names:
+            kept.append(option)
+        elif name in found:
+            raise InvalidError(f"{shown(url)}: {name} is given twice", field="url")
+        else:
+            found[name] = value
+    return head + ("?" if kept else "") + "&".join(kept) + hash_mark + fragment, found

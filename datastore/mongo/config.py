@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from datastore.model.config import Config
 from datastore.model.errors import DatastoreError, InvalidError
-from datastore.model.options import SERVER, TEXT, ServerUrl, option
+from datastore.model.options import BOOLEAN, SERVER, TEXT, ServerUrl, option
 from datastore.model.urls import because, shown, split
 from datastore.mongo.store import MongoDatastore
 
@@ -33,6 +33,9 @@ class MongoConfig(Config):
     driver = ("pymongo", "mongodb")
     url: ServerUrl = field(metadata=option(f"`{_FORM}`, or several `HOST:PORT,HOST:PORT`", SERVER))
     collection: str = field(default="datastore", metadata=option("the collection that holds the entries", TEXT))
+    aware_datetimes: bool = field(
+        default=False, metadata=option("whether datetimes have a zone, and are read in UTC", BOOLEAN)
+    )
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -74,7 +77,9 @@ class MongoConfig(Config):
             # Unlike the client, which warns and goes on, it refuses unknown and invalid options.
             parse_uri(self.url)
             client = MongoClient(parts._replace(query=urlencode(options)).geturl(), connect=connect)
-            store = MongoDatastore(client.get_default_database(), collection=self.collection)
+            store = MongoDatastore(
+                client.get_default_database(), collection=self.collection, aware_datetimes=self.aware_datetimes
+            )
         except (DatastoreError, PyMongoError, ValueError, TypeError) as error:
             # The driver's error may quote the password.
             reason = because(self.url, error)

@@ -16,14 +16,14 @@ __all__ = ["INT64", "document_of", "key_of", "plain"]
 INT64 = range(-(2**63), 2**63)
 
 
-def document_of(key: Key, value: Any) -> dict[str, Any]:
+def document_of(key: Key, value: Any, *, aware_datetimes: bool = False) -> dict[str, Any]:
     """The document of an entry. Raises the errors that `MongoDatastore` documents for values."""
     from bson import BSON, encode
 
     # The documented serializer `bson` returns bytes of this class.
     if type(value) is BSON:
         value = bytes(value)
-    _check(value, "value", VALUE_DEPTH * 2)
+    _check(value, "value", VALUE_DEPTH * 2, aware_datetimes=aware_datetimes)
     document = {"_id": str(key), "path": str(key.path), "value": value}
     with translated():
         size = len(encode(document))
@@ -36,7 +36,7 @@ def document_of(key: Key, value: Any) -> dict[str, Any]:
     return document
 
 
-def _check(value: Any, path: str, depth: int) -> None:
+def _check(value: Any, path: str, depth: int, *, aware_datetimes: bool) -> None:
     """Raise UnsupportedTypeError or InvalidValueError, with the path, for a part that BSON would change."""
     kind = type(value)
     if depth == 0:
@@ -50,16 +50,17 @@ def _check(value: Any, path: str, depth: int) -> None:
             if name == "$ref":
                 raise InvalidValueError(f"{path}: the driver reads a map with a '$ref' as a reference", path=path)
             _check_text(name, path)
-            _check(part, f"{path}.{name}", depth - 1)
+            _check(part, f"{path}.{name}", depth - 1, aware_datetimes=aware_datetimes)
     elif kind in (list, tuple):
         for place, part in enumerate(value):
-            _check(part, f"{path}[{place}]", depth - 1)
+            _check(part, f"{path}[{place}]", depth - 1, aware_datetimes=aware_datetimes)
     elif kind is int:
         if value not in INT64:
             raise InvalidValueError(f"{path}: MongoDB keeps ints of 64 bits, not {value}", path=path)
     elif kind is datetime:
-        if value.tzinfo is not None or value.microsecond % 1000:
-            raise InvalidValueError(f"{path}: MongoDB keeps datetimes without zone, of whole milliseconds", path=path)
+        if (value.utcoffset() is not None) is not aware_datetimes or value.microsecond % 1000:
+            zone = "with a zone" if aware_datetimes else "without zone"
+            raise InvalidValueError(f"{path}: MongoDB keeps datetimes {zone}, of whole milliseconds", path=path)
     elif kind is str:
         _check_text(value, path)
     elif value is not None and kind not in (bool, float, bytes):

@@ -16,13 +16,15 @@ from datastore.model.errors import (
     UnavailableError,
 )
 
-__all__ = ["DOCUMENT_BYTES", "is_taken", "translated", "write_concern_error"]
+__all__ = ["DOCUMENT_BYTES", "is_taken", "refusal_of_write", "translated", "write_concern_error"]
 
 #: The largest document that a server accepts, in bytes.
 DOCUMENT_BYTES = 16 * 1024 * 1024
 #: The server's codes for a duplicate key, e.g. of a document that another call created concurrently, and for a write
 #: that was not replicated in time.
 _DUPLICATE_KEY, _WRITE_CONCERN_FAILED = 11000, 64
+#: Its codes for a document that it does not take: BadValue, FailedToParse, names with $ or dots, DBRefs, long keys.
+_BAD_VALUE = frozenset({2, 9, 52, 55, 57, 17280})
 
 
 @contextmanager
@@ -47,6 +49,8 @@ def translated() -> Iterator[None]:
         raise LimitExceededError(f"MongoDB: {error}", limit="document_bytes", maximum=DOCUMENT_BYTES) from error
     except errors.InvalidOperation as error:
         raise DatastoreClosedError(f"MongoDB: {error}") from error
+    except errors.OperationFailure as error:
+        raise refusal_of_write(error.code, str(error)) from error
     except errors.PyMongoError as error:
         raise StoreError(f"MongoDB: {error}") from error
     except BSONError as error:
@@ -63,6 +67,13 @@ def is_taken(error: DatastoreError | None) -> bool:
     if not isinstance(cause, BulkWriteError):
         return False
     return any(failed.get("code") == _DUPLICATE_KEY for failed in (cause.details or {}).get("writeErrors", ()))
+
+
+def refusal_of_write(code: int | None, text: str) -> DatastoreError:
+    """What the server refused: a value that it does not take, or anything else."""
+    if code in _BAD_VALUE:
+        return InvalidValueError(f"MongoDB: {text}", path="value")
+    return StoreError(f"MongoDB: {text}")
 
 
 def write_concern_error(failures: Sequence[Any]) -> DatastoreError:

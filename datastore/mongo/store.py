@@ -8,14 +8,14 @@ from typing import Any
 
 from datastore.model.description import Description, PushDown
 from datastore.model.entries import Batch, Outcome, Position, Write, value_bytes
-from datastore.model.errors import DatastoreError, InvalidError, StoreError, UnsupportedTypeError
+from datastore.model.errors import DatastoreError, InvalidError, UnsupportedTypeError
 from datastore.model.extras import require
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES
 from datastore.model.query import Query
 from datastore.mongo.conditions import HAS_VALUE, condition
 from datastore.mongo.documents import document_of, key_of, plain
-from datastore.mongo.errors import is_taken, translated, write_concern_error
+from datastore.mongo.errors import is_taken, refusal_of_write, translated, write_concern_error
 from datastore.sync.base import FIRST_SCAN_ENTRIES, Datastore, batch_of, check_key, check_query, refine, refusal
 from datastore.sync.cursor import Cursor
 
@@ -37,13 +37,15 @@ class MongoDatastore(Datastore):
     Raises UnsupportedTypeError or InvalidError for anything but a database and a collection name, ImportError if
     pymongo is not installed, UnavailableError if the server cannot be reached, DeadlineExceededError after a timeout,
     and StoreError for anything else that the server refuses, e.g. a duplicate in a unique index.
+    With `aware_datetimes` datetimes have a zone, are read in UTC, and are refused without one.
     """
 
     ordered_queries = True
 
-    def __init__(self, database: Any, *, collection: str = "datastore") -> None:
+    def __init__(self, database: Any, *, collection: str = "datastore", aware_datetimes: bool = False) -> None:
         require("pymongo", "mongodb")
-        self._collection = _collection(database, collection)
+        self._collection = _collection(database, collection, aware_datetimes=aware_datetimes)
+        self._aware_datetimes = aware_datetimes
         self._indexed = False
         self._owned: Any = None
 
@@ -60,10 +62,13 @@ class MongoDatastore(Datastore):
         if value is None:
             self.delete(key)
             return
-        document = document_of(key, value)
+        document = self._document_of(key, value)
         with translated():
             self._ensure_index()
             self._replace(document)
+
+    def _document_of(self, key: Key, value: Any) -> dict[str, Any]:
+        return document_of(key, value, aware_datetimes=self._aware_datetimes)
 
     def _replace(self, document: dict[str, Any]) -> None:
         from pymongo.errors import DuplicateKeyError
@@ -102,25 +107,26 @@ class MongoDatastore(Datastore):
     def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Make several writes in one request, in order, leaving out refused ones."""
         outcomes: list[Outcome] = [Outcome()] * len(writes)
-        operations: list[tuple[int, Any]] = []
-        for place, write in enumerate(writes):
+        left: list[tuple[int, dict[str, Any] | str]] = []
+        for place, (key, value) in enumerate(writes):
             try:
-                operations.append((place, _operation(write)))
+                key = check_key(key)
+                left.append((place, str(key) if value is None else self._document_of(key, value)))
             except (DatastoreError, TypeError, ValueError) as error:
                 outcomes[place] = refusal(error)
         tries = 0
-        while operations:
-            done, failed, failure = self._write(operations)
+        while left:
+            done, failed, failure = self._write([change for _, change in left])
             tries = tries + 1 if done == 0 else 0
             if failed == 1 and is_taken(failure) and tries < TRIES:
-                operations = operations[done:]
+                left = left[done:]
                 continue
-            for place, _ in operations[done : done + failed]:
+            for place, _ in left[done : done + failed]:
                 outcomes[place] = Outcome(error=failure)
-            operations = operations[done + failed :]
+            left = left[done + failed :]
         return outcomes
 
-    def _write(self, operations: Sequence[tuple[int, Any]]) -> tuple[int, int, DatastoreError | None]:
+    def _write(self, changes: Sequence[dict[str, Any] | str]) -> tuple[int, int, DatastoreError | None]:
         """Write until one fails. Returns how many succeeded, how many failed, and the error; the rest was not tried."""
         from pymongo.errors import BulkWriteError
 
@@ -128,18 +134,32 @@ class MongoDatastore(Datastore):
             with translated():
                 self._ensure_index()
                 try:
-                    self._collection.bulk_write([operation for _, operation in operations])
+                    self._collection.bulk_write(list(map(_operation, changes)))
                 except BulkWriteError as error:
                     details = error.details or {}
                     for failed in details.get("writeErrors", ()):
-                        refused = StoreError(f"MongoDB: {failed.get('errmsg')}")
+                        refused = refusal_of_write(failed.get("code"), str(failed.get("errmsg")))
                         refused.__cause__ = error
                         return failed["index"], 1, refused
                     # Everything is written, but not with the requested write concern.
-                    return 0, len(operations), write_concern_error(details.get("writeConcernErrors", ()))
+                    return 0, len(changes), write_concern_error(details.get("writeConcernErrors", ()))
         except DatastoreError as error:
-            return 0, len(operations), error
-        return len(operations), 0, None
+            if isinstance(error.__cause__, KeyError):
+                # FerretDB refuses a batch without saying for which document.
+                return self._write_alone(changes[0])
+            return 0, len(changes), error
+        return len(changes), 0, None
+
+    def _write_alone(self, change: dict[str, Any] | str) -> tuple[int, int, DatastoreError | None]:
+        try:
+            with translated():
+                if isinstance(change, str):
+                    self._collection.delete_one({"_id": change})
+                else:
+                    self._replace(change)
+        except DatastoreError as error:
+            return 0, 1, error
+        return 1, 0, None
 
     def _ensure_index(self) -> None:
         if not self._indexed:
@@ -170,6 +190,23 @@ class MongoDatastore(Datastore):
         finally:
             cursor.close()
 
+    # System records, in a collection beside that of the entries
+
+    def read_system(self, name: str) -> bytes | None:
+        """The system record of a name, or None."""
+        with translated():
+            found = self._system.find_one({"_id": name})
+        return None if found is None else bytes(found["content"])
+
+    def write_system(self, name: str, content: bytes) -> None:
+        """Store a system record in place of the one before; as safe as the database's write concern makes it."""
+        with translated():
+            self._system.replace_one({"_id": name}, {"_id": name, "content": content}, upsert=True)
+
+    @property
+    def _system(self) -> Any:
+        return self._collection.database[f"{self._collection.name}.placement"]
+
     def close(self) -> None:
         """Disconnect if the store was opened by its URL; otherwise the caller must close the database."""
         if self._owned is not None:
@@ -181,7 +218,7 @@ class MongoDatastore(Datastore):
         return Description("mongodb", self._collection.full_name, push_down=pushed)
 
 
-def _collection(database: Any, name: str) -> Any:
+def _collection(database: Any, name: str, *, aware_datetimes: bool) -> Any:
     """The collection, with options under which values are read as written, whatever the database's settings."""
     from bson.codec_options import CodecOptions
     from pymongo import MongoClient
@@ -193,7 +230,7 @@ def _collection(database: Any, name: str) -> Any:
             path="database",
         )
     try:
-        return database.get_collection(name, codec_options=CodecOptions())
+        return database.get_collection(name, codec_options=CodecOptions(tz_aware=aware_datetimes))
     except (InvalidName, TypeError) as error:
         raise InvalidError(f"collection={name!r}: {error}", field="collection") from error
 
@@ -217,11 +254,10 @@ def _read(cursor: Any, most: int, *, with_values: bool) -> Batch:
     return Batch(keys, values, scanned=scanned, position=Position(b"", keys[-1]) if keys else None)
 
 
-def _operation(write: Write) -> Any:
+def _operation(change: dict[str, Any] | str) -> Any:
+    """The request to store a document, or to delete that of an identity."""
     from pymongo import DeleteOne, ReplaceOne
 
-    key, value = write
-    key = check_key(key)
-    if value is None:
-        return DeleteOne({"_id": str(key)})
-    return ReplaceOne({"_id": str(key)}, document_of(key, value), upsert=True)
+    if isinstance(change, str):
+        return DeleteOne({"_id": change})
+    return ReplaceOne({"_id": change["_id"]}, change, upsert=True)

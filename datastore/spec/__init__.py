@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datastore.model.config import CHILD, CHILDREN, NAMED_CHILDREN, Composed, Config
 from datastore.model.options import (
+    ANY_TEXT,
     BOOLEAN,
     CALLABLE,
     COUNT,
@@ -29,6 +30,7 @@ from datastore.spec.registry import Registry
 from datastore.spec.writing import dump_tree, show_tree
 
 __all__ = [
+    "ANY_TEXT",
     "BOOLEAN",
     "CALLABLE",
     "CHILD",

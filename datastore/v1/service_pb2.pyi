@@ -758,6 +758,7 @@ class DescribeStoreResponse(_message.Message):
     CLUSTER_NAME_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """The version of the server's software, e.g. "0.4.0"."""
     durability: Global___DescribeStoreResponse.Durability.ValueType
@@ -794,6 +795,12 @@ class DescribeStoreResponse(_message.Message):
     def push_down(self) -> _containers.RepeatedScalarFieldContainer[Global___PushDown.ValueType]:
         """Which parts of a query the storage evaluates itself; the server evaluates the rest after reading."""
 
+    @_builtins.property
+    def status(self) -> _status_pb2.Status:
+        """Why the node's store does not answer: until it does, calls fail with UNAVAILABLE and health is NOT_SERVING. Not set
+        while it answers, or on a proxy.
+        """
+
     def __init__(
         self,
         *,
@@ -808,10 +815,11 @@ class DescribeStoreResponse(_message.Message):
         cluster_name: _builtins.str = ...,
         entries: _builtins.int | None = ...,
         stored_bytes: _builtins.int | None = ...,
+        status: _status_pb2.Status | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "entries", b"entries", "limits", b"limits", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "entries", b"entries", "limits", b"limits", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "cluster_name", b"cluster_name", "durability", b"durability", "entries", b"entries", "limits", b"limits", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "cluster_name", b"cluster_name", "durability", b"durability", "entries", b"entries", "limits", b"limits", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__entries: _TypeAlias = _typing.Literal["entries"]  # noqa: Y015
     _WhichOneofArgType__entries: _TypeAlias = _typing.Literal["_entries", b"_entries"]  # noqa: Y015

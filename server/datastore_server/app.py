@@ -19,21 +19,23 @@ from google.protobuf.internal import api_implementation
 
 from datastore.aio.base import Datastore
 from datastore.engine.placement import Placement
-from datastore.model.errors import ConfigError, DeadlineExceededError, UnavailableError
+from datastore.model.errors import ConfigError, DatastoreError, DeadlineExceededError, UnavailableError
 from datastore_server.budget import OPEN_STREAMS_PER_CLIENT
 from datastore_server.calls import CallLog
 from datastore_server.checks import Limits
-from datastore_server.config import Address, parse_address
+from datastore_server.config import WAIT_S, Address, parse_address
 from datastore_server.counting import counted
 from datastore_server.describe import ClusterInfo, storage_of
 from datastore_server.introspection import Health, Routes, add_reflection
 from datastore_server.listening import listen_on, resolve
 from datastore_server.membership import Membership
+from datastore_server.placement.listing import Listing
 from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PlacementService
 from datastore_server.placement.system import SystemSpace
 from datastore_server.service import SERVICE, DatastoreService
 from datastore_server.signals import handle_stop_signals, leave_stop_signals
+from datastore_server.store_watch import StoreWatch
 
 __all__ = ["DRAIN_S", "GRACE_S", "Server", "run_until_stopped", "serve"]
 
@@ -97,8 +99,10 @@ class Server:
     The server owns the datastore and closes it when it stops. It only listens on loopback addresses unless `insecure`
     is set, because connections are not encrypted. `check_values` is False for a proxy, which leaves that to its nodes.
     `cluster` is reported by DescribeStore. `system` stores the node's placement; without it, the placement ends with
-    the server. `place_as` is the shard and placement for an empty, unplaced node. `membership` is that of a proxy;
-    while the nodes do not match its configuration, health is NOT_SERVING.
+    the server. `place_as` is the shard and placement for an empty, unplaced node. `listing` lists a node's entries;
+    without it they are queried. If `watched` names the store, health follows it, and the server waits for it when it
+    starts, at most `wait_s` (UnavailableError). `membership` is that of a proxy; while the nodes do not match its
+    configuration, health is NOT_SERVING.
     """
 
     def __init__(
@@ -113,6 +117,9 @@ class Server:
         system: SystemSpace | None = None,
         place_as: tuple[str, Placement] | None = None,
         membership: Membership | None = None,
+        listing: Listing | None = None,
+        watched: str = "",
+        wait_s: float = WAIT_S,
         drain_s: float = 0.0,
         grace_s: float = GRACE_S,
     ) -> None:
@@ -123,14 +130,17 @@ class Server:
         self._cluster = cluster or ClusterInfo()
         self._calls = CallLog()
         self._place_as = place_as
-        self._node = PlacedNode(datastore, system)
+        self._node = PlacedNode(datastore, system, listing)
+        self._watch = StoreWatch(watched, self._node.check_store, self._store_changed) if watched else None
+        self._wait_s = wait_s
         self._service = DatastoreService(
             self._node.datastore,
             limits=self._limits,
             check_values=check_values,
             cluster=cluster,
             require_expected=self._node.require_expected,
-            placement=None if membership is not None else lambda: self._node.placement,
+            placement=None if membership is not None else lambda: self._node.known_placement,
+            store_failure=lambda: None if self._watch is None else self._watch.failure,
             calls=self._calls,
         )
         self._placement = PlacementService(self._node, self._limits, check_values=check_values, calls=self._calls)
@@ -166,9 +176,10 @@ class Server:
             raise ConfigError(
                 "protobuf runs in its slow pure-Python form; unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
             )
-        await self._load()
-        if self._place_as is not None:
-            await self._node.place_if_new(*self._place_as)
+        if self._watch is None:
+            await self._begin()
+        else:
+            await self._watch.wait(self._wait_s, self._begin)
         routes = Routes()
         self._service.register(routes)
         self._placement.register(routes)
@@ -182,15 +193,31 @@ class Server:
         self._server = server
         self._address = address
         # A proxy's own placement is unknown until its nodes answer.
-        info = self._cluster if self._membership is not None else self._cluster.named_by(self._node.placement)
+        info = self._cluster if self._membership is not None else self._cluster.named_by(self._node.known_placement)
         _log.info("serving %s at %s (pid %d)", _served(self._datastore, info), self.url, os.getpid())
         if self._membership is None:
             await self._health.report(True, SERVICE)
+            if self._watch is not None:
+                self._following = asyncio.create_task(self._watch.follow())
         else:
             await self._membership.check()
             await self._health.report(not self._membership.differences, SERVICE)
             follow = self._membership.follow(self._report)
             self._following = asyncio.create_task(follow)
+
+    async def _begin(self) -> None:
+        """Have in force what the node's records say, or a first placement if there are none."""
+        await self._load()
+        if self._place_as is not None:
+            await self._node.place_if_new(*self._place_as)
+
+    async def _store_changed(self, failure: DatastoreError | None) -> None:
+        """Refuse calls while the store does not answer, and say so."""
+        if failure is None:
+            self._node.datastore.become_known()
+        else:
+            self._node.datastore.become_unknown(failure)
+        await self._report(failure is None)
 
     async def _load(self) -> None:
         if self._membership is None:
@@ -249,7 +276,10 @@ class Server:
                 await self._placement.finish(self._grace_s)
         finally:
             self._service.close()
+            if self._watch is not None:
+                await self._watch.aclose()
             await self._datastore.aclose()
+            await self._node.system.aclose()
             if self._server is not None:
                 _log.info("stopped serving at %s; calls: %s", self.url, self._calls.summary() or "none")
 

@@ -25,17 +25,15 @@ from datastore.model.errors import ConfigError, StoreError, UnavailableError
 from datastore_server.config import (
     ClusterConfig,
     Config,
-    Durability,
     ProxyConfig,
     ShardConfig,
-    StoreUrl,
     dump_config,
     dump_shards,
     load_config,
     parse_server_url,
-    parse_store_url,
 )
 from datastore_server.counting import counted
+from datastore_server.store_urls import Durability, lmdb_url, parse_store_url
 
 __all__ = ["CONFIG_NAME", "Cluster", "Member", "command_again", "plan_cluster"]
 
@@ -135,7 +133,7 @@ def _new_shard(directory: Path, name: str, durability: Durability) -> ShardConfi
     return ShardConfig(
         name=name,
         url="grpc://127.0.0.1:0",
-        store=str(StoreUrl("lmdb", directory.absolute() / name)),
+        store=lmdb_url(directory.absolute() / name),
         durability=durability,
     )
 
@@ -214,7 +212,13 @@ class Cluster:
     def _node(self, shard: ShardConfig) -> Member:
         address = parse_server_url(shard.url)
         store = shard.store or "memory:"
-        arguments = ["serve", store, "--listen", str(address), "--durability", shard.durability or "sync"]
+        arguments = ["serve", store, "--listen", str(address)]
+        for option, value in (
+            ("--durability", shard.durability),
+            ("--state-dir", shard.state_dir),
+            ("--wait", shard.wait_s),
+        ):
+            arguments += [] if value is None else [option, str(value)]
         arguments += ["--cluster", self.config.cluster.name, "--shard", shard.name]
         return Member("node", shard.name, arguments, self._log_of(shard), parse_store_url(store).directory)
 

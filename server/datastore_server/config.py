@@ -9,56 +9,46 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import json
-import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args, get_type_hints
-from urllib.parse import quote
+from typing import Annotated, TypeVar, get_args, get_type_hints
 
 import msgspec
 
 from datastore.engine.placement import NAME, NAME_FORM, ShardBy
-from datastore.lmdb import LMDBConfig
-from datastore.model.config import did_you_mean
-from datastore.model.errors import ConfigError, InvalidError
-from datastore.model.urls import SCHEME, options_of, shown
-from datastore.spec import parse_url
+from datastore.model.errors import ConfigError
+from datastore.model.urls import without_options
 from datastore_client.channel import DEFAULT_PORT
+from datastore_server.store_urls import STORE_FORMS, Durability, parse_store_url
 
 __all__ = [
     "DEFAULT_LISTEN",
     "DEFAULT_PORT",
+    "WAIT_S",
     "Address",
     "ClusterConfig",
     "Config",
-    "Durability",
     "ProxyConfig",
     "ShardConfig",
-    "StoreUrl",
     "dump_config",
     "dump_shards",
     "load_config",
     "parse_address",
     "parse_config",
     "parse_server_url",
-    "parse_store_url",
 ]
 
+#: How long a node waits at its start for a store that cannot be reached, in seconds.
+WAIT_S = 10.0
 DEFAULT_LISTEN = f"127.0.0.1:{DEFAULT_PORT}"
 
 _Given = TypeVar("_Given")
 _Parsed = TypeVar("_Parsed")
 
-Durability = Literal["sync", "async"]
-
-STORE_FORMS = "lmdb:///DIRECTORY or memory:"
 SERVER_FORM = "grpc://HOST:PORT"
-
-#: The characters of a directory that need no quoting in a URL.
-_UNQUOTED = "/ ,;=@+()[]'!$&*:"
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -82,33 +72,6 @@ class Address(msgspec.Struct, frozen=True):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
-
-
-class StoreUrl(msgspec.Struct, frozen=True):
-    """The storage of a node. `directory` is None for `memory:`; `durability` is None if the URL does not say.
-
-    `str` returns the URL, percent-encoded where needed, which `parse_store_url` parses to an equal object.
-    """
-
-    scheme: Literal["lmdb", "memory"]
-    directory: Path | None = None
-    durability: Durability | None = None
-
-    def __str__(self) -> str:
-        if self.directory is None:
-            return f"{self.scheme}:"
-        slashes = "//" if self.directory.is_absolute() else ""
-        options = f"?durability={self.durability}" if self.durability else ""
-        return f"{self.scheme}:{slashes}{quote(os.fsencode(self.directory), safe=_UNQUOTED)}{options}"
-
-    def with_durability(self, durability: Durability | None) -> StoreUrl:
-        """The URL with a durability given separately. ConfigError if the URL has a different one."""
-        if durability and self.durability and durability != self.durability:
-            raise ConfigError(
-                f'durability is "{durability}", but the store\'s URL has ?durability={self.durability}; '
-                "leave one of them out"
-            )
-        return msgspec.structs.replace(self, durability=durability or self.durability)
 
 
 def _valid(text: str) -> msgspec.Meta:
@@ -135,8 +98,10 @@ class ShardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, _valid(f"the shard's name, which its share of the keys depends on: {NAME_FORM}")]
     url: Annotated[str, _valid(f"where its node listens: {SERVER_FORM}")]
     store: Annotated[str | None, _valid(f"what its node serves: {STORE_FORMS}")] = None
-    #: Not None after `parse_config`: the value here or in the store's URL, or the default "sync".
+    #: After `parse_config` what the file says here or in the store's URL; else "sync", or None if it is the engine's.
     durability: Annotated[Durability | None, _valid('"sync" or "async"')] = None
+    state_dir: Annotated[str | None, _valid("a directory for the record of the node's placement")] = None
+    wait_s: Annotated[Annotated[float, msgspec.Meta(ge=0)] | None, _valid("seconds, 0 or more")] = None
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -192,33 +157,6 @@ def dump_config(config: Config) -> str:
 def dump_shards(shards: Iterable[ShardConfig]) -> str:
     """The part of a configuration file that defines these shards."""
     return "".join("\n".join(["", "[[shards]]", *_assignments(shard)]) + "\n" for shard in shards)
-
-
-def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
-    """The storage that a URL names: `memory:`, `lmdb:///absolute/directory` or `lmdb:relative/directory`.
-
-    A URL means the same directory here as to `datastore.open`: percent escapes are decoded, and `?durability=` is
-    the one option. A relative directory is below `base`. ConfigError, saying what would be valid, for anything else.
-    """
-    if ":" not in text:
-        hint = f"; for LMDB in the directory {text} write lmdb:{quote(text, safe=_UNQUOTED)}" if text else ""
-        raise ConfigError(f"{text!r} is not a store URL: expected {STORE_FORMS}{hint}")
-    match = SCHEME.match(text)
-    scheme = match[1].lower() if match else ""
-    if scheme == "grpc":
-        raise ConfigError(f"{shown(text)} is a server; to serve several behind one address, see datastore proxy --help")
-    if scheme not in ("", "lmdb", "memory"):
-        near = did_you_mean(f"{scheme}:", ["lmdb:", "memory:"])
-        raise ConfigError(f"{shown(text)}: a node serves {STORE_FORMS}, not {scheme}:{near}")
-    try:
-        store = parse_url(text)
-    except InvalidError as error:
-        raise ConfigError(str(error)) from error
-    if not isinstance(store, LMDBConfig):
-        return StoreUrl("memory")
-    if store != LMDBConfig(directory=store.directory, durability=store.durability):
-        raise ConfigError(f"{text!r}: a node takes no option but durability")
-    return StoreUrl("lmdb", base / store.directory, store.durability if "durability" in options_of(text) else None)
 
 
 def parse_server_url(text: str) -> Address:
@@ -290,9 +228,18 @@ def _with_one_durability(shard: ShardConfig, at: str, base: Path) -> ShardConfig
     if shard.store is None:
         return msgspec.structs.replace(shard, durability=shard.durability or "sync")
     store = _within(f"{at}.store", lambda text: parse_store_url(text, base=base), shard.store)
-    durability = _within(f"{at}.durability", store.with_durability, shard.durability).durability
-    bare = msgspec.structs.replace(store, durability=None)
-    return msgspec.structs.replace(shard, store=str(bare), durability=durability or "sync")
+    durability = _within(f"{at}.durability", store.with_durability, shard.durability).durability or shard.durability
+    if durability is None and store.kind in ("memory", "lmdb", "file"):
+        durability = "sync"
+    state_dir = None if shard.state_dir is None else str(base / shard.state_dir)
+    return msgspec.structs.replace(
+        shard, store=_without_durability(store.text), durability=durability, state_dir=state_dir
+    )
+
+
+def _without_durability(url: str) -> str:
+    """A store URL whose durability is in a key of its own."""
+    return without_options(url, ["durability", "fsync"])[0]
 
 
 def _check_name(name: str, where: str) -> None:

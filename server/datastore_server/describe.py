@@ -235,4 +235,4 @@ async def probe_shard(url: str) -> None:
         except grpc.aio.AioRpcError as error:
             raise UnavailableError(error.details() or error.code().name) from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
-        raise UnavailableError("it is shutting down")
+        raise UnavailableError("it does not serve: it is shutting down, or its store does not answer")

@@ -67,8 +67,8 @@ class DatastoreService:
 
     `check_values` is for servers that store: every value is checked before it reaches the datastore. A proxy
     leaves that to its nodes, and forwards values unread. `require_expected` raises for a caller that expects another
-    server than this one (`guard`). `placement` gives what the node has been placed as. `calls` counts and logs
-    the calls.
+    server than this one (`guard`). `placement` gives what the node has been placed as, and `store_failure` why its
+    store does not answer. `calls` counts and logs the calls.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class DatastoreService:
         cluster: ClusterInfo | None = None,
         require_expected: Callable[[str], None] | None = None,
         placement: Callable[[], NodePlacement] | None = None,
+        store_failure: Callable[[], DatastoreError | None] | None = None,
         calls: CallLog | None = None,
     ) -> None:
         self._datastore = datastore
@@ -89,6 +90,7 @@ class DatastoreService:
         self._check_values = check_values
         self._cluster = cluster or ClusterInfo()
         self._placement = placement
+        self._store_failure = store_failure
         self._probes = describe.ShardProbes(self._cluster.shards)
         self._streams: set[streaming.QueryStream] = set()
         self._writes = Completion()
@@ -257,6 +259,9 @@ class DatastoreService:
         answers = await self._probes.answers()
         cluster = self._cluster if self._placement is None else self._cluster.named_by(self._placement())
         response = describe.describe_store(self._datastore.describe(), self._limits, cluster, answers)
+        failure = None if self._store_failure is None else self._store_failure()
+        if failure is not None:
+            response.status.CopyFrom(item_status(failure, "DescribeStore"))
         return response.SerializeToString()
 
     async def drain(self, grace_s: float) -> None:

@@ -78,7 +78,7 @@ async def _watch(shard: ShardInfo) -> None:
                     ):
                         state.up()
                     else:
-                        state.down("it is shutting down")
+                        state.down("it does not serve: it is shutting down, or its store does not answer")
                 state.down("it ended the connection")
             except grpc.aio.AioRpcError as error:
                 state.down(error.details() or error.code().name)

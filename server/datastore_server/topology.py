@@ -8,25 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from datastore import wire
-from datastore.aio import Datastore, DictDatastore, SerializerShimDatastore, ShardedDatastore
-from datastore.aio.lift import lift
+from datastore.aio import Datastore, ShardedDatastore
 from datastore.engine.placement import Member, Placement, first_placement
-from datastore.lmdb import LMDBDatastore
 from datastore_client.aio.remote import RemoteDatastore
-from datastore_server.config import Config, Durability, StoreUrl, parse_store_url
+from datastore_server.config import Config
 from datastore_server.coordination.records import ProxySystemSpace
 from datastore_server.describe import ClusterInfo, ShardInfo
 from datastore_server.membership import Membership
-from datastore_server.placement.system import LMDBSystemSpace, MemorySystemSpace, SystemSpace
+from datastore_server.placement.listing import Listing
+from datastore_server.placement.system import SystemSpace
+from datastore_server.storage import IDLE_STREAM_S, open_storage
+from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
 from datastore_server.verified import MemberDatastore, VerifiedDatastore
 
-__all__ = ["IDLE_STREAM_S", "Topology", "build_node", "build_proxy"]
-
-#: How long a proxy keeps its streams of the nodes for a query whose client does not read, or that waits for another
-#: node's entries. Each costs the proxy 25 kB and its node 45; with orders, it costs the node all that it sorts.
-IDLE_STREAM_S = 2.0
+__all__ = ["Topology", "build_node", "build_proxy"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,10 @@ class Topology:
     check_values: bool = True
     #: Where the placement is stored; None if it ends with the server.
     system: SystemSpace | None = None
+    #: How the entries of a node are listed; None for a proxy, which is queried.
+    listing: Listing | None = None
+    #: The name of the store whose health a node follows; empty if it follows none.
+    watched: str = ""
     #: The shard and placement to give the node if it is empty and unplaced.
     place_as: tuple[str, Placement] | None = None
     #: The nodes of a proxy; None for a node.
@@ -48,30 +49,36 @@ class Topology:
 def build_node(
     store: StoreUrl,
     *,
-    durability: Durability = "sync",
+    durability: Durability | None = None,
     cluster: str | None = None,
     shard: str | None = None,
     config: Config | None = None,
+    state_dir: Path | None = None,
 ) -> Topology:
-    """A node on the storage that a URL names. Values are stored as the bytes that arrived.
+    """A node on any storage.
 
     `cluster` and `shard` are recorded in a new data directory and must match those in an existing one. With `config`,
-    an empty, unplaced node gets the first placement of that cluster when it is served. Raises StoreLockedError if
-    another process uses the directory, StoreFormatError if it belongs to another cluster or shard.
+    an empty, unplaced node gets the first placement of that cluster when it is served. `state_dir` is as for
+    `open_storage`. Raises StoreLockedError if another process uses the directory, StoreFormatError if it belongs to
+    another cluster or shard. Call it in a running event loop for a store on another server.
     """
     info = ClusterInfo(cluster_name=cluster or "", shard_name=shard or "")
     place_as = None if config is None or shard is None else (shard, _first_placement(config))
-    if store.directory is None:
-        return Topology(DictDatastore(), info, system=MemorySystemSpace(), place_as=place_as)
-    blocking = LMDBDatastore(store.directory, durability=durability, cluster=cluster, shard=shard)
-    datastore = SerializerShimDatastore(lift(blocking), wire.lazy)
-    return Topology(datastore, info, system=LMDBSystemSpace(blocking), place_as=place_as)
+    storage = open_storage(store.with_durability(durability), cluster=cluster, shard=shard, state_dir=state_dir)
+    return Topology(
+        storage.datastore,
+        info,
+        system=storage.system,
+        listing=storage.listing,
+        watched=storage.watched,
+        place_as=place_as,
+    )
 
 
 def _first_placement(config: Config) -> Placement:
     """The first placement of a new cluster with this configuration."""
     stores = {shard.name: parse_store_url(shard.store) for shard in config.shards if shard.store}
-    in_memory = {name for name, store in stores.items() if store.directory is None}
+    in_memory = {name for name, store in stores.items() if store.kind == "memory"}
     members = [Member(shard.name, url=shard.url, in_memory=shard.name in in_memory) for shard in config.shards]
     return first_placement(config.cluster.name, members, config.cluster.shard_by)
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
+from datastore import wire
 from datastore.aio import Cursor, ShardedDatastore, ShimDatastore
 from datastore.aio.base import check_query
 from datastore.model.description import Description
@@ -49,7 +50,14 @@ class MemberDatastore(ShimDatastore):
 
     async def check(self) -> None:
         """Raise unless the node serves and is the expected one."""
-        await self._remote.check_health()
+        try:
+            await self._remote.check_health()
+        except UnavailableError:
+            # It may say why: its store does not answer.
+            answer = await self._remote.describe_store()
+            if answer.HasField("status"):
+                raise wire.status_to_error(answer.status) from None
+            raise
         await self._membership.member_ready(self._shard)
 
     async def get(self, key: Key) -> Any:

@@ -276,6 +276,11 @@ class Answering:
         if ending is not None:
             raise ending
 
+    def write_one(self, *_: object, **__: object) -> None:
+        pass
+
+    replace_one = delete_one = write_one
+
 
 def bulk_error(*write_errors: dict[str, Any], **more: Any) -> BulkWriteError:
     return BulkWriteError({"writeErrors": list(write_errors), "writeConcernErrors": [], **more})
@@ -300,10 +305,10 @@ LATE = bulk_error(writeConcernErrors=[{"code": 64, "errmsg": "waiting for replic
         ([bulk_error({"index": 1, "code": 121, "errmsg": "no"}), None], [None, StoreError, None]),
         ([LATE], [DeadlineExceededError] * 3),
         ([OperationFailure("not authorized", 13)], [StoreError] * 3),
-        ([KeyError("nModified")], [StoreError] * 3),
+        ([KeyError("nModified")], [None] * 3),
         ([AutoReconnect("gone")], [UnavailableError] * 3),
     ],
-    ids=["done", "taken once", "taken for ever", "refused", "late", "unauthorized", "unreadable", "gone"],
+    ids=["done", "taken once", "taken for ever", "refused", "late", "unauthorized", "one by one", "gone"],
 )
 def test_each_write_of_a_batch_has_its_outcome(
     mongo: MongoDatastore, endings: list[Exception | None], kinds: list[type | None]
@@ -395,3 +400,33 @@ def test_a_limit_fetches_what_it_needs(mongodb_server: Engine):
         assert list(store.query(Query(Key("/c"), limit=3, offset=2))) == [2, 3, 4]
         assert sum(fetched.counts) == 5
         client.drop_database("few")
+
+
+@pytest.mark.parametrize("value", [[[1]], {"a.b": 1}, math.inf], ids=repr)
+def test_what_the_server_does_not_take_is_a_wrong_value_and_fails_alone(mongo: MongoDatastore, value: Any):
+    with pytest.raises(InvalidValueError, match="MongoDB: invalid"):
+        mongo.put(Key("/a"), value)
+    writes = [datastore.Write(Key("/a"), value), datastore.Write(Key("/b"), 1), datastore.Write(Key("/c"), None)]
+    assert [type(outcome.error) for outcome in mongo.batch_write(writes)] == [InvalidValueError, type(None), type(None)]
+    assert [mongo.get(Key("/a")), mongo.get(Key("/b"))] == [None, 1]
+
+
+def test_datetimes_have_a_zone_where_that_is_asked_for(database: Any, mongo: MongoDatastore):
+    aware = MongoDatastore(database, collection=mongo._collection.name, aware_datetimes=True)
+    moment = datetime(2026, 1, 2, 3, 4, 5, 6000, tzinfo=UTC)
+    aware.batch_write([datastore.Write(Key("/a"), {"at": [moment]})])
+    assert aware.get(Key("/a")) == {"at": [moment]}
+    assert mongo.get(Key("/a")) == {"at": [moment.replace(tzinfo=None)]}
+    for wrong in (moment.replace(tzinfo=None), moment.replace(microsecond=1)):
+        with pytest.raises(InvalidValueError, match="datetimes with a zone, of whole milliseconds"):
+            aware.put(Key("/a"), wrong)
+
+
+def test_no_read_or_query_sees_a_system_record(mongo: MongoDatastore):
+    assert mongo.read_system("placement") is None
+    for content in (b"\x00first", b""):
+        mongo.write_system("placement", content)
+        assert mongo.read_system("placement") == content
+    assert mongo.get(Key("/placement")) is None
+    assert list(mongo.query(Query(Key("/"), recursive=True, keys_only=True))) == []
+    mongo._system.drop()

@@ -19,15 +19,17 @@ from datastore.model.errors import (
     DatastoreClosedError,
     DatastoreError,
     DeadlineExceededError,
+    InvalidError,
     QueryNotSupportedError,
     StoreError,
+    StoreFormatError,
     StoreFullError,
     UnavailableError,
     UnsupportedTypeError,
 )
 from datastore.model.key import Key
 from datastore.model.query import Query
-from datastore.redis import RedisConfig, RedisDatastore
+from datastore.redis import TIMEOUT_S, RedisConfig, RedisDatastore
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import AsJson, OnTheWire
@@ -126,7 +128,7 @@ def test_a_killed_server_is_unavailable_until_it_is_back(tmp_path: Path):
 def test_what_the_server_refuses_is_reported(client: Any):
     store = RedisDatastore(client)
     client.rpush("/list", 1)
-    with pytest.raises(StoreError, match="WRONGTYPE"):
+    with pytest.raises(StoreFormatError, match="WRONGTYPE"):
         store.get(Key("/list"))
     client.config_set("maxmemory", 1)
     try:
@@ -198,3 +200,40 @@ def test_keys_of_a_cluster_are_read_in_one_call(tmp_path: Path):
             for call in (lambda: store.get(keys[0]), lambda: store.put(keys[0], 1), lambda: store.batch_get(keys)):
                 with pytest.raises(UnavailableError, match="Redis"):
                     call()
+
+
+@pytest.mark.parametrize("prefix", ["/", "", "app:", "[a*]?\\"])
+@pytest.mark.parametrize("decodes", [False, True])
+def test_a_prefix_says_which_names_are_entries(client: Any, redis_server: Engine, prefix: str, decodes: bool):
+    for name in ("other", "x//y", "app/", *([] if decodes else [b"\xff"])):
+        client.set(name, "1")
+    client.rpush(f"{prefix}list", 1)
+    with redis.Redis(port=redis_server.port, decode_responses=decodes) as own:
+        store = RedisDatastore(own, prefix=prefix)
+        store.put(Key("/user:1/é"), {"n": 1})
+        store.write_system("placement", b"\x00\xff")
+        assert client.get(f"{prefix}user:1/é") == b'{"n": 1}'
+        assert store.get(Key("/user:1/é")) == {"n": 1}
+        assert store.contains(Key("/user:1/é"))
+        assert [outcome.value for outcome in store.batch_get([Key("/user:1/é"), Key("/b")])] == [{"n": 1}, None]
+        found = {key for keys in store.list_keys() for key in keys}
+        assert found == ({Key("/other"), Key("/user:1/é")} if prefix == "" else {Key("/user:1/é")})
+        assert (store.read_system("placement"), store.read_system("other")) == (b"\x00\xff", None)
+        assert not store.is_empty()
+        store.delete(Key("/user:1/é"))
+        assert store.is_empty() is (prefix != "")
+
+
+def test_a_url_names_the_prefix(client: Any, redis_server: Engine):
+    with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0?prefix=a%2Fb:&socket_timeout=3") as store:
+        store.put(Key("/x"), 1)
+        assert client.keys() == [b"a/b:x"]
+        assert store.child_datastore._client.connection_pool.connection_kwargs["socket_timeout"] == 3
+    with pytest.raises(InvalidError, match="without //"):
+        datastore.open(f"redis://127.0.0.1:{redis_server.port}/0?prefix=a//")
+
+
+def test_a_server_has_a_limited_time_to_answer(redis_server: Engine):
+    with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0") as store:
+        settings = store.child_datastore._client.connection_pool.connection_kwargs
+        assert (settings["socket_timeout"], settings["socket_connect_timeout"]) == (TIMEOUT_S, TIMEOUT_S)

@@ -16,7 +16,7 @@ from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_client.aio import RemoteDatastore
 from datastore_server.app import serve
-from datastore_server.config import parse_store_url
+from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import build_node
 from tests.support import processes
 from tests.support.placements import PlacedServer, keys_of, placement

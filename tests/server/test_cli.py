@@ -465,8 +465,11 @@ def test_invalid_json_is_refused_with_the_valid_notation(cli: Cli, value: str, r
     ("arguments", "code", "reported"),
     [
         ([], 2, "lmdb:///DIRECTORY"),
-        (["lmbd:x"], 3, "not lmbd:; did you mean lmdb:?"),
-        (["redis://x"], 3, "a node serves lmdb:///DIRECTORY or memory:, not redis:"),
+        (["lmbd:x"], 3, "did you mean lmdb:?"),
+        (["redis://:s3cret@x/y"], 3, "'redis://***@x/y': expected redis://HOST:PORT/DATABASE"),
+        (["memcached://x", "--shard", "a"], 3, "--state-dir"),
+        (["memory:", "--state-dir", "x"], 3, "holds its node's records itself: leave state_dir out"),
+        (["redis://x", "--durability", "sync"], 3, "redis://x: durability is for lmdb: and file:"),
         (["/var/data"], 3, "lmdb:/var/data"),
         (["memory:", "--listen", "nonsense:port"], 3, "HOST:PORT"),
         (["memory:", "--listen", "17650"], 3, "127.0.0.1:17650"),

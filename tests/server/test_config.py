@@ -12,14 +12,13 @@ from datastore.model.errors import ConfigError, InvalidError
 from datastore_server.config import (
     Address,
     Config,
-    StoreUrl,
     dump_config,
     load_config,
     parse_address,
     parse_config,
     parse_server_url,
-    parse_store_url,
 )
+from datastore_server.store_urls import parse_store_url
 
 GOOD = """
 [cluster]
@@ -90,7 +89,10 @@ def changed(before: str, after: str) -> str:
         ),
         (
             changed("lmdb:data/a", "lmbd:data/a"),
-            ["shards[1].store", "a node serves lmdb:///DIRECTORY or memory:, not lmbd:; did you mean lmdb:?"],
+            [
+                "shards[1].store",
+                "known are file: grpc: lmdb: memcached: memory: mongodb: redis: rediss:; did you mean lmdb:?",
+            ],
         ),
         (changed('"async"', '"fast"'), ["shards[1].durability", '"sync" or "async"']),
         (
@@ -128,30 +130,45 @@ def test_an_unknown_shard_is_answered_with_those_that_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "url"),
+    ("text", "kind", "directory", "durability"),
     [
-        ("memory:", StoreUrl("memory")),
-        ("memory://", StoreUrl("memory")),
-        ("lmdb:///var/lib/ds", StoreUrl("lmdb", Path("/var/lib/ds"))),
-        ("lmdb:/var/lib/ds", StoreUrl("lmdb", Path("/var/lib/ds"))),
-        ("lmdb:ds", StoreUrl("lmdb", Path("ds"))),
-        ("LMDB:ds", StoreUrl("lmdb", Path("ds"))),
-        ("lmdb:///d/a%20b", StoreUrl("lmdb", Path("/d/a b"))),
-        ("lmdb:///d/a b", StoreUrl("lmdb", Path("/d/a b"))),
-        ("lmdb:///d/%25%3F%23%0A%FF", StoreUrl("lmdb", Path("/d/%?#\n\udcff"))),
-        ("lmdb:///d?durability=async", StoreUrl("lmdb", Path("/d"), "async")),
-        ("lmdb:d?durability=sync", StoreUrl("lmdb", Path("d"), "sync")),
+        ("memory:", "memory", None, None),
+        ("memory://", "memory", None, None),
+        ("lmdb:///var/lib/ds", "lmdb", Path("/var/lib/ds"), None),
+        ("lmdb:/var/lib/ds", "lmdb", Path("/var/lib/ds"), None),
+        ("lmdb:ds", "lmdb", Path("ds"), None),
+        ("LMDB:ds", "lmdb", Path("ds"), None),
+        ("lmdb:///d/a%20b", "lmdb", Path("/d/a b"), None),
+        ("lmdb:///d/a b", "lmdb", Path("/d/a b"), None),
+        ("lmdb:///d/%25%3F%23%0A%FF", "lmdb", Path("/d/%?#\n\udcff"), None),
+        ("lmdb:///d?durability=async", "lmdb", Path("/d"), "async"),
+        ("lmdb:d?durability=sync&max_size=1GiB", "lmdb", Path("d"), "sync"),
+        ("file:d?fsync=false&extension=.md", "file", Path("d"), "async"),
+        ("file:///d?serializer=json", "file", Path("/d"), None),
+        ("grpc://h:1", "grpc", None, None),
+        ("redis://h/0?prefix=a:&serializer=wire", "redis", None, None),
+        ("mongodb://u:p@a,b/d?w=1", "mongodb", None, None),
+        ("memcached://h", "memcached", None, None),
     ],
 )
-def test_store_urls_that_are_taken(text: str, url: StoreUrl) -> None:
-    assert parse_store_url(text) == url
-    assert parse_store_url(str(url)) == url
+def test_store_urls_that_are_taken(text: str, kind: str, directory: Path | None, durability: str | None) -> None:
+    url = parse_store_url(text)
+    assert (url.kind, url.directory, url.durability) == (kind, directory, durability)
+    assert parse_store_url(url.text) == url
+
+
+def test_a_file_store_is_synced_unless_it_says_otherwise() -> None:
+    for url, fsync in (("file:d", True), ("file:d?fsync=true", True), ("file:d?fsync=false", False)):
+        assert parse_store_url(url).tree.fsync is fsync  # type: ignore[attr-defined]
+    assert parse_store_url("file:d").with_durability("async").tree.fsync is False  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        parse_store_url("file:d?fsync=false").with_durability("sync")
 
 
 @pytest.mark.parametrize(
     ("text", "reported"),
     [
-        ("", "lmdb:///DIRECTORY or memory:"),
+        ("", "lmdb:///DIRECTORY, memory: or another store URL"),
         ("/var/lib/ds", "write lmdb:/var/lib/ds"),
         ("lmdb:", "names no directory"),
         ("lmdb://", "lmdb:///DIRECTORY"),
@@ -164,9 +181,20 @@ def test_store_urls_that_are_taken(text: str, url: StoreUrl) -> None:
         ("/d/a%20b", "write lmdb:/d/a%2520b"),
         ("ä:/x", "expected SCHEME:"),
         ("memory:x", "nothing after its colon"),
-        ("memroy:", "not memroy:; did you mean memory:?"),
-        ("redis://x", "a node serves lmdb:///DIRECTORY or memory:, not redis:"),
-        ("grpc://x:1", "datastore proxy"),
+        (
+            "memroy:",
+            "memcached: memory: mongodb: redis: rediss:; did you mean memory:?",
+        ),
+        (
+            "redis://:s3cret@x?durability=sync",
+            "'redis://***@x?durability=sync': expected redis://HOST:PORT/DATABASE",
+        ),
+        ("redis://x?serializer=yaml", "serializer is plain, json or wire, not 'yaml'"),
+        ("redis://x?serializer=json&serializer=json", "serializer is given twice"),
+        ("lmdb:///d?serializer=json", "a lmdb: store takes every value as it is"),
+        ("file:///d?mode=1", "unknown option 'mode'; there are fsync case_sensitive extension"),
+        ("grpc://x:0", "grpc://HOST:PORT"),
+        ("grpc://x:1?serializer=json", "a grpc: store takes every value as it is"),
     ],
 )
 def test_store_urls_that_are_refused_say_what_would_be_valid(text: str, reported: str) -> None:

@@ -30,9 +30,9 @@ from datastore.model.query import Query
 from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
 from datastore.wire import rpc_error_to_error
 from datastore_client.aio import RemoteDatastore
-from datastore_server.config import parse_store_url
-from datastore_server.placement.slots import scan
+from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import MemorySystemSpace
+from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import build_node
 from tests.server.conftest import Start
 from tests.support.placements import PlacedServer, keys_of, placement
@@ -202,7 +202,7 @@ async def test_a_long_scan_lets_other_calls_come_in_between(start: Start) -> Non
             await asyncio.sleep(0)
 
     beating = asyncio.create_task(beat())
-    async for batch in scan(store, lambda _: True):
+    async for batch in Listing(store).scan():
         assert len(batch) <= 2000
     beating.cancel()
     # At least once for each batch.

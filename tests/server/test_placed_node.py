@@ -15,7 +15,8 @@ from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore.wire import rpc_error_to_error
 from datastore_client.aio import RemoteDatastore
-from datastore_server.config import Config, parse_config, parse_store_url
+from datastore_server.config import Config, parse_config
+from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import build_node
 from tests.server.conftest import Start
 from tests.support.placements import PlacedServer, keys_of, placement

@@ -17,8 +17,9 @@ from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_server import describe
 from datastore_server.app import serve
-from datastore_server.config import Config, parse_config, parse_store_url
+from datastore_server.config import Config, parse_config
 from datastore_server.describe import ShardProbes
+from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import build_node, build_proxy
 from tests.support.waiting import PATIENCE_S
 

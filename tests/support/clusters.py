@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from datastore_server.app import Server, serve
-from datastore_server.config import ClusterConfig, Config, ShardConfig, StoreUrl
+from datastore_server.config import ClusterConfig, Config, ShardConfig
+from datastore_server.store_urls import StoreUrl, lmdb_url, parse_store_url
 from datastore_server.topology import build_node, build_proxy
 from tests.support.waiting import PATIENCE_S
 
@@ -44,7 +45,7 @@ class Cluster:
 
 
 def _store(directory: Path | None) -> StoreUrl:
-    return StoreUrl("memory") if directory is None else StoreUrl("lmdb", directory)
+    return parse_store_url("memory:") if directory is None else parse_store_url(lmdb_url(directory))
 
 
 @asynccontextmanager

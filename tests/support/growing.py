@@ -14,8 +14,9 @@ from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_client import aio as client
 from datastore_server.app import Server, serve
-from datastore_server.config import ClusterConfig, Config, ShardConfig, StoreUrl
+from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.coordination.moving import Options, Plan, apply
+from datastore_server.store_urls import lmdb_url, parse_store_url
 from datastore_server.topology import build_node, build_proxy
 
 CLUSTER = "trial"
@@ -34,9 +35,9 @@ class Nodes:
         self, name: str, *, at: str = "", directory: str = "", named: bool = False, config: Config | None = None
     ) -> None:
         """Start the node of this name, at the URL of before or at another's, on its directory or another."""
-        store = StoreUrl("memory")
+        store = parse_store_url("memory:")
         if self._directory is not None:
-            store = StoreUrl("lmdb", self._directory / (directory or name))
+            store = parse_store_url(lmdb_url(self._directory / (directory or name)))
         is_named = named or config is not None
         node = build_node(
             store,

@@ -665,3 +665,34 @@ def test_a_file_that_no_query_would_find_is_refused(tmp_path: Path):
     found = type("Own", (FileSystemDatastore,), {**own, "path": lambda self, key: str(elsewhere)})(tmp_path / "root")
     found.put(Key("/c/a"), "x")
     assert list(found.query(Query(Key("/c"))).entries()) == [(Key("/c/a"), "x")]
+
+
+def test_no_read_or_query_sees_a_system_record(tmp_path: Path) -> None:
+    with FileSystemDatastore(tmp_path) as store:
+        assert store.read_system("placement") is None
+        for content in (b"\x00first", b""):
+            store.write_system("placement", content)
+            assert store.read_system("placement") == content
+        store.write_system("x.obj", b"1")
+        store.put(Key("/a"), "1")
+        everything = Query(Key("/"), recursive=True)
+        assert [entry.key for entry in store.query(everything).entries()] == [Key("/a")]
+        assert store.get(Key("/.datastore/x")) is None
+
+
+def test_a_root_that_is_gone_has_no_record_to_tell(tmp_path: Path) -> None:
+    with FileSystemDatastore(tmp_path / "root") as store:
+        (tmp_path / "root").rename(tmp_path / "elsewhere")
+        with pytest.raises(StoreError, match="root is gone"):
+            store.read_system("placement")
+
+
+def test_a_url_names_the_extension_of_the_files(tmp_path: Path) -> None:
+    (tmp_path / "note.md").write_text("# Hello")
+    (tmp_path / "other.txt").write_text("no entry")
+    with datastore.open(f"file://{tmp_path}?extension=.md") as store:
+        assert [tuple(entry) for entry in store.query(Query(Key("/"))).entries()] == [(Key("/note"), "# Hello")]
+        store.put(Key("/b"), "2")
+    assert (tmp_path / "b.md").read_text() == "2"
+    with pytest.raises(InvalidError, match="must be a dot"):
+        datastore.open(f"file://{tmp_path}?extension=md")

@@ -375,9 +375,10 @@ class RemoteDatastore(Datastore):
         return response
 
     def check_health(self) -> None:
-        """Raise UnavailableError unless the server runs and is not shutting down."""
+        """Raise UnavailableError unless the server runs, is not shutting down, and reaches its store."""
         if self._connection.once(_HEALTH_CHECK, b"") != SERVING:
-            raise self._connection.named(UnavailableError(f"{self.url} is shutting down"))
+            why = "it is shutting down, or its store does not answer"
+            raise self._connection.named(UnavailableError(f"{self.url} does not serve: {why}"))
 
     def describe(self) -> Description:
         """Kind `remote`, with the URL; `describe_store` tells what is behind it."""

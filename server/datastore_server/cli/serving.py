@@ -22,16 +22,16 @@ from datastore_server.cli.settings import Settings, json_option
 from datastore_server.cluster import Cluster, command_again, plan_cluster
 from datastore_server.config import (
     DEFAULT_LISTEN,
-    Durability,
+    WAIT_S,
     load_config,
     parse_address,
     parse_server_url,
-    parse_store_url,
 )
 from datastore_server.coordination.checking import Findings, check
 from datastore_server.counting import counted
 from datastore_server.shard_watch import watching
 from datastore_server.signals import handle_stop_signals
+from datastore_server.store_urls import Durability, parse_store_url
 from datastore_server.topology import Topology, build_node, build_proxy
 
 __all__ = ["cluster_command", "proxy_command", "serve_command"]
@@ -64,13 +64,25 @@ _stop_with_stdin_option = click.option(
     help="sync acknowledges a write when it is on disk; async before that: a power failure loses the last second.  "
     "[default: sync, or as the store URL says]",
 )
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory for the record of the node's placement, for a store that cannot keep it: memcached:, grpc:.",
+)
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help=f"Time to wait at the start for a store that cannot be reached.  [default: {WAIT_S:g}]",
+)
 @click.option("--cluster", "cluster_name", metavar="NAME", help="Name of the cluster the data belongs to.")
 @click.option("--shard", "shard_name", metavar="NAME", help="Name of the shard this node serves.")
 @click.option(
     "--config",
     "config_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Take store, address and durability of the shard --shard from this file.",
+    help="Take store, address and other settings of the shard --shard from this file.",
 )
 @_insecure_option
 @_stop_with_stdin_option
@@ -82,6 +94,8 @@ def serve_command(
     store: str | None,
     listen: str | None,
     durability: Durability | None,
+    state_dir: Path | None,
+    wait_s: float | None,
     cluster_name: str | None,
     shard_name: str | None,
     config_path: Path | None,
@@ -90,10 +104,13 @@ def serve_command(
 ) -> None:
     """Serve STORE over gRPC until stopped: lmdb:///DIRECTORY keeps data on disk, memory: in memory.
 
+    A store that exists already can be served too: a directory of files, Redis, memcached, MongoDB, or another server.
+
     \b
     Examples:
       datastore serve lmdb:///var/lib/datastore
       datastore serve memory: --listen 127.0.0.1:0
+      datastore serve redis://127.0.0.1:6379/0?prefix=app:
       datastore serve --config cluster.toml --shard shard-1
 
     Prints one line with the address when it is ready, and logs to standard error. Ctrl-C or SIGTERM finishes the
@@ -114,20 +131,30 @@ def serve_command(
             )
         cluster_name = config.cluster.name
         store, durability = shard.store, durability or shard.durability
+        state_dir = state_dir or (Path(shard.state_dir) if shard.state_dir else None)
+        wait_s = shard.wait_s if wait_s is None else wait_s
         listen = listen or str(parse_server_url(shard.url))
     if store is None:
         raise click.UsageError(
             "name a store: datastore serve lmdb:///DIRECTORY (or memory:, or --config FILE --shard NAME)"
         )
     url = parse_store_url(store)
-    durability = url.with_durability(durability).durability or "sync"
+    url.with_durability(durability)
 
     def build() -> Topology:
-        return build_node(url, durability=durability, cluster=cluster_name, shard=shard_name, config=config)
+        return build_node(
+            url,
+            durability=durability,
+            cluster=cluster_name,
+            shard=shard_name,
+            config=config,
+            state_dir=state_dir,
+        )
 
     what = f"{url}, shard {shard_name}" if shard_name else str(url)
     facts = {"role": "node", "store": str(url)} | ({"shard": shard_name} if shard_name else {})
-    job = _Job(build, listen or DEFAULT_LISTEN, insecure, f"Serving {what} on", facts)
+    waits = WAIT_S if wait_s is None else wait_s
+    job = _Job(build, listen or DEFAULT_LISTEN, insecure, f"Serving {what} on", facts, waits)
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
 
@@ -173,6 +200,8 @@ class _Job:
     #: For people, with the address after it; and for programs.
     text: str
     facts: dict[str, str]
+    #: How long to wait at the start for a store that cannot be reached.
+    wait_s: float = WAIT_S
 
 
 def _run(job: _Job, *, as_json: bool, stop_with_stdin: bool) -> None:
@@ -202,6 +231,9 @@ async def _serve(job: _Job, tell_ready: Callable[[str], None]) -> None:
         system=topology.system,
         place_as=topology.place_as,
         membership=topology.membership,
+        listing=topology.listing,
+        watched=topology.watched,
+        wait_s=job.wait_s,
         drain_s=DRAIN_S,
     )
     async with server, watching(topology.cluster.shards):

@@ -43,9 +43,10 @@ def status_command(settings: Settings) -> int:
       datastore status --json
 
     "health" is "serving"; "read-only" while a change of the placement is under way; "not serving" for a server that
-    refuses every key; "refused" for a shard whose node is not what the proxy expects, and "unavailable" for one that
-    does not answer. "slots" is how many of the 16,384 slots the node owns. "bytes" is the disk space in use,
-    including reusable space. A proxy shows the sum of its shards, or nothing while one of them does not answer.
+    refuses every key, or whose store does not answer; "refused" for a shard whose node is not what the proxy expects,
+    and "unavailable" for one that does not answer. "slots" is how many of the 16,384 slots the node owns. "bytes" is
+    the disk space in use, including reusable space. A proxy shows the sum of its shards, or nothing while one of them
+    does not answer.
 
     Exit code 4 if the server, or any shard behind it, does not serve or cannot be reached.
     """
@@ -80,7 +81,8 @@ async def _asked(settings: Settings) -> tuple[service_pb2.DescribeStoreResponse,
         answer = await server.describe_store()
         row = _server_row(settings.server, answer)
         if not await server.is_serving():
-            row |= {"health": "not serving", "error": "it answers, but refuses every key"}
+            why = wire.status_to_error(answer.status) if answer.HasField("status") else None
+            row |= {"health": "not serving", "error": str(why or "it answers, but refuses every key")}
         row = await _placed(row, server)
     return answer, [row, *await asyncio.gather(*map(_shard_row, answer.shards))]
 

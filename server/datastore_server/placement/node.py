@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
-from datastore.aio.base import Datastore, exact_query
+from datastore.aio.base import Datastore
 from datastore.engine.placement import NodePlacement, Placement
 from datastore.model.entries import Batch, Write
-from datastore.model.errors import DatastoreError, PlacementError, StoreFormatError
+from datastore.model.errors import DatastoreError, PlacementError, StoreFormatError, WrongShardError
 from datastore.model.key import Key
-from datastore.model.query import Query
 from datastore_server.counting import counted
 from datastore_server.placement import record, slots, transitions
+from datastore_server.placement.listing import Listing
 from datastore_server.placement.owned import OwnedDatastore, Ownership
 from datastore_server.placement.system import MemorySystemSpace, SystemSpace
 
@@ -27,6 +28,8 @@ __all__ = ["PlacedNode"]
 
 #: The prefix of proxies' records in the system space, which separates them from the node's own.
 _PROXY_RECORDS = "outer."
+#: The key that health checks look up.
+_PROBED = Key("/datastore/health")
 
 
 class PlacedNode:
@@ -36,8 +39,9 @@ class PlacedNode:
     PlacementError if they do not fit the current placement.
     """
 
-    def __init__(self, store: Datastore, system: SystemSpace | None = None) -> None:
+    def __init__(self, store: Datastore, system: SystemSpace | None = None, listing: Listing | None = None) -> None:
         self._store = store
+        self._listing = listing or Listing(store)
         self.system = system or MemorySystemSpace()
         self.datastore = OwnedDatastore(store, NodePlacement(node_id=""))
         self._changing = asyncio.Lock()
@@ -49,8 +53,32 @@ class PlacedNode:
 
     @property
     def placement(self) -> NodePlacement:
-        """The placement in force."""
+        """The placement in force. Raises while calls are refused because the store does not answer."""
         return self.datastore.ownership.placement
+
+    @property
+    def known_placement(self) -> NodePlacement:
+        """The placement that was in force last."""
+        return self.datastore.known_ownership.placement
+
+    async def check_store(self) -> None:
+        """Raise unless the store answers, and is the one that the placement was loaded from."""
+        try:
+            await self._store.contains(_PROBED)
+        except WrongShardError:
+            # A server that refuses a key does answer.
+            return
+        known, node_id = self.known_placement, await self.system.node_id()
+        if node_id == known.node_id:
+            return
+        if known.current is None and known.pending is None:
+            # Emptied meanwhile, records included: nothing depends on them yet.
+            self.datastore.become(replace(known, node_id=node_id))
+        else:
+            raise StoreFormatError(
+                "the record of this node's placement is gone: another store, or an emptied one, answers in its place;"
+                " bring the old one back, or start the node again to serve this one"
+            )
 
     def require_expected(self, expected: str) -> None:
         """Raise WrongShardError unless this is the node that a caller expects."""
@@ -85,11 +113,7 @@ class PlacedNode:
 
     async def is_empty(self) -> bool:
         """Whether the store has no entries."""
-        cursor = exact_query(self._store, Query(Key("/"), limit=1, recursive=True, keys_only=True))
-        try:
-            return not any([len(batch) async for batch in cursor.batches()])
-        finally:
-            await cursor.aclose()
+        return await self._listing.is_empty()
 
     async def place(self, shard: str, placement: Placement, *, check_entries: bool = False) -> NodePlacement:
         """Give the node its first placement, or add missing identities to it.
@@ -118,6 +142,8 @@ class PlacedNode:
         change = partial(transitions.prepare_move, shard=shard, placement=placement, joins=joins)
         async with self._changing, self.datastore.without_writes():
             before = self.placement
+            if change(before) is not before:
+                await self._listing.require("entries cannot be moved to or from this node")
             if change(before) is not before and (joins or transitions.starts_anew(before, placement)):
                 await self._check_start(shard, placement, check_entries=False)
             prepared = await self._change(change)
@@ -143,7 +169,7 @@ class PlacedNode:
         async with self._changing:
             self._check_coordinator(coordinator)
             if change(self.placement) is not self.placement and not self.placement.shard:
-                await slots.clear(self._store, lambda _: False)
+                await slots.clear(self._store, self._listing, lambda _: False)
             return await self._change(change)
 
     async def write(self, epoch: int, entries: Sequence[Write], *, coordinator: str = "") -> None:
@@ -168,7 +194,9 @@ class PlacedNode:
             placement = self.placement
             transitions.check_epoch(placement, epoch)
             owns = self.datastore.ownership.owns
-            cleared = await slots.clear(self._store, lambda key: owns(key) or not (chosen is None or chosen(key)))
+            cleared = await slots.clear(
+                self._store, self._listing, lambda key: owns(key) or not (chosen is None or chosen(key))
+            )
             if chosen is None and placement.pending is None and placement.may_hold_foreign:
                 await self._change(partial(replace, may_hold_foreign=False))
             return cleared
@@ -176,8 +204,7 @@ class PlacedNode:
     def scan(self, *, owned_only: bool, chosen: Callable[[Key], bool] | None = None) -> AsyncGenerator[Batch]:
         """The entries in key order, in batches: all of them, only the `chosen`, or only those currently owned."""
         owns = self.datastore.ownership.owns
-        return slots.scan(
-            self._store,
+        return self._listing.scan(
             lambda key: (chosen is None or chosen(key)) and (not owned_only or owns(key)),
         )
 
@@ -224,9 +251,10 @@ class PlacedNode:
                     " CONFIG --adopt` checks that they belong to its slots, and places it"
                 )
             return
+        await self._listing.require("this node's entries cannot be checked")
         owned = Ownership(replace(self.placement, shard=shard, current=placement))
-        batches = slots.scan_keys(self._store, lambda key: not owned.owns(key))
-        owners = Counter([placement.owner_of(key) async for batch in batches for key in batch.keys])
+        async with aclosing(self._listing.scan(lambda key: not owned.owns(key), keys_only=True)) as batches:
+            owners = Counter([placement.owner_of(key) async for batch in batches for key in batch.keys])
         if owners:
             of_each = ", ".join(f"{count:,} to {owner}" for owner, count in sorted(owners.items()))
             raise PlacementError(

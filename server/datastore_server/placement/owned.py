@@ -130,6 +130,15 @@ class OwnedDatastore(ShimDatastore):
             raise copy(self._failure)
         return self._ownership
 
+    @property
+    def known_ownership(self) -> Ownership:
+        """What calls were judged by last."""
+        return self._ownership
+
+    def become_known(self) -> None:
+        """Judge calls again by what they were judged by last."""
+        self._failure = None
+
     def become(self, placement: NodePlacement) -> None:
         """Enforce this placement from now on."""
         self._ownership = Ownership(placement)

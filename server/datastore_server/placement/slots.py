@@ -5,21 +5,20 @@ Works on any store, below the layer that enforces ownership. Knows slots and ent
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import compress
 
 from xxhash import xxh3_64_intdigest
 
-from datastore.aio.base import Datastore, exact_query
+from datastore.aio.base import Datastore
 from datastore.engine.placement import ShardBy, slot_of
 from datastore.model.entries import Batch, Write
 from datastore.model.key import Key
-from datastore.model.query import Query
 from datastore_server.framing import value_data
+from datastore_server.placement.listing import Listing
 
-__all__ = ["SlotSummary", "clear", "scan", "scan_keys", "summarize", "write"]
+__all__ = ["SlotSummary", "clear", "summarize", "write"]
 
 _CHECKSUM_MASK = 2**64 - 1
 
@@ -39,24 +38,6 @@ class SlotSummary:
         self.checksum = (self.checksum + xxh3_64_intdigest(text + b"\0" + data)) & _CHECKSUM_MASK
 
 
-async def scan(store: Datastore, wanted: Callable[[Key], bool], *, keys_only: bool = False) -> AsyncGenerator[Batch]:
-    """The entries whose keys are wanted, in key order, batch by batch."""
-    cursor = exact_query(store, Query(Key("/"), recursive=True, keys_only=keys_only))
-    try:
-        async for batch in cursor.batches():
-            held = list(map(wanted, batch.keys))
-            yield Batch(list(compress(batch.keys, held)), list(compress(batch.values, held)))
-            # A store in memory never waits, so let other calls run between batches.
-            await asyncio.sleep(0)
-    finally:
-        await cursor.aclose()
-
-
-def scan_keys(store: Datastore, wanted: Callable[[Key], bool]) -> AsyncGenerator[Batch]:
-    """Like `scan`, without values."""
-    return scan(store, wanted, keys_only=True)
-
-
 async def summarize(batches: AsyncIterator[Batch], shard_by: ShardBy) -> dict[int, SlotSummary]:
     """A summary of each non-empty slot, in ascending order."""
     found: dict[int, SlotSummary] = {}
@@ -73,10 +54,11 @@ async def write(store: Datastore, entries: Sequence[Write]) -> None:
             raise outcome.error
 
 
-async def clear(store: Datastore, kept: Callable[[Key], bool]) -> int:
-    """Delete all entries except those to keep. Returns the number deleted."""
+async def clear(store: Datastore, listing: Listing, kept: Callable[[Key], bool]) -> int:
+    """Delete all entries but those to be kept; how many there were."""
     cleared = 0
-    async for batch in scan_keys(store, lambda key: not kept(key)):
-        await write(store, [Write(key, None) for key in batch.keys])
-        cleared += len(batch)
+    async with aclosing(listing.scan(lambda key: not kept(key), keys_only=True)) as batches:
+        async for batch in batches:
+            await write(store, [Write(key, None) for key in batch.keys])
+            cleared += len(batch)
     return cleared

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Protocol
 
+from datastore.filesystem import FileSystemDatastore
+from datastore.filesystem.disk import SYSTEM, ensure_directory_exists
 from datastore.lmdb import LMDBDatastore
-from datastore.lmdb.directory import new_node_id
+from datastore.lmdb.directory import DirectoryLock, new_node_id
+from datastore.model.errors import PlacementError, StoreError
 
-__all__ = ["LMDBSystemSpace", "MemorySystemSpace", "SystemSpace"]
+__all__ = [
+    "EngineSystemSpace",
+    "LMDBSystemSpace",
+    "MemorySystemSpace",
+    "NoSystemSpace",
+    "SystemSpace",
+    "in_directory",
+]
+
+_NODE_ID = "node_id"
 
 
 class SystemSpace(Protocol):
@@ -31,6 +44,10 @@ class SystemSpace(Protocol):
 
         Does nothing if there is no disk, or if every write is flushed anyway.
         """
+        return
+
+    async def aclose(self) -> None:
+        """Release what the space holds. The store itself is closed by its owner."""
         return
 
 
@@ -79,3 +96,76 @@ class LMDBSystemSpace(SystemSpace):
     async def flush(self) -> None:
         """Flush everything submitted so far, whatever the durability."""
         await asyncio.to_thread(self._store.flush)
+
+
+class KeepsRecords(Protocol):
+    """A blocking store that keeps system records beside its entries."""
+
+    def read_system(self, name: str) -> bytes | None:
+        """The record of a name, or None."""
+
+    def write_system(self, name: str, content: bytes) -> None:
+        """Store a record in place of the one before."""
+
+
+class EngineSystemSpace(SystemSpace):
+    """The records in an engine's own system space, as durable as the engine is configured to be."""
+
+    in_memory = False
+
+    def __init__(self, engine: KeepsRecords, lock: DirectoryLock | None = None) -> None:
+        self._engine = engine
+        self._lock = lock
+
+    async def node_id(self) -> str:
+        """That of the engine's storage, made when it is first asked for."""
+        found = await self.read(_NODE_ID)
+        if found is None:
+            await self.write(_NODE_ID, new_node_id().encode())
+            found = await self.read(_NODE_ID)
+        return (found or b"").decode()
+
+    async def read(self, name: str) -> bytes | None:
+        """The record, or None."""
+        return await asyncio.to_thread(self._engine.read_system, name)
+
+    async def write(self, name: str, content: bytes) -> None:
+        """Store the record."""
+        await asyncio.to_thread(self._engine.write_system, name, content)
+
+    async def aclose(self) -> None:
+        """Let another process have the directory."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+class NoSystemSpace(MemorySystemSpace):
+    """For an engine that keeps no records: the node can be served, and cannot be placed."""
+
+    in_memory = False
+
+    def __init__(self, store: str) -> None:
+        super().__init__()
+        self._store_name = store
+
+    async def write(self, name: str, content: bytes) -> None:
+        """Not possible: PlacementError."""
+        raise PlacementError(
+            f"{self._store_name} cannot keep the record of this node's placement: start the node with"
+            " --state-dir DIRECTORY, or state_dir in its configuration"
+        )
+
+
+def in_directory(directory: Path) -> EngineSystemSpace:
+    """The records in `DIRECTORY/.datastore`, for one process: StoreLockedError if another one has it."""
+    inner = directory / SYSTEM
+    try:
+        ensure_directory_exists(inner)
+        lock = DirectoryLock(inner)
+    except OSError as error:
+        if isinstance(error, StoreError) and error.__cause__ is None:
+            raise
+        raise StoreError(
+            f"{directory} cannot keep the record of a node's placement, name another one with --state-dir: {error}"
+        ) from error
+    return EngineSystemSpace(FileSystemDatastore(directory), lock)

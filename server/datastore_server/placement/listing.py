@@ -1,0 +1,101 @@
+"""What a node's store holds, for its placement: whether anything, and each entry once.
+
+By a query of everything; of an engine that answers no queries by its own listing, if it has one. Knows stores and what
+their engines offer; no placement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from itertools import compress
+from typing import Any
+
+from datastore.aio.base import Datastore, exact_query
+from datastore.model.description import Durability
+from datastore.model.entries import Batch
+from datastore.model.errors import PlacementError, QueryNotSupportedError
+from datastore.model.key import Key
+from datastore.model.query import Query
+
+__all__ = ["Listing"]
+
+
+class Listing:
+    """The entries of `store`. `engine` is the blocking store below it, whose `list_keys` is used if it has that."""
+
+    def __init__(self, store: Datastore, engine: Any = None) -> None:
+        self._store = store
+        self._list_keys: Callable[[], Iterator[list[Key]]] | None = getattr(engine, "list_keys", None)
+
+    async def is_empty(self) -> bool:
+        """Whether the store holds no entry at all.
+
+        One that lists nothing counts as empty if it may lose its entries at any time, as a cache does, else as full.
+        """
+        try:
+            async with aclosing(self.scan(keys_only=True, most=1)) as batches:
+                async for batch in batches:
+                    if batch.keys:
+                        return False
+        except QueryNotSupportedError:
+            return self._store.describe().durability is Durability.MEMORY
+        return True
+
+    async def require(self, what: str) -> None:
+        """Raise PlacementError, beginning with `what` cannot be done, if the store cannot list its entries."""
+        try:
+            async with aclosing(self.scan(keys_only=True, most=1)) as batches:
+                async for _ in batches:
+                    return
+        except QueryNotSupportedError as error:
+            raise PlacementError(f"{what}: {error}") from error
+
+    def scan(
+        self, wanted: Callable[[Key], bool] | None = None, *, keys_only: bool = False, most: int | None = None
+    ) -> AsyncGenerator[Batch]:
+        """The entries whose keys are wanted, batch by batch; of the first `most` at least.
+
+        Raises QueryNotSupportedError, when it is read, if the store cannot list them.
+        """
+        if self._list_keys is None:
+            batches = self._queried(keys_only=keys_only, most=most)
+        else:
+            batches = self._listed(self._list_keys(), keys_only=keys_only)
+        return _wanted(batches, wanted)
+
+    async def _queried(self, *, keys_only: bool, most: int | None) -> AsyncGenerator[Batch]:
+        cursor = exact_query(self._store, Query(Key("/"), limit=most, recursive=True, keys_only=keys_only))
+        try:
+            async for batch in cursor.batches():
+                yield batch
+        finally:
+            await cursor.aclose()
+
+    async def _listed(self, lists: Iterator[list[Key]], *, keys_only: bool) -> AsyncGenerator[Batch]:
+        # An engine may list a key twice.
+        seen: set[Key] = set()
+        while (keys := await asyncio.to_thread(next, lists, None)) is not None:
+            keys = [key for key in dict.fromkeys(keys) if key not in seen]
+            seen.update(keys)
+            if keys_only:
+                yield Batch(keys, [None] * len(keys))
+                continue
+            outcomes = await self._store.batch_get(keys)
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    raise outcome.error
+            held = [outcome.value is not None for outcome in outcomes]
+            yield Batch(list(compress(keys, held)), [one.value for one in compress(outcomes, held)])
+
+
+async def _wanted(batches: AsyncGenerator[Batch], wanted: Callable[[Key], bool] | None) -> AsyncGenerator[Batch]:
+    try:
+        async for batch in batches:
+            held = [True] * len(batch) if wanted is None else list(map(wanted, batch.keys))
+            yield Batch(list(compress(batch.keys, held)), list(compress(batch.values, held)))
+            # A store in memory has its batches at once: other calls come in between.
+            await asyncio.sleep(0)
+    finally:
+        await batches.aclose()

@@ -1,0 +1,131 @@
+"""The store of a node, as a URL: any that `datastore.open` opens, and how its values are stored.
+
+Pure: text in, data out, and a ConfigError that says what would be valid. Opens no store.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, cast, get_args
+from urllib.parse import quote
+
+from datastore.model.errors import ConfigError, InvalidError
+from datastore.model.options import DIRECTORY
+from datastore.model.urls import SCHEME, hidden, options_of, shown, without_options
+from datastore.spec import Config, parse_url
+
+__all__ = ["SERIALIZERS", "STORE_FORMS", "Durability", "SerializerName", "StoreUrl", "lmdb_url", "parse_store_url"]
+
+Durability = Literal["sync", "async"]
+SerializerName = Literal["plain", "json", "wire"]
+
+SERIALIZERS: tuple[str, ...] = get_args(SerializerName)
+STORE_FORMS = "lmdb:///DIRECTORY, memory: or another store URL"
+
+#: The kinds whose stores take their values as they are.
+_WITHOUT_SERIALIZER = ("memory", "lmdb", "grpc")
+#: The characters of a directory that need no quoting in a URL.
+_UNQUOTED = "/ ,;=@+()[]'!$&*:"
+
+
+@dataclass(frozen=True)
+class StoreUrl:
+    """The store of a node. `str` shows the URL without its secrets.
+
+    `text` is the whole URL, which `parse_store_url` parses to an equal object; `tree` is what it opens. `durability` is
+    None if the URL does not say, and `serializer` if values are stored by the default of their kind of store.
+    """
+
+    text: str
+    tree: Config
+    durability: Durability | None = None
+    serializer: SerializerName | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of store, e.g. `lmdb`."""
+        return self.tree.kind
+
+    @property
+    def directory(self) -> Path | None:
+        """The store's directory; None if it has none."""
+        found = next((name for name, part in self.tree.options().items() if part.metadata["option"] is DIRECTORY), None)
+        return None if found is None else Path(getattr(self.tree, found))
+
+    def __str__(self) -> str:
+        return hidden(self.text)
+
+    __repr__ = __str__
+
+    def with_durability(self, durability: Durability | None) -> StoreUrl:
+        """The URL with a durability given separately.
+
+        Raises ConfigError if the URL has a different one, or if this kind of store has none.
+        """
+        if durability and self.durability and durability != self.durability:
+            raise ConfigError(
+                f'durability is "{durability}", but {self} says "{self.durability}"; leave one of them out'
+            )
+        if durability is None or self.kind == "memory":
+            return self
+        names = self.tree.options()
+        if "durability" in names:
+            return replace(self, tree=_changed(self.tree, durability=durability), durability=durability)
+        if "fsync" in names:
+            return replace(self, tree=_changed(self.tree, fsync=durability == "sync"), durability=durability)
+        raise ConfigError(f"{self}: durability is for lmdb: and file:; here it is configured in the storage itself")
+
+
+def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
+    """The store that a URL names, e.g. `memory:`, `lmdb:///absolute/directory` or `redis://HOST:PORT/0`.
+
+    A URL means the same store here as to `datastore.open`, except that a file store is synced unless it says otherwise.
+    `?serializer=plain|json|wire` is for nodes only. A relative directory is below `base`. Raises ConfigError, saying
+    what would be valid, for anything else, and ImportError if a driver is missing.
+    """
+    if ":" not in text:
+        hint = f"; for LMDB in the directory {text} write lmdb:{quote(text, safe=_UNQUOTED)}" if text else ""
+        raise ConfigError(f"{text!r} is not a store URL: expected {STORE_FORMS}{hint}")
+    try:
+        bare, own = without_options(text, ["serializer"])
+        tree = parse_url(bare, base=base)
+        named = options_of(bare) if SCHEME.match(bare) else {}
+    except InvalidError as error:
+        raise ConfigError(str(error)) from error
+    durability = cast("Durability | None", named.get("durability") if "durability" in tree.options() else None)
+    if "fsync" in tree.options():
+        if "fsync" in named:
+            durability = "sync" if getattr(tree, "fsync") else "async"  # noqa: B009 - not every Config has it
+        tree = _changed(tree, fsync=durability != "async")
+    url = StoreUrl(text, tree, durability, _serializer(own.get("serializer"), tree.kind, text))
+    return replace(url, text=_absolute(text, url.directory)) if url.directory is not None else url
+
+
+def lmdb_url(directory: Path) -> str:
+    """The URL of LMDB in a directory."""
+    return _absolute("lmdb:", directory)
+
+
+def _serializer(name: str | None, kind: str, text: str) -> SerializerName | None:
+    if name is None:
+        return None
+    if kind in _WITHOUT_SERIALIZER:
+        raise ConfigError(f"{shown(text)}: a {kind}: store takes every value as it is; leave serializer out")
+    if name not in SERIALIZERS:
+        valid = f"{', '.join(SERIALIZERS[:-1])} or {SERIALIZERS[-1]}"
+        raise ConfigError(f"{shown(text)}: serializer is {valid}, not {name!r}")
+    return cast("SerializerName", name)
+
+
+def _changed(tree: Config, **options: object) -> Config:
+    return replace(tree, **options)  # type: ignore[arg-type]
+
+
+def _absolute(text: str, directory: Path) -> str:
+    """The URL of a store in a directory, with that directory, and the options as they were."""
+    scheme, _, rest = text.partition(":")
+    _, mark, options = rest.partition("?")
+    slashes = "//" if directory.is_absolute() else ""
+    return f"{scheme.lower()}:{slashes}{quote(os.fsencode(directory), safe=_UNQUOTED)}{mark}{options}"

@@ -1,0 +1,108 @@
+"""Whether a node's store answers: asked at the start, until it does, and every second from then on.
+
+Calls are refused while it does not, so that none hangs and all may be repeated. Knows a probe and what to do when the
+answer changes; no store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from datastore.model.errors import DatastoreError, DeadlineExceededError, OverloadedError, UnavailableError
+
+__all__ = ["PROBE_S", "PROBE_TIMEOUT_S", "StoreWatch"]
+
+_log = logging.getLogger("datastore.server")
+
+#: How long after an answer a store is asked again: how long calls may meet a dead one. One small read a second.
+PROBE_S = 1.0
+#: How long a store may take to answer, which a busy one may for some seconds.
+PROBE_TIMEOUT_S = 5.0
+#: How soon a store that cannot be reached at the start is asked again.
+RETRY_S = 0.25
+
+
+class StoreWatch:
+    """The health of the store called `name`, which `probe` raises if it does not answer.
+
+    `changed` is called with the error that calls are to fail with, and with None once the store answers again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        probe: Callable[[], Awaitable[None]],
+        changed: Callable[[DatastoreError | None], Awaitable[None]],
+    ) -> None:
+        self._name = name
+        self._probe = probe
+        self._changed = changed
+        self._asking: asyncio.Task[None] | None = None
+        self._since = 0.0
+        self.failure: UnavailableError | None = None
+
+    async def wait(self, wait_s: float, begin: Callable[[], Awaitable[None]]) -> None:
+        """Call `begin` until the store answers it; after `wait_s` UnavailableError, which names the store."""
+        ends_at = time.monotonic() + wait_s
+        while True:
+            try:
+                async with asyncio.timeout(max(RETRY_S, ends_at - time.monotonic())):
+                    await begin()
+            except (UnavailableError, DeadlineExceededError, TimeoutError) as error:
+                why = str(error) or "no answer"
+                if time.monotonic() + RETRY_S >= ends_at:
+                    raise UnavailableError(f"{self._name} did not answer within {wait_s:g} s: {why}") from error
+                _log.warning("%s does not answer yet: %s", self._name, why)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    async def follow(self) -> None:
+        """Ask again and again. Endless."""
+        while True:
+            await asyncio.sleep(PROBE_S)
+            await self.check()
+
+    async def check(self) -> None:
+        """Ask once. What does not answer in time is not asked again before it has ended: it may hold a thread."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        done, _ = await asyncio.wait([self._asking], timeout=PROBE_TIMEOUT_S)
+        if not done:
+            await self._settle(f"no answer within {PROBE_TIMEOUT_S:g} s")
+            return
+        asked, self._asking = self._asking, None
+        error = asked.exception()
+        if isinstance(error, OverloadedError):
+            error = None
+        if error is not None and not isinstance(error, DatastoreError):
+            _log.error("%s: unexpected error", self._name, exc_info=error)
+        await self._settle(None if error is None else (str(error) or type(error).__name__))
+
+    async def _ask(self) -> None:
+        await self._probe()
+
+    async def _settle(self, why: str | None) -> None:
+        if why is None:
+            if self.failure is not None:
+                _log.info("%s answers again after %.0f s", self._name, time.monotonic() - self._since)
+                self.failure = None
+                await self._changed(None)
+            return
+        text = f"{self._name} does not answer: {why}"
+        if self.failure is None:
+            self._since = time.monotonic()
+            _log.warning("%s; calls are refused until it does", text)
+        elif str(self.failure) == text:
+            return
+        self.failure = UnavailableError(text, retry_after_s=PROBE_S)
+        await self._changed(self.failure)
+
+    async def aclose(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)

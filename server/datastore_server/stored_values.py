@@ -1,0 +1,167 @@
+"""How values are stored by engines that are not ours alone: serializers from WireValues and back.
+
+What another program stored is readable as what it is, and what is put comes back as it was, or is refused. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from datastore import wire
+from datastore.model.errors import CorruptDataError, InvalidValueError, UnsupportedTypeError
+from datastore.wire import WireValue
+
+__all__ = ["DocumentValues", "JsonValues", "PlainValues", "WireValues"]
+
+#: Begins what we mark as ours; the next word says what follows the line.
+_MARK = b"%datastore 1 "
+_MARKED_VALUE = _MARK + b"value\n"
+#: As `datastore.redis` marks bytes among JSON.
+_MARKED_BYTES = _MARK + b"bytes\n"
+
+
+class PlainValues:
+    """Text as text and bytes as bytes; all else, which other programs cannot know, in wire form behind a mark.
+
+    An engine that `tells_text` from bytes gives back which of them it was. In one that does not, what is UTF-8 is
+    text, and bytes that would be taken for text are marked.
+    """
+
+    keeps_mappings = False
+    never_loads_none = True
+
+    def __init__(self, *, tells_text: bool) -> None:
+        self._tells_text = tells_text
+
+    def dumps(self, value: Any) -> str | bytes:
+        """The text, the bytes, or the marked form of a value."""
+        encoded = wire.encode_value(value)
+        plain = encoded.view()
+        if type(plain) is str and not plain.startswith(_MARK.decode()):
+            return plain
+        if type(plain) is bytes and not plain.startswith(_MARK):
+            return plain if self._tells_text or not _is_text(plain) else _MARKED_BYTES + plain
+        return _MARKED_VALUE + encoded.data
+
+    def loads(self, stored: Any) -> WireValue:
+        """The value of what is stored."""
+        if isinstance(stored, str):
+            return _readable(stored)
+        if stored.startswith(_MARKED_VALUE):
+            return _checked(stored[len(_MARKED_VALUE) :])
+        if self._tells_text:
+            return wire.encode_value(stored)
+        if stored.startswith(_MARKED_BYTES):
+            return wire.encode_value(stored[len(_MARKED_BYTES) :])
+        return _readable(stored.decode()) if _is_text(stored) else wire.encode_value(stored)
+
+
+class JsonValues:
+    """JSON for other programs to read and write; bytes, which JSON cannot say, behind the mark of `datastore.redis`.
+
+    Refuses what JSON cannot say otherwise: bytes in lists and maps, datetimes, keys, infinities.
+    """
+
+    keeps_mappings = False
+    never_loads_none = False
+
+    @staticmethod
+    def dumps(value: Any) -> str | bytes:
+        """The JSON text of a value."""
+        plain = wire.encode_value(value).decode()
+        if isinstance(plain, bytes):
+            return _MARKED_BYTES + plain
+        _require_json(plain, "value")
+        return json.dumps(plain, ensure_ascii=False)
+
+    @staticmethod
+    def loads(stored: Any) -> WireValue | None:
+        """The value of a JSON text; that of `null` is absent."""
+        if isinstance(stored, bytes) and stored.startswith(_MARKED_BYTES):
+            return wire.encode_value(stored[len(_MARKED_BYTES) :])
+        try:
+            plain = json.loads(stored)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CorruptDataError(
+                f"it is not JSON ({type(error).__name__}): serve the store with ?serializer=plain to read it as text"
+            ) from error
+        return None if plain is None else _readable(plain)
+
+
+class WireValues:
+    """Every value in wire form, which no other program reads: the fastest to serve."""
+
+    keeps_mappings = False
+    never_loads_none = True
+
+    @staticmethod
+    def dumps(value: Any) -> bytes:
+        """The bytes of a value."""
+        return wire.encode_value(value).data
+
+    @staticmethod
+    def loads(stored: Any) -> WireValue:
+        """The value of its bytes, which another program may have replaced."""
+        if not isinstance(stored, bytes):
+            raise CorruptDataError(f"it is not a value in wire form but {type(stored).__name__}")
+        return _checked(stored)
+
+
+class DocumentValues:
+    """The objects that a store of objects keeps, which refuses what it cannot keep; its queries see inside them."""
+
+    keeps_mappings = True
+    never_loads_none = True
+
+    @staticmethod
+    def dumps(value: Any) -> Any:
+        """The plain value."""
+        return wire.encode_value(value).decode()
+
+    @staticmethod
+    def loads(stored: Any) -> WireValue:
+        """The value of a stored object."""
+        return _readable(stored)
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _readable(plain: Any) -> WireValue:
+    """What another program stored, if it can be sent: else it is no client's mistake."""
+    try:
+        return wire.encode_value(plain)
+    except (InvalidValueError, UnsupportedTypeError) as error:
+        raise CorruptDataError(f"another program stored what cannot be sent: {error}") from error
+
+
+def _checked(data: bytes) -> WireValue:
+    try:
+        wire.check_value(data)
+    except (InvalidValueError, ValueError) as error:
+        raise CorruptDataError(f"{len(data):,} bytes are not a value in wire form: {error}") from error
+    return WireValue(data)
+
+
+def _require_json(value: Any, path: str) -> None:
+    """Raise UnsupportedTypeError or InvalidValueError, with the path of the part, for what JSON would change."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _require_json(part, f"{path}[{name!r}]")
+    elif isinstance(value, list):
+        for place, part in enumerate(value):
+            _require_json(part, f"{path}[{place}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InvalidValueError(f"{path} is {value}, which JSON cannot say", path=path)
+    elif value is not None and not isinstance(value, (str, int, float)):
+        raise UnsupportedTypeError(
+            f"{path} is a {type(value).__name__}, which JSON cannot say: this store keeps JSON (?serializer=json)",
+            path=path,
+        )

@@ -1,0 +1,485 @@
+"""Nodes on every kind of storage: what they keep, refuse and show to others, how they are placed, and their health."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import pymongo
+import pytest
+import redis
+
+import datastore
+from datastore import wire
+from datastore.model.entries import Write
+from datastore.model.errors import (
+    ConfigError,
+    CorruptDataError,
+    DatastoreError,
+    InvalidError,
+    PlacementError,
+    QueryNotSupportedError,
+    StoreFormatError,
+    StoreLockedError,
+    UnavailableError,
+    UnsupportedTypeError,
+    WrongShardError,
+)
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.wire import rpc_error_to_error
+from datastore_client.aio import RemoteDatastore
+from datastore_server import store_watch
+from datastore_server.app import Server, serve
+from datastore_server.config import parse_config
+from datastore_server.store_urls import parse_store_url
+from datastore_server.topology import build_node
+from tests.support.engines import Engine, engine
+from tests.support.placements import PlacedServer, keys_of, placement
+from tests.support.storages import KINDS, QUERIED, Storages, settings_of
+from tests.support.waiting import until
+
+#: FerretDB takes a while to start and to answer.
+QUICK = [pytest.param(kind, marks=pytest.mark.long) if kind == "mongodb" else kind for kind in KINDS]
+
+
+class Node(NamedTuple):
+    """A running node: its server, its placement, and a client that gives up at once."""
+
+    server: Server
+    placed: PlacedServer
+    client: RemoteDatastore
+
+
+@pytest.fixture
+def storages(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Storages]:
+    found = Storages(kind, tmp_path, request)
+    yield found
+    found.close()
+
+
+@asynccontextmanager
+async def running(storages: Storages, name: str = "a", **settings: Any) -> AsyncIterator[Node]:
+    """A node on a storage."""
+    topology = storages.build(name, **settings)
+    async with serve(topology.datastore, **settings_of(topology), wait_s=0) as server:
+        async with (
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+            RemoteDatastore(server.url, retry=False) as client,
+        ):
+            yield Node(server, PlacedServer(channel), client)
+
+
+async def refused(call: Any, kind: type[DatastoreError]) -> str:
+    """The text with which a call of a stub is refused."""
+    with pytest.raises(Exception) as raised:
+        await call
+    error = rpc_error_to_error(raised.value)
+    assert type(error) is kind, error
+    return str(error)
+
+
+VALUES: list[Any] = [
+    "text",
+    "%datastore 1 value\nabc",
+    "%datastore 1 bytes\nabc",
+    "",
+    b"",
+    b"\xff\x00",
+    b"bytes that are text",
+    b"%datastore 1 value\n",
+    b"%datastore 1 bytes\nabc",
+    b"%datastore 1 str\nabc",
+    0,
+    -(2**63),
+    1.5,
+    True,
+    False,
+    [],
+    {},
+    {"list": [1, "two", b"three", None], "é": {"deep": False}},
+    datetime(2026, 1, 2, 3, 4, 5, 6000, tzinfo=UTC),
+]
+#: What documents cannot have: each is refused, and nothing changes.
+BEYOND_DOCUMENTS: list[Any] = [Key("/a/key"), datetime(2026, 1, 1, microsecond=7, tzinfo=UTC), [[1]], {"a.b": 1}]
+
+
+@pytest.mark.parametrize("kind", QUICK)
+async def test_every_value_comes_back_as_it_was(storages: Storages) -> None:
+    values = VALUES if storages.kind == "mongodb" else VALUES + BEYOND_DOCUMENTS
+    async with running(storages) as node:
+        for number, value in enumerate(values):
+            await node.client.put(Key(f"/v:{number}"), value)
+        written = await node.client.batch_write([Write(Key(f"/b:{n}"), value) for n, value in enumerate(values)])
+        assert not [outcome.error for outcome in written if outcome.error]
+        for name in ("v", "b"):
+            found = [await node.client.get(Key(f"/{name}:{number}")) for number in range(len(values))]
+            assert found == values
+            assert list(map(type, found)) == list(map(type, values))
+        read = await node.client.batch_get([Key("/v:0"), Key("/none")])
+        assert [outcome.value for outcome in read] == ["text", None]
+        await node.client.put(Key("/v:0"), None)
+        assert not await node.client.contains(Key("/v:0"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["mongodb"])
+async def test_what_documents_cannot_hold_is_refused_as_a_wrong_argument(storages: Storages) -> None:
+    async with running(storages) as node:
+        await node.client.put(Key("/a"), "old")
+        for value in BEYOND_DOCUMENTS:
+            with pytest.raises((InvalidError, UnsupportedTypeError)):
+                await node.client.put(Key("/a"), value)
+        written = await node.client.batch_write([Write(Key("/a"), [[1]]), Write(Key("/b"), 2)])
+        assert [isinstance(outcome.error, InvalidError) for outcome in written] == [True, False]
+        assert [await node.client.get(Key(name)) for name in ("/a", "/b")] == ["old", 2]
+
+
+@pytest.mark.parametrize("kind", ["file", "redis", "memcached"])
+async def test_json_says_what_it_can_and_refuses_the_rest(storages: Storages) -> None:
+    mark = "&" if "?" in storages.url("a") else "?"
+    storages._urls["a"] += f"{mark}serializer=json"
+    async with running(storages) as node:
+        for value in ("text", 1, 1.0, True, [1, None], {"a": {"é": []}}, b"\xff", b"bytes"):
+            await node.client.put(Key("/a"), value)
+            found = await node.client.get(Key("/a"))
+            assert (found, type(found)) == (value, type(value))
+        for value in ({"a": b"x"}, Key("/k"), [datetime(2026, 1, 1, tzinfo=UTC)], [float("inf")], float("nan")):
+            with pytest.raises((InvalidError, UnsupportedTypeError), match="which JSON cannot say"):
+                await node.client.put(Key("/a"), value)
+        assert await node.client.get(Key("/a")) == b"bytes"
+
+
+# What is there already, and what others see
+
+
+async def test_strings_of_a_redis_are_read_as_what_they_are(redis_server: Engine) -> None:
+    with redis.Redis(port=redis_server.port, db=3) as client:
+        client.flushdb()
+        client.set("user:1", '{"name": "Ada"}')
+        client.set("greeting", "héllo")
+        client.set("picture", b"\x89PNG")
+        client.rpush("queue", 1)
+        topology = build_node(parse_store_url(f"redis://127.0.0.1:{redis_server.port}/3?prefix="))
+        async with serve(topology.datastore, **settings_of(topology)) as server:
+            async with RemoteDatastore(server.url) as node:
+                assert await node.get(Key("/user:1")) == '{"name": "Ada"}'
+                assert await node.get(Key("/greeting")) == "héllo"
+                assert await node.get(Key("/picture")) == b"\x89PNG"
+                with pytest.raises(StoreFormatError, match="WRONGTYPE"):
+                    await node.get(Key("/queue"))
+                await node.put(Key("/greeting"), "bye")
+                await node.put(Key("/picture"), b"\xff\xd8")
+                assert (client.get("greeting"), client.get("picture")) == (b"bye", b"\xff\xd8")
+        url = parse_store_url(f"redis://127.0.0.1:{redis_server.port}/3?prefix=&serializer=json")
+        topology = build_node(url)
+        async with serve(topology.datastore, **settings_of(topology)) as server:
+            async with RemoteDatastore(server.url) as node:
+                assert await node.get(Key("/user:1")) == {"name": "Ada"}
+                await node.put(Key("/user:2"), {"name": "Grace"})
+                assert client.get("user:2") == b'{"name": "Grace"}'
+                with pytest.raises(CorruptDataError, match=r"not JSON.*serializer=plain"):
+                    await node.get(Key("/greeting"))
+        with datastore.open(f"redis://127.0.0.1:{redis_server.port}/3?prefix=") as library:
+            assert library.get(Key("/user:2")) == {"name": "Grace"}
+
+
+async def test_files_are_read_as_what_they_are(tmp_path: Path) -> None:
+    root = tmp_path / "notes"
+    (root / "work").mkdir(parents=True)
+    (root / "work" / "todo.md").write_text("- tea\n")
+    (root / "picture.md").write_bytes(b"\x89PNG")
+    (root / ".hidden").write_text("no entry")
+    topology = build_node(parse_store_url(f"file:{root}?extension=.md"))
+    async with serve(topology.datastore, **settings_of(topology)) as server:
+        async with RemoteDatastore(server.url) as node:
+            found = [tuple(entry) async for entry in node.query(Query(Key("/"), recursive=True)).entries()]
+            assert found == [(Key("/picture"), b"\x89PNG"), (Key("/work:todo"), "- tea\n")]
+            await node.put(Key("/work:done"), "coffee")
+    assert (root / "work" / "done.md").read_text() == "coffee"
+
+
+@pytest.mark.long
+async def test_documents_of_a_mongodb_are_read_as_what_they_are(mongodb_server: Engine) -> None:
+    with pymongo.MongoClient("127.0.0.1", mongodb_server.port) as client:
+        airports = client["existing"]["airports"]
+        moment = datetime(2026, 1, 2, tzinfo=UTC)
+        airports.insert_one({"_id": "/Airport:LSZS", "path": "/Airport", "value": {"elevation": 1707, "at": moment}})
+        airports.insert_one({"_id": "/Airport:odd", "path": "/Airport", "value": {"elevation": 1}})
+        url = f"mongodb://127.0.0.1:{mongodb_server.port}/existing?collection=airports"
+        topology = build_node(parse_store_url(url))
+        async with serve(topology.datastore, **settings_of(topology)) as server:
+            async with RemoteDatastore(server.url) as node:
+                high = Query(Key("/Airport")).filter("elevation", ">", 1000).filter("at", "=", moment)
+                found = [tuple(entry) async for entry in node.query(high).entries()]
+                assert found == [(Key("/Airport:LSZS"), {"elevation": 1707, "at": moment})]
+                await node.put(Key("/Airport:LSZH"), {"elevation": 432})
+        assert airports.find_one({"value.elevation": 432})["_id"] == "/Airport:LSZH"
+        client.drop_database("existing")
+
+
+async def test_a_value_in_wire_form_that_another_program_replaced_is_corrupt(redis_server: Engine) -> None:
+    url = f"redis://127.0.0.1:{redis_server.port}/4?serializer=wire"
+    topology = build_node(parse_store_url(url))
+    async with serve(topology.datastore, **settings_of(topology)) as server:
+        async with RemoteDatastore(server.url) as node:
+            await node.put(Key("/a"), {"x": [1]})
+            assert await node.get(Key("/a")) == {"x": [1]}
+            with redis.Redis(port=redis_server.port, db=4) as client:
+                client.set("/a", "text")
+            with pytest.raises(CorruptDataError, match="not a value in wire form"):
+                await node.get(Key("/a"))
+
+
+@pytest.mark.parametrize("kind", ["redis", "memcached"])
+async def test_a_store_without_queries_refuses_them_by_its_name_and_does_the_rest(storages: Storages) -> None:
+    async with running(storages) as node:
+        await node.client.put(Key("/a"), 1)
+        for query in (Query(Key("/")), Query(Key("/"), recursive=True, keys_only=True)):
+            with pytest.raises(QueryNotSupportedError, match="does not support queries: a"):
+                await anext(node.client.query(query))
+        assert await node.client.get(Key("/a")) == 1
+
+
+# Placement
+
+
+@pytest.mark.parametrize("kind", QUICK)
+async def test_a_node_is_placed_refuses_foreign_keys_and_remembers(storages: Storages) -> None:
+    placed = placement()
+    own, foreign = keys_of("a", placed, 1)[0], keys_of("b", placed, 1)[0]
+    async with running(storages) as node:
+        answer = await node.placed.get()
+        assert answer.is_empty
+        assert (await node.placed.place("a", placed)).current == placed
+        node_id = (await node.placed.get()).placement.node_id
+        await node.client.put(own, 1)
+        assert not (await node.placed.get()).is_empty or storages.kind == "memcached"
+        for call in (node.client.get, node.client.delete, node.client.contains):
+            with pytest.raises(WrongShardError, match=f"{foreign} belongs to shard b"):
+                await call(foreign)
+        written = await node.client.batch_write([Write(foreign, 1), Write(own, 2)])
+        assert [type(outcome.error) for outcome in written] == [WrongShardError, type(None)]
+        if storages.kind in QUERIED:
+            found = [entry.key async for entry in node.client.query(Query(Key("/"), recursive=True)).entries()]
+            assert found == [own]
+    if storages.kind == "memory":
+        return
+    async with running(storages) as node:
+        assert (await node.placed.get()).placement.node_id == node_id
+        assert wire.decode_node_placement((await node.placed.get()).placement).current == placed
+        assert await node.client.get(own) == 2
+        with pytest.raises(WrongShardError):
+            await node.client.put(foreign, 1)
+    with pytest.raises(StoreFormatError, match="not to shard 'b'"):
+        async with running(storages, shard="b", cluster="trial"):
+            pass
+
+
+@pytest.mark.parametrize("kind", QUICK)
+async def test_a_full_node_is_placed_only_by_a_command_that_checks(storages: Storages) -> None:
+    if storages.kind == "memcached":
+        pytest.skip("a cache counts as empty: it may lose its entries at any time")
+    placed = placement()
+    own, foreign = keys_of("a", placed, 2), keys_of("b", placed, 1)[0]
+    async with running(storages) as node:
+        for key in (*own, foreign):
+            await node.client.put(key, 1)
+        assert "--adopt" in await refused(node.placed.place("a", placed), PlacementError)
+        told = await refused(node.placed.place("a", placed, check_entries=True), PlacementError)
+        assert "1 of this node's entries" in told or "1 to b" in told
+        await node.client.delete(foreign)
+        assert (await node.placed.place("a", placed, check_entries=True)).shard == "a"
+
+
+@pytest.mark.parametrize("kind", QUICK)
+async def test_entries_move_between_nodes(storages: Storages) -> None:
+    before, after = placement("a", "b"), placement("a", "b", "c", epoch=2)
+    if storages.kind == "memcached":
+        async with running(storages) as node:
+            await node.placed.place("a", before)
+            told = await refused(node.placed.prepare("a", after), PlacementError)
+            assert "entries cannot be moved to or from this node: MemcachedDatastore does not support queries" in told
+            await node.client.put(keys_of("a", before, 1)[0], 1)
+        return
+    async with running(storages, "a") as a, running(storages, "b") as b, running(storages, "c") as c:
+        nodes = {"a": a, "b": b, "c": c}
+        for shard in before.shards:
+            await nodes[shard].placed.place(shard, before)
+            for key in keys_of(shard, before, 20):
+                await nodes[shard].client.put(key, str(key))
+        for shard, node in nodes.items():
+            await node.placed.prepare(shard, after)
+        slots = [slot for slot, owner in enumerate(after.owners) if after.shards[owner] == "c"]
+        for shard in before.shards:
+            await c.placed.write(2, await nodes[shard].placed.read(slots))
+        copied = await c.placed.summarize()
+        sources = {**await a.placed.summarize(), **await b.placed.summarize()}
+        assert copied == {slot: sources[slot] for slot in copied}
+        assert sum(entries for entries, *_ in copied.values()) > 0
+        for node in nodes.values():
+            await node.placed.commit(2)
+        for node in nodes.values():
+            await node.placed.clear(2)
+        for key in (key for shard in before.shards for key in keys_of(shard, before, 20)):
+            assert await nodes[after.owner_of(key)].client.get(key) == str(key)
+        for node in (a, b):
+            assert not set(await node.placed.summarize()) & set(slots)
+
+
+async def test_a_store_that_keeps_no_record_is_a_shard_only_with_a_directory_for_it(memcached_server: Engine) -> None:
+    url = parse_store_url(f"memcached://127.0.0.1:{memcached_server.port}")
+    with pytest.raises(ConfigError, match=r"memcached://.* which slots shard a owns.*--state-dir"):
+        build_node(url, shard="a")
+    topology = build_node(url)
+    async with serve(topology.datastore, **settings_of(topology)) as server:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            told = await refused(PlacedServer(channel).place("a", placement()), PlacementError)
+            assert "--state-dir DIRECTORY" in told
+
+
+@pytest.mark.parametrize("kind", ["file", "memcached"])
+async def test_two_nodes_cannot_keep_their_records_in_one_directory(storages: Storages) -> None:
+    async with running(storages):
+        with pytest.raises(StoreLockedError, match="pid"):
+            storages.build("a")
+    async with running(storages):
+        pass
+
+
+async def test_a_node_before_a_server_forwards(tmp_path: Path) -> None:
+    inner = build_node(parse_store_url("memory:"))
+    async with serve(inner.datastore, system=inner.system) as behind:
+        url = parse_store_url(behind.url)
+        topology = build_node(url, shard="a", cluster="trial", state_dir=tmp_path)
+        async with serve(topology.datastore, **settings_of(topology)) as server:
+            async with RemoteDatastore(server.url) as node:
+                await node.put(Key("/a"), {"x": Key("/b")})
+                assert [value async for value in node.query(Query(Key("/")))] == [{"x": Key("/b")}]
+                assert await inner.datastore.get(Key("/a")) == wire.encode_value({"x": Key("/b")})
+                assert (await node.describe_store()).store.kind == "remote"
+
+
+async def test_a_configuration_places_an_empty_node_and_no_other(redis_server: Engine) -> None:
+    url = f"redis://127.0.0.1:{redis_server.port}/5"
+    config = parse_config(
+        f'[cluster]\nname = "trial"\n[[shards]]\nname = "a"\nurl = "grpc://127.0.0.1:7501"\nstore = "{url}"',
+        source="cluster.toml",
+    )
+    with redis.Redis(port=redis_server.port, db=5) as client:
+        for is_full in (True, False):
+            client.flushdb()
+            if is_full:
+                client.set("/a", 1)
+            topology = build_node(parse_store_url(url), cluster="trial", shard="a", config=config)
+            async with serve(topology.datastore, **settings_of(topology)) as server:
+                assert (server._node.placement.current is None) is is_full
+
+
+# Health
+
+
+@pytest.fixture
+def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_watch, "PROBE_S", 0.05)
+    monkeypatch.setattr(store_watch, "PROBE_TIMEOUT_S", 0.5)
+
+
+async def health(node: RemoteDatastore) -> bool:
+    try:
+        await node.check_health()
+    except UnavailableError:
+        return False
+    return True
+
+
+@pytest.mark.usefixtures("quick_probes")
+async def test_health_follows_the_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with engine("redis", tmp_path) as server:
+        topology = build_node(parse_store_url(f"redis://:s3cret@127.0.0.1:{server.port}/0"))
+        with redis.Redis(port=server.port) as client:
+            client.config_set("requirepass", "s3cret")
+        async with serve(topology.datastore, **settings_of(topology)) as node_server:
+            async with RemoteDatastore(node_server.url, retry=False) as node:
+                await node.put(Key("/a"), 1)
+                assert not (await node.describe_store()).HasField("status")
+                server.kill()
+                await until(lambda: health(node), False)
+                described = wire.status_to_error((await node.describe_store()).status)
+                assert isinstance(described, UnavailableError)
+                assert f"redis://***@127.0.0.1:{server.port}/0 does not answer: Redis" in str(described)
+                for call in (
+                    lambda: node.get(Key("/a")),
+                    lambda: node.put(Key("/a"), 2),
+                    lambda: anext(node.query(Query(Key("/")))),
+                ):
+                    with pytest.raises(UnavailableError, match="does not answer") as raised:
+                        await call()
+                    assert raised.value.retry_after_s is not None
+                (outcome,) = await node.batch_get([Key("/a")])
+                assert isinstance(outcome.error, UnavailableError)
+                server.start()
+                with redis.Redis(port=server.port) as client:
+                    client.config_set("requirepass", "s3cret")
+                await until(lambda: health(node), True)
+                assert await node.get(Key("/a")) == 1
+                with server.stopped():
+                    await until(lambda: health(node), False)
+                    with pytest.raises(UnavailableError, match="no answer within"):
+                        await node.get(Key("/a"))
+                await until(lambda: health(node), True)
+    assert "calls are refused until it does" in caplog.text
+    assert "answers again after" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.usefixtures("quick_probes")
+async def test_another_store_in_the_place_of_a_placed_nodes_is_not_served(redis_server: Engine) -> None:
+    with redis.Redis(port=redis_server.port, db=6) as client:
+        client.flushdb()
+        topology = build_node(parse_store_url(f"redis://127.0.0.1:{redis_server.port}/6"))
+        async with serve(topology.datastore, **settings_of(topology)) as server:
+            async with (
+                grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+                RemoteDatastore(server.url, retry=False) as node,
+            ):
+                await PlacedServer(channel).place("a", placement())
+                client.flushdb()
+                await until(lambda: health(node), False)
+                with pytest.raises(UnavailableError, match="another store, or an emptied one"):
+                    await node.get(keys_of("a", placement(), 1)[0])
+
+
+@pytest.mark.usefixtures("quick_probes")
+async def test_a_root_that_is_gone_is_noticed(tmp_path: Path) -> None:
+    topology = build_node(parse_store_url(f"file:{tmp_path / 'root'}"))
+    async with serve(topology.datastore, **settings_of(topology)) as server:
+        async with RemoteDatastore(server.url, retry=False) as node:
+            (tmp_path / "root").rename(tmp_path / "away")
+            await until(lambda: health(node), False)
+            with pytest.raises(UnavailableError, match="root is gone"):
+                await node.put(Key("/a"), 1)
+            (tmp_path / "away").rename(tmp_path / "root")
+            await until(lambda: health(node), True)
+
+
+async def test_a_start_waits_for_a_store_and_then_fails_naming_it(tmp_path: Path) -> None:
+    with engine("redis", tmp_path) as server:
+        url = parse_store_url(f"redis://:s3cret@127.0.0.1:{server.port}/0")
+        server.kill()
+        topology = build_node(url)
+        with pytest.raises(UnavailableError, match=r"redis://\*\*\*@.* did not answer within 0.3 s: Redis"):
+            async with serve(topology.datastore, **settings_of(topology), wait_s=0.3):
+                pass
+        topology = build_node(parse_store_url(f"redis://127.0.0.1:{server.port}/0"))
+        starting = asyncio.create_task(serve(topology.datastore, **settings_of(topology), wait_s=60).__aenter__())
+        await asyncio.sleep(0)
+        await asyncio.to_thread(server.start)
+        await (await starting).stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, ClassVar, NamedTuple, Self
@@ -143,7 +143,7 @@ def is_required(part: Field[Any]) -> bool:
     return part.default is MISSING and part.default_factory is MISSING
 
 
-def did_you_mean(name: str, names: Iterator[str] | list[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """The hint that ends the message about an unknown name; empty if no name is like it."""
     near = get_close_matches(name, list(names), 1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -1,7 +1,6 @@
-"""How the options of a store are written as text or TOML, and what is valid for each. Pure, but that IMPORT imports.
+"""How the options of a store are written in URLs and TOML, and what is valid. Opens nothing; CALLABLE imports.
 
-class ShelfConfig(Config):
-    size: int = field(metadata=option("how many entries it keeps", SIZE), default=1024)
+An option is a field of a Config: `size: int = field(metadata=option("how many entries", COUNT), default=1024)`.
 """
 
 from __future__ import annotations
@@ -99,10 +98,10 @@ _DURATIONS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
 def _size(given: Any) -> int | None:
-    match = re.fullmatch(r"([0-9]{1,18})\s*([kMGTK]?i?B)", given) if isinstance(given, str) else None
+    match = re.fullmatch(r"([0-9]{1,18})\s*([A-Za-z]+)", given) if isinstance(given, str) else None
     if match is None:
         return _whole(given)
-    return int(match[1]) * _SIZES[match[2]] or None if match[2] in _SIZES else None
+    return int(match[1]) * _SIZES.get(match[2], 0) or None
 
 
 def _size_text(size: int) -> str:

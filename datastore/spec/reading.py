@@ -87,10 +87,9 @@ class _Reader:
             raise ConfigError(f"{place}: {cycle} is a cycle; a store cannot be built on itself")
         if name not in self._tables:
             known = ", ".join(self._tables) or "none"
-            near = did_you_mean(name, list(self._tables))
-            raise ConfigError(
-                said(place, f"there is no store {name!r}; the stores are {known}{near}; a URL has a colon")
-            )
+            meant = [*self._tables, *(f"{kind}:" for kind in self._registry.kinds)]
+            near = did_you_mean(name, meant)
+            raise ConfigError(said(place, f"there is no store {name!r}; the stores are {known}{near}"))
         if name not in self._read:
             place = said(self._source, f"store.{name}")
             if not NAME.fullmatch(name):

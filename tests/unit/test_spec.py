@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import datastore
 from datastore import aio, spec
@@ -30,6 +32,7 @@ from datastore.redis import RedisConfig
 from datastore.spec.checks import MAX_DEPTH
 from datastore.spec.collections import LRUConfig, MemoryConfig, ShardedConfig, TieredConfig
 from datastore.spec.shims import KeyTransformConfig, NamespaceConfig, SerializerConfig
+from tests.support.stacks import placed, trees
 
 DOCUMENT = """
 [store.hot]
@@ -244,6 +247,10 @@ def main(kind: str, *lines: str) -> str:
             main("lowercase", 'child = "mian"'),
             "store.main.child: there is no store 'mian'; the stores are main; did you mean main?",
         ),
+        (
+            main("lowercase", 'child = "memory"'),
+            "no store 'memory'; the stores are main; did you mean memory:?",
+        ),
         (main("lowercase", 'child = "lmbd:///d"'), "store.main.child: 'lmbd:///d': unknown scheme 'lmbd'"),
         (
             main("lowercase", 'child = "lru:"'),
@@ -397,6 +404,42 @@ def test_shards_without_queries_refuse_them_with_the_one_error(tmp_path: Path):
         assert store.get(Key("/a")) == 1
         with pytest.raises(QueryNotSupportedError):
             list(store.query(Query(Key("/"))))
+
+
+SCALARS = st.one_of(
+    st.booleans(),
+    st.integers(-2, 2**70),
+    st.floats(),
+    st.text(max_size=5),
+    st.datetimes(),
+    st.sampled_from(
+        ["memory:", "lmdb:", "lru", "it", "1KiB", "5m", "json", "os:sep", "/", "a:b", "redis://a@b/c", "?"]
+    ),
+)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.just("kind"), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@given(tree=trees(3), data=st.data())
+def test_whatever_is_changed_in_a_document_it_is_read_or_refused_with_its_place(tree: Config, data: st.DataObject):
+    document = tomllib.loads(spec.dump_tree(placed(tree), "it"))
+    table = document["store"][data.draw(st.sampled_from(sorted(document["store"])))]
+    key = data.draw(st.sampled_from([*table, "kind", "child", "nosuch", ""]))
+    if data.draw(st.booleans()):
+        table.pop(key, None)
+    else:
+        table[key] = data.draw(ANYTHING)
+    try:
+        read = spec.parse_tree(document, "it", source="cluster.toml")
+    except ConfigError as error:
+        assert str(error).startswith("cluster.toml: ")
+    else:
+        assert spec.parse_tree(tomllib.loads(spec.dump_tree(read)), "it") == read
 
 
 # Secrets.

@@ -14,9 +14,9 @@ __all__ = ["SCHEME", "directory_of", "hidden", "options_of", "shown", "split", "
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
-#: The user and password of a URL: what is between the scheme and the last `@`, unless an absolute path begins there. A
-#: password that was not percent-encoded may hold anything, and the slashes before it may have been forgotten.
-_USER = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:)(?P<slashes>//(?=[^/])|(?=[^/])).*@", re.DOTALL)
+#: The user and password of a URL: what is before the last `@`, unless it is an absolute path. A password that was not
+#: percent-encoded may hold anything, and the scheme or the slashes before it may have been forgotten.
+_USER = re.compile(r"\A(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:)?+(?P<slashes>//)?+(?!/).*@", re.DOTALL)
 _SECRET_OPTION = re.compile(
     r"([?&][^=&]*(?:pass|pwd|secret|token|credential|authMechanismProperties)[^=&]*=)[^&#]*", re.IGNORECASE
 )

@@ -20,7 +20,7 @@ import msgspec
 
 from datastore.engine.placement import NAME, NAME_FORM, ShardBy
 from datastore.model.errors import ConfigError
-from datastore.model.urls import without_options
+from datastore.model.urls import shown, without_options
 from datastore_client.channel import DEFAULT_PORT
 from datastore_server.store_urls import STORE_FORMS, Durability, parse_store_url
 
@@ -168,24 +168,26 @@ def parse_server_url(text: str) -> Address:
             # Suggest the same host and port.
             address = (rest if separator else text).removesuffix("/")
             example = _address(_after_port_alone(address), text, SERVER_FORM).url
-        raise ConfigError(f"{text!r} is not a server URL: expected {SERVER_FORM}, e.g. {example}")
+        raise ConfigError(f"{shown(text)} is not a server URL: expected {SERVER_FORM}, e.g. {example}")
     return _address(rest.removesuffix("/"), text, SERVER_FORM)
 
 
 def parse_address(text: str) -> Address:
     """The address in `HOST:PORT` or `HOST`; IPv6 in brackets. ConfigError for anything else."""
     if "://" in text:
-        raise ConfigError(f"{text!r}: expected HOST:PORT without a scheme, e.g. {DEFAULT_LISTEN}")
+        raise ConfigError(f"{shown(text)}: expected HOST:PORT without a scheme, e.g. {DEFAULT_LISTEN}")
     return _address(text, text, "HOST:PORT")
 
 
 def _address(text: str, given: str, form: str) -> Address:
     if (meant := _after_port_alone(text)) != text:
         prefix = form.removesuffix("HOST:PORT")
-        raise ConfigError(f"{given!r} is a port without a host: expected {form}, e.g. {prefix}{meant}")
-    match = re.fullmatch(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\s:/\[\]]+))(?::(?P<port>[0-9]{1,5}))?", text)
+        raise ConfigError(f"{shown(given)} is a port without a host: expected {form}, e.g. {prefix}{meant}")
+    match = re.fullmatch(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\s:/@\[\]]+))(?::(?P<port>[0-9]{1,5}))?", text)
     if match is None or int(match["port"] or 0) > 65535:
-        raise ConfigError(f"{given!r}: expected {form}, e.g. {DEFAULT_LISTEN} or [::1]:{DEFAULT_PORT}, port 0 to 65535")
+        raise ConfigError(
+            f"{shown(given)}: expected {form}, e.g. {DEFAULT_LISTEN} or [::1]:{DEFAULT_PORT}, port 0 to 65535"
+        )
     return Address(match["ipv6"] or match["host"], DEFAULT_PORT if match["port"] is None else int(match["port"]))
 
 

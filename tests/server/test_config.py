@@ -276,6 +276,17 @@ def test_invalid_server_urls_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["grpc://me:hunter2@h", "grpc://hunter2@h:1", "redis://me:hunter2@h", "me:hunter2@h", "hunter2@h:1", "hunter2@h"],
+)
+def test_no_error_about_an_address_shows_a_secret(text: str) -> None:
+    for parse in (parse_server_url, parse_address):
+        with pytest.raises(ConfigError, match=r"\*\*\*@h") as refused:
+            parse(text)
+        assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("host", "is_loopback"),
     [
         ("127.0.0.1", True),

@@ -8,6 +8,7 @@ import pytest
 
 from datastore.model.errors import ConfigError, DeadlineExceededError, UnavailableError
 from datastore.model.limits import ENTRY_BYTES, KEY_BYTES
+from datastore.model.urls import shown
 from datastore_client._messages import BATCH_MESSAGE_BYTES
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S, Link, RetryPolicy
 from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, QUERY_REQUEST_BYTES, STREAM_OPTIONS, parse_target
@@ -55,7 +56,7 @@ def test_a_url_names_a_host_and_a_port(url: str, target: str) -> None:
 def test_anything_else_is_refused_with_an_example_of_what_is_right(url: str) -> None:
     with pytest.raises(ConfigError, match=r"grpc://127\.0\.0\.1:7420") as caught:
         parse_target(url)
-    assert repr(url) in str(caught.value)
+    assert shown(url) in str(caught.value)
 
 
 def test_every_option_is_given_once() -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from datastore.aio.base import Datastore as AsyncDatastore
-from datastore.aio.lift import lift
 from datastore.model.config import Composed, Config, is_child, type_of
 from datastore.model.errors import ConfigError, DatastoreError
 from datastore.spec.checks import check_tree
 from datastore.sync.base import Datastore
+
+if TYPE_CHECKING:
+    from datastore.aio.base import Datastore as AsyncDatastore
 
 __all__ = ["build", "build_async"]
 
@@ -23,7 +24,7 @@ def build(tree: Config) -> Datastore:
     Raises ConfigError for a tree that is wrong as a whole, ImportError for a missing driver, and what the stores raise
     when they are made, with the place of the store before the text. If one fails, those opened before it are closed.
     """
-    return cast("Datastore", _Building("datastore", Datastore).tree(tree))
+    return cast("Datastore", _Building("datastore").tree(tree))
 
 
 def build_async(tree: Config) -> AsyncDatastore:
@@ -31,16 +32,18 @@ def build_async(tree: Config) -> AsyncDatastore:
 
     Blocks while files are opened, which is brief.
     """
-    return cast("AsyncDatastore", _Building("datastore.aio", AsyncDatastore).tree(tree))
+    from datastore.aio.lift import lift
+
+    return cast("AsyncDatastore", _Building("datastore.aio", lift).tree(tree))
 
 
 class _Building:
-    """One tree on its way to be open."""
+    """One tree on its way to be open, for tasks if there is a `lift`."""
 
-    def __init__(self, stores: str, kind: type) -> None:
+    def __init__(self, stores: str, lift: Callable[[Datastore], Any] | None = None) -> None:
         #: The classes of the colour, under their documented path.
         self._stores = import_module(stores)
-        self._kind = kind
+        self._lift = lift
         self._built: dict[int, Any] = {}
         self._closes: list[Callable[[], None]] = []
 
@@ -78,15 +81,14 @@ class _Building:
         return [self._below(child, f"{place}[{index}]") for index, child in enumerate(value)]
 
     def _leaf(self, config: Config) -> Any:
-        if self._kind is AsyncDatastore:
-            native = config.open_async()
-            if native is not None:
-                return native
+        native = None if self._lift is None else config.open_async()
+        if native is not None:
+            return native
         store = config.open()
-        if isinstance(store, Datastore):
-            self._closes.append(store.close)
-            return lift(store) if self._kind is AsyncDatastore else store
-        return store
+        if not isinstance(store, Datastore):
+            return store
+        self._closes.append(store.close)
+        return store if self._lift is None else self._lift(store)
 
     def _checked(self, config: Config, place: str, make: Callable[[], Any]) -> Any:
         try:
@@ -95,7 +97,7 @@ class _Building:
             if place and error.args:
                 error.args = (f"{place}: {error.args[0]}", *error.args[1:])
             raise
-        if not isinstance(store, self._kind):
+        if not isinstance(store, self._stores.Datastore):
             made = type(config)
             raise ConfigError(
                 f"{place or made.kind}: {made.__module__}.{made.__name__} returned a {type(store).__name__!r}, not a"

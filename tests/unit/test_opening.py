@@ -283,6 +283,11 @@ def test_two_packages_with_one_scheme_are_reported(tmp_path: Path, monkeypatch: 
         datastore.open("shelf:x")
 
 
+def test_opening_a_store_for_threads_loads_no_asyncio(tmp_path: Path):
+    code = f"import sys, datastore; datastore.open('file:{tmp_path}').close(); assert 'asyncio' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
 def test_import_star_keeps_the_builtin_open():
     code = "from datastore import *; from datastore.aio import *; assert open is __builtins__.open"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)

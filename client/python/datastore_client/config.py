@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from datastore.model.config import Config
 from datastore.model.options import BOOLEAN, DURATION, SERVER, ServerUrl, option
 from datastore.model.urls import split
-from datastore_client.aio.remote import RemoteDatastore as AsyncRemoteDatastore
 from datastore_client.channel import DEFAULT_PORT, parse_target
 from datastore_client.remote import QUERY_TIMEOUT_S, TIMEOUT_S, RemoteDatastore
+
+if TYPE_CHECKING:
+    from datastore_client.aio.remote import RemoteDatastore as AsyncRemoteDatastore
 
 __all__ = ["GrpcConfig"]
 
@@ -49,6 +51,8 @@ class GrpcConfig(Config):
 
     def open_async(self) -> AsyncRemoteDatastore:
         """Connects at the first call, and belongs to its event loop."""
+        from datastore_client.aio.remote import RemoteDatastore as AsyncRemoteDatastore
+
         return AsyncRemoteDatastore(
             self.url, timeout_s=self.timeout, query_timeout_s=self.query_timeout, retry=self.retry
         )

@@ -16,7 +16,7 @@ __all__ = ["CHILD", "CHILDREN", "NAMED_CHILDREN", "Composed", "Config", "Origin"
 
 
 class Origin(NamedTuple):
-    """Where a store was described: its name there, and its place for errors, e.g. `cluster.toml: store.main`."""
+    """The name of a store in its document, and its place for errors, e.g. `cluster.toml: store.main`."""
 
     name: str = ""
     place: str = ""
@@ -26,18 +26,18 @@ class Origin(NamedTuple):
 class Config:
     """The description of one store. Each kind of store has a subclass, whose docstring describes the kind.
 
-    An option is a field with `metadata=option(description, type)`. A store that this one is built on is an option too,
-    whose value is its Config: so a Config is the root of a tree. Equal trees describe equal compositions, wherever they
-    were written. A Config is checked when it is made: InvalidError (a ValueError), with the option's name as `field`.
+    An option is a field with `metadata=option(description, type)`. A child store is an option whose value is a Config,
+    so a Config is the root of a tree. Equal trees describe the same composition, wherever they were written.
+    A Config is checked when it is created: InvalidError (a ValueError), with the option's name as `field`.
     """
 
     #: The word for this kind in a table: `kind = "lmdb"`. An entry point of the same name announces the class.
     kind: ClassVar[str]
-    #: What a URL of this kind looks like; None if stores of this kind have no URL.
+    #: The form of this kind's URLs, for people; None if it has no URLs.
     url_form: ClassVar[str | None] = None
-    #: The package that the store needs, and the extra that installs it.
+    #: The package that the store needs and the extra that installs it, e.g. `("redis", "redis")`.
     driver: ClassVar[tuple[str, str] | None] = None
-    #: Whether the store must not be below another one.
+    #: Whether the store must be the outermost one.
     outermost: ClassVar[bool] = False
     origin: Origin = field(default=Origin(), compare=False, repr=False)
 
@@ -61,7 +61,7 @@ class Config:
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The store that a URL of this kind describes; its scheme is in lower case.
+        """The store that a URL of this kind describes. The scheme is in lower case.
 
         By default the URL is `KIND:///DIRECTORY?NAME=VALUE&...`, or `KIND:?NAME=VALUE...` if the kind has no directory.
         Raises InvalidError (a ValueError), which says what is valid and shows no secret.
@@ -76,7 +76,7 @@ class Config:
 
     @classmethod
     def _with_options(cls, url: str, known: Mapping[str, Any]) -> Self:
-        """The store of a URL, which fixes the `known` options and gives others after its `?`."""
+        """The store of a URL whose options after the `?` are added to the `known` ones."""
         given: dict[str, Any] = dict(known)
         valid = [name for name, part in cls.options().items() if name not in known and not is_child(type_of(part))]
         for name, text in options_of(url).items():
@@ -92,7 +92,7 @@ class Config:
         """Raise InvalidError if the options do not fit together. Opens nothing."""
 
     def parts(self) -> Iterator[tuple[str, Config]]:
-        """The stores that this one is built on, each with its place: `child`, `children[0]`, `children.name`."""
+        """The child stores, each with its place: `child`, `children[0]`, `children.name`."""
         for name, part in self.options().items():
             value = getattr(self, name)
             if type_of(part) is CHILD and value is not None:
@@ -111,7 +111,7 @@ class Config:
         raise NotImplementedError(f"{type(self).__name__} does not implement open")
 
     def open_async(self) -> Any:
-        """The store for asyncio, which connects at its first call; None if the blocking one is to be lifted."""
+        """The store for asyncio, which must not connect before its first call; None to lift the blocking store."""
         return None
 
 
@@ -120,9 +120,9 @@ class Composed(Config):
     """A kind that exists for threads and for tasks: in memory, or built on other stores."""
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """The store. `stores` has the classes of one colour: it is `datastore` or `datastore.aio`.
+        """The store. `stores` is the module with the classes to use: `datastore` or `datastore.aio`.
 
-        `below` has what the options that are stores were built as: a store, or a list or dict of stores. Opens nothing.
+        `below` has the built child stores, by option: a store, or a list or dict of stores. Opens nothing.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement build")
 

@@ -17,7 +17,7 @@ __all__ = ["LRUConfig", "MemoryConfig", "NullConfig", "ShardedConfig", "TieredCo
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryConfig(Composed):
-    """Keeps entries in memory, until the process ends. Any object can be stored."""
+    """Keeps entries in memory until the process ends. Any object can be stored."""
 
     kind = "memory"
     url_form = "memory:"
@@ -40,7 +40,7 @@ class NullConfig(Composed):
 
 @dataclass(frozen=True, kw_only=True)
 class LRUConfig(Composed):
-    """Keeps the most recently used entries in memory: for the top of tiers, or as a cache."""
+    """Keeps the most recently used entries in memory, as the top tier or as a cache."""
 
     kind = "lru"
     max_entries: int = field(metadata=option("how many entries it keeps", COUNT))
@@ -52,7 +52,7 @@ class LRUConfig(Composed):
 
 @dataclass(frozen=True, kw_only=True)
 class TieredConfig(Composed):
-    """Puts caches in front of a complete store, the last. Queries go to that one alone."""
+    """Puts caches in front of a complete store, which is the last one. Queries go only to that store."""
 
     kind = "tiered"
     children: tuple[Config, ...] = field(metadata=option("the stores: caches first, the complete one last", CHILDREN))
@@ -70,9 +70,9 @@ class TieredConfig(Composed):
 class ShardedConfig(Composed):
     """Divides the entries among stores, and merges their query results exactly.
 
-    With names, each name has a share of the keys, in whatever order they are listed; another name takes its share from
-    all of them. A list divides by number: order and length determine where a key belongs. Either way existing entries
-    stay where they are when the stores change: copy them yourself, or use a cluster, which moves them.
+    Named shards may be listed in any order, and a new name takes its share of the keys from all others. In a list, the
+    order and the number of the shards determine where a key belongs. If the shards change, existing entries are not
+    moved: copy them yourself, or use a cluster, which moves them.
     """
 
     kind = "sharded"
@@ -85,7 +85,7 @@ class ShardedConfig(Composed):
         ),
     )
     queries: bool = field(
-        default=True, metadata=option("whether queries are needed: false permits shards without queries", BOOLEAN)
+        default=True, metadata=option("false: shards that do not support queries are permitted", BOOLEAN)
     )
 
     def check(self) -> None:

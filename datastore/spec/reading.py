@@ -37,9 +37,9 @@ def parse_tree(
 ) -> Config:
     """The tree of one store of a document, which has a table `[store.NAME]` for each, as TOML gives it.
 
-    Without `store`, the only one is meant. `source` names the document in errors; relative directories are below
-    `base`. A store that several others name is one store to all of them. Tables of other names than `store`, and
-    stores that are not needed, are not looked at. Raises ConfigError (a ValueError), and ImportError as `parse_url`.
+    `store` may be omitted if there is only one. `source` names the document in errors; relative directories are below
+    `base`. A store that several others name is shared by them. Other tables, and stores that this one does not need,
+    are ignored. Raises ConfigError (a ValueError), and ImportError as `parse_url` does.
     """
     tables = document.get("store")
     if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
@@ -68,7 +68,7 @@ def tree_of(described: object, store: str | None = None) -> Config:
 
 
 class _Reader:
-    """Reads the stores of one document, each named one once."""
+    """Reads the stores of one document, and each named store once."""
 
     def __init__(self, tables: Mapping[str, Mapping[str, Any]], source: str, base: Path | None) -> None:
         self._tables = tables
@@ -180,7 +180,7 @@ def _at(place: str, name: str) -> str:
 
 @contextmanager
 def _placed(place: str) -> Iterator[None]:
-    """Have errors begin with the place. Those of a place in a document are ConfigErrors."""
+    """Add the place to errors, as ConfigErrors."""
     try:
         yield
     except ImportError as error:

@@ -62,17 +62,17 @@ class LowercaseConfig(_Shim):
 
 @dataclass(frozen=True, kw_only=True)
 class KeyTransformConfig(_Shim):
-    """Stores each entry under the key that a function of yours gives. The configuration can run any installed code."""
+    """Stores each entry under the key that a custom function returns. The table can name any installed code."""
 
     kind = "key-transform"
     transform: str = field(metadata=option("the function from a key to the child's key", CALLABLE))
     inverse: str | None = field(
-        default=None, metadata=option("the function back, which gives None for a foreign key", CALLABLE)
+        default=None, metadata=option("the inverse function, which returns None for a foreign key", CALLABLE)
     )
     prefix_preserving: bool = field(
         default=False,
         metadata=option(
-            "whether the transform keeps collections, what is below a key, and the order of keys; queries need it",
+            "whether the transform preserves collections, descendants and the order of keys; queries need that",
             BOOLEAN,
         ),
     )
@@ -121,7 +121,7 @@ class SymlinkConfig(_Shim):
 
 @dataclass(frozen=True, kw_only=True)
 class DirectoryConfig(_Shim):
-    """Answers a key without a value with the list of the keys directly below it. It must be the outermost store."""
+    """Returns, for a key without a value, the list of the keys directly below it. Must be the outermost store."""
 
     kind = "directory"
     outermost = True
@@ -165,12 +165,14 @@ SERIALIZER = OptionType(
 
 @dataclass(frozen=True, kw_only=True)
 class SerializerConfig(_Shim):
-    """Stores values in serialized form, by default JSON. The configuration can run any installed code."""
+    """Stores values in serialized form, by default as JSON. The table can name any installed code."""
 
     kind = "serializer"
     serializer: str | tuple[str, ...] = field(
         default="json",
-        metadata=option("what has `dumps` and `loads`; of a list the first is applied first", SERIALIZER),
+        metadata=option(
+            "a module or object with `dumps` and `loads`; in a list, the first is applied first", SERIALIZER
+        ),
     )
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:

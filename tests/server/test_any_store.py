@@ -143,8 +143,7 @@ async def test_what_documents_cannot_hold_is_refused_as_a_wrong_argument(storage
 
 @pytest.mark.parametrize("kind", ["file", "redis", "memcached"])
 async def test_json_says_what_it_can_and_refuses_the_rest(storages: Storages) -> None:
-    mark = "&" if "?" in storages.url("a") else "?"
-    storages._urls["a"] += f"{mark}serializer=json"
+    storages.options = "serializer=json"
     async with running(storages) as node:
         for value in ("text", 1, 1.0, True, [1, None], {"a": {"é": []}}, b"\xff", b"bytes"):
             await node.client.put(Key("/a"), value)

@@ -26,8 +26,9 @@ _COUNT = itertools.count()
 class Storages:
     """Storages of one kind below a directory. Close it to end the servers that it started itself."""
 
-    def __init__(self, kind: str, directory: Path, request: pytest.FixtureRequest) -> None:
+    def __init__(self, kind: str, directory: Path, request: pytest.FixtureRequest, *, options: str = "") -> None:
         self.kind = kind
+        self.options = options
         self._directory = directory
         self._request = request
         self._own = ExitStack()
@@ -38,7 +39,9 @@ class Storages:
     def url(self, name: str) -> str:
         """The URL of the storage of a node, always the same."""
         if name not in self._urls:
-            self._urls[name] = getattr(self, f"_{self.kind}")(name)
+            url = getattr(self, f"_{self.kind}")(name)
+            mark = "&" if "?" in url else "?"
+            self._urls[name] = f"{url}{mark}{self.options}" if self.options else url
         return self._urls[name]
 
     def _memory(self, _: str) -> str:

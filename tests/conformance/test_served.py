@@ -1,0 +1,132 @@
+"""Every kind of storage behind a node, and behind a proxy over three nodes: what a client is promised holds on each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore.aio.testing.conformance import DatastoreConformance
+from datastore.model.errors import QueryNotSupportedError
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore_client.aio import connect
+from datastore_server.app import serve
+from datastore_server.config import ClusterConfig, Config, ShardConfig
+from datastore_server.topology import build_proxy
+from tests.support.capabilities import Remote
+from tests.support.clusters import SHARDS
+from tests.support.storages import Storages, settings_of
+
+# FerretDB is slow where random tests are long.
+pytestmark = pytest.mark.timeout(900)
+
+
+@asynccontextmanager
+async def served(storages: Storages) -> AsyncIterator[str]:
+    """The URL of a node."""
+    topology = storages.build("a")
+    async with serve(topology.datastore, **settings_of(topology)) as server:
+        yield server.url
+
+
+@asynccontextmanager
+async def proxied(storages: Storages) -> AsyncIterator[str]:
+    """The URL of a proxy over three nodes."""
+    async with AsyncExitStack() as stack:
+        shards = []
+        for name in SHARDS:
+            topology = storages.build(name, cluster="test", shard=name)
+            server = await stack.enter_async_context(serve(topology.datastore, **settings_of(topology)))
+            shards.append(ShardConfig(name=name, url=server.url))
+        topology = build_proxy(Config(cluster=ClusterConfig(name="test"), shards=shards))
+        proxy = serve(topology.datastore, check_values=False, cluster=topology.cluster, membership=topology.membership)
+        yield (await stack.enter_async_context(proxy)).url
+
+
+class _Served(Remote, DatastoreConformance):
+    """A client of a node, or of a proxy, on one kind of storage."""
+
+    kind: str
+    options = ""
+    behind = staticmethod(served)
+    grid = 20
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+        storages = Storages(self.kind, tmp_path, request, options=self.options)
+        try:
+            async with self.behind(storages) as url, connect(url) as store:
+                yield store
+        finally:
+            storages.close()
+
+
+class _WithoutQueries(_Served):
+    queries = False
+    # The server is not asked before the first result is read: tests/server/test_any_store.py sees it refuse.
+    test_a_query_is_supported_or_refused_at_the_call = None
+
+
+class TestNodeOnRedis(_WithoutQueries):
+    kind = "redis"
+
+
+@pytest.mark.long
+class TestNodeOnFiles(_Served):
+    kind = "file"
+
+
+@pytest.mark.long
+class TestNodeOnMemcached(_WithoutQueries):
+    kind = "memcached"
+    # A value of 1 MB and a little is more than the server takes.
+    test_a_large_value_comes_back_whole = None
+
+
+@pytest.mark.long
+class TestNodeOnMongo(_Served):
+    """In wire form: FerretDB takes no lists in lists and no infinities, which MongoDB does."""
+
+    kind = "mongodb"
+    options = "serializer=wire"
+
+
+@pytest.mark.long
+class TestProxyOverRedis(TestNodeOnRedis):
+    behind = staticmethod(proxied)
+
+
+@pytest.mark.long
+class TestProxyOverFiles(TestNodeOnFiles):
+    behind = staticmethod(proxied)
+
+
+@pytest.mark.long
+class TestProxyOverMemcached(TestNodeOnMemcached):
+    behind = staticmethod(proxied)
+
+
+@pytest.mark.long
+class TestProxyOverMongo(TestNodeOnMongo):
+    behind = staticmethod(proxied)
+
+
+@pytest.mark.parametrize("kind", ["redis", "memcached"])
+async def test_a_proxy_over_stores_without_queries_does_the_rest_and_says_why_not(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    storages = Storages(kind, tmp_path, request)
+    try:
+        async with proxied(storages) as url, connect(url) as store:
+            keys = [Key(f"/k:{number}") for number in range(20)]
+            for key in keys:
+                await store.put(key, str(key))
+            assert [outcome.value for outcome in await store.batch_get(keys)] == [str(key) for key in keys]
+            with pytest.raises(QueryNotSupportedError, match="does not support queries"):
+                await anext(store.query(Query(Key("/k"))))
+    finally:
+        storages.close()

@@ -14,13 +14,13 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
 from datastore.engine.placement import NAME, NAME_FORM, ShardBy
 from datastore.model.errors import ConfigError
-from datastore.model.urls import shown, without_options
+from datastore.model.urls import hidden, shown, without_options
 from datastore_client.channel import DEFAULT_PORT
 from datastore_server.store_urls import STORE_FORMS, Durability, parse_store_url
 
@@ -35,10 +35,13 @@ __all__ = [
     "ShardConfig",
     "dump_config",
     "dump_shards",
+    "dump_table",
     "load_config",
     "parse_address",
     "parse_config",
     "parse_server_url",
+    "read_text",
+    "show_config",
 ]
 
 #: How long a node waits at its start for a store that cannot be reached, in seconds.
@@ -121,13 +124,17 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_config(path: Path) -> Config:
     """Read a configuration file. Raises ConfigError if it cannot be read or is invalid."""
+    return parse_config(read_text(path), source=str(path), base=path.absolute().parent)
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file. Raises ConfigError if it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot read this configuration file: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: a configuration file is TOML in UTF-8, this is not: {error.reason}") from error
-    return parse_config(text, source=str(path), base=path.absolute().parent)
 
 
 def parse_config(text: str, *, source: str, base: Path = Path()) -> Config:
@@ -150,13 +157,33 @@ def parse_config(text: str, *, source: str, base: Path = Path()) -> Config:
 
 def dump_config(config: Config) -> str:
     """The TOML text that `parse_config` parses to this configuration."""
-    lines = ["[cluster]", *_assignments(config.cluster), "", "[proxy]", *_assignments(config.proxy)]
-    return "\n".join(lines) + "\n" + dump_shards(config.shards)
+    cluster, proxy = map(msgspec.structs.asdict, (config.cluster, config.proxy))
+    return f"{dump_table('cluster', cluster)}\n{dump_table('proxy', proxy)}{dump_shards(config.shards)}"
+
+
+def show_config(config: Config) -> str:
+    """The same text with every setting, defaults too, and `***` for the secrets in store URLs."""
+    shards = [
+        msgspec.structs.replace(
+            shard,
+            store=None if shard.store is None else hidden(shard.store),
+            wait_s=WAIT_S if shard.wait_s is None else shard.wait_s,
+        )
+        for shard in config.shards
+    ]
+    return dump_config(msgspec.structs.replace(config, shards=shards))
+
+
+def dump_table(name: str, values: Mapping[str, Any]) -> str:
+    """A table as TOML, without the keys whose value is None."""
+    return "\n".join([f"[{name}]", *_assignments(values)]) + "\n"
 
 
 def dump_shards(shards: Iterable[ShardConfig]) -> str:
     """The part of a configuration file that defines these shards."""
-    return "".join("\n".join(["", "[[shards]]", *_assignments(shard)]) + "\n" for shard in shards)
+    return "".join(
+        "\n".join(["", "[[shards]]", *_assignments(msgspec.structs.asdict(shard))]) + "\n" for shard in shards
+    )
 
 
 def parse_server_url(text: str) -> Address:
@@ -296,9 +323,9 @@ def description_of(kind: type[msgspec.Struct], key: str) -> str:
     return next(str(meta.description) for meta in get_args(annotation) if isinstance(meta, msgspec.Meta))
 
 
-def _assignments(section: msgspec.Struct) -> list[str]:
+def _assignments(values: Mapping[str, Any]) -> list[str]:
     # JSON strings are valid TOML basic strings.
-    pairs = msgspec.structs.asdict(section).items()
+    pairs = values.items()
     return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in pairs if value is not None]
 
 

@@ -5,6 +5,7 @@ Knows each engine by its package, and how its values are stored; no request and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from datastore.aio import Datastore, DictDatastore, SerializerShimDatastore
 from datastore.aio.lift import LiftedDatastore, lift
 from datastore.lmdb import LMDBConfig, LMDBDatastore
 from datastore.model.errors import ConfigError
-from datastore.spec import Config, build_async
+from datastore.spec import CHILD, CHILDREN, NAMED_CHILDREN, Composed, Config, build_async
+from datastore.spec.checks import walk
 from datastore.spec.collections import MemoryConfig
 from datastore.sync.serialize import SerializerShimDatastore as SerializerShim
 from datastore_client.aio.remote import RemoteDatastore
@@ -29,7 +31,7 @@ from datastore_server.placement.system import (
     in_directory,
 )
 from datastore_server.store_urls import SerializerName, StoreUrl
-from datastore_server.stored_values import DocumentValues, JsonValues, PlainValues, WireValues
+from datastore_server.stored_values import DocumentValues, JsonValues, PlainValues, WireValues, decoded
 
 __all__ = ["IDLE_STREAM_S", "Storage", "open_storage"]
 
@@ -69,13 +71,13 @@ def open_storage(
         )
         lazy = SerializerShimDatastore(lift(blocking), wire.lazy)
         return Storage(lazy, LMDBSystemSpace(blocking), Listing(lazy))
-    datastore, engine = _opened(tree, url.serializer)
+    datastore, engine = _composed(tree) if any(tree.parts()) else _leaf(tree, url.serializer)
     system = _system_of(engine, url, shard, state_dir)
     return Storage(datastore, system, Listing(datastore, engine), str(url))
 
 
-def _opened(tree: Config, serializer: SerializerName | None) -> tuple[Datastore, Any]:
-    """A store of WireValues, and the blocking store at its bottom; None if there is none."""
+def _leaf(tree: Config, serializer: SerializerName | None = None) -> tuple[Datastore, Any]:
+    """A store of WireValues that is built on no other, and the blocking store below it; None if there is none."""
     if isinstance(tree, GrpcConfig):
         # Its clients retry: a node that did too would multiply their calls while the other is busy or unreachable.
         return RemoteDatastore(tree.url, lazy=True, retry=False, idle_stream_s=IDLE_STREAM_S), None
@@ -83,6 +85,8 @@ def _opened(tree: Config, serializer: SerializerName | None) -> tuple[Datastore,
         tree = replace(tree, aware_datetimes=True)  # type: ignore[call-arg]
     store = build_async(tree)
     engine = store.blocking if isinstance(store, LiftedDatastore) else None
+    if isinstance(tree, LMDBConfig):
+        return SerializerShimDatastore(store, wire.lazy), engine
     if isinstance(engine, SerializerShim):
         # Redis, whose values are serialized in the thread that sends them.
         engine.serializer = _serializer(serializer, PlainValues(tells_text=False))
@@ -93,6 +97,63 @@ def _opened(tree: Config, serializer: SerializerName | None) -> tuple[Datastore,
 
 #: The kinds that store text and bytes, and tell one from the other.
 _TEXT_AND_BYTES = ("file", "memcached")
+#: The kinds of stores built on others that do not look at values, or as queries do: they pass WireValues on unread.
+_BLIND = frozenset(
+    ("cache", "key-transform", "logging", "lowercase", "lru", "memory", "mount", "namespace", "nested-path", "null")
+) | {"sharded", "tiered"}
+
+
+def _composed(tree: Config) -> tuple[Datastore, Any]:
+    """A store of WireValues that is built on others.
+
+    What is below a `serializer` has the values that this makes; elsewhere values are stored as in a node of that kind.
+    """
+    is_blind = all(config.kind in _BLIND or not any(config.parts()) for _, config in walk(tree))
+    store = build_async(_with_leaves(tree, {}, is_plain=not is_blind))
+    return store if is_blind else SerializerShimDatastore(store, DocumentValues), None
+
+
+def _with_leaves(tree: Config, done: dict[int, Config], *, is_plain: bool) -> Config:
+    """The tree with each of its leaves as a node stores its values. A store with several parents stays one."""
+    if tree.kind == "serializer" or (isinstance(tree, Composed) and not any(tree.parts())):
+        return tree
+    if id(tree) not in done:
+        done[id(tree)] = (
+            _changed_children(tree, lambda child: _with_leaves(child, done, is_plain=is_plain))
+            if any(tree.parts())
+            else _Leaf(inner=tree, is_plain=is_plain, origin=tree.origin)
+        )
+    return done[id(tree)]
+
+
+def _changed_children(tree: Config, change: Callable[[Config], Config]) -> Config:
+    children: dict[str, Any] = {}
+    for name, part in tree.options().items():
+        value = getattr(tree, name)
+        if part.metadata["option"] is CHILD and value is not None:
+            children[name] = change(value)
+        elif part.metadata["option"] in (CHILDREN, NAMED_CHILDREN) and value is not None:
+            is_named = isinstance(value, dict)
+            children[name] = {key: change(one) for key, one in value.items()} if is_named else list(map(change, value))
+    return replace(tree, **children)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Leaf(Config):
+    """A store of a composition, whose values are WireValues, or plain where a store above it looks at them."""
+
+    kind = "leaf"
+    inner: Config
+    is_plain: bool
+
+    def can_query(self) -> bool:
+        """As the store itself."""
+        return self.inner.can_query()
+
+    def open_async(self) -> Datastore:
+        """The store as a node has it."""
+        store, _ = _leaf(self.inner)
+        return SerializerShimDatastore(store, decoded) if self.is_plain else store
 
 
 def _serializer(name: SerializerName | None, plain: Any) -> Any:

@@ -13,7 +13,7 @@ from datastore import wire
 from datastore.model.errors import CorruptDataError, InvalidValueError, UnsupportedTypeError
 from datastore.wire import WireValue
 
-__all__ = ["DocumentValues", "JsonValues", "PlainValues", "WireValues"]
+__all__ = ["DocumentValues", "JsonValues", "PlainValues", "WireValues", "decoded"]
 
 #: Begins what we mark as ours; the next word says what follows the line.
 _MARK = b"%datastore 1 "
@@ -124,6 +124,23 @@ class DocumentValues:
     def loads(stored: Any) -> WireValue:
         """The value of a stored object."""
         return _readable(stored)
+
+
+class _Decoded(DocumentValues):
+    """Plain values over a store of WireValues."""
+
+    @staticmethod
+    def dumps(value: Any) -> WireValue:
+        """The value in wire form."""
+        return wire.encode_value(value)
+
+    @staticmethod
+    def loads(stored: Any) -> Any:
+        """The plain value."""
+        return stored.decode()
+
+
+decoded = _Decoded()
 
 
 def _is_text(data: bytes) -> bool:

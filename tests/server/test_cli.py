@@ -398,7 +398,7 @@ def test_the_shell_can_complete_commands(cli: Cli) -> None:
         "COMP_CWORD": "1",
     }
     words = [line.split(",")[1] for line in cli.process().out.splitlines()]
-    assert words == ["contains", "count"]
+    assert words == ["contains", "count", "config"]
 
 
 def test_options_stand_before_or_after_the_command_and_the_later_wins(cli: Cli, server: str) -> None:
@@ -477,7 +477,8 @@ def test_invalid_json_is_refused_with_the_valid_notation(cli: Cli, value: str, r
         (["lmdb:x?durable=yes"], 3, "unknown option 'durable'"),
         (["memory:", "--listen", "0.0.0.0:0"], 3, "--insecure"),
         (["--config", "nowhere.toml", "--shard", "a"], 3, "nowhere.toml"),
-        (["--config", "x.toml"], 2, "--shard"),
+        (["--config", "x.toml"], 3, "x.toml: cannot read"),
+        (["memory:", "--config", "x.toml"], 2, "leave out STORE and --cluster"),
     ],
 )
 def test_serve_refuses_what_it_cannot_serve(cli: Cli, arguments: list[str], code: int, reported: str) -> None:

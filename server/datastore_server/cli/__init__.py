@@ -40,6 +40,7 @@ _COMMANDS = {
     "export": "transfer.exporting",
     "status": "status",
     "placement": "placement",
+    "config": "config",
 }
 
 _EPILOG = f"""

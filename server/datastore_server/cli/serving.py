@@ -9,29 +9,33 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from datastore.model.errors import ConfigError
 from datastore_server import logs
 from datastore_server.app import DRAIN_S, run_until_stopped, serve
+from datastore_server.checks import Limits
 from datastore_server.cli.output import ExitCode, print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
 from datastore_server.cluster import Cluster, command_again, plan_cluster
 from datastore_server.config import (
     DEFAULT_LISTEN,
     WAIT_S,
+    Config,
     load_config,
     parse_address,
     parse_server_url,
 )
 from datastore_server.coordination.checking import Findings, check
 from datastore_server.counting import counted
+from datastore_server.server_config import load_server
 from datastore_server.shard_watch import watching
 from datastore_server.signals import handle_stop_signals
-from datastore_server.store_urls import Durability, parse_store_url
+from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
 from datastore_server.topology import Topology, build_node, build_proxy
 
 __all__ = ["cluster_command", "proxy_command", "serve_command"]
@@ -82,8 +86,9 @@ _stop_with_stdin_option = click.option(
     "--config",
     "config_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Take store, address and other settings of the shard --shard from this file.",
+    help="Take store, address and other settings from this file: of the shard --shard of a cluster, or of [server].",
 )
+@click.option("--check-config", is_flag=True, help="Check everything that is given, open nothing, and exit.")
 @_insecure_option
 @_stop_with_stdin_option
 @json_option
@@ -99,6 +104,7 @@ def serve_command(
     cluster_name: str | None,
     shard_name: str | None,
     config_path: Path | None,
+    check_config: bool,
     insecure: bool,
     stop_with_stdin: bool,
 ) -> None:
@@ -112,50 +118,111 @@ def serve_command(
       datastore serve memory: --listen 127.0.0.1:0
       datastore serve redis://127.0.0.1:6379/0?prefix=app:
       datastore serve --config cluster.toml --shard shard-1
+      datastore serve --config server.toml
 
     Prints one line with the address when it is ready, and logs to standard error. Ctrl-C or SIGTERM finishes the
     calls in progress and stops.
     """
-    config = None
-    if config_path is not None:
-        if store is not None or cluster_name is not None or shard_name is None:
-            raise click.UsageError(
-                "--config needs --shard NAME, and takes store and cluster from the file: leave out STORE and --cluster"
-            )
-        config = load_config(config_path)
-        shard = config.shard(shard_name)
-        if shard.store is None:
-            raise ConfigError(
-                f"{config_path}: shard {shard_name} has no store; add it to the file, or name it: "
-                f"datastore serve STORE --cluster {config.cluster.name} --shard {shard_name}"
-            )
-        cluster_name = config.cluster.name
-        store, durability = shard.store, durability or shard.durability
-        state_dir = state_dir or (Path(shard.state_dir) if shard.state_dir else None)
-        wait_s = shard.wait_s if wait_s is None else wait_s
-        listen = listen or str(parse_server_url(shard.url))
-    if store is None:
-        raise click.UsageError(
-            "name a store: datastore serve lmdb:///DIRECTORY (or memory:, or --config FILE --shard NAME)"
-        )
-    url = parse_store_url(store)
-    url.with_durability(durability)
-
-    def build() -> Topology:
-        return build_node(
-            url,
-            durability=durability,
-            cluster=cluster_name,
-            shard=shard_name,
-            config=config,
-            state_dir=state_dir,
-        )
-
-    what = f"{url}, shard {shard_name}" if shard_name else str(url)
-    facts = {"role": "node", "store": str(url)} | ({"shard": shard_name} if shard_name else {})
-    waits = WAIT_S if wait_s is None else wait_s
-    job = _Job(build, listen or DEFAULT_LISTEN, insecure, f"Serving {what} on", facts, waits)
+    given = _Served(
+        None if store is None else parse_store_url(store),
+        listen=listen,
+        durability=durability,
+        cluster=cluster_name,
+        shard=shard_name,
+        state_dir=state_dir,
+        wait_s=wait_s,
+    )
+    served = given if config_path is None else _configured(given, config_path)
+    if served.store is None:
+        raise click.UsageError("name a store: datastore serve lmdb:///DIRECTORY (or memory:, or --config FILE)")
+    served.store.with_durability(served.durability)
+    parse_address(served.listen or DEFAULT_LISTEN)
+    if check_config:
+        _tell_valid(served, config_path, as_json=settings.json)
+        return
+    what = f"{served.store}, shard {served.shard}" if served.shard else str(served.store)
+    facts = {"role": "node", "store": str(served.store)} | ({"shard": served.shard} if served.shard else {})
+    job = _Job(
+        served.build,
+        served.listen or DEFAULT_LISTEN,
+        insecure,
+        f"Serving {what} on",
+        facts,
+        WAIT_S if served.wait_s is None else served.wait_s,
+        served.limits,
+    )
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
+
+
+@dataclass(frozen=True)
+class _Served:
+    """A node as the command line and a file describe it. None is what neither says."""
+
+    store: StoreUrl | None
+    listen: str | None = None
+    durability: Durability | None = None
+    cluster: str | None = None
+    shard: str | None = None
+    config: Config | None = None
+    state_dir: Path | None = None
+    wait_s: float | None = None
+    limits: Limits | None = None
+
+    def build(self) -> Topology:
+        """The node."""
+        if self.store is None:
+            raise ConfigError("there is no store to serve")
+        return build_node(
+            self.store,
+            durability=self.durability,
+            cluster=self.cluster,
+            shard=self.shard,
+            config=self.config,
+            state_dir=self.state_dir,
+        )
+
+    def completed(self, **found: Any) -> _Served:
+        """The same with what was found in a file, where the command line does not say."""
+        return replace(self, **{name: value for name, value in found.items() if getattr(self, name) is None})
+
+
+def _configured(given: _Served, path: Path) -> _Served:
+    """A node with what a file says of it: a shard of a cluster, or a server of its own."""
+    if given.store is not None or given.cluster is not None:
+        raise click.UsageError("--config takes store and cluster from the file: leave out STORE and --cluster")
+    if given.shard is None:
+        server = load_server(path)
+        return given.completed(
+            store=server.store,
+            listen=server.listen,
+            state_dir=server.state_dir,
+            wait_s=server.wait_s,
+            limits=server.limits,
+        )
+    config = load_config(path)
+    shard = config.shard(given.shard)
+    if shard.store is None:
+        raise ConfigError(
+            f"{path}: shard {shard.name} has no store; add it to the file, or name it: "
+            f"datastore serve STORE --cluster {config.cluster.name} --shard {shard.name}"
+        )
+    return given.completed(
+        store=parse_store_url(shard.store),
+        listen=str(parse_server_url(shard.url)),
+        durability=shard.durability,
+        cluster=config.cluster.name,
+        config=config,
+        state_dir=Path(shard.state_dir) if shard.state_dir else None,
+        wait_s=shard.wait_s,
+    )
+
+
+def _tell_valid(served: _Served, path: Path | None, *, as_json: bool) -> None:
+    """Say that everything was checked, and that nothing was opened."""
+    if as_json:
+        print_json({"valid": True, "store": str(served.store), "listen": served.listen or DEFAULT_LISTEN})
+    else:
+        click.echo(f"{path or served.store} is valid; nothing was opened.")
 
 
 @click.command("proxy", short_help="Serve several nodes as one store.")
@@ -202,6 +269,7 @@ class _Job:
     facts: dict[str, str]
     #: How long to wait at the start for a store that cannot be reached.
     wait_s: float = WAIT_S
+    limits: Limits | None = None
 
 
 def _run(job: _Job, *, as_json: bool, stop_with_stdin: bool) -> None:
@@ -234,6 +302,7 @@ async def _serve(job: _Job, tell_ready: Callable[[str], None]) -> None:
         listing=topology.listing,
         watched=topology.watched,
         wait_s=job.wait_s,
+        limits=job.limits,
         drain_s=DRAIN_S,
     )
     async with server, watching(topology.cluster.shards):

@@ -1,0 +1,52 @@
+"""`config`: what a configuration file comes to. Opens no store and asks no server."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import click
+
+from datastore_server.cli.output import print_json
+from datastore_server.cli.settings import Settings, json_option
+from datastore_server.config import parse_config, read_text, show_config
+from datastore_server.server_config import parse_server, show_server
+
+__all__ = ["config_command"]
+
+
+@click.group("config", short_help="Show what a configuration file comes to.")
+def config_command() -> None:
+    """Show what a configuration file comes to."""
+
+
+@config_command.command("show", short_help="Print the effective configuration.")
+@click.argument("path", metavar="FILE.toml", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+@click.pass_obj
+def show_command(settings: Settings, path: Path) -> None:
+    """Print the configuration of FILE.toml as it takes effect: with every default, absolute directories and no secrets.
+
+    FILE.toml describes a cluster, or a server with its stores. It is checked as `serve --check-config` does.
+
+    \b
+    Example:
+      datastore config show cluster.toml
+    """
+    text, base = read_text(path), path.absolute().parent
+    if _describes_server(text):
+        shown = show_server(parse_server(text, source=str(path), base=base))
+    else:
+        shown = show_config(parse_config(text, source=str(path), base=base))
+    if settings.json:
+        print_json(tomllib.loads(shown))
+    else:
+        click.echo(shown, nl=False)
+
+
+def _describes_server(text: str) -> bool:
+    """Whether a file is that of a server and not of a cluster; what is not TOML is for the other's error."""
+    try:
+        return "server" in tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False

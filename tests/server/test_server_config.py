@@ -1,0 +1,196 @@
+"""A server of any composition of stores: its file, what it serves, and what is shown of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from datastore.model.errors import ConfigError
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore_client.aio import RemoteDatastore
+from datastore_server.app import serve
+from datastore_server.server_config import ServerConfig, parse_server, show_server
+from datastore_server.topology import build_node
+from tests.support.commands import Commands
+from tests.support.engines import Engine
+from tests.support.storages import settings_of
+
+TIERED = """
+[store.hot]
+kind = "lru"
+max_entries = 10
+
+[store.notes]
+kind = "namespace"
+namespace = "/notes"
+child = "file:files"
+
+[store.served]
+kind = "tiered"
+children = ["hot", "notes"]
+
+[server]
+store = "served"
+listen = "127.0.0.1:0"
+limits = { batch_items = 500 }
+"""
+
+
+@asynccontextmanager
+async def serving(config: ServerConfig) -> AsyncIterator[RemoteDatastore]:
+    topology = build_node(config.store, state_dir=config.state_dir)
+    server = serve(topology.datastore, listen=config.listen, limits=config.limits, **settings_of(topology))
+    async with server, RemoteDatastore(server.url, retry=False) as client:
+        yield client
+
+
+async def test_a_composition_of_a_file_is_served(tmp_path: Path) -> None:
+    config = parse_server(TIERED, source="server.toml", base=tmp_path)
+    async with serving(config) as node:
+        values = ["text", {"n": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}, b"\xff", Key("/k")]
+        for number, value in enumerate(values):
+            await node.put(Key(f"/v:{number}"), value)
+        assert [await node.get(Key(f"/v:{number}")) for number in range(4)] == values
+        assert [value async for value in node.query(Query(Key("/v")).filter("n", "=", 1))] == [values[1]]
+        described = await node.describe_store()
+        assert (described.store.kind, described.limits.batch_items) == ("tiered", 500)
+    (file,) = (tmp_path / "files/notes/v").glob("0*.obj")
+    assert file.read_text() == "text"
+
+
+WRAPPED = {
+    "serializer": 'kind = "serializer"\nchild = "file:files"',
+    "symlink": 'kind = "symlink"\nchild = "file:files"',
+    "sharded": 'kind = "sharded"\nchildren = ["memory:", "lmdb:data", "file:files"]',
+    "lowercase": 'kind = "lowercase"\nchild = "lmdb:data"',
+    "cache": 'kind = "cache"\nchild = "lmdb:data"\ncache = "memory:"',
+    "lmdb": 'kind = "lmdb"\ndirectory = "data"',
+    "logging over symlink": (
+        'kind = "logging"\nchild = { kind = "symlink", child = { kind = "sharded", children = { a = "memory:", '
+        'b = "file:files" } } }'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+async def test_every_composition_takes_plain_values_and_queries_see_inside_them(name: str, tmp_path: Path) -> None:
+    text = f'[store.main]\n{WRAPPED[name]}\n[server]\nstore = "main"\nlisten = "127.0.0.1:0"'
+    async with serving(parse_server(text, source="server.toml", base=tmp_path)) as node:
+        for number in range(20):
+            await node.put(Key(f"/v:{number:02}"), {"n": number, "deep": [{"a": None}]})
+        assert await node.get(Key("/v:07")) == {"n": 7, "deep": [{"a": None}]}
+        query = Query(Key("/v"), limit=3, offset=1).filter("n", ">", 4).order("-n")
+        assert [value["n"] async for value in node.query(query)] == [18, 17, 16]
+
+
+async def test_a_store_may_be_named_by_its_url(redis_server: Engine) -> None:
+    url = f"redis://127.0.0.1:{redis_server.port}/7?prefix=u:&serializer=json"
+    config = parse_server(f'[server]\nstore = "{url}"\nlisten = "127.0.0.1:0"', source="server.toml")
+    async with serving(config) as node:
+        await node.put(Key("/a"), {"n": 1})
+        assert await node.get(Key("/a")) == {"n": 1}
+    assert url in show_server(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "reported"),
+    [
+        ("", ["server: missing; expected [server]"]),
+        ("server = 1", ["server: not a table"]),
+        ("[server]", ["server.store: missing", "the name of a [store.NAME]"]),
+        ('[server]\nstore = "main"', ["there is no [store.main], which server.store names"]),
+        ('[server]\nstore = "mian"\n[store.main]\nkind = "memory"', ["no store 'mian'", "did you mean main?"]),
+        ('[server]\nstore = "memroy:"', ["server.store: 'memroy:': unknown scheme", "did you mean memory:?"]),
+        ('[server]\nstore = "memory:"\nlisen = ""', ["server.lisen: unknown key", "did you mean listen?"]),
+        ('[server]\nstore = "memory:"\nlisten = "7420"', ["server.listen:", "127.0.0.1:7420"]),
+        ('[server]\nstore = "memory:"\nwait_s = -1', ["server.wait_s:", "seconds, 0 or more"]),
+        ('[server]\nstore = "memory:"\nlimits = { batch = 1 }', ["server.limits.batch: unknown limit; there are"]),
+        ('[server]\nstore = "memory:"\nlimits = { batch_items = 0 }', ["server.limits: the limit batch_items must be"]),
+        ('[server]\nstore = "memory:"\nlimits = { batch_items = "1" }', ["server.limits:", "whole numbers"]),
+        ('[server]\nstore = "a"\n[store.a]\nkind = "cache"\nchild = "a"\ncache = "memory:"', ["a -> a is a cycle"]),
+        ('[server]\nstore = "a"\n[store.a]\nkind = "cache"\nchild = "memory:"', ["store.a.cache: missing"]),
+        ('[server]\nstore = "redis://u:s3cret@h/x"', ["server.store: 'redis://***@h/x': expected"]),
+        ('[stor.a]\n[server]\nstore = "memory:"', ["stor: unknown key; valid here: server, store"]),
+        ('[cluster]\nname = "x"\n[[shards]]\nname = "a"', ["describes a cluster", "--shard NAME"]),
+        ("[server", ["not TOML"]),
+    ],
+)
+def test_a_wrong_file_is_refused_naming_file_key_and_what_would_be_valid(text: str, reported: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_server(text, source="server.toml")
+    message = str(refused.value)
+    assert message.startswith("server.toml")
+    assert "s3cret" not in message
+    for part in reported:
+        assert part in message
+
+
+def test_what_is_shown_reads_back_the_same_without_secrets(tmp_path: Path) -> None:
+    config = parse_server(TIERED, source="server.toml", base=tmp_path)
+    shown = show_server(config)
+    again = parse_server(shown, source="server.toml")
+    assert (again.store.tree, again.listen, again.limits) == (config.store.tree, config.listen, config.limits)
+    text = '[store.a]\nkind = "redis"\nurl = "redis://u:s3cret@h/0"\n[server]\nstore = "a"'
+    assert "redis://***@h/0" in show_server(parse_server(text, source="server.toml"))
+
+
+CLUSTER = """
+[cluster]
+name = "trial"
+
+[[shards]]
+name = "a"
+url = "grpc://127.0.0.1:7501"
+store = "redis://u:s3cret@127.0.0.1:1/0"
+
+[[shards]]
+name = "b"
+url = "grpc://127.0.0.1:7502"
+store = "memcached://127.0.0.1:1"
+state_dir = "state"
+wait_s = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def cli() -> Commands:
+    """Commands that ask no server."""
+    return Commands("grpc://127.0.0.1:1")
+
+
+def test_the_command_shows_the_configuration_that_takes_effect(cli: Commands, tmp_path: Path) -> None:
+    (tmp_path / "cluster.toml").write_text(CLUSTER)
+    (tmp_path / "server.toml").write_text(TIERED)
+    shown = cli("config", "show", str(tmp_path / "cluster.toml"), "--json")
+    assert shown.code == 0
+    a, b = json.loads(shown.out)["shards"]
+    assert (a["store"], a["wait_s"]) == ("redis://***@127.0.0.1:1/0", 10)
+    assert (b["state_dir"], b["wait_s"]) == (str(tmp_path / "state"), 3)
+    shown = cli("config", "show", str(tmp_path / "server.toml"))
+    assert f'directory = "{tmp_path / "files"}"' in shown.out
+    wrong = cli("config", "show", str(tmp_path / "none.toml"))
+    assert wrong.code == 3
+
+
+def test_a_configuration_is_checked_and_nothing_is_opened(cli: Commands, tmp_path: Path) -> None:
+    (tmp_path / "cluster.toml").write_text(CLUSTER)
+    (tmp_path / "server.toml").write_text(TIERED)
+    for arguments in (
+        ("--config", str(tmp_path / "server.toml")),
+        ("--config", str(tmp_path / "cluster.toml"), "--shard", "a"),
+        (f"lmdb:{tmp_path / 'data'}",),
+    ):
+        checked = cli("serve", *arguments, "--check-config")
+        assert (checked.code, "is valid; nothing was opened" in checked.out) == (0, True), checked.err
+    assert {path.name for path in tmp_path.iterdir()} == {"cluster.toml", "server.toml"}
+    (tmp_path / "server.toml").write_text(TIERED.replace("tiered", "tierd"))
+    refused = cli("serve", "--config", str(tmp_path / "server.toml"), "--check-config")
+    assert refused.code == 3
+    assert "store.served.kind: unknown kind 'tierd'" in refused.err
+    assert cli("serve", "--config", str(tmp_path / "cluster.toml")).code == 3

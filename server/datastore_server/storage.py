@@ -142,7 +142,6 @@ def _changed_children(tree: Config, change: Callable[[Config], Config]) -> Confi
 class _Leaf(Config):
     """A store of a composition, whose values are WireValues, or plain where a store above it looks at them."""
 
-    kind = "leaf"
     inner: Config
     is_plain: bool
 

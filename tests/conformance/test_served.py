@@ -75,19 +75,19 @@ class TestNodeOnRedis(_WithoutQueries):
     kind = "redis"
 
 
-@pytest.mark.long
+@pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestNodeOnFiles(_Served):
     kind = "file"
 
 
-@pytest.mark.long
+@pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestNodeOnMemcached(_WithoutQueries):
     kind = "memcached"
     # A value of 1 MB and a little is more than the server takes.
     test_a_large_value_comes_back_whole = None
 
 
-@pytest.mark.long
+@pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestNodeOnMongo(_Served):
     """In wire form: FerretDB takes no lists in lists and no infinities, which MongoDB does."""
 
@@ -95,22 +95,22 @@ class TestNodeOnMongo(_Served):
     options = "serializer=wire"
 
 
-@pytest.mark.long
+@pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestProxyOverRedis(TestNodeOnRedis):
     behind = staticmethod(proxied)
 
 
-@pytest.mark.long
+@pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestProxyOverFiles(TestNodeOnFiles):
     behind = staticmethod(proxied)
 
 
-@pytest.mark.long
+@pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestProxyOverMemcached(TestNodeOnMemcached):
     behind = staticmethod(proxied)
 
 
-@pytest.mark.long
+@pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestProxyOverMongo(TestNodeOnMongo):
     behind = staticmethod(proxied)
 

@@ -46,7 +46,9 @@ from tests.support.storages import KINDS, QUERIED, Storages, settings_of
 from tests.support.waiting import until
 
 #: FerretDB takes a while to start and to answer.
-QUICK = [pytest.param(kind, marks=pytest.mark.long) if kind == "mongodb" else kind for kind in KINDS]
+QUICK = [
+    pytest.param(kind, marks=pytest.mark.long("nodes on FerretDB")) if kind == "mongodb" else kind for kind in KINDS
+]
 
 
 class Node(NamedTuple):
@@ -128,7 +130,7 @@ async def test_every_value_comes_back_as_it_was(storages: Storages) -> None:
         assert not await node.client.contains(Key("/v:0"))
 
 
-@pytest.mark.long
+@pytest.mark.long("nodes on FerretDB")
 @pytest.mark.parametrize("kind", ["mongodb"])
 async def test_what_documents_cannot_hold_is_refused_as_a_wrong_argument(storages: Storages) -> None:
     async with running(storages) as node:
@@ -204,7 +206,7 @@ async def test_files_are_read_as_what_they_are(tmp_path: Path) -> None:
     assert (root / "work" / "done.md").read_text() == "coffee"
 
 
-@pytest.mark.long
+@pytest.mark.long("nodes on FerretDB")
 async def test_documents_of_a_mongodb_are_read_as_what_they_are(mongodb_server: Engine) -> None:
     with pymongo.MongoClient("127.0.0.1", mongodb_server.port) as client:
         airports = client["existing"]["airports"]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import BytesIO, TextIOWrapper
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -68,10 +69,10 @@ class Commands:
 
 
 @contextmanager
-def server_process(*arguments: str) -> Iterator[dict[str, Any]]:
+def server_process(*arguments: str, directory: Path | None = None) -> Iterator[dict[str, Any]]:
     """A server in its own process; what it prints when it is ready. It must stop cleanly."""
     line = [*COMMAND, *arguments, "--json"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(line, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
             yield json.loads(process.stdout.readline())

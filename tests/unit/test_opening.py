@@ -283,6 +283,28 @@ def test_two_packages_with_one_scheme_are_reported(tmp_path: Path, monkeypatch: 
         datastore.open("shelf:x")
 
 
+def test_an_unknown_scheme_is_answered_with_those_too_whose_driver_is_missing():
+    code = """
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in ("lmdb", "grpc", "redis") else found(name, *rest)
+import datastore
+try:
+    datastore.open("lmbd:x")
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "known are file: grpc: lmdb: memcached: memory: mongodb: redis: rediss:; did you mean lmdb:?" in done.stdout
+
+
+def test_where_no_kind_is_announced_the_installation_is_suspected(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
+    for described in ("memory:", {"kind": "memory"}):
+        with pytest.raises(ValueError, match=r"known are none: is datastore-grpc installed\? After an update run pip"):
+            datastore.open(described)
+
+
 def test_opening_a_store_for_threads_loads_no_asyncio(tmp_path: Path):
     code = f"import sys, datastore; datastore.open('file:{tmp_path}').close(); assert 'asyncio' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)

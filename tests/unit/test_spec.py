@@ -154,6 +154,14 @@ def test_named_stores_keep_their_names_and_a_shared_one_stays_one():
         assert store.datastore(0).child_datastore is store.datastore(1).child_datastore  # type: ignore[attr-defined]
 
 
+def test_stores_of_two_documents_with_one_name_are_written_under_two():
+    one, other = (parsed(main("lru", f"max_entries = {size}")) for size in (1, 2))
+    tree = TieredConfig(children=(one, other, MemoryConfig(), MemoryConfig()))
+    written = spec.dump_tree(tree)
+    assert set(tomllib.loads(written)["store"]) == {"main", "lru", "lru-2", "memory", "memory-2"}
+    assert parsed(written) == tree
+
+
 def test_a_directory_that_toml_cannot_write_is_refused():
     with pytest.raises(InvalidError, match="not valid UTF-8"):
         spec.dump_tree(spec.parse_url("lmdb:///a%FF"))

@@ -466,6 +466,8 @@ SECRET = "hunter2"
         f"redis://h:1/0?password={SECRET}&nosuch=1",
         f"redis:me:{SECRET}@h/0",
         f"rediss://me:{SECRET}@[::1/0",
+        f"redis://me:{SECRET}@h\u2100/0",
+        f"lmdb://me:{SECRET}@h\u2100/d",
         f"redis://me:{SECRET}@h/0\n",
         f"mongodb://me:{SECRET}@h",
         f"mongodb://me:{SECRET}@h:99999/db",
@@ -545,9 +547,26 @@ except ImportError as error:
 
 def test_named_shards_are_where_they_were_whatever_their_order():
     def shards(names: list[str]) -> Any:
-        return spec.build(ShardedConfig(children={name: MemoryConfig() for name in names}))
+        rooms = {name: NamespaceConfig(namespace=Key(name), child=MemoryConfig()) for name in names}
+        return spec.build(ShardedConfig(children=dict(rooms)))
 
     one, other = shards(["a", "b", "c"]), shards(["c", "a", "b"])
-    assert [one.shard(Key(f"/{number}")) for number in range(50)] == [
-        other.shard(Key(f"/{number}")) for number in range(50)
-    ]
+    keys = [Key(f"/{number}") for number in range(50)]
+    homes = [one.shard_datastore(key).namespace for key in keys]
+    assert homes == [other.shard_datastore(key).namespace for key in keys]
+    assert set(homes) == {Key("a"), Key("b"), Key("c")}
+
+
+@pytest.mark.parametrize("names", [None, ["a", "b", "c"]], ids=["list", "names"])
+@pytest.mark.parametrize("by", ["key", "collection"])
+def test_shards_are_by_key_or_by_collection(by: Any, names: list[str] | None):
+    memories = [MemoryConfig() for _ in range(3)]
+    children: Any = memories if names is None else dict(zip(names, memories, strict=True))
+    store: Any = spec.build(ShardedConfig(children=children, by=by))
+    used = {store.shard(Key(f"/collection/{number}")) for number in range(50)}
+    assert len(used) == (3 if by == "key" else 1)
+
+
+def test_a_store_may_have_more_children_than_stores_may_be_deep():
+    children = [{"kind": "lowercase", "child": "memory:"} for _ in range(2 * MAX_DEPTH)]
+    datastore.open({"kind": "tiered", "children": children}).close()

@@ -330,6 +330,10 @@ class FileSystemDatastore(Datastore):
         """Store a system record in place of the one before: whole or not at all, and on disk when this returns."""
         disk.write_record(self.root, name, content)
 
+    def flush(self) -> None:
+        """Have all entries written so far on disk, even without `fsync`."""
+        os.sync()
+
     def listed_key(self, key: Key) -> Key:
         """The key in lower case where case does not matter."""
         return self._own_key(key)

@@ -35,7 +35,7 @@ from datastore_server.placement.service import PlacementService
 from datastore_server.placement.system import SystemSpace
 from datastore_server.service import SERVICE, DatastoreService
 from datastore_server.signals import handle_stop_signals, leave_stop_signals
-from datastore_server.store_watch import StoreWatch
+from datastore_server.store_watch import StoreWatch, WatchedDatastore
 
 __all__ = ["DRAIN_S", "GRACE_S", "Server", "run_until_stopped", "serve"]
 
@@ -130,8 +130,9 @@ class Server:
         self._cluster = cluster or ClusterInfo()
         self._calls = CallLog()
         self._place_as = place_as
-        self._node = PlacedNode(datastore, system, listing)
-        self._watch = StoreWatch(watched, self._node.check_store, self._store_changed) if watched else None
+        self._watch = StoreWatch(watched, self._check_store, self._store_changed) if watched else None
+        served = datastore if self._watch is None else WatchedDatastore(datastore, self._watch.suspect)
+        self._node = PlacedNode(served, system, listing)
         self._wait_s = wait_s
         self._service = DatastoreService(
             self._node.datastore,
@@ -210,6 +211,9 @@ class Server:
         await self._load()
         if self._place_as is not None:
             await self._node.place_if_new(*self._place_as)
+
+    async def _check_store(self) -> None:
+        await self._node.check_store()
 
     async def _store_changed(self, failure: DatastoreError | None) -> None:
         """Refuse calls while the store does not answer, and say so."""

@@ -91,7 +91,7 @@ def _leaf(tree: Config, serializer: SerializerName | None = None) -> tuple[Datas
         # Redis, whose values are serialized in the thread that sends them.
         engine.serializer = _serializer(serializer, PlainValues(tells_text=False))
         return store, engine
-    plain = PlainValues(tells_text=True) if tree.kind in _TEXT_AND_BYTES else DocumentValues
+    plain = PlainValues(tells_text=True) if tree.kind in _TEXT_AND_BYTES else DocumentValues()
     return SerializerShimDatastore(store, _serializer(serializer, plain)), engine
 
 
@@ -110,7 +110,7 @@ def _composed(tree: Config) -> tuple[Datastore, Any]:
     """
     is_blind = all(config.kind in _BLIND or not any(config.parts()) for _, config in walk(tree))
     store = build_async(_with_leaves(tree, {}, is_plain=not is_blind))
-    return store if is_blind else SerializerShimDatastore(store, DocumentValues), None
+    return store if is_blind else SerializerShimDatastore(store, DocumentValues()), None
 
 
 def _with_leaves(tree: Config, done: dict[int, Config], *, is_plain: bool) -> Config:
@@ -157,7 +157,7 @@ class _Leaf(Config):
 
 def _serializer(name: SerializerName | None, plain: Any) -> Any:
     """The serializer of a name; `plain` is the default of its kind of store."""
-    return plain if name in (None, "plain") else {"json": JsonValues, "wire": WireValues}[name]
+    return plain if name in (None, "plain") else {"json": JsonValues(), "wire": WireValues()}[name]
 
 
 def _system_of(engine: Any, url: StoreUrl, shard: str | None, state_dir: Path | None) -> SystemSpace:

@@ -1,7 +1,7 @@
 """Whether a node's store answers: asked at the start, until it does, and every second from then on.
 
-Calls are refused while it does not, so that none hangs and all may be repeated. Knows a probe and what to do when the
-answer changes; no store.
+Calls are refused while it does not, so that none hangs and all may be repeated. Knows a probe, and what to do when the
+answer changes; not which store it is.
 """
 
 from __future__ import annotations
@@ -9,11 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
+from datastore.aio import Cursor, Datastore, ShimDatastore
+from datastore.aio.base import exact_query
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Outcome, Write
 from datastore.model.errors import DatastoreError, DeadlineExceededError, OverloadedError, UnavailableError
+from datastore.model.key import Key
+from datastore.model.query import Query
 
-__all__ = ["PROBE_S", "PROBE_TIMEOUT_S", "StoreWatch"]
+__all__ = ["PROBE_S", "PROBE_TIMEOUT_S", "StoreWatch", "WatchedDatastore"]
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("datastore.server")
 
@@ -42,6 +52,7 @@ class StoreWatch:
         self._changed = changed
         self._asking: asyncio.Task[None] | None = None
         self._since = 0.0
+        self._suspected = asyncio.Event()
         self.failure: UnavailableError | None = None
 
     async def wait(self, wait_s: float, begin: Callable[[], Awaitable[None]]) -> None:
@@ -61,10 +72,18 @@ class StoreWatch:
                 return
 
     async def follow(self) -> None:
-        """Ask again and again. Endless."""
+        """Ask again and again, and at once when the store is suspected. Endless."""
         while True:
-            await asyncio.sleep(PROBE_S)
+            self._suspected.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_S):
+                    await self._suspected.wait()
             await self.check()
+
+    def suspect(self) -> None:
+        """A call could not reach the store."""
+        if self.failure is None:
+            self._suspected.set()
 
     async def check(self) -> None:
         """Ask once. What does not answer in time is not asked again before it has ended: it may hold a thread."""
@@ -106,3 +125,81 @@ class StoreWatch:
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
+
+
+class WatchedDatastore(ShimDatastore):
+    """A store whose unreachability is noticed by the first call that meets it.
+
+    Such a call raises UnavailableError as the store does; if it is a read, with a time after which to repeat it. A
+    write may have happened.
+    """
+
+    ordered_queries = True
+
+    def __init__(self, datastore: Datastore, suspect: Callable[[], None]) -> None:
+        super().__init__(datastore)
+        self._suspect = suspect
+
+    async def get(self, key: Key) -> Any:
+        """The child's value of `key`."""
+        return await self._noticed(self.child_datastore.get(key), is_read=True)
+
+    async def contains(self, key: Key) -> bool:
+        """Whether the child has `key`."""
+        return await self._noticed(self.child_datastore.contains(key), is_read=True)
+
+    async def put(self, key: Key, value: Any) -> None:
+        """Put into the child. None is a `delete`."""
+        if value is None:
+            await self.delete(key)
+        else:
+            await self._noticed(self.child_datastore.put(key, value))
+
+    async def delete(self, key: Key) -> None:
+        """Delete from the child."""
+        await self._noticed(self.child_datastore.delete(key))
+
+    async def _noticed(self, call: Awaitable[_T], *, is_read: bool = False) -> _T:
+        try:
+            return await call
+        except (UnavailableError, DeadlineExceededError) as error:
+            self._notice(error, is_read=is_read)
+            raise
+
+    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+        """Read several entries."""
+        return self._looked_at(await self._noticed(self.child_datastore.batch_get(keys), is_read=True), is_read=True)
+
+    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Make several writes."""
+        return self._looked_at(await self._noticed(self.child_datastore.batch_write(writes)))
+
+    def _looked_at(self, outcomes: list[Outcome], *, is_read: bool = False) -> list[Outcome]:
+        for outcome in outcomes:
+            if isinstance(outcome.error, UnavailableError | DeadlineExceededError):
+                self._notice(outcome.error, is_read=is_read)
+        return outcomes
+
+    def query(self, query: Query) -> Cursor:
+        """The child's answer."""
+        child = exact_query(self.child_datastore, query)
+        return Cursor.from_batches(query, self._batches(child), shards=child.shards)
+
+    async def _batches(self, child: Cursor) -> AsyncGenerator[Batch]:
+        try:
+            async for batch in child.batches():
+                yield batch
+        except (UnavailableError, DeadlineExceededError) as error:
+            self._notice(error, is_read=True)
+            raise
+        finally:
+            await child.aclose()
+
+    def _notice(self, error: DatastoreError, *, is_read: bool) -> None:
+        self._suspect()
+        if is_read and isinstance(error, UnavailableError) and error.retry_after_s is None:
+            error.retry_after_s = PROBE_S
+
+    def describe(self) -> Description:
+        """As the child."""
+        return self.child_datastore.describe()

@@ -29,6 +29,8 @@ class PlainValues:
     text, and bytes that would be taken for text are marked.
     """
 
+    #: As descriptions of stores show it.
+    __name__ = "plain"
     keeps_mappings = False
     never_loads_none = True
 
@@ -64,6 +66,7 @@ class JsonValues:
     Refuses what JSON cannot say otherwise: bytes in lists and maps, datetimes, keys, infinities.
     """
 
+    __name__ = "json"
     keeps_mappings = False
     never_loads_none = False
 
@@ -93,6 +96,7 @@ class JsonValues:
 class WireValues:
     """Every value in wire form, which no other program reads: the fastest to serve."""
 
+    __name__ = "wire"
     keeps_mappings = False
     never_loads_none = True
 
@@ -112,6 +116,7 @@ class WireValues:
 class DocumentValues:
     """The objects that a store of objects keeps, which refuses what it cannot keep; its queries see inside them."""
 
+    __name__ = "documents"
     keeps_mappings = True
     never_loads_none = True
 

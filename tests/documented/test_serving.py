@@ -61,6 +61,7 @@ def test_a_directory_of_files(tmp_path: Path) -> None:
     assert done == "coffee"
 
 
+@pytest.mark.long("docs/serving.md on Redis")
 def test_redis(tmp_path: Path) -> None:
     with engine("redis", tmp_path / "redis") as server:
         *_, ada, _, grace, greeting, text = typed(REDIS, tmp_path, redis=f"127.0.0.1:{server.port}")

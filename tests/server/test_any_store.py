@@ -37,9 +37,10 @@ from datastore.wire import rpc_error_to_error
 from datastore_client.aio import RemoteDatastore
 from datastore_server import store_watch
 from datastore_server.app import Server, serve
-from datastore_server.config import parse_config
+from datastore_server.config import ClusterConfig, Config, ShardConfig, parse_config
 from datastore_server.store_urls import parse_store_url
-from datastore_server.topology import build_node
+from datastore_server.topology import build_node, build_proxy
+from tests.support.commands import Commands
 from tests.support.engines import Engine, engine
 from tests.support.placements import PlacedServer, keys_of, placement
 from tests.support.storages import KINDS, QUERIED, Storages, settings_of
@@ -299,7 +300,7 @@ async def test_a_full_node_is_placed_only_by_a_command_that_checks(storages: Sto
         assert (await node.placed.place("a", placed, check_entries=True)).shard == "a"
 
 
-@pytest.mark.parametrize("kind", QUICK)
+@pytest.mark.parametrize("kind", [kind for kind in QUICK if kind not in ("memory", "lmdb")])
 async def test_entries_move_between_nodes(storages: Storages) -> None:
     before, after = placement("a", "b"), placement("a", "b", "c", epoch=2)
     if storages.kind == "memcached":
@@ -439,6 +440,115 @@ async def test_health_follows_the_store(tmp_path: Path, caplog: pytest.LogCaptur
     assert "calls are refused until it does" in caplog.text
     assert "answers again after" in caplog.text
     assert "s3cret" not in caplog.text
+
+
+@pytest.mark.long("a query that meets a dead FerretDB")
+async def test_the_first_call_that_meets_a_dead_store_has_it_asked_and_a_read_may_be_repeated_also_a_query(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine("mongodb", tmp_path) as server:
+        url = f"mongodb://127.0.0.1:{server.port}/d?serverSelectionTimeoutMS=500"
+        await meet_dead(server, url, monkeypatch, lambda node: anext(node.query(Query(Key("/")))))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda node: node.get(Key("/a")),
+        lambda node: node.contains(Key("/a")),
+        lambda node: raised_of(node.batch_get([Key("/a")])),
+    ],
+    ids=["get", "contains", "batch_get"],
+)
+async def test_the_first_call_that_meets_a_dead_store_has_it_asked_and_a_read_may_be_repeated(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine("redis", tmp_path) as server:
+        await meet_dead(server, f"redis://127.0.0.1:{server.port}/0", monkeypatch, call)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda node: node.put(Key("/a"), 2),
+        lambda node: node.delete(Key("/a")),
+        lambda node: raised_of(node.batch_write([Write(Key("/a"), 2)])),
+    ],
+    ids=["put", "delete", "batch_write"],
+)
+async def test_a_write_that_met_a_dead_store_is_not_repeated_by_itself(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine("redis", tmp_path) as server:
+        url = f"redis://127.0.0.1:{server.port}/0"
+        await meet_dead(server, url, monkeypatch, call, may_be_repeated=False)
+
+
+async def raised_of(call: Any) -> None:
+    """The error of a batch's one item, raised."""
+    (outcome,) = await call
+    assert outcome.error is not None
+    raise outcome.error
+
+
+async def meet_dead(
+    server: Engine, url: str, monkeypatch: pytest.MonkeyPatch, call: Any, *, may_be_repeated: bool = True
+) -> None:
+    """Make a call to a node whose store has died, before the node would ask the store."""
+    monkeypatch.setattr(store_watch, "PROBE_S", 3600.0)
+    topology = build_node(parse_store_url(url))
+    async with serve(topology.datastore, **settings_of(topology)) as node_server:
+        async with RemoteDatastore(node_server.url, retry=False) as node:
+            await node.put(Key("/a"), 1)
+            server.kill()
+            with pytest.raises(UnavailableError, match=r"Redis|MongoDB") as raised:
+                await call(node)
+            assert (raised.value.retry_after_s is not None) is may_be_repeated
+            await until(lambda: health(node), False)
+
+
+@pytest.mark.usefixtures("quick_probes")
+async def test_a_proxy_says_why_a_shard_does_not_serve(tmp_path: Path) -> None:
+    with engine("redis", tmp_path / "redis") as server:
+        topology = build_node(parse_store_url(f"redis://127.0.0.1:{server.port}/0"), cluster="trial", shard="a")
+        async with serve(topology.datastore, **settings_of(topology)) as behind:
+            shards = [ShardConfig(name="a", url=behind.url)]
+            over = build_proxy(Config(cluster=ClusterConfig(name="trial"), shards=shards))
+            async with (
+                serve(over.datastore, check_values=False, cluster=over.cluster, membership=over.membership) as proxy,
+                RemoteDatastore(proxy.url, retry=False) as client,
+            ):
+                await client.put(Key("/a"), 1)
+                server.kill()
+
+                async def reason() -> bool:
+                    (shard,) = (await client.describe_store()).shards
+                    return "does not answer: Redis" in shard.status.message
+
+                await until(reason, True)
+                with pytest.raises(UnavailableError, match="does not answer: Redis"):
+                    await client.get(Key("/a"))
+                status = await asyncio.to_thread(Commands(behind.url), "status")
+                assert (status.code, "not serving" in status.out) == (4, True)
+                assert f"redis://127.0.0.1:{server.port}/0 does not answer: Redis" in status.out
+                status = await asyncio.to_thread(Commands(proxy.url), "status")
+                assert (status.code, "does not answer: Redis" in status.out) == (4, True)
+                server.start()
+                await until(reason, False)
+                assert await client.get(Key("/a")) == 1
+
+
+async def test_commands_that_need_queries_say_plainly_that_there_are_none(redis_server: Engine) -> None:
+    topology = build_node(parse_store_url(f"redis://127.0.0.1:{redis_server.port}/8"))
+    async with serve(topology.datastore, **settings_of(topology)) as server:
+        run = Commands(server.url)
+        assert (await asyncio.to_thread(run, "put", "/a:b", "1")).code == 0
+        assert (await asyncio.to_thread(run, "get", "/a:b")).out == "1\n"
+        for arguments in (("query", "/a"), ("count", "/a"), ("list",)):
+            done = await asyncio.to_thread(run, *arguments)
+            assert done.code not in (0, 4), arguments
+            assert "QUERY_NOT_SUPPORTED" in done.err, arguments
+            assert "RedisDatastore does not support queries" in done.err, arguments
 
 
 @pytest.mark.usefixtures("quick_probes")

@@ -133,6 +133,11 @@ class EngineSystemSpace(SystemSpace):
         """Store the record."""
         await asyncio.to_thread(self._engine.write_system, name, content)
 
+    async def flush(self) -> None:
+        """Have all entries on disk, if the engine can be asked to."""
+        if hasattr(self._engine, "flush"):
+            await asyncio.to_thread(self._engine.flush)
+
     async def aclose(self) -> None:
         """Let another process have the directory."""
         if self._lock is not None:

@@ -13,6 +13,7 @@ from datastore.model.errors import (
     InvalidValueError,
     LimitExceededError,
     StoreError,
+    StoreFormatError,
     UnavailableError,
 )
 
@@ -25,6 +26,8 @@ DOCUMENT_BYTES = 16 * 1024 * 1024
 _DUPLICATE_KEY, _WRITE_CONCERN_FAILED = 11000, 64
 #: Its codes for a document that it does not take: BadValue, FailedToParse, names with $ or dots, DBRefs, long keys.
 _BAD_VALUE = frozenset({2, 9, 52, 55, 57, 17280})
+#: Its code for a write to a view.
+_IS_A_VIEW = 166
 
 
 @contextmanager
@@ -73,6 +76,8 @@ def refusal_of_write(code: int | None, text: str) -> DatastoreError:
     """What the server refused: a value that it does not take, or anything else."""
     if code in _BAD_VALUE:
         return InvalidValueError(f"MongoDB: {text}", path="value")
+    if code == _IS_A_VIEW:
+        return StoreFormatError(f"MongoDB: a view can only be read: {text}")
     return StoreError(f"MongoDB: {text}")
 
 

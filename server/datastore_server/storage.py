@@ -72,7 +72,12 @@ def open_storage(
         lazy = SerializerShimDatastore(lift(blocking), wire.lazy)
         return Storage(lazy, LMDBSystemSpace(blocking), Listing(lazy))
     datastore, engine = _composed(tree) if any(tree.parts()) else _leaf(tree, url.serializer)
-    system = _system_of(engine, url, shard, state_dir)
+    try:
+        system = _system_of(engine, url, shard, state_dir)
+    except BaseException:
+        if engine is not None:
+            engine.close()
+        raise
     return Storage(datastore, system, Listing(datastore, engine), str(url))
 
 

@@ -28,6 +28,7 @@ from datastore.model.errors import (
     InvalidValueError,
     LimitExceededError,
     StoreError,
+    StoreFormatError,
     UnavailableError,
     UnsupportedTypeError,
 )
@@ -305,10 +306,11 @@ LATE = bulk_error(writeConcernErrors=[{"code": 64, "errmsg": "waiting for replic
         ([bulk_error({"index": 1, "code": 121, "errmsg": "no"}), None], [None, StoreError, None]),
         ([LATE], [DeadlineExceededError] * 3),
         ([OperationFailure("not authorized", 13)], [StoreError] * 3),
+        ([OperationFailure("Namespace d.entries is a view", 166)], [StoreFormatError] * 3),
         ([KeyError("nModified")], [None] * 3),
         ([AutoReconnect("gone")], [UnavailableError] * 3),
     ],
-    ids=["done", "taken once", "taken for ever", "refused", "late", "unauthorized", "one by one", "gone"],
+    ids=["done", "taken once", "taken for ever", "refused", "late", "unauthorized", "a view", "one by one", "gone"],
 )
 def test_each_write_of_a_batch_has_its_outcome(
     mongo: MongoDatastore, endings: list[Exception | None], kinds: list[type | None]

@@ -147,6 +147,7 @@ def test_an_unknown_shard_is_answered_with_those_that_there_are() -> None:
         ("file:///d?serializer=json", "file", Path("/d"), None),
         ("grpc://h:1", "grpc", None, None),
         ("redis://h/0?prefix=a:&serializer=wire", "redis", None, None),
+        ("rediss://h/0", "redis", None, None),
         ("mongodb://u:p@a,b/d?w=1", "mongodb", None, None),
         ("memcached://h", "memcached", None, None),
     ],

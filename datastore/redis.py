@@ -17,10 +17,11 @@ from typing import Any, Self
 
 from datastore.model.config import Config
 from datastore.model.description import Description, Durability
-from datastore.model.entries import Outcome
+from datastore.model.entries import Outcome, Write
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreClosedError,
+    DatastoreError,
     DeadlineExceededError,
     InvalidError,
     InvalidKeyError,
@@ -36,7 +37,7 @@ from datastore.model.key import Key
 from datastore.model.options import ANY_TEXT, SERVER, ServerUrl, option
 from datastore.model.query import Query
 from datastore.model.urls import because, shown, split, without_options
-from datastore.sync.base import InterfaceMappingDatastore, batch_of, check_key, check_query
+from datastore.sync.base import InterfaceMappingDatastore, batch_of, check_key, check_query, outcome_of, refusal
 from datastore.sync.cursor import Cursor
 from datastore.sync.serialize import Serializer, SerializerLike, SerializerShimDatastore
 
@@ -144,11 +145,7 @@ class _Strings(InterfaceMappingDatastore):
             return super().get(key)
 
     def put(self, key: Key, value: Any) -> None:
-        if not isinstance(value, (str, bytes, NoneType)):
-            raise UnsupportedTypeError(
-                f"Redis keeps str and bytes, and the serializer made a {type(value).__name__} of the value of {key}",
-                path="value",
-            )
+        _check_value(key, value)
         with self._faults():
             super().put(key, value)
 
@@ -176,6 +173,36 @@ class _Strings(InterfaceMappingDatastore):
         with self._faults():
             values: list[Any] = read([self._name_of(key) for key in keys])
             return values
+
+    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """All writes in one request, in order."""
+        outcomes: list[Outcome] = [Outcome()] * len(writes)
+        sent: list[int] = []
+        requests = self._client.pipeline(transaction=False)
+        for place, (key, value) in enumerate(writes):
+            try:
+                key = check_key(key)
+                _check_value(key, value)
+            except UnsupportedTypeError as error:
+                outcomes[place] = refusal(error)
+                continue
+            name = self._name_of(key)
+            requests = requests.delete(name) if value is None else requests.set(name, value)
+            sent.append(place)
+        try:
+            with self._faults():
+                answers = requests.execute(raise_on_error=False)
+        except DatastoreError as error:
+            # How far it came is not known.
+            answers = [error] * len(sent)
+        for place, answer in zip(sent, answers, strict=True):
+            if isinstance(answer, Exception):
+                outcomes[place] = outcome_of(self._raise, answer)
+        return outcomes
+
+    def _raise(self, error: Exception) -> None:
+        with self._faults():
+            raise error
 
     def list_keys(self) -> Iterator[list[Key]]:
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"
@@ -221,6 +248,15 @@ def _server_of(client: Any) -> str:
     options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
     address = options.get("path") or ":".join(str(options[name]) for name in ("host", "port") if name in options)
     return f"Redis at {address}" if address else "Redis"
+
+
+def _check_value(key: Key, value: Any) -> None:
+    """Raise UnsupportedTypeError for what is not str, bytes or None."""
+    if not isinstance(value, (str, bytes, NoneType)):
+        raise UnsupportedTypeError(
+            f"Redis keeps str and bytes, and the serializer made a {type(value).__name__} of the value of {key}",
+            path="value",
+        )
 
 
 @contextmanager

@@ -237,3 +237,31 @@ def test_a_server_has_a_limited_time_to_answer(redis_server: Engine):
     with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0") as store:
         settings = store.child_datastore._client.connection_pool.connection_kwargs
         assert (settings["socket_timeout"], settings["socket_connect_timeout"]) == (TIMEOUT_S, TIMEOUT_S)
+
+
+def test_a_batch_of_writes_is_one_request_and_each_has_its_own_outcome(client: Any):
+    store = RedisDatastore(client)
+    before = client.info("commandstats").get("cmdstat_set", {"calls": 0})["calls"]
+    writes = [Write(Key(f"/k:{number}"), number) for number in range(50)]
+    sent: list[Any] = []
+    execute = redis.client.Pipeline.execute
+
+    def count(self: Any, *arguments: Any, **options: Any) -> Any:
+        sent.append(len(self.command_stack))
+        return execute(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(redis.client.Pipeline, "execute", count)
+        assert not [
+            outcome.error for outcome in store.batch_write([*writes, Write(Key("/k:0"), None)]) if outcome.error
+        ]
+    assert sent == [51]
+    assert client.info("commandstats")["cmdstat_set"]["calls"] == before + 50
+    assert [store.get(Key("/k:0")), store.get(Key("/k:49"))] == [None, 49]
+    client.config_set("maxmemory", 1)
+    try:
+        outcomes = store.batch_write([Write(Key("/a"), 1), Write(Key("/k:1"), None)])
+    finally:
+        client.config_set("maxmemory", 0)
+    assert [type(outcome.error) for outcome in outcomes] == [StoreFullError, type(None)]
+    assert store.get(Key("/k:1")) is None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from datastore import spec
 from datastore.aio.testing.conformance import DatastoreConformance
 from datastore.model.errors import QueryNotSupportedError
 from datastore.model.key import Key
@@ -16,9 +21,12 @@ from datastore.model.query import Query
 from datastore_client.aio import connect
 from datastore_server.app import serve
 from datastore_server.config import ClusterConfig, Config, ShardConfig
-from datastore_server.topology import build_proxy
+from datastore_server.server_config import parse_server
+from datastore_server.topology import build_node, build_proxy
+from tests.conformance.test_compositions import behave
 from tests.support.capabilities import Remote
 from tests.support.clusters import SHARDS
+from tests.support.stacks import placed, trees
 from tests.support.storages import Storages, settings_of
 
 # FerretDB is slow where random tests are long.
@@ -130,3 +138,16 @@ async def test_a_proxy_over_stores_without_queries_does_the_rest_and_says_why_no
                 await anext(store.query(Query(Key("/k"))))
     finally:
         storages.close()
+
+
+@given(tree=trees(3), data=st.data())
+async def test_any_composition_is_served_and_answers_as_a_dict(
+    tree: spec.Config, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))
+    text = f'{spec.dump_tree(placed(tree), "it")}\n[server]\nstore = "it"\nlisten = "127.0.0.1:0"\n'
+    config = parse_server(text, source="drawn.toml", base=directory)
+    topology = build_node(config.store)
+    async with serve(topology.datastore, **settings_of(topology)) as server, connect(server.url) as store:
+        await behave(store, tree, data)
+    shutil.rmtree(directory)

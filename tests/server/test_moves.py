@@ -32,11 +32,10 @@ from datastore.wire import rpc_error_to_error
 from datastore_client.aio import RemoteDatastore
 from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import MemorySystemSpace
-from datastore_server.store_urls import parse_store_url
-from datastore_server.topology import build_node
 from tests.server.conftest import Start
 from tests.support.placements import PlacedServer, keys_of, placement
 from tests.support.serving import Running, entry
+from tests.support.storages import Storages, settings_of
 
 BEFORE, AFTER = placement("a", "b"), placement("a", "b", "c", epoch=2)
 StartNode = Callable[[str], Awaitable["Node"]]
@@ -56,15 +55,18 @@ class Node:
         return [found.key async for found in cursor.entries() if found.key]
 
 
-@pytest.fixture(params=["lmdb", pytest.param("memory", marks=pytest.mark.long)])
+LONG = [pytest.param(kind, marks=pytest.mark.long) for kind in ("memory", "file", "mongodb")]
+
+
+@pytest.fixture(params=["lmdb", *LONG])
 async def start_node(request: pytest.FixtureRequest, start: Start, tmp_path: Path) -> AsyncIterator[StartNode]:
-    """Starts nodes by their names, in memory or on disk."""
+    """Starts nodes by their names, on storage of one kind."""
+    storages = Storages(request.param, tmp_path, request)
     async with AsyncExitStack() as stack:
 
         async def start_node(name: str) -> Node:
-            url = "memory:" if request.param == "memory" else f"lmdb://{tmp_path / name}"
-            topology = build_node(parse_store_url(url))
-            running = await start(topology.datastore, system=topology.system)
+            topology = storages.build(name)
+            running = await start(topology.datastore, **settings_of(topology))
             client = await stack.enter_async_context(RemoteDatastore(running.server.url, retry=False))
             return Node(running, client)
 

@@ -20,8 +20,9 @@ from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import build_node
 from tests.server.conftest import Start
 from tests.support.placements import PlacedServer, keys_of, placement
+from tests.support.storages import Storages, settings_of
 
-STORES = ["memory:", "lmdb"]
+STORES = ["memory", "lmdb", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("file", "mongodb"))]
 
 
 class Node:
@@ -34,10 +35,9 @@ class Node:
 
 @pytest.fixture(params=STORES)
 async def node(request: pytest.FixtureRequest, start: Start, tmp_path: Path) -> Any:
-    """An unplaced, empty node, in memory and on disk."""
-    url = request.param if request.param == "memory:" else f"lmdb://{tmp_path / 'data'}"
-    topology = build_node(parse_store_url(url))
-    running = await start(topology.datastore, system=topology.system)
+    """An unplaced, empty node."""
+    topology = Storages(request.param, tmp_path, request).build("data")
+    running = await start(topology.datastore, **settings_of(topology))
     async with RemoteDatastore(running.server.url) as client:
         yield Node(PlacedServer(running.channel), client)
 

@@ -38,7 +38,6 @@ from datastore.core.basic import (
 from datastore.model.entries import (
     Batch,
     Entry,
-    Outcome,
     Position,
     Write,
 )
@@ -76,6 +75,7 @@ from datastore.model.key import (
     Key,
     Namespace,
 )
+from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync.cursor import Cursor, chain_gen, is_iterable, limit_gen, offset_gen
 from datastore.sync.serialize import (
@@ -125,12 +125,12 @@ __all__ = [
     "NoStoresError",
     "NullDatastore",
     "Order",
-    "Outcome",
     "OverloadedError",
     "PlacementError",
     "Position",
     "Query",
     "QueryNotSupportedError",
+    "ReadResult",
     "SerializerShimDatastore",
     "ShardedDatastore",
     "ShimDatastore",
@@ -144,6 +144,7 @@ __all__ = [
     "UnavailableError",
     "UnsupportedTypeError",
     "Write",
+    "WriteResult",
     "WrongShardError",
     "basic",
     "chain_gen",

@@ -17,7 +17,6 @@ from typing import Any, Self
 
 from datastore.model.config import Config
 from datastore.model.description import Description, Durability
-from datastore.model.entries import Outcome, Write
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreClosedError,
@@ -34,12 +33,14 @@ from datastore.model.errors import (
 )
 from datastore.model.extras import require
 from datastore.model.key import Key
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.options import ANY_TEXT, SERVER, ServerUrl, option
 from datastore.model.query import Query
 from datastore.model.urls import because, shown, split, without_options
-from datastore.sync.base import InterfaceMappingDatastore, batch_of, check_key, check_query, outcome_of, refusal
-from datastore.sync.cursor import Cursor
+from datastore.sync.base import Datastore
+from datastore.sync.scan import Scan
 from datastore.sync.serialize import Serializer, SerializerLike, SerializerShimDatastore
+from datastore.sync.verbs import read_attempt, write_attempt
 
 __all__ = ["TIMEOUT_S", "RedisConfig", "RedisDatastore"]
 
@@ -74,9 +75,9 @@ class RedisDatastore(SerializerShimDatastore):
         if self.serializer is json and not _decodes(client):
             self.serializer = JsonOrBytes
 
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """Not supported: QueryNotSupportedError."""
-        return self.child_datastore.query(query)
+        return self.child_datastore.scan(query)
 
     def list_keys(self) -> Iterator[list[Key]]:
         """The keys of all entries, some at a time, unordered, perhaps some twice. The server looks at all its names."""
@@ -125,11 +126,10 @@ def _decodes(client: Any) -> bool:
     )
 
 
-class _Strings(InterfaceMappingDatastore):
+class _Strings(Datastore):
     """The strings of the server whose names begin with a prefix."""
 
     def __init__(self, client: Any, prefix: str) -> None:
-        super().__init__(client, put="set", key=self._name_of)
         self._client = client
         self._prefix = prefix
         #: The hash of system records. No key has a double slash.
@@ -140,55 +140,34 @@ class _Strings(InterfaceMappingDatastore):
     def _name_of(self, key: Key) -> str:
         return self._prefix + str(key)[1:]
 
-    def get(self, key: Key) -> Any:
-        with self._faults():
-            return super().get(key)
-
-    def put(self, key: Key, value: Any) -> None:
-        _check_value(key, value)
-        with self._faults():
-            super().put(key, value)
-
-    def delete(self, key: Key) -> None:
-        with self._faults():
-            super().delete(key)
-
-    def contains(self, key: Key) -> bool:
-        key = check_key(key)
-        with self._faults():
-            return bool(self._client.exists(self._name_of(key)))
-
-    def query(self, query: Query) -> Cursor:
-        check_query(query)
-        raise QueryNotSupportedError(
-            "RedisDatastore does not support queries: a Redis server would have to look at all its keys"
-        )
-
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        return batch_of(keys, self._values)
-
-    def _values(self, keys: list[Key]) -> list[Any]:
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        if not options.values:
+            return [read_attempt(self._is_there, key) for key in keys]
+        if len(keys) == 1:
+            return [read_attempt(self._value, keys[0])]
         # A cluster has the keys on many servers.
-        read = getattr(self._client, "mget_nonatomic", self._client.mget)
+        read_all = getattr(self._client, "mget_nonatomic", self._client.mget)
         with self._faults():
-            values: list[Any] = read([self._name_of(key) for key in keys])
-            return values
+            return [ReadResult(value) for value in read_all([self._name_of(key) for key in keys])]
 
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """All writes in one request, in order."""
-        outcomes: list[Outcome] = [Outcome()] * len(writes)
-        sent: list[int] = []
+    def _value(self, key: Key) -> Any:
+        with self._faults():
+            return self._client.get(self._name_of(key))
+
+    def _is_there(self, key: Key) -> bool | None:
+        with self._faults():
+            return bool(self._client.exists(self._name_of(key))) or None
+
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Several writes in one request, in order."""
+        if len(operations) == 1:
+            return [write_attempt(self._do, operations[0])]
+        results = [write_attempt(_check_value, operation.key, operation.value) for operation in operations]
+        sent = [place for place, result in enumerate(results) if result.error is None]
         requests = self._client.pipeline(transaction=False)
-        for place, (key, value) in enumerate(writes):
-            try:
-                key = check_key(key)
-                _check_value(key, value)
-            except UnsupportedTypeError as error:
-                outcomes[place] = refusal(error)
-                continue
-            name = self._name_of(key)
+        for place in sent:
+            name, value = self._name_of(operations[place].key), operations[place].value
             requests = requests.delete(name) if value is None else requests.set(name, value)
-            sent.append(place)
         try:
             with self._faults():
                 answers = requests.execute(raise_on_error=False)
@@ -197,12 +176,26 @@ class _Strings(InterfaceMappingDatastore):
             answers = [error] * len(sent)
         for place, answer in zip(sent, answers, strict=True):
             if isinstance(answer, Exception):
-                outcomes[place] = outcome_of(self._raise, answer)
-        return outcomes
+                results[place] = write_attempt(self._raise, answer)
+        return results
 
     def _raise(self, error: Exception) -> None:
         with self._faults():
             raise error
+
+    def _do(self, operation: Operation) -> None:
+        key, value = operation.key, operation.value
+        _check_value(key, value)
+        with self._faults():
+            if value is None:
+                self._client.delete(self._name_of(key))
+            else:
+                self._client.set(self._name_of(key), value)
+
+    def scan(self, query: Query) -> Scan:
+        raise QueryNotSupportedError(
+            "RedisDatastore does not support queries: a Redis server would have to look at all its keys"
+        )
 
     def list_keys(self) -> Iterator[list[Key]]:
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"

@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from datastore.aio import lift as lift
-from datastore.aio.base import Datastore, DictDatastore, InterfaceMappingDatastore, NullDatastore
+from datastore.aio.base import Datastore
 from datastore.aio.caching import CacheShimDatastore
 from datastore.aio.collections import DatastoreCollection
 from datastore.aio.cursor import Cursor
 from datastore.aio.directories import DirectoryDatastore
 from datastore.aio.links import SymlinkDatastore
 from datastore.aio.lru import LRUCacheDatastore
+from datastore.aio.mapping import InterfaceMappingDatastore
+from datastore.aio.memory import DictDatastore, NullDatastore
 from datastore.aio.serialize import SerializerShimDatastore
 from datastore.aio.sharded import ShardedDatastore
 from datastore.aio.shims import LoggingDatastore, ShimDatastore

@@ -6,16 +6,14 @@ Knows the Datastore contract and the tiers, whose promises these are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from datastore.aio.base import Datastore, exact_query, require_datastore
-from datastore.aio.cursor import Cursor, close_all
+from datastore.aio.base import Datastore, require_datastore
+from datastore.aio.cursor import close_all
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.tiered import TieredDatastore
 from datastore.model.description import Description
-from datastore.model.entries import Outcome, Write
 from datastore.model.key import Key
-from datastore.model.query import Query
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 
 __all__ = ["CacheShimDatastore"]
 
@@ -31,43 +29,18 @@ class CacheShimDatastore(ShimDatastore):
     Raises UnsupportedTypeError (a TypeError) unless both are Datastores.
     """
 
-    ordered_queries = True
-
     def __init__(self, datastore: Datastore, *, cache: Datastore) -> None:
         super().__init__(datastore)
         self.cache_datastore = require_datastore(cache, "cache must be a Datastore")
         self._tiers = _Tiers(self)
 
-    async def get(self, key: Key) -> Any:
-        """The cached value, or the child's, which is then cached."""
-        return await self._tiers.get(key)
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The cached values, or the child's, which are then cached."""
+        return await self._tiers.read(keys, options)
 
-    async def put(self, key: Key, value: Any) -> None:
-        """Store in the child, then in the cache."""
-        if value is None:
-            await self.delete(key)
-        else:
-            await self._tiers.put(key, value)
-
-    async def delete(self, key: Key) -> None:
-        """Delete from the child, then from the cache."""
-        await self._tiers.delete(key)
-
-    async def contains(self, key: Key) -> bool:
-        """Whether the cache has `key`, or the child; nothing is cached."""
-        return await self._tiers.contains(key)
-
-    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries, from the cache where it has them."""
-        return await self._tiers.batch_get(keys)
-
-    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, to the child and to the cache."""
-        return await self._tiers.batch_write(writes)
-
-    def query(self, query: Query) -> Cursor:
-        """The child's answer."""
-        return exact_query(self.child_datastore, query)
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child, then to the cache."""
+        return await self._tiers.write(operations)
 
     def describe(self) -> Description:
         """Kind `cache`; what it promises and pushes down is the child's part."""

@@ -91,7 +91,7 @@ class DatastoreCollection(ShimDatastore):
         raise NotImplementedError(f"{type(self).__name__} does not implement delete")
 
     def query(self, query: Query) -> Cursor:
-        """Left to subclasses: NotImplementedError."""
+        """Left to subclasses: QueryNotSupportedError (a NotImplementedError)."""
         return Datastore.query(self, query)
 
     async def aclose(self) -> None:

@@ -1,8 +1,8 @@
 """The only bridge from blocking to async: any blocking store as an async one.
 
 A store may declare how to call it: `fast_reads = True` (its reads never block for long, so they run on the
-event loop), and `submit(writes)`, which passes writes to the store's own thread and returns a
-`concurrent.futures.Future` of their outcomes; it blocks, as `wait_for_room()` does, unless `has_room()`. Everything
+event loop), and `submit(operations)`, which passes writes to the store's own thread and returns a
+`concurrent.futures.Future` of their results; it blocks, as `wait_for_room()` does, unless `has_room()`. Everything
 else runs in threads.
 """
 
@@ -16,23 +16,24 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from datastore.aio.base import Datastore, check_key
-from datastore.aio.cursor import Cursor
+from datastore.aio.base import Datastore
+from datastore.aio.scan import Scan
 from datastore.model.description import Description
-from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.entries import Batch
 from datastore.model.errors import UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.model.spellings import place_of
 from datastore.sync.base import Datastore as BlockingDatastore
-from datastore.sync.base import exact_query
+from datastore.sync.scan import Scan as BlockingScan
 
 __all__ = ["LiftedDatastore", "lift"]
 
 T = TypeVar("T")
 
-_READS = ("get", "contains", "batch_get", "query")
-_WRITES = ("put", "delete", "batch_write")
+_READS = ("get", "contains", "batch_get", "query", "read", "scan")
+_WRITES = ("put", "delete", "batch_write", "write")
 
 
 def lift(store: BlockingDatastore) -> LiftedDatastore:
@@ -48,14 +49,12 @@ class LiftedDatastore(Datastore):
     TypeError) unless `store` is a blocking Datastore.
     """
 
-    ordered_queries = True
-
     def __init__(self, store: BlockingDatastore) -> None:
         if not isinstance(store, BlockingDatastore):
             raise UnsupportedTypeError(f"lift needs a blocking Datastore, got {type(store).__name__}")
         self.blocking = store
         self._reads_here: bool = _offers(store, "fast_reads", _READS) and store.fast_reads  # type: ignore[attr-defined]
-        self._submit: Callable[[Sequence[Write]], Future[list[Outcome]]] | None = (
+        self._submit: Callable[[Sequence[Operation]], Future[list[WriteResult]]] | None = (
             store.submit if _offers(store, "submit", _WRITES) else None  # type: ignore[attr-defined]
         )
         self._has_room: Callable[[], bool] = getattr(store, "has_room", _always)
@@ -64,61 +63,26 @@ class LiftedDatastore(Datastore):
         #: Writes that continue without their callers, by key: later calls for the key wait for them.
         self._abandoned: dict[Key, set[Future[Any]]] = {}
 
-    async def get(self, key: Key) -> Any:
-        """The value of `key`, or None."""
-        key = check_key(key)
-        await self._settled([key])
-        return await self._read(self.blocking.get, key)
-
-    async def contains(self, key: Key) -> bool:
-        """Whether `key` has a value."""
-        key = check_key(key)
-        await self._settled([key])
-        return await self._read(self.blocking.contains, key)
-
-    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries."""
-        await self._settled(keys)
-        return await self._read(self.blocking.batch_get, keys)
-
-    async def _read(self, call: Callable[..., T], *arguments: Any) -> T:
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read from the blocking store."""
+        if self._abandoned:
+            await self._settled(keys)
         if self._reads_here:
-            return call(*arguments)
-        return await _result(_in_thread(call, *arguments))
+            return self.blocking.read(keys, options)
+        return await _result(_in_thread(self.blocking.read, keys, options))
 
-    async def put(self, key: Key, value: Any) -> None:
-        """Store `value` under `key`."""
-        key = check_key(key)
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the blocking store, in order."""
+        keys = [operation.key for operation in operations]
         if self._submit is None:
-            await self._write_in_thread([key], self.blocking.put, key, value)
-        else:
-            await self._write(Write(key, value))
-
-    async def delete(self, key: Key) -> None:
-        """Remove the entry of `key`."""
-        key = check_key(key)
-        if self._submit is None:
-            await self._write_in_thread([key], self.blocking.delete, key)
-        else:
-            await self._write(Write(key, None))
-
-    async def _write(self, write: Write) -> None:
-        (outcome,) = await self.batch_write([write])
-        if outcome.error is not None:
-            raise outcome.error
-
-    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, in order."""
-        keys = [key for key, _ in writes]
-        if self._submit is None:
-            return await self._write_in_thread(keys, self.blocking.batch_write, writes)
+            return await self._write_in_thread(keys, self.blocking.write, operations)
         await self._settled(keys)
         # No other task runs between the last check and the submission.
         while not self._has_room():
             if self._room is None or self._room.done():
                 self._room = _in_thread(self.blocking.wait_for_room)  # type: ignore[attr-defined]
             await _result(self._room)
-        return await self._written(keys, self._submit(writes))
+        return await self._written(keys, self._submit(operations))
 
     async def _write_in_thread(self, keys: Sequence[Key], call: Callable[..., T], *arguments: Any) -> T:
         await self._settled(keys)
@@ -147,13 +111,13 @@ class LiftedDatastore(Datastore):
                     with suppress(Exception):
                         await _result(write)
 
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """The blocking store's results, batch by batch."""
-        cursor = exact_query(self.blocking, query)
-        return Cursor.from_batches(query, self._batches(cursor), shards=cursor.shards)
+        scan = self.blocking.scan(query)
+        return Scan(self._batches(scan), scan.applied, shards=scan.shards)
 
-    async def _batches(self, cursor: Any) -> AsyncGenerator[Batch]:
-        batches: Iterator[Batch] = cursor.batches()
+    async def _batches(self, scan: BlockingScan) -> AsyncGenerator[Batch]:
+        batches: Iterator[Batch] = scan.batches
         advance = partial(next, batches, None)
         reading: Future[Batch | None] | None = None
         try:
@@ -170,10 +134,16 @@ class LiftedDatastore(Datastore):
                 yield batch
         finally:
             if reading is None or reading.done():
-                await self._read(cursor.close)
+                await self._close(scan)
             else:
                 # A cancelled read continues in its thread, and its cursor cannot be closed meanwhile.
-                reading.add_done_callback(lambda _: cursor.close())
+                reading.add_done_callback(lambda _: scan.close())
+
+    async def _close(self, scan: BlockingScan) -> None:
+        if self._reads_here:
+            scan.close()
+        else:
+            await _result(_in_thread(scan.close))
 
     def listed_key(self, key: Key) -> Key:
         """As the blocking store's."""

@@ -10,13 +10,16 @@ from contextlib import suppress
 from typing import Any
 
 from datastore.aio._concurrency import KeyLocks, iterate
-from datastore.aio.base import Datastore, check_key, check_query, exact_query, outcome_of, scope_of
-from datastore.aio.cursor import Cursor, refine
+from datastore.aio.base import Datastore
+from datastore.aio.scan import Scan, exact
 from datastore.aio.shims import ShimDatastore
+from datastore.aio.verbs import read_attempt, scope_of, write_attempt
+from datastore.model.arguments import check_key
 from datastore.model.description import Description
-from datastore.model.entries import Batch, Outcome, Position, Write
+from datastore.model.entries import Batch, Position
 from datastore.model.errors import CircularLinkError, InvalidKeyError
 from datastore.model.key import Key
+from datastore.model.operations import VALUES, Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 
 __all__ = ["SymlinkDatastore"]
@@ -42,7 +45,6 @@ class SymlinkDatastore(ShimDatastore):
     """
 
     sentinel = "datastore_link"
-    ordered_queries = True
 
     def __init__(self, datastore: Datastore) -> None:
         super().__init__(datastore)
@@ -65,20 +67,27 @@ class SymlinkDatastore(ShimDatastore):
                 key = self._link_for_value(await self.child_datastore.get(key))
             await self.child_datastore.put(target, self._link_value_for_key(source))
 
-    async def get(self, key: Key) -> Any:
-        """The value of `key`, following links."""
-        return await self._follow_link(await self.child_datastore.get(key))
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read in one batch of the child's, and follow links one by one."""
+        results = await self.child_datastore.read(keys, VALUES)
+        return [
+            result if result.value is None else await read_attempt(self._follow_link, result.value)
+            for result in results
+        ]
 
-    async def contains(self, key: Key) -> bool:
-        """Whether `key` has a value, following links."""
-        return await self.get(key) is not None
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Do several writes, one by one, because each may follow a link. A delete removes the link itself."""
+        return [await write_attempt(self._do, operation) for operation in operations]
 
-    async def put(self, key: Key, value: Any) -> None:
-        """Store under `key`, following links. None removes only `key` itself."""
-        if value is None:
-            await self.delete(key)
+    async def _do(self, operation: Operation) -> None:
+        if isinstance(operation, Put):
+            await self._put(operation.key, operation.value)
             return
-        key = check_key(key)
+        async with self._locks.hold(operation.key):
+            await self.child_datastore.delete(operation.key)
+
+    async def _put(self, key: Key, value: Any) -> None:
+        """Store under `key`, following links."""
         end: Key | None = key
         passed: set[Key] = set()
         while end is not None:
@@ -98,35 +107,17 @@ class SymlinkDatastore(ShimDatastore):
                 await self.child_datastore.put(key, self._stored(value))
             return source
 
-    async def delete(self, key: Key) -> None:
-        """Remove `key` itself: a link, not the entry that it refers to."""
-        async with self._locks.hold(check_key(key)):
-            await self.child_datastore.delete(key)
-
-    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries in one batch of the child's; links one by one."""
-        outcomes = await self.child_datastore.batch_get(keys)
-        return [
-            outcome if outcome.value is None else await outcome_of(self._follow_link, outcome.value)
-            for outcome in outcomes
-        ]
-
-    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, one by one, because each may follow a link."""
-        return [await outcome_of(self.put, key, value) for key, value in writes]
-
-    def query(self, query: Query) -> Cursor:
-        """What the query selects, with links resolved, under the links' own keys."""
-        check_query(query)
+    def scan(self, query: Query) -> Scan:
+        """The scope, with links resolved, under the links' own keys."""
         scope = scope_of(query)
         if query.start_after is not None and not query.orders:
             scope.start_after = Position(b"", query.start_after.key)
-        child = exact_query(self.child_datastore, scope)
-        return Cursor.from_batches(query, refine(query, self._followed(child)), shards=child.shards)
+        child = exact(scope, self.child_datastore.scan(scope))
+        return Scan(self._followed(child), source=child)
 
-    async def _followed(self, child: Cursor) -> AsyncGenerator[Batch]:
+    async def _followed(self, child: Scan) -> AsyncGenerator[Batch]:
         try:
-            async for batch in child.batches():
+            async for batch in child.batches:
                 values = [await self._value_or_none(value) for value in batch.values]
                 held = [place for place, value in enumerate(values) if value is not None]
                 yield Batch(

@@ -9,12 +9,21 @@ from functools import partial
 from typing import Any
 
 from datastore.aio._concurrency import KeyLocks, Lock, run_to_completion
-from datastore.aio.base import Datastore, bad_keys, check_key, check_query, exact_query
+from datastore.aio.base import Datastore
 from datastore.aio.collections import DatastoreCollection
-from datastore.aio.cursor import Cursor
+from datastore.aio.scan import Scan
 from datastore.model.description import Description
-from datastore.model.entries import Outcome, Write
 from datastore.model.key import Key
+from datastore.model.operations import (
+    PRESENCE,
+    VALUES,
+    Delete,
+    Operation,
+    Put,
+    ReadOptions,
+    ReadResult,
+    WriteResult,
+)
 from datastore.model.query import Query
 
 __all__ = ["TieredDatastore"]
@@ -33,8 +42,6 @@ class TieredDatastore(DatastoreCollection):
     overwrites a newer put or delete. Without stores: NoStoresError.
     """
 
-    ordered_queries = True
-
     def __init__(self, stores: Iterable[Datastore] = ()) -> None:
         super().__init__(stores)
         self._guard = Lock()
@@ -42,127 +49,90 @@ class TieredDatastore(DatastoreCollection):
         #: For each key that some `get` may back-fill: how many do, and how many writes ended meanwhile.
         self._filling: dict[Key, _Filling] = {}
 
-    async def get(self, key: Key) -> Any:
-        """The value in the first tier that has one."""
-        key = check_key(key)
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The values in the first tier that has each, with one call for each tier that is asked."""
         tiers = self._held()
+        if not options.values:
+            return await self._read_presence(tiers, keys)
+        wanted = list(dict.fromkeys(keys))
         if len(tiers) > 1:
-            value = await self._best_effort(tiers[0].get, key)
-            if value is not None:
-                return value
-        filling = self._begin_filling(key)
-        try:
-            return await self._get_below(tiers, key, filling)
-        finally:
-            self._end_filling(key, filling)
-
-    async def _get_below(self, tiers: Sequence[Datastore], key: Key, filling: _Filling) -> Any:
-        writes = filling.writes
-        missed = list(tiers[:1])
-        for tier in tiers[1:-1]:
-            value = await self._best_effort(tier.get, key)
-            if value is not None:
-                break
-            missed.append(tier)
+            # What the first tier has needs no care for what is written meanwhile.
+            found = await self._read_above(tiers[0], wanted)
+            wanted = [key for key in wanted if key not in found]
+            if not wanted:
+                return [found[key] for key in keys]
         else:
-            value = await tiers[-1].get(key)
-        if value is not None and len(tiers) > 1:
-            async with self._locks.hold(key):
-                # A write that ended since the value was read put a newer one in these tiers.
-                if filling.writes == writes:
-                    for tier in reversed(missed):
-                        await self._store_above(tier, key, value)
-        return value
-
-    async def contains(self, key: Key) -> bool:
-        """Whether any tier has `key`; nothing is back-filled."""
-        key = check_key(key)
-        tiers = self._held()
-        for tier in tiers[:-1]:
-            if await self._best_effort(tier.contains, key):
-                return True
-        return await tiers[-1].contains(key)
-
-    async def put(self, key: Key, value: Any) -> None:
-        """Store in the last tier, then in those above it."""
-        if value is None:
-            await self.delete(key)
-            return
-        key = check_key(key)
-        tiers = self._held()
-        async with self._writing(tiers, [key]):
-            await tiers[-1].put(key, value)
-            for tier in reversed(tiers[:-1]):
-                await self._store_above(tier, key, value)
-
-    async def delete(self, key: Key) -> None:
-        """Delete from the last tier, then from those above it."""
-        key = check_key(key)
-        tiers = self._held()
-        async with self._writing(tiers, [key]):
-            await tiers[-1].delete(key)
-            for tier in reversed(tiers[:-1]):
-                await self._best_effort(tier.delete, key)
-
-    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries, with one batch for each tier that is asked."""
-        tiers = self._held()
-        bad = bad_keys(keys)
-        keys = [key if place in bad else check_key(key) for place, key in enumerate(keys)]
-        wanted = list({key: None for place, key in enumerate(keys) if place not in bad})
+            found = {}
         fillings = {key: self._begin_filling(key) for key in wanted}
         try:
-            found = await self._batch_through(tiers, wanted, fillings)
+            found.update(await self._read_below(tiers, wanted, fillings))
         finally:
             for key, filling in fillings.items():
                 self._end_filling(key, filling)
-        return [bad[place] if place in bad else found[key] for place, key in enumerate(keys)]
+        return [found[key] for key in keys]
 
-    async def _batch_through(
-        self, tiers: Sequence[Datastore], keys: list[Key], fillings: dict[Key, _Filling]
-    ) -> dict[Key, Outcome]:
-        writes = {key: filling.writes for key, filling in fillings.items()}
-        found: dict[Key, Outcome] = {}
-        missed: list[tuple[Datastore, list[Key]]] = []
+    async def _read_presence(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> list[ReadResult]:
+        """Which keys any tier has; nothing is back-filled."""
+        found: dict[Key, ReadResult] = {}
+        left = list(dict.fromkeys(keys))
         for tier in tiers[:-1]:
-            outcomes = await self._best_effort(tier.batch_get, keys) or ()
-            found.update((key, held) for key, held in zip(keys, outcomes, strict=False) if held.value is not None)
+            results = await self._best_effort(tier.read, left, PRESENCE) or ()
+            found.update((key, held) for key, held in zip(left, results, strict=False) if held.value is not None)
+            left = [key for key in left if key not in found]
+            if not left:
+                break
+        if left:
+            found.update(zip(left, await tiers[-1].read(left, PRESENCE), strict=True))
+        return [found[key] for key in keys]
+
+    async def _read_above(self, tier: Datastore, keys: list[Key]) -> dict[Key, ReadResult]:
+        """What a tier above the last has of some keys."""
+        results = await self._best_effort(tier.read, keys, VALUES) or ()
+        return {key: held for key, held in zip(keys, results, strict=False) if held.value is not None}
+
+    async def _read_below(
+        self, tiers: Sequence[Datastore], keys: list[Key], fillings: dict[Key, _Filling]
+    ) -> dict[Key, ReadResult]:
+        """What the tiers below the first have of keys that it lacks; the tiers above are filled with it."""
+        writes = {key: filling.writes for key, filling in fillings.items()}
+        found: dict[Key, ReadResult] = {}
+        missed = [(tier, keys) for tier in tiers[:1] if len(tiers) > 1]
+        for tier in tiers[1:-1]:
+            if not keys:
+                break
+            found.update(await self._read_above(tier, keys))
             keys = [key for key in keys if key not in found]
             missed.append((tier, keys))
         if keys:
-            found.update(zip(keys, await tiers[-1].batch_get(keys), strict=True))
+            found.update(zip(keys, await tiers[-1].read(keys, VALUES), strict=True))
         fresh = [key for key in (missed[0][1] if missed else ()) if found[key].value is not None]
         async with self._locks.hold_all(fresh):
             # A write that ended since a value was read put a newer one in these tiers.
             fresh = [key for key in fresh if fillings[key].writes == writes[key]]
             for tier, absent in reversed(missed):
                 lacking = set(absent)
-                await self._write_above(tier, [Write(key, found[key].value) for key in fresh if key in lacking])
+                await self._write_above(tier, [Put(key, found[key].value) for key in fresh if key in lacking])
         return found
 
-    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, with one batch for each tier; the last tier first."""
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the last tier, then to those above it, with one call for each."""
         tiers = self._held()
-        bad = bad_keys([key for key, _ in writes])
-        good = [Write(check_key(key), value) for place, (key, value) in enumerate(writes) if place not in bad]
-        keys = list({key: None for key, _ in good})
+        keys = list(dict.fromkeys(operation.key for operation in operations))
         async with self._writing(tiers, keys):
-            outcomes = await tiers[-1].batch_write(good) if good else []
-            left: dict[Key, Any] = {}
-            for (key, value), outcome in zip(good, outcomes, strict=True):
-                if outcome.error is None:
-                    left[key] = value
-                elif _may_be_done(outcome.error):
-                    left[key] = None
+            results = await tiers[-1].write(operations)
+            left: dict[Key, Operation] = {}
+            for operation, result in zip(operations, results, strict=True):
+                if result.error is None:
+                    left[operation.key] = operation
+                elif _may_be_done(result.error):
+                    left[operation.key] = Delete(operation.key)
             for tier in reversed(tiers[:-1]):
-                await self._write_above(tier, list(map(Write._make, left.items())))
-        rest = iter(outcomes)
-        return [bad[place] if place in bad else next(rest) for place in range(len(writes))]
+                await self._write_above(tier, list(left.values()))
+        return results
 
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """What the last tier answers."""
-        check_query(query)
-        return exact_query(self._held()[-1], query)
+        return self._held()[-1].scan(query)
 
     def describe(self) -> Description:
         """Kind `tiered`; what it promises and pushes down is the last tier's part."""
@@ -186,31 +156,32 @@ class TieredDatastore(DatastoreCollection):
 
     async def _forget(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> None:
         for tier in tiers:
-            await self._best_effort(tier.batch_write, [Write(key, None) for key in keys])
+            await self._best_effort(tier.write, list(map(Delete, keys)))
 
-    async def _store_above(self, tier: Datastore, key: Key, value: Any) -> None:
-        try:
-            await tier.put(key, value)
-        except Exception as error:  # noqa: BLE001 - a cache may fail in any way
-            _log.warning("an upper tier, %s, did not store %s: %s", type(tier).__name__, key, error)
-            await self._best_effort(tier.delete, key)
-
-    async def _write_above(self, tier: Datastore, writes: list[Write]) -> None:
-        if not writes:
+    async def _write_above(self, tier: Datastore, operations: list[Operation]) -> None:
+        """Write to a tier above the last; what it does not store is deleted there."""
+        if not operations:
             return
-        outcomes = await self._best_effort(tier.batch_write, writes)
-        failed = [key for place, (key, _) in enumerate(writes) if outcomes is None or outcomes[place].error is not None]
-        if failed:
-            _log.warning("an upper tier, %s, did not store %d entries", type(tier).__name__, len(failed))
-            await self._best_effort(tier.batch_write, [Write(key, None) for key in failed])
-
-    async def _best_effort(self, call: Callable[..., Awaitable[Any]], argument: Any) -> Any:
-        """Call an upper tier with a key or a batch; its failure is logged and counts as no answer."""
         try:
-            return await call(argument)
+            results = await tier.write(operations)
+            failures = [
+                (operation.key, result.error)
+                for operation, result in zip(operations, results, strict=True)
+                if result.error is not None
+            ]
         except Exception as error:  # noqa: BLE001 - a cache may fail in any way
-            subject = f"{len(argument)} entries" if isinstance(argument, list) else argument
-            _log.warning("an upper tier failed and was skipped for %s: %s", subject, error)
+            failures = [(operation.key, error) for operation in operations]
+        if failures:
+            keys = [key for key, _ in failures]
+            _log.warning("an upper tier, %s, did not store %s: %s", type(tier).__name__, _named(keys), failures[0][1])
+            await self._best_effort(tier.write, list(map(Delete, keys)))
+
+    async def _best_effort(self, call: Callable[..., Awaitable[Any]], items: Sequence[Any], *options: Any) -> Any:
+        """Call an upper tier with keys or operations; its failure is logged and counts as no answer."""
+        try:
+            return await call(items, *options)
+        except Exception as error:  # noqa: BLE001 - a cache may fail in any way
+            _log.warning("an upper tier failed and was skipped for %s: %s", _named(items), error)
             return None
 
     def _begin_filling(self, key: Key) -> _Filling:
@@ -230,6 +201,11 @@ class TieredDatastore(DatastoreCollection):
             filling = self._filling.get(key)
             if filling is not None:
                 filling.writes += 1
+
+
+def _named(items: Sequence[Any]) -> str:
+    """Keys or operations, for the log."""
+    return str(getattr(items[0], "key", items[0])) if len(items) == 1 else f"{len(items)} entries"
 
 
 def _may_be_done(error: BaseException) -> bool:

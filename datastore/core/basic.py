@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datastore.sync.base import Datastore, DictDatastore, InterfaceMappingDatastore, NullDatastore
+from datastore.sync.base import Datastore
 from datastore.sync.caching import CacheShimDatastore
 from datastore.sync.collections import DatastoreCollection
 from datastore.sync.directories import DirectoryDatastore
 from datastore.sync.links import SymlinkDatastore
 from datastore.sync.lru import LRUCacheDatastore
+from datastore.sync.mapping import InterfaceMappingDatastore
+from datastore.sync.memory import DictDatastore, NullDatastore
 from datastore.sync.sharded import ShardedDatastore
 from datastore.sync.shims import LoggingDatastore, ShimDatastore
 from datastore.sync.tiered import TieredDatastore

@@ -12,9 +12,9 @@ from contextvars import ContextVar
 from threading import Lock
 
 from datastore.model.encoded import Encoded
-from datastore.model.entries import Outcome
 from datastore.model.errors import LimitExceededError, OverloadedError
 from datastore.model.limits import BATCH_BYTES, SORT_BYTES
+from datastore.model.operations import ReadResult
 
 __all__ = [
     "ReadRoom",
@@ -58,17 +58,17 @@ class ReadRoom:
         """Whether to leave the remaining keys unread: their outcome is `left_out`."""
         return self._most_bytes is not None and self._taken_bytes >= self._most_bytes
 
-    def take(self, outcome: Outcome) -> Outcome:
+    def take(self, result: ReadResult) -> ReadResult:
         """Count what was read, and give it back."""
-        value = outcome.value
+        value = result.value
         data = value.data if isinstance(value, Encoded) else value
         self._taken_bytes += len(data) if isinstance(data, bytes) else 0
-        return outcome
+        return result
 
-    def left_out(self) -> Outcome:
-        """The outcome of a key that was left unread. It may be asked for again."""
+    def left_out(self) -> ReadResult:
+        """The result of a key that was left unread. It may be asked for again."""
         most = self._most_bytes or 0
-        return Outcome(
+        return ReadResult(
             error=LimitExceededError(
                 f"at most {most:,} bytes of values are read in one batch: request this one again",
                 limit="message_bytes",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from itertools import compress
 from typing import Any, ClassVar
 
+from datastore.engine.room import read_room
 from datastore.filesystem import content, disk, paths
+from datastore.model.arguments import check_key
 from datastore.model.description import Description, Durability, PushDown
 from datastore.model.entries import Batch, Position, value_bytes
 from datastore.model.errors import (
@@ -20,12 +22,14 @@ from datastore.model.errors import (
 )
 from datastore.model.fields import KEY_FIELD, column_predicate
 from datastore.model.key import Key
-from datastore.model.limits import BATCH_BYTES
+from datastore.model.limits import BATCH_BYTES, FIRST_SCAN_ENTRIES
+from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
-from datastore.sync.base import FIRST_SCAN_ENTRIES, Datastore, check_key, check_query, refine
-from datastore.sync.cursor import Cursor
+from datastore.sync.base import Datastore
+from datastore.sync.scan import Scan
 from datastore.sync.transforms import LowercaseKeyDatastore
+from datastore.sync.verbs import read_attempt, write_attempt
 
 __all__ = ["FileSystemDatastore"]
 
@@ -63,7 +67,6 @@ class FileSystemDatastore(Datastore):
     key begins with a header that names it, and a query looks at all files below the root.
     """
 
-    ordered_queries = True
     object_extension = paths.EXTENSION
     #: Names of files that queries skip.
     ignore_list: ClassVar[list[str]] = []
@@ -141,9 +144,19 @@ class FileSystemDatastore(Datastore):
 
     # Operations
 
-    def get(self, key: Key) -> str | bytes | None:
-        """The value of `key`, or None."""
-        return self._get(key, self._file_of(key))
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read file by file; without values, only whether each exists."""
+        if not options.values:
+            return [read_attempt(self._is_there, key) for key in keys]
+        room = read_room()
+        return [
+            room.left_out() if room.is_full else room.take(read_attempt(self._get, key, self._file_of(key)))
+            for key in keys
+        ]
+
+    def _is_there(self, key: Key) -> bool | None:
+        with disk.faults(str(key)):
+            return disk.is_file(self._file_of(key)) or None
 
     def _get(self, key: Key, path: str) -> str | bytes | None:
         try:
@@ -165,11 +178,16 @@ class FileSystemDatastore(Datastore):
         except CorruptDataError as error:
             raise CorruptDataError(error.message, where=path) from None
 
-    def put(self, key: Key, value: object) -> None:
-        """Store `value` in the file of `key`: whole, or not at all."""
-        if value is None:
-            self.delete(key)
-            return
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write file by file, each whole or not at all."""
+        return [
+            write_attempt(self._put, operation.key, operation.value)
+            if isinstance(operation, Put)
+            else write_attempt(self._delete, operation.key)
+            for operation in operations
+        ]
+
+    def _put(self, key: Key, value: object) -> None:
         path = self._file_of(key)
         key = self._own_key(key)
         self._check_is_found(key, path)
@@ -199,7 +217,7 @@ class FileSystemDatastore(Datastore):
                 disk.sync_directory(directory)
                 directory = os.path.dirname(directory)
 
-    def delete(self, key: Key) -> None:
+    def _delete(self, key: Key) -> None:
         """Remove the file of `key`, if there is one; directories stay."""
         path = self._file_of(key)
         try:
@@ -211,19 +229,13 @@ class FileSystemDatastore(Datastore):
         except OSError as error:
             raise disk.translated(error, str(key)) from error
 
-    def contains(self, key: Key) -> bool:
-        """Whether `key` has a file. It is not read."""
-        with disk.faults(str(key)):
-            return disk.is_file(self._file_of(key))
-
     # Queries
 
-    def query(self, query: Query) -> Cursor:
-        """A cursor over the entries that `query` selects."""
-        check_query(query)
-        return Cursor.from_batches(query, refine(query, self._scan(query)))
+    def scan(self, query: Query) -> Scan:
+        """The entries of the scope, within what the query says of keys."""
+        return Scan(self._batches(query))
 
-    def _scan(self, query: Query) -> Generator[Batch]:
+    def _batches(self, query: Query) -> Generator[Batch]:
         with disk.faults(str(query.key)):
             found = dict(self._keys(query))
         wanted, reads = _wanted(query), query.reads_values

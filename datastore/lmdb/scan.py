@@ -10,13 +10,13 @@ from datastore.lmdb.records import unpack_all
 from datastore.model.entries import Batch, Position
 from datastore.model.key import Key
 
-__all__ = ["SCAN_ENTRIES", "Scan"]
+__all__ = ["SCAN_ENTRIES", "RangeScan"]
 
 #: The most entries that a query looks at in one transaction, taken or not: some milliseconds.
 SCAN_ENTRIES = 2000
 
 
-class Scan:
+class RangeScan:
     """One batch in the making."""
 
     __slots__ = ("_plan", "_records", "_texts", "bytes_left", "entries_left", "last", "looks_left", "seek")

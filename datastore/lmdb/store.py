@@ -19,16 +19,17 @@ from datastore.lmdb.directory import DATA_FILE, NODE_ID, Identity, new_node_id, 
 from datastore.lmdb.errors import raise_translated
 from datastore.lmdb.gate import Gate
 from datastore.lmdb.records import unpack
-from datastore.lmdb.scan import Scan
+from datastore.lmdb.scan import RangeScan
 from datastore.lmdb.writer import FLUSH_INTERVAL_S, Job, Writer
 from datastore.model.description import Description, Durability, PushDown
-from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.entries import Batch, Write
 from datastore.model.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES, BATCH_GROWTH, FIRST_BATCH_BYTES
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
-from datastore.sync.base import Datastore, check_key, check_query, refine
-from datastore.sync.cursor import Cursor
+from datastore.sync.base import Datastore
+from datastore.sync.scan import Scan
 
 __all__ = ["MAP_BYTES", "MAX_MAP_BYTES", "LMDBDatastore", "Stats"]
 
@@ -75,7 +76,6 @@ class LMDBDatastore(Datastore):
     untouched. Raises CorruptDataError if stored data cannot be read back.
     """
 
-    ordered_queries = True
     #: Reads take microseconds and do not wait for writes: an event loop may make them itself.
     fast_reads = True
 
@@ -124,62 +124,39 @@ class LMDBDatastore(Datastore):
 
     # Reading
 
-    def get(self, key: Key) -> bytes | str | None:
-        """The bytes or the text stored under `key`, or None."""
-        text = str(check_key(key)).encode()
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read several entries as of one moment. Without values, none is copied."""
         try:
             with self._gate:
+                if not options.values:
+                    return self._presence(keys)
                 transaction = self._environment.begin(self._entries)
                 try:
-                    record = transaction.get(text)
-                finally:
-                    transaction.abort()
-        except lmdb.Error as error:
-            raise_translated(error, self.directory)
-        return None if record is None else unpack(text, record)
-
-    def contains(self, key: Key) -> bool:
-        """Whether `key` has a value, which is not copied for it."""
-        key = check_key(key)
-        try:
-            with self._gate:
-                transaction = self._environment.begin(self._entries, buffers=True)
-                try:
-                    return transaction.get(str(key).encode()) is not None
+                    if len(keys) == 1:
+                        return [_value(transaction, keys[0])]
+                    room = read_room()
+                    return [room.left_out() if room.is_full else room.take(_value(transaction, key)) for key in keys]
                 finally:
                     transaction.abort()
         except lmdb.Error as error:
             raise_translated(error, self.directory)
 
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries as of one moment. Each has a separate Outcome."""
+    def _presence(self, keys: Sequence[Key]) -> list[ReadResult]:
+        transaction = self._environment.begin(self._entries, buffers=True)
         try:
-            with self._gate, self._environment.begin(self._entries) as transaction:
-                room = read_room()
-                return [
-                    room.left_out() if room.is_full else room.take(_outcome_of_get(transaction, key)) for key in keys
-                ]
-        except lmdb.Error as error:
-            raise_translated(error, self.directory)
+            held = [transaction.get(str(key).encode()) is not None for key in keys]
+            return [ReadResult(True if is_held else None) for is_held in held]
+        finally:
+            transaction.abort()
 
     # Writing
 
-    def put(self, key: Key, value: bytes | str | None) -> None:
-        """Store `value`; returns when it is as durable as the store promises. None deletes."""
-        (outcome,) = self.submit([Write(key, value)]).result()
-        if outcome.error is not None:
-            raise outcome.error
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Do several writes in order, usually in one commit; returns when they are as durable as the store promises."""
+        return self.submit(operations).result()
 
-    def delete(self, key: Key) -> None:
-        """Remove the entry of `key`, if there is one; returns when that is durable."""
-        self.put(key, None)
-
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes in order, usually in one commit; each has a separate Outcome."""
-        return self.submit(writes).result()
-
-    def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
-        """Hand over writes, without waiting for the disk: the future answers as `batch_write` does.
+    def submit(self, writes: Sequence[Operation | Write]) -> Future[list[WriteResult]]:
+        """Hand over writes, without waiting for the disk: the future answers as `write` does.
 
         Writes take effect in the order of their submission. Cancelling the future before its writes are begun
         takes them back. Waits only while BACKLOG_WRITES or BACKLOG_BYTES wait already. The future's callbacks run
@@ -201,13 +178,12 @@ class LMDBDatastore(Datastore):
 
     # Queries
 
-    def query(self, query: Query) -> Cursor:
-        """A cursor over what `query` selects. It reads batch by batch, and stops when the store is closed."""
-        check_query(query)
+    def scan(self, query: Query) -> Scan:
+        """The entries of the scope. They are read batch by batch, until the store is closed."""
         self._gate.check()
-        return Cursor.from_batches(query, refine(query, self._scan(query)))
+        return Scan(self._batches(query))
 
-    def _scan(self, query: Query) -> Generator[Batch]:
+    def _batches(self, query: Query) -> Generator[Batch]:
         """The raw batches of the query's scope. Each is read in a separate transaction, after the previous one."""
         plan = ScanPlan(query)
         # No more are read than are asked for.
@@ -226,7 +202,7 @@ class LMDBDatastore(Datastore):
         self, plan: ScanPlan, seek: bytes, entries_wanted: int, bytes_wanted: int, *, with_values: bool
     ) -> tuple[Batch, bytes]:
         """One batch from `seek` on, and where the next begins (END: nowhere)."""
-        scan = Scan(plan, seek, entries_wanted, bytes_wanted)
+        scan = RangeScan(plan, seek, entries_wanted, bytes_wanted)
         try:
             with self._gate, self._environment.begin(self._entries) as transaction:
                 cursor = transaction.cursor()
@@ -259,7 +235,7 @@ class LMDBDatastore(Datastore):
         system = self._writer.system
         return None if system is None else self._read_record(system, name.encode())
 
-    def submit_system(self, name: str, content: bytes) -> Future[list[Outcome]]:
+    def submit_system(self, name: str, content: bytes) -> Future[list[WriteResult]]:
         """Store a system record in place of the one before, after all writes submitted so far.
 
         Done once it and all of them are on disk, whatever the durability; raises StoreFullError and the like.
@@ -333,10 +309,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _outcome_of_get(transaction: lmdb.Transaction[bytes], key: Key) -> Outcome:
-    try:
-        text = str(check_key(key)).encode()
-        record = transaction.get(text)
-        return Outcome() if record is None else Outcome(unpack(text, record))
-    except DatastoreError as error:
-        return Outcome(error=error)
+def _value(transaction: lmdb.Transaction[bytes], key: Key) -> ReadResult:
+    text = str(key).encode()
+    record = transaction.get(text)
+    return ReadResult() if record is None else attempt(unpack, text, record)

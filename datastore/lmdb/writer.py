@@ -18,7 +18,8 @@ from datastore.lmdb.directory import FORMAT, NODE_ID, PLACED_FORMAT, SYSTEM, Dat
 from datastore.lmdb.errors import translated
 from datastore.lmdb.gate import Gate
 from datastore.lmdb.records import pack
-from datastore.model.entries import Outcome, Write
+from datastore.model.arguments import check_key
+from datastore.model.entries import Write
 from datastore.model.errors import (
     DatastoreClosedError,
     DatastoreError,
@@ -28,8 +29,8 @@ from datastore.model.errors import (
     UnsupportedTypeError,
 )
 from datastore.model.key import Key
+from datastore.model.operations import Operation, WriteResult, refusal_of
 from datastore.model.text import utf8_of
-from datastore.sync.base import check_key, refusal
 
 __all__ = [
     "BACKLOG_BYTES",
@@ -55,33 +56,33 @@ BACKLOG_WRITES = 100_000
 BACKLOG_BYTES = 64 * 1024 * 1024
 #: With durability "async", what was written is flushed to disk so often.
 FLUSH_INTERVAL_S = 1.0
-_DONE = Outcome()
+_DONE = WriteResult()
 
 
 class Job:
-    """One submission: the writes, and the future for their outcomes.
+    """One submission: the writes, and the future for their results.
 
-    What is refused before it reaches the disk has its outcome from the start. `record` is a system record, its name and
+    What is refused before it reaches the disk has its result from the start. `record` is a system record, its name and
     content; with one, or with `flush`, the future is done once everything is on disk, whatever the durability.
     """
 
-    __slots__ = ("bytes", "flush", "future", "operations", "outcomes", "positions", "record")
+    __slots__ = ("bytes", "flush", "future", "operations", "positions", "record", "results")
 
     def __init__(
-        self, writes: Sequence[Write], *, flush: bool = False, record: tuple[bytes, bytes] | None = None
+        self, writes: Sequence[Operation | Write], *, flush: bool = False, record: tuple[bytes, bytes] | None = None
     ) -> None:
         self.flush = flush or record is not None
         self.record = record
-        self.future: Future[list[Outcome]] = Future()
-        self.outcomes = [_DONE] * len(writes)
+        self.future: Future[list[WriteResult]] = Future()
+        self.results = [_DONE] * len(writes)
         self.operations: list[tuple[bytes, bytes | None]] = []
         self.positions: list[int] = []
         self.bytes = 0
-        for position, (key, value) in enumerate(writes):
+        for position, write in enumerate(writes):
             try:
-                text, packed = _operation(key, value)
+                text, packed = _operation(write.key, write.value)
             except DatastoreError as error:
-                self.outcomes[position] = refusal(error)
+                self.results[position] = WriteResult(refusal_of(error))
                 continue
             self.operations.append((text, packed))
             self.positions.append(position)
@@ -142,7 +143,7 @@ class Writer:
 
     # Called by any thread
 
-    def submit(self, job: Job) -> Future[list[Outcome]]:
+    def submit(self, job: Job) -> Future[list[WriteResult]]:
         """Take a job; its future is done after its commit. Waits while the backlog is full."""
         self._gate.check()
         with self._mutex:
@@ -243,13 +244,13 @@ class Writer:
         for job in jobs:
             for index, position in enumerate(job.positions if failures else ()):
                 if start + index in failures:
-                    job.outcomes[position] = Outcome(error=failures[start + index])
+                    job.results[position] = WriteResult(failures[start + index])
             start += len(job.operations)
             failure = records.get(job) or (flush_failure if job.flush else None)
             if failure is not None:
                 job.future.set_exception(failure)
             else:
-                job.future.set_result(job.outcomes)
+                job.future.set_result(job.results)
 
     def _apply(
         self,

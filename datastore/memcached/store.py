@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -16,10 +17,12 @@ from datastore.model.errors import (
     UnsupportedTypeError,
 )
 from datastore.model.key import Key
+from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.model.text import utf8_of
-from datastore.sync.base import InterfaceMappingDatastore, check_key, check_query
-from datastore.sync.cursor import Cursor
+from datastore.sync.mapping import InterfaceMappingDatastore
+from datastore.sync.scan import Scan
+from datastore.sync.verbs import read_attempt, write_attempt
 
 __all__ = ["NAME_BYTES", "VALUE_BYTES", "MemcachedDatastore", "name_of"]
 
@@ -57,17 +60,23 @@ class MemcachedDatastore(InterfaceMappingDatastore):
         self._closed = False
         self.owned = False
 
-    def get(self, key: Key) -> bytes | str | None:
-        """The bytes or the text of `key`, or None."""
-        name = name_of(check_key(key))
-        return self._open_connection().get(name)
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read one by one: the protocol has no test for presence."""
+        return [read_attempt(self._get, key) for key in keys]
 
-    def put(self, key: Key, value: object) -> None:
-        """Store `value` under `key`, and wait for the server."""
-        if value is None:
-            self.delete(key)
-            return
-        key = check_key(key)
+    def _get(self, key: Key) -> bytes | str | None:
+        return self._open_connection().get(name_of(key))
+
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write one by one, and wait until the server has each."""
+        return [
+            write_attempt(self._put, operation.key, operation.value)
+            if isinstance(operation, Put)
+            else write_attempt(self._delete, operation.key)
+            for operation in operations
+        ]
+
+    def _put(self, key: Key, value: object) -> None:
         if not isinstance(value, (bytes, str)):
             raise UnsupportedTypeError(
                 f"memcached keeps bytes and text, got {type(value).__name__}: wrap the store in a serializer",
@@ -86,14 +95,11 @@ class MemcachedDatastore(InterfaceMappingDatastore):
         if not connection.set(name_of(key), value):
             raise StoreError(f"{connection.server} did not store {key}")
 
-    def delete(self, key: Key) -> None:
-        """Delete the entry of `key`, and wait for the server."""
-        name = name_of(check_key(key))
-        self._open_connection().delete(name)
+    def _delete(self, key: Key) -> None:
+        self._open_connection().delete(name_of(key))
 
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """Not supported: QueryNotSupportedError."""
-        check_query(query)
         raise QueryNotSupportedError("MemcachedDatastore does not support queries: a memcached server lists no keys")
 
     def close(self) -> None:

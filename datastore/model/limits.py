@@ -10,6 +10,7 @@ __all__ = [
     "ENTRY_BYTES",
     "FILTERS",
     "FIRST_BATCH_BYTES",
+    "FIRST_SCAN_ENTRIES",
     "KEY_BYTES",
     "LONG_SORT_KEY_BYTES",
     "MESSAGE_BYTES",
@@ -55,6 +56,9 @@ BATCH_GROWTH = 4
 
 #: The maximum number of entries in a batch of results, however small they are.
 BATCH_ENTRIES = 2000
+
+#: The entries of the first batch of a scan: few, so that the first results come quickly.
+FIRST_SCAN_ENTRIES = 64
 
 #: The maximum number of filters in a query on the wire.
 FILTERS = 64

@@ -7,17 +7,19 @@ from contextlib import suppress
 from typing import Any
 
 from datastore.model.description import Description, PushDown
-from datastore.model.entries import Batch, Outcome, Position, Write, value_bytes
+from datastore.model.entries import Batch, Position, value_bytes
 from datastore.model.errors import DatastoreError, InvalidError, UnsupportedTypeError
 from datastore.model.extras import require
 from datastore.model.key import Key
-from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES
+from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_SCAN_ENTRIES
+from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
 from datastore.mongo.conditions import HAS_VALUE, condition
 from datastore.mongo.documents import document_of, key_of, plain
 from datastore.mongo.errors import is_taken, refusal_of_write, translated, write_concern_error
-from datastore.sync.base import FIRST_SCAN_ENTRIES, Datastore, batch_of, check_key, check_query, refine, refusal
-from datastore.sync.cursor import Cursor
+from datastore.sync.base import Datastore
+from datastore.sync.scan import Scan
+from datastore.sync.verbs import read_attempt, write_attempt
 
 __all__ = ["TRIES", "MongoDatastore"]
 
@@ -40,8 +42,6 @@ class MongoDatastore(Datastore):
     With `aware_datetimes` datetimes have a zone, are read in UTC, and are refused without one.
     """
 
-    ordered_queries = True
-
     def __init__(self, database: Any, *, collection: str = "datastore", aware_datetimes: bool = False) -> None:
         require("pymongo", "mongodb")
         self._collection = _collection(database, collection, aware_datetimes=aware_datetimes)
@@ -49,26 +49,54 @@ class MongoDatastore(Datastore):
         self._indexed = False
         self._owned: Any = None
 
-    def get(self, key: Key) -> Any:
-        """The value of `key`, or None."""
-        key = check_key(key)
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read several documents in one request; without values, only whether each has one."""
+        if len(keys) == 1:
+            return [read_attempt(self._value if options.values else self._presence, keys[0])]
+        return [ReadResult(value) for value in self._values(keys, with_values=options.values)]
+
+    def _value(self, key: Key) -> Any:
         with translated():
             document = self._collection.find_one({"_id": str(key)})
         return None if document is None else plain(document.get("value"))
 
-    def put(self, key: Key, value: Any) -> None:
-        """Store `value` in the document of `key`. Does not modify `value`."""
-        key = check_key(key)
-        if value is None:
-            self.delete(key)
-            return
-        document = self._document_of(key, value)
+    def _presence(self, key: Key) -> Any:
+        with translated():
+            return self._collection.find_one({"_id": str(key), **HAS_VALUE}, {"_id": 1})
+
+    def _values(self, keys: Sequence[Key], *, with_values: bool) -> list[Any]:
+        selected: dict[str, Any] = {"_id": {"$in": [str(key) for key in keys]}}
+        with translated():
+            if with_values:
+                found = {document["_id"]: plain(document.get("value")) for document in self._collection.find(selected)}
+            else:
+                documents = self._collection.find({**selected, **HAS_VALUE}, {"_id": 1})
+                found = {document["_id"]: True for document in documents}
+        return [found.get(str(key)) for key in keys]
+
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Make several writes in one request, in order, leaving out refused ones."""
+        if len(operations) == 1:
+            return [write_attempt(self._do, operations[0])]
+        return self._write_all(operations)
+
+    def _do(self, operation: Operation) -> None:
+        change = self._change(operation)
         with translated():
             self._ensure_index()
-            self._replace(document)
+            self._make(change)
 
-    def _document_of(self, key: Key, value: Any) -> dict[str, Any]:
-        return document_of(key, value, aware_datetimes=self._aware_datetimes)
+    def _change(self, operation: Operation) -> dict[str, Any] | str:
+        """The document to store, or the identity of the one to delete."""
+        if isinstance(operation, Put):
+            return document_of(operation.key, operation.value, aware_datetimes=self._aware_datetimes)
+        return str(operation.key)
+
+    def _make(self, change: dict[str, Any] | str) -> None:
+        if isinstance(change, str):
+            self._collection.delete_one({"_id": change})
+        else:
+            self._replace(change)
 
     def _replace(self, document: dict[str, Any]) -> None:
         from pymongo.errors import DuplicateKeyError
@@ -80,40 +108,15 @@ class MongoDatastore(Datastore):
                 return
         self._collection.replace_one({"_id": document["_id"]}, document, upsert=True)
 
-    def delete(self, key: Key) -> None:
-        """Remove the document of `key`."""
-        key = check_key(key)
-        with translated():
-            self._collection.delete_one({"_id": str(key)})
-
-    def contains(self, key: Key) -> bool:
-        """Whether `key` has a document. Its value is not fetched."""
-        key = check_key(key)
-        with translated():
-            return self._collection.find_one({"_id": str(key), **HAS_VALUE}, {"_id": 1}) is not None
-
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several documents in one request."""
-        return batch_of(keys, self._values)
-
-    def _values(self, keys: list[Key]) -> list[Any]:
-        with translated():
-            found = {
-                document["_id"]: plain(document.get("value"))
-                for document in self._collection.find({"_id": {"$in": [str(key) for key in keys]}})
-            }
-        return [found.get(str(key)) for key in keys]
-
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Make several writes in one request, in order, leaving out refused ones."""
-        outcomes: list[Outcome] = [Outcome()] * len(writes)
+    def _write_all(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        results = [WriteResult() for _ in operations]
         left: list[tuple[int, dict[str, Any] | str]] = []
-        for place, (key, value) in enumerate(writes):
-            try:
-                key = check_key(key)
-                left.append((place, str(key) if value is None else self._document_of(key, value)))
-            except (DatastoreError, TypeError, ValueError) as error:
-                outcomes[place] = refusal(error)
+        for place, operation in enumerate(operations):
+            change = attempt(self._change, operation)
+            if change.error is None:
+                left.append((place, change.value))
+            else:
+                results[place] = WriteResult(change.error)
         tries = 0
         while left:
             done, failed, failure = self._write([change for _, change in left])
@@ -122,9 +125,9 @@ class MongoDatastore(Datastore):
                 left = left[done:]
                 continue
             for place, _ in left[done : done + failed]:
-                outcomes[place] = Outcome(error=failure)
+                results[place] = WriteResult(failure)
             left = left[done + failed :]
-        return outcomes
+        return results
 
     def _write(self, changes: Sequence[dict[str, Any] | str]) -> tuple[int, int, DatastoreError | None]:
         """Write until one fails. Returns how many succeeded, how many failed, and the error; the rest was not tried."""
@@ -153,10 +156,7 @@ class MongoDatastore(Datastore):
     def _write_alone(self, change: dict[str, Any] | str) -> tuple[int, int, DatastoreError | None]:
         try:
             with translated():
-                if isinstance(change, str):
-                    self._collection.delete_one({"_id": change})
-                else:
-                    self._replace(change)
+                self._make(change)
         except DatastoreError as error:
             return 0, 1, error
         return 1, 0, None
@@ -166,12 +166,11 @@ class MongoDatastore(Datastore):
             self._collection.create_index([("path", 1), ("_id", 1)])
             self._indexed = True
 
-    def query(self, query: Query) -> Cursor:
-        """A cursor over the entries that `query` selects."""
-        check_query(query)
-        return Cursor.from_batches(query, refine(query, self._scan(query)))
+    def scan(self, query: Query) -> Scan:
+        """The entries of the scope, without those that the server could tell to be excluded."""
+        return Scan(self._batches(query))
 
-    def _scan(self, query: Query) -> Generator[Batch]:
+    def _batches(self, query: Query) -> Generator[Batch]:
         needed = query.entries_needed(started=True)
         with translated():
             fields = None if query.reads_values else {"_id": 1}

@@ -8,14 +8,12 @@ Knows the Datastore contract and the tiers, whose promises these are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from datastore.model.description import Description
-from datastore.model.entries import Outcome, Write
 from datastore.model.key import Key
-from datastore.model.query import Query
-from datastore.sync.base import Datastore, exact_query, require_datastore
-from datastore.sync.cursor import Cursor, close_all
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
+from datastore.sync.base import Datastore, require_datastore
+from datastore.sync.cursor import close_all
 from datastore.sync.shims import ShimDatastore
 from datastore.sync.tiered import TieredDatastore
 
@@ -33,43 +31,18 @@ class CacheShimDatastore(ShimDatastore):
     Raises UnsupportedTypeError (a TypeError) unless both are Datastores.
     """
 
-    ordered_queries = True
-
     def __init__(self, datastore: Datastore, *, cache: Datastore) -> None:
         super().__init__(datastore)
         self.cache_datastore = require_datastore(cache, "cache must be a Datastore")
         self._tiers = _Tiers(self)
 
-    def get(self, key: Key) -> Any:
-        """The cached value, or the child's, which is then cached."""
-        return self._tiers.get(key)
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The cached values, or the child's, which are then cached."""
+        return self._tiers.read(keys, options)
 
-    def put(self, key: Key, value: Any) -> None:
-        """Store in the child, then in the cache."""
-        if value is None:
-            self.delete(key)
-        else:
-            self._tiers.put(key, value)
-
-    def delete(self, key: Key) -> None:
-        """Delete from the child, then from the cache."""
-        self._tiers.delete(key)
-
-    def contains(self, key: Key) -> bool:
-        """Whether the cache has `key`, or the child; nothing is cached."""
-        return self._tiers.contains(key)
-
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries, from the cache where it has them."""
-        return self._tiers.batch_get(keys)
-
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, to the child and to the cache."""
-        return self._tiers.batch_write(writes)
-
-    def query(self, query: Query) -> Cursor:
-        """The child's answer."""
-        return exact_query(self.child_datastore, query)
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child, then to the cache."""
+        return self._tiers.write(operations)
 
     def describe(self) -> Description:
         """Kind `cache`; what it promises and pushes down is the child's part."""

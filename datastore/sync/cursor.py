@@ -99,14 +99,15 @@ class Cursor(TwoNames):
         batches: Generator[Batch],
         *,
         shards: list[ShardReport] | None = None,
+        source: Any = None,
     ) -> Cursor:
         """A cursor over batches that the query's own steps have been applied to.
 
-        `batches` is closed with the cursor (`close`), even if the cursor was abandoned halfway. `shards` is a list
-        that the producer fills before its end.
+        `batches` is closed with the cursor (`close`), even if the cursor was abandoned halfway, and then `source`, the
+        scan that they are made from. `shards` is a list that the producer fills before its end.
         """
         cursor = cls.__new__(cls)
-        cursor._begin(query, batches, [])
+        cursor._begin(query, batches, [] if source is None else [source])
         if shards is not None:
             cursor.shards = shards
         return cursor

@@ -11,26 +11,22 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from datastore.engine.plan import COMPLETE
+from datastore.model.arguments import check_key
 from datastore.model.description import Description
-from datastore.model.entries import Batch, Outcome, Position, Write
+from datastore.model.entries import Batch, Position
 from datastore.model.errors import InvalidKeyError, QueryNotSupportedError
 from datastore.model.key import Key
-from datastore.model.limits import KEY_BYTES
+from datastore.model.limits import FIRST_SCAN_ENTRIES, KEY_BYTES
+from datastore.model.operations import VALUES, Operation, Put, ReadOptions, ReadResult, WriteResult, value_of
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync._concurrency import KeyLocks
-from datastore.sync.base import (
-    FIRST_SCAN_ENTRIES,
-    Datastore,
-    check_key,
-    check_query,
-    exact_query,
-    outcome_of,
-    refine,
-    scope_of,
-)
+from datastore.sync.base import Datastore
 from datastore.sync.cursor import Cursor
+from datastore.sync.scan import Scan, exact
 from datastore.sync.shims import ShimDatastore
+from datastore.sync.verbs import read_attempt, scope_of, write_attempt
 
 __all__ = ["DirectoryDatastore"]
 
@@ -55,30 +51,38 @@ class DirectoryDatastore(ShimDatastore):
     yields, whose keys are not known.
     """
 
-    ordered_queries = True
-    _answering = ("query", "directory_values_generator")
-
     def __init__(self, datastore: Datastore) -> None:
         super().__init__(datastore)
         self._locks = KeyLocks()
 
-    def get(self, key: Key) -> Any:
-        """The value of `key`, or the list of the keys directly below it."""
-        key = check_key(key)
-        value = None if _is_reserved(key) else self.child_datastore.get(key)
-        return self.directory(key) if value is None else value
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The values; of a key without one, the list of the keys directly below it, which does not count as present."""
+        results = [ReadResult() for _ in keys]
+        asked = [place for place, key in enumerate(keys) if not _is_reserved(key)]
+        if asked:
+            found = self.child_datastore.read([keys[place] for place in asked], options)
+            for place, result in zip(asked, found, strict=True):
+                results[place] = result
+        if not options.values:
+            return results
+        return [
+            read_attempt(self.directory, key) if result.value is None and result.error is None else result
+            for key, result in zip(keys, results, strict=True)
+        ]
 
-    def contains(self, key: Key) -> bool:
-        """Whether `key` has a value; a directory does not count."""
-        key = check_key(key)
-        return not _is_reserved(key) and self.child_datastore.contains(key)
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Do several writes, one by one."""
+        return [
+            (
+                write_attempt(self._put, operation.key, operation.value)
+                if isinstance(operation, Put)
+                else write_attempt(self._delete, operation.key)
+            )
+            for operation in operations
+        ]
 
-    def put(self, key: Key, value: Any) -> None:
+    def _put(self, key: Key, value: Any) -> None:
         """List the key in its parent's directory, and store the value."""
-        if value is None:
-            self.delete(key)
-            return
-        key = check_key(key)
         if _is_reserved(key):
             raise InvalidKeyError(f"{key}: keys that end in {_RESERVED!r} are kept for directories")
         if key == _ROOT:
@@ -102,9 +106,8 @@ class DirectoryDatastore(ShimDatastore):
                 self._write_list(record, before)
                 raise
 
-    def delete(self, key: Key) -> None:
+    def _delete(self, key: Key) -> None:
         """Remove the value, and the key from its parent's directory."""
-        key = check_key(key)
         record = _record_of(key.parent)
         if _is_reserved(key) or record is None:
             return
@@ -113,14 +116,6 @@ class DirectoryDatastore(ShimDatastore):
             before = self._listed(record)
             if str(key) in before:
                 self._write_list(record, [name for name in before if name != str(key)])
-
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries, one by one."""
-        return [outcome_of(self.get, key) for key in keys]
-
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, one by one."""
-        return [outcome_of(self.put, key, value) for key, value in writes]
 
     def directory(self, key: Key) -> list[str]:
         """The texts of the keys directly below `key`, in order of arrival, as a new list."""
@@ -142,17 +137,17 @@ class DirectoryDatastore(ShimDatastore):
     def _write_list(self, record: Key, names: list[str]) -> None:
         self.child_datastore.put(record, names or None)
 
-    def query(self, query: Query) -> Cursor:
-        """What the query selects among the values; lists do not count."""
-        check_query(query)
+    def scan(self, query: Query) -> Scan:
+        """What is in the scope; lists do not count."""
         if not query.recursive and is_overridden(self, DirectoryDatastore, "directory_values_generator"):
-            return self._answered_from_values(query)
+            return self._scan_of_values(query)
         if not query.recursive:
-            return Cursor.from_batches(query, refine(query, self._listed_entries(query)))
-        child = exact_query(self.child_datastore, scope_of(query))
-        return Cursor.from_batches(query, refine(query, _without_records(child)), shards=child.shards)
+            return Scan(self._listed_entries(query))
+        scope = scope_of(query)
+        child = exact(scope, self.child_datastore.scan(scope))
+        return Scan(_without_records(child), source=child)
 
-    def _answered_from_values(self, query: Query) -> Cursor:
+    def _scan_of_values(self, query: Query) -> Scan:
         if query.start_after is not None:
             raise QueryNotSupportedError(
                 f"{type(self).__name__} overrides directory_values_generator, so its values have no positions to "
@@ -160,7 +155,7 @@ class DirectoryDatastore(ShimDatastore):
             )
         cursor = Cursor(query, self.directory_values_generator(query.key))
         cursor._apply("filters", "orders", "offset", "limit", "keys_only")
-        return cursor
+        return Scan(cursor.batches(), COMPLETE, source=cursor)
 
     def _listed_entries(self, query: Query) -> Generator[Batch]:
         """The entries of a collection: its instances are listed in its parent's directory, all others in its own."""
@@ -171,13 +166,9 @@ class DirectoryDatastore(ShimDatastore):
         found = sorted(key for key in map(Key, names) if key.path == query.key)
         for start in range(0, len(found), FIRST_SCAN_ENTRIES):
             part = found[start : start + FIRST_SCAN_ENTRIES]
-            outcomes = self.child_datastore.batch_get(part)
-            for outcome in outcomes:
-                if outcome.error is not None:
-                    raise outcome.error
-            held = [
-                (key, outcome.value) for key, outcome in zip(part, outcomes, strict=True) if outcome.value is not None
-            ]
+            results = self.child_datastore.read(part, VALUES)
+            values = list(map(value_of, results))
+            held = [(key, value) for key, value in zip(part, values, strict=True) if value is not None]
             yield Batch(
                 [key for key, _ in held],
                 [value for _, value in held],
@@ -202,9 +193,9 @@ def _record_of(key: Key) -> Key | None:
     return None
 
 
-def _without_records(child: Cursor) -> Generator[Batch]:
+def _without_records(child: Scan) -> Generator[Batch]:
     try:
-        for batch in child.batches():
+        for batch in child.batches:
             held = [place for place, key in enumerate(batch.keys) if key is None or not _is_reserved(key)]
             yield Batch(
                 [batch.keys[place] for place in held],

@@ -11,15 +11,18 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from datastore.model.arguments import check_key
 from datastore.model.description import Description
-from datastore.model.entries import Batch, Outcome, Position, Write
+from datastore.model.entries import Batch, Position
 from datastore.model.errors import CircularLinkError, InvalidKeyError
 from datastore.model.key import Key
+from datastore.model.operations import VALUES, Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync._concurrency import KeyLocks, iterate
-from datastore.sync.base import Datastore, check_key, check_query, exact_query, outcome_of, scope_of
-from datastore.sync.cursor import Cursor, refine
+from datastore.sync.base import Datastore
+from datastore.sync.scan import Scan, exact
 from datastore.sync.shims import ShimDatastore
+from datastore.sync.verbs import read_attempt, scope_of, write_attempt
 
 __all__ = ["SymlinkDatastore"]
 
@@ -44,7 +47,6 @@ class SymlinkDatastore(ShimDatastore):
     """
 
     sentinel = "datastore_link"
-    ordered_queries = True
 
     def __init__(self, datastore: Datastore) -> None:
         super().__init__(datastore)
@@ -67,20 +69,24 @@ class SymlinkDatastore(ShimDatastore):
                 key = self._link_for_value(self.child_datastore.get(key))
             self.child_datastore.put(target, self._link_value_for_key(source))
 
-    def get(self, key: Key) -> Any:
-        """The value of `key`, following links."""
-        return self._follow_link(self.child_datastore.get(key))
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read in one batch of the child's, and follow links one by one."""
+        results = self.child_datastore.read(keys, VALUES)
+        return [result if result.value is None else read_attempt(self._follow_link, result.value) for result in results]
 
-    def contains(self, key: Key) -> bool:
-        """Whether `key` has a value, following links."""
-        return self.get(key) is not None
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Do several writes, one by one, because each may follow a link. A delete removes the link itself."""
+        return [write_attempt(self._do, operation) for operation in operations]
 
-    def put(self, key: Key, value: Any) -> None:
-        """Store under `key`, following links. None removes only `key` itself."""
-        if value is None:
-            self.delete(key)
+    def _do(self, operation: Operation) -> None:
+        if isinstance(operation, Put):
+            self._put(operation.key, operation.value)
             return
-        key = check_key(key)
+        with self._locks.hold(operation.key):
+            self.child_datastore.delete(operation.key)
+
+    def _put(self, key: Key, value: Any) -> None:
+        """Store under `key`, following links."""
         end: Key | None = key
         passed: set[Key] = set()
         while end is not None:
@@ -100,34 +106,17 @@ class SymlinkDatastore(ShimDatastore):
                 self.child_datastore.put(key, self._stored(value))
             return source
 
-    def delete(self, key: Key) -> None:
-        """Remove `key` itself: a link, not the entry that it refers to."""
-        with self._locks.hold(check_key(key)):
-            self.child_datastore.delete(key)
-
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries in one batch of the child's; links one by one."""
-        outcomes = self.child_datastore.batch_get(keys)
-        return [
-            outcome if outcome.value is None else outcome_of(self._follow_link, outcome.value) for outcome in outcomes
-        ]
-
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, one by one, because each may follow a link."""
-        return [outcome_of(self.put, key, value) for key, value in writes]
-
-    def query(self, query: Query) -> Cursor:
-        """What the query selects, with links resolved, under the links' own keys."""
-        check_query(query)
+    def scan(self, query: Query) -> Scan:
+        """The scope, with links resolved, under the links' own keys."""
         scope = scope_of(query)
         if query.start_after is not None and not query.orders:
             scope.start_after = Position(b"", query.start_after.key)
-        child = exact_query(self.child_datastore, scope)
-        return Cursor.from_batches(query, refine(query, self._followed(child)), shards=child.shards)
+        child = exact(scope, self.child_datastore.scan(scope))
+        return Scan(self._followed(child), source=child)
 
-    def _followed(self, child: Cursor) -> Generator[Batch]:
+    def _followed(self, child: Scan) -> Generator[Batch]:
         try:
-            for batch in child.batches():
+            for batch in child.batches:
                 values = [self._value_or_none(value) for value in batch.values]
                 held = [place for place, value in enumerate(values) if value is not None]
                 yield Batch(

@@ -8,15 +8,17 @@ Knows the Datastore contract, and keeps its entries in a DictDatastore.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Sequence
 
 from datastore.model.description import Description, Durability, PushDown
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.operations import Delete, Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync._concurrency import Lock
-from datastore.sync.base import Datastore, DictDatastore, check_key
-from datastore.sync.cursor import Cursor
+from datastore.sync.base import Datastore
+from datastore.sync.memory import DictDatastore
+from datastore.sync.scan import Scan
 
 __all__ = ["LRUCacheDatastore"]
 
@@ -29,8 +31,6 @@ class LRUCacheDatastore(Datastore):
     Raises UnsupportedTypeError (a TypeError) or InvalidError (a ValueError) unless `size` is an int of at least 1.
     """
 
-    ordered_queries = True
-
     def __init__(self, size: int) -> None:
         if not isinstance(size, int) or isinstance(size, bool):
             raise UnsupportedTypeError(f"size must be an int, got {type(size).__name__}", path="size")
@@ -42,44 +42,36 @@ class LRUCacheDatastore(Datastore):
         self._used: OrderedDict[Key, None] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: Key) -> Any:
-        """The value of `key`, the object that was put, or None. Counts as use."""
-        key = check_key(key)
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The values, the objects that were put."""
+        if not options.values:
+            return self._held.read(keys, options)
         # The dict's calls never wait, so nothing else runs between them.
         with self._lock:
-            value = self._held.get(key)
-            if value is not None:
-                self._used.move_to_end(key)
-            return value
+            results = self._held.read(keys, options)
+            for key, result in zip(keys, results, strict=True):
+                if result.value is not None:
+                    self._used.move_to_end(key)
+            return results
 
-    def put(self, key: Key, value: Any) -> None:
-        """Keep `value` itself under `key`; beyond `size` entries, evict the least recently used one."""
-        key = check_key(key)
-        if value is None:
-            self.delete(key)
-            return
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Keep the values themselves; beyond `size` entries, evict the least recently used ones."""
         with self._lock:
-            self._held.put(key, value)
-            self._used[key] = None
-            self._used.move_to_end(key)
-            if len(self._used) > self.size:
-                oldest, _ = self._used.popitem(last=False)
-                self._held.delete(oldest)
+            for operation in operations:
+                self._held.write((operation,))
+                if not isinstance(operation, Put):
+                    self._used.pop(operation.key, None)
+                    continue
+                self._used[operation.key] = None
+                self._used.move_to_end(operation.key)
+                if len(self._used) > self.size:
+                    oldest, _ = self._used.popitem(last=False)
+                    self._held.write((Delete(oldest),))
+        return [WriteResult() for _ in operations]
 
-    def delete(self, key: Key) -> None:
-        """Forget the entry of `key`."""
-        key = check_key(key)
-        with self._lock:
-            self._held.delete(key)
-            self._used.pop(key, None)
-
-    def contains(self, key: Key) -> bool:
-        """Whether `key` is held. Does not count as use."""
-        return self._held.contains(key)
-
-    def query(self, query: Query) -> Cursor:
-        """A cursor over the entries that `query` selects. Does not count as use."""
-        return self._held.query(query)
+    def scan(self, query: Query) -> Scan:
+        """The entries of the scope. Does not count as use."""
+        return self._held.scan(query)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, ClassVar
 
+from datastore.engine.plan import COMPLETE, Applied, Support
 from datastore.engine.serializers import (
     NonSerializer,
     Serializer,
@@ -29,14 +30,16 @@ from datastore.engine.serializers import (
     serialized_gen,
 )
 from datastore.model.description import Description
-from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.entries import Batch
 from datastore.model.errors import CorruptDataError
 from datastore.model.key import Key
+from datastore.model.operations import VALUES, Delete, Operation, Put, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
-from datastore.sync.base import Datastore, check_query, exact_query, refusal, scope_of
-from datastore.sync.cursor import Cursor, refine
+from datastore.sync.base import Datastore
+from datastore.sync.scan import Scan
 from datastore.sync.shims import ShimDatastore
+from datastore.sync.verbs import scope_of
 
 __all__ = [
     "NonSerializer",
@@ -67,7 +70,6 @@ class SerializerShimDatastore(ShimDatastore):
     """
 
     serializer: SerializerLike = default_serializer
-    ordered_queries = True
     two_names: ClassVar = {"serializedValue": "serialized_value", "deserializedValue": "deserialized_value"}
 
     def __init__(self, datastore: Datastore, serializer: SerializerLike | None = None) -> None:
@@ -86,70 +88,65 @@ class SerializerShimDatastore(ShimDatastore):
     serializedValue = serialized_value  # noqa: N815
     deserializedValue = deserialized_value  # noqa: N815
 
-    def get(self, key: Key) -> Any:
-        """The deserialized value of `key`, or None."""
-        return self._value(key, self.child_datastore.get(key))
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The deserialized values. What cannot be deserialized fails by itself."""
+        if not options.values and self._declares(never_loads_none):
+            return self.child_datastore.read(keys, options)
+        results = self.child_datastore.read(keys, VALUES)
+        return [
+            result if result.value is None else attempt(self._loaded, key, result.value, catching=Exception)
+            for key, result in zip(keys, results, strict=True)
+        ]
 
-    def _value(self, key: Key, stored: Any) -> Any:
+    def _loaded(self, key: Key, stored: Any) -> Any:
         try:
             return self.deserialized_value(stored)
         except Exception as error:
             _name(error, key)
             raise
 
-    def put(self, key: Key, value: Any) -> None:
-        """Store the serialized value. What cannot be serialized raises, and the old value stays. None is a `delete`."""
-        if value is None:
-            self.delete(key)
-        else:
-            self.child_datastore.put(key, self._stored(key, value))
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Store the serialized values. What cannot be serialized fails by itself, and the old value stays."""
+        inner = [attempt(self._serialized, operation, catching=Exception) for operation in operations]
+        good = [made.value for made in inner if made.error is None]
+        results = iter(self.child_datastore.write(good) if good else ())
+        return [next(results) if made.error is None else WriteResult(made.error) for made in inner]
 
-    def _stored(self, key: Key, value: Any) -> Any:
+    def _serialized(self, operation: Operation) -> Operation:
+        if not isinstance(operation, Put):
+            return operation
         try:
-            return self.serialized_value(value)
+            stored = self.serialized_value(operation.value)
         except Exception as error:
-            _name(error, key)
+            _name(error, operation.key)
             raise
+        return Delete(operation.key) if stored is None else Put(operation.key, stored)
 
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries in one batch of the child's."""
-        outcomes = self.child_datastore.batch_get(keys)
-        return [self._loaded(key, outcome) for key, outcome in zip(keys, outcomes, strict=True)]
-
-    def _loaded(self, key: Key, outcome: Outcome) -> Outcome:
-        if outcome.value is None:
-            return outcome
-        try:
-            return Outcome(self._value(key, outcome.value))
-        except Exception as error:  # noqa: BLE001 - a serializer may raise anything, and fails this item alone
-            return refusal(error)
-
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes in one batch of the child's; what cannot be serialized fails by itself."""
-        outcomes: list[Outcome | None] = []
-        inner: list[Write] = []
-        for key, value in writes:
-            try:
-                inner.append(Write(key, None if value is None else self._stored(key, value)))
-                outcomes.append(None)
-            except Exception as error:  # noqa: BLE001 - likewise
-                outcomes.append(refusal(error))
-        rest = iter(self.child_datastore.batch_write(inner))
-        return [next(rest) if outcome is None else outcome for outcome in outcomes]
-
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """What the query selects among the deserialized values."""
-        check_query(query)
-        if self._goes_down(query):
-            child = exact_query(self.child_datastore, query)
+        goes_down = self._goes_down(query)
+        asked = query if goes_down else self._asked(query)
+        child = self.child_datastore.scan(asked)
+        if goes_down and child.applied.is_complete:
             counted = query.limit is not None or query.offset > 0
-            return Cursor.from_batches(query, self._deserialized(child, counted=counted), shards=child.shards)
-        asked = _by_key_alone(query)
+            batches = child.batches if query.keys_only else self._deserialized(child, counted=counted)
+            return Scan(batches, COMPLETE, source=child)
+        applied = _applied(query, asked, child.applied)
+        if goes_down and query.keys_only and not query.reads_values:
+            return Scan(child.batches, applied, source=child)
+        needed = query.entries_needed(applied.residual_filters(query.filters)) if applied.by_key else sys.maxsize
+        return Scan(self._deserialized(child, needed), applied, source=child)
+
+    def _asked(self, query: Query) -> Query:
+        """The part of the query that the child can evaluate: scope, bounds on keys, and filters if it sees fields."""
+        asked = scope_of(query)
         if not query.has_custom_code and self._keeps_fields(query):
             asked.filters = list(query.filters)
-        child = exact_query(self.child_datastore, asked)
-        loaded = self._deserialized(child, query.entries_needed())
-        return Cursor.from_batches(query, refine(query, loaded), shards=child.shards)
+        else:
+            asked.filters = [part for part in query.filters if part.field == "__key__" and part.is_plain]
+        if not query.orders:
+            asked.start_after = query.start_after
+        return asked
 
     def _goes_down(self, query: Query) -> bool:
         # Entries that turn out to be None are absent: what may drop them has to count for itself.
@@ -168,14 +165,14 @@ class SerializerShimDatastore(ShimDatastore):
         own = any(is_overridden(self, SerializerShimDatastore, form) for form in forms)
         return not own and property_of(self.serializer)
 
-    def _deserialized(self, child: Cursor, needed: int = sys.maxsize, *, counted: bool = False) -> Generator[Batch]:
+    def _deserialized(self, child: Scan, needed: int = sys.maxsize, *, counted: bool = False) -> Generator[Batch]:
         """The child's batches with values loaded, up to so many; what cannot be loaded raises when it is reached.
 
         Where the child has `counted` its entries already, for a limit or an offset, none of them may be dropped.
         """
         try:
-            for batch in child.batches():
-                failure = None if child.query.keys_only else self._load_values(batch, needed, counted=counted)
+            for batch in child.batches:
+                failure = self._load_values(batch, needed, counted=counted)
                 needed -= len(batch)
                 yield batch
                 if failure is not None:
@@ -230,13 +227,11 @@ def _by_fields(query: Query) -> bool:
     return any(part.field != "__key__" for part in (*query.filters, *query.orders))
 
 
-def _by_key_alone(query: Query) -> Query:
-    """The part of the query that a store of serialized values can answer: scope, and bounds on keys."""
-    asked = scope_of(query)
-    asked.filters = [part for part in query.filters if part.field == "__key__" and part.is_plain]
-    if not query.orders:
-        asked.start_after = query.start_after
-    return asked
+def _applied(query: Query, asked: Query, applied: Applied) -> Applied:
+    """What the child's scan has applied of the query, from what it has applied of the part that it was asked for."""
+    support = {id(part): applied.filter_support(place) for place, part in enumerate(asked.filters)}
+    filters = tuple(support.get(id(part), Support.NONE) for part in query.filters)
+    return Applied(filters, by_key=applied.by_key or applied.is_complete)
 
 
 def shim(datastore: Datastore, serializer: SerializerLike | None = None) -> SerializerShimDatastore:

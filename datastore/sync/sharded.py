@@ -10,21 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from datastore.engine.merge import BlockMerge
+from datastore.engine.plan import COMPLETE
+from datastore.model.arguments import check_key
 from datastore.model.description import Description
-from datastore.model.entries import Batch, Outcome, ShardReport, Write
+from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync._concurrency import fan_out, iterate
-from datastore.sync.base import Datastore, check_key, check_query, exact_query, refusal, require_datastore
+from datastore.sync.base import Datastore, exact_query, require_datastore
 from datastore.sync.collections import DatastoreCollection
 from datastore.sync.cursor import Cursor, close_all
+from datastore.sync.scan import Scan
 
 __all__ = ["ShardedDatastore"]
+
+_Result = TypeVar("_Result", ReadResult, WriteResult)
 
 
 class ShardedDatastore(DatastoreCollection):
@@ -43,9 +49,7 @@ class ShardedDatastore(DatastoreCollection):
     NoStoresError without stores.
     """
 
-    ordered_queries = True
     two_names: ClassVar = {"shardDatastore": "shard_datastore"}
-    _answering = ("query", "shard_query_generator")
 
     def __init__(
         self,
@@ -102,96 +106,75 @@ class ShardedDatastore(DatastoreCollection):
         store = require_datastore(self.shard_datastore(check_key(key)), "shard_datastore must answer a Datastore")
         return next((index for index, held in enumerate(stores) if held is store), None), store
 
-    def get(self, key: Key) -> Any:
-        """The value of `key` on its shard."""
-        index, store = self._place(key)
-        return self._on_shard(index, store.get, key)
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read with one call per shard, concurrently."""
+        return self._spread(keys, keys, lambda store: lambda part: store.read(part, options), _failed_read)
 
-    def put(self, key: Key, value: Any) -> None:
-        """Store on the key's shard."""
-        if value is None:
-            self.delete(key)
-            return
-        index, store = self._place(key)
-        self._on_shard(index, store.put, key, value)
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write with one call per shard, concurrently; writes to the same key keep their order."""
+        keys = [operation.key for operation in operations]
+        return self._spread(keys, operations, lambda store: store.write, WriteResult)
 
-    def delete(self, key: Key) -> None:
-        """Delete on the key's shard."""
-        index, store = self._place(key)
-        self._on_shard(index, store.delete, key)
+    def _spread(
+        self,
+        keys: Sequence[Key],
+        items: Sequence[Any],
+        call_of: Callable[[Datastore], Callable[[Sequence[Any]], list[_Result]]],
+        failed: Callable[[Exception], _Result],
+    ) -> list[_Result]:
+        """Call each shard with those of the items whose keys are its own; the results in the order of the items."""
+        self._held()
+        results: dict[int, _Result] = {}
+        #: By the stores' identities: the index, the store, and the positions of its items.
+        parts: dict[int, tuple[int | None, Datastore, list[int]]] = {}
+        for position, key in enumerate(keys):
+            found = attempt(self._place, key)
+            if found.error is not None:
+                results[position] = failed(found.error)
+                continue
+            index, store = found.value
+            parts.setdefault(id(store), (index, store, []))[2].append(position)
+        calls = [
+            partial(self._on_shard, index, call_of(store), [items[at] for at in positions], failed)
+            for index, store, positions in parts.values()
+        ]
+        answers = [calls[0]()] if len(calls) == 1 else fan_out(calls)
+        for (*_, positions), answer in zip(parts.values(), answers, strict=True):
+            results.update(zip(positions, answer, strict=True))
+        return [results[position] for position in range(len(keys))]
 
-    def contains(self, key: Key) -> bool:
-        """Whether the key's shard has it."""
-        index, store = self._place(key)
-        return bool(self._on_shard(index, store.contains, key))
-
-    def _on_shard(self, index: int | None, call: Callable[..., Any], *arguments: Any) -> Any:
+    def _on_shard(
+        self,
+        index: int | None,
+        call: Callable[[Sequence[Any]], list[_Result]],
+        items: Sequence[Any],
+        failed: Callable[[Exception], _Result],
+    ) -> list[_Result]:
+        """One shard's part of a call; if the whole part fails, each of its items fails."""
         try:
-            return call(*arguments)
+            results = call(items)
         except DatastoreError as error:
             self._name_shard(index, error)
-            raise
+            return [failed(error) for _ in items]
+        for result in results:
+            if isinstance(result.error, DatastoreError):
+                self._name_shard(index, result.error)
+        return results
 
     def _name_shard(self, index: int | None, error: DatastoreError) -> None:
         if error.shard is None and self._names is not None and index is not None and index < len(self._names):
             error.shard = self._names[index]
 
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries, with one batch per shard, concurrently."""
-        return self._batch(list(keys), lambda store: store.batch_get, lambda key: key)
-
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, with one batch per shard, concurrently; writes to the same key keep their order."""
-        return self._batch(list(writes), lambda store: store.batch_write, lambda write: write[0])
-
-    def _batch(
-        self,
-        items: list[Any],
-        batch_call: Callable[[Datastore], Callable[[list[Any]], list[Outcome]]],
-        key_of: Callable[[Any], Key],
-    ) -> list[Outcome]:
-        self._held()
-        outcomes: dict[int, Outcome] = {}
-        #: By the stores' identities: the index, the store, and the positions of its items.
-        parts: dict[int, tuple[int | None, Datastore, list[int]]] = {}
-        for position, item in enumerate(items):
-            try:
-                index, store = self._place(key_of(item))
-            except (DatastoreError, TypeError, ValueError) as error:
-                outcomes[position] = refusal(error)
-                continue
-            parts.setdefault(id(store), (index, store, []))[2].append(position)
-        calls = [
-            partial(self._batch_on_shard, index, batch_call(store), [items[at] for at in positions])
-            for index, store, positions in parts.values()
-        ]
-        for (*_, positions), answers in zip(parts.values(), fan_out(calls), strict=True):
-            outcomes.update(zip(positions, answers, strict=True))
-        return [outcomes[position] for position in range(len(items))]
-
-    def _batch_on_shard(
-        self, index: int | None, call: Callable[[list[Any]], list[Outcome]], items: list[Any]
-    ) -> list[Outcome]:
-        """One shard's part of a batch; if the whole part fails, each of its items fails."""
-        try:
-            outcomes = call(items)
-        except DatastoreError as error:
-            outcomes = [refusal(error)] * len(items)
-        for outcome in outcomes:
-            if outcome.error is not None:
-                self._name_shard(index, outcome.error)
-        return outcomes
-
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """The merged results of all shards, as one store would return them."""
-        check_query(query)
         stores = self._held()
         if query.limit == 0:
-            return Cursor(query, ())
+            cursor = Cursor(query, ())
+            return Scan(cursor.batches(), COMPLETE, source=cursor)
         if is_overridden(self, ShardedDatastore, "shard_query_generator"):
             cursor = Cursor(query, self.shard_query_generator(_shard_query(query)))
             cursor._apply("orders", "offset", "limit", "keys_only")
-            return cursor
+            return Scan(cursor.batches(), COMPLETE, source=cursor)
         only = self._only_shard(query)
         asked = {
             index: exact_query(store, _shard_query(query))
@@ -199,8 +182,7 @@ class ShardedDatastore(DatastoreCollection):
             if only is None or index == only
         }
         reports: list[ShardReport] = []
-        # A copy: the caller may change its query before the merge begins.
-        return Cursor.from_batches(query, self._merge(query.copy(), asked, reports), shards=reports)
+        return Scan(self._merge(query, asked, reports), COMPLETE, shards=reports)
 
     def _only_shard(self, query: Query) -> int | None:
         """The only shard that can hold what the query selects, if the sharding function can tell."""
@@ -267,6 +249,10 @@ class ShardedDatastore(DatastoreCollection):
     def describe(self) -> Description:
         """Kind `sharded`, over its shards."""
         return self._described("sharded", f"{len(self._stores)} shards")
+
+
+def _failed_read(error: Exception) -> ReadResult:
+    return ReadResult(error=error)
 
 
 def _shard_query(query: Query) -> Query:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from datastore.model.description import Description
-from datastore.model.entries import Outcome, Write
 from datastore.model.errors import UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
-from datastore.sync.base import Datastore, check_query, exact_query, require_datastore
-from datastore.sync.cursor import Cursor
+from datastore.sync.base import Datastore, require_datastore
+from datastore.sync.scan import Scan
 
 __all__ = ["LoggingDatastore", "ShimDatastore"]
 
@@ -25,47 +24,26 @@ __all__ = ["LoggingDatastore", "ShimDatastore"]
 class ShimDatastore(Datastore):
     """Passes every call on to `child_datastore`; subclasses override what they change.
 
-    If a subclass overrides `get` but not `contains`, `contains` calls its `get`; batches call
-    `get`, `put` and `delete` if a subclass overrides these. A subclass that overrides `query` must declare
-    `ordered_queries` again if its results are exact. Closing closes the child.
+    A subclass may override verbs (`get`, `put`, `delete`, `query`) or the waist (`read`, `write`, `scan`): what it does
+    not override goes through what it does. If it overrides `query` and applies the whole query, it declares
+    `ordered_queries`. Closing closes the child.
     Raises UnsupportedTypeError (a TypeError) unless `datastore` is a Datastore.
     """
-
-    ordered_queries = True
 
     def __init__(self, datastore: Datastore) -> None:
         self.child_datastore = require_datastore(datastore, "a shim needs a Datastore below it")
 
-    def get(self, key: Key) -> Any:
-        """The child's value of `key`."""
-        return self.child_datastore.get(key)
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read from the child."""
+        return self.child_datastore.read(keys, options)
 
-    def put(self, key: Key, value: Any) -> None:
-        """Put into the child. None is a `delete`."""
-        if value is None:
-            self.delete(key)
-        else:
-            self.child_datastore.put(key, value)
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child."""
+        return self.child_datastore.write(operations)
 
-    def delete(self, key: Key) -> None:
-        """Delete from the child."""
-        self.child_datastore.delete(key)
-
-    def contains(self, key: Key) -> bool:
-        """Whether the child has `key`."""
-        return self.child_datastore.contains(key)
-
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """The child's answer."""
-        return exact_query(self.child_datastore, query)
-
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries of the child's."""
-        return self.child_datastore.batch_get(keys)
-
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes to the child."""
-        return self.child_datastore.batch_write(writes)
+        return self.child_datastore.scan(query)
 
     def listed_key(self, key: Key) -> Key:
         """The child's listed key."""
@@ -88,8 +66,6 @@ class LoggingDatastore(ShimDatastore):
     `log_values`. Raises UnsupportedTypeError (a TypeError) if `logger` has no `info`.
     """
 
-    ordered_queries = True
-
     def __init__(
         self, child_datastore: Datastore, logger: logging.Logger | None = None, *, log_values: bool = False
     ) -> None:
@@ -102,38 +78,29 @@ class LoggingDatastore(ShimDatastore):
         self.logger = logging.getLogger("datastore") if logger is None else logger
         self._log_values = log_values
 
-    def get(self, key: Key) -> Any:
-        """The child's value of `key`."""
-        self.logger.info("get %s", key)
-        value = self.child_datastore.get(key)
-        if self._log_values:
-            self.logger.info("got %s: %r", key, value)
-        return value
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read from the child."""
+        for key in keys:
+            self.logger.info("get %s" if options.values else "contains %s", key)
+        results = self.child_datastore.read(keys, options)
+        if self._log_values and options.values:
+            for key, result in zip(keys, results, strict=True):
+                self.logger.info("got %s: %r", key, result.value)
+        return results
 
-    def put(self, key: Key, value: Any) -> None:
-        """Put into the child. None is a `delete`."""
-        if value is None:
-            self.delete(key)
-            return
-        if self._log_values:
-            self.logger.info("put %s: %r", key, value)
-        else:
-            self.logger.info("put %s", key)
-        self.child_datastore.put(key, value)
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child."""
+        for operation in operations:
+            if not isinstance(operation, Put):
+                self.logger.info("delete %s", operation.key)
+            elif self._log_values:
+                self.logger.info("put %s: %r", operation.key, operation.value)
+            else:
+                self.logger.info("put %s", operation.key)
+        return self.child_datastore.write(operations)
 
-    def delete(self, key: Key) -> None:
-        """Delete from the child."""
-        self.logger.info("delete %s", key)
-        self.child_datastore.delete(key)
-
-    def contains(self, key: Key) -> bool:
-        """Whether the child has `key`."""
-        self.logger.info("contains %s", key)
-        return self.child_datastore.contains(key)
-
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """The child's answer."""
-        check_query(query)
         if self._log_values or not query.filters:
             self.logger.info("query %r", query)
         else:
@@ -141,28 +108,7 @@ class LoggingDatastore(ShimDatastore):
             bare.filters.clear()
             fields = [f"{part.field} {part.op}" for part in query.filters]
             self.logger.info("query %r, filters %s", bare, ", ".join(fields))
-        return exact_query(self.child_datastore, query)
-
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries of the child's; each is logged."""
-        for key in keys:
-            self.logger.info("get %s", key)
-        outcomes = self.child_datastore.batch_get(keys)
-        if self._log_values:
-            for key, outcome in zip(keys, outcomes, strict=True):
-                self.logger.info("got %s: %r", key, outcome.value)
-        return outcomes
-
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes to the child; each is logged."""
-        for key, value in writes:
-            if value is None:
-                self.logger.info("delete %s", key)
-            elif self._log_values:
-                self.logger.info("put %s: %r", key, value)
-            else:
-                self.logger.info("put %s", key)
-        return self.child_datastore.batch_write(writes)
+        return self.child_datastore.scan(query)
 
     def describe(self) -> Description:
         """Kind `logging`, with the logger's name."""

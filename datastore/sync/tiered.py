@@ -11,13 +11,22 @@ from functools import partial
 from typing import Any
 
 from datastore.model.description import Description
-from datastore.model.entries import Outcome, Write
 from datastore.model.key import Key
+from datastore.model.operations import (
+    PRESENCE,
+    VALUES,
+    Delete,
+    Operation,
+    Put,
+    ReadOptions,
+    ReadResult,
+    WriteResult,
+)
 from datastore.model.query import Query
 from datastore.sync._concurrency import KeyLocks, Lock, run_to_completion
-from datastore.sync.base import Datastore, bad_keys, check_key, check_query, exact_query
+from datastore.sync.base import Datastore
 from datastore.sync.collections import DatastoreCollection
-from datastore.sync.cursor import Cursor
+from datastore.sync.scan import Scan
 
 __all__ = ["TieredDatastore"]
 
@@ -35,8 +44,6 @@ class TieredDatastore(DatastoreCollection):
     overwrites a newer put or delete. Without stores: NoStoresError.
     """
 
-    ordered_queries = True
-
     def __init__(self, stores: Iterable[Datastore] = ()) -> None:
         super().__init__(stores)
         self._guard = Lock()
@@ -44,127 +51,90 @@ class TieredDatastore(DatastoreCollection):
         #: For each key that some `get` may back-fill: how many do, and how many writes ended meanwhile.
         self._filling: dict[Key, _Filling] = {}
 
-    def get(self, key: Key) -> Any:
-        """The value in the first tier that has one."""
-        key = check_key(key)
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The values in the first tier that has each, with one call for each tier that is asked."""
         tiers = self._held()
+        if not options.values:
+            return self._read_presence(tiers, keys)
+        wanted = list(dict.fromkeys(keys))
         if len(tiers) > 1:
-            value = self._best_effort(tiers[0].get, key)
-            if value is not None:
-                return value
-        filling = self._begin_filling(key)
-        try:
-            return self._get_below(tiers, key, filling)
-        finally:
-            self._end_filling(key, filling)
-
-    def _get_below(self, tiers: Sequence[Datastore], key: Key, filling: _Filling) -> Any:
-        writes = filling.writes
-        missed = list(tiers[:1])
-        for tier in tiers[1:-1]:
-            value = self._best_effort(tier.get, key)
-            if value is not None:
-                break
-            missed.append(tier)
+            # What the first tier has needs no care for what is written meanwhile.
+            found = self._read_above(tiers[0], wanted)
+            wanted = [key for key in wanted if key not in found]
+            if not wanted:
+                return [found[key] for key in keys]
         else:
-            value = tiers[-1].get(key)
-        if value is not None and len(tiers) > 1:
-            with self._locks.hold(key):
-                # A write that ended since the value was read put a newer one in these tiers.
-                if filling.writes == writes:
-                    for tier in reversed(missed):
-                        self._store_above(tier, key, value)
-        return value
-
-    def contains(self, key: Key) -> bool:
-        """Whether any tier has `key`; nothing is back-filled."""
-        key = check_key(key)
-        tiers = self._held()
-        for tier in tiers[:-1]:
-            if self._best_effort(tier.contains, key):
-                return True
-        return tiers[-1].contains(key)
-
-    def put(self, key: Key, value: Any) -> None:
-        """Store in the last tier, then in those above it."""
-        if value is None:
-            self.delete(key)
-            return
-        key = check_key(key)
-        tiers = self._held()
-        with self._writing(tiers, [key]):
-            tiers[-1].put(key, value)
-            for tier in reversed(tiers[:-1]):
-                self._store_above(tier, key, value)
-
-    def delete(self, key: Key) -> None:
-        """Delete from the last tier, then from those above it."""
-        key = check_key(key)
-        tiers = self._held()
-        with self._writing(tiers, [key]):
-            tiers[-1].delete(key)
-            for tier in reversed(tiers[:-1]):
-                self._best_effort(tier.delete, key)
-
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries, with one batch for each tier that is asked."""
-        tiers = self._held()
-        bad = bad_keys(keys)
-        keys = [key if place in bad else check_key(key) for place, key in enumerate(keys)]
-        wanted = list({key: None for place, key in enumerate(keys) if place not in bad})
+            found = {}
         fillings = {key: self._begin_filling(key) for key in wanted}
         try:
-            found = self._batch_through(tiers, wanted, fillings)
+            found.update(self._read_below(tiers, wanted, fillings))
         finally:
             for key, filling in fillings.items():
                 self._end_filling(key, filling)
-        return [bad[place] if place in bad else found[key] for place, key in enumerate(keys)]
+        return [found[key] for key in keys]
 
-    def _batch_through(
-        self, tiers: Sequence[Datastore], keys: list[Key], fillings: dict[Key, _Filling]
-    ) -> dict[Key, Outcome]:
-        writes = {key: filling.writes for key, filling in fillings.items()}
-        found: dict[Key, Outcome] = {}
-        missed: list[tuple[Datastore, list[Key]]] = []
+    def _read_presence(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> list[ReadResult]:
+        """Which keys any tier has; nothing is back-filled."""
+        found: dict[Key, ReadResult] = {}
+        left = list(dict.fromkeys(keys))
         for tier in tiers[:-1]:
-            outcomes = self._best_effort(tier.batch_get, keys) or ()
-            found.update((key, held) for key, held in zip(keys, outcomes, strict=False) if held.value is not None)
+            results = self._best_effort(tier.read, left, PRESENCE) or ()
+            found.update((key, held) for key, held in zip(left, results, strict=False) if held.value is not None)
+            left = [key for key in left if key not in found]
+            if not left:
+                break
+        if left:
+            found.update(zip(left, tiers[-1].read(left, PRESENCE), strict=True))
+        return [found[key] for key in keys]
+
+    def _read_above(self, tier: Datastore, keys: list[Key]) -> dict[Key, ReadResult]:
+        """What a tier above the last has of some keys."""
+        results = self._best_effort(tier.read, keys, VALUES) or ()
+        return {key: held for key, held in zip(keys, results, strict=False) if held.value is not None}
+
+    def _read_below(
+        self, tiers: Sequence[Datastore], keys: list[Key], fillings: dict[Key, _Filling]
+    ) -> dict[Key, ReadResult]:
+        """What the tiers below the first have of keys that it lacks; the tiers above are filled with it."""
+        writes = {key: filling.writes for key, filling in fillings.items()}
+        found: dict[Key, ReadResult] = {}
+        missed = [(tier, keys) for tier in tiers[:1] if len(tiers) > 1]
+        for tier in tiers[1:-1]:
+            if not keys:
+                break
+            found.update(self._read_above(tier, keys))
             keys = [key for key in keys if key not in found]
             missed.append((tier, keys))
         if keys:
-            found.update(zip(keys, tiers[-1].batch_get(keys), strict=True))
+            found.update(zip(keys, tiers[-1].read(keys, VALUES), strict=True))
         fresh = [key for key in (missed[0][1] if missed else ()) if found[key].value is not None]
         with self._locks.hold_all(fresh):
             # A write that ended since a value was read put a newer one in these tiers.
             fresh = [key for key in fresh if fillings[key].writes == writes[key]]
             for tier, absent in reversed(missed):
                 lacking = set(absent)
-                self._write_above(tier, [Write(key, found[key].value) for key in fresh if key in lacking])
+                self._write_above(tier, [Put(key, found[key].value) for key in fresh if key in lacking])
         return found
 
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Do several writes, with one batch for each tier; the last tier first."""
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the last tier, then to those above it, with one call for each."""
         tiers = self._held()
-        bad = bad_keys([key for key, _ in writes])
-        good = [Write(check_key(key), value) for place, (key, value) in enumerate(writes) if place not in bad]
-        keys = list({key: None for key, _ in good})
+        keys = list(dict.fromkeys(operation.key for operation in operations))
         with self._writing(tiers, keys):
-            outcomes = tiers[-1].batch_write(good) if good else []
-            left: dict[Key, Any] = {}
-            for (key, value), outcome in zip(good, outcomes, strict=True):
-                if outcome.error is None:
-                    left[key] = value
-                elif _may_be_done(outcome.error):
-                    left[key] = None
+            results = tiers[-1].write(operations)
+            left: dict[Key, Operation] = {}
+            for operation, result in zip(operations, results, strict=True):
+                if result.error is None:
+                    left[operation.key] = operation
+                elif _may_be_done(result.error):
+                    left[operation.key] = Delete(operation.key)
             for tier in reversed(tiers[:-1]):
-                self._write_above(tier, list(map(Write._make, left.items())))
-        rest = iter(outcomes)
-        return [bad[place] if place in bad else next(rest) for place in range(len(writes))]
+                self._write_above(tier, list(left.values()))
+        return results
 
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """What the last tier answers."""
-        check_query(query)
-        return exact_query(self._held()[-1], query)
+        return self._held()[-1].scan(query)
 
     def describe(self) -> Description:
         """Kind `tiered`; what it promises and pushes down is the last tier's part."""
@@ -188,31 +158,32 @@ class TieredDatastore(DatastoreCollection):
 
     def _forget(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> None:
         for tier in tiers:
-            self._best_effort(tier.batch_write, [Write(key, None) for key in keys])
+            self._best_effort(tier.write, list(map(Delete, keys)))
 
-    def _store_above(self, tier: Datastore, key: Key, value: Any) -> None:
-        try:
-            tier.put(key, value)
-        except Exception as error:  # noqa: BLE001 - a cache may fail in any way
-            _log.warning("an upper tier, %s, did not store %s: %s", type(tier).__name__, key, error)
-            self._best_effort(tier.delete, key)
-
-    def _write_above(self, tier: Datastore, writes: list[Write]) -> None:
-        if not writes:
+    def _write_above(self, tier: Datastore, operations: list[Operation]) -> None:
+        """Write to a tier above the last; what it does not store is deleted there."""
+        if not operations:
             return
-        outcomes = self._best_effort(tier.batch_write, writes)
-        failed = [key for place, (key, _) in enumerate(writes) if outcomes is None or outcomes[place].error is not None]
-        if failed:
-            _log.warning("an upper tier, %s, did not store %d entries", type(tier).__name__, len(failed))
-            self._best_effort(tier.batch_write, [Write(key, None) for key in failed])
-
-    def _best_effort(self, call: Callable[..., Any], argument: Any) -> Any:
-        """Call an upper tier with a key or a batch; its failure is logged and counts as no answer."""
         try:
-            return call(argument)
+            results = tier.write(operations)
+            failures = [
+                (operation.key, result.error)
+                for operation, result in zip(operations, results, strict=True)
+                if result.error is not None
+            ]
         except Exception as error:  # noqa: BLE001 - a cache may fail in any way
-            subject = f"{len(argument)} entries" if isinstance(argument, list) else argument
-            _log.warning("an upper tier failed and was skipped for %s: %s", subject, error)
+            failures = [(operation.key, error) for operation in operations]
+        if failures:
+            keys = [key for key, _ in failures]
+            _log.warning("an upper tier, %s, did not store %s: %s", type(tier).__name__, _named(keys), failures[0][1])
+            self._best_effort(tier.write, list(map(Delete, keys)))
+
+    def _best_effort(self, call: Callable[..., Any], items: Sequence[Any], *options: Any) -> Any:
+        """Call an upper tier with keys or operations; its failure is logged and counts as no answer."""
+        try:
+            return call(items, *options)
+        except Exception as error:  # noqa: BLE001 - a cache may fail in any way
+            _log.warning("an upper tier failed and was skipped for %s: %s", _named(items), error)
             return None
 
     def _begin_filling(self, key: Key) -> _Filling:
@@ -232,6 +203,11 @@ class TieredDatastore(DatastoreCollection):
             filling = self._filling.get(key)
             if filling is not None:
                 filling.writes += 1
+
+
+def _named(items: Sequence[Any]) -> str:
+    """Keys or operations, for the log."""
+    return str(getattr(items[0], "key", items[0])) if len(items) == 1 else f"{len(items)} entries"
 
 
 def _may_be_done(error: BaseException) -> bool:

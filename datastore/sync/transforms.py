@@ -11,12 +11,13 @@ import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from datastore.engine.plan import COMPLETE
+from datastore.model.arguments import check_key
 from datastore.model.description import Description
-from datastore.model.entries import Batch, Outcome, Position, ShardReport, Write
+from datastore.model.entries import Batch, Position
 from datastore.model.errors import (
-    DatastoreError,
     InvalidError,
     InvalidKeyError,
     QueryNotSupportedError,
@@ -25,11 +26,13 @@ from datastore.model.errors import (
 from datastore.model.fields import Filter
 from datastore.model.key import Key
 from datastore.model.limits import KEY_BYTES
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
-from datastore.sync.base import Datastore, check_key, check_query, exact_query, refusal, scope_of
-from datastore.sync.cursor import Cursor, refine
+from datastore.sync.base import Datastore
+from datastore.sync.scan import Scan, exact
 from datastore.sync.shims import ShimDatastore
+from datastore.sync.verbs import scope_of
 
 __all__ = ["KeyTransformDatastore", "LowercaseKeyDatastore", "NamespaceDatastore", "NestedPathDatastore"]
 
@@ -47,7 +50,6 @@ class KeyTransformDatastore(ShimDatastore):
     (a TypeError) if the transform or its inverse is not callable, or does not return a Key.
     """
 
-    ordered_queries = True
     #: A subclass may define these instead of passing the arguments of the same names.
     keytransform: Callable[[Key], Key] | None = None
     prefix_preserving = False
@@ -90,68 +92,41 @@ class KeyTransformDatastore(ShimDatastore):
             raise UnsupportedTypeError(f"inverse must answer a Key or None, got {type(outer).__name__} for {inner}")
         return outer
 
-    def get(self, key: Key) -> Any:
-        """The value of the transformed key."""
-        return self.child_datastore.get(self._inner_key(key))
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read under the transformed keys."""
+        inner = [attempt(self._inner_key, key) for key in keys]
+        good = [made.value for made in inner if made.error is None]
+        results = iter(self.child_datastore.read(good, options) if good else ())
+        return [next(results) if made.error is None else made for made in inner]
 
-    def put(self, key: Key, value: Any) -> None:
-        """Store under the transformed key. None is a `delete`."""
-        if value is None:
-            self.delete(key)
-        else:
-            self.child_datastore.put(self._inner_key(key), value)
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write under the transformed keys."""
+        inner = [attempt(self._inner_operation, operation) for operation in operations]
+        good = [made.value for made in inner if made.error is None]
+        results = iter(self.child_datastore.write(good) if good else ())
+        return [next(results) if made.error is None else WriteResult(made.error) for made in inner]
 
-    def delete(self, key: Key) -> None:
-        """Delete the transformed key."""
-        self.child_datastore.delete(self._inner_key(key))
+    def _inner_operation(self, operation: Operation) -> Operation:
+        return operation.at(self._inner_key(operation.key))
 
-    def contains(self, key: Key) -> bool:
-        """Whether the child has the transformed key."""
-        return self.child_datastore.contains(self._inner_key(key))
-
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read under the transformed keys, in one batch of the child's."""
-        outcomes, inner = self._inner_writes([Write(key, None) for key in keys])
-        rest = iter(self.child_datastore.batch_get([key for key, _ in inner]))
-        return [next(rest) if outcome is None else outcome for outcome in outcomes]
-
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Write under the transformed keys, in one batch of the child's."""
-        outcomes, inner = self._inner_writes(writes)
-        rest = iter(self.child_datastore.batch_write(inner))
-        return [next(rest) if outcome is None else outcome for outcome in outcomes]
-
-    def _inner_writes(self, writes: Sequence[Write]) -> tuple[list[Outcome | None], list[Write]]:
-        """The child's batch, and for each item its refusal if it has no place there."""
-        outcomes: list[Outcome | None] = []
-        inner: list[Write] = []
-        for key, value in writes:
-            try:
-                inner.append(Write(self._inner_key(key), value))
-                outcomes.append(None)
-            except (DatastoreError, TypeError, ValueError) as error:
-                outcomes.append(refusal(error))
-        return outcomes, inner
-
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """The child's answer for the transformed key, under the caller's keys."""
-        check_query(query)
         if not self.prefix_preserving:
             raise QueryNotSupportedError(
                 f"{type(self).__name__} has no queries: its key transform is not declared prefix_preserving"
             )
         if self.keytransform is None and self.inverse is None:
-            return exact_query(self.child_datastore, query)
-        return self._answer(query)
+            return self.child_datastore.scan(query)
+        return self._scan_by_key(query)
 
-    def _answer(self, query: Query) -> Cursor:
-        """The query over the child's scope, evaluated here under the caller's keys."""
+    def _scan_by_key(self, query: Query) -> Scan:
+        """The child's scope under the caller's keys."""
         inner = scope_of(query)
         inner.key = self._inner_key(query.key)
         if query.start_after is not None and not query.orders:
             inner.start_after = self._inner_place(query.start_after.key)
-        child = exact_query(self.child_datastore, inner)
-        return Cursor.from_batches(query, refine(query, self._outer(query, child)), shards=child.shards)
+        child = exact(inner, self.child_datastore.scan(inner))
+        return Scan(self._outer(query, child), source=child)
 
     def _inner_place(self, after: Key) -> Position | None:
         """Where the child's results may begin, for entries after this key; None if unknown."""
@@ -168,19 +143,21 @@ class KeyTransformDatastore(ShimDatastore):
         if query.key != _ROOT:
             return None
         inner = self._inner_key(_ROOT)
-        value = None if inner == _ROOT else self.child_datastore.get(inner)
+        if inner == _ROOT:
+            return None
+        value = self.child_datastore.get(inner)
         if value is None:
             return None
         key = inner if self.inverse is None else _ROOT
         return Batch([key], [value], scanned=1, position=Position(b"", key))
 
-    def _outer(self, query: Query, child: Cursor) -> Generator[Batch]:
+    def _outer(self, query: Query, child: Scan) -> Generator[Batch]:
         """The child's batches under the caller's keys, without foreign entries; the root's entry first."""
         try:
             root = self._root_entry(query)
             if root is not None:
                 yield root
-            for batch in child.batches():
+            for batch in child.batches:
                 keys = [None if key is None else self._outer_key(key) for key in batch.keys]
                 # What has lost its key on the way is nobody's to leave out.
                 held = [place for place, key in enumerate(keys) if key is not None or batch.keys[place] is None]
@@ -255,7 +232,6 @@ class NamespaceDatastore(KeyTransformDatastore):
     for `prefix_preserving`, or set it to False, which disables queries.
     """
 
-    ordered_queries = True
     two_names: ClassVar = {"namespaceKey": "namespace_key"}
     prefix_preserving = True
 
@@ -294,42 +270,38 @@ class NamespaceDatastore(KeyTransformDatastore):
         # What is below the namespace in another way than the caller's key is known by the child's key alone.
         return inner if self._is_own and self.child_datastore.listed_key(self.namespace_key(outer)) != inner else outer
 
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """The child's answer for the namespace, under the caller's keys."""
-        check_query(query)
         inner = None if self._is_own else self._inner_query(query)
         if inner is None:
-            return super().query(query)
-        child = exact_query(self.child_datastore, inner)
+            return super().scan(query)
+        child = self.child_datastore.scan(inner)
         if query.key == _ROOT and str(self.namespace) != "/":
-            shards: list[ShardReport] = []
-            return Cursor.from_batches(query, self._from_the_root(query, child, shards), shards=shards)
-        return Cursor.from_batches(query, self._renamed(child), shards=child.shards)
+            # What is foreign there has yet to be left out.
+            child = exact(inner, child)
+            return Scan(self._from_the_root(query, child), COMPLETE, source=child)
+        return Scan(self._renamed(child), child.applied, source=child)
 
-    def _from_the_root(self, query: Query, child: Cursor, shards: list[ShardReport]) -> Generator[Batch]:
+    def _from_the_root(self, query: Query, child: Scan) -> Generator[Batch]:
         """The child's results, unless the root has an entry, which is outside of the child's query."""
-        at_root = self.child_datastore.contains(self.namespace)
-        if at_root:
-            child.close()
-        answer = super().query(query) if at_root else child
-        batches = answer.batches() if at_root else self._renamed(child)
+        if not self.child_datastore.contains(self.namespace):
+            for batch in self._renamed(child):
+                yield batch
+            return
+        child.close()
+        answer = exact(query, super().scan(query))
         try:
-            for batch in batches:
+            for batch in answer.batches:
                 yield batch
         finally:
-            batches.close()
             answer.close()
-        shards.extend(answer.shards)
+        child.shards[:] = answer.shards
 
     def _inner_query(self, query: Query) -> Query | None:
         """The whole query in the child's keys; None if that is impossible, or the child's queries are not exact."""
         inner = query.copy()
         inner.key = self.namespace.child(query.key)
-        if (
-            self._prefix != _prefix(self.namespace)
-            or not self.child_datastore.ordered_queries
-            or _reads_own_keys(query)
-        ):
+        if self._prefix != _prefix(self.namespace) or _reads_own_keys(query):
             return None
         try:
             inner.filters = [self._inner_filter(filter_) for filter_ in query.filters]
@@ -349,11 +321,11 @@ class NamespaceDatastore(KeyTransformDatastore):
             return Filter("__key__", filter_.op, self.namespace.child(filter_.value))
         return filter_
 
-    def _renamed(self, child: Cursor) -> Generator[Batch]:
+    def _renamed(self, child: Scan) -> Generator[Batch]:
         """The child's batches under the caller's keys; all are below the namespace."""
         start = len(self._prefix)
         try:
-            for batch in child.batches():
+            for batch in child.batches:
                 batch.keys = [None if key is None else _below(str(key), start) for key in batch.keys]
                 if batch.position is not None:
                     after = batch.position
@@ -406,9 +378,8 @@ class NestedPathDatastore(KeyTransformDatastore):
         self.length = length
         self.keyfn = keyfn
 
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """Not supported: QueryNotSupportedError."""
-        check_query(query)
         raise QueryNotSupportedError(
             "NestedPathDatastore does not support queries: it spreads every collection over many of its child's"
         )

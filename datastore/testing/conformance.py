@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datastore.model.description import Description
-from datastore.model.entries import Entry, Outcome, Position, Reason, Write, value_bytes
+from datastore.model.entries import Entry, Position, Reason, Write, value_bytes
 from datastore.model.errors import (
     CursorReuseError,
     CursorRunningError,
@@ -37,6 +37,7 @@ from datastore.model.errors import (
 )
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
+from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore.sync.cursor import Cursor
@@ -349,7 +350,7 @@ class BatchPromises(Capabilities):
         for index in range(20):
             self.plant(store, Key(f"/b/{index}"), index)
         asked = [Key(f"/b/{index}") for index in (7, 3, 99, 3, 0, 19)]
-        assert store.batch_get(asked) == [Outcome(value) for value in (7, 3, None, 3, 0, 19)]
+        assert store.batch_get(asked) == [ReadResult(value) for value in (7, 3, None, 3, 0, 19)]
 
     def test_batch_write_stores_and_deletes_in_order(self, store: Datastore) -> None:
         store.put(Key("/b/old"), "old")
@@ -362,7 +363,7 @@ class BatchPromises(Capabilities):
             Write(Key("/b/2"), "again"),
             Write(Key("/b/absent"), None),
         ]
-        assert store.batch_write(writes) == [Outcome()] * len(writes)
+        assert store.batch_write(writes) == [WriteResult()] * len(writes)
         assert self.inspect(store, Key("/b/1")) == "later"
         assert self.inspect(store, Key("/b/2")) == "again"
         assert self.inspect(store, Key("/b/old")) is None
@@ -814,7 +815,7 @@ class ParallelPromises(Capabilities):
             for step in range(15):
                 store.put(key, step)
                 assert store.get(key) == step
-                assert store.batch_get([key]) == [Outcome(step)]
+                assert store.batch_get([key]) == [ReadResult(step)]
                 store.delete(key)
                 assert store.get(key) is None
 

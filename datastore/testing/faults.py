@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.entries import Batch, Write
 from datastore.model.key import Key
+from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync.base import Datastore, exact_query
 from datastore.sync.cursor import Cursor
@@ -96,14 +97,14 @@ class FaultyDatastore(ShimDatastore):
         """As the child, unless told otherwise."""
         return bool(self._do("contains", self.child_datastore.contains, key))
 
-    def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+    def batch_get(self, keys: Sequence[Key]) -> list[ReadResult]:
         """The child's values, unless told otherwise."""
-        outcomes: list[Outcome] = self._do("batch_get", self.child_datastore.batch_get, keys)
+        outcomes: list[ReadResult] = self._do("batch_get", self.child_datastore.batch_get, keys)
         return outcomes
 
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+    def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:
         """Write to the child, unless told otherwise."""
-        outcomes: list[Outcome] = self._do("batch_write", self.child_datastore.batch_write, writes)
+        outcomes: list[WriteResult] = self._do("batch_write", self.child_datastore.batch_write, writes)
         return outcomes
 
     def _do(self, call: str, operation: Callable[..., Any], *arguments: Any) -> Any:

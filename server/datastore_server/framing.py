@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datastore import wire
-from datastore.model.entries import Batch, Outcome
+from datastore.model.entries import Batch
 from datastore.model.errors import LimitExceededError, QueryNotSupportedError
+from datastore.model.operations import ReadResult
 from datastore.v1 import service_pb2
 from datastore.wire.varints import length_prefix
 from datastore_server.checks import Limits, exceeded
@@ -113,18 +114,18 @@ def _key_frame(text: bytes) -> bytes:
     return b"".join((_FIELD_1, length_prefix(len(head) + len(text)), head, text))
 
 
-def batch_get_answer(outcomes: Sequence[Outcome], limits: Limits) -> bytes:
+def batch_get_answer(read: Sequence[ReadResult], limits: Limits) -> bytes:
     """The response to BatchGet.
 
     Items that do not fit in the message, including those that the store left unread for that reason, fail and can be
     requested again.
     """
     too_much = exceeded("message_bytes", limits.message_bytes, "the batch's values; ask for this one again")
-    left_out = _result(Outcome(error=too_much))
-    room = limits.message_bytes - len(left_out) * len(outcomes)
+    left_out = _result(ReadResult(error=too_much))
+    room = limits.message_bytes - len(left_out) * len(read)
     results: list[bytes] = []
-    for outcome in outcomes:
-        result = left_out if _was_left_out(outcome) else _result(outcome)
+    for one in read:
+        result = left_out if _was_left_out(one) else _result(one)
         if len(result) - len(left_out) > room:
             result = left_out
         room -= len(result) - len(left_out)
@@ -132,14 +133,14 @@ def batch_get_answer(outcomes: Sequence[Outcome], limits: Limits) -> bytes:
     return b"".join(results)
 
 
-def _was_left_out(outcome: Outcome) -> bool:
-    return isinstance(outcome.error, LimitExceededError) and outcome.error.limit == "message_bytes"
+def _was_left_out(read: ReadResult) -> bool:
+    return isinstance(read.error, LimitExceededError) and read.error.limit == "message_bytes"
 
 
-def _result(outcome: Outcome) -> bytes:
-    if outcome.error is None:
-        content = b"" if outcome.value is None else value_field(outcome.value)
+def _result(read: ReadResult) -> bytes:
+    if read.error is None:
+        content = b"" if read.value is None else value_field(read.value)
     else:
-        status = item_status(outcome.error, "BatchGet")
+        status = item_status(read.error, "BatchGet")
         content = service_pb2.BatchGetResponse.Result(status=status).SerializeToString()
     return b"".join((_FIELD_1, length_prefix(len(content)), content))

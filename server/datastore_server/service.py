@@ -21,9 +21,10 @@ from datastore import wire
 from datastore.aio.base import Datastore, exact_query
 from datastore.engine.placement import NodePlacement
 from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
-from datastore.model.entries import Outcome, Write
+from datastore.model.entries import Write
 from datastore.model.errors import DatastoreError, UnavailableError, without_frames
 from datastore.model.key import Key
+from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import WireValue, raw
@@ -48,6 +49,7 @@ SERVICE: str = _DESCRIPTOR.full_name
 _log = logging.getLogger("datastore.server")
 
 _T = TypeVar("_T")
+_Result = TypeVar("_Result", ReadResult, WriteResult)
 
 #: No call has come for so long: none is on its way. And how long that is waited for.
 QUIET_S = 0.02
@@ -167,18 +169,18 @@ class DatastoreService:
         async with self._reads.hold(self._answer_bytes):
             # Not before its turn: a thousand keys take some milliseconds to check, of other calls' time.
             items = await self._checked(self._keys_of, request)
-            outcomes = await _with_outcomes(items, self._datastore.batch_get)
-            return batch_get_answer(outcomes, self._limits)
+            results = await _with_refused(items, self._datastore.batch_get, _failed_read)
+            return batch_get_answer(results, self._limits)
 
     async def batch_write(self, request: bytes, context: Context) -> bytes:
         """BatchWrite: a result a write, in order; runs to completion even if the client disconnects."""
         items = await self._checked(self._writes_of, request)
-        outcomes = await self._writes.run(_with_outcomes(items, self._datastore.batch_write))
+        results = await self._writes.run(_with_refused(items, self._datastore.batch_write, WriteResult))
         response = service_pb2.BatchWriteResponse()
-        for outcome in outcomes:
-            result = response.results.add()
-            if outcome.error is not None:
-                result.status.CopyFrom(item_status(outcome.error, "BatchWrite"))
+        for result in results:
+            message = response.results.add()
+            if result.error is not None:
+                message.status.CopyFrom(item_status(result.error, "BatchWrite"))
         return response.SerializeToString()
 
     # Queries
@@ -381,10 +383,16 @@ def _attempt(check: Callable[..., _T], *arguments: Any) -> _T | DatastoreError:
         return error
 
 
-async def _with_outcomes(
-    items: Sequence[_T | DatastoreError], call: Callable[[Sequence[_T]], Awaitable[list[Outcome]]]
-) -> list[Outcome]:
-    """Call with the good items; the outcome of each item, the bad ones included, in order."""
+async def _with_refused(
+    items: Sequence[_T | DatastoreError],
+    call: Callable[[Sequence[_T]], Awaitable[list[_Result]]],
+    failed: Callable[[DatastoreError], _Result],
+) -> list[_Result]:
+    """Call with the good items; the result of each item, the bad ones included, in order."""
     good = [item for item in items if not isinstance(item, DatastoreError)]
-    outcomes = iter(await call(good) if good else ())
-    return [Outcome(error=item) if isinstance(item, DatastoreError) else next(outcomes) for item in items]
+    results = iter(await call(good) if good else ())
+    return [failed(item) if isinstance(item, DatastoreError) else next(results) for item in items]
+
+
+def _failed_read(error: DatastoreError) -> ReadResult:
+    return ReadResult(error=error)

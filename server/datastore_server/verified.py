@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from datastore import wire
-from datastore.aio import Cursor, ShardedDatastore, ShimDatastore
-from datastore.aio.base import check_query
+from datastore.aio import ShardedDatastore, ShimDatastore
+from datastore.aio.scan import Scan, exact
+from datastore.engine.plan import COMPLETE
 from datastore.model.description import Description
-from datastore.model.entries import Batch, Outcome, ShardReport, Write
+from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
 from datastore.model.key import Key
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.membership import Membership
 
 __all__ = ["MemberDatastore", "VerifiedDatastore"]
 
-_T = TypeVar("_T")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result", ReadResult, WriteResult)
 
 
 class MemberDatastore(ShimDatastore):
@@ -30,8 +33,6 @@ class MemberDatastore(ShimDatastore):
 
     Every call carries the expected identity, so that a different node at the address refuses it.
     """
-
-    ordered_queries = True
 
     def __init__(self, remote: RemoteDatastore, membership: Membership, shard: str) -> None:
         super().__init__(remote)
@@ -60,53 +61,33 @@ class MemberDatastore(ShimDatastore):
             raise
         await self._membership.member_ready(self._shard)
 
-    async def get(self, key: Key) -> Any:
-        """The node's value of `key`."""
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read from the node."""
         async with self._verified():
-            return await self._remote.get(key)
+            return self._checked(await self._remote.read(keys, options))
 
-    async def put(self, key: Key, value: Any) -> None:
-        """Put into the node."""
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the node."""
         async with self._verified():
-            await self._remote.put(key, value)
+            return self._checked(await self._remote.write(operations))
 
-    async def delete(self, key: Key) -> None:
-        """Delete from the node."""
-        async with self._verified():
-            await self._remote.delete(key)
-
-    async def contains(self, key: Key) -> bool:
-        """Whether the node has `key`."""
-        async with self._verified():
-            return await self._remote.contains(key)
-
-    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries of the node."""
-        async with self._verified():
-            return self._checked(await self._remote.batch_get(keys))
-
-    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Make several writes to the node."""
-        async with self._verified():
-            return self._checked(await self._remote.batch_write(writes))
-
-    def _checked(self, outcomes: list[Outcome]) -> list[Outcome]:
-        if any(isinstance(outcome.error, UnavailableError) for outcome in outcomes):
+    def _checked(self, results: list[_Result]) -> list[_Result]:
+        if any(isinstance(result.error, UnavailableError) for result in results):
             self._membership.lost(self._shard)
-        return outcomes
+        return results
 
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """The node's results."""
-        cursor = self._remote.query(query)
-        return Cursor.from_batches(query, self._batches(cursor), shards=cursor.shards)
+        child = self._remote.scan(query)
+        return Scan(self._batches(child), child.applied, source=child)
 
-    async def _batches(self, cursor: Cursor) -> AsyncGenerator[Batch]:
+    async def _batches(self, child: Scan) -> AsyncGenerator[Batch]:
         try:
             async with self._verified():
-                async for batch in cursor.batches():
+                async for batch in child.batches:
                     yield batch
         finally:
-            await cursor.aclose()
+            await child.aclose()
 
     def describe(self) -> Description:
         """As the node's client describes it."""
@@ -120,67 +101,47 @@ class VerifiedDatastore(ShimDatastore):
     they match, the call is retried once.
     """
 
-    ordered_queries = True
-
     def __init__(self, sharded: ShardedDatastore, membership: Membership) -> None:
         super().__init__(sharded)
         self._membership = membership
 
-    async def _verified(self, call: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
-        await self._membership.ready()
-        try:
-            return await call(*arguments)
-        except WrongShardError:
-            await self._membership.verify_again()
-            return await call(*arguments)
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read with one call for each shard."""
+        return await self._verified(keys, lambda part: self.child_datastore.read(part, options), _failed_read)
 
-    async def get(self, key: Key) -> Any:
-        """The value of `key` on its shard."""
-        return await self._verified(self.child_datastore.get, key)
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write with one call for each shard; writes to one key keep their order."""
+        return await self._verified(operations, self.child_datastore.write, WriteResult)
 
-    async def put(self, key: Key, value: Any) -> None:
-        """Store on the key's shard."""
-        await self._verified(self.child_datastore.put, key, value)
-
-    async def delete(self, key: Key) -> None:
-        """Delete on the key's shard."""
-        await self._verified(self.child_datastore.delete, key)
-
-    async def contains(self, key: Key) -> bool:
-        """Whether the key's shard has it."""
-        return await self._verified(self.child_datastore.contains, key)
-
-    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries, with one batch for each shard."""
-        return await self._batch(self.child_datastore.batch_get, keys)
-
-    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Make several writes, with one batch for each shard; writes to the same key keep their order."""
-        return await self._batch(self.child_datastore.batch_write, writes)
-
-    async def _batch(
-        self, call: Callable[[Sequence[_T]], Awaitable[list[Outcome]]], items: Sequence[_T]
-    ) -> list[Outcome]:
+    async def _verified(
+        self,
+        items: Sequence[_Item],
+        call: Callable[[Sequence[_Item]], Awaitable[list[_Result]]],
+        failed: Callable[[Exception], _Result],
+    ) -> list[_Result]:
+        """Make a call of several items; retry once those that a node refuses, after all nodes have been verified again."""
         try:
             await self._membership.ready()
         except DatastoreError as error:
-            return [Outcome(error=error)] * len(items)
-        outcomes = await call(items)
-        refused = [place for place, outcome in enumerate(outcomes) if isinstance(outcome.error, WrongShardError)]
+            return [failed(error) for _ in items]
+        results = await call(items)
+        refused = [place for place, result in enumerate(results) if isinstance(result.error, WrongShardError)]
         if refused:
-            again = await self._again(call, [items[place] for place in refused])
-            for place, outcome in zip(refused, again, strict=True):
-                outcomes[place] = outcome
-        return outcomes
+            again = await self._again([items[place] for place in refused], call, failed)
+            for place, result in zip(refused, again, strict=True):
+                results[place] = result
+        return results
 
     async def _again(
-        self, call: Callable[[Sequence[_T]], Awaitable[list[Outcome]]], items: Sequence[_T]
-    ) -> list[Outcome]:
-        """The outcomes of refused items, after the nodes have been verified again."""
+        self,
+        items: Sequence[_Item],
+        call: Callable[[Sequence[_Item]], Awaitable[list[_Result]]],
+        failed: Callable[[Exception], _Result],
+    ) -> list[_Result]:
         try:
             await self._membership.verify_again()
         except DatastoreError as error:
-            return [Outcome(error=error)] * len(items)
+            return [failed(error) for _ in items]
         return await call(items)
 
     async def aclose(self) -> None:
@@ -188,12 +149,10 @@ class VerifiedDatastore(ShimDatastore):
         await self._membership.aclose()
         await self.child_datastore.aclose()
 
-    def query(self, query: Query) -> Cursor:
-        """The merged results of all nodes. Raises WrongShardError if the placement changes meanwhile."""
-        check_query(query)
+    def scan(self, query: Query) -> Scan:
+        """The merged results of all nodes. The scan raises WrongShardError if the placement changes meanwhile."""
         reports: list[ShardReport] = []
-        # Later changes to the caller's query have no effect.
-        return Cursor.from_batches(query, self._batches(query.copy(), reports), shards=reports)
+        return Scan(self._batches(query, reports), COMPLETE, shards=reports)
 
     async def _batches(self, query: Query, reports: list[ShardReport]) -> AsyncGenerator[Batch]:
         await self._membership.ready()
@@ -216,15 +175,19 @@ class VerifiedDatastore(ShimDatastore):
 
     async def _under_one_placement(self, query: Query, reports: list[ShardReport]) -> AsyncGenerator[Batch]:
         placement = self._membership.placement
-        cursor = self.child_datastore.query(query.copy())
+        child = exact(query, self.child_datastore.scan(query))
         try:
-            async for batch in cursor.batches():
+            async for batch in child.batches:
                 if self._membership.placement is not placement:
                     self._membership.require_same_map(placement)
                     placement = self._membership.placement
                 # Reported at once, because a resume token must record that these results lack a shard.
-                reports[:] = cursor.shards
+                reports[:] = child.shards
                 yield batch
-            reports[:] = cursor.shards
+            reports[:] = child.shards
         finally:
-            await cursor.aclose()
+            await child.aclose()
+
+
+def _failed_read(error: Exception) -> ReadResult:
+    return ReadResult(error=error)

@@ -19,7 +19,6 @@ from datastore import aio, core, serialize, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.memcached import VALUE_BYTES, MemcachedConfig, MemcachedDatastore, name_of
-from datastore.model.entries import Outcome
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreClosedError,
@@ -31,6 +30,7 @@ from datastore.model.errors import (
     UnsupportedTypeError,
 )
 from datastore.model.key import Key
+from datastore.model.operations import ReadResult
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import OnTheWire
@@ -160,7 +160,7 @@ def test_every_client_keeps_bytes_and_text_apart(memcached_server: Engine, name:
         assert type(store.get(Key("/a"))) is str
         store.put(Key("/a"), None)
         store.delete(Key("/a"))
-        assert store.batch_get([Key("/a"), Key("/value 2:é")]) == [Outcome(), Outcome("")]
+        assert store.batch_get([Key("/a"), Key("/value 2:é")]) == [ReadResult(), ReadResult("")]
 
 
 @pytest.mark.parametrize("writer", CLIENTS)

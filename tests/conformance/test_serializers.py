@@ -15,9 +15,10 @@ import pytest
 import datastore
 from datastore import core, serialize
 from datastore.lmdb import LMDBDatastore
-from datastore.model.entries import Outcome, Write
+from datastore.model.entries import Write
 from datastore.model.errors import DatastoreError
 from datastore.model.key import Key
+from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
 from tests.support import clusters
 from tests.support.engines import Engine
@@ -101,8 +102,8 @@ def test_what_is_put_through_a_serializer_comes_back(store: Any, name: str) -> N
     shim = serialize.shim(store, SERIALIZERS[name]())
     shim.put(A, DOCUMENT)
     assert shim.get(A) == DOCUMENT
-    assert shim.batch_write([Write(B, {"x": 2})]) == [Outcome()]
-    assert shim.batch_get([A, B]) == [Outcome(DOCUMENT), Outcome({"x": 2})]
+    assert shim.batch_write([Write(B, {"x": 2})]) == [WriteResult()]
+    assert shim.batch_get([A, B]) == [ReadResult(DOCUMENT), ReadResult({"x": 2})]
     try:
         found = list(shim.query(Query(Key("/c")).filter("x", ">", 0).order("-x")))
     except NotImplementedError:

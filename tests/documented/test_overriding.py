@@ -16,9 +16,10 @@ from datastore.engine.placement import SlotMap
 from datastore.engine.serializers import NonSerializer, Stack, map_serializer, prettyjson
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
-from datastore.model.entries import Outcome, Position, Write
+from datastore.model.entries import Position, Write
 from datastore.model.fields import Filter, Order
 from datastore.model.key import Key
+from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore_client.aio import connect
 from tests.support import clusters
@@ -451,7 +452,7 @@ async def test_entries_under_keys_of_the_users_own_are_found_by_queries(library:
     store = sub(child) if cls == "LowercaseKeyDatastore" else sub("/n", child)
     await done(store.batch_write([Write(A, 1), Write(B, 2)]))
     await done(child.put(Key("/other/x"), 3))
-    assert await done(store.batch_get([A, B])) == [Outcome(1), Outcome(2)]
+    assert await done(store.batch_get([A, B])) == [ReadResult(1), ReadResult(2)]
     found = await entries(store.query(Query(C, limit=2)))
     assert [value for _, value in found] == [1, 2]
     if "below" not in transform or cls == "NamespaceDatastore":
@@ -583,6 +584,6 @@ async def test_no_shorter_way_of_a_backend_goes_past_an_override(tmp_path: Path)
     async with lift(Noting(tmp_path)) as store:
         await store.put(A, b"a")
         assert await store.get(A) == b"noted a"
-        assert await store.batch_write([Write(A, b"b")]) == [Outcome()]
-        assert await store.batch_get([A, B]) == [Outcome(b"noted b"), Outcome(b"always")]
+        assert await store.batch_write([Write(A, b"b")]) == [WriteResult()]
+        assert await store.batch_get([A, B]) == [ReadResult(b"noted b"), ReadResult(b"always")]
         assert await store.contains(B)

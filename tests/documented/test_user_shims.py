@@ -13,8 +13,9 @@ from datastore import aio, core, serialize, wire
 from datastore.aio.lift import lift
 from datastore.filesystem import FileSystemDatastore
 from datastore.lmdb import LMDBDatastore
-from datastore.model.entries import Outcome, Write
+from datastore.model.entries import Write
 from datastore.model.key import Key
+from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore_client import connect
 from datastore_client.aio import connect as connect_async
@@ -81,8 +82,8 @@ def behaves(store: Any) -> None:
         store.put(Key("/c").child(name), {"name": name})
     assert store.get(A) == {"name": "a"}
     assert store.contains(A) is True
-    assert store.batch_get([A, Key("/none")]) == [Outcome({"name": "a"}), Outcome()]
-    assert store.batch_write([Write(A, {"name": "later"}), Write(Key("/c/b"), None)]) == [Outcome()] * 2
+    assert store.batch_get([A, Key("/none")]) == [ReadResult({"name": "a"}), ReadResult()]
+    assert store.batch_write([Write(A, {"name": "later"}), Write(Key("/c/b"), None)]) == [WriteResult()] * 2
     assert store.get(A) == {"name": "later"}
     assert [tuple(entry) for entry in store.query(Query(Key("/c"))).entries()] == [
         (A, {"name": "later"}),
@@ -139,7 +140,7 @@ def test_what_a_subclass_does_not_mention_goes_through_what_it_changes(base: typ
 
     store = Hiding(core.DictDatastore())
     hidden, shown = Key("/c/hidden"), Key("/c/shown")
-    assert store.batch_write([Write(hidden, 1), Write(shown, 2)]) == [Outcome(), Outcome()]
+    assert store.batch_write([Write(hidden, 1), Write(shown, 2)]) == [WriteResult(), WriteResult()]
     assert store.contains(hidden) is False
     assert store.contains(shown) is True
     assert [outcome.value for outcome in store.batch_get([hidden, shown])] == [None, ["seen", 2]]

@@ -20,13 +20,14 @@ from hypothesis import settings
 from datastore import aio, core
 from datastore.aio.testing.faults import FaultyDatastore
 from datastore.model import errors
-from datastore.model.entries import Outcome, Write
+from datastore.model.entries import Write
 from datastore.model.key import Key
+from datastore.model.operations import ReadResult
 from datastore.model.query import Query
 
 #: A call without arguments, which an async store answers with an awaitable.
 Call = Callable[[], Any]
-Worker = Generator[Call, Outcome, None]
+Worker = Generator[Call, ReadResult, None]
 
 #: How many calls a worker makes: as many as the profile has examples, 40, 300 or 20,000.
 ROUNDS = settings().max_examples
@@ -54,9 +55,9 @@ class Threads:
             call = next(worker)
             while True:
                 try:
-                    outcome = Outcome(call())
+                    outcome = ReadResult(call())
                 except errors.DatastoreError as error:
-                    outcome = Outcome(error=error)
+                    outcome = ReadResult(error=error)
                 call = worker.send(outcome)
         except StopIteration:
             pass
@@ -86,9 +87,9 @@ class Tasks:
             call = next(worker)
             while True:
                 try:
-                    outcome = Outcome(await call())
+                    outcome = ReadResult(await call())
                 except errors.DatastoreError as error:
-                    outcome = Outcome(error=error)
+                    outcome = ReadResult(error=error)
                 call = worker.send(outcome)
         except StopIteration:
             pass
@@ -185,7 +186,7 @@ class History:
         self.leaves.append(value)
         return len(self.leaves) - 1
 
-    def end(self, number: int, outcome: Outcome) -> None:
+    def end(self, number: int, outcome: ReadResult) -> None:
         if outcome.error is None:
             self.done = number
         elif isinstance(outcome.error, errors.StoreError):

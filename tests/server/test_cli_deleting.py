@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from datastore.model.entries import Outcome, Write
+from datastore.model.entries import Write
 from datastore.model.errors import UnavailableError
 from datastore.model.key import Key
+from datastore.model.operations import WriteResult
 from datastore_client import RemoteDatastore, connect
 from tests.support.commands import COMMAND, Commands
 
@@ -82,7 +83,7 @@ def test_a_delete_that_a_server_refuses_is_an_error_with_its_key(
     run: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run.put("/A:1")
-    refused = [Outcome(error=UnavailableError("gone"))]
+    refused = [WriteResult(error=UnavailableError("gone"))]
     monkeypatch.setattr(RemoteDatastore, "batch_write", lambda self, writes: refused)
     done = run("delete", "/A:1")
     assert done.code == 4
@@ -166,7 +167,7 @@ def test_thousands_are_deleted_in_batches(url: str, run: Commands, monkeypatch: 
     sizes = []
     batch_write = RemoteDatastore.batch_write
 
-    def counted(self: RemoteDatastore, writes: Any) -> list[Outcome]:
+    def counted(self: RemoteDatastore, writes: Any) -> list[WriteResult]:
         sizes.append(len(writes))
         return batch_write(self, writes)
 
@@ -185,7 +186,7 @@ def test_what_is_cut_short_says_what_is_done_and_goes_on_when_run_again(
     batch_write = RemoteDatastore.batch_write
     calls = []
 
-    def failing(self: RemoteDatastore, writes: Any) -> list[Outcome]:
+    def failing(self: RemoteDatastore, writes: Any) -> list[WriteResult]:
         calls.append(writes)
         if len(calls) == 2:
             raise UnavailableError("gone")

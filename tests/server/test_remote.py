@@ -618,7 +618,6 @@ async def test_a_server_tells_what_it_serves_and_that_it_does(colour: Any, serve
         assert described.store.kind == "dict"
         assert described.limits.entry_bytes == ENTRY_BYTES
         assert (store.describe().kind, store.describe().text) == ("remote", server.url)
-        assert store.ordered_queries
 
 
 async def test_a_server_that_shuts_down_is_not_healthy(colour: Any) -> None:

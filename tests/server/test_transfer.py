@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from datastore.model.entries import Outcome, Write
+from datastore.model.entries import Write
 from datastore.model.errors import InvalidError, UnavailableError
 from datastore.model.key import Key
+from datastore.model.operations import WriteResult
 from datastore.sync.base import Datastore
 from datastore_server.cli.progress import Progress
 from datastore_server.cli.transfer import batches, distinct
@@ -32,7 +33,7 @@ class Recorder(Datastore):
         self._is_down_after = is_down_after
         self._lock = threading.Lock()
 
-    def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+    def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:
         with self._lock:
             self.calls += 1
             self._at_once += 1
@@ -46,11 +47,11 @@ class Recorder(Datastore):
             with self._lock:
                 self._at_once -= 1
 
-    def _write(self, write: Write) -> Outcome:
+    def _write(self, write: Write) -> WriteResult:
         if write.key in self._refused:
-            return Outcome(error=InvalidError("refused"))
+            return WriteResult(error=InvalidError("refused"))
         self.values[write.key] = write.value
-        return Outcome()
+        return WriteResult()
 
 
 def key(number: int) -> Key:

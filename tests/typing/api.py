@@ -28,15 +28,16 @@ from datastore import (
     NamespaceDatastore,
     NestedPathDatastore,
     Order,
-    Outcome,
     Position,
     Query,
+    ReadResult,
     SerializerShimDatastore,
     ShardedDatastore,
     ShimDatastore,
     SymlinkDatastore,
     TieredDatastore,
     Write,
+    WriteResult,
 )
 from datastore.serialize import SerializerLike, Stack, map_serializer, prettyjson, shim
 
@@ -79,8 +80,8 @@ def the_five_operations(store: Datastore) -> None:
     assert_type(store.contains(key), bool)
     store.put(key, {"a": 1})
     store.delete(key)
-    assert_type(store.batch_get([key]), list[Outcome])
-    assert_type(store.batch_write([Write(key, None)]), list[Outcome])
+    assert_type(store.batch_get([key]), list[ReadResult])
+    assert_type(store.batch_write([Write(key, None)]), list[WriteResult])
     with store.query(queries()) as cursor:
         assert_type(cursor, Cursor)
         for value in cursor:

@@ -7,7 +7,7 @@ from typing import Any, assert_type
 
 import datastore
 import datastore_client.aio
-from datastore import Entry, Key, Outcome, Query, Write, aio
+from datastore import Entry, Key, Query, ReadResult, Write, WriteResult, aio
 from datastore.aio.lift import lift
 from datastore.aio.serialize import SerializerShimDatastore, shim
 
@@ -18,8 +18,8 @@ async def the_five_operations(store: aio.Datastore) -> None:
     assert_type(await store.contains(key), bool)
     await store.put(key, {"a": 1})
     await store.delete(key)
-    assert_type(await store.batch_get([key]), list[Outcome])
-    assert_type(await store.batch_write([Write(key, None)]), list[Outcome])
+    assert_type(await store.batch_get([key]), list[ReadResult])
+    assert_type(await store.batch_write([Write(key, None)]), list[WriteResult])
     async with store.query(Query(Key("/a")).order("-elevation")) as cursor:
         assert_type(cursor, aio.Cursor)
         async for value in cursor:

@@ -426,7 +426,7 @@ MIXED = {
         lambda library, make=make: make(library, OTHER[library].DictDatastore()),
         errors.UnsupportedTypeError,
         TypeError,
-        r"datastore\.\w+\.base\.DictDatastore: async and blocking stores do not mix; `datastore\.aio\.lift\.lift`",
+        r"datastore\.\w+\.memory\.DictDatastore: async and blocking stores do not mix; `datastore\.aio\.lift\.lift`",
     )
     for name, make in {
         **{

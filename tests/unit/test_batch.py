@@ -10,7 +10,8 @@ import pytest
 
 from datastore import Batch, Entry, Key
 from datastore.model.encoded import Encoded, decoded, views
-from datastore.model.entries import Outcome, Position, value_bytes
+from datastore.model.entries import Position, value_bytes
+from datastore.model.operations import ReadResult
 
 
 class Json(Encoded):
@@ -69,8 +70,8 @@ def test_the_size_of_other_values_is_a_guess_above_nothing():
 
 
 def test_an_outcome_is_a_value_or_an_error():
-    assert Outcome() == Outcome(None, None)
-    assert Outcome(3).error is None
+    assert ReadResult() == ReadResult(None, None)
+    assert ReadResult(3).error is None
 
 
 def test_an_encoded_value_keeps_nothing_but_its_bytes():

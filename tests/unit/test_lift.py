@@ -16,9 +16,10 @@ from datastore.aio.lift import lift
 from datastore.engine import sorting
 from datastore.engine.pipeline import LONG_VALUE_BYTES
 from datastore.lmdb import LMDBDatastore, writer
-from datastore.model.entries import Batch, Entry, Outcome, Write
+from datastore.model.entries import Batch, Entry, Write
 from datastore.model.errors import StoreError, UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.operations import Operation, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync.cursor import Cursor
 from datastore.wire import WireValue, encode_value
@@ -201,7 +202,7 @@ async def test_a_full_backlog_keeps_writers_waiting_and_not_the_loop(tmp_path: P
         await asyncio.gather(*tasks)
         found = [outcome async for outcome in store.query(Query(Key("/c")))]
         assert len(found) == 7
-        assert await store.batch_get([Key("/c:7")]) == [Outcome()]
+        assert await store.batch_get([Key("/c:7")]) == [ReadResult()]
 
 
 class Later(core.DictDatastore):
@@ -209,16 +210,16 @@ class Later(core.DictDatastore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.submitted: list[tuple[Sequence[Write], Future[list[Outcome]]]] = []
+        self.submitted: list[tuple[Sequence[Operation], Future[list[WriteResult]]]] = []
 
-    def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
-        future: Future[list[Outcome]] = Future()
-        self.submitted.append((writes, future))
+    def submit(self, operations: Sequence[Operation]) -> Future[list[WriteResult]]:
+        future: Future[list[WriteResult]] = Future()
+        self.submitted.append((operations, future))
         return future
 
     def do_all(self) -> None:
-        for writes, future in self.submitted:
-            future.set_result(self.batch_write(writes))
+        for operations, future in self.submitted:
+            future.set_result(self.write(operations))
 
 
 def test_a_write_left_to_go_on_holds_up_no_later_loop():
@@ -276,9 +277,9 @@ class Full(core.DictDatastore):
         self.waits += 1
         assert self.gate.wait(60)
 
-    def submit(self, writes: Sequence[Write]) -> Future[list[Outcome]]:
-        done: Future[list[Outcome]] = Future()
-        done.set_result(self.batch_write(writes))
+    def submit(self, operations: Sequence[Operation]) -> Future[list[WriteResult]]:
+        done: Future[list[WriteResult]] = Future()
+        done.set_result(self.write(operations))
         return done
 
 

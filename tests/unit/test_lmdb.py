@@ -25,7 +25,7 @@ from datastore.lmdb import LMDBDatastore
 from datastore.lmdb import writer as lmdb_writer
 from datastore.lmdb.gate import Gate
 from datastore.model.description import Durability, PushDown
-from datastore.model.entries import Entry, Outcome, Write
+from datastore.model.entries import Entry, Write
 from datastore.model.errors import (
     ConfigError,
     CorruptDataError,
@@ -39,6 +39,7 @@ from datastore.model.errors import (
 )
 from datastore.model.fields import Filter, Order
 from datastore.model.key import Key
+from datastore.model.operations import WriteResult
 from datastore.model.query import Query
 from tests.support.waiting import PATIENCE_S
 
@@ -72,7 +73,7 @@ def busy_writer(store: LMDBDatastore) -> Iterator[threading.Event]:
     """Keep the store's writer at work until the event is set, or the end."""
     begun, release = threading.Event(), threading.Event()
 
-    def hold(_: Future[list[Outcome]]) -> None:
+    def hold(_: Future[list[WriteResult]]) -> None:
         begun.set()
         release.wait(30)
 
@@ -920,7 +921,6 @@ def test_it_describes_itself(directory: Path) -> None:
         assert (description.kind, description.text) == ("lmdb", str(directory))
         assert description.durability is Durability.ASYNC
         assert description.push_down == {PushDown.SCOPE, PushDown.KEY_FILTERS}
-        assert store.ordered_queries
         assert store.fast_reads
         store.batch_write([Write(Key(f"/{number}"), b"x" * 1000) for number in range(100)])
         stats = store.stats()

@@ -11,6 +11,7 @@ import lmdb
 import pytest
 
 from datastore.lmdb import LMDBDatastore
+from datastore.model.entries import Write
 from datastore.model.errors import StoreFormatError, StoreFullError
 from datastore.model.key import Key
 from datastore.model.query import Query
@@ -93,7 +94,7 @@ def test_a_record_is_synced_whatever_the_durability(store: LMDBDatastore, monkey
 
 
 def test_a_record_comes_after_all_writes_that_were_submitted_before(store: LMDBDatastore) -> None:
-    writes = [store.submit([(Key(f"/{number}"), b"x")]) for number in range(200)]  # type: ignore[list-item]
+    writes = [store.submit([Write(Key(f"/{number}"), b"x")]) for number in range(200)]
     record = store.submit_system("placement", b"record")
     record.result()
     assert all(future.done() for future in writes)

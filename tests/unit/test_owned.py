@@ -259,9 +259,9 @@ async def test_a_query_whose_rest_has_moved_away_does_not_end_as_if_it_were_comp
         ordered_queries = True
 
         def query(self, query: Query) -> aio.Cursor:
-            return super().query(query) if query.limit == 1 else aio.Cursor.from_batches(query, self._batches())
+            return super().query(query) if query.limit == 1 else aio.Cursor.from_batches(query, self._reads())
 
-        async def _batches(self) -> AsyncGenerator[Batch]:
+        async def _reads(self) -> AsyncGenerator[Batch]:
             yield Batch(keys[:1], [1], scanned=1)
             await go.wait()
 

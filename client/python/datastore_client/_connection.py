@@ -92,7 +92,7 @@ class Connection:
                 self._calls.release(time.monotonic() - began)
             pause(backoff_s)
 
-    def backoff_s(self, error: DatastoreError | None, policy: RetryPolicy) -> float | None:
+    def backoff_s(self, error: Exception | None, policy: RetryPolicy) -> float | None:
         """How long to wait before retrying what ended with `error`; None if it must not be retried."""
         return policy.backoff_s(error) if error is not None and self._retry and may_repeat(error) else None
 

@@ -8,10 +8,11 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from datastore import wire
-from datastore.model.entries import Outcome, ShardReport
+from datastore.model.entries import ShardReport
 from datastore.model.errors import CorruptDataError, LimitExceededError
 from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES
+from datastore.model.operations import WriteResult
 from datastore.v1 import service_pb2
 from datastore.wire import raw
 from datastore_client._retry import may_repeat
@@ -81,14 +82,14 @@ class WriteBatch:
         """The request for the writes at these positions."""
         return raw.BatchWriteRequest(writes=[self.request.writes[place] for place in places])
 
-    def repeatable(self, outcomes: Sequence[Outcome]) -> list[int]:
+    def repeatable(self, results: Sequence[WriteResult]) -> list[int]:
         """The positions of the writes that were refused before they began, and that can be retried in order.
 
         A write to a key that a later one has written since, or may have, is not repeated.
         """
         places, written = [], set()
-        for place in reversed(range(len(outcomes))):
-            key, error = self._keys[place], outcomes[place].error
+        for place in reversed(range(len(results))):
+            key, error = self._keys[place], results[place].error
             if not may_repeat(error):
                 written.add(key)
             elif key not in written:

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable
 
-from datastore.model.errors import DatastoreError, UnavailableError
+from datastore.model.errors import UnavailableError
 
 __all__ = ["BACKOFFS_S", "RESUME_TIMEOUT_S", "RETRY_AFTER_S", "Link", "RetryPolicy", "may_repeat"]
 
@@ -48,7 +48,7 @@ class RetryPolicy:
         self._cut_at = None
         self._backoff_s = BACKOFFS_S[0]
 
-    def backoff_s(self, error: DatastoreError) -> float | None:
+    def backoff_s(self, error: Exception) -> float | None:
         """How long to wait before the next attempt, after one ended with `error`. None: give up.
 
         The delay that the server asks for plus a random time, so that many clients do not return simultaneously.

@@ -27,7 +27,7 @@ from datastore.aio.base import Datastore
 from datastore.aio.cursor import Cursor
 from datastore.aio.testing._parallel import together
 from datastore.model.description import Description
-from datastore.model.entries import Entry, Outcome, Position, Reason, Write, value_bytes
+from datastore.model.entries import Entry, Position, Reason, Write, value_bytes
 from datastore.model.errors import (
     CursorReuseError,
     CursorRunningError,
@@ -38,6 +38,7 @@ from datastore.model.errors import (
 )
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
+from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.testing import cases, model
 
@@ -347,7 +348,7 @@ class BatchPromises(Capabilities):
         for index in range(20):
             await self.plant(store, Key(f"/b/{index}"), index)
         asked = [Key(f"/b/{index}") for index in (7, 3, 99, 3, 0, 19)]
-        assert await store.batch_get(asked) == [Outcome(value) for value in (7, 3, None, 3, 0, 19)]
+        assert await store.batch_get(asked) == [ReadResult(value) for value in (7, 3, None, 3, 0, 19)]
 
     async def test_batch_write_stores_and_deletes_in_order(self, store: Datastore) -> None:
         await store.put(Key("/b/old"), "old")
@@ -360,7 +361,7 @@ class BatchPromises(Capabilities):
             Write(Key("/b/2"), "again"),
             Write(Key("/b/absent"), None),
         ]
-        assert await store.batch_write(writes) == [Outcome()] * len(writes)
+        assert await store.batch_write(writes) == [WriteResult()] * len(writes)
         assert await self.inspect(store, Key("/b/1")) == "later"
         assert await self.inspect(store, Key("/b/2")) == "again"
         assert await self.inspect(store, Key("/b/old")) is None
@@ -818,7 +819,7 @@ class ParallelPromises(Capabilities):
             for step in range(15):
                 await store.put(key, step)
                 assert await store.get(key) == step
-                assert await store.batch_get([key]) == [Outcome(step)]
+                assert await store.batch_get([key]) == [ReadResult(step)]
                 await store.delete(key)
                 assert await store.get(key) is None
 

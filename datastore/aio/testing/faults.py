@@ -12,8 +12,9 @@ from datastore.aio.base import Datastore, exact_query
 from datastore.aio.cursor import Cursor
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.testing._parallel import Event, pause
-from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.entries import Batch, Write
 from datastore.model.key import Key
+from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
 
 __all__ = ["FaultyDatastore"]
@@ -94,14 +95,14 @@ class FaultyDatastore(ShimDatastore):
         """As the child, unless told otherwise."""
         return bool(await self._do("contains", self.child_datastore.contains, key))
 
-    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
+    async def batch_get(self, keys: Sequence[Key]) -> list[ReadResult]:
         """The child's values, unless told otherwise."""
-        outcomes: list[Outcome] = await self._do("batch_get", self.child_datastore.batch_get, keys)
+        outcomes: list[ReadResult] = await self._do("batch_get", self.child_datastore.batch_get, keys)
         return outcomes
 
-    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+    async def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:
         """Write to the child, unless told otherwise."""
-        outcomes: list[Outcome] = await self._do("batch_write", self.child_datastore.batch_write, writes)
+        outcomes: list[WriteResult] = await self._do("batch_write", self.child_datastore.batch_write, writes)
         return outcomes
 
     async def _do(self, call: str, operation: Callable[..., Any], *arguments: Any) -> Any:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import click
 
-from datastore.model.entries import Outcome, Write
+from datastore.model.entries import Write
 from datastore.model.errors import DatastoreError
 from datastore.model.key import Key
+from datastore.model.operations import WriteResult
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore_server.cli.conditions import query_of
@@ -97,7 +98,7 @@ def _delete(store: Datastore, keys: Sequence[Key]) -> int:
     return len(keys)
 
 
-def _raise_error(key: Key, outcome: Outcome) -> None:
+def _raise_error(key: Key, outcome: WriteResult) -> None:
     if outcome.error is not None:
         if isinstance(outcome.error, DatastoreError):
             outcome.error.args = (f"{key}: {outcome.error}",)

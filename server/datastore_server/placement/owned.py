@@ -10,20 +10,24 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from copy import copy
 from itertools import compress
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from datastore.aio import Cursor, ShimDatastore
-from datastore.aio.base import Datastore, exact_query, refine
+from datastore.aio import ShimDatastore
+from datastore.aio.base import Datastore
+from datastore.aio.scan import Scan, exact
 from datastore.engine.placement import SLOTS, NodePlacement, slot_of
+from datastore.engine.plan import ALL_FILTERS
 from datastore.model.description import Description
-from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.entries import Batch
 from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
 from datastore.model.key import Key
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 
 __all__ = ["MOVING_RETRY_S", "OwnedDatastore", "Ownership"]
 
-_T = TypeVar("_T")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result", ReadResult, WriteResult)
 
 #: Retry delay in seconds for writes refused because entries are being moved.
 MOVING_RETRY_S = 1.0
@@ -63,6 +67,12 @@ class Ownership:
         """Raise WrongShardError unless the node owns `key`."""
         if not self.owns(key):
             raise self.refusal(key)
+
+    def refusals(self, keys: Sequence[Key]) -> dict[int, WrongShardError]:
+        """The errors of those keys that the node does not own, by their positions."""
+        if self.is_open:
+            return {}
+        return {place: self.refusal(key) for place, key in enumerate(keys) if not self.owns(key)}
 
     def refusal(self, key: Key) -> WrongShardError:
         """The error for a key that the node does not own."""
@@ -113,8 +123,6 @@ class OwnedDatastore(ShimDatastore):
     WrongShardError, because entries it has not reached yet may have moved.
     """
 
-    ordered_queries = True
-
     def __init__(self, datastore: Datastore, placement: NodePlacement) -> None:
         super().__init__(datastore)
         self._ownership = Ownership(placement)
@@ -162,75 +170,26 @@ class OwnedDatastore(ShimDatastore):
 
     # Reading
 
-    async def get(self, key: Key) -> Any:
-        """The child's value of `key`."""
-        return await self._read(key, self.child_datastore.get)
-
-    async def contains(self, key: Key) -> bool:
-        """Whether the child has `key`."""
-        return await self._read(key, self.child_datastore.contains)
-
-    async def _read(self, key: Key, call: Callable[[Key], Awaitable[_T]]) -> _T:
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read from the child; a key of another shard fails alone."""
         ownership = self.ownership
-        ownership.require(key)
-        answer = await call(key)
+        refused = ownership.refusals(keys)
+        results = await _spliced(keys, refused, lambda owned: self.child_datastore.read(owned, options), _failed_read)
         if self._ownership is not ownership:
-            # It may have moved and been deleted here before it was read.
-            self._ownership.require(key)
-        return answer
-
-    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries; a key of another shard fails only its own item."""
-        ownership = self.ownership
-        outcomes = await self._batch(keys, keys, self.child_datastore.batch_get)
-        if self._ownership is not ownership:
-            moved = [not self._ownership.owns(key) for key in keys]
-            return [
-                Outcome(error=self._ownership.refusal(key)) if gone and outcome.error is None else outcome
-                for key, outcome, gone in zip(keys, outcomes, moved, strict=True)
-            ]
-        return outcomes
-
-    async def _batch(
-        self, keys: Sequence[Key], items: Sequence[_T], call: Callable[[Sequence[_T]], Awaitable[list[Outcome]]]
-    ) -> list[Outcome]:
-        """Make a batch call with the items whose keys the node owns."""
-        ownership = self.ownership
-        held = list(map(ownership.owns, keys))
-        if all(held):
-            return await call(items)
-        owned = list(compress(items, held))
-        outcomes = iter(await call(owned) if owned else ())
-        return [
-            next(outcomes) if is_held else Outcome(error=ownership.refusal(key))
-            for key, is_held in zip(keys, held, strict=True)
-        ]
+            # A key may have moved, and been deleted here, before it was read.
+            for place, error in self._ownership.refusals(keys).items():
+                if results[place].error is None:
+                    results[place] = ReadResult(error=error)
+        return results
 
     # Writing
 
-    async def put(self, key: Key, value: Any) -> None:
-        """Put into the child. None is a `delete`."""
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child; a key of another shard fails alone."""
         self._begin_write()
         try:
-            self._ownership.require(key)
-            await (self.child_datastore.delete(key) if value is None else self.child_datastore.put(key, value))
-        finally:
-            self._end_write()
-
-    async def delete(self, key: Key) -> None:
-        """Delete from the child."""
-        self._begin_write()
-        try:
-            self._ownership.require(key)
-            await self.child_datastore.delete(key)
-        finally:
-            self._end_write()
-
-    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Make several writes; one to a key of another shard fails only its own item."""
-        self._begin_write()
-        try:
-            return await self._batch([key for key, _ in writes], writes, self.child_datastore.batch_write)
+            refused = self.ownership.refusals([operation.key for operation in operations])
+            return await _spliced(operations, refused, self.child_datastore.write, WriteResult)
         finally:
             self._end_write()
 
@@ -251,27 +210,25 @@ class OwnedDatastore(ShimDatastore):
 
     # Queries
 
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """What the query selects among the owned entries."""
         ownership = self.ownership
         if not ownership.leaves_out:
-            child = exact_query(self.child_datastore, query)
-            return Cursor.from_batches(query, self._checked(child, ownership), shards=child.shards)
+            child = self.child_datastore.scan(query)
+            return Scan(self._checked(child, ownership), child.applied, source=child)
         # Filters look at one entry at a time, so they may run first; order, offset and limit apply to what is left.
-        asked, left = query.copy(), query.copy()
+        asked = query.copy()
         asked.orders, asked.sort_keys, asked.offset, asked.limit = [], False, 0, None
-        left.filters = []
         if query.orders:
-            asked.keys_only, asked.start_after = False, None
-        else:
-            left.start_after = None
-        child = exact_query(self.child_datastore, asked)
-        return Cursor.from_batches(query, refine(left, self._checked(child, ownership)), shards=child.shards)
+            asked.start_after = None
+            asked.keys_only = False
+        child = exact(asked, self.child_datastore.scan(asked))
+        return Scan(self._checked(child, ownership), ALL_FILTERS, source=child)
 
-    async def _checked(self, child: Cursor, ownership: Ownership) -> AsyncGenerator[Batch]:
+    async def _checked(self, child: Scan, ownership: Ownership) -> AsyncGenerator[Batch]:
         """The child's batches, while the placement under which the query began is in force."""
         try:
-            async for batch in child.batches():
+            async for batch in child.batches:
                 self._check_continues(ownership)
                 yield ownership.keep_owned(batch) if ownership.leaves_out else batch
             # The end may be premature: the remaining entries may have moved and been deleted here.
@@ -298,3 +255,21 @@ class OwnedDatastore(ShimDatastore):
     def describe(self) -> Description:
         """As the child describes itself."""
         return self.child_datastore.describe()
+
+
+async def _spliced(
+    items: Sequence[_Item],
+    refused: dict[int, WrongShardError],
+    call: Callable[[Sequence[_Item]], Awaitable[list[_Result]]],
+    failed: Callable[[Exception], _Result],
+) -> list[_Result]:
+    """Make a call with the items that are not refused; the results of all, in order."""
+    if not refused:
+        return await call(items)
+    left = [item for place, item in enumerate(items) if place not in refused]
+    results = iter(await call(left) if left else ())
+    return [failed(refused[place]) if place in refused else next(results) for place in range(len(items))]
+
+
+def _failed_read(error: Exception) -> ReadResult:
+    return ReadResult(error=error)

@@ -11,12 +11,14 @@ from typing import Any
 
 from datastore import wire
 from datastore.aio._concurrency import in_thread
-from datastore.aio.base import Datastore, bad_keys, check_key, check_query, refusal, scope_of
-from datastore.aio.cursor import Cursor, refine
+from datastore.aio.base import Datastore
+from datastore.aio.scan import Scan
+from datastore.aio.verbs import read_attempt, scope_of, write_attempt
+from datastore.engine.plan import COMPLETE, RAW
 from datastore.engine.room import read_room
 from datastore.model.deadline import check_timeout, time_left
 from datastore.model.description import Description
-from datastore.model.entries import Batch, Outcome, ShardReport, Write
+from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
@@ -26,6 +28,7 @@ from datastore.model.errors import (
     UnavailableError,
 )
 from datastore.model.key import Key
+from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult, attempt, refusal_of
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
@@ -88,8 +91,6 @@ class RemoteDatastore(Datastore):
     Safe for threads (under asyncio, for the tasks of the event loop of the first call). The caller must close it.
     """
 
-    ordered_queries = True
-
     def __init__(
         self,
         url: str,
@@ -131,151 +132,141 @@ class RemoteDatastore(Datastore):
         """Note that the server answered over another connection: it is expected back if it is lost now."""
         self._connection.note_answer()
 
-    # Entries
+    # Reading
 
-    async def get(self, key: Key) -> Any:
-        """The value of `key`, or None."""
-        key = check_key(key)
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read several entries, in as many messages as it takes. A message that fails is each of its keys' failure."""
+        if not options.values:
+            return [await read_attempt(self._contains, key) for key in keys]
+        if len(keys) == 1:
+            return [await read_attempt(self._get, keys[0])]
+        results: list[ReadResult] = []
+        most = BATCH_ITEMS
+        room = read_room()
+        while len(results) < len(keys):
+            if room.is_full:
+                return results + [room.left_out() for _ in keys[len(results) :]]
+            answered = await self._batch_get(keys[len(results) : len(results) + most])
+            results += map(room.take, answered)
+            # What does not fit in an answer was read for nothing: large values are asked for as they fit.
+            most = min(2 * len(answered), BATCH_ITEMS)
+        return results
+
+    async def _get(self, key: Key) -> Any:
         request = service_pb2.GetRequest(key=wire.encode_key(key))
         return self._value(parsed(raw.GetResponse, await self._read("Get", request)))
 
-    async def put(self, key: Key, value: Any) -> None:
-        """Store `value` under `key`; refused before it is sent if its type is not supported or it is too large."""
-        key = check_key(key)
-        if value is None:
-            await self.delete(key)
-            return
-        request = raw.PutRequest()
-        request.entry.value = encoded(key, value)
-        request.entry.key.text = str(key)
-        await self._write("Put", request)
-
-    async def delete(self, key: Key) -> None:
-        """Remove the entry of `key`."""
-        key = check_key(key)
-        await self._write("Delete", service_pb2.DeleteRequest(key=wire.encode_key(key)))
-
-    async def contains(self, key: Key) -> bool:
-        """Whether the server has `key`."""
-        key = check_key(key)
+    async def _contains(self, key: Key) -> bool | None:
         request = service_pb2.ContainsRequest(key=wire.encode_key(key))
-        answer: bool = parsed(service_pb2.ContainsResponse, await self._read("Contains", request)).contains
-        return answer
+        answer = parsed(service_pb2.ContainsResponse, await self._read("Contains", request))
+        return True if answer.contains else None
 
-    # Batches
-
-    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries, in as many messages as it takes. A message that fails is each of its keys' failure."""
-        outcomes = bad_keys(keys)
-        good = [index for index in range(len(keys)) if index not in outcomes]
-        asked, most = 0, BATCH_ITEMS
-        room = read_room()
-        while asked < len(good):
-            if room.is_full:
-                outcomes.update(dict.fromkeys(good[asked:], room.left_out()))
-                break
-            part = good[asked : asked + most]
-            answered = await self._batch_get([check_key(keys[index]) for index in part])
-            outcomes.update(zip(part, map(room.take, answered), strict=False))
-            asked += len(answered)
-            # What does not fit in an answer was read for nothing: large values are asked for as they fit.
-            most = min(2 * len(answered), BATCH_ITEMS)
-        return [outcomes[index] for index in range(len(keys))]
-
-    async def _batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """The outcomes of the first keys, at least one; those that did not fit in the answer are left to ask again."""
+    async def _batch_get(self, keys: Sequence[Key]) -> list[ReadResult]:
+        """The results of the first keys, at least one; those that did not fit in the answer are left to ask again."""
         policy = self._connection.policy()
-        outcomes: dict[int, Outcome] = {}
+        results: dict[int, ReadResult] = {}
         asked = list(range(len(keys)))
         while True:
-            outcomes.update(zip(asked, await self._ask([keys[place] for place in asked]), strict=False))
-            asked = [place for place, outcome in outcomes.items() if may_repeat(outcome.error)]
-            backoff_s = self._connection.backoff_s(outcomes[asked[0]].error, policy) if asked else None
+            results.update(zip(asked, await self._ask([keys[place] for place in asked]), strict=False))
+            asked = [place for place, result in results.items() if may_repeat(result.error)]
+            backoff_s = self._connection.backoff_s(results[asked[0]].error, policy) if asked else None
             if backoff_s is None:
-                return [outcomes[place] for place in range(len(outcomes))]
+                return [results[place] for place in range(len(results))]
             await pause(backoff_s)
 
-    async def _ask(self, keys: Sequence[Key]) -> list[Outcome]:
+    async def _ask(self, keys: Sequence[Key]) -> list[ReadResult]:
         """What one message answers of the first keys."""
         request = service_pb2.BatchGetRequest(keys=map(wire.encode_key, keys))
         try:
             response = parsed(raw.BatchGetResponse, await self._read("BatchGet", request))
             self._check_count(len(response.results), len(keys))
         except DatastoreError as error:
-            return [Outcome(error=error)] * len(keys)
-        outcomes: list[Outcome] = []
+            return [ReadResult(error=error) for _ in keys]
+        results: list[ReadResult] = []
         for result in response.results:
-            outcome = self._outcome(result)
+            result = self._result(result)
             # The many that follow are not looked at: to read the status of each takes longer than its value.
-            if outcomes and _did_not_fit(outcome):
+            if results and _did_not_fit(result):
                 break
-            outcomes.append(outcome)
-        return outcomes
+            results.append(result)
+        return results
 
-    def _outcome(self, result: Any) -> Outcome:
+    def _result(self, result: Any) -> ReadResult:
         if result.HasField("status"):
-            return Outcome(error=self._connection.named(item_error(result.status)))
+            return ReadResult(error=self._connection.named(item_error(result.status)))
         try:
-            return Outcome(self._value(result))
+            return ReadResult(self._value(result))
         except DatastoreError as error:
-            return Outcome(error=error)
+            return ReadResult(error=error)
 
-    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
+    # Writing
+
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Do several writes, in as many messages as it takes. A message that fails is each of its writes' failure.
 
-        After a message that may still be under way (UnavailableError, DeadlineExceededError) no more are sent, as
-        they could overtake it: all later writes have the same error.
+        A value is refused before it is sent if its type is not supported or it is too large. After a message that may
+        still be under way (UnavailableError, DeadlineExceededError) no more are sent, as they could overtake it: all
+        later writes have the same error.
         """
-        outcomes: dict[int, Outcome] = {}
+        if len(operations) == 1:
+            return [await write_attempt(self._do, operations[0])]
+        results: dict[int, WriteResult] = {}
         batch = WriteBatch()
         stopped: DatastoreError | None = None
-        for index, (key, new) in enumerate(writes):
-            try:
-                key = check_key(key)
-                value = None if new is None else encoded(key, new)
-            except (DatastoreError, TypeError, ValueError) as error:
-                outcomes[index] = refusal(error)
+        for index, operation in enumerate(operations):
+            value = attempt(encoded, operation.key, operation.value) if isinstance(operation, Put) else ReadResult()
+            if value.error is not None:
+                results[index] = WriteResult(value.error)
                 continue
-            if not batch.fits(key, value):
-                stopped = await self._send(batch, outcomes, stopped)
+            if not batch.fits(operation.key, value.value):
+                stopped = await self._send(batch, results, stopped)
                 batch = WriteBatch()
-            batch.add(index, key, value)
-        await self._send(batch, outcomes, stopped)
-        return [outcomes[index] for index in range(len(writes))]
+            batch.add(index, operation.key, value.value)
+        await self._send(batch, results, stopped)
+        return [results[index] for index in range(len(operations))]
+
+    async def _do(self, operation: Operation) -> None:
+        if not isinstance(operation, Put):
+            await self._write("Delete", service_pb2.DeleteRequest(key=wire.encode_key(operation.key)))
+            return
+        request = raw.PutRequest()
+        request.entry.value = encoded(operation.key, operation.value)
+        request.entry.key.text = str(operation.key)
+        await self._write("Put", request)
 
     async def _send(
-        self, batch: WriteBatch, outcomes: dict[int, Outcome], stopped: DatastoreError | None
+        self, batch: WriteBatch, results: dict[int, WriteResult], stopped: DatastoreError | None
     ) -> DatastoreError | None:
-        """Send one message, unless `stopped` says why not, and note its outcomes; why no more are to be sent."""
+        """Send one message, unless `stopped` says why not, and note its results; why no more are to be sent."""
         if not batch.indexes:
             return stopped
         if stopped is not None:
-            outcomes.update(dict.fromkeys(batch.indexes, Outcome(error=stopped)))
+            results.update(dict.fromkeys(batch.indexes, WriteResult(stopped)))
             return stopped
         done, stopped = await self._batch_write(batch)
-        outcomes.update(zip(batch.indexes, done, strict=True))
+        results.update(zip(batch.indexes, done, strict=True))
         return stopped
 
-    async def _batch_write(self, batch: WriteBatch) -> tuple[list[Outcome], DatastoreError | None]:
-        """The outcomes of the writes of one message, and why no more are to be sent."""
+    async def _batch_write(self, batch: WriteBatch) -> tuple[list[WriteResult], DatastoreError | None]:
+        """The results of the writes of one message, and why no more are to be sent."""
         policy = self._connection.policy()
-        outcomes = [Outcome()] * len(batch.indexes)
-        asked = list(range(len(outcomes)))
+        results = [WriteResult() for _ in batch.indexes]
+        asked = list(range(len(results)))
         while True:
             try:
                 response = parsed(service_pb2.BatchWriteResponse, await self._write("BatchWrite", batch.part(asked)))
                 self._check_count(len(response.results), len(asked))
             except DatastoreError as error:
                 for place in asked:
-                    outcomes[place] = refusal(error)
-                return outcomes, error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
+                    results[place] = WriteResult(refusal_of(error))
+                return results, error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
             for place, result in zip(asked, response.results, strict=True):
                 failed = result.HasField("status")
-                outcomes[place] = Outcome(error=self._connection.named(item_error(result.status)) if failed else None)
-            asked = batch.repeatable(outcomes)
-            backoff_s = self._connection.backoff_s(outcomes[asked[0]].error, policy) if asked else None
+                results[place] = WriteResult(self._connection.named(item_error(result.status)) if failed else None)
+            asked = batch.repeatable(results)
+            backoff_s = self._connection.backoff_s(results[asked[0]].error, policy) if asked else None
             if backoff_s is None:
-                return outcomes, None
+                return results, None
             await pause(backoff_s)
 
     def _check_count(self, answered: int, asked: int) -> None:
@@ -286,9 +277,8 @@ class RemoteDatastore(Datastore):
 
     # Queries
 
-    def query(self, query: Query) -> Cursor:
-        """A cursor over the stream of results; the call begins at the first item."""
-        check_query(query)
+    def scan(self, query: Query) -> Scan:
+        """The stream of results, to which the server has applied all but custom code. The call begins with it."""
         asked = scope_of(query) if query.has_custom_code else query
         request = service_pb2.QueryRequest(
             query=wire.encode_query(asked),
@@ -296,8 +286,7 @@ class RemoteDatastore(Datastore):
             include_sort_keys=asked.sort_keys and bool(asked.orders),
         )
         shards: list[ShardReport] = []
-        results = self._results(asked, request, shards)
-        return Cursor.from_batches(query, results if asked is query else refine(query, results), shards=shards)
+        return Scan(self._results(asked, request, shards), COMPLETE if asked is query else RAW, shards=shards)
 
     async def _results(
         self, query: Query, request: service_pb2.QueryRequest, shards: list[ShardReport]
@@ -410,8 +399,8 @@ def _note_last_entry(request: service_pb2.QueryRequest, response: Any) -> None:
         request.last_entry.ParseFromString(response.entries[-1].SerializeToString())
 
 
-def _did_not_fit(outcome: Outcome) -> bool:
-    return isinstance(outcome.error, LimitExceededError) and outcome.error.limit == "message_bytes"
+def _did_not_fit(result: ReadResult) -> bool:
+    return isinstance(result.error, LimitExceededError) and result.error.limit == "message_bytes"
 
 
 def _sort_keys(batch: Batch, query: Query) -> list[bytes]:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 
-from datastore.model.entries import Outcome, Write
+from datastore.model.entries import Write
 from datastore.model.errors import DatastoreError, InvalidError, LimitExceededError, UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.operations import WriteResult
 from datastore.sync.base import Datastore
 from datastore_server.cli.progress import Progress
 from datastore_server.cli.transfer.batches import Batches
@@ -56,7 +57,7 @@ class Importer:
         self._position = position
         self._refuse = refuse
         self._pool = ThreadPoolExecutor(BATCHES_IN_FLIGHT)
-        self._pending: deque[tuple[list[Row], int | None, Future[list[Outcome]]]] = deque()
+        self._pending: deque[tuple[list[Row], int | None, Future[list[WriteResult]]]] = deque()
         self._keys_under_way: dict[Key, int] = {}
         self._has_gap = False
 
@@ -115,7 +116,7 @@ class Importer:
         finally:
             self._progress.advance(self.stored - before, position)
 
-    def _count(self, batch: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
+    def _count(self, batch: Sequence[Row], outcomes: Sequence[WriteResult]) -> None:
         for row, outcome in zip(batch, outcomes, strict=True):
             if outcome.error is None:
                 self.stored += 1
@@ -135,7 +136,7 @@ class Importer:
                 self._settle()
 
 
-def _located(error: DatastoreError, where: str) -> DatastoreError:
+def _located(error: Exception, where: str) -> Exception:
     """The error with its place in the file in front, else as it is."""
     error.args = (f"{where}: {error}",)
     return error

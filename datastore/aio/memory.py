@@ -1,0 +1,142 @@
+"""Stores in memory: DictDatastore, and NullDatastore, which keeps nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from heapq import nsmallest
+from itertools import chain, islice
+from typing import Any
+
+from datastore.aio._concurrency import Lock
+from datastore.aio.base import Datastore
+from datastore.aio.scan import Scan
+from datastore.engine.plan import COMPLETE
+from datastore.model.description import Description, Durability, PushDown
+from datastore.model.entries import Batch, Position
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_ENTRIES, FIRST_SCAN_ENTRIES
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
+from datastore.model.query import Query
+
+__all__ = ["DictDatastore", "NullDatastore"]
+
+#: Selecting the first entries is faster than sorting all if there are this many times as many.
+_FEW = 100
+
+
+class NullDatastore(Datastore):
+    """Stores nothing: every key is absent, and every query is empty."""
+
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """No value for any key."""
+        return [ReadResult() for _ in keys]
+
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Discard what is written."""
+        return [WriteResult() for _ in operations]
+
+    def scan(self, query: Query) -> Scan:
+        """Nothing."""
+        return Scan(_nothing(), COMPLETE)
+
+    def describe(self) -> Description:
+        """Kind `null`."""
+        return Description("null", "keeps nothing", Durability.MEMORY, frozenset(PushDown))
+
+
+async def _nothing() -> AsyncGenerator[Batch]:
+    if False:
+        yield Batch([], [])
+
+
+class DictDatastore(Datastore):
+    """Keeps entries in memory, in one dict per collection.
+
+    Stored values are the objects themselves: do not modify them afterwards. `len()` counts the entries.
+    A query sees the entries as they are when its first result is read, whatever is written afterwards:
+    the first write to a collection after a query of it copies the collection's dict.
+    """
+
+    def __init__(self) -> None:
+        self._items: dict[str, dict[Key, Any]] = {}
+        #: The collections whose dicts queries may be reading: a write changes a copy.
+        self._read: set[str] = set()
+        self._lock = Lock()
+
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The values themselves."""
+        items = self._items
+        return [ReadResult(items[path].get(key)) if (path := str(key.path)) in items else ReadResult() for key in keys]
+
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Keep the values themselves."""
+        with self._lock:
+            for operation in operations:
+                if operation.value is None:
+                    self._remove(operation.key)
+                else:
+                    self._writable(str(operation.key.path))[operation.key] = operation.value
+        return [WriteResult() for _ in operations]
+
+    def _remove(self, key: Key) -> None:
+        path = str(key.path)
+        if key in self._items.get(path, ()):
+            collection = self._writable(path)
+            del collection[key]
+            if not collection:
+                del self._items[path]
+
+    def _writable(self, path: str) -> dict[Key, Any]:
+        """The dict of a collection, which no query is reading. Call with the lock held."""
+        if path in self._read:
+            self._read.discard(path)
+            self._items[path] = self._items[path].copy()
+        return self._items.setdefault(path, {})
+
+    def scan(self, query: Query) -> Scan:
+        """The entries of the scope, by key unless the query has orders, which sort them anyway."""
+        return Scan(self._batches(query))
+
+    async def _batches(self, query: Query) -> AsyncGenerator[Batch]:
+        found = self._collections(query)
+        keys: Iterator[Key] = chain.from_iterable(found)
+        values: Iterator[Any] = chain.from_iterable(map(dict.values, found))
+        if not query.orders:
+            # Orders break their ties by key themselves.
+            needed, entries = query.entries_needed(), zip(keys, values, strict=True)
+            few = needed * _FEW < sum(map(len, found))
+            ordered = nsmallest(needed, entries, key=_text_of) if few else sorted(entries, key=_text_of)
+            keys, values = (key for key, _ in ordered), (value for _, value in ordered)
+        size = FIRST_SCAN_ENTRIES
+        while part := list(islice(keys, size)):
+            yield Batch(part, list(islice(values, size)), scanned=len(part), position=Position(b"", part[-1]))
+            size = BATCH_ENTRIES
+
+    def _collections(self, query: Query) -> list[dict[Key, Any]]:
+        """An immutable snapshot of the entries in the scope, unordered."""
+        scope = str(query.key)
+        below = (scope + "/", scope + ":")
+        # The instances of an instance, e.g. /a:b:c of /a:b, are in the same collection as the instance.
+        beside = str(query.key.path)
+        found = []
+        with self._lock:
+            for path in self._items if query.recursive else {scope} & self._items.keys():
+                if scope in ("/", path) or path.startswith(below):
+                    self._read.add(path)
+                    found.append(self._items[path])
+                elif path == beside:
+                    entries = self._items[path].items()
+                    found.append({key: value for key, value in entries if str(key).startswith(below)})
+        return found
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(map(len, self._items.values()))
+
+    def describe(self) -> Description:
+        """Kind `dict`, in memory."""
+        return Description("dict", "in memory", Durability.MEMORY, frozenset({PushDown.SCOPE}), entries=len(self))
+
+
+def _text_of(entry: tuple[Key, Any]) -> str:
+    return str(entry[0])

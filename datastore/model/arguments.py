@@ -1,0 +1,39 @@
+"""Checks of what callers pass to a store. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from datastore.model.errors import DatastoreError, UnsupportedTypeError
+from datastore.model.key import Key
+from datastore.model.query import Query
+
+__all__ = ["bad_keys", "check_key", "check_query"]
+
+
+def check_key(key: object) -> Key:
+    """`key` as a Key, if it is one or has a Key's interface. Otherwise UnsupportedTypeError (a TypeError)."""
+    if isinstance(key, Key):
+        return key
+    if not (hasattr(key, "path") and hasattr(key, "child")):
+        raise UnsupportedTypeError(f"a key must be a Key, e.g. Key('/a/b'), got {type(key).__name__}", path="key")
+    return Key(str(key))
+
+
+def bad_keys(keys: Sequence[Any]) -> dict[int, DatastoreError]:
+    """The errors of those items of a batch that are not keys, by their positions."""
+    errors: dict[int, DatastoreError] = {}
+    for place, key in enumerate(keys):
+        try:
+            check_key(key)
+        except UnsupportedTypeError as error:
+            error.__traceback__ = None
+            errors[place] = error
+    return errors
+
+
+def check_query(query: object) -> None:
+    """Raise UnsupportedTypeError (a TypeError) unless `query` is a Query."""
+    if not isinstance(query, Query):
+        raise UnsupportedTypeError(f"a query must be a Query, got {type(query).__name__}", path="query")

@@ -1,0 +1,134 @@
+"""What a store is asked to do with keys, and what it answers. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from datastore.model.errors import DatastoreError, InvalidValueError, UnsupportedTypeError, without_frames
+from datastore.model.key import Key
+
+__all__ = [
+    "PRESENCE",
+    "REFUSALS",
+    "VALUES",
+    "Delete",
+    "Operation",
+    "Put",
+    "ReadOptions",
+    "ReadResult",
+    "WriteResult",
+    "attempt",
+    "raise_error",
+    "refusal_of",
+    "value_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What a read is for. Without `values`, only whether each key has one: any value but None says yes."""
+
+    values: bool = True
+
+
+#: Read the values.
+VALUES = ReadOptions()
+#: Only find out which keys have a value.
+PRESENCE = ReadOptions(values=False)
+
+
+@dataclass(slots=True)
+class ReadResult:
+    """The result of reading one key: its value, None if it has none; or the error that reading it ended with."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class WriteResult:
+    """The result of one write: the error that it ended with, if it failed."""
+
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class Put:
+    """Store `value`, which is not None, under `key`, replacing any old value."""
+
+    key: Key
+    value: Any
+
+    def at(self, key: Key) -> Put:
+        """The same under another key."""
+        return Put(key, self.value)
+
+
+@dataclass(slots=True)
+class Delete:
+    """Remove the entry of `key`, if there is one."""
+
+    key: Key
+    #: What the key has afterwards.
+    value: ClassVar[None] = None
+
+    def at(self, key: Key) -> Delete:
+        """The same under another key."""
+        return Delete(key)
+
+
+Operation = Put | Delete
+
+
+def refusal_of(error: Exception) -> DatastoreError:
+    """A library error for one item of a batch; of a builtin error, its text and notes joined.
+
+    Without its frames, which hold the whole batch, and this error too.
+    """
+    without_frames(error)
+    if isinstance(error, DatastoreError):
+        return error
+    kind = UnsupportedTypeError if isinstance(error, TypeError) else InvalidValueError
+    refused = kind("; ".join([str(error), *getattr(error, "__notes__", ())]))
+    refused.__cause__ = error
+    return refused
+
+
+def value_of(result: ReadResult) -> Any:
+    """The value of a result; raises its error, if it has one.
+
+    The result then has it no longer: as the frames of an error hold the result, both would stay until the garbage
+    collector runs.
+    """
+    if result.error is not None:
+        raise_error(result)
+    return result.value
+
+
+def raise_error(result: ReadResult | WriteResult) -> None:
+    """Raise the error of a result, if it has one; the result then has it no longer, see `value_of`."""
+    error, result.error = result.error, None
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error
+
+
+#: The errors that fail one item of a batch. Others are programming errors, and fail the whole call.
+REFUSALS = (DatastoreError, TypeError, ValueError)
+
+
+def attempt(
+    call: Callable[..., Any], *arguments: Any, catching: type[Exception] | tuple[type[Exception], ...] = REFUSALS
+) -> ReadResult:
+    """What a call returns, or the error that it raises.
+
+    By itself, so that the frames of the error's traceback hold one item and not the whole batch.
+    """
+    try:
+        return ReadResult(call(*arguments))
+    except catching as error:
+        return ReadResult(error=error)

@@ -119,7 +119,7 @@ class VerifiedDatastore(ShimDatastore):
         call: Callable[[Sequence[_Item]], Awaitable[list[_Result]]],
         failed: Callable[[Exception], _Result],
     ) -> list[_Result]:
-        """Make a call of several items; retry once those that a node refuses, after all nodes have been verified again."""
+        """Make a call of several items; retry once those that a node refuses, after verifying all nodes again."""
         try:
             await self._membership.ready()
         except DatastoreError as error:

@@ -423,9 +423,9 @@ async def test_items_that_were_refused_are_read_again(colour: Any) -> None:
 
 async def test_items_that_stay_refused_end_with_the_time_of_the_call(colour: Any) -> None:
     async with (
-        scripted(BatchWrite=replies(written(AWAY))) as script,
+        scripted(BatchWrite=replies(written(AWAY, AWAY))) as script,
         connected(colour, script.url, timeout_s=0.5) as store,
     ):
-        (outcome,) = await colour.call(store.batch_write, [Write(KEY, 1)])
-        assert (str(outcome.error), outcome.error.shard) == (str(AWAY), "shard-2")
+        outcomes = await colour.call(store.batch_write, [Write(KEY, 1), Write(Key("/other"), 1)])
+        assert [(str(outcome.error), outcome.error.shard) for outcome in outcomes] == [(str(AWAY), "shard-2")] * 2
         assert len(script.calls) > 1

@@ -103,7 +103,10 @@ async def test_a_batch_get_is_cut_where_its_message_is_full(running: Running) ->
     )
     exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert [result.HasField("value") for result in response.results] == [True] * 3 + [False] * 4
-    assert [result.status.code for result in response.results] == [0] * 3 + [exhausted] * 4
+    *codes, absent = [result.status.code for result in response.results]
+    assert codes == [0] * 3 + [exhausted] * 3
+    # A store that has to read each value leaves this one unread too.
+    assert absent in (0, exhausted)
 
 
 class _Counting(aio.DictDatastore):
@@ -111,10 +114,10 @@ class _Counting(aio.DictDatastore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.read = 0
+        self.gets = 0
 
     async def get(self, key: Key) -> Any:
-        self.read += 1
+        self.gets += 1
         return await super().get(key)
 
 
@@ -128,7 +131,7 @@ async def test_a_batch_get_reads_little_more_than_its_answer_takes(start: Any) -
     response = await running.stub.BatchGet(request)
     given = sum(result.HasField("value") for result in response.results)
     assert len(response.results) == 1000
-    assert 100 < given <= store.read <= given + 10
+    assert 100 < given <= store.gets <= given + 10
 
 
 async def test_a_batch_get_of_small_values_is_whole(start: Any) -> None:
@@ -140,7 +143,7 @@ async def test_a_batch_get_of_small_values_is_whole(start: Any) -> None:
     request = service_pb2.BatchGetRequest(keys=[value_pb2.Key(text=str(key)) for key in keys])
     response = await running.stub.BatchGet(request)
     assert [result.value.string_value for result in response.results] == [*map(str, keys[:-1]), ""]
-    assert store.read == 1000
+    assert store.gets == 1000
 
 
 async def test_a_batch_of_a_thousand_bad_keys_is_answered(running: Running) -> None:

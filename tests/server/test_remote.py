@@ -189,10 +189,10 @@ async def test_an_answer_that_cannot_be_read_is_an_error_of_ours(colour: Any) ->
         with pytest.raises(CorruptDataError):
             await colour.read(store.query(everything()))
         for outcomes in (
-            await colour.call(store.batch_get, [KEY]),
-            await colour.call(store.batch_write, [Write(KEY, 1)]),
+            await colour.call(store.batch_get, [KEY, KEY]),
+            await colour.call(store.batch_write, [Write(KEY, 1), Write(KEY, 2)]),
         ):
-            assert [type(outcome.error) for outcome in outcomes] == [CorruptDataError]
+            assert [type(outcome.error) for outcome in outcomes] == [CorruptDataError] * 2
 
 
 @pytest.mark.parametrize("answered", [0, 1, 3])

@@ -11,19 +11,20 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from datastore.aio import Cursor, Datastore, ShimDatastore
-from datastore.aio.base import exact_query
+from datastore.aio import Datastore, ShimDatastore
+from datastore.aio.scan import Scan
 from datastore.model.description import Description
-from datastore.model.entries import Batch, Outcome, Write
+from datastore.model.entries import Batch
 from datastore.model.errors import DatastoreError, DeadlineExceededError, OverloadedError, UnavailableError
 from datastore.model.key import Key
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 
 __all__ = ["PROBE_S", "PROBE_TIMEOUT_S", "StoreWatch", "WatchedDatastore"]
 
-_T = TypeVar("_T")
+_Result = TypeVar("_Result", ReadResult, WriteResult)
 
 _log = logging.getLogger("datastore.server")
 
@@ -134,60 +135,37 @@ class WatchedDatastore(ShimDatastore):
     write may have happened.
     """
 
-    ordered_queries = True
-
     def __init__(self, datastore: Datastore, suspect: Callable[[], None]) -> None:
         super().__init__(datastore)
         self._suspect = suspect
 
-    async def get(self, key: Key) -> Any:
-        """The child's value of `key`."""
-        return await self._noticed(self.child_datastore.get(key), is_read=True)
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read from the child."""
+        return await self._noticed(self.child_datastore.read(keys, options), is_read=True)
 
-    async def contains(self, key: Key) -> bool:
-        """Whether the child has `key`."""
-        return await self._noticed(self.child_datastore.contains(key), is_read=True)
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child."""
+        return await self._noticed(self.child_datastore.write(operations), is_read=False)
 
-    async def put(self, key: Key, value: Any) -> None:
-        """Put into the child. None is a `delete`."""
-        if value is None:
-            await self.delete(key)
-        else:
-            await self._noticed(self.child_datastore.put(key, value))
-
-    async def delete(self, key: Key) -> None:
-        """Delete from the child."""
-        await self._noticed(self.child_datastore.delete(key))
-
-    async def _noticed(self, call: Awaitable[_T], *, is_read: bool = False) -> _T:
+    async def _noticed(self, call: Awaitable[list[_Result]], *, is_read: bool) -> list[_Result]:
         try:
-            return await call
+            results = await call
         except (UnavailableError, DeadlineExceededError) as error:
             self._notice(error, is_read=is_read)
             raise
+        for result in results:
+            if isinstance(result.error, UnavailableError | DeadlineExceededError):
+                self._notice(result.error, is_read=is_read)
+        return results
 
-    async def batch_get(self, keys: Sequence[Key]) -> list[Outcome]:
-        """Read several entries."""
-        return self._looked_at(await self._noticed(self.child_datastore.batch_get(keys), is_read=True), is_read=True)
-
-    async def batch_write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Make several writes."""
-        return self._looked_at(await self._noticed(self.child_datastore.batch_write(writes)))
-
-    def _looked_at(self, outcomes: list[Outcome], *, is_read: bool = False) -> list[Outcome]:
-        for outcome in outcomes:
-            if isinstance(outcome.error, UnavailableError | DeadlineExceededError):
-                self._notice(outcome.error, is_read=is_read)
-        return outcomes
-
-    def query(self, query: Query) -> Cursor:
+    def scan(self, query: Query) -> Scan:
         """The child's answer."""
-        child = exact_query(self.child_datastore, query)
-        return Cursor.from_batches(query, self._batches(child), shards=child.shards)
+        child = self.child_datastore.scan(query)
+        return Scan(self._batches(child), child.applied, source=child)
 
-    async def _batches(self, child: Cursor) -> AsyncGenerator[Batch]:
+    async def _batches(self, child: Scan) -> AsyncGenerator[Batch]:
         try:
-            async for batch in child.batches():
+            async for batch in child.batches:
                 yield batch
         except (UnavailableError, DeadlineExceededError) as error:
             self._notice(error, is_read=True)

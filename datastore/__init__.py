@@ -75,9 +75,10 @@ from datastore.model.key import (
     Key,
     Namespace,
 )
-from datastore.model.operations import ReadResult, WriteResult
+from datastore.model.operations import Delete, Put, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync.cursor import Cursor, chain_gen, is_iterable, limit_gen, offset_gen
+from datastore.sync.scan import Scan
 from datastore.sync.serialize import (
     SerializerShimDatastore,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "DatastoreCollection",
     "DatastoreError",
     "DeadlineExceededError",
+    "Delete",
     "DictDatastore",
     "DirectoryDatastore",
     "Entry",
@@ -128,9 +130,11 @@ __all__ = [
     "OverloadedError",
     "PlacementError",
     "Position",
+    "Put",
     "Query",
     "QueryNotSupportedError",
     "ReadResult",
+    "Scan",
     "SerializerShimDatastore",
     "ShardedDatastore",
     "ShimDatastore",

@@ -17,6 +17,7 @@ from datastore.aio.links import SymlinkDatastore
 from datastore.aio.lru import LRUCacheDatastore
 from datastore.aio.mapping import InterfaceMappingDatastore
 from datastore.aio.memory import DictDatastore, NullDatastore
+from datastore.aio.scan import Scan
 from datastore.aio.serialize import SerializerShimDatastore
 from datastore.aio.sharded import ShardedDatastore
 from datastore.aio.shims import LoggingDatastore, ShimDatastore
@@ -48,6 +49,7 @@ __all__ = [
     "NamespaceDatastore",
     "NestedPathDatastore",
     "NullDatastore",
+    "Scan",
     "SerializerShimDatastore",
     "ShardedDatastore",
     "ShimDatastore",

@@ -4,15 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from functools import partial
+from typing import Any
 
 from datastore.engine.pipeline import Cutter
-from datastore.engine.plan import COMPLETE, RAW, Applied, Support, remaining
-from datastore.model.entries import Batch, ShardReport, places
-from datastore.model.limits import BATCH_ENTRIES
+from datastore.engine.plan import COMPLETE, RAW, UNORDERED, Applied, Support, remaining
+from datastore.model.entries import Batch, Entry, ShardReport, places
+from datastore.model.limits import BATCH_ENTRIES, FIRST_SCAN_ENTRIES
 from datastore.model.query import Query
-from datastore.sync._concurrency import close_iterator
+from datastore.sync._concurrency import close_iterator, iterate
 from datastore.sync.cursor import Cursor, close_all, refine
 
 __all__ = ["Scan", "exact", "exact_batches"]
@@ -43,10 +44,29 @@ class Scan:
         self.source = source
         self.shards: list[ShardReport] = ([] if source is None else source.shards) if shards is None else shards
 
+    @classmethod
+    def from_entries(cls, entries: Iterable[Entry], applied: Applied = UNORDERED) -> Scan:
+        """A scan of the entries of the scope: in any order, and with nothing applied, unless `applied` says more."""
+        return cls(_batches(entries), applied)
+
     def close(self) -> None:
         """Stop reading. May be repeated."""
         source = [] if self.source is None else [self.source.close]
         close_all([partial(close_iterator, self.batches), *source])
+
+
+def _batches(entries: Iterable[Entry]) -> Generator[Batch]:
+    size = FIRST_SCAN_ENTRIES
+    keys: list[Any] = []
+    values: list[Any] = []
+    for key, value in iterate(entries):
+        keys.append(key)
+        values.append(value)
+        if len(keys) == size:
+            yield Batch(keys, values, scanned=size)
+            keys, values, size = [], [], BATCH_ENTRIES
+    if keys:
+        yield Batch(keys, values, scanned=len(keys))
 
 
 def exact_batches(query: Query, scan: Scan) -> Generator[Batch]:

@@ -85,7 +85,15 @@ def _leaf(tree: Config, serializer: SerializerName | None = None) -> tuple[Datas
     """A store of WireValues that is built on no other, and the blocking store below it; None if there is none."""
     if isinstance(tree, GrpcConfig):
         # Its clients retry: a node that did too would multiply their calls while the other is busy or unreachable.
-        return RemoteDatastore(tree.url, lazy=True, retry=False, idle_stream_s=IDLE_STREAM_S), None
+        remote = RemoteDatastore(
+            tree.url,
+            timeout_s=tree.timeout,
+            query_timeout_s=tree.query_timeout,
+            lazy=True,
+            retry=False,
+            idle_stream_s=IDLE_STREAM_S,
+        )
+        return remote, None
     if tree.kind == "mongodb":
         tree = replace(tree, aware_datetimes=True)  # type: ignore[call-arg]
     store = build_async(tree)

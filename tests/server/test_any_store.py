@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import pytest
 import redis
 
 import datastore
-from datastore import wire
+from datastore import spec, wire
 from datastore.model.entries import Write
 from datastore.model.errors import (
     ConfigError,
@@ -38,7 +39,7 @@ from datastore_client.aio import RemoteDatastore
 from datastore_server import store_watch
 from datastore_server.app import Server, serve
 from datastore_server.config import ClusterConfig, Config, ShardConfig, parse_config
-from datastore_server.store_urls import parse_store_url
+from datastore_server.store_urls import StoreUrl, parse_store_url
 from datastore_server.topology import build_node, build_proxy
 from tests.support.commands import Commands
 from tests.support.engines import Engine, engine
@@ -382,6 +383,76 @@ async def test_a_configuration_places_an_empty_node_and_no_other(redis_server: E
             topology = build_node(parse_store_url(url), cluster="trial", shard="a", config=config)
             async with serve(topology.datastore, **settings_of(topology)) as server:
                 assert (server._node.placement.current is None) is is_full
+
+
+# A store of another package
+
+
+class Shelf(datastore.DictDatastore):
+    """What docs/backends.md says that a node uses, in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: dict[str, bytes] = {}
+        self.flushed = 0
+
+    def put(self, key: Key, value: Any) -> None:
+        if isinstance(value, Key):
+            raise TypeError("a shelf keeps no keys")
+        super().put(key, value)
+
+    def query(self, query: Query) -> Any:
+        raise QueryNotSupportedError("a shelf is not searched")
+
+    def read_system(self, name: str) -> bytes | None:
+        return self.records.get(name)
+
+    def write_system(self, name: str, content: bytes) -> None:
+        self.records[name] = content
+
+    def list_keys(self) -> Iterator[list[Key]]:
+        keys = [key for collection in self._items.values() for key in collection]
+        yield from ([key, key] for key in keys)
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShelfConfig(spec.Config):
+    kind = "shelf"
+    shelf: Any
+
+    def open(self) -> Any:
+        return self.shelf
+
+
+async def test_a_store_of_another_package_is_placed_and_moved_by_what_it_offers() -> None:
+    before, after = placement("a"), placement("a", "b", epoch=2)
+    shelf = Shelf()
+    topology = build_node(StoreUrl("shelf:", ShelfConfig(shelf=shelf)), shard="a", cluster="trial")
+    async with serve(topology.datastore, **settings_of(topology)) as server:
+        async with (
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+            RemoteDatastore(server.url, retry=False) as client,
+        ):
+            placed = PlacedServer(channel)
+            assert (await placed.get()).is_empty
+            await placed.place("a", before)
+            keys = keys_of("a", before, 20)
+            for key in keys:
+                await client.put(key, {"n": str(key)})
+            assert shelf.get(keys[0]) == {"n": str(keys[0])}
+            with pytest.raises(UnsupportedTypeError, match="a shelf keeps no keys"):
+                await client.put(keys[0], Key("/k"))
+            await placed.prepare("a", after)
+            held = await placed.summarize()
+            assert (sum(entries for entries, *_ in held.values()), shelf.flushed) == (20, 1)
+            await placed.commit(2)
+            leaving = [key for key in keys if after.owner_of(key) == "b"]
+            assert await placed.clear(2) == len(leaving) > 0
+            assert len(shelf) == 20 - len(leaving)
+    assert sorted(shelf.records) == ["node_id", "placement"]
 
 
 # Health

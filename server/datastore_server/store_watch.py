@@ -19,7 +19,7 @@ from datastore.model.description import Description
 from datastore.model.entries import Batch
 from datastore.model.errors import DatastoreError, DeadlineExceededError, OverloadedError, UnavailableError
 from datastore.model.key import Key
-from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, refusal_of
 from datastore.model.query import Query
 
 __all__ = ["PROBE_S", "PROBE_TIMEOUT_S", "StoreWatch", "WatchedDatastore"]
@@ -144,8 +144,12 @@ class WatchedDatastore(ShimDatastore):
         return await self._noticed(self.child_datastore.read(keys, options), is_read=True)
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write to the child."""
-        return await self._noticed(self.child_datastore.write(operations), is_read=False)
+        """Write to the child. How a store of another package refuses a value becomes an error that clients get."""
+        results = await self._noticed(self.child_datastore.write(operations), is_read=False)
+        for result in results:
+            if isinstance(result.error, TypeError | ValueError):
+                result.error = refusal_of(result.error)
+        return results
 
     async def _noticed(self, call: Awaitable[list[_Result]], *, is_read: bool) -> list[_Result]:
         try:

@@ -40,9 +40,6 @@ FOLDERS = (
 BY_HAND = {"__init__.py", "_concurrency.py", "_calls.py", "_parallel.py", "lift.py"}
 
 WORDS = {
-    "AbstractAsyncContextManager": "AbstractContextManager",
-    "AsyncContextManager": "ContextManager",
-    "AsyncExitStack": "ExitStack",
     "AsyncGenerator": "Generator",
     "AsyncIterable": "Iterable",
     "AsyncIterator": "Iterator",

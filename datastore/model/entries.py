@@ -16,7 +16,6 @@ from datastore.model.limits import LONG_SORT_KEY_BYTES
 __all__ = [
     "Batch",
     "Entry",
-    "Outcome",
     "Position",
     "Reason",
     "ShardReport",
@@ -55,13 +54,6 @@ class Write(NamedTuple):
 
     key: Key
     value: Any
-
-
-class Outcome(NamedTuple):
-    """The result of one batch item: its value (for a read), or why it failed."""
-
-    value: Any = None
-    error: DatastoreError | None = None
 
 
 class Batch:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from datastore.model.key import Key
-from datastore.model.limits import KEY_BYTES
 from datastore.model.query import Query
 
 __all__ = [
@@ -296,11 +295,6 @@ def key_of_bytes(length: int, above: str = "") -> Key:
     """A key whose text is exactly `length` bytes of UTF-8, some of them not ASCII."""
     text = f"{above}/é"
     return Key(text + "x" * (length - len(text.encode())))
-
-
-def longest_key(key_bytes: int = KEY_BYTES) -> Key:
-    """The longest key that a store takes."""
-    return key_of_bytes(key_bytes)
 
 
 def many_entries(count: int, above: str = "/many", filler: int = 40) -> dict[Key, Any]:

@@ -292,7 +292,7 @@ class RedisConfig(Config):
     driver = ("redis", "redis")
     url: ServerUrl = field(metadata=option("`redis://HOST:PORT/DATABASE`, or `rediss:` for TLS", SERVER))
     prefix: str = field(
-        default="/", metadata=option("what precedes a key's text, without its first slash, in names", ANY_TEXT)
+        default="/", metadata=option("the prefix of names, followed by the key without its first slash", ANY_TEXT)
     )
 
     @classmethod

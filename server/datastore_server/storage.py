@@ -42,12 +42,12 @@ IDLE_STREAM_S = 2.0
 
 @dataclass(frozen=True)
 class Storage:
-    """A store of WireValues, and what its node needs beside it. Whoever serves it closes `datastore` and `system`."""
+    """A store of WireValues, and what its node needs with it. Its server must close `datastore` and `system`."""
 
     datastore: Datastore
     system: SystemSpace
     listing: Listing
-    #: What to call the store whose health the node follows; empty for one within the process.
+    #: The name of the store whose health the node follows; empty for one within the process.
     watched: str = ""
 
 

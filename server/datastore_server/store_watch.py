@@ -28,11 +28,11 @@ _Result = TypeVar("_Result", ReadResult, WriteResult)
 
 _log = logging.getLogger("datastore.server")
 
-#: How long after an answer a store is asked again: how long calls may meet a dead one. One small read a second.
+#: The time between probes, and so how long calls may reach a dead store. A probe is one or two small reads.
 PROBE_S = 1.0
-#: How long a store may take to answer, which a busy one may for some seconds.
+#: The time limit of a probe: a busy store may take some seconds.
 PROBE_TIMEOUT_S = 5.0
-#: How soon a store that cannot be reached at the start is asked again.
+#: The time between attempts to reach a store at the start.
 RETRY_S = 0.25
 
 
@@ -59,6 +59,7 @@ class StoreWatch:
     async def wait(self, wait_s: float, begin: Callable[[], Awaitable[None]]) -> None:
         """Call `begin` until the store answers it; after `wait_s` UnavailableError, which names the store."""
         ends_at = time.monotonic() + wait_s
+        logged = ""
         while True:
             try:
                 async with asyncio.timeout(max(RETRY_S, ends_at - time.monotonic())):
@@ -67,13 +68,15 @@ class StoreWatch:
                 why = str(error) or "no answer"
                 if time.monotonic() + RETRY_S >= ends_at:
                     raise UnavailableError(f"{self._name} did not answer within {wait_s:g} s: {why}") from error
-                _log.warning("%s does not answer yet: %s", self._name, why)
+                if why != logged:
+                    _log.warning("%s does not answer yet: %s", self._name, why)
+                logged = why
                 await asyncio.sleep(RETRY_S)
             else:
                 return
 
     async def follow(self) -> None:
-        """Ask again and again, and at once when the store is suspected. Endless."""
+        """Probe every PROBE_S, and immediately after `suspect`. Endless."""
         while True:
             self._suspected.clear()
             with suppress(TimeoutError):
@@ -87,7 +90,7 @@ class StoreWatch:
             self._suspected.set()
 
     async def check(self) -> None:
-        """Ask once. What does not answer in time is not asked again before it has ended: it may hold a thread."""
+        """Probe once. A probe that times out is not repeated before it ends, because it may hold a thread."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
         done, _ = await asyncio.wait([self._asking], timeout=PROBE_TIMEOUT_S)

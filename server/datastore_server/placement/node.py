@@ -58,7 +58,7 @@ class PlacedNode:
 
     @property
     def known_placement(self) -> NodePlacement:
-        """The placement that was in force last."""
+        """The placement in force, or the last one known."""
         return self.datastore.known_ownership.placement
 
     async def check_store(self) -> None:
@@ -66,7 +66,7 @@ class PlacedNode:
         try:
             await self._store.contains(_PROBED)
         except WrongShardError:
-            # A server that refuses a key does answer.
+            # A server that refuses a key is reachable.
             return
         known, node_id = self.known_placement, await self.system.node_id()
         if node_id == known.node_id:

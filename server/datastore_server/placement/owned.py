@@ -140,11 +140,11 @@ class OwnedDatastore(ShimDatastore):
 
     @property
     def known_ownership(self) -> Ownership:
-        """What calls were judged by last."""
+        """The ownership in force, or the last one known."""
         return self._ownership
 
     def become_known(self) -> None:
-        """Judge calls again by what they were judged by last."""
+        """Enforce the last known placement again."""
         self._failure = None
 
     def become(self, placement: NodePlacement) -> None:

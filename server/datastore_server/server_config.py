@@ -131,7 +131,7 @@ def _store(document: Mapping[str, Any], name: str, source: str, base: Path) -> S
             raise ConfigError(f"{source}: server.store: {error}") from error
     if "store" not in document:
         raise ConfigError(f"{source}: store: there is no [store.{name}], which server.store names")
-    return StoreUrl(f"store.{name} of {source}", parse_tree(document, name, source=source, base=base))
+    return StoreUrl(f"store.{name}", parse_tree(document, name, source=source, base=base))
 
 
 def show_server(config: ServerConfig) -> str:

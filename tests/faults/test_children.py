@@ -127,7 +127,7 @@ async def test_a_write_that_is_cancelled_leaves_nothing_stale(write: str) -> Non
     calls = {
         "put": lambda: store.put(KEY, new),
         "delete": lambda: store.delete(KEY),
-        "batch_write": lambda: store.batch_write([Write(KEY, new)]),
+        "batch_write": lambda: store.batch_write([Write(Key("/other"), 1), Write(KEY, new)]),
     }
     writing = asyncio.create_task(calls[write]())
     await top.hanging.wait()
@@ -142,7 +142,8 @@ async def test_a_write_that_is_cancelled_leaves_nothing_stale(write: str) -> Non
 async def test_a_write_whose_answer_was_lost_below_leaves_nothing_stale() -> None:
     top, last = faulty(), faulty()
     store = aio.TieredDatastore([top, last])
-    for call in (lambda value: store.put(KEY, value), lambda value: store.batch_write([Write(KEY, value)])):
+    other = Write(Key("/other"), 1)
+    for call in (lambda value: store.put(KEY, value), lambda value: store.batch_write([other, Write(KEY, value)])):
         await store.put(KEY, "old")
         last.fail("put", "batch_write", error=UnavailableError("lost"), times=1, afterwards=True)
         with pytest.raises(UnavailableError):
@@ -185,7 +186,7 @@ async def test_a_batch_that_fails_in_a_cache_is_deleted_there() -> None:
     assert [outcome.value for outcome in await store.batch_get(keys)] == ["new", "new"]
     last.fail("batch_write", error=StoreError("full"))
     with pytest.raises(StoreError):
-        await store.batch_write([Write(keys[0], "newest")])
+        await store.batch_write([Write(key, "newest") for key in keys])
     assert await top.child_datastore.get(keys[0]) == "new"
 
 

@@ -251,7 +251,11 @@ def test_no_read_through_a_cache_is_older_than_the_last_write_that_is_done(
 @pytest.mark.parametrize("kind", ["tiered", "cache"])
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("put", (Key("/a"), "new")), ("delete", (Key("/a"),)), ("batch_write", ([Write(Key("/a"), "new")],))],
+    [
+        ("put", (Key("/a"), "new")),
+        ("delete", (Key("/a"),)),
+        ("batch_write", ([Write(Key("/a"), "new"), Write(Key("/b"), 1)],)),
+    ],
     ids=["put", "delete", "batch"],
 )
 async def test_a_write_that_is_cancelled_twice_is_forgotten_above(name: str, arguments: tuple[Any, ...], kind: str):
@@ -261,7 +265,7 @@ async def test_a_write_that_is_cancelled_twice_is_forgotten_above(name: str, arg
     last.hang(name)
     task = asyncio.create_task(getattr(store, name)(*arguments))
     await last.hanging.wait()
-    upper.hang("batch_write")
+    upper.hang("delete", "batch_write")
     task.cancel()
     await upper.hanging.wait()
     task.cancel()

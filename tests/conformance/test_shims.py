@@ -99,7 +99,7 @@ class TestAsyncShimsOverLMDB(AsyncConformance):
 class TestLRU(InMemory, DatastoreConformance):
     @pytest.fixture
     def store(self) -> Any:
-        return core.lru.LRUCacheDatastore(SIZE)
+        return LRUCacheDatastore(SIZE)
 
 
 class TestAsyncLRU(InMemory, AsyncConformance):

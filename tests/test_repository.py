@@ -32,10 +32,10 @@ from datastore.core import basic
 from datastore.model.config import Config
 from datastore.v1 import placement_pb2, service_pb2
 from datastore_server.cli import cli
-from datastore_server.introspection import Routes
 from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PlacementService
 from datastore_server.service import DatastoreService
+from datastore_server.transport import Routes
 from tools import generate, kinds, unasync
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -208,7 +208,7 @@ def test_the_library_loads_no_driver_and_no_grpc(package: str) -> None:
 )
 async def test_the_services_answer_every_rpc(service: Any, served: Any) -> None:
     routes = Routes()
-    served.register(routes)
+    routes.add(served.methods())
     for method in service.methods:
         handler = routes.service(Details(f"/{service.full_name}/{method.name}", ()))
         assert handler, method.name

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -151,7 +152,7 @@ class LiftedDatastore(Datastore):
 
     def describe(self) -> Description:
         """As the blocking store describes itself."""
-        return self.blocking.describe()
+        return replace(self.blocking.describe(), reads_at_once=self._reads_here)
 
     async def aclose(self) -> None:
         """Close the blocking store."""

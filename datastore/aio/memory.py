@@ -135,7 +135,15 @@ class DictDatastore(Datastore):
 
     def describe(self) -> Description:
         """Kind `dict`, in memory."""
-        return Description("dict", "in memory", Durability.MEMORY, frozenset({PushDown.SCOPE}), entries=len(self))
+        return Description(
+            "dict",
+            "in memory",
+            Durability.MEMORY,
+            frozenset({PushDown.SCOPE}),
+            entries=len(self),
+            # A subclass may wait.
+            reads_at_once=type(self) is DictDatastore,
+        )
 
 
 def _text_of(entry: tuple[Key, Any]) -> str:

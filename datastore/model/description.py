@@ -37,7 +37,9 @@ class Description:
     """The description of a store. `text` is for people; `kind` is one word, e.g. `lmdb` or `sharded`.
 
     `entries` is how many entries a storage holds, and `stored_bytes` how much room they take on disk, where it knows
-    both without looking through them; else None. Two descriptions of one store are equal whatever it holds.
+    both without looking through them; else None. `reads_at_once` says that the `read` of a store for asyncio needs no
+    event loop and does not suspend, except to wait for a write of the same key. Two descriptions of one store are equal
+    whatever it holds.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Description:
     children: tuple[Description, ...] = ()
     entries: int | None = field(default=None, compare=False, kw_only=True)
     stored_bytes: int | None = field(default=None, compare=False, kw_only=True)
+    reads_at_once: bool = field(default=False, compare=False, kw_only=True)
 
 
 def weakest(durabilities: Iterable[Durability]) -> Durability:

@@ -214,7 +214,9 @@ class SerializerShimDatastore(ShimDatastore):
         """Kind `serializer`, with the serializer's name."""
         child = self.child_datastore.describe()
         name = getattr(self.serializer, "__name__", type(self.serializer).__name__)
-        return Description("serializer", name, child.durability, child.push_down, (child,))
+        return Description(
+            "serializer", name, child.durability, child.push_down, (child,), reads_at_once=child.reads_at_once
+        )
 
 
 def _name(error: Exception, key: Key) -> None:

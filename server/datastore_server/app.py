@@ -14,19 +14,17 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
-import grpc
 from google.protobuf.internal import api_implementation
 
 from datastore.aio.base import Datastore
 from datastore.engine.placement import Placement
 from datastore.model.errors import ConfigError, DatastoreError, DeadlineExceededError, UnavailableError
-from datastore_server.budget import OPEN_STREAMS_PER_CLIENT
 from datastore_server.calls import CallLog
 from datastore_server.checks import Limits
 from datastore_server.config import WAIT_S, Address, parse_address
 from datastore_server.counting import counted
 from datastore_server.describe import ClusterInfo, storage_of
-from datastore_server.introspection import Health, Routes, add_reflection
+from datastore_server.introspection import Health, add_reflection
 from datastore_server.listening import listen_on, resolve
 from datastore_server.membership import Membership
 from datastore_server.placement.listing import Listing
@@ -36,6 +34,7 @@ from datastore_server.placement.system import SystemSpace
 from datastore_server.service import SERVICE, DatastoreService
 from datastore_server.signals import handle_stop_signals, leave_stop_signals
 from datastore_server.store_watch import StoreWatch, WatchedDatastore
+from datastore_server.transport import GrpcServer, Routes, new_server
 
 __all__ = ["DRAIN_S", "GRACE_S", "Server", "run_until_stopped", "serve"]
 
@@ -59,38 +58,6 @@ GC_OBJECTS = 20_000
 #: Python's switch interval, in seconds. LMDB's binding releases the interpreter at every call, so with Python's default
 #: of 5 ms the committing thread waited for a busy event loop: 20,000 puts took 1.9 s instead of 0.2 s.
 SWITCH_INTERVAL_S = 0.0005
-
-#: Concurrent calls on one connection: as many again as queries that may be open on it.
-MAX_STREAMS = 2 * OPEN_STREAMS_PER_CLIENT
-#: Pending calls. Above the first limit gRPC refuses some, above the second all, with a bare CANCELLED. So both are
-#: higher than the number of calls that can arrive, and `admission` decides instead.
-MAX_PENDING_CALLS = (10_000, 20_000)
-#: How often clients may ping, with or without calls; see the client's keepalive.
-MIN_PING_INTERVAL_MS = 10_000
-HANDSHAKE_TIMEOUT_MS = 10_000
-#: Connections are renewed, so that clients find new servers. Streams resume by their tokens.
-MAX_CONNECTION_AGE_MS = 30 * 60 * 1000
-MAX_CONNECTION_AGE_GRACE_MS = 5 * 60 * 1000
-
-
-def _options(limits: Limits) -> list[tuple[str, Any]]:
-    return [
-        ("grpc.max_receive_message_length", limits.query_request_bytes),
-        ("grpc.max_send_message_length", limits.message_bytes),
-        ("grpc.max_concurrent_streams", MAX_STREAMS),
-        # On by default: ended calls count until they are freed, and a client within the limit above is refused with a
-        # bare UNAVAILABLE.
-        ("grpc.http.overload_protection", 0),
-        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS[0]),
-        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS[1]),
-        ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
-        ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS),
-        ("grpc.max_connection_age_grace_ms", MAX_CONNECTION_AGE_GRACE_MS),
-        # On by default: a second server could share the port, and calls would reach either.
-        ("grpc.so_reuseport", 0),
-    ]
 
 
 class Server:
@@ -151,7 +118,7 @@ class Server:
         self._following: asyncio.Task[None] | None = None
         self._loading: asyncio.Task[None] | None = None
         self._health: Health | None = None
-        self._server: grpc.aio.Server | None = None
+        self._server: GrpcServer | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     @property
@@ -182,13 +149,12 @@ class Server:
         else:
             await self._watch.wait(self._wait_s, self._begin)
         routes = Routes()
-        self._service.register(routes)
-        self._placement.register(routes)
+        routes.add(self._service.methods())
+        routes.add(self._placement.methods())
         self._health = Health()
         self._health.register(routes)
         add_reflection(routes)
-        server = grpc.aio.server(options=_options(self._limits))
-        server.add_generic_rpc_handlers((routes,))
+        server = new_server(self._limits, routes)
         address = listen_on(server, self._address, resolved)
         await server.start()
         self._server = server

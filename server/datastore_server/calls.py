@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 
 from datastore.v1 import placement_pb2, service_pb2
+from datastore_server.call import Call
 from datastore_server.logs import kind, shown
 
 __all__ = ["SLOW_CALL_S", "SLOW_STREAM_S", "CallLog"]
@@ -48,34 +49,34 @@ class CallLog:
         self._calls: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
 
-    def answered(self, method: str, request: bytes, context: Any, began: float) -> None:
+    def answered(self, method: str, request: bytes, call: Call, began: float) -> None:
         """Record a successful call. `began` is what `now()` returned at its start."""
         self._calls[method] += 1
         seconds = self.now() - began
         if seconds >= _METHODS[method][1]:
-            self._tell_slow(method, request, context, seconds)
+            self._log_slow(method, request, call, seconds)
 
-    def failed(self, method: str, request: bytes, context: Any, status: status_pb2.Status, began: float) -> None:
+    def failed(self, method: str, request: bytes, call: Call, status: status_pb2.Status, began: float) -> None:
         """Record a failed call. `began` is what `now()` returned at its start."""
         self._calls[method] += 1
         self._failed[method] += 1
         seconds = self.now() - began
         if seconds >= _METHODS[method][1]:
-            self._tell_slow(method, request, context, seconds)
+            self._log_slow(method, request, call, seconds)
         reason = reason_of(status)
         _log.info(
             "%s from %s failed: %s",
             _Subject(method, request),
-            context.peer(),
+            call.peer(),
             reason,
             extra=kind(f"calls that failed with {reason}"),
         )
 
-    def _tell_slow(self, method: str, request: bytes, context: Any, seconds: float) -> None:
+    def _log_slow(self, method: str, request: bytes, call: Call, seconds: float) -> None:
         _log.warning(
             "slow: %s from %s took %.1f s",
             _Subject(method, request),
-            context.peer(),
+            call.peer(),
             seconds,
             extra=kind(f"slow {method} calls"),
         )

@@ -7,6 +7,7 @@ of values are checked by `wire.check_value`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 from datastore.model.errors import (
     ConfigError,
@@ -32,11 +33,13 @@ from datastore.model.limits import (
 from datastore.model.query import Query
 
 __all__ = [
+    "KEY_REQUEST",
     "KEY_REQUEST_BYTES",
     "MESSAGE_BYTES",
     "PAGE_ITEMS",
     "RESERVED_BYTES",
     "Limits",
+    "RequestLimit",
     "check_batch",
     "check_entry",
     "check_fits",
@@ -56,6 +59,17 @@ ITEM_BYTES = 2048
 KEY_REQUEST_BYTES = 4 * 1024
 #: The default number of entries in a page.
 PAGE_ITEMS = 100
+
+
+class RequestLimit(NamedTuple):
+    """The largest request of a method in bytes, and what the limit is called in errors."""
+
+    name: str
+    maximum: int
+
+
+#: The limit of methods whose requests name one key or none.
+KEY_REQUEST = RequestLimit("key_request_bytes", KEY_REQUEST_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,10 +188,10 @@ def check_fits(message_bytes: int, limits: Limits, what: str) -> None:
         raise exceeded("message_bytes", limits.message_bytes, f"{what} has {message_bytes:,}")
 
 
-def check_request(request_bytes: int, limit: str, maximum: int) -> None:
+def check_request(request_bytes: int, limit: RequestLimit) -> None:
     """Raise LimitExceededError if a request is larger than its method allows."""
-    if request_bytes > maximum:
-        raise exceeded(limit, maximum, f"the request has {request_bytes:,}")
+    if request_bytes > limit.maximum:
+        raise exceeded(limit.name, limit.maximum, f"the request has {request_bytes:,}")
 
 
 def exceeded(limit: str, maximum: int, what: str) -> DatastoreError:

@@ -11,17 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
-from typing import Any, NamedTuple
-
-import grpc
-from grpc_health.v1 import health_pb2
+from typing import NamedTuple
 
 from datastore import wire
 from datastore.engine.placement import NodePlacement, Placement
 from datastore.model.description import Description, Durability, PushDown
 from datastore.model.errors import DatastoreError, UnavailableError
 from datastore.v1 import service_pb2
-from datastore_client.channel import CHANNEL_OPTIONS, parse_target
 from datastore_server.checks import Limits
 
 __all__ = [
@@ -31,7 +27,6 @@ __all__ = [
     "ShardProbes",
     "Size",
     "describe_store",
-    "probe_shard",
     "server_version",
     "storage_of",
 ]
@@ -40,8 +35,6 @@ __all__ = [
 PROBE_TIMEOUT_S = 1.0
 #: How long a probe's result is reused, in seconds, so that many callers cost each shard one probe a second.
 PROBE_FRESH_S = 1.0
-
-_HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 _DURABILITY = {
     Durability.UNKNOWN: service_pb2.DescribeStoreResponse.DURABILITY_UNSPECIFIED,
@@ -61,14 +54,14 @@ _PUSH_DOWN = {
 class ShardInfo:
     """One shard behind a proxy: its name, its URL (`grpc://HOST:PORT`), its number of slots.
 
-    `probe` raises a DatastoreError if the shard does not serve; if None, its health service is asked. `describe` calls
-    its DescribeStore for its size; if None, the size is unknown.
+    `probe` raises a DatastoreError if the shard does not serve. `describe` calls its DescribeStore for its size; if
+    None, the size is unknown.
     """
 
     name: str
     url: str
     slots: int
-    probe: Callable[[], Awaitable[object]] | None = None
+    probe: Callable[[], Awaitable[object]]
     describe: Callable[[], Awaitable[service_pb2.DescribeStoreResponse]] | None = None
 
 
@@ -207,7 +200,7 @@ async def _probe(shard: ShardInfo) -> ShardAnswer:
     size = Size()
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
-            await (shard.probe() if shard.probe is not None else probe_shard(shard.url))
+            await shard.probe()
             if shard.describe is not None:
                 described = await shard.describe()
                 size = Size(
@@ -223,16 +216,3 @@ async def _probe(shard: ShardInfo) -> ShardAnswer:
 
 def _unavailable(shard: ShardInfo, why: str) -> UnavailableError:
     return UnavailableError(f"shard {shard.name} at {shard.url}: {why}", shard=shard.name)
-
-
-async def probe_shard(url: str) -> None:
-    """Raise UnavailableError if a server does not serve or cannot be reached."""
-    request = health_pb2.HealthCheckRequest().SerializeToString()
-    async with grpc.aio.insecure_channel(parse_target(url), options=CHANNEL_OPTIONS) as channel:
-        check: Any = channel.unary_unary(_HEALTH_CHECK)
-        try:
-            answer = health_pb2.HealthCheckResponse.FromString(await check(request, timeout=PROBE_TIMEOUT_S))
-        except grpc.aio.AioRpcError as error:
-            raise UnavailableError(error.details() or error.code().name) from error
-    if answer.status != health_pb2.HealthCheckResponse.SERVING:
-        raise UnavailableError("it does not serve: it is shutting down, or its store does not answer")

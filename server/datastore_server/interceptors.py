@@ -1,8 +1,8 @@
-"""The outermost wrapper of every method: what a handler raises becomes a status, and nothing else leaves.
+"""The outermost wrapper of every method: turns whatever a handler raises into a status.
 
-Built once for each method. Knows errors and gRPC; knows no request and no store. Errors of the library go out
-as the one table in `datastore.wire` says. Anything else is a fault: it is logged with its traceback under an
-incident id, and the id is all that the client gets.
+Knows errors and statuses, but no transport, request or store. Errors of the library leave as the table in
+`datastore.wire` says. Any other exception is a bug: it is logged with its traceback under an incident ID, and the
+client gets only that ID.
 """
 
 from __future__ import annotations
@@ -10,78 +10,70 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from collections.abc import Callable
 
-import grpc
 from google.rpc import status_pb2
-from grpc_status import rpc_status
 
 from datastore import wire
 from datastore.model.deadline import set_time_left
 from datastore.model.errors import DatastoreError, InternalError, QueryNotSupportedError, StoreError
+from datastore_server.call import Answer, Call, ClientGoneError, Handler, Serve
 from datastore_server.calls import CallLog
+from datastore_server.checks import RequestLimit, check_request
 
-__all__ = ["ClientGoneError", "Handler", "abort", "guard", "item_status", "status_of"]
+__all__ = ["guard", "item_status", "status_of"]
 
 _log = logging.getLogger("datastore.server")
 
-#: The handler of one method: the request's bytes in, the answer's bytes out, or None after writing a stream.
-Handler = Callable[[bytes, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Any]]
-
-#: Statuses travel as metadata, where all together must stay under 8 KiB, percent-encoded and in base64.
+#: The most text in a status, in bytes. Statuses travel as metadata, percent-encoded and in base64, which together must
+#: stay under 8 KiB.
 STATUS_TEXT_BYTES = 700
-#: A batch answers with many statuses in one message.
+#: The same for each item of a batch, whose statuses share one message.
 ITEM_STATUS_TEXT_BYTES = 256
 _STATUS_BYTES = 3500
-
-
-class ClientGoneError(Exception):
-    """An answer could not be sent, since the client has left."""
 
 
 def guard(
     method: str,
     handler: Handler,
+    limit: RequestLimit,
     require_expected: Callable[[str], None] | None = None,
     calls: CallLog | None = None,
-) -> Handler:
-    """Wrap the handler of `method` so that its errors leave as a status.
+) -> Serve:
+    """Wrap the handler of `method` so that its errors become statuses, and refuse requests above `limit`.
 
-    `require_expected` is called with what the caller says that it expects of this server, and raises if it is not that.
-    Each call is reported to `calls`.
+    `require_expected` is called with the server identity that the caller expects, and raises if it is another one.
+    Each call is recorded in `calls`.
     """
     calls = calls or CallLog()
 
-    async def guarded(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    async def guarded(request: bytes, call: Call) -> Answer:
         began = calls.now()
-        set_time_left(context.time_remaining())
+        set_time_left(call.time_left_s)
         try:
             if require_expected is not None:
-                for name, value in context.invocation_metadata() or ():
+                for name, value in call.metadata:
                     if name == wire.EXPECTATION:
                         require_expected(str(value))
-            answer = await handler(request, context)
+            check_request(len(request), limit)
+            answer = await handler(request, call)
         except ClientGoneError:
-            # To gRPC it is a call that its client has cancelled, which it may not have noticed yet.
+            # Ends like a call that the client has cancelled.
             raise asyncio.CancelledError from None
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
-            # Nobody cancelled this call: something that a store awaits was, and the client waits for an
-            # answer.
+            # Not this call was cancelled but something that its store awaits, and the client waits for an answer.
             status = status_of(error, method)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the client must have an answer
+        except BaseException as error:  # noqa: BLE001 - the client must get an answer in any case
             status = status_of(error, method)
         else:
-            calls.answered(method, request, context, began)
+            calls.answered(method, request, call, began)
             return answer
-        calls.failed(method, request, context, status, began)
-        # gRPC holds what `abort` raises, and so this frame, in a cycle that only the garbage collector frees.
-        del request
-        return await abort(context, status)
+        calls.failed(method, request, call, status, began)
+        return status
 
     return guarded
 
@@ -91,26 +83,21 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> NoReturn:
-    """End a call with this status."""
-    await context.abort_with_status(rpc_status.to_status(status))
-
-
 def status_of(error: BaseException, method: str) -> status_pb2.Status:
-    """The status that an error leaves with. Logs what is the server's own failure."""
-    status = wire.error_to_status(_named(error, method), text_bytes=STATUS_TEXT_BYTES)
+    """The status for an error. Logs the server's own failures."""
+    status = wire.error_to_status(_public(error, method), text_bytes=STATUS_TEXT_BYTES)
     if status.ByteSize() > _STATUS_BYTES:
         del status.details[1:]
     return status
 
 
 def item_status(error: BaseException, method: str) -> status_pb2.Status:
-    """The status of one item of a batch: as `status_of`, with less text."""
-    return wire.error_to_status(_named(error, method), text_bytes=ITEM_STATUS_TEXT_BYTES)
+    """The status for one item of a batch: like `status_of`, with less text."""
+    return wire.error_to_status(_public(error, method), text_bytes=ITEM_STATUS_TEXT_BYTES)
 
 
-def _named(error: BaseException, method: str) -> BaseException:
-    """An error that may leave: itself, or in place of an unexpected one the id of its incident."""
+def _public(error: BaseException, method: str) -> BaseException:
+    """The error that the client gets: the same one, or for an unexpected one an InternalError with an incident ID."""
     if isinstance(error, InternalError) and error.incident:
         return error
     if isinstance(error, DatastoreError) and not isinstance(error, InternalError):

@@ -1,6 +1,6 @@
 """Shared by the services: handlers for methods, parsing of requests, and work that runs to completion.
 
-Knows messages and gRPC, but no services or stores.
+Knows messages, but no transport, services or stores.
 """
 
 from __future__ import annotations
@@ -8,28 +8,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
-import grpc
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from datastore import wire
 from datastore.model.errors import InvalidError
-from datastore_server import checks
-from datastore_server.introspection import Routes
+from datastore_server.call import Handler
 
-__all__ = ["Completion", "Context", "Method", "fitting", "is_small", "parse_request", "register_methods"]
+__all__ = ["Completion", "handlers_of", "is_small", "parse_request"]
 
 _log = logging.getLogger("datastore.server")
 
 _T = TypeVar("_T")
 _M = TypeVar("_M", bound=Message)
-
-Context = grpc.aio.ServicerContext[Any, Any]
-#: A method of a service: takes the request's bytes, and returns the response's or, for a stream, None.
-Method = Callable[[bytes, Context], Awaitable[Any]]
 
 #: Requests up to this size are parsed on the event loop: the smallest parts have two bytes and take 2 µs each.
 _INLINE_BYTES = 16 * 1024
@@ -37,29 +31,13 @@ _INLINE_BYTES = 16 * 1024
 _WORDS = re.compile("(?<!^)(?=[A-Z])")
 
 
-def register_methods(
-    routes: Routes, descriptor: ServiceDescriptor, service: object, wrap: Callable[[str, Method], Method]
-) -> None:
-    """Add every RPC of a service to `routes`: BatchGet is `wrap("BatchGet", service.batch_get)`.
+def handlers_of(descriptor: ServiceDescriptor, service: object) -> Iterator[tuple[MethodDescriptor, Handler]]:
+    """Each RPC of a service with its handler: BatchGet with `service.batch_get`.
 
     Raises AttributeError for an RPC that `service` has no method for.
     """
-    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in descriptor.methods:
-        kind = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
-        # Without (de)serializers gRPC hands over the bytes themselves.
-        handlers[method.name] = kind(wrap(method.name, getattr(service, _WORDS.sub("_", method.name).lower())))
-    routes.add_registered_method_handlers(descriptor.full_name, handlers)
-
-
-def fitting(method: Method, limit: str, maximum: int) -> Method:
-    """The method, refusing larger requests before they are parsed."""
-
-    async def handle(request: bytes, context: Context) -> Any:
-        checks.check_request(len(request), limit, maximum)
-        return await method(request, context)
-
-    return handle
+        yield method, getattr(service, _WORDS.sub("_", method.name).lower())
 
 
 def is_small(request: bytes) -> bool:

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import grpc
 import msgspec
 
 from datastore import wire
@@ -31,13 +30,13 @@ from datastore.wire import WireValue, raw
 from datastore_server import checks, describe, pages, streaming
 from datastore_server.admission import Admission
 from datastore_server.budget import ALL_SORT_BYTES, READ_BYTES, ByteBudget, OpenStreams
+from datastore_server.call import Call, Handler, Serve, ServedMethod, at_once
 from datastore_server.calls import CallLog
-from datastore_server.checks import Limits
+from datastore_server.checks import Limits, RequestLimit
 from datastore_server.describe import ClusterInfo
 from datastore_server.framing import batch_get_answer, value_field
-from datastore_server.interceptors import ClientGoneError, guard, item_status
-from datastore_server.introspection import Routes
-from datastore_server.rpc import Completion, Context, Method, fitting, is_small, parse_request, register_methods
+from datastore_server.interceptors import guard, item_status
+from datastore_server.rpc import Completion, handlers_of, is_small, parse_request
 from datastore_server.tokens import End, Token, decode_page_token, decode_token, query_hash
 from datastore_server.underway import RETRY_AFTER_S, CallsUnderWay
 
@@ -58,6 +57,8 @@ HOLD_S = 0.5
 #: of their own.
 _WRITES = frozenset({"Put", "Delete", "BatchWrite"})
 _ADMITTED = _WRITES | {"Get", "Contains", "BatchGet", "ListEntries"}
+#: The methods that an embedded store may answer without waiting.
+_READS_OF_ONE = frozenset({"Get", "Contains"})
 #: The methods whose requests name one key or none, see `KEY_REQUEST_BYTES`.
 _KEY_REQUESTS = frozenset({"Get", "Delete", "Contains", "DescribeStore"})
 #: The methods whose requests may be as large as `Limits.query_request_bytes`.
@@ -106,29 +107,45 @@ class DatastoreService:
         self._answer_bytes = self._limits.message_bytes * (2 + len(self._cluster.shards))
         self._checks = ThreadPoolExecutor(1, "checks")
 
-    def register(self, routes: Routes) -> None:
-        """Add every RPC of the service to `routes`."""
-        register_methods(routes, _DESCRIPTOR, self, self._wrapped)
+    def methods(self) -> list[ServedMethod]:
+        """Every RPC of the service, for a transport."""
+        return [
+            ServedMethod(
+                f"/{SERVICE}/{method.name}",
+                method.server_streaming,
+                self._guarded(method.name, self._admitted(method.name, handler)),
+                at_once(self._guarded(method.name, self._unless_draining(handler)))
+                if method.name in _READS_OF_ONE and self._datastore.describe().reads_at_once
+                else None,
+            )
+            for method, handler in handlers_of(_DESCRIPTOR, self)
+        ]
 
-    def _wrapped(self, name: str, method: Method) -> Method:
-        """A method as it is served: within its size, admitted, and guarded."""
-        is_write = name in _WRITES
-        limit, maximum = self._request_limit(name)
-        fits = fitting(method, limit, maximum)
-        admitted = self._under_way.admitted(fits, self._admission if name in _ADMITTED else None, is_write=is_write)
-        return guard(name, admitted, self._require_expected, self._calls)
+    def _guarded(self, name: str, handler: Handler) -> Serve:
+        return guard(name, handler, self._request_limit(name), self._require_expected, self._calls)
 
-    def _request_limit(self, name: str) -> tuple[str, int]:
-        """The most bytes of a method's requests, and what that limit is called."""
+    def _admitted(self, name: str, handler: Handler) -> Handler:
+        admission = self._admission if name in _ADMITTED else None
+        return self._under_way.admitted(handler, admission, is_write=name in _WRITES)
+
+    def _unless_draining(self, handler: Handler) -> Handler:
+        async def handle(request: bytes, call: Call) -> bytes | None:
+            if self._is_draining:
+                raise _shutting_down()
+            return await handler(request, call)
+
+        return handle
+
+    def _request_limit(self, name: str) -> RequestLimit:
         if name in _KEY_REQUESTS:
-            return "key_request_bytes", checks.KEY_REQUEST_BYTES
+            return checks.KEY_REQUEST
         if name in _LONG_REQUESTS:
-            return "query_request_bytes", self._limits.query_request_bytes
-        return "message_bytes", self._limits.message_bytes
+            return RequestLimit("query_request_bytes", self._limits.query_request_bytes)
+        return RequestLimit("message_bytes", self._limits.message_bytes)
 
     # One entry
 
-    async def get(self, request: bytes, context: Context) -> bytes:
+    async def get(self, request: bytes, call: Call) -> bytes:
         """Get: the value, or an answer without one."""
         message = parse_request(service_pb2.GetRequest, request)
         key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
@@ -139,7 +156,7 @@ class DatastoreService:
         checks.check_fits(len(response), self._limits, f"the value of {key}")
         return response
 
-    async def put(self, request: bytes, context: Context) -> bytes:
+    async def put(self, request: bytes, call: Call) -> bytes:
         """Put: answered once the store has it; runs to completion even if the client disconnects."""
         write = await self._checked(self._put_of_request, request)
         await self._writes.run(
@@ -147,14 +164,14 @@ class DatastoreService:
         )
         return b""
 
-    async def delete(self, request: bytes, context: Context) -> bytes:
+    async def delete(self, request: bytes, call: Call) -> bytes:
         """Delete: runs to completion even if the client disconnects."""
         message = parse_request(service_pb2.DeleteRequest, request)
         key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
         await self._writes.run(self._datastore.delete(key))
         return b""
 
-    async def contains(self, request: bytes, context: Context) -> bytes:
+    async def contains(self, request: bytes, call: Call) -> bytes:
         """Contains: yes or no."""
         message = parse_request(service_pb2.ContainsRequest, request)
         key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
@@ -163,7 +180,7 @@ class DatastoreService:
 
     # Batches
 
-    async def batch_get(self, request: bytes, context: Context) -> bytes:
+    async def batch_get(self, request: bytes, call: Call) -> bytes:
         """BatchGet: a result a key, in order. Values that do not fit fail, and may be asked for again."""
         set_read_room(self._limits.message_bytes)
         async with self._reads.hold(self._answer_bytes):
@@ -172,7 +189,7 @@ class DatastoreService:
             results = await _with_refused(items, self._datastore.batch_get, _failed_read)
             return batch_get_answer(results, self._limits)
 
-    async def batch_write(self, request: bytes, context: Context) -> bytes:
+    async def batch_write(self, request: bytes, call: Call) -> bytes:
         """BatchWrite: a result a write, in order; runs to completion even if the client disconnects."""
         items = await self._checked(self._writes_of, request)
         results = await self._writes.run(_with_refused(items, self._datastore.batch_write, WriteResult))
@@ -185,35 +202,28 @@ class DatastoreService:
 
     # Queries
 
-    async def query(self, request: bytes, context: Context) -> None:
+    async def query(self, request: bytes, call: Call) -> None:
         """Query: a stream of batches and its summary, at the pace of the client."""
         query, token, sort_keys = await self._checked(self._query_of, request)
         builder = streaming.ResponseBuilder(
             query, token, self._limits, sort_keys=sort_keys, share_bytes=self._open_streams.share_bytes
         )
-
-        async def send(data: bytes) -> None:
-            try:
-                await context.write(data)
-            except grpc.aio.BaseError as error:
-                raise ClientGoneError from error
-
         if token.end is not End.OPEN:
-            await send(builder.finish_again())
+            await call.send(builder.finish_again())
             return
         if self._is_draining:
             raise _shutting_down("; continue by the last token")
         set_batch_bytes(builder.batch_bytes)
         set_sort_budget(self._sorts)
-        with self._open_streams.one_more(context.peer()):
-            stream = streaming.QueryStream(exact_query(self._datastore, query), builder, send)
+        with self._open_streams.one_more(call.peer()):
+            stream = streaming.QueryStream(exact_query(self._datastore, query), builder, call.send)
             self._streams.add(stream)
             try:
                 await stream.run(self._limits.query_time_ms / 1000)
             finally:
                 self._streams.discard(stream)
 
-    async def list_entries(self, request: bytes, context: Context) -> bytes:
+    async def list_entries(self, request: bytes, call: Call) -> bytes:
         """ListEntries: one page of a query, and the token of the next."""
         query, token, page_items = await self._checked(self._page_of, request)
         if token.end is not End.OPEN:
@@ -255,7 +265,7 @@ class DatastoreService:
 
     # The server itself
 
-    async def describe_store(self, request: bytes, context: Context) -> bytes:
+    async def describe_store(self, request: bytes, call: Call) -> bytes:
         """DescribeStore: the composition, the limits, and how the shards are just now."""
         parse_request(service_pb2.DescribeStoreRequest, request)
         answers = await self._probes.answers()

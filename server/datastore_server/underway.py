@@ -1,93 +1,85 @@
-"""The calls that a server has in hand: admitted, and ended when the server has to stop.
+"""The calls that a server is handling: admitted, and ended when the server has to stop.
 
-Knows tasks and admission; knows no request and no store.
+Knows tasks and admission, but no requests, transport or stores.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import grpc
-
-from datastore.model.errors import InternalError, UnavailableError
+from datastore.model.errors import UnavailableError
 from datastore_server.admission import Admission
-from datastore_server.interceptors import Handler
+from datastore_server.call import Call, Handler
 
 __all__ = ["RETRY_AFTER_S", "CallsUnderWay"]
 
-#: What a client is asked to wait before it continues after a server shut down.
+#: How long a client is asked to wait before it retries after a shutdown, in seconds.
 RETRY_AFTER_S = 0.5
 
 
 class CallsUnderWay:
-    """The calls under way, each a task."""
+    """The active calls, each in its own task."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_ending = False
         self._held: asyncio.Future[None] | None = None
-        #: How many calls have come, ever.
+        #: How many calls have arrived since the start.
         self.seen = 0
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def admitted(self, handler: Handler, admission: Admission | None = None, *, is_write: bool = False) -> Handler:
-        """The handler, whose calls are counted while they run; with `admission`, only calls that it admits."""
+        """The handler with its active calls counted; with `admission`, it handles only calls that are admitted.
 
-        async def call(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            with self._one_more(is_write=is_write):
+        A call that `end` cancels raises UnavailableError, for reads with a retry delay.
+        """
+
+        async def handle(request: bytes, call: Call) -> bytes | None:
+            self.seen += 1
+            task: Any = asyncio.current_task()
+            self._tasks.add(task)
+            try:
                 if self._held is not None:
                     await asyncio.shield(self._held)
                 if admission is None:
-                    return await handler(request, context)
-                admission.enter(context.time_remaining())
+                    return await handler(request, call)
+                admission.enter(call.time_left_s)
                 try:
-                    return await handler(request, context)
+                    return await handler(request, call)
                 finally:
                     admission.leave()
+            except asyncio.CancelledError:
+                if not self._is_ending:
+                    raise
+                # Cancelled by `end`: the client is still there and needs an answer.
+                task.uncancel()
+                raise UnavailableError(
+                    "the server stopped before this call was done", retry_after_s=None if is_write else RETRY_AFTER_S
+                ) from None
+            finally:
+                self._tasks.discard(task)
 
-        return call
+        return handle
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait until the calls that are under way now have been answered, but no longer than this."""
+        """Wait until the calls that are active now have been answered, but no longer than this."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
 
     def end(self) -> None:
-        """End all calls under way: with UnavailableError, and for reads a time to try again after."""
+        """Cancel all active calls."""
         self._is_ending = True
         for task in self._tasks:
             task.cancel()
 
     def hold(self) -> None:
-        """Let calls that come from now on wait until `release`."""
+        """Make calls that arrive from now on wait until `release`."""
         self._held = asyncio.get_running_loop().create_future()
 
     def release(self) -> None:
-        """Let the calls that were held go on."""
+        """Continue the calls that were held."""
         if self._held is not None and not self._held.done():
             self._held.set_result(None)
-
-    @contextmanager
-    def _one_more(self, *, is_write: bool) -> Iterator[None]:
-        self.seen += 1
-        task = asyncio.current_task()
-        if task is None:
-            raise InternalError("a call runs outside a task")
-        self._tasks.add(task)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self._is_ending:
-                raise
-            # Cancelled by `end`, and not because the client left: there is someone to tell.
-            task.uncancel()
-            raise UnavailableError(
-                "the server stopped before this call was done", retry_after_s=None if is_write else RETRY_AFTER_S
-            ) from None
-        finally:
-            self._tasks.discard(task)

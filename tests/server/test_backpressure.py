@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -13,8 +12,9 @@ from datastore import aio
 from datastore.model.errors import StoreFullError, UnavailableError
 from datastore.model.key import Key
 from datastore.v1 import service_pb2, value_pb2
-from datastore_server.checks import Limits
-from datastore_server.interceptors import ClientGoneError, guard
+from datastore_server.call import Call, ClientGoneError
+from datastore_server.checks import KEY_REQUEST, Limits
+from datastore_server.interceptors import guard
 from datastore_server.service import DatastoreService
 from tests.support.serving import Endless, Running, entry, everything, value
 from tests.support.waiting import PATIENCE_S
@@ -66,13 +66,12 @@ async def test_cancelling_frees_the_cursor_of_a_backend_that_hangs(start: Any) -
 
 
 async def test_an_answer_that_cannot_be_sent_ends_its_call_like_one_that_its_client_cancelled() -> None:
-    async def unsent(request: bytes, context: Any) -> None:
-        raise ClientGoneError from grpc.aio.UsageError()
+    async def unsent(request: bytes, call: Call) -> None:
+        raise ClientGoneError
 
-    context: Any = SimpleNamespace(time_remaining=lambda: None)
     # Anything else is logged by gRPC, with a traceback.
     with pytest.raises(asyncio.CancelledError):
-        await guard("Query", unsent)(b"", context)
+        await guard("Query", unsent, KEY_REQUEST)(b"", Call())
 
 
 async def test_a_client_that_vanishes_frees_the_cursor(start: Any) -> None:

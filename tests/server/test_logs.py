@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +18,7 @@ from datastore.v1 import service_pb2
 from datastore_client.aio import connect
 from datastore_server import logs
 from datastore_server.app import serve
+from datastore_server.call import Call
 from datastore_server.calls import SLOW_CALL_S, SLOW_STREAM_S, CallLog
 from datastore_server.describe import ShardInfo
 from datastore_server.logs import LINES, SHOWN_CHARACTERS, WINDOW_S, RateLimit, shown
@@ -135,7 +135,7 @@ def call_log() -> tuple[CallLog, list[float]]:
     return CallLog(clock=lambda: now[0]), now
 
 
-CONTEXT = SimpleNamespace(peer=lambda: "ipv4:1.2.3.4:5")
+CALL = Call(peer=lambda: "ipv4:1.2.3.4:5")
 
 
 @pytest.mark.parametrize(("method", "slow_s"), [("Get", SLOW_CALL_S), ("Query", SLOW_STREAM_S)])
@@ -150,7 +150,7 @@ def test_a_slow_call_is_logged_with_its_key(
         else service_pb2.QueryRequest(query={"key": {"text": "/a:1"}})
     )
     now[0] = slow_s + more_s
-    calls.answered(method, request.SerializeToString(), CONTEXT, began=0.0)
+    calls.answered(method, request.SerializeToString(), CALL, began=0.0)
     expected = [f"WARNING slow: {method} /a:1 from ipv4:1.2.3.4:5 took {slow_s + more_s:.1f} s"] if is_logged else []
     assert [line.split(" ", 1)[1] for line in log.lines()] == expected
 
@@ -171,23 +171,23 @@ def test_a_failed_call_is_logged_with_its_key_and_reason_and_without_its_value(
 ) -> None:
     calls, _ = call_log()
     request = getattr(service_pb2, f"{method}Request")(**request_).SerializeToString()
-    calls.failed(method, request, CONTEXT, wire.error_to_status(InvalidKeyError("no")), began=0.0)
+    calls.failed(method, request, CALL, wire.error_to_status(InvalidKeyError("no")), began=0.0)
     (line,) = log.lines()
     assert line.split(" ", 1)[1] == f"INFO {subject} from ipv4:1.2.3.4:5 failed: INVALID_KEY"
 
 
 def test_a_request_that_cannot_be_read_is_logged_as_such(log: LogFile) -> None:
     calls, _ = call_log()
-    calls.failed("Get", b"\xff", CONTEXT, wire.error_to_status(InvalidKeyError("no")), began=0.0)
+    calls.failed("Get", b"\xff", CALL, wire.error_to_status(InvalidKeyError("no")), began=0.0)
     assert "Get (unreadable) from" in log.lines()[0]
 
 
 def test_calls_are_counted_by_method() -> None:
     calls, _ = call_log()
     for _ in range(1234):
-        calls.answered("Get", b"", CONTEXT, began=0.0)
-    calls.failed("Put", b"", CONTEXT, wire.error_to_status(InvalidKeyError("no")), began=0.0)
-    calls.answered("Put", b"", CONTEXT, began=0.0)
+        calls.answered("Get", b"", CALL, began=0.0)
+    calls.failed("Put", b"", CALL, wire.error_to_status(InvalidKeyError("no")), began=0.0)
+    calls.answered("Put", b"", CALL, began=0.0)
     assert calls.summary() == "Get 1,234, Put 2 (1 failed)"
 
 
@@ -216,9 +216,13 @@ async def test_a_server_logs_its_start_its_failures_and_its_end_with_counts(log:
     assert not re.search(r"failed: .*secret|Put .*secret", text)
 
 
+async def _not_probed() -> None:
+    raise AssertionError("only its health is watched")
+
+
 async def test_a_proxy_logs_when_a_shard_goes_away_and_comes_back(log: LogFile) -> None:
     async with serve(aio.DictDatastore()) as first:
-        shard = ShardInfo("s1", first.url, 1)
+        shard = ShardInfo("s1", first.url, 1, probe=_not_probed)
         async with watching([shard]):
             assert (await log.line("is up")).endswith(f"INFO shard s1 at {first.url} is up")
             await first.stop()
@@ -230,5 +234,5 @@ async def test_a_proxy_logs_when_a_shard_goes_away_and_comes_back(log: LogFile) 
 
 
 async def test_a_shard_that_is_away_at_the_start_is_logged_once(log: LogFile, unused_tcp_port: int) -> None:
-    async with watching([ShardInfo("s1", f"grpc://127.0.0.1:{unused_tcp_port}", 1)]):
+    async with watching([ShardInfo("s1", f"grpc://127.0.0.1:{unused_tcp_port}", 1, probe=_not_probed)]):
         assert "shard s1" in await log.line("is down")

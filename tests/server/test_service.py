@@ -606,10 +606,15 @@ async def test_describe_store_of_a_proxy_tells_which_shards_answer(start: Any, m
     async def hangs() -> None:
         await asyncio.Event().wait()
 
-    node = await start(aio.DictDatastore())
+    async def serves() -> None:
+        pass
+
+    async def is_down() -> None:
+        raise UnavailableError("the connection was refused")
+
     shards = (
-        ShardInfo("b", node.server.url, 10_000),
-        ShardInfo("c", "grpc://127.0.0.1:1", 6_000),
+        ShardInfo("b", "grpc://b:1", 10_000, probe=serves),
+        ShardInfo("c", "grpc://c:1", 6_000, probe=is_down),
         ShardInfo("a", "grpc://a:1", 384, probe=hangs),
     )
     proxy = await start(

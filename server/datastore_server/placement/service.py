@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-import grpc
-
 from datastore import wire
 from datastore.engine.placement import NAME, NAME_FORM, SLOTS, Placement, ShardBy, slot_of
 from datastore.model.entries import Write
@@ -18,14 +16,14 @@ from datastore.model.limits import BATCH_BYTES
 from datastore.v1 import placement_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks
+from datastore_server.call import Call, ServedMethod
 from datastore_server.calls import CallLog
-from datastore_server.checks import Limits
+from datastore_server.checks import Limits, RequestLimit
 from datastore_server.framing import entry_frames
-from datastore_server.interceptors import ClientGoneError, guard
-from datastore_server.introspection import Routes
+from datastore_server.interceptors import guard
 from datastore_server.placement import slots
 from datastore_server.placement.node import PlacedNode
-from datastore_server.rpc import Completion, Context, Method, fitting, is_small, parse_request, register_methods
+from datastore_server.rpc import Completion, handlers_of, is_small, parse_request
 
 __all__ = ["PLACEMENT_SERVICE", "RECORD_BYTES", "PlacementService"]
 
@@ -64,27 +62,29 @@ class PlacementService:
         # A stored change must be enforced.
         self._changes = Completion()
 
-    def register(self, routes: Routes) -> None:
-        """Add every RPC of the service to `routes`."""
-        register_methods(routes, _DESCRIPTOR, self, self._wrapped)
+    def methods(self) -> list[ServedMethod]:
+        """Every RPC of the service, for a transport."""
+        return [
+            ServedMethod(
+                f"/{PLACEMENT_SERVICE}/{method.name}",
+                method.server_streaming,
+                guard(method.name, handler, self._request_limit(method.name), calls=self._calls),
+            )
+            for method, handler in handlers_of(_DESCRIPTOR, self)
+        ]
 
-    def _wrapped(self, name: str, method: Method) -> Method:
-        """A method with its size limit and its guard."""
-        return guard(name, fitting(method, *self._request_limit(name)), calls=self._calls)
-
-    def _request_limit(self, name: str) -> tuple[str, int]:
-        """The size limit of a method's requests in bytes, and its name."""
+    def _request_limit(self, name: str) -> RequestLimit:
         if name == "WriteSlots":
-            return "message_bytes", self._limits.message_bytes
+            return RequestLimit("message_bytes", self._limits.message_bytes)
         if name in _RECORD_REQUESTS:
-            return "record_request_bytes", RECORD_REQUEST_BYTES
+            return RequestLimit("record_request_bytes", RECORD_REQUEST_BYTES)
         if name in _SLOTS_REQUESTS:
-            return "slots_request_bytes", SLOTS_REQUEST_BYTES
-        return "key_request_bytes", checks.KEY_REQUEST_BYTES
+            return RequestLimit("slots_request_bytes", SLOTS_REQUEST_BYTES)
+        return checks.KEY_REQUEST
 
     # The placement
 
-    async def get_placement(self, request: bytes, context: Context) -> bytes:
+    async def get_placement(self, request: bytes, call: Call) -> bytes:
         """GetPlacement: the placement in force."""
         parse_request(placement_pb2.GetPlacementRequest, request)
         response = placement_pb2.GetPlacementResponse(
@@ -96,27 +96,27 @@ class PlacementService:
         )
         return response.SerializeToString()
 
-    async def place_node(self, request: bytes, context: Context) -> bytes:
+    async def place_node(self, request: bytes, call: Call) -> bytes:
         """PlaceNode: sets the first placement, or adds missing identities."""
         message, placement = await _read(_placing, placement_pb2.PlaceNodeRequest, request)
         change = self._node.place(message.shard, placement, check_entries=message.check_entries)
         placed = await self._changes.run(change)
         return placement_pb2.PlaceNodeResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
-    async def prepare_move(self, request: bytes, context: Context) -> bytes:
+    async def prepare_move(self, request: bytes, call: Call) -> bytes:
         """PrepareMove: answered once no write is active and new ones are refused."""
         message, placement = await _read(_placing, placement_pb2.PrepareMoveRequest, request)
         change = self._node.prepare(message.shard, placement, joins=message.joins, coordinator=message.coordinator)
         placed = await self._changes.run(change)
         return placement_pb2.PrepareMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
-    async def commit_move(self, request: bytes, context: Context) -> bytes:
+    async def commit_move(self, request: bytes, call: Call) -> bytes:
         """CommitMove: answered once it is durable."""
         message = parse_request(placement_pb2.CommitMoveRequest, request)
         placed = await self._changes.run(self._node.commit(message.epoch, coordinator=message.coordinator))
         return placement_pb2.CommitMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
-    async def abort_move(self, request: bytes, context: Context) -> bytes:
+    async def abort_move(self, request: bytes, call: Call) -> bytes:
         """AbortMove: answered once it is durable."""
         message = parse_request(placement_pb2.AbortMoveRequest, request)
         placed = await self._changes.run(self._node.abort(message.epoch, coordinator=message.coordinator))
@@ -124,7 +124,7 @@ class PlacementService:
 
     # Entries on their way
 
-    async def summarize_slots(self, request: bytes, context: Context) -> None:
+    async def summarize_slots(self, request: bytes, call: Call) -> None:
         """SummarizeSlots: streams a summary of each slot."""
         message = parse_request(placement_pb2.SummarizeSlotsRequest, request)
         shard_by = wire.decode_shard_by(message.shard_by)
@@ -139,24 +139,24 @@ class PlacementService:
         ]
         for start in range(0, len(summaries), SUMMARIES):
             response = placement_pb2.SummarizeSlotsResponse(slots=summaries[start : start + SUMMARIES])
-            await _send(context, response.SerializeToString())
+            await call.send(response.SerializeToString())
 
-    async def read_slots(self, request: bytes, context: Context) -> None:
+    async def read_slots(self, request: bytes, call: Call) -> None:
         """ReadSlots: a stream of entries."""
         message = await _read(parse_request, placement_pb2.ReadSlotsRequest, request)
         is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots)
         async with aclosing(self._node.scan(owned_only=True, chosen=is_chosen)) as batches:
             async for batch in batches:
                 for data in _filled(entry_frames(batch, keys_only=False)):
-                    await _send(context, data)
+                    await call.send(data)
 
-    async def write_slots(self, request: bytes, context: Context) -> bytes:
+    async def write_slots(self, request: bytes, call: Call) -> bytes:
         """WriteSlots: answered once the entries are stored."""
         message, writes = await _read(self._writes_of, raw.WriteSlotsRequest, request)
         await self._changes.run(self._node.write(message.epoch, writes, coordinator=message.coordinator))
         return b""
 
-    async def clear_slots(self, request: bytes, context: Context) -> bytes:
+    async def clear_slots(self, request: bytes, call: Call) -> bytes:
         """ClearSlots: answered once the entries are deleted."""
         message = await _read(parse_request, placement_pb2.ClearSlotsRequest, request)
         is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots) if message.slots else None
@@ -182,7 +182,7 @@ class PlacementService:
 
     # Records of proxies
 
-    async def get_record(self, request: bytes, context: Context) -> bytes:
+    async def get_record(self, request: bytes, call: Call) -> bytes:
         """GetRecord: the record, or an answer without one."""
         message = parse_request(placement_pb2.GetRecordRequest, request)
         _check_record_name(message.name)
@@ -190,7 +190,7 @@ class PlacementService:
         record = None if kept is None else placement_pb2.Record(name=message.name, revision=kept[0], data=kept[1])
         return placement_pb2.GetRecordResponse(record=record).SerializeToString()
 
-    async def put_record(self, request: bytes, context: Context) -> bytes:
+    async def put_record(self, request: bytes, call: Call) -> bytes:
         """PutRecord: answered once it is durable."""
         message = (await _read(parse_request, placement_pb2.PutRecordRequest, request)).record
         _check_record_name(message.name)
@@ -248,10 +248,3 @@ def _filled(frames: Iterable[bytes]) -> Iterator[bytes]:
         size += len(frame)
     if held:
         yield b"".join(held)
-
-
-async def _send(context: Context, data: bytes) -> None:
-    try:
-        await context.write(data)
-    except grpc.aio.BaseError as error:
-        raise ClientGoneError from error

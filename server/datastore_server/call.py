@@ -1,0 +1,83 @@
+"""One RPC as its handler sees it, whatever transport carries it. Knows no transport, no store and no method.
+
+A transport takes the `ServedMethod`s of the services and makes a `Call` for each RPC. `transport` is the one for
+grpc.aio; nothing below it imports grpc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from google.rpc import status_pb2
+
+__all__ = ["Answer", "Call", "ClientGoneError", "Handler", "Serve", "ServedMethod", "at_once"]
+
+
+class ClientGoneError(Exception):
+    """A message could not be sent because the client has disconnected."""
+
+
+async def _sends_nothing(_: bytes) -> None:
+    raise TypeError("this RPC has one response, which its handler returns")
+
+
+@dataclass(slots=True)
+class Call:
+    """What a handler may know of an RPC besides its request.
+
+    The transport runs the handler in a task. It cancels that task when the client disconnects and when the deadline
+    passes; in both cases nothing more can be sent.
+    """
+
+    #: The time until the client's deadline, in seconds, when the RPC began; None if it has no deadline.
+    time_left_s: float | None = None
+    #: The client's metadata: names in lower case, and values.
+    metadata: Iterable[tuple[str, str | bytes]] = ()
+    #: The client's address, the same for all RPCs on one connection.
+    peer: Callable[[], str] = str
+    #: Sends a message of a stream. Returns when the transport can take another one, so that the pace is the client's.
+    #: Raises ClientGoneError if the client has disconnected.
+    send: Callable[[bytes], Awaitable[None]] = _sends_nothing
+
+
+#: What handles an RPC: takes the request's bytes; returns the response's or, after a stream, None. Raises any error.
+Handler: TypeAlias = Callable[[bytes, Call], Awaitable[bytes | None]]
+#: The end of an RPC: its response, None after a stream, or the status that it fails with.
+Answer: TypeAlias = bytes | status_pb2.Status | None
+#: A handler that raises nothing but CancelledError, if its task was cancelled or its client has disconnected.
+Serve: TypeAlias = Callable[[bytes, Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedMethod:
+    """One RPC of a server.
+
+    `path` is `/PACKAGE.SERVICE/METHOD`. `answer_now`, where there is one, answers without an event loop and without a
+    task, in any thread: None means that the store has to wait, and the RPC must be given to `serve`.
+    """
+
+    path: str
+    is_stream: bool
+    serve: Serve
+    answer_now: Callable[[bytes, Call], Answer] | None = None
+
+
+def at_once(serve: Serve) -> Callable[[bytes, Call], Answer]:
+    """`answer_now` of a method without effects: runs `serve` up to the first time that it has to wait."""
+
+    def answer_now(request: bytes, call: Call) -> Answer:
+        coroutine: Any = serve(request, call)
+        try:
+            # The deadline is in the context, which must not be that of the next call.
+            copy_context().run(coroutine.send, None)
+        except StopIteration as done:
+            answer: Answer = done.value
+            return answer
+        finally:
+            coroutine.close()
+        return None
+
+    return answer_now

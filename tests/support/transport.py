@@ -42,7 +42,8 @@ class Rpc:
         self._messages: asyncio.Queue[bytes] = asyncio.Queue(1)
         self._is_gone = self._is_late = False
         call.send = self._send
-        self.task: asyncio.Task[Answer] = asyncio.ensure_future(method.serve(request.SerializeToString(), call))  # type: ignore[arg-type]
+        serving: Any = method.serve(request.SerializeToString(), call)
+        self.task: asyncio.Task[Answer] = asyncio.create_task(serving)
         if call.time_left_s is not None:
             asyncio.get_running_loop().call_later(call.time_left_s, self._expire)
 

@@ -140,9 +140,9 @@ def test_a_twin_is_what_its_source_gives(pair: tuple[Path, Path]) -> None:
     assert twin.read_text() == unasync.twin_text(source)
 
 
-def test_the_tables_of_options_are_what_the_configs_give() -> None:
-    text = kinds.PAGE.read_text()
-    assert kinds.page(text) == text
+def test_the_tables_of_options_and_limits_are_what_the_code_gives() -> None:
+    for path, text in kinds.pages().items():
+        assert path.read_text() == text
 
 
 def test_every_twin_has_a_source() -> None:

@@ -1,4 +1,4 @@
-"""The limits of the library, each in one place. `datastore_server.checks` has the additional limits of servers."""
+"""The limits of the library, each in one place. `datastore_server.limits` has those of servers."""
 
 from __future__ import annotations
 

@@ -881,6 +881,13 @@ class Limits(_message.Message):
     QUERY_TIME_MS_FIELD_NUMBER: _builtins.int
     SORT_BYTES_FIELD_NUMBER: _builtins.int
     MESSAGE_PARTS_FIELD_NUMBER: _builtins.int
+    CALLS_IN_HAND_FIELD_NUMBER: _builtins.int
+    OPEN_STREAMS_FIELD_NUMBER: _builtins.int
+    OPEN_STREAMS_PER_CLIENT_FIELD_NUMBER: _builtins.int
+    STREAM_BYTES_FIELD_NUMBER: _builtins.int
+    READ_BYTES_FIELD_NUMBER: _builtins.int
+    ALL_SORT_BYTES_FIELD_NUMBER: _builtins.int
+    GRACE_MS_FIELD_NUMBER: _builtins.int
     key_bytes: _builtins.int
     """The longest key, in bytes of UTF-8."""
     entry_bytes: _builtins.int
@@ -907,6 +914,22 @@ class Limits(_message.Message):
     """The maximum number of parts of a message, or of a value in it: lists, maps, their elements and members, keys,
     timestamps.
     """
+    calls_in_hand: _builtins.int
+    """The maximum number of unary calls in progress; beyond it calls fail with OVERLOADED."""
+    open_streams: _builtins.int
+    """The maximum number of open queries; beyond it queries fail with OVERLOADED."""
+    open_streams_per_client: _builtins.int
+    """The maximum number of open queries on one connection."""
+    stream_bytes: _builtins.int
+    """The most unread results that all open queries together hold, in bytes; beyond it messages are smaller."""
+    read_bytes: _builtins.int
+    """The most that all BatchGet and ListEntries calls together read at once, in bytes; beyond it they wait."""
+    all_sort_bytes: _builtins.int
+    """The most that all queries with orders together hold in memory to sort, in bytes; beyond it they fail with
+    OVERLOADED.
+    """
+    grace_ms: _builtins.int
+    """How long active calls may take to finish when the server stops, in milliseconds."""
     def __init__(
         self,
         *,
@@ -921,10 +944,17 @@ class Limits(_message.Message):
         query_time_ms: _builtins.int = ...,
         sort_bytes: _builtins.int = ...,
         message_parts: _builtins.int = ...,
+        calls_in_hand: _builtins.int = ...,
+        open_streams: _builtins.int = ...,
+        open_streams_per_client: _builtins.int = ...,
+        stream_bytes: _builtins.int = ...,
+        read_bytes: _builtins.int = ...,
+        all_sort_bytes: _builtins.int = ...,
+        grace_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_items", b"batch_items", "entry_bytes", b"entry_bytes", "filters", b"filters", "key_bytes", b"key_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "orders", b"orders", "page_items", b"page_items", "query_time_ms", b"query_time_ms", "sort_bytes", b"sort_bytes", "value_depth", b"value_depth"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_sort_bytes", b"all_sort_bytes", "batch_items", b"batch_items", "calls_in_hand", b"calls_in_hand", "entry_bytes", b"entry_bytes", "filters", b"filters", "grace_ms", b"grace_ms", "key_bytes", b"key_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "open_streams", b"open_streams", "open_streams_per_client", b"open_streams_per_client", "orders", b"orders", "page_items", b"page_items", "query_time_ms", b"query_time_ms", "read_bytes", b"read_bytes", "sort_bytes", b"sort_bytes", "stream_bytes", b"stream_bytes", "value_depth", b"value_depth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,10 +11,8 @@ from collections.abc import Callable
 
 from datastore.model.errors import OverloadedError, UnavailableError
 
-__all__ = ["CALLS_IN_HAND", "CALLS_UNQUESTIONED", "Admission"]
+__all__ = ["CALLS_UNQUESTIONED", "Admission"]
 
-#: The most unary calls that a server has in hand. Each holds its request, up to 4 MiB, and some 10 kB besides.
-CALLS_IN_HAND = 5000
 #: So many calls are taken up whatever their deadlines: with few in hand, one slow call says little about the next.
 CALLS_UNQUESTIONED = 64
 #: How much each call counts in the average time between the ends of two calls: that of about the last fifty.
@@ -26,7 +24,7 @@ _RETRY_AFTER_S = (0.1, 1.0)
 class Admission:
     """Counts the unary calls in hand, and refuses those that would end too late."""
 
-    def __init__(self, *, most: int = CALLS_IN_HAND, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.in_hand = 0
         self._most = most
         self._clock = clock

@@ -20,11 +20,11 @@ from datastore.aio.base import Datastore
 from datastore.engine.placement import Placement
 from datastore.model.errors import ConfigError, DatastoreError, DeadlineExceededError, UnavailableError
 from datastore_server.calls import CallLog
-from datastore_server.checks import Limits
 from datastore_server.config import WAIT_S, Address, parse_address
 from datastore_server.counting import counted
 from datastore_server.describe import ClusterInfo, storage_of
 from datastore_server.introspection import Health, add_reflection
+from datastore_server.limits import Limits
 from datastore_server.listening import listen_on, resolve
 from datastore_server.membership import Membership
 from datastore_server.placement.listing import Listing
@@ -36,12 +36,10 @@ from datastore_server.signals import handle_stop_signals, leave_stop_signals
 from datastore_server.store_watch import StoreWatch, WatchedDatastore
 from datastore_server.transport import GrpcServer, Routes, new_server
 
-__all__ = ["DRAIN_S", "GRACE_S", "Server", "run_until_stopped", "serve"]
+__all__ = ["DRAIN_S", "Server", "run_until_stopped", "serve"]
 
 _log = logging.getLogger("datastore.server")
 
-#: How long active calls may take to finish during shutdown, in seconds.
-GRACE_S = 5.0
 #: How long health is NOT_SERVING before calls are refused, in seconds, so that load balancers can react.
 DRAIN_S = 0.2
 #: How long clients take to notice that their connections are closing, in seconds.
@@ -88,7 +86,7 @@ class Server:
         watched: str = "",
         wait_s: float = WAIT_S,
         drain_s: float = 0.0,
-        grace_s: float = GRACE_S,
+        grace_s: float | None = None,
     ) -> None:
         self._address = parse_address(listen)
         self._insecure = insecure
@@ -113,7 +111,7 @@ class Server:
         )
         self._placement = PlacementService(self._node, self._limits, check_values=check_values, calls=self._calls)
         self._drain_s = drain_s
-        self._grace_s = grace_s
+        self._grace_s = self._limits.grace_ms / 1000 if grace_s is None else grace_s
         self._membership = membership
         self._following: asyncio.Task[None] | None = None
         self._loading: asyncio.Task[None] | None = None

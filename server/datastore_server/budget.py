@@ -8,29 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from datastore.model.errors import DatastoreError, LimitExceededError, OverloadedError
-from datastore.model.limits import BATCH_BYTES, FIRST_BATCH_BYTES, SORT_BYTES
+from datastore.model.limits import BATCH_BYTES, FIRST_BATCH_BYTES
+from datastore_server.limits import Limits
 
-__all__ = [
-    "ALL_SORT_BYTES",
-    "OPEN_STREAMS",
-    "OPEN_STREAMS_PER_CLIENT",
-    "READ_BYTES",
-    "STREAM_BYTES",
-    "ByteBudget",
-    "OpenStreams",
-]
+__all__ = ["ByteBudget", "OpenStreams"]
 
-#: What all BatchGet and ListEntries calls together may read at once, in bytes; others wait for their turn. Eight on a
-#: node: more at once would be no faster, and small calls would wait longer between their steps.
-READ_BYTES = 64 * 1024 * 1024
-#: What all queries with orders together may hold to sort, in bytes: as much as one alone may. Those that nobody reads
-#: would otherwise fill the memory of any machine.
-ALL_SORT_BYTES = SORT_BYTES
-#: The most query streams open at once, in all, and of one client connection.
-OPEN_STREAMS = 2000
-OPEN_STREAMS_PER_CLIENT = 1000
-#: What all open streams together may hold of results that their clients have not taken, in bytes: each has its share.
-STREAM_BYTES = 8 * 1024 * 1024
 #: A batch on its way is there as values, as frames, as a message, and in gRPC.
 _COPIES = 4
 #: What a client is asked to wait before it opens a stream that did not fit.
@@ -83,9 +65,8 @@ class ByteBudget:
 class OpenStreams:
     """The streams that are open, bounded in number, in all and for each client, and in what they hold."""
 
-    def __init__(self, *, most: int = OPEN_STREAMS, most_per_client: int = OPEN_STREAMS_PER_CLIENT) -> None:
-        self._most = most
-        self._most_per_client = most_per_client
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._by_client: Counter[str] = Counter()
         self._count = 0
 
@@ -96,9 +77,9 @@ class OpenStreams:
         Raises LimitExceededError where the client has too many, which only it can end, and OverloadedError where all
         together have.
         """
-        if self._by_client[client] >= self._most_per_client:
-            raise _too_many_of_client(self._most_per_client)
-        if self._count >= self._most:
+        if self._by_client[client] >= self._limits.open_streams_per_client:
+            raise _too_many_of_client(self._limits.open_streams_per_client)
+        if self._count >= self._limits.open_streams:
             raise OverloadedError(
                 f"{self._count:,} queries are open, which is the server's limit (open_streams)",
                 retry_after_s=_RETRY_AFTER_S,
@@ -114,8 +95,8 @@ class OpenStreams:
                 del self._by_client[client]
 
     def share_bytes(self) -> int:
-        """How many bytes of results one stream may hold at a time: its share of STREAM_BYTES."""
-        share = STREAM_BYTES // _COPIES // max(1, self._count)
+        """How many bytes of results one stream may hold at a time: its share of `stream_bytes`."""
+        share = self._limits.stream_bytes // _COPIES // max(1, self._count)
         return min(max(share, FIRST_BATCH_BYTES), BATCH_BYTES)
 
 

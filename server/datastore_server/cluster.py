@@ -219,6 +219,8 @@ class Cluster:
             ("--wait", shard.wait_s),
         ):
             arguments += [] if value is None else [option, str(value)]
+        for name, limit in self.config.cluster.limits.items():
+            arguments += ["--limit", f"{name}={limit}"]
         arguments += ["--cluster", self.config.cluster.name, "--shard", shard.name]
         return Member("node", shard.name, arguments, self._log_of(shard), parse_store_url(store).directory)
 

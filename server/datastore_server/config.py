@@ -22,6 +22,7 @@ from datastore.engine.placement import NAME, NAME_FORM, ShardBy
 from datastore.model.errors import ConfigError
 from datastore.model.urls import hidden, shown, without_options
 from datastore_client.channel import DEFAULT_PORT
+from datastore_server.limits import Limits, limits_of
 from datastore_server.store_urls import STORE_FORMS, Durability, parse_store_url
 
 __all__ = [
@@ -87,6 +88,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Annotated[str, _valid(f"the cluster's name: {NAME_FORM}")]
     shard_by: Annotated[ShardBy, _valid('"key" or "collection"')] = "key"
+    #: Of the nodes and the proxy alike, where they are not the defaults.
+    limits: Annotated[dict[str, Any], _valid(f"a table with any of {', '.join(Limits.settable())}")] = {}
 
 
 class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,7 +161,9 @@ def parse_config(text: str, *, source: str, base: Path = Path()) -> Config:
 def dump_config(config: Config) -> str:
     """The TOML text that `parse_config` parses to this configuration."""
     cluster, proxy = map(msgspec.structs.asdict, (config.cluster, config.proxy))
-    return f"{dump_table('cluster', cluster)}\n{dump_table('proxy', proxy)}{dump_shards(config.shards)}"
+    limits = cluster.pop("limits")
+    tables = [dump_table("cluster", cluster), dump_table("cluster.limits", limits) if limits else None]
+    return "\n".join([*filter(None, tables), dump_table("proxy", proxy)]) + dump_shards(config.shards)
 
 
 def show_config(config: Config) -> str:
@@ -171,7 +176,8 @@ def show_config(config: Config) -> str:
         )
         for shard in config.shards
     ]
-    return dump_config(msgspec.structs.replace(config, shards=shards))
+    cluster = msgspec.structs.replace(config.cluster, limits=limits_of(config.cluster.limits).shown())
+    return dump_config(msgspec.structs.replace(config, cluster=cluster, shards=shards))
 
 
 def dump_table(name: str, values: Mapping[str, Any]) -> str:
@@ -229,6 +235,10 @@ def _after_port_alone(text: str) -> str:
 def _check(config: Config, source: str, base: Path) -> Config:
     """Check what types cannot express: names, addresses, and that shard names are unique."""
     _check_name(config.cluster.name, f"{source}: cluster.name")
+    try:
+        limits_of(config.cluster.limits)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: cluster.{error}") from error
     _within(f"{source}: proxy.listen", parse_address, config.proxy.listen)
     if not config.shards:
         raise ConfigError(f"{source}: shards: at least one is needed; begin each with a line [[shards]]")

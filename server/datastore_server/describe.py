@@ -18,7 +18,7 @@ from datastore.engine.placement import NodePlacement, Placement
 from datastore.model.description import Description, Durability, PushDown
 from datastore.model.errors import DatastoreError, UnavailableError
 from datastore.v1 import service_pb2
-from datastore_server.checks import Limits
+from datastore_server.limits import Limits
 
 __all__ = [
     "ClusterInfo",

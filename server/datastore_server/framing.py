@@ -15,8 +15,9 @@ from datastore.model.errors import LimitExceededError, QueryNotSupportedError
 from datastore.model.operations import ReadResult
 from datastore.v1 import service_pb2
 from datastore.wire.varints import length_prefix
-from datastore_server.checks import Limits, exceeded
+from datastore_server.checks import exceeded
 from datastore_server.interceptors import item_status
+from datastore_server.limits import Limits
 
 __all__ = ["batch_get_answer", "entry_frame", "entry_frames", "framed", "value_data", "value_field"]
 

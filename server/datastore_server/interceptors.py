@@ -19,7 +19,8 @@ from datastore.model.deadline import set_time_left
 from datastore.model.errors import DatastoreError, InternalError, QueryNotSupportedError, StoreError
 from datastore_server.call import Answer, Call, ClientGoneError, Handler, Serve
 from datastore_server.calls import CallLog
-from datastore_server.checks import RequestLimit, check_request
+from datastore_server.checks import check_request
+from datastore_server.limits import RequestLimit
 
 __all__ = ["guard", "item_status", "status_of"]
 

@@ -9,8 +9,8 @@ from datastore.model.entries import Batch, Position
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
-from datastore_server.checks import RESERVED_BYTES, Limits
 from datastore_server.framing import entry_frame, entry_frames
+from datastore_server.limits import RESERVED_BYTES, Limits
 from datastore_server.streaming import is_long, position_of, shard_summary
 from datastore_server.tokens import Token, encode_page_token
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,13 +17,11 @@ import msgspec
 from datastore.model.config import did_you_mean
 from datastore.model.errors import ConfigError
 from datastore.spec import parse_tree, show_tree
-from datastore_server.checks import Limits
 from datastore_server.config import DEFAULT_LISTEN, WAIT_S, dump_table, parse_address, read_text
+from datastore_server.limits import Limits, limits_of
 from datastore_server.store_urls import StoreUrl, parse_store_url
 
 __all__ = ["ServerConfig", "load_server", "parse_server", "show_server"]
-
-_LIMITS = [limit.name for limit in fields(Limits) if limit.init]
 
 
 class _Server(msgspec.Struct, frozen=True):
@@ -33,7 +31,7 @@ class _Server(msgspec.Struct, frozen=True):
     listen: str = DEFAULT_LISTEN
     state_dir: str | None = None
     wait_s: Annotated[float, msgspec.Meta(ge=0)] = WAIT_S
-    limits: dict[str, int] = {}
+    limits: dict[str, Any] = {}
 
 
 _VALID = {
@@ -41,7 +39,7 @@ _VALID = {
     "listen": "HOST:PORT, e.g. 127.0.0.1:7420",
     "state_dir": "a directory for the record of the node's placement",
     "wait_s": "seconds, 0 or more",
-    "limits": f"a table of whole numbers: {', '.join(_LIMITS)}",
+    "limits": f"a table with any of {', '.join(Limits.settable())}",
 }
 
 
@@ -78,7 +76,10 @@ def parse_server(text: str, *, source: str, base: Path = Path()) -> ServerConfig
             near = did_you_mean(name, ["server", "store"])
             raise ConfigError(f"{source}: {name}: unknown key; valid here: server, store{near}")
     section = _section(document.get("server"), source)
-    limits = _limits(section.limits, source)
+    try:
+        limits = limits_of(section.limits)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: server.{error}") from error
     try:
         parse_address(section.listen)
     except ConfigError as error:
@@ -111,17 +112,6 @@ def _section(table: object, source: str) -> _Server:
     return msgspec.convert(table, _Server)
 
 
-def _limits(given: Mapping[str, int], source: str) -> Limits:
-    for name in given:
-        if name not in _LIMITS:
-            near = did_you_mean(name, _LIMITS)
-            raise ConfigError(f"{source}: server.limits.{name}: unknown limit; there are {', '.join(_LIMITS)}{near}")
-    try:
-        return Limits(**given)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: server.limits: {error}") from error
-
-
 def _store(document: Mapping[str, Any], name: str, source: str, base: Path) -> StoreUrl:
     """The store that is served: of a table by its name, or by its URL."""
     if ":" in name:
@@ -143,6 +133,5 @@ def show_server(config: ServerConfig) -> str:
         "state_dir": None if config.state_dir is None else str(config.state_dir),
         "wait_s": config.wait_s,
     }
-    limits = {name: getattr(config.limits, name) for name in _LIMITS}
     tables = [show_tree(config.store.tree)] if named else []
-    return "\n".join([*tables, dump_table("server", server), dump_table("server.limits", limits)])
+    return "\n".join([*tables, dump_table("server", server), dump_table("server.limits", config.limits.shown())])

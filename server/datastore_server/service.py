@@ -29,13 +29,13 @@ from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks, describe, pages, streaming
 from datastore_server.admission import Admission
-from datastore_server.budget import ALL_SORT_BYTES, READ_BYTES, ByteBudget, OpenStreams
+from datastore_server.budget import ByteBudget, OpenStreams
 from datastore_server.call import Call, Handler, Serve, ServedMethod, at_once
 from datastore_server.calls import CallLog
-from datastore_server.checks import Limits, RequestLimit
 from datastore_server.describe import ClusterInfo
 from datastore_server.framing import batch_get_answer, value_field
 from datastore_server.interceptors import guard, item_status
+from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits, RequestLimit
 from datastore_server.rpc import Completion, handlers_of, is_small, parse_request
 from datastore_server.tokens import End, Token, decode_page_token, decode_token, query_hash
 from datastore_server.underway import RETRY_AFTER_S, CallsUnderWay
@@ -61,7 +61,7 @@ _ADMITTED = _WRITES | {"Get", "Contains", "BatchGet", "ListEntries"}
 _READS_OF_ONE = frozenset({"Get", "Contains"})
 #: The methods whose requests name one key or none, see `KEY_REQUEST_BYTES`.
 _KEY_REQUESTS = frozenset({"Get", "Delete", "Contains", "DescribeStore"})
-#: The methods whose requests may be as large as `Limits.query_request_bytes`.
+#: The methods of queries, see `QUERY_REQUEST`.
 _LONG_REQUESTS = frozenset({"Query", "ListEntries"})
 
 
@@ -99,10 +99,10 @@ class DatastoreService:
         self._writes = Completion()
         self._is_draining = False
         self._under_way = CallsUnderWay()
-        self._admission = Admission()
-        self._open_streams = OpenStreams()
-        self._reads = ByteBudget(READ_BYTES)
-        self._sorts = SortBudget(ALL_SORT_BYTES)
+        self._admission = Admission(self._limits.calls_in_hand)
+        self._open_streams = OpenStreams(self._limits)
+        self._reads = ByteBudget(self._limits.read_bytes)
+        self._sorts = SortBudget(self._limits.all_sort_bytes)
         # An answer is there in pieces and as a message; a proxy has one of each shard besides.
         self._answer_bytes = self._limits.message_bytes * (2 + len(self._cluster.shards))
         self._checks = ThreadPoolExecutor(1, "checks")
@@ -138,9 +138,9 @@ class DatastoreService:
 
     def _request_limit(self, name: str) -> RequestLimit:
         if name in _KEY_REQUESTS:
-            return checks.KEY_REQUEST
+            return KEY_REQUEST
         if name in _LONG_REQUESTS:
-            return RequestLimit("query_request_bytes", self._limits.query_request_bytes)
+            return QUERY_REQUEST
         return RequestLimit("message_bytes", self._limits.message_bytes)
 
     # One entry

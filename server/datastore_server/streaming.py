@@ -20,9 +20,9 @@ from datastore.model.limits import BATCH_BYTES, FIRST_BATCH_BYTES, LONG_SORT_KEY
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
-from datastore_server.checks import RESERVED_BYTES, Limits
 from datastore_server.framing import entry_frame, entry_frames, framed
 from datastore_server.interceptors import item_status
+from datastore_server.limits import RESERVED_BYTES, Limits
 from datastore_server.tokens import End, Token, encode_token
 
 __all__ = [

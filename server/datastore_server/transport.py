@@ -15,18 +15,17 @@ from grpc_status import rpc_status
 
 from datastore.model.errors import InvalidError, LimitExceededError
 from datastore_server import checks
-from datastore_server.budget import OPEN_STREAMS_PER_CLIENT
 from datastore_server.call import Call, ClientGoneError, ServedMethod
-from datastore_server.checks import Limits
 from datastore_server.interceptors import status_of
+from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits
 
 __all__ = ["Context", "GrpcServer", "Routes", "new_server"]
 
 GrpcServer = grpc.aio.Server
 Context = grpc.aio.ServicerContext[Any, Any]
 
-#: Concurrent calls on one connection: as many again as queries that may be open on it.
-MAX_STREAMS = 2 * OPEN_STREAMS_PER_CLIENT
+#: The room for calls on one connection besides the queries that may be open on it. Further ones wait in the client.
+OTHER_CALLS = 1000
 #: Pending calls. Above the first limit gRPC refuses some, above the second all, with a bare CANCELLED. So both are
 #: higher than the number of calls that can arrive, and `admission` decides instead.
 MAX_PENDING_CALLS = (10_000, 20_000)
@@ -42,9 +41,9 @@ def new_server(limits: Limits, routes: Routes) -> GrpcServer:
     """A grpc.aio server of these routes, not started, for the running event loop."""
     server = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", limits.query_request_bytes),
+            ("grpc.max_receive_message_length", QUERY_REQUEST.maximum),
             ("grpc.max_send_message_length", limits.message_bytes),
-            ("grpc.max_concurrent_streams", MAX_STREAMS),
+            ("grpc.max_concurrent_streams", OTHER_CALLS + limits.open_streams_per_client),
             # On by default: ended calls count until they are freed, and a client within the limit above is refused
             # with a bare UNAVAILABLE.
             ("grpc.http.overload_protection", 0),
@@ -138,7 +137,7 @@ def _bounded(name: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
 
     async def read(request: bytes, context: Context) -> Any:
         try:
-            checks.check_request(len(request), checks.KEY_REQUEST)
+            checks.check_request(len(request), KEY_REQUEST)
             return parse(request)
         except DecodeError:
             await _abort(context, status_of(InvalidError("the request cannot be read"), name))

@@ -30,7 +30,7 @@ from datastore.model.query import Query
 from datastore.testing import model
 from datastore_client import RemoteDatastore, _retry
 from datastore_server.app import serve
-from datastore_server.checks import Limits
+from datastore_server.limits import Limits
 from tests.support import clusters
 from tests.support.colours import Tasks, Threads, connected
 from tests.support.scripted import Scripted, Wire, broken_wire, fails, results, scripted, sends

@@ -13,8 +13,8 @@ from datastore.model.errors import StoreFullError, UnavailableError
 from datastore.model.key import Key
 from datastore.v1 import service_pb2, value_pb2
 from datastore_server.call import Call, ClientGoneError
-from datastore_server.checks import KEY_REQUEST, Limits
 from datastore_server.interceptors import guard
+from datastore_server.limits import KEY_REQUEST, Limits
 from datastore_server.service import DatastoreService
 from tests.support.serving import Endless, Running, entry, everything, value
 from tests.support.waiting import PATIENCE_S

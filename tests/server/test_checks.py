@@ -14,11 +14,11 @@ from datastore.model.errors import (
     LimitExceededError,
 )
 from datastore.model.key import Key
-from datastore.model.limits import KEY_BYTES
+from datastore.model.limits import KEY_BYTES, MESSAGE_BYTES
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
-from datastore_server.checks import Limits
+from datastore_server.limits import RESERVED_BYTES, Limits, limits_of
 
 LIMITS = Limits()
 
@@ -34,23 +34,48 @@ def test_every_limit_is_reported_by_describe_store() -> None:
     assert reported == {field.name for field in fields(Limits)}
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Limits) if field.init])
-def test_a_limit_below_one_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=name):
-        Limits(**{name: 0})
+@pytest.mark.parametrize("name", Limits.settable())
+def test_a_limit_may_be_1_up_to_its_highest_value(name: str) -> None:
+    most = Limits.settable()[name].metadata["most"]
+    for value in (1, 2, most - 1, most):
+        assert getattr(Limits(**{name: value}), name) == value
+    for value in (0, -1, most + 1, 10**30):
+        with pytest.raises(ConfigError, match=rf"^limits\.{name}: expected .* from 1 to {most:,}, got {value}$"):
+            Limits(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["key_bytes", "filters", "orders"])
-def test_a_limit_above_what_the_library_can_do_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=name):
-        Limits(**{name: getattr(LIMITS, name) + 1})
+@pytest.mark.parametrize("value", [1.5, True, None, "", "many", "4 parsecs", [1], {}])
+@pytest.mark.parametrize("name", ["batch_items", "read_bytes"])
+def test_a_limit_is_a_whole_number(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"^limits\.{name}: expected "):
+        limits_of({name: value})
+
+
+def test_a_size_may_be_written_with_its_unit() -> None:
+    limits = limits_of({"read_bytes": "32MiB", "stream_bytes": "4096", "batch_items": "7"})
+    assert (limits.read_bytes, limits.stream_bytes, limits.batch_items) == (32 * 1024**2, 4096, 7)
+    assert limits.shown()["read_bytes"] == "32MiB"
+    assert limits_of(limits.shown()) == limits
+
+
+def test_an_unknown_limit_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"limits\.batch_item: .*key_bytes, entry_bytes, .*did you mean batch_items"):
+        limits_of({"batch_item": 1})
+
+
+@pytest.mark.parametrize("name", ["message_bytes", "message_parts", "value_depth", "sort_bytes"])
+def test_what_the_protocol_fixes_cannot_be_set(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"limits\.{name}: unknown limit"):
+        limits_of({name: 1})
+
+
+def test_a_query_may_sort_what_all_together_may() -> None:
+    assert Limits(all_sort_bytes=1000).sort_bytes == 1000
+    assert Limits(all_sort_bytes=2 * LIMITS.sort_bytes).sort_bytes == LIMITS.sort_bytes
 
 
 def test_an_entry_must_leave_room_in_its_message() -> None:
-    most = checks.MESSAGE_BYTES - checks.RESERVED_BYTES
-    assert Limits(entry_bytes=most).entry_bytes == most
-    with pytest.raises(ConfigError, match="entry_bytes"):
-        Limits(entry_bytes=most + 1)
+    assert Limits.settable()["entry_bytes"].metadata["most"] == MESSAGE_BYTES - RESERVED_BYTES
 
 
 def test_a_key_is_made_canonical() -> None:
@@ -125,7 +150,7 @@ def test_a_value_must_be_something(present: bool, data: bytes) -> None:
 
 
 def test_an_answer_may_fill_its_message() -> None:
-    checks.check_fits(checks.MESSAGE_BYTES, LIMITS, "it")
+    checks.check_fits(MESSAGE_BYTES, LIMITS, "it")
     with pytest.raises(LimitExceededError) as caught:
-        checks.check_fits(checks.MESSAGE_BYTES + 1, LIMITS, "it")
+        checks.check_fits(MESSAGE_BYTES + 1, LIMITS, "it")
     assert caught.value.limit == "message_bytes"

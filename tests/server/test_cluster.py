@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from datastore.model.errors import ConfigError
+from datastore_client import connect
 from datastore_server.cluster import CONFIG_NAME, plan_cluster
 from datastore_server.config import dump_config, load_config
 from tests.support.local_clusters import COMMAND, alive, cluster, wait_until
@@ -136,6 +137,18 @@ def test_a_person_gets_a_table_of_what_runs_where(tmp_path: Path) -> None:
     assert ["role", "name", "address", "pid", "data"] in lines
     assert any(words[:2] == ["node", "shard-1"] and words[-1] == str(tmp_path / "shard-1") for words in lines)
     assert any(words[:2] == ["proxy", "proxy"] for words in lines)
+
+
+def test_the_limits_of_a_cluster_are_those_of_its_nodes_and_its_proxy(tmp_path: Path) -> None:
+    config = plan_cluster(tmp_path, nodes=1, port=None, durability="sync")
+    text = dump_config(config).replace("[proxy]", '[cluster.limits]\nbatch_items = 7\nread_bytes = "1MiB"\n\n[proxy]')
+    (tmp_path / CONFIG_NAME).write_text(text)
+    with cluster(tmp_path) as running:
+        for member in running.members.values():
+            with connect(member["url"]) as store:
+                limits = store.describe_store().limits
+                assert (limits.batch_items, limits.read_bytes) == (7, 1024**2)
+        assert load_config(tmp_path / CONFIG_NAME).cluster.limits == {"batch_items": 7, "read_bytes": "1MiB"}
 
 
 def test_another_number_of_nodes_than_before_is_refused(tmp_path: Path) -> None:

@@ -56,6 +56,9 @@ def test_a_relative_directory_is_below_the_file_s_own() -> None:
 def test_what_is_written_reads_back_the_same() -> None:
     config = parsed(GOOD + '\n[[shards]]\nname = "c"\nurl = "grpc://[::1]:1"\nstore = \'lmdb:///a "b" \\c é\'\n')
     assert parsed(dump_config(config)) == config
+    limited = parsed(changed('name = "trial"', 'name = "trial"\nlimits = { batch_items = 7, read_bytes = "1MiB" }'))
+    assert limited.cluster.limits == {"batch_items": 7, "read_bytes": "1MiB"}
+    assert parsed(dump_config(limited)) == limited
 
 
 def changed(before: str, after: str) -> str:
@@ -77,6 +80,12 @@ def changed(before: str, after: str) -> str:
         (
             changed('name = "trial"', 'name = "x"\nshard_by = "hash"'),
             ["cluster.shard_by", '"key" or "collection"'],
+        ),
+        (changed('name = "trial"', 'name = "x"\nlimits = 1'), ["cluster.limits", "a table with any of key_bytes"]),
+        (changed('name = "trial"', 'name = "x"\nlimits = {a = 1}'), ["cluster.limits.a: unknown limit", "batch_items"]),
+        (
+            changed('name = "trial"', 'name = "x"\nlimits = {open_streams = true}'),
+            ["cluster.limits.open_streams: expected a whole number from 1 to 100,000, got True"],
         ),
         (changed('name = "b"', 'name = "a"'), ["shards[1].name", "'a'", "shards[0]"]),
         (changed('name = "b"', 'name = ""'), ["shards[0].name", "letters"]),

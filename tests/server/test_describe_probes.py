@@ -15,9 +15,9 @@ from datastore.model.key import Key
 from datastore.v1 import service_pb2
 from datastore_client import aio as client
 from datastore_server.app import serve
-from datastore_server.checks import Limits
 from datastore_server.config import parse_config
 from datastore_server.describe import PROBE_FRESH_S, ClusterInfo, ShardInfo, ShardProbes, describe_store
+from datastore_server.limits import Limits
 from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import build_node, build_proxy
 from tests.support import clusters

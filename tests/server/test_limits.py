@@ -10,9 +10,10 @@ import pytest
 from datastore import aio, wire
 from datastore.model.errors import ConfigError
 from datastore.model.key import Key
+from datastore.model.limits import MESSAGE_BYTES
 from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_server.app import serve
-from datastore_server.checks import MESSAGE_BYTES, Limits
+from datastore_server.limits import Limits
 from tests.support.serving import Running, entry, everything, value
 
 MIB = 1024 * 1024

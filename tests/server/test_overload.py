@@ -22,7 +22,8 @@ from datastore.model.limits import MESSAGE_PARTS
 from datastore.model.query import Query
 from datastore.v1 import service_pb2, value_pb2
 from datastore_client.aio import connect
-from datastore_server import admission, budget, service, topology
+from datastore_server import topology
+from datastore_server.limits import Limits
 from tests.support import clusters
 from tests.support.serving import Endless, Running, entry, everything
 from tests.support.waiting import PATIENCE_S
@@ -71,12 +72,9 @@ async def begun(store: Held, calls: int) -> None:
             await asyncio.sleep(0)
 
 
-async def test_calls_beyond_those_in_hand_are_refused_and_the_server_says_how_it_is(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_calls_beyond_those_in_hand_are_refused_and_the_server_says_how_it_is(start: Any) -> None:
     store = Held()
-    running: Running = await start(store)
-    running.server._service._admission._most = 10
+    running: Running = await start(store, limits=Limits(calls_in_hand=10))
     calls = [asyncio.ensure_future(outcome_of(running.stub.Get(GET))) for _ in range(10)]
     await begun(store, 10)
     assert await outcome_of(running.stub.Get(GET)) == ("OVERLOADED", True)
@@ -111,11 +109,8 @@ async def test_thousands_of_calls_at_once_all_end_with_an_answer_or_a_reason(
     assert set(Counter(outcomes)) <= {("OK", False), ("OVERLOADED", True)}
 
 
-async def test_open_queries_are_refused_beyond_their_limits_while_calls_go_on(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    running: Running = await start(Endless())
-    running.server._service._open_streams = budget.OpenStreams(most=3, most_per_client=2)
+async def test_open_queries_are_refused_beyond_their_limits_while_calls_go_on(start: Any) -> None:
+    running: Running = await start(Endless(), limits=Limits(open_streams=3, open_streams_per_client=2))
     queries = [running.stub.Query(everything()) for _ in range(2)]
     for query in queries:
         await query.read()
@@ -132,11 +127,8 @@ async def test_open_queries_are_refused_beyond_their_limits_while_calls_go_on(
         query.cancel()
 
 
-async def test_a_query_that_does_not_fit_among_those_that_sort_is_refused_until_one_is_closed(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "ALL_SORT_BYTES", 6 * 2**20)
-    running: Running = await start(aio.DictDatastore())
+async def test_a_query_that_does_not_fit_among_those_that_sort_is_refused_until_one_is_closed(start: Any) -> None:
+    running: Running = await start(aio.DictDatastore(), limits=Limits(all_sort_bytes=6 * 2**20))
     await running.put_all({f"/k{index}": {"n": index, "x": "x" * 10_000} for index in range(400)})
     query = everything()
     query.query.orders.add(field_path="n")
@@ -238,14 +230,12 @@ async def test_a_batch_get_through_a_proxy_reads_little_more_than_it_answers() -
     limits = [result for result in response.results if result.HasField("status")]
     assert 1 <= values <= 2
     assert values + len(limits) == 30
-    assert budget_of._left == budget.READ_BYTES
+    assert budget_of._left == Limits().read_bytes
 
 
 async def test_batch_gets_wait_for_their_turn_and_gets_do_not(start: Any) -> None:
     store = Held()
-    running: Running = await start(store)
-    service = running.server._service
-    service._reads = budget.ByteBudget(service._answer_bytes)
+    running: Running = await start(store, limits=Limits(read_bytes=1))
     batch = service_pb2.BatchGetRequest(keys=[value_pb2.Key(text="/a")])
     batches = [asyncio.ensure_future(outcome_of(running.stub.BatchGet(batch))) for _ in range(5)]
     await begun(store, 1)
@@ -283,7 +273,7 @@ async def test_a_draining_server_refuses_on_connections_that_stay(start: Any) ->
 
 async def test_calls_that_are_not_done_in_the_time_of_grace_end_with_a_reason(start: Any) -> None:
     store = Held()
-    running: Running = await start(store, grace_s=0.1)
+    running: Running = await start(store, limits=Limits(grace_ms=100), grace_s=None)
     reading = asyncio.ensure_future(outcome_of(running.stub.Get(GET)))
     writing = asyncio.ensure_future(outcome_of(running.stub.Put(service_pb2.PutRequest(entry=entry("/k", 1)))))
     await begun(store, 2)
@@ -293,11 +283,6 @@ async def test_calls_that_are_not_done_in_the_time_of_grace_end_with_a_reason(st
     assert await writing == ("UNAVAILABLE", False)
     store.go_on.set()
     await asyncio.wait_for(stopping, PATIENCE_S)
-
-
-def test_the_bounds_are_those_that_the_documentation_names() -> None:
-    assert (admission.CALLS_IN_HAND, budget.OPEN_STREAMS, budget.OPEN_STREAMS_PER_CLIENT) == (5000, 2000, 1000)
-    assert budget.ALL_SORT_BYTES == 2**30
 
 
 async def test_a_proxy_refuses_in_its_own_name() -> None:

@@ -12,15 +12,16 @@ from google.protobuf.message_factory import GetMessageClass
 from datastore import aio
 from datastore.engine.placement import SLOTS
 from datastore.model.errors import LimitExceededError
+from datastore.model.limits import MESSAGE_BYTES
 from datastore.v1 import placement_pb2, service_pb2
 from datastore.wire.errors import rpc_error_to_error
-from datastore_server.checks import KEY_REQUEST_BYTES, MESSAGE_BYTES, Limits
+from datastore_server.limits import KEY_REQUEST_BYTES, QUERY_REQUEST
 from datastore_server.placement.service import RECORD_REQUEST_BYTES, SLOTS_REQUEST_BYTES
 from tests.support.serving import Running
 
 DATASTORE = service_pb2.DESCRIPTOR.services_by_name["DatastoreService"]
 PLACEMENT = placement_pb2.DESCRIPTOR.services_by_name["PlacementService"]
-LONG = Limits().query_request_bytes
+LONG = QUERY_REQUEST.maximum
 #: The methods whose requests are more than a key.
 MOST_BYTES = {
     **dict.fromkeys(["Put", "BatchGet", "BatchWrite", "WriteSlots"], ("message_bytes", MESSAGE_BYTES)),

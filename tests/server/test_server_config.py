@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,9 +16,10 @@ from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_client.aio import RemoteDatastore
 from datastore_server.app import serve
+from datastore_server.limits import Limits
 from datastore_server.server_config import ServerConfig, parse_server, show_server
 from datastore_server.topology import build_node
-from tests.support.commands import Commands
+from tests.support.commands import Commands, server_process
 from tests.support.engines import Engine
 from tests.support.storages import settings_of
 
@@ -110,9 +112,19 @@ async def test_a_store_may_be_named_by_its_url(redis_server: Engine) -> None:
         ('[server]\nstore = "memory:"\nlisen = ""', ["server.lisen: unknown key", "did you mean listen?"]),
         ('[server]\nstore = "memory:"\nlisten = "7420"', ["server.listen:", "127.0.0.1:7420"]),
         ('[server]\nstore = "memory:"\nwait_s = -1', ["server.wait_s:", "seconds, 0 or more"]),
-        ('[server]\nstore = "memory:"\nlimits = { batch = 1 }', ["server.limits.batch: unknown limit; there are"]),
-        ('[server]\nstore = "memory:"\nlimits = { batch_items = 0 }', ["server.limits: the limit batch_items must be"]),
-        ('[server]\nstore = "memory:"\nlimits = { batch_items = "1" }', ["server.limits:", "whole numbers"]),
+        (
+            '[server]\nstore = "memory:"\nlimits = { batch = 1 }',
+            ["server.limits.batch: unknown limit", "key_bytes"],
+        ),
+        (
+            '[server]\nstore = "memory:"\nlimits = { batch_items = 0 }',
+            ["server.limits.batch_items:", "1 to 2,048"],
+        ),
+        (
+            '[server]\nstore = "memory:"\nlimits = { batch_items = "x" }',
+            ["a whole number from 1"],
+        ),
+        ('[server]\nstore = "memory:"\nlimits = 1', ["server.limits:", "a table with any of key_bytes"]),
         ('[server]\nstore = "a"\n[store.a]\nkind = "cache"\nchild = "a"\ncache = "memory:"', ["a -> a is a cycle"]),
         ('[server]\nstore = "a"\n[store.a]\nkind = "cache"\nchild = "memory:"', ["store.a.cache: missing"]),
         ('[server]\nstore = "redis://u:s3cret@h/x"', ["server.store: 'redis://***@h/x': expected"]),
@@ -173,9 +185,39 @@ def test_the_command_shows_the_configuration_that_takes_effect(cli: Commands, tm
     assert (a["store"], a["wait_s"]) == ("redis://***@127.0.0.1:1/0", 10)
     assert (b["state_dir"], b["wait_s"]) == (str(tmp_path / "state"), 3)
     shown = cli("config", "show", str(tmp_path / "server.toml"))
+    assert tomllib.loads(shown.out)["server"]["limits"] == Limits(batch_items=500).shown()
     assert f'directory = "{tmp_path / "files"}"' in shown.out
     wrong = cli("config", "show", str(tmp_path / "none.toml"))
     assert wrong.code == 3
+
+
+def test_the_limits_of_a_cluster_are_shown_in_full(cli: Commands, tmp_path: Path) -> None:
+    (tmp_path / "cluster.toml").write_text(CLUSTER.replace("\n\n", '\nlimits = { read_bytes = "32MiB" }\n\n', 1))
+    shown = cli("config", "show", str(tmp_path / "cluster.toml"))
+    assert tomllib.loads(shown.out)["cluster"]["limits"] == Limits(read_bytes=32 * 1024**2).shown()
+
+
+async def test_a_limit_of_the_command_line_wins_over_the_file(cli: Commands, tmp_path: Path) -> None:
+    (tmp_path / "server.toml").write_text('[server]\nstore = "memory:"\nlimits = { batch_items = 7, page_items = 8 }')
+    arguments = ("--config", str(tmp_path / "server.toml"), "--limit", "batch_items=9", "--listen", "127.0.0.1:0")
+    with server_process("serve", *arguments) as ready:
+        async with RemoteDatastore(ready["url"]) as store:
+            limits = (await store.describe_store()).limits
+    assert (limits.batch_items, limits.page_items, limits.calls_in_hand) == (9, 8, 5000)
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "reported"),
+    [
+        ("batch_items", 2, "'batch_items' is not NAME=VALUE"),
+        ("batch_items=0", 3, "limits.batch_items: expected a whole number from 1 to 2,048, got '0'"),
+        ("batches=1", 3, "limits.batches: unknown limit; valid here: key_bytes"),
+    ],
+)
+def test_a_wrong_limit_of_the_command_line_is_refused(cli: Commands, limit: str, code: int, reported: str) -> None:
+    refused = cli("serve", "memory:", "--limit", limit, "--check-config")
+    assert refused.code == code
+    assert reported in " ".join(refused.err.split())
 
 
 def test_a_configuration_is_checked_and_nothing_is_opened(cli: Commands, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from datastore.model.key import Key
 from datastore.model.limits import FIRST_BATCH_BYTES
 from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_server import describe, streaming
-from datastore_server.checks import Limits
 from datastore_server.describe import ClusterInfo, ShardInfo
+from datastore_server.limits import Limits
 from tests.support.serving import Endless, Running, entry, everything, value
 
 KEY = value_pb2.Key(text="/k")

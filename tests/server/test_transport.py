@@ -27,6 +27,7 @@ from datastore.model.key import Key
 from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
 from datastore_server import streaming
 from datastore_server.call import Answer, Call
+from datastore_server.limits import Limits
 from datastore_server.placement.node import PlacedNode
 from datastore_server.placement.service import PlacementService
 from datastore_server.service import DatastoreService
@@ -161,8 +162,7 @@ async def test_calls_beyond_their_limit_are_refused_and_a_deadline_is_known_to_t
             Slow.begun.set()
             await asyncio.Event().wait()
 
-    service, node = served(Slow())
-    service._admission._most = 1
+    service, node = served(Slow(), limits=Limits(calls_in_hand=1))
     rpc = node.start("Get", get("/a"), timeout_s=PATIENCE_S)
     await asyncio.wait_for(Slow.begun.wait(), PATIENCE_S)
     assert Slow.seen is not None

@@ -10,8 +10,11 @@ import pytest
 from datastore.model.errors import LimitExceededError, OverloadedError, UnavailableError
 from datastore.model.limits import BATCH_BYTES, FIRST_BATCH_BYTES
 from datastore_server.admission import CALLS_UNQUESTIONED, Admission
-from datastore_server.budget import STREAM_BYTES, ByteBudget, OpenStreams
+from datastore_server.budget import ByteBudget, OpenStreams
+from datastore_server.limits import Limits
 from tests.support.waiting import PATIENCE_S
+
+STREAM_BYTES = 4 * 1024 * 1024
 
 
 class Clock:
@@ -23,7 +26,7 @@ class Clock:
 
 
 def test_the_calls_in_hand_have_a_limit() -> None:
-    admission = Admission(most=3)
+    admission = Admission(3)
     for _ in range(3):
         admission.enter(None)
     with pytest.raises(OverloadedError, match="calls_in_hand") as caught:
@@ -36,7 +39,7 @@ def test_the_calls_in_hand_have_a_limit() -> None:
 def busy(calls: int, seconds_each: float) -> Admission:
     """The admission of a server with so many calls in hand, that takes so long for each."""
     clock = Clock()
-    admission = Admission(clock=clock)
+    admission = Admission(1000, clock=clock)
     for _ in range(calls):
         admission.enter(None)
     for _ in range(300):
@@ -63,7 +66,7 @@ def test_with_few_calls_in_hand_none_is_refused() -> None:
 
 def test_idle_time_does_not_count_as_work() -> None:
     clock = Clock()
-    admission = Admission(clock=clock)
+    admission = Admission(1000, clock=clock)
     for _ in range(100):
         clock.now_s += 60.0
         admission.enter(None)
@@ -74,7 +77,7 @@ def test_idle_time_does_not_count_as_work() -> None:
 
 
 def test_a_server_that_drains_refuses_every_call() -> None:
-    admission = Admission()
+    admission = Admission(1000)
     admission.close(lambda: UnavailableError("it shuts down", retry_after_s=0.5))
     raised = []
     for _ in range(2):
@@ -87,7 +90,7 @@ def test_a_server_that_drains_refuses_every_call() -> None:
 
 @pytest.mark.parametrize("open_streams", [1, 2])
 def test_open_streams_have_a_limit_in_all(open_streams: int) -> None:
-    streams = OpenStreams(most=2, most_per_client=2)
+    streams = OpenStreams(Limits(open_streams=2))
     with streams.one_more("a"):
         if open_streams == 1:
             with streams.one_more("b"):
@@ -97,7 +100,7 @@ def test_open_streams_have_a_limit_in_all(open_streams: int) -> None:
 
 
 def test_open_streams_have_a_limit_for_each_client() -> None:
-    streams = OpenStreams(most=10, most_per_client=1)
+    streams = OpenStreams(Limits(open_streams_per_client=1))
     with streams.one_more("a"):
         with pytest.raises(LimitExceededError, match="close their cursors") as caught, streams.one_more("a"):
             pass
@@ -109,15 +112,16 @@ def test_open_streams_have_a_limit_for_each_client() -> None:
 
 
 def test_a_refused_stream_leaves_nothing_behind() -> None:
-    streams = OpenStreams(most=0)
-    for _ in range(3):
-        with pytest.raises(OverloadedError), streams.one_more("a"):
-            pass
+    streams = OpenStreams(Limits(open_streams=1))
+    with streams.one_more("a"):
+        for _ in range(3):
+            with pytest.raises(OverloadedError), streams.one_more("b"):
+                pass
     assert not streams._by_client
 
 
 def test_streams_share_what_they_may_hold() -> None:
-    streams = OpenStreams()
+    streams = OpenStreams(Limits(stream_bytes=STREAM_BYTES))
     assert streams.share_bytes() == BATCH_BYTES
     shares = []
     with ExitStack() as stack:

@@ -12,8 +12,8 @@ from datastore.model.urls import shown
 from datastore_client._messages import BATCH_MESSAGE_BYTES
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S, Link, RetryPolicy
 from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, QUERY_REQUEST_BYTES, STREAM_OPTIONS, parse_target
-from datastore_server.app import MIN_PING_INTERVAL_MS
-from datastore_server.checks import Limits
+from datastore_server.limits import Limits
+from datastore_server.transport import MIN_PING_INTERVAL_MS
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from datastore.wire.queries import FIELD_PATH_BYTES
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S
 from datastore_client._slots import CALLS_AT_ONCE, SPARE_TIME, STREAMS_AT_ONCE, WAITING_CALLS
 from datastore_client.channel import CHANNEL_OPTIONS
-from datastore_server.app import MAX_STREAMS
-from datastore_server.checks import KEY_REQUEST_BYTES, PAGE_ITEMS, Limits
+from datastore_server.limits import KEY_REQUEST_BYTES, PAGE_ITEMS, Limits
 from datastore_server.placement.service import RECORD_REQUEST_BYTES, SLOTS_REQUEST_BYTES
+from datastore_server.transport import OTHER_CALLS
 from tests.support.vectors import FOLDER, value_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,8 +71,7 @@ def test_the_numbers_of_deadlines_and_retries_are_those_of_the_client():
         f"gives up {options['grpc.http2.ping_timeout_ms'] / 1000:.0f} s later",
     ):
         assert reported in text
-    assert STREAMS_AT_ONCE <= MAX_STREAMS
-    assert CALLS_AT_ONCE < MAX_STREAMS
+    assert max(STREAMS_AT_ONCE, CALLS_AT_ONCE) <= OTHER_CALLS
 
 
 def test_the_facts_of_errors_are_those_of_the_code():

@@ -8,8 +8,8 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import click
 from datastore.model.errors import ConfigError
 from datastore_server import logs
 from datastore_server.app import DRAIN_S, run_until_stopped, serve
-from datastore_server.checks import Limits
 from datastore_server.cli.output import ExitCode, print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
 from datastore_server.cluster import Cluster, command_again, plan_cluster
@@ -32,6 +31,7 @@ from datastore_server.config import (
 )
 from datastore_server.coordination.checking import Findings, check
 from datastore_server.counting import counted
+from datastore_server.limits import Limits, limits_of
 from datastore_server.server_config import load_server
 from datastore_server.shard_watch import watching
 from datastore_server.signals import handle_stop_signals
@@ -59,6 +59,16 @@ _stop_with_stdin_option = click.option(
 )
 
 
+def _named_limits(context: click.Context, option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    """The values of `--limit`, by name."""
+    limits = {}
+    for text in given:
+        name, separator, limits[name] = text.partition("=")
+        if not separator:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE, e.g. batch_items=500", context, option)
+    return limits
+
+
 @click.command("serve", short_help="Serve a store: a node.")
 @click.argument("store", required=False)
 @_listen_option(DEFAULT_LISTEN)
@@ -79,6 +89,14 @@ _stop_with_stdin_option = click.option(
     type=click.FloatRange(min=0),
     metavar="SECONDS",
     help=f"Time to wait at the start for a store that cannot be reached.  [default: {WAIT_S:g}]",
+)
+@click.option(
+    "--limit",
+    "limits",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_named_limits,
+    help="Set a limit, e.g. batch_items=500 or read_bytes=32MiB; may be repeated. docs/configuration.md lists them.",
 )
 @click.option("--cluster", "cluster_name", metavar="NAME", help="Name of the cluster the data belongs to.")
 @click.option("--shard", "shard_name", metavar="NAME", help="Name of the shard this node serves.")
@@ -101,6 +119,7 @@ def serve_command(
     durability: Durability | None,
     state_dir: Path | None,
     wait_s: float | None,
+    limits: dict[str, str],
     cluster_name: str | None,
     shard_name: str | None,
     config_path: Path | None,
@@ -131,11 +150,13 @@ def serve_command(
         shard=shard_name,
         state_dir=state_dir,
         wait_s=wait_s,
+        limits=limits,
     )
     served = given if config_path is None else _configured(given, config_path)
     if served.store is None:
         raise click.UsageError("name a store: datastore serve lmdb:///DIRECTORY (or memory:, or --config FILE)")
     served.store.with_durability(served.durability)
+    in_force = limits_of(served.limits)
     parse_address(served.listen or DEFAULT_LISTEN)
     if check_config:
         _tell_valid(served, config_path, as_json=settings.json)
@@ -148,8 +169,8 @@ def serve_command(
         insecure,
         f"Serving {what} on",
         facts,
+        in_force,
         WAIT_S if served.wait_s is None else served.wait_s,
-        served.limits,
     )
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
@@ -166,7 +187,8 @@ class _Served:
     config: Config | None = None
     state_dir: Path | None = None
     wait_s: float | None = None
-    limits: Limits | None = None
+    #: By name; those of a file and, instead of them, those of the command line.
+    limits: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> Topology:
         """The node."""
@@ -192,12 +214,11 @@ def _configured(given: _Served, path: Path) -> _Served:
         raise click.UsageError("--config takes store and cluster from the file: leave out STORE and --cluster")
     if given.shard is None:
         server = load_server(path)
-        return given.completed(
+        return replace(given, limits=server.limits.shown() | given.limits).completed(
             store=server.store,
             listen=server.listen,
             state_dir=server.state_dir,
             wait_s=server.wait_s,
-            limits=server.limits,
         )
     config = load_config(path)
     shard = config.shard(given.shard)
@@ -206,7 +227,7 @@ def _configured(given: _Served, path: Path) -> _Served:
             f"{path}: shard {shard.name} has no store; add it to the file, or name it: "
             f"datastore serve STORE --cluster {config.cluster.name} --shard {shard.name}"
         )
-    return given.completed(
+    return replace(given, limits=config.cluster.limits | given.limits).completed(
         store=parse_store_url(shard.store),
         listen=str(parse_server_url(shard.url)),
         durability=shard.durability,
@@ -252,6 +273,7 @@ def proxy_command(
         insecure,
         what,
         {"role": "proxy"},
+        limits_of(config.cluster.limits),
     )
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
@@ -267,9 +289,9 @@ class _Job:
     #: For people, with the address after it; and for programs.
     text: str
     facts: dict[str, str]
+    limits: Limits
     #: How long to wait at the start for a store that cannot be reached.
     wait_s: float = WAIT_S
-    limits: Limits | None = None
 
 
 def _run(job: _Job, *, as_json: bool, stop_with_stdin: bool) -> None:

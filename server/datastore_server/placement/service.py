@@ -18,9 +18,9 @@ from datastore.wire import WireValue, raw
 from datastore_server import checks
 from datastore_server.call import Call, ServedMethod
 from datastore_server.calls import CallLog
-from datastore_server.checks import Limits, RequestLimit
 from datastore_server.framing import entry_frames
 from datastore_server.interceptors import guard
+from datastore_server.limits import KEY_REQUEST, KEY_REQUEST_BYTES, Limits, RequestLimit
 from datastore_server.placement import slots
 from datastore_server.placement.node import PlacedNode
 from datastore_server.rpc import Completion, handlers_of, is_small, parse_request
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 #: The largest record that a proxy may store at a node, in bytes: two placements, with room to spare.
 RECORD_BYTES = 1024 * 1024
 #: The largest request with a placement or a record, in bytes.
-RECORD_REQUEST_BYTES = RECORD_BYTES + checks.KEY_REQUEST_BYTES
+RECORD_REQUEST_BYTES = RECORD_BYTES + KEY_REQUEST_BYTES
 #: The largest request with slots, in bytes: all of them, at up to four bytes each, with room to spare.
 SLOTS_REQUEST_BYTES = 8 * SLOTS
 _RECORD_REQUESTS = frozenset({"PlaceNode", "PrepareMove", "PutRecord"})
@@ -80,7 +80,7 @@ class PlacementService:
             return RequestLimit("record_request_bytes", RECORD_REQUEST_BYTES)
         if name in _SLOTS_REQUESTS:
             return RequestLimit("slots_request_bytes", SLOTS_REQUEST_BYTES)
-        return checks.KEY_REQUEST
+        return KEY_REQUEST
 
     # The placement
 

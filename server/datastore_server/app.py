@@ -109,7 +109,7 @@ class Server:
             store_failure=lambda: None if self._watch is None else self._watch.failure,
             calls=self._calls,
         )
-        self._placement = PlacementService(self._node, self._limits, check_values=check_values, calls=self._calls)
+        self._placement = PlacementService(self._node, check_values=check_values, calls=self._calls)
         self._drain_s = drain_s
         self._grace_s = self._limits.grace_ms / 1000 if grace_s is None else grace_s
         self._membership = membership

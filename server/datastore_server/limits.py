@@ -79,7 +79,7 @@ class Limits:
     Sizes may be given as text, e.g. "64MiB". Raises ConfigError, with the valid range, for a limit outside it.
     """
 
-    key_bytes: int = _limit(KEY_BYTES, KEY_BYTES, "the longest key, in UTF-8", "LIMIT_EXCEEDED", SIZE)
+    key_bytes: int = _limit(KEY_BYTES, KEY_BYTES, "the longest key, in UTF-8", "LIMIT_EXCEEDED, for reads too", SIZE)
     entry_bytes: int = _limit(
         ENTRY_BYTES, MESSAGE_BYTES - RESERVED_BYTES, "the largest entry, key and value together", "LIMIT_EXCEEDED", SIZE
     )

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
 import pytest
 
 from datastore import aio, wire
+from datastore.model.entries import Write
 from datastore.model.errors import ConfigError
 from datastore.model.key import Key
 from datastore.model.limits import MESSAGE_BYTES
 from datastore.v1 import query_pb2, service_pb2, value_pb2
+from datastore_client.aio import connect
 from datastore_server.app import serve
+from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.limits import Limits
+from datastore_server.topology import build_proxy
 from tests.support.serving import Running, entry, everything, value
+from tests.support.storages import settings_of
 
 MIB = 1024 * 1024
 
@@ -204,3 +210,23 @@ async def test_other_machines_are_let_in_only_when_asked_for() -> None:
             pass
     async with serve(aio.DictDatastore(), listen="0.0.0.0:0", insecure=True) as server:
         assert server.port
+
+
+@pytest.mark.parametrize("behind_a_proxy", [False, True])
+@pytest.mark.parametrize("above", [-1, 0, 1, 8, 100])
+async def test_clients_send_batches_of_as_many_items_as_the_server_takes(above: int, behind_a_proxy: bool) -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serve(aio.DictDatastore(), limits=Limits(batch_items=7)))
+        if behind_a_proxy:
+            shards = [ShardConfig(name="a", url=server.url)]
+            topology = build_proxy(Config(cluster=ClusterConfig(name="test"), shards=shards))
+            server = await stack.enter_async_context(
+                serve(topology.datastore, **settings_of(topology), membership=topology.membership)
+            )
+        async with connect(server.url) as store:
+            writes = [Write(Key(f"/k{index:03}"), index) for index in range(7 + above)]
+            writes[3] = Write(writes[3].key, object())
+            results = await store.batch_write([*writes, Write(writes[0].key, "last")])
+            assert [type(result.error).__name__ for result in results if result.error] == ["UnsupportedTypeError"]
+            read = await store.batch_get([write.key for write in writes])
+            assert [result.value for result in read] == ["last", 1, 2, None, *range(4, 7 + above)]

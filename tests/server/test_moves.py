@@ -30,6 +30,7 @@ from datastore.model.query import Query
 from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
 from datastore.wire import rpc_error_to_error
 from datastore_client.aio import RemoteDatastore
+from datastore_server.limits import Limits
 from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import MemorySystemSpace
 from tests.server.conftest import Start
@@ -38,7 +39,7 @@ from tests.support.serving import Running, entry
 from tests.support.storages import Storages, settings_of
 
 BEFORE, AFTER = placement("a", "b"), placement("a", "b", "c", epoch=2)
-StartNode = Callable[[str], Awaitable["Node"]]
+StartNode = Callable[..., Awaitable["Node"]]
 
 
 class Node:
@@ -64,9 +65,9 @@ async def start_node(request: pytest.FixtureRequest, start: Start, tmp_path: Pat
     storages = Storages(request.param, tmp_path, request)
     async with AsyncExitStack() as stack:
 
-        async def start_node(name: str) -> Node:
+        async def start_node(name: str, **settings: Any) -> Node:
             topology = storages.build(name)
-            running = await start(topology.datastore, **settings_of(topology))
+            running = await start(topology.datastore, **settings_of(topology), **settings)
             client = await stack.enter_async_context(RemoteDatastore(running.server.url, retry=False))
             return Node(running, client)
 
@@ -350,6 +351,19 @@ async def test_an_expectation_of_any_form_is_compared_as_it_is(nodes: dict[str, 
     ):
         text = await refused(stub.Get(request, metadata=metadata), WrongShardError)
         assert len(text) < 1000
+
+
+async def test_a_move_is_not_bound_by_limits_that_were_set_later(start_node: StartNode) -> None:
+    limits = Limits(batch_items=1, entry_bytes=1, key_bytes=1)
+    found = {name: await start_node(name, **({"limits": limits} if name == "c" else {})) for name in ("a", "b", "c")}
+    for shard in BEFORE.shards:
+        await found[shard].placed.place(shard, BEFORE)
+        for key in keys_of(shard, BEFORE, 50):
+            await found[shard].client.put(key, {"n": int(key.name)})
+    await prepare(found)
+    await copy(found)
+    moved = sum(entries for entries, *_ in (await found["c"].placed.summarize()).values())
+    assert moved == len(moving("a")) + len(moving("b"))
 
 
 async def test_write_slots_takes_only_what_moves_here(nodes: dict[str, Node]) -> None:

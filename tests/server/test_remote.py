@@ -322,7 +322,7 @@ async def test_no_part_is_sent_that_could_overtake_one_of_unknown_outcome(colour
 
 async def test_a_part_that_is_refused_does_not_keep_the_others_back(colour: Any) -> None:
     done = service_pb2.BatchWriteResponse(results=[service_pb2.BatchWriteResponse.Result()] * BATCH_ITEMS)
-    refused = fails(LimitExceededError("too many", limit="batch_items", maximum=1))
+    refused = fails(LimitExceededError("too many", limit="message_parts", maximum=1))
     async with scripted(BatchWrite=[refused, replies(done)]) as script, connected(colour, script.url) as store:
         outcomes = await colour.call(store.batch_write, [Write(KEY, 1)] * (2 * BATCH_ITEMS))
         assert [outcome.error is None for outcome in outcomes] == [False] * BATCH_ITEMS + [True] * BATCH_ITEMS

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from datastore import wire
 from datastore.model.entries import ShardReport
-from datastore.model.errors import CorruptDataError, LimitExceededError
+from datastore.model.errors import CorruptDataError, DatastoreError, LimitExceededError
 from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES
 from datastore.model.operations import WriteResult
@@ -23,6 +23,7 @@ __all__ = [
     "SERVING",
     "WriteBatch",
     "encoded",
+    "fewer_items",
     "parsed",
     "shard_report",
 ]
@@ -51,9 +52,10 @@ def encoded(key: Key, value: Any) -> bytes:
 
 
 class WriteBatch:
-    """The writes of one message."""
+    """The writes of one message, at most `most` of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self.request = raw.BatchWriteRequest()
         #: The positions of these writes in the caller's batch.
         self.indexes: list[int] = []
@@ -64,7 +66,7 @@ class WriteBatch:
         """Whether one more write leaves the message within its limits; the first always does."""
         if not self.indexes:
             return True
-        return len(self.indexes) < BATCH_ITEMS and self._size + _write_bytes(key, value) <= BATCH_MESSAGE_BYTES
+        return len(self.indexes) < self._most and self._size + _write_bytes(key, value) <= BATCH_MESSAGE_BYTES
 
     def add(self, index: int, key: Key, value: bytes | None) -> None:
         """Add a write; None deletes."""
@@ -81,6 +83,16 @@ class WriteBatch:
     def part(self, places: Sequence[int]) -> Any:
         """The request for the writes at these positions."""
         return raw.BatchWriteRequest(writes=[self.request.writes[place] for place in places])
+
+    def split(self, most: int) -> Iterator[WriteBatch]:
+        """The same writes as messages of at most `most`, in order."""
+        for start in range(0, len(self.indexes), most):
+            places = range(len(self.indexes))[start : start + most]
+            part = WriteBatch(most)
+            part.request = self.part(places)
+            part.indexes = [self.indexes[place] for place in places]
+            part._keys = [self._keys[place] for place in places]
+            yield part
 
     def repeatable(self, results: Sequence[WriteResult]) -> list[int]:
         """The positions of the writes that were refused before they began, and that can be retried in order.
@@ -99,6 +111,13 @@ class WriteBatch:
 
 def _write_bytes(key: Key, value: bytes | None) -> int:
     return len(str(key).encode()) + len(value or b"") + _FRAME_BYTES
+
+
+def fewer_items(error: DatastoreError, items: int) -> int:
+    """How many items the server takes in a message, if it refused so many for that reason; else 0."""
+    if isinstance(error, LimitExceededError) and error.limit == "batch_items" and 0 < error.maximum < items:
+        return error.maximum
+    return 0
 
 
 def parsed(kind: Any, data: bytes) -> Any:

@@ -37,7 +37,7 @@ from datastore.wire import WireValue, raw
 from datastore_client._calls import IdleLimit, pause
 from datastore_client._connection import Connection
 from datastore_client._failures import item_error
-from datastore_client._messages import BATCH_ITEMS, SERVING, WriteBatch, encoded, parsed, shard_report
+from datastore_client._messages import BATCH_ITEMS, SERVING, WriteBatch, encoded, fewer_items, parsed, shard_report
 from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
@@ -108,6 +108,8 @@ class RemoteDatastore(Datastore):
         self._idle_stream_s = idle_stream_s
         self._lazy = lazy
         self._query_timeout_s = check_timeout(query_timeout_s, "query_timeout_s")
+        #: The most items of a message: fewer once the server has refused that many.
+        self._batch_items = BATCH_ITEMS
         self._connection = Connection(url, name=name, timeout_s=check_timeout(timeout_s, "timeout_s"), retry=retry)
 
     @property
@@ -143,7 +145,7 @@ class RemoteDatastore(Datastore):
         if len(keys) == 1:
             return [read_attempt(self._get, keys[0])]
         results: list[ReadResult] = []
-        most = BATCH_ITEMS
+        most = self._batch_items
         room = read_room()
         while len(results) < len(keys):
             if room.is_full:
@@ -151,7 +153,7 @@ class RemoteDatastore(Datastore):
             answered = self._batch_get(keys[len(results) : len(results) + most])
             results += map(room.take, answered)
             # What does not fit in an answer was read for nothing: large values are asked for as they fit.
-            most = min(2 * len(answered), BATCH_ITEMS)
+            most = min(2 * len(answered), self._batch_items)
         return results
 
     def _get(self, key: Key) -> Any:
@@ -183,6 +185,9 @@ class RemoteDatastore(Datastore):
             response = parsed(raw.BatchGetResponse, self._read("BatchGet", request))
             self._check_count(len(response.results), len(keys))
         except DatastoreError as error:
+            if most := fewer_items(error, len(keys)):
+                self._batch_items = most
+                return self._ask(keys[:most])
             return [ReadResult(error=error) for _ in keys]
         results: list[ReadResult] = []
         for result in response.results:
@@ -213,7 +218,7 @@ class RemoteDatastore(Datastore):
         if len(operations) == 1:
             return [write_attempt(self._do, operations[0])]
         results: dict[int, WriteResult] = {}
-        batch = WriteBatch()
+        batch = WriteBatch(self._batch_items)
         stopped: DatastoreError | None = None
         for index, operation in enumerate(operations):
             value = attempt(encoded, operation.key, operation.value) if isinstance(operation, Put) else ReadResult()
@@ -222,7 +227,7 @@ class RemoteDatastore(Datastore):
                 continue
             if not batch.fits(operation.key, value.value):
                 stopped = self._send(batch, results, stopped)
-                batch = WriteBatch()
+                batch = WriteBatch(self._batch_items)
             batch.add(index, operation.key, value.value)
         self._send(batch, results, stopped)
         return [results[index] for index in range(len(operations))]
@@ -245,12 +250,22 @@ class RemoteDatastore(Datastore):
         if stopped is not None:
             results.update(dict.fromkeys(batch.indexes, WriteResult(stopped)))
             return stopped
-        done, stopped = self._batch_write(batch)
+        try:
+            done, stopped = self._batch_write(batch)
+        except LimitExceededError as error:
+            # The server takes fewer items in a message, and did nothing.
+            self._batch_items = error.maximum
+            for part in batch.split(error.maximum):
+                stopped = self._send(part, results, stopped)
+            return stopped
         results.update(zip(batch.indexes, done, strict=True))
         return stopped
 
     def _batch_write(self, batch: WriteBatch) -> tuple[list[WriteResult], DatastoreError | None]:
-        """The results of the writes of one message, and why no more are to be sent."""
+        """The results of the writes of one message, and why no more are to be sent.
+
+        Raises LimitExceededError if the server takes fewer items in a message.
+        """
         policy = self._connection.policy()
         results = [WriteResult() for _ in batch.indexes]
         asked = list(range(len(results)))
@@ -259,6 +274,8 @@ class RemoteDatastore(Datastore):
                 response = parsed(service_pb2.BatchWriteResponse, self._write("BatchWrite", batch.part(asked)))
                 self._check_count(len(response.results), len(asked))
             except DatastoreError as error:
+                if fewer_items(error, len(asked)):
+                    raise
                 for place in asked:
                     results[place] = WriteResult(refusal_of(error))
                 return results, error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None

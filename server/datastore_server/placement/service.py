@@ -40,6 +40,8 @@ RECORD_REQUEST_BYTES = RECORD_BYTES + KEY_REQUEST_BYTES
 SLOTS_REQUEST_BYTES = 8 * SLOTS
 _RECORD_REQUESTS = frozenset({"PlaceNode", "PrepareMove", "PutRecord"})
 _SLOTS_REQUESTS = frozenset({"ReadSlots", "ClearSlots"})
+#: A move carries whatever a node may hold, so it is not bound by the limits that an operator has set since.
+_LIMITS = Limits()
 #: Slot summaries per message: about 100 KiB.
 SUMMARIES = 4096
 
@@ -50,14 +52,12 @@ class PlacementService:
     def __init__(
         self,
         node: PlacedNode,
-        limits: Limits | None = None,
         *,
         check_values: bool = True,
         calls: CallLog | None = None,
     ) -> None:
         self._node = node
         self._calls = calls
-        self._limits = limits or Limits()
         self._check_values = check_values
         # A stored change must be enforced.
         self._changes = Completion()
@@ -75,7 +75,7 @@ class PlacementService:
 
     def _request_limit(self, name: str) -> RequestLimit:
         if name == "WriteSlots":
-            return RequestLimit("message_bytes", self._limits.message_bytes)
+            return RequestLimit("message_bytes", _LIMITS.message_bytes)
         if name in _RECORD_REQUESTS:
             return RequestLimit("record_request_bytes", RECORD_REQUEST_BYTES)
         if name in _SLOTS_REQUESTS:
@@ -165,13 +165,13 @@ class PlacementService:
 
     def _writes_of(self, kind: Any, request: bytes) -> tuple[Any, list[Write]]:
         message = parse_request(kind, request)
-        checks.check_batch(len(message.entries), self._limits)
+        checks.check_batch(len(message.entries), _LIMITS)
         return message, list(map(self._write_of, message.entries))
 
     def _write_of(self, entry: Any) -> Write:
-        key = checks.required_key(entry.HasField("key"), entry.key.text, self._limits, field="entries.key")
+        key = checks.required_key(entry.HasField("key"), entry.key.text, _LIMITS, field="entries.key")
         checks.check_value(entry.HasField("value"), entry.value, field="entries.value")
-        checks.check_entry(key, len(entry.value), self._limits)
+        checks.check_entry(key, len(entry.value), _LIMITS)
         if self._check_values:
             wire.check_value(entry.value)
         if wire.is_null(entry.value):

@@ -35,6 +35,7 @@ from datastore.core.basic import (
     SymlinkDatastore,
     TieredDatastore,
 )
+from datastore.model.conditions import Q
 from datastore.model.entries import (
     Batch,
     Entry,
@@ -131,6 +132,7 @@ __all__ = [
     "PlacementError",
     "Position",
     "Put",
+    "Q",
     "Query",
     "QueryNotSupportedError",
     "ReadResult",

@@ -104,7 +104,7 @@ class LoggingDatastore(ShimDatastore):
         else:
             bare = query.copy()
             bare.filters.clear()
-            fields = [f"{part.field} {part.op}" for part in query.filters]
+            fields = [f"{part.field} {part.op}" for part in query.comparisons]
             self.logger.info("query %r, filters %s", bare, ", ".join(fields))
         return self.child_datastore.scan(query)
 

@@ -6,6 +6,7 @@ The caller scans a scope, feeds in the raw batches and passes on what comes out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import compress
 from typing import Any
 
@@ -13,8 +14,9 @@ from datastore.engine.sorting import ColumnSorter, RunSorter, sorter_for
 from datastore.model.encoded import Encoded, decoded, views
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import DatastoreError
-from datastore.model.fields import KEY_FIELD, Filter, column_of, column_predicate
+from datastore.model.fields import KEY_FIELD, Filter, column_of
 from datastore.model.key import Key
+from datastore.model.operators import column_predicate
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 
@@ -26,7 +28,7 @@ STEP_ENTRIES = 500
 LONG_VALUE_BYTES = 32 * 1024
 
 #: Which of some entries pass a filter, given as a batch and its values in the form that is looked into.
-Predicate = Callable[[Batch, list[Any]], list[bool]]
+Predicate = Callable[..., list[bool]]
 
 
 class Pipeline:
@@ -40,7 +42,7 @@ class Pipeline:
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self._passes = [_predicate(query, filter_) for filter_ in query.filters]
+        self._passes = [part.judged(partial(_predicate, query)) for part in query.filters]
         #: Chosen when the first entries come, by what they are.
         self._sorter: RunSorter | ColumnSorter | None = None
         self._after = None if query.orders else query.start_after

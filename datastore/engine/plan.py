@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from datastore.model.fields import Filter
 from datastore.model.query import Query
+from datastore.model.trees import Condition
 
 __all__ = ["ALL_FILTERS", "COMPLETE", "RAW", "UNORDERED", "Applied", "Support", "remaining"]
 
@@ -54,7 +54,7 @@ class Applied:
         """Whether nothing remains."""
         return self.counts is Support.EXACT
 
-    def residual_filters(self, filters: Sequence[Filter]) -> list[Filter]:
+    def residual_filters(self, filters: Sequence[Condition]) -> list[Condition]:
         """Those of a query's filters that have yet to be applied."""
         return [part for place, part in enumerate(filters) if self.filter_support(place) is not Support.EXACT]
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
-from datastore.model.fields import KEY_FIELD
-from datastore.model.key import Key
+from datastore.model.fields import KEY_FIELD, Filter
+from datastore.model.operators import OPERATORS, KeyRange, after, hull
 from datastore.model.query import Query
+from datastore.model.trees import Condition, Tree
 
 __all__ = ["END", "ScanPlan"]
 
@@ -83,23 +84,28 @@ def _seek_instance(key: bytes, start: int) -> bytes | None:
     return None if slash < 0 else key[:slash] + _AFTER_SLASH
 
 
-def _key_bounds(query: Query) -> tuple[bytes, bytes | None]:
+def _key_bounds(query: Query) -> KeyRange:
     """The least key to look at, and the least that is too great (None: no end)."""
-    lower, upper = b"/", None
-    for part in query.filters:
-        if part.field != KEY_FIELD or not part.is_plain or not isinstance(part.value, Key):
-            continue
-        text = str(part.value).encode()
-        if part.op in (">", ">=", "="):
-            lower = max(lower, _after(text) if part.op == ">" else text)
-        if part.op in ("<", "<=", "="):
-            end = text if part.op == "<" else _after(text)
-            upper = end if upper is None else min(upper, end)
+    found = [range_ for part in query.filters if (range_ := _range_of(part)) is not None]
     if query.start_after is not None and not query.orders:
-        lower = max(lower, _after(str(query.start_after.key).encode()))
-    return lower, upper
+        found.append((after(str(query.start_after.key).encode()), None))
+    return _shared(found)
 
 
-def _after(text: bytes) -> bytes:
-    """The least text greater than `text`; no key has a NUL."""
-    return text + b"\x00"
+def _range_of(part: Condition) -> KeyRange | None:
+    """The part of the key space with every key that may pass; None if that is not known."""
+    if isinstance(part, Tree):
+        ranges = [_range_of(each) for each in part.parts]
+        known = [range_ for range_ in ranges if range_ is not None]
+        if part.op == "and":
+            return _shared(known)
+        return hull(known) if part.op == "or" and len(known) == len(ranges) else None
+    if isinstance(part, Filter) and part.field == KEY_FIELD and part.is_plain:
+        return OPERATORS[part.op].range_of(part.value)
+    return None
+
+
+def _shared(ranges: list[KeyRange]) -> KeyRange:
+    """What all of some ranges have in common."""
+    ends = [end for _, end in ranges if end is not None]
+    return max([b"/", *(start for start, _ in ranges)]), min(ends) if ends else None

@@ -20,7 +20,7 @@ from datastore.engine.room import sort_room
 from datastore.model.encoded import Encoded, encoded_bytes
 from datastore.model.entries import Batch, Position, value_bytes
 from datastore.model.errors import DatastoreError
-from datastore.model.fields import KEY_FIELD, all_of
+from datastore.model.fields import KEY_FIELD
 from datastore.model.key import Key
 from datastore.model.limits import (
     BATCH_BYTES,
@@ -30,6 +30,7 @@ from datastore.model.limits import (
     SORT_BYTES,
     SORT_ENTRY_BYTES,
 )
+from datastore.model.operators import all_of
 from datastore.model.ordering import order_key
 from datastore.model.query import Query
 

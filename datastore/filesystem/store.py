@@ -20,12 +20,14 @@ from datastore.model.errors import (
     InvalidKeyError,
     UnsupportedTypeError,
 )
-from datastore.model.fields import KEY_FIELD, column_predicate
+from datastore.model.fields import KEY_FIELD
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, FIRST_SCAN_ENTRIES
 from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
+from datastore.model.operators import column_predicate
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
+from datastore.model.trees import Condition
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan
 from datastore.sync.transforms import LowercaseKeyDatastore
@@ -359,7 +361,7 @@ class FileSystemDatastore(Datastore):
 def _wanted(query: Query) -> int:
     """How many entries of the scope, from its first on, can matter to the query."""
     # The filters on keys, and where to start, are seen to before values are read.
-    left = [part for part in query.filters if part.field != KEY_FIELD or not part.is_plain]
+    left = [part for part in query.filters if not _is_by_key(part)]
     return query.entries_needed(left, started=True)
 
 
@@ -368,6 +370,12 @@ def _within_bounds(query: Query, keys: list[Key]) -> list[Key]:
     if query.start_after is not None and not query.orders:
         keys = keys[bisect_right(keys, query.start_after.key) :]
     for part in query.filters:
-        if part.field == KEY_FIELD and part.is_plain:
-            keys = list(compress(keys, column_predicate(part.op, part.value)(keys)))
+        if _is_by_key(part):
+            passes = part.judged(lambda each: column_predicate(each.op, each.value))
+            keys = list(compress(keys, passes(keys)))
     return keys
+
+
+def _is_by_key(part: Condition) -> bool:
+    """Whether the key alone decides whether an entry passes."""
+    return part.is_plain and all(each.field == KEY_FIELD for each in part.comparisons())

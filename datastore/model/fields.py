@@ -7,19 +7,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
 from functools import cmp_to_key
-from itertools import repeat
 from typing import Any, ClassVar, Self
 
 from datastore.model.encoded import Encoded, decoded
 from datastore.model.errors import InvalidQueryError, UnsupportedTypeError
 from datastore.model.key import Key
-from datastore.model.ordering import OTHER, is_nan, is_plain_type, order_key, rank
-from datastore.model.spellings import TwoNames, definer_of, place_of
+from datastore.model.operators import OPERATORS, all_of, value_predicate
+from datastore.model.ordering import is_nan, is_plain_type, order_key
+from datastore.model.spellings import TwoNames, definer_of, is_overridden, place_of
+from datastore.model.trees import Condition
 
-__all__ = ["KEY_FIELD", "Filter", "Order", "field_of", "object_getattr"]
+__all__ = ["KEY_FIELD", "VALUE_FIELD", "Filter", "Order", "field_of", "object_getattr"]
 
 #: The field that is the entry's own key.
 KEY_FIELD = "__key__"
+#: The field that is the entry's whole value.
+VALUE_FIELD = "__value__"
 
 Getter = Callable[[Any, str], Any]
 Column = Callable[[list[Any], list[Any]], list[Any]]
@@ -68,9 +71,11 @@ def _member(obj: Any, field: str) -> Any:
 
 
 def field_of(getter: Getter, key: Key | None, obj: Any, field: str) -> Any:
-    """The field of an entry: its key for `__key__`, otherwise what `getter` finds, or None."""
+    """The field of an entry: its key for `__key__`, its value for `__value__`, else what `getter` finds, or None."""
     if field == KEY_FIELD:
         return key
+    if field == VALUE_FIELD:
+        return obj
     if getter is object_getattr:
         return object_getattr(obj, field)
     try:
@@ -86,6 +91,8 @@ def column_of(getter: Getter, field: str) -> Column:
     """
     if field == KEY_FIELD:
         return lambda keys, values: list(keys)
+    if field == VALUE_FIELD:
+        return lambda keys, values: values
     if getter is not object_getattr:
         return lambda keys, values: [field_of(getter, None, value, field) for value in values]
     if "." in field:
@@ -105,11 +112,6 @@ def column_of(getter: Getter, field: str) -> Column:
         return [object_getattr(value, field) for value in values]
 
     return column
-
-
-def all_of(kind: type, values: list[Any]) -> bool:
-    """Whether all values are of this very type, not of a subclass."""
-    return operator.countOf(map(type, values), kind) == len(values)
 
 
 def checked_getter(getter: Any) -> Getter:
@@ -164,24 +166,32 @@ def _checked_field(field: Any, what: str) -> str:
     return field
 
 
-class Filter(_Fielded):
+#: A subclass with any of these may give operators another meaning, for other values.
+_JUDGING = ("generator", "__call__", "value_passes")
+
+
+class Filter(_Fielded, Condition):
     """One condition on a field: `Filter('age', '>=', 18)`.
 
     Values are compared in the total order without coercion; those of different kinds match only `!=`. A missing
-    field is None: `= None` matches it, `<`, `<=`, `>=`, `>` never match None. NaN matches only `!=`. Never raises
-    while it filters.
-    Raises InvalidQueryError (a ValueError) for an empty field or an unknown operator.
+    field is None: `= None` matches it, `<`, `<=`, `>=`, `>` never match None. NaN matches only `!=`. `in` and
+    `not in` take a list and match what `=` matches for one or none of its items; `starts_with` and `contains` match
+    texts, bytes, keys and lists; `exists` takes True or False. Never raises while it filters.
+    Raises InvalidQueryError (a ValueError) for an empty field, an unknown operator or a value that it does not take.
     """
 
-    conditional_operators: ClassVar[list[str]] = ["<", "<=", "=", "!=", ">=", ">"]
+    conditional_operators: ClassVar[list[str]] = list(OPERATORS)
     two_names: ClassVar = {"valuePasses": "value_passes"}
 
     def __init__(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> None:
         self.field = _checked_field(field, "a filter")
         if op not in self.conditional_operators:
             raise InvalidQueryError(
-                f"{op!r} is not an operator of a filter; use one of {' '.join(self.conditional_operators)}", field="op"
+                f"{op!r} is not an operator of a filter; use one of {', '.join(self.conditional_operators)}", field="op"
             )
+        fault = OPERATORS[op].fault_of(value) if op in OPERATORS else None
+        if fault is not None and not any(is_overridden(self, Filter, name) for name in _JUDGING):
+            raise InvalidQueryError(fault, field="value")
         self.op = op
         self.value = value
         if object_getattr is not None:
@@ -201,10 +211,26 @@ class Filter(_Fielded):
         """The objects that pass, lazily."""
         return (obj for obj in iterable if self(obj))
 
+    def comparisons(self) -> tuple[Filter, ...]:
+        """The filter itself."""
+        return (self,)
+
+    def mapped(self, change: Callable[[Filter], Filter]) -> Filter:
+        """The filter, changed."""
+        return change(self)
+
+    def judged(self, judge_of: Callable[[Filter], Callable[..., list[bool]]]) -> Callable[..., list[bool]]:
+        """The filter as a function of many entries."""
+        return judge_of(self)
+
+    def data(self) -> Any:
+        """It as plain data: `[field, operator, value]`."""
+        return [self.field, self.op, self.value]
+
     @classmethod
-    def filter(cls, filters: Filter | Iterable[Filter], iterable: Iterable[Any]) -> Iterator[Any]:
+    def filter(cls, filters: Condition | Iterable[Condition], iterable: Iterable[Any]) -> Iterator[Any]:
         """The objects that pass one filter, or all of several."""
-        if isinstance(filters, Filter):
+        if isinstance(filters, Condition):
             filters = [filters]
         for filter_ in filters:
             iterable = filter_.generator(iterable)
@@ -241,69 +267,6 @@ def same_typed(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same_typed, a, b))
     return bool(a == b) or (is_nan(a) and is_nan(b))
-
-
-def value_predicate(op: str, wanted: Any) -> Callable[[Any], bool]:
-    """The condition `value op wanted` as a function of the value. It never raises."""
-    column = column_predicate(op, wanted)
-    return lambda value: column([value])[0]
-
-
-def column_predicate(op: str, wanted: Any) -> Callable[[list[Any]], list[bool]]:
-    """The condition `value op wanted` as a function of many values: whether each passes. It never raises."""
-    wanted = decoded(wanted)
-    if is_nan(wanted) or (wanted is None and op not in ("=", "!=")):
-        return lambda values: [op == "!="] * len(values)
-    judge = _judge(op, wanted)
-    alike = _ALIKE.get(type(wanted))
-    if alike is None:
-        return lambda values: list(map(judge, values))
-    comparison = _OPERATORS[op]
-
-    def judged(values: list[Any]) -> list[bool]:
-        # Most values are of the very type asked for, where Python compares as the total order does; NaN passes "!=".
-        if all_of(type(wanted), values) or alike.issuperset(map(type, values)):
-            return list(map(comparison, values, repeat(wanted)))
-        return [comparison(value, wanted) if type(value) in alike else judge(value) for value in values]
-
-    return judged
-
-
-#: The types whose values Python itself compares with one of these types as the total order does.
-_ALIKE: dict[type, frozenset[type]] = {
-    int: frozenset({int, float}),
-    float: frozenset({int, float}),
-    **{kind: frozenset({kind}) for kind in (bool, str, bytes, Key)},
-}
-
-_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    "=": operator.eq,
-    "!=": operator.ne,
-    ">=": operator.ge,
-    ">": operator.gt,
-}
-
-
-def _judge(op: str, wanted: Any) -> Callable[[Any], bool]:
-    """The condition, for values of any type."""
-    kind, target = rank(wanted), order_key(wanted)
-    foreign = type(wanted) if kind == OTHER else None
-    signs = _SIGNS[op]
-
-    def passes(value: Any) -> bool:
-        value = decoded(value)
-        if rank(value) != kind or is_nan(value) or (foreign is not None and type(value) is not foreign):
-            return op == "!="
-        key = order_key(value)
-        return (-1 if key < target else int(target < key)) in signs
-
-    return passes
-
-
-#: What comparing a value with the one asked for may give.
-_SIGNS = {"<": (-1,), "<=": (-1, 0), "=": (0,), "!=": (-1, 1), ">=": (0, 1), ">": (1,)}
 
 
 class Order(_Fielded):

@@ -9,6 +9,7 @@ __all__ = [
     "COMPARED_DEPTH",
     "ENTRY_BYTES",
     "FILTERS",
+    "FILTER_DEPTH",
     "FIRST_BATCH_BYTES",
     "FIRST_SCAN_ENTRIES",
     "KEY_BYTES",
@@ -60,8 +61,12 @@ BATCH_ENTRIES = 2000
 #: The entries of the first batch of a scan: few, so that the first results come quickly.
 FIRST_SCAN_ENTRIES = 64
 
-#: The maximum number of filters in a query on the wire.
+#: The maximum number of comparisons in the filters of a query on the wire, those within trees included.
 FILTERS = 64
+
+#: The deepest nesting of `and`, `or` and `not` in a filter. With the deepest value in it, a message stays within the
+#: nesting of 100 that protobuf reads.
+FILTER_DEPTH = 16
 
 #: The maximum number of orders in a query on the wire.
 ORDERS = 16

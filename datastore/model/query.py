@@ -20,11 +20,11 @@ from datastore.model.fields import (
     checked_getter,
     column_of,
     object_getattr,
-    same_typed,
 )
 from datastore.model.key import Key
 from datastore.model.ordering import encode_column
 from datastore.model.spellings import is_overridden
+from datastore.model.trees import Condition, Tree
 
 if TYPE_CHECKING:
     from datastore.sync.cursor import Cursor
@@ -55,7 +55,7 @@ class Query:
     allow_partial: bool
     #: Asks stores for each result's sort key, for merging. Between stores only.
     sort_keys: bool
-    filters: list[Filter]
+    filters: list[Condition]
     orders: list[Order]
     object_getattr: Any = staticmethod(object_getattr)
 
@@ -133,12 +133,13 @@ class Query:
         self._start_after = start_after
 
     @overload
-    def filter(self, filter_: Filter, /) -> Self: ...
+    def filter(self, filter_: Condition, /) -> Self: ...
     @overload
     def filter(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> Self: ...
     def filter(self, *arguments: Any, **named: Any) -> Self:
-        """Append a Filter, or one made of the arguments; returns the query."""
-        self.filters.append(_made(Filter, "a filter is a Filter, or field, operator and value", *arguments, **named))
+        """Append a Filter, one made of the arguments, or a tree of them (see Q); returns the query."""
+        takes = "a filter is a Filter, a tree of them, or field, operator and value"
+        self.filters.append(_made(Filter, Condition, takes, *arguments, **named))
         return self
 
     @overload
@@ -147,7 +148,7 @@ class Query:
     def order(self, order: str, object_getattr: Getter | None = None) -> Self: ...
     def order(self, *arguments: Any, **named: Any) -> Self:
         """Append an Order, or one made of the argument; returns the query."""
-        self.orders.append(_made(Order, "an order is an Order, or its text", *arguments, **named))
+        self.orders.append(_made(Order, Order, "an order is an Order, or its text", *arguments, **named))
         return self
 
     def copy(self) -> Self:
@@ -170,7 +171,7 @@ class Query:
         below = str(self._key)
         return below == "/" or str(key).startswith((f"{below}/", f"{below}:"))
 
-    def entries_needed(self, filters: Sequence[Filter] | None = None, *, started: bool = False) -> int:
+    def entries_needed(self, filters: Sequence[Condition] | None = None, *, started: bool = False) -> int:
         """How many entries of the scope are enough, the first by key; `sys.maxsize` where all may matter.
 
         `filters` are those that are still to be applied, by default all; with `started` the entries begin after
@@ -182,9 +183,14 @@ class Query:
         return self.offset + self.limit
 
     @property
+    def comparisons(self) -> builtins.list[Filter]:
+        """Every comparison of the filters, those within trees included."""
+        return [found for part in self.filters for found in part.comparisons()]
+
+    @property
     def reads_values(self) -> bool:
         """Whether values matter to the query at all."""
-        parts = (*self.filters, *self.orders)
+        parts = (*self.comparisons, *self.orders)
         return not self.keys_only or self.has_custom_code or any(part.field != KEY_FIELD for part in parts)
 
     @property
@@ -195,7 +201,8 @@ class Query:
     @property
     def has_custom_code(self) -> bool:
         """Whether the query runs the caller's code, and so cannot be sent."""
-        return self.own_getter is not None or any(not part.is_plain for part in (*self.filters, *self.orders))
+        parts: tuple[Condition | Order, ...] = (*self.filters, *self.orders)
+        return self.own_getter is not None or not all(part.is_plain for part in parts)
 
     def getter_of(self, part: Filter | Order) -> Getter:
         """How a filter or an order of this query looks up its field: the query's own way wins over the part's."""
@@ -264,7 +271,7 @@ class Query:
         if self.start_after is not None:
             data["start_after"] = [self.start_after.sort_key.hex(), str(self.start_after.key)]
         if self.filters:
-            data["filter"] = [[part.field, part.op, part.value] for part in self.filters]
+            data["filter"] = [part.data() for part in self.filters]
         if self.orders:
             data["order"] = [str(part) for part in self.orders]
         return data
@@ -281,8 +288,7 @@ class Query:
         if dictionary.get("start_after") is not None:
             sort_key, key = _parts(dictionary["start_after"], "start_after", 2, "[sort key in hexadecimal, key]")
             query.start_after = Position(_unhexed(sort_key), Key(key))
-        for part in _parts(dictionary.get("filter", ()), "filter", None, "a list of [field, operator, value]"):
-            query.filter(*_parts(part, "filter", 3, "a list of [field, operator, value]"))
+        query.filters = [_condition(part) for part in _parts(dictionary.get("filter", ()), "filter", None, _FILTERS)]
         for order in _parts(dictionary.get("order", ()), "order", None, "a list of orders, as ['+name', '-age']"):
             query.order(order)
         return query
@@ -290,9 +296,7 @@ class Query:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Query):
             return NotImplemented
-        return self._content() == other._content() and same_typed(
-            [part.value for part in self.filters], [part.value for part in other.filters]
-        )
+        return self._content() == other._content()
 
     def _content(self) -> tuple[Any, ...]:
         return (
@@ -303,7 +307,7 @@ class Query:
             self.keys_only,
             self.start_after,
             self.allow_partial,
-            [(type(part), part.field, part.op) for part in self.filters],
+            self.filters,
             self.orders,
         )
 
@@ -339,8 +343,8 @@ def _count(number: Any, name: str) -> int:
     return number
 
 
-def _made(kind: Any, takes: str, *arguments: Any, **named: Any) -> Any:
-    if len(arguments) == 1 and not named and isinstance(arguments[0], kind):
+def _made(kind: Any, given: type, takes: str, *arguments: Any, **named: Any) -> Any:
+    if len(arguments) == 1 and not named and isinstance(arguments[0], given):
         return arguments[0]
     try:
         return kind(*arguments, **named)
@@ -355,6 +359,22 @@ def _parts(data: Any, name: str, count: int | None, form: str) -> Any:
     if not isinstance(data, (list, tuple)) or (count is not None and len(data) != count):
         raise UnsupportedTypeError(f"the {name} of a query's dict is {form}, not {data!r}", path=name)
     return data
+
+
+#: The form of the filters of a query's dict.
+_FILTERS = 'a list of [field, operator, value], {"and": [...]}, {"or": [...]} or {"not": ...}'
+
+
+def _condition(data: Any) -> Condition:
+    """The condition of `Condition.data`."""
+    if not isinstance(data, dict):
+        return Filter(*_parts(data, "filter", 3, _FILTERS))
+    if len(data) != 1:
+        raise UnsupportedTypeError(f"the filter of a query's dict is {_FILTERS}, not {data!r}", path="filter")
+    [(op, parts)] = data.items()
+    return Tree(
+        op, [_condition(part) for part in ([parts] if op == "not" else _parts(parts, "filter", None, _FILTERS))]
+    )
 
 
 def _unhexed(text: Any) -> bytes:

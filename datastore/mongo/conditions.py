@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from datastore.model.fields import Filter
+from datastore.model.fields import KEY_FIELD, VALUE_FIELD, Filter
 from datastore.model.key import Key
+from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
+from datastore.model.trees import Condition, Tree
 from datastore.mongo.documents import INT64
 
 __all__ = ["HAS_VALUE", "condition"]
@@ -40,17 +42,38 @@ def _scope(query: Query) -> dict[str, Any]:
     return {"$or": [{"path": text}, *below]}
 
 
-def _filter(part: Filter) -> dict[str, Any] | None:
+def _filter(part: Condition) -> dict[str, Any] | None:
     """A condition that every entry that passes the filter meets; None if there is none."""
-    operator = _OPERATORS.get(part.op)
-    if not part.is_plain or operator is None:
+    if isinstance(part, Filter):
+        return _comparison(part) if part.is_plain else None
+    if not isinstance(part, Tree) or part.op == "not":
         return None
-    if part.field == "__key__":
-        return {"_id": {operator: str(part.value)}} if isinstance(part.value, Key) else None
+    found = [_filter(each) for each in part.parts]
+    known = [each for each in found if each is not None]
+    # Alternatives exclude nothing unless each of them is known.
+    needed = 1 if part.op == "and" else len(found)
+    return {f"${part.op}": known} if len(known) >= needed else None
+
+
+def _comparison(part: Filter) -> dict[str, Any] | None:
+    values = list(part.value) if OPERATORS[part.op].takes_list else [part.value]
+    if part.field == KEY_FIELD:
+        if not all(isinstance(value, Key) for value in values):
+            return None
+        return _tested("_id", part.op, list(map(str, values)))
     # A field with dots can be one name or a path; the server only supports paths.
-    if "." in part.field or "$" in part.field or "\0" in part.field or not _is_comparable(part.value):
+    if any(mark in part.field for mark in ".$\0") or part.field == VALUE_FIELD or not all(map(_is_comparable, values)):
         return None
-    return {f"value.{part.field}": {operator: part.value}}
+    return _tested(f"value.{part.field}", part.op, values)
+
+
+def _tested(name: str, op: str, values: list[Any]) -> dict[str, Any] | None:
+    if op == "in":
+        return {name: {"$in": values}}
+    if op == "starts_with":
+        # What begins with a text does not come before it; the library sees to the rest.
+        return {name: {"$gte": values[0]}}
+    return {name: {_OPERATORS[op]: values[0]}} if op in _OPERATORS else None
 
 
 def _is_comparable(value: Any) -> bool:

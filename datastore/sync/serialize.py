@@ -8,7 +8,7 @@ Knows serializers by their two calls, `dumps` and `loads`, and the Datastore con
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, ClassVar
 
 from datastore.engine.plan import COMPLETE, Applied, Support
@@ -32,6 +32,7 @@ from datastore.engine.serializers import (
 from datastore.model.description import Description
 from datastore.model.entries import Batch
 from datastore.model.errors import CorruptDataError
+from datastore.model.fields import VALUE_FIELD, Filter, Order
 from datastore.model.key import Key
 from datastore.model.operations import VALUES, Delete, Operation, Put, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
@@ -143,7 +144,7 @@ class SerializerShimDatastore(ShimDatastore):
         if not query.has_custom_code and self._keeps_fields(query):
             asked.filters = list(query.filters)
         else:
-            asked.filters = [part for part in query.filters if part.field == "__key__" and part.is_plain]
+            asked.filters = [part for part in query.filters if part.is_plain and not _looks_inside(part.comparisons())]
         if not query.orders:
             asked.start_after = query.start_after
         return asked
@@ -156,8 +157,11 @@ class SerializerShimDatastore(ShimDatastore):
     def _keeps_fields(self, query: Query) -> bool:
         """Whether the query finds in serialized values what it would find in the caller's."""
         marks = tuple(sentinels(self.serializer))
-        parts = (*query.filters, *query.orders)
-        return self._declares(keeps_mappings) and not any(part.field.startswith(marks) for part in parts)
+        parts = (*query.comparisons, *query.orders)
+        # A whole value may be serialized in any form, if it is not a map.
+        return self._declares(keeps_mappings) and not any(
+            part.field == VALUE_FIELD or part.field.startswith(marks) for part in parts
+        )
 
     def _declares(self, property_of: Callable[[SerializerLike], bool]) -> bool:
         """Whether the serializer declares a property, and no subclass overrides how values are formed."""
@@ -226,7 +230,11 @@ def _name(error: Exception, key: Key) -> None:
 
 def _by_fields(query: Query) -> bool:
     """Whether the query looks inside values."""
-    return any(part.field != "__key__" for part in (*query.filters, *query.orders))
+    return _looks_inside((*query.comparisons, *query.orders))
+
+
+def _looks_inside(parts: Iterable[Filter | Order]) -> bool:
+    return any(part.field != "__key__" for part in parts)
 
 
 def _applied(query: Query, asked: Query, applied: Applied) -> Applied:

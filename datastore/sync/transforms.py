@@ -27,6 +27,7 @@ from datastore.model.fields import Filter
 from datastore.model.key import Key
 from datastore.model.limits import KEY_BYTES
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
+from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync.base import Datastore
@@ -304,7 +305,7 @@ class NamespaceDatastore(KeyTransformDatastore):
         if self._prefix != _prefix(self.namespace) or _reads_own_keys(query):
             return None
         try:
-            inner.filters = [self._inner_filter(filter_) for filter_ in query.filters]
+            inner.filters = [part.mapped(self._inner_filter) for part in query.filters]
             if query.start_after is not None:
                 after = query.start_after
                 inner.start_after = Position(after.sort_key, self.namespace.child(after.key), after.value)
@@ -317,9 +318,9 @@ class NamespaceDatastore(KeyTransformDatastore):
         return inner
 
     def _inner_filter(self, filter_: Filter) -> Filter:
-        if filter_.field == "__key__" and isinstance(filter_.value, Key):
-            return Filter("__key__", filter_.op, self.namespace.child(filter_.value))
-        return filter_
+        if filter_.field != "__key__":
+            return filter_
+        return Filter("__key__", filter_.op, OPERATORS[filter_.op].with_keys(filter_.value, self.namespace.child))
 
     def _renamed(self, child: Scan) -> Generator[Batch]:
         """The child's batches under the caller's keys; all are below the namespace."""
@@ -350,7 +351,7 @@ def _below(text: str, start: int) -> Key:
 def _reads_own_keys(query: Query) -> bool:
     """Whether the query uses keys in a way that cannot be expressed in another store's keys."""
     return any(order.field == "__key__" for order in query.orders) or any(
-        filter_.field == "__key__" and not filter_.is_plain for filter_ in query.filters
+        part.field == "__key__" and not part.is_plain for part in query.comparisons
     )
 
 

@@ -6,6 +6,7 @@ Pure data and hypothesis strategies, shared by both colours of the suite. Knows 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
@@ -14,8 +15,10 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
+from datastore.model.fields import Filter
 from datastore.model.key import Key
 from datastore.model.query import Query
+from datastore.model.trees import Condition, Tree
 
 __all__ = [
     "AWKWARD_KEYS",
@@ -29,6 +32,8 @@ __all__ = [
     "QUERY_KEYS",
     "RICH_CONTENTS",
     "Steps",
+    "comparisons",
+    "conditions",
     "contents",
     "json_values",
     "key_of_bytes",
@@ -191,7 +196,7 @@ RICH_CONTENTS: dict[Key, Any] = CONTENTS | _keyed(
 QUERY_KEYS = ["/", "/a", "/a:b", "/a/T", "/a/b", "/T", "/T:x", "/ab", "/a/", "/a:b:c", "/missing", "/:a"]
 
 #: Filters that drop nothing, some and everything, by fields, keys, missing fields and other types.
-FILTERS: list[list[tuple[str, str, Any]]] = [
+FILTERS: list[list[tuple[str, str, Any] | Condition]] = [
     [],
     [("n", ">", 1)],
     [("n", "<=", 3), ("s", "=", "x")],
@@ -213,6 +218,20 @@ FILTERS: list[list[tuple[str, str, Any]]] = [
     [("__key__", "=", Key("/a/b"))],
     [("__key__", "!=", Key("/a/b"))],
     [("__key__", "<", "text")],
+    [("n", "in", [3, "3", None, math.nan])],
+    [("n", "not in", [3, True, [1, 2]])],
+    [("s", "starts_with", "x")],
+    [("n", "contains", 2), ("s", "contains", "")],
+    [("m.x", "exists", True)],
+    [("n", "exists", False)],
+    [("__key__", "starts_with", Key("/a/b"))],
+    [("__key__", "in", [Key("/a/b"), Key("/a:b"), Key("/missing"), "text"]), ("n", "!=", 2)],
+    [("__key__", "not in", [Key("/a/b")])],
+    [("__value__", "in", [3, "text", {"n": 2}])],
+    [Filter("n", ">", 1) & ~Filter("s", "=", "x")],
+    [Filter("n", "in", [1, 2]) | (Filter("s", "exists", True) & Filter("__key__", ">", Key("/a/e")))],
+    [Filter("__key__", "<", Key("/a/c")) | Filter("__key__", "starts_with", Key("/a/m"))],
+    [~(Filter("__key__", "<", Key("/a/c")) | Filter("__value__", "contains", "x"))],
 ]
 
 ORDERS: list[list[str]] = [
@@ -235,7 +254,7 @@ class Steps(NamedTuple):
     key: str
     recursive: bool
     keys_only: bool
-    filters: list[tuple[str, str, Any]]
+    filters: list[tuple[str, str, Any] | Condition]
     orders: list[str]
     offset: int
     limit: int | None
@@ -250,8 +269,8 @@ def query_of(steps: Steps) -> Query:
         recursive=steps.recursive,
         keys_only=steps.keys_only,
     )
-    for field, operator, value in steps.filters:
-        query.filter(field, operator, value)
+    for condition in steps.filters:
+        query.filters.append(condition if isinstance(condition, Condition) else Filter(*condition))
     for order in steps.orders:
         query.order(order)
     return query
@@ -313,8 +332,8 @@ _KEY_POOL = sorted(
     }
 )
 _SCOPE_POOL = ["/a", "/", "/a", "/a:x", "/a/b", "/b", "/T", "/ab", "/a/T", "/none"]
-_FIELDS = ["n", "s", "m.x", "m", "missing", "__key__"]
-_OPERATORS = ["<", "<=", "=", "!=", ">=", ">"]
+_FIELDS = ["n", "s", "m.x", "m", "missing", "__key__", "__value__"]
+_OPERATORS = ["<", "<=", "=", "!=", ">=", ">", "in", "not in", "starts_with", "contains", "exists"]
 
 _int64 = st.one_of(st.integers(-5, 5), st.integers(-(2**63), 2**63 - 1), st.sampled_from([2**53, 2**53 + 1, 2**63 - 1]))
 _text = st.one_of(st.sampled_from(["", "a", "b", "ab", "é"]), st.text(st.characters(codec="utf-8"), max_size=5))
@@ -377,6 +396,32 @@ def writes(values: st.SearchStrategy[Any], *, max_size: int = 30) -> st.SearchSt
 
 
 @st.composite
+def comparisons(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> Filter:
+    """Any comparison of a field of such contents."""
+    field, op = draw(st.sampled_from(_FIELDS)), draw(st.sampled_from(_OPERATORS))
+    wanted = st.one_of(_keys, values) if field == "__key__" else values
+    if op in ("in", "not in"):
+        wanted = st.lists(wanted, max_size=3)
+    elif op == "starts_with":
+        wanted = _keys if field == "__key__" else _text
+    elif op == "exists":
+        wanted = st.booleans()
+    return Filter(field, op, draw(wanted))
+
+
+def conditions(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Condition]:
+    """Comparisons, and trees of up to four."""
+    return st.recursive(
+        comparisons(values),
+        lambda inner: st.one_of(
+            st.builds(Tree, st.sampled_from(["and", "or"]), st.lists(inner, min_size=1, max_size=3)),
+            inner.map(operator.invert),
+        ),
+        max_leaves=4,
+    )
+
+
+@st.composite
 def queries(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> Query:
     """Any query over such contents, but for `start_after`, which needs an entry."""
     query = Query(
@@ -387,9 +432,7 @@ def queries(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> Query:
         keys_only=draw(st.sampled_from([False, False, True])),
     )
     for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
-        field = draw(st.sampled_from(_FIELDS))
-        wanted = draw(st.one_of(_keys, values)) if field == "__key__" else draw(values)
-        query.filter(field, draw(st.sampled_from(_OPERATORS)), wanted)
+        query.filter(draw(conditions(values)))
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         query.order(draw(st.sampled_from(["", "-", "+"])) + draw(st.sampled_from(_FIELDS)))
     return query

@@ -71,6 +71,11 @@ def _in_scope(query: Any, text: str) -> bool:
 
 
 def _passes(filter_: Any, entry: Entry) -> bool:
+    if hasattr(filter_, "parts"):
+        passing = [_passes(part, entry) for part in filter_.parts]
+        if filter_.op == "not":
+            return not passing[0]
+        return all(passing) if filter_.op == "and" else any(passing)
     return matches(lookup(entry, filter_.field), filter_.op, filter_.value)
 
 
@@ -78,6 +83,8 @@ def lookup(entry: Entry, field: str) -> Any:
     """The field of an entry of plain values; None where it is missing."""
     if field == "__key__":
         return entry.key
+    if field == "__value__":
+        return entry.value
     return _item(entry.value, field)
 
 
@@ -96,6 +103,14 @@ def matches(value: Any, operator: str, wanted: Any) -> bool:
     """Whether a field's value passes a filter's operator and value."""
     if operator == "!=":
         return not matches(value, "=", wanted)
+    if operator == "exists":
+        return (value is not None) == wanted
+    if operator == "in":
+        return any(matches(value, "=", each) for each in wanted)
+    if operator == "not in":
+        return all(matches(value, "!=", each) for each in wanted)
+    if operator in ("starts_with", "contains"):
+        return _has_part(value, operator, wanted)
     if value is None or wanted is None:
         return operator == "=" and value is None and wanted is None
     if _is_nan(value) or _is_nan(wanted) or _rank(value) != _rank(wanted):
@@ -108,6 +123,17 @@ def matches(value: Any, operator: str, wanted: Any) -> bool:
         ">=": sign >= 0,
         ">": sign > 0,
     }[operator]
+
+
+def _has_part(value: Any, operator: str, wanted: Any) -> bool:
+    if operator == "contains" and isinstance(value, (list, tuple)):
+        return any(matches(each, "=", wanted) for each in value)
+    kinds = [str, bytes, Key] if operator == "starts_with" else [str, bytes]
+    if not any(isinstance(value, kind) and isinstance(wanted, kind) for kind in kinds):
+        return False
+    if isinstance(value, Key):
+        value, wanted = str(value), str(wanted)
+    return value.find(wanted) == 0 if operator == "starts_with" else value.count(wanted) > 0
 
 
 def _comparison(orders: Sequence[Any]) -> Callable[[Entry, Entry], int]:

@@ -98,7 +98,7 @@ class Query(_message.Message):
 
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
-        """Conditions that entries must match, all of them. At most 64."""
+        """Conditions that entries must match, all of them. At most 64 comparisons, those within composite filters included."""
 
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
@@ -139,24 +139,85 @@ class Filter(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FIELD_FIELD_NUMBER: _builtins.int
+    COMPOSITE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def field(self) -> Global___FieldFilter:
         """A field compared with a value."""
+
+    @_builtins.property
+    def composite(self) -> Global___CompositeFilter:
+        """Several conditions joined."""
 
     def __init__(
         self,
         *,
         field: Global___FieldFilter | None = ...,
+        composite: Global___CompositeFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "kind", b"kind"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["composite", b"composite", "field", b"field", "kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["composite", b"composite", "field", b"field", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["field"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["field", "composite"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Filter: _TypeAlias = Filter  # noqa: Y015
+
+@_typing.final
+class CompositeFilter(_message.Message):
+    """CompositeFilter joins conditions. Composite filters are nested at most 16 deep."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Joint:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _JointEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CompositeFilter._Joint.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        JOINT_UNSPECIFIED: CompositeFilter._Joint.ValueType  # 0
+        """Refused."""
+        JOINT_AND: CompositeFilter._Joint.ValueType  # 1
+        """All of them match. At least one condition."""
+        JOINT_OR: CompositeFilter._Joint.ValueType  # 2
+        """At least one of them matches. At least one condition."""
+        JOINT_NOT: CompositeFilter._Joint.ValueType  # 3
+        """It does not match. Exactly one condition."""
+
+    class Joint(_Joint, metaclass=_JointEnumTypeWrapper):
+        """Joint says how the conditions are joined."""
+
+    JOINT_UNSPECIFIED: CompositeFilter.Joint.ValueType  # 0
+    """Refused."""
+    JOINT_AND: CompositeFilter.Joint.ValueType  # 1
+    """All of them match. At least one condition."""
+    JOINT_OR: CompositeFilter.Joint.ValueType  # 2
+    """At least one of them matches. At least one condition."""
+    JOINT_NOT: CompositeFilter.Joint.ValueType  # 3
+    """It does not match. Exactly one condition."""
+
+    JOINT_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    joint: Global___CompositeFilter.Joint.ValueType
+    """How the conditions are joined."""
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """The conditions."""
+
+    def __init__(
+        self,
+        *,
+        joint: Global___CompositeFilter.Joint.ValueType = ...,
+        filters: _abc.Iterable[Global___Filter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters", "joint", b"joint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompositeFilter: _TypeAlias = CompositeFilter  # noqa: Y015
 
 @_typing.final
 class FieldFilter(_message.Message):
@@ -186,6 +247,16 @@ class FieldFilter(_message.Message):
         """The field is greater than or equal to the value."""
         OPERATOR_GREATER_THAN: FieldFilter._Operator.ValueType  # 6
         """The field is greater than the value."""
+        OPERATOR_IN: FieldFilter._Operator.ValueType  # 7
+        """The field equals an element of the value, which is a list."""
+        OPERATOR_NOT_IN: FieldFilter._Operator.ValueType  # 8
+        """Exactly what OPERATOR_IN does not match."""
+        OPERATOR_STARTS_WITH: FieldFilter._Operator.ValueType  # 9
+        """The field is a text, bytes or a key that begins with the value, which is of the same kind."""
+        OPERATOR_CONTAINS: FieldFilter._Operator.ValueType  # 10
+        """The field is a list with an element that equals the value, or a text or bytes with the value as a part."""
+        OPERATOR_EXISTS: FieldFilter._Operator.ValueType  # 11
+        """The field is there and not null if the value is true; it is missing or null if the value is false."""
 
     class Operator(_Operator, metaclass=_OperatorEnumTypeWrapper):
         """Operator is a comparison."""
@@ -204,13 +275,23 @@ class FieldFilter(_message.Message):
     """The field is greater than or equal to the value."""
     OPERATOR_GREATER_THAN: FieldFilter.Operator.ValueType  # 6
     """The field is greater than the value."""
+    OPERATOR_IN: FieldFilter.Operator.ValueType  # 7
+    """The field equals an element of the value, which is a list."""
+    OPERATOR_NOT_IN: FieldFilter.Operator.ValueType  # 8
+    """Exactly what OPERATOR_IN does not match."""
+    OPERATOR_STARTS_WITH: FieldFilter.Operator.ValueType  # 9
+    """The field is a text, bytes or a key that begins with the value, which is of the same kind."""
+    OPERATOR_CONTAINS: FieldFilter.Operator.ValueType  # 10
+    """The field is a list with an element that equals the value, or a text or bytes with the value as a part."""
+    OPERATOR_EXISTS: FieldFilter.Operator.ValueType  # 11
+    """The field is there and not null if the value is true; it is missing or null if the value is false."""
 
     FIELD_PATH_FIELD_NUMBER: _builtins.int
     OPERATOR_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     field_path: _builtins.str
-    """The field: a name in the value's map, names joined by dots for nested maps, or "__key__" for the
-    entry's key. Not empty. At most 1,024 bytes.
+    """The field: a name in the value's map, names joined by dots for nested maps, "__key__" for the entry's
+    key, or "__value__" for its whole value. Not empty. At most 1,024 bytes.
     """
     operator: Global___FieldFilter.Operator.ValueType
     """The comparison."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 from datastore.model.entries import Entry, Position
 from datastore.model.errors import (
@@ -15,8 +16,10 @@ from datastore.model.errors import (
 )
 from datastore.model.fields import Filter, Order
 from datastore.model.key import Key
-from datastore.model.limits import FILTERS, LONG_SORT_KEY_BYTES, ORDERS
+from datastore.model.limits import FILTER_DEPTH, FILTERS, LONG_SORT_KEY_BYTES, ORDERS
+from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
+from datastore.model.trees import Condition, Tree
 from datastore.v1 import query_pb2, value_pb2
 from datastore.wire.parts import check_parts
 from datastore.wire.values import WireValue, check_value, decode_value, encode_value
@@ -29,15 +32,14 @@ FIELD_PATH_BYTES = 1024
 _MOST = 2**63 - 1
 
 _FieldFilter = query_pb2.FieldFilter
-_OPERATORS = {
-    "<": _FieldFilter.OPERATOR_LESS_THAN,
-    "<=": _FieldFilter.OPERATOR_LESS_THAN_OR_EQUAL,
-    "=": _FieldFilter.OPERATOR_EQUAL,
-    "!=": _FieldFilter.OPERATOR_NOT_EQUAL,
-    ">=": _FieldFilter.OPERATOR_GREATER_THAN_OR_EQUAL,
-    ">": _FieldFilter.OPERATOR_GREATER_THAN,
+_CompositeFilter = query_pb2.CompositeFilter
+_OPERATOR_TEXTS: dict[int, str] = {each.number: text for text, each in OPERATORS.items()}
+_JOINTS: dict[str, query_pb2.CompositeFilter.Joint.ValueType] = {
+    "and": _CompositeFilter.JOINT_AND,
+    "or": _CompositeFilter.JOINT_OR,
+    "not": _CompositeFilter.JOINT_NOT,
 }
-_OPERATOR_TEXTS = {number: text for text, number in _OPERATORS.items()}
+_JOINT_TEXTS = {number: text for text, number in _JOINTS.items()}
 _DIRECTIONS = {
     query_pb2.Order.DIRECTION_UNSPECIFIED: "+",
     query_pb2.Order.DIRECTION_ASCENDING: "+",
@@ -101,11 +103,15 @@ def _encode_position(position: Position, message: query_pb2.Position) -> None:
         message.sort_key = position.sort_key
 
 
-def _encode_filter(part: Filter) -> query_pb2.Filter:
-    value = value_pb2.Value.FromString(encode_value(part.value).data)
-    return query_pb2.Filter(
-        field=_FieldFilter(field_path=_unicode(part.field), operator=_OPERATORS[part.op], value=value)
-    )
+def _encode_filter(part: Condition) -> query_pb2.Filter:
+    if isinstance(part, Tree):
+        return query_pb2.Filter(
+            composite=_CompositeFilter(joint=_JOINTS[part.op], filters=map(_encode_filter, part.parts))
+        )
+    [comparison] = part.comparisons()
+    value = value_pb2.Value.FromString(encode_value(comparison.value).data)
+    operator = cast("query_pb2.FieldFilter.Operator.ValueType", OPERATORS[comparison.op].number)
+    return query_pb2.Filter(field=_FieldFilter(field_path=_unicode(comparison.field), operator=operator, value=value))
 
 
 def _encode_order(part: Order) -> query_pb2.Order:
@@ -133,7 +139,7 @@ def decode_query(message: query_pb2.Query) -> Query:
     Raises InvalidQueryError or InvalidKeyError, with the `field`, and LimitExceededError for more filters or orders
     than any server accepts.
     """
-    _check_count("filters", len(message.filters), FILTERS)
+    _check_count("filters", sum(_comparisons(message.filters)), FILTERS)
     _check_count("orders", len(message.orders), ORDERS)
     query = Query(decode_key(message.key, "query.key"))
     query.recursive = _known(message.scope, _SCOPES, "query.scope")
@@ -191,8 +197,26 @@ def _known(number: Any, table: Any, field: str) -> Any:
     return table[number]
 
 
-def _decode_filter(message: query_pb2.Filter, field: str) -> Filter:
-    if message.WhichOneof("kind") != "field":
+def _comparisons(filters: Iterable[query_pb2.Filter], depth: int = 0) -> Iterator[int]:
+    """A 1 for each of the comparisons, and for what is none; LimitExceededError if they are nested too deep."""
+    for each in filters:
+        if each.WhichOneof("kind") != "composite":
+            yield 1
+        elif depth == FILTER_DEPTH:
+            raise LimitExceededError(
+                f"composite filters may be nested {FILTER_DEPTH} deep, and these are nested deeper",
+                limit="filter_depth",
+                maximum=FILTER_DEPTH,
+            )
+        else:
+            yield from _comparisons(each.composite.filters, depth + 1)
+
+
+def _decode_filter(message: query_pb2.Filter, field: str) -> Condition:
+    kind = message.WhichOneof("kind")
+    if kind == "composite":
+        return _decode_composite(message.composite, field)
+    if kind != "field":
         raise InvalidQueryError("the filter has no kind, or one that this server does not know", field=field)
     part = message.field
     if part.operator not in _OPERATOR_TEXTS:
@@ -207,6 +231,23 @@ def _decode_filter(message: query_pb2.Filter, field: str) -> Filter:
         return Filter(_field_path(part.field_path, field), _OPERATOR_TEXTS[part.operator], decode_value(data))
     except (InvalidValueError, CorruptDataError) as error:
         raise InvalidQueryError(f"the value of the filter: {error}", field=f"{field}.value") from error
+    except InvalidQueryError as error:
+        if error.field == "value":
+            error.field = f"{field}.value"
+        raise
+
+
+def _decode_composite(message: query_pb2.CompositeFilter, field: str) -> Tree:
+    if message.joint not in _JOINT_TEXTS:
+        raise InvalidQueryError(
+            "the composite filter has no joint, or one that this server does not know", field=f"{field}.joint"
+        )
+    parts = [_decode_filter(part, f"{field}.filters[{i}]") for i, part in enumerate(message.filters)]
+    try:
+        return Tree(_JOINT_TEXTS[message.joint], parts)
+    except InvalidQueryError as error:
+        error.field = f"{field}.filters"
+        raise
 
 
 def _decode_order(message: query_pb2.Order, field: str) -> Order:

@@ -72,7 +72,7 @@ def check_batch(items: int, limits: Limits) -> None:
 def check_query(query: Query, limits: Limits) -> None:
     """Raise LimitExceededError if a query has too many filters or orders."""
     for name, count, most in (
-        ("filters", len(query.filters), limits.filters),
+        ("filters", len(query.comparisons), limits.filters),
         ("orders", len(query.orders), limits.orders),
     ):
         if count > most:

@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 
 from datastore import DictDatastore, Filter, Key, Order, Query
 from datastore.model.errors import InvalidQueryError, UnsupportedTypeError
-from datastore.model.fields import column_of, column_predicate, field_of, object_getattr
+from datastore.model.fields import column_of, field_of, object_getattr
+from datastore.model.operators import column_predicate
 from datastore.testing import cases, model
 from datastore.wire import encode_value
 from tests.support.vectors import value_of, vectors
 
+COMPARISONS = ["<", "<=", "=", "!=", ">=", ">"]
 values = cases.wire_values()
-operators = st.sampled_from(Filter.conditional_operators)
+operators = st.sampled_from(COMPARISONS)
 
 
 class Item:
@@ -107,7 +109,7 @@ def test_filters_pass_what_the_vectors_say():
     for row in vectors("filters")["filters"]:
         value, wanted = value_of(row["value"]), value_of(row["wanted"])
         for kind in (value, encode_value(value)):
-            passes = [op for op in Filter.conditional_operators if Filter("f", op, wanted).value_passes(kind)]
+            passes = [op for op in COMPARISONS if Filter("f", op, wanted).value_passes(kind)]
             assert passes == row["passes"], row
 
 
@@ -153,7 +155,7 @@ MIXED = [
 ]
 
 
-@pytest.mark.parametrize("op", Filter.conditional_operators)
+@pytest.mark.parametrize("op", COMPARISONS)
 def test_every_two_values_compare_as_the_naive_model_one_by_one_and_in_columns(op):
     for wanted in MIXED:
         expected = [model.matches(value, op, wanted) for value in MIXED]
@@ -161,6 +163,47 @@ def test_every_two_values_compare_as_the_naive_model_one_by_one_and_in_columns(o
         assert column_predicate(op, wanted)(MIXED) == expected, wanted
         for value, passes in zip(MIXED, expected, strict=True):
             assert column_predicate(op, wanted)([value, value]) == [passes, passes]
+
+
+@pytest.mark.parametrize("op", ["in", "not in", "starts_with", "contains", "exists"])
+def test_operators_on_lists_and_parts_match_as_the_naive_model_one_by_one_and_in_columns(op):
+    wanteds = [value for value in MIXED if op not in ("in", "not in") and takes(op, value)]
+    if op in ("in", "not in"):
+        wanteds = [MIXED, [], MIXED[::2], tuple(MIXED[1::3]), *([value] for value in MIXED)]
+    assert wanteds
+    columns = [*MIXED, *([value] for value in MIXED), MIXED]
+    for wanted in wanteds:
+        expected = [model.matches(value, op, wanted) for value in columns]
+        assert [Filter("f", op, wanted).value_passes(value) for value in columns] == expected, wanted
+        assert column_predicate(op, wanted)(columns) == expected, wanted
+        for value, passes in zip(columns, expected, strict=True):
+            assert column_predicate(op, wanted)([value, value]) == [passes, passes]
+
+
+def takes(op, value):
+    kinds = {"exists": (bool,), "starts_with": (str, bytes, Key)}.get(op, (object,))
+    return isinstance(value, kinds)
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "says"),
+    [
+        ("in", "CH", "'in' takes a list of values, not str"),
+        ("not in", None, "'not in' takes a list of values, not NoneType"),
+        ("starts_with", 3, "'starts_with' takes a text, bytes or a key, not int"),
+        ("exists", 1, "'exists' takes true or false, not int"),
+    ],
+)
+def test_a_value_that_an_operator_does_not_take_is_refused(op, value, says):
+    with pytest.raises(InvalidQueryError, match=says):
+        Filter("f", op, value)
+
+
+def test_a_list_of_values_is_hashed_by_what_equals():
+    assert column_predicate("in", [1, True, -0.0, "1"])([1.0, 0, False, True, "1", b"1", None]) == [
+        *(True, True, False, True, True, False, False)
+    ]
+    assert column_predicate("in", [math.nan, [math.nan]])([math.nan, [math.nan]]) == [False, True]
 
 
 @pytest.mark.parametrize("field", ["a", "a.b", "N", "__key__"])
@@ -223,7 +266,7 @@ def test_values_of_other_classes_compare_within_their_class():
     assert Filter("f", "<", Size(2)).value_passes(Size(1))
     assert not Filter("f", "<", Size(2)).value_passes(object())
     assert Filter("f", "!=", Size(2)).value_passes(object())
-    for op in Filter.conditional_operators:
+    for op in COMPARISONS:
         for number in (1, 2, 3):
             assert Filter("f", op, Size(2)).value_passes(Size(number)) == model.matches(number, op, 2)
         assert Filter("f", op, Size(2)).value_passes({"n": 2}) == (op == "!=")
@@ -242,7 +285,7 @@ def namesake():
 def test_values_of_classes_of_one_name_are_of_different_kinds():
     one, other = namesake(), namesake()
     wanted, same, foreign = one(), one(), other()
-    for op in Filter.conditional_operators:
+    for op in COMPARISONS:
         assert Filter("f", op, wanted).value_passes(same) == (op in ("=", "<=", ">="))
         assert Filter("f", op, wanted).value_passes(foreign) == (op == "!=")
         assert column_predicate(op, wanted)([same, foreign]) == [op in ("=", "<=", ">="), op == "!="]
@@ -299,7 +342,7 @@ of_refusing = pytest.mark.parametrize("place", range(len(REFUSING)), ids=[repr(p
 
 
 @of_refusing
-@pytest.mark.parametrize("op", Filter.conditional_operators)
+@pytest.mark.parametrize("op", COMPARISONS)
 def test_what_refuses_to_be_compared_is_compared_as_what_it_holds(place, op):
     value, plain = REFUSING[place]
     for other in (*MIXED, plain):
@@ -414,7 +457,7 @@ def test_a_bad_filter_is_refused(arguments, error):
 
 
 def test_an_unknown_operator_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"< <= = != >= >"):
+    with pytest.raises(ValueError, match=r"<, <=, =, !=, >=, >, in, not in, starts_with, contains, exists$"):
         Filter("a", "~", 1)
 
 

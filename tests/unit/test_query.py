@@ -138,7 +138,7 @@ def test_the_dict_of_a_query_leaves_defaults_out():
         ({"filter": ["n=1"]}, TypeError, r"\[field, operator, value\]"),
         ({"filter": [["n", "="]]}, TypeError, r"\[field, operator, value\]"),
         ({"filter": [["n", "=", 1, 2]]}, TypeError, r"\[field, operator, value\]"),
-        ({"filter": [["n", "==", 1]]}, ValueError, "<= = !="),
+        ({"filter": [["n", "==", 1]]}, ValueError, "<=, =, !="),
         ({"filter": [["", "=", 1]]}, ValueError, "empty"),
         ({"filter": [[5, "=", 1]]}, TypeError, "str"),
         ({"order": "n"}, TypeError, "list of orders"),
@@ -202,7 +202,7 @@ def test_queries_equal_by_the_types_of_names_too():
 @pytest.mark.parametrize("wrong", [5, None, Order("a"), "a", Filter], ids=repr)
 def test_what_is_no_filter_is_told_what_is(wrong):
     query = Query(Key("/a"))
-    with pytest.raises(UnsupportedTypeError, match="a filter is a Filter, or field, operator and value"):
+    with pytest.raises(UnsupportedTypeError, match="a Filter, a tree of them, or field, operator and value"):
         query.filter(wrong)
     assert query.filters == []
 

@@ -41,6 +41,8 @@ SHOWN_CHARACTERS = 40
 
 #: A text that is written as SQL would have it.
 _QUOTED = re.compile(r"'.*'", re.DOTALL)
+#: The operators whose value may be of another kind than the field.
+_OF_OTHER_KINDS = ("in", "not in", "contains", "exists")
 #: Kinds of values, each with its lowest: `>=` that value finds all of its kind, and no others.
 _KINDS = {
     rank(lowest): (name, lowest)
@@ -102,7 +104,7 @@ def _hint_at_names(store: Datastore, query: Query, found: int) -> None:
 
 def _hint_at_quotes(store: Datastore, query: Query) -> None:
     """Say that single quotes within a condition are part of its text, unless an entry has that very text."""
-    for each in query.filters:
+    for each in query.comparisons:
         if not isinstance(each.value, str) or not _QUOTED.fullmatch(each.value):
             continue
         if _first(store, _scope(query).filter(each.field, "=", each.value)) is None:
@@ -112,9 +114,9 @@ def _hint_at_quotes(store: Datastore, query: Query) -> None:
 
 def _hint_at_kinds(store: Datastore, query: Query) -> None:
     """Say which conditions compare with a kind of value that their field has in no entry, e.g. text with a number."""
-    for each in query.filters:
+    for each in query.comparisons:
         kind = _KINDS.get(rank(each.value))
-        if each.field == KEY_FIELD or kind is None:
+        if each.field == KEY_FIELD or kind is None or each.op in _OF_OTHER_KINDS:
             continue
         name, lowest = kind
         if _first(store, _scope(query).filter(each.field, ">=", lowest)) is not None:
@@ -194,8 +196,10 @@ def _children(store: Datastore, parent: Key) -> Iterator[str]:
 
 def _doubtful_fields(query: Query, found: int) -> list[str]:
     """The fields of a query that its results do not prove to be there, each once."""
-    asked = [each for each in query.filters if not (each.op == "=" and each.value is None)]
-    proven = {each.field for each in asked if found and each.op != "!="}
+    asked = [each for each in query.comparisons if each.op != "exists" and not (each.op == "=" and each.value is None)]
+    # What a tree asks for may be met without the field.
+    alone = [each for each in asked if each in query.filters]
+    proven = {each.field for each in alone if found and each.op not in ("!=", "not in")}
     fields = [*(each.field for each in asked), *(order.field for order in query.orders)]
     return [field for field in dict.fromkeys(fields) if field not in proven and field != KEY_FIELD]
 

@@ -108,11 +108,13 @@ def query_command(
     Examples:
       datastore query /Airport --where 'country = CH' --order -elevation --limit 5
       datastore query / --recursive --keys-only
-      datastore query /Person --where 'born >= 1800' --where 'born < 1900' --json
+      datastore query /Person --where 'born >= 1800 and born < 1900' --json
+      datastore query /Airport --where 'country in ["CH", "AT"] and not (iata = "" or elevation < 0)'
 
-    A condition is a field, one of < <= = != >= > and a value: JSON, otherwise plain text. a.b is the field b of the
-    map a; __key__ is the key. On a terminal this prints a table; elsewhere, or with --json, one line for each entry:
-    {"key": ..., "value": ...}.
+    A condition is a field, an operator (< <= = != >= > in "not in" starts_with contains exists) and a value: JSON,
+    otherwise plain text. Join conditions with and, or, not and parentheses. a.b is the field b of the map a; __key__
+    is the key, __value__ the whole value. On a terminal this prints a table; elsewhere, or with --json, one line for
+    each entry: {"key": ..., "value": ...}.
     """
     query = query_of(key, conditions, orders, limit=limit, offset=offset, recursive=recursive)
     query.keys_only = keys_only

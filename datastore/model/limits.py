@@ -20,6 +20,7 @@ __all__ = [
     "QUERY_REQUEST_BYTES",
     "SORT_BYTES",
     "SORT_ENTRY_BYTES",
+    "TREE_VALUE_DEPTH",
     "VALUE_DEPTH",
 ]
 
@@ -64,9 +65,12 @@ FIRST_SCAN_ENTRIES = 64
 #: The maximum number of comparisons in the filters of a query on the wire, those within trees included.
 FILTERS = 64
 
-#: The deepest nesting of `and`, `or` and `not` in a filter. With the deepest value in it, a message stays within the
-#: nesting of 100 that protobuf reads.
+#: The deepest nesting of `and`, `or` and `not` in a filter.
 FILTER_DEPTH = 16
+
+#: The deepest nesting of a value within such a tree, on the wire. Both at their limits are 86 messages within one
+#: another, and protobuf reads 100.
+TREE_VALUE_DEPTH = 16
 
 #: The maximum number of orders in a query on the wire.
 ORDERS = 16

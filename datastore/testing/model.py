@@ -104,7 +104,7 @@ def matches(value: Any, operator: str, wanted: Any) -> bool:
     if operator == "!=":
         return not matches(value, "=", wanted)
     if operator == "exists":
-        return (value is not None) == wanted
+        return bool(wanted) == (value is not None)
     if operator == "in":
         return any(matches(value, "=", each) for each in wanted)
     if operator == "not in":
@@ -133,7 +133,8 @@ def _has_part(value: Any, operator: str, wanted: Any) -> bool:
         return False
     if isinstance(value, Key):
         value, wanted = str(value), str(wanted)
-    return value.find(wanted) == 0 if operator == "starts_with" else value.count(wanted) > 0
+    at: int = value.find(wanted)
+    return at == 0 if operator == "starts_with" else at >= 0
 
 
 def _comparison(orders: Sequence[Any]) -> Callable[[Entry, Entry], int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
+from datastore.model.encoded import decoded
 from datastore.model.entries import Entry, Position
 from datastore.model.errors import (
     CorruptDataError,
@@ -16,7 +17,7 @@ from datastore.model.errors import (
 )
 from datastore.model.fields import Filter, Order
 from datastore.model.key import Key
-from datastore.model.limits import FILTER_DEPTH, FILTERS, LONG_SORT_KEY_BYTES, ORDERS
+from datastore.model.limits import FILTER_DEPTH, FILTERS, LONG_SORT_KEY_BYTES, ORDERS, TREE_VALUE_DEPTH
 from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
 from datastore.model.trees import Condition, Tree
@@ -81,6 +82,7 @@ def encode_query(query: Query) -> query_pb2.Query:
     """
     if query.has_custom_code:
         raise QueryNotSupportedError("a query with a custom getter, filter or order cannot be sent")
+    _check_tree_values(query)
     message = query_pb2.Query(
         key=encode_key(query.key),
         scope=query_pb2.QUERY_SCOPE_RECURSIVE if query.recursive else query_pb2.QUERY_SCOPE_COLLECTION,
@@ -147,6 +149,7 @@ def decode_query(message: query_pb2.Query) -> Query:
     query.limit = message.limit if message.HasField("limit") else None
     query.offset = message.offset
     query.filters = [_decode_filter(part, f"query.filters[{i}]") for i, part in enumerate(message.filters)]
+    _check_tree_values(query)
     query.orders = [_decode_order(part, f"query.orders[{i}]") for i, part in enumerate(message.orders)]
     if message.HasField("start_after"):
         query.start_after = _decode_position(message.start_after, query)
@@ -177,6 +180,28 @@ def _check_count(name: str, count: int, most: int) -> None:
     """Check the counts before decoding: a message has room for hundreds of thousands."""
     if count > most:
         raise LimitExceededError(f"a query has at most {most} {name}, this one has {count:,}", limit=name, maximum=most)
+
+
+def _check_tree_values(query: Query) -> None:
+    """Check how deep the values within trees are, so that the message stays within what protobuf reads."""
+    for tree in query.filters:
+        if not isinstance(tree, Tree):
+            continue
+        for part in tree.comparisons():
+            if _nests_deeper(decoded(part.value), TREE_VALUE_DEPTH):
+                raise LimitExceededError(
+                    f"a value within and, or and not is nested at most {TREE_VALUE_DEPTH} deep, and that of"
+                    f" {part.field!r} is nested deeper",
+                    limit="tree_value_depth",
+                    maximum=TREE_VALUE_DEPTH,
+                )
+
+
+def _nests_deeper(value: Any, most: int) -> bool:
+    if not isinstance(value, (Mapping, list, tuple)):
+        return False
+    held = value.values() if isinstance(value, Mapping) else value
+    return most == 0 or any(_nests_deeper(each, most - 1) for each in held)
 
 
 _SCOPES = {

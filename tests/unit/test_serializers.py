@@ -127,7 +127,8 @@ def test_queries_through_the_map_serializer_are_those_of_a_dict(data: st.DataObj
         store.put(key, value)
     query = data.draw(cases.queries(cases.json_values()))
     query.filters = [
-        core.Filter("@wrapped", part.op, part.value) if part.field == "s" else part for part in query.filters
+        part.mapped(lambda each: core.Filter("@wrapped", each.op, each.value) if each.field == "s" else each)
+        for part in query.filters
     ]
     if data.draw(st.booleans()):
         query.order("-@wrapped.@wrapped").order("@wrapped")

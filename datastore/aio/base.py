@@ -7,7 +7,7 @@ no wire and no other store.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from datastore.aio import verbs
 from datastore.aio.cursor import Cursor
@@ -50,6 +50,12 @@ class Datastore(TwoNames):
         super().__init_subclass__(**arguments)
         verbs.derive(cls)
 
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            verbs.derive_again(self, name)
+
     # The waist
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
@@ -57,14 +63,16 @@ class Datastore(TwoNames):
 
         A `get` of one key raises the error of its result.
         """
-        return await verbs._read_by_get(self, keys, options)
+        results: list[ReadResult] = await verbs.read_by_get(self, keys, options)
+        return results
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Do several writes: a WriteResult for each, in their order. They also take effect in this order.
 
         Not atomic: each write succeeds or fails by itself.
         """
-        return await verbs._write_by_verbs(self, operations)
+        results: list[WriteResult] = await verbs.write_by_verbs(self, operations)
+        return results
 
     def scan(self, query: Query) -> Scan:
         """What `query` selects, as batches, with what has been applied of the query. `query` is not changed.
@@ -72,7 +80,8 @@ class Datastore(TwoNames):
         Nothing is read before the first batch. Raises QueryNotSupportedError (a NotImplementedError), with the reason,
         if the store cannot answer it.
         """
-        return verbs._scan_by_query(self, query)
+        scan: Scan = verbs.scan_by_query(self, query)
+        return scan
 
     # The verbs
 
@@ -102,7 +111,7 @@ class Datastore(TwoNames):
 
     async def batch_get(self, keys: Sequence[Key]) -> list[ReadResult]:
         """Read several entries: a ReadResult for each key, in their order. One failure does not fail the others."""
-        results: list[ReadResult] = await verbs._batch_get(self, keys)
+        results: list[ReadResult] = await verbs.batch_get_by_get(self, keys)
         return results
 
     async def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:
@@ -110,7 +119,7 @@ class Datastore(TwoNames):
 
         Not atomic: each write succeeds or fails by itself.
         """
-        results: list[WriteResult] = await verbs._batch_write(self, writes)
+        results: list[WriteResult] = await verbs.batch_write_by_verbs(self, writes)
         return results
 
     # The store itself

@@ -9,7 +9,7 @@ no wire and no other store.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from datastore.model.arguments import check_query
 from datastore.model.description import Description
@@ -52,6 +52,12 @@ class Datastore(TwoNames):
         super().__init_subclass__(**arguments)
         verbs.derive(cls)
 
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            verbs.derive_again(self, name)
+
     # The waist
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
@@ -59,14 +65,16 @@ class Datastore(TwoNames):
 
         A `get` of one key raises the error of its result.
         """
-        return verbs._read_by_get(self, keys, options)
+        results: list[ReadResult] = verbs.read_by_get(self, keys, options)
+        return results
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Do several writes: a WriteResult for each, in their order. They also take effect in this order.
 
         Not atomic: each write succeeds or fails by itself.
         """
-        return verbs._write_by_verbs(self, operations)
+        results: list[WriteResult] = verbs.write_by_verbs(self, operations)
+        return results
 
     def scan(self, query: Query) -> Scan:
         """What `query` selects, as batches, with what has been applied of the query. `query` is not changed.
@@ -74,7 +82,8 @@ class Datastore(TwoNames):
         Nothing is read before the first batch. Raises QueryNotSupportedError (a NotImplementedError), with the reason,
         if the store cannot answer it.
         """
-        return verbs._scan_by_query(self, query)
+        scan: Scan = verbs.scan_by_query(self, query)
+        return scan
 
     # The verbs
 
@@ -104,7 +113,7 @@ class Datastore(TwoNames):
 
     def batch_get(self, keys: Sequence[Key]) -> list[ReadResult]:
         """Read several entries: a ReadResult for each key, in their order. One failure does not fail the others."""
-        results: list[ReadResult] = verbs._batch_get(self, keys)
+        results: list[ReadResult] = verbs.batch_get_by_get(self, keys)
         return results
 
     def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:
@@ -112,7 +121,7 @@ class Datastore(TwoNames):
 
         Not atomic: each write succeeds or fails by itself.
         """
-        results: list[WriteResult] = verbs._batch_write(self, writes)
+        results: list[WriteResult] = verbs.batch_write_by_verbs(self, writes)
         return results
 
     # The store itself

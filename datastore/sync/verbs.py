@@ -11,12 +11,17 @@ means the `get` of its base. Knows no store.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from inspect import signature
+from types import FunctionType, MethodType
 from typing import Any
+from weakref import WeakSet
 
 from datastore.engine.plan import COMPLETE, UNORDERED
 from datastore.engine.room import read_room
 from datastore.model.arguments import bad_keys, check_key, check_query
 from datastore.model.entries import Write
+from datastore.model.errors import UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.operations import (
     PRESENCE,
@@ -33,61 +38,158 @@ from datastore.model.operations import (
     value_of,
 )
 from datastore.model.query import Query
-from datastore.model.spellings import definer_of
+from datastore.model.spellings import definer_of, place_of
 from datastore.sync.cursor import Cursor
 from datastore.sync.scan import Scan, exact_batches
 
-__all__ = ["cursor_of", "derive", "read_attempt", "scope_of", "write_attempt"]
+__all__ = ["cursor_of", "derive", "derive_again", "read_attempt", "scope_of", "write_attempt"]
+
+#: What the waist is called with.
+_WAIST = {"read": ("keys", "options"), "write": ("operations",), "scan": ("query",)}
+_VERBS = ("get", "contains", "batch_get", "put", "delete", "batch_write", "query")
 
 
 def derive(cls: Any) -> None:
     """Give a class of stores the verbs, or the waist, that it lacks."""
-    _derive_reading(cls)
-    _derive_writing(cls)
-    _derive_querying(cls)
+    for name in _WAIST:
+        _check_waist(cls, name, vars(cls.__mro__[_defined_at(cls, name)])[name], cls)
+    _derive_all(cls)
 
 
-def _derive_reading(cls: Any) -> None:
-    at = {name: definer_of(cls, name) for name in ("read", "get", "contains", "batch_get")}
+def derive_again(store: Any, name: str) -> None:
+    """Have all calls of a store go through the method that this object alone has been given under a name."""
+    if name in _WAIST:
+        _check_waist(type(store), name, vars(store)[name])
+    if name in _WAIST or name in _VERBS:
+        _derive_all(store)
+
+
+def _check_waist(cls: type, name: str, method: Any, *bound: object) -> None:
+    """Refuse what has a name of the waist and cannot be it."""
+    try:
+        signature(method).bind(*bound, *_WAIST[name])
+    except TypeError:
+        call = f"{name}({', '.join(_WAIST[name])})"
+        raise UnsupportedTypeError(
+            f"{cls.__name__}.{name} must be a method {call}, which every call goes through; for anything else, use"
+            " another name",
+            path=name,
+        ) from None
+
+
+def _derive_all(target: Any) -> None:
+    _derive_reading(target)
+    _derive_writing(target)
+    _derive_querying(target)
+
+
+def _derive_reading(target: Any) -> None:
+    at = {name: _defined_at(target, name) for name in ("read", "get", "contains", "batch_get")}
     if at["get"] < at["read"]:
-        has_batches = at["batch_get"] <= at["get"]
-        cls.read = _read_by_batches if has_batches else _read_by_get
         if at["contains"] > at["get"]:
-            cls.contains = _contains_by_get
-        if not has_batches:
-            cls.batch_get = _batch_get_over(_read_by_get)
+            _give(target, "contains", _contains_by(_own(target, "get")))
+        read = _read_by(_own(target, "get"), _own(target, "contains"))
+        if at["batch_get"] > at["get"]:
+            _give(target, "batch_get", _batch_get_over(read))
+            _give(target, "read", read)
+        else:
+            _give(target, "read", _read_around(read, batch_get=_own(target, "batch_get")))
         return
-    if min(at["contains"], at["batch_get"]) < at["read"]:
-        cls.read = _read_around(cls.read, batches=at["batch_get"] < at["read"], presence=at["contains"] < at["read"])
-    for name, over in (("get", _get_over), ("contains", _contains_over), ("batch_get", _batch_get_over)):
-        if at["read"] < at[name]:
-            setattr(cls, name, over(cls.read))
+    contains = _own(target, "contains") if at["contains"] < at["read"] else None
+    batch_get = _own(target, "batch_get") if at["batch_get"] < at["read"] else None
+    if contains or batch_get:
+        _give(target, "read", _read_around(_next(target, "read"), batch_get, contains))
+    _give_missing(
+        target, "read", at["read"], {"get": _get_over, "contains": _contains_over, "batch_get": _batch_get_over}
+    )
 
 
-def _derive_writing(cls: Any) -> None:
-    at = {name: definer_of(cls, name) for name in ("write", "put", "delete", "batch_write")}
+def _derive_writing(target: Any) -> None:
+    at = {name: _defined_at(target, name) for name in ("write", "put", "delete", "batch_write")}
     nearest = min(at["put"], at["delete"])
     if nearest < at["write"]:
-        has_batches = at["batch_write"] <= nearest
-        cls.write = _write_by_batches if has_batches else _write_by_verbs
-        if not has_batches:
-            cls.batch_write = _batch_write_over(_write_by_verbs)
+        write = _write_by(_own(target, "put"), _own(target, "delete"))
+        if at["batch_write"] > nearest:
+            _give(target, "batch_write", _batch_write_over(write))
+            _give(target, "write", write)
+        else:
+            _give(target, "write", _write_around(write, _own(target, "batch_write")))
         return
     if at["batch_write"] < at["write"]:
-        cls.write = _write_around(cls.write)
-    for name, over in (("put", _put_over), ("delete", _delete_over), ("batch_write", _batch_write_over)):
-        if at["write"] < at[name]:
-            setattr(cls, name, over(cls.write))
+        _give(target, "write", _write_around(_next(target, "write"), _own(target, "batch_write")))
+    _give_missing(
+        target, "write", at["write"], {"put": _put_over, "delete": _delete_over, "batch_write": _batch_write_over}
+    )
 
 
-def _derive_querying(cls: Any) -> None:
-    at_query, at_scan = definer_of(cls, "query"), definer_of(cls, "scan")
+def _derive_querying(target: Any) -> None:
+    at_query, at_scan = _defined_at(target, "query"), _defined_at(target, "scan")
     if at_query < at_scan:
-        cls.scan = _scan_by_query
-        if at_query < definer_of(cls, "ordered_queries"):
-            cls.ordered_queries = False
-    elif at_scan < at_query:
-        cls.query = _query_over(cls.scan)
+        _give(target, "scan", _scan_by(_own(target, "query")))
+        if isinstance(target, type) and at_query < definer_of(target, "ordered_queries"):
+            target.ordered_queries = False  # type: ignore[attr-defined]
+    _give_missing(target, "scan", at_scan, {"query": _query_over})
+
+
+# Which methods a class, or an object, has. What was derived for one of its bases does not count: it stands for
+# methods that may be further away than those of other bases.
+
+
+def _defined_at(target: Any, name: str) -> int:
+    """How far up a method is defined: 0 for a class itself, -1 for an object itself."""
+    if isinstance(target, type):
+        places = [*enumerate(map(vars, target.__mro__))]
+    else:
+        places = [(-1, vars(target)), *enumerate(map(vars, type(target).__mro__))]
+    return next(place for place, space in places if name in space and not _is_derived(target, space[name]))
+
+
+#: Known by themselves: what `functools.wraps` one has its attributes, and is not derived.
+_derived: WeakSet[Any] = WeakSet()
+
+
+def _is_derived(target: Any, method: Any) -> bool:
+    if isinstance(method, MethodType):
+        return method.__self__ is target and method.__func__ in _derived
+    return method in _derived
+
+
+def _give(target: Any, name: str, method: Any) -> None:
+    _derived.add(method)
+    if isinstance(target, type):
+        setattr(target, name, method)
+    else:
+        object.__setattr__(target, name, MethodType(method, target))
+
+
+def _give_missing(target: Any, waist: str, at: int, verbs: dict[str, Callable[[Any], Any]]) -> None:
+    """Derive the verbs that are found only further up than the part of the waist that they call."""
+    found_at = partial(definer_of if isinstance(target, type) else place_of, target)
+    for name, over in verbs.items():
+        if at < found_at(name):
+            _give(target, name, over(_own(target, waist)))
+
+
+def _own(target: Any, name: str) -> Callable[..., Any]:
+    """A method as this class has it, whatever its subclasses do; it is called with the store."""
+    found = vars(target).get(name) if isinstance(target, type) else None
+    if isinstance(found, FunctionType):
+        return found
+    if not isinstance(target, type) or found is not None:
+        return _looked_up(name)
+    return _next(target, name)
+
+
+def _next(target: Any, name: str) -> Callable[..., Any]:
+    """A method as the next class in line has it; it is called with the store."""
+    if isinstance(target, type):
+        return lambda store, *arguments: getattr(super(target, store), name)(*arguments)
+    return lambda store, *arguments: getattr(type(store), name)(store, *arguments)
+
+
+def _looked_up(name: str) -> Callable[..., Any]:
+    """A method as the store itself has it; it is called with the store."""
+    return lambda store, *arguments: getattr(store, name)(*arguments)
 
 
 # The verbs over the waist
@@ -215,35 +317,34 @@ def write_attempt(call: Callable[..., Any], *arguments: Any) -> WriteResult:
     return WriteResult()
 
 
-def _contains_by_get(self: Any, key: Key) -> bool:
-    """Whether `key` has a value, i.e. `get(key)` is not None."""
-    return self.get(key) is not None
+def _contains_by(get: Callable[..., Any]) -> Any:
+    def contains(self: Any, key: Key) -> bool:
+        """Whether `key` has a value, i.e. `get(key)` is not None."""
+        return get(self, key) is not None
+
+    return contains
 
 
-def _read_by_get(self: Any, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-    """Read key by key, with the class's own `get` and `contains`."""
-    if not options.values:
-        return [_presence(read_attempt(self.contains, key)) for key in keys]
-    if len(keys) == 1:
-        return [read_attempt(self.get, keys[0])]
-    room = read_room()
-    return [room.left_out() if room.is_full else room.take(read_attempt(self.get, key)) for key in keys]
+def _read_by(get: Callable[..., Any], contains: Callable[..., Any]) -> Any:
+    def read(self: Any, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read key by key, with the class's own `get` and `contains`."""
+        if not options.values:
+            return [_presence(read_attempt(contains, self, key)) for key in keys]
+        if len(keys) == 1:
+            return [read_attempt(get, self, keys[0])]
+        room = read_room()
+        return [room.left_out() if room.is_full else room.take(read_attempt(get, self, key)) for key in keys]
+
+    return read
 
 
-def _read_by_batches(self: Any, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-    """Read with the class's own `batch_get` where there are several keys, otherwise with its `get` or `contains`."""
-    if options.values and len(keys) != 1:
-        return list(self.batch_get(keys))
-    return _read_by_get(self, keys, options)
-
-
-def _read_around(read: _Read, *, batches: bool, presence: bool) -> Any:
+def _read_around(read: _Read, batch_get: Any = None, contains: Any = None) -> Any:
     def read_around(self: Any, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """As the base, except for what the class's own `contains` and `batch_get` do."""
-        if presence and not options.values:
-            return [_presence(read_attempt(self.contains, key)) for key in keys]
-        if batches and options.values and len(keys) != 1:
-            return list(self.batch_get(keys))
+        """Read otherwise, except for what the class's own `contains`, or for several keys its `batch_get`, does."""
+        if contains and not options.values:
+            return [_presence(read_attempt(contains, self, key)) for key in keys]
+        if batch_get and options.values and len(keys) != 1:
+            return list(batch_get(self, keys))
         return read(self, keys, options)
 
     return read_around
@@ -256,41 +357,40 @@ def _presence(result: ReadResult) -> ReadResult:
     return result
 
 
-def _write_by_verbs(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
-    """Write one by one, with the class's own `put` and `delete`."""
-    return [
-        (
-            write_attempt(self.put, operation.key, operation.value)
-            if isinstance(operation, Put)
-            else write_attempt(self.delete, operation.key)
-        )
-        for operation in operations
-    ]
+def _write_by(put: Callable[..., Any], delete: Callable[..., Any]) -> Any:
+    def write(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write one by one, with the class's own `put` and `delete`."""
+        return [
+            (
+                write_attempt(put, self, operation.key, operation.value)
+                if isinstance(operation, Put)
+                else write_attempt(delete, self, operation.key)
+            )
+            for operation in operations
+        ]
+
+    return write
 
 
-def _write_by_batches(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
-    """Write with the class's own `batch_write` if there are several operations, otherwise with `put` or `delete`."""
-    if len(operations) == 1:
-        return _write_by_verbs(self, operations)
-    return list(self.batch_write([Write(operation.key, operation.value) for operation in operations]))
-
-
-def _write_around(write: _Write) -> Any:
+def _write_around(write: _Write, batch_write: Callable[..., Any]) -> Any:
     def write_around(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
-        """As the base, except for what the class's own `batch_write` does."""
+        """Write otherwise, except for what the class's own `batch_write` does with several operations."""
         if len(operations) == 1:
             return write(self, operations)
-        return list(self.batch_write([Write(operation.key, operation.value) for operation in operations]))
+        return list(batch_write(self, [Write(operation.key, operation.value) for operation in operations]))
 
     return write_around
 
 
-def _scan_by_query(self: Any, query: Query) -> Scan:
-    """What the class's own `query` answers: everything if it declares `ordered_queries`, otherwise the scope alone."""
-    asked = query if self.ordered_queries else scope_of(query)
-    answer: Any = self.query(asked)
-    found = answer if isinstance(answer, Cursor) else Cursor(asked, answer)
-    return Scan(found.batches(), COMPLETE if self.ordered_queries else UNORDERED, source=found)
+def _scan_by(query_of: Callable[..., Any]) -> Any:
+    def scan(self: Any, query: Query) -> Scan:
+        """What the class's own `query` answers: everything if it declares `ordered_queries`, or the scope alone."""
+        asked = query if self.ordered_queries else scope_of(query)
+        answer: Any = query_of(self, asked)
+        found = answer if isinstance(answer, Cursor) else Cursor(asked, answer)
+        return Scan(found.batches(), COMPLETE if self.ordered_queries else UNORDERED, source=found)
+
+    return scan
 
 
 def scope_of(query: Query) -> Query:
@@ -298,15 +398,8 @@ def scope_of(query: Query) -> Query:
     return Query(query.key, recursive=query.recursive, allow_partial=query.allow_partial)
 
 
-def _read(self: Any, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-    results: list[ReadResult] = self.read(keys, options)
-    return results
-
-
-def _write(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
-    results: list[WriteResult] = self.write(operations)
-    return results
-
-
-#: The batch verbs of a class that has no waist of its own.
-_batch_get, _batch_write = _batch_get_over(_read), _batch_write_over(_write)
+#: The defaults of a class that defines neither.
+read_by_get = _read_by(_looked_up("get"), _looked_up("contains"))
+write_by_verbs = _write_by(_looked_up("put"), _looked_up("delete"))
+scan_by_query = _scan_by(_looked_up("query"))
+batch_get_by_get, batch_write_by_verbs = _batch_get_over(read_by_get), _batch_write_over(write_by_verbs)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -587,3 +588,125 @@ async def test_no_shorter_way_of_a_backend_goes_past_an_override(tmp_path: Path)
         assert await store.batch_write([Write(A, b"b")]) == [WriteResult()]
         assert await store.batch_get([A, B]) == [ReadResult(b"noted b"), ReadResult(b"always")]
         assert await store.contains(B)
+
+
+# The verbs and the waist of classes beside one another
+
+
+def called_through(base: Any, names: Sequence[str], called: list[str]) -> type:
+    """A shim that notes the calls of some methods, and has `super()` do them."""
+
+    def noting(name: str) -> Any:
+        def member(self: Any, *arguments: Any) -> Any:
+            called.append(name)
+            return getattr(super(kind, self), name)(*arguments)
+
+        return member
+
+    kind = type("_".join(names), (base,), {name: noting(name) for name in names})
+    return kind
+
+
+@pytest.mark.parametrize(
+    "below", [(), ("get",), ("put", "delete"), ("put",), ("query",), ("contains",), ("batch_write",)]
+)
+@pytest.mark.parametrize(
+    "above", ["read write scan", "contains", "batch_get", "batch_write", "delete", "contains batch_get get"]
+)
+async def test_shims_beside_one_another_all_have_their_say(library: Any, above: str, below: Sequence[str]) -> None:
+    called: list[str] = []
+    beside = [called_through(library.ShimDatastore, names, called) for names in (above.split(), below) if names]
+    for bases in (beside, beside[::-1]):
+        store = type("Both", tuple(bases), {})(library.DictDatastore())
+        for asked in (store, library.ShimDatastore(store)):
+            for verb, waist, arguments in (
+                ("get", "read", (A,)),
+                ("put", "write", (A, 1)),
+                ("delete", "write", (A,)),
+                ("query", "scan", (Query(C),)),
+            ):
+                called.clear()
+                answer = getattr(asked, verb)(*arguments)
+                await (read(answer) if verb == "query" else done(answer))
+                assert {verb, waist} & {*above.split(), *below} <= set(called), verb
+
+
+@pytest.mark.parametrize("name", ["batch_get", "batch_write"])
+async def test_the_default_batches_of_a_store_do_its_single_calls(library: Any, name: str) -> None:
+    class Own(library.Datastore):
+        def __init__(self) -> None:
+            self.below = library.DictDatastore()
+
+        def get(self, key: Key) -> Any:
+            return self.below.get(key)
+
+        def put(self, key: Key, value: Any) -> Any:
+            return self.below.put(key, value)
+
+        def delete(self, key: Key) -> Any:
+            return self.below.delete(key)
+
+    store = called_through(Own, ["batch_get", "batch_write"], called := [])()
+    items = [A, B] if name == "batch_get" else [(A, 1), (B, None)]
+    for asked in (store, library.ShimDatastore(store)):
+        called.clear()
+        assert [result.error for result in await done(getattr(asked, name)(items))] == [None, None]
+        assert called == [name]
+
+
+async def test_what_one_store_is_given_is_used_by_the_stores_above_it(library: Any) -> None:
+    store = library.DictDatastore()
+    called: list[str] = []
+
+    def noting(name: str, found: Any) -> Any:
+        return lambda *arguments: (called.append(name), found(*arguments))[1]
+
+    for name in ("get", "put", "delete", "query"):
+        setattr(store, name, noting(name, getattr(store, name)))
+    above = library.ShimDatastore(store)
+    await done(above.put(A, 1))
+    assert await done(above.get(A)) == 1
+    assert await done(above.contains(A))
+    assert [result.value for result in await done(above.batch_get([A, B]))] == [1, None]
+    assert await read(above.query(Query(C))) == [1]
+    await done(above.batch_write([(B, 2), (A, None)]))
+    assert called == ["put", "get", "get", "get", "get", "query", "put", "delete"]
+
+
+@pytest.mark.parametrize("name", ["read", "write", "scan"])
+def test_an_attribute_that_cannot_be_part_of_the_waist_is_refused(library: Any, name: str) -> None:
+    def other(self: Any, path: str, mode: str, more: int) -> None:
+        """Something of the user's."""
+
+    beside = type("Beside", (), {name: other})
+    for make in (
+        lambda: type("Own", (library.Datastore,), {name: other}),
+        lambda: type("Own", (library.ShimDatastore,), {name: 3}),
+        lambda: type("Own", (beside, library.DictDatastore), {}),
+        lambda: setattr(library.DictDatastore(), name, True),
+    ):
+        with pytest.raises(TypeError, match=rf"\.{name} must be a method {name}\(.*use another name"):
+            make()
+
+
+async def test_a_method_that_wraps_an_inherited_one_is_of_the_users_own(library: Any) -> None:
+    called: list[Key] = []
+
+    def noted(method: Any) -> Any:
+        @functools.wraps(method)
+        def noting(self: Any, key: Key) -> Any:
+            called.append(key)
+            return method(self, key)
+
+        return noting
+
+    store = type("Own", (library.DictDatastore,), {"get": noted(library.DictDatastore.get)})()
+    await done(library.ShimDatastore(store).get(A))
+    assert called == [A]
+
+
+async def test_a_mock_is_used_as_a_method(library: Any) -> None:
+    store = library.DictDatastore()
+    store.get = (AsyncMock if library is aio else Mock)(return_value=1)
+    assert await done(library.ShimDatastore(store).get(A)) == 1
+    store.get.assert_called_once_with(A)

@@ -39,7 +39,9 @@ def lowered(thing: Any) -> Any:
     query = thing.copy()
     query.key = lowered(query.key)
     query.filters = [
-        Filter(part.field, part.op, lowered(part.value)) if isinstance(part.value, Key) else part
+        part.mapped(
+            lambda each: Filter(each.field, each.op, lowered(each.value)) if isinstance(each.value, Key) else each
+        )
         for part in query.filters
     ]
     return query

@@ -1,7 +1,7 @@
-"""Which calls a server takes up: as many as it can answer in time. The rest it refuses at once.
+"""Which calls a server admits: as many as it can answer in time. It refuses the others immediately.
 
-gRPC's own queue refuses with a bare CANCELLED, health checks too, and only after it is far too long; so it is made
-long enough never to, and the decision is made here, before each call. Knows numbers and errors; knows no call.
+gRPC's own queue refuses calls, health checks included, with a bare CANCELLED, and only when it is far too long. So it
+is configured never to fill up, and each call is decided here. Knows numbers and errors, but no calls.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from datastore.model.errors import OverloadedError, UnavailableError
 
 __all__ = ["CALLS_UNQUESTIONED", "Admission"]
 
-#: So many calls are taken up whatever their deadlines: with few in hand, one slow call says little about the next.
+#: This many calls are admitted whatever their deadlines: with few calls, a slow one says little about the next.
 CALLS_UNQUESTIONED = 64
-#: How much each call counts in the average time between the ends of two calls: that of about the last fifty.
+#: The weight of each call in the average interval between the ends of calls: about the last fifty count.
 _WEIGHT = 0.04
-#: What a refused client is asked to wait: about as long as the calls in hand take, within these bounds.
+#: The shortest and longest retry delay of a refused client, in seconds: about as long as the active calls take.
 _RETRY_AFTER_S = (0.1, 1.0)
 
 
 class Admission:
-    """Counts the unary calls in hand, and refuses those that would end too late."""
+    """Counts the active unary calls, at most `most`, and refuses those that would end too late."""
 
     def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.in_hand = 0
         self._most = most
         self._clock = clock
-        #: The average time between the ends of two calls, while there were calls.
+        #: The average interval between the ends of calls, without idle time.
         self._interval_s = 0.0
         self._busy_since = 0.0
         self._refusal: Callable[[], UnavailableError] | None = None
 
     def close(self, refusal: Callable[[], UnavailableError]) -> None:
-        """Refuse all calls from now on, each with another error: one for all would hold the frames of each call."""
+        """Refuse all calls from now on, each with a new error: a shared one would keep the frames of every call."""
         self._refusal = refusal
 
     def enter(self, time_left_s: float | None) -> None:

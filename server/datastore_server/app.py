@@ -291,8 +291,7 @@ def serve(datastore: Datastore, *, listen: str = "127.0.0.1:0", **settings: Any)
 async def run_until_stopped(server: Server, ready: Callable[[], object] | None = None) -> None:
     """Wait for SIGTERM or SIGINT, then shut down the running server gracefully.
 
-    `ready` is called once signals are handled, so that whoever waits for it can send one. A second signal does not
-    shorten the shutdown.
+    `ready` is called once signals are handled. A second signal does not shorten the shutdown.
     """
     stopped = asyncio.Event()
     handle_stop_signals(stopped.set)

@@ -1,4 +1,4 @@
-"""The memory that calls share: bytes of answers in the making, and open streams. Knows no call and no message."""
+"""The memory that calls share: the bytes of responses being built, and open streams. Knows no calls or messages."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from datastore_server.limits import Limits
 
 __all__ = ["ByteBudget", "OpenStreams"]
 
-#: A batch on its way is there as values, as frames, as a message, and in gRPC.
+#: The copies of a batch being sent: values, frames, a message, and gRPC's own.
 _COPIES = 4
-#: What a client is asked to wait before it opens a stream that did not fit.
+#: How long a client is asked to wait before it retries a refused stream, in seconds.
 _RETRY_AFTER_S = 1.0
 
 
 class ByteBudget:
-    """A number of bytes that may be in use at once. Who needs more than are left waits, first come, first served."""
+    """A number of bytes that may be in use at once. Callers that need more than are left wait, in order of arrival."""
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
@@ -29,7 +29,7 @@ class ByteBudget:
 
     @asynccontextmanager
     async def hold(self, count: int) -> AsyncIterator[None]:
-        """Use `count` bytes while the block runs. What is more than all there are counts as all."""
+        """Use `count` bytes while the block runs, or all bytes if that is more than there are."""
         count = min(count, self._total)
         await self._take(count)
         try:
@@ -47,7 +47,7 @@ class ByteBudget:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                # It was this one's turn at the moment that it left.
+                # It got its turn just before it was cancelled.
                 self._give_back(count)
             else:
                 self._waiting.remove((count, turn))
@@ -63,7 +63,7 @@ class ByteBudget:
 
 
 class OpenStreams:
-    """The streams that are open, bounded in number, in all and for each client, and in what they hold."""
+    """The open streams, limited in number, in total and per client, and in the bytes that they hold."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -74,8 +74,8 @@ class OpenStreams:
     def one_more(self, client: str) -> Iterator[None]:
         """Count a stream of this client while the block runs.
 
-        Raises LimitExceededError where the client has too many, which only it can end, and OverloadedError where all
-        together have.
+        Raises LimitExceededError if the client has too many, which only it can end; OverloadedError if there are too
+        many in total.
         """
         if self._by_client[client] >= self._limits.open_streams_per_client:
             raise _too_many_of_client(self._limits.open_streams_per_client)
@@ -95,7 +95,7 @@ class OpenStreams:
                 del self._by_client[client]
 
     def share_bytes(self) -> int:
-        """How many bytes of results one stream may hold at a time: its share of `stream_bytes`."""
+        """The bytes of results that one stream may hold at a time: its share of `stream_bytes`."""
         share = self._limits.stream_bytes // _COPIES // max(1, self._count)
         return min(max(share, FIRST_BATCH_BYTES), BATCH_BYTES)
 

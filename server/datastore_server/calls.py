@@ -1,6 +1,6 @@
-"""A server's calls in its log: counts, and a line for each slow or failed one.
+"""Call counts of a server, and log lines for slow and failed calls.
 
-Of a request only the key is logged, never a value. Knows requests and statuses, but no stores.
+Logs the key of a request, but never a value. Knows requests and statuses, but no stores.
 """
 
 from __future__ import annotations

@@ -277,7 +277,7 @@ def _with_one_durability(shard: ShardConfig, at: str, base: Path) -> ShardConfig
 
 
 def _without_durability(url: str) -> str:
-    """A store URL whose durability is in a key of its own."""
+    """A store URL without its durability, which has a separate key."""
     return without_options(url, ["durability", "fsync"])[0]
 
 

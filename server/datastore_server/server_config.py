@@ -106,9 +106,9 @@ def _section(table: object, source: str) -> _Server:
         try:
             msgspec.convert({"store": "", name: value}, _Server)
         except msgspec.ValidationError as error:
-            what = str(error).partition(" - at")[0]
-            told = f"{what[0].lower()}{what[1:]}"
-            raise ConfigError(f"{source}: server.{name}: {told}; it should be {_VALID[name]}") from error
+            problem = str(error).partition(" - at")[0]
+            problem = f"{problem[0].lower()}{problem[1:]}"
+            raise ConfigError(f"{source}: server.{name}: {problem}; it should be {_VALID[name]}") from error
     return msgspec.convert(table, _Server)
 
 

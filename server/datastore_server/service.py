@@ -1,8 +1,7 @@
 """The one service, of nodes and proxies alike: every RPC is check, call, convert.
 
-Speaks to one `aio.Datastore` whose values are WireValues: a value's bytes pass from the request to the store,
-and from the store to the answer, and are not decoded here. Whether the store is local or remote is not known
-here.
+Serves one `aio.Datastore` whose values are WireValues: the bytes of a value pass between requests, store and responses
+without being decoded here. Knows no transport, and not whether the store is local or remote.
 """
 
 from __future__ import annotations
@@ -50,11 +49,10 @@ _log = logging.getLogger("datastore.server")
 _T = TypeVar("_T")
 _Result = TypeVar("_Result", ReadResult, WriteResult)
 
-#: No call has come for so long: none is on its way. And how long that is waited for.
+#: If no call arrives for this long, in seconds, none is on its way; and how long to wait for that.
 QUIET_S = 0.02
 HOLD_S = 0.5
-#: The calls that are refused when there is too much to do. A server always says how it is, and streams have a bound
-#: of their own.
+#: The calls that are refused under overload. DescribeStore is always answered, and streams are limited separately.
 _WRITES = frozenset({"Put", "Delete", "BatchWrite"})
 _ADMITTED = _WRITES | {"Get", "Contains", "BatchGet", "ListEntries"}
 #: The methods that an embedded store may answer without waiting.
@@ -66,12 +64,12 @@ _LONG_REQUESTS = frozenset({"Query", "ListEntries"})
 
 
 class DatastoreService:
-    """Serves one Datastore. The methods take a request's bytes and answer with the response's.
+    """Serves one Datastore. A method takes the bytes of a request, and returns those of the response.
 
-    `check_values` is for servers that store: every value is checked before it reaches the datastore. A proxy
-    leaves that to its nodes, and forwards values unread. `require_expected` raises for a caller that expects another
-    server than this one (`guard`). `placement` gives what the node has been placed as, and `store_failure` why its
-    store does not answer. `calls` counts and logs the calls.
+    With `check_values` every value is checked before it reaches the datastore; a proxy leaves that to its nodes and
+    forwards values unread. `require_expected` raises for callers that expect a different server, see `guard`.
+    `placement` returns the node's placement, and `store_failure` why its store does not answer, or None. Calls are
+    recorded in `calls`.
     """
 
     def __init__(
@@ -103,7 +101,7 @@ class DatastoreService:
         self._open_streams = OpenStreams(self._limits)
         self._reads = ByteBudget(self._limits.read_bytes)
         self._sorts = SortBudget(self._limits.all_sort_bytes)
-        # An answer is there in pieces and as a message; a proxy has one of each shard besides.
+        # A response exists in pieces and as a message; a proxy also holds one of each shard.
         self._answer_bytes = self._limits.message_bytes * (2 + len(self._cluster.shards))
         self._checks = ThreadPoolExecutor(1, "checks")
 
@@ -146,7 +144,7 @@ class DatastoreService:
     # One entry
 
     async def get(self, request: bytes, call: Call) -> bytes:
-        """Get: the value, or an answer without one."""
+        """Get: the value, or a response without one if the key is absent."""
         message = parse_request(service_pb2.GetRequest, request)
         key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
         value = await self._datastore.get(key)
@@ -157,7 +155,7 @@ class DatastoreService:
         return response
 
     async def put(self, request: bytes, call: Call) -> bytes:
-        """Put: answered once the store has it; runs to completion even if the client disconnects."""
+        """Put: answered once the entry is stored; runs to completion even if the client disconnects."""
         write = await self._checked(self._put_of_request, request)
         await self._writes.run(
             self._datastore.delete(write.key) if write.value is None else self._datastore.put(*write)
@@ -172,7 +170,7 @@ class DatastoreService:
         return b""
 
     async def contains(self, request: bytes, call: Call) -> bytes:
-        """Contains: yes or no."""
+        """Contains: whether the key has a value."""
         message = parse_request(service_pb2.ContainsRequest, request)
         key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
         held = await self._datastore.contains(key)
@@ -181,16 +179,16 @@ class DatastoreService:
     # Batches
 
     async def batch_get(self, request: bytes, call: Call) -> bytes:
-        """BatchGet: a result a key, in order. Values that do not fit fail, and may be asked for again."""
+        """BatchGet: a result for each key, in order. Values that do not fit fail, and can be requested again."""
         set_read_room(self._limits.message_bytes)
         async with self._reads.hold(self._answer_bytes):
-            # Not before its turn: a thousand keys take some milliseconds to check, of other calls' time.
+            # Not before its turn: checking a thousand keys blocks other calls for some milliseconds.
             items = await self._checked(self._keys_of, request)
             results = await _with_refused(items, self._datastore.batch_get, _failed_read)
             return batch_get_answer(results, self._limits)
 
     async def batch_write(self, request: bytes, call: Call) -> bytes:
-        """BatchWrite: a result a write, in order; runs to completion even if the client disconnects."""
+        """BatchWrite: a result for each write, in order; runs to completion even if the client disconnects."""
         items = await self._checked(self._writes_of, request)
         results = await self._writes.run(_with_refused(items, self._datastore.batch_write, WriteResult))
         response = service_pb2.BatchWriteResponse()
@@ -203,7 +201,7 @@ class DatastoreService:
     # Queries
 
     async def query(self, request: bytes, call: Call) -> None:
-        """Query: a stream of batches and its summary, at the pace of the client."""
+        """Query: a stream of batches and a summary, at the client's pace."""
         query, token, sort_keys = await self._checked(self._query_of, request)
         builder = streaming.ResponseBuilder(
             query, token, self._limits, sort_keys=sort_keys, share_bytes=self._open_streams.share_bytes
@@ -252,7 +250,7 @@ class DatastoreService:
         token: Token | None,
         bound_to: int,
     ) -> tuple[Query, Token]:
-        """The query that is left to do, and the token that stands at its beginning."""
+        """The remaining query, and the token of its start."""
         query = wire.decode_query(request.query)
         checks.check_query(query, self._limits)
         epoch = self._cluster.placement_epoch
@@ -266,7 +264,7 @@ class DatastoreService:
     # The server itself
 
     async def describe_store(self, request: bytes, call: Call) -> bytes:
-        """DescribeStore: the composition, the limits, and how the shards are just now."""
+        """DescribeStore: the composition, the limits, and the current state of the shards."""
         parse_request(service_pb2.DescribeStoreRequest, request)
         answers = await self._probes.answers()
         cluster = self._cluster if self._placement is None else self._cluster.named_by(self._placement())
@@ -277,10 +275,9 @@ class DatastoreService:
         return response.SerializeToString()
 
     async def drain(self, grace_s: float) -> None:
-        """Refuse new calls, and end those under way: streams at once, others when they are done.
+        """Refuse new calls, and end active ones: streams at once, others when they are done or after `grace_s`.
 
-        All with UNAVAILABLE, so that clients continue elsewhere or later. Calls that are not done within `grace_s`
-        are ended.
+        All end with UNAVAILABLE, so that clients continue elsewhere or later.
         """
         self._is_draining = True
         self._admission.close(_shutting_down)
@@ -290,10 +287,10 @@ class DatastoreService:
         self._under_way.end()
 
     async def hold(self) -> None:
-        """Leave calls that come from now on unanswered until `release`; returns when those on their way are here.
+        """Leave calls that arrive from now on unanswered until `release`. Returns once no more arrive.
 
-        Clients that call again and again would else always have a call on its way, which gRPC ends with a bare
-        CANCELLED when it stops. Those who wait for an answer learn first that the connection closes.
+        Otherwise busy clients would always have a call on its way when gRPC stops, which ends it with a bare CANCELLED.
+        Clients that wait for a response notice first that their connection is closing.
         """
         self._under_way.hold()
         ends_at = time.monotonic() + HOLD_S
@@ -307,17 +304,17 @@ class DatastoreService:
         self._under_way.release()
 
     def close(self) -> None:
-        """Let go of the thread that checks."""
+        """Stop the thread that checks requests."""
         self._checks.shutdown(wait=False)
 
     async def finish_writes(self, timeout_s: float) -> None:
-        """Wait until every write is done, also those whose clients have disconnected."""
+        """Wait until all writes are done, including those whose clients have disconnected."""
         await self._writes.finish(timeout_s)
 
     # Requests
 
     async def _checked(self, check: Callable[[bytes], _T], request: bytes) -> _T:
-        """What `check` makes of a request. Large ones are checked in a thread, one at a time: other calls go on."""
+        """The checked request. Large ones are checked in a thread, one at a time, so that other calls continue."""
         if is_small(request):
             return check(request)
         return await asyncio.get_running_loop().run_in_executor(self._checks, check, request)
@@ -336,7 +333,7 @@ class DatastoreService:
         return [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys]
 
     def _query_of(self, request: bytes) -> tuple[Query, Token, bool]:
-        """The query that is left to do, the token at its beginning, and whether the sort keys are asked for."""
+        """The remaining query, the token of its start, and whether to send sort keys."""
         message = parse_request(raw.QueryRequest, request)
         bound_to = _hash_of(message.query)
         token = decode_token(message.resume_token, bound_to) if message.resume_token else None
@@ -346,7 +343,7 @@ class DatastoreService:
         return query, token, message.include_sort_keys
 
     def _page_of(self, request: bytes) -> tuple[Query, Token, int]:
-        """The query of a page, the token at its beginning, and how many entries the page may have."""
+        """The query of a page, the token of its start, and the most entries of the page."""
         message = parse_request(raw.ListEntriesRequest, request)
         page_items = checks.check_page_size(message.page_size, self._limits)
         bound_to = _hash_of(message.query)
@@ -354,12 +351,12 @@ class DatastoreService:
         query, token = self._continued(message, token, bound_to)
         query.allow_partial = message.allow_partial
         query.sort_keys = bool(query.orders) and query.keys_only
-        # One more than the page tells whether there is a next.
+        # One entry more than the page shows whether there is a next page.
         query.limit = page_items + 1 if query.limit is None else min(query.limit, page_items + 1)
         return query, token, page_items
 
     def _put_of(self, entry: Any) -> Write:
-        """The write that puts an entry: checked, and a delete if the value is null."""
+        """The checked write of an entry; a delete if the value is null."""
         key = checks.required_key(entry.HasField("key"), entry.key.text, self._limits, field="entry.key")
         data = entry.value
         checks.check_value(entry.HasField("value"), data)
@@ -385,7 +382,7 @@ def _hash_of(query: query_pb2.Query) -> int:
 
 
 def _attempt(check: Callable[..., _T], *arguments: Any) -> _T | DatastoreError:
-    """One item of a batch after its checks, or what is wrong with it."""
+    """One item of a batch after its checks, or its error."""
     try:
         return check(*arguments)
     except DatastoreError as error:
@@ -398,7 +395,7 @@ async def _with_refused(
     call: Callable[[Sequence[_T]], Awaitable[list[_Result]]],
     failed: Callable[[DatastoreError], _Result],
 ) -> list[_Result]:
-    """Call with the good items; the result of each item, the bad ones included, in order."""
+    """Call with the valid items. Returns the results of all items, in order."""
     good = [item for item in items if not isinstance(item, DatastoreError)]
     results = iter(await call(good) if good else ())
     return [failed(item) if isinstance(item, DatastoreError) else next(results) for item in items]

@@ -1,7 +1,7 @@
-"""Watches the shards behind a proxy, and logs when one goes away and when it is back.
+"""Watches the shards behind a proxy, and logs when one goes down and when it comes back.
 
-It asks each node's health service for every change, over its own connection: what happens is noticed without any
-call, and a node that stopped without a word by the connection's keepalive. Knows health; decides nothing.
+It watches the health service of each node over a separate connection, so it notices changes without any calls, and by
+keepalive a node that stopped silently. Knows health, and decides nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2
 
+from datastore_client._messages import SERVING
 from datastore_client.channel import CHANNEL_OPTIONS, parse_target
 from datastore_server.describe import ShardInfo
 
@@ -24,12 +24,12 @@ __all__ = ["ShardState", "watching"]
 _log = logging.getLogger("datastore.server")
 
 _WATCH = "/grpc.health.v1.Health/Watch"
-#: How long to wait before asking again a node that is down.
+#: How long to wait before a node that is down is watched again, in seconds.
 RETRY_S = 1.0
 
 
 class ShardState:
-    """What is known of one shard, and a line in the log for every change of it."""
+    """The known state of one shard. Logs every change."""
 
     def __init__(self, shard: ShardInfo) -> None:
         self._named = f"shard {shard.name} at {shard.url}"
@@ -66,16 +66,12 @@ async def watching(shards: Iterable[ShardInfo]) -> AsyncIterator[None]:
 
 async def _watch(shard: ShardInfo) -> None:
     state = ShardState(shard)
-    request = health_pb2.HealthCheckRequest().SerializeToString()
     async with grpc.aio.insecure_channel(parse_target(shard.url), options=CHANNEL_OPTIONS) as channel:
         changes: Any = channel.unary_stream(_WATCH)
         while True:
             try:
-                async for answer in changes(request):
-                    if (
-                        health_pb2.HealthCheckResponse.FromString(answer).status
-                        == health_pb2.HealthCheckResponse.SERVING
-                    ):
+                async for answer in changes(b""):
+                    if answer == SERVING:
                         state.up()
                     else:
                         state.down("it does not serve: it is shutting down, or its store does not answer")

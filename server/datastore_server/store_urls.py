@@ -1,6 +1,6 @@
-"""The store of a node, as a URL: any that `datastore.open` opens, and how its values are stored.
+"""The URL of a node's store: any URL of `datastore.open`, and how its values are stored.
 
-Pure: text in, data out, and a ConfigError that says what would be valid. Opens no store.
+Pure: text in, data out, or a ConfigError that says what is valid. Opens no store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SerializerName = Literal["plain", "json", "wire"]
 SERIALIZERS: tuple[str, ...] = get_args(SerializerName)
 STORE_FORMS = "lmdb:///DIRECTORY, memory: or another store URL"
 
-#: The kinds whose stores take their values as they are.
+#: The kinds that store values in wire form, without a serializer.
 _WITHOUT_SERIALIZER = ("memory", "lmdb", "grpc")
 #: The characters of a directory that need no quoting in a URL.
 _UNQUOTED = "/ ,;=@+()[]'!$&*:"
@@ -34,8 +34,8 @@ _UNQUOTED = "/ ,;=@+()[]'!$&*:"
 class StoreUrl:
     """The store of a node. `str` shows the URL without its secrets.
 
-    `text` is the whole URL, which `parse_store_url` parses to an equal object; `tree` is what it opens. `durability` is
-    None if the URL does not say, and `serializer` if values are stored by the default of their kind of store.
+    `text` is the whole URL, which `parse_store_url` parses to an equal object, and `tree` the store that it describes.
+    `durability` is None if the URL does not set it; `serializer` is None for the default of the kind of store.
     """
 
     text: str
@@ -81,9 +81,9 @@ class StoreUrl:
 def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
     """The store that a URL names, e.g. `memory:`, `lmdb:///absolute/directory` or `redis://HOST:PORT/0`.
 
-    A URL means the same store here as to `datastore.open`, except that a file store is synced unless it says otherwise.
-    `?serializer=plain|json|wire` is for nodes only. A relative directory is below `base`. Raises ConfigError, saying
-    what would be valid, for anything else, and ImportError if a driver is missing.
+    A URL means the same store as for `datastore.open`, except that a file store syncs writes by default.
+    `?serializer=plain|json|wire` is for nodes only. A relative directory is below `base`. Raises ConfigError, with what
+    is valid, for anything else, and ImportError if a driver is missing.
     """
     if ":" not in text:
         hint = f"; for LMDB in the directory {text} write lmdb:{quote(text, safe=_UNQUOTED)}" if text else ""
@@ -112,7 +112,7 @@ def _serializer(name: str | None, kind: str, text: str) -> SerializerName | None
     if name is None:
         return None
     if kind in _WITHOUT_SERIALIZER:
-        raise ConfigError(f"{shown(text)}: a {kind}: store takes every value as it is; leave serializer out")
+        raise ConfigError(f"{shown(text)}: a {kind}: store needs no serializer; leave it out")
     if name not in SERIALIZERS:
         valid = f"{', '.join(SERIALIZERS[:-1])} or {SERIALIZERS[-1]}"
         raise ConfigError(f"{shown(text)}: serializer is {valid}, not {name!r}")
@@ -124,7 +124,7 @@ def _changed(tree: Config, **options: object) -> Config:
 
 
 def _absolute(text: str, directory: Path) -> str:
-    """The URL of a store in a directory, with that directory, and the options as they were."""
+    """The URL of a store with `directory` in place of its own, and the same options."""
     scheme, _, rest = text.partition(":")
     _, mark, options = rest.partition("?")
     slashes = "//" if directory.is_absolute() else ""

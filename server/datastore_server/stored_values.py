@@ -61,9 +61,9 @@ class PlainValues:
 
 
 class JsonValues:
-    """JSON for other programs to read and write; bytes, which JSON cannot say, behind the mark of `datastore.redis`.
+    """JSON that other programs can read and write; bytes are stored behind the mark of `datastore.redis`.
 
-    Refuses what JSON cannot say otherwise: bytes in lists and maps, datetimes, keys, infinities.
+    Refuses values that JSON cannot represent: bytes in lists and maps, datetimes, keys, infinities.
     """
 
     __name__ = "json"
@@ -114,7 +114,7 @@ class WireValues:
 
 
 class DocumentValues:
-    """The objects that a store of objects keeps, which refuses what it cannot keep; its queries see inside them."""
+    """Plain objects, for stores that keep objects and query their fields."""
 
     __name__ = "documents"
     keeps_mappings = True
@@ -157,7 +157,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _readable(plain: Any) -> WireValue:
-    """What another program stored, if it can be sent: else it is no client's mistake."""
+    """An object that another program stored. Raises CorruptDataError if it cannot be sent."""
     try:
         return wire.encode_value(plain)
     except (InvalidValueError, UnsupportedTypeError) as error:
@@ -181,9 +181,9 @@ def _require_json(value: Any, path: str) -> None:
         for place, part in enumerate(value):
             _require_json(part, f"{path}[{place}]")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise InvalidValueError(f"{path} is {value}, which JSON cannot say", path=path)
+        raise InvalidValueError(f"{path} is {value}, which JSON cannot represent", path=path)
     elif value is not None and not isinstance(value, (str, int, float)):
         raise UnsupportedTypeError(
-            f"{path} is a {type(value).__name__}, which JSON cannot say: this store keeps JSON (?serializer=json)",
+            f"{path} is a {type(value).__name__}, which JSON cannot represent, and this store keeps JSON",
             path=path,
         )

@@ -1,8 +1,7 @@
-"""A query's results as messages: cut by bytes, each with the token that continues after it.
+"""The results of a query as messages, split by size, each with the token that continues after it.
 
-`ResponseBuilder` decides and is pure; `QueryStream` performs: it pulls a batch only once the client has taken what was
-cut from the one before, so that at most two are in memory. Knows batches, tokens and messages; knows no
-store.
+`ResponseBuilder` decides and is pure. `QueryStream` does the I/O: it pulls a batch only when the client has taken the
+messages of the previous one, so that at most two are in memory. Knows batches, tokens and messages, but no stores.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ __all__ = [
     "shard_summary",
 ]
 
-#: A message has at most this part of what was sent before it, until it has BATCH_BYTES.
+#: A message has at most this fraction (1/4) of the bytes sent before it, until it reaches BATCH_BYTES.
 _GROWTH_PART = 4
-#: A message of many entries does not grow beyond this; only a single entry may.
+#: The largest message in bytes, unless it has a single entry.
 BATCH_MOST_BYTES = 1024 * 1024
-#: The heartbeat interval while nothing matches.
+#: The heartbeat interval while nothing matches, in seconds.
 HEARTBEAT_S = 1.0
-#: Maximum time to buffer entries.
+#: The maximum time to buffer entries, in seconds.
 LINGER_S = 0.1
 
 _REASONS = {
@@ -54,9 +53,9 @@ _REASONS = {
 
 
 def position_of(query: Query, batch: Batch, index: int) -> Position:
-    """The place in the results of `query` after one entry of a batch.
+    """The position in the results of `query` after one entry of a batch.
 
-    A place whose sort key is long is always that entry's own, which the client can send back.
+    If its sort key is long, it is always that of the entry, which the client can send back.
     """
     key = batch.key_at(index)
     after = batch.position
@@ -67,20 +66,22 @@ def position_of(query: Query, batch: Batch, index: int) -> Position:
     if batch.sort_keys is not None:
         return Position(batch.sort_keys[index], key)
     if query.keys_only:
-        raise QueryNotSupportedError("this store orders keys without telling by what; ask for entries")
+        raise QueryNotSupportedError(
+            "this store does not return the sort keys of a keys-only query; query entries instead"
+        )
     return Position(query.order_sort_key(key, batch.values[index]), key)
 
 
 def is_long(sort_key: bytes) -> bool:
-    """Whether a sort key is too long to travel: the entry's value travels in its place."""
+    """Whether a sort key is too long to be sent: the value of the entry is sent instead."""
     return len(sort_key) > LONG_SORT_KEY_BYTES
 
 
 class ResponseBuilder:
-    """Cuts batches of results into messages of a good size, and knows what continues after each.
+    """Splits batches of results into messages, each with the token that continues after it.
 
-    `token` is where this call starts. The first entries go out at once, then about `batch_bytes()` a message.
-    `share_bytes` is the most that a message should have just now.
+    `token` is the start of this call. The first entries are sent immediately, then about `batch_bytes()` per message.
+    `share_bytes` returns the maximum size of a message at the moment.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class ResponseBuilder:
         self._frames: list[bytes] = []
         self._count = 0
         self._sort_keys: list[bytes] = []
-        #: The last of them with its value, where a query for keys only needs that to be continued.
+        #: The last of them with its value, if a keys-only query needs that to continue.
         self._last_frame: bytes | None = None
         self._size = 0
         self._skipped = 0
@@ -113,23 +114,22 @@ class ResponseBuilder:
         self._has_sent = False
 
     def batch_bytes(self) -> int:
-        """How many bytes of results the next message should have: a part of what was sent.
+        """The target size of the next message in bytes: a fraction of what was sent so far.
 
-        A reader that stops early has then only small messages waiting for it, and one that reads on soon gets large
-        ones.
+        So little is read ahead for a client that stops early, and one that reads on soon gets large messages.
         """
         return min(max(FIRST_BATCH_BYTES, self._sent_bytes // _GROWTH_PART), self._share_bytes())
 
     def feed(self, batch: Batch) -> Iterator[bytes]:
-        """Take one batch; the messages that are full now. Read them all before the next batch."""
+        """Take one batch, and yield the messages that are full. Exhaust it before the next batch."""
         self._skipped += batch.skipped
         self._scanned += batch.scanned
         self._offset = max(0, self._offset - batch.skipped)
         keys_only = self._query.keys_only
-        # A long sort key is left out: it is made from the value, which travels for it in a query for keys only.
+        # A long sort key is left out: the client computes it from the value, which a keys-only query then sends.
         sort_keys = [b"" if is_long(each) else each for each in self._sort_keys_of(batch)]
         sort_key_bytes = sum(map(len, sort_keys))
-        # A batch goes out whole up to here: its place is known at its end, and cutting costs time.
+        # Up to this size a batch is sent whole: its position is known at its end, and splitting takes time.
         whole_bytes = self.batch_bytes() * 3 // 2
         if keys_only and any(map(is_long, batch.sort_keys or ())):
             yield from self._cut_keys(batch, sort_keys)
@@ -148,7 +148,7 @@ class ResponseBuilder:
             yield self.flush()
 
     def _cut(self, batch: Batch, frames: Iterable[bytes], sort_keys: Sequence[bytes]) -> Iterator[bytes]:
-        """Take a batch entry by entry, and give what is full before the last of them."""
+        """Take a batch entry by entry, and yield the messages that are full before its last one."""
         for index, frame in enumerate(frames):
             part = sort_keys[index : index + 1]
             size = len(frame) + sum(map(len, part))
@@ -160,7 +160,7 @@ class ResponseBuilder:
             self._take(frame, 1, part, size)
 
     def _cut_keys(self, batch: Batch, sort_keys: Sequence[bytes]) -> Iterator[bytes]:
-        """As `_cut`, for keys of which some have long sort keys: then the value goes with what is last in a message."""
+        """Like `_cut`, for keys with long sort keys: the last entry of a message then has its value."""
         room = self._limits.message_bytes - RESERVED_BYTES
         keys = entry_frames(batch, keys_only=True)
         for index, (frame, sort_key) in enumerate(zip(keys, batch.sort_keys or (), strict=True)):
@@ -177,10 +177,10 @@ class ResponseBuilder:
             self._last_frame = whole
 
     def _is_place(self, position: Position) -> bool:
-        """Whether the position of a batch without entries is where the results stand.
+        """Whether the position of a batch without entries is a position in the results.
 
-        While an ordered query still collects, it has no place in them yet; and one whose sort key is long could only be
-        told by an entry that the client does not have.
+        It is not while an ordered query is still sorting. One with a long sort key would need an entry that the client
+        does not have.
         """
         return bool(position.sort_key) == bool(self._query.orders) and not is_long(position.sort_key)
 
@@ -192,9 +192,9 @@ class ResponseBuilder:
         self._size += size
 
     def is_due(self, waited_s: float) -> bool:
-        """Whether something should be sent now, that long after the last message."""
+        """Whether to send a message now, `waited_s` after the last one."""
         if self._limit is not None and self._count >= self._limit > 0:
-            # The end is next, and these go with it.
+            # The summary is next, and these entries are sent with it.
             return False
         if self._count:
             return not self._has_sent or waited_s >= LINGER_S
@@ -202,7 +202,7 @@ class ResponseBuilder:
 
     @property
     def has_news(self) -> bool:
-        """Whether a message now would carry a client further."""
+        """Whether a message now would have entries or a later token."""
         return bool(self._count) or self._position is not None
 
     def note_shards(self, shards: Iterable[ShardReport]) -> None:
@@ -227,7 +227,7 @@ class ResponseBuilder:
         return self._message(response, end)
 
     def finish_again(self) -> bytes:
-        """The last message of results that had ended when the client came back for more."""
+        """The last message again, for a client that continues after the end of the results."""
         response = service_pb2.QueryResponse()
         response.summary.reason = dict(_REASONS.values())[self._token.end]
         response.summary.shards.extend(map(shard_summary, self._token.missing_before(())))
@@ -242,7 +242,7 @@ class ResponseBuilder:
         response.skipped, self._skipped = self._skipped, 0
         response.scanned, self._scanned = self._scanned, 0
         response.sort_keys.extend(self._sort_keys)
-        # Serialized messages join by concatenation: the entries, as prepared bytes, and all else.
+        # Serialized messages are merged by concatenation: here the prepared entries and all other fields.
         message = b"".join([*self._frames, response.SerializeToString()])
         self._frames.clear()
         self._sort_keys.clear()
@@ -254,7 +254,7 @@ class ResponseBuilder:
         return message
 
     def _advance(self, end: End) -> None:
-        """Move the token to the last known place, with what is left of limit and offset there."""
+        """Move the token to the last known position, with the limit and offset that remain there."""
         if self._limit is not None:
             self._limit = max(0, self._limit - self._count)
         position, self._position = self._position, None
@@ -272,7 +272,7 @@ class ResponseBuilder:
 
 
 def shard_summary(report: ShardReport) -> service_pb2.ShardSummary:
-    """One shard's part, as it is sent."""
+    """The message for the report of one shard."""
     shown = service_pb2.ShardSummary(shard=report.shard, entries=report.entries, scanned=report.scanned)
     if report.error is not None:
         shown.status.CopyFrom(item_status(report.error, "Query"))
@@ -280,10 +280,10 @@ def shard_summary(report: ShardReport) -> service_pb2.ShardSummary:
 
 
 class QueryStream:
-    """One query on its way to one client.
+    """One active query of one client.
 
-    `interrupt` ends it from outside: the server drains, or its time is over. A client that has stopped
-    reading then keeps its call, which only its reading can end, but no longer a cursor.
+    `interrupt` ends it when the server drains or its time is over. If the client has stopped reading, the call remains
+    until it reads on or disconnects, but the cursor is closed.
     """
 
     def __init__(self, cursor: Cursor, builder: ResponseBuilder, send: Callable[[bytes], Awaitable[None]]) -> None:
@@ -295,9 +295,9 @@ class QueryStream:
         self._closing: asyncio.Task[None] | None = None
 
     async def run(self, time_limit_s: float) -> None:
-        """Send all results and the summary. Closes the cursor, whatever happens.
+        """Send all results and the summary. Closes the cursor in any case.
 
-        Raises DeadlineExceededError at the time limit, after which the client can continue by its token.
+        Raises DeadlineExceededError at the time limit; the client can continue by its last token.
         """
         loop = asyncio.get_running_loop()
         expiry = loop.call_later(time_limit_s, self.interrupt, expired(time_limit_s))
@@ -306,7 +306,7 @@ class QueryStream:
             await self._send_batches(batches)
         finally:
             expiry.cancel()
-            # Once it was raised it holds this stream in turn.
+            # Once raised, the error references this stream, which would be a cycle.
             self._error = None
             try:
                 await (self._closing or self._cursor.aclose())
@@ -314,7 +314,7 @@ class QueryStream:
                 await batches.aclose()
 
     def interrupt(self, error: DatastoreError) -> None:
-        """End the stream with this error, after what was found so far."""
+        """End the stream with this error, after the results found so far."""
         if self._error is not None:
             return
         self._error = error
@@ -328,7 +328,7 @@ class QueryStream:
         sent_at = clock()
         while (batch := await self._pull(batches)) is not None:
             self._builder.note_shards(self._cursor.shards)
-            # While a message waits for its reader, those after it take a fraction of what their entries would.
+            # While a message waits for the client, the next ones take much less memory than the batch.
             messages = deque(self._builder.feed(batch))
             batch.clear()
             while messages:
@@ -337,7 +337,7 @@ class QueryStream:
             if self._builder.is_due(clock() - sent_at):
                 await self._send(self._builder.flush())
                 sent_at = clock()
-            # One batch is one step: other calls come in between, however fast the client reads.
+            # Other calls run between batches, however fast the client reads.
             await asyncio.sleep(0)
         summary = self._cursor.summary
         if summary is None:
@@ -366,7 +366,7 @@ class QueryStream:
 
 
 def expired(time_limit_s: float) -> DeadlineExceededError:
-    """The error of a query whose time is over."""
+    """The error of a query that has reached its time limit."""
     return DeadlineExceededError(
         f"a query may run for {time_limit_s:g} s here (query_time_ms); continue it by its last token"
     )

@@ -53,7 +53,7 @@ async def test_a_shard_failing_at_any_entry_fails_the_query_and_frees_the_others
     assert len(await entries_of(store, query)) == len(contents)
 
 
-async def test_a_batch_tells_which_items_their_shard_refused_and_does_the_others() -> None:
+async def test_a_batch_reports_which_items_their_shard_refused_and_does_the_others() -> None:
     shards = [faulty() for _ in range(3)]
     store = aio.ShardedDatastore(shards, names=["one", "two", "three"])
     shards[0].fail("batch_write", error=UnavailableError("gone"))

@@ -158,7 +158,7 @@ async def test_a_query_whose_node_stays_dead_fails_and_never_ends_short(
         await until_answered(store, next(key for key in CONTENTS if filled.shard_of(key) == "shard-2"))
 
 
-async def test_a_dead_shard_is_named_at_once_and_the_others_answer(
+async def test_a_dead_shard_is_named_immediately_and_the_others_answer(
     filled: processes.ClusterProcesses,
 ) -> None:
     async with connect(filled.url, retry=False) as store:
@@ -208,7 +208,7 @@ async def until_answered(store: Datastore, key: Key) -> None:
     raise AssertionError(f"{key} is not answered, although its node runs")
 
 
-async def test_a_query_allowed_to_be_partial_tells_which_shard_is_missing(
+async def test_a_query_allowed_to_be_partial_reports_which_shard_is_missing(
     filled: processes.ClusterProcesses, store: Datastore
 ) -> None:
     node = filled.nodes["shard-1"]

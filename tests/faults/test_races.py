@@ -302,7 +302,7 @@ def linking_worker(colour: Any, links: Any, keys: Sequence[Key], seed: float) ->
         assert set(values) <= {None, "value"}
 
 
-def test_links_in_a_circle_are_told_and_hang_nobody(colour: Any, chooser: random.Random):
+def test_links_in_a_circle_are_reported_and_nothing_hangs(colour: Any, chooser: random.Random):
     child = unreliable(colour, colour.library.DictDatastore(), chooser.random())
     links = colour.library.SymlinkDatastore(child)
     keys = [Key(f"/{number}") for number in range(5)]

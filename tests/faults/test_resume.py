@@ -251,7 +251,7 @@ async def test_a_cut_after_each_message_continues_behind_it(colour: Any, cut_aft
 
 
 @pytest.mark.parametrize("error", [BUSY, grpc.StatusCode.CANCELLED], ids=str)
-async def test_a_stream_that_its_server_cancels_or_refuses_to_continue_goes_on_later(colour: Any, error: Any) -> None:
+async def test_a_stream_that_its_server_cancels_or_refuses_to_continue_continues_later(colour: Any, error: Any) -> None:
     answers = [sends(results(0, 1), error=error), fails(error), sends(results(2, last=1))]
     async with scripted(Query=answers) as script, connected(colour, script.url) as store:
         assert numbers(await colour.read(store.query(things()))) == [0, 1, 2]
@@ -353,14 +353,14 @@ async def test_counts_add_up_over_all_calls(colour: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [DRAINING, BUSY, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED], ids=str)
-async def test_a_query_that_is_cut_before_its_first_message_begins_anew(colour: Any, error: Any) -> None:
+async def test_a_query_that_is_cut_before_its_first_message_starts_over(colour: Any, error: Any) -> None:
     answers = [fails(error), fails(error), sends(results(0, 1, last=2))]
     async with scripted(Query=answers) as script, connected(colour, script.url) as store:
         assert numbers(await colour.read(store.query(things()))) == [0, 1]
         assert tokens(script) == [b"", b"", b""]
 
 
-async def test_a_query_that_a_proxy_cannot_answer_fails_at_once(colour: Any) -> None:
+async def test_a_query_that_a_proxy_cannot_answer_fails_immediately(colour: Any) -> None:
     gone = UnavailableError("nothing answers", shard="shard-2")
     async with scripted(Query=fails(gone)) as script, connected(colour, script.url) as store:
         with pytest.raises(UnavailableError):
@@ -411,7 +411,7 @@ async def test_a_stream_that_is_not_whole_raises(colour: Any, end: Any) -> None:
 
 
 @mostly_tasks
-async def test_a_server_that_stays_away_is_given_up(colour: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_stays_down_is_given_up(colour: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_retry, "RESUME_TIMEOUT_S", 0.4)
     async with (
         scripted(Query=[sends(results(1), error=CUT), fails(CUT)]) as script,

@@ -154,7 +154,7 @@ async def test_json_says_what_it_can_and_refuses_the_rest(storages: Storages) ->
             found = await node.client.get(Key("/a"))
             assert (found, type(found)) == (value, type(value))
         for value in ({"a": b"x"}, Key("/k"), [datetime(2026, 1, 1, tzinfo=UTC)], [float("inf")], float("nan")):
-            with pytest.raises((InvalidError, UnsupportedTypeError), match="which JSON cannot say"):
+            with pytest.raises((InvalidError, UnsupportedTypeError), match="which JSON cannot represent"):
                 await node.client.put(Key("/a"), value)
         assert await node.client.get(Key("/a")) == b"bytes"
 

@@ -47,7 +47,7 @@ async def test_a_reader_that_stops_reading_stops_the_backend(start: Any) -> None
     call.cancel()
 
 
-async def test_cancelling_frees_the_cursor_at_once(start: Any) -> None:
+async def test_cancelling_frees_the_cursor_immediately(start: Any) -> None:
     store = Endless()
     running: Running = await start(store)
     call = running.stub.Query(everything())
@@ -170,7 +170,7 @@ class Slow(aio.DictDatastore):
 
 
 @pytest.mark.parametrize("batch", [False, True])
-async def test_a_write_whose_client_leaves_is_done_to_its_end(start: Any, batch: bool) -> None:
+async def test_a_write_whose_client_disconnects_runs_to_completion(start: Any, batch: bool) -> None:
     store = Slow()
     running: Running = await start(store)
     if batch:

@@ -192,7 +192,7 @@ class TestQuery:
         assert lines[1] == ["/Person:ada", "1815", "GB", "ada"]
         assert "2 entries" in text
 
-    def test_a_reader_that_goes_away_ends_the_query_quietly(self, cli: Cli) -> None:
+    def test_a_reader_that_closes_its_input_ends_the_query_quietly(self, cli: Cli) -> None:
         line = [*COMMAND, "query", "/Person", "-r"]
         with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment) as process:
             assert process.stdout is not None and process.stderr is not None
@@ -285,7 +285,7 @@ def test_a_row_whose_value_is_null_is_refused_and_deletes_nothing(cli: Cli, file
     assert cli.out("get", "/Null:a") == "1\n"
 
 
-def test_a_bad_row_ends_the_import_which_tells_how_to_go_on(cli: Cli) -> None:
+def test_a_bad_row_ends_the_import_which_says_how_to_continue(cli: Cli) -> None:
     rows = [f'{{"key":"/Bad:{n:04}","value":{n}}}\n' for n in range(1200)]
     (cli.directory / "in.jsonl").write_text("".join([*rows[:1100], "oops\n", *rows[1101:]]))
     done = cli("import", "in.jsonl")

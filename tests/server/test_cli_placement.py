@@ -120,7 +120,7 @@ async def growing(directory: Path, cut: str, monkeypatch: pytest.MonkeyPatch) ->
         ),
     ],
 )
-def test_an_apply_that_a_signal_ends_says_what_it_leaves_to_do(
+def test_an_apply_that_a_signal_ends_says_what_is_left_to_do(
     cut: str, says: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with background() as loop, loop.running(growing(tmp_path, cut, monkeypatch)):
@@ -205,7 +205,7 @@ async def empty_but(running: Nodes, kept: Key) -> None:
         await store.batch_write([Write(key, None) for key in ENTRIES if key != kept])
 
 
-async def test_an_apply_that_ends_with_an_error_says_that_writes_are_refused_and_how_to_go_on(
+async def test_an_apply_that_ends_with_an_error_says_that_writes_are_refused_and_how_to_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:

@@ -131,7 +131,7 @@ def test_ctrl_c_while_the_command_loads_prints_no_traceback(module: str) -> None
     assert done.stderr in ("", "Interrupted.\n", "\nInterrupted.\n")
 
 
-def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it() -> None:
+def test_a_process_that_ignores_ctrl_c_keeps_ignoring_it() -> None:
     code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" + INTERRUPTED.format(module="click")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
     assert done.returncode == 4

@@ -379,7 +379,7 @@ def test_bad_rows_are_written_to_a_file_and_the_rest_is_imported(cli: Transfers)
     assert json.loads(cli.out("count", "/Skip")) == 1497
 
 
-def test_an_import_that_goes_on_adds_to_the_refused_rows(cli: Transfers) -> None:
+def test_an_import_that_is_continued_adds_to_the_refused_rows(cli: Transfers) -> None:
     file, refused = cli.write("in.jsonl", "x\n"), cli.directory / "refused.jsonl"
     for expected, options in enumerate([[], ["--skip", "1"]]):
         cli.out("import", file, "--skip-errors", str(refused), *options)
@@ -424,7 +424,7 @@ def test_a_refused_row_ends_an_import_whose_input_pauses(cli: Transfers) -> None
         pytest.param(signal.SIGINT, 130, "Interrupted", marks=pytest.mark.long),
     ],
 )
-def test_a_signal_ends_an_import_with_how_to_go_on(cli: Transfers, number: int, code: int, says: str) -> None:
+def test_a_signal_ends_an_import_saying_how_to_continue(cli: Transfers, number: int, code: int, says: str) -> None:
     key = f"/Signal/{number}"
     with cli.process("import", "-", "--json") as process:
         assert process.stdin is not None and process.stderr is not None and process.stdout is not None
@@ -468,7 +468,7 @@ def test_a_signal_that_is_ignored_stays_ignored(cli: Transfers) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_ends_an_export_with_how_to_go_on(
+def test_a_signal_ends_an_export_saying_how_to_continue(
     cli: Transfers, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     entries = rows(f"/Big/{number}", 3000)
@@ -708,7 +708,7 @@ def test_columns_are_chosen_and_ordered(cli: Transfers) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
-def test_csv_has_so_many_columns_and_no_more(cli: Transfers, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+def test_csv_has_a_limit_of_columns(cli: Transfers, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     monkeypatch.setattr("datastore_server.cli.transfer.exporting.MAX_COLUMNS", limit)
     cli.out("import", cli.write("in.csv", "id,n\na,1\n"), "--key", "/Wide:{id}")
     done = cli("export", "/Wide", str(cli.directory / "out.csv"))

@@ -76,7 +76,7 @@ FEW = 3 * tasked.CALLS_AT_ONCE
     ],
     ids=["node, thousands", "proxy, thousands", "node", "proxy"],
 )
-async def test_many_more_calls_than_are_made_at_once_all_succeed(servers: Any, number: int) -> None:
+async def test_many_more_calls_than_are_made_concurrently_all_succeed(servers: Any, number: int) -> None:
     async with servers() as cluster, connect(cluster.url, timeout_s=LONG_S) as store:
         keys = [Key(f"/K:{index}") for index in range(number)]
         await asyncio.gather(*(store.put(key, index) for index, key in enumerate(keys)))
@@ -98,7 +98,7 @@ asyncio.run(main())
 
 
 @pytest.mark.long
-async def test_calls_at_once_of_several_processes_all_succeed() -> None:
+async def test_concurrent_calls_of_several_processes_all_succeed() -> None:
     async def call(name: str, url: str) -> tuple[bytes, bytes]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", CALLER, url, name), stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -88,7 +88,7 @@ def test_a_node_that_is_killed_is_reported_missed_and_comes_back_by_hand(tmp_pat
     assert "stopped serving" in log_of("shard-1")
 
 
-def test_a_cluster_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
+def test_a_cluster_that_is_killed_stops_its_processes(tmp_path: Path) -> None:
     with cluster(tmp_path, "--nodes", "1") as running:
         running.process.kill()
         wait_until(lambda: not any(alive(running.pid(name)) for name in running.members))

@@ -201,10 +201,10 @@ def test_a_file_store_is_synced_unless_it_says_otherwise() -> None:
         ),
         ("redis://x?serializer=yaml", "serializer is plain, json or wire, not 'yaml'"),
         ("redis://x?serializer=json&serializer=json", "serializer is given twice"),
-        ("lmdb:///d?serializer=json", "a lmdb: store takes every value as it is"),
+        ("lmdb:///d?serializer=json", "a lmdb: store needs no serializer"),
         ("file:///d?mode=1", "unknown option 'mode'; there are fsync case_sensitive extension"),
         ("grpc://x:0", "grpc://HOST:PORT"),
-        ("grpc://x:1?serializer=json", "a grpc: store takes every value as it is"),
+        ("grpc://x:1?serializer=json", "a grpc: store needs no serializer"),
     ],
 )
 def test_store_urls_that_are_refused_say_what_would_be_valid(text: str, reported: str) -> None:

@@ -58,7 +58,7 @@ async def test_a_result_is_good_for_a_second() -> None:
         assert shard.probed == probed
 
 
-async def test_a_caller_that_leaves_does_not_take_the_probe_from_the_others() -> None:
+async def test_a_caller_that_is_cancelled_does_not_take_the_probe_from_the_others() -> None:
     shard = Shard()
     leaving, staying = (asyncio.create_task(shard.probes.failures()) for _ in range(2))
     await asyncio.sleep(0)
@@ -103,7 +103,7 @@ async def described(*shards: Holding) -> service_pb2.DescribeStoreResponse:
     return describe_store(Description("sharded", entries=7), Limits(), ClusterInfo(shards=infos), answers)
 
 
-async def test_a_proxy_tells_what_each_shard_holds_and_the_sum() -> None:
+async def test_a_proxy_reports_what_each_shard_holds_and_the_sum() -> None:
     answer = await described(Holding("a", entries=3, stored_bytes=4096), Holding("b", entries=0, stored_bytes=100))
     assert [(shard.entries, shard.stored_bytes) for shard in answer.shards] == [(3, 4096), (0, 100)]
     assert (answer.entries, answer.stored_bytes) == (3, 4196)
@@ -121,7 +121,7 @@ async def test_a_total_without_a_shard_is_not_reported() -> None:
     assert answer.shards[1].entries == 4
 
 
-async def test_a_node_tells_what_its_storage_holds(tmp_path: Path) -> None:
+async def test_a_node_reports_what_its_storage_holds(tmp_path: Path) -> None:
     node = build_node(parse_store_url(f"lmdb:{tmp_path / 'data'}"))
     async with serve(node.datastore, cluster=node.cluster) as server, client.connect(server.url) as store:
         empty = await store.describe_store()

@@ -204,7 +204,7 @@ async def test_a_port_in_use_is_an_error_that_names_the_address(running: Running
             pass
 
 
-async def test_other_machines_are_let_in_only_when_asked_for() -> None:
+async def test_other_machines_may_connect_only_with_insecure() -> None:
     with pytest.raises(ConfigError, match="insecure"):
         async with serve(aio.DictDatastore(), listen="0.0.0.0:0"):
             pass

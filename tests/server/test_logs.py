@@ -62,7 +62,7 @@ def test_an_event_is_one_line_with_its_time_and_level(log: LogFile) -> None:
     assert shown("\udcff") == r"\udcff"
 
 
-def test_the_traceback_of_a_fault_goes_on_in_indented_lines(log: LogFile) -> None:
+def test_the_traceback_of_a_fault_continues_on_indented_lines(log: LogFile) -> None:
     try:
         raise ValueError("one\ntwo")
     except ValueError:
@@ -220,7 +220,7 @@ async def _not_probed() -> None:
     raise AssertionError("only its health is watched")
 
 
-async def test_a_proxy_logs_when_a_shard_goes_away_and_comes_back(log: LogFile) -> None:
+async def test_a_proxy_logs_when_a_shard_goes_down_and_comes_back(log: LogFile) -> None:
     async with serve(aio.DictDatastore()) as first:
         shard = ShardInfo("s1", first.url, 1, probe=_not_probed)
         async with watching([shard]):
@@ -233,6 +233,6 @@ async def test_a_proxy_logs_when_a_shard_goes_away_and_comes_back(log: LogFile) 
                 assert sum("is down" in line for line in log.lines()) == 1
 
 
-async def test_a_shard_that_is_away_at_the_start_is_logged_once(log: LogFile, unused_tcp_port: int) -> None:
+async def test_a_shard_that_is_down_at_the_start_is_logged_once(log: LogFile, unused_tcp_port: int) -> None:
     async with watching([ShardInfo("s1", f"grpc://127.0.0.1:{unused_tcp_port}", 1, probe=_not_probed)]):
         assert "shard s1" in await log.line("is down")

@@ -205,7 +205,7 @@ async def read_pages(running: Running, query: Query, page_size: int) -> list[tup
 
 
 @each_query
-async def test_the_client_reads_it_and_goes_on_after_any_entry(running: Running, query: Query) -> None:
+async def test_the_client_reads_it_and_continues_after_any_entry(running: Running, query: Query) -> None:
     await fill(running, CONTENTS)
     wanted = expected(query)
     async with RemoteDatastore(running.server.url, lazy=True, timeout_s=600) as store:

@@ -318,7 +318,7 @@ async def test_a_node_in_memory_that_started_again_is_used_again_without_its_ent
         assert len(await entries_of(store)) == len(KEYS)
 
 
-async def test_two_proxies_that_begin_at_once_form_one_cluster(tmp_path: Path) -> None:
+async def test_two_proxies_that_start_concurrently_form_one_cluster(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
         config = running.config("a", "b", "c")
         async with asyncio.TaskGroup() as group:

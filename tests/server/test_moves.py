@@ -148,7 +148,9 @@ async def test_entries_move_to_a_new_node(nodes: dict[str, Node]) -> None:
     assert (raised.value.owner, raised.value.epoch) == ("c", 2)
 
 
-async def test_during_a_move_reads_go_on_and_writes_are_refused_with_the_time_to_wait(nodes: dict[str, Node]) -> None:
+async def test_during_a_move_reads_continue_and_writes_are_refused_with_the_time_to_wait(
+    nodes: dict[str, Node],
+) -> None:
     node, (key, other) = nodes["a"], keys_of("a", BEFORE, 2)
     await prepare(nodes)
     assert await node.client.get(key) == {"n": int(key.name)}
@@ -300,7 +302,7 @@ async def pages(
 
 @pytest.mark.parametrize("order", [[], ["-n"]], ids=["by key", "by order"])
 @pytest.mark.parametrize(("offset", "limit"), [(0, None), (3, 20)])
-async def test_pages_and_streams_leave_out_what_is_not_the_nodes_and_go_on_over_a_commit(
+async def test_pages_and_streams_leave_out_what_is_not_the_nodes_and_continue_over_a_commit(
     nodes: dict[str, Node], order: list[str], offset: int, limit: int | None
 ) -> None:
     asked = Query(Key("/Thing"), offset=offset, limit=limit)

@@ -133,7 +133,7 @@ async def test_writes_are_refused_and_reads_answered_while_a_move_is_prepared(
         await check(running, "a", "b")
 
 
-async def test_a_node_tells_the_name_that_it_was_given(tmp_path: Path) -> None:
+async def test_a_node_reports_the_name_that_it_was_given(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b", named=True) as running:
         await formed(running, "a", "b")
         await apply_now(running.config("a", "x=b"), renames={"b": "x"})
@@ -142,7 +142,7 @@ async def test_a_node_tells_the_name_that_it_was_given(tmp_path: Path) -> None:
         assert (reported.cluster_name, reported.shard_name) == ("trial", "x")
 
 
-async def test_a_move_under_way_goes_on_with_its_own_configuration_only(
+async def test_a_move_under_way_continues_with_its_own_configuration_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
@@ -238,7 +238,7 @@ async def test_a_new_node_that_placed_itself_by_the_new_configuration_gets_its_s
         await check(running, "a", "b", "d")
 
 
-async def test_of_two_commands_at_once_the_later_one_goes_on_and_nothing_is_lost(
+async def test_of_two_concurrent_commands_the_later_one_continues_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first hangs when it has verified everything; the second clears a copy to make it anew, and is cut too."""

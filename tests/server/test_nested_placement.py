@@ -122,7 +122,7 @@ async def test_entries_move_to_a_cluster_as_to_a_node(inner: Inner) -> None:
         assert [found.key.text for found in await placed.read(summaries)] == list(map(str, coming))
 
 
-async def test_a_proxy_whose_nodes_are_away_serves_nothing_until_it_knows_what_it_is(inner: Inner) -> None:
+async def test_a_proxy_whose_nodes_are_down_serves_nothing_until_it_knows_what_it_is(inner: Inner) -> None:
     foreign = keys_of("b", OUTER, 1)[0]
     async with inner.proxy() as (placed, client):
         await placed.place("a", OUTER)

@@ -72,7 +72,7 @@ async def begun(store: Held, calls: int) -> None:
             await asyncio.sleep(0)
 
 
-async def test_calls_beyond_those_in_hand_are_refused_and_the_server_says_how_it_is(start: Any) -> None:
+async def test_calls_beyond_those_in_hand_are_refused_and_the_server_reports_its_health(start: Any) -> None:
     store = Held()
     running: Running = await start(store, limits=Limits(calls_in_hand=10))
     calls = [asyncio.ensure_future(outcome_of(running.stub.Get(GET))) for _ in range(10)]
@@ -91,7 +91,7 @@ async def test_calls_beyond_those_in_hand_are_refused_and_the_server_says_how_it
     ("connections", "number"),
     [(4, 1500), pytest.param(1, 6000, marks=pytest.mark.long), pytest.param(4, 6000, marks=pytest.mark.long)],
 )
-async def test_thousands_of_calls_at_once_all_end_with_an_answer_or_a_reason(
+async def test_thousands_of_concurrent_calls_all_end_with_an_answer_or_a_reason(
     start: Any, connections: int, number: int
 ) -> None:
     running: Running = await start(aio.DictDatastore())
@@ -109,7 +109,7 @@ async def test_thousands_of_calls_at_once_all_end_with_an_answer_or_a_reason(
     assert set(Counter(outcomes)) <= {("OK", False), ("OVERLOADED", True)}
 
 
-async def test_open_queries_are_refused_beyond_their_limits_while_calls_go_on(start: Any) -> None:
+async def test_open_queries_are_refused_beyond_their_limits_while_calls_continue(start: Any) -> None:
     running: Running = await start(Endless(), limits=Limits(open_streams=3, open_streams_per_client=2))
     queries = [running.stub.Query(everything()) for _ in range(2)]
     for query in queries:

@@ -58,7 +58,7 @@ async def responses(channel: Any, asked: service_pb2.QueryRequest) -> list[servi
     return [service_pb2.QueryResponse.FromString(data) async for data in call]
 
 
-async def test_a_continued_stream_tells_of_the_shard_that_its_beginning_lacked(shards: Any) -> None:
+async def test_a_continued_stream_reports_the_shard_that_its_beginning_lacked(shards: Any) -> None:
     shaky, channel = shards
     first, *rest = await responses(channel, request())
     assert rest[-1].summary.reason == QuerySummary.REASON_PARTIAL
@@ -77,7 +77,7 @@ async def test_a_continued_stream_tells_of_the_shard_that_its_beginning_lacked(s
     assert sum(len(message.entries) for message in anew) == 3000
 
 
-async def test_every_page_tells_of_a_shard_that_one_before_it_lacked(shards: Any) -> None:
+async def test_every_page_reports_a_shard_that_one_before_it_lacked(shards: Any) -> None:
     shaky, channel = shards
     call = channel.unary_unary(f"{SERVICE}ListEntries")
     asked = service_pb2.ListEntriesRequest(page_size=10, allow_partial=True)

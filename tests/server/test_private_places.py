@@ -37,7 +37,7 @@ def server_text(error: grpc.aio.AioRpcError) -> str:
     return f"{error.details()} {error.trailing_metadata()}"
 
 
-async def test_a_full_store_tells_its_directory_to_the_log_alone(
+async def test_a_full_store_reveals_its_directory_only_in_the_log(
     start: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = LMDBDatastore(tmp_path, max_map_bytes=1024 * 1024)
@@ -51,7 +51,7 @@ async def test_a_full_store_tells_its_directory_to_the_log_alone(
     assert str(tmp_path) in caplog.text
 
 
-async def test_a_closed_store_does_not_tell_its_directory(start: Any, tmp_path: Path) -> None:
+async def test_a_closed_store_does_not_reveal_its_directory(start: Any, tmp_path: Path) -> None:
     store = LMDBDatastore(tmp_path)
     running: Running = await start(aio.SerializerShimDatastore(lift(store), wire.lazy))
     store.close()
@@ -64,7 +64,7 @@ async def test_a_closed_store_does_not_tell_its_directory(start: Any, tmp_path: 
         assert str(tmp_path) not in server_text(caught.value)
 
 
-async def test_a_damaged_file_does_not_tell_its_path(
+async def test_a_damaged_file_does_not_reveal_its_path(
     start: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = FileSystemDatastore(tmp_path)

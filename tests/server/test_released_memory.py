@@ -163,7 +163,7 @@ async def test_a_store_over_several_keeps_nothing_of_batches_that_failed() -> No
             assert held_bytes() < CALLS * MB
 
 
-async def test_calls_made_at_once_keep_nothing_of_one_that_failed() -> None:
+async def test_concurrent_calls_keep_nothing_of_one_that_failed() -> None:
     async def fails(value: bytes) -> None:
         raise LimitExceededError("full")
 
@@ -178,7 +178,7 @@ async def test_calls_made_at_once_keep_nothing_of_one_that_failed() -> None:
 
 @pytest.mark.parametrize("query", [Query(Key("/C")), Query(Key("/C")).order("n")], ids=["by key", "ordered"])
 @kinds
-async def test_a_query_whose_client_leaves_keeps_nothing_that_was_read_for_it(kind: str, query: Query) -> None:
+async def test_a_query_whose_client_disconnects_keeps_nothing_that_was_read_for_it(kind: str, query: Query) -> None:
     async with getattr(clusters, kind)() as cluster, connect(cluster.url) as store:
         for number in range(12):
             await store.put(Key(f"/C:{number}"), {"n": number, "large": LARGE})

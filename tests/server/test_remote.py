@@ -91,7 +91,7 @@ def dead_url() -> str:
 
 
 @pytest.mark.parametrize("call", [*CALLS, "query"])
-async def test_a_server_that_is_not_there_is_named_at_once(colour: Any, dead_url: str, call: str) -> None:
+async def test_a_server_that_is_not_there_is_named_immediately(colour: Any, dead_url: str, call: str) -> None:
     async with connected(colour, dead_url, name="shard-7") as store:
         begin = time.monotonic()
         with pytest.raises(UnavailableError) as caught:
@@ -277,7 +277,7 @@ async def test_an_entry_over_the_limit_is_refused_before_it_is_sent(colour: Any,
 
 
 @pytest.mark.parametrize("url", ["lmdb:///x", "localhost:7420"])
-async def test_a_wrong_url_is_refused_at_once(colour: Any, url: str) -> None:
+async def test_a_wrong_url_is_refused_immediately(colour: Any, url: str) -> None:
     with pytest.raises(ConfigError):
         colour.remote(url)
 
@@ -406,7 +406,7 @@ async def test_a_query_with_code_of_the_callers_asks_for_the_bare_scope(colour: 
         assert script.queries[0].query.scope == query_pb2.QUERY_SCOPE_COLLECTION
 
 
-async def test_a_partial_answer_tells_which_shards_are_missing(colour: Any) -> None:
+async def test_a_partial_answer_reports_which_shards_are_missing(colour: Any) -> None:
     last = results(1, last=1)
     last.summary.reason = service_pb2.QuerySummary.REASON_PARTIAL
     last.summary.shards.add(shard="a", entries=1, scanned=1)
@@ -453,7 +453,7 @@ async def leave_by_closing_the_store(colour: Any, store: Any) -> None:
     [leave_by_closing, leave_with_code_of_the_callers, leave_by_forgetting, leave_by_closing_the_store],
     ids=lambda leave: leave.__name__,
 )
-async def test_an_abandoned_cursor_ends_its_call_at_once(colour: Any, leave: Any) -> None:
+async def test_an_abandoned_cursor_ends_its_call_immediately(colour: Any, leave: Any) -> None:
     async with (
         scripted(Query=sends(results(1), results(2), hangs=True)) as script,
         connected(colour, script.url) as store,
@@ -594,7 +594,7 @@ async def test_threads_share_one_connection_from_their_first_calls_on() -> None:
         assert connections_to(script.url) == 1
 
 
-async def test_threads_write_and_query_at_once(server: Any) -> None:
+async def test_threads_write_and_query_concurrently(server: Any) -> None:
     def work(store: RemoteDatastore, writer: int) -> None:
         for index in range(40):
             key = Key(f"/w:{writer}/{index:03}")
@@ -611,7 +611,7 @@ async def test_threads_write_and_query_at_once(server: Any) -> None:
 # The server
 
 
-async def test_a_server_tells_what_it_serves_and_that_it_does(colour: Any, server: Any) -> None:
+async def test_a_server_reports_what_it_serves_and_its_health(colour: Any, server: Any) -> None:
     async with connected(colour, server.url) as store:
         await colour.call(store.check_health)
         described = await colour.call(store.describe_store)

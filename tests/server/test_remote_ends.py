@@ -59,7 +59,7 @@ next(cursor)
 @pytest.mark.parametrize(
     "program", [ABANDONED_BY_A_TASK, LEFT_BY_BREAK, ABANDONED_BY_A_THREAD], ids=["task", "break", "thread"]
 )
-async def test_a_program_that_leaves_a_cursor_behind_ends_in_silence_and_ends_the_call(program: str) -> None:
+async def test_a_program_that_leaves_a_cursor_open_exits_silently_and_ends_the_call(program: str) -> None:
     store = Endless(entry_bytes=1000)
     async with serve(store, grace_s=0.2) as server:
         process = await asyncio.create_subprocess_exec(

@@ -84,7 +84,7 @@ async def test_a_request_has_at_most_the_bytes_of_its_method(start: Any, above: 
         assert refused == (limit if above > 0 else None), method
 
 
-def test_every_slot_can_be_named_at_once() -> None:
+def test_every_slot_can_be_named_in_one_request() -> None:
     for name in ("ReadSlotsRequest", "ClearSlotsRequest"):
         kind = GetMessageClass(placement_pb2.DESCRIPTOR.message_types_by_name[name])
         assert kind(slots=range(SLOTS)).ByteSize() < SLOTS_REQUEST_BYTES // 2

@@ -409,7 +409,7 @@ def test_an_element_may_be_as_long_as_a_row_and_no_longer(monkeypatch: pytest.Mo
         list(read_array(io.StringIO(f'["{"x" * 2000}"]')))
 
 
-def test_a_line_may_have_so_many_characters_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_has_a_limit_of_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "LINE_CHARACTERS", 10)
     for length in (9, 10):
         assert list(lines.lines_of(io.StringIO("a\n" + "x" * (length - 1) + "\n")))[1] == "x" * (length - 1) + "\n"
@@ -518,7 +518,7 @@ def test_quotes_are_read_as_rfc_4180_says(text: str, cells: list[str | None]) ->
         assert record == (1, text + end, cells, None)
 
 
-def test_reading_goes_on_after_a_malformed_record() -> None:
+def test_reading_continues_after_a_malformed_record() -> None:
     text = 'a,"b"c\n"d\ne"f,g\nh\n"i'
     found = [(record.line, record.fault) for record in csv_dialect.read_records(io.StringIO(text, newline=""), ",")]
     assert found == [
@@ -529,7 +529,7 @@ def test_reading_goes_on_after_a_malformed_record() -> None:
     ]
 
 
-def test_a_quoted_cell_may_have_so_many_characters_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quoted_cell_has_a_limit_of_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_dialect, "CELL_CHARACTERS", 20)
     for length in (9, 10):
         (record,) = csv_dialect.read_records(io.StringIO('"' + "x\n" * length + '"'), ",")

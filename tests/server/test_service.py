@@ -215,7 +215,7 @@ async def test_a_query_streams_entries_tokens_and_a_summary(running: Running) ->
     assert sum(message.scanned for message in messages) == 5000
 
 
-async def test_the_first_results_come_at_once_and_later_messages_are_large(running: Running) -> None:
+async def test_the_first_results_come_immediately_and_later_messages_are_large(running: Running) -> None:
     await running.put_all({f"/k{index:05}": b"x" * 1000 for index in range(2000)})
     sizes = [message.ByteSize() for message in await running.query(everything())]
     assert sizes[0] < 10_000
@@ -479,7 +479,7 @@ SECRET = "the password is swordfish"
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_an_unexpected_error_leaves_an_incident_id_and_no_text(
+async def test_an_unexpected_error_shows_an_incident_id_and_no_text(
     start: Any, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     running = await start(Failing(error))
@@ -516,7 +516,7 @@ async def test_an_unexpected_error_leaves_an_incident_id_and_no_text(
         (StoreFullError("full"), grpc.StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL"),
     ],
 )
-async def test_an_error_of_the_library_leaves_as_itself(
+async def test_an_error_of_the_library_reaches_the_client_unchanged(
     start: Any, error: DatastoreError, code: grpc.StatusCode, reason: str
 ) -> None:
     running = await start(Failing(error))
@@ -589,7 +589,7 @@ async def test_an_unknown_method_is_unimplemented(running: Running) -> None:
 # What the server tells of itself
 
 
-async def test_describe_store_tells_the_store_and_its_limits(start: Any) -> None:
+async def test_describe_store_reports_the_store_and_its_limits(start: Any) -> None:
     running = await start(aio.DictDatastore(), limits=Limits(batch_items=7))
     response = await running.stub.DescribeStore(service_pb2.DescribeStoreRequest())
     assert response.store.kind == "dict"
@@ -600,7 +600,9 @@ async def test_describe_store_tells_the_store_and_its_limits(start: Any) -> None
     assert not response.shards
 
 
-async def test_describe_store_of_a_proxy_tells_which_shards_answer(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_describe_store_of_a_proxy_reports_which_shards_answer(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(describe, "PROBE_TIMEOUT_S", 0.2)
 
     async def hangs() -> None:

@@ -220,7 +220,7 @@ def test_beyond_the_limit_keys_are_estimated(monkeypatch: pytest.MonkeyPatch) ->
     assert keys.count() == pytest.approx(30_000, rel=0.02)
 
 
-def test_progress_tells_rows_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_shows_rows_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     reported = Progress("file", 100)
     reported._began -= 10
     reported._reported_at -= 10

@@ -133,7 +133,7 @@ def test_streams_share_what_they_may_hold() -> None:
     assert shares == sorted(shares, reverse=True)
 
 
-async def test_a_byte_budget_is_given_out_in_turn() -> None:
+async def test_a_byte_budget_is_granted_in_order() -> None:
     budget = ByteBudget(10)
     begun: list[str] = []
     ends = {name: asyncio.Event() for name in ("first", "large", "small")}
@@ -156,7 +156,7 @@ async def test_a_byte_budget_is_given_out_in_turn() -> None:
 
 
 @pytest.mark.parametrize("granted", [False, True])
-async def test_who_leaves_the_queue_takes_nothing_along(granted: bool) -> None:
+async def test_a_waiter_that_is_cancelled_takes_no_bytes(granted: bool) -> None:
     budget = ByteBudget(10)
 
     async def use() -> None:

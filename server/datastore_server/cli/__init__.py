@@ -1,6 +1,6 @@
-"""The command `datastore`: what a person types, turned into calls of the library, and answers into text.
+"""The command `datastore`: command lines become calls of the library, and results become text.
 
-One file a group of commands. This one knows their names alone, so that a command loads only what it needs.
+Each group of commands has a file. This one knows only their names, so that a command loads only what it needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from datastore_server.cli.settings import server_options
 
 __all__ = ["main"]
 
-#: Where each command is, in the order in which `--help` lists them.
+#: The module of each command, in the order of `--help`.
 _COMMANDS = {
     "serve": "serving",
     "proxy": "serving",
@@ -66,9 +66,9 @@ Tab completion, for bash (also zsh, fish), in ~/.bashrc:
 
 
 class _LazyGroup(click.Group):
-    """A group that imports the file of a command when that command is asked for.
+    """A group that imports a command's module only for that command.
 
-    `datastore get` must answer at once, and the servers' modules alone take longer to load than that.
+    `datastore get` must start fast, and loading the modules of the servers alone would take longer than that.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -76,7 +76,7 @@ class _LazyGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name, loaded now."""
+        """Load the command of this name; None if there is none."""
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"datastore_server.cli.{_COMMANDS[cmd_name]}")
@@ -84,7 +84,7 @@ class _LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Click would end it with exit code 1 when nobody reads its output any more."""
+        """Run the command. If its output is closed, raise NoReaderError, where Click would exit with code 1."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
@@ -93,7 +93,7 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the arguments name; a likely misspelling is pointed out."""
+        """The command named by the arguments. The error for an unknown one suggests similar names."""
         name = args[0]
         if name not in _COMMANDS and "://" in name:
             ctx.fail(f"{name} is not a command; to serve that store: datastore serve {name}")
@@ -116,7 +116,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    # What gRPC writes to stderr by itself, our own errors say better. Read when gRPC is loaded.
+    # Our errors say better what gRPC would log to stderr. It reads this when it is loaded.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     streams.prepare()
     code = run(_command)
@@ -131,6 +131,6 @@ def _command() -> int:
 
 
 def _exchange_sigint(old: Any, new: Any) -> None:
-    """Replace one way to handle SIGINT by another; a process that ignores it goes on ignoring it."""
+    """Replace the `old` handler of SIGINT by the `new` one; a process that ignores it continues to do so."""
     if signal.getsignal(signal.SIGINT) is old:
         signal.signal(signal.SIGINT, new)

@@ -1,4 +1,4 @@
-"""`config`: what a configuration file comes to. Opens no store and asks no server."""
+"""`config`: shows configuration files. Opens no store and contacts no server."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from datastore_server.server_config import parse_server, show_server
 __all__ = ["config_command"]
 
 
-@click.group("config", short_help="Show what a configuration file comes to.")
+@click.group("config", short_help="Show effective configurations.")
 def config_command() -> None:
-    """Show what a configuration file comes to."""
+    """Show the effective configuration of a file."""
 
 
 @config_command.command("show", short_help="Print the effective configuration.")
@@ -25,9 +25,9 @@ def config_command() -> None:
 @json_option
 @click.pass_obj
 def show_command(settings: Settings, path: Path) -> None:
-    """Print the configuration of FILE.toml as it takes effect: with every default, absolute directories and no secrets.
+    """Print the effective configuration of FILE.toml: with all defaults, absolute directories and hidden secrets.
 
-    FILE.toml describes a cluster, or a server with its stores. It is checked as `serve --check-config` does.
+    FILE.toml describes a cluster, or a server with its stores. It is checked like with `serve --check-config`.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def show_command(settings: Settings, path: Path) -> None:
 
 
 def _describes_server(text: str) -> bool:
-    """Whether a file is that of a server and not of a cluster; what is not TOML is for the other's error."""
+    """Whether a file describes a server, not a cluster. False for invalid TOML, which `parse_config` reports."""
     try:
         return "server" in tomllib.loads(text)
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""Connects to the server of the command line, with a helpful error if that fails."""
+"""Connects to the server named on the command line, with a helpful error if that fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["connected", "reaching"]
 
 @contextmanager
 def connected(settings: Settings, *, lazy: bool = False) -> Iterator[RemoteDatastore]:
-    """The server's store, closed at the end; `lazy` leaves values as bytes. Errors are those of `reaching`."""
+    """The server's store, open while the block runs; `lazy` leaves values as bytes. Errors are those of `reaching`."""
     call_s = settings.timeout_s or CALL_TIMEOUT_S
     query_s = settings.timeout_s or QUERY_TIMEOUT_S
     with (
@@ -26,7 +26,7 @@ def connected(settings: Settings, *, lazy: bool = False) -> Iterator[RemoteDatas
 
 @contextmanager
 def reaching(settings: Settings) -> Iterator[None]:
-    """Make the error for an unreachable server say what to do."""
+    """Add to the error for an unreachable server what to do."""
     try:
         yield
     except UnavailableError as error:

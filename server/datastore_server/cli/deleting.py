@@ -1,4 +1,4 @@
-"""`delete`: entries by their keys, or all that a selection finds."""
+"""`delete`: deletes entries by key, or all entries that match a selection."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["delete_command"]
     help="Delete the entries of the collection KEY (or below, with --recursive) that match, e.g. 'country = CH'. "
     "Repeatable: all must match.",
 )
-@click.option("--yes", "-y", is_flag=True, help="Delete many without asking.")
+@click.option("--yes", "-y", is_flag=True, help="Delete without asking for confirmation.")
 @server_options()
 @click.pass_obj
 def delete_command(
@@ -77,10 +77,9 @@ def delete_command(
 
 def _delete_named(settings: Settings, keys: Sequence[Key]) -> int:
     with connected(settings) as store:
-        there = {key: store.contains(key) for key in keys}
-        present = [key for key, is_there in there.items() if is_there]
-        deleted = _delete(store, present)
-        absent = [key for key, is_there in there.items() if not is_there]
+        present = {key: store.contains(key) for key in keys}
+        deleted = _delete(store, [key for key in present if present[key]])
+        absent = [key for key in present if not present[key]]
         for key in absent:
             hint_at_absent(
                 store, key, collection="datastore delete {} --collection", recursive="datastore delete {} --recursive"
@@ -91,7 +90,7 @@ def _delete_named(settings: Settings, keys: Sequence[Key]) -> int:
 
 
 def _delete(store: Datastore, keys: Sequence[Key]) -> int:
-    """Delete entries; how many that are. Raises the first error, with its key."""
+    """Delete entries and return their number. Raises the first error, with its key."""
     outcomes = store.batch_write([Write(key, None) for key in keys])
     for key, outcome in zip(keys, outcomes, strict=True):
         _raise_error(key, outcome)
@@ -135,7 +134,7 @@ def _count(store: Datastore, query: Query) -> int:
 
 
 def _confirmed(total: int, queries: Sequence[Query], *, yes: bool) -> bool:
-    """Ask a person; without one, refuse."""
+    """Ask for confirmation. Raises UsageError without a terminal."""
     what = f"{counted(total, 'entries')} {' and '.join(map(_selected, queries))}"
     if yes:
         say(f"Deleting {what}.")
@@ -151,7 +150,7 @@ def _selected(query: Query) -> str:
 
 
 def _delete_found(store: Datastore, queries: Sequence[Query], total: int) -> None:
-    """Delete in batches what the queries stream: memory is bounded, and an interruption leaves only the rest."""
+    """Delete the results of the queries in batches: in bounded memory, and an interrupted deletion can be repeated."""
     with progress("delete", total, unit="entries") as reported:
         try:
             for query in queries:

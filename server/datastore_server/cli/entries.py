@@ -1,4 +1,4 @@
-"""`get`, `put`, `contains`: entries by their keys."""
+"""`get`, `put` and `contains`: single entries by key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from datastore_server.cli.values import from_json, json_line, to_json
 
 __all__ = ["contains_command", "get_command", "put_command"]
 
-#: How many values are read at once: an entry may have 3 MiB.
+#: How many values are read at once; an entry can have 3 MiB.
 KEYS_AT_ONCE = 32
 
 
@@ -27,7 +27,7 @@ KEYS_AT_ONCE = 32
 @server_options()
 @click.pass_obj
 def get_command(settings: Settings, keys: Sequence[Key]) -> int:
-    """Print the value of KEY as JSON; of several keys, a line {"key": ..., "value": ...} for each.
+    """Print the value of KEY as JSON. With several keys, print a line {"key": ..., "value": ...} for each.
 
     \b
     Examples:
@@ -45,7 +45,7 @@ def get_command(settings: Settings, keys: Sequence[Key]) -> int:
 
 
 def _print_value(store: Datastore, key: Key, settings: Settings) -> list[Key]:
-    """Print the value alone; the key if it does not exist."""
+    """Print only the value. Returns the key if it is absent."""
     value = store.get(key)
     if value is None:
         return [key]
@@ -55,7 +55,7 @@ def _print_value(store: Datastore, key: Key, settings: Settings) -> list[Key]:
 
 
 def _print_lines(store: Datastore, keys: Sequence[Key]) -> list[Key]:
-    """Print each key with its value; those keys that do not exist."""
+    """Print each key with its value. Returns the absent keys."""
     absent = []
     for start in range(0, len(keys), KEYS_AT_ONCE):
         part = keys[start : start + KEYS_AT_ONCE]
@@ -89,7 +89,7 @@ def put_command(settings: Settings, key: Key, value: str) -> None:
     text = sys.stdin.read() if value == "-" else value
     read = from_json(text)
     if read is None:
-        # The library would delete the entry: too much for a variable that a script found to be null.
+        # The library would delete the entry, but null may be an unset variable of a script.
         raise click.UsageError(f"an entry cannot be null; to delete it: datastore delete {shlex.quote(str(key))}")
     with connected(settings) as store:
         store.put(key, read)

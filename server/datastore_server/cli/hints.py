@@ -1,7 +1,7 @@
-"""What may be wrong with a command that found nothing: a mistyped collection, a mistyped field.
+"""Hints for commands that found nothing, e.g. about a mistyped collection or field.
 
-Remarks on stderr, and never more: they change no result and no exit code, and what fails or takes too long here
-is left unsaid. Knows queries; knows no command.
+Hints are printed on stderr. They change no result and no exit code; one that fails or takes too long is omitted. Knows
+queries, but no commands.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from datastore_server.cli.values import to_json
 
 __all__ = ["HINT_TIME_S", "hint_at_absent", "hint_at_fields", "hint_at_nothing"]
 
-#: How long looking for a hint may take.
+#: The time limit of finding hints, in seconds.
 HINT_TIME_S = 2.0
-#: How many names of a collection's siblings, and of fields, are looked through for one that is alike.
+#: How many names of sibling collections, and of fields, are searched for a similar one.
 NAMES = 50
-#: How many entries are read to learn the names of their fields. An entry may have 3 MiB.
+#: How many entries are read for the names of their fields. An entry can have 3 MiB.
 SAMPLE_ENTRIES = 3
-#: How many names of fields a hint lists.
+#: How many field names a hint lists.
 LISTED_NAMES = 8
 #: How much of a value a hint shows, in characters.
 SHOWN_CHARACTERS = 40
 
-#: A text that is written as SQL would have it.
+#: A text in quotes as in SQL.
 _QUOTED = re.compile(r"'.*'", re.DOTALL)
-#: The operators whose value may be of another kind than the field.
+#: The operators whose value may have another type than the field.
 _OF_OTHER_KINDS = ("in", "not in", "contains", "exists")
-#: Kinds of values, each with its lowest: `>=` that value finds all of its kind, and no others.
+#: The types of values with their lowest values: `>=` the lowest value matches all values of the type, and no others.
 _KINDS = {
     rank(lowest): (name, lowest)
     for name, lowest in (
@@ -58,9 +58,9 @@ _KINDS = {
 
 
 def hint_at_absent(store: Datastore, key: Key, *, collection: str, recursive: str) -> None:
-    """Say that there is no entry of `key`, and where there are entries below it, which command is for them.
+    """Say that `key` has no entry and, if there are entries below it, which command to use.
 
-    `collection` and `recursive` are such commands, with {} in place of the key.
+    `collection` and `recursive` are these commands, with {} in place of the key.
     """
     said = f"There is no entry {key}."
     with _limited():
@@ -74,7 +74,7 @@ def hint_at_absent(store: Datastore, key: Key, *, collection: str, recursive: st
 
 
 def hint_at_nothing(store: Datastore, query: Query) -> None:
-    """Say why a query may have found nothing: its collection is empty, or no entry has a field that it names."""
+    """Say why a query may have found nothing, e.g. an empty collection, or a field that no entry has."""
     if query.limit == 0 or query.offset:
         return
     with _limited():
@@ -87,9 +87,9 @@ def hint_at_nothing(store: Datastore, query: Query) -> None:
 
 
 def hint_at_fields(store: Datastore, query: Query, *, found: int) -> None:
-    """Say which conditions and orders of the query name a field that no entry has, or a text in single quotes.
+    """Say which conditions and orders of a query name a field that no entry has, or a text in single quotes.
 
-    `found` is how many entries it found, which proves that some fields are there.
+    `found` is the number of results, which prove that some fields exist.
     """
     with _limited():
         _hint_at_names(store, query, found)
@@ -103,7 +103,7 @@ def _hint_at_names(store: Datastore, query: Query, found: int) -> None:
 
 
 def _hint_at_quotes(store: Datastore, query: Query) -> None:
-    """Say that single quotes within a condition are part of its text, unless an entry has that very text."""
+    """Say that single quotes in a condition are part of the text, unless an entry has exactly that text."""
     for each in query.comparisons:
         if not isinstance(each.value, str) or not _QUOTED.fullmatch(each.value):
             continue
@@ -113,7 +113,7 @@ def _hint_at_quotes(store: Datastore, query: Query) -> None:
 
 
 def _hint_at_kinds(store: Datastore, query: Query) -> None:
-    """Say which conditions compare with a kind of value that their field has in no entry, e.g. text with a number."""
+    """Say which conditions compare with a type that no value of their field has, e.g. a number with text."""
     for each in query.comparisons:
         kind = _KINDS.get(rank(each.value))
         if each.field == KEY_FIELD or kind is None or each.op in _OF_OTHER_KINDS:
@@ -165,7 +165,7 @@ def _empty_text(store: Datastore, query: Query) -> str:
     if not query.recursive and _first(store, Query(key, recursive=True)) is not None:
         return f"the collection {key} has no entries itself; there are some below it: --recursive"
     if store.contains(key):
-        return f"there is nothing below {key}, which is an entry: {_command('datastore get {}', key)}"
+        return f"nothing is below {key}, which is an entry: {_command('datastore get {}', key)}"
     if key == Key("/"):
         return "the store is empty"
     if "*" in str(key):
@@ -176,7 +176,7 @@ def _empty_text(store: Datastore, query: Query) -> str:
 
 
 def _children(store: Datastore, parent: Key) -> Iterator[str]:
-    """The names of the collections directly below `parent`, by skipping over what each holds."""
+    """The names of the collections directly below `parent`, found by skipping the entries of each."""
     prefix = "/" if parent == Key("/") else f"{parent}/"
     at: Filter | None = None
     for _ in range(NAMES):
@@ -190,14 +190,14 @@ def _children(store: Datastore, parent: Key) -> Iterator[str]:
             at = Filter(KEY_FIELD, ">", key)
             continue
         yield text[len(prefix) : end]
-        # Behind all keys that begin with this name and this separator: "0" follows "/", and ";" follows ":".
+        # After all keys that begin with this name and separator: "0" follows "/", and ";" follows ":".
         at = Filter(KEY_FIELD, ">=", Key(text[:end] + chr(ord(text[end]) + 1)))
 
 
 def _doubtful_fields(query: Query, found: int) -> list[str]:
-    """The fields of a query that its results do not prove to be there, each once."""
+    """The fields of a query that its results do not prove to exist, without duplicates."""
     asked = [each for each in query.comparisons if each.op != "exists" and not (each.op == "=" and each.value is None)]
-    # What a tree asks for may be met without the field.
+    # A tree may match entries without the field.
     alone = [each for each in asked if each in query.filters]
     proven = {each.field for each in alone if found and each.op not in ("!=", "not in")}
     fields = [*(each.field for each in asked), *(order.field for order in query.orders)]
@@ -216,7 +216,7 @@ def _likely_field(store: Datastore, query: Query, field: str) -> str:
 
 
 def _names(values: Iterable[Any], within: str = "") -> Iterator[str]:
-    """The names of the fields of some values, dotted for those of maps within maps."""
+    """The names of the fields of values; dotted for nested maps."""
     for value in values:
         if isinstance(value, dict):
             for name, inner in value.items():
@@ -225,7 +225,7 @@ def _names(values: Iterable[Any], within: str = "") -> Iterator[str]:
 
 
 def _alike(name: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that `name` is likely to be meant for, letters in upper or lower case counting alike."""
+    """The most similar of `names`, ignoring case; None if none is similar."""
     folded = {each.casefold(): each for each in names}
     near = get_close_matches(name.casefold(), folded, 1)
     return folded[near[0]] if near else None

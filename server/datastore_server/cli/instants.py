@@ -1,4 +1,4 @@
-"""Instants as text, in RFC 3339: what `{"$datetime": ...}` and cells of CSV hold. Pure."""
+"""Instants as text in RFC 3339, as in `{"$datetime": ...}` and cells of CSV. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MICROSECOND_DIGITS = 6
 
 
 def instant(text: str) -> datetime:
-    """The instant that a text in RFC 3339 names, in UTC. Trailing zeros are not a fraction of a microsecond.
+    """Parse an instant in RFC 3339; returns it in UTC. Trailing zeros do not count as fractions of a microsecond.
 
-    Raises InvalidValueError for other text, parts of a microsecond, and instants outside the years 1 to 9999.
+    Raises InvalidValueError for other text, fractions of a microsecond, and instants outside the years 1 to 9999.
     """
     found = _RFC_3339.fullmatch(text)
     if found is None:
@@ -27,7 +27,7 @@ def instant(text: str) -> datetime:
         )
     fraction = (found["fraction"] or "").rstrip("0")
     if len(fraction) > _MICROSECOND_DIGITS:
-        raise InvalidValueError(f"{text!r} has parts of a microsecond, which are not kept")
+        raise InvalidValueError(f"{text!r} has fractions of a microsecond, which cannot be stored")
     try:
         moment = datetime.fromisoformat((found["seconds"] + found["zone"]).upper())
         return moment.replace(microsecond=int(fraction.ljust(_MICROSECOND_DIGITS, "0"))).astimezone(UTC)
@@ -36,7 +36,7 @@ def instant(text: str) -> datetime:
 
 
 def instant_text(value: datetime) -> str:
-    """The text of an instant, which `instant` reads back. Raises InvalidValueError for what is not an instant."""
+    """The text of an instant, as parsed by `instant`. Raises InvalidValueError for a datetime without a time zone."""
     if value.utcoffset() is None:
         raise InvalidValueError("a datetime without a time zone is not an instant")
     try:

@@ -1,4 +1,4 @@
-"""`list`: the collections below a key, with how much each holds."""
+"""`list`: the collections below a key, with their sizes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from datastore_server.cli.settings import KEY, Settings, server_options
 
 __all__ = ["COLLECTIONS", "Listing", "list_command"]
 
-#: So many collections are listed by name; what further ones hold is added up in one row.
+#: The number of collections listed by name; further ones are summed in one row.
 COLLECTIONS = 10_000
 OTHERS = "(others)"
 
 
 @dataclass
 class Held:
-    """What a collection holds. `below` is how many entries there are deeper below it; `bytes` counts those too."""
+    """The size of a collection. `below` is the number of entries deeper below it; `bytes` includes those."""
 
     entries: int = 0
     below: int = 0
@@ -32,7 +32,7 @@ class Held:
 
 
 class Listing:
-    """Adds up entries by collection: that of `key` itself, and those one level below it."""
+    """Sums up entries by collection: that of `key` itself, and those one level below it."""
 
     def __init__(self, key: Key) -> None:
         self.rows: dict[str, Held] = {}
@@ -40,7 +40,7 @@ class Listing:
         self._prefix = "" if key == Key("/") else str(key)
 
     def add(self, key: Key, value_bytes: int) -> None:
-        """Count an entry from below the key."""
+        """Count an entry below the key."""
         name = self._collection_of(key)
         if name not in self.rows and len(self.rows) >= COLLECTIONS:
             name = OTHERS
@@ -59,7 +59,7 @@ class Listing:
         kind, colon, _ = first.partition(":")
         if rest[0] == "/" and colon and kind:
             return f"{self._prefix}/{kind}"
-        # A further instance, e.g. /a:b:c below /a:b, is in no collection below the key.
+        # Another instance, e.g. /a:b:c below /a:b, is not in a collection below the key.
         return f"{self._prefix}{rest[0]}{first}" if slash else str(self._key)
 
 
@@ -68,14 +68,14 @@ class Listing:
 @server_options()
 @click.pass_obj
 def list_command(settings: Settings, key: Key) -> None:
-    """Show the collection of KEY and the collections one level below it, and how much each holds. KEY is / by default.
+    """Show the collection of KEY (default: /) and the collections one level below it, with their sizes.
 
     \b
     Examples:
       datastore list
       datastore list /Person
 
-    "entries" is what `datastore count COLLECTION` counts, "below" how many entries there are deeper below the
+    "entries" is the number that `datastore count COLLECTION` prints, "below" the number of entries deeper below the
     collection, and "bytes" the size of the keys and values of both. Every entry is read, so this takes as long as an
     export. With --json each collection is a line: {"collection": ..., "entries": ..., "below": ..., "bytes": ...}.
     """

@@ -1,6 +1,6 @@
-"""The conversions between values and JSON, and the `$` notations for what JSON lacks. Pure.
+"""The conversions between values and JSON, and the `$` notations for types that JSON lacks. Pure.
 
-They stay fast by not knowing where in a value they are: a Fault names no place, and `values` finds it afterwards.
+For speed they do not track their position in a value: a FaultError has no path, and `values` finds it afterwards.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ __all__ = [
     "value_of",
 ]
 
-#: Integers are of 64 bits, in every language that reads them.
+#: Integers have 64 bits, for clients in every language.
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
-#: The objects with a meaning, for messages and help texts.
+#: The names of the notations, for messages and help texts.
 NOTATIONS = ("$bytes", "$datetime", "$float", "$key", "$map")
 
-#: The floats that JSON has no numerals for, by name.
+#: The floats that JSON cannot represent, by name.
 FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 Convert = Callable[[Any], Any]
@@ -45,7 +45,7 @@ Parts = Callable[[Any], Iterator[tuple[str, Any]]]
 
 
 class FaultError(Exception):
-    """A part that cannot be converted: the class of the error to raise, and its text without the place."""
+    """A part that cannot be converted: the class of the error to raise, and its text without the path."""
 
     def __init__(self, kind: type[InvalidValueError | UnsupportedTypeError], text: str) -> None:
         super().__init__(text)
@@ -72,7 +72,7 @@ def parts_of_tree(tree: Any) -> Iterator[tuple[str, Any]]:
 
 
 def tree_of(value: Any) -> Any:
-    """A value in terms of what `json.dumps` knows."""
+    """A value as a tree that `json.dumps` can write."""
     convert = _TO_TREE.get(type(value))
     if convert is not None:
         return convert(value)
@@ -140,7 +140,7 @@ _TO_TREE: dict[type, Convert] = {
 
 
 def value_of(tree: Any) -> Any:
-    """The value that parsed JSON stands for."""
+    """The value of parsed JSON."""
     kind = type(tree)
     if kind is dict:
         if len(tree) == 1:
@@ -154,7 +154,7 @@ def value_of(tree: Any) -> Any:
 
 
 def plain_value(tree: Any) -> Any:
-    """The same where objects have no meaning beyond JSON."""
+    """The same without notations: objects are always maps."""
     if type(tree) is dict:
         return {name: plain_value(part) for name, part in tree.items()}
     if type(tree) is list:

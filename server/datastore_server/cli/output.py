@@ -158,7 +158,7 @@ def shown_error(error: DatastoreError) -> str:
 
 
 def reason_of(error: DatastoreError) -> str:
-    """The reason as on the wire: UNAVAILABLE, INVALID_KEY."""
+    """The reason of an error as on the wire, e.g. UNAVAILABLE or INVALID_KEY."""
     return re.sub("(?<=[a-z])(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).upper()
 
 
@@ -170,12 +170,12 @@ def say(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on one line of stdout."""
+    """Print a JSON value as one line on stdout."""
     click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A small table on stdout. Wide cells wrap on a terminal, but not in a file."""
+    """Print a small table on stdout. Wide cells wrap on a terminal, but not in a file."""
     # Imported here, because most commands print no table, and importing rich takes longer than they run.
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

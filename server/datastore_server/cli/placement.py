@@ -28,7 +28,7 @@ _config_argument = click.argument("config_path", metavar="CONFIG.toml", type=cli
 
 
 def _pairs(what: str) -> Any:
-    """A callback that makes a dict of `A=B` values."""
+    """A callback that parses `A=B` values into a dict."""
 
     def parse(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
         pairs = {}
@@ -50,14 +50,14 @@ def _change_options(function: Any) -> Any:
             metavar="NAME=URL",
             multiple=True,
             callback=_pairs("NAME=grpc://HOST:PORT"),
-            help="Where the node of a shard is that CONFIG.toml no longer has.  [default: where it was]",
+            help="Address of the node of a shard that CONFIG.toml no longer has.  [default: the recorded one]",
         ),
         click.option(
             "--replace",
             "replaced",
             metavar="NAME",
             multiple=True,
-            help="Accept that the entries of this shard are lost, and that its node is a new, empty one.",
+            help="Accept that the entries of this shard are lost and its node is new and empty.",
         ),
         click.option(
             "--rename",
@@ -65,7 +65,7 @@ def _change_options(function: Any) -> Any:
             metavar="OLD=NEW",
             multiple=True,
             callback=_pairs("OLD=NEW"),
-            help="The shard OLD is named NEW in CONFIG.toml. Its entries stay.",
+            help="Rename the shard OLD to NEW, its name in CONFIG.toml. No entries move.",
         ),
     ):
         function = option(function)
@@ -76,9 +76,8 @@ def _change_options(function: Any) -> Any:
 def placement_command() -> None:
     """Show and change which shard owns which keys.
 
-    The nodes of a cluster record which of the 16,384 slots each of them owns. CONFIG.toml lists the shards there should
-    be; if the two differ, a proxy refuses to serve. After editing the file, `plan` shows what would move, and `apply`
-    moves it.
+    Each node of a cluster records which of the 16,384 slots it owns. CONFIG.toml lists the wanted shards; if the two
+    differ, proxies refuse to serve. After editing the file, `plan` shows what would move, and `apply` moves it.
 
     \b
     Example, after adding a [[shards]] to cluster.toml and starting its node:
@@ -230,7 +229,7 @@ def apply_command(
         plan = run_terminable(moving.apply(load_config(config_path), str(config_path), options, say))
     except (KeyboardInterrupt, Terminated, DatastoreError) as error:
         if not isinstance(error, ConfigError):
-            _say_how_to_go_on(config_path, options)
+            _say_how_to_continue(config_path, options)
         raise
     if plan.target is not plan.current:
         say(f"Restart the proxies that were started before {config_path} was changed.")
@@ -240,7 +239,7 @@ def apply_command(
         click.echo(f"{plan.target.cluster} is at epoch {plan.target.epoch}: {', '.join(plan.target.shards)}")
 
 
-def _say_how_to_go_on(config_path: Path, options: Options) -> None:
+def _say_how_to_continue(config_path: Path, options: Options) -> None:
     """Say what an interrupted command left of a change, and how to continue."""
     cancel = f"To cancel it:\n  {_abort_line(config_path, options)}"
     again = "To finish it, run the same command again."

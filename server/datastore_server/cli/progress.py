@@ -1,4 +1,4 @@
-"""Progress of a long job on stderr: a bar on a terminal, elsewhere a line every few seconds."""
+"""Progress of long jobs on stderr: a bar on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Progress:
         """Count more rows; `done` is the part of the total reached."""
         self.rows += rows
         self._done = self._done if done is None else done
-        self._tell()
+        self._report()
 
     @property
     def seconds(self) -> float:
@@ -57,7 +57,7 @@ class Progress:
         part = min(self._done / self._total, 1.0)
         return f", {part:.0%}, {self.seconds * (1 - part) / part:.0f} s left"
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         now = time.monotonic()
         if now - self._reported_at >= LINE_INTERVAL_S:
             self._reported_at = now
@@ -72,7 +72,7 @@ class _Bar(Progress):
         self._bar = bar
         self._task = bar.add_task(what, total=total, reported="")
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         reported = f"{self._counted()}, {self._rate():,.0f}/s{self._left()}"
         self._bar.update(self._task, completed=self._done, reported=reported)
 

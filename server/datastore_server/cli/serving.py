@@ -104,9 +104,9 @@ def _named_limits(context: click.Context, option: click.Parameter, given: Sequen
     "--config",
     "config_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Take store, address and other settings from this file: of the shard --shard of a cluster, or of [server].",
+    help="Read store, address and other settings from this file: those of shard --shard of a cluster, or of [server].",
 )
-@click.option("--check-config", is_flag=True, help="Check everything that is given, open nothing, and exit.")
+@click.option("--check-config", is_flag=True, help="Check all settings and exit, without opening anything.")
 @_insecure_option
 @_stop_with_stdin_option
 @json_option
@@ -127,9 +127,9 @@ def serve_command(
     insecure: bool,
     stop_with_stdin: bool,
 ) -> None:
-    """Serve STORE over gRPC until stopped: lmdb:///DIRECTORY keeps data on disk, memory: in memory.
+    """Serve STORE over gRPC until stopped: lmdb:///DIRECTORY stores entries on disk, memory: in memory.
 
-    A store that exists already can be served too: a directory of files, Redis, memcached, MongoDB, or another server.
+    Existing storage can be served too: a directory of files, Redis, memcached, MongoDB, or another server.
 
     \b
     Examples:
@@ -159,7 +159,7 @@ def serve_command(
     in_force = limits_of(served.limits)
     parse_address(served.listen or DEFAULT_LISTEN)
     if check_config:
-        _tell_valid(served, config_path, as_json=settings.json)
+        _print_valid(served, config_path, as_json=settings.json)
         return
     what = f"{served.store}, shard {served.shard}" if served.shard else str(served.store)
     facts = {"role": "node", "store": str(served.store)} | ({"shard": served.shard} if served.shard else {})
@@ -177,7 +177,7 @@ def serve_command(
 
 @dataclass(frozen=True)
 class _Served:
-    """A node as the command line and a file describe it. None is what neither says."""
+    """The settings of a node from the command line and a file; None where neither has one."""
 
     store: StoreUrl | None
     listen: str | None = None
@@ -187,7 +187,7 @@ class _Served:
     config: Config | None = None
     state_dir: Path | None = None
     wait_s: float | None = None
-    #: By name; those of a file and, instead of them, those of the command line.
+    #: By name. Those of the command line override those of the file.
     limits: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> Topology:
@@ -204,12 +204,12 @@ class _Served:
         )
 
     def completed(self, **found: Any) -> _Served:
-        """The same with what was found in a file, where the command line does not say."""
+        """A copy with settings of a file where the command line has none."""
         return replace(self, **{name: value for name, value in found.items() if getattr(self, name) is None})
 
 
 def _configured(given: _Served, path: Path) -> _Served:
-    """A node with what a file says of it: a shard of a cluster, or a server of its own."""
+    """The node completed from a file, which describes a cluster with this shard, or one server."""
     if given.store is not None or given.cluster is not None:
         raise click.UsageError("--config takes store and cluster from the file: leave out STORE and --cluster")
     if given.shard is None:
@@ -238,8 +238,8 @@ def _configured(given: _Served, path: Path) -> _Served:
     )
 
 
-def _tell_valid(served: _Served, path: Path | None, *, as_json: bool) -> None:
-    """Say that everything was checked, and that nothing was opened."""
+def _print_valid(served: _Served, path: Path | None, *, as_json: bool) -> None:
+    """Print that everything is valid."""
     if as_json:
         print_json({"valid": True, "store": str(served.store), "listen": served.listen or DEFAULT_LISTEN})
     else:
@@ -256,7 +256,7 @@ def _tell_valid(served: _Served, path: Path | None, *, as_json: bool) -> None:
 def proxy_command(
     settings: Settings, config_path: Path, listen: str | None, insecure: bool, stop_with_stdin: bool
 ) -> None:
-    """Serve the shards that CONFIG.toml names behind one address, as if they were one store.
+    """Serve the shards in CONFIG.toml behind one address, as if they were one store.
 
     \b
     Example:
@@ -280,13 +280,13 @@ def proxy_command(
 
 @dataclass(frozen=True)
 class _Job:
-    """What to serve where, and how to say so."""
+    """What to serve, at which address, and how to announce it."""
 
-    #: Called in the running loop, since channels belong to the loop that runs when they are made.
+    #: Called in the running loop, because channels belong to the loop they are created in.
     build: Callable[[], Topology]
     listen: str
     insecure: bool
-    #: For people, with the address after it; and for programs.
+    #: For people, followed by the address; and for programs.
     text: str
     facts: dict[str, str]
     limits: Limits
@@ -295,22 +295,22 @@ class _Job:
 
 
 def _run(job: _Job, *, as_json: bool, stop_with_stdin: bool) -> None:
-    """Serve until a signal asks to stop."""
+    """Serve until SIGTERM or SIGINT."""
     parse_address(job.listen)
     if stop_with_stdin:
         threading.Thread(target=_stop_when_stdin_ends, daemon=True).start()
 
-    def tell_ready(url: str) -> None:
+    def announce(url: str) -> None:
         if as_json:
             print_json({"ready": True, "url": url, "pid": os.getpid()} | job.facts)
         else:
             click.echo(f"{job.text} {url}")
 
     with logs.to_stderr():
-        asyncio.run(_serve(job, tell_ready))
+        asyncio.run(_serve(job, announce))
 
 
-async def _serve(job: _Job, tell_ready: Callable[[str], None]) -> None:
+async def _serve(job: _Job, announce: Callable[[str], None]) -> None:
     topology = job.build()
     server = serve(
         topology.datastore,
@@ -329,9 +329,9 @@ async def _serve(job: _Job, tell_ready: Callable[[str], None]) -> None:
     )
     async with server, watching(topology.cluster.shards):
         stopped = asyncio.create_task(run_until_stopped(server))
-        # Its signal handlers must be there before anyone is told that there is something to stop.
+        # Signals must be handled before the address is announced.
         await asyncio.sleep(0)
-        tell_ready(server.url)
+        announce(server.url)
         await stopped
 
 
@@ -379,10 +379,10 @@ def cluster_command(
     Example:
       datastore cluster --nodes 3 --directory /tmp/try
 
-    Started again in the same directory, it serves the same data at the same addresses. A process that dies is
-    reported with the command that starts it again; its log is in DIRECTORY/logs. If the nodes do not
-    match DIRECTORY/cluster.toml, nothing is served, and the command that resolves it is printed. Ctrl-C or SIGTERM
-    stops all.
+    When started again in the same directory, it serves the same data at the same addresses. A process that dies is
+    reported with the command that restarts it; its log is in DIRECTORY/logs. If the nodes do not match
+    DIRECTORY/cluster.toml, nothing is served, and the command that resolves it is printed. Ctrl-C or SIGTERM stops all
+    processes.
     """
     config = plan_cluster(directory, nodes=nodes, port=port, durability=durability)
     cluster = Cluster(directory.absolute(), config)
@@ -412,7 +412,7 @@ async def _run_cluster(settings: Settings, cluster: Cluster) -> int:
 
 async def _start_and_watch(settings: Settings, cluster: Cluster) -> int:
     await cluster.start()
-    _tell_running(settings, cluster, await check(cluster.config, str(cluster.config_path)))
+    _print_running(settings, cluster, await check(cluster.config, str(cluster.config_path)))
     while (member := await cluster.ended()) is not None:
         command = shlex.join(["datastore", *command_again(cluster.config_path, member)])
         say(
@@ -423,7 +423,7 @@ async def _start_and_watch(settings: Settings, cluster: Cluster) -> int:
     return ExitCode.FAILED
 
 
-def _tell_running(settings: Settings, cluster: Cluster, found: Findings) -> None:
+def _print_running(settings: Settings, cluster: Cluster, found: Findings) -> None:
     if settings.json:
         members = [member.as_dict() for member in cluster.members]
         print_json(

@@ -1,4 +1,4 @@
-"""The options that all commands share, and how keys are written. Knows click, not the network."""
+"""The options that commands share, and the syntax of keys. Knows click, but not the network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from datastore_server.config import DEFAULT_LISTEN, parse_server_url
 
 __all__ = ["CALL_TIMEOUT_S", "KEY", "Settings", "json_option", "server_options"]
 
-#: How long a call may take where `--timeout` does not say: long enough for a busy server.
+#: The default timeout of a call in seconds: long enough for a busy server.
 CALL_TIMEOUT_S = 30.0
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -25,21 +25,21 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Settings:
-    """Which server, how long to wait for it, and whether a program reads the answer."""
+    """The server, the timeout, and whether to print machine-readable output."""
 
     server: str = f"grpc://{DEFAULT_LISTEN}"
-    #: None where the command line does not say: then a call has its time, and a query all that it needs.
+    #: None for the defaults: CALL_TIMEOUT_S for a call, and an hour for a query.
     timeout_s: float | None = None
     json: bool = False
 
 
 class _TimeoutType(click.ParamType[float]):
-    """A timeout in seconds, as the client takes it."""
+    """A timeout in seconds, with the range of the client's."""
 
     name = "seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number of this text; a usage error that says what is valid for anything else."""
+        """The number in this text; a usage error, with what is valid, for anything else."""
         try:
             number = float(value)
         except ValueError:
@@ -51,7 +51,7 @@ class _TimeoutType(click.ParamType[float]):
 
 
 def _store(field: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """A callback that keeps an option's value in the context's Settings."""
+    """A callback that stores an option's value in the context's Settings."""
 
     def keep(context: click.Context, _option: click.Parameter, value: Any) -> None:
         settings = context.obj or Settings()
@@ -64,7 +64,7 @@ def _checked_server(context: click.Context, option: click.Parameter, value: str 
     if value is not None:
         try:
             value = parse_server_url(value).url
-            # What `connect` would refuse is a wrong command line too, e.g. port 0.
+            # `connect` would refuse it too, e.g. port 0, but not as a usage error.
             parse_target(value)
         except ConfigError as error:
             raise click.BadParameter(str(error), context, option) from error
@@ -72,7 +72,7 @@ def _checked_server(context: click.Context, option: click.Parameter, value: str 
 
 
 def json_option(function: _Function) -> _Function:
-    """Add `--json`. An option after the command's name wins over one before it."""
+    """Add `--json`. An option after the command's name overrides one before it."""
     return click.option(
         "--json",
         is_flag=True,
@@ -84,9 +84,9 @@ def json_option(function: _Function) -> _Function:
 
 
 def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Function]:
-    """Add `--server`, `--timeout` and `--json`: before or after the command's name, and the later wins.
+    """Add `--server`, `--timeout` and `--json`, before or after the command's name; the last one counts.
 
-    The variable of the environment belongs to the outermost command, or it would win over an option there.
+    The environment variable belongs to the outermost command only, or it would override an option there.
     """
 
     def add(function: _Function) -> _Function:
@@ -113,12 +113,12 @@ def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Funct
 
 
 class _KeyType(click.ParamType[Key]):
-    """A key on the command line. A store's URL in its place is a likely slip, and is answered with help."""
+    """A key on the command line. A URL in its place is a likely mistake, and the error says what to do."""
 
     name = "key"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Key:
-        """The key of this text; a usage error for a URL, the library's own error for anything that is not a key."""
+        """The key in this text; a usage error for a URL, and the library's error for an invalid key."""
         if isinstance(value, Key):
             return value
         if re.match(r"memory:$|[a-z][a-z0-9+.-]*:/", value):

@@ -1,6 +1,6 @@
-"""The standard streams of the command: UTF-8 in every locale, and a plain error where one is closed.
+"""The standard streams of the command: UTF-8 in every locale, with clear errors if one is closed.
 
-Knows nothing of commands and messages.
+Knows nothing about commands and messages.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Closed(io.RawIOBase):
 
 
 class _Output(io.FileIO):
-    """Standard output, whose errors name it, as those of an opened file name the file."""
+    """Standard output, with its name in errors, like the name of a file."""
 
     def write(self, data: Any) -> int:
         try:
@@ -55,7 +55,7 @@ def prepare() -> None:
         if stream is None:
             _occupy(number)
         elif isinstance(stream, io.TextIOWrapper):
-            # Names of files may hold bytes that are not UTF-8; to show them must not fail.
+            # File names may contain bytes that are not UTF-8; printing them must not fail.
             stream.reconfigure(encoding="utf-8", errors="strict" if number == 0 else "backslashreplace")
     if sys.stdin is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(_Closed(_NAMES[0])), encoding="utf-8")
@@ -73,7 +73,7 @@ def _output() -> TextIO:
 
 
 def finish() -> OSError | None:
-    """Flush standard output; the error that this met, which names it. Nothing is left for Python to flush."""
+    """Flush standard output, and return the error if that fails. Python has nothing left to flush at exit."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -83,7 +83,7 @@ def finish() -> OSError | None:
 
 
 def drop_output() -> None:
-    """Let standard output lead nowhere: Python would try to write the rest once more at exit, and complain."""
+    """Discard standard output: otherwise Python would try to write the rest at exit, and report an error."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.stdout = _nowhere()
@@ -94,7 +94,7 @@ def _nowhere() -> TextIO:
 
 
 def _occupy(number: int) -> None:
-    """Open the null device under a closed stream's number, or the next file opened would become that stream."""
+    """Open the null device as a closed stream's descriptor, or the next file opened would become that stream."""
     try:
         os.fstat(number)
     except OSError:

@@ -1,15 +1,15 @@
-"""Values as JSON, for people and for JSON Lines: what the commands read and print.
+"""Values as JSON, as commands read and print them, also in JSON Lines.
 
-JSON's own types map to themselves, integers and floats kept apart (`1`, `1.0`). What JSON lacks is an object with
-one member:
+The types of JSON map to themselves; integers and floats are distinct (`1`, `1.0`). Other types are objects with one
+member:
 
     {"$bytes": "aGVsbG8="}                     bytes, base64
     {"$datetime": "2026-11-24T10:00:00Z"}      an instant, RFC 3339, to the microsecond
     {"$key": "/a/b"}                           a Key
     {"$float": "NaN"}                          also "Infinity", "-Infinity"
-    {"$map": {"$bytes": 1}}                    a map whose only member begins with "$", itself
+    {"$map": {"$bytes": 1}}                    a map whose only member begins with "$"
 
-Knows plain values and JSON; knows no command and no store.
+Knows plain values and JSON, but no commands or stores.
 """
 
 from __future__ import annotations
@@ -47,11 +47,10 @@ __all__ = [
 
 
 def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
-    """The JSON text of a value, on one line unless `indent` says otherwise. `from_json` gives the value back.
+    """The JSON text of a value, on one line unless `indent` is given. `from_json` is the inverse.
 
-    The order of a map means nothing and may differ from read to read; `sort_keys` makes texts comparable.
-
-    Raises UnsupportedTypeError or InvalidValueError, with `path`, for what is not a plain value.
+    Maps are unordered, and their order may differ between reads; `sort_keys` makes texts comparable. Raises
+    UnsupportedTypeError or InvalidValueError, with `path`, for unsupported values.
     """
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(
@@ -70,31 +69,31 @@ def json_line(key: Key, value: Any) -> str:
 
 
 def from_json(text: str | bytes) -> Any:
-    """The value that a JSON text stands for.
+    """The value of a JSON text.
 
-    Raises InvalidValueError for text that is not JSON, objects that name a member twice, numbers out of range and
-    unknown notations; its `path` names the part.
+    Raises InvalidValueError, with the `path` of the part, for invalid JSON, duplicate members, numbers out of range and
+    unknown notations.
     """
     return from_tree(parse(text))
 
 
 def to_tree(value: Any) -> Any:
-    """A value in terms of what `json.dumps` knows, for composing it into something larger."""
+    """A value as a tree that `json.dumps` can write, to be part of a larger one."""
     return _converted(value, tree_of, parts)
 
 
 def from_tree(tree: Any) -> Any:
-    """The value that parsed JSON stands for; the tree must come from `parse`, which refuses doubled members."""
+    """The value of parsed JSON; the tree must come from `parse`, which refuses duplicate members."""
     return _converted(tree, value_of, parts_of_tree)
 
 
 def plain_from_tree(tree: Any) -> Any:
-    """The value that parsed JSON stands for where objects have no meaning beyond JSON: `{"$ref": 1}` is a map."""
+    """The value of parsed JSON without notations: `{"$ref": 1}` is a map."""
     return _converted(tree, plain_value, parts)
 
 
 def parse(text: str | bytes) -> Any:
-    """JSON text as lists, dicts and atoms, their notations unread. Raises InvalidValueError."""
+    """Parse JSON text, without interpreting notations. Raises InvalidValueError."""
     try:
         return _DECODER.decode(text if isinstance(text, str) else text.decode())
     except json.JSONDecodeError as error:
@@ -106,7 +105,7 @@ def parse(text: str | bytes) -> Any:
     except InvalidValueError:
         raise
     except ValueError as error:
-        # Python reads no integers of thousands of digits.
+        # Python does not parse integers with thousands of digits.
         raise InvalidValueError(f"this is not valid JSON: {error}", path="value") from error
     except RecursionError:
         raise InvalidValueError("this is nested too deeply", path="value") from None
@@ -129,7 +128,7 @@ def _no_constant(name: str) -> Any:
 _DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_no_constant)
 
 
-# Faults: the conversions stay fast by not knowing where they are; the path is found when it is needed.
+# Faults: the conversions do not track their position, for speed; the path is found if it is needed.
 
 
 def _converted(value: Any, convert: Convert, parts: Parts) -> Any:

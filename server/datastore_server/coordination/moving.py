@@ -181,9 +181,9 @@ async def _settle_left(config: Config, source: str, options: Options, report: Re
 
 
 def _slots_of_lost(found: Survey, options: Options, current: Placement, target: Placement) -> frozenset[int]:
-    """The slots of shards whose nodes are lost. How much of them was copied cannot be verified any more.
+    """The slots of shards whose nodes are lost. It cannot be verified any more how much of them was copied.
 
-    Raises ConfigError where the slots change with the change, so that what was copied of them cannot be told apart.
+    Raises ConfigError if `shard_by` changes too, because the copied entries cannot be identified then.
     """
     lost = options.lost & found.missing.keys()
     if lost and current.shard_by != target.shard_by:

@@ -95,7 +95,7 @@ async def _wanted(batches: AsyncGenerator[Batch], wanted: Callable[[Key], bool] 
         async for batch in batches:
             held = [True] * len(batch) if wanted is None else list(map(wanted, batch.keys))
             yield Batch(list(compress(batch.keys, held)), list(compress(batch.values, held)))
-            # A store in memory has its batches at once: other calls come in between.
+            # A store in memory never waits: let other calls run between batches.
             await asyncio.sleep(0)
     finally:
         await batches.aclose()

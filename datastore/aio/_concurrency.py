@@ -10,6 +10,7 @@ from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, TypeVar
 
 __all__ = [
+    "Event",
     "KeyLocks",
     "Lock",
     "close_iterator",
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+Event = asyncio.Event
 
 
 class Lock:

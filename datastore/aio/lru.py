@@ -5,14 +5,16 @@ Knows the Datastore contract, and keeps its entries in a DictDatastore.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from datastore.aio._concurrency import Lock
 from datastore.aio.base import Datastore
 from datastore.aio.memory import DictDatastore
 from datastore.aio.scan import Scan
 from datastore.model.description import Description, Durability, PushDown
+from datastore.model.entries import Batch, value_bytes
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.operations import Delete, Operation, Put, ReadOptions, ReadResult, WriteResult
@@ -22,64 +24,157 @@ __all__ = ["LRUCacheDatastore"]
 
 
 class LRUCacheDatastore(Datastore):
-    """Keeps the `size` most recently used entries in memory; a put beyond that evicts the least recently used one.
+    """Keeps the most recently used entries in memory; a put beyond a bound evicts the least recently used ones.
 
+    `size` bounds the number of entries, and `max_bytes` their keys and values together: serialized values, bytes and
+    str count exactly, other objects as 200 bytes. At least one of the two is required. An entry that exceeds
+    `max_bytes` by itself is not kept. An entry whose last put is `max_age` seconds ago is absent to every call; a query
+    sees what there is when its first result is read. `clock` returns seconds.
     `get` and `put` count as use, `contains` and `query` do not. Stored values are the objects themselves: do not modify
     them afterwards. `len()` counts the entries. Queries are those of DictDatastore.
-    Raises UnsupportedTypeError (a TypeError) or InvalidError (a ValueError) unless `size` is an int of at least 1.
+    Raises UnsupportedTypeError (a TypeError) or InvalidError (a ValueError) unless `size` and `max_bytes` are ints of
+    at least 1, and `max_age` is a number above 0.
     """
 
-    def __init__(self, size: int) -> None:
-        if not isinstance(size, int) or isinstance(size, bool):
-            raise UnsupportedTypeError(f"size must be an int, got {type(size).__name__}", path="size")
-        if size < 1:
-            raise InvalidError(f"size must be at least 1, got {size}", field="size")
+    def __init__(
+        self,
+        size: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        _check_count("size", size, is_required=max_bytes is None)
+        _check_count("max_bytes", max_bytes)
+        _check_age(max_age)
         self.size = size
+        self.max_bytes = max_bytes
+        self.max_age = max_age
+        self._clock = clock
         self._held = DictDatastore()
-        #: The keys, least recently used first.
-        self._used: OrderedDict[Key, None] = OrderedDict()
+        #: The keys, least recently used first, with the size of each entry if bytes are bounded.
+        self._used: OrderedDict[Key, int] = OrderedDict()
+        self._bytes = 0
+        #: If ages are bounded, when each entry was put, the oldest first.
+        self._put_at: OrderedDict[Key, float] = OrderedDict()
         self._lock = Lock()
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The values, the objects that were put."""
-        if not options.values:
-            return await self._held.read(keys, options)
         # The dict's calls never wait, so nothing else runs between them.
         with self._lock:
+            await self._drop_old()
             results = await self._held.read(keys, options)
-            for key, result in zip(keys, results, strict=True):
-                if result.value is not None:
-                    self._used.move_to_end(key)
+            if options.values:
+                for key, result in zip(keys, results, strict=True):
+                    if result.value is not None:
+                        self._used.move_to_end(key)
             return results
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Keep the values themselves; beyond `size` entries, evict the least recently used ones."""
+        """Keep the values themselves; beyond a bound, evict the least recently used ones."""
         with self._lock:
+            await self._drop_old()
             for operation in operations:
-                await self._held.write((operation,))
-                if not isinstance(operation, Put):
-                    self._used.pop(operation.key, None)
-                    continue
-                self._used[operation.key] = None
-                self._used.move_to_end(operation.key)
-                if len(self._used) > self.size:
-                    oldest, _ = self._used.popitem(last=False)
-                    await self._held.write((Delete(oldest),))
+                if isinstance(operation, Put):
+                    await self._keep(operation)
+                else:
+                    await self._drop(operation.key)
         return [WriteResult() for _ in operations]
+
+    async def _keep(self, put: Put) -> None:
+        """Store an entry, and make room for it. Call with the lock held, as the methods below."""
+        size = 0
+        if self.max_bytes is not None:
+            size = len(str(put.key).encode()) + value_bytes(put.value)
+            if size > self.max_bytes:
+                await self._drop(put.key)
+                return
+        await self._held.write((put,))
+        self._bytes += size - self._used.get(put.key, 0)
+        self._used[put.key] = size
+        self._used.move_to_end(put.key)
+        if self.max_age is not None:
+            self._put_at[put.key] = self._clock()
+            self._put_at.move_to_end(put.key)
+        while self._is_over():
+            await self._drop(next(iter(self._used)))
+
+    def _is_over(self) -> bool:
+        return (self.size is not None and len(self._used) > self.size) or (
+            self.max_bytes is not None and self._bytes > self.max_bytes
+        )
+
+    async def _drop_old(self) -> None:
+        """Remove the entries that are too old."""
+        if self.max_age is None:
+            return
+        latest = self._clock() - self.max_age
+        while self._put_at and next(iter(self._put_at.values())) <= latest:
+            await self._drop(next(iter(self._put_at)))
+
+    async def _drop(self, key: Key) -> None:
+        """Remove an entry, if it is there."""
+        size = self._used.pop(key, None)
+        if size is not None:
+            self._bytes -= size
+            self._put_at.pop(key, None)
+            await self._held.write((Delete(key),))
 
     def scan(self, query: Query) -> Scan:
         """The entries of the scope. Does not count as use."""
-        return self._held.scan(query)
+        if self.max_age is None:
+            return self._held.scan(query)
+        return Scan(self._young(query))
+
+    async def _young(self, query: Query) -> AsyncGenerator[Batch]:
+        with self._lock:
+            await self._drop_old()
+            found = self._held.scan(query).batches
+        try:
+            async for batch in found:
+                yield batch
+        finally:
+            await found.aclose()
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
             self._held = DictDatastore()
             self._used.clear()
+            self._put_at.clear()
+            self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._used)
+        if self.max_age is None:
+            return len(self._used)
+        with self._lock:
+            latest = self._clock() - self.max_age
+            return sum(put_at > latest for put_at in self._put_at.values())
 
     def describe(self) -> Description:
-        """Kind `lru`, in memory, with its size."""
-        return Description("lru", f"at most {self.size} entries", Durability.MEMORY, frozenset({PushDown.SCOPE}))
+        """Kind `lru`, in memory, with its bounds."""
+        bounds = [f"at most {self.size} entries"] if self.size is not None else []
+        bounds += [f"at most {self.max_bytes} bytes"] if self.max_bytes is not None else []
+        bounds += [f"for {self.max_age:g} s"] if self.max_age is not None else []
+        return Description("lru", ", ".join(bounds), Durability.MEMORY, frozenset({PushDown.SCOPE}), entries=len(self))
+
+
+def _check_count(name: str, count: object, *, is_required: bool = False) -> None:
+    if count is None and not is_required:
+        return
+    if count is None:
+        raise InvalidError(f"{name} or max_bytes is required: a cache needs a bound", field=name)
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise UnsupportedTypeError(f"{name} must be an int, got {type(count).__name__}", path=name)
+    if count < 1:
+        raise InvalidError(f"{name} must be at least 1, got {count}", field=name)
+
+
+def _check_age(max_age: object) -> None:
+    if max_age is None:
+        return
+    if not isinstance(max_age, (int, float)) or isinstance(max_age, bool):
+        raise UnsupportedTypeError(f"max_age must be a number of seconds, got {type(max_age).__name__}", path="max_age")
+    if not 0 < max_age < float("inf"):
+        raise InvalidError(f"max_age must be a number of seconds above 0, got {max_age}", field="max_age")

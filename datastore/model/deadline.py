@@ -12,7 +12,7 @@ from contextvars import ContextVar
 
 from datastore.model.errors import InvalidError
 
-__all__ = ["LONGEST_TIMEOUT_S", "check_timeout", "set_time_left", "time_left"]
+__all__ = ["LONGEST_TIMEOUT_S", "check_timeout", "has_deadline", "set_time_left", "time_left"]
 
 #: The longest timeout, in seconds: a year. What is longer is a slip, such as milliseconds, or means none: `inf`.
 LONGEST_TIMEOUT_S = 366 * 86_400.0
@@ -26,6 +26,11 @@ _deadline: ContextVar[float | None] = ContextVar("datastore.deadline", default=N
 def set_time_left(seconds: float | None) -> None:
     """Note that an answer is wanted within so many seconds, by all that is called from here; None for any time."""
     _deadline.set(None if seconds is None else time.monotonic() + seconds)
+
+
+def has_deadline() -> bool:
+    """Whether an answer is wanted within some time."""
+    return _deadline.get() is not None
 
 
 def time_left(most_s: float) -> float:

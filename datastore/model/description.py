@@ -38,8 +38,9 @@ class Description:
 
     `entries` is how many entries a storage holds, and `stored_bytes` how much room they take on disk, where it knows
     both without looking through them; else None. `reads_at_once` says that the `read` of a store for asyncio needs no
-    event loop and does not suspend, except to wait for a write of the same key. Two descriptions of one store are equal
-    whatever it holds.
+    event loop and does not suspend, except to wait for a write of the same key. `hits` and `misses` count the reads of
+    a tier's keys that had a value and that had none, since the store was created; None for a store that is not a tier.
+    Two descriptions of one store are equal whatever it holds and whatever was read.
     """
 
     kind: str
@@ -50,6 +51,8 @@ class Description:
     entries: int | None = field(default=None, compare=False, kw_only=True)
     stored_bytes: int | None = field(default=None, compare=False, kw_only=True)
     reads_at_once: bool = field(default=False, compare=False, kw_only=True)
+    hits: int | None = field(default=None, compare=False, kw_only=True)
+    misses: int | None = field(default=None, compare=False, kw_only=True)
 
 
 def weakest(durabilities: Iterable[Durability]) -> Durability:

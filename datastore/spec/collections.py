@@ -10,7 +10,7 @@ from datastore.engine.placement import NAME, NAME_FORM, SlotMap
 from datastore.model.config import CHILDREN, NAMED_CHILDREN, Composed, Config
 from datastore.model.errors import InvalidError
 from datastore.model.key import Key
-from datastore.model.options import BOOLEAN, COUNT, one_of, option
+from datastore.model.options import BOOLEAN, COUNT, DURATION, SIZE, one_of, option
 
 __all__ = ["LRUConfig", "MemoryConfig", "NullConfig", "ShardedConfig", "TieredConfig"]
 
@@ -40,14 +40,28 @@ class NullConfig(Composed):
 
 @dataclass(frozen=True, kw_only=True)
 class LRUConfig(Composed):
-    """Keeps the most recently used entries in memory, as the top tier or as a cache."""
+    """Keeps the most recently used entries in memory, as the top tier or as a cache.
+
+    It needs `max_entries` or `max_bytes`, or both.
+    """
 
     kind = "lru"
-    max_entries: int = field(metadata=option("how many entries it keeps", COUNT))
+    max_entries: int | None = field(default=None, metadata=option("how many entries it keeps", COUNT))
+    max_bytes: int | None = field(
+        default=None, metadata=option("how large all keys and values that it keeps are together", SIZE)
+    )
+    max_age: float | None = field(
+        default=None, metadata=option("how long after its last put an entry is absent", DURATION)
+    )
+
+    def check(self) -> None:
+        """There must be a bound."""
+        if self.max_entries is None and self.max_bytes is None:
+            raise InvalidError('max_entries or max_bytes is missing, e.g. max_bytes = "256MiB"', field="max_bytes")
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
         """An LRUCacheDatastore."""
-        return stores.LRUCacheDatastore(self.max_entries)
+        return stores.LRUCacheDatastore(self.max_entries, max_bytes=self.max_bytes, max_age=self.max_age)
 
 
 @dataclass(frozen=True, kw_only=True)

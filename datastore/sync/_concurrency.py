@@ -13,6 +13,7 @@ from types import GeneratorType
 from typing import Any, TypeVar
 
 __all__ = [
+    "Event",
     "KeyLocks",
     "Lock",
     "close_iterator",
@@ -26,6 +27,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+Event = threading.Event
 Lock = threading.Lock
 
 

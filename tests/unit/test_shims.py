@@ -625,6 +625,90 @@ def test_a_size_is_a_number_of_entries(size: Any, kind: type[Exception]):
         LRUCacheDatastore(size)
 
 
+class Clock:
+    """A clock that a test moves."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("length", "kept"), [(48, [A, B]), (49, [B])], ids=["at the bound", "one above"])
+async def test_an_lru_keeps_to_its_bytes(length: int, kept: list[Key], colour: Any, library: Any):
+    store = library.LRUCacheDatastore(max_bytes=100)
+    await colour.call(store.put, A, b"x" * 48)
+    await colour.call(store.put, B, b"x" * length)
+    assert [key for key, _ in await colour.read(store.query(EVERYTHING))] == kept
+
+
+@pytest.mark.parametrize(("length", "found"), [(97, True), (98, True), (99, False)])
+async def test_what_exceeds_the_bytes_by_itself_is_not_kept(length: int, found: bool, colour: Any, library: Any):
+    store = library.LRUCacheDatastore(max_bytes=100)
+    await colour.call(store.put, B, b"old")
+    await colour.call(store.put, B, b"x" * length)
+    assert await colour.call(store.contains, B) is found
+    await colour.call(store.delete, B)
+    assert (len(store), store._bytes) == (0, 0)
+
+
+async def test_bytes_are_counted_again_when_a_value_is_replaced(colour: Any, library: Any):
+    store = library.LRUCacheDatastore(max_bytes=100)
+    for length in (90, 10, 40):
+        await colour.call(store.put, A, b"x" * length)
+    await colour.call(store.put, B, "é" * 28)
+    assert store._bytes == 42 + 58
+    assert len(store) == 2
+    store.clear()
+    assert store._bytes == 0
+
+
+async def test_an_entry_older_than_max_age_is_absent_to_every_call(colour: Any, library: Any):
+    clock = Clock()
+    store = library.LRUCacheDatastore(10, max_age=30, clock=clock)
+    await colour.call(store.put, A, 1)
+    clock.now += 10
+    await colour.call(store.put, B, 2)
+    clock.now += 19.5
+    assert await colour.call(store.get, A) == 1
+    clock.now += 0.5
+    assert len(store) == 1
+    assert await colour.call(store.get, A) is None
+    assert [key for key, _ in await colour.read(store.query(EVERYTHING))] == [B]
+    clock.now += 10
+    assert await colour.read(store.query(EVERYTHING)) == []
+    assert await colour.call(store.contains, B) is False
+    assert (len(store), dict(store._used), dict(store._put_at)) == (0, {}, {})
+
+
+async def test_a_put_makes_an_entry_young_again_and_a_get_does_not(colour: Any, library: Any):
+    clock = Clock()
+    store = library.LRUCacheDatastore(10, max_age=30, clock=clock)
+    for key in (A, B):
+        await colour.call(store.put, key, 1)
+    clock.now += 20
+    await colour.call(store.put, A, 2)
+    await colour.call(store.get, B)
+    clock.now += 20
+    assert [key for key, _ in await colour.read(store.query(EVERYTHING))] == [A]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({}, ValueError, "size or max_bytes is required"),
+        ({"max_bytes": 0}, ValueError, "max_bytes must be at least 1, got 0"),
+        ({"max_bytes": "1MiB"}, TypeError, "max_bytes must be an int, got str"),
+        ({"size": 1, "max_age": 0}, ValueError, "max_age must be a number of seconds above 0, got 0"),
+        ({"size": 1, "max_age": float("nan")}, ValueError, "max_age must be a number of seconds above 0, got nan"),
+        ({"size": 1, "max_age": "30s"}, TypeError, "max_age must be a number of seconds, got str"),
+    ],
+)
+def test_the_bounds_of_an_lru_are_numbers(arguments: dict[str, Any], kind: type[Exception], message: str, library: Any):
+    with pytest.raises(kind, match=message):
+        library.LRUCacheDatastore(**arguments)
+
+
 def test_an_lru_keeps_to_its_size_among_threads():
     store = LRUCacheDatastore(8)
 

@@ -230,9 +230,9 @@ def main(kind: str, *lines: str) -> str:
         (main("tierd"), "did you mean tiered?"),
         (
             main("lru", "max_entires = 5"),
-            "store.main.max_entires: unknown key; lru has kind, max_entries; did you mean max_entries?",
+            "store.main.max_entires: unknown key; lru has kind, max_entries, max_bytes, max_age; did you mean max_entries?",
         ),
-        (main("lru"), "cluster.toml: store.main.max_entries: missing; expected a whole number of at least 1"),
+        (main("lru"), "cluster.toml: store.main.max_bytes: max_entries or max_bytes is missing, e.g. max_bytes ="),
         (main("lru", "max_entries = 0"), "store.main.max_entries: expected a whole number of at least 1, not 0"),
         (main("lru", 'max_entries = "many"'), "expected a whole number of at least 1, not 'many'"),
         (main("lru", "max_entries = true"), "expected a whole number of at least 1, not True"),
@@ -267,7 +267,7 @@ def main(kind: str, *lines: str) -> str:
                 ' { kind = "lru", ... }'
             ),
         ),
-        (main("lowercase", 'child = { kind = "lru" }'), "cluster.toml: store.main.child.max_entries: missing"),
+        (main("lowercase", 'child = { kind = "lru" }'), "cluster.toml: store.main.child.max_bytes: max_entries or max_bytes is missing"),
         (main("lowercase", 'child = "main"'), "cluster.toml: store.main.child: main -> main is a cycle"),
         (
             main("lowercase", 'child = "b"', "[store.b]", 'kind = "tiered"', 'children = ["main"]'),

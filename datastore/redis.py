@@ -15,6 +15,7 @@ from itertools import islice
 from types import NoneType
 from typing import Any, Self
 
+from datastore.model.arguments import check_seconds
 from datastore.model.config import Config
 from datastore.model.description import Description, Durability
 from datastore.model.errors import (
@@ -34,7 +35,7 @@ from datastore.model.errors import (
 from datastore.model.extras import require
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
-from datastore.model.options import ANY_TEXT, SERVER, ServerUrl, option
+from datastore.model.options import ANY_TEXT, DURATION, SERVER, ServerUrl, option
 from datastore.model.query import Query
 from datastore.model.urls import because, shown, split, without_options
 from datastore.sync.base import Datastore
@@ -53,6 +54,7 @@ SCAN_NAMES = 1000
 class RedisDatastore(SerializerShimDatastore):
     """Stores serialized values, by default JSON, in the database of a `redis.Redis` client. The caller closes it.
 
+    With `expire_s`, a cache: the server deletes an entry so long after its last put, to the millisecond.
     The name of an entry is `prefix` and the key's text after its first slash: `/user:1` with the default, `user:1` with
     `prefix=""`, `app:user:1` with `prefix="app:"`.
     It accepts any client, including a cluster client and, if the serializer returns text, one that decodes responses.
@@ -66,11 +68,20 @@ class RedisDatastore(SerializerShimDatastore):
     wrong password. Also raises the serializer's errors.
     """
 
-    def __init__(self, client: Any, serializer: SerializerLike | None = None, *, prefix: str = "/") -> None:
+    def __init__(
+        self,
+        client: Any,
+        serializer: SerializerLike | None = None,
+        *,
+        prefix: str = "/",
+        expire_s: float | None = None,
+    ) -> None:
         require("redis", "redis")
+        if expire_s is not None:
+            check_seconds("expire_s", expire_s)
         if "//" in prefix:
             raise InvalidError(f"prefix={prefix!r}: a prefix has no //, which reserved names have", field="prefix")
-        self._strings = _Strings(client, prefix)
+        self._strings = _Strings(client, prefix, expire_s)
         super().__init__(self._strings, serializer)
         if self.serializer is json and not _decodes(client):
             self.serializer = JsonOrBytes
@@ -129,9 +140,11 @@ def _decodes(client: Any) -> bool:
 class _Strings(Datastore):
     """The strings of the server whose names begin with a prefix."""
 
-    def __init__(self, client: Any, prefix: str) -> None:
+    def __init__(self, client: Any, prefix: str, expire_s: float | None) -> None:
         self._client = client
         self._prefix = prefix
+        #: For SET: the expiry in whole milliseconds, at least one.
+        self._expiry = {} if expire_s is None else {"px": max(1, round(expire_s * 1000))}
         #: The hash of system records. No key has a double slash.
         self._system = f"{prefix}//datastore"
         self._closed = False
@@ -167,7 +180,7 @@ class _Strings(Datastore):
         requests = self._client.pipeline(transaction=False)
         for place in sent:
             name, value = self._name_of(operations[place].key), operations[place].value
-            requests = requests.delete(name) if value is None else requests.set(name, value)
+            requests = requests.delete(name) if value is None else requests.set(name, value, **self._expiry)
         try:
             with self._faults():
                 answers = requests.execute(raise_on_error=False)
@@ -190,7 +203,7 @@ class _Strings(Datastore):
             if value is None:
                 self._client.delete(self._name_of(key))
             else:
-                self._client.set(self._name_of(key), value)
+                self._client.set(self._name_of(key), value, **self._expiry)
 
     def scan(self, query: Query) -> Scan:
         raise QueryNotSupportedError(
@@ -283,6 +296,7 @@ def _translated(server: str) -> Iterator[None]:
 class RedisConfig(Config):
     """Stores what JSON can represent, and bytes, on a Redis server. Durability is the server's. No queries.
 
+    With `expire`, e.g. `redis://HOST:PORT/0?expire=30s`, it is a cache before a complete store.
     A URL with `rediss:` encrypts the connection; the other options after its `?` are redis-py's, e.g. `socket_timeout`,
     which is 10 seconds by default.
     """
@@ -294,12 +308,15 @@ class RedisConfig(Config):
     prefix: str = field(
         default="/", metadata=option("the prefix of names, followed by the key without its first slash", ANY_TEXT)
     )
+    expire: float | None = field(
+        default=None, metadata=option("how long after its last put the server deletes an entry", DURATION)
+    )
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The store of the URL, of whose options `prefix` is ours and all others are the driver's."""
-        bare, own = without_options(url, ["prefix"])
-        return cls(url=ServerUrl(bare), prefix=own.get("prefix", "/"))
+        """The store of the URL, of whose options `prefix` and `expire` are ours and all others are the driver's."""
+        bare, own = without_options(url, ["prefix", "expire"])
+        return cls(url=ServerUrl(bare), **own)  # type: ignore[arg-type]
 
     def check(self) -> None:
         """Raise InvalidError for a URL that the driver does not take."""
@@ -340,6 +357,6 @@ class RedisConfig(Config):
         import redis
 
         client = redis.Redis.from_url(self.url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
-        store = RedisDatastore(client, prefix=self.prefix)
+        store = RedisDatastore(client, prefix=self.prefix, expire_s=self.expire)
         store.child_datastore.owned = True  # type: ignore[attr-defined]
         return store

@@ -20,11 +20,14 @@ __all__ = [
     "iterate",
     "run_to_completion",
     "was_closed",
+    "within",
 ]
 
 T = TypeVar("T")
 
 Event = asyncio.Event
+#: `async with within(seconds)`: raises TimeoutError in the block after this time; None for no limit.
+within = asyncio.timeout
 
 
 class Lock:

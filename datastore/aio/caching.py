@@ -21,11 +21,9 @@ __all__ = ["CacheShimDatastore"]
 class CacheShimDatastore(ShimDatastore):
     """Asks `cache_datastore` before the child, and caches the child's values there.
 
-    Writes go to the child first; if it fails, the call fails and the cache is untouched; then to the cache. If the
-    cache fails, it is logged and skipped, and never fails the call; after a failed put the key is deleted there, and
-    if that fails too the cache may be stale until the next write. After a write that was cancelled or whose outcome
-    is unknown, the key is evicted. Within one object a back-fill never overwrites a newer put or delete. Queries go
-    only to the child. Closing closes both.
+    These are two tiers, with all that TieredDatastore promises: concurrent misses are one call, writes go to the child
+    first, and a cache that fails is left out for SKIP_FAILED_S and never fails a call. Queries go only to the
+    child. Closing closes both.
     Raises UnsupportedTypeError (a TypeError) unless both are Datastores.
     """
 
@@ -44,7 +42,7 @@ class CacheShimDatastore(ShimDatastore):
 
     def describe(self) -> Description:
         """Kind `cache`; what it promises and pushes down is the child's part."""
-        cache, child = self.cache_datastore.describe(), self.child_datastore.describe()
+        cache, child = self._tiers.described()
         return Description(
             "cache", f"{cache.kind} before {child.kind}", child.durability, child.push_down, (cache, child)
         )

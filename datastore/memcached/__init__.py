@@ -8,6 +8,6 @@ the store as data.
 from __future__ import annotations
 
 from datastore.memcached.config import DEFAULT_PORT, MemcachedConfig
-from datastore.memcached.store import NAME_BYTES, VALUE_BYTES, MemcachedDatastore, name_of
+from datastore.memcached.store import EXPIRE_S, NAME_BYTES, VALUE_BYTES, MemcachedDatastore, name_of
 
-__all__ = ["DEFAULT_PORT", "NAME_BYTES", "VALUE_BYTES", "MemcachedConfig", "MemcachedDatastore", "name_of"]
+__all__ = ["DEFAULT_PORT", "EXPIRE_S", "NAME_BYTES", "VALUE_BYTES", "MemcachedConfig", "MemcachedDatastore", "name_of"]

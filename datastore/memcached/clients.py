@@ -38,8 +38,8 @@ class Connection(Protocol):
     def get(self, name: str) -> bytes | str | None:
         """The value of `name`, or None."""
 
-    def set(self, name: str, value: bytes | str) -> bool:
-        """Store a value, and wait for the server. Returns whether it was stored."""
+    def set(self, name: str, value: bytes | str, expiry: int) -> bool:
+        """Store a value for `expiry` seconds (0: no limit), and wait for the server. Returns whether it was stored."""
 
     def delete(self, name: str) -> None:
         """Delete an item, and wait for the server."""
@@ -99,9 +99,9 @@ class _Pymemcache:
                 value = self._client.get(name)
         return value if value is not None else self._absent(value)
 
-    def set(self, name: str, value: bytes | str) -> bool:
+    def set(self, name: str, value: bytes | str, expiry: int) -> bool:
         with _pymemcache_errors(self.server):
-            stored = bool(self._client.set(name, value, noreply=False))
+            stored = bool(self._client.set(name, value, expire=expiry, noreply=False))
         return stored or self._absent(stored)
 
     def delete(self, name: str) -> None:
@@ -171,9 +171,9 @@ class _Pylibmc:
             value: bytes | str | None = self._client.get(name)
             return value
 
-    def set(self, name: str, value: bytes | str) -> bool:
+    def set(self, name: str, value: bytes | str, expiry: int) -> bool:
         with _pylibmc_errors(self.server):
-            return bool(self._client.set(name, value))
+            return bool(self._client.set(name, value, time=expiry))
 
     def delete(self, name: str) -> None:
         with _pylibmc_errors(self.server):
@@ -223,8 +223,8 @@ class _PythonMemcached:
     def get(self, name: str) -> bytes | str | None:
         return self._asked(self._client.get, name)  # type: ignore[no-any-return]
 
-    def set(self, name: str, value: bytes | str) -> bool:
-        return bool(self._asked(self._client.set, name, value))
+    def set(self, name: str, value: bytes | str, expiry: int) -> bool:
+        return bool(self._asked(self._client.set, name, value, expiry))
 
     def delete(self, name: str) -> None:
         self._asked(self._client.delete, name)

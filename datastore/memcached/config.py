@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import SplitResult
 
-from datastore.memcached.store import MemcachedDatastore
+from datastore.memcached.store import MemcachedDatastore, expiry_of
 from datastore.model.config import Config
 from datastore.model.errors import InvalidError
 from datastore.model.options import DURATION, SERVER, ServerUrl, option
@@ -28,6 +28,12 @@ class MemcachedConfig(Config):
     driver = ("pymemcache", "memcached")
     url: ServerUrl = field(metadata=option(f"`{_FORM}`; without a port it is {DEFAULT_PORT}", SERVER))
     timeout: float = field(default=10.0, metadata=option("how long to wait for a connection or an answer", DURATION))
+    expire: float | None = field(
+        default=None,
+        metadata=option(
+            "how long after its last put the server drops an entry, in whole seconds, rounded up", DURATION
+        ),
+    )
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -39,6 +45,8 @@ class MemcachedConfig(Config):
         """Raise InvalidError for a URL that says anything but a server."""
         if not _names_a_server(split(self.url, _FORM)):
             raise InvalidError(f"{shown(self.url)}: expected {_FORM}", field="url")
+        if self.expire is not None:
+            expiry_of(self.expire, "expire")
 
     def can_query(self) -> bool:
         """False: a server cannot list its keys."""
@@ -51,7 +59,8 @@ class MemcachedConfig(Config):
         parts = split(self.url, _FORM)
         server = (parts.hostname, parts.port or DEFAULT_PORT)
         store = MemcachedDatastore(
-            PooledClient(server, connect_timeout=self.timeout, timeout=self.timeout, default_noreply=False)
+            PooledClient(server, connect_timeout=self.timeout, timeout=self.timeout, default_noreply=False),
+            expire_s=self.expire,
         )
         store.owned = True
         return store

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 from urllib.parse import quote
 
 from datastore.memcached.clients import Connection, connection_of
+from datastore.model.arguments import check_seconds
 from datastore.model.description import Description, Durability
 from datastore.model.errors import (
     DatastoreClosedError,
+    InvalidError,
     LimitExceededError,
     QueryNotSupportedError,
     StoreError,
@@ -24,13 +27,15 @@ from datastore.sync.mapping import InterfaceMappingDatastore
 from datastore.sync.scan import Scan
 from datastore.sync.verbs import read_attempt, write_attempt
 
-__all__ = ["NAME_BYTES", "VALUE_BYTES", "MemcachedDatastore", "name_of"]
+__all__ = ["EXPIRE_S", "NAME_BYTES", "VALUE_BYTES", "MemcachedDatastore", "expiry_of", "name_of"]
 
 #: The longest name that the protocol allows, in bytes.
 NAME_BYTES = 250
 #: The largest value, in bytes: servers accept items of 1 MiB by default, including name and overhead. Larger ones are
 #: refused here, because a server that refuses one deletes the old value.
 VALUE_BYTES = 1024 * 1024 - 1024
+#: The longest expiry, 30 days in seconds: the protocol takes a larger number for a time since 1970.
+EXPIRE_S = 30 * 86_400
 
 
 def name_of(key: Key) -> str:
@@ -42,6 +47,18 @@ def name_of(key: Key) -> str:
     return name if len(name) <= NAME_BYTES else f"sha256:{hashlib.sha256(str(key).encode()).hexdigest()}"
 
 
+def expiry_of(expire_s: float, name: str) -> int:
+    """An expiry as in the protocol, in whole seconds, rounded up.
+
+    Raises UnsupportedTypeError or InvalidError, with the `name` of the option, unless it is a number above 0 and at
+    most EXPIRE_S.
+    """
+    check_seconds(name, expire_s)
+    if expire_s > EXPIRE_S:
+        raise InvalidError(f"{name} must be at most {EXPIRE_S:,} seconds (30 days), got {expire_s:,.0f}", field=name)
+    return ceil(expire_s)
+
+
 class MemcachedDatastore(InterfaceMappingDatastore):
     """Stores bytes and text through a memcached client until the server evicts them. The caller closes the client.
 
@@ -49,11 +66,15 @@ class MemcachedDatastore(InterfaceMappingDatastore):
     clients' flag for it, of at most VALUE_BYTES (LimitExceededError). Other types raise UnsupportedTypeError: wrap the
     store in a serializer. Safe for threads if the client is, like the PooledClient of MemcachedConfig. A pymemcache
     client without a serde is given one that distinguishes text and bytes. Does not support queries.
+    With `expire_s`, the server drops an entry so long after its last put: whole seconds, rounded up, at most
+    EXPIRE_S.
     Raises ImportError if pymemcache is needed and not installed, UnavailableError if the server cannot be reached,
     DeadlineExceededError after the client's timeout, StoreError for anything the server refuses.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, expire_s: float | None = None) -> None:
+        #: As in the protocol: whole seconds, 0 for never.
+        self._expiry = 0 if expire_s is None else expiry_of(expire_s, "expire_s")
         self._connection = connection_of(client)
         super().__init__(client, put="set", key=name_of)
         self._client = client
@@ -92,7 +113,7 @@ class MemcachedDatastore(InterfaceMappingDatastore):
                 maximum=VALUE_BYTES,
             )
         connection = self._open_connection()
-        if not connection.set(name_of(key), value):
+        if not connection.set(name_of(key), value, self._expiry):
             raise StoreError(f"{connection.server} did not store {key}")
 
     def _delete(self, key: Key) -> None:

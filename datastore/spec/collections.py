@@ -11,6 +11,7 @@ from datastore.model.config import CHILDREN, NAMED_CHILDREN, Composed, Config
 from datastore.model.errors import InvalidError
 from datastore.model.key import Key
 from datastore.model.options import BOOLEAN, COUNT, DURATION, SIZE, one_of, option
+from datastore.sync.tiered import SKIP_FAILED_S, TIER_TIMEOUT_S
 
 __all__ = ["LRUConfig", "MemoryConfig", "NullConfig", "ShardedConfig", "TieredConfig"]
 
@@ -66,10 +67,17 @@ class LRUConfig(Composed):
 
 @dataclass(frozen=True, kw_only=True)
 class TieredConfig(Composed):
-    """Puts caches in front of a complete store, which is the last one. Queries go only to that store."""
+    """Puts caches in front of a complete store, which is the last one. Queries go only to that store.
+
+    A cache that fails is skipped, and never fails a call.
+    """
 
     kind = "tiered"
     children: tuple[Config, ...] = field(metadata=option("the stores: caches first, the complete one last", CHILDREN))
+    skip_failed: float = field(
+        default=SKIP_FAILED_S, metadata=option("how long a cache is skipped after it failed", DURATION)
+    )
+    timeout: float = field(default=TIER_TIMEOUT_S, metadata=option("how long a cache may take to answer", DURATION))
 
     def can_query(self) -> bool:
         """As the last store."""
@@ -77,7 +85,7 @@ class TieredConfig(Composed):
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
         """A TieredDatastore."""
-        return stores.TieredDatastore(below["children"])
+        return stores.TieredDatastore(below["children"], skip_failed_s=self.skip_failed, timeout_s=self.timeout)
 
 
 @dataclass(frozen=True, kw_only=True)

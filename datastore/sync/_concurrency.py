@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import GeneratorType
 from typing import Any, TypeVar
 
@@ -23,12 +23,15 @@ __all__ = [
     "iterate",
     "run_to_completion",
     "was_closed",
+    "within",
 ]
 
 T = TypeVar("T")
 
 Event = threading.Event
 Lock = threading.Lock
+#: A thread cannot be interrupted: a blocking store must limit its own calls.
+within = nullcontext
 
 
 class KeyLocks:

@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 
+from datastore.model.arguments import check_seconds
 from datastore.model.description import Description, Durability, PushDown
 from datastore.model.entries import Batch, value_bytes
 from datastore.model.errors import InvalidError, UnsupportedTypeError
@@ -48,7 +49,8 @@ class LRUCacheDatastore(Datastore):
     ) -> None:
         _check_count("size", size, is_required=max_bytes is None)
         _check_count("max_bytes", max_bytes)
-        _check_age(max_age)
+        if max_age is not None:
+            check_seconds("max_age", max_age)
         self.size = size
         self.max_bytes = max_bytes
         self.max_age = max_age
@@ -133,8 +135,11 @@ class LRUCacheDatastore(Datastore):
         with self._lock:
             self._drop_old()
             found = self._held.scan(query).batches
-        for batch in found:
-            yield batch
+        try:
+            for batch in found:
+                yield batch
+        finally:
+            found.close()
 
     def clear(self) -> None:
         """Forget everything."""
@@ -156,7 +161,15 @@ class LRUCacheDatastore(Datastore):
         bounds = [f"at most {self.size} entries"] if self.size is not None else []
         bounds += [f"at most {self.max_bytes} bytes"] if self.max_bytes is not None else []
         bounds += [f"for {self.max_age:g} s"] if self.max_age is not None else []
-        return Description("lru", ", ".join(bounds), Durability.MEMORY, frozenset({PushDown.SCOPE}), entries=len(self))
+        return Description(
+            "lru",
+            ", ".join(bounds),
+            Durability.MEMORY,
+            frozenset({PushDown.SCOPE}),
+            entries=len(self),
+            # A subclass may wait.
+            reads_at_once=type(self) is LRUCacheDatastore,
+        )
 
 
 def _check_count(name: str, count: object, *, is_required: bool = False) -> None:
@@ -168,12 +181,3 @@ def _check_count(name: str, count: object, *, is_required: bool = False) -> None
         raise UnsupportedTypeError(f"{name} must be an int, got {type(count).__name__}", path=name)
     if count < 1:
         raise InvalidError(f"{name} must be at least 1, got {count}", field=name)
-
-
-def _check_age(max_age: object) -> None:
-    if max_age is None:
-        return
-    if not isinstance(max_age, (int, float)) or isinstance(max_age, bool):
-        raise UnsupportedTypeError(f"max_age must be a number of seconds, got {type(max_age).__name__}", path="max_age")
-    if not 0 < max_age < float("inf"):
-        raise InvalidError(f"max_age must be a number of seconds above 0, got {max_age}", field="max_age")

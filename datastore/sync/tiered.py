@@ -4,221 +4,198 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
+from datastore.model.deadline import check_timeout
 from datastore.model.description import Description
 from datastore.model.key import Key
-from datastore.model.operations import (
-    PRESENCE,
-    VALUES,
-    Delete,
-    Operation,
-    Put,
-    ReadOptions,
-    ReadResult,
-    WriteResult,
-)
+from datastore.model.operations import VALUES, Delete, Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync._concurrency import KeyLocks, Lock, run_to_completion
 from datastore.sync.base import Datastore
 from datastore.sync.collections import DatastoreCollection
+from datastore.sync.flights import Flight, Flights
 from datastore.sync.scan import Scan
+from datastore.sync.tier import Tier, is_outage
 
-__all__ = ["TieredDatastore"]
+__all__ = ["SKIP_FAILED_S", "TIER_TIMEOUT_S", "TieredDatastore"]
 
-_log = logging.getLogger("datastore")
+#: How long an upper tier is skipped after it failed, in seconds: long enough that a tier that is down costs few calls
+#: its timeout, and short enough that the last tier does not bear the whole load long after the tier is back.
+SKIP_FAILED_S = 5.0
+#: How long an upper tier may take to answer, in seconds. A cache that is slower than this is not worth waiting for, and
+#: waiting must not use up the caller's deadline, by default 10 s.
+TIER_TIMEOUT_S = 1.0
 
 
 class TieredDatastore(DatastoreCollection):
     """Stores in tiers: the last is complete, those above it are read-through caches.
 
-    get: the first hit, which is then written to all tiers above it. contains: any tier. query: the last tier.
-    put, delete: the last tier first; if it fails, the call fails and nothing above is touched; then upwards. After
-    a call that was cancelled or whose outcome is unknown, the key is evicted from the tiers above.
-    If an upper tier fails, it is logged and skipped, and never fails the call; after a failed put the key is deleted
-    there, and if that fails too the tier may be stale until the next write. Within one object, a back-fill never
-    overwrites a newer put or delete. Without stores: NoStoresError.
+    get: the first hit, which is then written to all tiers above it. Concurrent gets of one key that the first tier
+    lacks are one call to the tiers below; if it fails, all of them raise its error. contains: any tier. query: the last
+    tier. put, delete: the last tier first; if it fails, the call fails and nothing above is touched; then upwards.
+    After a call that was cancelled or whose outcome is unknown, the key is deleted from the tiers above. Within one
+    object, a back-fill never overwrites a newer put or delete.
+    If an upper tier fails or, under asyncio, does not answer within `timeout_s`, it is logged and skipped for
+    `skip_failed_s` seconds; it never fails the call. The keys written meanwhile are deleted there before it is used
+    again, the latest OWED_KEYS of them. A blocking store must limit its own calls.
+    `describe` counts the hits and misses of each tier. `clock` returns seconds.
+    Raises NoStoresError without stores, InvalidError (a ValueError) for times that are not above 0.
     """
 
-    def __init__(self, stores: Iterable[Datastore] = ()) -> None:
+    def __init__(
+        self,
+        stores: Iterable[Datastore] = (),
+        *,
+        skip_failed_s: float = SKIP_FAILED_S,
+        timeout_s: float = TIER_TIMEOUT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(stores)
+        check_timeout(skip_failed_s, "skip_failed_s")
+        check_timeout(timeout_s, "timeout_s")
+        self._tier_of = partial(Tier, skip_s=skip_failed_s, timeout_s=timeout_s, clock=clock)
         self._guard = Lock()
         self._locks = KeyLocks()
-        #: For each key that some `get` may back-fill: how many do, and how many writes ended meanwhile.
-        self._filling: dict[Key, _Filling] = {}
+        self._flights = Flights()
+        self._known: list[Tier] = []
+
+    def _tiers(self) -> list[Tier]:
+        """The tiers, each with what is known about it from earlier calls."""
+        stores, known = self._held(), self._known
+        if len(stores) == len(known) and all(tier.store is store for tier, store in zip(known, stores, strict=True)):
+            return known
+        with self._guard:
+            found = {id(tier.store): tier for tier in self._known}
+            for store in stores:
+                if id(store) not in found:
+                    found[id(store)] = self._tier_of(store)
+            self._known = [found[id(store)] for store in stores]
+            return self._known
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The values in the first tier that has each, with one call for each tier that is asked."""
-        tiers = self._held()
-        if not options.values:
-            return self._read_presence(tiers, keys)
+        tiers = self._tiers()
         wanted = list(dict.fromkeys(keys))
-        if len(tiers) > 1:
-            # What the first tier has needs no care for what is written meanwhile.
-            found = self._read_above(tiers[0], wanted)
-            wanted = [key for key in wanted if key not in found]
-            if not wanted:
-                return [found[key] for key in keys]
+        if not options.values or len(tiers) == 1:
+            found = self._read_down(tiers, wanted, options)
         else:
             found = {}
-        fillings = {key: self._begin_filling(key) for key in wanted}
-        try:
-            found.update(self._read_below(tiers, wanted, fillings))
-        finally:
-            for key, filling in fillings.items():
-                self._end_filling(key, filling)
+            while missed := [key for key in wanted if key not in found]:
+                found.update(tiers[0].read_above(missed, VALUES))
+                if absent := [key for key in missed if key not in found]:
+                    found.update(self._read_missed(tiers, absent))
         return [found[key] for key in keys]
 
-    def _read_presence(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> list[ReadResult]:
-        """Which keys any tier has; nothing is back-filled."""
+    def _read_down(self, tiers: Sequence[Tier], keys: list[Key], options: ReadOptions) -> dict[Key, ReadResult]:
+        """What the first of some tiers that has it has of each key. The last one is complete."""
         found: dict[Key, ReadResult] = {}
-        left = list(dict.fromkeys(keys))
         for tier in tiers[:-1]:
-            results = self._best_effort(tier.read, left, PRESENCE) or ()
-            found.update((key, held) for key, held in zip(left, results, strict=False) if held.value is not None)
-            left = [key for key in left if key not in found]
-            if not left:
-                break
+            found.update(tier.read_above([key for key in keys if key not in found], options))
+        left = [key for key in keys if key not in found]
         if left:
-            found.update(zip(left, tiers[-1].read(left, PRESENCE), strict=True))
-        return [found[key] for key in keys]
-
-    def _read_above(self, tier: Datastore, keys: list[Key]) -> dict[Key, ReadResult]:
-        """What a tier above the last has of some keys."""
-        results = self._best_effort(tier.read, keys, VALUES) or ()
-        return {key: held for key, held in zip(keys, results, strict=False) if held.value is not None}
-
-    def _read_below(
-        self, tiers: Sequence[Datastore], keys: list[Key], fillings: dict[Key, _Filling]
-    ) -> dict[Key, ReadResult]:
-        """What the tiers below the first have of keys that it lacks; the tiers above are filled with it."""
-        writes = {key: filling.writes for key, filling in fillings.items()}
-        found: dict[Key, ReadResult] = {}
-        missed = [(tier, keys) for tier in tiers[:1] if len(tiers) > 1]
-        for tier in tiers[1:-1]:
-            if not keys:
-                break
-            found.update(self._read_above(tier, keys))
-            keys = [key for key in keys if key not in found]
-            missed.append((tier, keys))
-        if keys:
-            found.update(zip(keys, tiers[-1].read(keys, VALUES), strict=True))
-        fresh = [key for key in (missed[0][1] if missed else ()) if found[key].value is not None]
-        with self._locks.hold_all(fresh):
-            # A write that ended since a value was read put a newer one in these tiers.
-            fresh = [key for key in fresh if fillings[key].writes == writes[key]]
-            for tier, absent in reversed(missed):
-                lacking = set(absent)
-                self._write_above(tier, [Put(key, found[key].value) for key in fresh if key in lacking])
+            results = tiers[-1].store.read(left, options)
+            tiers[-1].count(results)
+            found.update(zip(left, results, strict=True))
         return found
+
+    def _read_missed(self, tiers: Sequence[Tier], keys: list[Key]) -> dict[Key, ReadResult]:
+        """What the tiers below the first have of keys that it lacks, without those whose other reader gave up."""
+        led, joined = self._flights.begin(keys)
+        found = self._lead(tiers, led) if led else {}
+        for key, flight in joined.items():
+            flight.done.wait()
+            result = flight.result()
+            if result is not None:
+                found[key] = result
+        return found
+
+    def _lead(self, tiers: Sequence[Tier], flights: dict[Key, Flight]) -> dict[Key, ReadResult]:
+        """Read for all who wait for these flights, and fill the tiers above what was found."""
+        try:
+            lacking: list[tuple[Tier, set[Key]]] = [(tiers[0], set(flights))]
+            found: dict[Key, ReadResult] = {}
+            for tier in tiers[1:-1]:
+                found.update(tier.read_above([key for key in flights if key not in found], VALUES))
+                lacking.append((tier, flights.keys() - found.keys()))
+            found.update(self._read_down(tiers[-1:], [key for key in flights if key not in found], VALUES))
+            for key, flight in flights.items():
+                flight.land(found[key])
+            self._fill(lacking, found, flights)
+            return found
+        except BaseException as error:
+            for flight in flights.values():
+                flight.fail(error)
+            raise
+        finally:
+            self._flights.end(flights)
+
+    def _fill(
+        self, lacking: list[tuple[Tier, set[Key]]], found: dict[Key, ReadResult], flights: dict[Key, Flight]
+    ) -> None:
+        """Write what was found to the tiers that lack it, unless a write has ended since it was read."""
+        fresh = [key for key in flights if found[key].value is not None]
+        with self._locks.hold_all(fresh):
+            fresh = [key for key in fresh if self._flights.is_current(key, flights[key])]
+            for tier, absent in reversed(lacking):
+                tier.write_above([Put(key, found[key].value) for key in fresh if key in absent])
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the last tier, then to those above it, with one call for each."""
-        tiers = self._held()
+        tiers = self._tiers()
         keys = list(dict.fromkeys(operation.key for operation in operations))
         with self._writing(tiers, keys):
-            results = tiers[-1].write(operations)
+            results = tiers[-1].store.write(operations)
             left: dict[Key, Operation] = {}
             for operation, result in zip(operations, results, strict=True):
                 if result.error is None:
                     left[operation.key] = operation
-                elif _may_be_done(result.error):
+                elif is_outage(result.error):
                     left[operation.key] = Delete(operation.key)
             for tier in reversed(tiers[:-1]):
-                self._write_above(tier, list(left.values()))
+                tier.write_above(list(left.values()))
         return results
+
+    @contextmanager
+    def _writing(self, tiers: Sequence[Tier], keys: Sequence[Key]) -> Iterator[None]:
+        """Hold keys while the block writes them. Where it may be done or not, no tier above keeps what it had."""
+        with self._locks.hold_all(keys):
+            try:
+                yield
+            except BaseException as error:
+                if is_outage(error):
+                    run_to_completion(partial(self._forget, tiers[:-1], keys))
+                raise
+            finally:
+                self._flights.outdate(keys)
+
+    def _forget(self, tiers: Sequence[Tier], keys: Sequence[Key]) -> None:
+        for tier in tiers:
+            tier.write_above(list(map(Delete, keys)))
 
     def scan(self, query: Query) -> Scan:
         """What the last tier answers."""
         return self._held()[-1].scan(query)
 
     def describe(self) -> Description:
-        """Kind `tiered`; what it promises and pushes down is the last tier's part."""
-        children = tuple(store.describe() for store in self._stores)
+        """Kind `tiered`; what it promises, pushes down and holds is the last tier's part."""
+        children = self.described() if self._stores else ()
         last = children[-1] if children else Description("null")
-        return Description("tiered", "the most complete last", last.durability, last.push_down, children)
+        return Description(
+            "tiered",
+            "the most complete last",
+            last.durability,
+            last.push_down,
+            children,
+            entries=last.entries,
+            stored_bytes=last.stored_bytes,
+        )
 
-    @contextmanager
-    def _writing(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> Iterator[None]:
-        """Hold keys while the block writes them. Where it may be done or not, no tier above keeps what it had."""
-        with self._locks.hold_all(keys):
-            try:
-                yield
-            except BaseException as error:
-                if _may_be_done(error):
-                    run_to_completion(partial(self._forget, tiers[:-1], keys))
-                raise
-            finally:
-                for key in keys:
-                    self._end_write(key)
-
-    def _forget(self, tiers: Sequence[Datastore], keys: Sequence[Key]) -> None:
-        for tier in tiers:
-            self._best_effort(tier.write, list(map(Delete, keys)))
-
-    def _write_above(self, tier: Datastore, operations: list[Operation]) -> None:
-        """Write to a tier above the last; what it does not store is deleted there."""
-        if not operations:
-            return
-        try:
-            results = tier.write(operations)
-            failures = [
-                (operation.key, result.error)
-                for operation, result in zip(operations, results, strict=True)
-                if result.error is not None
-            ]
-        except Exception as error:  # noqa: BLE001 - a cache may fail in any way
-            failures = [(operation.key, error) for operation in operations]
-        if failures:
-            keys = [key for key, _ in failures]
-            _log.warning("an upper tier, %s, did not store %s: %s", type(tier).__name__, _named(keys), failures[0][1])
-            self._best_effort(tier.write, list(map(Delete, keys)))
-
-    def _best_effort(self, call: Callable[..., Any], items: Sequence[Any], *options: Any) -> Any:
-        """Call an upper tier with keys or operations; its failure is logged and counts as no answer."""
-        try:
-            return call(items, *options)
-        except Exception as error:  # noqa: BLE001 - a cache may fail in any way
-            _log.warning("an upper tier failed and was skipped for %s: %s", _named(items), error)
-            return None
-
-    def _begin_filling(self, key: Key) -> _Filling:
-        with self._guard:
-            filling = self._filling.setdefault(key, _Filling())
-            filling.readers += 1
-            return filling
-
-    def _end_filling(self, key: Key, filling: _Filling) -> None:
-        with self._guard:
-            filling.readers -= 1
-            if not filling.readers:
-                del self._filling[key]
-
-    def _end_write(self, key: Key) -> None:
-        with self._guard:
-            filling = self._filling.get(key)
-            if filling is not None:
-                filling.writes += 1
-
-
-def _named(items: Sequence[Any]) -> str:
-    """Keys or operations, for the log."""
-    return str(getattr(items[0], "key", items[0])) if len(items) == 1 else f"{len(items)} entries"
-
-
-def _may_be_done(error: BaseException) -> bool:
-    """Whether a write that ended so may have been done: its answer was lost, or nobody waited for it."""
-    # Those of the library, and of stores of anybody's.
-    return not isinstance(error, Exception) or isinstance(error, (ConnectionError, TimeoutError))
-
-
-class _Filling:
-    __slots__ = ("readers", "writes")
-
-    def __init__(self) -> None:
-        self.readers = 0
-        self.writes = 0
+    def described(self) -> tuple[Description, ...]:
+        """The description of each tier, with its hits and misses."""
+        tiers = self._tiers()
+        return tuple(replace(tier.store.describe(), hits=tier.hits, misses=tier.misses) for tier in tiers)

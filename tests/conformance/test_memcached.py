@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import datastore
 from datastore import aio, core, serialize, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
-from datastore.memcached import VALUE_BYTES, MemcachedConfig, MemcachedDatastore, name_of
+from datastore.memcached import EXPIRE_S, VALUE_BYTES, MemcachedConfig, MemcachedDatastore, name_of
+from datastore.memcached.store import expiry_of
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreClosedError,
@@ -276,3 +277,36 @@ def test_a_get_reaches_a_restarted_server(tmp_path: Path):
             server.kill()
             server.start()
             assert store.get(Key("/a")) is None
+
+
+# With an expiry
+
+
+def test_the_server_drops_an_entry_some_time_after_its_last_put(memcached_server: Engine):
+    with datastore.open(f"memcached://127.0.0.1:{memcached_server.port}?expire=1h") as store:
+        store.put(Key("/expires"), b"x")
+        assert store.get(Key("/expires")) == b"x"
+    with closing(Client(("127.0.0.1", memcached_server.port))) as client:
+        # The meta command answers the seconds that are left.
+        answer = client.raw_command(b"mg /expires t")
+        assert 0 < int(answer.removeprefix(b"HD t")) <= 3600
+
+
+@pytest.mark.parametrize(("expire_s", "seconds"), [(0.001, 1), (1, 1), (1.5, 2), (EXPIRE_S, EXPIRE_S)])
+def test_an_expiry_is_rounded_up_to_whole_seconds(expire_s: float, seconds: int):
+    assert expiry_of(expire_s, "expire") == seconds
+
+
+def test_an_expiry_of_more_than_30_days_is_refused():
+    with pytest.raises(InvalidError, match=r"expire must be at most 2,592,000 seconds \(30 days\), got 2,592,001"):
+        MemcachedConfig(url="memcached://127.0.0.1", expire=EXPIRE_S + 1)
+
+
+def test_each_client_passes_the_expiry_on(memcached_server: Engine):
+    with closing(Client(("127.0.0.1", memcached_server.port))) as client:
+        MemcachedDatastore(client, expire_s=3600).put(Key("/pymemcache"), b"x")
+        python = memcache.Client([f"127.0.0.1:{memcached_server.port}"])
+        MemcachedDatastore(python, expire_s=3600).put(Key("/python"), b"x")
+        for name in (b"/pymemcache", b"/python"):
+            assert 0 < int(client.raw_command(b"mg " + name + b" t").removeprefix(b"HD t")) <= 3600
+        python.disconnect_all()

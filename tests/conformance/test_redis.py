@@ -11,7 +11,7 @@ import pytest
 import redis
 
 import datastore
-from datastore import serialize, wire
+from datastore import serialize, spec, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.model.entries import Write
@@ -265,3 +265,44 @@ def test_a_batch_of_writes_is_one_request_and_each_has_its_own_outcome(client: A
         client.config_set("maxmemory", 0)
     assert [type(outcome.error) for outcome in outcomes] == [StoreFullError, type(None)]
     assert store.get(Key("/k:1")) is None
+
+
+# As a cache
+
+
+class TestRedisThatExpires(AsJson, DatastoreConformance):
+    queries = False
+
+    @pytest.fixture
+    def store(self, client: Any, redis_server: Engine) -> Any:
+        with RedisConfig(url=f"redis://127.0.0.1:{redis_server.port}/0", expire=3600).open() as store:
+            yield store
+
+
+def test_the_server_deletes_an_entry_some_time_after_its_last_put(client: Any, redis_server: Engine):
+    with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0?expire=1h&prefix=c:") as store:
+        store.put(Key("/a"), 1)
+        store.batch_write([Write(Key("/b"), 2), Write(Key("/d"), 3)])
+        for name in ("c:a", "c:b", "c:d"):
+            assert 0 < client.pttl(name) <= 3_600_000
+        client.pexpire("c:a", 1_000_000)
+        store.put(Key("/a"), 2)
+        assert client.pttl("c:a") > 1_000_000
+    with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0?expire=1ms") as store:
+        store.put(Key("/a"), 1)
+        while client.exists("/a"):
+            pass
+        assert store.get(Key("/a")) is None
+
+
+def test_without_an_expiry_an_entry_stays(client: Any):
+    RedisDatastore(client).put(Key("/a"), 1)
+    assert client.pttl("/a") == -1
+
+
+@pytest.mark.parametrize("expire", ["0s", "-1s", "soon", ""])
+def test_an_expiry_is_a_duration(expire: str):
+    with pytest.raises(InvalidError, match=r'expire is a duration, e\.g\. "30s"'):
+        spec.parse_url(f"redis://127.0.0.1/0?expire={expire}")
+    with pytest.raises(InvalidError, match="expire_s must be a number of seconds above 0"):
+        RedisDatastore(redis.Redis(), expire_s=0)

@@ -301,10 +301,12 @@ async def test_a_tier_that_cannot_be_read_is_skipped_and_told(
     await colour.call(tiers[2].put, A, "x")
     tiers[failing].fail("get", error=RuntimeError("out of order"), times=1)
     assert await colour.call(store.get, A) == "x"
-    assert await values_of(colour, store, A) == ["x", "x", "x"]
+    healthy = [None if tier is tiers[failing] else "x" for tier in tiers]
+    assert await values_of(colour, store, A) == healthy
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("datastore", logging.WARNING)
-    assert record.getMessage() == "an upper tier failed and was skipped for /c/a: out of order"
+    expected = "an upper tier, FaultyDatastore, failed for /c/a and is skipped for 5 s: out of order"
+    assert record.getMessage() == expected
 
 
 async def test_a_tier_that_cannot_store_is_told(

@@ -230,7 +230,7 @@ def main(kind: str, *lines: str) -> str:
         (main("tierd"), "did you mean tiered?"),
         (
             main("lru", "max_entires = 5"),
-            "store.main.max_entires: unknown key; lru has kind, max_entries, max_bytes, max_age; did you mean max_entries?",
+            "max_entires: unknown key; lru has kind, max_entries, max_bytes, max_age; did you mean max_entries?",
         ),
         (main("lru"), "cluster.toml: store.main.max_bytes: max_entries or max_bytes is missing, e.g. max_bytes ="),
         (main("lru", "max_entries = 0"), "store.main.max_entries: expected a whole number of at least 1, not 0"),
@@ -267,7 +267,10 @@ def main(kind: str, *lines: str) -> str:
                 ' { kind = "lru", ... }'
             ),
         ),
-        (main("lowercase", 'child = { kind = "lru" }'), "cluster.toml: store.main.child.max_bytes: max_entries or max_bytes is missing"),
+        (
+            main("lowercase", 'child = { kind = "lru" }'),
+            "cluster.toml: store.main.child.max_bytes: max_entries or max_bytes is missing",
+        ),
         (main("lowercase", 'child = "main"'), "cluster.toml: store.main.child: main -> main is a cycle"),
         (
             main("lowercase", 'child = "b"', "[store.b]", 'kind = "tiered"', 'children = ["main"]'),

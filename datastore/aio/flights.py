@@ -1,0 +1,90 @@
+"""Reads in flight, so that concurrent reads of one key become one. Knows no stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import copy
+
+from datastore.aio._concurrency import Event, Lock
+from datastore.model.deadline import has_deadline
+from datastore.model.errors import DatastoreError
+from datastore.model.key import Key
+from datastore.model.operations import ReadResult
+
+__all__ = ["Flight", "Flights"]
+
+
+class Flight:
+    """One read of one key, for its reader and for those who wait for `done`."""
+
+    __slots__ = ("_result", "done")
+
+    def __init__(self) -> None:
+        #: Set when the read has ended.
+        self.done = Event()
+        self._result: ReadResult | None = None
+
+    def result(self) -> ReadResult | None:
+        """A copy of what was read, as raising the error of a result takes it out; None if the reader gave up."""
+        return None if self._result is None else _copied(self._result)
+
+    def land(self, result: ReadResult) -> None:
+        """Give the result to all who wait, unless it concerns only the reader, who ran out of its own time."""
+        if not (isinstance(result.error, TimeoutError) and has_deadline()):
+            self._result = _copied(result)
+        self.done.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Give an error to those who have no result yet, unless it concerns only the reader, who was cancelled."""
+        if isinstance(error, Exception) and not self.done.is_set():
+            self.land(ReadResult(error=error))
+        self.done.set()
+
+
+class Flights:
+    """The reads in flight, by key. A caller that begins a flight must `land` or `fail` it, and then `end` it."""
+
+    def __init__(self) -> None:
+        self._guard = Lock()
+        self._in_flight: dict[Key, Flight] = {}
+
+    def begin(self, keys: Iterable[Key]) -> tuple[dict[Key, Flight], dict[Key, Flight]]:
+        """The flights of some keys: those that this call has begun, and those that other readers have."""
+        led: dict[Key, Flight] = {}
+        joined: dict[Key, Flight] = {}
+        with self._guard:
+            for key in keys:
+                if key in self._in_flight:
+                    joined[key] = self._in_flight[key]
+                else:
+                    led[key] = self._in_flight[key] = Flight()
+        return led, joined
+
+    def is_current(self, key: Key, flight: Flight) -> bool:
+        """Whether no write of the key has ended since the flight began."""
+        return self._in_flight.get(key) is flight
+
+    def outdate(self, keys: Iterable[Key]) -> None:
+        """A write of these keys has ended: later reads must not join an earlier flight."""
+        with self._guard:
+            for key in keys:
+                self._in_flight.pop(key, None)
+
+    def end(self, flights: dict[Key, Flight]) -> None:
+        """Forget flights that have ended."""
+        with self._guard:
+            for key in [key for key, flight in flights.items() if self._in_flight.get(key) is flight]:
+                del self._in_flight[key]
+
+
+def _copied(result: ReadResult) -> ReadResult:
+    return ReadResult(result.value, None if result.error is None else _own(result.error))
+
+
+def _own(error: Exception) -> Exception:
+    """A copy of a library error, so that each caller raises one with its own traceback; any other error itself."""
+    if not isinstance(error, DatastoreError):
+        return error
+    made = copy(error)
+    made.__cause__ = error.__cause__
+    return made

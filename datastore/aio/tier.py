@@ -1,0 +1,166 @@
+"""One cache above a complete store: when it is skipped, and what it has missed. Knows only the Datastore contract."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from datastore.aio._concurrency import Lock, within
+from datastore.aio.base import Datastore
+from datastore.model.key import Key
+from datastore.model.operations import Delete, Operation, ReadOptions, ReadResult
+
+__all__ = ["OWED_KEYS", "Tier", "is_outage"]
+
+#: How many keys that may be stale in a failed tier are remembered, to be deleted there before it is used again. Each
+#: takes some 200 bytes. Beyond that the oldest are forgotten, and may stay stale until the tier drops them.
+OWED_KEYS = 100_000
+#: How many of them are deleted in one call.
+_MEND_ITEMS = 1000
+
+_log = logging.getLogger("datastore")
+
+
+class Tier:
+    """A store as one of several tiers. `read_above` and `write_above`, for those above the last, raise no Exception.
+
+    If the store fails, or does not answer in `timeout_s`, it is skipped for `skip_s` seconds. The keys of the calls
+    that failed and of the writes that were skipped are deleted there before it is used again, by one caller; others
+    skip it until then.
+    """
+
+    def __init__(self, store: Datastore, *, skip_s: float, timeout_s: float, clock: Callable[[], float]) -> None:
+        self.store = store
+        self.hits = 0
+        self.misses = 0
+        self._skip_s = skip_s
+        self._timeout_s = None if store.describe().reads_at_once else timeout_s
+        self._clock = clock
+        self._guard = Lock()
+        #: After a failure, when to try the tier again.
+        self._retry_at: float | None = None
+        self._is_mending = False
+        #: Keys that may be stale in the store, the oldest first.
+        self._owed: dict[Key, None] = {}
+
+    def count(self, results: Iterable[ReadResult]) -> None:
+        """Count the keys that had a value and those that had none; a failed read is neither."""
+        has_value = [result.value is not None for result in results if result.error is None]
+        with self._guard:
+            self.hits += sum(has_value)
+            self.misses += len(has_value) - sum(has_value)
+
+    async def read_above(self, keys: Sequence[Key], options: ReadOptions) -> dict[Key, ReadResult]:
+        """The results of those keys that have a value here."""
+        if not keys or not await self._is_usable():
+            return {}
+        try:
+            async with within(self._timeout_s):
+                results = await self.store.read(keys, options)
+        except Exception as error:  # noqa: BLE001 - a cache may fail in any way
+            self._fail(error, keys)
+            return {}
+        self.count(results)
+        outage = next((result.error for result in results if is_outage(result.error)), None)
+        if outage is not None:
+            self._fail(outage, keys)
+        return {key: result for key, result in zip(keys, results, strict=True) if result.value is not None}
+
+    async def write_above(self, operations: Sequence[Operation]) -> None:
+        """Write to the store. What it refuses is deleted there."""
+        keys = [operation.key for operation in operations]
+        if not keys or (not await self._is_usable() and self._owes(keys)):
+            return
+        failed = await self._write(operations)
+        refused = [key for key, error in failed.items() if not is_outage(error)]
+        if refused:
+            _log.warning("an upper tier, %s, did not store %s: %s", self._name, _named(refused), failed[refused[0]])
+            failed = {key: error for key, error in failed.items() if is_outage(error)}
+            failed.update(await self._write([Delete(key) for key in refused]))
+        if failed:
+            self._fail(next(iter(failed.values())), list(failed))
+
+    async def _write(self, operations: Sequence[Operation]) -> dict[Key, Exception]:
+        """Write, and return the errors of the keys that failed."""
+        try:
+            async with within(self._timeout_s):
+                results = await self.store.write(operations)
+        except Exception as error:  # noqa: BLE001 - a cache may fail in any way
+            return {operation.key: error for operation in operations}
+        pairs = zip(operations, results, strict=True)
+        return {operation.key: result.error for operation, result in pairs if result.error is not None}
+
+    @property
+    def _name(self) -> str:
+        return type(self.store).__name__
+
+    def _fail(self, error: Exception, keys: Sequence[Key]) -> None:
+        """Skip the tier for a time. The keys may be stale there."""
+        with self._guard:
+            is_new = self._retry_at is None
+            self._retry_at = self._clock() + self._skip_s
+            self._owe(keys)
+        if is_new:
+            _log.warning(
+                "an upper tier, %s, failed for %s and is skipped for %g s: %s",
+                *(self._name, _named(keys), self._skip_s, str(error) or type(error).__name__),
+            )
+
+    def _owes(self, keys: Iterable[Key]) -> bool:
+        """Note keys whose write skips the tier; False if it is in use again."""
+        with self._guard:
+            if self._retry_at is not None:
+                self._owe(keys)
+            return self._retry_at is not None
+
+    def _owe(self, keys: Iterable[Key]) -> None:
+        self._owed.update(dict.fromkeys(keys))
+        while len(self._owed) > OWED_KEYS:
+            del self._owed[next(iter(self._owed))]
+
+    async def _is_usable(self) -> bool:
+        """Whether the tier is in use. If it was skipped for its time, this tries to mend it first."""
+        if self._retry_at is None:
+            return True
+        with self._guard:
+            if self._retry_at is None:
+                return True
+            if self._is_mending or self._clock() < self._retry_at:
+                return False
+            self._is_mending = True
+        try:
+            return await self._mended()
+        finally:
+            self._is_mending = False
+
+    async def _mended(self) -> bool:
+        """Delete what may be stale, which also shows whether the tier answers: a failed tier owes at least one key."""
+        while True:
+            with self._guard:
+                owed = list(islice(self._owed, _MEND_ITEMS))
+                if not owed:
+                    self._retry_at = None
+                    break
+            failed = await self._write([Delete(key) for key in owed])
+            with self._guard:
+                for key in owed:
+                    if key not in failed:
+                        self._owed.pop(key, None)
+            if failed:
+                self._fail(next(iter(failed.values())), list(failed))
+                return False
+        _log.warning("an upper tier, %s, is used again", self._name)
+        return True
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Whether a store, or the way to it, failed, rather than refused: what it was asked may or may not be done."""
+    return error is not None and (
+        not isinstance(error, Exception) or isinstance(error, (ConnectionError, TimeoutError))
+    )
+
+
+def _named(keys: Sequence[Key]) -> str:
+    """Keys, for the log."""
+    return str(keys[0]) if len(keys) == 1 else f"{len(keys)} entries"

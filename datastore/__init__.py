@@ -165,16 +165,16 @@ __all__ = [
 ]
 
 
-# Not in __all__: `import *` leaves the builtin.
+# Not in __all__, so that `import *` does not hide the builtin.
 def open(described: str | Mapping[str, Any] | Config, store: str | None = None) -> Datastore:  # noqa: A001
     """Open the store that a URL or a table describes, e.g. `memory:`, `file:///var/lib/ds` or `grpc://127.0.0.1:7420`.
 
-    A table is a dict as TOML gives it: of one store, with its `kind`, or of a document with a table `[store.NAME]` for
-    each store, of which `store` is opened. docs/compositions.md lists the kinds and their keys. The store is of the
-    class that its module documents; no serializer is added. The caller must close it.
-    Raises UnsupportedTypeError (a TypeError) for anything else, InvalidError or ConfigError (ValueErrors), which say
-    what is valid, for an invalid URL or table, ImportError with the command that helps if a driver is not installed,
-    and what the stores raise when they are made: those opened until then are closed.
+    A table is a dict as parsed from TOML: of one store, with its `kind`, or of a document with a table `[store.NAME]`
+    for each store, of which `store` is opened. docs/compositions.md lists the kinds and their keys. The store is of the
+    class that its module documents; no serializer is added. The caller must close it. Raises UnsupportedTypeError (a
+    TypeError) for anything else, InvalidError or ConfigError (ValueErrors), which say what is valid, for an invalid URL
+    or table, ImportError with the command that helps if a driver is not installed, and whatever the stores raise when
+    they are created; stores already opened are closed then.
     """
     from datastore import spec
 
@@ -182,7 +182,7 @@ def open(described: str | Mapping[str, Any] | Config, store: str | None = None) 
 
 
 def __getattr__(name: str) -> Any:
-    """`datastore.aio`, loaded where it is asked for: who does without asyncio need not load it."""
+    """`datastore.aio`, imported on first use, so that programs without asyncio do not load it."""
     if name == "aio":
         return import_module("datastore.aio")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

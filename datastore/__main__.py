@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line and exit with its code; 2 where its packages are not installed."""
+    """Run the command line and exit with its code; 2 if its packages are not installed."""
     import_module("datastore_server.start").main()
 
 

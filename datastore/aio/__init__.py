@@ -1,6 +1,6 @@
 """The datastore library for asyncio: the same classes as `datastore`, with `await`.
 
-Closing is `aclose`, or `async with`. `datastore.aio.lift.lift(store)` makes an async store of any blocking one.
+Closing is `aclose`, or `async with`. `datastore.aio.lift.lift(store)` turns any blocking store into an async one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 
-# Not in __all__: `import *` leaves the builtin.
+# Not in __all__, so that `import *` does not hide the builtin.
 def open(described: str | Mapping[str, Any] | Config, store: str | None = None) -> Datastore:  # noqa: A001
     """Open the store that a URL or a table describes, for asyncio. Guarantees and errors are those of `datastore.open`.
 

@@ -1,7 +1,7 @@
 """The exact merge of sorted shards, block by block and in bounded memory. Sans I/O.
 
-A block is all that no shard can still come before: the bound is the least of the shards' last known entries, and each
-shard gives what it holds up to there. Knows queries and batches; no store.
+A block is the longest prefix of the merge that is final: the bound is the least of the shards' last known entries, and
+each shard contributes its entries up to the bound. Knows queries and batches, but no stores.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["BlockMerge"]
 class BlockMerge:
     """Merges sorted streams of batches into the results of one query, with its offset and limit applied.
 
-    Loop until `done`: for each stream that is `wanted`, feed its next batch or say that it ended; then `take` what can
-    go on, which may be an empty batch. Each stream answers the same query with offset 0 and limit offset + limit.
-    At most one batch a stream is held, besides what of it could not go on yet. Ties go by key. An entry whose key is
-    None comes behind the one that its stream gave before it, at the beginning first, and then by stream. Where all
-    streams have sort keys, these are compared, otherwise the values' order fields.
+    Loop until `done`: for each stream that is `wanted`, feed its next batch or report its end; then `take` the results
+    that are final, which may be an empty batch. Each stream answers the same query with offset 0 and limit offset +
+    limit. At most one batch per stream is held, plus its entries that are not final yet. Ties go by key. An entry whose
+    key is None follows its predecessor in its stream, or comes first if it has none; such ties go by stream. Sort keys
+    are compared if all streams have them, otherwise the values' order fields.
     """
 
     def __init__(self, query: Query, streams: int) -> None:
@@ -36,11 +36,11 @@ class BlockMerge:
 
     @property
     def done(self) -> bool:
-        """Whether nothing more can come."""
+        """Whether there are no more results."""
         return self._cutter.done or all(stream.ended and stream.empty for stream in self._streams)
 
     def wanted(self) -> list[int]:
-        """The streams that must be heard before more can go on."""
+        """The streams whose next batch is needed before more results are final."""
         return [stream.number for stream in self._streams if stream.silent]
 
     def feed(self, number: int, batch: Batch) -> None:
@@ -50,13 +50,13 @@ class BlockMerge:
             self._streams[number].waiting = batch
 
     def end(self, number: int) -> None:
-        """Note that a stream has no more."""
+        """Note that a stream has ended."""
         self._streams[number].ended = True
 
     def take(self) -> Batch:
-        """What can go on now, in order; empty while some stream must still be heard."""
+        """The results that are final now, in order; empty while a stream's batch is missing."""
         if len(self._streams) == 1:
-            # There is nothing to compare with: its batches pass as they are, signs of life with their position too.
+            # A single stream needs no comparison: its batches pass unchanged, and heartbeats keep their position.
             block = self._streams[0].hand_on()
         elif any(stream.silent for stream in self._streams):
             block = Batch([], [])
@@ -76,7 +76,7 @@ class BlockMerge:
             stream.unpack(self._comparables)
 
     def _comparables(self, batch: Batch, before: Any) -> list[Any]:
-        """What the entries of a batch are compared by, each tied to its key; `before` is that of the entry before."""
+        """What the entries of a batch are compared by, each with its key; `before` is that of the previous entry."""
         if not self._query.orders:
             return places(batch.keys, before or "")
         texts = ["" if key is None else str(key) for key in batch.keys]
@@ -133,14 +133,14 @@ def _merged(runs: list[_Run]) -> _Run:
 
 
 class _Stream:
-    """One stream: a batch just heard, and the entries that could not go on yet."""
+    """One stream: its latest batch, and its entries that are not final yet."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.ended = False
         self.waiting: Batch | None = None
         self.comparables: list[Any] = []
-        #: The last comparable that was heard.
+        #: The last comparable received.
         self._last: Any = None
         self._keys: list[Any] = []
         self._values: list[Any] = []
@@ -151,11 +151,11 @@ class _Stream:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing is known of what comes next."""
+        """Whether its next entry is not known."""
         return self.empty and not self.ended
 
     def hand_on(self) -> Batch:
-        """The batch just heard, as it is; an empty one if none was."""
+        """The latest batch, unchanged; an empty one if there is none."""
         batch, self.waiting = self.waiting, None
         return Batch([], []) if batch is None else batch
 
@@ -169,13 +169,13 @@ class _Stream:
             batch.clear()
 
     def take(self, bound: tuple[Any, int] | None) -> _Run:
-        """What comes no later than the bound, a comparable and its stream; everything if there is none."""
+        """The entries up to the bound, a comparable and its stream; all of them if there is no bound."""
         stop = len(self.comparables)
         if bound is not None and bound[1] != self.number:
             comparable, number = bound
             bisect = bisect_right if self.number < number else bisect_left
             stop = bisect(self.comparables, comparable)
         run = _Run(self.comparables[:stop], self._keys[:stop], self._values[:stop])
-        # While nobody reads on, only what is still to come is held.
+        # Returned entries are not held while the reader pauses.
         del self.comparables[:stop], self._keys[:stop], self._values[:stop]
         return run

@@ -38,8 +38,8 @@ SLOTS = 16_384
 #: The most members of a cluster: each then still has 16 slots.
 MEMBERS = 1024
 
-#: A name of a cluster or a shard is part of messages, of file names and of the placement, so it is kept to what is safe
-#: in all of them.
+#: Names of clusters and shards are part of messages, file names and placements, so they are limited to what is safe in
+#: all of them.
 NAME_FORM = "1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -62,7 +62,7 @@ def _owners(names: tuple[str, ...]) -> tuple[int, ...]:
 
 
 class SlotMap:
-    """Assigns every slot to one of the named shards, whatever the order in which they are named.
+    """Assigns every slot to one of the named shards, regardless of the order of the names.
 
     A slot belongs to the shard of the greatest weight `xxh3_64(name, seed=slot)`, the UTF-8 of the name hashed with the
     slot's number as seed; ties go to the lower name. So adding a shard moves only the slots it wins, and removing one
@@ -109,7 +109,7 @@ class SlotMap:
 
     @property
     def epoch(self) -> str:
-        """Sixteen hexadecimal digits that name this placement: other shards, or another rule, give others."""
+        """Sixteen hexadecimal digits that identify this placement; they differ for other shards or another rule."""
         parts = [self.shard_by, *self.names, ",".join(map(str, self.owners))]
         return xxh3_64_hexdigest("\n".join(parts).encode())
 
@@ -124,16 +124,16 @@ class Member:
     node_id: str = ""
     #: Where the node was last reached: a hint for operators.
     url: str = ""
-    #: Whether the node's entries end with its process.
+    #: Whether the node's entries are lost when its process ends.
     in_memory: bool = False
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Assigns every slot of a cluster to one of its members. A value: a change makes another, with the next epoch.
+    """Assigns every slot of a cluster to one of its members. Immutable: a change makes another, with the next epoch.
 
     Members are in the order of their shards' names; `owners` has for each slot an index into them. Raises InvalidError,
-    with the field, for what cannot be the placement of any cluster.
+    with the field, for an impossible placement.
     """
 
     cluster: str
@@ -155,7 +155,7 @@ class Placement:
             raise InvalidError("members must be in the order of their shards' names, each once", field="members")
         if len(self.owners) != SLOTS:
             raise InvalidError(
-                f"a placement has {SLOTS:,} owners, one a slot, not {len(self.owners):,}", field="owners"
+                f"a placement has {SLOTS:,} owners, one per slot, not {len(self.owners):,}", field="owners"
             )
         if not 0 <= min(self.owners) <= max(self.owners) < len(self.members):
             raise InvalidError(f"an owner is an index into {len(self.members)} members", field="owners")
@@ -166,7 +166,7 @@ class Placement:
         return tuple(member.shard for member in self.members)
 
     def member(self, shard: str) -> Member | None:
-        """The member that is this shard; None if there is none."""
+        """The member for this shard; None if there is none."""
         return next((member for member in self.members if member.shard == shard), None)
 
     def owner_of(self, key: Key) -> str:
@@ -184,7 +184,7 @@ class Placement:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the identity of every member is known, but for those in memory, which have none that lasts."""
+        """Whether the identity of every member is known, except for nodes in memory, which have no lasting one."""
         return all(member.node_id or member.in_memory for member in self.members)
 
     def expectation(self, shard: str) -> str:
@@ -199,9 +199,9 @@ def _check_names(names: Sequence[str], field: str) -> None:
 
 
 def first_placement(cluster: str, members: Iterable[Member], shard_by: ShardBy = "key") -> Placement:
-    """The placement that a new cluster begins with, epoch 1: slots as SlotMap gives them to the shards' names.
+    """The first placement of a new cluster, epoch 1: SlotMap assigns the slots to the shards' names.
 
-    Raises ConfigError without members, or for two of one name; InvalidError for a name that is not one.
+    Raises ConfigError without members, or for two with the same name; InvalidError for an invalid name.
     """
     ordered = sorted(members, key=lambda member: member.shard)
     slot_map = SlotMap([member.shard for member in ordered], shard_by=shard_by)
@@ -210,16 +210,16 @@ def first_placement(cluster: str, members: Iterable[Member], shard_by: ShardBy =
 
 @dataclass(frozen=True)
 class NodePlacement:
-    """What a node keeps of its placement. A node without `current` has none, and holds what it is given."""
+    """What a node records about its placement. A node without `current` has none, and accepts every key."""
 
-    #: The identity of the node's storage, made once with it.
+    #: The identity of the node's storage, assigned when it is created.
     node_id: str
-    #: The shard that this node is; empty if it has no placement, or is no longer a member.
+    #: The shard that this node serves; empty if it has no placement, or is no longer a member.
     shard: str = ""
     current: Placement | None = None
     #: The placement that is being prepared; None outside a move.
     pending: Placement | None = None
-    #: The shard that this node is in `pending`; empty if it will not be a member.
+    #: The shard that this node serves in `pending`; empty if it will not be a member.
     pending_shard: str = ""
     #: Whether the node may hold entries outside its slots, which queries must leave out.
     may_hold_foreign: bool = False

@@ -1,8 +1,8 @@
-"""How much of what is read the caller can use, and may hold: set by a server, heeded by the stores that read for it.
+"""How many bytes a caller can use and hold of what is read: set by a server, heeded by the stores that read for it.
 
-A batch of a thousand keys may select gigabytes, while its answer has room for a few megabytes; a stream that nobody
-reads should not hold a large batch; and many queries that sort at once share what the server has for that. All follow
-tasks and threads as context variables do.
+A batch of a thousand keys may select gigabytes, while its answer has room for a few megabytes; an unread stream should
+not hold a large batch; and concurrent queries that sort share a server's budget. All follow
+tasks and threads, as context variables do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "sort_room",
 ]
 
-#: What a client is asked to wait before it repeats a query that did not fit among those that sort.
+#: How long a client is asked to wait before repeating a query for which the sort budget had no room.
 SORT_RETRY_AFTER_S = 1.0
 
 _room_bytes: ContextVar[int | None] = ContextVar("datastore.room_bytes", default=None)
@@ -37,12 +37,12 @@ _batch_bytes: ContextVar[Callable[[], int] | None] = ContextVar("datastore.batch
 
 
 def set_read_room(most_bytes: int) -> None:
-    """Note that every `batch_get` called from here on can use so many bytes of values, and one value in any case."""
+    """Let every `batch_get` called from here on read at most so many bytes of values, but at least one value."""
     _room_bytes.set(most_bytes)
 
 
 def read_room() -> ReadRoom:
-    """The room for the values of one `batch_get`; without end where nobody set it."""
+    """The room for the values of one `batch_get`; unlimited unless set."""
     return ReadRoom(_room_bytes.get())
 
 
@@ -59,14 +59,14 @@ class ReadRoom:
         return self._most_bytes is not None and self._taken_bytes >= self._most_bytes
 
     def take(self, result: ReadResult) -> ReadResult:
-        """Count what was read, and give it back."""
+        """Count a result, and return it."""
         value = result.value
         data = value.data if isinstance(value, Encoded) else value
         self._taken_bytes += len(data) if isinstance(data, bytes) else 0
         return result
 
     def left_out(self) -> ReadResult:
-        """The result of a key that was left unread. It may be asked for again."""
+        """The result of a key that was left unread. It may be requested again."""
         most = self._most_bytes or 0
         return ReadResult(
             error=LimitExceededError(
@@ -78,18 +78,18 @@ class ReadRoom:
 
 
 def set_batch_bytes(size: Callable[[], int]) -> None:
-    """Note that batches of results pulled from here on should have about `size()` bytes, asked before each."""
+    """Let batches of results pulled from here on have about `size()` bytes, evaluated before each batch."""
     _batch_bytes.set(size)
 
 
 def batch_bytes() -> int:
-    """How many bytes of keys and values the next batch of results should be filled to."""
+    """The target size of the next batch of results, in bytes of keys and values."""
     size = _batch_bytes.get()
     return BATCH_BYTES if size is None else size()
 
 
 class SortBudget:
-    """How many bytes all the queries that share it may hold together to sort. For any threads."""
+    """The bytes that all queries sharing it may hold for sorting. Safe for threads."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -104,8 +104,8 @@ class SortBudget:
     def change(self, held: int, wanted: int) -> None:
         """Hold `wanted` bytes in place of `held`.
 
-        Raises LimitExceededError where that is more than there are, OverloadedError where others hold too many of
-        them; less is always possible.
+        Raises LimitExceededError if that exceeds the whole budget, OverloadedError if others hold too much of it;
+        holding less always succeeds.
         """
         with self._lock:
             total = self._held_bytes + wanted - held
@@ -124,7 +124,7 @@ class SortBudget:
 
 
 class SortRoom:
-    """What one query holds to sort: at most SORT_BYTES, and no more than is left of the budget that it shares.
+    """The bytes that one query holds for sorting: at most SORT_BYTES, and no more than is left of its shared budget.
 
     A thread may still be sorting when the query is closed: from then on nothing is held.
     """
@@ -137,7 +137,7 @@ class SortRoom:
         self._lock = Lock()
 
     def hold(self, wanted: int) -> None:
-        """Hold so many bytes from now on. Raises LimitExceededError or OverloadedError, and holds what it held."""
+        """Hold so many bytes from now on. If it raises LimitExceededError or OverloadedError, nothing changes."""
         with self._lock:
             if not self._is_closed:
                 self._hold(wanted)
@@ -150,7 +150,7 @@ class SortRoom:
         self._held = wanted
 
     def give_back(self, count: int) -> None:
-        """Hold so many bytes less."""
+        """Release so many bytes."""
         self.hold(max(0, self._held - count))
 
     def close(self) -> None:
@@ -161,17 +161,17 @@ class SortRoom:
 
 
 def set_sort_budget(budget: SortBudget) -> None:
-    """Note that every query made from here on shares this budget for what it sorts."""
+    """Let every query created from here on share this budget for sorting."""
     _sort_budget.set(budget)
 
 
 def sort_room(most_bytes: int = SORT_BYTES) -> SortRoom:
-    """The room for what one query sorts; shared with nobody where no budget was set."""
+    """The room for sorting one query; not shared unless a budget was set."""
     return SortRoom(_sort_budget.get(), most_bytes)
 
 
 def sort_bytes_exceeded(most_bytes: int) -> LimitExceededError:
-    """The error of one query that would have to hold more to sort."""
+    """The error of a query that would have to hold more for sorting."""
     return LimitExceededError(
         f"sorting these results takes more than {most_bytes:,} bytes; give the query a limit, or filters",
         limit="sort_bytes",

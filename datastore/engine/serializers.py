@@ -1,6 +1,6 @@
 """Serializers: anything with callable `loads` and `dumps`. Pure; knows no store.
 
-What `dumps` gives is a str, bytes or a mapping; `loads` makes an equal value of it. A serializer may declare
+`dumps` returns a str, bytes or a mapping; `loads` converts that to an equal value. A serializer may declare
 `keeps_mappings = True`: maps are stored as maps, so that the store below can look inside them; and
 `never_loads_none = True`: entries can be counted without loading them.
 """
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class SerializerLike(Protocol):
-    """What counts as a serializer, to type checkers: modules such as json and pickle, classes, objects."""
+    """The type of a serializer, for type checkers: modules such as json and pickle, classes, objects."""
 
     def loads(self, value: Any, /) -> Any:
         """The value that `dumps` was given, or one equal to it."""
@@ -57,7 +57,7 @@ implements_serializer_interface = is_serializer
 
 
 def require_serializer(obj: object) -> SerializerLike:
-    """`obj` itself; raises UnsupportedTypeError (a TypeError) if it is not a serializer. It is not tried out."""
+    """`obj` itself; raises UnsupportedTypeError (a TypeError) if it is not a serializer. It is not called."""
     if not is_serializer(obj):
         raise UnsupportedTypeError(f"a serializer needs callable loads and dumps; {type(obj).__name__} has not")
     return obj
@@ -69,12 +69,12 @@ def keeps_mappings(serializer: object) -> bool:
 
 
 def never_loads_none(serializer: object) -> bool:
-    """Whether `loads` gives a value for all that `dumps` gave: then entries can be counted without loading them."""
+    """Whether `loads` never returns None for what `dumps` returned: entries can be counted without loading them."""
     return bool(getattr(serializer, "never_loads_none", False))
 
 
 def sentinels(serializer: object) -> Iterator[str]:
-    """What the names of maps begin with that a serializer makes itself, where it marks values in maps."""
+    """The names that a serializer itself uses in maps, to mark wrapped values."""
     if isinstance(serializer, Stack):
         for part in serializer:
             yield from sentinels(part)
@@ -83,15 +83,15 @@ def sentinels(serializer: object) -> Iterator[str]:
 
 
 class Serializer:
-    """What a serializer is: a base for classes, whose own names are the interface."""
+    """An optional base for serializer classes: its public names are the interface."""
 
     #: Whether maps are stored as maps, so that whole queries can go down to the store below.
     keeps_mappings = False
-    #: Whether `loads` gives a value for all that `dumps` gave.
+    #: Whether `loads` never returns None for what `dumps` returned.
     never_loads_none = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Have a class that serializes in its own way declare itself what it keeps."""
+        """Reset the declarations that a class with its own serialization inherits: they may not hold for it."""
         super().__init_subclass__(**arguments)
         serializes = min(definer_of(cls, "loads"), definer_of(cls, "dumps"))
         for name in ("keeps_mappings", "never_loads_none"):
@@ -115,7 +115,7 @@ class Serializer:
 
 
 class NonSerializer(Serializer):
-    """Leaves values as they are: for what is serialized already."""
+    """Leaves values as they are: for values that are already serialized."""
 
     keeps_mappings = True
     never_loads_none = True
@@ -146,7 +146,7 @@ class prettyjson(Serializer):  # noqa: N801 - the documented name
 
 
 class Stack(Serializer, list[Any]):
-    """Serializers in a row: `dumps` applies the first to the last, `loads` the last to the first.
+    """A chain of serializers: `dumps` applies the first to the last, `loads` the last to the first.
 
     A list of serializers; an empty one leaves values as they are. Anything else raises UnsupportedTypeError (a
     TypeError) where it is used.
@@ -171,16 +171,16 @@ class Stack(Serializer, list[Any]):
         return value
 
     def dumps(self, value: Any) -> Any:  # type: ignore[override]
-        """What the last serializer makes of what the others before it made."""
+        """The value after all serializers, from the first to the last."""
         for serializer in self:
             value = require_serializer(serializer).dumps(value)
         return value
 
 
 class map_serializer(Serializer):  # noqa: N801 - the documented name
-    """Has every value be a mapping: other values are wrapped in one, under the name of `sentinel`.
+    """Makes every value a mapping: other values are wrapped in one, under the name `sentinel`.
 
-    A store below looks for fields in mappings alone: filters do not see those of other objects.
+    The store below finds fields only in mappings: filters do not see those of other objects.
     """
 
     keeps_mappings = True
@@ -189,7 +189,7 @@ class map_serializer(Serializer):  # noqa: N801 - the documented name
 
     @classmethod
     def loads(cls, value: Any) -> Any:
-        """The mapping itself, or what is wrapped in it."""
+        """The mapping itself, or the value wrapped in it."""
         return value[cls.sentinel] if cls._is_wrapped(value) else value
 
     @classmethod
@@ -217,7 +217,7 @@ def deserialized_gen(serializer: SerializerLike, iterable: Iterable[Any]) -> Ite
 def monkey_patch_bson(bson: Any = None) -> None:
     """Give a `bson` module, by default that of pymongo, the `loads` and `dumps` of a serializer of mappings.
 
-    Changes nothing that is there. Raises ImportError where no module is given or installed.
+    Replaces nothing that exists. Raises ImportError if no module is given or installed.
     """
     if bson is None:
         # Belongs to an optional driver, and is touched only on demand.

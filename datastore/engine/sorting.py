@@ -1,8 +1,9 @@
 """Sorting the entries that a query selects. Sans I/O.
 
-Two ways to one order. `RunSorter` takes serialized values: what it holds is bytes, which can be counted exactly and are
+Two ways to one order. `RunSorter` takes serialized values: it holds bytes, which can be counted exactly and are
 compared without reading them again, in sorted runs of bounded length, so that every step is short. `ColumnSorter` takes
-plain objects, which others hold anyway: it compares the fields as they are. Knows queries and batches; no store.
+plain objects, which are held elsewhere anyway, and compares their fields as they are. Knows queries and batches, but no
+stores.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ __all__ = ["ColumnSorter", "RunSorter", "sorter_for"]
 
 #: The most entries that are sorted at once: a few milliseconds.
 RUN_ENTRIES = 4096
-#: How many entries, the first in order, are given out before the others are sorted.
+#: How many of the first results are returned before the others are sorted.
 LEAD_ENTRIES = BATCH_ENTRIES
-#: Each run is sampled once in so many entries to find what comes too late.
+#: One entry in so many of each run is sampled, to find a cut-off for entries that come too late.
 STRIDE = 256
 
 
@@ -80,8 +81,8 @@ def _text_of(place: bytes) -> bytes:
 class _Run:
     """Places, each with its value; in ascending order once it was sorted.
 
-    In tuples, which the garbage collector leaves alone when all in them is bytes or None: in lists it would look at
-    each entry again and again.
+    Kept in tuples, which the garbage collector ignores if they hold only bytes or None; it would scan lists again and
+    again.
     """
 
     __slots__ = ("places", "values")
@@ -91,7 +92,7 @@ class _Run:
         self.values = tuple(values)
 
     def sort(self) -> None:
-        """Sort it; equal places stay as they came."""
+        """Sort by place; equal places keep their order."""
         places, values = self.places, self.values
         order = sorted(range(len(places)), key=places.__getitem__)
         self.places = tuple([places[i] for i in order])
@@ -102,7 +103,7 @@ class _Run:
         self.places, self.values = self.places[:stop], self.values[:stop]
 
     def take_before(self, place: bytes) -> tuple[list[bytes], list[Any]]:
-        """Take out the entries that come before `place`: their places and values."""
+        """Remove the entries before `place`, and return their places and values."""
         early = [each < place for each in self.places]
         taken = list(compress(self.places, early)), list(compress(self.values, early))
         if taken[0]:
@@ -112,14 +113,14 @@ class _Run:
         return taken
 
     def taken(self, number: int) -> Iterator[tuple[bytes, int, Any]]:
-        """The places with `number` and their values, which are let go of as they are taken, some at a time."""
+        """The places with `number` and their values, some at a time, released as they are consumed."""
         while self.places:
             yield from zip(self.places[:STRIDE], repeat(number), self.values[:STRIDE], strict=False)
             self.places, self.values = self.places[STRIDE:], self.values[STRIDE:]
 
 
 class _Lead:
-    """Selects the first of all places that it sees, and holds about twice as many."""
+    """Selects the first `most` of all places added, and holds at most about twice as many."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -133,7 +134,7 @@ class _Lead:
             self.select()
 
     def select(self) -> bytes | None:
-        """The place before which fewer than `most` come, and nearly as many; None if there are not so many at all."""
+        """The place that fewer than `most` places precede, but nearly as many; None if there are too few places."""
         self._places.sort()
         del self._places[self._most :]
         if len(self._places) == self._most:
@@ -147,9 +148,9 @@ class RunSorter:
     The first LEAD_ENTRIES are selected as the entries come, and need no sort of the others. Holds the place of each
     entry in the order, and its value unless the query asks for keys only; raises LimitExceededError beyond SORT_BYTES
     of these and SORT_ENTRY_BYTES for each entry, and OverloadedError beyond what others leave of a server's budget.
-    With a limit it sorts the runs as they come, and holds about twice offset + limit entries at most. After a position
-    it holds only what comes behind it. What does not fit in memory would be written to disk here, run by run: a run is
-    read in its order only. Close it to give back its part of the budget.
+    With a limit it sorts the runs as they come, and holds about twice offset + limit entries at most. With a start
+    position it holds only the entries after it. Spilling to disk would belong here, run by run, because runs are read
+    sequentially. The caller must close it, which releases its part of the budget.
     """
 
     def __init__(self, query: Query, kind: type[Encoded]) -> None:
@@ -159,7 +160,7 @@ class RunSorter:
         self._keep = maxsize if query.limit is None else query.offset + query.limit
         after = query.start_after
         self._after = None if after is None else _places([after.sort_key], [str(after.key).encode()])[0]
-        #: What comes later than this is not among the first `_keep`.
+        #: Places after this one are not among the first `_keep`.
         self._last: bytes | None = None
         #: Entries not sorted yet.
         self._places: list[bytes] = []
@@ -169,17 +170,17 @@ class RunSorter:
         self._lead = _Lead(LEAD_ENTRIES) if query.limit is None else None
         self._entries = 0
         self._bytes = 0
-        #: How many bytes the next batch of results is filled to.
+        #: The target size of the next batch of results, in bytes.
         self._most = FIRST_BATCH_BYTES
         self._room = sort_room(SORT_BYTES)
 
     def close(self) -> None:
-        """Let go of what is held. May be repeated."""
+        """Release everything held. May be repeated."""
         for _ in self.release():
             pass
 
     def release(self) -> Iterator[None]:
-        """As `close`, in short steps: to free a million entries takes a while."""
+        """Like `close`, in short steps: freeing a million entries takes a while."""
         self._places, self._values = [], []
         while self._runs:
             self._runs.pop()
@@ -187,7 +188,7 @@ class RunSorter:
         self._room.close()
 
     def add(self, batch: Batch, looked: list[Any]) -> None:
-        """Take in entries that passed the filters; `looked` are their values in the form that is looked into."""
+        """Add entries that passed the filters; `looked` are their values in the form that filters read."""
         keys = batch.keys if self._by_key else []
         sort_keys = self._query.sort_keys_of(self._query.order_columns(keys, looked))
         places = _places(sort_keys, batch.texts)
@@ -211,7 +212,7 @@ class RunSorter:
             return list(map(self._packed, values))
         if not self._query.sort_keys:
             return [None] * len(values)
-        # Between stores a value stands for its sort key where that is long.
+        # Between stores, a value replaces its sort key if that is long.
         return [
             self._packed(value) if len(sort_key) > LONG_SORT_KEY_BYTES else None
             for value, sort_key in zip(values, sort_keys, strict=True)
@@ -229,11 +230,11 @@ class RunSorter:
         return None if held is None else held[0]
 
     def _end_run(self) -> None:
-        """Make a run of what is in none yet. With a limit, sort it and drop what comes too late."""
+        """Make a run of the entries not in one yet. With a limit, sort it and drop entries that come too late."""
         places, values = self._places, self._values
         self._places, self._values = [], []
         if self._keep > RUN_ENTRIES:
-            # Cut in parts where the entries come in thousands.
+            # Split if the entries come in thousands.
             for start in range(0, len(places), RUN_ENTRIES):
                 stop = start + RUN_ENTRIES
                 self._runs.append(_Run(places[start:stop], values[start:stop]))
@@ -253,9 +254,9 @@ class RunSorter:
             self._last = run.places[-1]
 
     def _drop_late(self) -> None:
-        """Drop most of what is not among the first `_keep` of several runs, without merging them.
+        """Drop most entries that are not among the first `_keep` of several runs, without merging them.
 
-        Before the n-th of the samples taken once in STRIDE entries come at least n * STRIDE - 1.
+        One entry in STRIDE is sampled, so at least n * STRIDE - 1 entries precede the n-th sample.
         """
         samples = sorted(place for run in self._runs for place in run.places[STRIDE - 1 :: STRIDE])
         needed = -(-self._keep // STRIDE)
@@ -268,7 +269,7 @@ class RunSorter:
         self._count()
 
     def _count(self) -> None:
-        """Count anew what is held, all of it in runs."""
+        """Recount what is held, all of it in runs."""
         self._entries = sum(len(run.places) for run in self._runs)
         self._bytes = sum(_held_bytes(run.places, run.values) for run in self._runs)
 
@@ -340,7 +341,7 @@ class ColumnSorter:
     """Collects entries in columns: keys, values, and one of field values for each order.
 
     Sorts them at the end, in one step: that is fastest where the fields compare as they are. With a limit no more than
-    twice offset + limit entries are held, besides one batch. The objects are others' to keep, so only serialized values
+    twice offset + limit entries are held, besides one batch. The objects are held elsewhere, so only serialized values
     among them are counted.
     """
 
@@ -350,7 +351,7 @@ class ColumnSorter:
         self._keep = maxsize if query.limit is None else query.offset + query.limit
         #: Whether the first `_keep` entries are sorted: what comes after the last of them is too late.
         self.full = False
-        #: Whether most of a few entries were too late when that was last looked at.
+        #: Whether most of a few entries were too late at the last check.
         self.sharp = True
         self._keys: list[Any] = []
         self._values: list[Any] = []
@@ -359,17 +360,17 @@ class ColumnSorter:
         self._room = sort_room(SORT_BYTES)
 
     def close(self) -> None:
-        """Let go of what is held. May be repeated."""
+        """Release everything held. May be repeated."""
         self._keys, self._values, self._columns = [], [], [[] for _ in self._columns]
         self._room.close()
 
     def release(self) -> Iterator[None]:
-        """As `close`: the entries are others' to free."""
+        """Like `close`: the entries are held elsewhere."""
         self.close()
         yield
 
     def add(self, batch: Batch, looked: list[Any]) -> None:
-        """Take in entries that passed the filters; `looked` are their values in the form that is looked into."""
+        """Add entries that passed the filters; `looked` are their values in the form that filters read."""
         keys, values = batch.keys, batch.values
         columns = [field(keys, looked) for field in self._fields]
         after = self._query.start_after
@@ -401,7 +402,7 @@ class ColumnSorter:
         return held
 
     def _sort(self) -> list[str]:
-        """Sort the columns, and keep what can still be wanted; the texts of its keys."""
+        """Sort the columns, and keep the entries that may still be needed. Returns the texts of their keys."""
         # Sorting is stable: ties first, then the last order, each within the one before it.
         texts = _texts(self._keys)
         places = sorted(range(len(texts)), key=texts.__getitem__)
@@ -434,14 +435,14 @@ class ColumnSorter:
         return next((end for end, size in enumerate(sizes, start + 1) if size >= most), stop)
 
     def _sort_keys(self) -> list[bytes] | None:
-        """All sort keys, or none where some value has no place on the wire: the merge then compares values."""
+        """All sort keys, or none if a value has none on the wire: the merge then compares values."""
         try:
             return self._query.sort_keys_of(self._columns)
         except DatastoreError:
             return None
 
     def _position_after(self, index: int) -> Position | None:
-        """The place after one of the sorted entries; None where it has none on the wire."""
+        """The position after one of the sorted entries; None if a value has no sort key on the wire."""
         if self._keys[index] is None:
             return None
         try:
@@ -452,7 +453,7 @@ class ColumnSorter:
 
 
 def _comparable(column: list[Any]) -> list[Any]:
-    """The values of a column as Python itself sorts them in the total order, without a wrapping if it can."""
+    """The values of a column in a form that Python sorts in the total order, without wrapping them if possible."""
     kinds = set(map(type, column))
     if kinds <= _NUMBERS and not any(map(ne, column, column)):
         return column
@@ -461,7 +462,7 @@ def _comparable(column: list[Any]) -> list[Any]:
     return column if len(kinds) == 1 and kinds <= _SORTABLE else list(map(order_key, column))
 
 
-#: How many entries tell whether most are too late.
+#: How many entries are checked to tell whether most come too late.
 _SAMPLE = 64
 _NUMBERS = {int, float}
 #: The types whose values, among themselves, Python sorts as the total order does.

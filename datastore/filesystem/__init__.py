@@ -1,8 +1,8 @@
-"""A directory tree as a Datastore: a file for each entry, whose path a person can read.
+"""A directory tree as a Datastore: a file for each entry, with a readable path.
 
-This package alone knows the file names and what the files hold. It knows no driver. `paths` is the name of a key's
-file, `content` what is in it, both pure; `disk` asks the operating system; `store` is made of these. `config` is the
-store as data.
+Only this package knows the names and contents of the files. It needs no driver. `paths` names the file of a key, and
+`content` encodes its value, both pure; `disk` calls the operating system; `store` combines them. `config` is the store
+as data.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class FileConfig(Config):
     extension: str = field(default=EXTENSION, metadata=option("what the names of the files end with", TEXT))
 
     def check(self) -> None:
-        """Raise InvalidError for what files cannot have at the end of their names."""
+        """Raise InvalidError for an invalid file extension."""
         checked_extension(self.extension)
 
     def open(self) -> FileSystemDatastore:

@@ -1,4 +1,4 @@
-"""What a file holds: text as it is, and a header line before all that would not come back as it was. Pure."""
+"""The content of a file: text as it is; a header line precedes anything that would not be read back unchanged. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADER_BYTES = 1100
 
 
 def pack(value: object, key: str | None = None) -> bytes:
-    """The file's bytes for a value; `key` where the path does not say it.
+    """The file's bytes for a value; `key` if the path does not contain it.
 
     Raises UnsupportedTypeError (a TypeError) unless the value is str, bytes or bytearray, InvalidValueError (a
     ValueError) for text with a lone surrogate.

@@ -1,6 +1,6 @@
-"""What is asked of the operating system: to read, write and list files, and its faults as the library's errors.
+"""Calls to the operating system: reading, writing and listing files, with its errors translated to the library's.
 
-Knows directories and names, and no key.
+Knows directories and names, but no keys.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ __all__ = [
 TEMPORARY = ".tmp-"
 #: The directory of system records: no name of a key's file or directory begins with a dot.
 SYSTEM = ".datastore"
-#: What it means to find no file: nothing there, a file on the way to it, or a directory in its place.
+#: The errors that mean that there is no such file: nothing there, a file on the way to it, a directory in its place.
 NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 #: Otherwise opening a pipe would block until its other end is opened.
 _NEVER_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 
 class _FileInTheWayError(StoreError, RuntimeError):
-    """A file is where a directory is to be. The documentation says RuntimeError."""
+    """A file is in the place of a directory. The documentation promises RuntimeError."""
 
 
 def ensure_directory_exists(directory: str | os.PathLike[str]) -> None:
-    """Make `directory`, and those above it, unless it is there; others may do so at the same time.
+    """Create `directory` and its parents unless they exist; others may do so concurrently.
 
-    Raises StoreError if it cannot be made, and one that is a RuntimeError too if a file is in its place.
+    Raises StoreError if that fails; the error is also a RuntimeError if a file is in its place.
     """
     try:
         os.makedirs(directory, exist_ok=True)
@@ -60,7 +60,7 @@ def ensure_directory_exists(directory: str | os.PathLike[str]) -> None:
 
 
 def missing_directories(directory: str) -> list[str]:
-    """The directory and those above it, as far as there are none."""
+    """Those of the directory and its parents that do not exist."""
     missing = []
     while not os.path.isdir(directory):
         missing.append(directory)
@@ -74,7 +74,7 @@ def files(directory: str) -> list[str]:
 
 
 def directories(directory: str) -> list[str]:
-    """The names of the directories in a directory; links to such are none."""
+    """The names of the directories in a directory, without links to directories."""
     return [entry.name for entry in _entries(directory) if entry.is_dir(follow_symlinks=False)]
 
 
@@ -87,7 +87,7 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    # A link in a circle is none.
+    # A circular link is not a directory.
     with suppress(OSError):
         return entry.is_file()
     return False
@@ -102,7 +102,7 @@ def is_file(path: str) -> bool:
 
 
 def read(path: str, most_bytes: int = -1) -> bytes:
-    """The bytes of a file. What is none, as a pipe, is not there."""
+    """The bytes of a file. Anything else, e.g. a pipe, counts as absent."""
     with open(path, "rb", buffering=0, opener=_open_at_once) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise FileNotFoundError(errno.ENOENT, "no file", path)
@@ -115,7 +115,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def write(path: str, data: bytes, *, fsync: bool) -> None:
-    """Make a file that was not there, and have it on disk if asked."""
+    """Create a new file, and flush it to disk if asked."""
     with open(path, "xb") as file:
         file.write(data)
         if fsync:
@@ -124,7 +124,7 @@ def write(path: str, data: bytes, *, fsync: bool) -> None:
 
 
 def sync_directory(directory: str) -> None:
-    """Have what a directory lists on disk."""
+    """Flush a directory to disk."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -144,7 +144,7 @@ def read_record(root: str, name: str) -> bytes | None:
 
 
 def write_record(root: str, name: str, content: bytes) -> None:
-    """Replace a record in the directory SYSTEM of a root: whole or not at all, and on disk when this returns."""
+    """Atomically replace a record in the directory SYSTEM of a root. It is on disk when this returns."""
     directory = os.path.join(root, SYSTEM)
     temporary = os.path.join(directory, f"{TEMPORARY}{os.urandom(8).hex()}")
     with faults(directory):
@@ -158,9 +158,9 @@ def write_record(root: str, name: str, content: bytes) -> None:
 
 
 def folds_case(root: str) -> bool:
-    """Whether names that differ in case alone are one file below `root`: found out with a file that is removed.
+    """Whether names that differ only in case are one file below `root`, tested with a temporary file.
 
-    Where nothing can be written the root's own name is looked for in the other case.
+    If nothing can be written, the root's own name is looked up in the other case.
     """
     try:
         with tempfile.NamedTemporaryFile(dir=root, prefix=TEMPORARY) as probe:
@@ -172,7 +172,7 @@ def folds_case(root: str) -> bool:
 
 @contextmanager
 def faults(what: str) -> Iterator[None]:
-    """The block's faults of the file system as the library's, about `what`."""
+    """Raise file system errors of the block as the library's, about `what`."""
     try:
         yield
     except OSError as error:
@@ -180,7 +180,7 @@ def faults(what: str) -> Iterator[None]:
 
 
 def translated(error: OSError, what: str) -> StoreError:
-    """A fault of the file system as one of the library's."""
+    """The library's error for a file system error."""
     if isinstance(error, StoreError):
         return error
     kind = StoreFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError

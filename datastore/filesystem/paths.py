@@ -1,7 +1,7 @@
 """Conversion between keys and relative file paths. Pure.
 
-The file is in the directory of the key's collection, so that a query lists one directory. Different keys have
-different files, also where names differ in case alone if `folding` is asked for; none lies outside the root.
+The file is in the directory of the key's collection, so that a query lists one directory. Different keys have different
+files, even if their names differ only in case when `folding` is set; no file is outside the root.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ __all__ = [
 ]
 
 EXTENSION = ".obj"
-#: The longest extension: with it a shortened name, of 70 bytes, still is one of NAME_BYTES.
+#: The longest extension with which a shortened name, of 70 bytes, still fits in NAME_BYTES.
 EXTENSION_BYTES = 100
 
-#: The longest name of a directory or a file, and the longest path of directories, in bytes; what is longer is
-#: shortened to a hash. Common file systems take names of 255 bytes and paths of 4,096.
+#: The longest name of a directory or a file, and the longest path of directories, in bytes; longer ones are shortened
+#: to a hash. Common file systems take names of 255 bytes and paths of 4,096.
 NAME_BYTES = 200
 DIRECTORY_BYTES = 1000
 
@@ -83,12 +83,12 @@ def holds_instances(name: str, key: Key, *, folding: bool = False) -> bool:
 
 
 def is_shortened(relative: str) -> bool:
-    """Whether a file's path does not say its key, so that its header has to."""
+    """Whether a file's path does not contain its key, so that its header has to."""
     return _LONG in relative or _LONG_PATH in relative
 
 
 def key_of_file(relative: str, extension: str = EXTENSION) -> Key | None:
-    """The key whose file this is, if its path says so; None for one that is shortened, or of something else.
+    """The key whose file this is, if its path contains it; None for a shortened path, or any other file.
 
     Check the result with `relative_file`: paths of other programs may look alike.
     """
@@ -134,7 +134,7 @@ def tag(key: Key) -> str:
 def _directory_name(segment: str, folding: bool, extension: str) -> str:
     name = _encoded(segment, folding)
     if name.lower().endswith(extension.lower()):
-        # No directory looks like a file of ours.
+        # A directory must not look like one of our files.
         name = f"{name[: -len(extension)]}%2E{name[1 - len(extension) :]}"
     return name if len(name) <= NAME_BYTES else _LONG + _hash(segment)
 

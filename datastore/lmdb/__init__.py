@@ -1,11 +1,11 @@
-"""A directory on disk as a Datastore of bytes, kept by LMDB: durable, in key order, for one process at a time.
+"""A directory on disk as a Datastore of bytes, stored by LMDB: durable, in key order, for one process at a time.
 
-This package alone knows LMDB, the stored record and the data directory. It knows nothing of value types (a
-serializer shim does), of event loops and of the network. `docs/storage.md` specifies the files and what survives what.
+Only this package knows LMDB, the record format and the data directory. It knows nothing of value types (a serializer
+shim does), event loops or the network. `docs/storage.md` specifies on-disk formats and durability.
 
-`store` reads, and hands its writes to `writer`, one thread that gives all that wait one commit. `gate` lets reads in,
-and keeps them out for the moment in which the memory map is replaced. `scan` is one step of a query, `records` the
-stored form of a value, `directory` what lies on disk, `errors` the driver's errors as ours, `config` the store as data.
+`store` reads, and hands its writes to `writer`, one thread that commits all waiting writes together. `gate` is a
+readers-writer lock around replacing the memory map, `scan` one step of a query, `records` the record format,
+`directory` the data directory, `errors` the translation of the driver's errors, and `config` the store as data.
 """
 
 from __future__ import annotations

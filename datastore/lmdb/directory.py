@@ -1,4 +1,4 @@
-"""The data directory: locked for one process, made whole or not at all, refused if it is another's."""
+"""The data directory: locked by one process, created atomically, refused if it belongs to something else."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
     "open_directory",
 ]
 
-#: Threads that may read at one moment. Each costs 64 bytes of LMDB's lock file.
+#: Maximum number of threads that read at once. Each costs 64 bytes of LMDB's lock file.
 MAX_READERS = 1024
 # The directory.
 DATA_FILE = "data.mdb"
@@ -44,7 +44,7 @@ _READERS_FILE = "lock.mdb"
 _LOCK_FILE = "datastore.lock"
 _BIRTH_DIRECTORY = ".datastore-new"
 _OWN_NAMES = {DATA_FILE, _READERS_FILE, _LOCK_FILE, _BIRTH_DIRECTORY}
-# A fresh file system has one; a volume mounted as data directory is as good as empty.
+# A new file system has one; a volume mounted as the data directory still counts as empty.
 _HARMLESS_NAMES = {"lost+found"}
 # The databases within the LMDB environment.
 _ENTRIES = b"entries"
@@ -55,7 +55,7 @@ _MAX_DATABASES = 8
 FORMAT = b"format"
 NODE_ID = b"node_id"
 STORE_FORMAT = b"1"
-#: Of a store that has system records. Versions that do not know those must not serve it: they would ignore its slots.
+#: Of a store with system records. Versions that do not know these must not serve it: they would ignore its slots.
 PLACED_FORMAT = b"2"
 _NODE_ID_BYTES = 16
 _LMDB_MAJOR_VERSION = 1
@@ -69,7 +69,7 @@ class Identity(NamedTuple):
 
 
 class Databases(NamedTuple):
-    """The named databases of the environment. That of system records is made with the first of them."""
+    """The named databases of the environment. The one for system records is created with the first record."""
 
     entries: lmdb._Database
     meta: lmdb._Database
@@ -82,7 +82,7 @@ def new_node_id() -> str:
 
 
 class DirectoryLock:
-    """The exclusive right to one directory: a lock on a file that names the process which has it.
+    """The exclusive use of one directory: a lock on a file that names the process holding it.
 
     The system releases it when the process ends, however it ends.
     """
@@ -124,7 +124,7 @@ def _locked_text(directory: Path, holder: str) -> str:
 def open_directory(
     directory: Path, identity: Identity, *, sync: bool, map_bytes: int, max_map_bytes: int
 ) -> tuple[DirectoryLock, lmdb.Environment, Databases]:
-    """Lock the directory, and open what is in it, or create it."""
+    """Lock the directory, and open or create the environment in it."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(directory)
@@ -185,7 +185,7 @@ def _refuse_foreign(directory: Path) -> None:
 
 
 def _create(directory: Path, identity: Identity) -> None:
-    # Built aside and renamed: a data file that is there is whole, so a short one was cut.
+    # Built under another name and renamed: an existing data file is complete, so a short one was truncated.
     birth = directory / _BIRTH_DIRECTORY
     birth.mkdir()
     environment = lmdb.open(str(birth), map_size=1024 * 1024, max_dbs=_MAX_DATABASES, lib_version=_LMDB_MAJOR_VERSION)
@@ -215,16 +215,16 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _read_meta(directory: Path) -> dict[str, str]:
-    """What a data file says of itself, read without leaving a trace in the directory.
+    """What a data file says about itself, read without changing the directory.
 
-    Raises StoreFormatError if it is none of ours, CorruptDataError if it was cut.
+    Raises StoreFormatError if it is not one of ours, CorruptDataError if it was truncated.
     """
     if (directory / DATA_FILE).stat().st_size == 0:
-        raise CorruptDataError(f"the data file in {directory} is empty: it was cut, restore it from a backup")
+        raise CorruptDataError(f"the data file in {directory} is empty: it was truncated; restore it from a backup")
     try:
         environment = lmdb.open(str(directory), readonly=True, lock=False, create=False, max_dbs=_MAX_DATABASES)
     except lmdb.PageNotFoundError:
-        raise CorruptDataError(f"the data file in {directory} was cut: restore it from a backup") from None
+        raise CorruptDataError(f"the data file in {directory} was truncated: restore it from a backup") from None
     except lmdb.Error as error:
         raise StoreFormatError(
             f"{directory / DATA_FILE} is not a data file of this store, or its beginning is damaged: {error}"
@@ -248,12 +248,12 @@ def _read_meta(directory: Path) -> dict[str, str]:
 
 
 def _check_length(directory: Path, environment: lmdb.Environment) -> None:
-    """Raise CorruptDataError if pages are missing at the end, the reading of which would kill the process."""
+    """Raise CorruptDataError if pages are missing at the end: reading them would kill the process."""
     expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     found = (directory / DATA_FILE).stat().st_size
     if found < expected:
         raise CorruptDataError(
-            f"the data file in {directory} was cut: it has {found} bytes of {expected}; restore it from a backup"
+            f"the data file in {directory} was truncated: it has {found} of {expected} bytes; restore it from a backup"
         )
 
 

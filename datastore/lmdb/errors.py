@@ -1,4 +1,4 @@
-"""The driver's errors as ours: the one translation of this backend."""
+"""Translates the driver's errors to the library's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from datastore.model.errors import (
 
 __all__ = ["raise_translated", "translated"]
 
-# MDB_SHORT_WRITE: the disk took a part. The binding has no class for it.
+# MDB_SHORT_WRITE: only a part was written. The binding has no class for it.
 _SHORT_WRITE = -30772
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, _SHORT_WRITE}
 

@@ -1,4 +1,4 @@
-"""The stored record: a format byte, a checksum of key and value, the value. Knows no file and no transaction."""
+"""The stored record: a format byte, a checksum of key and value, the value. Knows no files or transactions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datastore.model.errors import CorruptDataError, DatastoreError
 
 __all__ = ["HEADER_BYTES", "RECORD_FORMAT", "RECORD_START", "TEXT_FORMAT", "damaged", "pack", "unpack", "unpack_all"]
 
-#: Begins every record of bytes, and makes room for others.
+#: Begins every record of bytes; leaves room for other formats.
 RECORD_FORMAT = 1
 #: Begins a record of text, whose bytes are its UTF-8.
 TEXT_FORMAT = 2
@@ -55,4 +55,4 @@ def damaged(text: bytes, record: bytes) -> DatastoreError:
             f"the record of {key!r} has {found}; this version reads formats {RECORD_FORMAT} and {TEXT_FORMAT}:"
             " it is damaged, or was written by a later version"
         )
-    return CorruptDataError(f"the record of {key!r} is damaged: its checksum is of other bytes")
+    return CorruptDataError(f"the record of {key!r} is damaged: its checksum does not match")

@@ -17,7 +17,7 @@ SCAN_ENTRIES = 2000
 
 
 class RangeScan:
-    """One batch in the making."""
+    """A batch being built."""
 
     __slots__ = ("_plan", "_records", "_texts", "bytes_left", "entries_left", "last", "looks_left", "seek")
 
@@ -39,7 +39,7 @@ class RangeScan:
     def take(self, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Take entries until the batch is full or the plan says to seek; `seek` then says where to.
 
-        Where values are not wanted the records are empty.
+        If values are not wanted, the records are empty.
         """
         matches_fast, seek_after = self._plan.matches_fast, self._plan.seek_after
         add_text, add_record = self._texts.append, self._records.append
@@ -62,11 +62,11 @@ class RangeScan:
         self.bytes_left, self.last, self.seek = bytes_left, text, seek
 
     def batch(self, *, with_values: bool) -> Batch:
-        """What was taken. Resuming after the last key looked at loses nothing, also where it was passed over."""
+        """The entries taken. Resuming after the last key examined loses nothing, even if that key was skipped."""
         if with_values:
             values: list[Any] = unpack_all(self._texts, self._records)
         else:
-            # No checksum vouches for these.
+            # These are not protected by a checksum.
             b"\n".join(self._texts).decode()
             values = [None] * len(self._texts)
         position = Position(b"", Key._trusted(self.last.decode())) if self.last else None

@@ -1,4 +1,4 @@
-"""One thread that gathers waiting writes and gives them one commit, growing the map where they need room."""
+"""One thread that commits all waiting writes together, and grows the map when they need room."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ __all__ = [
 
 logger = logging.getLogger("datastore")
 
-#: The longest value. A commit needs room for one value more than what is stored.
+#: The longest value. A commit needs room for one more value than is stored.
 VALUE_BYTES = 64 * 1024 * 1024
-#: Beyond the largest map, for deletes alone: a tree that is full to the last page needs pages to shrink.
+#: Space beyond the largest map, for deletes only: a full tree needs free pages to shrink.
 DELETE_RESERVE_BYTES = 4 * 1024 * 1024
-#: One commit takes at most so much (or one write): the others wait for the next.
+#: The maximum size of one commit, unless it is a single write. Other writes wait for the next commit.
 GROUP_BYTES = 16 * 1024 * 1024
-#: `submit` waits while so many writes, or so many bytes, wait already.
+#: `submit` blocks while so many writes, or so many bytes, are waiting.
 BACKLOG_WRITES = 100_000
 BACKLOG_BYTES = 64 * 1024 * 1024
-#: With durability "async", what was written is flushed to disk so often.
+#: With durability "async", how often writes are flushed to disk.
 FLUSH_INTERVAL_S = 1.0
 _DONE = WriteResult()
 
@@ -62,8 +62,9 @@ _DONE = WriteResult()
 class Job:
     """One submission: the writes, and the future for their results.
 
-    What is refused before it reaches the disk has its result from the start. `record` is a system record, its name and
-    content; with one, or with `flush`, the future is done once everything is on disk, whatever the durability.
+    Writes that are refused before they reach the disk have their results from the start. `record` is a system record,
+    its name and content; with one, or with `flush`, the future is done once everything is on disk, whatever the
+    durability.
     """
 
     __slots__ = ("bytes", "flush", "future", "operations", "positions", "record", "results")
@@ -144,7 +145,7 @@ class Writer:
     # Called by any thread
 
     def submit(self, job: Job) -> Future[list[WriteResult]]:
-        """Take a job; its future is done after its commit. Waits while the backlog is full."""
+        """Queue a job; its future is done after its commit. Blocks while the backlog is full."""
         self._gate.check()
         with self._mutex:
             self._wait_for_room()
@@ -158,12 +159,12 @@ class Writer:
         return job.future
 
     def has_room(self) -> bool:
-        """Whether `submit` would not wait now."""
+        """Whether `submit` would not block now."""
         full = self._waiting_writes >= BACKLOG_WRITES or self._waiting_bytes >= BACKLOG_BYTES
         return self._closing or not self._jobs or not full
 
     def wait_for_room(self) -> None:
-        """Return when `submit` would not wait."""
+        """Wait until `submit` would not block."""
         with self._mutex:
             self._wait_for_room()
 
@@ -177,12 +178,12 @@ class Writer:
             self._closing = True
             self._work.notify()
             self._room.notify_all()
-        # Not where the garbage collector closes a dropped store on this very thread, which then ends by itself.
+        # Not if the garbage collector closes a dropped store on this very thread, which then ends by itself.
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def abandon(self) -> None:
-        """Forget all of it, in a forked child: the thread, the lock and the environment are the parent's."""
+        """Abandon everything, in a forked child: the thread, the lock and the environment are the parent's."""
         self._lock.abandon()
 
     # The thread
@@ -193,7 +194,7 @@ class Writer:
                 try:
                     self._write(jobs)
                 except Exception as error:
-                    # The thread must outlive whatever happens to one group: all writes depend on it.
+                    # The thread must survive any failure of one group: all writes depend on it.
                     logger.exception("writing to the store in %s failed", self._lock.directory)
                     _fail(jobs, StoreError(f"writing failed: {error}", where=str(self._lock.directory)))
                 self._flush_if_due()
@@ -209,7 +210,7 @@ class Writer:
         self._lock.release()
 
     def _take(self) -> list[Job] | None:
-        """Wait for jobs, and take what one commit can hold. An empty list: time to flush. None: closed, all done."""
+        """Wait for jobs, and take those that fit in one commit. An empty list: time to flush. None: closed and done."""
         with self._mutex:
             while not self._jobs:
                 if self._closing:
@@ -259,7 +260,7 @@ class Writer:
         stop: int,
         failures: dict[int, DatastoreError],
     ) -> None:
-        """Commit some of the operations. If there is no space for all of them, halve and retry: what fits is done."""
+        """Commit some of the operations. If there is no space for all of them, halve and retry."""
         part = operations[start:stop]
         failure: DatastoreError | None = self._try_commit(part)
         if isinstance(failure, StoreFullError) and all(record is None for _, record in part):
@@ -274,7 +275,7 @@ class Writer:
         failures.update(dict.fromkeys(range(start, stop), failure))
 
     def _save(self, record: tuple[bytes, bytes]) -> DatastoreError | None:
-        """Commit a system record. Answers why not."""
+        """Commit a system record. Returns the error if that failed."""
         commit = partial(self._commit_record, *record)
         failure = self._try(commit)
         return self._in_reserve(commit) if isinstance(failure, StoreFullError) else failure
@@ -291,11 +292,11 @@ class Writer:
         self.system = system
 
     def _try_commit(self, operations: list[tuple[bytes, bytes | None]]) -> DatastoreError | None:
-        """Commit all of the operations or none, growing the map as it takes. Answers why not."""
+        """Commit all of the operations or none, growing the map as needed. Returns the error if that failed."""
         return self._try(partial(self._commit, operations))
 
     def _try(self, commit: Callable[[], None]) -> DatastoreError | None:
-        """Commit, growing the map as it takes. Answers why not."""
+        """Commit, growing the map as needed. Returns the error if that failed."""
         while True:
             try:
                 commit()
@@ -331,19 +332,19 @@ class Writer:
             yield transaction
             transaction.commit()
         except BaseException:
-            # The binding's abort waits for a moment without any call of another thread: reads could starve it.
+            # The binding's abort waits until no other thread is in a call: reads could starve it.
             with self._gate.exclusive():
                 transaction.abort()
             raise
 
     def _in_reserve(self, commit: Callable[[], None]) -> DatastoreError | None:
-        """Commit deletes, or a system record, with more room than there is for anything else."""
+        """Commit deletes, or a system record, with space that is reserved for them."""
         before = self._environment.info()["map_size"]
         reserve = self._max_map_bytes + DELETE_RESERVE_BYTES
         if before >= reserve or not self._resize(reserve):
             return self._try(commit)
         failure = self._try(commit)
-        # Down to what is in use, if that is more.
+        # LMDB shrinks the map no further than the size in use.
         self._resize(self._max_map_bytes)
         return failure
 
@@ -394,7 +395,7 @@ def _cuts(operations: list[tuple[bytes, bytes | None]]) -> list[int]:
 
 
 def _has_address_space(map_bytes: int) -> bool:
-    # LMDB gives up the old map before it asks for the new one: a refusal there would leave it with none.
+    # LMDB unmaps the old map before it requests the new one: a failure there would leave it with none.
     try:
         mmap.mmap(-1, map_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ).close()
     except (OSError, ValueError, OverflowError):

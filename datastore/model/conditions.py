@@ -44,7 +44,7 @@ class Q:
         return Filter(self._field, ">", value)
 
     def in_(self, values: Iterable[Any]) -> Filter:
-        """Equals one of the values. UnsupportedTypeError (a TypeError) for a text, whose letters are not meant."""
+        """Equals one of the values. UnsupportedTypeError (a TypeError) for a text, not its letters."""
         return Filter(self._field, "in", _listed(values, "in_"))
 
     def not_in(self, values: Iterable[Any]) -> Filter:
@@ -60,7 +60,7 @@ class Q:
         return Filter(self._field, "contains", value)
 
     def exists(self) -> Filter:
-        """Is there, and not None."""
+        """Is present and not None."""
         return Filter(self._field, "exists", True)
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
 """The operators of filters, each in one place: its text, what it matches, its key range and its number on the wire.
 
-Values are compared in the total order, without coercion. Pure; knows values and keys, no queries.
+Values are compared in the total order, without coercion. Pure; knows values and keys, but no queries.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["OPERATORS", "KeyRange", "Operator", "after", "all_of", "column_predi
 
 #: Whether each of many values passes. Never raises.
 ColumnPredicate = Callable[[list[Any]], list[bool]]
-#: The least key text that may match, in bytes, and the least that is too great (None: no end).
+#: The lowest key text that may match, in bytes, and the lowest that is too high (None: unbounded).
 KeyRange = tuple[bytes, bytes | None]
 
 
@@ -40,7 +40,7 @@ class Operator:
     takes_list: bool = False
 
     def fault_of(self, wanted: Any) -> str | None:
-        """What is wrong with a wanted value, in words; None if it is valid."""
+        """Why a wanted value is invalid, in words; None if it is valid."""
         if self.is_valid(decoded(wanted)):
             return None
         return f"the operator {self.text!r} takes {self.valid}, not {type(wanted).__name__}"
@@ -72,7 +72,7 @@ def after(text: bytes) -> bytes:
 
 
 def all_of(kind: type, values: list[Any]) -> bool:
-    """Whether all values are of this very type, not of a subclass."""
+    """Whether all values are of exactly this type, not of a subclass."""
     return operator.countOf(map(type, values), kind) == len(values)
 
 
@@ -104,7 +104,7 @@ def _compared(op: str, wanted: Any) -> ColumnPredicate:
     comparison = _COMPARISONS[op]
 
     def judged(values: list[Any]) -> list[bool]:
-        # Most values are of the very type asked for, where Python compares as the total order does; NaN passes "!=".
+        # Most values have exactly the wanted type, which Python compares as the total order does; NaN passes "!=".
         if all_of(type(wanted), values) or alike.issuperset(map(type, values)):
             return list(map(comparison, values, repeat(wanted)))
         return [comparison(value, wanted) if type(value) in alike else judge(value) for value in values]
@@ -145,7 +145,7 @@ def _judge(op: str, wanted: Any) -> Callable[[Any], bool]:
     return passes
 
 
-#: What comparing a value with the one asked for may give.
+#: The possible results of comparing a value with the wanted one.
 _SIGNS = {"<": (-1,), "<=": (-1, 0), "=": (0,), "!=": (-1, 1), ">=": (0, 1), ">": (1,)}
 
 
@@ -216,7 +216,7 @@ def _contains(wanted: Any) -> ColumnPredicate:
 def _items(value: Any) -> list[Any]:
     try:
         return list(value)
-    except Exception:  # noqa: BLE001 - a list may be of anybody's class
+    except Exception:  # noqa: BLE001 - a list can be of any class
         return []
 
 

@@ -37,8 +37,8 @@ __all__ = [
 class OptionType:
     """One way to write an option. `valid` says what is valid, in words, for errors and for the docs' tables.
 
-    `read` makes the option's value of what TOML or Python gives, and of a value itself the same value; None if it is
-    not valid. `dump` gives what TOML writes for a value, which `read` makes the same value of.
+    `read` converts what TOML or Python gives to the option's value, and returns such a value unchanged; None if it is
+    not valid. `dump` converts a value to what TOML writes, from which `read` restores it.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ def _duration(given: Any) -> float | None:
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,3})?)\s*(ms|s|m|h|d)", given)
         if match is None:
             return None
-        # Divided, as no float is exactly a thousandth.
+        # Divided, because no float is exactly a thousandth.
         given = float(match[1]) / 1000 if match[2] == "ms" else float(match[1]) * _DURATIONS[match[2]]
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < float("inf"):
         return None

@@ -68,7 +68,7 @@ def rank(value: Any) -> int:
 
 
 def is_plain_type(kind: type) -> bool:
-    """Whether this very type, not a subclass of it, is one whose values travel."""
+    """Whether values of exactly this type, not of a subclass, can be sent."""
     return kind in _RANKS
 
 
@@ -100,15 +100,15 @@ def compare(a: Any, b: Any) -> int:
 def order_key(value: Any, *, descending: bool = False) -> tuple[Any, ...]:
     """A key for `sorted`: the keys of any two values, made with the same `descending`, can be compared.
 
-    Descending keys sort the greatest value first. Never raises: what cannot be looked into, or lies too deep, ties
-    with its like and comes first among its kind.
+    Descending keys sort the greatest value first. Never raises: values that cannot be read, or are nested too deeply,
+    tie with each other and come first among their kind.
     """
     key = _order_key(decoded(value), COMPARED_DEPTH)
     return _reversed(key) if descending else key
 
 
 def _order_key(value: Any, depth: int) -> tuple[Any, ...]:
-    # What a subclass prints or compares, as a member of an enumeration, is not what it holds, and may raise.
+    # A subclass, e.g. an enum, may print or compare something other than its content, and may raise.
     number = _RANKS.get(type(value)) or rank(value)
     if number == NUMBER:
         value = float.__float__(value) if issubclass(type(value), float) else int.__int__(value)
@@ -133,7 +133,7 @@ def _order_key(value: Any, depth: int) -> tuple[Any, ...]:
 def _instant(value: datetime) -> float:
     try:
         return microseconds(value)
-    except Exception:  # noqa: BLE001 - a time zone is a class of anybody's
+    except Exception:  # noqa: BLE001 - a time zone can be of any class
         return -inf
 
 
@@ -142,7 +142,7 @@ def _parts(number: int, value: Any, depth: int) -> tuple[Any, ...]:
         if number == LIST:
             return tuple([_order_key(item, depth) for item in value])
         return tuple(sorted([(_order_key(name, depth), _order_key(held, depth)) for name, held in value.items()]))
-    except Exception:  # noqa: BLE001 - a map may be a class of anybody's
+    except Exception:  # noqa: BLE001 - a map can be of any class
         return ()
 
 
@@ -156,7 +156,7 @@ def _reversed(key: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class _Reversed:
-    """Sorts before what its content sorts after."""
+    """Sorts in the reverse order of its content."""
 
     __slots__ = ("content",)
 
@@ -173,7 +173,7 @@ class _Reversed:
 
 
 class _Other:
-    """A value of no plain type: its own `<` decides, and where that fails it is a tie."""
+    """A value of any other type: its own `<` decides; if that fails, it is a tie."""
 
     __slots__ = ("value",)
 
@@ -186,7 +186,7 @@ class _Other:
     def __lt__(self, other: _Other) -> bool:
         try:
             return bool(self.value < other.value)
-        except Exception:  # noqa: BLE001 - whatever a foreign comparison raises is a tie
+        except Exception:  # noqa: BLE001 - a foreign comparison that raises is a tie
             return False
 
     __hash__ = None  # type: ignore[assignment]
@@ -200,23 +200,23 @@ _UINT16 = struct.Struct(">H")
 _INVERTED = bytes(255 - byte for byte in range(256))
 _SIGN = 1 << 63
 _ALL = (1 << 64) - 1
-#: Added to what an int differs from its nearest double, which lies within 2**10 for 64-bit ints.
+#: Added to the difference of an int from its nearest double, which is within 2**10 for 64-bit ints.
 _RESIDUAL_BIAS = 0x8000
 
 
 def encode(value: Any, *, descending: bool = False) -> bytes:
-    """Bytes that sort as the value does in the total order, and of which none is a prefix of another.
+    """Bytes that sort like the value in the total order; none is a prefix of another.
 
-    The format is on the wire: docs/protocol.md. Ties have equal bytes. Raises UnsupportedTypeError for what is of
-    no plain type and InvalidValueError for ints outside 64 bits, text with lone surrogates, and what cannot be read
-    or lies deeper than values are compared.
+    The format is on the wire: docs/protocol.md. Ties have equal bytes. Raises UnsupportedTypeError for other than plain
+    types, and InvalidValueError for ints outside 64 bits, text with lone surrogates, and values that cannot be read or
+    are nested deeper than values are compared.
     """
     try:
         data = _encode(decoded(value), COMPARED_DEPTH)
     except DatastoreError:
         raise
     except Exception as error:
-        # Nested too deep, in a circle perhaps; or a map or a time zone of anybody's class.
+        # Nested too deep, perhaps circular; or a custom class of map or time zone raised.
         raise InvalidValueError(f"a {type(value).__name__} cannot be read: {error!r}", path="value") from error
     return data.translate(_INVERTED) if descending else data
 
@@ -235,7 +235,7 @@ def encode_column(values: list[Any], *, descending: bool = False) -> list[bytes]
     return [data.translate(_INVERTED) for data in encoded] if descending else encoded
 
 
-#: Up to here all ints are doubles.
+#: Up to here, every int is exactly a double.
 _EXACT = 1 << 53
 _NUMBER = struct.Struct(">BQH").pack
 

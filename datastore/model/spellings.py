@@ -16,8 +16,8 @@ class TwoNames:
     """A base for classes whose methods have a documented name beside that of PEP 8.
 
     Both names mean the same method in every class: one that defines either has it under the other too, so `super()`
-    works under either name, and a class beside it in a multiple inheritance may use the other. What is assigned to an
-    instance goes to both names as well. Changing a class after its creation is not noticed.
+    works under either name, and another base in multiple inheritance may use the other. An assignment to an instance
+    sets both names as well. Changing a class after its creation is not noticed.
     """
 
     __slots__ = ()
@@ -30,12 +30,12 @@ class TwoNames:
         pairs = _pairs_of(cls)
         for base in cls.__mro__:
             for name, twin in pairs.items():
-                # Those beside us may be anybody's classes, which know one of the names.
+                # The other bases may be any classes, which know only one of the names.
                 if twin in vars(base) and name not in vars(base):
                     setattr(base, name, vars(base)[twin])
 
     if not TYPE_CHECKING:
-        # Type checkers would take it for leave to assign any name.
+        # Otherwise type checkers would allow assigning any name.
         def __setattr__(self, name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
             twin = _pairs_of(type(self)).get(name)
@@ -59,7 +59,7 @@ def definer_of(cls: type, name: str) -> int:
 
 
 def place_of(obj: object, name: str) -> int:
-    """As `definer_of`, of an object; -1 for an attribute of the object itself."""
+    """Like `definer_of`, for an object; -1 for an attribute of the object itself."""
     return -1 if name in vars(obj) else definer_of(type(obj), name)
 
 

@@ -20,7 +20,7 @@ Judge = Callable[..., list[bool]]
 
 
 class Condition:
-    """What a query filters by: a comparison (a Filter), or a Tree of them made with `&`, `|` and `~`."""
+    """A condition of a query: a comparison (a Filter), or a Tree of them made with `&`, `|` and `~`."""
 
     #: How deeply `and`, `or` and `not` are nested in it.
     depth: int = 0
@@ -117,7 +117,7 @@ class Tree(Condition):
         )
 
     def data(self) -> Any:
-        """It as plain data."""
+        """This as plain data."""
         parts = [part.data() for part in self.parts]
         return {self.op: parts[0] if self.op == "not" else parts}
 
@@ -146,7 +146,7 @@ def _checked(part: Any, op: str) -> None:
 
 
 def _joined(op: str, one: Condition, other: Condition) -> Tree:
-    """Both, in one tree; what is joined alike already is not nested deeper."""
+    """Both in one tree; parts already joined in the same way are not nested deeper."""
     parts: list[Condition] = []
     for each in (one, other):
         parts += each.parts if type(each) is Tree and each.op == op else [each]

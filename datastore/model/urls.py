@@ -14,8 +14,8 @@ __all__ = ["SCHEME", "directory_of", "hidden", "options_of", "shown", "split", "
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
-#: The user and password of a URL: what is before the last `@`, unless it is an absolute path. A password that was not
-#: percent-encoded may hold anything, and the scheme or the slashes before it may have been forgotten.
+#: The user and password of a URL: everything before the last `@`, unless it is an absolute path. A password that was
+#: not percent-encoded may hold anything, and the scheme or the slashes before it may have been forgotten.
 _USER = re.compile(r"\A(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:)?+(?P<slashes>//)?+(?!/).*@", re.DOTALL)
 _SECRET_OPTION = re.compile(
     r"([?&][^=&]*(?:pass|pwd|secret|token|credential|authMechanismProperties)[^=&]*=)[^&#]*", re.IGNORECASE
@@ -34,7 +34,7 @@ def shown(url: str) -> str:
 
 def split(url: str, form: str) -> SplitResult:
     """The parts of a URL. Raises InvalidError (a ValueError), which says what is expected, if it is malformed."""
-    # Python leaves line feeds and tabs out without a word.
+    # Python silently drops line feeds and tabs.
     if found := _CONTROL.search(url):
         raise InvalidError(f"{shown(url)}: a URL has no control characters; write %{ord(found[0]):02X}", field="url")
     try:
@@ -44,7 +44,7 @@ def split(url: str, form: str) -> SplitResult:
 
 
 def because(url: str, error: Exception) -> str:
-    """What a parser or driver has against a URL, to be added to a message. Nothing if it might quote a secret."""
+    """Why a parser or driver rejects a URL, to be added to a message. Empty if it might quote a secret."""
     return f"; {error}" if hidden(url) == url else ""
 
 
@@ -83,7 +83,7 @@ def options_of(url: str) -> dict[str, str]:
 
 
 def without_options(url: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """A URL without some of its options, and those that it had of them; the rest of it stays as it was written.
+    """A URL without some of its options, and the values of those; the rest of the URL stays as written.
 
     Raises InvalidError (a ValueError) for one of them that is given twice.
     """

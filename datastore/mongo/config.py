@@ -14,7 +14,7 @@ from datastore.mongo.store import MongoDatastore
 
 __all__ = ["SERVER_SELECTION_MS", "MongoConfig"]
 
-#: How long a server may be looked for, in milliseconds, where a URL does not say; the driver would take 30 seconds.
+#: Server selection timeout, in milliseconds, unless the URL sets one; the driver's default is 30 seconds.
 SERVER_SELECTION_MS = 10_000
 
 _FORM = "mongodb://HOST:PORT/DATABASE"
@@ -53,7 +53,7 @@ class MongoConfig(Config):
         return cls(url=ServerUrl(parts._replace(query=rest).geturl()), collection=collections[0])
 
     def check(self) -> None:
-        """Raise InvalidError for a URL that names no database, or that the driver does not take."""
+        """Raise InvalidError for a URL that names no database, or that the driver rejects."""
         parts = split(self.url, _FORM)
         if parts.scheme != "mongodb" or not parts.hostname or not unquote(parts.path.strip("/")) or parts.fragment:
             raise InvalidError(f"{shown(self.url)}: expected {_FORM}", field="url")

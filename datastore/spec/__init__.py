@@ -1,8 +1,8 @@
-"""Compositions as data: a store by its URL, or a tree of stores as a table says it.
+"""Compositions as data: a store by its URL, or a tree of stores by a table.
 
-`registry` knows the kinds of stores, by entry point; `reading` makes a tree of Configs of a URL or of a document, with
-nothing opened; `checks` is what a whole tree must fulfil; `building` opens it for threads or for tasks; `writing` gives
-the TOML of a tree. `shims` and `collections` are the library's own kinds; a backend has its Config beside its code.
+`registry` knows the kinds of stores, by entry point; `reading` parses a URL or a document to a tree of Configs, and
+opens nothing; `checks` has the rules for a whole tree; `building` opens it for threads or for tasks; `writing` formats
+a tree as TOML. `shims` and `collections` are the library's own kinds; a backend has its Config beside its code.
 """
 
 from __future__ import annotations

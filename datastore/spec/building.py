@@ -38,7 +38,7 @@ def build_async(tree: Config) -> AsyncDatastore:
 
 
 class _Building:
-    """One tree on its way to be open, for tasks if there is a `lift`."""
+    """A tree being opened, for tasks if there is a `lift`."""
 
     def __init__(self, stores: str, lift: Callable[[Datastore], Any] | None = None) -> None:
         #: The classes of the colour, under their documented path.
@@ -53,7 +53,7 @@ class _Building:
             return self._store(tree, tree.origin.place)
         except BaseException:
             for close in reversed(self._closes):
-                # The first error is what the caller has to know.
+                # The caller needs to know the first error.
                 with suppress(Exception):
                     close()
             raise

@@ -1,4 +1,4 @@
-"""What a whole tree of stores must fulfil, beyond what each Config checks of itself. Opens nothing."""
+"""The rules for a whole tree of stores, beyond what each Config checks by itself. Opens nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datastore.model.options import DIRECTORY
 
 __all__ = ["MAX_DEPTH", "check_tree", "said", "walk"]
 
-#: How many stores can be built on one another: each costs every call a step, and Python's stack has an end.
+#: How many stores can be built on one another: each adds a step to every call, and Python's stack is limited.
 MAX_DEPTH = 50
 
 
@@ -33,7 +33,7 @@ def walk(tree: Config) -> Iterator[tuple[str, Config]]:
 
 
 def check_tree(tree: Config) -> None:
-    """Raise ConfigError if two stores have one directory, or if one has a child twice or one that must be outermost."""
+    """Raise ConfigError if stores share a directory, or if one has a child twice or a child that must be outermost."""
     directories: dict[str, str] = {}
     for place, config in walk(tree):
         _check_children(config, place)

@@ -100,7 +100,7 @@ class _Reader:
         return self._read[name]
 
     def child(self, given: Any, place: str) -> Config:
-        """The store that an option says: by name, by URL, as a table or as a Config."""
+        """The store that an option gives: by name, by URL, as a table or as a Config."""
         if isinstance(given, str):
             return self._url(given, place) if ":" in given else self.named(given, place)
         if isinstance(given, Mapping):

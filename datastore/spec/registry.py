@@ -20,10 +20,10 @@ _NONE = "none: is datastore-grpc installed? After an update run pip install agai
 
 
 class Registry:
-    """The kinds that were installed when it was made. A kind's module is loaded where the kind is asked for."""
+    """The kinds that were installed when it was created. A kind's module is loaded on first use."""
 
     def __init__(self) -> None:
-        # Looking through what is installed takes longer than all else in the library, so only who opens loads it.
+        # Scanning the installed packages takes longer than everything else here, so only opening a store loads it.
         from importlib.metadata import entry_points
 
         self._announced: dict[str, dict[str, EntryPoint]] = {}

@@ -1,4 +1,4 @@
-"""A tree of Configs as TOML: a table for each store, those that others are built on first. Pure."""
+"""A tree of Configs as TOML: a table for each store, children first. Pure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _names(configs: list[Config], root: str) -> dict[int, str]:
     """A name for each store, by identity: its own, or that of its kind with a number if several are alike."""
     names = {id(configs[0]): root or configs[0].origin.name or "main"}
     taken = set(names.values())
-    # A store that is described alike by a URL in two places, or in two documents, may have a name twice.
+    # A store that URLs in two places, or two documents, describe in the same way may have a name twice.
     for own in (True, False):
         for config in configs[1:]:
             stem = config.origin.name if own else config.kind
@@ -89,7 +89,7 @@ def _value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """A basic string of TOML: JSON's, but that it has no DEL and no lone surrogates."""
+    """A basic string of TOML: like JSON's, but without DEL and lone surrogates."""
     if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidError(f"{text!r} is not valid UTF-8, which TOML cannot hold; rename it", field="directory")
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""What holds every store to one behaviour: the conformance suite, the naive model it compares with, and faults.
+"""Tests that every store must pass: the conformance suite, the naive model it compares with, and faults.
 
 `conformance.DatastoreConformance` is a class for pytest: a subclass of a few lines gives a `store` fixture and
 declares what the store can do. Needs pytest and hypothesis, which the library itself does not. The suite for

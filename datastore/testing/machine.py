@@ -1,4 +1,4 @@
-"""The model machine: random operations on a store and on a dict, which must give the same.
+"""The model machine: random operations on a store and on a dict, with equal results.
 
     class MyStoreMachine(DatastoreMachine):
         def open_store(self):
@@ -6,7 +6,7 @@
 
     TestMyStoreMachine = MyStoreMachine.TestCase
 
-Knows the Datastore contract alone.
+Knows only the Datastore contract.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = ["DatastoreMachine"]
 class DatastoreMachine(RuleBasedStateMachine):
     """Random operations on the store that `open_store` gives, compared with a dict.
 
-    Cursors stay open among writes, and are read bit by bit. Subclasses declare `values`, what generated values are
-    drawn from, `keeps_tuples`, `queries` (False for a store that supports none), and `reopen_store` where entries
-    outlive the object.
+    Cursors stay open across writes, and are read in steps. Subclasses declare `values`, the strategy for generated
+    values, `keeps_tuples`, `queries` (False for a store that supports none), and `reopen_store` where entries outlive
+    the object.
     """
 
     values: st.SearchStrategy[Any] = cases.wire_values()
@@ -43,7 +43,7 @@ class DatastoreMachine(RuleBasedStateMachine):
         raise NotImplementedError("a subclass of DatastoreMachine opens a store")
 
     def reopen_store(self, store: Datastore) -> Datastore:
-        """The store as it is after its end and a new start; stores that keep nothing stay as they are."""
+        """The store, closed and opened again; stores that keep nothing are returned unchanged."""
         return store
 
     @initialize()
@@ -107,7 +107,7 @@ class DatastoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.queries)
     @rule(recursive=st.booleans(), orders=st.sampled_from([[], ["n"], ["-s"]]))
     def begin_to_read(self, recursive: bool, orders: list[str]) -> None:
-        """A query that is read later, bit by bit."""
+        """A query that is read later, in steps."""
         query = Query(Key("/a"), recursive=recursive)
         for order in orders:
             query.order(order)
@@ -116,7 +116,7 @@ class DatastoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.cursors)
     @rule(data=st.data(), count=st.integers(1, 5))
     def read_on(self, data: st.DataObject, count: int) -> None:
-        """Some more of a running query."""
+        """The next results of a running query."""
         running = data.draw(st.sampled_from(self.cursors))
         running.read(count, self.contents)
         if running.ended:
@@ -132,13 +132,13 @@ class DatastoreMachine(RuleBasedStateMachine):
 
     @rule()
     def close_and_open(self) -> None:
-        """The store ends and starts again."""
+        """The store is closed and opened again."""
         self._close_cursors()
         self.store = self.reopen_store(self.store)
 
     @rule()
     def read_everything(self) -> None:
-        """All that the store holds is what the dict holds; so at the end, too."""
+        """The store holds exactly what the dict holds, at the end too."""
         if not self.queries:
             keys = list(self.contents)
             found = [outcome.value for outcome in self.store.batch_get(keys)]
@@ -169,8 +169,8 @@ class DatastoreMachine(RuleBasedStateMachine):
 class _Running:
     """A query that is read while entries change.
 
-    What must hold: no key twice; every key that nothing touched since the start, and that the query selects, in the
-    answer by its end; and nothing that was never there.
+    Invariants: no key twice; every selected key that was not written to since the start is in the answer by its end;
+    nothing appears that was never stored.
     """
 
     def __init__(self, cursor: Cursor, query: Query, *, keeps_tuples: bool) -> None:

@@ -1,8 +1,7 @@
-"""The naive answer: what a query must give, worked out from a plain dict in the most obvious way.
+"""The naive answer: the results that a query must have, computed from a plain dict in the most obvious way.
 
-Written from the documented rules alone. It shares no code with the library's ordering, filters, key paths or
-pipeline, so that it can catch their faults; it takes from them only the data it is asked about (the text of a
-key, the fields of a query).
+Written from the documented rules alone. It shares no code with the library's ordering, filters, key paths or pipeline,
+so that it can catch their bugs; it reads only data from them (the text of a key, the fields of a query).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Answer(NamedTuple):
-    """What a query gives: its entries in order, and how many its offset dropped."""
+    """The results of a query: its entries in order, and how many its offset skipped."""
 
     entries: list[Entry]
     skipped: int
@@ -37,7 +36,7 @@ class Answer(NamedTuple):
 def answer(query: Any, contents: Mapping[Key, Any], after: Entry | None = None) -> Answer:
     """The answer to `query` of a store that holds `contents`.
 
-    `after` is the entry that the query's `start_after` stands for.
+    `after` is the entry that the query's `start_after` refers to.
     """
     found = [Entry(key, value) for key, value in contents.items() if _in_scope(query, str(key))]
     found = [entry for entry in found if all(_passes(filter_, entry) for filter_ in query.filters)]
@@ -200,7 +199,7 @@ def _rank(value: Any) -> int:
     for rank, kind in ranked:
         if isinstance(value, kind):
             return rank
-    raise TypeError(f"the model knows plain values only, not {type(value).__name__}")
+    raise TypeError(f"the model supports only plain values, not {type(value).__name__}")
 
 
 def _sign(one: Any, other: Any) -> int:
@@ -217,7 +216,7 @@ def _instant(value: datetime) -> int:
 
 
 def same(found: Any, expected: Any, *, keeps_tuples: bool = False) -> bool:
-    """Whether a value came back as it was put: equal, and of the same type at every depth.
+    """Whether a value came back unchanged: equal, and of the same type at every depth.
 
     NaN is itself, -0.0 is not 0.0, an aware datetime comes back aware at the same instant. A tuple may come back
     as a list unless the store keeps tuples.
@@ -252,5 +251,5 @@ def difference(found: Sequence[Entry], expected: Sequence[Entry], *, keeps_tuple
     if len(found) < len(expected):
         return f"{len(found)} of {len(expected)}: {expected[len(found)].key} and what follows is missing"
     if len(found) > len(expected):
-        return f"{len(found)} instead of {len(expected)}: {found[len(expected)].key} is too much"
+        return f"{len(found)} instead of {len(expected)}: {found[len(expected)].key} is not expected"
     return None

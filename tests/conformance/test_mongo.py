@@ -63,7 +63,7 @@ def mongo(database: Any, mongodb_server: Engine) -> Iterator[MongoDatastore]:
 
 #: Tests of thousands of entries, which are long over a store as slow as this server.
 LARGE = (
-    "test_a_long_batch_is_done_whole",
+    "test_a_long_batch_is_done_completely",
     "test_a_query_over_a_closed_store_never_ends_short",
     "test_batches_are_bounded",
 )

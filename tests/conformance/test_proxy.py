@@ -38,7 +38,7 @@ class TestAsyncProxy(Remote, AsyncConformance):
         *(name for part in (OperationPromises, CursorPromises) for name in vars(part) if name.startswith("test_")),
         "test_many_abandoned_cursors_leave_the_store_working",
         "test_own_writes_are_read_among_those_of_others",
-        "test_writes_at_every_position_disturb_no_query",
+        "test_writes_at_every_position_do_not_disturb_a_query",
     )
 
     @pytest.fixture

@@ -46,7 +46,7 @@ ALL_ADDRESSES = "failed to connect to all addresses; last error: "
         ),
         (
             f"{ALL_ADDRESSES}INTERNAL: Failed parsing HTTP/2 (Trying to connect an http1.x server (HTTP status 400))",
-            "it speaks HTTP/1 and not gRPC",
+            "it speaks HTTP/1, not gRPC",
         ),
         (f"{ALL_ADDRESSES}words that gRPC may find tomorrow", f"{ALL_ADDRESSES}words that gRPC may find tomorrow"),
     ],

@@ -55,7 +55,7 @@ def test_a_store_whose_loop_is_closed_says_so_and_closes(url: str) -> None:
     assert end_of(store.get(KEY)) is None
     error = end_of(store.get(KEY))
     assert isinstance(error, DatastoreClosedError)
-    assert "the event loop of its first call is closed; connect anew" in str(error)
+    assert "the event loop of its first call is closed; connect again" in str(error)
     assert end_of(store.aclose()) is None
     assert end_of(store.aclose()) is None
 
@@ -143,7 +143,7 @@ sys.exit(status)
         0,
         (
             f"the connection to {url} cannot be used here: it was opened in the process that this one was forked from; "
-            "connect anew in each process\nTrue\n"
+            "connect again in each process\nTrue\n"
         ),
     )
 

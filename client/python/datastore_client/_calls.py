@@ -38,26 +38,26 @@ Messages: TypeAlias = Generator[bytes]
 
 def open_channel(target: str, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS) -> grpc.Channel:
     """A channel to `target`."""
-    # Without `dns:` a host of the name of one of gRPC's schemes, as `unix`, would be taken for it.
+    # Without `dns:`, a host named like one of gRPC's schemes, e.g. `unix`, would be taken for the scheme.
     return grpc.insecure_channel(f"dns:///{target}", options=options)
 
 
-#: Where channels belong: a process.
+#: What a channel belongs to: a process.
 Home: TypeAlias = int
 
 
 def here() -> Home:
-    """Where this is called from."""
+    """The home of the caller."""
     return os.getpid()
 
 
 def why_not_here(home: Home | None) -> str | None:
-    """Why what belongs to `home` cannot be used where this is called from, and what to do; None if it can.
+    """Why a channel of this `home` cannot be used by the caller, and what to do; None if it can.
 
-    What was not used yet has no home, and can be used in any process.
+    A channel that was not used yet has no home, and can be used in any process.
     """
     if home is not None and os.getpid() != home:
-        return "it was opened in the process that this one was forked from; connect anew in each process"
+        return "it was opened in the process that this one was forked from; connect again in each process"
     return None
 
 
@@ -80,12 +80,12 @@ class _Waiter:
 
 
 class CallSlots:
-    """A number of calls at once; others wait, first come, first served, unless they would be answered too late."""
+    """Limits concurrent calls; others queue, FIFO, unless they would be answered too late."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._slots: Slots[_Waiter] = Slots(at_once, waiting)
         self._lock = threading.Lock()
-        #: Slots that were released and not yet given back, by how long their calls took.
+        #: The durations of calls whose slots were released but not yet returned.
         self._released: deque[float | None] = deque()
 
     def acquire(self, timeout_s: float) -> Turn:
@@ -100,7 +100,7 @@ class CallSlots:
         try:
             turn = waiter.wait(timeout_s)
         finally:
-            # Also where Ctrl-C ends the wait.
+            # Also if Ctrl-C ends the wait.
             with self._lock:
                 has_slot = not self._slots.give_up(waiter) and waiter.turn is Turn.TAKEN
             self._give_back()
@@ -112,7 +112,7 @@ class CallSlots:
         return turn
 
     def _asked(self, waiter: _Waiter, left_s: float) -> Turn | None:
-        """What comes of asking for a slot; None if the waiter waits."""
+        """The outcome of asking for a slot; None if the waiter has to wait."""
         if self._slots.take():
             return Turn.TAKEN
         if not self._slots.is_in_time(left_s, self._slots.waiting):
@@ -120,13 +120,13 @@ class CallSlots:
         return None if self._slots.line_up(waiter) else Turn.FULL
 
     def expected_s(self) -> float:
-        """How long a call takes that asks for its turn now."""
+        """The expected duration of a call that asks for a slot now."""
         return self._slots.expected_s(self._slots.waiting)
 
     def release(self, took_s: float | None = None) -> None:
-        """Give a slot back, after a call that took so long.
+        """Return a slot, after a call of this duration.
 
-        Takes no lock that this thread may hold: a forgotten cursor is closed at any moment.
+        Takes no lock that this thread may hold: the garbage collector may close a cursor at any moment.
         """
         self._released.append(took_s)
         self._give_back()
@@ -157,12 +157,12 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def answered(answer: Any) -> Any:
-    """The answer of a unary call: here it comes by calling."""
+    """The response of a unary call: here, calling it is enough."""
     return answer
 
 
 def messages(call: Any) -> Messages:
-    """The messages of a streaming call, which ends with this generator. Close it."""
+    """The messages of a streaming call, which ends with this generator. The caller must close it."""
     try:
         yield from call
     finally:
@@ -170,7 +170,7 @@ def messages(call: Any) -> Messages:
 
 
 class IdleLimit:
-    """Calls `end` if the block takes longer than `idle_s`, and leaves the block once that is done. None: never."""
+    """Call `end` if the block takes longer than `idle_s`, and leave the block when that is done. None: never."""
 
     def __init__(self, idle_s: float | None, end: Callable[[], None]) -> None:
         self._timer = None if idle_s is None else threading.Timer(idle_s, end)
@@ -187,5 +187,5 @@ class IdleLimit:
 
 
 def pause(seconds: float) -> None:
-    """Wait before another try."""
+    """Wait before the next attempt."""
     time.sleep(seconds)

@@ -2,7 +2,7 @@
 
 """The connection of one client: its channels, its call slots, and retries.
 
-Knows bytes, calls and their failures; what a message means is not known here.
+Knows bytes, calls and their failures, but not what messages mean.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ _OPTIONS = {"unary_unary": CHANNEL_OPTIONS, "unary_stream": STREAM_OPTIONS}
 class Connection:
     """Calls one server. Connects at the first call; safe for threads (tasks, under asyncio).
 
-    Unary calls and streams have a channel each, so that a call never waits behind results that nobody reads. At most
-    CALLS_AT_ONCE unary calls and STREAMS_AT_ONCE streams are under way; others wait their turn within their time.
-    Failures are errors of the library; those whose `retry_after_s` is set may be repeated as they are.
+    Unary calls and streams have a channel each, so that a call never waits behind unread results. At most CALLS_AT_ONCE
+    unary calls and STREAMS_AT_ONCE streams are active; others queue, within their deadlines. Failures raise errors of
+    the library; a call that failed with `retry_after_s` may be repeated unchanged.
     """
 
     def __init__(self, url: str, *, name: str | None, timeout_s: float, retry: bool) -> None:
@@ -93,7 +93,7 @@ class Connection:
             pause(backoff_s)
 
     def backoff_s(self, error: Exception | None, policy: RetryPolicy) -> float | None:
-        """How long to wait before retrying what ended with `error`; None if it must not be retried."""
+        """How long to wait before retrying a call that ended with `error`; None if it must not be retried."""
         return policy.backoff_s(error) if error is not None and self._retry and may_repeat(error) else None
 
     def once(self, path: str, request: bytes) -> bytes:
@@ -197,7 +197,7 @@ class Connection:
                 raise error
             raise failure from error
         finally:
-            # The error holds this frame: with it in turn, only the garbage collector would free what the call held.
+            # The error holds this frame; if the frame kept the error too, only the garbage collector could free both.
             del failure, error
 
     def _failure(self, error: BaseException, policy: RetryPolicy, *, is_read: bool) -> BaseException:
@@ -265,7 +265,7 @@ class Stream:
 
     @property
     def is_open(self) -> bool:
-        """Whether it was not closed."""
+        """Whether it is still open."""
         return self._received is not None
 
     def read(self) -> bytes | None:

@@ -21,12 +21,12 @@ _PLAIN_WORDS = {
     "Domain name not found": "no such host",
     "No route to host": "no route to that host",
     "Network is unreachable": "network unreachable",
-    "http1.x": "it speaks HTTP/1 and not gRPC",
+    "http1.x": "it speaks HTTP/1, not gRPC",
     "Connection reset": "connection reset",
     "Broken pipe": "connection lost",
     "Socket closed": "connection lost",
     "ping timeout": "connection lost",
-    "timed out before receiving SETTINGS": "it takes connections, and does not speak",
+    "timed out before receiving SETTINGS": "it accepts connections but does not respond",
     "Cancelling all calls": "it was stopped",
     "RST_STREAM": "it ended the call",
     "CANCELLED": "it ended the call",
@@ -38,8 +38,8 @@ _UNSENT = ("failed to connect to all addresses", "errors resolving", "DNS resolu
 def call_error(error: Any, url: str, timeout_s: float) -> DatastoreError:
     """What the failure of a call to `url`, a `grpc.RpcError` of either stack, means.
 
-    The text of an error that the server answered with is the server's; that of any other names the server. A call
-    that something on the way reset is UnavailableError, whatever gRPC calls it.
+    The text of an error that the server answered with is the server's; that of any other names the server. A call that
+    was reset in transit is UnavailableError, whatever gRPC calls it.
     """
     failure = wire.rpc_error_to_error(error)
     if is_answer(error):

@@ -1,4 +1,4 @@
-"""The suite that holds every async store to one behaviour; the source of `datastore.testing`'s generated part.
+"""The suite that every async store must pass; the source of the generated part of `datastore.testing`.
 
 `conformance.DatastoreConformance` is a class for pytest with pytest-asyncio in auto mode: a subclass of a few
 lines gives an async `store` fixture and declares what the store can do.

@@ -1,8 +1,8 @@
-"""The suite that holds every store, shim, collection and remote store to one behaviour.
+"""The suite that every store, shim, collection and remote store must pass.
 
 A test asks for a capability that the class declares, never for a store's name; what a store does not declare
 must fail with its one error. Answers are compared with those of a plain dict (`datastore.testing.model`).
-Knows the Datastore contract alone.
+Knows only the Datastore contract.
 
     class TestMyStore(DatastoreConformance):
         keeps_tuples = True
@@ -46,7 +46,7 @@ __all__ = ["DatastoreConformance"]
 
 T = TypeVar("T")
 
-#: A fixture per test is what is wanted: every example cleans up after itself.
+#: One fixture per test is intended: every example cleans up after itself.
 generated = settings(
     deadline=None,
     suppress_health_check=[
@@ -69,21 +69,21 @@ def needs(capability: str) -> Callable[[T], T]:
 
 
 class Capabilities:
-    """What a store declares of itself, and the ways around it. Subclasses change what differs."""
+    """What a store declares about itself, and ways around it. Subclasses change what differs."""
 
     #: Whether `query` is supported; if not it must raise QueryNotSupportedError at the call.
     queries = True
-    #: Whether a tuple comes back as a tuple; else it is a list.
+    #: Whether a tuple comes back as a tuple; otherwise, as a list.
     keeps_tuples = False
-    #: Whether values of every plain type come back as they were; else those of JSON do.
+    #: Whether values of every plain type come back unchanged; otherwise, only those of JSON do.
     plain_types = True
-    #: Whether whatever is not refused comes back as it was. False where a serializer rewrites values.
+    #: Whether every value that is not refused comes back unchanged. False if a serializer rewrites values.
     exact_values = True
-    #: Whether the store holds resources: after its end every call raises DatastoreClosedError.
+    #: Whether the store holds resources: once it is closed, every call raises DatastoreClosedError.
     closes = False
     #: Whether entries outlive the object; then `reopen` is given.
     persistent = False
-    #: What a batch's values are bounded by, its last entry aside; None where entries are counted instead.
+    #: The maximum bytes of values in a batch, apart from its last entry; None if entries are counted instead.
     batch_bytes: int | None = None
     #: How many bounded batches one may be merged from: for a store with shards, their number.
     merges = 1
@@ -105,11 +105,11 @@ class Capabilities:
         raise NotImplementedError("a subclass of DatastoreConformance gives a fixture named store")
 
     async def plant(self, store: Datastore, key: Key, value: Any) -> None:
-        """Put an entry where the store will find it; better not through the store's own `put`."""
+        """Put an entry where the store will find it; preferably not with the store's own `put`."""
         await store.put(key, value)
 
     async def inspect(self, store: Datastore, key: Key) -> Any:
-        """What is stored under `key`, or None; better not through the store's own `get`."""
+        """The value stored under `key`, or None; preferably not read with the store's own `get`."""
         return await store.get(key)
 
     async def reopen(self, store: Datastore) -> Datastore:
@@ -169,7 +169,7 @@ def a_query(key: str = "/m", *, orders: Sequence[str] = (), **arguments: Any) ->
 class OperationPromises(Capabilities):
     """get, put, delete, contains."""
 
-    async def test_an_absent_key_is_no_error(self, store: Datastore) -> None:
+    async def test_an_absent_key_is_not_an_error(self, store: Datastore) -> None:
         for text in ("/absent", "/", "/a:b", "/a/b/c"):
             assert await store.get(Key(text)) is None
             assert await store.contains(Key(text)) is False
@@ -212,7 +212,7 @@ class OperationPromises(Capabilities):
         assert await store.get(key) is None
         assert await store.contains(key) is False
 
-    async def test_every_key_has_an_entry_of_its_own(self, store: Datastore) -> None:
+    async def test_every_key_has_its_own_entry(self, store: Datastore) -> None:
         for text in cases.AWKWARD_KEYS:
             await store.put(Key(text), f"at {text}")
         for text in cases.AWKWARD_KEYS:
@@ -248,7 +248,7 @@ class OperationPromises(Capabilities):
                 with pytest.raises(InvalidKeyError):
                     await call()
 
-    async def test_what_is_no_key_is_a_type_error(self, store: Datastore) -> None:
+    async def test_anything_but_a_key_is_a_type_error(self, store: Datastore) -> None:
         for wrong in cases.NOT_KEYS:
             for call in (
                 partial(store.get, wrong),
@@ -389,7 +389,7 @@ class BatchPromises(Capabilities):
             assert await store.get(Key("/b/2")) == 2
             await clear(store, [Key("/b/0"), Key("/b/2")])
 
-    async def test_a_long_batch_is_done_whole(self, store: Datastore) -> None:
+    async def test_a_long_batch_is_done_completely(self, store: Datastore) -> None:
         entries = cases.many_entries(1100)
         assert {outcome.error for outcome in await store.batch_write([Write(*pair) for pair in entries.items()])} == {
             None
@@ -418,12 +418,12 @@ class QueryPromises(Capabilities):
         assert (cursor.summary.entries, cursor.summary.skipped) == (len(expected.entries), expected.skipped)
         assert cursor.summary.reason in (Reason.EXHAUSTED, Reason.LIMIT), repr(query)
 
-    async def test_what_is_no_query_is_a_type_error(self, store: Datastore) -> None:
+    async def test_anything_but_a_query_is_a_type_error(self, store: Datastore) -> None:
         for wrong in (Key("/a"), "/a", None):
             with pytest.raises(TypeError):
                 store.query(wrong)  # type: ignore[arg-type]
 
-    async def test_an_empty_store_answers_nothing(self, store: Datastore) -> None:
+    async def test_a_query_of_an_empty_store_has_no_results(self, store: Datastore) -> None:
         for text in ("/", "/a", "/a:b"):
             for recursive in (False, True):
                 await self.check(store, Query(Key(text), recursive=recursive), {})
@@ -582,7 +582,7 @@ class QueryPromises(Capabilities):
         await fill(store, {Key("/m/a"): {"n": 1}, Key("/m/b"): {"n": 2}})
 
         def broken(obj: Any, field: str) -> Any:
-            raise ZeroDivisionError("a getter of the caller's")
+            raise ZeroDivisionError("the caller's getter failed")
 
         query = Query(Key("/m"), object_getattr=broken).filter("n", ">", 0)
         with pytest.raises(ZeroDivisionError):
@@ -636,7 +636,7 @@ class MutationPromises(Capabilities):
     )
 
     @pytest.mark.parametrize("orders", [[], ["-n"]], ids=["by key", "by order"])
-    async def test_writes_at_every_position_disturb_no_query(self, store: Datastore, orders: list[str]) -> None:
+    async def test_writes_at_every_position_do_not_disturb_a_query(self, store: Datastore, orders: list[str]) -> None:
         for what, change in self.CHANGES:
             for position in range(len(self.BEFORE) + 1):
                 await fill(store, {Key(text): {"n": n} for text, n in self.BEFORE.items()})
@@ -894,7 +894,7 @@ class ClosingPromises(Capabilities):
         assert len(rest) == len(contents) - 1
 
     @needs("persistent")
-    async def test_what_was_written_outlives_the_store(self, store: Datastore) -> None:
+    async def test_entries_outlive_the_store(self, store: Datastore) -> None:
         contents = self.sample_contents
         await fill(store, contents)
         await store.delete(Key("/a/b"))

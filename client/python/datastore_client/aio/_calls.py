@@ -35,16 +35,16 @@ CALL_ERRORS = (grpc.RpcError, asyncio.CancelledError, grpc.aio.UsageError)
 
 def open_channel(target: str, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS) -> grpc.aio.Channel:
     """A channel to `target`. Belongs to the loop that it is made on."""
-    # Without `dns:` a host of the name of one of gRPC's schemes, as `unix`, would be taken for it.
+    # Without `dns:`, a host named like one of gRPC's schemes, e.g. `unix`, would be taken for the scheme.
     return grpc.aio.insecure_channel(f"dns:///{target}", options=options)
 
 
-#: Where channels belong: a process, and the loop that they were made on.
+#: What a channel belongs to: a process, and the event loop that it was made on.
 Home: TypeAlias = tuple[int, asyncio.AbstractEventLoop | None]
 
 
 def here() -> Home:
-    """Where this is called from; no loop where none runs."""
+    """The home of the caller; without a loop if none is running."""
     try:
         return os.getpid(), asyncio.get_running_loop()
     except RuntimeError:
@@ -52,26 +52,26 @@ def here() -> Home:
 
 
 def why_not_here(home: Home | None) -> str | None:
-    """Why what belongs to `home` cannot be used where this is called from, and what to do; None if it can.
+    """Why a channel of this `home` cannot be used by the caller, and what to do; None if it can.
 
-    What was not used yet has no home, and can be used on any event loop.
+    A channel that was not used yet has no home, and can be used on any event loop.
     """
     process, loop = here()
     if loop is None:
-        return "it needs a running asyncio event loop; use datastore_client.connect where there is none"
+        return "it needs a running asyncio event loop; use datastore_client.connect without one"
     if home is None or home == (process, loop):
         return None
     if process != home[0]:
-        return "it was opened in the process that this one was forked from; connect anew in each process"
+        return "it was opened in the process that this one was forked from; connect again in each process"
     if home[1] is not None and home[1].is_closed():
         return (
-            "the event loop of its first call is closed; connect anew on each loop, or keep one loop (asyncio.Runner)"
+            "the event loop of its first call is closed; connect again on each loop, or keep one loop (asyncio.Runner)"
         )
-    return "it belongs to another event loop, that of its first call; connect anew on each loop"
+    return "it belongs to another event loop, that of its first call; connect again on each loop"
 
 
 class CallSlots:
-    """A number of calls at once; others wait, first come, first served, unless they would be answered too late."""
+    """Limits concurrent calls; others queue, FIFO, unless they would be answered too late."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._slots: Slots[asyncio.Future[Turn]] = Slots(at_once, waiting)
@@ -97,7 +97,7 @@ class CallSlots:
         return turn
 
     def expected_s(self) -> float:
-        """How long a call takes that asks for its turn now."""
+        """The expected duration of a call that asks for a slot now."""
         return self._slots.expected_s(self._slots.waiting)
 
     async def _turn_of(self, waiter: asyncio.Future[Turn]) -> Turn:
@@ -105,12 +105,12 @@ class CallSlots:
             return await waiter
         except asyncio.CancelledError:
             if not self._slots.give_up(waiter):
-                # It was given a slot in the same moment.
+                # It was given a slot at the same moment.
                 self.release()
             raise
 
     def release(self, took_s: float | None = None) -> None:
-        """Give a slot back, after a call that took so long."""
+        """Return a slot, after a call of this duration."""
         waiter = self._slots.give_back(took_s)
         # A cancelled waiter notices that it was given the slot, and gives it back.
         if waiter is not None and not waiter.done():
@@ -132,8 +132,8 @@ def is_interruption(error: BaseException) -> bool:
 async def answered(call: Any) -> Any:
     """The answer of a unary call, which ends with its caller.
 
-    What waits for the answer is not cancelled with the caller: gRPC would keep what it holds for ever (grpc/grpc#43360,
-    1 to 2 kB a time). The call alone is cancelled, which `call.cancel()` does not do.
+    The task that waits for the response is not cancelled with the caller: gRPC would leak what it holds
+    (grpc/grpc#43360, 1 to 2 kB each time). Only the call is cancelled, which `call.cancel()` does not do.
     """
     ended = asyncio.get_running_loop().create_future()
     call.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
@@ -148,10 +148,10 @@ async def answered(call: Any) -> Any:
 class Messages:
     """The messages of a streaming call, which ends with the last of them, with an error, or by `aclose`.
 
-    A read under way is not cancelled with its reader: gRPC would keep what it holds for ever (grpc/grpc#43360,
-    about 100 kB a time). The call is cancelled, and the read ends with it.
+    A pending read is not cancelled with its reader: gRPC would leak what it holds (grpc/grpc#43360, about 100 kB each
+    time). The call is cancelled, and the read ends with it.
 
-    No generator: a loop that shuts down closes all that it has at once, and those that close others fail.
+    Not a generator: a loop that shuts down closes all generators at once, and those that close others fail.
     """
 
     def __init__(self, call: Any) -> None:
@@ -168,7 +168,7 @@ class Messages:
         except BaseException:
             await self.aclose()
             raise
-        # Its message would be held until the next is asked for.
+        # Otherwise its message would be held until the next read.
         self._read = None
         if message is grpc.aio.EOF:
             raise StopAsyncIteration
@@ -186,12 +186,12 @@ class Messages:
 
 
 def messages(call: Any) -> Messages:
-    """The messages of a streaming call. Close them."""
+    """The messages of a streaming call. The caller must close them."""
     return Messages(call)
 
 
 class IdleLimit:
-    """Calls `end` if the block takes longer than `idle_s`, and leaves the block once that is done. None: never."""
+    """Call `end` if the block takes longer than `idle_s`, and leave the block when that is done. None: never."""
 
     def __init__(self, idle_s: float | None, end: Callable[[], Awaitable[None]]) -> None:
         self._idle_s = idle_s
@@ -214,5 +214,5 @@ class IdleLimit:
 
 
 async def pause(seconds: float) -> None:
-    """Wait before another try."""
+    """Wait before the next attempt."""
     await asyncio.sleep(seconds)

@@ -46,6 +46,11 @@ class ReadResult:
     value: Any = None
     error: Exception | None = None
 
+    @classmethod
+    def failed(cls, error: Exception) -> ReadResult:
+        """The result of a read that failed."""
+        return cls(error=error)
+
 
 @dataclass(slots=True)
 class WriteResult:

@@ -108,7 +108,7 @@ class ShardedDatastore(DatastoreCollection):
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """Read with one call per shard, concurrently."""
-        return self._spread(keys, keys, lambda store: lambda part: store.read(part, options), _failed_read)
+        return self._spread(keys, keys, lambda store: lambda part: store.read(part, options), ReadResult.failed)
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write with one call per shard, concurrently; writes to the same key keep their order."""
@@ -249,10 +249,6 @@ class ShardedDatastore(DatastoreCollection):
     def describe(self) -> Description:
         """Kind `sharded`, over its shards."""
         return self._described("sharded", f"{len(self._stores)} shards")
-
-
-def _failed_read(error: Exception) -> ReadResult:
-    return ReadResult(error=error)
 
 
 def _shard_query(query: Query) -> Query:

@@ -11,21 +11,15 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import msgspec
-
-from datastore import wire
 from datastore.aio.base import Datastore, exact_query
 from datastore.engine.placement import NodePlacement
 from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
-from datastore.model.entries import Write
-from datastore.model.errors import DatastoreError, UnavailableError, without_frames
-from datastore.model.key import Key
+from datastore.model.errors import DatastoreError, UnavailableError
 from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
-from datastore.v1 import query_pb2, service_pb2
-from datastore.wire import WireValue, raw
+from datastore.v1 import service_pb2
 from datastore_server import checks, describe, pages, streaming
 from datastore_server.admission import Admission
 from datastore_server.budget import ByteBudget, OpenStreams
@@ -35,8 +29,9 @@ from datastore_server.describe import ClusterInfo
 from datastore_server.framing import batch_get_answer, value_field
 from datastore_server.interceptors import guard, item_status
 from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits, RequestLimit
+from datastore_server.requests import Requests
 from datastore_server.rpc import Completion, handlers_of, is_small, parse_request
-from datastore_server.tokens import End, Token, decode_page_token, decode_token, query_hash
+from datastore_server.tokens import End
 from datastore_server.underway import RETRY_AFTER_S, CallsUnderWay
 
 __all__ = ["SERVICE", "DatastoreService"]
@@ -88,8 +83,8 @@ class DatastoreService:
         self._calls = calls
         self._require_expected = require_expected
         self._limits = limits or Limits()
-        self._check_values = check_values
         self._cluster = cluster or ClusterInfo()
+        self._requests = Requests(self._limits, lambda: self._cluster.placement_epoch, check_values=check_values)
         self._placement = placement
         self._store_failure = store_failure
         self._probes = describe.ShardProbes(self._cluster.shards)
@@ -145,8 +140,7 @@ class DatastoreService:
 
     async def get(self, request: bytes, call: Call) -> bytes:
         """Get: the value, or a response without one if the key is absent."""
-        message = parse_request(service_pb2.GetRequest, request)
-        key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
+        key = self._requests.key(service_pb2.GetRequest, request)
         value = await self._datastore.get(key)
         if value is None:
             return b""
@@ -156,7 +150,7 @@ class DatastoreService:
 
     async def put(self, request: bytes, call: Call) -> bytes:
         """Put: answered once the entry is stored; runs to completion even if the client disconnects."""
-        write = await self._checked(self._put_of_request, request)
+        write = await self._checked(self._requests.put, request)
         await self._writes.run(
             self._datastore.delete(write.key) if write.value is None else self._datastore.put(*write)
         )
@@ -164,15 +158,13 @@ class DatastoreService:
 
     async def delete(self, request: bytes, call: Call) -> bytes:
         """Delete: runs to completion even if the client disconnects."""
-        message = parse_request(service_pb2.DeleteRequest, request)
-        key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
+        key = self._requests.key(service_pb2.DeleteRequest, request)
         await self._writes.run(self._datastore.delete(key))
         return b""
 
     async def contains(self, request: bytes, call: Call) -> bytes:
         """Contains: whether the key has a value."""
-        message = parse_request(service_pb2.ContainsRequest, request)
-        key = checks.required_key(message.HasField("key"), message.key.text, self._limits)
+        key = self._requests.key(service_pb2.ContainsRequest, request)
         held = await self._datastore.contains(key)
         return service_pb2.ContainsResponse(contains=held).SerializeToString()
 
@@ -183,13 +175,13 @@ class DatastoreService:
         set_read_room(self._limits.message_bytes)
         async with self._reads.hold(self._answer_bytes):
             # Not before its turn: checking a thousand keys blocks other calls for some milliseconds.
-            items = await self._checked(self._keys_of, request)
-            results = await _with_refused(items, self._datastore.batch_get, _failed_read)
+            items = await self._checked(self._requests.keys, request)
+            results = await _with_refused(items, self._datastore.batch_get, ReadResult.failed)
             return batch_get_answer(results, self._limits)
 
     async def batch_write(self, request: bytes, call: Call) -> bytes:
         """BatchWrite: a result for each write, in order; runs to completion even if the client disconnects."""
-        items = await self._checked(self._writes_of, request)
+        items = await self._checked(self._requests.writes, request)
         results = await self._writes.run(_with_refused(items, self._datastore.batch_write, WriteResult))
         response = service_pb2.BatchWriteResponse()
         for result in results:
@@ -202,7 +194,7 @@ class DatastoreService:
 
     async def query(self, request: bytes, call: Call) -> None:
         """Query: a stream of batches and a summary, at the client's pace."""
-        query, token, sort_keys = await self._checked(self._query_of, request)
+        query, token, sort_keys = await self._checked(self._requests.query, request)
         builder = streaming.ResponseBuilder(
             query, token, self._limits, sort_keys=sort_keys, share_bytes=self._open_streams.share_bytes
         )
@@ -223,7 +215,7 @@ class DatastoreService:
 
     async def list_entries(self, request: bytes, call: Call) -> bytes:
         """ListEntries: one page of a query, and the token of the next."""
-        query, token, page_items = await self._checked(self._page_of, request)
+        query, token, page_items = await self._checked(self._requests.page, request)
         if token.end is not End.OPEN:
             return b""
         async with self._reads.hold(self._answer_bytes):
@@ -243,23 +235,6 @@ class DatastoreService:
         finally:
             await cursor.aclose()
         return page.response(cursor)
-
-    def _continued(
-        self,
-        request: Any,
-        token: Token | None,
-        bound_to: int,
-    ) -> tuple[Query, Token]:
-        """The remaining query, and the token of its start."""
-        query = wire.decode_query(request.query)
-        checks.check_query(query, self._limits)
-        epoch = self._cluster.placement_epoch
-        if token is None:
-            return query, Token(query_hash=bound_to, limit=query.limit, offset=query.offset, epoch=epoch)
-        last_entry = wire.decode_entry(request.last_entry) if request.HasField("last_entry") else None
-        query.start_after = token.position(query, last_entry) or query.start_after
-        query.limit, query.offset = token.limit, token.offset
-        return query, msgspec.structs.replace(token, epoch=epoch)
 
     # The server itself
 
@@ -319,75 +294,9 @@ class DatastoreService:
             return check(request)
         return await asyncio.get_running_loop().run_in_executor(self._checks, check, request)
 
-    def _put_of_request(self, request: bytes) -> Write:
-        return self._put_of(parse_request(raw.PutRequest, request).entry)
-
-    def _writes_of(self, request: bytes) -> list[Write | DatastoreError]:
-        message = parse_request(raw.BatchWriteRequest, request)
-        checks.check_batch(len(message.writes), self._limits)
-        return [_attempt(self._write_of, write) for write in message.writes]
-
-    def _keys_of(self, request: bytes) -> list[Key | DatastoreError]:
-        message = parse_request(service_pb2.BatchGetRequest, request)
-        checks.check_batch(len(message.keys), self._limits)
-        return [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys]
-
-    def _query_of(self, request: bytes) -> tuple[Query, Token, bool]:
-        """The remaining query, the token of its start, and whether to send sort keys."""
-        message = parse_request(raw.QueryRequest, request)
-        bound_to = _hash_of(message.query)
-        token = decode_token(message.resume_token, bound_to) if message.resume_token else None
-        query, token = self._continued(message, token, bound_to)
-        query.allow_partial = message.allow_partial
-        query.sort_keys = bool(query.orders) and (message.include_sort_keys or query.keys_only)
-        return query, token, message.include_sort_keys
-
-    def _page_of(self, request: bytes) -> tuple[Query, Token, int]:
-        """The query of a page, the token of its start, and the most entries of the page."""
-        message = parse_request(raw.ListEntriesRequest, request)
-        page_items = checks.check_page_size(message.page_size, self._limits)
-        bound_to = _hash_of(message.query)
-        token = decode_page_token(message.page_token, bound_to) if message.page_token else None
-        query, token = self._continued(message, token, bound_to)
-        query.allow_partial = message.allow_partial
-        query.sort_keys = bool(query.orders) and query.keys_only
-        # One entry more than the page shows whether there is a next page.
-        query.limit = page_items + 1 if query.limit is None else min(query.limit, page_items + 1)
-        return query, token, page_items
-
-    def _put_of(self, entry: Any) -> Write:
-        """The checked write of an entry; a delete if the value is null."""
-        key = checks.required_key(entry.HasField("key"), entry.key.text, self._limits, field="entry.key")
-        data = entry.value
-        checks.check_value(entry.HasField("value"), data)
-        checks.check_entry(key, len(data), self._limits)
-        if self._check_values:
-            wire.check_value(data)
-        return Write(key, None if wire.is_null(data) else WireValue(data))
-
-    def _write_of(self, write: Any) -> Write:
-        operation = write.WhichOneof("operation")
-        if operation == "put":
-            return self._put_of(write.put)
-        key = checks.required_key(operation == "delete", write.delete.text, self._limits, field="delete")
-        return Write(key, None)
-
 
 def _shutting_down(advice: str = "") -> UnavailableError:
     return UnavailableError(f"the server is shutting down{advice}", retry_after_s=RETRY_AFTER_S)
-
-
-def _hash_of(query: query_pb2.Query) -> int:
-    return query_hash(query.SerializeToString(deterministic=True))
-
-
-def _attempt(check: Callable[..., _T], *arguments: Any) -> _T | DatastoreError:
-    """One item of a batch after its checks, or its error."""
-    try:
-        return check(*arguments)
-    except DatastoreError as error:
-        without_frames(error)
-        return error
 
 
 async def _with_refused(
@@ -399,7 +308,3 @@ async def _with_refused(
     good = [item for item in items if not isinstance(item, DatastoreError)]
     results = iter(await call(good) if good else ())
     return [failed(item) if isinstance(item, DatastoreError) else next(results) for item in items]
-
-
-def _failed_read(error: DatastoreError) -> ReadResult:
-    return ReadResult(error=error)

@@ -7,8 +7,9 @@ them. Knows which classes to combine, but no requests or messages.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from datastore.aio import Datastore, ShardedDatastore
 from datastore.engine.placement import Member, Placement, first_placement
@@ -44,6 +45,10 @@ class Topology:
     place_as: tuple[str, Placement] | None = None
     #: The nodes of a proxy; None for a node.
     membership: Membership | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What a Server of `datastore` needs besides it."""
+        return {part.name: getattr(self, part.name) for part in fields(self) if part.name != "datastore"}
 
 
 def build_node(

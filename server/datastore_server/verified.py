@@ -107,7 +107,7 @@ class VerifiedDatastore(ShimDatastore):
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """Read with one call for each shard."""
-        return await self._verified(keys, lambda part: self.child_datastore.read(part, options), _failed_read)
+        return await self._verified(keys, lambda part: self.child_datastore.read(part, options), ReadResult.failed)
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write with one call for each shard; writes to one key keep their order."""
@@ -187,7 +187,3 @@ class VerifiedDatastore(ShimDatastore):
             reports[:] = child.shards
         finally:
             await child.aclose()
-
-
-def _failed_read(error: Exception) -> ReadResult:
-    return ReadResult(error=error)

@@ -27,7 +27,7 @@ from tests.conformance.test_compositions import behave
 from tests.support.capabilities import Remote
 from tests.support.clusters import SHARDS
 from tests.support.stacks import placed, trees
-from tests.support.storages import Storages, settings_of
+from tests.support.storages import Storages
 
 # FerretDB is slow where random tests are long.
 pytestmark = pytest.mark.timeout(900)
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.timeout(900)
 async def served(storages: Storages) -> AsyncIterator[str]:
     """The URL of a node."""
     topology = storages.build("a")
-    async with serve(topology.datastore, **settings_of(topology)) as server:
+    async with serve(topology.datastore, **topology.settings()) as server:
         yield server.url
 
 
@@ -48,7 +48,7 @@ async def proxied(storages: Storages) -> AsyncIterator[str]:
         shards = []
         for name in SHARDS:
             topology = storages.build(name, cluster="test", shard=name)
-            server = await stack.enter_async_context(serve(topology.datastore, **settings_of(topology)))
+            server = await stack.enter_async_context(serve(topology.datastore, **topology.settings()))
             shards.append(ShardConfig(name=name, url=server.url))
         topology = build_proxy(Config(cluster=ClusterConfig(name="test"), shards=shards))
         proxy = serve(topology.datastore, check_values=False, cluster=topology.cluster, membership=topology.membership)
@@ -156,6 +156,6 @@ async def test_any_composition_is_served_and_answers_as_a_dict(
     text = f'{spec.dump_tree(placed(tree), "it")}\n[server]\nstore = "it"\nlisten = "127.0.0.1:0"\n'
     config = parse_server(text, source="drawn.toml", base=directory)
     topology = build_node(config.store)
-    async with serve(topology.datastore, **settings_of(topology)) as server, connect(server.url) as store:
+    async with serve(topology.datastore, **topology.settings()) as server, connect(server.url) as store:
         await behave(store, tree, data)
     shutil.rmtree(directory)

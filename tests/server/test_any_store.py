@@ -44,7 +44,7 @@ from datastore_server.topology import build_node, build_proxy
 from tests.support.commands import Commands
 from tests.support.engines import Engine, engine
 from tests.support.placements import PlacedServer, keys_of, placement
-from tests.support.storages import KINDS, QUERIED, Storages, settings_of
+from tests.support.storages import KINDS, QUERIED, Storages
 from tests.support.waiting import until
 
 #: FerretDB takes a while to start and to answer.
@@ -72,7 +72,7 @@ def storages(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
 async def running(storages: Storages, name: str = "a", **settings: Any) -> AsyncIterator[Node]:
     """A node on a storage."""
     topology = storages.build(name, **settings)
-    async with serve(topology.datastore, **settings_of(topology), wait_s=0) as server:
+    async with serve(topology.datastore, **topology.settings(), wait_s=0) as server:
         async with (
             grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
             RemoteDatastore(server.url, retry=False) as client,
@@ -170,7 +170,7 @@ async def test_strings_of_a_redis_are_read_as_what_they_are(redis_server: Engine
         client.set("picture", b"\x89PNG")
         client.rpush("queue", 1)
         topology = build_node(parse_store_url(f"redis://127.0.0.1:{redis_server.port}/3?prefix="))
-        async with serve(topology.datastore, **settings_of(topology)) as server:
+        async with serve(topology.datastore, **topology.settings()) as server:
             async with RemoteDatastore(server.url) as node:
                 assert await node.get(Key("/user:1")) == '{"name": "Ada"}'
                 assert await node.get(Key("/greeting")) == "héllo"
@@ -182,7 +182,7 @@ async def test_strings_of_a_redis_are_read_as_what_they_are(redis_server: Engine
                 assert (client.get("greeting"), client.get("picture")) == (b"bye", b"\xff\xd8")
         url = parse_store_url(f"redis://127.0.0.1:{redis_server.port}/3?prefix=&serializer=json")
         topology = build_node(url)
-        async with serve(topology.datastore, **settings_of(topology)) as server:
+        async with serve(topology.datastore, **topology.settings()) as server:
             async with RemoteDatastore(server.url) as node:
                 assert await node.get(Key("/user:1")) == {"name": "Ada"}
                 await node.put(Key("/user:2"), {"name": "Grace"})
@@ -200,7 +200,7 @@ async def test_files_are_read_as_what_they_are(tmp_path: Path) -> None:
     (root / "picture.md").write_bytes(b"\x89PNG")
     (root / ".hidden").write_text("no entry")
     topology = build_node(parse_store_url(f"file:{root}?extension=.md"))
-    async with serve(topology.datastore, **settings_of(topology)) as server:
+    async with serve(topology.datastore, **topology.settings()) as server:
         async with RemoteDatastore(server.url) as node:
             found = [tuple(entry) async for entry in node.query(Query(Key("/"), recursive=True)).entries()]
             assert found == [(Key("/picture"), b"\x89PNG"), (Key("/work:todo"), "- tea\n")]
@@ -217,7 +217,7 @@ async def test_documents_of_a_mongodb_are_read_as_what_they_are(mongodb_server: 
         airports.insert_one({"_id": "/Airport:odd", "path": "/Airport", "value": {"elevation": 1}})
         url = f"mongodb://127.0.0.1:{mongodb_server.port}/existing?collection=airports"
         topology = build_node(parse_store_url(url))
-        async with serve(topology.datastore, **settings_of(topology)) as server:
+        async with serve(topology.datastore, **topology.settings()) as server:
             async with RemoteDatastore(server.url) as node:
                 high = Query(Key("/Airport")).filter("elevation", ">", 1000).filter("at", "=", moment)
                 found = [tuple(entry) async for entry in node.query(high).entries()]
@@ -230,7 +230,7 @@ async def test_documents_of_a_mongodb_are_read_as_what_they_are(mongodb_server: 
 async def test_a_value_in_wire_form_that_another_program_replaced_is_corrupt(redis_server: Engine) -> None:
     url = f"redis://127.0.0.1:{redis_server.port}/4?serializer=wire"
     topology = build_node(parse_store_url(url))
-    async with serve(topology.datastore, **settings_of(topology)) as server:
+    async with serve(topology.datastore, **topology.settings()) as server:
         async with RemoteDatastore(server.url) as node:
             await node.put(Key("/a"), {"x": [1]})
             assert await node.get(Key("/a")) == {"x": [1]}
@@ -341,7 +341,7 @@ async def test_a_store_that_keeps_no_record_is_a_shard_only_with_a_directory_for
     with pytest.raises(ConfigError, match=r"memcached://.* which slots shard a owns.*--state-dir"):
         build_node(url, shard="a")
     topology = build_node(url)
-    async with serve(topology.datastore, **settings_of(topology)) as server:
+    async with serve(topology.datastore, **topology.settings()) as server:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             told = await refused(PlacedServer(channel).place("a", placement()), PlacementError)
             assert "--state-dir DIRECTORY" in told
@@ -361,7 +361,7 @@ async def test_a_node_before_a_server_forwards(tmp_path: Path) -> None:
     async with serve(inner.datastore, system=inner.system) as behind:
         url = parse_store_url(behind.url)
         topology = build_node(url, shard="a", cluster="trial", state_dir=tmp_path)
-        async with serve(topology.datastore, **settings_of(topology)) as server:
+        async with serve(topology.datastore, **topology.settings()) as server:
             async with RemoteDatastore(server.url) as node:
                 await node.put(Key("/a"), {"x": Key("/b")})
                 assert [value async for value in node.query(Query(Key("/")))] == [{"x": Key("/b")}]
@@ -381,7 +381,7 @@ async def test_a_configuration_places_an_empty_node_and_no_other(redis_server: E
             if is_full:
                 client.set("/a", 1)
             topology = build_node(parse_store_url(url), cluster="trial", shard="a", config=config)
-            async with serve(topology.datastore, **settings_of(topology)) as server:
+            async with serve(topology.datastore, **topology.settings()) as server:
                 assert (server._node.placement.current is None) is is_full
 
 
@@ -431,7 +431,7 @@ async def test_a_store_of_another_package_is_placed_and_moved_by_what_it_offers(
     before, after = placement("a"), placement("a", "b", epoch=2)
     shelf = Shelf()
     topology = build_node(StoreUrl("shelf:", ShelfConfig(shelf=shelf)), shard="a", cluster="trial")
-    async with serve(topology.datastore, **settings_of(topology)) as server:
+    async with serve(topology.datastore, **topology.settings()) as server:
         async with (
             grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
             RemoteDatastore(server.url, retry=False) as client,
@@ -479,7 +479,7 @@ async def test_health_follows_the_store(tmp_path: Path, caplog: pytest.LogCaptur
         topology = build_node(parse_store_url(f"redis://:s3cret@127.0.0.1:{server.port}/0"))
         with redis.Redis(port=server.port) as client:
             client.config_set("requirepass", "s3cret")
-        async with serve(topology.datastore, **settings_of(topology)) as node_server:
+        async with serve(topology.datastore, **topology.settings()) as node_server:
             async with RemoteDatastore(node_server.url, retry=False) as node:
                 await node.put(Key("/a"), 1)
                 assert not (await node.describe_store()).HasField("status")
@@ -568,7 +568,7 @@ async def meet_dead(
     """Make a call to a node whose store has died, before the node would ask the store."""
     monkeypatch.setattr(store_watch, "PROBE_S", 3600.0)
     topology = build_node(parse_store_url(url))
-    async with serve(topology.datastore, **settings_of(topology)) as node_server:
+    async with serve(topology.datastore, **topology.settings()) as node_server:
         async with RemoteDatastore(node_server.url, retry=False) as node:
             await node.put(Key("/a"), 1)
             server.kill()
@@ -582,7 +582,7 @@ async def meet_dead(
 async def test_a_proxy_says_why_a_shard_does_not_serve(tmp_path: Path) -> None:
     with engine("redis", tmp_path / "redis") as server:
         topology = build_node(parse_store_url(f"redis://127.0.0.1:{server.port}/0"), cluster="trial", shard="a")
-        async with serve(topology.datastore, **settings_of(topology)) as behind:
+        async with serve(topology.datastore, **topology.settings()) as behind:
             shards = [ShardConfig(name="a", url=behind.url)]
             over = build_proxy(Config(cluster=ClusterConfig(name="trial"), shards=shards))
             async with (
@@ -611,7 +611,7 @@ async def test_a_proxy_says_why_a_shard_does_not_serve(tmp_path: Path) -> None:
 
 async def test_commands_that_need_queries_say_plainly_that_there_are_none(redis_server: Engine) -> None:
     topology = build_node(parse_store_url(f"redis://127.0.0.1:{redis_server.port}/8"))
-    async with serve(topology.datastore, **settings_of(topology)) as server:
+    async with serve(topology.datastore, **topology.settings()) as server:
         run = Commands(server.url)
         assert (await asyncio.to_thread(run, "put", "/a:b", "1")).code == 0
         assert (await asyncio.to_thread(run, "get", "/a:b")).out == "1\n"
@@ -627,7 +627,7 @@ async def test_another_store_in_the_place_of_a_placed_nodes_is_not_served(redis_
     with redis.Redis(port=redis_server.port, db=6) as client:
         client.flushdb()
         topology = build_node(parse_store_url(f"redis://127.0.0.1:{redis_server.port}/6"))
-        async with serve(topology.datastore, **settings_of(topology)) as server:
+        async with serve(topology.datastore, **topology.settings()) as server:
             async with (
                 grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
                 RemoteDatastore(server.url, retry=False) as node,
@@ -642,7 +642,7 @@ async def test_another_store_in_the_place_of_a_placed_nodes_is_not_served(redis_
 @pytest.mark.usefixtures("quick_probes")
 async def test_a_root_that_is_gone_is_noticed(tmp_path: Path) -> None:
     topology = build_node(parse_store_url(f"file:{tmp_path / 'root'}"))
-    async with serve(topology.datastore, **settings_of(topology)) as server:
+    async with serve(topology.datastore, **topology.settings()) as server:
         async with RemoteDatastore(server.url, retry=False) as node:
             (tmp_path / "root").rename(tmp_path / "away")
             await until(lambda: health(node), False)
@@ -658,10 +658,10 @@ async def test_a_start_waits_for_a_store_and_then_fails_naming_it(tmp_path: Path
         server.kill()
         topology = build_node(url)
         with pytest.raises(UnavailableError, match=r"redis://\*\*\*@.* did not answer within 0.3 s: Redis"):
-            async with serve(topology.datastore, **settings_of(topology), wait_s=0.3):
+            async with serve(topology.datastore, **topology.settings(), wait_s=0.3):
                 pass
         topology = build_node(parse_store_url(f"redis://127.0.0.1:{server.port}/0"))
-        starting = asyncio.create_task(serve(topology.datastore, **settings_of(topology), wait_s=60).__aenter__())
+        starting = asyncio.create_task(serve(topology.datastore, **topology.settings(), wait_s=60).__aenter__())
         await asyncio.sleep(0)
         await asyncio.to_thread(server.start)
         await (await starting).stop()

@@ -20,7 +20,6 @@ from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.limits import Limits
 from datastore_server.topology import build_proxy
 from tests.support.serving import Running, entry, everything, value
-from tests.support.storages import settings_of
 
 MIB = 1024 * 1024
 
@@ -220,9 +219,7 @@ async def test_clients_send_batches_of_as_many_items_as_the_server_takes(above: 
         if behind_a_proxy:
             shards = [ShardConfig(name="a", url=server.url)]
             topology = build_proxy(Config(cluster=ClusterConfig(name="test"), shards=shards))
-            server = await stack.enter_async_context(
-                serve(topology.datastore, **settings_of(topology), membership=topology.membership)
-            )
+            server = await stack.enter_async_context(serve(topology.datastore, **topology.settings()))
         async with connect(server.url) as store:
             writes = [Write(Key(f"/k{index:03}"), index) for index in range(7 + above)]
             writes[3] = Write(writes[3].key, object())

@@ -36,7 +36,7 @@ from datastore_server.placement.system import MemorySystemSpace
 from tests.server.conftest import Start
 from tests.support.placements import PlacedServer, keys_of, placement
 from tests.support.serving import Running, entry
-from tests.support.storages import Storages, settings_of
+from tests.support.storages import Storages
 
 BEFORE, AFTER = placement("a", "b"), placement("a", "b", "c", epoch=2)
 StartNode = Callable[..., Awaitable["Node"]]
@@ -67,7 +67,7 @@ async def start_node(request: pytest.FixtureRequest, start: Start, tmp_path: Pat
 
         async def start_node(name: str, **settings: Any) -> Node:
             topology = storages.build(name)
-            running = await start(topology.datastore, **settings_of(topology), **settings)
+            running = await start(topology.datastore, **topology.settings(), **settings)
             client = await stack.enter_async_context(RemoteDatastore(running.server.url, retry=False))
             return Node(running, client)
 

@@ -20,7 +20,7 @@ from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import build_node
 from tests.server.conftest import Start
 from tests.support.placements import PlacedServer, keys_of, placement
-from tests.support.storages import Storages, settings_of
+from tests.support.storages import Storages
 
 STORES = ["memory", "lmdb", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("file", "mongodb"))]
 
@@ -37,7 +37,7 @@ class Node:
 async def node(request: pytest.FixtureRequest, start: Start, tmp_path: Path) -> Any:
     """An unplaced, empty node."""
     topology = Storages(request.param, tmp_path, request).build("data")
-    running = await start(topology.datastore, **settings_of(topology))
+    running = await start(topology.datastore, **topology.settings())
     async with RemoteDatastore(running.server.url) as client:
         yield Node(PlacedServer(running.channel), client)
 

@@ -21,7 +21,6 @@ from datastore_server.server_config import ServerConfig, parse_server, show_serv
 from datastore_server.topology import build_node
 from tests.support.commands import Commands, server_process
 from tests.support.engines import Engine
-from tests.support.storages import settings_of
 
 TIERED = """
 [store.hot]
@@ -47,7 +46,7 @@ limits = { batch_items = 500 }
 @asynccontextmanager
 async def serving(config: ServerConfig) -> AsyncIterator[RemoteDatastore]:
     topology = build_node(config.store, state_dir=config.state_dir)
-    server = serve(topology.datastore, listen=config.listen, limits=config.limits, **settings_of(topology))
+    server = serve(topology.datastore, listen=config.listen, limits=config.limits, **topology.settings())
     async with server, RemoteDatastore(server.url, retry=False) as client:
         yield client
 

@@ -73,9 +73,7 @@ async def proxy(directory: Path | None = None, **settings: Any) -> AsyncIterator
         server = await stack.enter_async_context(
             serve(
                 topology.datastore,
-                check_values=topology.check_values,
-                cluster=topology.cluster,
-                membership=topology.membership,
+                **topology.settings(),
             )
         )
         yield Cluster(nodes, backends, server)

@@ -92,10 +92,7 @@ async def proxy(config: Config, reread: Callable[[], Config] | None = None) -> A
         server = await stack.enter_async_context(
             serve(
                 topology.datastore,
-                cluster=topology.cluster,
-                check_values=topology.check_values,
-                system=topology.system,
-                membership=topology.membership,
+                **topology.settings(),
             )
         )
         yield await stack.enter_async_context(client.connect(server.url))

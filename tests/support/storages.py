@@ -77,14 +77,3 @@ class Storages:
     def close(self) -> None:
         """End the servers."""
         self._own.close()
-
-
-def settings_of(topology: Topology) -> dict[str, Any]:
-    """What a Server takes of a node."""
-    return {
-        "cluster": topology.cluster,
-        "system": topology.system,
-        "place_as": topology.place_as,
-        "listing": topology.listing,
-        "watched": topology.watched,
-    }

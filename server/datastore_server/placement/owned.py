@@ -174,7 +174,9 @@ class OwnedDatastore(ShimDatastore):
         """Read from the child; a key of another shard fails alone."""
         ownership = self.ownership
         refused = ownership.refusals(keys)
-        results = await _spliced(keys, refused, lambda owned: self.child_datastore.read(owned, options), _failed_read)
+        results = await _spliced(
+            keys, refused, lambda owned: self.child_datastore.read(owned, options), ReadResult.failed
+        )
         if self._ownership is not ownership:
             # A key may have moved, and been deleted here, before it was read.
             for place, error in self._ownership.refusals(keys).items():
@@ -269,7 +271,3 @@ async def _spliced(
     left = [item for place, item in enumerate(items) if place not in refused]
     results = iter(await call(left) if left else ())
     return [failed(refused[place]) if place in refused else next(results) for place in range(len(items))]
-
-
-def _failed_read(error: Exception) -> ReadResult:
-    return ReadResult(error=error)

@@ -23,6 +23,7 @@ from datastore_server.interceptors import guard
 from datastore_server.limits import KEY_REQUEST, KEY_REQUEST_BYTES, Limits, RequestLimit
 from datastore_server.placement import slots
 from datastore_server.placement.node import PlacedNode
+from datastore_server.requests import checked_entry
 from datastore_server.rpc import Completion, handlers_of, is_small, parse_request
 
 __all__ = ["PLACEMENT_SERVICE", "RECORD_BYTES", "PlacementService"]
@@ -169,11 +170,7 @@ class PlacementService:
         return message, list(map(self._write_of, message.entries))
 
     def _write_of(self, entry: Any) -> Write:
-        key = checks.required_key(entry.HasField("key"), entry.key.text, _LIMITS, field="entries.key")
-        checks.check_value(entry.HasField("value"), entry.value, field="entries.value")
-        checks.check_entry(key, len(entry.value), _LIMITS)
-        if self._check_values:
-            wire.check_value(entry.value)
+        key = checked_entry(entry, _LIMITS, "entries", check_value=self._check_values)
         if wire.is_null(entry.value):
             raise InvalidValueError(
                 f"the value of {key} is null, which no store holds", field="entries.value", path="value"

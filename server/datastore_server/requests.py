@@ -1,0 +1,126 @@
+"""What the requests of DatastoreService ask for: parsed, checked, and as the library's objects.
+
+Pure. Knows messages, limits and tokens, but no stores and no transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from datastore import wire
+from datastore.model.entries import Write
+from datastore.model.errors import DatastoreError, without_frames
+from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore.v1 import query_pb2, service_pb2
+from datastore.wire import WireValue, raw
+from datastore_server import checks
+from datastore_server.limits import Limits
+from datastore_server.rpc import parse_request
+from datastore_server.tokens import Token, decode_page_token, decode_token, query_hash
+
+__all__ = ["Requests", "checked_entry"]
+
+_T = TypeVar("_T")
+
+
+class Requests:
+    """Reads the requests of one server. `epoch` returns that of the current placement, for tokens."""
+
+    def __init__(self, limits: Limits, epoch: Callable[[], str], *, check_values: bool) -> None:
+        self._limits = limits
+        self._epoch = epoch
+        self._check_values = check_values
+
+    def key(self, kind: Any, request: bytes) -> Key:
+        """The key of a request of this type."""
+        message = parse_request(kind, request)
+        return checks.required_key(message.HasField("key"), message.key.text, self._limits)
+
+    def put(self, request: bytes) -> Write:
+        """The write of a PutRequest."""
+        return self._put_of(parse_request(raw.PutRequest, request).entry)
+
+    def writes(self, request: bytes) -> list[Write | DatastoreError]:
+        """The items of a BatchWriteRequest, each a write or its error."""
+        message = parse_request(raw.BatchWriteRequest, request)
+        checks.check_batch(len(message.writes), self._limits)
+        return [_attempt(self._write_of, write) for write in message.writes]
+
+    def keys(self, request: bytes) -> list[Key | DatastoreError]:
+        """The items of a BatchGetRequest, each a key or its error."""
+        message = parse_request(service_pb2.BatchGetRequest, request)
+        checks.check_batch(len(message.keys), self._limits)
+        return [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys]
+
+    def query(self, request: bytes) -> tuple[Query, Token, bool]:
+        """The remaining query, the token of its start, and whether to send sort keys."""
+        message = parse_request(raw.QueryRequest, request)
+        bound_to = _hash_of(message.query)
+        token = decode_token(message.resume_token, bound_to) if message.resume_token else None
+        query, token = self._continued(message, token, bound_to)
+        query.sort_keys = bool(query.orders) and (message.include_sort_keys or query.keys_only)
+        return query, token, message.include_sort_keys
+
+    def page(self, request: bytes) -> tuple[Query, Token, int]:
+        """The query of a page, the token of its start, and the most entries of the page."""
+        message = parse_request(raw.ListEntriesRequest, request)
+        page_items = checks.check_page_size(message.page_size, self._limits)
+        bound_to = _hash_of(message.query)
+        token = decode_page_token(message.page_token, bound_to) if message.page_token else None
+        query, token = self._continued(message, token, bound_to)
+        query.sort_keys = bool(query.orders) and query.keys_only
+        # One entry more than the page shows whether there is a next page.
+        query.limit = page_items + 1 if query.limit is None else min(query.limit, page_items + 1)
+        return query, token, page_items
+
+    def _continued(self, request: Any, token: Token | None, bound_to: int) -> tuple[Query, Token]:
+        """The remaining query, and the token of its start."""
+        query = wire.decode_query(request.query)
+        checks.check_query(query, self._limits)
+        query.allow_partial = request.allow_partial
+        epoch = self._epoch()
+        if token is None:
+            return query, Token(query_hash=bound_to, limit=query.limit, offset=query.offset, epoch=epoch)
+        last_entry = wire.decode_entry(request.last_entry) if request.HasField("last_entry") else None
+        query.start_after = token.position(query, last_entry) or query.start_after
+        query.limit, query.offset = token.limit, token.offset
+        return query, msgspec.structs.replace(token, epoch=epoch)
+
+    def _put_of(self, entry: Any) -> Write:
+        """The checked write of an entry; a delete if the value is null."""
+        key = checked_entry(entry, self._limits, "entry", check_value=self._check_values)
+        return Write(key, None if wire.is_null(entry.value) else WireValue(entry.value))
+
+    def _write_of(self, write: Any) -> Write:
+        operation = write.WhichOneof("operation")
+        if operation == "put":
+            return self._put_of(write.put)
+        key = checks.required_key(operation == "delete", write.delete.text, self._limits, field="delete")
+        return Write(key, None)
+
+
+def checked_entry(entry: Any, limits: Limits, field: str, *, check_value: bool) -> Key:
+    """Check an entry, with `check_value` also the contents of its value, and return its key. `field` is for errors."""
+    key = checks.required_key(entry.HasField("key"), entry.key.text, limits, field=f"{field}.key")
+    checks.check_value(entry.HasField("value"), entry.value, field=f"{field}.value")
+    checks.check_entry(key, len(entry.value), limits)
+    if check_value:
+        wire.check_value(entry.value)
+    return key
+
+
+def _hash_of(query: query_pb2.Query) -> int:
+    return query_hash(query.SerializeToString(deterministic=True))
+
+
+def _attempt(check: Callable[..., _T], *arguments: Any) -> _T | DatastoreError:
+    """One item of a batch after its checks, or its error."""
+    try:
+        return check(*arguments)
+    except DatastoreError as error:
+        without_frames(error)
+        return error

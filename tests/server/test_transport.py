@@ -234,7 +234,7 @@ async def test_a_read_that_waits_for_a_write_of_its_key_is_left_to_the_event_loo
         _, node = served(aio.SerializerShimDatastore(lifted, wire.lazy))
         write: Future[Any] = Future()
         lifted._abandon([Key("/a")], write)
-        assert now(node, "Get", get("/a")) is None
+        assert await asyncio.to_thread(now, node, "Get", get("/a")) is None
         rpc = node.start("Get", get("/a"))
         await asyncio.sleep(0)
         assert not rpc.task.done()

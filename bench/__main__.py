@@ -42,7 +42,7 @@ def _table(measured: Sequence[Row]) -> Table:
 def main() -> None:
     """Measure, print, write."""
     if unknown := set(sys.argv[1:]) - {measure.__name__ for measure in ROWS}:
-        sys.exit(f"no row {', '.join(sorted(unknown))}; there are {' '.join(measure.__name__ for measure in ROWS)}")
+        sys.exit(f"unknown row {', '.join(sorted(unknown))}; valid: {' '.join(measure.__name__ for measure in ROWS)}")
     pin_client()
     console = Console()
     measured = asyncio.run(_measured(sys.argv[1:], console))

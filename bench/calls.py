@@ -22,7 +22,7 @@ def channel(url: str) -> grpc.aio.Channel:
 
 
 async def messages_per_second(on: grpc.aio.Channel, method: str, requests: Sequence[bytes], *, in_flight: int) -> float:
-    """Send all requests, so many at once; how many are answered a second."""
+    """Send all requests, so many at once. Returns the answers per second."""
     call: Any = on.unary_unary(method)
     waiting = iter(requests)
 
@@ -36,7 +36,7 @@ async def messages_per_second(on: grpc.aio.Channel, method: str, requests: Seque
 
 
 async def read_stream(on: grpc.aio.Channel, method: str, request: bytes) -> tuple[list[int], float]:
-    """Read a stream to its end: the size of each message, and how long it took in seconds."""
+    """Read a stream to its end. Returns the size of each message, and the seconds that it took."""
     start = time.perf_counter()
     method_call: Any = on.unary_stream(method)
     call = method_call(request)

@@ -1,4 +1,4 @@
-"""What is measured of the store in files."""
+"""Benchmarks of the store in files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from datastore.model.key import Key
 
 __all__ = ["ROWS"]
 
-#: How many files are read in a run, and the bytes of each.
+#: The number of files read in a run, and the bytes of each.
 FILES, VALUE_BYTES = 5_000, 1_000
 
 
 async def file_get_vs_read(files: int = FILES) -> Row:
-    """FileSystemDatastore.get of text of 1,000 B, against open().read() of the same files; files a second."""
+    """FileSystemDatastore.get of text of 1,000 B, against open().read() of the same files; files per second."""
     with tempfile.TemporaryDirectory() as directory:
         store = FileSystemDatastore(directory)
         keys = [Key(f"/Country:CH/Person:{number:06}") for number in range(files)]
@@ -33,7 +33,7 @@ async def file_get_vs_read(files: int = FILES) -> Row:
         async def bare() -> float:
             start = time.perf_counter()
             for path in paths:
-                with open(path) as file:  # noqa: ASYNC230, PTH123 - the plainest way, to compare with
+                with open(path) as file:  # noqa: ASYNC230, PTH123 - the simplest way, as the reference
                     file.read()
             return files / (time.perf_counter() - start)
 

@@ -1,4 +1,4 @@
-"""What is measured of the library alone, in this process: no server, no wire, no storage but memory."""
+"""Benchmarks of the library alone, in this process: no server, no wire, no storage but memory."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def sharded_merge_vs_heapq(entries: int = SHARD_ENTRIES) -> Row:
     """Eight stores of 100,000 entries each that lie sorted, against heapq.merge of the same with a prepared key.
 
     The stores hand over batches of what they hold, as one on disk does; by hand it is pairs of the key's text,
-    which is what is compared, and the value. Both sides give out the values.
+    which is compared, and the value. Both sides return the values.
     """
     parts = [
         [(f"/Thing:{number:08}", number) for number in range(shard, entries * SHARDS, SHARDS)]
@@ -121,7 +121,7 @@ async def import_datastore() -> Row:
     )
 
 
-# What the rows share
+# Shared by the rows
 
 
 def _later(call: Callable[..., float], *arguments: Any) -> Callable[[], Awaitable[float]]:
@@ -149,7 +149,7 @@ async def _compare_answers(
 
 
 def _rows(maps: int) -> dict[str, Map]:
-    """Maps by the text of their keys, in an order that has nothing to do with what is asked."""
+    """Maps by the text of their keys, in an order unrelated to the queries."""
     return {
         f"/Airport:{number * 7919 % maps:08}": {
             "name": f"Airport number {number}",
@@ -185,7 +185,7 @@ def _place(entry: tuple[str, Map]) -> tuple[str, int, str]:
 
 
 class _SortedDatastore(Datastore):
-    """Answers every query with the entries that it was made of, in batches; the rest is for whoever merges."""
+    """Answers every query with the entries that it was made of, in batches; the merge does the rest."""
 
     ordered_queries = True
 

@@ -1,4 +1,4 @@
-"""How a ratio is measured: both sides in turn, several times, medians. Knows nothing of what is measured."""
+"""How a ratio is measured: both sides in turn, several times, medians. Knows no particular benchmark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 __all__ = ["Row", "compare"]
 
-#: Pairs of runs for each row. Machines are noisy: the median of so many pairs settles within a few per cent.
+#: Pairs of runs for each row. Machines are noisy: the median of this many pairs varies by a few per cent.
 RUNS = 21
 
 
@@ -24,7 +24,7 @@ class Row:
     runs: int
 
     def as_json(self) -> dict[str, object]:
-        """The row as it stands in `bench/latest.json`."""
+        """The row as written to `bench/latest.json`."""
         return asdict(self)
 
 
@@ -38,7 +38,7 @@ async def compare(
 ) -> Row:
     """Measure both sides in turn and return the row; each call returns one run's rate in `unit`.
 
-    One pair is run first and forgotten. The side that goes first changes from pair to pair, so that neither
+    One pair is run first and discarded. The side that goes first changes from pair to pair, so that neither
     always has the warmer machine.
     """
     await reference()

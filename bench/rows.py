@@ -1,4 +1,4 @@
-"""What is measured, a function for each row of the table."""
+"""The benchmarks, a function for each row of the table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from datastore_server.cli.transfer.sources import opened
 
 __all__ = ["ROWS"]
 
-#: How many calls a run of the unary row makes, and how many of them are under way at once.
+#: How many calls a run of the unary row makes, and how many of them are in flight at once.
 UNARY_CALLS, UNARY_IN_FLIGHT = 6000, 64
 #: The entries of the stream rows, and the bytes of each value.
 STREAM_ENTRIES, VALUE_BYTES = 100_000, 100
@@ -40,7 +40,7 @@ IMPORT_ROWS = 20_000
 
 
 async def unary_get_vs_echo() -> Row:
-    """Get of one entry of 100 B from LMDB, 64 in flight, against a bare echo of the same sizes; calls a second."""
+    """Get of one entry of 100 B from LMDB, 64 in flight, against a bare echo of the same sizes; calls per second."""
     with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}") as url:
         await _fill(url, 1)
         request = service_pb2.GetRequest(key=encode_key(Key(_key(0)))).SerializeToString()
@@ -79,7 +79,7 @@ async def proxy_query_vs_direct() -> Row:
         servers.node(f"lmdb://{directory}/data") as url,
         servers.proxy(url, Path(directory)) as proxy_url,
     ):
-        # Not before the proxy has placed the node, which must be empty for that.
+        # Only after the proxy has placed the node, which must be empty for that.
         await _fill(url, STREAM_ENTRIES)
         async with channel(url) as direct, channel(proxy_url) as through:
             return await compare(
@@ -106,7 +106,7 @@ async def import_vs_bare_batches() -> Row:
             )
 
 
-# What the rows share
+# Shared by the rows
 
 
 def _key(number: int) -> str:

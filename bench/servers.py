@@ -1,7 +1,7 @@
-"""Servers as processes of their own, each on one core, ended with the benchmark whatever becomes of it.
+"""Servers in separate processes, each on one core, which always end with the benchmark.
 
-The server that is measured has the last core to itself. The client has the first, and so has a proxy: it then works
-beside its node, as it does in earnest, and not in turns with it.
+The server that is measured has the last core to itself. The client has the first, and so has a proxy: it then works in
+parallel with its node, as in production.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 __all__ = ["bare", "node", "pin_client", "proxy"]
 
-#: How long a server has to end when told to, before it is killed.
+#: How long a server may take to stop before it is killed.
 STOP_S = 10.0
 
 _CAN_PIN = hasattr(os, "sched_setaffinity")
@@ -35,11 +35,11 @@ def pin_client() -> None:
 
 @contextmanager
 def _process(arguments: Sequence[str], core: int = _CORES[-1]) -> Iterator[str]:
-    """A server, pinned to one core; the URL that its first line tells."""
+    """A server, pinned to one core. Returns the URL in its first line of output."""
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            # Before it has made a thread: those it makes inherit.
+            # Before it starts threads, which inherit the setting.
             _pin(process.pid, core)
             if process.stdout is None or not (line := process.stdout.readline()):
                 raise RuntimeError(f"{' '.join(command)} did not start")

@@ -32,9 +32,9 @@ from datastore.model.key import Key
 from datastore_server.config import load_config
 
 AIRPORTS = Path(airportsdata.__file__).with_name("airports.csv")
-#: How long anything that is waited for may take.
+#: How long the demo waits for anything.
 PATIENCE_S = 60.0
-#: The second import gets so many rows, and the others just before the kill, which so falls into its middle.
+#: The second import gets so many rows first, and the rest just before the kill, which therefore interrupts it.
 ROWS_BEFORE_KILL = 12_000
 TYPES = ["--type", "elevation=number", "--type", "lat=float", "--type", "lon=float"]
 #: As issued in the environment of `make demo`: the command of the same installation as this interpreter.
@@ -42,7 +42,7 @@ COMMAND = Path(sys.executable).with_name("datastore")
 
 
 class DemoError(Exception):
-    """Something is not as it must be."""
+    """A check failed."""
 
 
 class Process(NamedTuple):
@@ -85,7 +85,7 @@ class Shell:
 
     @contextmanager
     def background(self, *arguments: str, after: str = " &", **pipes: Any) -> Iterator[subprocess.Popen[str]]:
-        """Run a command beside the others; at the end it is asked to stop, and must."""
+        """Run a command in the background; at the end it is asked to stop, and must."""
         self.show(list(arguments), after)
         with subprocess.Popen(self._line(arguments), text=True, **pipes, **self._where()) as process:
             try:
@@ -107,7 +107,7 @@ class Shell:
 
 
 def check(truth: bool, otherwise: str) -> None:
-    """Go on only if it is so."""
+    """Raise DemoError unless the condition holds."""
     if not truth:
         raise DemoError(otherwise)
 
@@ -118,7 +118,7 @@ def say(text: str) -> None:
 
 
 def read_plainly() -> dict[str, dict[str, Any]]:
-    """The airports by key, read with nothing but the standard library: what every answer must agree with."""
+    """The airports by key, read with the standard library alone: the reference for every answer."""
     airports = {}
     with AIRPORTS.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -130,13 +130,13 @@ def read_plainly() -> dict[str, dict[str, Any]]:
 
 
 def entries_of(text: str) -> list[tuple[str, Any]]:
-    """What lines of `{"key": ..., "value": ...}` say; without values, None."""
+    """The entries in lines of `{"key": ..., "value": ...}`; without values, None."""
     lines = [json.loads(line) for line in text.splitlines()]
     return [(line["key"], line.get("value")) for line in lines]
 
 
 def same(found: Any, expected: Any) -> bool:
-    """Equal, in types too."""
+    """Whether both are equal, including their types."""
     # JSON tells 1 from 1.0, which == does not.
     return json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)
 
@@ -154,7 +154,7 @@ def check_same(what: str, found: Any, expected: Any) -> None:
 
 
 def start_cluster(stack: ExitStack, shell: Shell) -> tuple[subprocess.Popen[str], list[Process]]:
-    """Start three nodes and a proxy, and learn from the printed table what runs where."""
+    """Start three nodes and a proxy, and read from the printed table where each runs."""
     cluster = stack.enter_context(
         shell.background("cluster", "--nodes", "3", "--directory", "cluster", stdout=subprocess.PIPE)
     )
@@ -180,7 +180,7 @@ def lines_of(stream: IO[str] | None) -> Iterator[str]:
 
 
 def query(shell: Shell, airports: dict[str, dict[str, Any]]) -> None:
-    """Ask in several ways, and compare each answer."""
+    """Query in several ways, and compare each answer."""
     say("How many are there?")
     check_same("how many", int(shell.run("count", "/Airport").stdout), len(airports))
 
@@ -202,7 +202,7 @@ def query(shell: Shell, airports: dict[str, dict[str, Any]]) -> None:
 
 
 def stream_everything(shell: Shell, airports: dict[str, dict[str, Any]]) -> float:
-    """Read all entries as one stream; the rows a second."""
+    """Read all entries as one stream. Returns the rows per second."""
     say("Everything, as one stream in the order of the keys (not printed here).")
     began = time.monotonic()
     done = shell.run("query", "/Airport", "--json", shown=False)
@@ -223,7 +223,7 @@ def export(shell: Shell, airports: dict[str, dict[str, Any]]) -> None:
 
 
 def kill_in_the_middle(shell: Shell, processes: list[Process]) -> tuple[Process, int]:
-    """Kill a node during an import. Answers the node, and how many rows were acknowledged by then."""
+    """Kill a node during an import. Returns the node, and how many rows were acknowledged by then."""
     victim = next(process for process in processes if process.name == "shard-2")
     say(f"A second import, to /Copy. In its middle {victim.name} dies: SIGKILL, nothing is flushed.")
     arguments = ["import", "-", "--format", "csv", "--key", "/Copy:{icao}", *TYPES]
@@ -245,20 +245,20 @@ def kill_in_the_middle(shell: Shell, processes: list[Process]) -> tuple[Process,
         check(importing.wait(PATIENCE_S) == 4, f"the import ended with {importing.returncode}, expected 4")
     acknowledged = re.search(r"the first ([\d,]+) rows", reported)
     if acknowledged is None or victim.name not in reported:
-        raise DemoError("the import does not say what is acknowledged, or who failed")
+        raise DemoError("the import does not say which rows are acknowledged, or which node failed")
     rows = int(acknowledged[1].replace(",", ""))
     check(0 < rows < len(lines) - 1, f"{rows} rows acknowledged: the kill was not in the middle")
     return victim, rows
 
 
 def feed(pipe: IO[str], lines: list[str]) -> None:
-    """Give the rest to an import, which may end before it has taken all."""
+    """Send the rest to an import, which may end before it has read everything."""
     with suppress(BrokenPipeError), pipe:
         pipe.writelines(lines)
 
 
 def wait_for_rows(shell: Shell, key: str, rows: int) -> None:
-    """Wait until so many entries are in a collection, asking by the command line."""
+    """Wait until a collection has so many entries, counted with the command."""
     shell.show(["count", key], f"   # until it is {rows:,}")
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
@@ -271,13 +271,13 @@ def wait_for_rows(shell: Shell, key: str, rows: int) -> None:
 
 
 def ask_around(shell: Shell, airports: dict[str, dict[str, Any]], victim: Process) -> str:
-    """Ask for a key on each shard while one is dead. Answers the dead one's key."""
+    """Get a key of each shard while one is down. Returns the key of the shard that is down."""
     config = load_config(shell.directory / "cluster" / "cluster.toml")
     slot_map = SlotMap([shard.name for shard in config.shards], shard_by=config.cluster.shard_by)
     of_shard: dict[str, str] = {}
     for key in airports:
         of_shard.setdefault(slot_map.shard_of(Key(key)), key)
-    say(f"A key of {victim.name} is unavailable, by its shard's name; the others answer as before.")
+    say(f"A key of {victim.name} is unavailable, and the error names the shard; the others answer as before.")
     reported = shell.run("get", of_shard[victim.name], expect=4).stderr
     check("UNAVAILABLE" in reported and victim.name in reported, "the error does not name UNAVAILABLE and the shard")
     for name, key in of_shard.items():
@@ -288,7 +288,7 @@ def ask_around(shell: Shell, airports: dict[str, dict[str, Any]], victim: Proces
 
 
 def restart(stack: ExitStack, shell: Shell, victim: Process, key: str) -> subprocess.Popen[str]:
-    """Start the dead node again, and wait until the proxy has noticed."""
+    """Start the killed node again, and wait until the proxy has noticed."""
     say(f"{victim.name} is started again, on its data.")
     arguments = ["serve", "--config", "cluster/cluster.toml", "--shard", victim.name]
     node = stack.enter_context(shell.background(*arguments, stdout=subprocess.PIPE))
@@ -304,13 +304,13 @@ def restart(stack: ExitStack, shell: Shell, victim: Process, key: str) -> subpro
 
 
 def check_acknowledged(shell: Shell, airports: dict[str, dict[str, Any]], rows: int) -> None:
-    """Every row that the killed import reported as stored is there; then the import goes on."""
+    """Check that every row that the killed import acknowledged is stored; then continue the import."""
     say(f"Are the {rows:,} acknowledged rows all there?")
     shell.run_openly("export", "/Copy", "copy.jsonl")
     copy = dict(entries_of((shell.directory / "copy.jsonl").read_text(encoding="utf-8")))
     expected = {f"/Copy:{row['icao']}": row for row in airports.values()}
     lost = [key for key in list(expected)[:rows] if key not in copy]
-    check(not lost, f"{len(lost)} acknowledged rows are lost, as {lost[:3]}")
+    check(not lost, f"{len(lost)} acknowledged rows are lost, e.g. {lost[:3]}")
     check_same(
         f"{len(copy):,} entries of /Copy, {rows:,} of them acknowledged",
         copy,
@@ -322,14 +322,14 @@ def check_acknowledged(shell: Shell, airports: dict[str, dict[str, Any]], rows: 
 
 
 def memory_mb(pid: int) -> float:
-    """The most resident memory that a process has had, in MiB."""
+    """The peak resident memory of a process, in MiB."""
     status = Path(f"/proc/{pid}/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     return int(found[1]) / 1024 if found else float("nan")
 
 
 def memory_of(processes: list[Process]) -> dict[str, float]:
-    """The same by the processes' names, printed."""
+    """The peak of each process, by name; also printed."""
     peaks = {process.name: memory_mb(process.pid) for process in processes}
     for name, peak in peaks.items():
         print(f"  {name:<8} {peak:6.1f} MiB at most")
@@ -337,7 +337,7 @@ def memory_of(processes: list[Process]) -> dict[str, float]:
 
 
 def check_nothing_left(directory: Path, processes: list[Process], pids: list[int]) -> None:
-    """No process lives, no port answers, no file is there."""
+    """Check that no process runs, no port answers, and no file is left."""
     for pid in [*(process.pid for process in processes), *pids]:
         check(not Path(f"/proc/{pid}").exists(), f"process {pid} is still there")
     for process in processes:
@@ -348,7 +348,7 @@ def check_nothing_left(directory: Path, processes: list[Process], pids: list[int
 
 
 def run(directory: Path) -> tuple[list[str], list[Process], list[int]]:
-    """Everything between the first process and the last. Answers the summary's lines, and what ran."""
+    """Everything from the first process to the last. Returns the lines of the summary, and the processes."""
     shell = Shell(directory)
     with ExitStack() as stack:
         print(f"$ cd {directory}\n$ cp {AIRPORTS} .", flush=True)
@@ -385,9 +385,9 @@ def run(directory: Path) -> tuple[list[str], list[Process], list[int]]:
 
 
 def main() -> int:
-    """Run the demo. 0 if all is as it must be, else 1."""
+    """Run the demo. Returns 0 if every check passed, otherwise 1."""
     began = time.monotonic()
-    # Asked to stop in whatever way, it leaves nothing behind.
+    # However it is stopped, it leaves nothing behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     directory = Path(tempfile.mkdtemp(prefix="datastore-demo-"))
     try:

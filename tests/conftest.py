@@ -1,4 +1,4 @@
-"""Settings of all tests: how long the random ones go on, and what they say when they fail."""
+"""Settings of all tests: how many random examples they run, and what a failure prints."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ settings.register_profile("ci", settings.get_profile("quick"), max_examples=300,
 settings.register_profile("soak", settings.get_profile("ci"), max_examples=20_000)
 settings.load_profile(os.environ.get("DATASTORE_HYPOTHESIS", "quick"))
 
-#: Where a test that is left out is a failure: in continuous integration, which has all that the tests need.
+#: Whether a skipped test is a failure, as in continuous integration, where everything is installed.
 REQUIRE_ALL = os.environ.get("DATASTORE_REQUIRE_ALL") == "1"
 
 
-#: Whether only what takes short is run: few examples of random tests, and no test that is marked `long`.
+#: Whether to run only what is quick: few examples of random tests, and no test marked `long`.
 QUICK = settings.get_current_profile_name() == "quick"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None]:
-    """Keep the garbage collector from going through thousands of tests, now and at each of its later runs."""
+    """Keep the garbage collector from scanning thousands of tests again and again."""
     gc.disable()
     yield
     gc.collect()
@@ -56,7 +56,7 @@ def long_mark(item: pytest.Item) -> pytest.Mark | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out the long tests, and say so of those that show what no other does."""
+    """Skip the long tests, and report those whose promise no other test covers."""
     for item in items:
         if QUICK and (mark := long_mark(item)):
             what = "".join(f" ({text})" for text in mark.args)
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was left out and why, a line for each reason."""
+    """Print what was skipped and why, a line for each reason."""
     reasons = Counter(
         report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())
     )
@@ -79,13 +79,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail where nothing may be left out and something was."""
+    """Fail if something was skipped and nothing may be."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if REQUIRE_ALL and reporter and reporter.stats.get("skipped") and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-# Servers of other engines, one of each for all tests that do not need their own
+# Servers of other engines, one of each for all tests that do not need a separate one
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What the repository promises of itself: generated files, layers, documentation, packaging."""
+"""Checks of the repository itself: generated files, layers, documentation, packaging."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tools import generate, kinds, unasync
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-#: What fits on a screen.
+#: The longest function, in lines, which fits on a screen.
 FUNCTION_LINES = 70
 LINE_LENGTH = PROJECT["tool"]["ruff"]["line-length"]
 TWINS = {twin for _, twin in unasync.pairs()}
@@ -93,7 +93,7 @@ def test_a_fault_in_the_protocol_is_found(
     assert "datastore/v1/value.proto" in capfd.readouterr().out
 
 
-def test_googles_proto_is_the_one_that_python_code_has(tmp_path: Path) -> None:
+def test_googles_proto_matches_the_installed_package(tmp_path: Path) -> None:
     out = tmp_path / "status.binpb"
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{generate.PROTOS}", f"--descriptor_set_out={out}"]
     subprocess.run([*command, "google/rpc/status.proto"], check=True)
@@ -107,7 +107,7 @@ def test_googles_proto_is_the_one_that_python_code_has(tmp_path: Path) -> None:
     assert ours == theirs
 
 
-def test_buf_reads_the_protos_as_they_are() -> None:
+def test_buf_accepts_the_protos() -> None:
     buf = str(generate.BIN / "buf")
     for command in (["build", "--output", "/dev/null"], ["lint"]):
         done = subprocess.run([buf, *command], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -126,7 +126,7 @@ def test_a_break_of_the_protocol_is_found(
 
 
 def copy_protos(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the tool look at a copy of the protos in `target`."""
+    """Let the tool use a copy of the protos in `target`."""
     for path in generate.PROTOS.rglob("*.proto"):
         copy = target / path.relative_to(generate.PROTOS)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ def test_dependency_floors_are_what_generated_code_asks_for() -> None:
 
 
 def found(pattern: str, name: str) -> str:
-    """What a header of a generated file says."""
+    """The version in the header of a generated file."""
     match = re.search(pattern, (ROOT / "datastore/v1" / name).read_text())
     assert match, f"{name} has no {pattern}"
     return match[1]
@@ -192,7 +192,7 @@ def test_the_library_loads_no_driver_and_no_grpc(package: str) -> None:
     assert not loaded & {"grpc", "google", "lmdb", "pytest", "hypothesis", "datastore_client", "datastore_server"}
 
 
-# Nothing is forgotten.
+# Completeness.
 
 
 @pytest.mark.parametrize(
@@ -218,15 +218,15 @@ async def test_the_services_answer_every_rpc(service: Any, served: Any) -> None:
 
 @dataclass
 class Details(grpc.HandlerCallDetails):
-    """What gRPC tells of a call when it looks for a handler."""
+    """The details of a call with which gRPC looks up a handler."""
 
     method: str
     invocation_metadata: Any
 
 
-#: The contract, what keeps nothing, and what only subclasses use.
+#: The contract, stores that keep nothing, and bases of other stores.
 NO_STORES = {"Datastore", "DatastoreCollection", "NullDatastore", "ShimDatastore"}
-#: Modules and packages of the library that are no backends: the core, and its documented short paths.
+#: Modules and packages of the library that are not backends: the core, and its documented short paths.
 NO_BACKENDS = {
     *("__init__", "__main__", "aio", "basic", "core", "errors", "key", "pylru", "query", "serialize", "testing", "v1"),
     *("engine", "model", "spec", "sync", "wire"),
@@ -234,7 +234,7 @@ NO_BACKENDS = {
 
 
 def stores() -> set[str]:
-    """What has to stand the conformance suite: backends and the client by module, the library's stores by class."""
+    """What must pass the conformance suite: backends and the client by module, the library's stores by class."""
     modules = {found.name for found in pkgutil.iter_modules(datastore.__path__)} - NO_BACKENDS
     backends = {f"datastore.{name}" for name in modules}
     return backends | {"datastore_client", "SerializerShimDatastore"} | set(basic.__all__) - NO_STORES
@@ -256,7 +256,7 @@ def announced() -> dict[str, str]:
 def test_every_kind_is_in_the_suite_by_its_config_and_on_the_page_of_kinds(kind: str, config: str) -> None:
     pages = [*(ROOT / "tests/conformance").glob("test_*.py"), ROOT / "tests/support/stacks.py"]
     suite = "\n".join(path.read_text() for path in pages)
-    # What keeps nothing has no suite.
+    # Stores that keep nothing have no suite.
     assert re.search(rf"\b{config}\(", suite) or kind == "null"
     # `rediss` is `redis` over TLS.
     assert kinds.kinds()[kind.replace("rediss", "redis")].__name__ == config
@@ -312,7 +312,7 @@ def test_every_public_name_is_documented() -> None:
 
 
 def with_members(label: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A public name and, of a class of ours, its public methods and properties. Tests speak by their names."""
+    """A public name and, for a class of ours, its public methods and properties. Tests need no docstring."""
     if not inspect.isclass(value) and not inspect.isroutine(value):
         return
     if inspect.isclass(value) and issubclass(value, Message):
@@ -324,7 +324,7 @@ def with_members(label: str, value: Any) -> Iterator[tuple[str, Any]]:
                 yield f"{label}.{name}", getattr(value, name)
 
 
-def test_every_file_opens_with_what_it_is_for() -> None:
+def test_every_file_begins_with_its_purpose() -> None:
     without = [path for path, text in texts() if path.suffix == ".py" and not ast.get_docstring(ast.parse(text))]
     assert without == []
 
@@ -346,11 +346,11 @@ def test_every_command_and_option_is_documented(name: str, command: click.Comman
 
 
 def named(argument: click.Argument, text: str) -> bool:
-    """Whether a text speaks of an argument by the name that the usage line gives it."""
+    """Whether a text mentions an argument by its name in the usage line."""
     return bool(re.search(rf"\b{re.escape((argument.metavar or argument.human_readable_name).strip('[].'))}\b", text))
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def test_links_between_documents_are_valid() -> None:
     broken = [
         f"{path.relative_to(ROOT)}: {target}"
         for path, text in texts()
@@ -375,7 +375,7 @@ def test_the_library_says_which_version_it_is() -> None:
 
 
 @pytest.mark.parametrize("package", PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
-def test_every_package_says_that_it_is_typed(package: str) -> None:
+def test_every_package_is_marked_as_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()
 
 
@@ -434,7 +434,7 @@ def test_every_substitution_for_the_other_colour_is_used() -> None:
     assert (packages, words) == ([], [])
 
 
-def test_no_file_has_tabs_trailing_blanks_or_a_ragged_end() -> None:
+def test_no_file_has_tabs_trailing_blanks_or_a_missing_final_newline() -> None:
     def untidy(path: Path, text: str) -> bool:
         tabs = "\t" in text and path.name not in ("Makefile", "go.mod")
         return (
@@ -456,6 +456,6 @@ def test_no_line_is_too_long() -> None:
     assert long == []
 
 
-def test_no_file_speaks_of_the_machine_it_was_written_on() -> None:
+def test_no_file_mentions_the_machine_it_was_written_on() -> None:
     machine = re.compile(r"(?<![\w.])/(?:work|root|home|Users)/\w")
     assert [path for path, text in texts() if machine.search(text) and path != Path(__file__)] == []

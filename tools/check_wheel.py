@@ -1,4 +1,4 @@
-"""Builds the wheel, installs it into an environment of its own, and runs tests against what was installed.
+"""Builds the wheel, installs it into a fresh environment, and runs tests against the installed packages.
 
     python tools/check_wheel.py
 
@@ -21,9 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("datastore", "server/datastore_server", "client/python/datastore_client")
 OURS = {Path(folder).name for folder in FOLDERS}
-#: What the tests need beside the extras of the wheel.
+#: What the tests need in addition to the extras of the wheel.
 TEST_PACKAGES = ("pytest-timeout", "psutil")
-#: Tests that need no checkout, and together show that every part is there.
+#: Tests that need no checkout, and together show that every part is installed.
 TESTS = (
     "tests/unit",
     "tests/conformance/test_dict.py",
@@ -37,7 +37,7 @@ BARE = "import datastore, datastore.aio, sys; assert not {'grpc', 'google', 'lmd
 
 
 def main() -> int:
-    """Build, look, install, test; 1 if anything is wrong."""
+    """Build, inspect, install, test. Returns 1 if anything is wrong."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         _run(sys.executable, "-m", "build", "--quiet", "--outdir", str(folder), str(ROOT), quiet=True)
@@ -48,7 +48,7 @@ def main() -> int:
             return 1
         python = _environment(folder / "environment")
         _run(*python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel))
-        # The library alone, with none of the extras.
+        # The library alone, without extras.
         _run(*python, "-c", BARE, cwd=folder)
         extras = f"{wheel}[server,testing,mongodb,redis,memcached]"
         _run(*python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", extras, *TEST_PACKAGES)
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def _faults(wheel: Path) -> list[str]:
-    """What the wheel has too much, and what it lacks of what git has."""
+    """The files that the wheel should not have, and those in git that it lacks."""
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     foreign = {name.split("/")[0] for name in found} - OURS
     listed = subprocess.run(["git", "ls-files", *FOLDERS], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -76,7 +76,7 @@ def _faults(wheel: Path) -> list[str]:
 
 def _environment(folder: Path) -> tuple[str, ...]:
     venv.create(folder, with_pip=True)
-    # -I keeps the current folder off the path: what is imported is what was installed.
+    # -I keeps the current folder off the path, so that the installed packages are imported.
     return str(folder / "bin" / "python"), "-I"
 
 
@@ -87,7 +87,7 @@ def _test(python: tuple[str, ...], folder: Path) -> None:
     for path in (ROOT / "pyproject.toml", *ROOT.glob("*.md")):
         shutil.copy(path, folder)
     left_out = [f"--ignore={path}" for path in NEEDS_CHECKOUT]
-    # Whether the parts are there, few random examples tell as well as many.
+    # A few random examples are enough to show that the parts are installed.
     environment = os.environ | {"DATASTORE_HYPOTHESIS": "quick", "DATASTORE_REQUIRE_ALL": "0"}
     command = [*python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *left_out, *TESTS]
     _run(*command, cwd=folder, environment=environment)

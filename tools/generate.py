@@ -1,4 +1,4 @@
-"""Generates datastore/v1 from protos, and checks the protocol: lint, and no break against the baseline.
+"""Generates datastore/v1 from protos, and checks the protocol: lint, and no breaking change from the baseline.
 
     python tools/generate.py              write datastore/v1
     python tools/generate.py --check      fail if datastore/v1 is not what the protos give
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 OUTPUT = ROOT / "datastore" / "v1"
 BASELINE = PROTOS / "baseline.binpb"
-#: What is generated and linted. `google/rpc/status.proto` is there for users who generate code in another language; in
+#: The protos to generate and lint. `google/rpc/status.proto` is for users who generate code in another language; in
 #: Python its code comes with the package googleapis-common-protos.
 SOURCES = sorted(path.relative_to(PROTOS).as_posix() for path in (PROTOS / "datastore").rglob("*.proto"))
 BIN = Path(sys.executable).parent
@@ -37,7 +37,7 @@ def _protoc(*arguments: str) -> None:
 
 
 def generate(target: Path) -> None:
-    """Write the generated package into `target`, the folder that stands for `datastore/v1`."""
+    """Write the generated package into `target`, a folder in place of `datastore/v1`."""
     with tempfile.TemporaryDirectory() as scratch:
         _protoc(*(f"--{kind}_out={scratch}" for kind in ("python", "grpc_python")))
         _protoc(*(f"--{kind}_out=quiet:{scratch}" for kind in ("mypy", "mypy_grpc")))
@@ -51,7 +51,7 @@ def generate(target: Path) -> None:
 
 
 def check() -> int:
-    """Compare datastore/v1 with what the protos give; 1 and a message if they differ."""
+    """Compare datastore/v1 with the generated package. Returns 1, after a message, if they differ."""
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch) / "v1"
         generate(fresh)
@@ -67,17 +67,17 @@ def _text(path: Path) -> str | None:
 
 
 def image(path: Path, *, comments: bool) -> None:
-    """Write the descriptors of all protos and what they import."""
+    """Write the descriptors of all protos and their imports."""
     _protoc("--include_imports", *(["--include_source_info"] if comments else []), f"--descriptor_set_out={path}")
 
 
 def lint() -> int:
-    """Run buf's lint and its search for breaks; the exit code of the first that finds something."""
+    """Run buf's lint and breaking-change detection. Returns the first exit code that is not 0."""
     buf = str(BIN / "buf")
     with tempfile.TemporaryDirectory() as scratch:
         today = Path(scratch) / "today.binpb"
         image(today, comments=True)
-        # Only our files are checked, not those that they import.
+        # Only our files are checked, not their imports.
         ours = ["--path", "datastore/v1"]
         for command in (["lint", str(today)], ["breaking", str(today), "--against", str(BASELINE)]):
             done = subprocess.run([buf, *command, *ours], check=False, cwd=ROOT)
@@ -87,7 +87,7 @@ def lint() -> int:
 
 
 def main() -> int:
-    """Do what the arguments ask for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     choice = parser.add_mutually_exclusive_group()
     for name in ("check", "lint", "baseline"):

@@ -100,7 +100,7 @@ def _renewed(path: Path, generated: str) -> str:
 
 
 def main() -> int:
-    """Do what the arguments ask for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     checks = parser.parse_args().check

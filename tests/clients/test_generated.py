@@ -1,6 +1,6 @@
 """Clients in other languages, made by the commands of docs/protocol.md, and run against a cluster.
 
-Compilers take their time: what limits a test that hangs is the limit of the whole run.
+Compilers are slow: a test that hangs is ended by the time limit of the whole run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 PAGE = (ROOT / "docs/protocol.md").read_text().partition("## Generating a client\n")[2].partition("\n## ")[0]
 ADDRESS = "127.0.0.1:7420"
 PRINTED = "true CH\n/Airport:LSZH\n/Airport:LSZS\n"
-#: What `make engines` leaves where it has fetched what these tests need.
+#: Exists if `make engines` has installed what these tests need.
 GO_READY, NODE_READY = ROOT / "build/protoc-gen-go", ROOT / "build/clients/node_modules"
 
 
@@ -38,7 +38,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder of a new client, beside one that stands for a checkout."""
+    """The folder of a new client, beside one that represents a checkout."""
     checkout, client, tools = tmp_path / "datastore", tmp_path / "client", tmp_path / "bin"
     for made in (checkout, client, tools):
         made.mkdir()
@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(commands: str, folder: Path) -> str:
-    """What the commands of a block print at last, without what fetching tools says."""
+    """The last output of the commands of a block, without that of fetching tools."""
     tools = folder.parent / "bin"
     path = os.pathsep.join([str(tools), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "GOBIN": str(tools), "npm_config_prefer_offline": "true"}

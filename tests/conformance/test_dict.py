@@ -44,7 +44,7 @@ class TestAsyncDict(InMemory, AsyncConformance):
 
 
 async def done(answer: Any) -> Any:
-    """What a call of either colour gives."""
+    """The result of a call of either colour."""
     return await answer if inspect.isawaitable(answer) else answer
 
 
@@ -74,7 +74,7 @@ async def test_a_limit_gives_the_first_by_key(package: Any, recursive: bool, lim
     assert found == [(Key(f"/a/{number:04}"), number) for number in expected]
 
 
-def test_a_getter_may_write_while_a_query_goes_on() -> None:
+def test_a_getter_may_write_during_a_query() -> None:
     store = core.DictDatastore()
     for number in range(300):
         store.put(Key(f"/a/{number:03}"), {"n": number})
@@ -91,7 +91,7 @@ def test_a_getter_may_write_while_a_query_goes_on() -> None:
 
 
 @both
-async def test_a_query_gives_what_was_there_when_it_began(package: Any) -> None:
+async def test_a_query_returns_the_entries_that_existed_when_it_began(package: Any) -> None:
     store = package.DictDatastore()
     for number in range(300):
         await done(store.put(Key(f"/a/{number:03}"), number))
@@ -110,7 +110,7 @@ async def test_a_query_gives_what_was_there_when_it_began(package: Any) -> None:
 
 
 @both
-async def test_the_last_delete_of_a_collection_leaves_nothing_of_it(package: Any) -> None:
+async def test_deleting_the_last_entry_of_a_collection_frees_the_collection(package: Any) -> None:
     store = package.DictDatastore()
     await done(store.put(Key("/a/1"), 1))
     await done(store.put(Key("/a/2"), 2))
@@ -128,7 +128,7 @@ async def test_the_last_delete_of_a_collection_leaves_nothing_of_it(package: Any
     assert len(store) == 0
 
 
-def test_the_first_of_many_take_no_more_memory_than_the_first_of_some() -> None:
+def test_a_limit_takes_no_more_memory_over_many_entries_than_over_some() -> None:
     peaks = []
     for entries in (20_000, 100_000):
         store = core.DictDatastore()

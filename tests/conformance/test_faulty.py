@@ -1,4 +1,4 @@
-"""The store for testing faults, as long as it has none: a shim that answers queries entry by entry."""
+"""The store for testing faults, without faults: a shim that answers queries entry by entry."""
 
 from __future__ import annotations
 

@@ -44,10 +44,10 @@ class TestLMDB(OnTheWire, DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncLMDB(OnTheWire, AsyncConformance):
-    """As a node has it: nothing is decoded unless a filter or an order looks inside."""
+    """As on a node: nothing is decoded unless a filter or an order looks inside."""
 
     closes = True
-    # Not where values are decoded below: their size is then a guess.
+    # Not if values are decoded below: their size is then an estimate.
     batch_bytes = BATCH_BYTES
 
     @pytest.fixture
@@ -58,7 +58,7 @@ class TestAsyncLMDB(OnTheWire, AsyncConformance):
 
 
 class TestAsyncWireValuesInMemory(OnTheWire, AsyncConformance):
-    """As a node in memory has it."""
+    """As on a node in memory."""
 
     @pytest.fixture
     async def store(self) -> Any:

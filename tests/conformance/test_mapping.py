@@ -1,4 +1,4 @@
-"""A service with other names for its methods: no queries, values as the service keeps them."""
+"""A service with other names for its methods: no queries, values as the service stores them."""
 
 from __future__ import annotations
 

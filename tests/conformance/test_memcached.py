@@ -108,7 +108,7 @@ def test_other_types_are_refused_and_the_old_value_stays(memcached: MemcachedDat
     assert memcached.get(Key("/a")) == b"old"
 
 
-# The clients that there are.
+# The supported clients.
 
 
 def _pylibmc(port: int, **settings: Any) -> Any:
@@ -133,7 +133,7 @@ VALUES = [b"", b"bytes \xff\x00", "", "text \u00e9 \U0001f600", '{"json": 1}', b
 
 
 class Text(str):
-    """Text of a class of the caller's."""
+    """A custom subclass of str."""
 
     __slots__ = ()
 
@@ -147,7 +147,7 @@ def speaking(name: str, port: int) -> Iterator[MemcachedDatastore]:
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_every_client_keeps_bytes_and_text_apart(memcached_server: Engine, name: str):
+def test_every_client_distinguishes_bytes_and_text(memcached_server: Engine, name: str):
     with speaking(name, memcached_server.port) as store:
         for number, value in enumerate(VALUES):
             key = Key(f"/value {number}:é")
@@ -191,7 +191,7 @@ def test_every_client_fails_as_the_store_says(name: str, tmp_path: Path):
                 call()
 
 
-def test_a_serde_that_the_caller_chose_stays(memcached_server: Engine):
+def test_a_custom_serde_is_kept(memcached_server: Engine):
     client = Client(("127.0.0.1", memcached_server.port), serde=pickle_serde)
     MemcachedDatastore(client)
     assert client.serde is pickle_serde
@@ -248,7 +248,7 @@ def test_a_killed_server_is_unavailable_until_it_is_back(tmp_path: Path):
         store.close()
 
 
-def test_nothing_is_asked_of_a_closed_store(memcached_server: Engine):
+def test_a_closed_store_sends_no_requests(memcached_server: Engine):
     store = datastore.open(f"memcached://127.0.0.1:{memcached_server.port}")
     store.put(Key("/a"), b"1")
     store.close()
@@ -263,7 +263,7 @@ def test_nothing_is_asked_of_a_closed_store(memcached_server: Engine):
             call()
 
 
-def test_a_server_that_is_silent_is_late(memcached_server: Engine):
+def test_a_server_that_does_not_respond_exceeds_the_deadline(memcached_server: Engine):
     store = MemcachedDatastore(PooledClient(("127.0.0.1", memcached_server.port), timeout=0.2))
     address = rf"^memcached at 127\.0\.0\.1:{memcached_server.port}: "
     with memcached_server.stopped(), pytest.raises(DeadlineExceededError, match=address):

@@ -1,4 +1,4 @@
-"""MongoDB's protocol and driver, on FerretDB with its SQLite backend: no MongoDB server can be had as a package."""
+"""MongoDB's protocol and driver, on FerretDB with its SQLite backend: MongoDB itself is not available as a package."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tests.support.engines import Engine, engine
 
 COUNT = itertools.count()
 
-# The server is slow where random tests are long.
+# The server is slow for long random tests.
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -70,7 +70,7 @@ LARGE = (
 
 
 class TestMongo(AsJson, DatastoreConformance):
-    """As text: FerretDB takes no lists in lists, no infinities and no -0.0, which MongoDB does."""
+    """As text: unlike MongoDB, FerretDB refuses lists in lists, infinities and -0.0."""
 
     grid = 20
     long_tests = LARGE
@@ -155,7 +155,7 @@ def test_values_come_back_of_the_same_type(mongo: MongoDatastore, value: Any):
     assert (type(found), found) == (type(value), value)
 
 
-def test_the_callers_map_is_not_changed(mongo: MongoDatastore):
+def test_the_map_of_the_caller_is_not_changed(mongo: MongoDatastore):
     value = {"a": {"b": [1]}}
     mongo.put(Key("/a"), value)
     assert value == {"a": {"b": [1]}}
@@ -213,7 +213,7 @@ def test_any_query_of_documents_is_answered_as_by_a_dict(mongo: MongoDatastore, 
     assert problem is None, problem
 
 
-def test_a_store_by_its_url_disconnects_at_its_end(mongodb_server: Engine):
+def test_a_store_opened_by_url_disconnects_when_closed(mongodb_server: Engine):
     url = f"mongodb://127.0.0.1:{mongodb_server.port}/byurl?collection=mine&appName=tests"
     with datastore.open(url) as store:
         store.put(Key("/a"), {"n": 1})
@@ -264,7 +264,7 @@ def test_a_violated_unique_index_is_reported(mongo: MongoDatastore):
 
 
 class Answering:
-    """A collection whose bulk writes end as a server may have them end."""
+    """A collection whose bulk writes end in the ways that a server may end them."""
 
     def __init__(self, *endings: Exception | None) -> None:
         self.endings = list(endings)
@@ -310,9 +310,9 @@ LATE = bulk_error(writeConcernErrors=[{"code": 64, "errmsg": "waiting for replic
         ([KeyError("nModified")], [None] * 3),
         ([AutoReconnect("gone")], [UnavailableError] * 3),
     ],
-    ids=["done", "taken once", "taken for ever", "refused", "late", "unauthorized", "a view", "one by one", "gone"],
+    ids=["done", "taken once", "taken forever", "refused", "late", "unauthorized", "a view", "one by one", "gone"],
 )
-def test_each_write_of_a_batch_has_its_outcome(
+def test_each_write_of_a_batch_has_its_own_result(
     mongo: MongoDatastore, endings: list[Exception | None], kinds: list[type | None]
 ):
     mongo._collection = Answering(*endings)
@@ -329,7 +329,7 @@ def test_a_document_over_the_limit_fails_alone_in_a_batch(mongo: MongoDatastore)
     assert [outcome.value for outcome in mongo.batch_get([write.key for write in writes])] == [1, "old", 3]
 
 
-def test_datetimes_come_back_as_they_were_whatever_the_client_prefers(mongodb_server: Engine):
+def test_datetimes_are_read_back_unchanged_whatever_the_client_settings(mongodb_server: Engine):
     url = f"mongodb://127.0.0.1:{mongodb_server.port}/zones?tz_aware=true"
     with datastore.open(url) as store:
         store.put(Key("/a"), datetime(2026, 1, 1))
@@ -343,7 +343,7 @@ def test_a_map_that_the_driver_takes_for_a_reference_is_refused(mongo: MongoData
     assert mongo.get(Key("/a")) == "old"
 
 
-def test_documents_of_other_origin_are_not_seen(mongo: MongoDatastore):
+def test_documents_of_other_programs_are_not_visible(mongo: MongoDatastore):
     mongo.put(Key("/ours"), 1)
     mongo._collection.insert_many(
         [{"_id": "/bare", "path": "/"}, {"path": "/", "value": 2}, {"_id": "no key/", "path": "/", "value": 3}]
@@ -369,7 +369,7 @@ def test_a_client_is_not_a_database(database: Any):
             MongoDatastore(wrong)
 
 
-def test_a_server_that_is_silent_is_late(mongodb_server: Engine):
+def test_a_server_that_does_not_respond_exceeds_the_deadline(mongodb_server: Engine):
     url = f"mongodb://127.0.0.1:{mongodb_server.port}/late?socketTimeoutMS=300&retryReads=false"
     with datastore.open(url) as store:
         store.get(Key("/a"))
@@ -378,7 +378,7 @@ def test_a_server_that_is_silent_is_late(mongodb_server: Engine):
 
 
 class Fetched(CommandListener):
-    """How many documents each answer brought."""
+    """How many documents each response contained."""
 
     def __init__(self) -> None:
         self.counts: list[int] = []
@@ -393,7 +393,7 @@ class Fetched(CommandListener):
             self.counts.append(len(event.reply["cursor"].get("firstBatch", event.reply["cursor"].get("nextBatch"))))
 
 
-def test_a_limit_fetches_what_it_needs(mongodb_server: Engine):
+def test_a_limit_fetches_only_what_it_needs(mongodb_server: Engine):
     fetched = Fetched()
     with pymongo.MongoClient(f"mongodb://127.0.0.1:{mongodb_server.port}", event_listeners=[fetched]) as client:
         store = MongoDatastore(client["few"])
@@ -405,7 +405,7 @@ def test_a_limit_fetches_what_it_needs(mongodb_server: Engine):
 
 
 @pytest.mark.parametrize("value", [[[1]], {"a.b": 1}, math.inf], ids=repr)
-def test_what_the_server_does_not_take_is_a_wrong_value_and_fails_alone(mongo: MongoDatastore, value: Any):
+def test_a_value_that_the_server_rejects_is_invalid_and_fails_alone(mongo: MongoDatastore, value: Any):
     with pytest.raises(InvalidValueError, match="MongoDB: invalid"):
         mongo.put(Key("/a"), value)
     writes = [datastore.Write(Key("/a"), value), datastore.Write(Key("/b"), 1), datastore.Write(Key("/c"), None)]
@@ -413,7 +413,7 @@ def test_what_the_server_does_not_take_is_a_wrong_value_and_fails_alone(mongo: M
     assert [mongo.get(Key("/a")), mongo.get(Key("/b"))] == [None, 1]
 
 
-def test_datetimes_have_a_zone_where_that_is_asked_for(database: Any, mongo: MongoDatastore):
+def test_datetimes_have_a_zone_if_configured(database: Any, mongo: MongoDatastore):
     aware = MongoDatastore(database, collection=mongo._collection.name, aware_datetimes=True)
     moment = datetime(2026, 1, 2, 3, 4, 5, 6000, tzinfo=UTC)
     aware.batch_write([datastore.Write(Key("/a"), {"at": [moment]})])

@@ -52,7 +52,7 @@ class TestAsyncProxy(Remote, AsyncConformance):
 
 @pytest.mark.long
 class TestAsyncProxyByCollection(Remote, AsyncConformance):
-    """A collection lies on one shard, so that its queries go to that shard alone."""
+    """A collection is on one shard, so its queries go to that shard alone."""
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:

@@ -89,7 +89,7 @@ class TestRedisMachine(RedisMachine.TestCase):
     pass
 
 
-def test_a_store_by_its_url_disconnects_at_its_end(client: Any, redis_server: Engine):
+def test_a_store_opened_by_url_disconnects_when_closed(client: Any, redis_server: Engine):
     with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0") as store:
         store.put(Key("/a"), {"n": 1})
         assert client.get("/a") == b'{"n": 1}'
@@ -141,7 +141,7 @@ def test_what_the_server_refuses_is_reported(client: Any):
 
 
 @pytest.mark.parametrize("value", [1, 1.5, True, [1], {"a": 1}], ids=repr)
-def test_what_a_serializer_makes_is_text_or_bytes(client: Any, value: Any):
+def test_a_serializer_must_return_text_or_bytes(client: Any, value: Any):
     store = RedisDatastore(client, serialize.NonSerializer)
     store.put(Key("/a"), b"old")
     with pytest.raises(UnsupportedTypeError, match=f"str and bytes.*{type(value).__name__}.*/a"):
@@ -151,7 +151,7 @@ def test_what_a_serializer_makes_is_text_or_bytes(client: Any, value: Any):
     assert [outcome.value for outcome in store.batch_get([Key("/a"), Key("/b")])] == [b"old", b"good"]
 
 
-def test_nothing_is_asked_of_a_closed_store(redis_server: Engine):
+def test_a_closed_store_sends_no_requests(redis_server: Engine):
     store = datastore.open(f"redis://127.0.0.1:{redis_server.port}/0")
     store.put(Key("/a"), 1)
     store.close()
@@ -166,7 +166,7 @@ def test_nothing_is_asked_of_a_closed_store(redis_server: Engine):
             call()
 
 
-def test_a_server_that_is_silent_is_late(redis_server: Engine):
+def test_a_server_that_does_not_respond_exceeds_the_deadline(redis_server: Engine):
     url = f"redis://127.0.0.1:{redis_server.port}/0?socket_timeout=0.2"
     address = rf"^Redis at 127\.0\.0\.1:{redis_server.port}: "
     with datastore.open(url) as store, redis_server.stopped(), pytest.raises(DeadlineExceededError, match=address):
@@ -239,7 +239,7 @@ def test_a_server_has_a_limited_time_to_answer(redis_server: Engine):
         assert (settings["socket_timeout"], settings["socket_connect_timeout"]) == (TIMEOUT_S, TIMEOUT_S)
 
 
-def test_a_batch_of_writes_is_one_request_and_each_has_its_own_outcome(client: Any):
+def test_a_batch_of_writes_is_one_request_and_each_write_has_its_own_result(client: Any):
     store = RedisDatastore(client)
     before = client.info("commandstats").get("cmdstat_set", {"calls": 0})["calls"]
     writes = [Write(Key(f"/k:{number}"), number) for number in range(50)]

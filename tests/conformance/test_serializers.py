@@ -28,7 +28,7 @@ DOCUMENT = {"x": 1, "text": "é \U0001f600", "list": [1.5, None, True], "empty":
 
 
 class TextOnly:
-    """A user's serializer, which takes text alone."""
+    """A user's serializer, which accepts only text."""
 
     @staticmethod
     def dumps(value: Any) -> str:
@@ -98,7 +98,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
 
 @pytest.mark.parametrize("name", SERIALIZERS)
 @pytest.mark.parametrize("store", STORES, indirect=True)
-def test_what_is_put_through_a_serializer_comes_back(store: Any, name: str) -> None:
+def test_a_value_comes_back_through_every_serializer(store: Any, name: str) -> None:
     shim = serialize.shim(store, SERIALIZERS[name]())
     shim.put(A, DOCUMENT)
     assert shim.get(A) == DOCUMENT
@@ -120,7 +120,7 @@ def test_text_and_bytes_come_back_as_they_were(store: Any, value: Any) -> None:
 
 @pytest.mark.parametrize("store", ["lmdb", "file", "memcached"], indirect=True)
 @pytest.mark.parametrize("value", [1, {"x": 1}, [b"x"], datetime.datetime(2026, 1, 1)], ids=repr)
-def test_what_a_store_of_bytes_refuses_it_refuses_with_the_way_out(store: Any, value: Any) -> None:
+def test_a_store_of_bytes_refuses_other_values_and_suggests_a_serializer(store: Any, value: Any) -> None:
     store.put(A, b"old")
     with pytest.raises(TypeError, match="serializer") as refused:
         store.put(A, value)
@@ -128,7 +128,7 @@ def test_what_a_store_of_bytes_refuses_it_refuses_with_the_way_out(store: Any, v
     assert store.get(A) == b"old"
 
 
-def test_text_and_bytes_lie_side_by_side_in_a_scan(tmp_path: Path) -> None:
+def test_a_scan_returns_text_and_bytes_side_by_side(tmp_path: Path) -> None:
     with LMDBDatastore(tmp_path) as store:
         values = [b"bytes", "text", "", b"", "é"]
         store.batch_write([Write(Key(f"/c/{number}"), value) for number, value in enumerate(values)])

@@ -23,7 +23,7 @@ SIZE = 100_000
 
 
 class ValuesAlone(core.ShimDatastore):
-    """A directory store without its one exception: a directory is no value."""
+    """A directory store without its one exception: a directory is not a value."""
 
     def get(self, key: Any) -> Any:
         return self.child_datastore.child_datastore.get(key)

@@ -24,7 +24,7 @@ from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import InMemory
 
 NAMESPACE = "/T:name space"
-#: Around the namespace, and never in its answers.
+#: Keys around the namespace, which its answers must never contain.
 FOREIGN = ["/", "/T", "/T:name", "/T:name space:x", "/T:name space:x/y", "/T:name spaceship", "/T:name space ", "/a"]
 
 

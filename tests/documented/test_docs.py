@@ -1,4 +1,4 @@
-"""The code blocks of README and docs, each run as it stands: a language has its way to run, whatever page it is on."""
+"""The code blocks of README and docs, run unchanged, each in the way of its language."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def run(command: list[str], directory: Path, **environment: str) -> str:
-    """What a command prints. It must end well."""
+    """What a command prints. It must succeed."""
     path = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / "build"), os.environ["PATH"]])
     done = subprocess.run(
         command,
@@ -84,7 +84,7 @@ def test_every_block_is_of_a_language_that_is_run():
 
 
 @pytest.mark.parametrize("page", AT_THE_PROMPT, ids=lambda page: page.name)
-def test_what_a_page_shows_at_the_prompt_is_what_comes(
+def test_the_prompt_examples_of_a_page_print_what_it_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -98,7 +98,7 @@ def test_what_a_page_shows_at_the_prompt_is_what_comes(
 
 
 @pytest.mark.long("the suite over the backends of docs/backends.md")
-def test_the_backends_of_ones_own_stand_the_suite(tmp_path: Path):
+def test_the_documented_backends_pass_the_suite(tmp_path: Path):
     (tmp_path / "test_shelf.py").write_text("\n".join(blocks(BACKENDS, "python")))
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     # Few random examples, as other tests have.
@@ -139,8 +139,8 @@ async def test_the_backend_of_another_package_is_a_kind_like_any_other(tmp_path:
         datastore.open("shelv:")
 
 
-def test_the_commands_that_set_up_name_what_there_is(tmp_path: Path):
-    # They are what runs this test, and the shell that a person sits at.
+def test_the_setup_commands_name_existing_files(tmp_path: Path):
+    # The commands that run this test, and an interactive shell.
     make, activate, *_ = blocks(README, "sh")
     for line in make.splitlines():
         run(["make", "--dry-run", *shlex.split(line, comments=True)[1:]], ROOT)
@@ -173,28 +173,28 @@ def test_grpcurl_needs_no_files(page: Path, number: int, running: Running, tmp_p
     assert '"CH"' in printed
 
 
-def test_the_proxy_of_ones_own_is_a_store():
+def test_the_documented_proxy_is_a_store():
     names: dict[str, object] = {}
     exec(blocks(ROOT / "docs/collections.md", "python")[0], names)
     key = Key("/by-hand/x")
-    # Nodes of no cluster: those of one refuse keys that its own proxy would send elsewhere.
+    # Nodes without a cluster: others refuse keys that their proxy would send elsewhere.
     with clusters.background() as loop, loop.running(clusters.node()) as one, loop.running(clusters.node()) as other:
         with names["cluster"]([one.url, other.url]) as store:  # type: ignore[operator]
             store.put(key, 1)
             assert store.get(key) == 1
 
 
-def test_the_shell_takes_the_line_for_its_start_file(tmp_path: Path):
+def test_the_shell_accepts_the_completion_line(tmp_path: Path):
     lines = blocks(ROOT / "docs/cli.md", "sh")[0].splitlines()
     shells = {line.rsplit("# ", 1)[1].split(",")[0]: line for line in lines}
     assert list(shells) == ["bash", "zsh", "fish"]
     for shell, line in shells.items():
-        # bash is everywhere; the others are tried where they are.
+        # bash is everywhere; the others are tested if installed.
         if shell == "bash" or shutil.which(shell):
             run([shell, "-c", line], tmp_path)
 
 
-def test_a_configuration_as_shown_is_taken_and_a_slip_in_it_answered_as_shown(tmp_path: Path):
+def test_the_documented_configuration_is_valid_and_its_error_is_as_shown(tmp_path: Path):
     page = ROOT / "docs/configuration.md"
     path = tmp_path / "cluster.toml"
     path.write_text(blocks(page, "toml")[0])

@@ -1,4 +1,4 @@
-"""The documentation's examples, run as they stand."""
+"""The documentation's examples, run unchanged."""
 
 from __future__ import annotations
 

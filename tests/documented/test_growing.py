@@ -1,4 +1,4 @@
-"""The procedure of docs/configuration.md, typed along: three shards become four, and then two."""
+"""The procedure of docs/configuration.md, step by step: three shards become four, and then two."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Typist:
         self._stack = stack
 
     def config(self, names: Iterable[str]) -> None:
-        """Write the file as a person edits it."""
+        """Write the file as a user edits it."""
         shards = [
             ShardConfig(
                 name=name,
@@ -69,7 +69,7 @@ class Typist:
 
     @contextmanager
     def proxy(self) -> Iterator[str]:
-        """The proxy, started with the file as it is; its address."""
+        """The proxy, started with the current file. Yields its address."""
         process = ServerProcess("proxy", str(self.path), log=self.directory / "proxy.log")
         try:
             process.start()
@@ -78,7 +78,7 @@ class Typist:
             process.stop()
 
     def check(self) -> None:
-        """That the cluster holds exactly the entries, whichever way it is asked."""
+        """Check that the cluster holds exactly the entries, by every kind of read."""
         with self.proxy() as url, connect(url) as store:
             assert list(store.query(Query(Key("/"), recursive=True))) == list(ENTRIES.values())
             assert [outcome.value for outcome in store.batch_get(list(ENTRIES))] == list(ENTRIES.values())

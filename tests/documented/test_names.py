@@ -28,7 +28,7 @@ PATHS = {
     **{name: ["datastore.core.serialize", "datastore.serialize"] for name in SERIALIZE},
     **{name: ["datastore", "datastore.core", "datastore.errors", "datastore.core.errors"] for name in errors.__all__},
 }
-#: What programs rely on besides.
+#: What programs also rely on.
 RELIED_ON = {
     "NestedPathDatastore": "nested_path",
     "SymlinkDatastore": "_link_value_for_key _link_for_value _follow_link _follow_link_gen",
@@ -53,7 +53,7 @@ def test_every_error_is_offered(path: str) -> None:
 def test_a_class_has_its_documented_members(cls: str) -> None:
     modules = (datastore, datastore.serialize, datastore.filesystem)
     kind = next(getattr(module, cls) for module in modules if hasattr(module, cls))
-    # What is of an instance alone.
+    # Attributes of instances only.
     of_instances = {"Cursor": {"query", "returned", "skipped"}}.get(cls, set())
     names = f"{MEMBERS[cls]} {RELIED_ON.get(cls, '')}".split()
     assert [name for name in names if name not in of_instances and not hasattr(kind, name)] == []
@@ -111,7 +111,7 @@ def test_packages_installed_elsewhere_add_modules(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_shims_are_what_they_were() -> None:
+def test_shims_keep_their_base_classes() -> None:
     for name in ("LowercaseKeyDatastore", "NamespaceDatastore", "NestedPathDatastore"):
         assert issubclass(getattr(core, name), core.KeyTransformDatastore)
     for name in ("CacheShimDatastore", "SymlinkDatastore", "DirectoryDatastore", "DatastoreCollection"):
@@ -131,6 +131,6 @@ def test_the_shims_are_what_they_were() -> None:
         (datastore.Query(Key("/a"), limit=3), "Query(Key('/a'), limit=3)", "Query(Key('/a'), limit=3)"),
     ],
 )
-def test_what_is_printed_is_as_it_was(shown: object, text: str, representation: str) -> None:
+def test_printed_forms_are_unchanged(shown: object, text: str, representation: str) -> None:
     assert (str(shown), repr(shown)) == (text, representation)
     assert eval(representation, vars(datastore)) == shown

@@ -1,4 +1,4 @@
-"""docs/serving.md, typed along: its commands against real engines on free ports, in the order of the page."""
+"""docs/serving.md, step by step: its commands against real engines on free ports, in the order of the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shims as the documentation has users write them, over stores of every kind."""
+"""Shims as the documentation shows them, over stores of every kind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ A = Key("/c/a")
 
 
 class JsonShim(core.ShimDatastore):
-    """As in the documentation, for values that are there."""
+    """As in the documentation, for present values."""
 
     def get(self, key: Key) -> Any:
         value = self.child_datastore.get(key)
@@ -130,7 +130,7 @@ SHIMS = [
 
 
 @pytest.mark.parametrize("base", SHIMS)
-def test_what_a_subclass_does_not_mention_goes_through_what_it_changes(base: type) -> None:
+def test_methods_that_a_subclass_inherits_use_those_it_overrides(base: type) -> None:
     class Hiding(base):  # type: ignore[misc]
         def get(self, key: Key) -> Any:
             return None if key.name == "hidden" else super().get(key)
@@ -151,7 +151,7 @@ def test_what_a_subclass_does_not_mention_goes_through_what_it_changes(base: typ
     assert Deeper(store.child_datastore).contains(hidden) is False
 
 
-def test_a_query_of_ones_own_is_trusted_only_where_it_says_so() -> None:
+def test_a_custom_query_is_trusted_only_if_it_says_so() -> None:
     class Backwards(core.NamespaceDatastore):
         def query(self, query: Query) -> Any:
             return reversed(list(super().query(query)))

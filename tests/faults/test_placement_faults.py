@@ -1,4 +1,4 @@
-"""A node killed at every step of a move, and moves in the midst of writes: nothing answered is ever lost or undone."""
+"""A node killed at every step of a move, and moves during writes: no acknowledged change is lost or undone."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def process(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[processe
         server.stop()
 
 
-async def test_every_answered_step_of_a_move_outlasts_a_kill(process: processes.ServerProcess) -> None:
+async def test_every_acknowledged_step_of_a_move_survives_a_kill(process: processes.ServerProcess) -> None:
     async def again() -> None:
         process.kill()
         process.start()
@@ -114,7 +114,7 @@ async def test_every_answered_step_of_a_move_outlasts_a_kill(process: processes.
         await node.client.put(STAY[0], "newer")
 
 
-async def test_a_coming_member_keeps_what_was_written_and_shows_it_only_after_the_commit(
+async def test_a_joining_member_keeps_moved_entries_and_shows_them_only_after_the_commit(
     process: processes.ServerProcess,
 ) -> None:
     async with connected(process.url) as node:
@@ -130,7 +130,7 @@ async def test_a_coming_member_keeps_what_was_written_and_shows_it_only_after_th
         assert await node.keys() == LEAVE
 
 
-async def test_a_clearing_that_was_killed_is_finished_by_repeating_it(process: processes.ServerProcess) -> None:
+async def test_clearing_slots_can_be_repeated_after_a_kill(process: processes.ServerProcess) -> None:
     async with connected(process.url) as node:
         await node.placed.place("a", BEFORE)
         await node.put(OWN)

@@ -177,7 +177,7 @@ class History:
     """
 
     def __init__(self) -> None:
-        #: For each write: whether it left a value. The first stands for the empty store.
+        #: For each write: whether it left a value. The first represents the empty store.
         self.leaves = [False]
         self.failed: set[int] = set()
         self.done = 0

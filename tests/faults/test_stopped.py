@@ -1,4 +1,4 @@
-"""A node that is stopped without a word, as its clients and the proxy before it notice."""
+"""A node that is suspended, as noticed by its clients and its proxy."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.support import processes
 from tests.support.waiting import PATIENCE_S
 
 KEYS = [Key(f"/K:{number:02}") for number in range(30)]
-#: Long against what a slow machine needs to start a server.
+#: Longer than a slow machine needs to start a server.
 LONG_S = PATIENCE_S
 
 
 @pytest.mark.long
-async def test_a_stopped_node_is_noticed_by_calls_and_by_the_proxy_which_serves_the_other_shards(
+async def test_a_suspended_node_is_noticed_by_calls_and_by_the_proxy_which_serves_the_other_shards(
     tmp_path: Path,
 ) -> None:
     with processes.cluster(tmp_path) as cluster:
@@ -36,7 +36,7 @@ async def test_a_stopped_node_is_noticed_by_calls_and_by_the_proxy_which_serves_
                 await store.put(key, 1)
             await direct.get(held["shard-1"])
             with node.paused():
-                # This has minutes: only a connection that was given up ends it.
+                # It has minutes: only a connection that was given up ends it.
                 with pytest.raises(UnavailableError):
                     await direct.get(held["shard-1"])
                 with pytest.raises((UnavailableError, DeadlineExceededError)) as raised:

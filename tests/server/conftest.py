@@ -33,7 +33,7 @@ async def start() -> AsyncIterator[Start]:
                     f"127.0.0.1:{server.port}",
                     options=[
                         ("grpc.use_local_subchannel_pool", 1),
-                        # Without its guesses of the bandwidth gRPC takes in little more than is read.
+                        # Without its bandwidth estimates, gRPC buffers little more than is read.
                         ("grpc.http2.bdp_probe", 0),
                     ],
                 )

@@ -58,13 +58,13 @@ def test_a_size_may_be_written_with_its_unit() -> None:
     assert limits_of(limits.shown()) == limits
 
 
-def test_an_unknown_limit_is_refused_with_those_there_are() -> None:
+def test_an_unknown_limit_is_refused_with_the_valid_ones() -> None:
     with pytest.raises(ConfigError, match=r"limits\.batch_item: .*key_bytes, entry_bytes, .*did you mean batch_items"):
         limits_of({"batch_item": 1})
 
 
 @pytest.mark.parametrize("name", ["message_bytes", "message_parts", "value_depth", "sort_bytes"])
-def test_what_the_protocol_fixes_cannot_be_set(name: str) -> None:
+def test_limits_fixed_by_the_protocol_cannot_be_set(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"limits\.{name}: unknown limit"):
         limits_of({name: 1})
 
@@ -144,7 +144,7 @@ def test_a_page_has_100_entries_by_default_and_at_most_1000() -> None:
 
 
 @pytest.mark.parametrize(("present", "data"), [(False, b""), (True, b"")])
-def test_a_value_must_be_something(present: bool, data: bytes) -> None:
+def test_a_value_must_be_set(present: bool, data: bytes) -> None:
     with pytest.raises(InvalidValueError, match="not set"):
         checks.check_value(present, data)
 

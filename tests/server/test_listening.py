@@ -62,7 +62,7 @@ async def test_localhost_is_listened_on_at_both_addresses_with_one_free_port() -
         assert accepts("::1", server.port)
 
 
-async def test_a_host_name_that_nobody_knows_is_named() -> None:
+async def test_an_unknown_host_name_is_named() -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.invalid:1: the host 'nowhere\.invalid' is not known"):
         async with serve(aio.DictDatastore(), listen="nowhere.invalid:1"):
             pass
@@ -85,7 +85,7 @@ class FakeServer:
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, number: int, *hosts: str, times: int = 10**6) -> list[Address]:
-    """Have the next binds of `hosts` fail; the addresses that were asked for."""
+    """Make the next binds of `hosts` fail. Returns the addresses that were requested."""
     asked: list[Address] = []
 
     def bound(address: Address) -> socket.socket:
@@ -108,7 +108,7 @@ def test_an_address_of_the_name_that_this_machine_lacks_is_left_out(
     assert server.ports == [f"127.0.0.1:{at.port}"]
 
 
-def test_a_port_that_is_free_on_one_address_alone_is_given_up_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_free_on_only_one_address_is_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = refuse(monkeypatch, errno.EADDRINUSE, "::1", times=1)
     listening.listen_on(FakeServer(), Address("localhost", 0), LOCALHOST)
     assert [one.host for one in asked] == ["127.0.0.1", "::1"] * 2
@@ -128,13 +128,13 @@ def test_one_address_and_any_port_is_the_systems_choice(monkeypatch: pytest.Monk
     assert (asked, server.ports) == ([], ["127.0.0.1:0"])
 
 
-def test_a_port_for_the_privileged_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_privileged_port_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, errno.EACCES, "127.0.0.1")
     with pytest.raises(ConfigError, match=r"127\.0\.0\.1:80: ports below 1024"):
         listening.listen_on(FakeServer(), Address("127.0.0.1", 80), [Address("127.0.0.1", 80)])
 
 
-def test_what_grpc_itself_cannot_bind_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_grpc_to_bind_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing(FakeServer):
         def add_insecure_port(self, address: str) -> int:
             raise RuntimeError("no")

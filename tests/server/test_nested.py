@@ -1,4 +1,4 @@
-"""Proxies that are the nodes of another proxy: placed, verified and grown as all nodes are."""
+"""Proxies as the nodes of another proxy: placed, verified and grown like all nodes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_proxies_as_nodes_keep_their_slots_over_a_restart_and_take_part_in
         assert grown.target.epoch == 2
         async with proxy(outer(left=left.url, right=right.url)) as store:
             await check_whole(store, ENTRIES, absent=[Key("/none")])
-        # An inner cluster grows by a node; the proxy before it is another process then, and is what it was.
+        # An inner cluster grows by a node; its proxy is then another process, with the same identity.
         await apply_now(running.config("a", "b", "d"))
         again = await stack.enter_async_context(proxy(running.config("a", "b", "d")))
         async with proxy(outer(left=again.url, right=right.url)) as store:
@@ -49,7 +49,7 @@ async def test_proxies_as_nodes_keep_their_slots_over_a_restart_and_take_part_in
         assert refused
 
 
-async def test_an_inner_cluster_whose_nodes_are_all_others_is_what_it_was(tmp_path: Path) -> None:
+async def test_an_inner_cluster_keeps_its_identity_when_all_its_nodes_are_replaced(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b") as running:
         async with proxy(running.config("a")) as inner, proxy(outer(left=inner.url)) as store:
             await fill(store, ENTRIES)

@@ -1,4 +1,4 @@
-"""What kinds of stores promise of values, for the conformance suite. Mixed in before the suite's own class."""
+"""What kinds of stores promise about values, for the conformance suite. Mixed in before the suite's class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class InMemory:
 
 
 class OnTheWire:
-    """Keeps what travels, and refuses the rest."""
+    """Keeps the values that can be sent, and refuses the rest."""
 
     refused: list[Any] = [
         object(),
@@ -33,7 +33,7 @@ class OnTheWire:
 
 
 class Remote(OnTheWire):
-    """Comes over a channel, in messages of bounded size."""
+    """Is reached over a channel, in messages of bounded size."""
 
     closes = True
     batch_bytes = BATCH_MOST_BYTES
@@ -48,7 +48,7 @@ class AsJson:
 
 
 class _Decoding:
-    """Gives and takes plain values over a store of values in wire form, which gets queries whole.
+    """Converts between plain values and a store of values in wire form, which gets whole queries.
 
     So the store below evaluates filters and orders on what it has not decoded.
     """

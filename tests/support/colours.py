@@ -1,4 +1,4 @@
-"""The client of either colour behind one face, so that a test is written once for threads and tasks."""
+"""The client of either colour behind one interface, so that a test is written once for threads and tasks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Tasks:
         return await function(*arguments)
 
     async def read(self, cursor: Any, most: int | None = None) -> list[Entry]:
-        """The entries of a cursor: all, or so many, after which it is where it is."""
+        """The entries of a cursor: all, or so many, after which it stays open."""
         if most is not None:
             return [Entry(None, await anext(cursor)) for _ in range(most)]
         return [entry async for entry in cursor.entries()]
@@ -48,7 +48,7 @@ class Tasks:
 
 
 class Threads:
-    """The client for threads. What waits is done in a thread, as the server may be on the test's loop."""
+    """The client for threads. Blocking calls run in a thread, because the server may be on the test's loop."""
 
     name = "threads"
     remote: Any = RemoteDatastore
@@ -58,7 +58,7 @@ class Threads:
         return await asyncio.to_thread(function, *arguments)
 
     async def read(self, cursor: Any, most: int | None = None) -> list[Entry]:
-        """The entries of a cursor: all, or so many, after which it is where it is."""
+        """The entries of a cursor: all, or so many, after which it stays open."""
         if most is not None:
             return await asyncio.to_thread(lambda: [Entry(None, next(cursor)) for _ in range(most)])
         return await asyncio.to_thread(lambda: list(cursor.entries()))

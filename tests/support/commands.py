@@ -1,4 +1,4 @@
-"""The command `datastore` run inside the test, against a server of its own process."""
+"""The command `datastore` run inside the test, against a server in a separate process."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Commands:
 
 @contextmanager
 def server_process(*arguments: str, directory: Path | None = None) -> Iterator[dict[str, Any]]:
-    """A server in its own process; what it prints when it is ready. It must stop cleanly."""
+    """A server in its own process. Yields what it prints when it is ready. It must stop cleanly."""
     line = [*COMMAND, *arguments, "--json"]
     with subprocess.Popen(line, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Real servers of other storage engines: each on a free port, with a directory of its own, ended for certain."""
+"""Real servers of other storage engines: each on a free port, in a separate directory, always ended."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Engine:
         self.port = 0
 
     def start(self) -> None:
-        """Start, and wait until it answers. A port that is gone meanwhile is chosen anew."""
+        """Start, and wait until it answers. If the port is taken meanwhile, another is chosen."""
         for _ in range(TRIES):
             port = self.port or _free_port()
             with (self._directory / "log").open("ab") as log:
@@ -52,7 +52,7 @@ class Engine:
         return False
 
     def _answers(self, port: int) -> bool:
-        """Whether it takes a connection, and says what it says when it is ready."""
+        """Whether it accepts a connection and responds as it does when it is ready."""
         said, expected = self._hello
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
@@ -63,7 +63,7 @@ class Engine:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Keep it from answering while the block runs: it takes connections, and says nothing."""
+        """Keep it from answering while the block runs: it accepts connections but does not respond."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         while psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED:
@@ -107,7 +107,7 @@ def _memcached(program: str) -> Callable[[int, Path], list[str]]:
 
 
 def _ferretdb(program: str) -> Callable[[int, Path], list[str]]:
-    # What it wrote outlives a kill without being synced, which takes most of its time.
+    # Writes survive a kill without being synced, which would take most of the time.
     return lambda port, directory: [
         *(program, "--handler=sqlite", f"--sqlite-url=file:{directory}/?_pragma=synchronous(off)"),
         f"--listen-addr=127.0.0.1:{port}",
@@ -115,12 +115,12 @@ def _ferretdb(program: str) -> Callable[[int, Path], list[str]]:
     ]
 
 
-#: The program, its command, what is sent and comes back when it is ready, and where to get it.
+#: The program, its command, a request and its response when it is ready, and where to get the program.
 _ENGINES = {
     "redis": ("redis-server", _redis, (b"PING\r\n", b"+PONG"), "apt install redis-server"),
     "redis cluster": ("redis-server", _redis_cluster, (b"PING\r\n", b"+PONG"), "apt install redis-server"),
     "memcached": ("memcached", _memcached, (b"version\r\n", b"VERSION"), "apt install memcached"),
-    # Ready once it takes connections.
+    # Ready once it accepts connections.
     "mongodb": ("ferretdb", _ferretdb, (b"", b""), "make engines, which needs Go"),
 }
 

@@ -1,4 +1,4 @@
-"""`datastore cluster` as a process, with its nodes and its proxy, and what became of them."""
+"""`datastore cluster` as a process, with its nodes and its proxy, and how they ended."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Running:
         return run_here("count", key, "--server", self.url).out
 
     def reported(self) -> str:
-        """The next line that the cluster tells on stderr."""
+        """The next line that the cluster prints on stderr."""
         assert self.process.stderr is not None
         return self.process.stderr.readline()
 
@@ -66,7 +66,7 @@ def cluster(directory: Path, *arguments: str) -> Iterator[Running]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; the dead that nobody has waited for do not."""
+    """Whether a process runs; zombies do not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

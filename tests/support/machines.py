@@ -12,7 +12,7 @@ from datastore_client import connect
 
 
 class RemoteMachine(DatastoreMachine):
-    """On a server that goes on from one run to the next, and is empty when a run begins."""
+    """On a server that is kept from one run to the next, and emptied when a run begins."""
 
     url: str
 

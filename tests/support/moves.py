@@ -1,4 +1,4 @@
-"""Changes of a cluster that are cut off at some point, and the commands that deal with what they left."""
+"""Changes of a cluster that are interrupted at some point, and the commands that repair the result."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ENTRIES = contents(150)
 
 
 class CrashError(Exception):
-    """The coordinator ended here."""
+    """The coordinator crashed here."""
 
 
 @contextmanager
 def crash(at: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Every call to a node from the given one on fails: odd ones after they were done, as if the answer was lost."""
+    """Every call to a node from the given one on fails: odd ones after they were done, as if the response was lost."""
     done: list[str] = []
     call, stream = NodeClient._call, NodeClient._stream
 
@@ -76,7 +76,7 @@ async def interrupted_before(method: str, running: Nodes, monkeypatch: pytest.Mo
 
 
 async def typed(config: Config, directory: Path, command: str, *options: str) -> tuple[int, str]:
-    """A command on a configuration, as it is typed: its exit code and what it prints."""
+    """A command on a configuration, as typed: its exit code and output."""
     path = directory / SOURCE
     path.write_text(dump_config(config))
     words = [*COMMAND, "placement", command, str(path), *options]
@@ -85,7 +85,7 @@ async def typed(config: Config, directory: Path, command: str, *options: str) ->
 
 
 async def status(url: str) -> tuple[int, dict[str, Any]]:
-    """What `datastore status` says of a server, and its exit code."""
+    """The output of `datastore status` for a server, and its exit code."""
     done = await asyncio.to_thread(run_here, "status", "--json", "--server", url)
     found: dict[str, Any] = json.loads(done.out)
     return done.code, found

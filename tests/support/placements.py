@@ -1,4 +1,4 @@
-"""What tests of placement share: placements of two or three shards, keys by their owner, a stub of a node."""
+"""Helpers for tests of placement: placements of two or three shards, keys by their owner, a stub of a node."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PlacedServer:
         self.stub: Any = placement_pb2_grpc.PlacementServiceStub(channel)
 
     async def get(self) -> Any:
-        """What GetPlacement answers."""
+        """The response of GetPlacement."""
         return await self.stub.GetPlacement(placement_pb2.GetPlacementRequest())
 
     async def place(self, shard: str, placed: Placement, *, check_entries: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""Servers as processes of their own, through the real command line; to be killed and started again.
+"""Servers in separate processes, through the real command line; to be killed and started again.
 
 Each listens on a free port, keeps it when it starts again, and ends when its standard input does: with this
 process at the latest, whatever becomes of it.
@@ -58,7 +58,7 @@ class ServerProcess:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Hold the process by SIGSTOP: it takes connections, and answers nothing."""
+        """Suspend the process by SIGSTOP: it accepts connections but does not respond."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         try:

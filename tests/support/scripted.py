@@ -1,4 +1,4 @@
-"""A real gRPC server that answers as a test tells it, and a wire that breaks where a test tells it."""
+"""A real gRPC server with scripted answers, and a wire that breaks where a test wants it to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Answer = Callable[[bytes, Any], Awaitable[Any]]
 
 
 class Scripted(grpc.GenericRpcHandler):
-    """Answers the calls of each method in turn, the last answer for ever. Remembers what was asked."""
+    """Gives the answers of each method in turn, repeating the last. Records the requests."""
 
     def __init__(self, **answers: Answer | Sequence[Answer]) -> None:
         self._answers = {name: list(steps) if isinstance(steps, list) else [steps] for name, steps in answers.items()}
@@ -62,7 +62,7 @@ class Scripted(grpc.GenericRpcHandler):
         return [service_pb2.QueryRequest.FromString(request) for name, request in self.calls if name == "Query"]
 
     async def until_cancelled(self, times: int = 1) -> None:
-        """Return once so many calls were cancelled; fail after a while."""
+        """Wait until so many calls were cancelled; fail after a while."""
         async with asyncio.timeout(PATIENCE_S):
             while self.cancelled < times:
                 self._changed.clear()
@@ -117,7 +117,7 @@ def sends(*messages: Any, error: Any = None, details: str = "from the test", han
 
 
 async def hangs(request: bytes, context: Any) -> None:
-    """No answer, ever."""
+    """Never answers."""
     await asyncio.Event().wait()
 
 
@@ -144,12 +144,12 @@ def is_bare_scope(query: query_pb2.Query) -> bool:
 
 _FRAME_HEAD_BYTES = 9
 _DATA, _RST_STREAM = 0, 3
-#: What an HTTP/2 server says that has failed; gRPC makes INTERNAL of it.
+#: What a failed HTTP/2 server sends; gRPC turns it into INTERNAL.
 _INTERNAL_ERROR = (2).to_bytes(4, "big")
 
 
 class Wire:
-    """Stands between clients and a server, and breaks the connections that it is told to, one after the other.
+    """A proxy between clients and a server that breaks the given connections, one after the other.
 
     `breaks` are for each connection in turn after how many bytes of the server's it breaks; later ones hold. With
     `resets` streams are reset instead, each after so many frames of data, and the connection holds. Before `arm` was

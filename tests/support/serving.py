@@ -1,4 +1,4 @@
-"""What tests of servers share: a stub of a running server, requests, and a store that counts and hangs."""
+"""Helpers for tests of servers: a stub of a running server, requests, and a store that counts and hangs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def everything(**query: Any) -> service_pb2.QueryRequest:
 class Endless(aio.Datastore):
     """A store whose queries never end: batches of ten entries of `entry_bytes`, counted as they are pulled.
 
-    After `stop_after` batches it waits for ever, as a backend that hangs.
+    After `stop_after` batches it waits forever, like a backend that hangs.
     """
 
     ordered_queries = True

@@ -1,4 +1,4 @@
-"""Stores that tell what was asked of them."""
+"""Stores that record what they were asked."""
 
 from __future__ import annotations
 

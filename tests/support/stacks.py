@@ -42,7 +42,7 @@ def kinds(tree: Config) -> list[str]:
 
 
 def leaf(name: str) -> Config:
-    """One of the stores that are built on no other."""
+    """A store that is not built on another."""
     return _LEAVES[name]()
 
 
@@ -56,7 +56,7 @@ def upon(*names: str | Config) -> Config:
 
 
 def trees(depth: int = DEPTH) -> st.SearchStrategy[Config]:
-    """Any composition, at most `depth` high. Stores on disk have all one directory until they are `placed`."""
+    """Any composition, at most `depth` high. Stores on disk share one directory until they are `placed`."""
     leaves = st.sampled_from([*_LEAVES.values()]).map(lambda leaf: leaf())
     if depth == 1:
         return leaves
@@ -72,7 +72,7 @@ def trees(depth: int = DEPTH) -> st.SearchStrategy[Config]:
 
 
 def placed(tree: Config) -> Config:
-    """The tree with another directory for each store, and what is shared still shared."""
+    """The tree with a separate directory for each store; shared stores stay shared."""
     return _placed(tree, itertools.count(), {})
 
 

@@ -1,4 +1,4 @@
-"""The command `datastore` with files: in this process with its streams as bytes, or as a process of its own."""
+"""The command `datastore` with files: in this process with its streams as bytes, or in a separate process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Transfers(Commands):
         return [(entry["key"], entry["value"]) for entry in map(json.loads, filter(None, lines))]
 
     def process(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command in a process of its own, with pipes for its streams."""
+        """Start a command in a separate process, with pipes for its streams."""
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         environment = os.environ | {"DATASTORE_SERVER": self.url}
         return subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A second transport: calls the services in this process, with queues for connections. It knows nothing of gRPC."""
+"""A second transport: calls the services in this process, with queues for connections. It does not use gRPC."""
 
 from __future__ import annotations
 

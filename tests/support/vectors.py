@@ -12,10 +12,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "vectors"
 
 
 def vectors(name: str) -> Any:
-    """The vectors of one file, as they stand there."""
+    """The vectors of one file, unchanged."""
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def value_of(tree: Any) -> Any:
-    """The value that a vector writes in the notation of the command line."""
+    """The value of a vector, which is in the notation of the command line."""
     return from_tree(tree)

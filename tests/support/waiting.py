@@ -14,7 +14,7 @@ ASK_AGAIN_S = 0.02
 
 
 async def until(ask: Callable[[], Awaitable[Any]], answer: Any) -> None:
-    """Ask until the answer is this one."""
+    """Repeat a call until it returns this answer."""
     async with asyncio.timeout(PATIENCE_S):
         while await ask() != answer:
             await asyncio.sleep(ASK_AGAIN_S)

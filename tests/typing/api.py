@@ -1,4 +1,4 @@
-"""What a type checker must know of the public API, for threads. Checked by mypy and pyright; never run."""
+"""What a type checker must know about the public API, for threads. Checked by mypy and pyright; never run."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Uppercase(ShimDatastore):
 
 
 class Shortened(ShimDatastore):
-    """One that answers exactly in a way of its own, and says so."""
+    """A shim whose custom query is exact, and says so."""
 
     ordered_queries = True
 

@@ -1,4 +1,4 @@
-"""What a type checker must know of the public API, for asyncio. Checked by mypy and pyright; never run."""
+"""What a type checker must know about the public API, for asyncio. Checked by mypy and pyright; never run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of what both colours share are written once, and run for threads and for tasks."""
+"""Fixtures for tests that are written once and run for threads and for tasks."""
 
 from __future__ import annotations
 

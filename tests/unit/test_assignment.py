@@ -52,12 +52,12 @@ def test_the_order_of_the_names_does_not_matter(owners: list[str], names: list[s
 
 
 @given(OWNERS, NAMES)
-def test_what_is_even_already_stays(owners: list[str], names: list[str]) -> None:
+def test_an_even_assignment_does_not_change(owners: list[str], names: list[str]) -> None:
     once = rebalanced(owners, names)
     assert rebalanced(once, names) == once
 
 
-def test_a_shard_more_takes_its_share_from_all_and_nothing_else_moves() -> None:
+def test_a_new_shard_takes_its_share_from_all_and_nothing_else_moves() -> None:
     slot_map = SlotMap(["a", "b", "c"])
     before = [slot_map.names[owner] for owner in slot_map.owners]
     after = rebalanced(before, ["a", "b", "c", "d"])
@@ -65,7 +65,7 @@ def test_a_shard_more_takes_its_share_from_all_and_nothing_else_moves() -> None:
     assert all(new in (old, "d") for old, new in zip(before, after, strict=True))
 
 
-def test_a_shard_fewer_gives_away_its_own_slots_alone() -> None:
+def test_removing_a_shard_moves_only_its_slots() -> None:
     before = [("a", "b", "c", "d")[slot % 4] for slot in range(SLOTS)]
     after = rebalanced(before, ["a", "b", "d"])
     assert all(new == old for old, new in zip(before, after, strict=True) if old != "c")

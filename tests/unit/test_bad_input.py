@@ -29,7 +29,7 @@ from tests.support.colours import Tasks, Threads
 
 
 class Row(NamedTuple):
-    """A call that must fail: with this class, which is this builtin too, and with a text that says so.
+    """A call that must fail with this class, which is also this builtin, and with this text.
 
     Calls of stores are given the library of a colour.
     """
@@ -139,7 +139,7 @@ CURSORS = {
 
 
 class _Service:
-    """Has `get`, `set` and `delete`, and refuses to set; its `size` is no method."""
+    """Has `get`, `set` and `delete`, and refuses to set; its `size` is not a method."""
 
     def get(self, key: str) -> None:
         raise KeyError(key)
@@ -156,7 +156,7 @@ def mapped(library: Any, **named: Any) -> Any:
     return library.InterfaceMappingDatastore(_Service(), **{"put": "set", **named})
 
 
-#: What is called with what.
+#: The calls, with their arguments.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "get": (KEY,),
     "put": (KEY, 1),
@@ -292,7 +292,7 @@ def over(library: Any, shim: str, *arguments: Any, **named: Any) -> Any:
 
 
 def linked_in_a_circle(library: Any) -> Any:
-    """Links that lead from one to another and back, as two programs may leave them."""
+    """Links that refer to each other, as two programs may leave them."""
     links = over(library, "SymlinkDatastore")
     links.child_datastore._items["/"] = {Key("/a"): "/b/datastore_link", Key("/b"): "/a/datastore_link"}
     return links
@@ -557,7 +557,7 @@ async def everything_in(colour: Any, store: Any) -> list[Any]:
 
 @pytest.mark.parametrize("colour", COLOURS, ids=lambda colour: colour.name)
 @pytest.mark.parametrize("name", HOLDERS)
-async def test_what_is_no_key_is_refused_by_every_store_and_stores_nothing(
+async def test_every_store_refuses_anything_but_a_key_and_stores_nothing(
     name: str, colour: Any, tmp_path: Path
 ) -> None:
     store, holder = HOLDERS[name](LIBRARIES[colour.name], tmp_path)
@@ -587,7 +587,7 @@ async def test_what_is_no_key_is_refused_by_every_store_and_stores_nothing(
 
 @pytest.mark.parametrize("colour", COLOURS, ids=lambda colour: colour.name)
 @pytest.mark.parametrize("name", HOLDERS)
-async def test_what_is_no_query_is_refused_by_every_store(name: str, colour: Any, tmp_path: Path) -> None:
+async def test_every_store_refuses_anything_but_a_query(name: str, colour: Any, tmp_path: Path) -> None:
     store, _ = HOLDERS[name](LIBRARIES[colour.name], tmp_path)
     for query in ("/a", KEY, None):
         with pytest.raises(errors.UnsupportedTypeError, match=f"Query.*{type(query).__name__}"):
@@ -609,7 +609,7 @@ def everything(store: core.Datastore) -> list[Any]:
     return list(store.query(Query(Key("/"), recursive=True)).entries())
 
 
-def test_a_key_that_grows_too_long_leaves_the_store_below_alone() -> None:
+def test_a_key_that_becomes_too_long_does_not_reach_the_store_below() -> None:
     store, holder = stores()["namespace"]
     long = Key("x" * 600)
     for call in (store.get, store.delete, store.contains, lambda key: store.put(key, 1)):
@@ -627,9 +627,9 @@ def test_a_key_that_grows_too_long_leaves_the_store_below_alone() -> None:
         lambda child: core.NestedPathDatastore(child, depth=200, length=6),
         lambda child: core.NestedPathDatastore(child, keyfn=lambda key: 7),
     ],
-    ids=["grows", "answers text", "has slashes", "nests too deep", "is no text"],
+    ids=["grows", "answers text", "has slashes", "nests too deep", "is not text"],
 )
-def test_a_transform_that_fails_leaves_the_store_below_alone(shim: Callable[..., Any]) -> None:
+def test_a_transform_that_fails_does_not_reach_the_store_below(shim: Callable[..., Any]) -> None:
     child = FaultyDatastore(core.DictDatastore())
     store = shim(child)
     for call in (store.get, store.delete, store.contains, lambda key: store.put(key, 1)):
@@ -642,7 +642,7 @@ def test_a_transform_that_fails_leaves_the_store_below_alone(shim: Callable[...,
     assert everything(child) == []
 
 
-def test_a_link_that_would_close_a_circle_stores_nothing() -> None:
+def test_a_link_that_would_close_a_cycle_stores_nothing() -> None:
     links = core.SymlinkDatastore(core.DictDatastore())
     links.link(Key("/a"), Key("/b"))
     links.link(Key("/b"), Key("/c"))
@@ -663,7 +663,7 @@ def test_a_value_that_cannot_be_serialized_leaves_the_old_one(value: Any) -> Non
     assert everything(holder) == [(KEY, '"old"')]
 
 
-def test_what_cannot_be_deserialized_raises_and_stays() -> None:
+def test_a_value_that_cannot_be_deserialized_raises_and_stays() -> None:
     store, holder = stores()["json"]
     holder.put(KEY, "{no json")
     for read in (lambda: store.get(KEY), lambda: store.contains(KEY), lambda: list(store.query(Query(Key("/"))))):

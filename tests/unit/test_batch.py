@@ -1,4 +1,4 @@
-"""What moves between stores, and values in serialized form."""
+"""Batches between stores, and values in serialized form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_batch_is_columns_of_one_length():
     assert len(Batch([], [])) == 0
 
 
-def test_keys_known_by_their_text_are_made_when_looked_at():
+def test_keys_known_by_their_text_are_created_on_access():
     batch = Batch.of_texts([b"/a", b"", b"/\xc3\xa9"], [1, 2, 3], sort_keys=[b"x", b"y", b"z"], scanned=7)
     assert (len(batch), batch.scanned, batch.texts) == (3, 7, [b"/a", b"", b"/\xc3\xa9"])
     assert batch.keys == [Key("/a"), None, Key("/é")]
@@ -49,7 +49,7 @@ def test_a_batch_is_cut_in_all_its_columns(looked_at):
     assert (batch.texts, batch.values) == ([b"/x", b"/y"], [None, None])
 
 
-def test_a_position_equals_by_content_and_travels():
+def test_a_position_equals_by_content_and_can_be_pickled():
     position = Position(b"\x01", Key("/a"))
     for twin in (Position(b"\x01", Key("/a")), pickle.loads(pickle.dumps(position)), copy.deepcopy(position)):
         assert twin == position
@@ -65,7 +65,7 @@ def test_the_size_of_bytes_text_and_serialized_values_is_exact(value, size):
     assert value_bytes(value) == size
 
 
-def test_the_size_of_other_values_is_a_guess_above_nothing():
+def test_the_size_of_other_values_is_a_positive_estimate():
     assert all(value_bytes(value) > 0 for value in (None, 1, [], {"a": "b"}))
 
 
@@ -74,7 +74,7 @@ def test_an_outcome_is_a_value_or_an_error():
     assert ReadResult(3).error is None
 
 
-def test_an_encoded_value_keeps_nothing_but_its_bytes():
+def test_an_encoded_value_keeps_only_its_bytes():
     value = Json(b'{"a": 1}')
     assert value.decode() is not value.decode()
     assert value.view() == {"a": 1}
@@ -83,7 +83,7 @@ def test_an_encoded_value_keeps_nothing_but_its_bytes():
     assert decoded(7) == 7
 
 
-def test_encoded_values_equal_by_what_they_hold():
+def test_encoded_values_equal_by_content():
     assert Json(b"[1, 2]") == Json(b"[1,2]") != Json(b"[1]")
     assert Json(b"1") != 1
     with pytest.raises(TypeError):

@@ -1,4 +1,4 @@
-"""Calls and streams of gRPC for asyncio, without what leaks there."""
+"""Calls and streams of gRPC for asyncio, without its leaks."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_an_abandoned_stream_ends_the_call():
     assert call.cancelled
 
 
-async def test_the_error_of_a_call_is_the_readers():
+async def test_the_error_of_a_stream_reaches_its_reader():
     call = Call()
     call.answers.put_nowait(RuntimeError("broken"))
     with pytest.raises(RuntimeError, match="broken"):
@@ -80,7 +80,7 @@ async def test_an_ended_stream_may_be_closed_again():
 
 
 class UnaryCall:
-    """A call that is answered when told, or ends when its RPC alone is cancelled."""
+    """A call that is answered on request, or ends when only its RPC is cancelled."""
 
     def __init__(self) -> None:
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -101,14 +101,14 @@ class UnaryCall:
         return self.waiter.__await__()
 
 
-async def test_an_answer_is_the_callers():
+async def test_a_response_reaches_the_caller():
     call = UnaryCall()
     waiting = asyncio.create_task(answered(call))
     call.answer.set_result(b"a")
     assert await waiting == b"a"
 
 
-async def test_the_error_of_a_unary_call_is_the_callers():
+async def test_the_error_of_a_unary_call_reaches_the_caller():
     call = UnaryCall()
     call.answer.set_exception(RuntimeError("broken"))
     with pytest.raises(RuntimeError, match="broken"):

@@ -53,7 +53,7 @@ def test_a_url_names_a_host_and_a_port(url: str, target: str) -> None:
         "grpc://17650",
     ],
 )
-def test_anything_else_is_refused_with_an_example_of_what_is_right(url: str) -> None:
+def test_any_other_url_is_refused_with_an_example_of_a_valid_one(url: str) -> None:
     with pytest.raises(ConfigError, match=r"grpc://127\.0\.0\.1:7420") as caught:
         parse_target(url)
     assert shown(url) in str(caught.value)
@@ -64,9 +64,9 @@ def test_every_option_is_given_once() -> None:
     assert len(names) == len(set(names))
 
 
-def test_a_connection_that_died_is_noticed_within_20_s_by_pings_that_servers_allow() -> None:
+def test_a_dead_connection_is_noticed_within_20_s_by_pings_that_servers_allow() -> None:
     options = dict(CHANNEL_OPTIONS)
-    # gRPC's core waits for a ping's answer as long as the last of these says, a minute by default.
+    # gRPC's core waits as long as the last of these for the answer to a ping, by default a minute.
     assert options["grpc.keepalive_timeout_ms"] == options["grpc.http2.ping_timeout_ms"]
     assert options["grpc.keepalive_time_ms"] + options["grpc.http2.ping_timeout_ms"] <= 18_000
     assert options["grpc.keepalive_time_ms"] > MIN_PING_INTERVAL_MS
@@ -77,7 +77,7 @@ def test_client_and_server_take_messages_of_one_size_and_the_largest_request_fit
     assert options["grpc.max_receive_message_length"] == MESSAGE_BYTES
     assert options["grpc.max_send_message_length"] == QUERY_REQUEST_BYTES
     assert Limits().message_bytes == MESSAGE_BYTES
-    # One write may exceed what a message is filled to only by being alone.
+    # A message may exceed its target size only with a single write.
     assert ENTRY_BYTES + KEY_BYTES < BATCH_MESSAGE_BYTES + KEY_BYTES < MESSAGE_BYTES
 
 
@@ -92,7 +92,7 @@ class Clock:
 CUT = UnavailableError("cut")
 
 
-def test_backoffs_double_up_to_a_bound_and_begin_anew_after_a_message() -> None:
+def test_backoffs_double_up_to_a_bound_and_restart_after_a_message() -> None:
     clock = Clock()
     policy = RetryPolicy(3600, clock=clock)
     first, longest = BACKOFFS_S
@@ -147,7 +147,7 @@ def test_the_time_of_a_query_is_for_all_its_calls() -> None:
     assert 0 < policy.left_s() <= 0.001
 
 
-def test_a_server_may_ask_for_a_longer_backoff_and_clients_do_not_come_back_at_once() -> None:
+def test_a_server_may_ask_for_a_longer_backoff_and_clients_do_not_return_simultaneously() -> None:
     policy = RetryPolicy(10, clock=Clock())
     backoffs = {
         RetryPolicy(10, clock=Clock()).backoff_s(UnavailableError("later", retry_after_s=4.0)) for _ in range(9)

@@ -1,4 +1,4 @@
-"""What a failed call says: plain words of what the connection did, and the server's own text where it has one."""
+"""The text of a failed call: the connection's failure in plain words, or the text of the server's error."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def test_a_call_that_was_cut_short_is_unavailable_and_may_have_been_sent(code, d
     assert not is_unsent(failure)
 
 
-def test_a_late_answer_is_told_with_the_time_that_it_had():
+def test_a_late_answer_is_reported_with_its_timeout():
     error = call_error(Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"), URL, 9.7999802)
     assert isinstance(error, DeadlineExceededError)
     assert str(error) == f"{URL} was not done within 9.8 s"
 
 
-def test_the_text_of_a_servers_error_is_the_servers():
+def test_the_text_of_a_servers_error_is_kept():
     error = call_error(answered_with(StoreFullError("no room", shard="s1")), URL, 10.0)
     assert (type(error), str(error), error.shard) == (StoreFullError, "no room", "s1")
 

@@ -1,4 +1,4 @@
-"""A store used where its connection is not: on another event loop, after its loop, in a forked process, without a loop.
+"""A store used away from its connection: on another event loop, after its loop, in a forked process, without a loop.
 
 Each is an error of the library that says what to do; closing works everywhere.
 """
@@ -79,7 +79,7 @@ def test_a_cursor_whose_loop_is_closed_says_so_and_closes(url: str) -> None:
     assert end_of(cursor.aclose()) is None
 
 
-def test_a_store_of_another_running_loop_says_so_and_goes_on_there(url: str) -> None:
+def test_a_store_of_another_running_loop_says_so_and_still_works_there(url: str) -> None:
     with clusters.background() as background:
         store = connect_tasks(url)
         assert background.run(store.get(KEY)) == "x" * 400

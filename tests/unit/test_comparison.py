@@ -1,4 +1,4 @@
-"""A configuration and what nodes say, compared: what is served, placed, or refused, and with which command."""
+"""A configuration compared with the nodes: what is served, placed, or refused, and with which command."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_empty_nodes_are_placed_by_the_names_of_the_shards_with_all_identities_k
     assert (verdict.placement.epoch, set(verdict.unplaced), verdict.differences) == (1, {"a", "b"}, ())
 
 
-def test_nodes_that_are_what_the_configuration_says_are_served_and_nothing_is_placed() -> None:
+def test_nodes_that_match_the_configuration_are_served_and_nothing_is_placed() -> None:
     verdict = compare(config_of("a", "b"), running("a", "b"))
     assert verdict == Verdict(formed("a", "b"), fitting=frozenset({"a", "b"}))
 
@@ -72,7 +72,7 @@ def test_nothing_is_known_while_no_node_can_be_reached() -> None:
     assert compare(config_of("a"), {"a": UnavailableError("down")}) == Verdict(None, awaited=("a",))
 
 
-def test_what_a_forming_that_was_interrupted_left_is_completed() -> None:
+def test_an_interrupted_first_placement_is_completed() -> None:
     first = compare(config_of("a", "b"), {"a": empty("a"), "b": empty("b")})
     assert first.placement is not None
     second = compare(config_of("a", "b"), {"a": placed(first.placement, "a"), "b": empty("b")})
@@ -98,7 +98,7 @@ def test_a_node_that_does_not_know_its_cluster_is_neither_placed_nor_served_whil
     assert verdict == Verdict(None, awaited=("a", "b"))
 
 
-def test_a_placement_that_was_rebalanced_is_taken_from_the_nodes_and_not_from_names() -> None:
+def test_a_rebalanced_placement_is_taken_from_the_nodes_and_not_from_names() -> None:
     config = config_of("a", "b", "c")
     known = {name: Member(name, node_id=f"id-{name}") for name in "abc"}
     target = target_placement(formed("a", "b"), config, known, {})
@@ -111,7 +111,7 @@ def apply_of(text: str) -> list[str]:
     return re.findall(r"datastore placement apply CONFIG[^\n;)]*", text)
 
 
-def test_a_shard_more_in_the_configuration_is_refused_with_the_command_that_moves_its_share() -> None:
+def test_an_added_shard_is_refused_with_the_command_that_moves_its_share() -> None:
     for newcomer in (empty("c"), UnavailableError("not started"), placed(formed("a"), "c", is_empty=True)):
         text = refused(compare(config_of("a", "b", "c"), running("a", "b") | {"c": newcomer}))
         assert "the shard 'c', which the cluster does not have" in text
@@ -125,7 +125,7 @@ def test_a_new_node_that_placed_itself_by_the_new_configuration_is_not_believed(
     assert "the shard 'c', which the cluster does not have" in text
 
 
-def test_a_shard_fewer_is_refused_with_where_it_was() -> None:
+def test_a_removed_shard_is_refused_with_its_address() -> None:
     placement = replace(
         formed("a", "b"), members=tuple(replace(m, url=f"grpc://h:{m.shard}") for m in formed("a", "b").members)
     )
@@ -135,7 +135,7 @@ def test_a_shard_fewer_is_refused_with_where_it_was() -> None:
     assert "datastore placement apply CONFIG --offline" in apply_of(text)
 
 
-def test_a_shard_of_another_name_is_refused_with_the_command_that_renames_it() -> None:
+def test_a_renamed_shard_is_refused_with_the_command_that_renames_it() -> None:
     answers = running("a", "b")
     text = refused(compare(config_of("a", "x"), {"a": answers["a"], "x": answers["b"]}))
     assert "shard 'b' is named 'x' in CONFIG" in text
@@ -149,7 +149,7 @@ def test_exchanged_addresses_are_refused_with_the_right_ones() -> None:
     assert "'a' is at grpc://127.0.0.1:198: set url = \"grpc://127.0.0.1:198\" for it" in text
 
 
-def test_another_rule_is_refused_with_both_ways_out() -> None:
+def test_another_shard_by_rule_is_refused_with_both_remedies() -> None:
     text = refused(compare(config_of("a", "b", shard_by="collection"), running("a", "b")))
     assert "placed with shard_by = 'key', but CONFIG says shard_by = 'collection'" in text
     assert 'set shard_by = "key"' in text and "datastore placement apply CONFIG --offline" in apply_of(text)
@@ -171,14 +171,14 @@ def test_an_empty_directory_in_the_place_of_a_full_one_is_refused() -> None:
     assert "datastore placement apply CONFIG --replace b --offline" in apply_of(text)
 
 
-def test_another_directory_that_says_the_same_shard_is_refused() -> None:
+def test_another_directory_that_claims_the_same_shard_is_refused() -> None:
     placement = formed("a", "b")
     other = Answer(NodePlacement(node_id="id-copy", shard="b", current=placement), is_empty=False, in_memory=False)
     text = refused(compare(config_of("a", "b"), running("a", "b") | {"b": other}))
     assert "the wrong data directory as shard 'b': it is node id-copy, not id-b" in text
 
 
-def test_a_directory_copied_to_another_shard_is_refused_placed_and_before() -> None:
+def test_a_directory_copied_to_another_shard_is_refused_placed_or_not() -> None:
     answers = running("a", "b")
     assert "serve the same data directory, or copies of it" in refused(
         compare(config_of("a", "b"), {"a": answers["a"], "b": answers["a"]})
@@ -210,7 +210,7 @@ def moved(answers: Mapping[str, Answer], *names: str) -> tuple[Config, Placement
     return config, target_placement(formed(*answers), config, known, {})
 
 
-def test_a_configuration_of_before_a_change_is_refused() -> None:
+def test_an_outdated_configuration_is_refused() -> None:
     answers = {name: placed(formed("a", "b"), name) for name in "ab"}
     _, target = moved(answers, "a", "b", "c")
     text = refused(compare(config_of("a", "b"), {name: placed(target, name) for name in "ab"}))
@@ -263,7 +263,7 @@ def test_a_prepared_move_is_the_only_difference_of_its_own_configuration(newcome
     assert difference.passes and "shard 'c' has not switched yet" in difference.text
 
 
-def test_a_move_that_is_prepared_is_named_to_a_third_configuration() -> None:
+def test_a_prepared_move_is_reported_to_a_third_configuration() -> None:
     answers = {name: placed(formed("a", "b"), name) for name in "ab"}
     _, target = moved(answers, "a", "b", "c")
     verdict = compare(config_of("a"), {"a": waiting_for(target, answers)["a"]})

@@ -1,4 +1,4 @@
-"""Cursors of both colours: read in turns, closed at any place, looked into, and over one another."""
+"""Cursors of both colours: read in turns, closed at any place, inspected, and stacked."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ async def filled(make: Any, colour: Any, directory: Path) -> AsyncIterator[Any]:
 @both
 @over_stores
 @forms
-async def test_next_inside_a_loop_takes_one_and_the_loop_goes_on_behind_it(
+async def test_next_inside_a_loop_takes_one_item_and_the_loop_continues_after_it(
     colour: Any, make: Any, form: str, tmp_path: Path
 ):
     async with filled(make, colour, tmp_path) as store:
@@ -222,7 +222,7 @@ async def test_next_inside_a_loop_takes_one_and_the_loop_goes_on_behind_it(
 @both
 @over_stores
 @forms
-async def test_a_loop_inside_which_its_cursor_is_closed_ends(colour: Any, make: Any, form: str, tmp_path: Path):
+async def test_closing_a_cursor_inside_its_loop_ends_the_loop(colour: Any, make: Any, form: str, tmp_path: Path):
     async with filled(make, colour, tmp_path) as store:
         cursor = store.query(Query(A))
         seen = []
@@ -256,7 +256,7 @@ async def test_an_iterator_is_at_its_end_once_its_cursor_is_closed(
 
 @both
 @over_stores
-async def test_looking_at_what_is_to_come_takes_nothing_away(colour: Any, make: Any, tmp_path: Path):
+async def test_reading_the_iterable_attribute_consumes_nothing(colour: Any, make: Any, tmp_path: Path):
     async with filled(make, colour, tmp_path) as store:
         cursor = store.query(Query(A))
         assert cursor._iterable is cursor._iterable
@@ -313,11 +313,11 @@ async def test_a_cursor_through_a_shim_has_its_callers_query_and_counts_by_it(co
     assert (cursor.returned, cursor.skipped) == (2, 1)
 
 
-# Steps, and what is put in the place of what is to come
+# Steps, and replacing the remaining items
 
 
 @both
-async def test_an_item_taken_from_what_is_to_come_is_not_given_again(colour: Any):
+async def test_an_item_taken_from_the_iterable_is_not_returned_again(colour: Any):
     for cursor in (colour.cursors.Cursor(Query(A), [1, 2, 3]), colour.cursors.Cursor(Query(A), colour.source(1, 2, 3))):
         assert await colour.next(colour.iterator(cursor._iterable)) == 1
         assert await all_of(colour, cursor) == [2, 3]
@@ -325,7 +325,7 @@ async def test_an_item_taken_from_what_is_to_come_is_not_given_again(colour: Any
 
 
 @both
-async def test_a_step_counts_although_one_has_looked_at_what_was_to_come(colour: Any):
+async def test_a_step_counts_even_after_the_iterable_was_read(colour: Any):
     cursor = numbered(colour, Query(A, limit=1, offset=1).filter("n", ">", 3).order("-n"), *range(7))
     for step in (cursor.apply_filter, cursor.apply_order, cursor.apply_offset, cursor.apply_limit):
         assert cursor._iterable is not None
@@ -336,7 +336,7 @@ async def test_a_step_counts_although_one_has_looked_at_what_was_to_come(colour:
 
 @both
 @pytest.mark.parametrize("looked", [False, True], ids=["unseen", "seen"])
-async def test_what_replaces_what_is_to_come_stands_behind_the_steps_before_it(colour: Any, looked: bool):
+async def test_a_replaced_iterable_comes_after_the_steps_before_it(colour: Any, looked: bool):
     cursor = numbered(colour, Query(A, limit=2).filter("n", ">", 3), *range(7))
     if looked:
         assert cursor._iterable is not None
@@ -348,7 +348,7 @@ async def test_what_replaces_what_is_to_come_stands_behind_the_steps_before_it(c
 
 
 @both
-async def test_what_an_offset_drops_is_told_one_by_one(colour: Any):
+async def test_items_dropped_by_an_offset_are_counted_one_by_one(colour: Any):
     class Telling(colour.cursors.Cursor):  # type: ignore[misc, name-defined]
         def _skipped_inc(self, item: Any) -> None:
             reported.append(item)
@@ -390,7 +390,7 @@ STEPS = ["apply_filter", "apply_order", "apply_offset", "apply_limit"]
 
 @both
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_step_is_refused_from_the_first_sign_of_reading_on(colour: Any, step: str):
+async def test_a_step_is_refused_once_reading_has_begun(colour: Any, step: str):
     begun, entries, batches, closed = [numbered(colour, Query(A), 1, 2) for _ in range(4)]
     colour.iterator(begun)
     entries.entries()
@@ -463,7 +463,7 @@ def test_a_query_over_a_cursor_closes_it_at_its_limit():
 
 
 @both
-async def test_all_is_closed_although_some_of_it_raises_and_the_first_error_is_told(colour: Any):
+async def test_everything_is_closed_even_if_some_raise_and_the_first_error_is_raised(colour: Any):
     closed: list[str] = []
 
     def failing(name: str) -> Callable[[], object]:
@@ -507,7 +507,7 @@ class NotIterable:
     [list, dict, Indexed, NotIterable(), 5, None, len],
     ids=lambda thing: getattr(thing, "__name__", type(thing).__name__),
 )
-def test_what_cannot_be_iterated_over_makes_no_cursor(colour: Any, thing: Any):
+def test_a_cursor_needs_something_to_iterate_over(colour: Any, thing: Any):
     for make in (colour.cursors.Cursor, colour.cursors.Cursor.from_entries):
         with pytest.raises(InvalidError) as raised:
             make(Query(A), thing)
@@ -518,7 +518,7 @@ def test_what_cannot_be_iterated_over_makes_no_cursor(colour: Any, thing: Any):
     assert not colour.cursors.is_iterable(thing)
 
 
-def test_a_cursor_for_threads_takes_nothing_asynchronous():
+def test_a_cursor_for_threads_refuses_async_iterables():
     source = Tasks().source(1)
     with pytest.raises(InvalidError):
         cursors.Cursor(Query(A), source)
@@ -534,7 +534,7 @@ async def test_a_sequence_of_indexed_items_is_read(colour: Any):
 
 
 class Touched:
-    """Items that tell when somebody begins to read them."""
+    """Items that record when they are first read."""
 
     def __init__(self, *items: Any) -> None:
         self.items = items
@@ -606,7 +606,7 @@ async def test_values_behind_a_limit_are_not_read(colour: Any):
 
 
 @both
-async def test_values_before_one_that_cannot_be_read_are_given(colour: Any):
+async def test_values_before_one_that_cannot_be_read_are_returned(colour: Any):
     store = await with_one_corrupt(colour)
     cursor = store.query(Query(A))
     assert await colour.next(cursor) == 1
@@ -618,7 +618,7 @@ async def test_values_before_one_that_cannot_be_read_are_given(colour: Any):
 
 @both
 @pytest.mark.parametrize(("limit", "offset"), [(1, 0), (3, 0), (2, 5), (70, 10)])
-async def test_so_many_values_are_read_as_a_limit_and_its_offset_say(colour: Any, limit: int, offset: int):
+async def test_only_offset_plus_limit_values_are_read(colour: Any, limit: int, offset: int):
     store = colour.stores.SerializerShimDatastore(colour.stores.DictDatastore(), CountedJson())
     for number in range(200):
         await colour.result(store.put(Key(f"/a/{number:03}"), number))
@@ -665,7 +665,7 @@ async def test_entries_are_not_touched_before_the_first_item_of_the_answer(colou
     assert source.times == 1
 
 
-def test_batches_go_on_where_next_was_called_between_them():
+def test_batches_continue_after_next_was_called_between_them():
     store = core.DictDatastore()
     for number in range(130):
         store.put(Key(f"/c/{number:04}"), number)
@@ -697,7 +697,7 @@ async def test_a_cancellation_is_not_lost_behind_a_failure():
         await async_cursors.close_all([fail])
 
 
-def test_results_closed_with_their_event_loop_are_an_error_and_do_not_seem_whole() -> None:
+def test_results_closed_with_their_event_loop_raise_instead_of_seeming_complete() -> None:
     async def batches() -> AsyncGenerator[Batch]:
         for number in range(3):
             yield Batch([Key(f"/K:{number}")], [number])

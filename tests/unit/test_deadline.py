@@ -1,4 +1,4 @@
-"""The time left, as it is handed down."""
+"""The time left, as it is passed down."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from datastore_client import RemoteDatastore, connect
 from datastore_client.aio import connect as connect_tasks
 
 
-async def test_a_call_may_take_what_it_likes_where_nobody_waits():
+async def test_a_call_without_a_deadline_has_no_time_limit():
     assert time_left(10) == 10
 
 
-async def test_a_call_made_for_another_gets_less_than_that_has_left():
+async def test_a_nested_call_gets_less_time_than_its_caller_has_left():
     set_time_left(5)
     assert 4.5 < time_left(10) < 5
     assert time_left(1) == 1

@@ -24,7 +24,7 @@ from datastore.model.extras import require
         ("datastore.lmdb", "lmdb", "lmdb"),
     ],
 )
-def test_what_is_missing_is_told_with_the_command_that_helps(module, package, extra):
+def test_a_missing_package_is_reported_with_the_command_that_helps(module, package, extra):
     code = f"""
 import importlib.util
 found = importlib.util.find_spec
@@ -46,7 +46,7 @@ import {module}
         ("datastore.mongo", "MongoDatastore", "pymongo", "mongodb"),
     ],
 )
-def test_a_store_without_its_driver_says_so_where_it_is_made(
+def test_a_store_without_its_driver_says_so_when_created(
     module: str, store: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ):
     class Untouched:
@@ -64,7 +64,7 @@ def test_a_store_without_its_driver_says_so_where_it_is_made(
     )
 
 
-def test_what_is_installed_is_not_imported():
+def test_an_installed_package_is_not_imported():
     require("xxhash", "none")
 
 

@@ -47,7 +47,7 @@ class Broken(dict):
 
 
 class Unreadable:
-    """Fails whatever is asked of it."""
+    """Fails on every access."""
 
     def __getattr__(self, name):
         raise OSError(name)
@@ -119,7 +119,7 @@ def plain(value):
 
 
 @given(values, st.sampled_from(["a", "b", "a.b", "n"]))
-def test_a_field_of_an_encoded_value_is_that_of_what_it_holds(value, field):
+def test_a_field_of_an_encoded_value_is_that_of_its_content(value, field):
     found, expected = object_getattr(encode_value(value), field), object_getattr(value, field)
     assert model.same(plain(found), expected)
 
@@ -199,7 +199,7 @@ def test_a_value_that_an_operator_does_not_take_is_refused(op, value, says):
         Filter("f", op, value)
 
 
-def test_a_list_of_values_is_hashed_by_what_equals():
+def test_a_list_of_values_is_hashed_consistently_with_equality():
     assert column_predicate("in", [1, True, -0.0, "1"])([1.0, 0, False, True, "1", b"1", None]) == [
         *(True, True, False, True, True, False, False)
     ]
@@ -273,7 +273,7 @@ def test_values_of_other_classes_compare_within_their_class():
 
 
 def namesake():
-    """A class of its own, called as those of the other calls are."""
+    """A new class on each call, with the same name each time."""
 
     class Size:
         def __lt__(self, other):
@@ -292,7 +292,7 @@ def test_values_of_classes_of_one_name_are_of_different_kinds():
 
 
 class Unbound:
-    """Raises whatever is asked of it, its class too, as a proxy outside its context does."""
+    """Raises on every access, even to its class, like a proxy outside its context."""
 
     def __getattribute__(self, name):
         raise RuntimeError(f"unbound: {name}")
@@ -309,7 +309,7 @@ def hostile(base, *names):
 
 
 class SameHash:
-    """As a name of a map it lies where "f" would, and cannot be told from it."""
+    """As a name in a map it has the hash of "f", but comparing them raises."""
 
     def __hash__(self):
         return hash("f")
@@ -325,7 +325,7 @@ HostileStr = hostile(str, "__len__", "__iter__", "__getitem__", "encode")
 HostileKey = hostile(Key)
 HostileTime = hostile(datetime)
 
-#: What refuses to be looked at, and the plain value of the same content.
+#: Objects that refuse access, and the plain values of the same content.
 REFUSING = [
     (HostileInt(3), 3),
     (HostileInt(2**70), 2**70),
@@ -343,7 +343,7 @@ of_refusing = pytest.mark.parametrize("place", range(len(REFUSING)), ids=[repr(p
 
 @of_refusing
 @pytest.mark.parametrize("op", COMPARISONS)
-def test_what_refuses_to_be_compared_is_compared_as_what_it_holds(place, op):
+def test_objects_that_refuse_comparison_are_compared_by_content(place, op):
     value, plain = REFUSING[place]
     for other in (*MIXED, plain):
         expected = model.matches(plain, op, other)
@@ -356,7 +356,7 @@ def test_what_refuses_to_be_compared_is_compared_as_what_it_holds(place, op):
 
 @of_refusing
 @pytest.mark.parametrize("text", ["f", "-f"])
-def test_what_refuses_to_be_compared_is_sorted_as_what_it_holds(place, text):
+def test_objects_that_refuse_comparison_are_sorted_by_content(place, text):
     value, plain = REFUSING[place]
     held = [*MIXED, plain]
     refusing = [{"f": item} for item in [*MIXED, value]]
@@ -378,7 +378,7 @@ NAMES_OF_ALL = [f"{type(make()).__name__} {number}" for number, make in enumerat
 
 
 @pytest.mark.parametrize("make", REFUSING_ALL, ids=NAMES_OF_ALL)
-def test_no_query_fails_over_what_refuses_to_be_looked_at(make):
+def test_no_query_fails_over_objects_that_refuse_access(make):
     store = DictDatastore()
     for number, held in enumerate([{"f": 2}, make(), {"f": make()}, {"f": None}]):
         store.put(Key(f"/a/{number}"), held)
@@ -461,7 +461,7 @@ def test_an_unknown_operator_is_answered_with_the_known_ones():
         Filter("a", "~", 1)
 
 
-def test_getters_of_ones_own():
+def test_custom_getters():
     assert Filter("f", "=", 2, object_getattr=lambda obj, field: obj[1])([1, 2])
 
     class Second(Filter):

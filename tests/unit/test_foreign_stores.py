@@ -1,4 +1,4 @@
-"""Stores of anybody's below ours: whatever their queries answer with, nothing is lost and what comes out is exact."""
+"""Foreign stores below ours: whatever their queries return, nothing is lost and the results are exact."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.spies import spy
 
 ROOT, SCOPE = Key("/"), Key("/c")
 CONTENTS = {Key(f"/c/{number}"): {"n": number * 7 % 10, "s": f"text {number}"} for number in range(10)}
-#: What the stores that drop values drop.
+#: The values that some of the stores drop.
 DROPPED = Key("/c/2")
 KEPT = {key: value for key, value in CONTENTS.items() if key != DROPPED}
 QUERIES = [
@@ -64,7 +64,7 @@ def as_unsorted_cursor(library: Any, query: Query, entries: list[Entry]) -> Any:
 
 
 def foreign(answer: Callable[..., Any], library: Any) -> Any:
-    """A store that answers a query with its scope alone, in a form of its own."""
+    """A store that answers a query with only its scope, in a custom form."""
 
     class Foreign(library.DictDatastore):
         ordered_queries = False
@@ -144,7 +144,7 @@ OURS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 async def check(colour: Any, library: Any, store: Any, query: Query, held: dict[Key, Any]) -> None:
-    """A store gives the answer to a query of a dict that holds these; keys are right where they are known."""
+    """A store answers a query like a dict that holds these; keys are right if they are known."""
     cursor = store.query(query)
     assert isinstance(cursor, library.Cursor)
     assert cursor.query is query
@@ -190,7 +190,7 @@ async def test_recursive_queries_of_directories_lose_nothing(answers_with: str, 
 
 
 @pytest.mark.parametrize("name", [name for name in OURS if "transform" not in name and "json" not in name])
-async def test_what_has_no_key_stays_behind_what_it_came_after(name: str, colour: Any, library: Any):
+async def test_an_entry_without_a_key_stays_after_its_predecessor(name: str, colour: Any, library: Any):
     prefix = "/n" if name == "namespace" else ""
 
     def some_without_keys(library: Any, query: Query, entries: list[Entry]) -> Any:
@@ -229,7 +229,7 @@ async def test_shards_answer_in_turn_whatever_they_answer_with(answers_with: str
         for name in ("Dict", "Null", "LRUCache")
     ],
 )
-async def test_a_class_is_not_trusted_with_a_query_of_its_own(library: Any, base: Any, tmp_path: Path):
+async def test_a_custom_query_is_not_trusted(library: Any, base: Any, tmp_path: Path):
     arguments = {"LRUCacheDatastore": (100,), "FileSystemDatastore": (tmp_path,)}.get(base.__name__, ())
 
     class Backwards(base):
@@ -342,7 +342,7 @@ async def test_keys_too_long_for_the_child_may_be_compared_with(colour: Any, lib
 
 
 @pytest.mark.parametrize("after", ["/a/B", "/a/b", "/A", "/a/a", "/b"])
-async def test_a_place_in_any_case_stands_where_the_filter_on_it_does(after: str, colour: Any, library: Any):
+async def test_a_position_in_any_case_is_where_the_filter_on_it_is(after: str, colour: Any, library: Any):
     store = library.LowercaseKeyDatastore(library.DictDatastore())
     for name in "ABC":
         await colour.call(store.put, Key("/a").child(name), name)
@@ -356,7 +356,7 @@ async def test_a_place_in_any_case_stands_where_the_filter_on_it_does(after: str
 
 
 class Service:
-    """What keeps nothing."""
+    """Stores that keep nothing."""
 
     def get(self, key: str) -> None:
         raise KeyError(key)
@@ -368,7 +368,7 @@ class Service:
 
 
 @pytest.mark.parametrize("name", [*OURS, "directory", "lifted"])
-def test_a_query_that_the_store_below_has_not_is_refused_at_the_call(name: str, library: Any):
+def test_a_query_that_the_store_below_does_not_support_is_refused_at_the_call(name: str, library: Any):
     if name == "directory":
         store = library.DirectoryDatastore(library.InterfaceMappingDatastore(Service()))
     elif name == "lifted":

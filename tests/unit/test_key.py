@@ -1,4 +1,4 @@
-"""Keys: what text they take, what their parts are, how they compare and hash."""
+"""Keys: the text they accept, their parts, how they compare and hash."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_ancestry_is_by_parts(one, other):
 
 
 @given(texts.map(Key), texts)
-def test_a_child_appends_whatever_a_key_takes(key, text):
+def test_a_child_appends_anything_that_a_key_accepts(key, text):
     child = key.child(text)
     assert child.list == key.list + Key(text).list
     assert key.child("") == key
@@ -141,7 +141,7 @@ class Worded(int):
     __repr__ = __str__
 
 
-def test_what_a_subclass_holds_counts_not_what_it_prints():
+def test_the_content_of_a_subclass_counts_not_its_printed_form():
     for key in (Key(Shouting("/a")), Key(["", Shouting("a")]), Key("/").child(Shouting("a"))):
         assert str(key) == "/a"
     assert str(Key("/a").instance(Shouting("b"))) == "/a:b"
@@ -162,7 +162,7 @@ def test_an_instance_takes_a_number_and_no_slash():
 
 
 @pytest.mark.parametrize("thing", [None, True, False, 1.5, b"/a", object(), ["a", None], ["a", 1.5], [["a"]], {"a"}])
-def test_other_types_make_no_key(thing):
+def test_other_types_are_refused(thing):
     with pytest.raises(TypeError) as raised:
         Key(thing)
     assert isinstance(raised.value, UnsupportedTypeError)
@@ -225,7 +225,7 @@ def test_a_key_equals_only_keys_and_compares_only_with_keys():
 
 
 class Named(Key):
-    """A key of a class of the caller's."""
+    """A key of a custom class."""
 
     __slots__ = ()
 
@@ -247,7 +247,7 @@ def test_a_key_equals_one_of_a_subclass_of_the_same_text():
     assert one.is_descendant_of(Named("/a"))
 
 
-def test_the_list_of_a_key_is_the_callers():
+def test_the_list_of_a_key_belongs_to_the_caller():
     key = Key("/a/b:c")
     for parts in (key.list, key.namespaces):
         parts.append(Namespace("d"))
@@ -297,7 +297,7 @@ def test_a_namespace_is_copied_and_pickled_as_such():
 
 
 class Likeness:
-    """Has a Key's interface, and is none."""
+    """Has a Key's interface, but is not a Key."""
 
     def __init__(self, text):
         self._text = str(text)
@@ -352,7 +352,7 @@ TAKERS = {
 
 @pytest.mark.parametrize("name", TAKERS)
 @pytest.mark.parametrize("text", ["/a/b", "/a:b", "/a", "/", "c//d/"])
-def test_what_has_the_interface_of_a_key_is_taken_for_the_key_of_its_text(name, text, tmp_path):
+def test_an_object_with_the_interface_of_a_key_is_taken_for_the_key_of_its_text(name, text, tmp_path):
     key, likeness = Key(text), Likeness(text)
     with TAKERS[name](tmp_path) as store:
         store.put(likeness, "one")

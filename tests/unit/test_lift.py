@@ -1,4 +1,4 @@
-"""Blocking stores called from tasks: what goes on in threads, in which order, and what a cancelled call leaves."""
+"""Blocking stores called from tasks: what runs in threads, in which order, and what a cancelled call leaves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEY, QUERY = Key("/c:a"), Query(Key("/c"))
 
 
 class Gated(core.DictDatastore):
-    """Keeps each call of some names waiting in its thread until the gate is open."""
+    """Blocks calls of some names in their threads until the gate is open."""
 
     def __init__(self, *names: str) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ async def test_a_bad_key_fails_alone():
 
 
 class Seen(WireValue):
-    """Notes in which threads it is looked into."""
+    """Records the threads that access it."""
 
     threads: ClassVar[list[int]] = []
 
@@ -135,7 +135,7 @@ class Seen(WireValue):
 
 @pytest.mark.parametrize("order", ["n", "-t"])
 @pytest.mark.parametrize(("excess", "apart"), [(-1, False), (0, False), (1, True)])
-async def test_a_value_that_takes_long_to_read_is_looked_into_in_a_thread(order: str, excess: int, apart: bool):
+async def test_a_value_that_takes_long_to_read_is_read_in_a_thread(order: str, excess: int, apart: bool):
     frame = len(encode_value({"n": 1, "t": "x" * 40_000}).data) - 40_000
     Seen.threads.clear()
     entries = [
@@ -148,7 +148,7 @@ async def test_a_value_that_takes_long_to_read_is_looked_into_in_a_thread(order:
     assert {thread != threading.get_ident() for thread in Seen.threads} == {apart}
 
 
-async def test_other_tasks_run_while_what_a_closed_query_had_sorted_is_let_go_of(monkeypatch: pytest.MonkeyPatch):
+async def test_other_tasks_run_while_the_memory_of_a_closed_query_is_freed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sorting, "RUN_ENTRIES", 10)
     entries = [Entry(Key(f"/c:{n:04}"), encode_value({"n": n})) for n in range(1000)]
     cursor = aio.Cursor.applied(Query(Key("/c")).order("n"), entries)
@@ -184,7 +184,7 @@ async def test_other_tasks_run_between_the_batches_of_a_query(tmp_path: Path):
 async def test_a_full_backlog_keeps_writers_waiting_and_not_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(writer, "BACKLOG_WRITES", 1)
     async with lift(LMDBDatastore(tmp_path, durability="async")) as store:
-        # While its thread commits nothing it takes nothing more.
+        # While its thread commits nothing, it accepts nothing more.
         committing, go_on, commit = threading.Event(), threading.Event(), writer.Writer._commit
 
         def commit_later(*arguments: Any) -> None:
@@ -194,7 +194,7 @@ async def test_a_full_backlog_keeps_writers_waiting_and_not_the_loop(tmp_path: P
 
         monkeypatch.setattr(writer.Writer, "_commit", commit_later)
         tasks = [asyncio.create_task(store.put(Key(f"/c:{number}"), b"x")) for number in range(8)]
-        # The loop goes on: what else is asked of it is done.
+        # The loop continues to serve other calls.
         assert await asyncio.to_thread(committing.wait, 60)
         assert not any(task.done() for task in tasks)
         await cancelled(tasks.pop())
@@ -206,7 +206,7 @@ async def test_a_full_backlog_keeps_writers_waiting_and_not_the_loop(tmp_path: P
 
 
 class Later(core.DictDatastore):
-    """Does what is submitted when it is told to."""
+    """Runs submitted work on request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ class Later(core.DictDatastore):
             future.set_result(self.write(operations))
 
 
-def test_a_write_left_to_go_on_holds_up_no_later_loop():
+def test_an_abandoned_write_does_not_block_a_later_loop():
     store = lift(blocking := Later())
 
     async def leave_a_write() -> None:
@@ -243,7 +243,7 @@ def test_a_write_left_to_go_on_holds_up_no_later_loop():
     assert asyncio.run(store.get(KEY)) == "old"
 
 
-def test_a_query_is_closed_also_where_its_loop_ends_before_it(caplog: pytest.LogCaptureFixture):
+def test_a_query_is_closed_even_if_its_loop_ends_first(caplog: pytest.LogCaptureFixture):
     blocking = Gated("query")
 
     async def leave_a_reader() -> None:
@@ -283,7 +283,7 @@ class Full(core.DictDatastore):
         return done
 
 
-async def test_many_that_wait_for_room_hold_up_one_thread():
+async def test_many_calls_waiting_for_room_occupy_one_thread():
     store = lift(blocking := Full())
     for _ in range(50):
         task = asyncio.create_task(store.put(KEY, 1))

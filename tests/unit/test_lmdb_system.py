@@ -35,7 +35,7 @@ def write(store: LMDBDatastore, name: str, content: bytes) -> None:
 
 
 def meta(directory: Path, **changes: bytes | None) -> dict[bytes, bytes]:
-    """What `meta` of a closed directory holds, after some changes."""
+    """The content of `meta` of a closed directory, after some changes."""
     environment = lmdb.open(str(directory), max_dbs=4)
     try:
         with environment.begin(environment.open_db(b"meta"), write=True) as transaction:
@@ -65,7 +65,7 @@ def test_no_read_write_or_query_of_entries_sees_a_record(store: LMDBDatastore) -
     assert store.read_system("none") is None
 
 
-def test_a_record_is_there_after_the_store_is_opened_again(directory: Path) -> None:
+def test_a_record_survives_reopening(directory: Path) -> None:
     with LMDBDatastore(directory) as store:
         assert store.read_system("placement") is None
         write(store, "placement", b"one")
@@ -101,7 +101,7 @@ def test_a_record_comes_after_all_writes_that_were_submitted_before(store: LMDBD
     assert store.stats().entries == 200
 
 
-def test_a_store_that_is_full_still_takes_a_record(directory: Path) -> None:
+def test_a_full_store_still_accepts_a_record(directory: Path) -> None:
     with LMDBDatastore(directory, map_bytes=MAP_BYTES, max_map_bytes=MAP_BYTES) as store:
         with pytest.raises(StoreFullError):
             for number in range(10_000):
@@ -132,7 +132,7 @@ def test_a_directory_of_an_earlier_version_is_given_an_identity_once(directory: 
         assert len(identity) == 32
     with LMDBDatastore(directory) as store:
         assert store.node_id() == identity
-    # Nothing that an earlier version would stumble over.
+    # Earlier versions can still read it.
     assert meta(directory) == {b"format": b"1", b"cluster": b"trial", b"shard": b"a", b"node_id": identity.encode()}
 
 
@@ -148,7 +148,7 @@ def test_a_directory_with_records_has_a_format_that_earlier_versions_refuse(dire
 def test_the_records_say_which_shard_a_directory_is_once_it_has_any(directory: Path) -> None:
     with LMDBDatastore(directory, cluster="trial", shard="old") as store:
         with pytest.raises(StoreFormatError):
-            # Without records the names of its creation hold.
+            # Without records, the names from its creation apply.
             LMDBDatastore(_copied(store, directory.parent / "copy"), shard="new")
         write(store, "placement", b"renamed")
     with LMDBDatastore(directory, cluster="trial", shard="new") as store:

@@ -37,7 +37,7 @@ def streams_of(query, contents, shards, size, *, sort_keys):
 
 
 def merged(query, streams):
-    """All that a merge gives, and the most entries that it held at once."""
+    """The results of a merge, and the most entries that it held at once."""
     merge = BlockMerge(query, len(streams))
     feeds = [iter(stream) for stream in streams]
     given_out, held, most = [], 0, 0
@@ -91,12 +91,12 @@ def test_blocks_have_the_sort_keys_that_their_streams_had(contents, query, shard
             else:
                 assert not block.sort_keys
             if query.orders and not sort_keys and block.position is not None:
-                # Only where a limit ends is a position made anew.
+                # A position is computed only where a limit ends.
                 key, value = block.keys[-1], block.values[-1]
                 assert block.position == Position(query.order_sort_key(key, value), key)
 
 
-def test_what_was_scanned_is_told_once():
+def test_scanned_entries_are_counted_once():
     merge = BlockMerge(Query(Key("/a")), 2)
     assert merge.take().scanned == 0
     merge.feed(0, Batch([Key("/a/1")], [1], scanned=3))
@@ -116,7 +116,7 @@ def test_ties_of_streams_without_keys_come_by_stream_whichever_ends_first():
     assert merge.take().values == [two, two]
 
 
-def test_streams_of_which_one_brings_no_sort_keys_are_compared_by_values():
+def test_streams_are_compared_by_values_if_one_has_no_sort_keys():
     query = Query(Key("/a")).order("n")
     merge = BlockMerge(query, 2)
     merge.feed(0, Batch([Key("/a/1")], [{"n": 2}], sort_keys=[query.order_sort_key(None, {"n": 2})]))
@@ -150,7 +150,7 @@ def test_shards_of_deep_values_answer_as_one_store(depth, order):
 
 
 class Unsorted(DictDatastore):
-    """Says that its answers are in order, and they are not."""
+    """Claims that its answers are in order, but they are not."""
 
     ordered_queries = True
 
@@ -163,7 +163,7 @@ class Unsorted(DictDatastore):
 
 
 @pytest.mark.parametrize("orders", [[], ["n"], ["-n"]], ids=str)
-def test_a_merge_of_what_is_not_in_order_ends_and_loses_nothing(orders):
+def test_a_merge_of_unordered_streams_ends_and_loses_nothing(orders):
     shards = ShardedDatastore([Unsorted(), Unsorted()], shardingfn=lambda key: int(key.name))
     for number in range(10):
         shards.put(Key(f"/a/{number}"), {"n": number})
@@ -175,7 +175,7 @@ def test_a_merge_of_what_is_not_in_order_ends_and_loses_nothing(orders):
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), min_size=2, max_size=3))
-def test_a_block_is_never_empty_once_every_stream_was_heard(numbers):
+def test_a_block_is_never_empty_once_every_stream_has_a_batch(numbers):
     merge = BlockMerge(Query(Key("/a")), len(numbers))
     for number, stream in enumerate(numbers):
         merge.feed(number, Batch([Key(f"/a/{item}") for item in stream], list(stream)))
@@ -201,7 +201,7 @@ def test_memory_is_bounded_by_a_batch_a_stream():
     assert most <= 2 * 8 * 50
 
 
-def test_one_far_ahead_waits_and_does_not_grow():
+def test_a_stream_far_ahead_waits_and_does_not_grow():
     streams = [shard_batches(range(1000), 50), shard_batches(range(50_000, 50_100), 50)]
     blocks, most = merged(Query(Key("/a")), streams)
     assert most <= 2 * 2 * 50
@@ -231,7 +231,7 @@ def test_entries_without_keys_come_first_and_by_stream():
     assert merge.done
 
 
-def test_one_stream_passes_as_it_is():
+def test_a_single_stream_passes_unchanged():
     merge = BlockMerge(Query(Key("/a"), limit=3, offset=1), 1)
     merge.feed(0, Batch([], [], position=Position(b"", Key("/a/0")), scanned=9))
     life = merge.take()

@@ -1,4 +1,4 @@
-"""A store by its URL: what a scheme opens, and what is said where none does."""
+"""A store by its URL: what a scheme opens, and the errors of invalid URLs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_directory_is_opened_again_with_what_it_holds(scheme: str, store: type
 
 
 @pytest.mark.parametrize("scheme", ["file", "lmdb"])
-def test_a_relative_directory_lies_below_the_current_one(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_relative_directory_is_below_the_current_one(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     with datastore.open(f"{scheme}:inner/data") as opened:
         opened.put(HELLO, b"world")
@@ -185,7 +185,7 @@ def test_other_packages_add_schemes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     "url",
     ["mongodb://h1:27017,h2:27018/db", "mongodb://me:secret@h1:1,h2/db", "redis:///0", "redis://h/0/", "redis://h"],
 )
-def test_what_a_driver_takes_is_taken(url: str):
+def test_the_options_of_a_driver_are_accepted(url: str):
     datastore.open(url).close()
 
 
@@ -256,7 +256,7 @@ def test_the_case_of_a_scheme_does_not_matter(url: str, tmp_path: Path):
         ("from datastore.spec import Config as ShelfConfig", "with a `kind`"),
     ],
 )
-def test_a_package_that_gives_no_store_is_named(
+def test_a_package_that_returns_no_store_is_named(
     opening, text: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     announce(tmp_path, "a_shelf", "ashelf", "return 5")
@@ -269,10 +269,10 @@ def test_a_package_that_gives_no_store_is_named(
 
 
 def test_a_folder_named_like_a_driver_is_not_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "a_driver_of_nobody").mkdir()
+    (tmp_path / "an_unknown_driver").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ImportError, match=r"pip install '\.\[x\]'"):
-        require("a_driver_of_nobody", "x")
+        require("an_unknown_driver", "x")
 
 
 def test_two_packages_with_one_scheme_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -283,7 +283,7 @@ def test_two_packages_with_one_scheme_are_reported(tmp_path: Path, monkeypatch: 
         datastore.open("shelf:x")
 
 
-def test_an_unknown_scheme_is_answered_with_those_too_whose_driver_is_missing():
+def test_the_error_of_an_unknown_scheme_includes_those_whose_driver_is_missing():
     code = """
 import importlib.util
 found = importlib.util.find_spec
@@ -298,7 +298,7 @@ except ValueError as error:
     assert "known are file: grpc: lmdb: memcached: memory: mongodb: redis: rediss:; did you mean lmdb:?" in done.stdout
 
 
-def test_where_no_kind_is_announced_the_installation_is_suspected(monkeypatch: pytest.MonkeyPatch):
+def test_without_any_announced_kind_the_error_suspects_the_installation(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
     for described in ("memory:", {"kind": "memory"}):
         with pytest.raises(ValueError, match=r"known are none: is datastore-grpc installed\? After an update run pip"):
@@ -331,7 +331,7 @@ def test_the_directory_of_a_url(url: str, directory: str):
 
 
 @pytest.mark.parametrize("url", ["x:", "x:///", "x://host/a", "x:///a%00b", "x:///a#b"])
-def test_what_names_no_directory(url: str):
+def test_a_url_without_a_directory_is_refused(url: str):
     with pytest.raises(InvalidError, match="'x:") as raised:
         directory_of(url)
     assert raised.value.field == "url"

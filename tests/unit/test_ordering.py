@@ -20,7 +20,7 @@ from datastore.wire import encode_value
 from tests.support.vectors import value_of, vectors
 
 values = cases.wire_values()
-#: Numbers that lie close together, where doubles round.
+#: Numbers that are close together, where doubles round.
 close = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
     st.floats(),
@@ -79,7 +79,7 @@ def test_encodings_in_a_row_compare_item_by_item(one, other):
     assert sign(b"".join(map(encode, one)), b"".join(map(encode, other))) == expected
 
 
-def test_the_vectors_are_in_order_and_encoded_so():
+def test_the_vectors_are_in_order_and_have_their_encodings():
     ties = vectors("sort_keys")
     for tie in ties:
         for item in tie:
@@ -104,7 +104,7 @@ def test_the_keys_of_this_process_keep_the_order_of_the_vectors():
             assert (lower < higher, higher < lower) == (not descending, descending)
 
 
-def test_descending_is_said_by_name():
+def test_descending_is_keyword_only():
     for key in (order_key, encode):
         with pytest.raises(TypeError):
             key(1, True)
@@ -120,7 +120,7 @@ def test_an_instant_is_its_microseconds_from_1970(instant):
 
 
 @given(values)
-def test_an_encoded_value_is_ordered_as_what_it_holds(value):
+def test_an_encoded_value_is_ordered_by_its_content(value):
     wire = encode_value(value)
     assert encode(wire) == encode(value)
     assert order_key(wire) == order_key(value)
@@ -155,7 +155,7 @@ def test_other_objects_come_last_by_class_and_then_by_their_own_order():
     assert compare(Unordered(), Unordered()) == 0
 
 
-def test_what_has_no_place_on_the_wire_is_refused():
+def test_values_without_a_sort_key_on_the_wire_are_refused():
     for value in (object(), [object()], {"a": object()}, {1: 2}):
         with pytest.raises(UnsupportedTypeError):
             encode(value)
@@ -177,7 +177,7 @@ def nested(depth, innermost):
     return value
 
 
-def test_what_lies_too_deep_ties_and_nothing_is_too_deep_to_sort():
+def test_values_nested_too_deep_tie_and_nothing_is_too_deep_to_sort():
     assert compare(nested(COMPARED_DEPTH - 1, 1), nested(COMPARED_DEPTH - 1, 2)) == -1
     assert compare(nested(COMPARED_DEPTH + 1, 1), nested(COMPARED_DEPTH + 1, 2)) == 0
     loop: list = []
@@ -196,7 +196,7 @@ def nested_maps(depth, innermost):
 
 @pytest.mark.parametrize("nest", [nested, nested_maps])
 @pytest.mark.parametrize("descending", [False, True])
-def test_what_is_encoded_is_compared_to_its_depth_and_what_lies_deeper_is_refused(nest, descending):
+def test_encoded_values_are_compared_to_the_limit_of_depth_and_deeper_ones_are_refused(nest, descending):
     for depth in (1, COMPARED_DEPTH - 1, COMPARED_DEPTH):
         one, other = [encode(nest(depth, leaf), descending=descending) for leaf in (1, 2)]
         assert sign(one, other) == compare(nest(depth, 1), nest(depth, 2)) * (-1 if descending else 1) != 0
@@ -214,7 +214,7 @@ class BrokenZone(tzinfo):
         raise RuntimeError("no")
 
 
-def test_what_cannot_be_looked_into_ties_with_its_like_and_comes_first_among_its_kind():
+def test_unreadable_values_tie_with_each_other_and_come_first_among_their_kind():
     broken = datetime(2026, 1, 1, tzinfo=BrokenZone())
     assert compare(broken, broken.replace(year=2027)) == 0
     assert compare(broken, datetime(1, 1, 1)) == -1
@@ -222,7 +222,7 @@ def test_what_cannot_be_looked_into_ties_with_its_like_and_comes_first_among_its
     assert order_key(broken, descending=True) > order_key(datetime(1, 1, 1), descending=True)
 
 
-def test_what_cannot_be_read_has_no_place_on_the_wire_and_is_sorted_all_the_same():
+def test_unreadable_values_have_no_sort_key_on_the_wire_but_can_be_sorted():
     loop: dict = {}
     loop["d"] = loop
     for value in (loop, nested(10_000, 1), datetime(2026, 1, 1, tzinfo=BrokenZone()), BrokenMap(a=1)):
@@ -246,11 +246,11 @@ def test_a_map_that_cannot_be_read_ties_with_an_empty_one():
     assert compare(BrokenMap(a=1), {"a": 1}) == -1
 
 
-class Colour(str, Enum):  # noqa: UP042 - which prints otherwise than a StrEnum does
+class Colour(str, Enum):  # noqa: UP042 - prints differently from a StrEnum
     RED = "r"
 
 
-def test_subclasses_are_ordered_by_what_they_hold():
+def test_subclasses_are_ordered_by_content():
     assert compare(Colour.RED, "r") == 0
     assert compare(Colour.RED, "a") == 1
     assert compare(IntEnum("Level", "LOW").LOW, 1.0) == 0

@@ -1,4 +1,4 @@
-"""The store of a node that owns some slots: its queries, and what is under way when its placement changes."""
+"""The store of a node that owns some slots: its queries, and calls in progress when its placement changes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,14 @@ from datastore_server.placement.system import MemorySystemSpace
 from tests.support.placements import keys_of, placement
 
 PLACED = placement("a", "b")
-#: A node that may hold entries of the other shard, and one in the midst of a move.
+#: A node that may hold entries of the other shard, and one during a move.
 HOLDING = NodePlacement("0a", shard="a", current=PLACED, may_hold_foreign=True)
 MOVING = replace(HOLDING, pending=placement("a", "b", "c", epoch=2), pending_shard="a")
 
 
 @pytest.mark.parametrize("node", [HOLDING, MOVING], ids=["after a move", "during a move"])
 @given(data=st.data())
-async def test_queries_answer_as_if_entries_of_other_shards_were_not_there(
-    node: NodePlacement, data: st.DataObject
-) -> None:
+async def test_queries_ignore_entries_of_other_shards(node: NodePlacement, data: st.DataObject) -> None:
     contents = data.draw(cases.contents(cases.wire_values(), max_size=24))
     child = aio.DictDatastore()
     for key, value in contents.items():
@@ -93,7 +91,7 @@ def plain(value: Any) -> Any:
 
 
 async def test_an_ordered_query_with_a_limit_holds_no_more_while_entries_are_moved() -> None:
-    # What is sorted is what is the node's: the bounded heap of a limit, not all that matches.
+    # Only the node's entries are sorted, with the limit's bound, not every match.
     asked: list[Query] = []
 
     class Asked(aio.DictDatastore):
@@ -110,7 +108,7 @@ async def test_an_ordered_query_with_a_limit_holds_no_more_while_entries_are_mov
 
 
 class Held(aio.DictDatastore):
-    """A store whose calls wait until they are let go."""
+    """A store whose calls wait until they are released."""
 
     ordered_queries = True
 
@@ -139,7 +137,7 @@ class Held(aio.DictDatastore):
 
 
 async def settle() -> None:
-    """Let every task go on as far as it can."""
+    """Let every task run as far as it can."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -164,7 +162,7 @@ WRITES: dict[str, Callable[[OwnedDatastore], Coroutine[Any, Any, Any]]] = {
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-async def test_a_move_is_prepared_only_after_the_writes_under_way(write: Any) -> None:
+async def test_a_move_is_prepared_only_after_the_writes_in_progress(write: Any) -> None:
     store = Held()
     node = await placed_node(store)
     writing = asyncio.create_task(write(node.datastore))
@@ -183,7 +181,7 @@ async def test_a_move_is_prepared_only_after_the_writes_under_way(write: Any) ->
     await writing
 
 
-async def test_a_write_that_fails_or_is_cancelled_holds_up_no_move() -> None:
+async def test_a_failed_or_cancelled_write_does_not_block_a_move() -> None:
     store = Held()
     node = await placed_node(store)
     writing = asyncio.create_task(node.datastore.put(KEY, 1))
@@ -195,7 +193,7 @@ async def test_a_write_that_fails_or_is_cancelled_holds_up_no_move() -> None:
     assert (await node.prepare("a", placement("a", "b", "c", epoch=2))).pending is not None
 
 
-async def test_a_read_that_a_move_overtakes_is_never_answered_with_nothing() -> None:
+async def test_a_read_overtaken_by_a_move_never_reports_an_absent_key() -> None:
     store = Held()
     node = await placed_node(store)
     store.is_held = False
@@ -227,7 +225,7 @@ async def fill(node: PlacedNode, store: aio.Datastore) -> list[Key]:
     return keys
 
 
-async def test_a_query_that_a_move_overtakes_ends_with_what_its_reader_can_act_on() -> None:
+async def test_a_query_overtaken_by_a_move_ends_with_an_error_that_its_reader_can_act_on() -> None:
     store = aio.DictDatastore()
     node = PlacedNode(store)
     await node.load()
@@ -240,7 +238,7 @@ async def test_a_query_that_a_move_overtakes_ends_with_what_its_reader_can_act_o
     with pytest.raises(UnavailableError, match="continue by the last token") as raised:
         await anext(before)
     assert raised.value.retry_after_s
-    # One that begins now leaves out what comes in, and goes on until the commit.
+    # A query that begins now skips arriving entries, and continues until the commit.
     during = node.datastore.query(Query(Key("/Thing"), start_after=first.position)).batches()
     second = await anext(during)
     assert first.keys + second.keys == keys[: len(first) + len(second)]
@@ -249,12 +247,12 @@ async def test_a_query_that_a_move_overtakes_ends_with_what_its_reader_can_act_o
         await anext(during)
 
 
-async def test_a_query_whose_rest_has_moved_away_does_not_end_as_if_it_were_complete() -> None:
+async def test_a_query_whose_remaining_entries_moved_away_does_not_seem_complete() -> None:
     keys = keys_of("a", PLACED, 2)
     go = asyncio.Event()
 
     class Scanned(aio.DictDatastore):
-        """Reads on only when it is let go, and finds nothing more."""
+        """Continues only when released, and finds nothing more."""
 
         ordered_queries = True
 
@@ -278,7 +276,7 @@ async def test_a_query_whose_rest_has_moved_away_does_not_end_as_if_it_were_comp
         await rest
 
 
-async def test_a_query_goes_on_where_a_placement_changes_nothing_for_it() -> None:
+async def test_a_query_continues_if_a_new_placement_does_not_affect_it() -> None:
     store = aio.DictDatastore()
     node = PlacedNode(store)
     await node.load()
@@ -309,7 +307,7 @@ class FailingSpace(MemorySystemSpace):
 
 
 @pytest.mark.parametrize("fails", ["before", "after"])
-async def test_what_is_in_force_is_what_a_restart_would_find(fails: str) -> None:
+async def test_the_effective_placement_is_what_a_restart_would_find(fails: str) -> None:
     space = FailingSpace()
     node = PlacedNode(aio.DictDatastore(), space)
     await node.load()

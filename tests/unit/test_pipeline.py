@@ -33,7 +33,7 @@ def raw_batches(query, contents, sizes):
 
 
 def run(query, batches):
-    """What a pipeline makes of raw batches, batch by batch."""
+    """The output of a pipeline for raw batches, batch by batch."""
     pipeline = Pipeline(query)
     feed = iter(batches)
     while not pipeline.done:
@@ -146,21 +146,21 @@ def test_values_not_of_the_wire_sort_in_process_and_have_no_sort_keys():
     assert batch.sort_keys is None
 
 
-def test_what_a_child_skipped_is_carried_on():
+def test_entries_skipped_by_a_child_are_counted():
     batch = Batch([Key("/a/1"), Key("/a/2")], [1, 2], skipped=3, scanned=5)
     refined = Pipeline(Query(Key("/a"), offset=1)).feed(batch)
     assert (len(refined), refined.skipped, refined.scanned) == (1, 4, 5)
 
 
 class Whole(Filter):
-    """Judges the object, not a field."""
+    """Tests the object, not a field."""
 
     def __call__(self, obj):
         return len(obj) > 1
 
 
 class Near(Filter):
-    """Judges the field in its own way."""
+    """Tests the field in a custom way."""
 
     def value_passes(self, value):
         return abs(value - self.value) <= 1
@@ -176,7 +176,7 @@ class Negative(Order):
         return -super().keyfn(obj)
 
 
-def test_subclasses_of_filters_and_orders_judge_in_their_own_way():
+def test_overridden_methods_of_filters_and_orders_are_used():
     def answer(query, *objects):
         batches = [Batch([Key(f"/a/{number}")], [obj]) for number, obj in enumerate(objects)]
         return [value for batch in run(query, batches) for value in batch.values]
@@ -214,10 +214,10 @@ columns = st.one_of(
 
 
 @given(st.data(), st.integers(1, 4), st.sampled_from(["n", "-n"]), st.integers(1, 7), st.booleans(), st.booleans())
-def test_the_first_of_many_are_those_of_all(data, limit, order, size, rising, custom):
+def test_a_limit_selects_the_first_of_all_entries(data, limit, order, size, rising, custom):
     found = data.draw(st.lists(data.draw(columns), min_size=20, max_size=60))
     if rising:
-        # Each better than all before it, or each too late.
+        # Each comes before all previous ones, or each comes too late.
         found.sort(key=cmp_to_key(model.compare), reverse=data.draw(st.booleans()))
     contents = {Key(f"/a/{place:02}"): {"n": value, "m": place % 3} for place, value in enumerate(found)}
     query = Query(Key("/a"), limit, data.draw(st.integers(0, 3))).filter("m", "<", 2).order(order).order("-m")
@@ -229,7 +229,7 @@ def test_the_first_of_many_are_those_of_all(data, limit, order, size, rising, cu
     entries = [tuple(entry) for batch in batches for entry in batch.entries()]
     assert model.same(entries, [tuple(entry) for entry in naive.entries])
     assert sum(batch.skipped for batch in batches) == naive.skipped
-    # Code of the caller's sees all.
+    # The caller's code sees all entries.
     assert len(seen) == (len(found) if custom else 0)
 
 

@@ -55,12 +55,12 @@ def test_another_placement_has_another_epoch():
 
 
 @pytest.mark.parametrize(("names", "text"), [([], "at least one"), (["a", "b", "a"], "'a'")])
-def test_shards_need_names_of_their_own(names, text):
+def test_shards_need_different_names(names, text):
     with pytest.raises(ConfigError, match=text):
         SlotMap(names)
 
 
-def test_a_collection_lies_on_one_shard_and_only_that_is_asked():
+def test_a_collection_is_on_one_shard_and_only_that_is_queried():
     asked = []
 
     class Watched(DictDatastore):

@@ -1,4 +1,4 @@
-"""What a configuration changes, and what entries that moves."""
+"""Which changes a configuration makes, and which entries they move."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def owners(placement: Placement) -> list[str]:
     return [placement.shards[owner] for owner in placement.owners]
 
 
-def test_a_shard_more_takes_a_quarter_and_the_epoch_grows_by_one() -> None:
+def test_a_fourth_shard_takes_a_quarter_and_the_epoch_grows_by_one() -> None:
     before = formed("a", "b", "c")
     after = target_placement(before, config_of("a", "b", "c", "d"), members_of(*"abcd"), {})
     assert (after.epoch, after.slots_of("d")) == (2, SLOTS // 4)
     assert all(new in (old, "d") for old, new in zip(owners(before), owners(after), strict=True))
 
 
-def test_a_shard_fewer_leaves_the_others_what_they_have() -> None:
+def test_removing_a_shard_keeps_the_slots_of_the_others() -> None:
     before = formed("a", "b", "c")
     grown = target_placement(before, config_of("a", "b", "c", "d"), members_of(*"abcd"), {})
     after = target_placement(grown, config_of("a", "c", "d"), members_of(*"acd"), {})
@@ -95,7 +95,7 @@ def test_a_cluster_keeps_its_name() -> None:
         target_placement(formed("a"), config_of("a", cluster="other"), members_of("a"), {})
 
 
-def test_a_move_under_way_goes_on_with_its_own_configuration_only() -> None:
+def test_a_move_in_progress_continues_only_with_its_own_configuration() -> None:
     pending = target_placement(formed("a", "b"), config_of("a", "b", "c"), members_of(*"abc"), {})
     check_fits(pending, config_of(*"abc"), "F")
     for other in (config_of("a", "b"), config_of(*"abc", shard_by="collection"), config_of(*"abc", cluster="other")):
@@ -112,9 +112,7 @@ SLOTS_HELD = st.dictionaries(
     st.dictionaries(st.sampled_from("abc"), SLOTS_HELD, min_size=1),
     st.lists(st.sampled_from("abcd"), min_size=21, max_size=21),
 )
-def test_every_entry_that_is_not_where_it_belongs_moves_there_once(
-    held: dict[str, dict[int, Summary]], owner_of: list[str]
-) -> None:
+def test_every_misplaced_entry_moves_once(held: dict[str, dict[int, Summary]], owner_of: list[str]) -> None:
     planned = moves(held, owner_of)
     moved = {(move.source, slot): move.target for move in planned for slot in move.slots}
     assert len(moved) == sum(len(move.slots) for move in planned)
@@ -126,7 +124,7 @@ def test_every_entry_that_is_not_where_it_belongs_moves_there_once(
         assert move.size.entries == sum(held[move.source][slot].entries for slot in move.slots)
 
 
-def test_slots_that_move_empty_are_part_of_a_plan_where_the_rule_stays() -> None:
+def test_empty_slots_that_move_are_part_of_a_plan_if_the_rule_is_unchanged() -> None:
     (move,) = moves({"a": {1: Summary(2, 3, 4)}}, ["b", "b", "a"], {0: "a", 1: "a", 2: "a"})
     assert (move.source, move.target, move.slots, move.size) == ("a", "b", (0, 1), Summary(2, 3, 4))
 

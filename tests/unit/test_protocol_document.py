@@ -1,4 +1,4 @@
-"""docs/protocol.md says what the code does: its tables and examples are read and tried."""
+"""docs/protocol.md agrees with the code: its tables and examples are parsed and tested."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def test_the_facts_of_errors_are_those_of_the_code():
     assert sorted(names) == sorted(_FACTS)
 
 
-def test_canonical_texts_are_as_told():
+def test_canonical_texts_are_as_documented():
     for texts, canonical in table("Keys", first="Text"):
         for text in texts.split(", "):
             assert str(Key("" if text == "empty" else text.strip("`"))) == canonical.strip("`")
 
 
-def test_collections_are_as_told():
+def test_collections_are_as_documented():
     reported = re.search(r"So (.*?)\.\n", section("Keys"), re.DOTALL).group(1).replace("\n", " ")
     pairs = re.findall(r"`(\S+?)`(?: belongs)? to `(\S+?)`", reported)
     assert len(pairs) == 5
@@ -94,12 +94,12 @@ def test_collections_are_as_told():
     assert str(Key("/").path) == "/"
 
 
-def test_every_kind_of_value_is_told():
+def test_every_kind_of_value_is_documented():
     kinds = [row[0].strip("`") for row in table("Values", first="Kind")]
     assert kinds == [field.name for field in value_pb2.Value.DESCRIPTOR.oneofs_by_name["kind"].fields]
 
 
-def test_encodings_are_as_told():
+def test_encodings_are_as_documented():
     rows = table("Orders and sort keys", first="Value")
     assert len(rows) >= 10
     for value, encoding in rows:
@@ -155,11 +155,11 @@ def test_the_calls_by_grpcurl_are_requests(document):
         json_format.Parse(request, getattr(service_pb2, described.input_type.name)())
 
 
-def test_every_rpc_is_told():
+def test_every_rpc_is_documented():
     for method in service_pb2.DESCRIPTOR.services_by_name["DatastoreService"].methods:
         assert f"`{method.name}`" in TEXT, method.name
 
 
-def test_every_vector_is_explained_where_it_lies_and_to_clients():
+def test_every_vector_is_explained_in_its_folder_and_to_clients():
     for text in (section("Golden vectors"), (FOLDER / "README.md").read_text(encoding="utf-8")):
         assert set(re.findall(r"`(\w+\.json)`", text)) == {path.name for path in FOLDER.glob("*.json")}

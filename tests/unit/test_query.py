@@ -1,4 +1,4 @@
-"""Queries as data, and applied to what one has in hand."""
+"""Queries as data, and applied to values and entries."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_filter_and_order_append_and_return_the_query():
     assert query.orders == [Order("-z"), Order("+w")]
 
 
-def test_a_copy_has_lists_of_its_own():
+def test_a_copy_has_separate_lists():
     getter = lambda obj, field: obj[field]
     query = Query(Key("/a"), 3, 1, getter, recursive=True).filter("x", "=", 1).order("y")
     for twin in (query.copy(), copy.copy(query)):
@@ -166,7 +166,7 @@ def test_the_dict_of_a_query_leaves_defaults_out():
     ],
     ids=lambda thing: repr(thing) if isinstance(thing, dict) else "",
 )
-def test_data_of_another_form_makes_no_query_and_is_told_the_form(data, error, reported):
+def test_data_of_another_form_is_refused_with_the_expected_form(data, error, reported):
     with pytest.raises(error, match=reported) as raised:
         Query.from_dict({"key": "/a", **data})
     assert isinstance(raised.value, DatastoreError)
@@ -200,7 +200,7 @@ def test_queries_equal_by_the_types_of_names_too():
 
 
 @pytest.mark.parametrize("wrong", [5, None, Order("a"), "a", Filter], ids=repr)
-def test_what_is_no_filter_is_told_what_is(wrong):
+def test_a_wrong_filter_is_refused_with_the_valid_forms(wrong):
     query = Query(Key("/a"))
     with pytest.raises(UnsupportedTypeError, match="a Filter, a tree of them, or field, operator and value"):
         query.filter(wrong)
@@ -208,14 +208,14 @@ def test_what_is_no_filter_is_told_what_is(wrong):
 
 
 @pytest.mark.parametrize("wrong", [(5,), (None,), (Filter("a", "=", 1),), (), ("a", None, 1)], ids=repr)
-def test_what_is_no_order_is_told_what_is(wrong):
+def test_a_wrong_order_is_refused_with_the_valid_forms(wrong):
     query = Query(Key("/a"))
     with pytest.raises(UnsupportedTypeError, match="order is"):
         query.order(*wrong)
     assert query.orders == []
 
 
-def test_a_part_takes_what_it_is_made_of_and_nothing_besides():
+def test_a_part_accepts_only_its_own_fields():
     getter = lambda obj, field: obj[field]
     query = Query(Key("/a")).filter("x", "=", 1, getter).filter(field="y", op="<", value=2).order("z", getter)
     assert [part.own_getter for part in (*query.filters, *query.orders)] == [getter, None, getter]
@@ -247,7 +247,7 @@ class LengthOrder(Order):
         (Query(Key("/a")).order(LengthOrder("y")), True),
     ],
 )
-def test_code_of_the_callers_is_known(query, custom):
+def test_custom_code_is_recognized(query, custom):
     assert query.has_custom_code is custom
 
 
@@ -290,7 +290,7 @@ def test_the_place_of_an_entry_without_its_value_is_known_by_key_alone():
     ],
     ids=str,
 )
-def test_so_many_entries_are_needed(query, needed):
+def test_the_number_of_entries_needed_is_known(query, needed):
     assert query.entries_needed() == needed
 
 
@@ -305,7 +305,7 @@ def values(*numbers):
     return [{"n": number} for number in numbers]
 
 
-def test_a_query_of_values_filters_sorts_and_cuts_and_keeps_ties_as_they_came():
+def test_a_query_of_values_filters_sorts_and_cuts_and_keeps_the_sequence_of_ties():
     items = [{"n": 1, "i": i} for i in range(3)] + values(5, 3)
     query = Query(Key("/a"), limit=3, offset=1).filter("n", "<", 5).order("n")
     cursor = query(items)
@@ -355,7 +355,7 @@ def test_the_getter_of_a_query_wins_over_those_of_its_filters_and_orders():
             assert list(query.apply(entries)) == [items[1], items[0]]
 
 
-def test_a_getter_of_a_filter_or_an_order_is_asked_where_the_query_has_none():
+def test_a_getter_of_a_filter_or_an_order_is_used_if_the_query_has_none():
     items = [{"n": "aaa"}, {"n": "a"}, {"n": "bb"}]
     length = lambda obj, field: len(obj[field])
     for filter_ in (Filter("n", ">", 1, length), ByLength("n", ">", 1)):
@@ -521,7 +521,7 @@ def test_an_iterable_replaced_twice_keeps_the_keys():
     assert [(entry.key.name, entry.value) for entry in cursor.entries()] == [("0", 2), ("1", 4)]
 
 
-def test_closing_stops_a_replaced_iterable_and_what_is_below():
+def test_closing_stops_a_replaced_iterable_and_its_source():
     events = []
 
     def below():

@@ -1,4 +1,4 @@
-"""What a scan looks at: exactly the scope, and little besides."""
+"""The keys that a scan reads: exactly the scope, and few others."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_without_an_upper_bound_every_key_of_the_scope_is_taken_quickly(key, sto
     assert (plan.seek_after(text) is None) == bool(plan.matches_fast(text))
 
 
-def test_a_collection_costs_its_entries_and_a_seek_for_each_subtree():
+def test_a_collection_costs_its_entries_and_one_seek_per_subtree():
     stored = [Key(f"/a/{name}") for name in "bcd"] + [Key(f"/a:{name}") for name in "ef"]
     stored += [Key(f"/a/b/{number}") for number in range(1000)]
     stored += [Key(f"/a/T:{number}") for number in range(1000)]

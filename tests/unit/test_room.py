@@ -1,4 +1,4 @@
-"""What a server can use bounds what stores read for it, and nothing else does."""
+"""Stores read as much as a server can use, and are not bounded otherwise."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_batch_is_read_until_its_room_is_full(store: Any, room_bytes: int, rea
         assert outcome.error.limit == "message_bytes"
 
 
-def test_without_a_server_all_is_read(store: Any) -> None:
+def test_without_a_server_everything_is_read(store: Any) -> None:
     assert all(outcome.value for outcome in store.batch_get(KEYS))
 
 
@@ -119,7 +119,7 @@ def test_a_sorted_query_that_is_closed_holds_nothing(wired: Any) -> None:
     assert budget.held_bytes == 0
 
 
-def test_the_sorted_query_that_exceeds_what_all_share_is_refused_until_another_is_closed(wired: Any) -> None:
+def test_a_sorted_query_over_the_shared_budget_is_refused_until_another_is_closed(wired: Any) -> None:
     measured = SortBudget(10**9)
     context, batches = sharing(measured, wired, ordered())
     while not context.run(next, batches):
@@ -139,7 +139,7 @@ def test_the_sorted_query_that_exceeds_what_all_share_is_refused_until_another_i
 
 
 @pytest.mark.parametrize("above", [-1, 0, 1])
-def test_a_budget_gives_what_it_has(above: int) -> None:
+def test_a_budget_can_be_used_completely(above: int) -> None:
     budget = SortBudget(100)
     budget.change(0, 60)
     if above > 0:
@@ -152,7 +152,7 @@ def test_a_budget_gives_what_it_has(above: int) -> None:
     budget.change(60, 10)
 
 
-def test_what_one_query_alone_exceeds_is_never_to_be_tried_again() -> None:
+def test_a_query_that_alone_exceeds_the_budget_is_not_retryable() -> None:
     with pytest.raises(LimitExceededError) as caught:
         SortBudget(100).change(0, 101)
     assert (caught.value.limit, caught.value.maximum) == ("sort_bytes", 100)

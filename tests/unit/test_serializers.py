@@ -1,4 +1,4 @@
-"""Serializers, and what a shim makes of them."""
+"""Serializers, and their shim."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def test_serializers_dump_what_the_vectors_say_and_load_it_again():
 
 
 @pytest.mark.parametrize("good", [json, pickle, serialize.prettyjson, serialize.Stack(), serialize.map_serializer])
-def test_what_has_loads_and_dumps_is_a_serializer(good: Any):
+def test_anything_with_loads_and_dumps_is_a_serializer(good: Any):
     assert serialize.implements_serializer_interface(good)
     assert serialize.Serializer.implements_serializer_interface(good)
 
 
 @pytest.mark.parametrize("bad", [object(), None, "json", type("Half", (), {"loads": json.loads}), 3])
-def test_what_has_not_is_none(bad: Any):
+def test_anything_without_loads_and_dumps_is_not_a_serializer(bad: Any):
     assert not serialize.implements_serializer_interface(bad)
     if bad is not None:
         with pytest.raises(UnsupportedTypeError, match="loads and dumps"):
             serialize.shim(core.DictDatastore(), bad)
 
 
-def test_a_serializer_is_not_tried_out():
+def test_checking_a_serializer_does_not_call_it():
     class Fussy:
         loads = dumps = staticmethod(lambda value: 1 / 0)
 
@@ -108,7 +108,7 @@ def test_a_stack_applies_its_serializers_in_order_and_back():
         ({"@wrapped": 5, "a": 1}, {"@wrapped": 5, "a": 1}),
     ],
 )
-def test_the_map_serializer_wraps_what_is_no_map(value: Any, stored: Any):
+def test_the_map_serializer_wraps_anything_but_maps(value: Any, stored: Any):
     assert serialize.map_serializer.dumps(value) == stored
     assert serialize.map_serializer.loads(stored) == value
 
@@ -152,7 +152,7 @@ def test_the_generators_are_lazy():
     assert list(serialize.serialized_gen(json, [1, "a"])) == ["1", '"a"']
 
 
-def test_none_stands_for_json_and_never_for_a_serializer_of_the_callers():
+def test_none_means_json_and_a_falsy_serializer_is_kept():
     assert datastore.SerializerShimDatastore(core.DictDatastore()).serializer is json
 
     class Falsy(list):
@@ -163,7 +163,7 @@ def test_none_stands_for_json_and_never_for_a_serializer_of_the_callers():
     assert datastore.SerializerShimDatastore(core.DictDatastore(), falsy).serializer is falsy
 
 
-def test_what_is_stored_as_null_is_absent():
+def test_a_value_stored_as_null_is_absent():
     child = core.DictDatastore()
     store = serialize.shim(child)
     child.put(HELLO, "null")
@@ -185,7 +185,7 @@ assert bson.loads is loads
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_bson_keeps_what_it_has():
+def test_bson_keeps_its_own_functions():
     class BSON(bytes):
         __slots__ = ()
         encode = staticmethod(lambda value: BSON(json.dumps(value).encode()))
@@ -205,7 +205,7 @@ def test_bson_keeps_what_it_has():
 
 
 class Incomparable:
-    """As an array of numpy's: comparing it gives no truth."""
+    """Like a numpy array: the result of a comparison has no truth value."""
 
     def __eq__(self, other: object) -> Any:
         return Truthless()
@@ -225,7 +225,7 @@ def test_loaded_values_are_not_compared():
 
 
 class Signed(serialize.SerializerShimDatastore):
-    """Changes what the serializer makes, in the documented way."""
+    """Changes the serializer's output, in the documented way."""
 
     def serialized_value(self, value: Any) -> Any:
         return None if value is None else "signed " + super().serialized_value(value)
@@ -235,7 +235,7 @@ class Signed(serialize.SerializerShimDatastore):
 
 
 @pytest.mark.parametrize("serializer", [json, serialize.NonSerializer], ids=["json", "none"])
-def test_a_subclass_that_forms_values_its_own_way_is_asked_by_every_call(serializer: Any):
+def test_every_call_uses_a_subclass_that_converts_values_its_own_way(serializer: Any):
     store = Signed(core.DictDatastore(), serializer)
     values = [str(number) for number in range(5)]
     store.batch_write([Write(Key(f"/{value}"), value) for value in values])
@@ -291,11 +291,11 @@ async def test_none_is_not_serialized_and_leaves_nothing_below(colour: Any, libr
 
 
 class BrokenError(Exception):
-    """An error of no class that anybody knows."""
+    """An error of an unknown class."""
 
 
 class Fussy:
-    """Takes what is no text that begins with "bad"."""
+    """Accepts everything but text that begins with "bad"."""
 
     @staticmethod
     def dumps(value: Any) -> str:
@@ -337,7 +337,7 @@ def test_values_are_formed_under_both_names(serializer: Any, library: Any):
     assert store.deserializedValue(stored) == store.deserialized_value(stored) == [1]
 
 
-async def test_a_class_may_have_a_serializer_of_its_own(colour: Any, library: Any):
+async def test_a_class_may_have_a_custom_serializer(colour: Any, library: Any):
     class Pretty(library.SerializerShimDatastore):
         serializer = serialize.prettyjson
 
@@ -392,7 +392,7 @@ def spying(library: Any, serializer: Any) -> Any:
     ],
     ids=str,
 )
-async def test_what_loads_as_none_counts_for_nothing(query: Query, void: set[int], colour: Any, library: Any):
+async def test_a_value_that_loads_as_none_does_not_count(query: Query, void: set[int], colour: Any, library: Any):
     values = [{"n": number, "void": number in void} for number in range(8)]
     store = spying(library, Voiding)
     for key, value in keyed(values).items():
@@ -427,7 +427,7 @@ class OwnFilter(Filter):
 
 @pytest.mark.parametrize("serializer", [serialize.NonSerializer, serialize.map_serializer, Voiding])
 @pytest.mark.parametrize("part", ["query", "filter", "order", "class"])
-async def test_code_of_the_callers_sees_loaded_values_alone(part: str, serializer: Any, colour: Any, library: Any):
+async def test_the_callers_code_sees_only_loaded_values(part: str, serializer: Any, colour: Any, library: Any):
     def item(value: Any, field: str) -> Any:
         return value[field]
 
@@ -471,7 +471,7 @@ async def test_no_query_sees_how_values_are_wrapped(
         assert await colour.read(store.query(query)) == model.answer(query, contents).entries
 
 
-def test_what_cannot_be_loaded_is_not_passed_over_by_who_goes_on():
+def test_continuing_a_query_does_not_skip_a_value_that_cannot_be_loaded():
     child = core.DictDatastore()
     store = core.SerializerShimDatastore(child)
     for number in range(64):
@@ -484,11 +484,11 @@ def test_what_cannot_be_loaded_is_not_passed_over_by_who_goes_on():
         next(batches)
 
 
-def test_none_that_was_counted_is_told():
+def test_a_counted_value_that_loads_as_none_is_reported():
     child = core.DictDatastore()
     child.put(Key("/a"), {"@wrapped": None})
     assert list(core.SerializerShimDatastore(child, serialize.map_serializer).query(Query(Key("/"), limit=1))) == []
-    # Its queries apply the whole query, so it counts what it does not look at.
+    # Its queries apply the whole query, so it counts entries without loading them.
     counting = core.ShardedDatastore([child])
     store = core.SerializerShimDatastore(counting, serialize.map_serializer)
     store.put(Key("/b"), {"n": 1})

@@ -1,4 +1,4 @@
-"""Whose turn it is to call: in the order of asking, never more than allowed, and no slot is ever lost."""
+"""Call slots: in FIFO order, never more than allowed, and no slot is ever lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datastore_client._slots import SPARE_TIME, Slots, Turn
 from datastore_client.aio._calls import CallSlots
 
 
-def test_a_freed_slot_goes_to_who_waited_longest() -> None:
+def test_a_freed_slot_goes_to_the_longest_waiter() -> None:
     slots: Slots[str] = Slots(2, 10)
     assert [slots.take(), slots.take(), slots.take()] == [True, True, False]
     assert slots.line_up("first")
@@ -25,7 +25,7 @@ def test_a_freed_slot_goes_to_who_waited_longest() -> None:
 
 
 @pytest.mark.parametrize(("waiting", "takes_one_more"), [(1, True), (2, False), (3, False)])
-def test_no_more_wait_than_the_limit(waiting: int, takes_one_more: bool) -> None:
+def test_no_more_calls_wait_than_the_limit(waiting: int, takes_one_more: bool) -> None:
     slots: Slots[int] = Slots(0, 2)
     for waiter in range(waiting):
         slots.line_up(waiter)
@@ -33,7 +33,7 @@ def test_no_more_wait_than_the_limit(waiting: int, takes_one_more: bool) -> None
     assert slots.waiting == min(waiting + 1, 2)
 
 
-def test_who_gives_up_is_passed_over() -> None:
+def test_a_waiter_that_gave_up_is_skipped() -> None:
     slots: Slots[str] = Slots(0, 10)
     for waiter in ("first", "second"):
         slots.line_up(waiter)
@@ -56,7 +56,7 @@ def busy(at_once: int, seconds_each: float, waiting: int = 0) -> Slots[int]:
 
 
 @pytest.mark.parametrize(("waiting", "expected_s"), [(0, 0.1), (10, 0.2), (90, 1.0)])
-def test_a_call_waits_for_those_before_it_and_then_takes_as_long_as_they(waiting: int, expected_s: float) -> None:
+def test_the_expected_time_counts_the_calls_ahead_and_the_call_itself(waiting: int, expected_s: float) -> None:
     assert busy(10, 0.1, waiting).expected_s(waiting) == pytest.approx(expected_s)
 
 
@@ -67,13 +67,13 @@ def test_a_call_that_has_little_more_time_than_calls_take_is_not_in_time(left_s:
     assert slots.is_in_time(left_s, slots.waiting) is in_time
 
 
-def test_as_long_as_nothing_is_known_every_call_is_in_time() -> None:
+def test_every_call_is_in_time_while_durations_are_unknown() -> None:
     slots: Slots[int] = Slots(1, 10)
     assert slots.take()
     assert slots.is_in_time(0.001, slots.waiting)
 
 
-def test_what_is_known_of_slow_calls_is_forgotten_once_all_have_ended() -> None:
+def test_the_average_of_slow_calls_is_reset_once_all_slots_are_free() -> None:
     slots = busy(2, 1000.0)
     slots.give_back(1000.0)
     assert not slots.is_in_time(10.0, 0)
@@ -85,7 +85,7 @@ def test_fast_calls_soon_outweigh_a_slow_time() -> None:
     slots = busy(10, 10.0)
     fast = 0
     while not slots.is_in_time(1.0, 0):
-        # Though every waiter is refused, a free slot is always taken.
+        # Even if every waiter is refused, a free slot is always taken.
         assert slots.give_back(0.001) is None
         assert slots.take()
         fast += 1
@@ -107,7 +107,7 @@ async def waiting_tasks(slots: CallSlots, number: int, timeout_s: float = math.i
     return tasks
 
 
-async def test_tasks_take_turns_in_the_order_in_which_they_asked() -> None:
+async def test_tasks_get_slots_in_fifo_order() -> None:
     slots = CallSlots(1, 10)
     assert await slots.acquire(math.inf) is Turn.TAKEN
     ended: list[int] = []
@@ -177,7 +177,7 @@ async def test_a_task_that_would_be_answered_too_late_is_refused_at_once_or_at_i
     assert await slots.acquire(300) is Turn.TAKEN
 
 
-async def test_closing_sends_waiting_tasks_away() -> None:
+async def test_closing_ends_the_wait_of_tasks() -> None:
     slots = CallSlots(1, 10)
     await slots.acquire(math.inf)
     tasks = await waiting_tasks(slots, 3)
@@ -239,7 +239,7 @@ def test_a_thread_that_would_be_answered_too_late_is_refused_at_once_or_at_its_t
     assert slots.acquire(300) is Turn.TAKEN
 
 
-def test_closing_sends_waiting_threads_away() -> None:
+def test_closing_ends_the_wait_of_threads() -> None:
     slots = _calls.CallSlots(1, 1)
     slots.acquire(math.inf)
     turns: list[Turn] = []
@@ -253,11 +253,11 @@ def test_closing_sends_waiting_threads_away() -> None:
     assert turns == [Turn.CLOSED]
 
 
-def test_a_cursor_that_is_forgotten_while_its_thread_holds_the_lock_gives_its_slot_back_later() -> None:
+def test_a_cursor_collected_while_its_thread_holds_the_lock_returns_its_slot_later() -> None:
     slots = _calls.CallSlots(1, 1)
     slots.acquire(math.inf)
     with slots._lock:
-        # As garbage collection does, at any moment.
+        # As garbage collection may do at any moment.
         slots.release()
         assert slots._slots.free == 0
     assert slots.acquire(math.inf) is Turn.TAKEN

@@ -126,7 +126,7 @@ def test_no_step_sorts_more_than_a_run_and_the_first_results_need_no_sort_of_the
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7])
-def test_as_many_entries_as_are_selected_first_and_one_more_or_less(count):
+def test_results_are_exact_around_the_number_of_entries_selected_first(count):
     contents = numbers(count)
     query = Query(Key("/a")).order("-n")
     assert entries_of(run(query, serialized(contents))) == [tuple(e) for e in model.answer(query, contents).entries]
@@ -141,7 +141,7 @@ def test_entries_that_all_tie_are_not_taken_for_the_first():
     assert found == list(range(50))
 
 
-def test_a_position_leaves_nothing_held_that_comes_before_it():
+def test_no_entry_before_a_start_position_is_held():
     contents = numbers(500)
     query = Query(Key("/a")).order("n")
     query.start_after = Position(query.order_sort_key(None, {"n": 400}), Key("/a/00000"))
@@ -149,7 +149,7 @@ def test_a_position_leaves_nothing_held_that_comes_before_it():
     assert step._sorter._entries == sum(value["n"] >= 400 for value in contents.values())
 
 
-def test_what_is_held_costs_the_garbage_collector_nothing():
+def test_held_entries_are_not_tracked_by_the_garbage_collector():
     step = feed(Pipeline(Query(Key("/a")).order("n")), serialized(numbers(100)))
     gc.collect()
     runs = step._sorter._runs
@@ -157,7 +157,7 @@ def test_what_is_held_costs_the_garbage_collector_nothing():
     assert not any(gc.is_tracked(run.places) or gc.is_tracked(run.values) for run in runs)
 
 
-def test_what_is_held_is_let_go_of_in_steps_and_the_budget_has_it_back(monkeypatch):
+def test_held_entries_are_released_in_steps_and_the_budget_is_restored(monkeypatch):
     budget = SortBudget(10**6)
     with monkeypatch.context() as patch:
         patch.setattr(sorting, "sort_room", lambda most: SortRoom(budget, most))
@@ -166,7 +166,7 @@ def test_what_is_held_is_let_go_of_in_steps_and_the_budget_has_it_back(monkeypat
     assert held > 0
     assert sum(1 for _ in step.release()) >= runs
     assert budget.held_bytes == 0
-    # A thread that was still at work finds the query closed.
+    # A thread that is still sorting finds the query closed.
     feed(step, serialized(numbers(100)))
     assert budget.held_bytes == 0
     step.close()
@@ -186,7 +186,7 @@ def test_results_come_in_batches_bounded_by_bytes_the_first_small(monkeypatch):
 
 
 def cost(contents, query):
-    """What the entries cost to sort, as documented."""
+    """The documented cost of sorting the entries."""
     return sum(
         len(query.order_sort_key(key, value))
         + len(str(key).encode())
@@ -214,12 +214,12 @@ def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch, keys_only):
     monkeypatch.setattr(sorting, "SORT_BYTES", most)
     with pytest.raises(LimitExceededError):
         run(query, serialized(contents))
-    # With a limit only what can be among the first is held.
+    # With a limit, only entries that can be among the first are held.
     assert len(entries_of(run(Query(Key("/a"), 3).order("-n"), serialized(contents)))) == 3
 
 
 @pytest.mark.parametrize("keys_only", [False, True])
-def test_what_is_held_is_what_is_counted(monkeypatch, keys_only):
+def test_the_counted_bytes_are_the_bytes_held(monkeypatch, keys_only):
     monkeypatch.setattr(sorting, "RUN_ENTRIES", 1024)
     rows = [(f"/a/{number:08}".encode(), encode_value({"n": number}).data) for number in range(2300)]
     step = Pipeline(Query(Key("/a"), keys_only=keys_only).order("-n"))
@@ -227,7 +227,7 @@ def test_what_is_held_is_what_is_counted(monkeypatch, keys_only):
     tracemalloc.start()
     for start in range(0, len(rows), 250):
         part = rows[start : start + 250]
-        # Bytes of their own, as those that come from storage.
+        # Distinct bytes, like those read from storage.
         texts, held = [bytes(bytearray(text)) for text, _ in part], [WireValue(bytes(bytearray(v))) for _, v in part]
         feed(step, [Batch.of_texts(texts, held)])
     del texts, held
@@ -237,7 +237,7 @@ def test_what_is_held_is_what_is_counted(monkeypatch, keys_only):
     assert held_bytes <= step._sorter._bytes <= 2.5 * held_bytes
 
 
-def test_values_of_a_query_for_keys_are_not_held_unless_they_stand_for_a_long_sort_key():
+def test_values_of_a_keys_only_query_are_held_only_in_place_of_a_long_sort_key():
     contents = {Key("/a/1"): {"n": "x" * LONG_SORT_KEY_BYTES}, Key("/a/2"): {"n": "x"}}
     batches = run(Query(Key("/a"), keys_only=True).order("n"), serialized(contents))
     assert [value for batch in batches for value in batch.values] == [None, None]
@@ -245,7 +245,7 @@ def test_values_of_a_query_for_keys_are_not_held_unless_they_stand_for_a_long_so
     assert step._sorter._bytes < 2 * LONG_SORT_KEY_BYTES
 
 
-def test_entries_without_keys_stay_as_they_came():
+def test_entries_without_keys_keep_their_sequence():
     batches = [Batch([None] * 5, [encode_value({"n": n % 2, "at": (part, n)}) for n in range(5)]) for part in range(4)]
     found = [value["at"] for _, value in entries_of(run(Query(Key("/a")).order("n"), batches))]
     assert found == [[part, n] for parity in (0, 1) for part in range(4) for n in range(5) if n % 2 == parity]
@@ -282,5 +282,5 @@ def test_a_column_of_sort_keys_is_that_of_each_value(column, descending):
 
 
 @pytest.mark.parametrize("column", [[2**53 + 1], [-(2**53) - 1, 5], [-0.0], [float("nan"), 1.0], [True, 1], [1, 1.5]])
-def test_columns_at_the_edges_of_the_quick_ways(column):
+def test_columns_at_the_edges_of_the_fast_paths(column):
     assert encode_column(column) == list(map(encode, column))

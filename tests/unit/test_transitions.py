@@ -62,7 +62,7 @@ def test_a_removed_node_owns_nothing_and_may_join_again_later() -> None:
     ],
     ids=["place", "prepare", "commit", "abort", "abort of a new one"],
 )
-def test_to_repeat_a_request_changes_nothing(repeat) -> None:
+def test_repeating_a_request_changes_nothing(repeat) -> None:
     after, before = repeat()
     assert after is before
 
@@ -99,14 +99,14 @@ def test_a_node_that_placed_itself_by_an_old_configuration_may_be_placed_by_a_ne
     assert transitions.starts_anew(provisional, placement("a", "b", "d"))
     assert transitions.place_node(provisional, "d", placement("a", "b", "d")).current == placement("a", "b", "d")
     assert transitions.prepare_move(provisional, "d", placement("a", "d", epoch=9)).pending_shard == "d"
-    # One that was completed has a history.
+    # A completed placement has a history.
     complete = transitions.place_node(provisional, "d", placement("a", "d", a="0a", d="0d"))
     assert not transitions.starts_anew(complete, placement("a", "b", "d"))
     with pytest.raises(PlacementError):
         transitions.place_node(complete, "d", placement("a", "b", "d"))
 
 
-def test_of_members_only_what_is_not_yet_known_is_filled_in() -> None:
+def test_only_unknown_identities_of_members_are_filled_in() -> None:
     node = transitions.place_node(EMPTY, "a", placement())
     node = transitions.place_node(node, "a", placement(b="0b"))
     node = transitions.place_node(node, "a", placement(c="0c", a="0a"))
@@ -120,7 +120,7 @@ def test_of_members_only_what_is_not_yet_known_is_filled_in() -> None:
 
 
 @pytest.mark.parametrize("node", [EMPTY, PLACED, MOVING, REMOVED], ids=["empty", "placed", "moving", "removed"])
-def test_a_record_gives_back_what_it_was_made_of(node: NodePlacement) -> None:
+def test_a_record_is_read_back_unchanged(node: NodePlacement) -> None:
     assert record.unpack(record.pack(node)) == node
 
 
@@ -136,7 +136,7 @@ def test_a_damaged_record_is_never_read(data) -> None:
         record.unpack(bytes(packed))
 
 
-def test_the_record_of_a_proxy_gives_back_its_revision() -> None:
+def test_the_record_of_a_proxy_keeps_its_revision() -> None:
     assert record.unpack_revision(record.pack_revision(2**40, b"\x00x")) == (2**40, b"\x00x")
 
 
@@ -163,7 +163,7 @@ GOOD = placement()
         ({"owners": (-1, *GOOD.owners[1:])}, "owners"),
     ],
 )
-def test_what_cannot_be_the_placement_of_a_cluster_is_refused_by_its_field(change, field) -> None:
+def test_an_impossible_placement_is_refused_with_the_field(change, field) -> None:
     with pytest.raises(InvalidError) as raised:
         replace(GOOD, **change)
     assert raised.value.field == field

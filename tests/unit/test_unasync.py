@@ -33,11 +33,11 @@ async def first(self, calls: Sequence[Callable[[], Awaitable[dict[str, list[int]
         ("def f() -> AsyncGenerator[Batch]: ...", "def f() -> Generator[Batch]: ..."),
     ],
 )
-def test_python_s_own_words_are_exchanged(source: str, twin: str) -> None:
+def test_python_names_are_replaced(source: str, twin: str) -> None:
     assert unasync.unasync(source + "\n") == twin + "\n"
 
 
-def test_a_callable_that_answers_later_answers_at_once() -> None:
+def test_the_type_of_an_async_callable_becomes_that_of_a_plain_one() -> None:
     source = "def f(a: Callable[[int], Awaitable[dict[str, list[int]]]], b: Awaitable[Awaitable[T]]): ...\n"
     assert unasync.unasync(source) == "def f(a: Callable[[int], dict[str, list[int]]], b: T): ...\n"
 
@@ -67,7 +67,7 @@ def test_packages_are_mapped_the_longest_first(source: str, twin: str) -> None:
         ("for async stores, which await nothing", "for async stores, which await nothing"),
     ],
 )
-def test_text_and_comments_change_only_where_they_speak_of_code(text: str, twin: str) -> None:
+def test_text_and_comments_change_only_where_they_name_code(text: str, twin: str) -> None:
     assert unasync.unasync(f'"""{text}"""\n# {text}\n') == f'"""{twin}"""\n# {twin}\n'
 
 
@@ -81,7 +81,7 @@ def test_code_inside_a_formatted_string_is_changed_too() -> None:
 
 
 @pytest.mark.parametrize("source", ["import asyncio\n", "x = asyncio.Lock()\n", "from grpc import aio\n"])
-def test_what_has_no_twin_is_refused_with_its_line(source: str) -> None:
+def test_code_that_has_no_twin_is_refused_with_its_line(source: str) -> None:
     with pytest.raises(ValueError, match="line 2"):
         unasync.unasync("\n" + source)
 

@@ -1,4 +1,4 @@
-"""URLs of stores: what errors tell of them, and options of our own."""
+"""URLs of stores: what errors reveal of them, and options that are not the driver's."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from datastore.model.urls import without_options
         "redis://u:s3cret@h\n",
     ],
 )
-def test_no_error_tells_a_secret(url: str):
+def test_no_error_reveals_a_secret(url: str):
     with pytest.raises(DatastoreError) as raised:
         datastore.open(url)
     assert "s3" not in str(raised.value)
     assert "cret" not in str(raised.value)
 
 
-def test_options_of_our_own_are_taken_out_of_a_url():
+def test_our_options_are_removed_from_a_drivers_url():
     url = "redis://h/0?a=%20b&prefix=x%2Fy&c"
     assert without_options(url, ["prefix", "other"]) == ("redis://h/0?a=%20b&c", {"prefix": "x/y"})
     assert without_options("redis://h?prefix=", ["prefix"]) == ("redis://h", {"prefix": ""})

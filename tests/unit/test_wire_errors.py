@@ -1,4 +1,4 @@
-"""What may be wrong with a status, on either side: it never raises, and is never believed too much."""
+"""Malformed statuses, on either side: they never raise, and are not trusted too far."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_a_failed_call_raises_what_the_server_raised(kind):
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 @pytest.mark.parametrize("trailing", [None, (), (("other", "x"),), (("grpc-status-details-bin", b"\xff\xff"),)])
-def test_a_failed_call_without_details_that_can_be_read_goes_by_its_code(code, trailing):
+def test_a_failed_call_without_readable_details_goes_by_its_code(code, trailing):
     expected = status_to_error(status_pb2.Status(code=code.value[0], message="text"))
     found = rpc_error_to_error(failed(code, "text", trailing))
     assert (type(found), str(found)) == (type(expected), str(expected))
 
 
-def test_details_of_another_code_than_the_call_ended_with_are_not_believed():
+def test_details_that_contradict_the_code_of_the_call_are_ignored():
     other = details_of(error_to_status(errors.StoreFullError("full")))
     found = rpc_error_to_error(failed(grpc.StatusCode.UNAVAILABLE, "away", other))
     assert (type(found), str(found)) == (errors.UnavailableError, "away")
@@ -57,7 +57,7 @@ def test_details_that_cannot_be_read_leave_the_code():
     assert (type(found), found.retry_after_s) == (errors.UnavailableError, None)
 
 
-def test_a_reason_of_the_future_keeps_what_is_known_of_it():
+def test_an_unknown_reason_keeps_the_known_details():
     status = error_to_status(errors.UnavailableError("away", shard="shard-1", retry_after_s=2.5))
     info = error_details_pb2.ErrorInfo(reason="MOVED", domain="datastore", metadata={"shard": "shard-1"})
     status.details[0].Pack(info)
@@ -65,13 +65,13 @@ def test_a_reason_of_the_future_keeps_what_is_known_of_it():
     assert (type(found), found.shard, found.retry_after_s) == (errors.UnavailableError, "shard-1", 2.5)
 
 
-def test_a_cancelled_that_nobody_here_asked_for_is_unavailable():
+def test_a_cancellation_that_the_caller_did_not_request_is_unavailable():
     found = rpc_error_to_error(failed(grpc.StatusCode.CANCELLED, "CANCELLED"))
     assert type(found) is errors.UnavailableError
 
 
 @pytest.mark.parametrize(("retry_after_s", "kind"), [(0.5, errors.OverloadedError), (None, errors.LimitExceededError)])
-def test_resource_exhausted_of_a_foreign_server_is_overload_where_it_says_when_to_try_again(retry_after_s, kind):
+def test_resource_exhausted_of_a_foreign_server_is_overload_if_it_says_when_to_retry(retry_after_s, kind):
     status = error_to_status(errors.UnavailableError("busy", retry_after_s=retry_after_s))
     status.code = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     del status.details[0]
@@ -104,7 +104,7 @@ def test_a_maximum_that_is_not_a_number_is_ignored(maximum):
     assert status_to_error(status).maximum == 0
 
 
-def test_facts_that_a_class_does_not_have_are_left_aside():
+def test_facts_that_a_class_does_not_have_are_ignored():
     status = error_to_status(errors.StoreFullError("full"))
     info = error_details_pb2.ErrorInfo.FromString(status.details[0].value)
     info.metadata.update({"path": "value", "args": "x", "__class__": "y"})
@@ -113,7 +113,7 @@ def test_facts_that_a_class_does_not_have_are_left_aside():
 
 
 @pytest.mark.parametrize("text", ["\udc80 of a file's name", "é" * TEXT_BYTES, "x" * 100_000, "a\x00b"])
-def test_any_text_travels_cut_to_its_size(text):
+def test_any_text_is_sent_truncated_to_its_limit(text):
     error = errors.InvalidValueError(text, path=text, field=text, shard=text)
     status = error_to_status(error)
     found = status_to_error(status_pb2.Status.FromString(status.SerializeToString()))
@@ -122,7 +122,7 @@ def test_any_text_travels_cut_to_its_size(text):
         assert reported[:1] == text[:1].replace("\udc80", "?")
 
 
-def test_a_text_that_fits_is_not_cut():
+def test_a_text_that_fits_is_not_truncated():
     text = "x" * TEXT_BYTES
     assert error_to_status(errors.StoreError(text)).message == text
     assert error_to_status(errors.StoreError(text + "x")).message == "x" * (TEXT_BYTES - 3) + "..."
@@ -148,7 +148,7 @@ def test_a_time_to_wait_without_reason_is_brought_within_it(seconds):
     assert status_to_error(error_to_status(found)).retry_after_s == found.retry_after_s
 
 
-def test_causes_stay_behind():
+def test_causes_are_not_sent():
     error = errors.StoreError("the storage failed")
     error.__cause__ = OSError("secret path")
     status = error_to_status(error)

@@ -35,7 +35,7 @@ def test_any_query_comes_back(query, sort_key):
     assert decode_query(message) == query
 
 
-def test_an_empty_message_asks_for_the_root():
+def test_an_empty_message_queries_the_root():
     assert decode_query(query_pb2.Query()) == Query(Key("/"))
 
 
@@ -51,7 +51,7 @@ class OwnFilter(Filter):
         Query(Key("/a")).filter(Filter("a", "=", 1, object_getattr=lambda obj, field: None)),
     ],
 )
-def test_code_of_the_callers_cannot_be_sent(query):
+def test_custom_code_cannot_be_sent(query):
     assert query.has_custom_code
     with pytest.raises(QueryNotSupportedError):
         encode_query(query)
@@ -139,7 +139,7 @@ def test_a_status_of_any_code_without_our_details_is_an_error_of_ours(code):
     found = status_to_error(status_pb2.Status(code=code.value[0], message="text"))
     assert isinstance(found, errors.DatastoreError)
     assert "text" in str(found)
-    # What it becomes has the same code, or says which it was.
+    # The resulting error has the same code, or names it.
     merged = (errors.InvalidError, errors.InternalError)
     assert (
         ERRORS[type(found)] is code
@@ -162,7 +162,7 @@ def test_the_text_of_other_exceptions_never_leaves():
     assert status.code == grpc.StatusCode.INTERNAL.value[0]
 
 
-def test_bad_arguments_bring_field_violations_and_waiting_its_time():
+def test_bad_arguments_have_field_violations_and_overload_has_a_retry_delay():
     status = error_to_status(errors.InvalidQueryError("bad", field="query.limit"))
     bad = error_details_pb2.BadRequest()
     assert any(detail.Unpack(bad) for detail in status.details)

@@ -1,4 +1,4 @@
-"""Messages of too many parts are refused before their parser makes them all."""
+"""Messages of too many parts are refused before they are parsed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_counting_ends_at_the_limit_whatever_follows() -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 12))
-def test_bytes_that_are_cut_are_left_to_the_parser(cut: int) -> None:
+def test_truncated_bytes_are_left_to_the_parser(cut: int) -> None:
     data = wire.encode_value({"a": [1, 2.5], "b": "x" * 200}).data
     assert count_parts(data[:-cut], Value.DESCRIPTOR, 1000) <= 8
     with pytest.raises(InvalidValueError):
@@ -80,7 +80,7 @@ def test_unknown_fields_and_groups_are_parts(name: str) -> None:
         wire.check_parts(JUNK[name] * (2 * MESSAGE_PARTS), service_pb2.GetRequest.DESCRIPTOR)
 
 
-def test_a_field_that_is_sent_again_and_again_is_as_many_parts() -> None:
+def test_each_repetition_of_a_field_is_a_part() -> None:
     text = b"\x0a\x00" * (2 * MESSAGE_PARTS)
     request = service_pb2.GetRequest(key={"text": "/a"}).SerializeToString()  # type: ignore[arg-type]
     key_of_many = b"\x0a" + bytes([len(text) & 0x7F | 0x80, len(text) >> 7 & 0x7F | 0x80, len(text) >> 14]) + text
@@ -90,12 +90,12 @@ def test_a_field_that_is_sent_again_and_again_is_as_many_parts() -> None:
 
 
 @pytest.mark.parametrize("above", [-1, 0, 1])
-def test_fields_that_a_later_version_adds_are_no_parts_while_they_are_few(above: int) -> None:
+def test_a_few_fields_of_a_later_version_are_not_parts(above: int) -> None:
     fields = len(service_pb2.GetRequest.DESCRIPTOR.fields)
     data = JUNK["an unknown number"] * (fields + above)
     assert count_parts(data, service_pb2.GetRequest.DESCRIPTOR, 1000) == max(0, above)
 
 
-def test_a_number_without_an_end_is_a_fault() -> None:
+def test_an_unterminated_number_is_an_error() -> None:
     # Read to its end, a number of a million bytes would take minutes.
     wire.check_parts(b"\xff" * 1_000_000, service_pb2.GetRequest.DESCRIPTOR)

@@ -25,7 +25,7 @@ _MOST = 2**63 - 1
 
 
 @pytest.mark.parametrize("number", [_MOST - 1, _MOST, _MOST + 1, 10**30])
-def test_limits_and_offsets_that_no_store_reaches_are_as_good_as_the_largest(number):
+def test_limits_and_offsets_that_no_store_reaches_become_the_largest(number):
     message = encode_query(Query(Key("/a"), limit=number, offset=number))
     assert message.limit == message.offset == min(number, _MOST)
 
@@ -36,7 +36,7 @@ def test_no_limit_differs_from_a_limit_of_zero():
 
 
 @pytest.mark.parametrize("query", [Query(Key("/a")).filter("\ud800", "=", 1), Query(Key("/a")).order("-\ud800")])
-def test_fields_that_are_no_text_are_refused(query):
+def test_fields_that_are_not_text_are_refused(query):
     with pytest.raises(InvalidQueryError, match="surrogate"):
         encode_query(query)
 
@@ -44,7 +44,7 @@ def test_fields_that_are_no_text_are_refused(query):
 @pytest.mark.parametrize(
     ("value", "error"), [({1}, UnsupportedTypeError), (2**63, InvalidValueError), (["\ud800"], InvalidValueError)]
 )
-def test_filters_of_values_that_cannot_travel_are_refused(value, error):
+def test_filters_of_values_that_cannot_be_sent_are_refused(value, error):
     with pytest.raises(error, match="value"):
         encode_query(Query(Key("/a")).filter("a", "=", value))
 
@@ -57,7 +57,7 @@ def test_filters_of_values_that_cannot_travel_are_refused(value, error):
     ],
     ids=["filters", "orders"],
 )
-def test_so_many_filters_and_orders_and_no_more(make, most, limit):
+def test_the_number_of_filters_and_orders_is_limited(make, most, limit):
     query = Query(Key("/a"))
     for _ in range(most - 1):
         make(query)
@@ -70,7 +70,7 @@ def test_so_many_filters_and_orders_and_no_more(make, most, limit):
 
 
 @pytest.mark.parametrize("part", ["filters", "orders"])
-def test_paths_of_fields_have_so_many_bytes_and_no_more(part):
+def test_the_length_of_field_paths_is_limited(part):
     def sent(path):
         query = Query(Key("/a")).filter(path, "=", 1) if part == "filters" else Query(Key("/a")).order(path)
         return decode_query(encode_query(query))

@@ -80,14 +80,14 @@ def test_each_message_is_the_same_on_the_wire_as_its_generated_twin(name, entrie
     unparsed, parsed = family(), generated()
     fill(unparsed, added)
     fill(parsed, added)
-    # Maps within values have no order: compare what each reads of the other's bytes.
+    # Maps within values have no order: compare what each parses from the other's bytes.
     assert generated.FromString(unparsed.SerializeToString()) == parsed
     assert len(parsed.SerializeToString()) == len(unparsed.SerializeToString())
     again = family.FromString(family.FromString(parsed.SerializeToString()).SerializeToString())
     assert generated.FromString(again.SerializeToString()) == parsed
 
 
-def test_the_family_is_every_message_in_which_a_stored_value_travels():
+def test_the_family_is_every_message_with_a_stored_value():
     def holds(descriptor, seen):
         if descriptor.full_name in seen:
             return False
@@ -144,17 +144,17 @@ def test_results_have_the_keys_that_were_sent_or_are_corrupt(texts):
         ["/" + "é" * (KEY_BYTES // 2)],
     ],
 )
-def test_keys_of_a_server_that_are_none_are_corrupt(texts):
+def test_invalid_keys_from_a_server_are_corrupt(texts):
     with pytest.raises(CorruptDataError, match="the server sent"):
         raw.entries_batch(_response(*texts))
 
 
 @pytest.mark.parametrize("texts", [[], ["/"], ["/", "/a"], ["/a b", "/.."], ["/é"], ["/" + "x" * (KEY_BYTES - 1)]])
-def test_all_other_keys_are_taken(texts):
+def test_all_other_keys_are_accepted(texts):
     assert [str(key) for key in raw.entries_batch(_response(*texts)).keys] == texts
 
 
-def test_sort_keys_come_one_an_entry():
+def test_there_is_one_sort_key_per_entry():
     assert raw.entries_batch(_response("/a", "/b", sort_keys=[b"1", b"2"])).sort_keys == [b"1", b"2"]
     assert raw.entries_batch(_response("/a")).sort_keys is None
     for count in (1, 3):

@@ -1,4 +1,4 @@
-"""Values on the wire: every plain value and back, and what is refused."""
+"""Values on the wire: every plain value and back, and the refused ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_larger_ints_are_refused_with_their_path(number):
     assert raised.value.path == "value['a'][1]['b']"
 
 
-def test_floats_keep_their_sign_and_their_oddness():
+def test_floats_keep_their_sign_nan_and_infinity():
     assert math.copysign(1, decode_value(encode_value(-0.0).data)) == -1
     assert math.isnan(decode_value(encode_value(math.nan).data))
     assert decode_value(encode_value(-math.inf).data) == -math.inf
@@ -91,7 +91,7 @@ def test_values_out_of_range_are_refused(value, text):
 
 
 @pytest.mark.parametrize("value", [{1}, object(), 1j, {1: 2}, {"a": {None: 1}}, range(3), memoryview(b"")])
-def test_types_that_cannot_travel_are_refused_with_their_path(value):
+def test_types_that_cannot_be_sent_are_refused_with_their_path(value):
     with pytest.raises(TypeError) as raised:
         encode_value({"x": [value]})
     assert isinstance(raised.value, UnsupportedTypeError)
@@ -110,7 +110,7 @@ class Name(str):
     __slots__ = ()
 
 
-def test_subclasses_travel_as_their_plain_value_and_tuples_as_lists():
+def test_subclasses_are_sent_as_their_plain_value_and_tuples_as_lists():
     found = decode_value(encode_value([Level.LOW, Name("n"), Colour.RED, bytearray(b"b"), (1, 2)]).data)
     assert found == [1, "n", "red", b"b", [1, 2]]
     assert [type(item) for item in found] == [int, str, str, bytes, list]
@@ -142,7 +142,7 @@ def nested(depth, wrap):
 
 
 @pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}], ids=["lists", "maps"])
-def test_values_nest_so_deep_and_no_deeper(wrap):
+def test_the_nesting_of_values_is_limited(wrap):
     deepest = nested(VALUE_DEPTH, wrap)
     data = encode_value(deepest).data
     check_value(data)
@@ -157,7 +157,7 @@ def test_values_nest_so_deep_and_no_deeper(wrap):
 
 @pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}], ids=["lists", "maps"])
 @pytest.mark.parametrize("depth", [VALUE_DEPTH + 1, 200, 5000])
-def test_a_node_refuses_what_nests_too_deep(wrap, depth):
+def test_a_node_refuses_values_nested_too_deep(wrap, depth):
     message, build = b"\x10\x01", wrap(0)
     for _ in range(depth):
         inner = b"\x0a" + _varint(len(message)) + message if isinstance(build, list) else _pair(message)
@@ -201,13 +201,13 @@ def _bad_values():
         "too many nanoseconds": (late_nanos.SerializeToString(), "value"),
         "a key in other words": (key.SerializeToString(), "value"),
         "a key that is none": (control.SerializeToString(), "value"),
-        "bytes that are no message": (b"\x4a\xff", "value"),
+        "bytes that are not a message": (b"\x4a\xff", "value"),
         "a null after another kind": (b"\x10\x01\x08\x00", "value"),
     }
 
 
 @pytest.mark.parametrize(("data", "path"), _bad_values().values(), ids=_bad_values())
-def test_a_node_refuses_bytes_that_are_no_value(data, path):
+def test_a_node_refuses_bytes_that_are_not_a_value(data, path):
     with pytest.raises(InvalidValueError) as raised:
         check_value(data)
     assert raised.value.path == path
@@ -223,13 +223,13 @@ def test_bytes_that_pass_the_check_are_values_and_others_raise_the_one_error(dat
     assert (value is None) == is_null(data)
 
 
-def test_bytes_that_are_no_value_are_corrupt():
+def test_bytes_that_are_not_a_value_are_corrupt():
     for data in (b"", b"\xff", b"\x42\x04\x0a\x02/\x00"):
         with pytest.raises(CorruptDataError):
             decode_value(data)
 
 
-def test_lazy_values_are_decoded_only_when_looked_into_and_keep_nothing(monkeypatch):
+def test_lazy_values_are_decoded_only_on_access_and_keep_nothing(monkeypatch):
     loads = []
     monkeypatch.setattr(values, "decode_value", lambda data: loads.append(1) or decode_value(data))
     value = lazy.loads(lazy.dumps({"a": 1}))
@@ -266,7 +266,7 @@ def test_a_view_is_a_mapping_that_looking_up_does_not_change():
         WireValue.views([encode_value(1), WireValue(b"\xff")])
 
 
-def test_wire_values_equal_by_what_they_hold():
+def test_wire_values_equal_by_content():
     assert encode_value({"a": 1, "b": 2}) == encode_value({"b": 2, "a": 1})
     assert encode_value(1) != encode_value(2)
     assert encode_value(1) != 1

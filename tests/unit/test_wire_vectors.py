@@ -14,7 +14,7 @@ from tests.support.vectors import value_of, vectors
 
 
 @pytest.mark.parametrize("row", vectors("wire_refused"), ids=lambda row: row["why"])
-def test_bytes_that_are_no_value_are_refused_with_the_path(row):
+def test_bytes_that_are_not_a_value_are_refused_with_the_path(row):
     with pytest.raises(InvalidValueError) as raised:
         check_value(bytes.fromhex(row["wire"]))
     assert raised.value.path == row["path"]
@@ -42,7 +42,7 @@ def test_errors_and_their_statuses(row):
 
 
 def _with_details(status):
-    """A status with its details read, as the order of metadata within them is free."""
+    """A status with its details parsed, because the order of metadata in them is free."""
     kinds = (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
     details = [kind.FromString(part.value) for part in status.details for kind in kinds if part.Is(kind.DESCRIPTOR)]
     assert len(details) == len(status.details)

@@ -16,8 +16,9 @@ from types import NoneType
 from typing import Any, Self
 
 from datastore.model.arguments import check_seconds
+from datastore.model.capability import Capability
 from datastore.model.config import Config
-from datastore.model.description import Description, Durability
+from datastore.model.description import Description
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreClosedError,
@@ -110,7 +111,7 @@ class RedisDatastore(SerializerShimDatastore):
 
     def describe(self) -> Description:
         """Kind `redis`, with the serializer's name."""
-        return Description("redis", super().describe().text, Durability.UNKNOWN)
+        return Description("redis", super().describe().text, self.capability)
 
 
 class JsonOrBytes(Serializer):
@@ -139,6 +140,8 @@ def _decodes(client: Any) -> bool:
 
 class _Strings(Datastore):
     """The strings of the server whose names begin with a prefix."""
+
+    capability = Capability(queries=False)
 
     def __init__(self, client: Any, prefix: str, expire_s: float | None) -> None:
         self._client = client

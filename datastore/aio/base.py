@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from datastore.aio import verbs
 from datastore.aio.cursor import Cursor
-from datastore.aio.scan import Scan
+from datastore.aio.scan import Scan, ask
 from datastore.model.arguments import check_query
+from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Write
 from datastore.model.errors import QueryNotSupportedError, UnsupportedTypeError
+from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
-from datastore.model.spellings import TwoNames
+from datastore.model.spellings import TwoNames, is_overridden
 
 __all__ = ["Datastore", "exact_query", "require_datastore"]
 
@@ -109,6 +111,19 @@ class Datastore(TwoNames):
         check_query(query)
         raise QueryNotSupportedError(f"{type(self).__name__} does not support queries")
 
+    async def explain(self, query: Query) -> Explanation:
+        """Run `query`, drop its results, and say how each store evaluated it: what it applied, examined and returned.
+
+        Raises what the query raises.
+        """
+        check_query(query)
+        asked = query.copy()
+        asked.explain = True
+        async with exact_query(self, asked) as cursor:
+            async for _ in cursor.batches():
+                pass
+            return cursor.explained[0]
+
     async def batch_get(self, keys: Sequence[Key]) -> list[ReadResult]:
         """Read several entries: a ReadResult for each key, in their order. One failure does not fail the others."""
         results: list[ReadResult] = await verbs.batch_get_by_get(self, keys)
@@ -128,9 +143,14 @@ class Datastore(TwoNames):
         """The key under which queries return the entry of `key`: itself, unless the store uses other keys."""
         return key
 
+    @property
+    def capability(self) -> Capability:
+        """What this store can do. A class that declares nothing answers queries if it defines `query` or `scan`."""
+        return Capability(queries=is_overridden(self, Datastore, "query") or is_overridden(self, Datastore, "scan"))
+
     def describe(self) -> Description:
-        """What this store is composed of, and what it guarantees."""
-        return Description(type(self).__name__)
+        """What this store is composed of, and what it can do."""
+        return Description(type(self).__name__, capability=self.capability)
 
     async def aclose(self) -> None:
         """Release what the store holds. May be repeated; later calls raise DatastoreClosedError."""
@@ -163,4 +183,4 @@ def exact_query(store: Datastore, query: Query) -> Cursor:
     """
     check_query(query)
     asked = query.copy()
-    return verbs.cursor_of(query, asked, store.scan(asked))
+    return verbs.cursor_of(query, asked, ask(store, asked))

@@ -10,7 +10,8 @@ from datastore.aio._concurrency import Lock
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.cursor import Cursor, close_all
 from datastore.aio.shims import ShimDatastore
-from datastore.model.description import Description, weakest
+from datastore.model.capability import Capability
+from datastore.model.description import Description
 from datastore.model.errors import InvalidError, NoStoresError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.query import Query
@@ -111,17 +112,14 @@ class DatastoreCollection(ShimDatastore):
         """As for the last store: if there are several, they are alike."""
         return self._stores[-1].listed_key(key) if self._stores else key
 
+    @property
+    def capability(self) -> Capability:
+        """What all of the stores can do."""
+        return Capability.common(store.capability for store in self._stores)
+
     def describe(self) -> Description:
         """Kind `collection`, over its stores."""
         return self._described("collection", f"{len(self._stores)} stores")
 
-    def _described(self, kind: str, text: str) -> Description:
-        children = tuple(store.describe() for store in self._stores)
-        pushed = [child.push_down for child in children]
-        return Description(
-            kind,
-            text,
-            weakest(child.durability for child in children),
-            frozenset.intersection(*pushed) if pushed else frozenset(),
-            children,
-        )
+    def _described(self, kind: str, text: str = "") -> Description:
+        return Description(kind, text, self.capability, tuple(store.describe() for store in self._stores))

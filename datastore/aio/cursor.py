@@ -24,6 +24,7 @@ from datastore.aio._concurrency import close_iterator, give_way, in_thread, iter
 from datastore.engine.pipeline import Pipeline
 from datastore.model.entries import Batch, Entry, Reason, ShardReport, Summary
 from datastore.model.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError
+from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES
 from datastore.model.query import Query
@@ -79,6 +80,8 @@ class Cursor(TwoNames):
         self.scanned = 0
         #: What each shard did; filled at the end by stores that have shards.
         self.shards: list[ShardReport] = []
+        #: How each store evaluated the query, if it is to be explained; complete at the end.
+        self.explained: list[Explanation] = []
         self._batches = batches
         #: What `close` has to close, outermost first.
         self._producers = [batches, *producers]
@@ -111,6 +114,8 @@ class Cursor(TwoNames):
         cursor._begin(query, batches, [] if source is None else [source])
         if shards is not None:
             cursor.shards = shards
+        if source is not None:
+            cursor.explained = source.explained
         return cursor
 
     @classmethod
@@ -286,7 +291,8 @@ class Cursor(TwoNames):
             reason = Reason.LIMIT
         else:
             reason = Reason.EXHAUSTED
-        return Summary(reason, self.returned, self.skipped, self.scanned, tuple(self.shards))
+        explanation = next(iter(self.explained), None)
+        return Summary(reason, self.returned, self.skipped, self.scanned, tuple(self.shards), explanation)
 
     # The documented way of changing a cursor before it starts
 

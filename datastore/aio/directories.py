@@ -12,11 +12,12 @@ from typing import Any
 from datastore.aio._concurrency import KeyLocks
 from datastore.aio.base import Datastore
 from datastore.aio.cursor import Cursor
-from datastore.aio.scan import Scan, exact
+from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.verbs import read_attempt, scope_of, write_attempt
 from datastore.engine.plan import COMPLETE
 from datastore.model.arguments import check_key
+from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import InvalidKeyError, QueryNotSupportedError
@@ -142,7 +143,7 @@ class DirectoryDatastore(ShimDatastore):
         if not query.recursive:
             return Scan(self._listed_entries(query))
         scope = scope_of(query)
-        child = exact(scope, self.child_datastore.scan(scope))
+        child = exact(scope, ask(self.child_datastore, scope))
         return Scan(_without_records(child), source=child)
 
     def _scan_of_values(self, query: Query) -> Scan:
@@ -174,10 +175,14 @@ class DirectoryDatastore(ShimDatastore):
                 position=Position(b"", part[-1]),
             )
 
+    @property
+    def capability(self) -> Capability:
+        """Only the scope of a query is asked of the child."""
+        return self.child_datastore.capability.scope_only()
+
     def describe(self) -> Description:
         """Kind `directory`."""
-        child = self.child_datastore.describe()
-        return Description("directory", "", child.durability, child.push_down, (child,))
+        return self._described("directory")
 
 
 def _is_reserved(key: Key) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan
+from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch
 from datastore.model.errors import UnsupportedTypeError
@@ -117,7 +118,7 @@ class LiftedDatastore(Datastore):
     def scan(self, query: Query) -> Scan:
         """The blocking store's results, batch by batch."""
         scan = self.blocking.scan(query)
-        return Scan(self._batches(scan), scan.applied, shards=scan.shards)
+        return Scan(self._batches(scan), scan.applied, shards=scan.shards, explained=scan.explained)
 
     async def _batches(self, scan: BlockingScan) -> AsyncGenerator[Batch]:
         batches: Iterator[Batch] = scan.batches
@@ -152,9 +153,14 @@ class LiftedDatastore(Datastore):
         """As the blocking store's."""
         return self.blocking.listed_key(key)
 
+    @property
+    def capability(self) -> Capability:
+        """What the blocking store can do."""
+        return replace(self.blocking.capability, reads_at_once=self._reads_here)
+
     def describe(self) -> Description:
         """As the blocking store describes itself."""
-        return replace(self.blocking.describe(), reads_at_once=self._reads_here)
+        return replace(self.blocking.describe(), capability=self.capability)
 
     async def aclose(self) -> None:
         """Close the blocking store."""

@@ -11,10 +11,11 @@ from typing import Any
 
 from datastore.aio._concurrency import KeyLocks, iterate
 from datastore.aio.base import Datastore
-from datastore.aio.scan import Scan, exact
+from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.verbs import read_attempt, scope_of, write_attempt
 from datastore.model.arguments import check_key
+from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import CircularLinkError, InvalidKeyError
@@ -112,7 +113,7 @@ class SymlinkDatastore(ShimDatastore):
         scope = scope_of(query)
         if query.start_after is not None and not query.orders:
             scope.start_after = Position(b"", query.start_after.key)
-        child = exact(scope, self.child_datastore.scan(scope))
+        child = exact(scope, ask(self.child_datastore, scope))
         return Scan(self._followed(child), source=child)
 
     async def _followed(self, child: Scan) -> AsyncGenerator[Batch]:
@@ -195,7 +196,11 @@ class SymlinkDatastore(ShimDatastore):
             if value is not None:
                 yield value
 
+    @property
+    def capability(self) -> Capability:
+        """Only the scope of a query is asked of the child."""
+        return self.child_datastore.capability.scope_only()
+
     def describe(self) -> Description:
         """Kind `symlink`."""
-        child = self.child_datastore.describe()
-        return Description("symlink", "", child.durability, child.push_down, (child,))
+        return self._described("symlink")

@@ -14,7 +14,8 @@ from datastore.aio.base import Datastore
 from datastore.aio.memory import DictDatastore
 from datastore.aio.scan import Scan
 from datastore.model.arguments import check_seconds
-from datastore.model.description import Description, Durability, PushDown
+from datastore.model.capability import Capability, Durability
+from datastore.model.description import Description
 from datastore.model.entries import Batch, value_bytes
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
@@ -154,6 +155,12 @@ class LRUCacheDatastore(Datastore):
             latest = self._clock() - self.max_age
             return sum(put_at > latest for put_at in self._put_at.values())
 
+    @property
+    def capability(self) -> Capability:
+        """A query reads only its scope. The reads of a subclass may suspend."""
+        at_once = type(self) is LRUCacheDatastore
+        return Capability(scope=True, durability=Durability.MEMORY, reads_at_once=at_once)
+
     def describe(self) -> Description:
         """Kind `lru`, in memory, with its bounds."""
         bounds = [f"at most {self.size} entries"] if self.size is not None else []
@@ -162,11 +169,8 @@ class LRUCacheDatastore(Datastore):
         return Description(
             "lru",
             ", ".join(bounds),
-            Durability.MEMORY,
-            frozenset({PushDown.SCOPE}),
+            self.capability,
             entries=len(self),
-            # A subclass may wait.
-            reads_at_once=type(self) is LRUCacheDatastore,
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan
 from datastore.aio.verbs import read_attempt, write_attempt
+from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.errors import DatastoreError, QueryNotSupportedError, UnsupportedTypeError
 from datastore.model.key import Key
@@ -26,6 +27,8 @@ class InterfaceMappingDatastore(Datastore):
     absent; a put that returns False raises DatastoreError. It is as thread-safe as the service. No queries.
     The caller must close the service.
     """
+
+    capability = Capability(queries=False)
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class InterfaceMappingDatastore(Datastore):
 
     def describe(self) -> Description:
         """Kind `mapping`, with the service's class."""
-        return Description("mapping", type(self._service).__name__)
+        return Description("mapping", type(self._service).__name__, self.capability)
 
 
 def _method(service: Any, argument: str, name: str) -> Callable[..., Any]:

@@ -21,6 +21,7 @@ from datastore.model.arguments import check_key
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
+from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
@@ -180,7 +181,14 @@ class ShardedDatastore(DatastoreCollection):
             if only is None or index == only
         }
         reports: list[ShardReport] = []
-        return Scan(self._merge(query, asked, reports), COMPLETE, shards=reports)
+        return Scan(self._merge(query, asked, reports), COMPLETE, shards=reports, explained=self._explained(asked))
+
+    def _explained(self, asked: dict[int, Cursor]) -> list[Explanation]:
+        """How each shard evaluates its part, by its name; nothing unless the query is to be explained."""
+        for index, cursor in asked.items():
+            for explanation in cursor.explained:
+                explanation.shard = self._name_of(index)
+        return [explanation for cursor in asked.values() for explanation in cursor.explained]
 
     def _only_shard(self, query: Query) -> int | None:
         """The only shard that can hold what the query selects, if the sharding function can tell."""
@@ -231,9 +239,12 @@ class ShardedDatastore(DatastoreCollection):
             failed[index] = error
             return None
 
+    def _name_of(self, index: int) -> str:
+        return str(index) if self._names is None or index >= len(self._names) else self._names[index]
+
     def _reports(self, index: int, cursor: Cursor, error: DatastoreError | None) -> list[ShardReport]:
         """One shard's report, or those of the shards that it is composed of, under its name."""
-        name = str(index) if self._names is None or index >= len(self._names) else self._names[index]
+        name = self._name_of(index)
         if cursor.shards and error is None:
             return [replace(report, shard=f"{name}/{report.shard}") for report in cursor.shards]
         return [ShardReport(name, cursor.returned, cursor.scanned, error)]

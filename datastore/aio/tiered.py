@@ -12,8 +12,9 @@ from datastore.aio._concurrency import KeyLocks, Lock, run_to_completion
 from datastore.aio.base import Datastore
 from datastore.aio.collections import DatastoreCollection
 from datastore.aio.flights import Flight, Flights
-from datastore.aio.scan import Scan
+from datastore.aio.scan import Scan, ask
 from datastore.aio.tier import Tier, is_outage
+from datastore.model.capability import Capability
 from datastore.model.deadline import check_timeout
 from datastore.model.description import Description
 from datastore.model.key import Key
@@ -177,17 +178,21 @@ class TieredDatastore(DatastoreCollection):
 
     def scan(self, query: Query) -> Scan:
         """What the last tier answers."""
-        return self._held()[-1].scan(query)
+        return ask(self._held()[-1], query)
+
+    @property
+    def capability(self) -> Capability:
+        """What the last tier can do."""
+        return Capability.common(store.capability for store in self._stores[-1:])
 
     def describe(self) -> Description:
-        """Kind `tiered`; what it promises, pushes down and holds is the last tier's part."""
+        """Kind `tiered`; what it holds is what the last tier does."""
         children = self.described() if self._stores else ()
         last = children[-1] if children else Description("null")
         return Description(
             "tiered",
             "the most complete last",
-            last.durability,
-            last.push_down,
+            self.capability,
             children,
             entries=last.entries,
             stored_bytes=last.stored_bytes,

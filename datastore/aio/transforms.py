@@ -8,15 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
 from datastore.aio.base import Datastore
-from datastore.aio.scan import Scan, exact
+from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.verbs import scope_of
 from datastore.engine.plan import COMPLETE
 from datastore.model.arguments import check_key
+from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import (
@@ -115,7 +117,7 @@ class KeyTransformDatastore(ShimDatastore):
                 f"{type(self).__name__} has no queries: its key transform is not declared prefix_preserving"
             )
         if self.keytransform is None and self.inverse is None:
-            return self.child_datastore.scan(query)
+            return ask(self.child_datastore, query)
         return self._scan_by_key(query)
 
     def _scan_by_key(self, query: Query) -> Scan:
@@ -124,7 +126,7 @@ class KeyTransformDatastore(ShimDatastore):
         inner.key = self._inner_key(query.key)
         if query.start_after is not None and not query.orders:
             inner.start_after = self._inner_place(query.start_after.key)
-        child = exact(inner, self.child_datastore.scan(inner))
+        child = exact(inner, ask(self.child_datastore, inner))
         return Scan(self._outer(query, child), source=child)
 
     def _inner_place(self, after: Key) -> Position | None:
@@ -175,14 +177,18 @@ class KeyTransformDatastore(ShimDatastore):
         listed = self.child_datastore.listed_key(self._inner_key(key))
         return self._outer_key(listed) or key
 
+    @property
+    def capability(self) -> Capability:
+        """Queries need `prefix_preserving`, and of each only the scope is asked of the child."""
+        below = self.child_datastore.capability
+        if self.keytransform is None and self.inverse is None:
+            return Capability.common([below])
+        return replace(below.scope_only(), queries=below.queries and self.prefix_preserving)
+
     def describe(self) -> Description:
         """Kind `key_transform`, with the transform's name."""
         name = "identity" if self.keytransform is None else getattr(self.keytransform, "__name__", "")
         return self._described("key_transform", name)
-
-    def _described(self, kind: str, text: str) -> Description:
-        child = self.child_datastore.describe()
-        return Description(kind, text, child.durability, child.push_down, (child,))
 
 
 class LowercaseKeyDatastore(KeyTransformDatastore):
@@ -213,7 +219,7 @@ class LowercaseKeyDatastore(KeyTransformDatastore):
 
     def describe(self) -> Description:
         """Kind `lowercase`."""
-        return self._described("lowercase", "")
+        return self._described("lowercase")
 
 
 _RUN = re.compile(r"[^/:]+")
@@ -274,7 +280,7 @@ class NamespaceDatastore(KeyTransformDatastore):
         inner = None if self._is_own else self._inner_query(query)
         if inner is None:
             return super().scan(query)
-        child = self.child_datastore.scan(inner)
+        child = ask(self.child_datastore, inner)
         if query.key == _ROOT and str(self.namespace) != "/":
             # What is foreign there has yet to be left out.
             child = exact(inner, child)
@@ -333,6 +339,12 @@ class NamespaceDatastore(KeyTransformDatastore):
         finally:
             await child.aclose()
 
+    @property
+    def capability(self) -> Capability:
+        """What the child can do, unless the class overrides how its keys are made."""
+        below = self.child_datastore.capability
+        return super().capability if self._is_own else Capability.common([below])
+
     def describe(self) -> Description:
         """Kind `namespace`, with its key."""
         return self._described("namespace", str(self.namespace))
@@ -376,6 +388,11 @@ class NestedPathDatastore(KeyTransformDatastore):
         self.depth = depth
         self.length = length
         self.keyfn = keyfn
+
+    @property
+    def capability(self) -> Capability:
+        """The child's, without queries."""
+        return replace(self.child_datastore.capability.scope_only(), queries=False)
 
     def scan(self, query: Query) -> Scan:
         """Not supported: QueryNotSupportedError."""

@@ -16,7 +16,7 @@ from typing import Any
 from weakref import WeakSet
 
 from datastore.aio.cursor import Cursor
-from datastore.aio.scan import Scan, exact_batches
+from datastore.aio.scan import Scan, exact_batches, noted
 from datastore.engine.plan import COMPLETE, UNORDERED
 from datastore.engine.room import read_room
 from datastore.model.arguments import bad_keys, check_key, check_query
@@ -285,7 +285,7 @@ def _query_over(scan: Callable[[Any, Query], Scan]) -> Any:
         check_query(query)
         # The answer is to the query as it is now, whatever the caller changes before it begins.
         asked = query.copy()
-        return cursor_of(query, asked, scan(self, asked))
+        return cursor_of(query, asked, noted(self, asked, scan(self, asked)))
 
     return query
 
@@ -393,7 +393,9 @@ def _scan_by(query_of: Callable[..., Any]) -> Any:
 
 def scope_of(query: Query) -> Query:
     """The query for everything in the scope of `query`, without its other steps."""
-    return Query(query.key, recursive=query.recursive, allow_partial=query.allow_partial)
+    scope = Query(query.key, recursive=query.recursive, allow_partial=query.allow_partial)
+    scope.explain = query.explain
+    return scope
 
 
 #: The defaults of a class that defines neither.

@@ -6,25 +6,16 @@ scan. Parts build on one another (filters, orders, offset, limit), so one can be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
+from datastore.model.capability import Support
+from datastore.model.explanation import QueryPart, shortened
 from datastore.model.query import Query
 from datastore.model.trees import Condition
 
-__all__ = ["ALL_FILTERS", "COMPLETE", "RAW", "UNORDERED", "Applied", "Support", "remaining"]
-
-
-class Support(Enum):
-    """How a scan has applied a part of a query."""
-
-    #: Not at all.
-    NONE = "none"
-    #: Some entries that it excludes may still be there, and none is missing.
-    INEXACT = "inexact"
-    #: Completely.
-    EXACT = "exact"
+__all__ = ["ALL_FILTERS", "COMPLETE", "RAW", "UNORDERED", "Applied", "Support", "narrowed", "parts_of", "remaining"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +24,15 @@ class Applied:
 
     Each of `filters` belongs to the filter at its place; those beyond are not applied. `orders` includes
     `start_after`, and `counts` are offset, limit and projection. Results come in the order of the query if `orders` is
-    EXACT; else in key order, or with `by_key` False in any.
+    EXACT; else in key order, or with `by_key` False in any. A scan that has not applied all of these may still begin
+    after `start_after`, or read no more than the `limit` needs.
     """
 
     filters: tuple[Support, ...] = ()
     orders: Support = Support.NONE
     counts: Support = Support.NONE
+    start_after: Support = Support.NONE
+    limit: Support = Support.NONE
     by_key: bool = True
     #: Whether all filters are applied, however many there are.
     all_filters: bool = False
@@ -67,6 +61,37 @@ UNORDERED = Applied(by_key=False)
 ALL_FILTERS = Applied(all_filters=True)
 #: Everything.
 COMPLETE = Applied(orders=Support.EXACT, counts=Support.EXACT, all_filters=True)
+
+
+def narrowed(query: Query, narrows: Callable[[Condition], bool], needed: int) -> Applied:
+    """What a scan in key order has applied that leaves out some of what certain filters exclude.
+
+    Without orders it begins after `start_after`. It ends after `needed` entries, `sys.maxsize` for all.
+    """
+    if not query.filters and query.start_after is None and needed == sys.maxsize:
+        return RAW
+    begins_after = query.start_after is not None and not query.orders
+    return Applied(
+        filters=tuple(Support.INEXACT if narrows(part) else Support.NONE for part in query.filters),
+        start_after=Support.EXACT if begins_after else Support.NONE,
+        limit=Support.NONE if needed == sys.maxsize else Support.INEXACT,
+    )
+
+
+def parts_of(query: Query, applied: Applied) -> tuple[QueryPart, ...]:
+    """The parts of a query that select and sort, in the order in which they apply, with how they were applied."""
+    parts = [(f"filter {part}", applied.filter_support(place)) for place, part in enumerate(query.filters)]
+    parts += [(f"order {str(part).removeprefix('+')}", applied.orders) for part in query.orders]
+    if query.start_after is not None:
+        is_sorted = applied.orders is Support.EXACT
+        parts.append((f"start after {query.start_after.key}", Support.EXACT if is_sorted else applied.start_after))
+    if query.offset:
+        parts.append((f"offset {query.offset}", applied.counts))
+    if query.limit is not None:
+        parts.append((f"limit {query.limit}", applied.counts if applied.is_complete else applied.limit))
+    if query.keys_only:
+        parts.append(("keys only", applied.counts))
+    return tuple(QueryPart(shortened(text), support) for text, support in parts)
 
 
 def remaining(query: Query, applied: Applied) -> Query | None:

@@ -13,7 +13,7 @@ from datastore.model.operators import OPERATORS, KeyRange, after, hull
 from datastore.model.query import Query
 from datastore.model.trees import Condition, Tree
 
-__all__ = ["END", "ScanPlan"]
+__all__ = ["END", "ScanPlan", "bounds"]
 
 #: What `seek_after` returns at the end of the scan. It is not a place to seek: every key begins with "/".
 END = b""
@@ -82,6 +82,11 @@ class ScanPlan:
 def _seek_instance(key: bytes, start: int) -> bytes | None:
     slash = key.find(b"/", start)
     return None if slash < 0 else key[:slash] + _AFTER_SLASH
+
+
+def bounds(part: Condition) -> bool:
+    """Whether a filter bounds the scan of a plan."""
+    return _range_of(part) is not None
 
 
 def _key_bounds(query: Query) -> KeyRange:

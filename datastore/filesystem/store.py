@@ -9,10 +9,12 @@ from contextlib import suppress
 from itertools import compress
 from typing import Any, ClassVar
 
+from datastore.engine.plan import narrowed
 from datastore.engine.room import read_room
 from datastore.filesystem import content, disk, paths
 from datastore.model.arguments import check_key
-from datastore.model.description import Description, Durability, PushDown
+from datastore.model.capability import Capability, Durability, Support
+from datastore.model.description import Description
 from datastore.model.entries import Batch, Position, value_bytes
 from datastore.model.errors import (
     CorruptDataError,
@@ -235,7 +237,7 @@ class FileSystemDatastore(Datastore):
 
     def scan(self, query: Query) -> Scan:
         """The entries of the scope, within what the query says of keys."""
-        return Scan(self._batches(query))
+        return Scan(self._batches(query), narrowed(query, _is_by_key, _wanted(query)))
 
     def _batches(self, query: Query) -> Generator[Batch]:
         with disk.faults(str(query.key)):
@@ -352,10 +354,15 @@ class FileSystemDatastore(Datastore):
         """The key in lower case where case does not matter."""
         return self._own_key(key)
 
+    @property
+    def capability(self) -> Capability:
+        """Files are read only for keys that pass the filters on keys, and no more of them than a limit needs."""
+        durability = Durability.SYNC if self._fsync else Durability.ASYNC
+        return Capability(scope=True, key_filters=Support.INEXACT, limit=Support.INEXACT, durability=durability)
+
     def describe(self) -> Description:
         """Kind `file`, with the root."""
-        durability = Durability.SYNC if self._fsync else Durability.ASYNC
-        return Description("file", self.root, durability, frozenset({PushDown.SCOPE}))
+        return Description("file", self.root, self.capability)
 
 
 def _wanted(query: Query) -> int:

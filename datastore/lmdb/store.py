@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import lmdb
 
-from datastore.engine.ranges import END, ScanPlan
+from datastore.engine.plan import narrowed
+from datastore.engine.ranges import END, ScanPlan, bounds
 from datastore.engine.room import batch_bytes, read_room
 from datastore.lmdb.directory import DATA_FILE, NODE_ID, Identity, new_node_id, open_directory
 from datastore.lmdb.errors import raise_translated
@@ -21,7 +22,8 @@ from datastore.lmdb.gate import Gate
 from datastore.lmdb.records import unpack
 from datastore.lmdb.scan import RangeScan
 from datastore.lmdb.writer import FLUSH_INTERVAL_S, Job, Writer
-from datastore.model.description import Description, Durability, PushDown
+from datastore.model.capability import Capability, Durability, Support
+from datastore.model.description import Description
 from datastore.model.entries import Batch, Write
 from datastore.model.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
@@ -181,7 +183,7 @@ class LMDBDatastore(Datastore):
     def scan(self, query: Query) -> Scan:
         """The entries of the scope. They are read batch by batch, until the store is closed."""
         self._gate.check()
-        return Scan(self._batches(query))
+        return Scan(self._batches(query), narrowed(query, bounds, query.entries_needed(started=True)))
 
     def _batches(self, query: Query) -> Generator[Batch]:
         """The raw batches of the query's scope. Each is read in a separate transaction, after the previous one."""
@@ -252,6 +254,12 @@ class LMDBDatastore(Datastore):
 
     # The rest
 
+    @property
+    def capability(self) -> Capability:
+        """Scans are bounded by filters on keys, and end after the last entry that a limit needs."""
+        inexact = Support.INEXACT
+        return Capability(scope=True, key_filters=inexact, limit=inexact, durability=self._durability)
+
     def describe(self) -> Description:
         """Kind `lmdb`, with its directory and durability; of an open store also its entries and bytes."""
         entries = stored_bytes = None
@@ -261,8 +269,7 @@ class LMDBDatastore(Datastore):
         return Description(
             "lmdb",
             str(self.directory),
-            self._durability,
-            frozenset({PushDown.SCOPE, PushDown.KEY_FILTERS}),
+            self.capability,
             entries=entries,
             stored_bytes=stored_bytes,
         )

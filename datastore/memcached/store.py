@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from datastore.memcached.clients import Connection, connection_of
 from datastore.model.arguments import check_seconds
-from datastore.model.description import Description, Durability
+from datastore.model.capability import Capability, Durability
+from datastore.model.description import Description
 from datastore.model.errors import (
     DatastoreClosedError,
     InvalidError,
@@ -71,6 +72,8 @@ class MemcachedDatastore(InterfaceMappingDatastore):
     Raises ImportError if pymemcache is needed and not installed, UnavailableError if the server cannot be reached,
     DeadlineExceededError after the client's timeout, StoreError for anything the server refuses.
     """
+
+    capability = Capability(queries=False, durability=Durability.MEMORY)
 
     def __init__(self, client: Any, *, expire_s: float | None = None) -> None:
         #: As in the protocol: whole seconds, 0 for never.
@@ -137,4 +140,4 @@ class MemcachedDatastore(InterfaceMappingDatastore):
 
     def describe(self) -> Description:
         """Kind `memcached`."""
-        return Description("memcached", "may forget", Durability.MEMORY)
+        return Description("memcached", "may forget", self.capability)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from datastore.model.encoded import Encoded
 from datastore.model.errors import DatastoreError
+from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.limits import LONG_SORT_KEY_BYTES
 
@@ -231,6 +232,7 @@ class Summary:
     skipped: int
     scanned: int
     shards: tuple[ShardReport, ...] = ()
+    explanation: Explanation | None = None
 
 
 def value_bytes(value: Any) -> int:

@@ -33,7 +33,7 @@ __all__ = ["Query"]
 
 
 #: The attributes that are True or False.
-_FLAGS = frozenset({"recursive", "keys_only", "allow_partial", "sort_keys"})
+_FLAGS = frozenset({"recursive", "keys_only", "allow_partial", "sort_keys", "explain"})
 
 
 class Query:
@@ -55,6 +55,8 @@ class Query:
     allow_partial: bool
     #: Asks stores for each result's sort key, for merging. Between stores only.
     sort_keys: bool
+    #: Asks stores how they evaluate the query. Between stores only: callers call `store.explain(query)`.
+    explain: bool = False
     filters: list[Condition]
     orders: list[Order]
     object_getattr: Any = staticmethod(object_getattr)

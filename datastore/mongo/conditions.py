@@ -12,7 +12,7 @@ from datastore.model.query import Query
 from datastore.model.trees import Condition, Tree
 from datastore.mongo.documents import INT64
 
-__all__ = ["HAS_VALUE", "condition"]
+__all__ = ["HAS_VALUE", "condition", "is_known"]
 
 #: Documents of other programs may have no value, and are not visible.
 HAS_VALUE = {"value": {"$exists": True}}
@@ -29,6 +29,11 @@ def condition(query: Query) -> dict[str, Any]:
         conditions += [found for part in query.filters if (found := _filter(part)) is not None]
     conditions = [part for part in conditions if part]
     return {"$and": conditions} if len(conditions) > 1 else dict(*conditions)
+
+
+def is_known(query: Query, part: Condition) -> bool:
+    """Whether the server excludes some of what one of the query's filters does."""
+    return query.own_getter is None and _filter(part) is not None
 
 
 def _scope(query: Query) -> dict[str, Any]:

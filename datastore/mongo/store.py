@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from datastore.model.description import Description, PushDown
+from datastore.engine.plan import narrowed
+from datastore.model.capability import Capability, Support
+from datastore.model.description import Description
 from datastore.model.entries import Batch, Position, value_bytes
 from datastore.model.errors import DatastoreError, InvalidError, UnsupportedTypeError
 from datastore.model.extras import require
@@ -14,7 +17,7 @@ from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_SCAN_ENTRIES
 from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
-from datastore.mongo.conditions import HAS_VALUE, condition
+from datastore.mongo.conditions import HAS_VALUE, condition, is_known
 from datastore.mongo.documents import document_of, key_of, plain
 from datastore.mongo.errors import is_taken, refusal_of_write, translated, write_concern_error
 from datastore.sync.base import Datastore
@@ -41,6 +44,10 @@ class MongoDatastore(Datastore):
     and StoreError for anything else that the server refuses, e.g. a duplicate in a unique index.
     With `aware_datetimes` datetimes have a zone, are read in UTC, and are refused without one.
     """
+
+    capability = Capability(
+        scope=True, key_filters=Support.INEXACT, field_filters=Support.INEXACT, limit=Support.INEXACT
+    )
 
     def __init__(self, database: Any, *, collection: str = "datastore", aware_datetimes: bool = False) -> None:
         require("pymongo", "mongodb")
@@ -168,7 +175,7 @@ class MongoDatastore(Datastore):
 
     def scan(self, query: Query) -> Scan:
         """The entries of the scope, without those that the server could tell to be excluded."""
-        return Scan(self._batches(query))
+        return Scan(self._batches(query), narrowed(query, partial(is_known, query), query.entries_needed(started=True)))
 
     def _batches(self, query: Query) -> Generator[Batch]:
         needed = query.entries_needed(started=True)
@@ -213,8 +220,7 @@ class MongoDatastore(Datastore):
 
     def describe(self) -> Description:
         """Kind `mongodb`, with the collection's name."""
-        pushed = frozenset({PushDown.SCOPE, PushDown.KEY_FILTERS, PushDown.FIELD_FILTERS})
-        return Description("mongodb", self._collection.full_name, push_down=pushed)
+        return Description("mongodb", self._collection.full_name, self.capability)
 
 
 def _collection(database: Any, name: str, *, aware_datetimes: bool) -> Any:

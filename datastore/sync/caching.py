@@ -43,11 +43,9 @@ class CacheShimDatastore(ShimDatastore):
         return self._tiers.write(operations)
 
     def describe(self) -> Description:
-        """Kind `cache`; what it promises and pushes down is the child's part."""
+        """Kind `cache`; it can do what the child can."""
         cache, child = self._tiers.described()
-        return Description(
-            "cache", f"{cache.kind} before {child.kind}", child.durability, child.push_down, (cache, child)
-        )
+        return Description("cache", f"{cache.kind} before {child.kind}", self.capability, (cache, child))
 
     def close(self) -> None:
         """Close the cache and the child, then raise the first error if one failed."""

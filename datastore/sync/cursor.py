@@ -22,6 +22,7 @@ from typing import Any, ClassVar, TypeVar
 from datastore.engine.pipeline import Pipeline
 from datastore.model.entries import Batch, Entry, Reason, ShardReport, Summary
 from datastore.model.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError
+from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES
 from datastore.model.query import Query
@@ -78,6 +79,8 @@ class Cursor(TwoNames):
         self.scanned = 0
         #: What each shard did; filled at the end by stores that have shards.
         self.shards: list[ShardReport] = []
+        #: How each store evaluated the query, if it is to be explained; complete at the end.
+        self.explained: list[Explanation] = []
         self._batches = batches
         #: What `close` has to close, outermost first.
         self._producers = [batches, *producers]
@@ -110,6 +113,8 @@ class Cursor(TwoNames):
         cursor._begin(query, batches, [] if source is None else [source])
         if shards is not None:
             cursor.shards = shards
+        if source is not None:
+            cursor.explained = source.explained
         return cursor
 
     @classmethod
@@ -285,7 +290,8 @@ class Cursor(TwoNames):
             reason = Reason.LIMIT
         else:
             reason = Reason.EXHAUSTED
-        return Summary(reason, self.returned, self.skipped, self.scanned, tuple(self.shards))
+        explanation = next(iter(self.explained), None)
+        return Summary(reason, self.returned, self.skipped, self.scanned, tuple(self.shards), explanation)
 
     # The documented way of changing a cursor before it starts
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from datastore.model.arguments import check_key
+from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import CircularLinkError, InvalidKeyError
@@ -20,7 +21,7 @@ from datastore.model.operations import VALUES, Operation, Put, ReadOptions, Read
 from datastore.model.query import Query
 from datastore.sync._concurrency import KeyLocks, iterate
 from datastore.sync.base import Datastore
-from datastore.sync.scan import Scan, exact
+from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.shims import ShimDatastore
 from datastore.sync.verbs import read_attempt, scope_of, write_attempt
 
@@ -111,7 +112,7 @@ class SymlinkDatastore(ShimDatastore):
         scope = scope_of(query)
         if query.start_after is not None and not query.orders:
             scope.start_after = Position(b"", query.start_after.key)
-        child = exact(scope, self.child_datastore.scan(scope))
+        child = exact(scope, ask(self.child_datastore, scope))
         return Scan(self._followed(child), source=child)
 
     def _followed(self, child: Scan) -> Generator[Batch]:
@@ -194,7 +195,11 @@ class SymlinkDatastore(ShimDatastore):
             if value is not None:
                 yield value
 
+    @property
+    def capability(self) -> Capability:
+        """Only the scope of a query is asked of the child."""
+        return self.child_datastore.capability.scope_only()
+
     def describe(self) -> Description:
         """Kind `symlink`."""
-        child = self.child_datastore.describe()
-        return Description("symlink", "", child.durability, child.push_down, (child,))
+        return self._described("symlink")

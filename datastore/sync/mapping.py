@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.errors import DatastoreError, QueryNotSupportedError, UnsupportedTypeError
 from datastore.model.key import Key
@@ -28,6 +29,8 @@ class InterfaceMappingDatastore(Datastore):
     absent; a put that returns False raises DatastoreError. It is as thread-safe as the service. No queries.
     The caller must close the service.
     """
+
+    capability = Capability(queries=False)
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class InterfaceMappingDatastore(Datastore):
 
     def describe(self) -> Description:
         """Kind `mapping`, with the service's class."""
-        return Description("mapping", type(self._service).__name__)
+        return Description("mapping", type(self._service).__name__, self.capability)
 
 
 def _method(service: Any, argument: str, name: str) -> Callable[..., Any]:

@@ -10,7 +10,8 @@ from itertools import chain, islice
 from typing import Any
 
 from datastore.engine.plan import COMPLETE
-from datastore.model.description import Description, Durability, PushDown
+from datastore.model.capability import Capability, Durability, Support
+from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES, FIRST_SCAN_ENTRIES
@@ -29,6 +30,15 @@ _FEW = 100
 class NullDatastore(Datastore):
     """Stores nothing: every key is absent, and every query is empty."""
 
+    capability = Capability(
+        scope=True,
+        key_filters=Support.EXACT,
+        field_filters=Support.EXACT,
+        orders=Support.EXACT,
+        limit=Support.EXACT,
+        durability=Durability.MEMORY,
+    )
+
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """No value for any key."""
         return [ReadResult() for _ in keys]
@@ -43,7 +53,7 @@ class NullDatastore(Datastore):
 
     def describe(self) -> Description:
         """Kind `null`."""
-        return Description("null", "keeps nothing", Durability.MEMORY, frozenset(PushDown))
+        return Description("null", "keeps nothing", self.capability)
 
 
 def _nothing() -> Generator[Batch]:
@@ -135,17 +145,15 @@ class DictDatastore(Datastore):
         with self._lock:
             return sum(map(len, self._items.values()))
 
+    @property
+    def capability(self) -> Capability:
+        """A query reads only its scope. The reads of a subclass may suspend."""
+        at_once = type(self) is DictDatastore
+        return Capability(scope=True, durability=Durability.MEMORY, reads_at_once=at_once)
+
     def describe(self) -> Description:
         """Kind `dict`, in memory."""
-        return Description(
-            "dict",
-            "in memory",
-            Durability.MEMORY,
-            frozenset({PushDown.SCOPE}),
-            entries=len(self),
-            # A subclass may wait.
-            reads_at_once=type(self) is DictDatastore,
-        )
+        return Description("dict", "in memory", self.capability, entries=len(self))
 
 
 def _text_of(entry: tuple[Key, Any]) -> str:

@@ -6,27 +6,32 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 from datastore.engine.pipeline import Cutter
-from datastore.engine.plan import COMPLETE, RAW, UNORDERED, Applied, Support, remaining
+from datastore.engine.plan import COMPLETE, RAW, UNORDERED, Applied, Support, parts_of, remaining
 from datastore.model.entries import Batch, Entry, ShardReport, places
+from datastore.model.errors import DatastoreError
+from datastore.model.explanation import Explanation
 from datastore.model.limits import BATCH_ENTRIES, FIRST_SCAN_ENTRIES
 from datastore.model.query import Query
 from datastore.sync._concurrency import close_iterator, iterate
 from datastore.sync.cursor import Cursor, close_all, refine
 
-__all__ = ["Scan", "exact", "exact_batches"]
+__all__ = ["Scan", "ask", "exact", "exact_batches", "noted"]
 
 
 class Scan:
     """What a store answers to a query: `batches`, read once, and `applied`, the parts of the query applied to them.
 
-    Nothing is read before the first batch. `shards` is filled by the end. Whoever asked must close it, with `close`;
+    Nothing is read before the first batch. `shards` is filled by the end. The caller must close it, with `close`;
     that also closes `source`, the scan or the cursor that it is made from.
+    If the query is to be explained, `explained` says what the stores did that it comes from; `explanation` is the one
+    of the store whose answer it is, if that was noted (see `ask`).
     """
 
-    __slots__ = ("applied", "batches", "shards", "source")
+    __slots__ = ("applied", "batches", "explained", "explanation", "shards", "source")
 
     #: A cursor over a scan closes it.
     closes_with_cursor = True
@@ -38,11 +43,16 @@ class Scan:
         *,
         source: Scan | Cursor | None = None,
         shards: list[ShardReport] | None = None,
+        explained: list[Explanation] | None = None,
     ) -> None:
         self.batches = batches
         self.applied = applied
         self.source = source
         self.shards: list[ShardReport] = ([] if source is None else source.shards) if shards is None else shards
+        self.explained: list[Explanation] = (
+            ([] if source is None else source.explained) if explained is None else explained
+        )
+        self.explanation: Explanation | None = None
 
     @classmethod
     def from_entries(cls, entries: Iterable[Entry], applied: Applied = UNORDERED) -> Scan:
@@ -75,13 +85,66 @@ def exact_batches(query: Query, scan: Scan) -> Generator[Batch]:
     if left is None:
         return scan.batches
     if scan.applied.orders is Support.EXACT:
-        return _cut(Cutter(left), scan.batches)
-    return refine(left, scan.batches if scan.applied.by_key else _by_key(scan.batches))
+        batches = _cut(Cutter(left), scan.batches)
+    else:
+        batches = refine(left, scan.batches if scan.applied.by_key else _by_key(scan.batches))
+    return batches if scan.explanation is None else _counted(scan.explanation, batches)
 
 
 def exact(query: Query, scan: Scan) -> Scan:
     """A scan with what remains of the query applied."""
     return scan if scan.applied.is_complete else Scan(exact_batches(query, scan), COMPLETE, source=scan)
+
+
+def ask(store: Any, query: Query) -> Scan:
+    """What a store answers to a query, noted for its explanation if that is asked for. Stores ask their children so."""
+    return noted(store, query, store.scan(query))
+
+
+def noted(store: Any, query: Query, scan: Scan) -> Scan:
+    """What a store has answered to a query, noted for its explanation if that is asked for."""
+    if not query.explain:
+        return scan
+    description = store.describe()
+    explanation = Explanation(
+        description.kind, description.text, parts_of(query, scan.applied), children=scan.explained
+    )
+    batches = _timed(explanation, scan.batches)
+    answer = Scan(batches, scan.applied, source=scan, explained=[explanation])
+    answer.explanation = explanation
+    return answer
+
+
+def _timed(explanation: Explanation, batches: Generator[Batch]) -> Generator[Batch]:
+    """The batches, counted as those that a store returns."""
+    try:
+        while True:
+            begun_at = perf_counter()
+            try:
+                batch = next(batches, None)
+            except DatastoreError as error:
+                explanation.note = str(error)
+                raise
+            finally:
+                explanation.time_s += perf_counter() - begun_at
+            if batch is None:
+                return
+            explanation.scanned += batch.scanned
+            explanation.returned += len(batch)
+            yield batch
+    finally:
+        batches.close()
+
+
+def _counted(explanation: Explanation, batches: Generator[Batch]) -> Generator[Batch]:
+    """The batches, counted as those that are left of what a store returned."""
+    explanation.remaining = 0
+    try:
+        while (batch := next(batches, None)) is not None:
+            explanation.remaining += len(batch)
+            yield batch
+    finally:
+        batches.close()
 
 
 def _cut(cutter: Cutter, batches: Generator[Batch]) -> Generator[Batch]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from datastore.engine.plan import COMPLETE, Applied, Support
+from datastore.engine.plan import COMPLETE, Applied
 from datastore.engine.serializers import (
     NonSerializer,
     Serializer,
@@ -29,6 +30,7 @@ from datastore.engine.serializers import (
     sentinels,
     serialized_gen,
 )
+from datastore.model.capability import Capability, Support
 from datastore.model.description import Description
 from datastore.model.entries import Batch
 from datastore.model.errors import CorruptDataError
@@ -38,7 +40,7 @@ from datastore.model.operations import VALUES, Delete, Operation, Put, ReadOptio
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync.base import Datastore
-from datastore.sync.scan import Scan
+from datastore.sync.scan import Scan, ask
 from datastore.sync.shims import ShimDatastore
 from datastore.sync.verbs import scope_of
 
@@ -127,7 +129,7 @@ class SerializerShimDatastore(ShimDatastore):
         """What the query selects among the deserialized values."""
         goes_down = self._goes_down(query)
         asked = query if goes_down else self._asked(query)
-        child = self.child_datastore.scan(asked)
+        child = ask(self.child_datastore, asked)
         if goes_down and child.applied.is_complete:
             counted = query.limit is not None or query.offset > 0
             batches = child.batches if query.keys_only else self._deserialized(child, counted=counted)
@@ -214,13 +216,17 @@ class SerializerShimDatastore(ShimDatastore):
         batch.values = values
         return failure
 
+    @property
+    def capability(self) -> Capability:
+        """What the child can do with values in the form that it has them in."""
+        below = self.child_datastore.capability
+        if not self._declares(keeps_mappings):
+            below = replace(below, field_filters=Support.NONE)
+        return below if self._declares(never_loads_none) else replace(below, orders=Support.NONE, limit=Support.NONE)
+
     def describe(self) -> Description:
         """Kind `serializer`, with the serializer's name."""
-        child = self.child_datastore.describe()
-        name = getattr(self.serializer, "__name__", type(self.serializer).__name__)
-        return Description(
-            "serializer", name, child.durability, child.push_down, (child,), reads_at_once=child.reads_at_once
-        )
+        return self._described("serializer", getattr(self.serializer, "__name__", type(self.serializer).__name__))
 
 
 def _name(error: Exception, key: Key) -> None:
@@ -241,7 +247,12 @@ def _applied(query: Query, asked: Query, applied: Applied) -> Applied:
     """What the child's scan has applied of the query, from what it has applied of the part that it was asked for."""
     support = {id(part): applied.filter_support(place) for place, part in enumerate(asked.filters)}
     filters = tuple(support.get(id(part), Support.NONE) for part in query.filters)
-    return Applied(filters, by_key=applied.by_key or applied.is_complete)
+    return Applied(
+        filters,
+        start_after=Support.EXACT if applied.orders is Support.EXACT and not query.orders else applied.start_after,
+        limit=applied.limit if asked.limit == query.limit else Support.NONE,
+        by_key=applied.by_key or applied.is_complete,
+    )
 
 
 def shim(datastore: Datastore, serializer: SerializerLike | None = None) -> SerializerShimDatastore:

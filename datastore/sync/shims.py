@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.errors import UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync.base import Datastore, require_datastore
-from datastore.sync.scan import Scan
+from datastore.sync.scan import Scan, ask
 
 __all__ = ["LoggingDatastore", "ShimDatastore"]
 
@@ -43,16 +44,23 @@ class ShimDatastore(Datastore):
 
     def scan(self, query: Query) -> Scan:
         """The child's answer."""
-        return self.child_datastore.scan(query)
+        return ask(self.child_datastore, query)
 
     def listed_key(self, key: Key) -> Key:
         """The child's listed key."""
         return self.child_datastore.listed_key(key)
 
+    @property
+    def capability(self) -> Capability:
+        """What the child can do."""
+        return Capability.common([self.child_datastore.capability])
+
     def describe(self) -> Description:
         """Kind `shim`, named after the class, over the child's description."""
-        child = self.child_datastore.describe()
-        return Description("shim", type(self).__name__, child.durability, child.push_down, (child,))
+        return self._described("shim", type(self).__name__)
+
+    def _described(self, kind: str, text: str = "") -> Description:
+        return Description(kind, text, self.capability, (self.child_datastore.describe(),))
 
     def close(self) -> None:
         """Close the child."""
@@ -108,9 +116,8 @@ class LoggingDatastore(ShimDatastore):
             bare.filters.clear()
             fields = [f"{part.field} {part.op}" for part in query.comparisons]
             self.logger.info("query %r, filters %s", bare, ", ".join(fields))
-        return self.child_datastore.scan(query)
+        return ask(self.child_datastore, query)
 
     def describe(self) -> Description:
         """Kind `logging`, with the logger's name."""
-        child = self.child_datastore.describe()
-        return Description("logging", self.logger.name, child.durability, child.push_down, (child,))
+        return self._described("logging", self.logger.name)

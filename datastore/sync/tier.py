@@ -37,7 +37,7 @@ class Tier:
         self.hits = 0
         self.misses = 0
         self._skip_s = skip_s
-        self._timeout_s = None if store.describe().reads_at_once else timeout_s
+        self._timeout_s = None if store.capability.reads_at_once else timeout_s
         self._clock = clock
         self._guard = Lock()
         #: After a failure, when to try the tier again.

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
+from datastore.model.capability import Capability
 from datastore.model.deadline import check_timeout
 from datastore.model.description import Description
 from datastore.model.key import Key
@@ -19,7 +20,7 @@ from datastore.sync._concurrency import KeyLocks, Lock, run_to_completion
 from datastore.sync.base import Datastore
 from datastore.sync.collections import DatastoreCollection
 from datastore.sync.flights import Flight, Flights
-from datastore.sync.scan import Scan
+from datastore.sync.scan import Scan, ask
 from datastore.sync.tier import Tier, is_outage
 
 __all__ = ["SKIP_FAILED_S", "TIER_TIMEOUT_S", "TieredDatastore"]
@@ -179,17 +180,21 @@ class TieredDatastore(DatastoreCollection):
 
     def scan(self, query: Query) -> Scan:
         """What the last tier answers."""
-        return self._held()[-1].scan(query)
+        return ask(self._held()[-1], query)
+
+    @property
+    def capability(self) -> Capability:
+        """What the last tier can do."""
+        return Capability.common(store.capability for store in self._stores[-1:])
 
     def describe(self) -> Description:
-        """Kind `tiered`; what it promises, pushes down and holds is the last tier's part."""
+        """Kind `tiered`; what it holds is what the last tier does."""
         children = self.described() if self._stores else ()
         last = children[-1] if children else Description("null")
         return Description(
             "tiered",
             "the most complete last",
-            last.durability,
-            last.push_down,
+            self.capability,
             children,
             entries=last.entries,
             stored_bytes=last.stored_bytes,

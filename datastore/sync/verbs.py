@@ -40,7 +40,7 @@ from datastore.model.operations import (
 from datastore.model.query import Query
 from datastore.model.spellings import definer_of, place_of
 from datastore.sync.cursor import Cursor
-from datastore.sync.scan import Scan, exact_batches
+from datastore.sync.scan import Scan, exact_batches, noted
 
 __all__ = ["cursor_of", "derive", "derive_again", "read_attempt", "scope_of", "write_attempt"]
 
@@ -287,7 +287,7 @@ def _query_over(scan: Callable[[Any, Query], Scan]) -> Any:
         check_query(query)
         # The answer is to the query as it is now, whatever the caller changes before it begins.
         asked = query.copy()
-        return cursor_of(query, asked, scan(self, asked))
+        return cursor_of(query, asked, noted(self, asked, scan(self, asked)))
 
     return query
 
@@ -395,7 +395,9 @@ def _scan_by(query_of: Callable[..., Any]) -> Any:
 
 def scope_of(query: Query) -> Query:
     """The query for everything in the scope of `query`, without its other steps."""
-    return Query(query.key, recursive=query.recursive, allow_partial=query.allow_partial)
+    scope = Query(query.key, recursive=query.recursive, allow_partial=query.allow_partial)
+    scope.explain = query.explain
+    return scope
 
 
 #: The defaults of a class that defines neither.

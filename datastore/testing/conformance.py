@@ -25,6 +25,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from datastore.model.capability import Durability
 from datastore.model.description import Description
 from datastore.model.entries import Entry, Position, Reason, Write, value_bytes
 from datastore.model.errors import (
@@ -337,6 +338,12 @@ class OperationPromises(Capabilities):
         description = store.describe()
         assert isinstance(description, Description)
         assert description.kind
+
+    def test_what_the_store_declares_is_what_it_can_do(self, store: Datastore) -> None:
+        declared = store.capability
+        # A remote store does not know whether the one behind it answers queries.
+        assert declared.queries or not self.queries
+        assert not (self.persistent and declared.durability is Durability.MEMORY)
 
 
 class BatchPromises(Capabilities):

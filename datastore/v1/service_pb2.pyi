@@ -38,9 +38,11 @@ class _PushDownEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PushDown.Val
     """Filters on fields."""
     PUSH_DOWN_ORDERS: _PushDown.ValueType  # 4
     """Orders by fields."""
+    PUSH_DOWN_LIMIT: _PushDown.ValueType  # 5
+    """The limit: no more is read than the results need."""
 
 class PushDown(_PushDown, metaclass=_PushDownEnumTypeWrapper):
-    """PushDown is a part of a query that the storage can evaluate itself."""
+    """PushDown is a part of a query that the storage can evaluate itself, at least in part."""
 
 PUSH_DOWN_UNSPECIFIED: PushDown.ValueType  # 0
 """Not sent."""
@@ -52,6 +54,8 @@ PUSH_DOWN_FIELD_FILTERS: PushDown.ValueType  # 3
 """Filters on fields."""
 PUSH_DOWN_ORDERS: PushDown.ValueType  # 4
 """Orders by fields."""
+PUSH_DOWN_LIMIT: PushDown.ValueType  # 5
+"""The limit: no more is read than the results need."""
 Global___PushDown: _TypeAlias = PushDown  # noqa: Y015
 
 @_typing.final
@@ -423,6 +427,7 @@ class QueryRequest(_message.Message):
     ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
     INCLUDE_SORT_KEYS_FIELD_NUMBER: _builtins.int
     LAST_ENTRY_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.bytes
     """The token of the last message received, to continue after it. Empty: from the beginning."""
     allow_partial: _builtins.bool
@@ -431,6 +436,8 @@ class QueryRequest(_message.Message):
     """
     include_sort_keys: _builtins.bool
     """Whether to send each entry's sort key, for merging. Ignored without orders. Default: no."""
+    explain: _builtins.bool
+    """Whether the summary says how the query was evaluated. Default: no. The results are the same."""
     @_builtins.property
     def query(self) -> _query_pb2.Query:
         """The query. To continue, exactly the same query as in the first request."""
@@ -447,10 +454,11 @@ class QueryRequest(_message.Message):
         allow_partial: _builtins.bool = ...,
         include_sort_keys: _builtins.bool = ...,
         last_entry: _value_pb2.Entry | None = ...,
+        explain: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_entry", b"last_entry", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "include_sort_keys", b"include_sort_keys", "last_entry", b"last_entry", "query", b"query", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "explain", b"explain", "include_sort_keys", b"include_sort_keys", "last_entry", b"last_entry", "query", b"query", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,6 +560,7 @@ class QuerySummary(_message.Message):
     SKIPPED_FIELD_NUMBER: _builtins.int
     SCANNED_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
     reason: Global___QuerySummary.Reason.ValueType
     """Why the results ended."""
     entries: _builtins.int
@@ -564,6 +573,10 @@ class QuerySummary(_message.Message):
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardSummary]:
         """What each shard contributed, by name; empty if there are no shards."""
 
+    @_builtins.property
+    def explanation(self) -> Global___Explanation:
+        """How the query was evaluated in this call, if that was requested. Not set by older servers."""
+
     def __init__(
         self,
         *,
@@ -572,14 +585,130 @@ class QuerySummary(_message.Message):
         skipped: _builtins.int = ...,
         scanned: _builtins.int = ...,
         shards: _abc.Iterable[Global___ShardSummary] | None = ...,
+        explanation: Global___Explanation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "reason", b"reason", "scanned", b"scanned", "shards", b"shards", "skipped", b"skipped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "explanation", b"explanation", "reason", b"reason", "scanned", b"scanned", "shards", b"shards", "skipped", b"skipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuerySummary: _TypeAlias = QuerySummary  # noqa: Y015
+
+@_typing.final
+class Explanation(_message.Message):
+    """Explanation says how one store, and those it is composed of, evaluated a query. Its texts are for people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Support:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SupportEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Explanation._Support.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SUPPORT_UNSPECIFIED: Explanation._Support.ValueType  # 0
+        """Not sent."""
+        SUPPORT_NONE: Explanation._Support.ValueType  # 1
+        """None of it: the server applied it after reading."""
+        SUPPORT_INEXACT: Explanation._Support.ValueType  # 2
+        """Some of it: entries that it excludes were left, which the server dropped after reading."""
+        SUPPORT_EXACT: Explanation._Support.ValueType  # 3
+        """All of it."""
+
+    class Support(_Support, metaclass=_SupportEnumTypeWrapper):
+        """Support is how much of a part of a query a store applied while it read."""
+
+    SUPPORT_UNSPECIFIED: Explanation.Support.ValueType  # 0
+    """Not sent."""
+    SUPPORT_NONE: Explanation.Support.ValueType  # 1
+    """None of it: the server applied it after reading."""
+    SUPPORT_INEXACT: Explanation.Support.ValueType  # 2
+    """Some of it: entries that it excludes were left, which the server dropped after reading."""
+    SUPPORT_EXACT: Explanation.Support.ValueType  # 3
+    """All of it."""
+
+    @_typing.final
+    class Part(_message.Message):
+        """Part is a part of the query that the store was asked."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TEXT_FIELD_NUMBER: _builtins.int
+        SUPPORT_FIELD_NUMBER: _builtins.int
+        text: _builtins.str
+        """E.g. "filter country = 'CH'", "order -elevation" or "limit 10". A long one is cut."""
+        support: Global___Explanation.Support.ValueType
+        """How much of it the store applied."""
+        def __init__(
+            self,
+            *,
+            text: _builtins.str = ...,
+            support: Global___Explanation.Support.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["support", b"support", "text", b"text"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KIND_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    SCANNED_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    TIME_US_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    CHILDREN_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """The store's kind, as in Store."""
+    description: _builtins.str
+    """Its settings, as in Store."""
+    shard: _builtins.str
+    """The name of the shard that the store is; empty if it is not a shard."""
+    scanned: _builtins.int
+    """How many entries it, or those it is composed of, examined."""
+    returned: _builtins.int
+    """How many entries it returned."""
+    remaining: _builtins.int
+    """How many of those were left when the rest of the query had been applied to them. Not set if nothing was left to do."""
+    time_us: _builtins.int
+    """The time spent waiting for its entries, in microseconds, including that of the stores it is composed of."""
+    note: _builtins.str
+    """What is missing here and why, e.g. the error of a shard that could not be reached; usually empty."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Explanation.Part]:
+        """What of the query it was asked. A composed store may ask less of the stores that it is composed of."""
+
+    @_builtins.property
+    def children(self) -> _containers.RepeatedCompositeFieldContainer[Global___Explanation]:
+        """The stores that it asked, in order."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        description: _builtins.str = ...,
+        shard: _builtins.str = ...,
+        parts: _abc.Iterable[Global___Explanation.Part] | None = ...,
+        scanned: _builtins.int = ...,
+        returned: _builtins.int = ...,
+        remaining: _builtins.int | None = ...,
+        time_us: _builtins.int = ...,
+        note: _builtins.str = ...,
+        children: _abc.Iterable[Global___Explanation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "remaining", b"remaining"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "children", b"children", "description", b"description", "kind", b"kind", "note", b"note", "parts", b"parts", "remaining", b"remaining", "returned", b"returned", "scanned", b"scanned", "shard", b"shard", "time_us", b"time_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__remaining: _TypeAlias = _typing.Literal["remaining"]  # noqa: Y015
+    _WhichOneofArgType__remaining: _TypeAlias = _typing.Literal["_remaining", b"_remaining"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__remaining) -> _WhichOneofReturnType__remaining | None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
 
 @_typing.final
 class ShardSummary(_message.Message):
@@ -759,6 +888,7 @@ class DescribeStoreResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    ANSWERS_QUERIES_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """The version of the server's software, e.g. "0.4.0"."""
     durability: Global___DescribeStoreResponse.Durability.ValueType
@@ -779,6 +909,8 @@ class DescribeStoreResponse(_message.Message):
     """The size of the storage on disk in bytes, including reusable space; for a proxy, the total of its shards. Not set
     if the storage is not on disk, or a shard cannot be reached.
     """
+    answers_queries: _builtins.bool
+    """Whether the store answers queries; if not, each fails with QUERY_NOT_SUPPORTED. Not set by older servers."""
     @_builtins.property
     def store(self) -> Global___Store:
         """The store and what it is composed of."""
@@ -816,15 +948,20 @@ class DescribeStoreResponse(_message.Message):
         entries: _builtins.int | None = ...,
         stored_bytes: _builtins.int | None = ...,
         status: _status_pb2.Status | None = ...,
+        answers_queries: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "entries", b"entries", "limits", b"limits", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "entries", b"entries", "limits", b"limits", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "cluster_name", b"cluster_name", "durability", b"durability", "entries", b"entries", "limits", b"limits", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "cluster_name", b"cluster_name", "durability", b"durability", "entries", b"entries", "limits", b"limits", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__answers_queries: _TypeAlias = _typing.Literal["answers_queries"]  # noqa: Y015
+    _WhichOneofArgType__answers_queries: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries"]  # noqa: Y015
     _WhichOneofReturnType__entries: _TypeAlias = _typing.Literal["entries"]  # noqa: Y015
     _WhichOneofArgType__entries: _TypeAlias = _typing.Literal["_entries", b"_entries"]  # noqa: Y015
     _WhichOneofReturnType__stored_bytes: _TypeAlias = _typing.Literal["stored_bytes"]  # noqa: Y015
     _WhichOneofArgType__stored_bytes: _TypeAlias = _typing.Literal["_stored_bytes", b"_stored_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answers_queries) -> _WhichOneofReturnType__answers_queries | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__entries) -> _WhichOneofReturnType__entries | None: ...
     @_typing.overload

@@ -1,7 +1,7 @@
 """Values, queries and errors as messages of `datastore.v1`, and back: the only part of the library that knows protobuf.
 
-`values`, with the serializers `codec` and `lazy`; `queries`; `placements`; `errors`, with the table; and `raw`, the
-messages whose values stay bytes.
+`values`, with the serializers `codec` and `lazy`; `queries` and `explanations`; `placements`; `errors`, with the table;
+and `raw`, the messages whose values stay bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datastore.wire.errors import (
     rpc_error_to_error,
     status_to_error,
 )
+from datastore.wire.explanations import decode_explanation, encode_explanation
 from datastore.wire.parts import check_parts
 from datastore.wire.placements import (
     EXPECTATION,
@@ -35,12 +36,14 @@ __all__ = [
     "check_value",
     "codec",
     "decode_entry",
+    "decode_explanation",
     "decode_key",
     "decode_node_placement",
     "decode_placement",
     "decode_query",
     "decode_shard_by",
     "decode_value",
+    "encode_explanation",
     "encode_key",
     "encode_node_placement",
     "encode_placement",

@@ -270,7 +270,7 @@ def _served(datastore: Datastore, cluster: ClusterInfo) -> str:
         parts.append(counted(len(cluster.shards), "shards"))
     else:
         bottom = storage_of(datastore.describe())
-        parts.append(f"{bottom.kind} {bottom.text} ({bottom.durability.value})")
+        parts.append(f"{bottom.kind} {bottom.text} ({bottom.capability.durability.value})")
         parts.append("" if bottom.entries is None else counted(bottom.entries, "entries"))
     return ", ".join(filter(None, parts))
 

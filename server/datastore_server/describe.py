@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from datastore import wire
 from datastore.engine.placement import NodePlacement, Placement
-from datastore.model.description import Description, Durability, PushDown
+from datastore.model.capability import Capability, Durability, Support
+from datastore.model.description import Description
 from datastore.model.errors import DatastoreError, UnavailableError
 from datastore.v1 import service_pb2
 from datastore_server.limits import Limits
@@ -41,12 +42,6 @@ _DURABILITY = {
     Durability.MEMORY: service_pb2.DescribeStoreResponse.DURABILITY_MEMORY,
     Durability.ASYNC: service_pb2.DescribeStoreResponse.DURABILITY_ASYNC,
     Durability.SYNC: service_pb2.DescribeStoreResponse.DURABILITY_SYNC,
-}
-_PUSH_DOWN = {
-    PushDown.SCOPE: service_pb2.PUSH_DOWN_SCOPE,
-    PushDown.KEY_FILTERS: service_pb2.PUSH_DOWN_KEY_FILTERS,
-    PushDown.FIELD_FILTERS: service_pb2.PUSH_DOWN_FIELD_FILTERS,
-    PushDown.ORDERS: service_pb2.PUSH_DOWN_ORDERS,
 }
 
 
@@ -126,9 +121,10 @@ def describe_store(
         server_version=server_version(),
         store=_store(description),
         limits=service_pb2.Limits(**asdict(limits)),
-        durability=_DURABILITY[description.durability],
+        durability=_DURABILITY[description.capability.durability],
         placement_epoch=cluster.placement_epoch,
-        push_down=[_PUSH_DOWN[part] for part in PushDown if part in description.push_down],
+        push_down=_pushed_down(description.capability),
+        answers_queries=description.capability.queries,
         shard_name=cluster.shard_name,
         cluster_name=cluster.cluster_name,
         entries=size.entries,
@@ -141,6 +137,18 @@ def describe_store(
         if failure is not None:
             shown.status.CopyFrom(wire.error_to_status(failure))
     return response
+
+
+def _pushed_down(capability: Capability) -> list[service_pb2.PushDown.ValueType]:
+    """The parts of a query that the storage evaluates itself, at least in part."""
+    parts = {
+        service_pb2.PUSH_DOWN_SCOPE: capability.scope,
+        service_pb2.PUSH_DOWN_KEY_FILTERS: capability.key_filters is not Support.NONE,
+        service_pb2.PUSH_DOWN_FIELD_FILTERS: capability.field_filters is not Support.NONE,
+        service_pb2.PUSH_DOWN_ORDERS: capability.orders is not Support.NONE,
+        service_pb2.PUSH_DOWN_LIMIT: capability.limit is not Support.NONE,
+    }
+    return [part for part, is_pushed in parts.items() if is_pushed]
 
 
 def storage_of(description: Description) -> Description:

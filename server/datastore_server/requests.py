@@ -63,6 +63,7 @@ class Requests:
         token = decode_token(message.resume_token, bound_to) if message.resume_token else None
         query, token = self._continued(message, token, bound_to)
         query.sort_keys = bool(query.orders) and (message.include_sort_keys or query.keys_only)
+        query.explain = message.explain
         return query, token, message.include_sort_keys
 
     def page(self, request: bytes) -> tuple[Query, Token, int]:

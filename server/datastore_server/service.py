@@ -108,7 +108,7 @@ class DatastoreService:
                 method.server_streaming,
                 self._guarded(method.name, self._admitted(method.name, handler)),
                 at_once(self._guarded(method.name, self._unless_draining(handler)))
-                if method.name in _READS_OF_ONE and self._datastore.describe().reads_at_once
+                if method.name in _READS_OF_ONE and self._datastore.capability.reads_at_once
                 else None,
             )
             for method, handler in handlers_of(_DESCRIPTOR, self)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from datastore.aio import Datastore, ShimDatastore
 from datastore.aio.scan import Scan
+from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch
 from datastore.model.errors import DatastoreError, DeadlineExceededError, OverloadedError, UnavailableError
@@ -184,6 +185,11 @@ class WatchedDatastore(ShimDatastore):
         self._suspect()
         if is_read and isinstance(error, UnavailableError) and error.retry_after_s is None:
             error.retry_after_s = PROBE_S
+
+    @property
+    def capability(self) -> Capability:
+        """As the child's."""
+        return self.child_datastore.capability
 
     def describe(self) -> Description:
         """As the child."""

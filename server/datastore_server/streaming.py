@@ -18,6 +18,7 @@ from datastore.model.errors import DatastoreError, DeadlineExceededError, Intern
 from datastore.model.limits import BATCH_BYTES, FIRST_BATCH_BYTES, LONG_SORT_KEY_BYTES
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
+from datastore.wire import encode_explanation
 from datastore_server import checks
 from datastore_server.framing import entry_frame, entry_frames, framed
 from datastore_server.interceptors import item_status
@@ -222,6 +223,8 @@ class ResponseBuilder:
         response.summary.entries = summary.entries
         response.summary.skipped = summary.skipped
         response.summary.scanned = summary.scanned
+        if summary.explanation is not None:
+            response.summary.explanation.CopyFrom(encode_explanation(summary.explanation))
         shards = [*summary.shards, *self._token.missing_before(summary.shards)]
         response.summary.shards.extend(map(shard_summary, shards))
         return self._message(response, end)

@@ -16,6 +16,7 @@ from datastore.engine.plan import COMPLETE
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
+from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
@@ -149,16 +150,23 @@ class VerifiedDatastore(ShimDatastore):
         await self._membership.aclose()
         await self.child_datastore.aclose()
 
+    def describe(self) -> Description:
+        """As the sharded store."""
+        return self.child_datastore.describe()
+
     def scan(self, query: Query) -> Scan:
         """The merged results of all nodes. The scan raises WrongShardError if the placement changes meanwhile."""
         reports: list[ShardReport] = []
-        return Scan(self._batches(query, reports), COMPLETE, shards=reports)
+        explained: list[Explanation] = []
+        return Scan(self._batches(query, reports, explained), COMPLETE, shards=reports, explained=explained)
 
-    async def _batches(self, query: Query, reports: list[ShardReport]) -> AsyncGenerator[Batch]:
+    async def _batches(
+        self, query: Query, reports: list[ShardReport], explained: list[Explanation]
+    ) -> AsyncGenerator[Batch]:
         await self._membership.ready()
         is_begun = False
         try:
-            async with aclosing(self._under_one_placement(query, reports)) as batches:
+            async with aclosing(self._under_one_placement(query, reports, explained)) as batches:
                 async for batch in batches:
                     is_begun = is_begun or len(batch) > 0 or batch.skipped > 0
                     yield batch
@@ -169,13 +177,16 @@ class VerifiedDatastore(ShimDatastore):
                 self._membership.suspect()
                 raise
             await self._membership.verify_again()
-        async with aclosing(self._under_one_placement(query, reports)) as batches:
+        async with aclosing(self._under_one_placement(query, reports, explained)) as batches:
             async for batch in batches:
                 yield batch
 
-    async def _under_one_placement(self, query: Query, reports: list[ShardReport]) -> AsyncGenerator[Batch]:
+    async def _under_one_placement(
+        self, query: Query, reports: list[ShardReport], explained: list[Explanation]
+    ) -> AsyncGenerator[Batch]:
         placement = self._membership.placement
         child = exact(query, self.child_datastore.scan(query))
+        explained[:] = child.explained
         try:
             async for batch in child.batches:
                 if self._membership.placement is not placement:

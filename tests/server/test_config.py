@@ -224,7 +224,7 @@ def test_a_url_means_the_same_directory_to_open_and_to_serve(url: str, tmp_path:
     with datastore.open(url) as opened:
         assert isinstance(opened, LMDBDatastore)
         assert opened.directory == served.directory
-        assert opened.describe().durability.value == (served.durability or "sync")
+        assert opened.describe().capability.durability.value == (served.durability or "sync")
 
 
 @pytest.mark.parametrize(

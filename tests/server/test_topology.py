@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from datastore import aio, wire
-from datastore.model.description import Durability
+from datastore.model.capability import Durability
 from datastore.model.entries import Write
 from datastore.model.errors import StoreFormatError, StoreLockedError, UnavailableError, WrongShardError
 from datastore.model.key import Key
@@ -38,7 +38,7 @@ async def test_a_node_on_lmdb_keeps_values_as_the_bytes_they_came_in(tmp_path: P
         value = await store.get(Key("/a"))
         assert isinstance(value, wire.WireValue)
         assert value.decode() == {"n": 1}
-        assert store.describe().durability is Durability.SYNC
+        assert store.describe().capability.durability is Durability.SYNC
     assert (node.cluster.cluster_name, node.cluster.shard_name) == ("trial", "a")
     assert node.check_values
 
@@ -46,7 +46,7 @@ async def test_a_node_on_lmdb_keeps_values_as_the_bytes_they_came_in(tmp_path: P
 async def test_durability_async_is_what_the_store_describes(tmp_path: Path) -> None:
     node = build_node(parse_store_url(f"lmdb://{tmp_path / 'data'}"), durability="async")
     async with node.datastore as store:
-        assert store.describe().durability is Durability.ASYNC
+        assert store.describe().capability.durability is Durability.ASYNC
 
 
 async def test_a_data_directory_serves_one_node_at_a_time(tmp_path: Path) -> None:

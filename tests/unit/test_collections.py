@@ -14,7 +14,7 @@ import pytest
 from datastore import aio, core
 from datastore.aio.testing.faults import FaultyDatastore as AsyncFaultyDatastore
 from datastore.model import errors
-from datastore.model.description import Durability
+from datastore.model.capability import Durability
 from datastore.model.entries import Write
 from datastore.model.key import Key
 from datastore.model.operations import ReadResult
@@ -72,7 +72,7 @@ def test_a_collection_is_described_by_its_stores(name: str, library: Any):
     store = getattr(library, name)([library.DictDatastore(), library.NullDatastore()])
     description = store.describe()
     assert [child.kind for child in description.children] == ["dict", "null"]
-    assert description.durability is Durability.MEMORY
+    assert description.capability.durability is Durability.MEMORY
     assert getattr(library, name)().describe().children == ()
 
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from datastore.lmdb import LMDBDatastore
 from datastore.lmdb import writer as lmdb_writer
 from datastore.lmdb.gate import Gate
-from datastore.model.description import Durability, PushDown
+from datastore.model.capability import Durability
 from datastore.model.entries import Entry, Write
 from datastore.model.errors import (
     ConfigError,
@@ -919,15 +919,14 @@ def test_it_describes_itself(directory: Path) -> None:
     with LMDBDatastore(directory, durability="async") as store:
         description = store.describe()
         assert (description.kind, description.text) == ("lmdb", str(directory))
-        assert description.durability is Durability.ASYNC
-        assert description.push_down == {PushDown.SCOPE, PushDown.KEY_FILTERS}
+        assert description.capability.durability is Durability.ASYNC
         assert store.fast_reads
         store.batch_write([Write(Key(f"/{number}"), b"x" * 1000) for number in range(100)])
         stats = store.stats()
         assert stats.entries == 100
         assert 100_000 < stats.used_bytes <= stats.file_bytes < stats.map_bytes
     with LMDBDatastore(directory) as store:
-        assert store.describe().durability is Durability.SYNC
+        assert store.describe().capability.durability is Durability.SYNC
         assert list(store.query(Query(Key("/"), 2, 1).order(Order("-__key__")))) == [b"x" * 1000] * 2
 
 

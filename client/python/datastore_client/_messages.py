@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from datastore import wire
 from datastore.model.entries import ShardReport
 from datastore.model.errors import CorruptDataError, DatastoreError, LimitExceededError
+from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES
 from datastore.model.operations import WriteResult
@@ -23,6 +24,7 @@ __all__ = [
     "SERVING",
     "WriteBatch",
     "encoded",
+    "explanation",
     "fewer_items",
     "parsed",
     "shard_report",
@@ -126,6 +128,16 @@ def parsed(kind: Any, data: bytes) -> Any:
         return kind.FromString(data)
     except DecodeError as error:
         raise CorruptDataError(f"the server's answer cannot be read as a {kind.DESCRIPTOR.name}") from error
+
+
+def explanation(summary: Any, *, is_continued: bool) -> Explanation:
+    """What a server says of how it evaluated a query; `is_continued` if its last call continued another."""
+    if not summary.HasField("explanation"):
+        return Explanation("server", note="this server does not explain queries: its version is too old")
+    found = wire.decode_explanation(summary.explanation)
+    if is_continued:
+        found.note = "; ".join(filter(None, ["only since the query was last resumed", found.note]))
+    return found
 
 
 def shard_report(message: service_pb2.ShardSummary) -> ShardReport:

@@ -14,6 +14,7 @@ from typing import Any
 from datastore import wire
 from datastore.engine.plan import COMPLETE, RAW
 from datastore.engine.room import read_room
+from datastore.model.capability import Capability, Support
 from datastore.model.deadline import check_timeout, time_left
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
@@ -25,6 +26,7 @@ from datastore.model.errors import (
     TruncatedStreamError,
     UnavailableError,
 )
+from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult, attempt, refusal_of
 from datastore.model.query import Query
@@ -37,7 +39,16 @@ from datastore.wire import WireValue, raw
 from datastore_client._calls import IdleLimit, pause
 from datastore_client._connection import Connection
 from datastore_client._failures import item_error
-from datastore_client._messages import BATCH_ITEMS, SERVING, WriteBatch, encoded, fewer_items, parsed, shard_report
+from datastore_client._messages import (
+    BATCH_ITEMS,
+    SERVING,
+    WriteBatch,
+    encoded,
+    explanation,
+    fewer_items,
+    parsed,
+    shard_report,
+)
 from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
@@ -92,6 +103,14 @@ class RemoteDatastore(Datastore):
 
     Safe for threads (under asyncio, for the tasks of the event loop of the first call). The caller must close it.
     """
+
+    capability = Capability(
+        scope=True,
+        key_filters=Support.EXACT,
+        field_filters=Support.EXACT,
+        orders=Support.EXACT,
+        limit=Support.EXACT,
+    )
 
     def __init__(
         self,
@@ -303,11 +322,20 @@ class RemoteDatastore(Datastore):
             query=wire.encode_query(asked),
             allow_partial=asked.allow_partial,
             include_sort_keys=asked.sort_keys and bool(asked.orders),
+            explain=asked.explain,
         )
         shards: list[ShardReport] = []
-        return Scan(self._results(asked, request, shards), COMPLETE if asked is query else RAW, shards=shards)
+        explained: list[Explanation] = []
+        batches = self._results(asked, request, shards, explained)
+        return Scan(batches, COMPLETE if asked is query else RAW, shards=shards, explained=explained)
 
-    def _results(self, query: Query, request: service_pb2.QueryRequest, shards: list[ShardReport]) -> Generator[Batch]:
+    def _results(
+        self,
+        query: Query,
+        request: service_pb2.QueryRequest,
+        shards: list[ShardReport],
+        explained: list[Explanation],
+    ) -> Generator[Batch]:
         """All batches of a query, over as many calls as it takes."""
         policy = RetryPolicy(time_left(self._query_timeout_s))
         idle_s = self._idle_stream_s
@@ -327,6 +355,8 @@ class RemoteDatastore(Datastore):
                     if ended:
                         self._check_whole(response.summary, entries)
                         shards.extend(map(shard_report, response.summary.shards))
+                        if query.explain:
+                            explained.append(explanation(response.summary, is_continued=bool(begun_at)))
                     # The batch is all that is held while its reader takes its time.
                     del data, response
                     with IdleLimit(None if ended else idle_s, received.close):
@@ -388,7 +418,7 @@ class RemoteDatastore(Datastore):
 
     def describe(self) -> Description:
         """Kind `remote`, with the URL; `describe_store` tells what is behind it."""
-        return Description("remote", self.url)
+        return Description("remote", self.url, self.capability)
 
     def close(self) -> None:
         """Close the connection. Calls and cursors under way raise DatastoreClosedError."""

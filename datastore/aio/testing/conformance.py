@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from datastore.aio.base import Datastore
 from datastore.aio.cursor import Cursor
 from datastore.aio.testing._parallel import together
+from datastore.model.capability import Durability
 from datastore.model.description import Description
 from datastore.model.entries import Entry, Position, Reason, Write, value_bytes
 from datastore.model.errors import (
@@ -335,6 +336,12 @@ class OperationPromises(Capabilities):
         description = store.describe()
         assert isinstance(description, Description)
         assert description.kind
+
+    async def test_what_the_store_declares_is_what_it_can_do(self, store: Datastore) -> None:
+        declared = store.capability
+        # A remote store does not know whether the one behind it answers queries.
+        assert declared.queries or not self.queries
+        assert not (self.persistent and declared.durability is Durability.MEMORY)
 
 
 class BatchPromises(Capabilities):

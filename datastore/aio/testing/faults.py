@@ -115,7 +115,7 @@ class FaultyDatastore(ShimDatastore):
     def query(self, query: Query) -> Cursor:
         """The child's answer, entry by entry, until told otherwise."""
         child = exact_query(self.child_datastore, query)
-        return Cursor.from_batches(query, self._read(child), shards=child.shards)
+        return Cursor.from_batches(query, self._read(child), shards=child.shards, source=child)
 
     async def _read(self, child: Cursor) -> AsyncGenerator[Batch]:
         try:

@@ -13,7 +13,7 @@ from itertools import compress
 from typing import Any
 
 from datastore.aio.base import Datastore, exact_query
-from datastore.model.description import Durability
+from datastore.model.capability import Durability
 from datastore.model.entries import Batch
 from datastore.model.errors import PlacementError, QueryNotSupportedError
 from datastore.model.key import Key
@@ -40,7 +40,7 @@ class Listing:
                     if batch.keys:
                         return False
         except QueryNotSupportedError:
-            return self._store.describe().durability is Durability.MEMORY
+            return self._store.capability.durability is Durability.MEMORY
         return True
 
     async def require(self, what: str) -> None:

@@ -17,6 +17,7 @@ from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan, exact
 from datastore.engine.placement import SLOTS, NodePlacement, slot_of
 from datastore.engine.plan import ALL_FILTERS
+from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch
 from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
@@ -253,6 +254,11 @@ class OwnedDatastore(ShimDatastore):
             raise UnavailableError(
                 "entries are about to be moved; continue by the last token", retry_after_s=RESUME_RETRY_S
             )
+
+    @property
+    def capability(self) -> Capability:
+        """As the child's."""
+        return self.child_datastore.capability
 
     def describe(self) -> Description:
         """As the child describes itself."""

@@ -16,6 +16,7 @@ from datastore.aio.scan import Scan
 from datastore.aio.verbs import read_attempt, scope_of, write_attempt
 from datastore.engine.plan import COMPLETE, RAW
 from datastore.engine.room import read_room
+from datastore.model.capability import Capability, Support
 from datastore.model.deadline import check_timeout, time_left
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
@@ -27,13 +28,23 @@ from datastore.model.errors import (
     TruncatedStreamError,
     UnavailableError,
 )
+from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult, attempt, refusal_of
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
 from datastore_client._failures import item_error
-from datastore_client._messages import BATCH_ITEMS, SERVING, WriteBatch, encoded, fewer_items, parsed, shard_report
+from datastore_client._messages import (
+    BATCH_ITEMS,
+    SERVING,
+    WriteBatch,
+    encoded,
+    explanation,
+    fewer_items,
+    parsed,
+    shard_report,
+)
 from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
 from datastore_client.aio._calls import IdleLimit, pause
 from datastore_client.aio._connection import Connection
@@ -90,6 +101,14 @@ class RemoteDatastore(Datastore):
 
     Safe for threads (under asyncio, for the tasks of the event loop of the first call). The caller must close it.
     """
+
+    capability = Capability(
+        scope=True,
+        key_filters=Support.EXACT,
+        field_filters=Support.EXACT,
+        orders=Support.EXACT,
+        limit=Support.EXACT,
+    )
 
     def __init__(
         self,
@@ -301,12 +320,19 @@ class RemoteDatastore(Datastore):
             query=wire.encode_query(asked),
             allow_partial=asked.allow_partial,
             include_sort_keys=asked.sort_keys and bool(asked.orders),
+            explain=asked.explain,
         )
         shards: list[ShardReport] = []
-        return Scan(self._results(asked, request, shards), COMPLETE if asked is query else RAW, shards=shards)
+        explained: list[Explanation] = []
+        batches = self._results(asked, request, shards, explained)
+        return Scan(batches, COMPLETE if asked is query else RAW, shards=shards, explained=explained)
 
     async def _results(
-        self, query: Query, request: service_pb2.QueryRequest, shards: list[ShardReport]
+        self,
+        query: Query,
+        request: service_pb2.QueryRequest,
+        shards: list[ShardReport],
+        explained: list[Explanation],
     ) -> AsyncGenerator[Batch]:
         """All batches of a query, over as many calls as it takes."""
         policy = RetryPolicy(time_left(self._query_timeout_s))
@@ -327,6 +353,8 @@ class RemoteDatastore(Datastore):
                     if ended:
                         self._check_whole(response.summary, entries)
                         shards.extend(map(shard_report, response.summary.shards))
+                        if query.explain:
+                            explained.append(explanation(response.summary, is_continued=bool(begun_at)))
                     # The batch is all that is held while its reader takes its time.
                     del data, response
                     async with IdleLimit(None if ended else idle_s, received.aclose):
@@ -388,7 +416,7 @@ class RemoteDatastore(Datastore):
 
     def describe(self) -> Description:
         """Kind `remote`, with the URL; `describe_store` tells what is behind it."""
-        return Description("remote", self.url)
+        return Description("remote", self.url, self.capability)
 
     async def aclose(self) -> None:
         """Close the connection. Calls and cursors under way raise DatastoreClosedError."""

@@ -93,7 +93,7 @@ async def read_with_a_fault(store: Datastore, query: Query, after: int, fault: A
         pytest.param(filtered_and_cut, 3000, marks=pytest.mark.long),
     ],
 )
-async def test_a_node_killed_and_restarted_amid_a_query_loses_and_repeats_nothing(
+async def test_a_node_killed_and_restarted_during_a_query_loses_and_repeats_nothing(
     filled: processes.ClusterProcesses, store: Datastore, query: Any, after: int
 ) -> None:
     async def restart() -> None:
@@ -129,7 +129,7 @@ async def test_a_query_waits_for_a_node_that_comes_back_later(
 
 
 @pytest.mark.parametrize("query", QUERIES)
-async def test_a_proxy_killed_and_restarted_amid_a_query_loses_and_repeats_nothing(
+async def test_a_proxy_killed_and_restarted_during_a_query_loses_and_repeats_nothing(
     filled: processes.ClusterProcesses, store: Datastore, query: Any
 ) -> None:
     async def restart() -> None:

@@ -379,7 +379,7 @@ async def test_a_query_that_a_proxy_cannot_answer_fails_immediately(colour: Any)
     ],
     ids=str,
 )
-async def test_any_other_error_amid_a_stream_is_raised_and_not_tried_again(colour: Any, error: Any) -> None:
+async def test_any_other_error_during_a_stream_is_raised_and_not_retried(colour: Any, error: Any) -> None:
     async with scripted(Query=sends(results(1), error=error)) as script, connected(colour, script.url) as store:
         cursor = store.query(things())
         with pytest.raises(type(error) if isinstance(error, DatastoreError) else DatastoreError):
@@ -447,7 +447,7 @@ async def test_the_deadline_of_a_query_is_for_all_its_calls(colour: Any) -> None
         assert len(script.calls) > 1
 
 
-async def test_a_servers_time_for_a_query_is_no_end_while_it_comes_further(colour: Any) -> None:
+async def test_a_servers_time_for_a_query_is_no_limit_while_it_makes_progress(colour: Any) -> None:
     late = DeadlineExceededError("a query may run for 1 s here")
     answers = [sends(results(number), error=late) for number in range(4)]
     async with (
@@ -457,7 +457,7 @@ async def test_a_servers_time_for_a_query_is_no_end_while_it_comes_further(colou
         assert numbers(await colour.read(store.query(things()))) == [0, 1, 2, 3, 4]
 
 
-async def test_a_query_that_comes_no_further_within_its_servers_time_fails(colour: Any) -> None:
+async def test_a_query_that_makes_no_progress_within_its_servers_time_fails(colour: Any) -> None:
     sorting = sends(results(), error=DeadlineExceededError("a query may run for 1 s here"))
     async with scripted(Query=sorting) as script, connected(colour, script.url) as store:
         with pytest.raises(DeadlineExceededError, match="may run for 1 s"):
@@ -465,7 +465,7 @@ async def test_a_query_that_comes_no_further_within_its_servers_time_fails(colou
         assert len(script.calls) == 2
 
 
-async def test_a_cursor_that_is_closed_while_it_waits_for_its_server_tries_no_more() -> None:
+async def test_a_cursor_that_is_closed_while_it_waits_for_its_server_does_not_retry() -> None:
     async with (
         scripted(Query=[sends(results(1), error=CUT), fails(CUT)]) as script,
         connected(Tasks(), script.url) as store,
@@ -522,7 +522,7 @@ async def read_over_a_restart(colour: Any, query: Query, changes: dict[Key, Any]
 
 
 @mostly_tasks
-async def test_by_key_no_entry_comes_twice_however_entries_change(colour: Any) -> None:
+async def test_by_key_no_entry_is_returned_twice_however_entries_change(colour: Any) -> None:
     first, last = min(CONTENTS), max(CONTENTS)
     changes = {first: {"n": -1}, last: {"n": 10**6}, Key("/Thing:00001"): None}
     keys = await read_over_a_restart(colour, by_key(), changes)
@@ -531,7 +531,7 @@ async def test_by_key_no_entry_comes_twice_however_entries_change(colour: Any) -
 
 
 @mostly_tasks
-async def test_by_fields_an_entry_comes_once_unless_its_order_fields_change(colour: Any) -> None:
+async def test_by_fields_an_entry_is_returned_once_unless_its_order_fields_change(colour: Any) -> None:
     ordered = sorted(CONTENTS, key=lambda key: (CONTENTS[key]["n"], str(key)))
     first, last, other = ordered[0], ordered[-1], ordered[-2]
     changes = {

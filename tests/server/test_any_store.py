@@ -115,7 +115,7 @@ BEYOND_DOCUMENTS: list[Any] = [Key("/a/key"), datetime(2026, 1, 1, microsecond=7
 
 
 @pytest.mark.parametrize("kind", QUICK)
-async def test_every_value_comes_back_as_it_was(storages: Storages) -> None:
+async def test_every_value_is_read_as_it_was_put(storages: Storages) -> None:
     values = VALUES if storages.kind == "mongodb" else VALUES + BEYOND_DOCUMENTS
     async with running(storages) as node:
         for number, value in enumerate(values):
@@ -514,7 +514,7 @@ async def test_health_follows_the_store(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 @pytest.mark.long("a query that meets a dead FerretDB")
-async def test_the_first_call_that_meets_a_dead_store_has_it_asked_and_a_read_may_be_repeated_also_a_query(
+async def test_the_first_call_that_meets_a_dead_store_triggers_a_probe_and_a_read_may_be_repeated_also_a_query(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with engine("mongodb", tmp_path) as server:
@@ -531,7 +531,7 @@ async def test_the_first_call_that_meets_a_dead_store_has_it_asked_and_a_read_ma
     ],
     ids=["get", "contains", "batch_get"],
 )
-async def test_the_first_call_that_meets_a_dead_store_has_it_asked_and_a_read_may_be_repeated(
+async def test_the_first_call_that_meets_a_dead_store_triggers_a_probe_and_a_read_may_be_repeated(
     call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with engine("redis", tmp_path) as server:

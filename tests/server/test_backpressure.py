@@ -132,7 +132,7 @@ async def test_a_page_over_its_time_is_given_up(start: Any) -> None:
     await asyncio.wait_for(store.closed.wait(), PATIENCE_S)
 
 
-async def test_a_long_scan_lets_other_calls_in_between(start: Any) -> None:
+async def test_a_long_scan_lets_other_calls_run_in_between(start: Any) -> None:
     class Scanning(Endless):
         """Pulls without end, without ever waiting, and finds nothing."""
 
@@ -231,7 +231,9 @@ async def test_a_client_that_disconnects_within_a_message_is_not_logged_as_a_fau
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def test_a_write_that_fails_after_its_client_left_is_logged(start: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_write_that_fails_after_its_client_disconnected_is_logged(
+    start: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     class Full(Slow):
         async def put(self, key: Key, value: Any) -> None:
             self.begun.set()

@@ -101,7 +101,7 @@ def free_port() -> int:
         '{"$map":{"$bytes":1}}',
     ],
 )
-def test_a_value_comes_back_as_it_was_put(cli: Cli, value: str) -> None:
+def test_a_value_is_read_as_it_was_put(cli: Cli, value: str) -> None:
     cli.out("put", "/one:value", value)
     assert json.loads(cli.out("get", "/one:value")) == json.loads(value)
 
@@ -253,7 +253,7 @@ def test_an_export_equals_what_was_imported(cli: Cli) -> None:
     assert cli("export").code == cli("export", "/a", "b", "c").code == 2
 
 
-def test_csv_becomes_typed_members_and_comes_back(cli: Cli) -> None:
+def test_csv_becomes_typed_members_and_is_exported_again(cli: Cli) -> None:
     (cli.directory / "in.csv").write_text("id,n,f\nX,1,2.5\nY,2.5,\n")
     types = ["--type", "n=number", "--type", "f=float"]
     cli.out("import", "in.csv", "--key", "/Csv:{id}", *types)
@@ -401,7 +401,7 @@ def test_the_shell_can_complete_commands(cli: Cli) -> None:
     assert words == ["contains", "count", "config"]
 
 
-def test_options_stand_before_or_after_the_command_and_the_later_wins(cli: Cli, server: str) -> None:
+def test_options_may_come_before_or_after_the_command_and_the_last_one_counts(cli: Cli, server: str) -> None:
     cli.environment["DATASTORE_SERVER"] = "grpc://127.0.0.1:1"
     assert cli.out("--server", server, "count", "/Nobody") == "0\n"
     assert cli.out("--server", "grpc://127.0.0.1:2", "count", "/Nobody", "--server", server) == "0\n"
@@ -412,13 +412,13 @@ def test_options_stand_before_or_after_the_command_and_the_later_wins(cli: Cli, 
 
 
 @pytest.mark.parametrize("command", ["get", "delete", "contains", "query", "count"])
-def test_a_store_s_url_in_place_of_a_key_is_answered_with_what_to_do(cli: Cli, command: str) -> None:
+def test_a_store_s_url_in_place_of_a_key_is_refused_with_what_to_do(cli: Cli, command: str) -> None:
     done = cli(command, "lmdb:/x")
     assert done.code == 2
     assert "datastore serve lmdb:/x" in done.err
 
 
-def test_a_store_s_url_in_place_of_a_command_is_answered_with_what_to_do(cli: Cli) -> None:
+def test_a_store_s_url_in_place_of_a_command_is_refused_with_what_to_do(cli: Cli) -> None:
     done = cli("lmdb:///x")
     assert done.code == 2
     assert "datastore serve lmdb:///x" in done.err
@@ -433,13 +433,13 @@ def test_a_server_that_is_not_there_is_named_with_what_to_do(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://x:1", "127.0.0.1:7420", "grpc://x:y", "grpc://x:0"])
-def test_a_server_s_url_that_is_none_is_a_wrong_command_line(cli: Cli, url: str) -> None:
+def test_a_server_s_url_that_is_invalid_is_a_wrong_command_line(cli: Cli, url: str) -> None:
     done = cli("get", "/a", "--server", url)
     assert done.code == 2
     assert "grpc://HOST:PORT" in done.err
 
 
-def test_a_port_in_place_of_the_server_is_answered_with_its_url(cli: Cli) -> None:
+def test_a_port_in_place_of_the_server_is_refused_with_its_url(cli: Cli) -> None:
     done = cli("get", "/a", "--server", "17650")
     assert done.code == 2
     assert "grpc://127.0.0.1:17650" in done.err

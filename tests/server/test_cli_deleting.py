@@ -122,7 +122,7 @@ def test_several_selections_are_counted_together(run: Commands) -> None:
     assert keys(run) == ["/C:1"]
 
 
-def test_without_a_terminal_many_are_counted_and_kept_unless_yes_is_said(run: Commands) -> None:
+def test_without_a_terminal_many_are_deleted_only_with_yes(run: Commands) -> None:
     run.put("/A:1", "/A:2")
     done = run("delete", "/A", "--collection")
     assert done.code == 2
@@ -224,7 +224,7 @@ def test_a_sigterm_in_the_middle_says_how_much_is_deleted(url: str, run: Command
 
 
 @pytest.mark.long
-def test_a_kill_in_the_middle_leaves_the_rest_to_the_next_run(url: str, run: Commands) -> None:
+def test_a_kill_in_the_middle_is_finished_by_the_next_run(url: str, run: Commands) -> None:
     with connect(url) as store:
         store.batch_write([Write(Key(f"/A:{number:06}"), 1) for number in range(20_000)])
     line = [*COMMAND, "delete", "/A", "--collection", "--yes", "--server", url]

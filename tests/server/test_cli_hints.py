@@ -80,7 +80,7 @@ def test_what_finds_nothing_has_a_hint_on_stderr(run: Commands, command: str, ar
 
 
 @pytest.mark.parametrize("command", ["get", "delete"])
-def test_a_pattern_in_place_of_a_key_is_said_to_be_none(run: Commands, command: str) -> None:
+def test_a_pattern_in_place_of_a_key_is_named_as_such(run: Commands, command: str) -> None:
     done = run(command, "/Airport:*")
     assert done.code == 1
     assert "There is no entry /Airport:*. Keys are not patterns" in done.err
@@ -93,7 +93,7 @@ def test_an_export_of_nothing_has_a_hint(run: Commands, tmp_path: Path) -> None:
     assert "Hint: there is no entry below /Airprt; did you mean /Airport?" in done.err
 
 
-def test_an_order_by_a_field_that_no_entry_has_is_remarked_upon(run: Commands) -> None:
+def test_an_order_by_a_field_that_no_entry_has_gets_a_hint(run: Commands) -> None:
     done = run("query", "/Airport", "--order", "-elevaton", "--keys-only", "--json")
     assert len(done.lines) == 2
     assert "no entry of the collection /Airport has a field 'elevaton'; did you mean elevation?" in done.err
@@ -114,7 +114,7 @@ def test_an_order_by_a_field_that_no_entry_has_is_remarked_upon(run: Commands) -
         ["/Airport", "--offset", "5"],
     ],
 )
-def test_what_is_as_it_was_meant_has_no_hint(run: Commands, arguments: list[str]) -> None:
+def test_what_is_as_intended_has_no_hint(run: Commands, arguments: list[str]) -> None:
     done = run("query", *arguments)
     assert (done.code, done.err) == (0, "")
 
@@ -133,14 +133,14 @@ def test_a_hint_that_cannot_be_found_is_left_out(run: Commands, monkeypatch: pyt
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
-def test_looking_for_a_hint_has_its_own_time(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looking_for_a_hint_has_a_time_limit(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = []
     monkeypatch.setattr(hints, "set_time_left", limits.append)
     run("query", "/nosuch")
     assert limits == [hints.HINT_TIME_S, None]
 
 
-def test_the_time_for_a_hint_begins_once(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_limit_of_hints_begins_once(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = []
     monkeypatch.setattr(hints, "set_time_left", limits.append)
     assert run("query", "/Airport", "--where", "name > 1", "--where", "nosuch = 1").err.count("Hint: ") == 2
@@ -154,7 +154,7 @@ def test_a_hint_shows_only_the_beginning_of_a_long_value(run: Commands) -> None:
     assert len(hint) < 200
 
 
-def test_names_of_siblings_are_looked_through_up_to_a_limit(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_siblings_are_searched_up_to_a_limit(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "did you mean" in run("query", "/Tex").err
     monkeypatch.setattr(hints, "NAMES", 1)
     asked = []
@@ -200,7 +200,7 @@ def test_an_order_in_another_language_is_refused_with_what_to_write(order: str, 
         (["--order", "name", "descending", "/Airport"], "write -name."),
     ],
 )
-def test_an_order_without_its_quotes_is_answered_with_what_to_write(
+def test_an_order_without_its_quotes_is_refused_with_what_to_write(
     run: Commands, arguments: list[str], meant: str
 ) -> None:
     done = run("query", *arguments)
@@ -220,9 +220,7 @@ def test_other_arguments_too_many_are_named(run: Commands) -> None:
     ("arguments", "meant"),
     [(["qurey", "/a"], "query"), (["exprot"], "export"), (["placement", "aply"], "apply")],
 )
-def test_a_mistyped_command_is_answered_with_the_one_that_is_alike(
-    run: Commands, arguments: list[str], meant: str
-) -> None:
+def test_a_mistyped_command_is_refused_with_the_similar_one(run: Commands, arguments: list[str], meant: str) -> None:
     done = run(*arguments)
     assert done.code == 2
     assert re.search(rf"Did you mean '?{meant}'?\?", done.err)

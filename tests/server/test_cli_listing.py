@@ -61,14 +61,14 @@ def test_without_a_key_the_whole_store_is_listed_in_a_table(run: Commands) -> No
     assert [line[0] for line in lines[2:]] == ["/", "/Person", "/Person0", "/deep"]
 
 
-def test_where_there_is_nothing_a_hint_says_so(run: Commands) -> None:
+def test_an_empty_collection_gets_a_hint(run: Commands) -> None:
     done = run("list", "/Persn")
     assert (done.code, done.out) == (0, "")
     assert "did you mean /Person?" in done.err
 
 
 @pytest.mark.parametrize(("number", "others"), [(2, 0), (3, 0), (5, 2)])
-def test_collections_past_the_limit_are_added_up(monkeypatch: pytest.MonkeyPatch, number: int, others: int) -> None:
+def test_collections_past_the_limit_are_summed_up(monkeypatch: pytest.MonkeyPatch, number: int, others: int) -> None:
     monkeypatch.setattr(listing, "COLLECTIONS", 3)
     held = Listing(Key("/"))
     for index in range(number):

@@ -109,7 +109,7 @@ MORE_FORMATS = ["x.ndjson", "x.json", "x.csv", "x.tsv", "x.JSONL.GZ", "x.jsonl.z
 
 
 @pytest.mark.parametrize("name", [*FORMATS, *(pytest.param(name, marks=pytest.mark.long) for name in MORE_FORMATS)])
-def test_every_format_comes_back_as_it_was_exported(cli: Transfers, name: str) -> None:
+def test_every_format_can_be_imported_again(cli: Transfers, name: str) -> None:
     if name.endswith(".zst"):
         pytest.importorskip("backports.zstd", reason="backports.zstd is not installed: pip install backports.zstd")
     key = f"/Formats/{name}"
@@ -660,7 +660,9 @@ def test_a_single_row_is_reported_in_the_singular(cli: Transfers) -> None:
     assert "the first 1 row;" in cli("import", cli.write("bad.jsonl", [one, bad])).err
 
 
-def test_the_command_that_resumes_keeps_all_words(cli: Transfers, ten: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_that_resumes_keeps_all_arguments(
+    cli: Transfers, ten: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _interrupted(cli, ten, monkeypatch)
     (cli.directory / "out.jsonl.partial").write_text(ten[:100])
 

@@ -71,7 +71,7 @@ def exactly(left: Any, right: Any) -> bool:
 @example({"$map": {"$bytes": 1}})
 @example({"$bytes": {"$map": {}}})
 @example([1, 1.0, True, -0.0, 1e300, 5e-324, INT_MIN, INT_MAX])
-def test_every_value_comes_back_from_its_json_the_same(value: Any) -> None:
+def test_every_value_survives_json(value: Any) -> None:
     text = to_json(value)
     assert "\n" not in text
     text.encode()
@@ -204,7 +204,7 @@ def test_a_plain_number_has_64_bits_too() -> None:
         plain_from_tree(parse('{"$ref": 9223372036854775808}'))
 
 
-def test_bytes_that_are_no_utf_8_are_refused() -> None:
+def test_bytes_that_are_not_utf_8_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="UTF-8"):
         from_json(b'"\xff"')
 

@@ -291,7 +291,7 @@ METHODS = list(refusable(RemoteDatastore("grpc://localhost:1")))
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_call_that_was_refused_before_it_began_is_made_again(colour: Any, method: str, refusal: Any) -> None:
+async def test_a_call_that_was_refused_before_it_began_is_retried(colour: Any, method: str, refusal: Any) -> None:
     answers = {method: [fails(refusal), fails(refusal), replies(b"")]}
     async with scripted(**answers) as script, connected(colour, script.url, timeout_s=LONG_S) as store:
         await colour.call(*refusable(store)[method])
@@ -320,7 +320,7 @@ async def test_a_store_that_does_not_retry_raises_every_refusal(colour: Any, met
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "CANCELLED"])
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_read_that_was_cut_is_made_again_and_a_write_is_not(colour: Any, method: str, code: str) -> None:
+async def test_a_read_that_was_cut_is_retried_and_a_write_is_not(colour: Any, method: str, code: str) -> None:
     answers = {method: [fails(grpc.StatusCode[code]), replies(b"")]}
     async with scripted(**answers) as script, connected(colour, script.url, timeout_s=LONG_S) as store:
         if method in ("Put", "Delete"):

@@ -108,7 +108,7 @@ def test_a_cluster_ends_when_nothing_of_it_is_left(tmp_path: Path) -> None:
         assert running.process.wait(PATIENCE_S) == 5
 
 
-def test_a_node_that_cannot_start_ends_all_with_its_own_words(tmp_path: Path) -> None:
+def test_a_node_that_cannot_start_ends_all_with_its_own_error(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -132,7 +132,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
         load_config(path)
 
 
-def test_an_unknown_shard_is_answered_with_those_that_there_are() -> None:
+def test_an_unknown_shard_is_refused_with_those_there_are() -> None:
     assert parsed(GOOD).shard("b").url == "grpc://127.0.0.1:5002"
     with pytest.raises(ConfigError, match=r"no shard .c..*a, b"):
         parsed(GOOD).shard("c")
@@ -274,7 +274,7 @@ def test_a_port_without_a_host_is_not_read_as_a_host(text: str) -> None:
         parsed(GOOD + f"\n[proxy]\nlisten = '{text}'\n")
 
 
-def test_a_server_without_its_scheme_is_answered_with_the_url() -> None:
+def test_a_server_without_its_scheme_is_refused_with_the_url() -> None:
     with pytest.raises(ConfigError, match=r"e\.g\. grpc://db\.example:5$"):
         parse_server_url("db.example:5")
 

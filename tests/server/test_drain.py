@@ -51,7 +51,7 @@ async def test_health_turns_not_serving_before_calls_are_refused(start: Any) -> 
     await stopping
 
 
-async def test_an_open_health_watch_does_not_hold_up_the_end(start: Any) -> None:
+async def test_an_open_health_watch_does_not_delay_shutdown(start: Any) -> None:
     running: Running = await start(aio.DictDatastore(), grace_s=30.0)
     stub: Any = health_pb2_grpc.HealthStub(running.channel)
     watch = stub.Watch(health_pb2.HealthCheckRequest())
@@ -84,7 +84,7 @@ async def test_streams_end_unavailable_with_a_token_that_continues(start: Any, s
     assert stop_after is None or len(keys) == stop_after * 10
 
 
-async def test_a_reader_that_has_stopped_does_not_hold_up_the_end(start: Any) -> None:
+async def test_a_reader_that_has_stopped_does_not_delay_shutdown(start: Any) -> None:
     store = Endless()
     running: Running = await start(store)
     call = running.stub.Query(everything())
@@ -107,7 +107,7 @@ async def test_writes_in_hand_are_done_before_the_store_is_closed(start: Any) ->
     assert store.events[:2] == ["put", "closed"]
 
 
-async def test_writes_whose_clients_left_are_done_before_the_store_is_closed(start: Any) -> None:
+async def test_writes_whose_clients_disconnected_are_done_before_the_store_is_closed(start: Any) -> None:
     store = Watched()
     running: Running = await start(store)
     call = running.stub.Put(service_pb2.PutRequest(entry=entry("/k", 1)))

@@ -73,7 +73,7 @@ def test_the_traceback_of_a_fault_continues_on_indented_lines(log: LogFile) -> N
     assert all(line.startswith("  ") for line in rest)
 
 
-def test_other_libraries_are_heard_from_warnings_on(log: LogFile) -> None:
+def test_other_libraries_are_logged_from_warnings_on(log: LogFile) -> None:
     logging.getLogger("asyncio").info("quiet")
     logging.getLogger("asyncio").warning("loud")
     assert [line.split(" ", 1)[1] for line in log.lines()] == ["WARNING loud"]
@@ -97,7 +97,7 @@ class Limited:
         return record.getMessage() if self.limit.filter(record) else None
 
 
-def test_so_many_lines_of_a_kind_pass_in_a_window() -> None:
+def test_only_so_many_lines_of_a_kind_are_logged_in_a_window() -> None:
     limited = Limited()
     assert [limited.passed("a") for _ in range(LINES + 1)] == ["a"] * LINES + [None]
     assert limited.passed("b") == "b"

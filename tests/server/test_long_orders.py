@@ -148,7 +148,7 @@ each_short_query = each(SHORT_QUERIES, 1, 3)
 
 
 @each_short_query
-async def test_a_stream_cut_after_each_message_comes_further_with_every_call(
+async def test_a_stream_cut_after_each_message_makes_progress_with_every_call(
     running: Running, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Of what is behind each place, a part is selected first and the others come from many runs.
@@ -260,7 +260,7 @@ async def test_a_token_without_its_last_entry_or_with_another_is_refused(running
 
 
 @pytest.mark.parametrize("excess", [-1, 0, 1])
-async def test_a_sort_key_travels_up_to_its_limit_and_its_entry_beyond(running: Running, excess: int) -> None:
+async def test_a_sort_key_is_sent_up_to_its_limit_and_its_entry_beyond(running: Running, excess: int) -> None:
     # The kind, and the two bytes at the end.
     text = "a" * (LONG_SORT_KEY_BYTES - 3 + excess)
     await running.put("/S:a", {"t": text})

@@ -211,7 +211,7 @@ async def test_an_older_proxy_beside_a_newer_one_refuses_to_serve(tmp_path: Path
             await check_whole(newer, entries | {Key("/Thing:new"): 1})
 
 
-async def test_a_write_between_the_switches_of_two_nodes_is_refused_as_one_to_try_again(
+async def test_a_write_between_the_switches_of_two_nodes_is_refused_as_one_to_retry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proxy has asked its nodes before the move began."""

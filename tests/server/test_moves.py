@@ -194,7 +194,7 @@ async def test_what_is_counted_for_a_move_is_on_disk(start: Start) -> None:
     assert flushed == ["flush"]
 
 
-async def test_a_long_scan_lets_other_calls_come_in_between(start: Start) -> None:
+async def test_a_long_scan_lets_other_calls_run_in_between(start: Start) -> None:
     store = aio.DictDatastore()
     for number in range(20_000):
         await store.put(Key(f"/Thing:{number}"), wire.encode_value(number))
@@ -397,7 +397,7 @@ async def test_write_slots_takes_only_what_moves_here(nodes: dict[str, Node]) ->
     await nodes["c"].placed.write(2, [])
 
 
-async def test_bytes_that_are_no_request_are_refused_by_every_method(nodes: dict[str, Node]) -> None:
+async def test_bytes_that_are_not_a_request_are_refused_by_every_method(nodes: dict[str, Node]) -> None:
     for method in placement_pb2.DESCRIPTOR.services_by_name["PlacementService"].methods:
         path = f"/datastore.v1.PlacementService/{method.name}"
         channel: Any = nodes["a"].running.channel

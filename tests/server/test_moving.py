@@ -100,7 +100,7 @@ async def test_another_rule_moves_entries_and_the_former_one_moves_them_back(tmp
         await check(running, "a", "b", shard_by=first)
 
 
-async def test_a_node_that_was_lost_is_replaced_by_an_empty_one_only_if_that_is_said(tmp_path: Path) -> None:
+async def test_a_node_that_was_lost_is_replaced_by_an_empty_one_only_if_requested(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b") as running:
         await formed(running, "a", "b")
         await running.stop("b")

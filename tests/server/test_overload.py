@@ -245,7 +245,7 @@ async def test_batch_gets_wait_for_their_turn_and_gets_do_not(start: Any) -> Non
     assert await asyncio.gather(*batches, get) == [("OK", False)] * 6
 
 
-async def test_a_value_of_too_many_parts_is_refused_and_holds_nothing_up(start: Any) -> None:
+async def test_a_value_of_too_many_parts_is_refused_and_blocks_nothing(start: Any) -> None:
     running: Running = await start(aio.DictDatastore())
     element = value_pb2.Value(bool_value=True)
     elements = value_pb2.Value(list_value=value_pb2.ListValue(values=[element] * (MESSAGE_PARTS + 1)))
@@ -271,7 +271,7 @@ async def test_a_draining_server_refuses_on_connections_that_stay(start: Any) ->
     await asyncio.wait_for(stopping, PATIENCE_S)
 
 
-async def test_calls_that_are_not_done_in_the_time_of_grace_end_with_a_reason(start: Any) -> None:
+async def test_calls_that_are_not_done_in_the_grace_period_end_with_a_reason(start: Any) -> None:
     store = Held()
     running: Running = await start(store, limits=Limits(grace_ms=100), grace_s=None)
     reading = asyncio.ensure_future(outcome_of(running.stub.Get(GET)))
@@ -307,7 +307,7 @@ class Unhurried(aio.DictDatastore):
         return await super().get(key)
 
 
-async def test_calls_that_come_while_a_server_stops_end_with_an_answer_or_a_reason(start: Any) -> None:
+async def test_calls_that_arrive_while_a_server_stops_end_with_an_answer_or_a_reason(start: Any) -> None:
     running: Running = await start(Unhurried(), grace_s=30.0)
     answers: Counter[str] = Counter()
 

@@ -42,7 +42,7 @@ async def node(request: pytest.FixtureRequest, start: Start, tmp_path: Path) -> 
         yield Node(PlacedServer(running.channel), client)
 
 
-async def test_a_node_without_placement_takes_every_key(node: Node) -> None:
+async def test_a_node_without_placement_accepts_every_key(node: Node) -> None:
     await node.client.put(Key("/a"), 1)
     assert await node.client.get(Key("/a")) == 1
     answer = await node.placed.get()

@@ -233,7 +233,7 @@ async def test_an_invalid_key_is_refused_before_anything_is_sent(colour: Any, ke
         (object(), UnsupportedTypeError, "value"),
     ],
 )
-async def test_a_value_that_cannot_travel_is_refused_before_it_is_sent(
+async def test_a_value_that_cannot_be_sent_is_refused_before_it_is_sent(
     colour: Any, bad: Any, kind: Any, path: str
 ) -> None:
     response = service_pb2.BatchWriteResponse(results=[service_pb2.BatchWriteResponse.Result()] * 2)
@@ -247,7 +247,7 @@ async def test_a_value_that_cannot_travel_is_refused_before_it_is_sent(
         assert [len(raw.BatchWriteRequest.FromString(sent).writes) for _, sent in script.calls] == [2]
 
 
-async def test_a_query_that_cannot_travel_is_refused_at_the_call(colour: Any) -> None:
+async def test_a_query_that_cannot_be_sent_is_refused_at_the_call(colour: Any) -> None:
     async with scripted() as script, connected(colour, script.url) as store:
         with pytest.raises(UnsupportedTypeError):
             store.query(everything().filter("n", "=", {1, 2}))
@@ -286,7 +286,7 @@ async def test_a_wrong_url_is_refused_immediately(colour: Any, url: str) -> None
 
 
 @pytest.mark.parametrize("items", [0, 1, BATCH_ITEMS, BATCH_ITEMS + 1, 2 * BATCH_ITEMS + 7])
-async def test_a_batch_of_any_length_travels_in_parts(colour: Any, server: Any, items: int) -> None:
+async def test_a_batch_of_any_length_is_sent_in_parts(colour: Any, server: Any, items: int) -> None:
     keys = [Key(f"/K:{index:05}") for index in range(items)]
     async with connected(colour, server.url) as store:
         written = await colour.call(store.batch_write, [Write(key, index) for index, key in enumerate(keys)])
@@ -295,7 +295,7 @@ async def test_a_batch_of_any_length_travels_in_parts(colour: Any, server: Any, 
         assert [outcome.value for outcome in got] == list(range(items))
 
 
-async def test_a_batch_of_large_values_travels_in_messages_that_fit(colour: Any, server: Any) -> None:
+async def test_a_batch_of_large_values_is_sent_in_messages_that_fit(colour: Any, server: Any) -> None:
     values = {Key(f"/K:{index}"): bytes([index]) * 1_000_000 for index in range(11)}
     async with connected(colour, server.url) as store:
         written = await colour.call(store.batch_write, [Write(*pair) for pair in values.items()])
@@ -395,7 +395,7 @@ async def test_sort_keys_are_asked_for_where_there_are_orders(colour: Any, order
         assert script.queries[0].include_sort_keys is asked
 
 
-async def test_a_query_with_code_of_the_callers_asks_for_the_bare_scope(colour: Any) -> None:
+async def test_a_query_with_code_of_the_caller_asks_for_the_bare_scope(colour: Any) -> None:
     answer = sends(results(1, 2, 3), results(4, 5, last=5))
     async with scripted(Query=answer) as script, connected(colour, script.url) as store:
         query = everything(offset=1, limit=2, object_getattr=lambda value, field: -value)

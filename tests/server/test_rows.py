@@ -296,7 +296,7 @@ def test_a_type_is_inferred_only_if_it_loses_nothing(cells: list[str], kind: str
     ]
 
 
-def test_a_type_that_is_given_wins_over_the_inferred_one() -> None:
+def test_a_type_that_is_given_overrides_the_inferred_one() -> None:
     assert read("key,a,b\n1,2,3\n", "csv", infer=True, types={"a": "str"}) == [("/1", {"a": "2", "b": 3})]
 
 
@@ -304,7 +304,7 @@ def test_a_type_that_is_given_wins_over_the_inferred_one() -> None:
     ("text", "delimiter", "shown"),
     [("id;n\n1;2\n", None, "';'"), ("id\tn\n1\t2\n", None, "tab"), ("id,n\n1,2\n", ";", "','")],
 )
-def test_a_file_with_another_delimiter_is_met_with_a_hint(text: str, delimiter: str | None, shown: str) -> None:
+def test_a_file_with_another_delimiter_gets_a_hint(text: str, delimiter: str | None, shown: str) -> None:
     message = refusal(text, "csv", template=KeyTemplate("/X:{id}"), delimiter=delimiter)
     assert message.startswith("file, line 1: no column 'id'")
     assert f"--delimiter {shown}" in message
@@ -396,12 +396,12 @@ def test_rows_before_a_fault_in_an_array_are_given() -> None:
 
 
 @pytest.mark.parametrize("text", ['[{"id": 1}]', '[\n{"id": 1}\n]'])
-def test_an_array_read_as_lines_is_met_with_a_hint(text: str) -> None:
+def test_an_array_read_as_lines_gets_a_hint(text: str) -> None:
     assert "--format json" in refusal(text)
     assert "--format json" in refusal(text, template=KeyTemplate("/X:{id}"))
 
 
-def test_an_element_may_be_as_long_as_a_row_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_element_has_the_size_limit_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_rows, "ROW_CHARACTERS", 200)
     monkeypatch.setattr(json_rows, "_CHUNK_CHARACTERS", 10)
     assert [len(raw.text) for raw in read_array(io.StringIO(f'["{"x" * 198}"]'))] == [200]

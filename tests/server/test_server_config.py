@@ -196,7 +196,7 @@ def test_the_limits_of_a_cluster_are_shown_in_full(cli: Commands, tmp_path: Path
     assert tomllib.loads(shown.out)["cluster"]["limits"] == Limits(read_bytes=32 * 1024**2).shown()
 
 
-async def test_a_limit_of_the_command_line_wins_over_the_file(cli: Commands, tmp_path: Path) -> None:
+async def test_a_limit_of_the_command_line_overrides_the_file(cli: Commands, tmp_path: Path) -> None:
     (tmp_path / "server.toml").write_text('[server]\nstore = "memory:"\nlimits = { batch_items = 7, page_items = 8 }')
     arguments = ("--config", str(tmp_path / "server.toml"), "--limit", "batch_items=9", "--listen", "127.0.0.1:0")
     with server_process("serve", *arguments) as ready:

@@ -300,7 +300,7 @@ async def test_a_token_that_was_altered_or_is_of_another_query_is_refused(runnin
         assert text in details
 
 
-async def test_sort_keys_come_if_asked_for_and_sort_as_the_results(running: Running) -> None:
+async def test_sort_keys_are_sent_if_requested_and_sort_like_the_results(running: Running) -> None:
     await running.put_all({f"/k{index}": {"n": index * 7 % 10} for index in range(10)})
     request = everything(orders=[query_pb2.Order(field_path="n")])
     assert not any(message.sort_keys for message in await running.query(request))
@@ -329,7 +329,7 @@ class Sparse(Endless):
             yield batch
 
 
-async def test_a_query_that_finds_nothing_sends_signs_of_life_that_move_on(
+async def test_a_query_that_finds_nothing_sends_heartbeats_that_advance(
     start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "HEARTBEAT_S", 0.01)

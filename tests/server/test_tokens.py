@@ -36,7 +36,7 @@ tokens = st.builds(
 
 
 @given(tokens)
-def test_a_token_comes_back_whole(token: Token) -> None:
+def test_a_token_survives_a_round_trip(token: Token) -> None:
     assert decode_token(encode_token(token), HASH) == token
     assert decode_page_token(encode_page_token(token), HASH) == token
 
@@ -50,7 +50,7 @@ def test_any_altered_byte_is_refused(token: Token, data: st.DataObject) -> None:
 
 
 @given(tokens, st.data())
-def test_any_cut_is_refused_and_called_so(token: Token, data: st.DataObject) -> None:
+def test_any_cut_is_refused_as_such(token: Token, data: st.DataObject) -> None:
     encoded = encode_token(token)
     with pytest.raises(InvalidTokenError, match="cut"):
         decode_token(encoded[: data.draw(st.integers(1, len(encoded) - 1))], HASH)
@@ -66,7 +66,7 @@ def test_any_altered_character_of_a_page_token_is_refused(token: Token, data: st
 
 
 @given(st.binary(min_size=1, max_size=60))
-def test_bytes_that_are_no_token_are_refused(data: bytes) -> None:
+def test_bytes_that_are_not_a_token_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidTokenError):
         decode_token(data, HASH)
 
@@ -78,7 +78,7 @@ def test_text_that_is_not_a_page_token_is_refused(text: str) -> None:
     assert caught.value.field == "page_token"
 
 
-def test_a_token_of_another_query_is_refused_and_called_so() -> None:
+def test_a_token_of_another_query_is_refused_as_such() -> None:
     with pytest.raises(InvalidTokenError, match="another query") as caught:
         decode_token(encode_token(Token(query_hash=query_hash(b"another"))), HASH)
     assert caught.value.field == "resume_token"

@@ -94,7 +94,7 @@ async def test_the_placement_is_served_too(node: InProcess) -> None:
     await put(node, "/a", 1)
     answer = await node.answer("GetPlacement", placement_pb2.GetPlacementRequest())
     assert not placement_pb2.GetPlacementResponse.FromString(answer).is_empty
-    summaries = node.start("SummarizeSlots", placement_pb2.SummarizeSlotsRequest(shard_by="SHARD_BY_KEY"))
+    summaries = node.start("SummarizeSlots", placement_pb2.SummarizeSlotsRequest(shard_by=placement_pb2.SHARD_BY_KEY))
     (message,) = [message async for message in summaries.messages()]
     assert [slot.entries for slot in placement_pb2.SummarizeSlotsResponse.FromString(message).slots] == [1]
 

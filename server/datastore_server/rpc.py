@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -18,7 +19,7 @@ from datastore import wire
 from datastore.model.errors import InvalidError
 from datastore_server.call import Handler
 
-__all__ = ["Completion", "handlers_of", "is_small", "parse_request"]
+__all__ = ["Completion", "checked", "handlers_of", "parse_request"]
 
 _log = logging.getLogger("datastore.server")
 
@@ -40,9 +41,14 @@ def handlers_of(descriptor: ServiceDescriptor, service: object) -> Iterator[tupl
         yield method, getattr(service, _WORDS.sub("_", method.name).lower())
 
 
-def is_small(request: bytes) -> bool:
-    """Whether a request may be parsed on the event loop; a larger one would block other calls."""
-    return len(request) <= _INLINE_BYTES
+async def checked(check: Callable[[bytes], _T], request: bytes, executor: Executor | None = None) -> _T:
+    """The result of `check(request)`. Large requests are checked in a thread, so that other calls continue.
+
+    `executor` provides the thread; None is that of asyncio.
+    """
+    if len(request) <= _INLINE_BYTES:
+        return check(request)
+    return await asyncio.get_running_loop().run_in_executor(executor, check, request)
 
 
 def parse_request(kind: type[_M], data: bytes) -> _M:

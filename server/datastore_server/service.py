@@ -30,7 +30,7 @@ from datastore_server.framing import batch_get_answer, value_field
 from datastore_server.interceptors import guard, item_status
 from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits, RequestLimit
 from datastore_server.requests import Requests
-from datastore_server.rpc import Completion, handlers_of, is_small, parse_request
+from datastore_server.rpc import Completion, checked, handlers_of, parse_request
 from datastore_server.tokens import End
 from datastore_server.underway import RETRY_AFTER_S, CallsUnderWay
 
@@ -150,7 +150,7 @@ class DatastoreService:
 
     async def put(self, request: bytes, call: Call) -> bytes:
         """Put: answered once the entry is stored; runs to completion even if the client disconnects."""
-        write = await self._checked(self._requests.put, request)
+        write = await checked(self._requests.put, request, self._checks)
         await self._writes.run(
             self._datastore.delete(write.key) if write.value is None else self._datastore.put(*write)
         )
@@ -175,13 +175,13 @@ class DatastoreService:
         set_read_room(self._limits.message_bytes)
         async with self._reads.hold(self._answer_bytes):
             # Not before its turn: checking a thousand keys blocks other calls for some milliseconds.
-            items = await self._checked(self._requests.keys, request)
+            items = await checked(self._requests.keys, request, self._checks)
             results = await _with_refused(items, self._datastore.batch_get, ReadResult.failed)
             return batch_get_answer(results, self._limits)
 
     async def batch_write(self, request: bytes, call: Call) -> bytes:
         """BatchWrite: a result for each write, in order; runs to completion even if the client disconnects."""
-        items = await self._checked(self._requests.writes, request)
+        items = await checked(self._requests.writes, request, self._checks)
         results = await self._writes.run(_with_refused(items, self._datastore.batch_write, WriteResult))
         response = service_pb2.BatchWriteResponse()
         for result in results:
@@ -194,7 +194,7 @@ class DatastoreService:
 
     async def query(self, request: bytes, call: Call) -> None:
         """Query: a stream of batches and a summary, at the client's pace."""
-        query, token, sort_keys = await self._checked(self._requests.query, request)
+        query, token, sort_keys = await checked(self._requests.query, request, self._checks)
         builder = streaming.ResponseBuilder(
             query, token, self._limits, sort_keys=sort_keys, share_bytes=self._open_streams.share_bytes
         )
@@ -215,7 +215,7 @@ class DatastoreService:
 
     async def list_entries(self, request: bytes, call: Call) -> bytes:
         """ListEntries: one page of a query, and the token of the next."""
-        query, token, page_items = await self._checked(self._requests.page, request)
+        query, token, page_items = await checked(self._requests.page, request, self._checks)
         if token.end is not End.OPEN:
             return b""
         async with self._reads.hold(self._answer_bytes):
@@ -285,14 +285,6 @@ class DatastoreService:
     async def finish_writes(self, timeout_s: float) -> None:
         """Wait until all writes are done, including those whose clients have disconnected."""
         await self._writes.finish(timeout_s)
-
-    # Requests
-
-    async def _checked(self, check: Callable[[bytes], _T], request: bytes) -> _T:
-        """The checked request. Large ones are checked in a thread, one at a time, so that other calls continue."""
-        if is_small(request):
-            return check(request)
-        return await asyncio.get_running_loop().run_in_executor(self._checks, check, request)
 
 
 def _shutting_down(advice: str = "") -> UnavailableError:

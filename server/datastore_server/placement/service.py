@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from datastore import wire
 from datastore.engine.placement import NAME, NAME_FORM, SLOTS, Placement, ShardBy, slot_of
@@ -24,14 +24,13 @@ from datastore_server.limits import KEY_REQUEST, KEY_REQUEST_BYTES, Limits, Requ
 from datastore_server.placement import slots
 from datastore_server.placement.node import PlacedNode
 from datastore_server.requests import checked_entry
-from datastore_server.rpc import Completion, handlers_of, is_small, parse_request
+from datastore_server.rpc import Completion, checked, handlers_of, parse_request
 
 __all__ = ["PLACEMENT_SERVICE", "RECORD_BYTES", "PlacementService"]
 
 _DESCRIPTOR = placement_pb2.DESCRIPTOR.services_by_name["PlacementService"]
 PLACEMENT_SERVICE: str = _DESCRIPTOR.full_name
 
-_T = TypeVar("_T")
 
 #: The largest record that a proxy may store at a node, in bytes: two placements, with room to spare.
 RECORD_BYTES = 1024 * 1024
@@ -99,14 +98,14 @@ class PlacementService:
 
     async def place_node(self, request: bytes, call: Call) -> bytes:
         """PlaceNode: sets the first placement, or adds missing identities."""
-        message, placement = await _read(_placing, placement_pb2.PlaceNodeRequest, request)
+        message, placement = await checked(partial(_placing, placement_pb2.PlaceNodeRequest), request)
         change = self._node.place(message.shard, placement, check_entries=message.check_entries)
         placed = await self._changes.run(change)
         return placement_pb2.PlaceNodeResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
 
     async def prepare_move(self, request: bytes, call: Call) -> bytes:
         """PrepareMove: answered once no write is active and new ones are refused."""
-        message, placement = await _read(_placing, placement_pb2.PrepareMoveRequest, request)
+        message, placement = await checked(partial(_placing, placement_pb2.PrepareMoveRequest), request)
         change = self._node.prepare(message.shard, placement, joins=message.joins, coordinator=message.coordinator)
         placed = await self._changes.run(change)
         return placement_pb2.PrepareMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
@@ -144,7 +143,7 @@ class PlacementService:
 
     async def read_slots(self, request: bytes, call: Call) -> None:
         """ReadSlots: a stream of entries."""
-        message = await _read(parse_request, placement_pb2.ReadSlotsRequest, request)
+        message = await checked(partial(parse_request, placement_pb2.ReadSlotsRequest), request)
         is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots)
         async with aclosing(self._node.scan(owned_only=True, chosen=is_chosen)) as batches:
             async for batch in batches:
@@ -153,19 +152,19 @@ class PlacementService:
 
     async def write_slots(self, request: bytes, call: Call) -> bytes:
         """WriteSlots: answered once the entries are stored."""
-        message, writes = await _read(self._writes_of, raw.WriteSlotsRequest, request)
+        message, writes = await checked(self._writes_of, request)
         await self._changes.run(self._node.write(message.epoch, writes, coordinator=message.coordinator))
         return b""
 
     async def clear_slots(self, request: bytes, call: Call) -> bytes:
         """ClearSlots: answered once the entries are deleted."""
-        message = await _read(parse_request, placement_pb2.ClearSlotsRequest, request)
+        message = await checked(partial(parse_request, placement_pb2.ClearSlotsRequest), request)
         is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots) if message.slots else None
         cleared = await self._changes.run(self._node.clear(message.epoch, is_chosen, coordinator=message.coordinator))
         return placement_pb2.ClearSlotsResponse(entries=cleared).SerializeToString()
 
-    def _writes_of(self, kind: Any, request: bytes) -> tuple[Any, list[Write]]:
-        message = parse_request(kind, request)
+    def _writes_of(self, request: bytes) -> tuple[Any, list[Write]]:
+        message = parse_request(raw.WriteSlotsRequest, request)
         checks.check_batch(len(message.entries), _LIMITS)
         return message, list(map(self._write_of, message.entries))
 
@@ -189,7 +188,7 @@ class PlacementService:
 
     async def put_record(self, request: bytes, call: Call) -> bytes:
         """PutRecord: answered once it is durable."""
-        message = (await _read(parse_request, placement_pb2.PutRecordRequest, request)).record
+        message = (await checked(partial(parse_request, placement_pb2.PutRecordRequest), request)).record
         _check_record_name(message.name)
         if message.revision < 1:
             raise InvalidError(f"the revision of a record is 1 or more, not {message.revision}", field="revision")
@@ -201,13 +200,6 @@ class PlacementService:
     async def finish(self, timeout_s: float) -> None:
         """Wait until all changes are done, including those whose clients have disconnected."""
         await self._changes.finish(timeout_s)
-
-
-async def _read(check: Callable[[Any, bytes], _T], kind: Any, request: bytes) -> _T:
-    """The checked request. Large ones are checked in a thread, so that other calls continue."""
-    if is_small(request):
-        return check(kind, request)
-    return await asyncio.to_thread(check, kind, request)
 
 
 def _placing(kind: Any, request: bytes) -> tuple[Any, Placement]:

@@ -23,7 +23,7 @@ from datastore.v1 import service_pb2
 from datastore_server import checks, describe, pages, streaming
 from datastore_server.admission import Admission
 from datastore_server.budget import ByteBudget, OpenStreams
-from datastore_server.call import Call, Handler, Serve, ServedMethod, at_once
+from datastore_server.call import Answer, Call, Handler, Serve, ServedMethod, at_once
 from datastore_server.calls import CallLog
 from datastore_server.describe import ClusterInfo
 from datastore_server.framing import batch_get_answer, value_field
@@ -107,9 +107,7 @@ class DatastoreService:
                 f"/{SERVICE}/{method.name}",
                 method.server_streaming,
                 self._guarded(method.name, self._admitted(method.name, handler)),
-                at_once(self._guarded(method.name, self._unless_draining(handler)))
-                if method.name in _READS_OF_ONE and self._datastore.capability.reads_at_once
-                else None,
+                self._answer_now(method.name, handler),
             )
             for method, handler in handlers_of(_DESCRIPTOR, self)
         ]
@@ -121,13 +119,17 @@ class DatastoreService:
         admission = self._admission if name in _ADMITTED else None
         return self._under_way.admitted(handler, admission, is_write=name in _WRITES)
 
-    def _unless_draining(self, handler: Handler) -> Handler:
-        async def handle(request: bytes, call: Call) -> bytes | None:
+    def _answer_now(self, name: str, handler: Handler) -> Callable[[bytes, Call], Answer] | None:
+        """`ServedMethod.answer_now` for reads of one key, if the store does not have to wait."""
+        if name not in _READS_OF_ONE or not self._datastore.capability.reads_at_once:
+            return None
+
+        async def unless_draining(request: bytes, call: Call) -> bytes | None:
             if self._is_draining:
                 raise _shutting_down()
             return await handler(request, call)
 
-        return handle
+        return at_once(self._guarded(name, unless_draining))
 
     def _request_limit(self, name: str) -> RequestLimit:
         if name in _KEY_REQUESTS:

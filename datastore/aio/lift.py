@@ -110,7 +110,7 @@ class LiftedDatastore(Datastore):
         if self._abandoned:
             for key in keys:
                 for write in tuple(self._abandoned.get(key, ())) if isinstance(key, Key) else ():
-                    # Suspend before an event loop is needed, see `Description.reads_at_once`.
+                    # Suspend before an event loop is needed, see `Capability.reads_at_once`.
                     await asyncio.sleep(0)
                     with suppress(Exception):
                         await _result(write)

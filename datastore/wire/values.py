@@ -353,6 +353,8 @@ def _check_key(text: str, path: str) -> None:
 class _Codec:
     """A serializer of plain values to bytes, with which a store of bytes can hold every wire value."""
 
+    #: As descriptions of stores show it.
+    __name__ = "wire"
     keeps_mappings = False
     never_loads_none = True
 

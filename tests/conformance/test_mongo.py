@@ -213,6 +213,20 @@ def test_any_query_of_documents_is_answered_as_by_a_dict(mongo: MongoDatastore, 
     assert problem is None, problem
 
 
+def test_an_explanation_says_what_the_server_left_out(mongo: MongoDatastore):
+    mongo.batch_write([datastore.Write(Key(f"/a:{number:02}"), {"n": number, "s": "x"}) for number in range(30)])
+    found = mongo.explain(Query(Key("/a")).filter("n", ">=", 20).filter("m.x", "=", None).order("s"))
+    assert [(part.text, part.support.value) for part in found.parts] == [
+        ("filter n >= 20", "inexact"),
+        ("filter m.x = None", "none"),
+        ("order s", "none"),
+    ]
+    assert (found.kind, found.scanned, found.returned, found.remaining) == ("mongodb", 10, 10, 10)
+    limited = mongo.explain(Query(Key("/a"), limit=3).filter("__key__", ">", Key("/a:10")))
+    assert [part.support.value for part in limited.parts] == ["inexact", "none"]
+    assert mongo.explain(Query(Key("/a"), limit=3)).scanned == 3
+
+
 def test_a_store_opened_by_url_disconnects_when_closed(mongodb_server: Engine):
     url = f"mongodb://127.0.0.1:{mongodb_server.port}/byurl?collection=mine&appName=tests"
     with datastore.open(url) as store:

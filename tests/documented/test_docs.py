@@ -184,6 +184,27 @@ def test_the_documented_proxy_is_a_store():
             assert store.get(key) == 1
 
 
+def test_the_explanation_of_the_command_line_is_a_real_one(tmp_path: Path) -> None:
+    (shown,) = (text for text in blocks(ROOT / "docs/cli.md", "text") if "--explain" in text)
+    command, _, expected = shown.partition("\n")
+    with cluster(tmp_path / "my-cluster", "--nodes", "2", "--port", "0") as running:
+        with connect(running.url) as store:
+            store.batch_write(
+                [
+                    datastore.Write(
+                        Key(f"/City:{number:03}"), {"country": "CH" if number % 3 else "AT", "people": number}
+                    )
+                    for number in range(1000)
+                ]
+            )
+        printed = run(shlex.split(command.removeprefix("$ ")), tmp_path, DATASTORE_SERVER=running.url)
+    # Times, ports and the place of the directory differ.
+    masks = [(r"[0-9.]+ ms", "T ms"), (r"127\.0\.0\.1:\d+", "ADDRESS"), (r"lmdb \(.*?my-cluster", "lmdb (my-cluster")]
+    for pattern, mask in masks:
+        printed, expected = re.sub(pattern, mask, printed), re.sub(pattern, mask, expected)
+    assert printed == expected
+
+
 def test_the_shell_accepts_the_completion_line(tmp_path: Path):
     lines = blocks(ROOT / "docs/cli.md", "sh")[0].splitlines()
     shells = {line.rsplit("# ", 1)[1].split(",")[0]: line for line in lines}

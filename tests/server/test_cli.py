@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -357,6 +358,32 @@ def test_a_file_that_is_not_there_is_named(cli: Cli) -> None:
     done = cli("import", "nowhere.jsonl")
     assert done.code == 2
     assert "nowhere.jsonl" in done.err and "does not exist" in done.err
+
+
+# Explanations
+
+
+def test_explain_prints_how_a_query_was_evaluated_instead_of_its_results(cli: Cli, server: str) -> None:
+    for number in range(5):
+        cli.out("put", f"/Explained:{number}", f'{{"n": {number}}}')
+    done = cli("query", "/Explained", "--where", "n > 2", "--order", "-n", "--limit", "1", "--explain")
+    first, *rest = [re.sub(r"[0-9.]+ ms", "T ms", line) for line in done.out.splitlines()]
+    assert (done.code, done.err) == (0, "1 entry\n")
+    assert first == f"remote ({server}): scanned 5, returned 1, T ms"
+    assert rest == [
+        "  applied: filter n > 2, order -n, limit 1",
+        "  dict (in memory): scanned 5, returned 5, T ms",
+        "    applied after reading: filter n > 2, order -n, limit 1",
+        "    left after that: 1",
+    ]
+
+
+def test_explain_is_machine_readable_with_json(cli: Cli) -> None:
+    cli.out("put", "/Explained:1", "1")
+    (found,) = cli.lines("query", "/Explained", "--keys-only", "--explain", "--json")
+    assert found["parts"] == [{"text": "keys only", "support": "exact"}]
+    (child,) = found["children"]
+    assert (child["kind"], child["scanned"], child["note"], child["children"]) == ("dict", child["returned"], "", [])
 
 
 # Status and help

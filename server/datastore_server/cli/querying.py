@@ -12,6 +12,7 @@ import click
 
 from datastore.model.entries import Batch, Entry, Reason, Summary
 from datastore.model.errors import InvalidQueryError
+from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
@@ -85,6 +86,7 @@ def _refuse_order(ctx: click.Context, text: str) -> None:
     help="Sort by FIELD; -FIELD sorts descending. Repeatable.",
 )
 @click.option("--keys-only", is_flag=True, help="Print keys without values.")
+@click.option("--explain", is_flag=True, help="Run the query, and print how it was evaluated instead of its results.")
 @server_options()
 @click.pass_obj
 def query_command(
@@ -98,6 +100,7 @@ def query_command(
     offset: int,
     keys_only: bool,
     allow_partial: bool,
+    explain: bool,
 ) -> None:
     """Print the entries in the collection of KEY, sorted by --order and then by key.
 
@@ -114,11 +117,16 @@ def query_command(
     A condition is a field, an operator (< <= = != >= > in "not in" starts_with contains exists) and a value: JSON,
     otherwise plain text. Join conditions with and, or, not and parentheses. a.b is the field b of the map a; __key__
     is the key, __value__ the whole value. On a terminal this prints a table; elsewhere, or with --json, one line for
-    each entry: {"key": ..., "value": ...}.
+    each entry: {"key": ..., "value": ...}. --explain runs the query, drops its results, and shows what
+    each store and shard applied, examined and returned, and how long that took.
     """
     query = query_of(key, conditions, orders, limit=limit, offset=offset, recursive=recursive)
     query.keys_only = keys_only
     query.allow_partial = allow_partial
+    if explain:
+        with connected(settings) as store:
+            _print_explanation(store.explain(query), as_json=settings.json)
+        return
     with connected(settings) as store, store.query(query) as cursor:
         if settings.json or not sys.stdout.isatty():
             for batch in cursor.batches():
@@ -163,6 +171,29 @@ def count_command(
         print_json({"count": count})
     else:
         click.echo(count)
+
+
+def _print_explanation(explanation: Explanation, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_explanation_data(explanation))
+    else:
+        click.echo(str(explanation))
+        say(counted(explanation.returned, "entries"))
+
+
+def _explanation_data(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "kind": explanation.kind,
+        "description": explanation.text,
+        "shard": explanation.shard,
+        "parts": [{"text": part.text, "support": part.support.value} for part in explanation.parts],
+        "scanned": explanation.scanned,
+        "returned": explanation.returned,
+        "remaining": explanation.remaining,
+        "time_ms": round(explanation.time_s * 1000, 3),
+        "note": explanation.note,
+        "children": list(map(_explanation_data, explanation.children)),
+    }
 
 
 def _hint(store: Datastore, query: Query, found: int) -> None:

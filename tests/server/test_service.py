@@ -596,8 +596,18 @@ async def test_describe_store_reports_the_store_and_its_limits(start: Any) -> No
     assert response.durability == service_pb2.DescribeStoreResponse.DURABILITY_MEMORY
     assert response.limits.batch_items == 7
     assert response.limits.key_bytes == 1024
-    assert service_pb2.PUSH_DOWN_SCOPE in response.push_down
+    assert list(response.push_down) == [service_pb2.PUSH_DOWN_SCOPE]
+    assert response.answers_queries
     assert not response.shards
+
+
+async def test_describe_store_reports_what_the_store_can_do(start: Any) -> None:
+    running = await start(aio.NestedPathDatastore(aio.NullDatastore()))
+    response = await running.stub.DescribeStore(service_pb2.DescribeStoreRequest())
+    assert (response.HasField("answers_queries"), response.answers_queries) == (True, False)
+    running = await start(aio.NullDatastore())
+    response = await running.stub.DescribeStore(service_pb2.DescribeStoreRequest())
+    assert list(response.push_down) == service_pb2.PushDown.values()[1:]
 
 
 async def test_describe_store_of_a_proxy_reports_which_shards_answer(

@@ -1,4 +1,4 @@
-"""What tasks need, under the names that both colours share: the twin of `datastore.sync._concurrency`."""
+"""Concurrency for tasks, under the names that both colours share: the twin of `datastore.sync._concurrency`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ within = asyncio.timeout
 class Lock:
     """Guards nothing: between two awaits a task is alone on its loop.
 
-    The code under it must not await, which holds wherever the same source makes the threaded twin correct.
+    The code under it must not await; it never does where the threaded twin from the same source is correct.
     """
 
     def __enter__(self) -> bool:
@@ -90,7 +90,8 @@ async def fan_out(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
     finally:
-        # What a task raises holds this frame; with the tasks in it, that would be a cycle. So it would below.
+        # An error of a task holds this frame; if the frame kept the tasks, that would be a cycle. The same applies
+        # below.
         del tasks
 
 
@@ -112,7 +113,7 @@ async def in_thread(call: Callable[[], T]) -> T:
 
 
 async def give_way() -> None:
-    """Let other tasks have their turn."""
+    """Let other tasks run."""
     await asyncio.sleep(0)
 
 

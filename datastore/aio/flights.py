@@ -15,7 +15,7 @@ __all__ = ["Flight", "Flights"]
 
 
 class Flight:
-    """One read of one key, for its reader and for those who wait for `done`."""
+    """One read of one key, for its reader and for the callers that wait for `done`."""
 
     __slots__ = ("_result", "done")
 
@@ -29,13 +29,13 @@ class Flight:
         return None if self._result is None else _copied(self._result)
 
     def land(self, result: ReadResult) -> None:
-        """Give the result to all who wait, unless it concerns only the reader, who ran out of its own time."""
+        """Give the result to all waiters, unless it concerns only the reader, whose own time ran out."""
         if not (isinstance(result.error, TimeoutError) and has_deadline()):
             self._result = _copied(result)
         self.done.set()
 
     def fail(self, error: BaseException) -> None:
-        """Give an error to those who have no result yet, unless it concerns only the reader, who was cancelled."""
+        """Give an error to the waiters without a result, unless it concerns only the reader, which was cancelled."""
         if isinstance(error, Exception) and not self.done.is_set():
             self.land(ReadResult(error=error))
         self.done.set()

@@ -1,4 +1,4 @@
-"""The time by which an answer is wanted: set where a call comes in, heeded where others are made for it.
+"""The deadline of an incoming call: set where the call arrives, heeded by calls made on its behalf.
 
 A server sets it from its caller's deadline; a store that asks other servers asks them for less, so that their failure
 comes back in time to be told with the name of who failed. It follows tasks and threads as context variables do.
@@ -14,29 +14,29 @@ from datastore.model.errors import InvalidError
 
 __all__ = ["LONGEST_TIMEOUT_S", "check_timeout", "has_deadline", "set_time_left", "time_left"]
 
-#: The longest timeout, in seconds: a year. What is longer is a slip, such as milliseconds, or means none: `inf`.
+#: The longest timeout, in seconds: a year. A longer one is a mistake, e.g. in milliseconds, or means none: `inf`.
 LONGEST_TIMEOUT_S = 366 * 86_400.0
 
-#: What is kept back of the time left, to answer in: so much, but at most a tenth.
+#: The part of the time left that is reserved for answering: so much, but at most a tenth.
 MARGIN_S = 0.2
 
 _deadline: ContextVar[float | None] = ContextVar("datastore.deadline", default=None)
 
 
 def set_time_left(seconds: float | None) -> None:
-    """Note that an answer is wanted within so many seconds, by all that is called from here; None for any time."""
+    """Set the deadline, in seconds from now, of everything called from here; None for no deadline."""
     _deadline.set(None if seconds is None else time.monotonic() + seconds)
 
 
 def has_deadline() -> bool:
-    """Whether an answer is wanted within some time."""
+    """Whether there is a deadline."""
     return _deadline.get() is not None
 
 
 def time_left(most_s: float) -> float:
-    """How long a call made now may take, in seconds: `most_s`, or less where an answer is wanted sooner.
+    """How long a call made now may take, in seconds: `most_s`, or less if the deadline is earlier.
 
-    Never quite 0: the call then fails by itself, out of time.
+    Never quite 0, so that the call itself fails with an exceeded deadline.
     """
     deadline = _deadline.get()
     if deadline is None:

@@ -5,7 +5,7 @@
     │   ├── InvalidKeyError                   text that is not a valid key, or too long
     │   ├── InvalidValueError                 a value out of range; `path` says which part
     │   ├── InvalidQueryError                 a filter, order, limit or offset out of range
-    │   └── InvalidTokenError                 a resume or page token cut, altered or from another query
+    │   └── InvalidTokenError                 a resume or page token truncated, altered or of another query
     ├── UnsupportedTypeError (TypeError)      a value of an unsupported type; `path` says which part
     ├── NoStoresError (ValueError)            a collection without stores was used
     ├── LimitExceededError (ValueError)       more than a named limit allows
@@ -134,7 +134,7 @@ class InvalidQueryError(InvalidError):
 
 
 class InvalidTokenError(InvalidError):
-    """A resume or page token that was cut, altered, or belongs to another query."""
+    """A resume or page token that was truncated, altered, or belongs to another query."""
 
 
 class UnsupportedTypeError(DatastoreError, TypeError):

@@ -1,4 +1,4 @@
-"""What a store is asked to do with keys, and what it answers. Pure data."""
+"""Operations of a store on keys, and their results. Pure data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What a read is for. Without `values`, only whether each key has one: any value but None says yes."""
+    """What to read. Without `values`, only whether each key has one: any value but None says yes."""
 
     values: bool = True
 
@@ -76,7 +76,7 @@ class Delete:
     """Remove the entry of `key`, if there is one."""
 
     key: Key
-    #: What the key has afterwards.
+    #: The value of the key afterwards.
     value: ClassVar[None] = None
 
     def at(self, key: Key) -> Delete:
@@ -88,7 +88,7 @@ Operation = Put | Delete
 
 
 def refusal_of(error: Exception) -> DatastoreError:
-    """A library error for one item of a batch; of a builtin error, its text and notes joined.
+    """A library error for one item of a batch; for a builtin error, its text and notes joined.
 
     Without its frames, which hold the whole batch, and this error too.
     """
@@ -104,8 +104,8 @@ def refusal_of(error: Exception) -> DatastoreError:
 def value_of(result: ReadResult) -> Any:
     """The value of a result; raises its error, if it has one.
 
-    The result then has it no longer: as the frames of an error hold the result, both would stay until the garbage
-    collector runs.
+    The error is removed from the result: its frames hold the result, so both would stay until the garbage collector
+    runs.
     """
     if result.error is not None:
         raise_error(result)
@@ -113,7 +113,7 @@ def value_of(result: ReadResult) -> Any:
 
 
 def raise_error(result: ReadResult | WriteResult) -> None:
-    """Raise the error of a result, if it has one; the result then has it no longer, see `value_of`."""
+    """Raise the error of a result, if it has one; it is removed from the result, see `value_of`."""
     error, result.error = result.error, None
     if error is not None:
         try:
@@ -129,9 +129,9 @@ REFUSALS = (DatastoreError, TypeError, ValueError)
 def attempt(
     call: Callable[..., Any], *arguments: Any, catching: type[Exception] | tuple[type[Exception], ...] = REFUSALS
 ) -> ReadResult:
-    """What a call returns, or the error that it raises.
+    """The result of a call, or the error that it raises.
 
-    By itself, so that the frames of the error's traceback hold one item and not the whole batch.
+    In a separate function, so that the frames of the error's traceback hold one item and not the whole batch.
     """
     try:
         return ReadResult(call(*arguments))

@@ -1,4 +1,4 @@
-"""Text as stores of bytes keep it. Pure; knows no store."""
+"""The encoding of text in stores of bytes. Pure; knows no stores."""
 
 from __future__ import annotations
 

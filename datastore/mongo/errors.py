@@ -24,7 +24,7 @@ DOCUMENT_BYTES = 16 * 1024 * 1024
 #: The server's codes for a duplicate key, e.g. of a document that another call created concurrently, and for a write
 #: that was not replicated in time.
 _DUPLICATE_KEY, _WRITE_CONCERN_FAILED = 11000, 64
-#: Its codes for a document that it does not take: BadValue, FailedToParse, names with $ or dots, DBRefs, long keys.
+#: Its codes for a document that it does not accept: BadValue, FailedToParse, names with $ or dots, DBRefs, long keys.
 _BAD_VALUE = frozenset({2, 9, 52, 55, 57, 17280})
 #: Its code for a write to a view.
 _IS_A_VIEW = 166
@@ -73,7 +73,7 @@ def is_taken(error: DatastoreError | None) -> bool:
 
 
 def refusal_of_write(code: int | None, text: str) -> DatastoreError:
-    """What the server refused: a value that it does not take, or anything else."""
+    """The error for a refusal: of a value that the server does not accept, or of anything else."""
     if code in _BAD_VALUE:
         return InvalidValueError(f"MongoDB: {text}", path="value")
     if code == _IS_A_VIEW:

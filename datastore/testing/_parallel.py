@@ -1,4 +1,4 @@
-"""What the suite does with threads, under the names that both colours share.
+"""Concurrency of the suite for threads, under the names that both colours share.
 
 `datastore.aio.testing._parallel` has the same names for tasks.
 """

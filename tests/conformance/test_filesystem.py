@@ -1,4 +1,4 @@
-"""Files, below serializers that make text or bytes of values."""
+"""Files, below serializers that convert values to text or bytes."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def memcached(memcached_server: Engine) -> Iterator[MemcachedDatastore]:
 
 class Memcached(OnTheWire):
     queries = False
-    # A value of 1 MB and a little is more than the server takes.
+    # A value slightly over 1 MB is more than the server accepts.
     test_a_large_value_comes_back_whole = None
 
 

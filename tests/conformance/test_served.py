@@ -1,4 +1,4 @@
-"""Every kind of storage behind a node, and behind a proxy over three nodes: what a client is promised holds on each."""
+"""Every kind of storage behind a node, and behind a proxy over three nodes, keeps the promises to clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.clusters import SHARDS
 from tests.support.stacks import placed, trees
 from tests.support.storages import Storages
 
-# FerretDB is slow where random tests are long.
+# FerretDB is slow for long random tests.
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -99,13 +99,13 @@ class TestNodeOnFiles(_Slow, _Served):
 @pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestNodeOnMemcached(_Slow, _WithoutQueries):
     kind = "memcached"
-    # A value of 1 MB and a little is more than the server takes.
+    # A value slightly over 1 MB is more than the server accepts.
     test_a_large_value_comes_back_whole = None
 
 
 @pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestNodeOnMongo(_Slow, _Served):
-    """In wire form: FerretDB takes no lists in lists and no infinities, which MongoDB does."""
+    """In wire form: unlike MongoDB, FerretDB refuses lists in lists and infinities."""
 
     kind = "mongodb"
     options = "serializer=wire"
@@ -132,7 +132,7 @@ class TestProxyOverMongo(TestNodeOnMongo):
 
 
 @pytest.mark.parametrize("kind", ["redis", "memcached"])
-async def test_a_proxy_over_stores_without_queries_does_the_rest_and_says_why_not(
+async def test_a_proxy_over_stores_without_queries_refuses_only_queries(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     storages = Storages(kind, tmp_path, request)

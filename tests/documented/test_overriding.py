@@ -1,4 +1,4 @@
-"""Every documented method may be overridden, under either of its names, and is what the library calls."""
+"""Every documented method may be overridden under either of its names, and the library calls the override."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def both_names(name: str) -> list[str]:
 
 
 def overriding(base: type, name: str, via: str, called: list[str]) -> type:
-    """A subclass that notes the calls of one method, and has `super()` do it under the name `via`."""
+    """A subclass that records the calls of one method, and calls `super()` under the name `via`."""
     found = inspect.getattr_static(base, name)
     if isinstance(found, staticmethod):
 
@@ -110,7 +110,7 @@ THROUGH = {
     "path": ["query"],
     "relative_path": ["query"],
 }
-#: What is the caller's to call, and data; they have tests of their own below.
+#: Methods that only callers call, and data; they have separate tests below.
 OTHERS = "appendDatastore insertDatastore removeDatastore link sentinel serializer ignore_list object_extension".split()
 MAKE: dict[str, Callable[[Any, Any, Path], Any]] = {
     "InterfaceMappingDatastore": lambda library, cls, _: cls(Service()),
@@ -134,7 +134,7 @@ NO_QUERIES = ("InterfaceMappingDatastore", "NestedPathDatastore")
 
 
 class Service(dict):
-    """What InterfaceMappingDatastore puts its interface before."""
+    """The service that InterfaceMappingDatastore wraps."""
 
     put = dict.__setitem__
     delete = dict.__delitem__
@@ -147,7 +147,7 @@ def class_of(library: Any, name: str) -> Any:
 CASES = [
     (cls, own, via)
     for cls in MAKE
-    # What collections have in common is looked at in the two that keep entries.
+    # The common methods of collections are tested in the two that keep entries.
     for name in {*MEMBERS[cls].split(), *(["datastore"] if cls in ("TieredDatastore", "ShardedDatastore") else [])}
     if name in THROUGH
     for own in both_names(name)
@@ -156,7 +156,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("cls", "own", "via"), sorted(CASES))
-async def test_operations_go_through_what_a_subclass_overrides(
+async def test_operations_go_through_the_overrides_of_a_subclass(
     library: Any, cls: str, own: str, via: str, tmp_path: Path
 ) -> None:
     base, called = class_of(library, cls), []
@@ -186,7 +186,7 @@ async def answer_of(operation: Callable[[Any], Any], store: Any) -> Any:
         return type(error)
 
 
-def test_every_documented_method_of_a_store_is_looked_at() -> None:
+def test_every_documented_method_of_a_store_is_tested() -> None:
     for cls, names in MEMBERS.items():
         if cls.endswith("Datastore") or cls == "DatastoreCollection":
             assert set(names.split()) <= {*THROUGH, *OTHERS}, cls
@@ -194,7 +194,7 @@ def test_every_documented_method_of_a_store_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("own", both_names("appendDatastore"))
-def test_a_collection_is_made_by_the_method_that_appends(library: Any, own: str) -> None:
+def test_a_collection_is_created_with_the_method_that_appends(library: Any, own: str) -> None:
     called: list[str] = []
     collection = overriding(library.DatastoreCollection, own, "append_datastore", called)([library.NullDatastore()] * 2)
     assert called == [own] * 2
@@ -205,7 +205,7 @@ def test_a_collection_is_made_by_the_method_that_appends(library: Any, own: str)
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_an_override_under_one_name_is_there_under_both(library: Any, name: str) -> None:
+def test_an_override_under_one_name_works_under_both(library: Any, name: str) -> None:
     (cls,) = {cls for cls, names in MEMBERS.items() if name in names.split()}
     base = getattr(library if hasattr(library, cls) else core, cls)
     for own, other in (name, TWINS[name]), (TWINS[name], name):
@@ -214,14 +214,14 @@ def test_an_override_under_one_name_is_there_under_both(library: Any, name: str)
             sub = type("Sub", (base,), {own: member})
             assert vars(sub)[other] is member
             assert vars(type("Below", (sub,), {}))
-        # One that knows nothing of us, on either side.
+        # A base that does not know the library, on either side.
         mixin = type("Mixin", (), {own: "mixed in"})
         assert getattr(type("First", (mixin, base), {}), other) == "mixed in"
         assert getattr(type("Last", (base, mixin), {}), other) != "mixed in"
 
 
 def encrypting(step: int, own: str, above: str) -> type:
-    """A class of a user's that shifts text, and calls those beside it under the name `above`."""
+    """A user's class that shifts text, and calls the next base under the name `above`."""
 
     def serialized(self: Any, value: Any) -> Any:
         text = getattr(super(mixin, self), above)(value)
@@ -232,7 +232,7 @@ def encrypting(step: int, own: str, above: str) -> type:
 
 
 @pytest.mark.parametrize("names", [(a, b, c, d) for a in "sS" for b in "sS" for c in "sS" for d in "sS"])
-async def test_classes_beside_one_another_call_each_other_under_either_name(library: Any, names: Any) -> None:
+async def test_cooperating_bases_call_each_other_under_either_name(library: Any, names: Any) -> None:
     first, second, third, fourth = ({"s": "serialized_value", "S": "serializedValue"}[name] for name in names)
     bases = (encrypting(1, first, second), encrypting(10, third, fourth), library.SerializerShimDatastore)
     store = type("Store", bases, {})(library.DictDatastore())
@@ -241,18 +241,18 @@ async def test_classes_beside_one_another_call_each_other_under_either_name(libr
 
 
 @pytest.mark.parametrize("own", both_names("serializedValue"))
-async def test_what_an_instance_is_given_is_used_under_both_names(library: Any, own: str) -> None:
+async def test_a_method_assigned_to_an_instance_is_used_under_both_names(library: Any, own: str) -> None:
     store = library.SerializerShimDatastore(library.DictDatastore())
     setattr(store, own, lambda value: '"secret"')
     await done(store.put(A, "text"))
     assert await done(store.child_datastore.get(A)) == '"secret"'
 
 
-# Nothing goes past an override: not a whole query, not a batch, not a server.
+# Nothing bypasses an override: not a whole query, not a batch, not a server.
 
 
 class Swapped:
-    """A user's form of maps: names and values exchanged."""
+    """A custom form of maps: names and values exchanged."""
 
     @staticmethod
     def swap(value: Any) -> Any:
@@ -261,7 +261,7 @@ class Swapped:
 
 @pytest.mark.parametrize("names", ["serializedValue deserializedValue", "serialized_value deserialized_value"])
 @pytest.mark.parametrize("serializer", [NonSerializer, map_serializer, Stack([map_serializer])])
-async def test_no_query_goes_down_past_a_form_of_the_users_own(library: Any, names: str, serializer: Any) -> None:
+async def test_no_query_is_pushed_down_past_a_custom_form_of_values(library: Any, names: str, serializer: Any) -> None:
     def form(*arguments: Any) -> Any:
         return None if arguments[-1] is None else Swapped.swap(arguments[-1])
 
@@ -277,7 +277,7 @@ async def test_no_query_goes_down_past_a_form_of_the_users_own(library: Any, nam
 
 
 @pytest.mark.parametrize("base", [NonSerializer, map_serializer, Stack])
-async def test_a_serializer_that_changes_its_base_does_not_keep_what_the_base_declares(library: Any, base: Any) -> None:
+async def test_a_serializer_that_changes_its_base_does_not_inherit_its_declarations(library: Any, base: Any) -> None:
     swap = lambda self, value: Swapped.swap(value)
     store = library.SerializerShimDatastore(
         library.DictDatastore(), type("Own", (base,), {"dumps": swap, "loads": swap})()
@@ -320,7 +320,7 @@ PARTS: dict[str, tuple[dict[str, Any], list[int]]] = {
 
 
 def part_of(name: str, *, instance: bool) -> Any:
-    """A filter or an order that has one method of its own, by its class or for itself."""
+    """A filter or an order with one custom method, of its class or of the instance."""
     own, _ = PARTS[name]
     is_filter = name in ("valuePasses", "value_passes", "generator", "filter getter")
     base, arguments = (Filter, ("n", "=", 1)) if is_filter else (Order, ("n",))
@@ -336,7 +336,7 @@ def part_of(name: str, *, instance: bool) -> Any:
 @pytest.mark.parametrize("instance", [False, pytest.param(True, marks=pytest.mark.long)], ids=["class", "instance"])
 @pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize("stack", STACKS)
-async def test_a_filter_and_an_order_of_the_users_own_are_used_by_every_store(
+async def test_custom_filters_and_orders_are_used_by_every_store(
     library: Any, stack: str, name: str, instance: bool
 ) -> None:
     store = STACKS[stack](library)
@@ -349,7 +349,7 @@ async def test_a_filter_and_an_order_of_the_users_own_are_used_by_every_store(
     assert [value["n"] for value in await read(store.query(query))] == PARTS[name][1][1:2]
 
 
-async def test_a_filter_and_an_order_of_the_users_own_are_used_where_a_proxy_is_asked() -> None:
+async def test_custom_filters_and_orders_are_used_with_a_proxy() -> None:
     async with clusters.proxy() as proxy, connect(proxy.url) as store:
         await store.batch_write([Write(key, {"n": number}) for key, number in NUMBERS.items()])
         for name, (_, expected) in PARTS.items():
@@ -360,7 +360,7 @@ async def test_a_filter_and_an_order_of_the_users_own_are_used_where_a_proxy_is_
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_filter_and_an_order_of_the_users_own_are_used_over_bare_values(name: str) -> None:
+def test_custom_filters_and_orders_are_used_over_bare_values(name: str) -> None:
     part = part_of(name, instance=False)
     objects = [{"n": number} for number in NUMBERS.values()]
     if isinstance(part, Filter):
@@ -372,16 +372,16 @@ def test_a_filter_and_an_order_of_the_users_own_are_used_over_bare_values(name: 
 
 
 @pytest.mark.parametrize("own", both_names("multipleOrderComparison"))
-def test_sorting_is_by_a_comparison_of_the_users_own(own: str) -> None:
+def test_sorting_uses_a_custom_comparison(own: str) -> None:
     comparison = classmethod(lambda cls, orders: lambda a, b: b - a)
     assert type("Own", (Order,), {own: comparison}).sorted([1, 3, 2], [Order("n")]) == [3, 2, 1]
 
 
-# What a collection does with a key.
+# How a collection routes a key.
 
 
 @pytest.mark.parametrize("own", both_names("shardDatastore"))
-async def test_a_store_pinned_by_shard_datastore_has_it_all(library: Any, own: str) -> None:
+async def test_a_store_pinned_by_shard_datastore_gets_every_call(library: Any, own: str) -> None:
     pinned = type("Pinned", (library.ShardedDatastore,), {own: lambda self, key: self.datastore(-1)})
     store = pinned([library.DictDatastore() for _ in range(3)], names=["a", "b", "c"])
     await done(store.batch_write([Write(key, number) for key, number in NUMBERS.items()]))
@@ -389,7 +389,7 @@ async def test_a_store_pinned_by_shard_datastore_has_it_all(library: Any, own: s
     assert await read(store.query(Query(C))) == [1, 2, 3, 4]
 
 
-async def test_a_key_pinned_by_shard_is_found_by_queries_of_a_map_that_knows_better(library: Any) -> None:
+async def test_a_key_pinned_by_shard_is_found_by_queries_despite_the_slot_map(library: Any) -> None:
     slots = SlotMap(["a", "b", "c"], shard_by="collection")
     other = next(index for index in range(3) if index != slots(A))
     store = type("Pinned", (library.ShardedDatastore,), {"shard": lambda self, key: other - 3})(
@@ -401,7 +401,7 @@ async def test_a_key_pinned_by_shard_is_found_by_queries_of_a_map_that_knows_bet
 
 
 @pytest.mark.parametrize(("answer", "error"), [(3, "count from 0"), (-4, "count from 0"), ("1", "int"), (True, "int")])
-async def test_a_shard_that_is_none_is_refused(library: Any, answer: Any, error: str) -> None:
+async def test_an_invalid_shard_is_refused(library: Any, answer: Any, error: str) -> None:
     store = type("Own", (library.ShardedDatastore,), {"shard": lambda self, key: answer})([library.DictDatastore()] * 3)
     with pytest.raises((ValueError, TypeError), match=error):
         await done(store.put(A, 1))
@@ -409,7 +409,7 @@ async def test_a_shard_that_is_none_is_refused(library: Any, answer: Any, error:
     assert error in str(outcome.error)
 
 
-async def test_values_of_a_generator_of_the_users_own_are_sorted_and_cut(library: Any) -> None:
+async def test_values_of_a_custom_generator_are_sorted_and_cut(library: Any) -> None:
     class Own(library.ShardedDatastore):
         def shard_query_generator(self, query: Query) -> Any:
             return super().shard_query_generator(query)
@@ -421,7 +421,7 @@ async def test_values_of_a_generator_of_the_users_own_are_sorted_and_cut(library
     assert Own.ordered_queries is False
 
 
-async def test_a_directory_answers_with_the_values_that_its_generator_gives(library: Any) -> None:
+async def test_a_directory_returns_the_values_of_its_generator(library: Any) -> None:
     values = lambda self, key: iter([{"n": 2}, {"n": 1}])
     cls = type("Own", (library.DirectoryDatastore,), {"directory_values_generator": values})
     store = cls(library.DictDatastore())
@@ -430,7 +430,7 @@ async def test_a_directory_answers_with_the_values_that_its_generator_gives(libr
         store.query(Query(C, start_after=Position(b"", A)))
 
 
-# Keys that are made in another way.
+# Custom keys.
 
 
 TRANSFORMS: dict[str, tuple[str, Callable[..., Any]]] = {
@@ -443,7 +443,7 @@ TRANSFORMS: dict[str, tuple[str, Callable[..., Any]]] = {
 
 @pytest.mark.parametrize("own", [0, 1])
 @pytest.mark.parametrize("transform", TRANSFORMS)
-async def test_entries_under_keys_of_the_users_own_are_found_by_queries(library: Any, transform: str, own: int) -> None:
+async def test_entries_under_custom_keys_are_found_by_queries(library: Any, transform: str, own: int) -> None:
     cls, function = TRANSFORMS[transform]
     name = {"NamespaceDatastore": "namespaceKey", "LowercaseKeyDatastore": "lowercaseKey"}[cls]
     base = getattr(library, cls)
@@ -478,7 +478,7 @@ async def test_a_transform_may_be_defined_by_a_class(library: Any) -> None:
 
 
 @pytest.mark.parametrize("own", both_names("isAncestorOf"))
-def test_a_key_asks_its_own_kind_of_ancestors(own: str) -> None:
+def test_a_key_uses_its_overridden_methods_for_ancestry(own: str) -> None:
     odd = type("Odd", (Key,), {own: lambda self, other: True})
     assert A.isDescendantOf(odd("/x"))
     assert A.is_descendant_of(odd("/x"))
@@ -513,7 +513,7 @@ async def test_all_reading_of_a_cursor_goes_through_its_own_next(library: Any, r
     assert cursor.returned == 2
 
 
-async def test_the_keys_of_values_stay_with_a_next_of_the_users_own(library: Any) -> None:
+async def test_values_of_a_custom_next_keep_their_keys(library: Any) -> None:
     class Doubled(core.Cursor):
         def next(self) -> Any:
             return 2 * super().next()
@@ -527,10 +527,10 @@ async def test_the_keys_of_values_stay_with_a_next_of_the_users_own(library: Any
     assert [tuple(entry) for entry in await entries(cursor)] == [(A, 2), (B, 4)]
 
 
-# What is data.
+# Data attributes.
 
 
-async def test_a_sentinel_of_the_users_own_marks_links(library: Any) -> None:
+async def test_a_custom_sentinel_marks_links(library: Any) -> None:
     store = type("Own", (library.SymlinkDatastore,), {"sentinel": "see"})(library.DictDatastore())
     await done(store.put(A, 1))
     await done(store.link(A, B))
@@ -540,7 +540,7 @@ async def test_a_sentinel_of_the_users_own_marks_links(library: Any) -> None:
 
 
 @pytest.mark.parametrize("instance", [False, True])
-async def test_a_serializer_of_the_users_own_is_used(library: Any, instance: bool) -> None:
+async def test_a_custom_serializer_is_used(library: Any, instance: bool) -> None:
     store = type("Own", (library.SerializerShimDatastore,), {} if instance else {"serializer": prettyjson})(
         library.DictDatastore()
     )
@@ -550,7 +550,7 @@ async def test_a_serializer_of_the_users_own_is_used(library: Any, instance: boo
     assert await done(store.child_datastore.get(A)) == '{\n "a": 1\n}'
 
 
-async def test_operators_of_the_users_own_are_used(library: Any) -> None:
+async def test_custom_operators_are_used(library: Any) -> None:
     class In(Filter):
         conditional_operators = [*Filter.conditional_operators, "in"]
 
@@ -564,17 +564,17 @@ async def test_operators_of_the_users_own_are_used(library: Any) -> None:
     assert await read(store.query(query)) == [{"n": 4}]
 
 
-async def test_a_cache_shim_asks_the_stores_that_it_has_now(library: Any) -> None:
+async def test_a_cache_shim_uses_its_current_stores(library: Any) -> None:
     store = library.CacheShimDatastore(library.DictDatastore(), cache=library.DictDatastore())
     store.child_datastore, store.cache_datastore = library.DictDatastore(), library.DictDatastore()
     await done(store.put(A, 1))
     assert (await done(store.child_datastore.get(A)), await done(store.cache_datastore.get(A))) == (1, 1)
 
 
-# Backends that have shorter ways.
+# Backends with shortcuts.
 
 
-async def test_no_shorter_way_of_a_backend_goes_past_an_override(tmp_path: Path) -> None:
+async def test_no_shortcut_of_a_backend_bypasses_an_override(tmp_path: Path) -> None:
     class Noting(LMDBDatastore):
         def put(self, key: Key, value: Any) -> None:
             super().put(key, None if value is None else b"noted " + value)
@@ -590,11 +590,11 @@ async def test_no_shorter_way_of_a_backend_goes_past_an_override(tmp_path: Path)
         assert await store.contains(B)
 
 
-# The verbs and the waist of classes beside one another
+# The verbs and the waist of cooperating classes
 
 
 def called_through(base: Any, names: Sequence[str], called: list[str]) -> type:
-    """A shim that notes the calls of some methods, and has `super()` do them."""
+    """A shim that records the calls of some methods, and passes them to `super()`."""
 
     def noting(name: str) -> Any:
         def member(self: Any, *arguments: Any) -> Any:
@@ -613,7 +613,7 @@ def called_through(base: Any, names: Sequence[str], called: list[str]) -> type:
 @pytest.mark.parametrize(
     "above", ["read write scan", "contains", "batch_get", "batch_write", "delete", "contains batch_get get"]
 )
-async def test_shims_beside_one_another_all_have_their_say(library: Any, above: str, below: Sequence[str]) -> None:
+async def test_cooperating_shims_all_see_the_calls(library: Any, above: str, below: Sequence[str]) -> None:
     called: list[str] = []
     beside = [called_through(library.ShimDatastore, names, called) for names in (above.split(), below) if names]
     for bases in (beside, beside[::-1]):
@@ -632,7 +632,7 @@ async def test_shims_beside_one_another_all_have_their_say(library: Any, above: 
 
 
 @pytest.mark.parametrize("name", ["batch_get", "batch_write"])
-async def test_the_default_batches_of_a_store_do_its_single_calls(library: Any, name: str) -> None:
+async def test_the_default_batches_of_a_store_make_its_single_calls(library: Any, name: str) -> None:
     class Own(library.Datastore):
         def __init__(self) -> None:
             self.below = library.DictDatastore()
@@ -654,7 +654,7 @@ async def test_the_default_batches_of_a_store_do_its_single_calls(library: Any, 
         assert called == [name]
 
 
-async def test_what_one_store_is_given_is_used_by_the_stores_above_it(library: Any) -> None:
+async def test_a_method_assigned_to_a_store_is_used_by_the_stores_above_it(library: Any) -> None:
     store = library.DictDatastore()
     called: list[str] = []
 
@@ -676,7 +676,7 @@ async def test_what_one_store_is_given_is_used_by_the_stores_above_it(library: A
 @pytest.mark.parametrize("name", ["read", "write", "scan"])
 def test_an_attribute_that_cannot_be_part_of_the_waist_is_refused(library: Any, name: str) -> None:
     def other(self: Any, path: str, mode: str, more: int) -> None:
-        """Something of the user's."""
+        """A user's method."""
 
     beside = type("Beside", (), {name: other})
     for make in (
@@ -689,7 +689,7 @@ def test_an_attribute_that_cannot_be_part_of_the_waist_is_refused(library: Any, 
             make()
 
 
-async def test_a_method_that_wraps_an_inherited_one_is_of_the_users_own(library: Any) -> None:
+async def test_a_method_that_wraps_an_inherited_one_counts_as_custom(library: Any) -> None:
     called: list[Key] = []
 
     def noted(method: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Stores over children that fail, are late or hang: no lost value, no partial answer, no stale back-fill."""
+"""Stores over children that fail, are slow or hang: no lost value, no partial answer, no stale back-fill."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_a_batch_reports_which_items_their_shard_refused_and_does_the_othe
     assert {store.shard(key) for key, _ in writes} == {0, 1, 2}
 
 
-async def test_a_query_that_is_closed_while_a_shard_hangs_frees_every_shard() -> None:
+async def test_closing_a_query_while_a_shard_hangs_frees_every_shard() -> None:
     shards = [faulty() for _ in range(3)]
     store = aio.ShardedDatastore(shards)
     contents = cases.many_entries(300)
@@ -206,7 +206,7 @@ async def test_a_slow_read_back_fills_nothing_older_than_a_write_that_ended(newe
     store = aio.TieredDatastore([top, last])
     await last.child_datastore.put(KEY, "old")
 
-    # The value has been read below, and only its answer is late.
+    # The value has been read below; only its answer is late.
     late = _Late(last)
     store = aio.TieredDatastore([top, late])
     reading = asyncio.create_task(store.get(KEY))
@@ -219,7 +219,7 @@ async def test_a_slow_read_back_fills_nothing_older_than_a_write_that_ended(newe
 
 
 class _Late(aio.ShimDatastore):
-    """Reads at once, and answers when told to."""
+    """Reads immediately, and answers when released."""
 
     def __init__(self, datastore: aio.Datastore) -> None:
         super().__init__(datastore)
@@ -233,7 +233,7 @@ class _Late(aio.ShimDatastore):
         return value
 
 
-async def test_a_collection_closes_all_its_stores_though_one_fails() -> None:
+async def test_a_collection_closes_all_its_stores_even_if_one_fails() -> None:
     closed: list[str] = []
 
     class Closing(aio.DictDatastore):

@@ -24,7 +24,7 @@ PATIENCE_S = 300.0
 
 
 async def repeated(call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call as docs/protocol.md says: a get or put that ended with UNAVAILABLE may be repeated."""
+    """Make a call as docs/protocol.md requires: a get or put that ended with UNAVAILABLE may be repeated."""
     while True:
         try:
             return await call()

@@ -1,4 +1,4 @@
-"""What the command remarks where a collection or a field is likely to be mistyped; and orders of other languages."""
+"""Hints on collections and fields that are probably mistyped, and orders in the notation of other languages."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def run(commands: Commands) -> Commands:
         ),
     ],
 )
-def test_what_finds_nothing_has_a_hint_on_stderr(run: Commands, command: str, arguments: list[str], hint: str) -> None:
+def test_a_query_without_results_has_a_hint_on_stderr(
+    run: Commands, command: str, arguments: list[str], hint: str
+) -> None:
     done = run(command, *arguments)
     assert done.code == 0
     assert hint in done.err
@@ -212,7 +214,7 @@ def test_a_key_behind_an_order_is_a_key(run: Commands) -> None:
     assert run("query", "--order", "name", "desc").code == 0
 
 
-def test_other_arguments_too_many_are_named(run: Commands) -> None:
+def test_surplus_arguments_are_named(run: Commands) -> None:
     assert "unexpected extra argument (/b)" in run("query", "/a", "/b", "--order", "name").err
 
 

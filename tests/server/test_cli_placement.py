@@ -1,4 +1,4 @@
-"""`datastore placement`, and what other commands say of a cluster whose placement changes or does not fit."""
+"""`datastore placement`, and the output of other commands while a placement changes or does not match."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.growing import SOURCE, Nodes, apply_now, nodes, proxy
 from tests.support.moves import ENTRIES, cut_before_the_deletion, formed, interrupted_before, status, typed
 
 
-async def test_check_says_that_a_move_is_under_way_to_the_former_configuration_too(
+async def test_check_reports_a_move_in_progress_to_the_former_configuration_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
@@ -75,7 +75,7 @@ async def test_status_says_that_writes_are_refused_while_entries_move(
             assert "writes are refused" in row["error"] and "include copies" in row["error"]
 
 
-def test_an_apply_that_is_interrupted_where_no_node_answers_says_that_writes_may_be_refused(
+def test_an_apply_interrupted_while_no_node_answers_says_that_writes_may_be_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def interrupted(*_: object) -> None:
@@ -120,7 +120,7 @@ async def growing(directory: Path, cut: str, monkeypatch: pytest.MonkeyPatch) ->
         ),
     ],
 )
-def test_an_apply_that_a_signal_ends_says_what_is_left_to_do(
+def test_an_apply_ended_by_a_signal_says_what_is_left_to_do(
     cut: str, says: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with background() as loop, loop.running(growing(tmp_path, cut, monkeypatch)):
@@ -143,7 +143,7 @@ def test_an_apply_that_a_signal_ends_says_what_is_left_to_do(
         assert run_here("placement", "check", str(tmp_path / SOURCE)).code == 0
 
 
-def test_an_abort_that_a_signal_ends_says_to_run_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abort_ended_by_a_signal_says_to_run_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with background() as loop, loop.running(growing(tmp_path, "CommitMove", monkeypatch)):
         call = NodeClient._call
 
@@ -179,7 +179,7 @@ def test_copies_that_a_killed_apply_left_are_named_with_the_command_that_deletes
         assert "placement" not in run_here("status", "--server", running.urls["a"]).out
 
 
-def test_what_plan_and_apply_say_of_one_entry_in_one_slot_is_in_the_singular(
+def test_plan_and_apply_use_the_singular_for_one_entry_in_one_slot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with background() as loop, loop.running(growing(tmp_path, "", monkeypatch)) as running:
@@ -195,7 +195,7 @@ def test_what_plan_and_apply_say_of_one_entry_in_one_slot_is_in_the_singular(
 
 
 def target(path: str) -> Placement:
-    """Where `apply` brings a cluster."""
+    """The placement that `apply` would establish."""
     return asyncio.run(moving.plan(load_config(Path(path)), path, Options())).target
 
 
@@ -282,7 +282,7 @@ async def test_a_key_of_another_node_is_refused_with_code_3(tmp_path: Path) -> N
     assert "belongs to shard b" in done.err
 
 
-# What status and show ask
+# Requests of status and show
 
 
 async def test_a_node_that_placed_itself_on_an_empty_directory_owns_no_slot_until_a_proxy_confirms_it(

@@ -54,7 +54,7 @@ PRINTING = {
 }
 
 
-#: A command's own output, what its framework prints, a server, and each way to lose an output.
+#: A command's own output, its framework's, a server's, and each way to lose an output.
 USUAL = {
     (">&-", "--help"),
     (">&-", "serve memory: "),

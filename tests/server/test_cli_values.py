@@ -225,7 +225,7 @@ def test_values_that_are_not_plain_are_not_printed(value: Any, path: str, kind: 
     assert caught.value.path == path  # type: ignore[attr-defined]
 
 
-def test_a_map_that_only_looks_like_an_escape_keeps_its_path() -> None:
+def test_an_error_in_a_map_that_looks_like_an_escape_has_its_path() -> None:
     with pytest.raises(UnsupportedTypeError) as caught:
         to_json({"$map": {"a": set()}})
     assert caught.value.path == "value['$map']['a']"

@@ -1,4 +1,4 @@
-"""DescribeStore asks the shards how they are: once a second at most, over the channels that are there."""
+"""DescribeStore probes the shards at most once a second, over existing channels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support import clusters
 
 
 class Shard:
-    """A shard that counts how often it is probed, and answers when told to."""
+    """A shard that counts its probes, and answers when released."""
 
     def __init__(self) -> None:
         self.probed = 0
@@ -49,7 +49,7 @@ async def test_callers_at_the_same_time_share_one_probe() -> None:
     assert shard.probed == 1
 
 
-async def test_a_result_is_good_for_a_second() -> None:
+async def test_a_result_is_reused_for_a_second() -> None:
     shard = Shard()
     shard.answers.set()
     for time_s, probed in ((0.0, 1), (PROBE_FRESH_S - 0.01, 1), (PROBE_FRESH_S, 2)):
@@ -81,7 +81,7 @@ async def test_describe_store_opens_no_channel(monkeypatch: pytest.MonkeyPatch) 
 
 
 class Holding:
-    """A shard that says how much it holds."""
+    """A shard that reports how much it holds."""
 
     def __init__(self, name: str, **size: int) -> None:
         self.size = size
@@ -99,7 +99,7 @@ class Holding:
 async def described(*shards: Holding) -> service_pb2.DescribeStoreResponse:
     infos = tuple(shard.info for shard in shards)
     answers = await ShardProbes(infos).answers()
-    # What the composition itself says does not count: the shards hold the entries.
+    # The counts of the composition itself are ignored: the shards hold the entries.
     return describe_store(Description("sharded", entries=7), Limits(), ClusterInfo(shards=infos), answers)
 
 

@@ -248,7 +248,7 @@ async def committed_once(config: Config, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class CrashError(Exception):
-    """The coordinator ended here."""
+    """The coordinator crashed here."""
 
 
 async def test_nodes_that_were_asked_before_a_move_are_asked_again_before_they_are_called_old_copies(

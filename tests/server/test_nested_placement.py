@@ -1,4 +1,4 @@
-"""A proxy as a node of another cluster: its own nodes keep what it is, whichever process is the proxy."""
+"""A proxy as a node of another cluster: its nodes record its identity, whichever process is the proxy."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def keys(client: RemoteDatastore) -> list[Key]:
     return [found.key async for found in cursor.entries() if found.key]
 
 
-async def test_what_a_proxy_is_in_another_cluster_outlasts_its_process(inner: Inner) -> None:
+async def test_the_placement_of_a_proxy_survives_its_process(inner: Inner) -> None:
     own, foreign = keys_of("a", OUTER, 30), keys_of("b", OUTER, 1)[0]
     async with inner.proxy() as (placed, client):
         node_id = (await placed.place("a", OUTER)).node_id
@@ -103,7 +103,7 @@ async def test_what_a_proxy_is_in_another_cluster_outlasts_its_process(inner: In
         assert await keys(client) == stay
         assert await placed.clear(2) == len(own) - len(stay)
         assert await keys(client) == stay
-    # The nodes are still themselves, whatever the proxy is.
+    # The nodes keep their identity, whatever the proxy is.
     async with RemoteDatastore(inner.urls["one"]) as node:
         node.expects = "inner/one/1"
         assert 0 < len(await keys(node)) < len(stay)
@@ -122,7 +122,7 @@ async def test_entries_move_to_a_cluster_as_to_a_node(inner: Inner) -> None:
         assert [found.key.text for found in await placed.read(summaries)] == list(map(str, coming))
 
 
-async def test_a_proxy_whose_nodes_are_down_serves_nothing_until_it_knows_what_it_is(inner: Inner) -> None:
+async def test_a_proxy_whose_nodes_are_down_serves_nothing_until_it_knows_its_placement(inner: Inner) -> None:
     foreign = keys_of("b", OUTER, 1)[0]
     async with inner.proxy() as (placed, client):
         await placed.place("a", OUTER)
@@ -143,14 +143,14 @@ async def test_a_proxy_whose_nodes_are_down_serves_nothing_until_it_knows_what_i
                 except UnavailableError:
                     await asyncio.sleep(0.01)
         assert raised.value.owner == "b"
-        # But what is recorded is recorded at every node.
+        # But a record is written to every node.
         with pytest.raises(grpc.RpcError) as refused:
             await placed.prepare("a", NEXT)
         assert type(rpc_error_to_error(refused.value)) is UnavailableError
     await inner.start("two")
 
 
-async def test_the_newest_copy_of_a_record_is_what_it_says(inner: Inner) -> None:
+async def test_the_newest_copy_of_a_record_counts(inner: Inner) -> None:
     space, lagging = ProxySystemSpace(inner.urls), ProxySystemSpace({"one": inner.urls["one"]})
     assert await space.read("placement") is None
     await space.write("placement", b"first")

@@ -1,4 +1,4 @@
-"""Results that may lack shards say so, also where they were continued after the shards came back."""
+"""Results that may lack shards say so, even if they were continued after the shards came back."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ async def test_a_continued_stream_reports_the_shard_that_its_beginning_lacked(sh
     summary = continued[-1].summary
     assert summary.reason == QuerySummary.REASON_PARTIAL
     assert [shard.shard for shard in summary.shards if shard.HasField("status")] == ["shaky"]
-    # And so does one that is asked again after its end.
+    # So does one that is requested again after its end.
     (again,) = await responses(channel, request(continued[-1].resume_token))
     assert again.summary.reason == QuerySummary.REASON_PARTIAL
     assert [shard.shard for shard in again.summary.shards] == ["shaky"]
-    # Anew, nothing is missing.
+    # From the beginning, nothing is missing.
     anew = await responses(channel, request())
     assert anew[-1].summary.reason == QuerySummary.REASON_EXHAUSTED
     assert sum(len(message.entries) for message in anew) == 3000

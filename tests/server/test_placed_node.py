@@ -122,7 +122,7 @@ async def test_placing_a_node_may_be_repeated_and_completed_but_not_changed(node
     await node.placed.place("a", placement())
     complete = placement(a=node_id, b="0b", c="0c")
     assert (await node.placed.place("a", complete)).current == complete
-    # A slower one that does not know the identities yet takes nothing back.
+    # A slower proxy that does not know the identities yet does not remove them.
     assert (await node.placed.place("a", placement())).current == complete
     for shard, other in (
         ("b", placement()),
@@ -180,7 +180,7 @@ store = "memory:"
 
 
 async def started(start: Start, directory: Path, shard: str, config: Config | None) -> Any:
-    """What the node in a directory says after its start as a shard."""
+    """The placement of the node in a directory after it started as a shard."""
     url = parse_store_url(f"lmdb://{directory}")
     topology = build_node(url, cluster="trial", shard=shard, config=config)
     running = await start(
@@ -220,7 +220,7 @@ async def test_a_placed_directory_is_served_as_its_own_shard_alone(start: Start,
         await started(start, tmp_path / "data", "b", None)
 
 
-async def test_a_node_that_was_started_as_a_shard_is_placed_as_no_other(start: Start, tmp_path: Path) -> None:
+async def test_a_node_started_as_a_shard_cannot_be_placed_as_another(start: Start, tmp_path: Path) -> None:
     topology = build_node(parse_store_url(f"lmdb://{tmp_path / 'data'}"), cluster="trial", shard="a")
     running = await start(topology.datastore, system=topology.system, cluster=topology.cluster)
     placed = PlacedServer(running.channel)

@@ -1,4 +1,4 @@
-"""A server logs where it keeps its data, and never tells a client."""
+"""A server logs where it keeps its data, but never reveals it to a client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.serving import Running, entry
 
 
 @pytest.mark.parametrize("kind", [kind for kind in wire.ERRORS if issubclass(kind, StoreError)])
-def test_the_place_of_an_error_is_in_its_text_and_not_in_its_status(kind: type[StoreError]) -> None:
+def test_the_directory_of_an_error_is_in_its_text_but_not_in_its_status(kind: type[StoreError]) -> None:
     error = kind("no room for this write", where="/var/lib/secret")
     assert str(error) == "no room for this write (in /var/lib/secret)"
     assert "secret" not in str(wire.error_to_status(error))

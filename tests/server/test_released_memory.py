@@ -1,4 +1,4 @@
-"""A call that has ended holds nothing: what it was asked and what it read are freed at once, however it ended.
+"""A call that has ended holds nothing: its request and the values it read are freed at once, however it ended.
 
 An error in a reference cycle keeps the frames that it passed, with all their values, until Python looks for cycles.
 That takes hundreds of calls, each of which may have megabytes.
@@ -66,7 +66,7 @@ kinds = pytest.mark.parametrize("kind", ["proxy", pytest.param("node", marks=pyt
 
 @contextmanager
 def nothing_collected() -> Iterator[Callable[[], int]]:
-    """Keep what only the garbage collector would free; how many bytes there are more than at the beginning."""
+    """Disable the garbage collector. Yields a function that returns the growth in bytes."""
     gc.collect()
     gc.disable()
     tracemalloc.start()
@@ -78,7 +78,7 @@ def nothing_collected() -> Iterator[Callable[[], int]]:
 
 
 async def released(held_bytes: Callable[[], int]) -> None:
-    """Wait until less is held than a megabyte a call: the last answers may not have left everywhere yet."""
+    """Wait until less than a megabyte per call is held: the last responses may still be in flight."""
     async with asyncio.timeout(PATIENCE_S):
         while held_bytes() >= CALLS * MB:
             await asyncio.sleep(0.02)
@@ -129,7 +129,7 @@ async def test_a_client_keeps_nothing_of_writes_that_were_refused(kind: str, col
 
 
 class Refusing(aio.DictDatastore):
-    """A store that takes no values."""
+    """A store that refuses all values."""
 
     async def put(self, key: Key, value: Any) -> None:
         raise LimitExceededError("full")

@@ -1,4 +1,4 @@
-"""RemoteDatastore at its ends: programs that leave cursors behind, connections that grow old, large batches."""
+"""Edge cases of RemoteDatastore: programs that abandon cursors, old connections, large batches."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_a_program_that_leaves_a_cursor_open_exits_silently_and_ends_the_c
 
 
 class Numbered(aio.Datastore):
-    """Twenty entries, one a batch, each of which takes a moment."""
+    """Twenty entries, one per batch, each with a short delay."""
 
     ordered_queries = True
 

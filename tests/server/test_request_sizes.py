@@ -1,4 +1,4 @@
-"""How large a request may be is known by its method; a larger one is refused before it is read."""
+"""Each method has a maximum request size; a larger request is refused before it is parsed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ METHODS = {
     f"/{service.full_name}/{method.name}": MOST_BYTES.get(method.name, ("key_request_bytes", KEY_REQUEST_BYTES))
     for service in (DATASTORE, PLACEMENT)
     for method in service.methods
-    # As large as what gRPC takes at all.
+    # The largest that gRPC accepts at all.
     if method.name not in {"Query", "ListEntries"}
 }
 STANDARD = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]
@@ -42,7 +42,7 @@ UNKNOWN = b"\xfa\x7f"
 
 
 def padding(size: int) -> bytes:
-    """So many bytes of a request: one field that nobody knows."""
+    """A request of so many bytes: one unknown field."""
     for length_bytes in range(1, 5):
         length = size - len(UNKNOWN) - length_bytes
         head = bytearray(UNKNOWN)

@@ -1,4 +1,4 @@
-"""A server of any composition of stores: its file, what it serves, and what is shown of it."""
+"""A server of any composition of stores: its file, what it serves, and how it is described."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resume tokens: they come back whole, and nothing else is taken for one."""
+"""Resume tokens: they are read back unchanged, and nothing else is accepted."""
 
 from __future__ import annotations
 

@@ -83,14 +83,14 @@ def test_a_refused_row_is_named_and_ends_the_acknowledged_rows() -> None:
     assert importer.acknowledged == 600
 
 
-def test_what_comes_after_a_gap_is_never_acknowledged() -> None:
+def test_rows_after_a_gap_are_never_acknowledged() -> None:
     importer = importing(Recorder(refused=[5, 1700]))
     with pytest.raises(InvalidError, match="line 6 "):
         importer.run(rows(BATCH_ROWS * BATCHES_IN_FLIGHT))
     assert importer.acknowledged == 5
 
 
-def test_a_call_that_fails_whole_ends_the_acknowledged_rows() -> None:
+def test_a_failed_call_ends_the_acknowledged_rows() -> None:
     store = Recorder(is_down_after=3)
     importer = importing(store)
     with pytest.raises(UnavailableError):

@@ -1,6 +1,6 @@
 """Nodes and proxies within the test's process: real servers on free ports, over real channels.
 
-For tests without a loop of their own there is `Background`, a loop in a thread.
+For tests without an event loop there is `Background`, a loop in a thread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHARDS = ("shard-1", "shard-2", "shard-3")
 
 
 class Cluster:
-    """Running servers: some nodes, whose stores can be looked into, and perhaps a proxy. `url` is for clients."""
+    """Running servers: some nodes, whose stores can be inspected, and perhaps a proxy. `url` is for clients."""
 
     def __init__(self, nodes: Sequence[Server], backends: Sequence[Any], proxy: Server | None = None) -> None:
         self.nodes = nodes
@@ -33,12 +33,12 @@ class Cluster:
         self.url = (proxy or nodes[0]).url
 
     async def plant(self, key: Any, value: Any) -> None:
-        """Put past all servers, into the store of a lone node."""
+        """Put directly into the store of a single node, bypassing servers."""
         (backend,) = self.backends
         await backend.put(key, value)
 
     async def inspect(self, key: Any) -> Any:
-        """What is stored on the one node that has the key, decoded; None if it is nowhere."""
+        """The decoded value on the one node that has the key; None if no node has it."""
         found = [value for backend in self.backends if (value := await backend.get(key)) is not None]
         assert len(found) <= 1
         return found[0].decode() if found else None
@@ -58,7 +58,7 @@ async def node(directory: Path | None = None) -> AsyncIterator[Cluster]:
 
 @asynccontextmanager
 async def proxy(directory: Path | None = None, **settings: Any) -> AsyncIterator[Cluster]:
-    """Three nodes, on LMDB below `directory` or in memory, and a proxy before them."""
+    """Three nodes, on LMDB below `directory` or in memory, and a proxy over them."""
     async with AsyncExitStack() as stack:
         nodes, backends = [], []
         for name in SHARDS:
@@ -80,7 +80,7 @@ async def proxy(directory: Path | None = None, **settings: Any) -> AsyncIterator
 
 
 class Background:
-    """An event loop in a thread of its own, for servers of tests that have none."""
+    """An event loop in a separate thread, for servers of tests that have none."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

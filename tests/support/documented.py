@@ -1,10 +1,10 @@
-"""The members of every class, as the documentation of release 0.3.0 lists them."""
+"""The members of every class that the documentation of release 0.3.0 lists."""
 
 from __future__ import annotations
 
 _STORE = "contains delete get put query"
 
-#: By class; what it lists of a base class again is here once, with the class that documents it last.
+#: By class; members that it repeats from a base class are here once, with the class that documents them last.
 MEMBERS = {
     "Datastore": _STORE,
     "NullDatastore": "delete get put query",

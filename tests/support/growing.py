@@ -1,4 +1,4 @@
-"""Clusters whose shards change, within the test's process: nodes that start, stop and change places, and proxies."""
+"""Clusters whose shards change, within the test's process: nodes that start, stop and move, and proxies."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Nodes:
         return Config(cluster=ClusterConfig(name=CLUSTER, shard_by=shard_by), shards=shards)
 
     async def held(self) -> dict[str, list[str]]:
-        """What each running node shows of its entries: the keys, in order."""
+        """The keys of the entries that each running node shows, in order."""
         found = {}
         for name in self._running:
             async with client.connect(self.urls[name]) as store:
@@ -124,7 +124,7 @@ async def entries_of(store: Datastore) -> list[tuple[Key, Any]]:
 
 
 async def check_whole(store: Datastore, entries: Mapping[Key, Any], absent: Iterable[Key] = ()) -> None:
-    """That a store holds exactly these entries, whichever way it is asked."""
+    """Check that a store holds exactly these entries, by every kind of read."""
     expected = sorted(entries.items())
     assert await entries_of(store) == expected
     found = await store.batch_get(list(entries))

@@ -15,7 +15,7 @@ from tests.support.engines import Engine, engine
 
 __all__ = ["KINDS", "Storages"]
 
-#: Every kind that can be named without another server of ours.
+#: Every kind that needs no other server of ours.
 KINDS = ("memory", "lmdb", "file", "redis", "memcached", "mongodb")
 #: Those that answer queries.
 QUERIED = ("memory", "lmdb", "file", "mongodb")
@@ -62,7 +62,7 @@ class Storages:
         return f"mongodb://127.0.0.1:{self.engines[name].port}/nodes?collection=n{next(_COUNT)}"
 
     def _memcached(self, name: str) -> str:
-        # Its entries have no names of their own: each node needs a server.
+        # The names of its entries have no prefix: each node needs a server.
         self.engines[name] = self._own.enter_context(engine("memcached", self._directory / f"{name}-server"))
         return f"memcached://127.0.0.1:{self.engines[name].port}"
 

@@ -45,7 +45,7 @@ NestedPathDatastore(store, depth="3")  # type: ignore[arg-type]
 KeyTransformDatastore(store, str)  # type: ignore[arg-type]
 TieredDatastore(store)  # type: ignore[arg-type]
 ShardedDatastore([store], shardingfn=str)  # type: ignore[arg-type]
-# One colour over the other: only `lift` goes between them.
+# One colour over the other: only `lift` connects them.
 ShimDatastore(aio.DictDatastore())  # type: ignore[arg-type]
 aio.ShardedDatastore([store])  # type: ignore[list-item]
 datastore.open(1)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A server takes up what it can answer in time, shares out its memory, and refuses the rest with a clear error."""
+"""A server admits what it can answer in time, shares its memory, and refuses the rest with a clear error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Clock:
         return self.now_s
 
 
-def test_the_calls_in_hand_have_a_limit() -> None:
+def test_the_calls_in_progress_are_limited() -> None:
     admission = Admission(3)
     for _ in range(3):
         admission.enter(None)
@@ -37,7 +37,7 @@ def test_the_calls_in_hand_have_a_limit() -> None:
 
 
 def busy(calls: int, seconds_each: float) -> Admission:
-    """The admission of a server with so many calls in hand, that takes so long for each."""
+    """The admission of a server with so many calls in progress, each of which takes so long."""
     clock = Clock()
     admission = Admission(1000, clock=clock)
     for _ in range(calls):
@@ -58,7 +58,7 @@ def test_a_call_that_would_end_after_its_deadline_is_refused() -> None:
         admission.enter(time_left_s)
 
 
-def test_with_few_calls_in_hand_none_is_refused() -> None:
+def test_with_few_calls_in_progress_none_is_refused() -> None:
     busy(CALLS_UNQUESTIONED - 1, 10.0).enter(0.01)
     with pytest.raises(OverloadedError):
         busy(CALLS_UNQUESTIONED, 10.0).enter(0.01)
@@ -84,7 +84,7 @@ def test_a_server_that_drains_refuses_every_call() -> None:
         with pytest.raises(UnavailableError, match="shuts down") as caught:
             admission.enter(None)
         raised.append(caught.value)
-    # One error for all would hold the frames of every call that it was raised in.
+    # A shared error would hold the frames of every call that raised it.
     assert raised[0] is not raised[1]
 
 
@@ -145,7 +145,7 @@ async def test_a_byte_budget_is_granted_in_order() -> None:
 
     tasks = [asyncio.create_task(use(*pair)) for pair in (("first", 6), ("large", 100), ("small", 1))]
     await asyncio.sleep(0)
-    # The small one would fit, and does not overtake the large one for ever.
+    # The small one would fit, but does not overtake the large one indefinitely.
     assert begun == ["first"]
     for name in ("first", "large", "small"):
         ends[name].set()

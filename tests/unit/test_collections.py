@@ -29,7 +29,7 @@ COLLECTIONS = ["DatastoreCollection", "TieredDatastore", "ShardedDatastore"]
 
 @pytest.fixture
 def faulty(library: Any) -> Any:
-    """Makes stores that fail where they are told to, over dicts."""
+    """Creates stores over dicts that fail on request."""
     kind: Any = {core: FaultyDatastore, aio: AsyncFaultyDatastore}[library]
     return lambda: kind(library.DictDatastore())
 

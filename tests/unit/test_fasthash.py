@@ -11,7 +11,7 @@ from datastore.model import fasthash
 
 
 @given(st.binary())
-def test_bytes_are_hashed_as_they_are_to_sixty_bits(data):
+def test_bytes_are_hashed_unchanged_to_sixty_bits(data):
     assert fasthash.hash(data) == xxh3_64_intdigest(data) & (2**60 - 1)
     assert 0 <= fasthash.hash(data) < 2**60
 

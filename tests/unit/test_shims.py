@@ -1,4 +1,4 @@
-"""What single shims promise beyond the suite: links, directories, caches, logs, key transforms, the LRU."""
+"""Promises of single shims beyond the suite: links, directories, caches, logs, key transforms, the LRU."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def contents(store: Any) -> dict[Key, Any]:
 
 @pytest.fixture
 def log() -> list[tuple[str, Key]]:
-    """What the stores of `noting` were asked."""
+    """The calls of the stores of `noting`."""
     return []
 
 
 @pytest.fixture
 def noting(library: Any, log: list[tuple[str, Key]]) -> Any:
-    """A dict that notes its reads and writes."""
+    """A dict that records its reads and writes."""
 
     class Noting(library.DictDatastore):
         def get(self, key: Key) -> Any:
@@ -78,9 +78,7 @@ SHIMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", SHIMS)
-async def test_to_put_none_is_to_delete_also_where_a_class_deletes_its_own_way(
-    name: str, colour: Any, library: Any, noting: Any
-):
+async def test_putting_none_deletes_even_if_a_class_overrides_delete(name: str, colour: Any, library: Any, noting: Any):
     class Deleting(SHIMS[name](library)):  # type: ignore[misc]
         def delete(self, key: Key) -> Any:
             deleted.append(key)
@@ -125,7 +123,7 @@ def test_links_are_followed_to_their_end(links: core.SymlinkDatastore):
 
 
 @pytest.mark.parametrize("source", [A, B, C])
-def test_a_circle_is_refused_and_nothing_is_stored(links: core.SymlinkDatastore, source: Key):
+def test_a_cycle_is_refused_and_nothing_is_stored(links: core.SymlinkDatastore, source: Key):
     links.link(A, B)
     links.link(B, C)
     before = contents(links.child_datastore)
@@ -135,7 +133,7 @@ def test_a_circle_is_refused_and_nothing_is_stored(links: core.SymlinkDatastore,
     assert contents(links.child_datastore) == before
 
 
-def test_a_stored_circle_raises_and_never_loops(links: core.SymlinkDatastore):
+def test_a_stored_cycle_raises_and_never_loops(links: core.SymlinkDatastore):
     links.child_datastore.put(A, "/B/datastore_link")
     links.child_datastore.put(B, "/A/datastore_link")
     links.put(C, 1)
@@ -184,7 +182,7 @@ class Text(str):
     __slots__ = ()
 
 
-async def test_text_comes_back_as_the_object_that_it_was(colour: Any, library: Any):
+async def test_text_comes_back_as_the_same_object(colour: Any, library: Any):
     links = library.SymlinkDatastore(library.DictDatastore())
     value = Text("value")
     await colour.call(links.put, A, value)
@@ -195,7 +193,7 @@ async def test_text_comes_back_as_the_object_that_it_was(colour: Any, library: A
     assert [entry.value is value for entry in await colour.read(links.query(EVERYTHING))] == [True, True]
 
 
-async def test_a_class_may_name_its_links_otherwise(colour: Any, library: Any):
+async def test_a_class_may_override_the_sentinel_of_links(colour: Any, library: Any):
     class Pointing(library.SymlinkDatastore):
         sentinel = "points_here"
 
@@ -272,7 +270,7 @@ def test_a_put_through_links_that_another_program_changes_ends():
     assert child.get(B) == "/C/datastore_link"
 
 
-async def test_links_that_change_while_they_are_followed_are_no_circle():
+async def test_links_that_change_while_being_followed_are_not_a_cycle():
     reading, go_on = asyncio.Event(), asyncio.Event()
 
     class Slow(aio.DictDatastore):
@@ -317,7 +315,7 @@ def test_a_directory_lists_in_order_of_arrival_once(directories: core.DirectoryD
     assert directories.contains(A) is False
 
 
-def test_lists_lie_beside_and_go_when_empty(directories: core.DirectoryDatastore):
+def test_lists_are_stored_beside_the_key_and_removed_when_empty(directories: core.DirectoryDatastore):
     directories.put(Key("/A/b"), 1)
     directories.put(B, 2)
     held = contents(directories.child_datastore)
@@ -328,7 +326,7 @@ def test_lists_lie_beside_and_go_when_empty(directories: core.DirectoryDatastore
     assert contents(directories.child_datastore) == {}
 
 
-def test_a_list_is_the_callers_own(directories: core.DirectoryDatastore):
+def test_a_list_belongs_to_the_caller(directories: core.DirectoryDatastore):
     directories.put(Key("/A/b"), 1)
     directories.get(A).append("/A/wrong")
     directories.directory(A).clear()
@@ -383,7 +381,7 @@ async def test_a_key_is_listed_before_its_value_is_stored_and_for_longer(
     assert [call for call in log if call[0] != "get"] == [("delete", b), ("put", names)]
 
 
-async def test_a_refused_put_of_a_reserved_key_touches_nothing(
+async def test_a_refused_put_of_a_reserved_key_changes_nothing(
     colour: Any, library: Any, noting: Any, log: list[tuple[str, Key]]
 ):
     directories = library.DirectoryDatastore(noting)
@@ -432,7 +430,7 @@ def test_names_without_a_value_are_skipped(directories: core.DirectoryDatastore)
     assert list(directories.query(Query(A))) == [2]
 
 
-def test_a_query_needs_none_of_the_child():
+def test_a_query_works_over_a_child_without_queries():
     held: dict[str, Any] = {}
     service = type("Service", (), {"get": held.get, "put": held.__setitem__, "delete": held.pop})
     directories = core.DirectoryDatastore(core.InterfaceMappingDatastore(service))
@@ -447,7 +445,7 @@ def test_a_query_needs_none_of_the_child():
 # Caches and logs
 
 
-def test_a_cache_is_asked_first_and_filled():
+def test_a_cache_is_read_first_and_filled():
     child, cache = core.DictDatastore(), core.DictDatastore()
     store = core.CacheShimDatastore(child, cache=cache)
     assert (store.child_datastore, store.cache_datastore) == (child, cache)
@@ -509,15 +507,13 @@ def test_a_log_has_no_values_unless_asked(caplog: pytest.LogCaptureFixture):
         assert {(record.name, record.levelname) for record in caplog.records} == {("datastore", "INFO")}
 
 
-def test_a_log_goes_where_it_is_told(caplog: pytest.LogCaptureFixture):
+def test_a_log_goes_to_the_given_logger(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "mine")
     core.LoggingDatastore(core.DictDatastore(), logging.getLogger("mine")).get(A)
     assert [record.name for record in caplog.records] == ["mine"]
 
 
-async def test_what_a_call_is_about_is_formatted_only_where_it_is_shown(
-    colour: Any, library: Any, caplog: pytest.LogCaptureFixture
-):
+async def test_a_log_line_is_formatted_only_if_it_is_shown(colour: Any, library: Any, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     query = Query(Key("/"))
     store = library.LoggingDatastore(library.DictDatastore(), log_values=True)
@@ -536,7 +532,7 @@ async def test_what_a_call_is_about_is_formatted_only_where_it_is_shown(
     ]
 
 
-async def test_to_put_none_is_logged_as_delete(colour: Any, library: Any, caplog: pytest.LogCaptureFixture):
+async def test_putting_none_is_logged_as_a_delete(colour: Any, library: Any, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     store = library.LoggingDatastore(library.DictDatastore())
     await colour.call(store.put, A, None)
@@ -559,7 +555,7 @@ async def test_values_that_filters_look_for_are_values(
 
 
 @pytest.mark.parametrize("wrong", ["mine", 0, object()], ids=["str", "int", "object"])
-def test_what_cannot_log_is_refused_at_once(wrong: Any, library: Any):
+def test_an_object_that_cannot_log_is_refused_at_once(wrong: Any, library: Any):
     with pytest.raises(errors.UnsupportedTypeError, match=rf"logger must be a logging\.Logger.*{type(wrong).__name__}"):
         library.LoggingDatastore(library.DictDatastore(), wrong)
 
@@ -580,14 +576,14 @@ async def test_a_logger_may_be_false(colour: Any, library: Any):
 # The LRU
 
 
-async def test_to_put_again_is_to_use(colour: Any, library: Any):
+async def test_putting_again_counts_as_use(colour: Any, library: Any):
     store = library.LRUCacheDatastore(2)
     for key in (A, B, A, C):
         await colour.call(store.put, key, 1)
     assert [key for key, _ in await colour.read(store.query(EVERYTHING))] == [A, C]
 
 
-async def test_to_be_found_by_a_query_is_not_to_be_used(colour: Any, library: Any):
+async def test_being_found_by_a_query_does_not_count_as_use(colour: Any, library: Any):
     store = library.LRUCacheDatastore(2)
     await colour.call(store.put, A, 1)
     await colour.call(store.put, B, 1)
@@ -596,7 +592,7 @@ async def test_to_be_found_by_a_query_is_not_to_be_used(colour: Any, library: An
     assert [key for key, _ in await colour.read(store.query(EVERYTHING))] == [B, C]
 
 
-def test_what_was_used_longest_ago_is_forgotten():
+def test_the_least_recently_used_entry_is_evicted():
     store = LRUCacheDatastore(2)
     store.put(A, 1)
     store.put(B, 2)
@@ -626,7 +622,7 @@ def test_a_size_is_a_number_of_entries(size: Any, kind: type[Exception]):
 
 
 class Clock:
-    """A clock that a test moves."""
+    """A clock that the test sets."""
 
     now = 100.0
 
@@ -635,7 +631,7 @@ class Clock:
 
 
 @pytest.mark.parametrize(("length", "kept"), [(48, [A, B]), (49, [B])], ids=["at the bound", "one above"])
-async def test_an_lru_keeps_to_its_bytes(length: int, kept: list[Key], colour: Any, library: Any):
+async def test_an_lru_stays_within_its_bytes(length: int, kept: list[Key], colour: Any, library: Any):
     store = library.LRUCacheDatastore(max_bytes=100)
     await colour.call(store.put, A, b"x" * 48)
     await colour.call(store.put, B, b"x" * length)
@@ -643,7 +639,7 @@ async def test_an_lru_keeps_to_its_bytes(length: int, kept: list[Key], colour: A
 
 
 @pytest.mark.parametrize(("length", "found"), [(97, True), (98, True), (99, False)])
-async def test_what_exceeds_the_bytes_by_itself_is_not_kept(length: int, found: bool, colour: Any, library: Any):
+async def test_an_entry_larger_than_the_bytes_is_not_kept(length: int, found: bool, colour: Any, library: Any):
     store = library.LRUCacheDatastore(max_bytes=100)
     await colour.call(store.put, B, b"old")
     await colour.call(store.put, B, b"x" * length)
@@ -681,7 +677,7 @@ async def test_an_entry_older_than_max_age_is_absent_to_every_call(colour: Any, 
     assert (len(store), dict(store._used), dict(store._put_at)) == (0, {}, {})
 
 
-async def test_a_put_makes_an_entry_young_again_and_a_get_does_not(colour: Any, library: Any):
+async def test_a_put_resets_the_age_of_an_entry_and_a_get_does_not(colour: Any, library: Any):
     clock = Clock()
     store = library.LRUCacheDatastore(10, max_age=30, clock=clock)
     for key in (A, B):
@@ -709,7 +705,7 @@ def test_the_bounds_of_an_lru_are_numbers(arguments: dict[str, Any], kind: type[
         library.LRUCacheDatastore(**arguments)
 
 
-def test_an_lru_keeps_to_its_size_among_threads():
+def test_an_lru_stays_within_its_size_among_threads():
     store = LRUCacheDatastore(8)
 
     def work(seed: int) -> None:
@@ -753,7 +749,7 @@ def test_a_nested_path_needs_numbers_and_a_function(arguments: dict[str, Any], k
         core.NestedPathDatastore(core.DictDatastore(), **arguments)
 
 
-def test_a_nested_path_is_cut_from_text_without_slashes():
+def test_a_nested_path_is_taken_from_text_without_slashes():
     child = core.DictDatastore()
     with pytest.raises(errors.InvalidKeyError, match="'a/b'"):
         core.NestedPathDatastore(child, keyfn=lambda _: "a/b").put(A, 1)
@@ -778,21 +774,21 @@ async def test_a_namespace_is_text_or_a_key(namespace: Any, colour: Any, library
 
 
 @pytest.mark.parametrize("wrong", [None, 1.5, b"n"], ids=repr)
-def test_a_namespace_that_is_none_is_told_by_its_name(wrong: Any, library: Any):
+def test_an_invalid_namespace_is_named_in_the_error(wrong: Any, library: Any):
     with pytest.raises(errors.UnsupportedTypeError, match=f"namespace must be .*{type(wrong).__name__}") as raised:
         library.NamespaceDatastore(wrong, library.DictDatastore())
     assert raised.value.path == "namespace"
 
 
 @pytest.mark.parametrize("transform", [3, "x"])
-def test_a_transform_can_be_called(transform: Any):
+def test_a_transform_must_be_callable(transform: Any):
     with pytest.raises(errors.UnsupportedTypeError, match="keytransform must be callable"):
         core.KeyTransformDatastore(core.DictDatastore(), transform)
     with pytest.raises(errors.UnsupportedTypeError, match="inverse must be callable"):
         core.KeyTransformDatastore(core.DictDatastore(), inverse=transform)
 
 
-def test_a_transform_answers_a_key():
+def test_a_transform_must_return_a_key():
     child = core.DictDatastore()
     store = core.KeyTransformDatastore(child, str, prefix_preserving=True)
     for call in (lambda: store.get(A), lambda: store.put(A, 1), lambda: list(store.query(Query(A)))):
@@ -808,7 +804,7 @@ def test_queries_need_a_transform_that_keeps_prefixes():
         core.NestedPathDatastore(core.DictDatastore()).query(Query(A))
 
 
-def test_foreign_entries_are_left_out_before_offset_and_limit():
+def test_foreign_entries_are_skipped_before_offset_and_limit():
     child = core.DictDatastore()
     for text in ("/m/a", "/m/B", "/m/c", "/m/D", "/m/e"):
         child.put(Key(text), {"n": text})
@@ -851,7 +847,7 @@ def test_queries_through_a_users_transform_are_those_of_a_dict(data: st.DataObje
 
 
 @pytest.mark.parametrize("inverse", [None, without_prefix])
-def test_what_follows_a_position_is_the_rest_also_without_an_inverse(inverse: Any):
+def test_start_after_works_without_an_inverse_too(inverse: Any):
     store = core.KeyTransformDatastore(core.DictDatastore(), prefixed, prefix_preserving=True, inverse=inverse)
     for text in ("/", "/a", "/o", "/p:x", "/p:x/a", "/q"):
         store.put(Key(text), text)
@@ -871,7 +867,7 @@ def test_what_follows_a_position_is_the_rest_also_without_an_inverse(inverse: An
 
 
 class Service:
-    """Notes what it is asked."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -888,7 +884,7 @@ class Service:
         raise KeyError(name)
 
 
-async def test_a_service_deletes_where_none_is_put(colour: Any, library: Any):
+async def test_putting_none_deletes_from_a_service(colour: Any, library: Any):
     service = Service()
     store = library.InterfaceMappingDatastore(service, key=lambda key: f"key:{key}")
     await colour.call(store.put, A, None)

@@ -1,4 +1,4 @@
-"""Compositions as data: what a table describes, what is refused and how, and that nothing is left half open."""
+"""Compositions as data: what a table describes, the errors of invalid ones, and that nothing is left half open."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def closed(store: Any) -> None:
     await store.aclose() if isinstance(store, aio.Datastore) else store.close()
 
 
-# What is described.
+# Descriptions.
 
 
 def test_a_document_is_a_tree_of_typed_configs(tmp_path: Path):
@@ -192,7 +192,7 @@ def test_sizes_and_durations_are_text(kind: Any, given: Any, value: Any):
 @pytest.mark.parametrize(
     "wrong", ["", "0s", "0B", "5", "-1s", "1 week", "1mB", "inf", "nans", True, 0, -1, None, [], "9" * 30]
 )
-def test_what_is_no_size_or_duration(kind: Any, wrong: Any):
+def test_invalid_sizes_and_durations_are_refused(kind: Any, wrong: Any):
     if (kind, wrong) == (SIZE, "5"):
         assert SIZE.read("5") == 5
         return
@@ -200,12 +200,12 @@ def test_what_is_no_size_or_duration(kind: Any, wrong: Any):
         kind.read(wrong)
 
 
-def test_durations_are_exact_whatever_they_are():
+def test_all_durations_are_exact():
     for seconds in (0.001, 0.1, 1 / 3, 1e-7, 86400.0, 90.0, 1e20):
         assert DURATION.read(DURATION.dump(seconds)) == seconds
 
 
-# What is refused.
+# Refusals.
 
 MAIN = '[store.main]\nkind = "{}"\n{}\n'
 
@@ -320,7 +320,7 @@ def main(kind: str, *lines: str) -> str:
         ),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place_and_with_what_is_valid(text: str, said: str):
+def test_an_error_names_its_place_and_what_is_valid(text: str, said: str):
     with pytest.raises(ConfigError) as refused:
         parsed(text)
     assert said in str(refused.value)
@@ -332,20 +332,20 @@ def test_the_place_in_a_table_without_a_document_is_its_path():
         datastore.open({"kind": "lowercase", "child": {"kind": "tiered", "children": [{"kind": "x"}]}})
 
 
-def test_of_several_stores_one_has_to_be_named():
+def test_one_of_several_stores_must_be_named():
     with pytest.raises(ConfigError, match=r"store: say which store is meant: hot, files, main, served"):
         datastore.open(tomllib.loads(DOCUMENT))
     datastore.open(tomllib.loads('[store.a]\nkind = "memory"')).close()
 
 
 @pytest.mark.parametrize("described", ["memory:", {"kind": "memory"}, MemoryConfig()])
-def test_only_of_a_document_can_a_store_be_named(described: Any):
+def test_a_store_can_be_named_only_in_a_document(described: Any):
     with pytest.raises(ConfigError, match=r"store 'main' can be named only in a document, with a table \[store.NAME\]"):
         datastore.open(described, "main")
 
 
 @pytest.mark.parametrize("child", [Path("/tmp"), "memory:", 5, None])
-def test_a_config_made_in_python_is_checked_too(child: Any):
+def test_a_config_created_in_python_is_checked_too(child: Any):
     with pytest.raises(InvalidError, match=r"child is a store: a name, a URL or a table, not") as refused:
         NamespaceConfig(namespace=Key("/a"), child=child)
     assert refused.value.field == "child"
@@ -437,7 +437,7 @@ ANYTHING = st.recursive(
 
 
 @given(tree=trees(3), data=st.data())
-def test_whatever_is_changed_in_a_document_it_is_read_or_refused_with_its_place(tree: Config, data: st.DataObject):
+def test_any_change_of_a_document_is_accepted_or_refused_with_its_place(tree: Config, data: st.DataObject):
     document = tomllib.loads(spec.dump_tree(placed(tree), "it"))
     table = document["store"][data.draw(st.sampled_from(sorted(document["store"])))]
     key = data.draw(st.sampled_from([*table, "kind", "child", "nosuch", ""]))
@@ -510,7 +510,7 @@ def test_a_tree_is_shown_without_its_secrets():
 
 
 @pytest.mark.parametrize("colour", [datastore, aio], ids=["threads", "tasks"])
-async def test_what_was_opened_is_closed_when_a_later_store_fails(colour: Any, tmp_path: Path):
+async def test_opened_stores_are_closed_when_a_later_one_fails(colour: Any, tmp_path: Path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other/data.mdb").write_text("not LMDB")
     text = main("tiered", 'children = ["memory:", "lmdb:good", { kind = "lowercase", child = "lmdb:other" }]')
@@ -518,7 +518,7 @@ async def test_what_was_opened_is_closed_when_a_later_store_fails(colour: Any, t
     with pytest.raises(StoreFormatError, match=r"^cluster.toml: store.main.children\[2\].child: ") as refused:
         colour.open(tree)
     assert isinstance(refused.value, DatastoreError)
-    # It would still be locked.
+    # Otherwise it would still be locked.
     LMDBDatastore(tmp_path / "good").close()
 
 
@@ -548,7 +548,7 @@ except ImportError as error:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_named_shards_are_where_they_were_whatever_their_order():
+def test_named_shards_keep_their_keys_in_any_order():
     def shards(names: list[str]) -> Any:
         rooms = {name: NamespaceConfig(namespace=Key(name), child=MemoryConfig()) for name in names}
         return spec.build(ShardedConfig(children=dict(rooms)))
@@ -570,6 +570,6 @@ def test_shards_are_by_key_or_by_collection(by: Any, names: list[str] | None):
     assert len(used) == (3 if by == "key" else 1)
 
 
-def test_a_store_may_have_more_children_than_stores_may_be_deep():
+def test_the_number_of_children_is_not_limited_by_the_depth():
     children = [{"kind": "lowercase", "child": "memory:"} for _ in range(2 * MAX_DEPTH)]
     datastore.open({"kind": "tiered", "children": children}).close()

@@ -43,7 +43,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def faulty(library: Any) -> Any:
-    """Makes stores that fail where they are told to, over dicts."""
+    """Creates stores over dicts that fail on request."""
     kind: Any = {core: FaultyDatastore, aio: AsyncFaultyDatastore}[library]
     return lambda: kind(library.DictDatastore())
 
@@ -92,7 +92,7 @@ def test_fifty_threads_that_miss_one_key_are_one_call(monkeypatch: pytest.Monkey
     assert last.calls == {"get": 1}
 
 
-async def test_those_who_wait_for_a_read_that_fails_have_its_error_each_their_own():
+async def test_each_waiter_of_a_failed_read_gets_its_own_copy_of_the_error():
     last = AsyncFaultyDatastore(aio.DictDatastore())
     last.hang("get", times=1)
     last.fail("get", error=DOWN, times=1)
@@ -107,7 +107,7 @@ async def test_those_who_wait_for_a_read_that_fails_have_its_error_each_their_ow
 
 
 @pytest.mark.parametrize("ending", ["cancelled", "out of time"])
-async def test_a_reader_that_gives_up_fails_no_other(ending: str):
+async def test_a_reader_that_gives_up_does_not_fail_the_others(ending: str):
     last = AsyncFaultyDatastore(aio.DictDatastore())
     await last.child_datastore.put(A, "x")
     last.hang("get", times=1)
@@ -137,7 +137,7 @@ async def test_a_back_fill_never_overwrites_a_write_in_between(write: str):
     upper, last = AsyncFaultyDatastore(aio.DictDatastore()), aio.DictDatastore()
 
     class Slow(aio.ShimDatastore):
-        """Answers a read only when it is told to, with what was there before."""
+        """Answers a read only when released, with the former value."""
 
         async def read(self, keys: Any, options: Any) -> Any:
             found = await super().read(keys, options)
@@ -204,7 +204,7 @@ async def test_a_tier_that_comes_back_is_not_stale(afterwards: bool, tiers: Any,
     assert not await colour.call(store.contains, B)
 
 
-async def test_only_so_many_keys_are_remembered_for_a_failed_tier(
+async def test_the_keys_remembered_for_a_failed_tier_are_limited(
     tiers: Any, clock: Clock, colour: Any, library: Any, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr({core: sync_tier, aio: async_tier}[library], "OWED_KEYS", 2)
@@ -221,7 +221,7 @@ async def test_only_so_many_keys_are_remembered_for_a_failed_tier(
     assert [await colour.call(store.get, key) for key in keys] == ["old", "new", "new"]
 
 
-async def test_what_one_entry_fails_with_does_not_skip_the_tier(tiers: Any, colour: Any):
+async def test_an_error_of_one_entry_does_not_skip_the_tier(tiers: Any, colour: Any):
     store, upper, last = tiers
     await colour.call(last.child_datastore.put, A, 1)
     await colour.call(store.put, B, 2)
@@ -231,7 +231,7 @@ async def test_what_one_entry_fails_with_does_not_skip_the_tier(tiers: Any, colo
     assert "get" not in last.calls or last.calls["get"] == 1
 
 
-async def test_a_tier_that_does_not_answer_is_left_after_a_time():
+async def test_a_tier_that_does_not_answer_is_abandoned_after_a_time():
     upper, last = AsyncFaultyDatastore(aio.DictDatastore()), aio.DictDatastore()
     upper.hang()
     store = aio.TieredDatastore([upper, last], timeout_s=0.001)
@@ -268,7 +268,7 @@ async def test_hits_and_misses_are_counted_for_each_tier(tiers: Any, colour: Any
     assert (lower.hits, lower.misses) == (1, 1)
 
 
-async def test_a_cache_counts_as_tiers_do(colour: Any, library: Any):
+async def test_a_cache_counts_hits_like_tiers(colour: Any, library: Any):
     store = library.CacheShimDatastore(library.DictDatastore(), cache=library.DictDatastore())
     await colour.call(store.put, A, 1)
     await colour.call(store.get, A)

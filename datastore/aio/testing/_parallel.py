@@ -1,4 +1,4 @@
-"""What the suite does with tasks, under the names that both colours share.
+"""Concurrency of the suite for tasks, under the names that both colours share.
 
 The twin of `datastore.testing._parallel`.
 """

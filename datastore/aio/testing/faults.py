@@ -21,7 +21,7 @@ __all__ = ["FaultyDatastore"]
 
 
 class FaultyDatastore(ShimDatastore):
-    """Passes calls to its child, but for those that are told to fail, to come late, or to hang.
+    """Passes calls to its child, except those that should fail, be delayed, or hang.
 
     The calls are get, put, delete, contains, batch_get, batch_write, query (which acts at the first item), and
     entry, one for each entry that a query reads. `calls` counts them. A call that fails does not reach the child; with
@@ -44,26 +44,26 @@ class FaultyDatastore(ShimDatastore):
     def fail(
         self, *calls: str, error: Exception, after: int = 0, times: int | None = None, afterwards: bool = False
     ) -> None:
-        """Have calls of these names (none: of any) raise `error`: from the one after the next `after`, `times` long."""
+        """Make `times` calls of these names (none: of any) raise `error`, after `after` more that do not."""
         self._faults.append(_Fault(calls, after, times, error=error, afterwards=afterwards))
 
     def delay(self, *calls: str, seconds: float) -> None:
-        """Have calls of these names (none: of any) come late."""
+        """Delay calls of these names (none: of any)."""
         self._faults.append(_Fault(calls, 0, None, seconds=seconds))
 
     def hang(self, *calls: str, after: int = 0, times: int | None = None) -> None:
-        """Have calls of these names (none: of any) wait until `release`; `hanging` tells when one does."""
+        """Make calls of these names (none: of any) wait until `release`; `hanging` is set while one does."""
         self._released.clear()
         self._faults.append(_Fault(calls, after, times, hangs=True))
 
     def release(self) -> None:
-        """Let what hangs go on, and forget all faults."""
+        """Release the hanging calls, and forget all faults."""
         self._faults.clear()
         self.hanging.clear()
         self._released.set()
 
     async def _meet(self, call: str) -> Exception | None:
-        """Live through the faults of one call; the error that its answer is lost with, if it is to be."""
+        """Apply the faults to one call. Returns the error with which its answer is lost, if any."""
         self.calls[call] = self.calls.get(call, 0) + 1
         lost: Exception | None = None
         for fault in list(self._faults):
@@ -80,28 +80,28 @@ class FaultyDatastore(ShimDatastore):
         return lost
 
     async def get(self, key: Key) -> Any:
-        """The child's value, unless told otherwise."""
+        """The child's value, unless a fault applies."""
         return await self._do("get", self.child_datastore.get, key)
 
     async def put(self, key: Key, value: Any) -> None:
-        """Put into the child, unless told otherwise."""
+        """Put into the child, unless a fault applies."""
         await self._do("put", self.child_datastore.put, key, value)
 
     async def delete(self, key: Key) -> None:
-        """Delete from the child, unless told otherwise."""
+        """Delete from the child, unless a fault applies."""
         await self._do("delete", self.child_datastore.delete, key)
 
     async def contains(self, key: Key) -> bool:
-        """As the child, unless told otherwise."""
+        """The child's answer, unless a fault applies."""
         return bool(await self._do("contains", self.child_datastore.contains, key))
 
     async def batch_get(self, keys: Sequence[Key]) -> list[ReadResult]:
-        """The child's values, unless told otherwise."""
+        """The child's values, unless a fault applies."""
         outcomes: list[ReadResult] = await self._do("batch_get", self.child_datastore.batch_get, keys)
         return outcomes
 
     async def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:
-        """Write to the child, unless told otherwise."""
+        """Write to the child, unless a fault applies."""
         outcomes: list[WriteResult] = await self._do("batch_write", self.child_datastore.batch_write, writes)
         return outcomes
 
@@ -113,7 +113,7 @@ class FaultyDatastore(ShimDatastore):
         return answer
 
     def query(self, query: Query) -> Cursor:
-        """The child's answer, entry by entry, until told otherwise."""
+        """The child's answer, entry by entry, until a fault applies."""
         child = exact_query(self.child_datastore, query)
         return Cursor.from_batches(query, self._read(child), shards=child.shards, source=child)
 
@@ -143,7 +143,7 @@ def _rest(batch: Batch) -> Batch:
 
 
 class _Fault:
-    """What is to happen to some calls."""
+    """A fault, and the calls that it applies to."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class _Fault:
         self.afterwards = afterwards
 
     def strikes(self, call: str) -> bool:
-        """Whether this call is one that it happens to; counts it."""
+        """Whether it applies to this call; counts the call."""
         if self._calls and call not in self._calls:
             return False
         if self._passes:

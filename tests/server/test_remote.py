@@ -658,7 +658,7 @@ class Likeness:
         return "c//d/"
 
 
-async def test_what_has_the_interface_of_a_key_is_taken_for_the_key_of_its_text(colour: Any) -> None:
+async def test_an_object_with_the_interface_of_a_key_is_taken_for_the_key_of_its_text(colour: Any) -> None:
     async with clusters.node() as node, connected(colour, node.url) as store:
         key, likeness = Key("/c/d"), Likeness()
         await colour.call(store.put, likeness, 1)

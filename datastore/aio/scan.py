@@ -59,8 +59,10 @@ class Scan:
 
     async def aclose(self) -> None:
         """Stop reading. May be repeated."""
-        source = [] if self.source is None else [self.source.aclose]
-        await close_all([partial(close_iterator, self.batches), *source])
+        if self.source is None:
+            await close_iterator(self.batches)
+        else:
+            await close_all([partial(close_iterator, self.batches), self.source.aclose])
 
 
 async def _batches(entries: AsyncIterable[Entry] | Iterable[Entry]) -> AsyncGenerator[Batch]:

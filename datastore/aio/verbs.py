@@ -200,7 +200,7 @@ def _get_over(read: _Read) -> Any:
     async def get(self: Any, key: Key) -> Any:
         """The value of `key`, or None if there is none."""
         (result,) = await read(self, (check_key(key),), VALUES)
-        return value_of(result)
+        return result.value if result.error is None else value_of(result)
 
     return get
 

@@ -98,6 +98,9 @@ def remaining(query: Query, applied: Applied) -> Query | None:
     """The query that has yet to be applied to the results of a scan; None if they are final."""
     if applied.is_complete:
         return None
+    filters = applied.residual_filters(query.filters)
+    if len(filters) == len(query.filters):
+        return query
     left = query.copy()
-    left.filters = applied.residual_filters(query.filters)
+    left.filters = filters
     return left

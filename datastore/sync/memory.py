@@ -10,6 +10,7 @@ from itertools import chain, islice
 from typing import Any
 
 from datastore.engine.plan import COMPLETE
+from datastore.model.arguments import check_key
 from datastore.model.capability import Capability, Durability, Support
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
@@ -79,6 +80,11 @@ class DictDatastore(Datastore):
         """The values themselves."""
         items = self._items
         return [ReadResult(items[path].get(key)) if (path := str(key.path)) in items else ReadResult() for key in keys]
+
+    def get(self, key: Key) -> Any:
+        """The value itself: as `read`, without its lists, which take as long as the lookup."""
+        collection = self._items.get(str(check_key(key).path))
+        return None if collection is None else collection.get(key)
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Keep the values themselves."""

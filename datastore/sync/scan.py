@@ -61,8 +61,10 @@ class Scan:
 
     def close(self) -> None:
         """Stop reading. May be repeated."""
-        source = [] if self.source is None else [self.source.close]
-        close_all([partial(close_iterator, self.batches), *source])
+        if self.source is None:
+            close_iterator(self.batches)
+        else:
+            close_all([partial(close_iterator, self.batches), self.source.close])
 
 
 def _batches(entries: Iterable[Entry]) -> Generator[Batch]:

@@ -28,7 +28,7 @@ from datastore.model.errors import (
 from datastore.model.fields import Filter
 from datastore.model.key import Key
 from datastore.model.limits import KEY_BYTES
-from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
+from datastore.model.operations import REFUSALS, Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
@@ -97,6 +97,14 @@ class KeyTransformDatastore(ShimDatastore):
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """Read under the transformed keys."""
+        try:
+            asked = [self._inner_key(key) for key in keys]
+        except REFUSALS:
+            return self._read_each(keys, options)
+        return self.child_datastore.read(asked, options)
+
+    def _read_each(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """Read where some keys are refused."""
         inner = [attempt(self._inner_key, key) for key in keys]
         good = [made.value for made in inner if made.error is None]
         results = iter(self.child_datastore.read(good, options) if good else ())
@@ -104,6 +112,14 @@ class KeyTransformDatastore(ShimDatastore):
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write under the transformed keys."""
+        try:
+            asked = [self._inner_operation(operation) for operation in operations]
+        except REFUSALS:
+            return self._write_each(operations)
+        return self.child_datastore.write(asked)
+
+    def _write_each(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write where some keys are refused."""
         inner = [attempt(self._inner_operation, operation) for operation in operations]
         good = [made.value for made in inner if made.error is None]
         results = iter(self.child_datastore.write(good) if good else ())

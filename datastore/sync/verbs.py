@@ -202,7 +202,7 @@ def _get_over(read: _Read) -> Any:
     def get(self: Any, key: Key) -> Any:
         """The value of `key`, or None if there is none."""
         (result,) = read(self, (check_key(key),), VALUES)
-        return value_of(result)
+        return result.value if result.error is None else value_of(result)
 
     return get
 

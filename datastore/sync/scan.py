@@ -100,13 +100,12 @@ def exact(query: Query, scan: Scan) -> Scan:
 
 def ask(store: Any, query: Query) -> Scan:
     """What a store answers to a query, noted for its explanation if that is asked for. Stores ask their children so."""
-    return noted(store, query, store.scan(query))
+    scan: Scan = store.scan(query)
+    return noted(store, query, scan) if query.explain else scan
 
 
 def noted(store: Any, query: Query, scan: Scan) -> Scan:
-    """What a store has answered to a query, noted for its explanation if that is asked for."""
-    if not query.explain:
-        return scan
+    """What a store has answered to a query that is to be explained, noted as it is read."""
     description = store.describe()
     explanation = Explanation(
         description.kind, description.text, parts_of(query, scan.applied), children=scan.explained

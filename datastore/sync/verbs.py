@@ -287,7 +287,8 @@ def _query_over(scan: Callable[[Any, Query], Scan]) -> Any:
         check_query(query)
         # The answer is to the query as it is now, whatever the caller changes before it begins.
         asked = query.copy()
-        return cursor_of(query, asked, noted(self, asked, scan(self, asked)))
+        answer = scan(self, asked)
+        return cursor_of(query, asked, noted(self, asked, answer) if asked.explain else answer)
 
     return query
 

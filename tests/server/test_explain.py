@@ -14,6 +14,7 @@ from datastore.model.explanation import Explanation, QueryPart
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire.explanations import EXPLANATION_BYTES, EXPLANATION_DEPTH
+from datastore_client._messages import explanation
 from datastore_client.aio import RemoteDatastore
 from datastore_server.requests import Requests
 from tests.server.conftest import Start
@@ -103,6 +104,12 @@ async def test_a_server_that_ignores_the_request_is_named(tmp_path: Path, monkey
         assert [child.note for child in found.children] == [
             "this server does not explain queries: its version is too old"
         ]
+
+
+def test_a_resumed_query_says_that_it_explains_its_last_call() -> None:
+    summary = service_pb2.QuerySummary(explanation=service_pb2.Explanation(kind="dict", note="more"))
+    assert explanation(summary, is_continued=False).note == "more"
+    assert explanation(summary, is_continued=True).note == "only since the query was last resumed; more"
 
 
 def tree(depth: int) -> Explanation:

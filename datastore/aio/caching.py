@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.cursor import close_all
 from datastore.aio.shims import ShimDatastore
-from datastore.aio.tiered import TieredDatastore
+from datastore.aio.tiered import SKIP_FAILED_S, TieredDatastore
 from datastore.model.description import Description
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
@@ -22,15 +22,15 @@ class CacheShimDatastore(ShimDatastore):
     """Asks `cache_datastore` before the child, and caches the child's values there.
 
     These are two tiers, with all that TieredDatastore promises: concurrent misses are one call, writes go to the child
-    first, and a cache that fails is left out for SKIP_FAILED_S and never fails a call. Queries go only to the
+    first, and a cache that fails is skipped for `skip_failed_s` seconds and never fails a call. Queries go only to the
     child. Closing closes both.
     Raises UnsupportedTypeError (a TypeError) unless both are Datastores.
     """
 
-    def __init__(self, datastore: Datastore, *, cache: Datastore) -> None:
+    def __init__(self, datastore: Datastore, *, cache: Datastore, skip_failed_s: float = SKIP_FAILED_S) -> None:
         super().__init__(datastore)
         self.cache_datastore = require_datastore(cache, "cache must be a Datastore")
-        self._tiers = _Tiers(self)
+        self._tiers = _Tiers(self, skip_failed_s)
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The cached values, or the child's, which are then cached."""
@@ -53,8 +53,8 @@ class CacheShimDatastore(ShimDatastore):
 class _Tiers(TieredDatastore):
     """The stores that a shim has now."""
 
-    def __init__(self, shim: CacheShimDatastore) -> None:
-        super().__init__()
+    def __init__(self, shim: CacheShimDatastore, skip_failed_s: float) -> None:
+        super().__init__(skip_failed_s=skip_failed_s)
         self._shim = shim
 
     def _held(self) -> list[Datastore]:

@@ -15,7 +15,7 @@ from datastore.model.operations import Operation, ReadOptions, ReadResult, Write
 from datastore.sync.base import Datastore, require_datastore
 from datastore.sync.cursor import close_all
 from datastore.sync.shims import ShimDatastore
-from datastore.sync.tiered import TieredDatastore
+from datastore.sync.tiered import SKIP_FAILED_S, TieredDatastore
 
 __all__ = ["CacheShimDatastore"]
 
@@ -24,15 +24,15 @@ class CacheShimDatastore(ShimDatastore):
     """Asks `cache_datastore` before the child, and caches the child's values there.
 
     These are two tiers, with all that TieredDatastore promises: concurrent misses are one call, writes go to the child
-    first, and a cache that fails is left out for SKIP_FAILED_S and never fails a call. Queries go only to the
+    first, and a cache that fails is skipped for `skip_failed_s` seconds and never fails a call. Queries go only to the
     child. Closing closes both.
     Raises UnsupportedTypeError (a TypeError) unless both are Datastores.
     """
 
-    def __init__(self, datastore: Datastore, *, cache: Datastore) -> None:
+    def __init__(self, datastore: Datastore, *, cache: Datastore, skip_failed_s: float = SKIP_FAILED_S) -> None:
         super().__init__(datastore)
         self.cache_datastore = require_datastore(cache, "cache must be a Datastore")
-        self._tiers = _Tiers(self)
+        self._tiers = _Tiers(self, skip_failed_s)
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The cached values, or the child's, which are then cached."""
@@ -55,8 +55,8 @@ class CacheShimDatastore(ShimDatastore):
 class _Tiers(TieredDatastore):
     """The stores that a shim has now."""
 
-    def __init__(self, shim: CacheShimDatastore) -> None:
-        super().__init__()
+    def __init__(self, shim: CacheShimDatastore, skip_failed_s: float) -> None:
+        super().__init__(skip_failed_s=skip_failed_s)
         self._shim = shim
 
     def _held(self) -> list[Datastore]:

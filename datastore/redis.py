@@ -1,6 +1,6 @@
 """A Redis server as a Datastore: a string for each entry, under the key's text.
 
-This module alone knows Redis and its driver, redis-py, which is loaded where a store is made.
+Only this module knows Redis and its driver, redis-py, which is loaded when a store is created.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from datastore.sync.verbs import read_attempt, write_attempt
 
 __all__ = ["TIMEOUT_S", "RedisConfig", "RedisDatastore"]
 
-#: How long a server may take to answer, or to be connected to, where a URL does not say. The driver has no limit.
+#: Timeout of connections and responses, unless the URL sets one. The driver has no limit.
 TIMEOUT_S = 10
 #: How many names a server looks at in one step of listing them: some hundred microseconds of its time.
 SCAN_NAMES = 1000
@@ -92,11 +92,11 @@ class RedisDatastore(SerializerShimDatastore):
         return self.child_datastore.scan(query)
 
     def list_keys(self) -> Iterator[list[Key]]:
-        """The keys of all entries, some at a time, unordered, perhaps some twice. The server looks at all its names."""
+        """The keys of all entries, some at a time, unordered, some perhaps twice. The server scans all its names."""
         return self._strings.list_keys()
 
     def is_empty(self) -> bool:
-        """Whether there is no entry at all."""
+        """Whether there are no entries."""
         return not any(self.list_keys())
 
     # System records, which no read, write or listing of entries sees
@@ -106,7 +106,7 @@ class RedisDatastore(SerializerShimDatastore):
         return self._strings.read_system(name)
 
     def write_system(self, name: str, content: bytes) -> None:
-        """Store a system record in place of the one before; as durable as the server makes it."""
+        """Replace a system record; its durability is that of the server."""
         self._strings.write_system(name, content)
 
     def describe(self) -> Description:
@@ -115,7 +115,7 @@ class RedisDatastore(SerializerShimDatastore):
 
 
 class JsonOrBytes(Serializer):
-    """JSON; bytes, which JSON cannot say, are kept as they are behind MARK, which begins no JSON."""
+    """JSON; bytes, which JSON cannot represent, are stored unchanged after MARK, with which no JSON begins."""
 
     MARK = b"%datastore 1 bytes\n"
 
@@ -131,7 +131,7 @@ class JsonOrBytes(Serializer):
 
 
 def _decodes(client: Any) -> bool:
-    """Whether a client gives text for the bytes that are stored."""
+    """Whether a client returns text for the stored bytes."""
     pool = getattr(client, "connection_pool", None)
     return bool(getattr(pool, "connection_kwargs", {}).get("decode_responses")) or bool(
         getattr(getattr(client, "encoder", None), "decode_responses", False)
@@ -188,7 +188,7 @@ class _Strings(Datastore):
             with self._faults():
                 answers = requests.execute(raise_on_error=False)
         except DatastoreError as error:
-            # How far it came is not known.
+            # How many writes were done is unknown.
             answers = [error] * len(sent)
         for place, answer in zip(sent, answers, strict=True):
             if isinstance(answer, Exception):
@@ -210,7 +210,7 @@ class _Strings(Datastore):
 
     def scan(self, query: Query) -> Scan:
         raise QueryNotSupportedError(
-            "RedisDatastore does not support queries: a Redis server would have to look at all its keys"
+            "RedisDatastore does not support queries: a Redis server would have to scan all its keys"
         )
 
     def list_keys(self) -> Iterator[list[Key]]:
@@ -230,7 +230,7 @@ class _Strings(Datastore):
 
     def read_system(self, name: str) -> bytes | None:
         with self._faults():
-            # As text: some clients decode all that they get.
+            # As text: some clients decode every response.
             content = self._client.hget(self._system, name)
             return None if content is None else b64decode(content)
 
@@ -260,10 +260,10 @@ def _server_of(client: Any) -> str:
 
 
 def _check_value(key: Key, value: Any) -> None:
-    """Raise UnsupportedTypeError for what is not str, bytes or None."""
+    """Raise UnsupportedTypeError for anything but str, bytes or None."""
     if not isinstance(value, (str, bytes, NoneType)):
         raise UnsupportedTypeError(
-            f"Redis keeps str and bytes, and the serializer made a {type(value).__name__} of the value of {key}",
+            f"Redis stores str and bytes, but the serializer returned a {type(value).__name__} for the value of {key}",
             path="value",
         )
 
@@ -286,11 +286,11 @@ def _translated(server: str) -> Iterator[None]:
     except redis.exceptions.OutOfMemoryError as error:
         raise StoreFullError(f"{server}: {error}") from error
     except redis.exceptions.ResponseError as error:
-        # A hash, a list or another type, which other programs keep under the name of an entry.
+        # A hash, a list or another type, which another program stored under the name of an entry.
         kind = StoreFormatError if str(error).startswith("WRONGTYPE") else StoreError
         raise kind(f"{server}: {error}") from error
     except UnicodeDecodeError as error:
-        raise CorruptDataError(f"{server}: bytes that are not UTF-8, and a client that decodes responses") from error
+        raise CorruptDataError(f"{server}: bytes that are not UTF-8, but the client decodes responses") from error
     except redis.exceptions.RedisError as error:
         raise StoreError(f"{server}: {error}") from error
 
@@ -322,7 +322,7 @@ class RedisConfig(Config):
         return cls(url=ServerUrl(bare), **own)  # type: ignore[arg-type]
 
     def check(self) -> None:
-        """Raise InvalidError for a URL that the driver does not take."""
+        """Raise InvalidError for a URL that the driver rejects."""
         scheme = self.url.partition(":")[0]
         form = f"{scheme if scheme in ('redis', 'rediss') else 'redis'}://HOST:PORT/DATABASE"
         parts = split(self.url, form)
@@ -343,16 +343,16 @@ class RedisConfig(Config):
         reason = None
         try:
             pool = redis.Redis.from_url(self.url).connection_pool
-            # Made of its options, which the driver looks at only when it connects.
+            # Created from its options, which the driver checks only when it connects.
             pool.connection_class(**pool.connection_kwargs)
         except (ValueError, TypeError, redis.RedisError) as error:
             reason = because(self.url, error)
-        # Outside of the handler: the driver's error may quote the password.
+        # Outside the handler: the driver's error may quote the password.
         if reason is not None:
             raise InvalidError(f"{shown(self.url)}: expected {form}{reason}", field="url")
 
     def can_query(self) -> bool:
-        """False: a server would have to look at all its keys."""
+        """False: a server would have to scan all its keys."""
         return False
 
     def open(self) -> RedisDatastore:

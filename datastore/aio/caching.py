@@ -1,6 +1,6 @@
 """A read-through cache in front of one store: two tiers, as a shim.
 
-Knows the Datastore contract and the tiers, whose promises these are.
+Knows the Datastore contract and the tiers, which make these promises.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["CacheShimDatastore"]
 class CacheShimDatastore(ShimDatastore):
     """Asks `cache_datastore` before the child, and caches the child's values there.
 
-    These are two tiers, with all that TieredDatastore promises: concurrent misses are one call, writes go to the child
+    These are two tiers, with all promises of TieredDatastore: concurrent misses are one call, writes go to the child
     first, and a cache that fails is skipped for `skip_failed_s` seconds and never fails a call. Queries go only to the
     child. Closing closes both.
     Raises UnsupportedTypeError (a TypeError) unless both are Datastores.

@@ -150,16 +150,16 @@ class LiftedDatastore(Datastore):
             await _result(_in_thread(scan.close))
 
     def listed_key(self, key: Key) -> Key:
-        """As the blocking store's."""
+        """The same as in the blocking store."""
         return self.blocking.listed_key(key)
 
     @property
     def capability(self) -> Capability:
-        """What the blocking store can do."""
+        """The capability of the blocking store."""
         return replace(self.blocking.capability, reads_at_once=self._reads_here)
 
     def describe(self) -> Description:
-        """As the blocking store describes itself."""
+        """The description of the blocking store."""
         return replace(self.blocking.describe(), capability=self.capability)
 
     async def aclose(self) -> None:
@@ -185,7 +185,7 @@ def _in_thread(call: Callable[..., T], *arguments: Any) -> Future[T]:
     def run() -> None:
         try:
             result = call(*arguments)
-        except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
+        except BaseException as error:  # noqa: BLE001 - it is raised to the waiter
             future.set_exception(error)
         else:
             future.set_result(result)

@@ -31,11 +31,10 @@ class LRUCacheDatastore(Datastore):
     `size` bounds the number of entries, and `max_bytes` their keys and values together: serialized values, bytes and
     str count exactly, other objects as 200 bytes. At least one of the two is required. An entry that exceeds
     `max_bytes` by itself is not kept. An entry whose last put is `max_age` seconds ago is absent to every call; a query
-    sees what there is when its first result is read. `clock` returns seconds.
-    `get` and `put` count as use, `contains` and `query` do not. Stored values are the objects themselves: do not modify
-    them afterwards. `len()` counts the entries. Queries are those of DictDatastore.
-    Raises UnsupportedTypeError (a TypeError) or InvalidError (a ValueError) unless `size` and `max_bytes` are ints of
-    at least 1, and `max_age` is a number above 0.
+    sees the entries at the time when its first result is read. `clock` returns seconds. `get` and `put` count as use,
+    `contains` and `query` do not. Stored values are the objects themselves: do not modify them afterwards. `len()`
+    counts the entries. Queries are those of DictDatastore. Raises UnsupportedTypeError (a TypeError) or InvalidError (a
+    ValueError) unless `size` and `max_bytes` are ints of at least 1, and `max_age` is a number above 0.
     """
 
     def __init__(
@@ -117,7 +116,7 @@ class LRUCacheDatastore(Datastore):
             await self._drop(next(iter(self._put_at)))
 
     async def _drop(self, key: Key) -> None:
-        """Remove an entry, if it is there."""
+        """Remove an entry, if it exists."""
         size = self._used.pop(key, None)
         if size is not None:
             self._bytes -= size

@@ -1,4 +1,4 @@
-"""What a store ordered by the bytes of key text has to scan for a query. Pure decisions; knows no storage.
+"""The scan of a query in a store ordered by the bytes of key text. Pure decisions; knows no storage.
 
 In that order the entries of the collection `/a` are scattered: `/a/x` is among `/a/x/deeper` and `/a/T:x`, and `/a:x`
 is elsewhere. A plan says where to start, and for each key found whether to take it or where to seek next.
@@ -18,7 +18,7 @@ __all__ = ["END", "ScanPlan", "bounds"]
 #: What `seek_after` returns at the end of the scan. It is not a place to seek: every key begins with "/".
 END = b""
 
-# The bytes just after "/" and ":" end what begins with them: nothing sorts between b"/a/..." and b"/a0".
+# The bytes just after "/" and ":" end these prefixes: nothing sorts between b"/a/..." and b"/a0".
 _AFTER_SLASH = b"0"
 _AFTER_COLON = b";"
 
@@ -26,15 +26,15 @@ _AFTER_COLON = b";"
 class ScanPlan:
     """The part of the key space that a query scans: its scope, bounded by its filters on keys and `start_after`.
 
-    Scanning a collection costs its entries and one seek for each subtree or foreign type between them, however much
-    those contain. Filters on keys only bound the scan: the caller must still apply them.
+    Scanning a collection costs its entries and one seek for each subtree or foreign type between them, however large
+    those are. Filters on keys only bound the scan: the caller must still apply them.
     """
 
     def __init__(self, query: Query) -> None:
         text = str(query.key).encode()
         top = text == b"/"
         self._recursive = query.recursive
-        #: What the entries below the key, and its instances, begin with.
+        #: The prefixes of the entries below the key, and of its instances.
         self._below = text if top else text + b"/"
         # `/a:b:c` is an instance of `/a`: no collection whose own last part has a colon has any.
         named = b":" not in text.rpartition(b"/")[2]
@@ -48,7 +48,7 @@ class ScanPlan:
         """Matches the keys in scope; nothing if there is an upper bound, which a pattern cannot express."""
         if self._upper is not None:
             return re.compile(b"(?!)")
-        # What begins with a colon has no type, and is below.
+        # A part that begins with a colon has no type, and is below.
         below, beside = (b".*", b".*") if self._recursive else (b"(?::[^/]*|[^/:]*)", b"[^/]*")
         scopes = [re.escape(self._below) + below]
         if self._instances is not None:
@@ -73,7 +73,7 @@ class ScanPlan:
         start = len(self._below)
         colon = key.find(b":", start)
         slash = key.find(b"/", start)
-        # What begins with a colon has no type.
+        # A part that begins with a colon has no type.
         if colon > start and (slash < 0 or colon < slash):
             return key[:colon] + _AFTER_COLON
         return None if slash < 0 else key[:slash] + _AFTER_SLASH
@@ -90,7 +90,7 @@ def bounds(part: Condition) -> bool:
 
 
 def _key_bounds(query: Query) -> KeyRange:
-    """The least key to look at, and the least that is too great (None: no end)."""
+    """The lowest key to look at, and the lowest that is too high (None: unbounded)."""
     found = [range_ for part in query.filters if (range_ := _range_of(part)) is not None]
     if query.start_after is not None and not query.orders:
         found.append((after(str(query.start_after.key).encode()), None))
@@ -111,6 +111,6 @@ def _range_of(part: Condition) -> KeyRange | None:
 
 
 def _shared(ranges: list[KeyRange]) -> KeyRange:
-    """What all of some ranges have in common."""
+    """The intersection of some ranges."""
     ends = [end for _, end in ranges if end is not None]
     return max([b"/", *(start for start, _ in ranges)]), min(ends) if ends else None

@@ -28,7 +28,7 @@ def pack(value: object, key: str | None = None) -> bytes:
         data, kind = bytes(value), b"bytes"
     else:
         raise UnsupportedTypeError(
-            f"a file keeps str and bytes, got {type(value).__name__}: wrap the store in a serializer", path="value"
+            f"a file stores str and bytes, got {type(value).__name__}: wrap the store in a serializer", path="value"
         )
     return b"".join((_MARK, kind, b"" if key is None else b" " + key.encode(), b"\n", data))
 

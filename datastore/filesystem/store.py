@@ -183,7 +183,7 @@ class FileSystemDatastore(Datastore):
             raise CorruptDataError(error.message, where=path) from None
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write file by file, each whole or not at all."""
+        """Write file by file, each atomically."""
         return [
             write_attempt(self._put, operation.key, operation.value)
             if isinstance(operation, Put)
@@ -216,7 +216,7 @@ class FileSystemDatastore(Datastore):
                 os.unlink(temporary)
             raise
         if self._fsync:
-            # The directories above too: the process that created them may not have synced them yet.
+            # The parent directories too: the process that created them may not have synced them yet.
             for _ in range(1 + path.count("/", len(self.root) + 1)):
                 disk.sync_directory(directory)
                 directory = os.path.dirname(directory)
@@ -236,7 +236,7 @@ class FileSystemDatastore(Datastore):
     # Queries
 
     def scan(self, query: Query) -> Scan:
-        """The entries of the scope, within what the query says of keys."""
+        """The entries of the scope, bounded by the query's conditions on keys."""
         return Scan(self._batches(query), narrowed(query, _is_by_key, _wanted(query)))
 
     def _batches(self, query: Query) -> Generator[Batch]:
@@ -275,7 +275,7 @@ class FileSystemDatastore(Datastore):
                 yield key, path
 
     def _files_of_own_layout(self, scope: Key, *, recursive: bool) -> Iterator[str]:
-        """All files that may be of the scope: those below the root, and where `path` has a directory elsewhere its."""
+        """All files that may be in the scope: those below the root, and those of a `path` outside the root."""
         directory = os.path.abspath(self.path(scope))
         elsewhere = directory != self.root and not self._is_below_root(directory)
         waiting = [self.root, *([directory] if elsewhere else [])]
@@ -311,7 +311,7 @@ class FileSystemDatastore(Datastore):
             waiting += [f"{directory}/{name}" if directory else name for name in self._directories(directory)]
 
     def _listed(self, directory: str) -> list[str]:
-        """The files of ours in a directory, below the root."""
+        """Our files in a directory, relative to the root."""
         extension = self._extension
         names = [
             name
@@ -324,7 +324,7 @@ class FileSystemDatastore(Datastore):
         return [name for name in disk.directories(f"{self.root}/{directory}") if name != disk.SYSTEM]
 
     def _key_of(self, path: str) -> Key | None:
-        """The key whose file this is; None if it is none of ours."""
+        """The key whose file this is; None if it is not one of ours."""
         relative = path[len(self.root) + 1 :]
         key = paths.key_of_file(relative, self._extension)
         if self._has_own_layout or paths.is_shortened(relative):
@@ -343,15 +343,15 @@ class FileSystemDatastore(Datastore):
         return disk.read_record(self.root, name)
 
     def write_system(self, name: str, content: bytes) -> None:
-        """Store a system record in place of the one before: whole or not at all, and on disk when this returns."""
+        """Atomically replace a system record. It is on disk when this returns."""
         disk.write_record(self.root, name, content)
 
     def flush(self) -> None:
-        """Have all entries written so far on disk, even without `fsync`."""
+        """Flush all entries written so far to disk, even without `fsync`."""
         os.sync()
 
     def listed_key(self, key: Key) -> Key:
-        """The key in lower case where case does not matter."""
+        """The key in lower case if case does not matter."""
         return self._own_key(key)
 
     @property
@@ -367,7 +367,7 @@ class FileSystemDatastore(Datastore):
 
 def _wanted(query: Query) -> int:
     """How many entries of the scope, from its first on, can matter to the query."""
-    # The filters on keys, and where to start, are seen to before values are read.
+    # The filters on keys, and `start_after`, are applied before values are read.
     left = [part for part in query.filters if not _is_by_key(part)]
     return query.entries_needed(left, started=True)
 

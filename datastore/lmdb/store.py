@@ -1,4 +1,4 @@
-"""LMDBDatastore: reads by short transactions, and hands its writes to the writer."""
+"""LMDBDatastore: reads in short transactions, and passes its writes to the writer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MAX_MAP_BYTES = 16 * 1024**4
 
 
 class Stats(NamedTuple):
-    """What a store holds. `used_bytes` counts pages with data in them, `file_bytes` those that wait for reuse too."""
+    """The size of a store. `used_bytes` counts pages with data, `file_bytes` also those that can be reused."""
 
     entries: int
     used_bytes: int
@@ -78,7 +78,7 @@ class LMDBDatastore(Datastore):
     untouched. Raises CorruptDataError if stored data cannot be read back.
     """
 
-    #: Reads take microseconds and do not wait for writes: an event loop may make them itself.
+    #: Reads take microseconds and do not wait for writes: an event loop can run them directly.
     fast_reads = True
 
     def __init__(
@@ -158,24 +158,24 @@ class LMDBDatastore(Datastore):
         return self.submit(operations).result()
 
     def submit(self, writes: Sequence[Operation | Write]) -> Future[list[WriteResult]]:
-        """Hand over writes, without waiting for the disk: the future answers as `write` does.
+        """Queue writes without waiting for the disk: the future has the results of `write`.
 
-        Writes take effect in the order of their submission. Cancelling the future before its writes are begun
-        takes them back. Waits only while BACKLOG_WRITES or BACKLOG_BYTES wait already. The future's callbacks run
-        on the writer's thread: they must be short, and must not close the store.
+        Writes take effect in the order of their submission. Cancelling the future before its writes have begun
+        withdraws them. Blocks only while BACKLOG_WRITES or BACKLOG_BYTES are waiting. The future's callbacks run on the
+        writer's thread: they must be short, and must not close the store.
         """
         return self._writer.submit(Job(writes))
 
     def has_room(self) -> bool:
-        """Whether `submit` would take writes without waiting."""
+        """Whether `submit` would not block."""
         return self._writer.has_room()
 
     def wait_for_room(self) -> None:
-        """Wait until `submit` would take writes without waiting."""
+        """Wait until `submit` would not block."""
         self._writer.wait_for_room()
 
     def flush(self) -> None:
-        """Have everything written so far on disk, also with durability "async"."""
+        """Flush everything written so far to disk, even with durability "async"."""
         self._writer.submit(Job((), flush=True)).result()
 
     # Queries
@@ -188,7 +188,7 @@ class LMDBDatastore(Datastore):
     def _batches(self, query: Query) -> Generator[Batch]:
         """The raw batches of the query's scope. Each is read in a separate transaction, after the previous one."""
         plan = ScanPlan(query)
-        # No more are read than are asked for.
+        # No more are read than requested.
         wanted = query.entries_needed(started=True)
         # Filters of the library find no fields in bytes; others may look at the values themselves.
         with_values = not query.keys_only or query.has_custom_code
@@ -224,10 +224,10 @@ class LMDBDatastore(Datastore):
     # System records, which no read, write or query of entries sees
 
     def node_id(self) -> str:
-        """The identity of this directory, made once: 32 hexadecimal digits. A copy of the directory has it too."""
+        """The identity of this directory, assigned once: 32 hexadecimal digits. A copy of the directory has it too."""
         found = self._read_record(self._meta, NODE_ID)
         if found is None:
-            # Made by a version that gave none.
+            # Created by a version without identities.
             self._writer.submit(Job((), record=(NODE_ID, new_node_id().encode()))).result()
             found = self._read_record(self._meta, NODE_ID) or b""
         return found.decode()
@@ -238,7 +238,7 @@ class LMDBDatastore(Datastore):
         return None if system is None else self._read_record(system, name.encode())
 
     def submit_system(self, name: str, content: bytes) -> Future[list[WriteResult]]:
-        """Store a system record in place of the one before, after all writes submitted so far.
+        """Replace a system record, after all writes submitted so far.
 
         Done once it and all of them are on disk, whatever the durability; raises StoreFullError and the like.
         Releases that do not know system records refuse a directory that has any.
@@ -275,7 +275,7 @@ class LMDBDatastore(Datastore):
         )
 
     def stats(self) -> Stats:
-        """How much is stored, and how much room it takes."""
+        """The number of entries, and their size on disk."""
         try:
             with self._gate:
                 page_bytes = self._environment.stat()["psize"]
@@ -294,11 +294,11 @@ class LMDBDatastore(Datastore):
             raise_translated(error, self.directory)
 
     def close(self) -> None:
-        """Commit what was submitted, and let the directory go. May be repeated."""
+        """Commit everything submitted, and release the directory. May be repeated."""
         self._finalizer()
 
     def _abandon_after_fork(self) -> None:
-        # The child must neither touch LMDB nor hold the lock; the parent goes on as if nothing had happened.
+        # The child must neither touch LMDB nor hold the lock; the parent is not affected.
         self._finalizer.detach()
         self._writer.abandon()
         self._gate.abandon()

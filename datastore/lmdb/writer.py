@@ -96,7 +96,7 @@ def _operation(key: Key, value: object) -> tuple[bytes, bytes | None]:
         return text, None
     if not isinstance(value, (bytes, str)):
         raise UnsupportedTypeError(
-            f"this store keeps bytes and text, not {type(value).__name__}: wrap it in a serializer", path="value"
+            f"this store accepts bytes and text, not {type(value).__name__}: wrap it in a serializer", path="value"
         )
     data = utf8_of(value) if isinstance(value, str) else value
     if len(data) > VALUE_BYTES:

@@ -103,7 +103,7 @@ class MemcachedDatastore(InterfaceMappingDatastore):
     def _put(self, key: Key, value: object) -> None:
         if not isinstance(value, (bytes, str)):
             raise UnsupportedTypeError(
-                f"memcached keeps bytes and text, got {type(value).__name__}: wrap the store in a serializer",
+                f"memcached stores bytes and text, got {type(value).__name__}: wrap the store in a serializer",
                 path="value",
             )
         # Clients would pickle an instance of a subclass.
@@ -111,7 +111,7 @@ class MemcachedDatastore(InterfaceMappingDatastore):
         size = len(utf8_of(value) if isinstance(value, str) else value)
         if size > VALUE_BYTES:
             raise LimitExceededError(
-                f"the value of {key} has {size:,} bytes, memcached takes {VALUE_BYTES:,}",
+                f"the value of {key} has {size:,} bytes, the limit of memcached is {VALUE_BYTES:,}",
                 limit="value_bytes",
                 maximum=VALUE_BYTES,
             )
@@ -124,7 +124,9 @@ class MemcachedDatastore(InterfaceMappingDatastore):
 
     def scan(self, query: Query) -> Scan:
         """Not supported: QueryNotSupportedError."""
-        raise QueryNotSupportedError("MemcachedDatastore does not support queries: a memcached server lists no keys")
+        raise QueryNotSupportedError(
+            "MemcachedDatastore does not support queries: a memcached server cannot list its keys"
+        )
 
     def close(self) -> None:
         """Disconnect if the store was opened by its URL; otherwise the caller must close the client."""

@@ -39,7 +39,7 @@ class Capability:
 
     `queries` is whether it answers queries at all; if not, each raises QueryNotSupportedError. `scope` is whether a
     query reads only its collection, not the whole store. The four after it are how much of these parts of a query the
-    storage applies itself, at best; the library applies the rest after reading. `limit` stands for the offset too.
+    storage applies itself, at best; the library applies the rest after reading. `limit` includes the offset.
     `reads_at_once` is whether the `read` of a store for asyncio needs no event loop and does not suspend, except to
     wait for a write of the same key.
     """
@@ -55,7 +55,7 @@ class Capability:
     reads_at_once: bool = False
 
     def scope_only(self) -> Capability:
-        """What is left of it where only the scope of a query is passed on."""
+        """What remains of it if only the scope of a query is passed on."""
         none = Support.NONE
         return replace(self, key_filters=none, field_filters=none, orders=none, limit=none, reads_at_once=False)
 

@@ -13,10 +13,10 @@ __all__ = ["Description"]
 class Description:
     """The description of a store. `text` is for people; `kind` is one word, e.g. `lmdb` or `sharded`.
 
-    `entries` is how many entries a storage holds, and `stored_bytes` how much room they take on disk, where it knows
-    both without looking through them; else None. `hits` and `misses` count the reads of a tier's keys that had a value
-    and that had none, since the store was created; None for a store that is not a tier. Two descriptions of one store
-    are equal whatever it holds and whatever was read.
+    `entries` is how many entries a storage holds, and `stored_bytes` their size on disk, if it knows both without a
+    scan; otherwise None. `hits` and `misses` count the reads of a tier's keys that had a value and that had none, since
+    the store was created; None for a store that is not a tier. Two descriptions of one store are equal whatever it
+    holds and whatever was read.
     """
 
     kind: str

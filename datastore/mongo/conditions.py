@@ -76,7 +76,7 @@ def _tested(name: str, op: str, values: list[Any]) -> dict[str, Any] | None:
     if op == "in":
         return {name: {"$in": values}}
     if op == "starts_with":
-        # What begins with a text does not come before it; the library sees to the rest.
+        # Text with a prefix does not sort before the prefix; the library checks the rest.
         return {name: {"$gte": values[0]}}
     return {name: {_OPERATORS[op]: values[0]}} if op in _OPERATORS else None
 

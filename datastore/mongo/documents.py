@@ -29,7 +29,7 @@ def document_of(key: Key, value: Any, *, aware_datetimes: bool = False) -> dict[
         size = len(encode(document))
     if size > DOCUMENT_BYTES:
         raise LimitExceededError(
-            f"the document of {key} has {size:,} bytes, MongoDB takes {DOCUMENT_BYTES:,}",
+            f"the document of {key} has {size:,} bytes, the limit of MongoDB is {DOCUMENT_BYTES:,}",
             limit="document_bytes",
             maximum=DOCUMENT_BYTES,
         )
@@ -56,15 +56,15 @@ def _check(value: Any, path: str, depth: int, *, aware_datetimes: bool) -> None:
             _check(part, f"{path}[{place}]", depth - 1, aware_datetimes=aware_datetimes)
     elif kind is int:
         if value not in INT64:
-            raise InvalidValueError(f"{path}: MongoDB keeps ints of 64 bits, not {value}", path=path)
+            raise InvalidValueError(f"{path}: MongoDB stores ints of 64 bits, not {value}", path=path)
     elif kind is datetime:
         if (value.utcoffset() is not None) is not aware_datetimes or value.microsecond % 1000:
             zone = "with a zone" if aware_datetimes else "without zone"
-            raise InvalidValueError(f"{path}: MongoDB keeps datetimes {zone}, of whole milliseconds", path=path)
+            raise InvalidValueError(f"{path}: MongoDB stores datetimes {zone}, of whole milliseconds", path=path)
     elif kind is str:
         _check_text(value, path)
     elif value is not None and kind not in (bool, float, bytes):
-        raise UnsupportedTypeError(f"{path}: MongoDB does not keep {kind.__name__}; use a serializer", path=path)
+        raise UnsupportedTypeError(f"{path}: MongoDB does not store {kind.__name__}; use a serializer", path=path)
 
 
 def _check_text(text: str, path: str) -> None:

@@ -174,7 +174,7 @@ class MongoDatastore(Datastore):
             self._indexed = True
 
     def scan(self, query: Query) -> Scan:
-        """The entries of the scope, without those that the server could tell to be excluded."""
+        """The entries of the scope, without those that the server excluded."""
         return Scan(self._batches(query), narrowed(query, partial(is_known, query), query.entries_needed(started=True)))
 
     def _batches(self, query: Query) -> Generator[Batch]:
@@ -205,7 +205,7 @@ class MongoDatastore(Datastore):
         return None if found is None else bytes(found["content"])
 
     def write_system(self, name: str, content: bytes) -> None:
-        """Store a system record in place of the one before; as safe as the database's write concern makes it."""
+        """Replace a system record; its durability is that of the database's write concern."""
         with translated():
             self._system.replace_one({"_id": name}, {"_id": name, "content": content}, upsert=True)
 
@@ -231,7 +231,7 @@ def _collection(database: Any, name: str, *, aware_datetimes: bool) -> Any:
 
     if isinstance(database, MongoClient) or not hasattr(database, "get_collection"):
         raise UnsupportedTypeError(
-            f"database must be a pymongo database, as MongoClient()['name'], got {type(database).__name__}",
+            f"database must be a pymongo database, e.g. MongoClient()['name'], got {type(database).__name__}",
             path="database",
         )
     try:

@@ -111,12 +111,12 @@ class DatastoreCollection(ShimDatastore):
         return stores
 
     def listed_key(self, key: Key) -> Key:
-        """As for the last store: if there are several, they are alike."""
+        """The same as in the last store; if there are several, they are alike."""
         return self._stores[-1].listed_key(key) if self._stores else key
 
     @property
     def capability(self) -> Capability:
-        """What all of the stores can do."""
+        """What all of the stores support."""
         return Capability.common(store.capability for store in self._stores)
 
     def describe(self) -> Description:

@@ -60,7 +60,7 @@ class InterfaceMappingDatastore(Datastore):
             return None
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Have the service store and remove, one by one."""
+        """Store and remove with the service, one by one."""
         return [write_attempt(self._do, operation) for operation in operations]
 
     def _do(self, operation: Operation) -> None:
@@ -74,7 +74,7 @@ class InterfaceMappingDatastore(Datastore):
     def scan(self, query: Query) -> Scan:
         """Not supported: QueryNotSupportedError."""
         raise QueryNotSupportedError(
-            f"{type(self).__name__} does not support queries: its service cannot list the keys that it has"
+            f"{type(self).__name__} does not support queries: its service cannot list its keys"
         )
 
     def describe(self) -> Description:

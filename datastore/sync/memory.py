@@ -45,7 +45,7 @@ class NullDatastore(Datastore):
         return [ReadResult() for _ in keys]
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Discard what is written."""
+        """Discard all writes."""
         return [WriteResult() for _ in operations]
 
     def scan(self, query: Query) -> Scan:

@@ -54,7 +54,7 @@ class Tier:
             self.misses += len(has_value) - sum(has_value)
 
     def read_above(self, keys: Sequence[Key], options: ReadOptions) -> dict[Key, ReadResult]:
-        """The results of those keys that have a value here."""
+        """The results of the keys that have a value here."""
         if not keys or not self._is_usable():
             return {}
         try:
@@ -70,7 +70,7 @@ class Tier:
         return {key: result for key, result in zip(keys, results, strict=True) if result.value is not None}
 
     def write_above(self, operations: Sequence[Operation]) -> None:
-        """Write to the store. What it refuses is deleted there."""
+        """Write to the store. Entries that it refuses are deleted there."""
         keys = [operation.key for operation in operations]
         if not keys or (not self._is_usable() and self._owes(keys)):
             return
@@ -110,7 +110,7 @@ class Tier:
             )
 
     def _owes(self, keys: Iterable[Key]) -> bool:
-        """Note keys whose write skips the tier; False if it is in use again."""
+        """Remember keys whose write skips the tier; False if it is in use again."""
         with self._guard:
             if self._retry_at is not None:
                 self._owe(keys)
@@ -122,7 +122,7 @@ class Tier:
             del self._owed[next(iter(self._owed))]
 
     def _is_usable(self) -> bool:
-        """Whether the tier is in use. If it was skipped for its time, this tries to mend it first."""
+        """Whether the tier is in use. If its skip time is over, this tries to repair it first."""
         if self._retry_at is None:
             return True
         with self._guard:
@@ -137,7 +137,7 @@ class Tier:
             self._is_mending = False
 
     def _mended(self) -> bool:
-        """Delete what may be stale, which also shows whether the tier answers: a failed tier owes at least one key."""
+        """Delete the keys that may be stale, which also tests the tier: after a failure there is at least one."""
         while True:
             with self._guard:
                 owed = list(islice(self._owed, _MEND_ITEMS))
@@ -157,7 +157,7 @@ class Tier:
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Whether a store, or the way to it, failed, rather than refused: what it was asked may or may not be done."""
+    """Whether a store, or the way to it, failed rather than refused: the operation may or may not have happened."""
     return error is not None and (
         not isinstance(error, Exception) or isinstance(error, (ConnectionError, TimeoutError))
     )

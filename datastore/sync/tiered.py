@@ -66,7 +66,7 @@ class TieredDatastore(DatastoreCollection):
         self._known: list[Tier] = []
 
     def _tiers(self) -> list[Tier]:
-        """The tiers, each with what is known about it from earlier calls."""
+        """The tiers, each with its state from earlier calls."""
         stores, known = self._held(), self._known
         if len(stores) == len(known) and all(tier.store is store for tier, store in zip(known, stores, strict=True)):
             return known
@@ -79,7 +79,7 @@ class TieredDatastore(DatastoreCollection):
             return self._known
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """The values in the first tier that has each, with one call for each tier that is asked."""
+        """The value of each key in the first tier that has it, with at most one call per tier."""
         tiers = self._tiers()
         wanted = list(dict.fromkeys(keys))
         if not options.values or len(tiers) == 1:
@@ -93,7 +93,7 @@ class TieredDatastore(DatastoreCollection):
         return [found[key] for key in keys]
 
     def _read_down(self, tiers: Sequence[Tier], keys: list[Key], options: ReadOptions) -> dict[Key, ReadResult]:
-        """What the first of some tiers that has it has of each key. The last one is complete."""
+        """The result of each key from the first of some tiers that has it. The last one is complete."""
         found: dict[Key, ReadResult] = {}
         for tier in tiers[:-1]:
             found.update(tier.read_above([key for key in keys if key not in found], options))
@@ -105,7 +105,7 @@ class TieredDatastore(DatastoreCollection):
         return found
 
     def _read_missed(self, tiers: Sequence[Tier], keys: list[Key]) -> dict[Key, ReadResult]:
-        """What the tiers below the first have of keys that it lacks, without those whose other reader gave up."""
+        """The results from the lower tiers for keys that the first lacks, except those whose other reader gave up."""
         led, joined = self._flights.begin(keys)
         found = self._lead(tiers, led) if led else {}
         for key, flight in joined.items():
@@ -116,7 +116,7 @@ class TieredDatastore(DatastoreCollection):
         return found
 
     def _lead(self, tiers: Sequence[Tier], flights: dict[Key, Flight]) -> dict[Key, ReadResult]:
-        """Read for all who wait for these flights, and fill the tiers above what was found."""
+        """Read for all waiters of these flights, and fill the tiers above each result."""
         try:
             lacking: list[tuple[Tier, set[Key]]] = [(tiers[0], set(flights))]
             found: dict[Key, ReadResult] = {}
@@ -138,7 +138,7 @@ class TieredDatastore(DatastoreCollection):
     def _fill(
         self, lacking: list[tuple[Tier, set[Key]]], found: dict[Key, ReadResult], flights: dict[Key, Flight]
     ) -> None:
-        """Write what was found to the tiers that lack it, unless a write has ended since it was read."""
+        """Write results to the tiers that lack them, unless a write has ended since they were read."""
         fresh = [key for key in flights if found[key].value is not None]
         with self._locks.hold_all(fresh):
             fresh = [key for key in fresh if self._flights.is_current(key, flights[key])]
@@ -163,7 +163,7 @@ class TieredDatastore(DatastoreCollection):
 
     @contextmanager
     def _writing(self, tiers: Sequence[Tier], keys: Sequence[Key]) -> Iterator[None]:
-        """Hold keys while the block writes them. Where it may be done or not, no tier above keeps what it had."""
+        """Hold keys while the block writes them. If the outcome is unknown, no tier above keeps its old values."""
         with self._locks.hold_all(keys):
             try:
                 yield
@@ -179,16 +179,16 @@ class TieredDatastore(DatastoreCollection):
             tier.write_above(list(map(Delete, keys)))
 
     def scan(self, query: Query) -> Scan:
-        """What the last tier answers."""
+        """The scan of the last tier."""
         return ask(self._held()[-1], query)
 
     @property
     def capability(self) -> Capability:
-        """What the last tier can do."""
+        """The capability of the last tier."""
         return Capability.common(store.capability for store in self._stores[-1:])
 
     def describe(self) -> Description:
-        """Kind `tiered`; what it holds is what the last tier does."""
+        """Kind `tiered`; it holds what the last tier holds."""
         children = self.described() if self._stores else ()
         last = children[-1] if children else Description("null")
         return Description(

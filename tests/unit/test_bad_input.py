@@ -179,7 +179,7 @@ STORES = {
         lambda library: mapped(library).query(QUERY),
         errors.QueryNotSupportedError,
         NotImplementedError,
-        "InterfaceMapping.*cannot list the keys",
+        "InterfaceMapping.*cannot list its keys",
     ),
     **{
         f"{argument}={name!r} of a service": Row(

@@ -379,5 +379,5 @@ def test_a_query_that_the_store_below_does_not_support_is_refused_at_the_call(na
         recursive = query.copy()
         recursive.recursive = True
         recursive.limit = 1
-        with pytest.raises(errors.QueryNotSupportedError, match="its service cannot list the keys that it has"):
+        with pytest.raises(errors.QueryNotSupportedError, match="its service cannot list its keys"):
             store.query(recursive)

@@ -905,5 +905,5 @@ async def test_a_key_that_cannot_be_named_is_not_absent(colour: Any, library: An
 
 def test_a_service_says_why_it_has_no_queries(library: Any):
     store = library.InterfaceMappingDatastore(Service())
-    with pytest.raises(NotImplementedError, match=r"InterfaceMappingDatastore.*its service cannot list the keys"):
+    with pytest.raises(NotImplementedError, match=r"InterfaceMappingDatastore.*its service cannot list its keys"):
         store.query(EVERYTHING)

@@ -73,7 +73,7 @@ STORES = {
     "tiered": lambda _: core.TieredDatastore([core.DictDatastore(), core.DictDatastore()]),
     "sharded": lambda _: core.ShardedDatastore([core.DictDatastore() for _ in range(3)]),
     "serializer": lambda _: core.SerializerShimDatastore(core.DictDatastore()),
-    "a shim of the user's": lambda _: JsonShim(core.DictDatastore()),
+    "a user's shim": lambda _: JsonShim(core.DictDatastore()),
 }
 
 

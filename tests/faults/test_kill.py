@@ -199,7 +199,7 @@ async def until_answered(store: Datastore, key: Key) -> None:
     for _ in range(200):
         try:
             assert await store.get(key) == CONTENTS[key]
-            # Queries have connections of their own, one to each node.
+            # Queries have separate connections, one to each node.
             assert await anext(store.query(Query(Key("/Thing"), limit=1))) == CONTENTS[Key("/Thing:000000")]
         except UnavailableError:
             await asyncio.sleep(0.05)

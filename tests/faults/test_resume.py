@@ -258,7 +258,7 @@ async def test_a_stream_that_its_server_cancels_or_refuses_to_continue_continues
         assert tokens(script) == [b"", b"after 1", b"after 1"]
 
 
-# Streams that nobody reads
+# Unread streams
 
 
 @pytest.mark.parametrize("stopped_at", [1, 2])

@@ -144,7 +144,9 @@ async def test_the_deadline_of_a_call_counts_while_it_waits(colour: Any, limited
     limited(CALLS_AT_ONCE=1)
     async with scripted(Get=hangs) as script, connected(colour, script.url, timeout_s=0.2) as store:
         await colour.call(store._connection._calls.acquire, math.inf)
-        with pytest.raises(DeadlineExceededError, match=r"not asked within 0\.2 s: 1 other calls .* were under way"):
+        with pytest.raises(
+            DeadlineExceededError, match=r"not sent to .* within 0\.2 s: 1 other calls .* were in progress"
+        ):
             await colour.call(store.get, KEY)
         assert script.calls == []
 
@@ -158,7 +160,7 @@ async def test_a_call_that_would_be_answered_too_late_is_not_sent(colour: Any, l
         slots.release(1e6)
         await colour.call(slots.acquire, math.inf)
         with pytest.raises(
-            OverloadedError, match=r"was not sent to .* has 3e\+02 s; make fewer calls at a time"
+            OverloadedError, match=r"was not sent to .* has 3e\+02 s left; make fewer concurrent calls"
         ) as caught:
             await colour.call(store.get, KEY)
         assert caught.value.retry_after_s == 1.0

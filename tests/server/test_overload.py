@@ -161,7 +161,7 @@ async def test_unread_queries_are_little_work_ahead_of_their_readers(start: Any)
 
 
 @pytest.mark.parametrize("order", ["__key__", "n"])
-async def test_a_proxy_holds_no_streams_of_nodes_for_queries_that_nobody_reads(
+async def test_a_proxy_holds_no_streams_of_nodes_for_unread_queries(
     monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
     monkeypatch.setattr(topology, "IDLE_STREAM_S", 0.01)

@@ -1,4 +1,4 @@
-"""Rows of JSON Lines and CSV: what becomes of them, and what an error says."""
+"""Rows of JSON Lines and CSV: the entries they become, and the errors of bad ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Servers in separate processes, through the real command line; to be killed and started again.
 
 Each listens on a free port, keeps it when it starts again, and ends when its standard input does: with this
-process at the latest, whatever becomes of it.
+process at the latest, however that ends.
 """
 
 from __future__ import annotations

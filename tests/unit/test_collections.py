@@ -418,7 +418,7 @@ async def test_each_shard_is_asked_for_all_that_may_be_needed(
         assert (down.offset, down.limit, down.filters, down.orders) == (0, asked, query.filters, query.orders)
 
 
-async def test_a_limit_of_nothing_asks_nobody(colour: Any, library: Any):
+async def test_a_limit_of_zero_sends_no_queries(colour: Any, library: Any):
     log: list[Any] = []
     store = library.ShardedDatastore([noting(library, "0", log), noting(library, "1", log)])
     cursor = store.query(Query(Key("/c"), limit=0, offset=3))

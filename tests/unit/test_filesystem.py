@@ -261,7 +261,7 @@ def test_what_a_limit_leaves_out_may_be_damaged(files: FileSystemDatastore):
         list(files.query(Query(Key("/"), limit=2)))
 
 
-# The root, and what else lies in it
+# The root, and other files in it
 
 
 @pytest.mark.parametrize(
@@ -465,7 +465,7 @@ step = int(sys.argv[2])
 calls = 0
 
 def count(event, arguments):
-    # Opening, renaming and the like are told to audit hooks, one by one.
+    # Audit hooks see opening, renaming and the like, one by one.
     global calls
     if event in ("open", "os.rename", "os.mkdir"):
         calls += 1
@@ -545,14 +545,14 @@ def test_a_file_in_place_of_a_directory_means_absent(files: FileSystemDatastore)
         files.put(Key("/a:b"), "x")
 
 
-def test_files_are_private_to_nobody_more_than_the_umask_says(files: FileSystemDatastore):
+def test_files_have_the_mode_that_the_umask_gives(files: FileSystemDatastore):
     files.put(HELLO, "x")
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE(Path(files.object_path(HELLO)).stat().st_mode) == 0o666 & ~mask
 
 
-# Extensions and layouts of the caller's own.
+# Custom extensions and layouts.
 
 TREE = [
     Key(text)

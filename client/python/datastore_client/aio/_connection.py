@@ -146,25 +146,25 @@ class Connection:
         if turn is Turn.FULL:
             return OverloadedError(
                 f"{WAITING_CALLS:,} calls to {self.url} are already waiting, the limit of one client;"
-                " make fewer calls at a time",
+                " make fewer concurrent calls",
                 retry_after_s=RETRY_AFTER_S,
             )
         if turn is Turn.REFUSED:
             expected_s, left_s = slots.expected_s(), policy.left_s()
             return OverloadedError(
-                f"the call was not sent to {self.url}: it would be answered in about {expected_s:.2g} s, and has"
-                f" {left_s:.2g} s; make fewer calls at a time",
+                f"the call was not sent to {self.url}: it would take about {expected_s:.2g} s, and has"
+                f" {left_s:.2g} s left; make fewer concurrent calls",
                 retry_after_s=min(max(expected_s, RETRY_AFTER_S), BACKOFFS_S[1]),
             )
         if slots is self._streams:
             return OverloadedError(
-                f"{STREAMS_AT_ONCE:,} queries to {self.url} are open, the most that one client may have;"
+                f"{STREAMS_AT_ONCE:,} queries to {self.url} are open, the limit of one client;"
                 " read their cursors to the end, or close them",
                 retry_after_s=RETRY_AFTER_S,
             )
         return DeadlineExceededError(
-            f"{self.url} was not asked within {policy.timeout_s:.3g} s: {CALLS_AT_ONCE} other calls of this client were"
-            " under way"
+            f"the call was not sent to {self.url} within {policy.timeout_s:.3g} s: {CALLS_AT_ONCE} other calls of this"
+            " client were in progress"
         )
 
     def _start(self, kind: str, path: str, request: bytes, timeout_s: float) -> Any:

@@ -25,9 +25,9 @@ from datastore.model.options import (
     option,
 )
 from datastore.spec.building import build, build_async
-from datastore.spec.reading import parse_tree, parse_url, tree_of
+from datastore.spec.reading import parse_child, parse_tree, parse_url, tree_of
 from datastore.spec.registry import Registry
-from datastore.spec.writing import dump_tree, show_tree
+from datastore.spec.writing import dump_tree, dump_value, show_tree
 
 __all__ = [
     "ANY_TEXT",
@@ -51,8 +51,10 @@ __all__ = [
     "build",
     "build_async",
     "dump_tree",
+    "dump_value",
     "one_of",
     "option",
+    "parse_child",
     "parse_tree",
     "parse_url",
     "show_tree",

@@ -15,7 +15,7 @@ from datastore.model.options import DIRECTORY
 from datastore.spec.checks import MAX_DEPTH, check_tree, said
 from datastore.spec.registry import Registry
 
-__all__ = ["parse_tree", "parse_url", "tree_of"]
+__all__ = ["parse_child", "parse_tree", "parse_url", "tree_of"]
 
 
 def parse_url(url: str, *, base: Path | None = None) -> Config:
@@ -50,6 +50,16 @@ def parse_tree(
         (store,) = tables
     reader = _Reader(tables, source, base)
     tree = reader.named(store, source)
+    check_tree(tree)
+    return tree
+
+
+def parse_child(given: Any, place: str, *, base: Path | None = None) -> Config:
+    """The store that a URL or a table describes, which is written at a place of some document.
+
+    Relative directories are below `base`. Raises ConfigError, with the place, and ImportError as `parse_url` does.
+    """
+    tree = _Reader({}, "", base).child(given, place)
     check_tree(tree)
     return tree
 

@@ -13,7 +13,7 @@ from datastore.model.options import ServerUrl
 from datastore.model.urls import hidden
 from datastore.spec.checks import walk
 
-__all__ = ["dump_tree", "show_tree"]
+__all__ = ["dump_tree", "dump_value", "show_tree"]
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -43,7 +43,7 @@ def _dumped(tree: Config, name: str, show: Callable[[Any], Any]) -> str:
             if value is None or value == part.default:
                 continue
             written = _named(value, names) if is_child(type_of(part)) else type_of(part).dump(show(value))
-            lines.append(f"{option} = {_value(written)}")
+            lines.append(f"{option} = {dump_value(written)}")
         tables.append("\n".join(lines) + "\n")
     return "\n".join(tables)
 
@@ -75,16 +75,16 @@ def _named(value: Any, names: Mapping[int, str]) -> Any:
     return [names[id(child)] for child in value]
 
 
-def _value(value: Any) -> str:
+def dump_value(value: Any) -> str:
     """A value in TOML's notation."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(name)} = {_value(item)}" for name, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(name)} = {dump_value(item)}" for name, item in value.items()) + " }"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(map(dump_value, value))}]"
     return repr(value)
 
 

@@ -978,10 +978,18 @@ class Store(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     CHILDREN_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """What it is, e.g. "sharded" or "lmdb"."""
     description: _builtins.str
     """Its settings, for people, e.g. "lmdb in /var/lib/ds". Not meant to be parsed."""
+    hits: _builtins.int
+    """For one of the tiers of a "tiered" or "cache" store: how many reads of a key found a value in it since the server
+    started, and how many did not. Not set for other stores.
+    """
+    misses: _builtins.int
+    """See hits."""
     @_builtins.property
     def children(self) -> _containers.RepeatedCompositeFieldContainer[Global___Store]:
         """What it is composed of, in order."""
@@ -992,12 +1000,21 @@ class Store(_message.Message):
         kind: _builtins.str = ...,
         description: _builtins.str = ...,
         children: _abc.Iterable[Global___Store] | None = ...,
+        hits: _builtins.int | None = ...,
+        misses: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hits", b"_hits", "_misses", b"_misses", "hits", b"hits", "misses", b"misses"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "description", b"description", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hits", b"_hits", "_misses", b"_misses", "children", b"children", "description", b"description", "hits", b"hits", "kind", b"kind", "misses", b"misses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__hits: _TypeAlias = _typing.Literal["hits"]  # noqa: Y015
+    _WhichOneofArgType__hits: _TypeAlias = _typing.Literal["_hits", b"_hits"]  # noqa: Y015
+    _WhichOneofReturnType__misses: _TypeAlias = _typing.Literal["misses"]  # noqa: Y015
+    _WhichOneofArgType__misses: _TypeAlias = _typing.Literal["_misses", b"_misses"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hits) -> _WhichOneofReturnType__hits | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__misses) -> _WhichOneofReturnType__misses | None: ...
 
 Global___Store: _TypeAlias = Store  # noqa: Y015
 

@@ -105,7 +105,7 @@ def plan_cluster(directory: Path, *, nodes: int | None, port: int | None, durabi
     if nodes is not None and nodes != len(config.shards):
         raise ConfigError(_how_to_change(path, config, nodes, durability))
     if port is not None:
-        return msgspec.structs.replace(config, proxy=ProxyConfig(listen=f"127.0.0.1:{port}"))
+        return msgspec.structs.replace(config, proxy=msgspec.structs.replace(config.proxy, listen=f"127.0.0.1:{port}"))
     return config
 
 
@@ -251,7 +251,8 @@ class Cluster:
         self.config = msgspec.structs.replace(self.config, shards=shards)
         if self.proxy.role == "proxy":
             listen = str(parse_server_url(self.proxy.url))
-            self.config = msgspec.structs.replace(self.config, proxy=ProxyConfig(listen=listen))
+            proxy = msgspec.structs.replace(self.config.proxy, listen=listen)
+            self.config = msgspec.structs.replace(self.config, proxy=proxy)
         temporary = self.config_path.with_suffix(".tmp")
         temporary.write_text(_HEADER + dump_config(self.config), encoding="utf-8")
         temporary.replace(self.config_path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -19,8 +18,10 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from datastore.engine.placement import NAME, NAME_FORM, ShardBy
+from datastore.model.config import Config as StoreTree
 from datastore.model.errors import ConfigError
 from datastore.model.urls import hidden, shown, without_options
+from datastore.spec import dump_value, parse_child
 from datastore_client.channel import DEFAULT_PORT
 from datastore_server.limits import Limits, limits_of
 from datastore_server.store_urls import STORE_FORMS, Durability, parse_store_url
@@ -43,6 +44,7 @@ __all__ = [
     "parse_server_url",
     "read_text",
     "show_config",
+    "tiers_of",
 ]
 
 #: How long a node waits at its start for a store that cannot be reached, in seconds.
@@ -96,6 +98,8 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of the proxy."""
 
     listen: Annotated[str, _valid("HOST:PORT, e.g. 127.0.0.1:7420")] = DEFAULT_LISTEN
+    #: As they are written; `tiers_of` reads them.
+    tiers: Annotated[list[Any], _valid("a list of caches before the shards, each a store URL or a table")] = []
 
 
 class ShardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,6 +166,7 @@ def dump_config(config: Config) -> str:
     """The TOML text that `parse_config` parses to this configuration."""
     cluster, proxy = map(msgspec.structs.asdict, (config.cluster, config.proxy))
     limits = cluster.pop("limits")
+    proxy["tiers"] = proxy["tiers"] or None
     tables = [dump_table("cluster", cluster), dump_table("cluster.limits", limits) if limits else None]
     return "\n".join([*filter(None, tables), dump_table("proxy", proxy)]) + dump_shards(config.shards)
 
@@ -177,7 +182,27 @@ def show_config(config: Config) -> str:
         for shard in config.shards
     ]
     cluster = msgspec.structs.replace(config.cluster, limits=limits_of(config.cluster.limits).shown())
-    return dump_config(msgspec.structs.replace(config, cluster=cluster, shards=shards))
+    proxy = msgspec.structs.replace(config.proxy, tiers=_without_secrets(config.proxy.tiers))
+    return dump_config(msgspec.structs.replace(config, cluster=cluster, proxy=proxy, shards=shards))
+
+
+def _without_secrets(given: Any) -> Any:
+    """The same TOML with `***` for the secrets in URLs."""
+    if isinstance(given, Mapping):
+        return {name: _without_secrets(value) for name, value in given.items()}
+    if isinstance(given, list):
+        return list(map(_without_secrets, given))
+    return hidden(given) if isinstance(given, str) and "://" in given else given
+
+
+def tiers_of(config: Config, source: str) -> tuple[StoreTree, ...]:
+    """The caches before the shards, the fastest first. `source` is the file; relative directories are beside it.
+
+    Raises ConfigError, or ImportError for one whose driver is not installed.
+    """
+    base = Path(source).absolute().parent
+    places = (f"{source}: proxy.tiers[{index}]" for index in range(len(config.proxy.tiers)))
+    return tuple(parse_child(tier, place, base=base) for tier, place in zip(config.proxy.tiers, places, strict=True))
 
 
 def dump_table(name: str, values: Mapping[str, Any]) -> str:
@@ -240,6 +265,7 @@ def _check(config: Config, source: str, base: Path) -> Config:
     except ConfigError as error:
         raise ConfigError(f"{source}: cluster.{error}") from error
     _within(f"{source}: proxy.listen", parse_address, config.proxy.listen)
+    tiers_of(config, source)
     if not config.shards:
         raise ConfigError(f"{source}: shards: at least one is needed; begin each with a line [[shards]]")
     seen: dict[str, int] = {}
@@ -334,9 +360,7 @@ def description_of(kind: type[msgspec.Struct], key: str) -> str:
 
 
 def _assignments(values: Mapping[str, Any]) -> list[str]:
-    # JSON strings are valid TOML basic strings.
-    pairs = values.items()
-    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in pairs if value is not None]
+    return [f"{key} = {dump_value(value)}" for key, value in values.items() if value is not None]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -173,6 +173,8 @@ def _store(description: Description) -> service_pb2.Store:
         kind=description.kind,
         description=description.text,
         children=[_store(child) for child in description.children],
+        hits=description.hits,
+        misses=description.misses,
     )
 
 

@@ -5,7 +5,7 @@ Knows each engine by its package, and how its values are stored; no request and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from datastore.lmdb import LMDBConfig, LMDBDatastore
 from datastore.model.errors import ConfigError
 from datastore.spec import CHILD, CHILDREN, NAMED_CHILDREN, Composed, Config, build_async
 from datastore.spec.checks import walk
-from datastore.spec.collections import MemoryConfig
+from datastore.spec.collections import MemoryConfig, TieredConfig
 from datastore.sync.serialize import SerializerShimDatastore as SerializerShim
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_client.config import GrpcConfig
@@ -33,7 +33,7 @@ from datastore_server.placement.system import (
 from datastore_server.store_urls import SerializerName, StoreUrl
 from datastore_server.stored_values import DocumentValues, JsonValues, PlainValues, WireValues, decoded
 
-__all__ = ["IDLE_STREAM_S", "Storage", "open_storage"]
+__all__ = ["IDLE_STREAM_S", "Storage", "behind_tiers", "open_storage"]
 
 #: How long a proxy keeps its streams of the nodes for a query whose client does not read, or that waits for another
 #: node's entries. Each costs the proxy 25 kB and its node 45.
@@ -124,6 +124,23 @@ def _composed(tree: Config) -> tuple[Datastore, Any]:
     is_blind = all(config.kind in _BLIND or not any(config.parts()) for _, config in walk(tree))
     store = build_async(_with_leaves(tree, {}, is_plain=not is_blind))
     return store if is_blind else SerializerShimDatastore(store, DocumentValues()), None
+
+
+def behind_tiers(tiers: Sequence[Config], store: Datastore) -> Datastore:
+    """A store of WireValues with these caches before it; the store itself if there are none."""
+    return _composed(TieredConfig(children=(*tiers, _Opened(store=store))))[0] if tiers else store
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened(Composed):
+    """A store that is already open, as part of a composition."""
+
+    kind = "opened"
+    store: Datastore
+
+    def build(self, stores: Any, below: Mapping[str, Any]) -> Datastore:
+        """The store itself."""
+        return self.store
 
 
 def _with_leaves(tree: Config, done: dict[int, Config], *, is_plain: bool) -> Config:

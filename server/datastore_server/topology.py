@@ -14,13 +14,13 @@ from typing import Any
 from datastore.aio import Datastore, ShardedDatastore
 from datastore.engine.placement import Member, Placement, first_placement
 from datastore_client.aio.remote import RemoteDatastore
-from datastore_server.config import Config
+from datastore_server.config import Config, tiers_of
 from datastore_server.coordination.records import ProxySystemSpace
 from datastore_server.describe import ClusterInfo, ShardInfo
 from datastore_server.membership import Membership
 from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import SystemSpace
-from datastore_server.storage import IDLE_STREAM_S, open_storage
+from datastore_server.storage import IDLE_STREAM_S, behind_tiers, open_storage
 from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
 from datastore_server.verified import MemberDatastore, VerifiedDatastore
 
@@ -91,9 +91,10 @@ def _first_placement(config: Config) -> Placement:
 def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Config] | None = None) -> Topology:
     """A proxy over the nodes of a configuration, which routes each key by the nodes' placement.
 
-    Empty, unplaced nodes are placed, by the names of the shards. If the nodes do not match the configuration, every
-    call raises WrongShardError, which says how and what to do; `source` is the file's path, and `reread` returns its
-    current contents. Must be called inside the event loop that the channels will belong to. Does not connect yet.
+    Empty, unplaced nodes are placed, by the names of the shards. The caches of `proxy.tiers` are before the nodes. If
+    the nodes do not match the configuration, every call that reaches them raises WrongShardError, which says how and
+    what to do; `source` is the file's path, and `reread` returns its current contents. Must be called inside the event
+    loop that the channels will belong to. Does not connect yet.
     """
     info = ClusterInfo(cluster_name=config.cluster.name)
     remotes = {
@@ -110,7 +111,7 @@ def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Con
     info.place(membership.placement)
     sharded = ShardedDatastore(stores.values(), membership, names=list(stores))
     return Topology(
-        VerifiedDatastore(sharded, membership),
+        behind_tiers(tiers_of(config, source), VerifiedDatastore(sharded, membership)),
         info,
         check_values=False,
         system=ProxySystemSpace({shard.name: shard.url for shard in config.shards}),

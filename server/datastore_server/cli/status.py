@@ -45,7 +45,8 @@ def status_command(settings: Settings) -> int:
     "health" is "serving"; "read-only" while a change of the placement is under way; "not serving" for a server that
     refuses every key, or whose store does not answer; "refused" for a shard whose node is not what the proxy expects,
     and "unavailable" for one that does not answer. "slots" is how many of the 16,384 slots the node owns. "bytes" is
-    the disk space in use, including reusable space. A proxy shows the sum of its shards, or nothing while one of them
+    the disk space in use, including reusable space. "tiers" are the caches of a store and what they are before, with
+    their hits and misses since the server started. A proxy shows the sum of its shards, or nothing while one of them
     does not answer.
 
     Exit code 4 if the server, or any shard behind it, does not serve or cannot be reached.
@@ -58,8 +59,31 @@ def status_command(settings: Settings) -> int:
     else:
         columns = ["role", "name", "address", "health", "slots", "entries", "bytes", "store", "durability", "version"]
         print_table(columns, [[_cell(row[column]) for column in columns] for row in rows])
+        _print_tiers(rows)
         _print_errors(rows)
     return ExitCode.OK if all(row["health"] in _SERVES for row in rows) else ExitCode.UNAVAILABLE
+
+
+def _print_tiers(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print how often each tier of each server had what was read."""
+    tiers = [(row["name"] or row["address"], tier) for row in rows for tier in row["tiers"] or ()]
+    cells = [
+        [name, tier["store"], _cell(tier["hits"]), _cell(tier["misses"]), _percent(tier["hit_rate"])]
+        for name, tier in tiers
+    ]
+    if tiers:
+        click.echo()
+        print_table(["server", "tier", "hits", "misses", "hit rate"], cells)
+
+
+def _tiers_of(store: service_pb2.Store) -> list[dict[str, Any]]:
+    """The hits and misses of every tier in a composition, from the outermost store inwards."""
+    tiers = []
+    if store.HasField("hits"):
+        reads = store.hits + store.misses
+        rate = store.hits / reads if reads else None
+        tiers.append({"store": _store_text(store), "hits": store.hits, "misses": store.misses, "hit_rate": rate})
+    return tiers + [tier for child in store.children for tier in _tiers_of(child)]
 
 
 def _print_errors(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -89,7 +113,7 @@ async def _asked(settings: Settings) -> tuple[service_pb2.DescribeStoreResponse,
 
 async def _shard_row(shard: service_pb2.Shard) -> dict[str, Any]:
     """The row of a shard, from the proxy and from the shard's node."""
-    row: dict[str, Any] = {"store": None, "durability": None, "version": None}
+    row: dict[str, Any] = {"store": None, "tiers": None, "durability": None, "version": None}
     failure = wire.status_to_error(shard.status) if shard.HasField("status") else None
     async with NodeClient(shard.url, timeout_s=NODE_TIMEOUT_S) as node:
         # It is enough that the proxy reaches it; from here it may be behind a firewall.
@@ -142,6 +166,7 @@ def _server_row(url: str, answer: service_pb2.DescribeStoreResponse) -> dict[str
         "entries": answer.entries if answer.HasField("entries") else None,
         "bytes": answer.stored_bytes if answer.HasField("stored_bytes") else None,
         "store": _store_text(answer.store),
+        "tiers": _tiers_of(answer.store) or None,
         "durability": _DURABILITY.get(answer.durability),
         "version": answer.server_version or None,
         "error": None,
@@ -170,6 +195,10 @@ def _health_of(failure: DatastoreError | None) -> str:
 
 def _cell(value: Any) -> Any:
     return f"{value:,}" if isinstance(value, int) else value
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.1%}"
 
 
 def _store_text(store: service_pb2.Store) -> str:

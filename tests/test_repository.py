@@ -273,8 +273,10 @@ def test_every_kind_of_a_class_is_announced_and_every_backend_has_one() -> None:
 
 
 def is_kind(value: Any) -> bool:
-    """Whether something is the Config of a kind of store."""
-    return inspect.isclass(value) and issubclass(value, Config) and hasattr(value, "kind")
+    """Whether something is the Config of a kind of store that a table can name."""
+    if not inspect.isclass(value) or value.__name__.startswith("_"):
+        return False
+    return issubclass(value, Config) and hasattr(value, "kind")
 
 
 # Documentation.

@@ -17,6 +17,7 @@ from datastore.aio.links import SymlinkDatastore
 from datastore.aio.lru import LRUCacheDatastore
 from datastore.aio.mapping import InterfaceMappingDatastore
 from datastore.aio.memory import DictDatastore, NullDatastore
+from datastore.aio.mount import MountDatastore
 from datastore.aio.scan import Scan
 from datastore.aio.serialize import SerializerShimDatastore
 from datastore.aio.sharded import ShardedDatastore
@@ -46,6 +47,7 @@ __all__ = [
     "LRUCacheDatastore",
     "LoggingDatastore",
     "LowercaseKeyDatastore",
+    "MountDatastore",
     "NamespaceDatastore",
     "NestedPathDatastore",
     "NullDatastore",

@@ -10,6 +10,7 @@ from datastore.sync.links import SymlinkDatastore
 from datastore.sync.lru import LRUCacheDatastore
 from datastore.sync.mapping import InterfaceMappingDatastore
 from datastore.sync.memory import DictDatastore, NullDatastore
+from datastore.sync.mount import MountDatastore
 from datastore.sync.sharded import ShardedDatastore
 from datastore.sync.shims import LoggingDatastore, ShimDatastore
 from datastore.sync.tiered import TieredDatastore
@@ -31,6 +32,7 @@ __all__ = [
     "LRUCacheDatastore",
     "LoggingDatastore",
     "LowercaseKeyDatastore",
+    "MountDatastore",
     "NamespaceDatastore",
     "NestedPathDatastore",
     "NullDatastore",

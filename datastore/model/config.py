@@ -12,7 +12,7 @@ from datastore.model.extras import require
 from datastore.model.options import DIRECTORY, OptionType
 from datastore.model.urls import directory_of, options_of, shown
 
-__all__ = ["CHILD", "CHILDREN", "NAMED_CHILDREN", "Composed", "Config", "Origin", "did_you_mean"]
+__all__ = ["CHILD", "CHILDREN", "MOUNTS", "NAMED_CHILDREN", "Composed", "Config", "Origin", "did_you_mean"]
 
 
 class Origin(NamedTuple):
@@ -135,7 +135,7 @@ def type_of(part: Field[Any]) -> OptionType:
 
 def is_child(kind: OptionType) -> bool:
     """Whether an option of this type is a store, or several."""
-    return kind in (CHILD, CHILDREN, NAMED_CHILDREN)
+    return kind in (CHILD, CHILDREN, NAMED_CHILDREN, MOUNTS)
 
 
 def is_required(part: Field[Any]) -> bool:
@@ -168,4 +168,8 @@ CHILD = OptionType("a store: a name, a URL or a table", _child)
 CHILDREN = OptionType("a list of stores, each a name, a URL or a table", _children)
 NAMED_CHILDREN = OptionType(
     "stores, each a name, a URL or a table: a list, or a table with a name for each", _named_children
+)
+MOUNTS = OptionType(
+    'a table with a key prefix for each store, each a name, a URL or a table: `{ "/archive" = "files", "/" = "main" }`',
+    lambda given: _named_children(given) if isinstance(given, Mapping) else None,
 )

@@ -7,7 +7,7 @@ a tree as TOML. `shims` and `collections` are the library's own kinds; a backend
 
 from __future__ import annotations
 
-from datastore.model.config import CHILD, CHILDREN, NAMED_CHILDREN, Composed, Config
+from datastore.model.config import CHILD, CHILDREN, MOUNTS, NAMED_CHILDREN, Composed, Config
 from datastore.model.options import (
     ANY_TEXT,
     BOOLEAN,
@@ -39,6 +39,7 @@ __all__ = [
     "DIRECTORY",
     "DURATION",
     "KEY",
+    "MOUNTS",
     "NAMED_CHILDREN",
     "SERVER",
     "SIZE",

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from datastore.engine.placement import NAME, NAME_FORM, SlotMap
-from datastore.model.config import CHILDREN, NAMED_CHILDREN, Composed, Config
-from datastore.model.errors import InvalidError
+from datastore.model.config import CHILDREN, MOUNTS, NAMED_CHILDREN, Composed, Config
+from datastore.model.errors import InvalidError, InvalidKeyError
 from datastore.model.key import Key
 from datastore.model.options import BOOLEAN, COUNT, DURATION, SIZE, one_of, option
 from datastore.sync.tiered import SKIP_FAILED_S, TIER_TIMEOUT_S
 
-__all__ = ["LRUConfig", "MemoryConfig", "NullConfig", "ShardedConfig", "TieredConfig"]
+__all__ = ["LRUConfig", "MemoryConfig", "MountConfig", "NullConfig", "ShardedConfig", "TieredConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +136,35 @@ class ShardedConfig(Composed):
         return stores.ShardedDatastore(
             [children[name] for name in names], SlotMap(names, shard_by=self.by), names=names
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MountConfig(Composed):
+    """Has a store for each key prefix, which gets the keys without the prefix. The longest prefix wins.
+
+    Without a store at `/`, a key below no prefix is absent and cannot be written.
+    """
+
+    kind = "mount"
+    mounts: dict[str, Config] = field(metadata=option("the stores by their prefixes", MOUNTS))
+
+    def check(self) -> None:
+        """Prefixes must be keys, in one form."""
+        for prefix in self.mounts:
+            try:
+                key = str(Key(prefix))
+            except InvalidKeyError as error:
+                raise InvalidError(f"{prefix!r} is not a key: {error}", field="mounts") from error
+            if key != prefix:
+                raise InvalidError(f"the prefix {prefix!r} is written {key!r}", field="mounts")
+
+    def can_query(self) -> bool:
+        """If all stores do."""
+        return all(child.can_query() for _, child in self.parts())
+
+    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
+        """A MountDatastore."""
+        return stores.MountDatastore(below["mounts"])
 
 
 def _collection_hash(key: Key) -> int:

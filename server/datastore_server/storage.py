@@ -15,7 +15,7 @@ from datastore.aio import Datastore, DictDatastore, SerializerShimDatastore
 from datastore.aio.lift import LiftedDatastore, lift
 from datastore.lmdb import LMDBConfig, LMDBDatastore
 from datastore.model.errors import ConfigError
-from datastore.spec import CHILD, CHILDREN, NAMED_CHILDREN, Composed, Config, build_async
+from datastore.spec import CHILD, CHILDREN, MOUNTS, NAMED_CHILDREN, Composed, Config, build_async
 from datastore.spec.checks import walk
 from datastore.spec.collections import MemoryConfig, TieredConfig
 from datastore.sync.serialize import SerializerShimDatastore as SerializerShim
@@ -162,7 +162,7 @@ def _changed_children(tree: Config, change: Callable[[Config], Config]) -> Confi
         value = getattr(tree, name)
         if part.metadata["option"] is CHILD and value is not None:
             children[name] = change(value)
-        elif part.metadata["option"] in (CHILDREN, NAMED_CHILDREN) and value is not None:
+        elif part.metadata["option"] in (CHILDREN, NAMED_CHILDREN, MOUNTS) and value is not None:
             is_named = isinstance(value, dict)
             children[name] = {key: change(one) for key, one in value.items()} if is_named else list(map(change, value))
     return replace(tree, **children)

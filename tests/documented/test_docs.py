@@ -19,7 +19,8 @@ import datastore
 from datastore import Key, Query, aio, spec
 from datastore.model.errors import ConfigError, InvalidError
 from datastore_client import connect
-from datastore_server.config import load_config
+from datastore_server.config import load_config, tiers_of
+from datastore_server.server_config import load_server
 from tests.support import clusters
 from tests.support.local_clusters import Running, cluster
 from tests.support.waiting import PATIENCE_S
@@ -27,6 +28,7 @@ from tests.support.waiting import PATIENCE_S
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 README, BACKENDS, SERVING = ROOT / "README.md", ROOT / "docs/backends.md", ROOT / "docs/serving.md"
+TIERS = ROOT / "docs/tiers.md"
 #: Pages with examples at the prompt of Python, which run in one session a page.
 AT_THE_PROMPT = [page for page in PAGES if "```pycon" in page.read_text()]
 #: Languages and the pages that have them; `text` is for pictures and messages.
@@ -37,7 +39,7 @@ EXPECTED = {
     "pycon": AT_THE_PROMPT,
     "python": [README, BACKENDS, ROOT / "docs/collections.md"],
     "sh": [README, ROOT / "docs/cli.md", ROOT / "docs/configuration.md", ROOT / "docs/protocol.md", SERVING],
-    "toml": [BACKENDS, ROOT / "docs/compositions.md", ROOT / "docs/configuration.md", SERVING],
+    "toml": [BACKENDS, ROOT / "docs/compositions.md", ROOT / "docs/configuration.md", SERVING, TIERS],
 }
 ADDRESS = "127.0.0.1:7420"
 
@@ -213,6 +215,33 @@ def test_the_shell_accepts_the_completion_line(tmp_path: Path):
         # bash is everywhere; the others are tested if installed.
         if shell == "bash" or shutil.which(shell):
             run([shell, "-c", line], tmp_path)
+
+
+def test_a_cluster_gets_a_cache_as_shown(tmp_path: Path):
+    one, shared, _ = blocks(TIERS, "toml")
+    with cluster(tmp_path, "--nodes", "1") as running:
+        running.cli("put", "/airports/ZRH", '{"feet": 1416}')
+    path = tmp_path / "cluster.toml"
+    written = path.read_text()
+    path.write_text(written.replace("[proxy]\n", f"[proxy]\n{shared}"))
+    assert len(tiers_of(load_config(path), str(path))) == 2
+    path.write_text(written.replace("[proxy]\n", f"[proxy]\n{one}"))
+    with cluster(tmp_path) as running:
+        for _ in range(4):
+            assert "1416" in running.cli("get", "/airports/ZRH")
+        shown = running.cli("status")
+    assert one in path.read_text()
+    (lru,) = [line.split() for line in shown.splitlines() if "lru" in line and "%" in line]
+    assert lru[-3:] == ["3", "1", "75.0%"]
+
+
+def test_a_composition_with_tiers_as_shown_is_taken(tmp_path: Path):
+    (tmp_path / "server.toml").write_text(blocks(TIERS, "toml")[2])
+    assert [child.kind for _, child in load_server(tmp_path / "server.toml").store.tree.parts()] == [
+        "lru",
+        "redis",
+        "sharded",
+    ]
 
 
 def test_the_documented_configuration_is_valid_and_its_error_is_as_shown(tmp_path: Path):

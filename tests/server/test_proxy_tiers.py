@@ -24,7 +24,6 @@ from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import Topology, build_node, build_proxy
 from tests.support.commands import run_here
 from tests.support.engines import Engine, engine
-from tests.support.storages import settings_of
 
 KEYS = [Key(f"/a:{number}") for number in range(20)]
 HOT = '{ kind = "lru", max_entries = 1000, max_age = "30s" }'
@@ -54,7 +53,7 @@ async def start(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with AsyncExitStack() as stack:
 
         async def serving(topology: Topology) -> Server:
-            return await stack.enter_async_context(serve(topology.datastore, **settings_of(topology)))
+            return await stack.enter_async_context(serve(topology.datastore, **topology.settings()))
 
         nodes = {name: await serving(build_node(parse_store_url("memory:"))) for name in ("s1", "s2")}
 

@@ -21,7 +21,7 @@ from datastore.lmdb import LMDBConfig
 from datastore.model.config import Config
 from datastore.model.key import Key
 from datastore.spec.checks import walk
-from datastore.spec.collections import LRUConfig, MemoryConfig, ShardedConfig, TieredConfig
+from datastore.spec.collections import LRUConfig, MemoryConfig, MountConfig, ShardedConfig, TieredConfig
 from datastore.spec.shims import (
     CacheConfig,
     KeyTransformConfig,
@@ -108,6 +108,12 @@ def identity(key: Key) -> Key:
     return key
 
 
+def _mounted(children: list[Config]) -> Config:
+    """Stores at prefixes of the keys that the cases use, one within another; the last has the rest."""
+    prefixes = ["/a/b", "/a", "/"]
+    return MountConfig(mounts=dict(zip(prefixes[-len(children) :], children, strict=True)))
+
+
 def _rooms(child: Config) -> Config:
     """Shards that are two namespaces of one store."""
     rooms = {name: NamespaceConfig(namespace=Key(f"/{name}"), child=child) for name in ("r1", "r2")}
@@ -136,6 +142,7 @@ _SHIMS: dict[str, Callable[[Config], Config]] = {
 _COLLECTIONS: dict[str, Callable[[list[Config]], Config]] = {
     "tiered": lambda children: TieredConfig(children=tuple(children)),
     "tiers with a small cache": lambda children: TieredConfig(children=(LRUConfig(max_entries=3), *children)),
+    "mount": _mounted,
     "sharded": lambda children: ShardedConfig(children=tuple(children)),
     "sharded by collection": lambda children: ShardedConfig(children=tuple(children), by="collection"),
     "sharded by name": lambda children: ShardedConfig(

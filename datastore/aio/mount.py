@@ -1,0 +1,212 @@
+"""Stores at key prefixes, as one store. Knows the Datastore contract and how shards are merged."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+
+from datastore.aio.base import Datastore, require_datastore
+from datastore.aio.memory import NullDatastore
+from datastore.aio.scan import Scan, ask, exact
+from datastore.aio.sharded import ShardedDatastore
+from datastore.aio.shims import ShimDatastore
+from datastore.aio.verbs import scope_of
+from datastore.model.arguments import check_key
+from datastore.model.capability import Capability
+from datastore.model.description import Description
+from datastore.model.entries import Batch, Position
+from datastore.model.errors import InvalidError, InvalidKeyError, NoStoresError, UnsupportedTypeError
+from datastore.model.fields import KEY_FIELD
+from datastore.model.key import Key
+from datastore.model.limits import KEY_BYTES
+from datastore.model.operations import VALUES, Operation, ReadOptions, ReadResult, WriteResult
+from datastore.model.query import Query
+from datastore.model.trees import Condition
+
+__all__ = ["MountDatastore"]
+
+_ROOT = Key("/")
+
+
+class MountDatastore(ShimDatastore):
+    """A store for each key prefix: `MountDatastore({"/archive": files, "/": main})`.
+
+    A key belongs to the longest prefix that it has, part by part, and its store gets the key without the prefix. With
+    stores at `/archive`, `/archive/2026` and `/`:
+
+        /archive/a         /a            in the store at /archive
+        /archive/2026/a:b  /a:b          in the store at /archive/2026
+        /archive/2026      /             in the store at /archive/2026
+        /archives/a        /archives/a   in the store at /
+        /archive:a         /archive:a    in the store at /: an instance is not below its key
+
+    What a store has under keys that belong to a deeper one is not visible. Without a store at `/`, a key can belong to
+    none: reads find it absent, and writes raise InvalidKeyError, which names the prefixes.
+    Queries merge the stores that can have results exactly, as one store would return them: order, offset, limit and
+    start_after. Each store evaluates the filters that read no key; one that has no queries fails those that concern it.
+    Entries of a store whose keys become longer than KEY_BYTES with the prefix are left out. An error names the prefix
+    as its `shard`. Closing closes every store, then raises the first error.
+    Raises NoStoresError without stores, UnsupportedTypeError (a TypeError) unless the mounts are a mapping of keys to
+    Datastores, and InvalidError (a ValueError) for a prefix that is given twice.
+    """
+
+    def __init__(self, mounts: Mapping[Key | str, Datastore]) -> None:
+        if not isinstance(mounts, Mapping):
+            raise UnsupportedTypeError(f"mounts must be a dict of prefixes to Datastores, got {type(mounts).__name__}")
+        if not mounts:
+            raise NoStoresError("MountDatastore has no stores; mount at least one")
+        stores: dict[Key, Datastore] = {}
+        for given, store in mounts.items():
+            prefix = Key(given)
+            if prefix in stores:
+                raise InvalidError(f"{prefix} is given twice; mount one store there", field="mounts")
+            stores[prefix] = require_datastore(store, f"{prefix} mounts a Datastore")
+        #: The longest prefixes first.
+        self._prefixes = sorted(stores, key=str, reverse=True)
+        self._parts = [
+            _Mounted(prefix, stores[prefix], [other for other in self._prefixes if prefix.is_ancestor_of(other)])
+            for prefix in self._prefixes
+        ]
+        names = [*map(str, self._prefixes), "unmounted"]
+        super().__init__(ShardedDatastore([*self._parts, _Unmounted(self._prefixes)], self._index, names=names))
+
+    def _index(self, key: Key) -> int:
+        """The place of the store that a key belongs to; the last for none."""
+        found = (place for place, part in enumerate(self._parts) if part.is_above(key))
+        return next(found, len(self._parts))
+
+    def scan(self, query: Query) -> Scan:
+        """The merged results of the stores that can have any."""
+        parts = [part for part in self._parts if part.concerns(query)]
+        if len(parts) == 1:
+            return ask(parts[0], query)
+        names = [str(part.prefix) for part in parts]
+        return ShardedDatastore(parts, names=names).scan(query) if parts else NullDatastore().scan(query)
+
+    def listed_key(self, key: Key) -> Key:
+        """The listed key of the store that the key belongs to, with its prefix."""
+        place = self._index(check_key(key))
+        return self._parts[place].listed_key(key) if place < len(self._parts) else key
+
+    @property
+    def capability(self) -> Capability:
+        """What all stores can do, of the parts of a query that they are asked to evaluate."""
+        return Capability.common(part.capability for part in self._parts)
+
+    def describe(self) -> Description:
+        """Kind `mount`, with the prefixes, over the stores in the same order."""
+        children = tuple(part.child_datastore.describe() for part in self._parts)
+        return Description("mount", ", ".join(map(str, self._prefixes)), self.capability, children)
+
+
+class _Unmounted(NullDatastore):
+    """What has the keys that belong to no store: nothing."""
+
+    def __init__(self, prefixes: Sequence[Key]) -> None:
+        self._prefixes = ", ".join(map(str, prefixes))
+
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        return [
+            WriteResult(InvalidKeyError(f"no store is mounted for {operation.key}; there are {self._prefixes}"))
+            for operation in operations
+        ]
+
+
+class _Mounted(ShimDatastore):
+    """A store under the keys that it has in the whole: those below its prefix that are not below a deeper one."""
+
+    def __init__(self, prefix: Key, datastore: Datastore, deeper: Sequence[Key]) -> None:
+        super().__init__(datastore)
+        self.prefix = prefix
+        self._deeper = deeper
+        self._text = "" if prefix == _ROOT else str(prefix)
+
+    def is_above(self, key: Key) -> bool:
+        """Whether a key is the prefix, or below it."""
+        return key == self.prefix or self.prefix.is_ancestor_of(key)
+
+    def _inner(self, key: Key) -> Key:
+        return Key._trusted(str(key)[len(self._text) :] or "/")
+
+    def _outer(self, inner: Key) -> Key:
+        return Key._trusted((self._text + str(inner)).rstrip("/") or "/")
+
+    async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        return await self.child_datastore.read(list(map(self._inner, keys)), options)
+
+    async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        return await self.child_datastore.write([operation.at(self._inner(operation.key)) for operation in operations])
+
+    def describe(self) -> Description:
+        return self._described("mounted", str(self.prefix))
+
+    @property
+    def capability(self) -> Capability:
+        below = self.child_datastore.capability
+        return replace(below.scope_only(), field_filters=below.field_filters)
+
+    def listed_key(self, key: Key) -> Key:
+        return self._outer(self.child_datastore.listed_key(self._inner(key)))
+
+    def concerns(self, query: Query) -> bool:
+        """Whether a query can have results here."""
+        if self.is_above(query.key):
+            # Of a deeper prefix itself, the scope also has instances, which are not below it.
+            return not any(deeper.is_ancestor_of(query.key) for deeper in self._deeper)
+        return query.covers(self.prefix)
+
+    def scan(self, query: Query) -> Scan:
+        if not self.is_above(query.key) and not query.recursive:
+            # Of all that is here, only the entry of the prefix is in the scope.
+            return Scan(self._prefix_entry(query))
+        inner = self._inner_query(query)
+        child = exact(inner, ask(self.child_datastore, inner))
+        return Scan(self._own(query, child), source=child)
+
+    async def _prefix_entry(self, query: Query) -> AsyncGenerator[Batch]:
+        (result,) = await self.child_datastore.read([_ROOT], VALUES)
+        if result.error is not None:
+            raise result.error
+        if result.value is not None:
+            yield Batch([self.prefix], [result.value], scanned=1)
+
+    def _inner_query(self, query: Query) -> Query:
+        """The scope in the store's keys, with the filters that read no key."""
+        inner = scope_of(query)
+        after = query.start_after
+        inner.key = self._inner(query.key) if self.is_above(query.key) else _ROOT
+        inner.keys_only = not query.reads_values
+        if not query.has_custom_code:
+            inner.filters = [part for part in query.filters if _reads_no_key(part)]
+        if after is not None and not query.orders and self.is_above(after.key):
+            inner.start_after = Position(b"", self._inner(after.key))
+        return inner
+
+    async def _own(self, query: Query, child: Scan) -> AsyncGenerator[Batch]:
+        """The store's batches under the keys of the whole, without what does not belong here or is out of the scope."""
+        try:
+            async for batch in child.batches:
+                keys = [None if key is None else self._outer(key) for key in batch.keys]
+                held = [place for place, key in enumerate(keys) if key is None or self._is_own(key, query)]
+                after = batch.position
+                yield Batch(
+                    [keys[place] for place in held],
+                    [batch.values[place] for place in held],
+                    position=None if after is None else Position(b"", self._outer(after.key)),
+                    scanned=batch.scanned,
+                )
+        finally:
+            await child.aclose()
+
+    def _is_own(self, key: Key, query: Query) -> bool:
+        text = str(key)
+        return (
+            not any(deeper == key or deeper.is_ancestor_of(key) for deeper in self._deeper)
+            and query.covers(key)
+            and (len(text) * 4 <= KEY_BYTES or len(text.encode()) <= KEY_BYTES)
+        )
+
+
+def _reads_no_key(condition: Condition) -> bool:
+    """Whether a condition is the same in every store's keys."""
+    return all(part.field != KEY_FIELD for part in condition.comparisons())

@@ -90,7 +90,7 @@ def no_patience() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_patience")
-def test_what_many_threads_append_is_all_there():
+def test_many_threads_can_append_stores():
     store = core.TieredDatastore()
     added = [[core.NullDatastore() for _ in range(200)] for _ in range(8)]
     together([partial(list, map(store.append_datastore, stores)) for stores in added])
@@ -102,7 +102,7 @@ def test_what_many_threads_append_is_all_there():
 
 
 @pytest.mark.usefixtures("no_patience")
-def test_what_many_threads_take_out_is_gone_and_nothing_else():
+def test_many_threads_can_remove_stores():
     stays, goes = core.NullDatastore(), [[core.NullDatastore() for _ in range(50)] for _ in range(8)]
     store = core.TieredDatastore([*chain.from_iterable(goes), stays])
     together([partial(list, map(store.remove_datastore, stores)) for stores in goes])
@@ -111,7 +111,7 @@ def test_what_many_threads_take_out_is_gone_and_nothing_else():
 
 @pytest.mark.parametrize("insert", ["insert_datastore", "insertDatastore"])
 @pytest.mark.parametrize(("index", "order"), [(0, "nab"), (1, "anb"), (2, "abn"), (9, "abn"), (-1, "anb")])
-def test_a_store_is_inserted_before_that_of_the_index(insert: str, index: int, order: str, library: Any):
+def test_a_store_is_inserted_before_the_index(insert: str, index: int, order: str, library: Any):
     stores = {name: library.DictDatastore() for name in "abn"}
     store = library.ShardedDatastore([stores["a"], stores["b"]])
     getattr(store, insert)(index, stores["n"])
@@ -141,7 +141,7 @@ class EqualToAll:
 
 
 @pytest.mark.parametrize("remove", ["remove_datastore", "removeDatastore"])
-def test_a_store_is_taken_out_itself_and_where_it_comes_first(remove: str, library: Any):
+def test_the_first_occurrence_of_a_store_is_removed(remove: str, library: Any):
     class Alike(EqualToAll, library.DictDatastore):
         pass
 
@@ -151,7 +151,7 @@ def test_a_store_is_taken_out_itself_and_where_it_comes_first(remove: str, libra
     assert list(map(id, store._stores)) == [id(other), id(other), id(twice)]
 
 
-def test_only_what_is_there_can_be_taken_out(library: Any):
+def test_only_a_member_can_be_removed(library: Any):
     store = library.TieredDatastore([library.DictDatastore(), library.NullDatastore()])
     with pytest.raises(errors.InvalidError, match=r"LRUCacheDatastore.*DictDatastore, NullDatastore") as raised:
         store.remove_datastore(library.LRUCacheDatastore(1))
@@ -165,7 +165,7 @@ def test_only_what_is_there_can_be_taken_out(library: Any):
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)
-def test_the_list_given_stays_the_callers(name: str, library: Any):
+def test_the_given_list_is_not_changed(name: str, library: Any):
     first, second = library.DictDatastore(), library.DictDatastore()
     given = [first]
     store = getattr(library, name)(given)
@@ -176,7 +176,7 @@ def test_the_list_given_stays_the_callers(name: str, library: Any):
     assert given == [first, second]
 
 
-async def test_calls_under_way_keep_the_list_they_began_with(colour: Any, library: Any):
+async def test_calls_in_progress_keep_the_list_they_began_with(colour: Any, library: Any):
     class Meddling(library.DictDatastore):
         def get(self, key: Key) -> Any:
             store.remove_datastore(last)
@@ -189,7 +189,7 @@ async def test_calls_under_way_keep_the_list_they_began_with(colour: Any, librar
     assert len(store._stores) == 1
 
 
-async def test_a_query_under_way_keeps_the_shards_it_began_with(colour: Any, library: Any):
+async def test_a_query_in_progress_keeps_the_shards_it_began_with(colour: Any, library: Any):
     shards = [library.DictDatastore() for _ in range(3)]
     for number, shard in enumerate(shards):
         await colour.call(shard.put, Key(f"/c/{number}"), number)
@@ -284,7 +284,7 @@ async def test_a_cursor_that_cannot_be_closed_leaves_no_other_open(failing: set[
 # Tiers
 
 
-async def test_what_is_found_goes_to_all_tiers_above(colour: Any, library: Any):
+async def test_a_hit_is_written_to_all_tiers_above(colour: Any, library: Any):
     for depth in range(4):
         store = library.TieredDatastore([library.DictDatastore() for _ in range(4)])
         await colour.call(store.datastore(depth).put, A, "x")
@@ -293,7 +293,7 @@ async def test_what_is_found_goes_to_all_tiers_above(colour: Any, library: Any):
 
 
 @pytest.mark.parametrize("failing", [0, 1], ids=["the first", "a middle one"])
-async def test_a_tier_that_cannot_be_read_is_skipped_and_told(
+async def test_a_tier_that_cannot_be_read_is_skipped_and_logged(
     failing: int, colour: Any, library: Any, faulty: Any, caplog: pytest.LogCaptureFixture
 ):
     tiers = [faulty() for _ in range(3)]
@@ -309,7 +309,7 @@ async def test_a_tier_that_cannot_be_read_is_skipped_and_told(
     assert record.getMessage() == expected
 
 
-async def test_a_tier_that_cannot_store_is_told(
+async def test_a_tier_that_cannot_store_is_logged(
     colour: Any, library: Any, faulty: Any, caplog: pytest.LogCaptureFixture
 ):
     upper, last = faulty(), faulty()
@@ -325,7 +325,7 @@ async def test_a_tier_that_cannot_store_is_told(
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-async def test_what_only_an_upper_tier_has_is_contained(colour: Any, library: Any, faulty: Any):
+async def test_contains_finds_a_key_in_any_tier(colour: Any, library: Any, faulty: Any):
     for depth in range(3):
         tiers = [faulty() for _ in range(3)]
         store = library.TieredDatastore(tiers)
@@ -353,7 +353,7 @@ async def test_writes_go_to_the_last_tier_first_and_then_upwards(colour: Any, li
 
 @pytest.mark.parametrize("error", [TimeoutError("late"), ConnectionResetError("gone"), errors.UnavailableError("gone")])
 @pytest.mark.parametrize("kind", ["tiered", "cache"])
-async def test_a_write_that_may_be_done_is_forgotten_above(
+async def test_a_write_with_an_unknown_outcome_is_deleted_above(
     kind: str, error: Exception, colour: Any, library: Any, faulty: Any
 ):
     upper, last = faulty(), faulty()
@@ -370,7 +370,7 @@ async def test_a_write_that_may_be_done_is_forgotten_above(
 
 
 @pytest.mark.parametrize("kind", ["tiered", "cache"])
-async def test_what_is_no_key_comes_to_no_tier(kind: str, colour: Any, library: Any):
+async def test_an_invalid_key_reaches_no_tier(kind: str, colour: Any, library: Any):
     class Strict(library.DictDatastore):
         def batch_write(self, writes: Any) -> Any:
             handed.extend(writes)
@@ -400,7 +400,7 @@ async def test_what_is_no_key_comes_to_no_tier(kind: str, colour: Any, library: 
 @pytest.mark.parametrize(
     ("limit", "offset", "asked"), [(None, 0, None), (None, 5, None), (3, 0, 3), (3, 5, 8), (1, 1, 2)]
 )
-async def test_each_shard_is_asked_for_all_that_may_be_needed(
+async def test_each_shard_is_queried_for_everything_that_may_be_needed(
     limit: int | None, offset: int, asked: int | None, colour: Any, library: Any
 ):
     log: list[Any] = []
@@ -426,7 +426,7 @@ async def test_a_limit_of_zero_sends_no_queries(colour: Any, library: Any):
     assert (cursor.returned, cursor.skipped, log) == (0, 0, [])
 
 
-async def test_shards_are_read_one_after_the_other_where_that_is_asked_for(colour: Any, library: Any):
+async def test_shards_are_read_one_after_the_other_if_requested(colour: Any, library: Any):
     store = library.ShardedDatastore([library.DictDatastore() for _ in range(3)], lambda key: -ord(key.name))
     for name in "fedcba":
         await colour.call(store.put, Key("/c").child(name), name)
@@ -436,7 +436,7 @@ async def test_shards_are_read_one_after_the_other_where_that_is_asked_for(colou
 
 
 @pytest.mark.parametrize("shard", ["shard_datastore", "shardDatastore"])
-def test_a_keys_store_is_that_of_its_number(shard: str, library: Any):
+def test_a_key_is_in_the_store_of_its_number(shard: str, library: Any):
     stores = [library.DictDatastore() for _ in range(3)]
     store = library.ShardedDatastore(stores, lambda key: int(key.name))
     for number in range(-4, 8):
@@ -464,7 +464,7 @@ async def test_a_shard_is_an_int(number: Any, kind: str, colour: Any, library: A
     assert [len(shard) for shard in shards] == [0, 0]
 
 
-async def test_a_key_that_its_shard_cannot_be_told_of_fails_alone(colour: Any, library: Any):
+async def test_a_key_whose_shard_cannot_be_determined_fails_alone(colour: Any, library: Any):
     store = library.ShardedDatastore([library.DictDatastore() for _ in range(2)], lambda key: int(key.name))
     good, bad = Key("/c/1"), Key("/c/x")
     outcomes = await colour.call(store.batch_write, [Write(bad, 1), Write(good, 1)])

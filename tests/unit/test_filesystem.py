@@ -97,7 +97,7 @@ def generated_keys(count: int) -> Iterator[Key]:
 
 
 @pytest.mark.parametrize("folding", [False, True])
-def test_no_two_keys_share_a_file_and_none_lies_outside(folding: bool):
+def test_no_two_keys_share_a_file_and_no_file_is_outside_the_root(folding: bool):
     found: dict[str, Key] = {}
     for key in set(generated_keys(300 * settings().max_examples)):
         relative = paths.relative_file(key, folding=folding)
@@ -115,7 +115,7 @@ def test_no_two_keys_share_a_file_and_none_lies_outside(folding: bool):
 
 
 @given(st.text(max_size=30))
-def test_any_name_is_of_a_key_or_of_none(relative: str):
+def test_any_file_name_belongs_to_at_most_one_key(relative: str):
     key = paths.key_of_file(relative)
     assert key is None or isinstance(key, Key)
 
@@ -156,14 +156,14 @@ def test_text_is_stored_as_it_is(files: FileSystemDatastore):
 
 
 @pytest.mark.parametrize(("held", "value"), [(b"plain\n", "plain\n"), (b"\xff\xfe", b"\xff\xfe"), (b"", "")])
-def test_a_file_of_others_is_text_or_bytes(files: FileSystemDatastore, held: bytes, value: Any):
+def test_a_file_of_another_program_is_text_or_bytes(files: FileSystemDatastore, held: bytes, value: Any):
     Path(files.object_path(HELLO)).write_bytes(held)
     assert files.get(HELLO) == value
     assert list(files.query(Query(Key("/")))) == [value]
 
 
 @pytest.mark.parametrize("held", [b"%datastore 1 text\nx", b"%datastore 1 str", b"%datastore 1 str\n\xff"])
-def test_a_header_that_is_none_raises(files: FileSystemDatastore, held: bytes):
+def test_a_malformed_header_raises(files: FileSystemDatastore, held: bytes):
     Path(files.object_path(HELLO)).write_bytes(held)
     for read in (lambda: files.get(HELLO), lambda: list(files.query(Query(Key("/"))))):
         with pytest.raises(CorruptDataError, match=r"hello\.obj"):
@@ -192,7 +192,7 @@ def test_other_types_are_refused_and_the_old_value_stays(files: FileSystemDatast
     assert tree(Path(files.root)) == ["hello.obj"]
 
 
-def test_a_header_is_read_only_of_what_has_one():
+def test_a_header_is_read_only_if_there_is_one():
     assert content.header_key(b"%datastore 1 str /a\nx") == "/a"
     for other in (
         b"",
@@ -209,7 +209,7 @@ def test_a_header_is_read_only_of_what_has_one():
 
 
 @pytest.mark.parametrize("folding", [False, True])
-def test_a_recursive_query_finds_what_lies_below_instances(tmp_path: Path, folding: bool):
+def test_a_recursive_query_finds_entries_below_instances(tmp_path: Path, folding: bool):
     files, model = FileSystemDatastore(tmp_path), core.DictDatastore()
     files._folding = folding
     keys = set(generated_keys(1000)) | set(map(Key, ["/a:b:c/d", "/:a:b/c", "/a:b:c:e/d", f"/a:b:{'x' * 300}/d"]))
@@ -253,7 +253,7 @@ def test_a_query_reads_no_file_that_cannot_matter(
     assert len(reads) == read
 
 
-def test_what_a_limit_leaves_out_may_be_damaged(files: FileSystemDatastore):
+def test_entries_beyond_a_limit_may_be_damaged(files: FileSystemDatastore):
     files.put(Key("a"), "1")
     Path(files.object_path(Key("b"))).write_bytes(b"%datastore 1 nosuch\nx")
     assert list(files.query(Query(Key("/"), limit=1))) == ["1"]
@@ -292,7 +292,7 @@ def test_a_file_in_place_of_a_directory_is_an_error(tmp_path: Path):
     ensure_directory_exists(tmp_path / "a/b")
 
 
-def test_what_is_none_of_ours_is_skipped(files: FileSystemDatastore):
+def test_foreign_files_are_skipped(files: FileSystemDatastore):
     files.put(HELLO, "world")
     root = Path(files.root)
     for name in ("notes.txt", ".tmp-left", "%zz.obj", "a b.obj", "UPPER~tt.obj", "x~u.obj", ".hidden.obj"):
@@ -313,7 +313,7 @@ def test_links_to_directories_are_not_followed(files: FileSystemDatastore, tmp_p
     assert list(files.query(Query(Key("/"), recursive=True))) == ["world"]
 
 
-def test_pipes_and_links_in_a_circle_are_no_entries(files: FileSystemDatastore):
+def test_pipes_and_circular_links_are_not_entries(files: FileSystemDatastore):
     os.mkfifo(files.object_path(HELLO))
     Path(files.object_path(Key("loop"))).symlink_to("loop.obj")
     files.put(Key("good"), "v")
@@ -326,7 +326,7 @@ def test_pipes_and_links_in_a_circle_are_no_entries(files: FileSystemDatastore):
 
 
 @pytest.mark.parametrize("fails", ["open", "stat"])
-def test_what_cannot_be_looked_at_is_never_absent(
+def test_an_unreadable_file_is_never_reported_as_absent(
     files: FileSystemDatastore, monkeypatch: pytest.MonkeyPatch, fails: str
 ):
     def refuse(*_: Any, **__: Any) -> None:
@@ -338,7 +338,7 @@ def test_what_cannot_be_looked_at_is_never_absent(
         files.get(HELLO) if fails == "open" else files.contains(HELLO)
 
 
-def test_keys_of_any_case_are_one_where_asked(tmp_path: Path):
+def test_keys_that_differ_in_case_are_one_if_configured(tmp_path: Path):
     files = FileSystemDatastore(tmp_path, case_sensitive=False)
     files.put(Key("/A:B"), "x")
     assert tree(tmp_path) == ["a/b.obj"]
@@ -365,7 +365,7 @@ def test_a_url_has_options(tmp_path: Path):
         datastore.open(f"file://{tmp_path}?mode=1")
 
 
-def test_deleting_leaves_directories_and_what_is_beside(files: FileSystemDatastore):
+def test_deleting_leaves_directories_and_other_files(files: FileSystemDatastore):
     files.put(Key("/a:b"), "x")
     files.delete(Key("/a:b"))
     assert (Path(files.root) / "a").is_dir()
@@ -416,7 +416,7 @@ def test_a_put_that_fails_at_any_step_leaves_the_old_value(
     assert tree(tmp_path) == ([] if old is None else ["a/b.obj"])
 
 
-def test_a_directory_that_does_not_get_to_disk_is_told_though_the_value_is_there(
+def test_a_directory_that_cannot_be_synced_is_reported_although_the_value_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     files = FileSystemDatastore(tmp_path, fsync=True)
@@ -433,7 +433,7 @@ def test_a_directory_that_does_not_get_to_disk_is_told_though_the_value_is_there
     assert tree(tmp_path) == []
 
 
-def test_all_directories_down_to_a_file_get_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_all_directories_down_to_a_file_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     synced = []
     monkeypatch.setattr(disk, "sync_directory", synced.append)
     root = tmp_path / "new/root"
@@ -503,7 +503,7 @@ def test_a_put_killed_at_any_step_leaves_the_old_value_or_the_new(tmp_path: Path
     assert step > 3
 
 
-def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path):
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -574,7 +574,7 @@ def entries_of(store: Any) -> dict[Key, Any]:
 
 @pytest.mark.parametrize("instance", [False, True])
 @pytest.mark.parametrize("extension", [".json", ".obj", ".JSON", ".a.b", "." + "e" * 99])
-def test_all_operations_answer_alike_with_another_extension(tmp_path: Path, extension: str, instance: bool):
+def test_all_operations_work_with_another_extension(tmp_path: Path, extension: str, instance: bool):
     store, model = extended(tmp_path, extension, instance=instance), core.DictDatastore()
     for key in TREE:
         for each in (store, model):
@@ -593,7 +593,7 @@ def test_all_operations_answer_alike_with_another_extension(tmp_path: Path, exte
     assert entries_of(store) == {}
 
 
-def test_files_of_another_extension_are_others(tmp_path: Path):
+def test_files_with_another_extension_are_ignored(tmp_path: Path):
     ours, theirs = extended(tmp_path, ".json", instance=True), FileSystemDatastore(tmp_path)
     ours.put(Key("/a"), "ours")
     theirs.put(Key("/a"), "theirs")
@@ -640,7 +640,7 @@ def test_entries_are_found_where_an_override_puts_them(tmp_path: Path, layout: s
         assert not store.contains(key)
 
 
-def test_two_keys_in_one_file_are_noticed(tmp_path: Path):
+def test_two_keys_in_one_file_are_detected(tmp_path: Path):
     store = type("Own", (FileSystemDatastore,), {"relative_object_path": lambda self, key: "one.dat"})(tmp_path)
     store.put(Key("/a"), "a")
     store.put(Key("/b"), "b")
@@ -680,7 +680,7 @@ def test_no_read_or_query_sees_a_system_record(tmp_path: Path) -> None:
         assert store.get(Key("/.datastore/x")) is None
 
 
-def test_a_root_that_is_gone_has_no_record_to_tell(tmp_path: Path) -> None:
+def test_a_root_that_is_gone_raises_instead_of_having_no_record(tmp_path: Path) -> None:
     with FileSystemDatastore(tmp_path / "root") as store:
         (tmp_path / "root").rename(tmp_path / "elsewhere")
         with pytest.raises(StoreError, match="root is gone"):

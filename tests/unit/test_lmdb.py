@@ -242,7 +242,7 @@ def test_queries_answer_as_the_same_query_over_a_sorted_dict(tmp_path: Path) -> 
     check()
 
 
-def test_filters_and_orders_on_fields_of_bytes_see_none(store: LMDBDatastore) -> None:
+def test_filters_and_orders_find_no_fields_in_bytes(store: LMDBDatastore) -> None:
     store.batch_write([Write(Key(["c", name]), name.encode()) for name in "abc"])
     assert list(store.query(Query(Key("/c")).filter("size", "=", None))) == [b"a", b"b", b"c"]
     assert list(store.query(Query(Key("/c")).filter("size", ">", 1))) == []
@@ -266,7 +266,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LMDBDatastore]:
         yield store
 
 
-def test_a_collection_costs_its_entries_and_not_what_lies_below_them(deep: LMDBDatastore) -> None:
+def test_a_collection_costs_its_entries_and_not_those_below_them(deep: LMDBDatastore) -> None:
     cursor = deep.query(Query(Key("/c")))
     found = list(cursor.entries())
     assert len(found) == 100
@@ -289,7 +289,7 @@ def test_bounds_on_the_key_bound_the_scan(deep: LMDBDatastore) -> None:
     assert cursor.scanned <= 202
 
 
-def test_a_limit_reads_no_more_than_it_gives(deep: LMDBDatastore) -> None:
+def test_a_limit_reads_no_more_than_it_returns(deep: LMDBDatastore) -> None:
     cursor = deep.query(Query(Key("/c"), 7, 2, recursive=True))
     assert len(list(cursor)) == 7
     assert cursor.scanned == 9
@@ -298,7 +298,7 @@ def test_a_limit_reads_no_more_than_it_gives(deep: LMDBDatastore) -> None:
     assert cursor.scanned == 0
 
 
-def test_a_scan_that_finds_nothing_still_tells_how_far_it_is(deep: LMDBDatastore) -> None:
+def test_a_scan_that_finds_nothing_still_reports_its_position(deep: LMDBDatastore) -> None:
     query = Query(Key("/"), recursive=True).filter("nothing", "=", 1)
     batches = list(deep.query(query).batches())
     assert len(batches) > 5
@@ -326,7 +326,7 @@ def test_batches_begin_small_and_are_bounded_by_bytes(directory: Path) -> None:
     assert max(sizes) <= 300 * KIB
 
 
-def test_writes_during_a_query_never_break_it_and_none_comes_twice(store: LMDBDatastore) -> None:
+def test_writes_during_a_query_never_break_it_or_repeat_an_entry(store: LMDBDatastore) -> None:
     steady = {Key(f"/c/{number:05d}") for number in range(0, 6000, 2)}
     store.batch_write([Write(key, b"steady") for key in steady])
     seen: list[Key] = []
@@ -382,7 +382,7 @@ def test_close_commits_what_was_submitted(directory: Path) -> None:
     assert len(records(directory)) == 101
 
 
-def test_a_store_that_is_dropped_lets_its_directory_go(directory: Path) -> None:
+def test_a_dropped_store_releases_its_directory(directory: Path) -> None:
     store = LMDBDatastore(directory)
     store.put(Key("/a"), b"1")
     del store
@@ -391,7 +391,7 @@ def test_a_store_that_is_dropped_lets_its_directory_go(directory: Path) -> None:
         assert again.get(Key("/a")) == b"1"
 
 
-def test_a_directory_is_open_once_in_a_process(directory: Path) -> None:
+def test_a_directory_can_be_opened_only_once_in_a_process(directory: Path) -> None:
     with LMDBDatastore(directory) as store:
         store.put(Key("/a"), b"1")
         with pytest.raises(StoreLockedError, match=rf"{directory}.*this process.*{os.getpid()}"):
@@ -470,7 +470,7 @@ except StoreLockedError:
 """
 
 
-def test_a_forked_child_is_refused_and_its_parent_goes_on(directory: Path) -> None:
+def test_a_forked_child_is_refused_and_its_parent_continues(directory: Path) -> None:
     with run_python(FORKED, directory) as process:
         output, errors = process.communicate(timeout=PATIENCE_S)
     assert (output, errors) == ("12 b'1'\nb'3'\n", "")
@@ -505,7 +505,7 @@ def test_the_lmdb_environment_of_another_program_is_refused_untouched(directory:
     assert tree(directory) == before
 
 
-def test_a_file_that_is_no_lmdb_is_refused_untouched(directory: Path) -> None:
+def test_a_file_that_is_not_lmdb_is_refused_untouched(directory: Path) -> None:
     directory.mkdir()
     (directory / "data.mdb").write_bytes(b"something else" * 1000)
     before = tree(directory)
@@ -520,7 +520,7 @@ def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
         LMDBDatastore(tmp_path / "file")
 
 
-def test_a_freshly_formatted_volume_is_as_good_as_empty(directory: Path) -> None:
+def test_a_freshly_formatted_volume_counts_as_empty(directory: Path) -> None:
     (directory / "lost+found").mkdir(parents=True)
     LMDBDatastore(directory).close()
 
@@ -539,7 +539,7 @@ def test_a_store_of_another_cluster_or_shard_is_refused_untouched(directory: Pat
         assert store.get(Key("/a")) == b"1"
 
 
-def test_a_store_of_no_cluster_is_not_taken_for_one_of_a_shard(directory: Path) -> None:
+def test_a_store_without_a_cluster_is_not_accepted_as_a_shard(directory: Path) -> None:
     LMDBDatastore(directory).close()
     with pytest.raises(StoreFormatError, match="no cluster"):
         LMDBDatastore(directory, cluster="blue", shard="one")
@@ -564,7 +564,7 @@ def test_a_copy_of_the_data_file_alone_is_a_backup(directory: Path, tmp_path: Pa
         assert store.get(Key("/a")) == b"1"
 
 
-def test_a_creation_that_was_cut_short_is_begun_again(directory: Path) -> None:
+def test_an_interrupted_creation_starts_over(directory: Path) -> None:
     (directory / ".datastore-new").mkdir(parents=True)
     (directory / ".datastore-new" / "data.mdb").write_bytes(b"half")
     with LMDBDatastore(directory) as store:
@@ -581,13 +581,13 @@ def test_an_unknown_durability_is_refused(directory: Path) -> None:
 # Damage
 
 
-def test_a_cut_file_is_found_at_opening(directory: Path) -> None:
+def test_a_truncated_file_is_detected_when_opened(directory: Path) -> None:
     with LMDBDatastore(directory) as store:
         store.batch_write([Write(Key(f"/{number}"), b"x" * 1000) for number in range(500)])
     whole = (directory / "data.mdb").read_bytes()
     for kept in (0, len(whole) - 1, len(whole) - 4096, len(whole) // 2, 3 * 4096):
         (directory / "data.mdb").write_bytes(whole[:kept])
-        with pytest.raises(CorruptDataError, match="cut"):
+        with pytest.raises(CorruptDataError, match=" was truncated"):
             LMDBDatastore(directory)
     for kept in (1, 100, 4096):
         (directory / "data.mdb").write_bytes(whole[:kept])
@@ -598,7 +598,7 @@ def test_a_cut_file_is_found_at_opening(directory: Path) -> None:
         assert len(list(store.query(Query(Key("/"))))) == 500
 
 
-def test_any_flipped_bit_of_an_entry_is_found_by_get_and_query(directory: Path) -> None:
+def test_any_flipped_bit_of_an_entry_is_detected_by_get_and_query(directory: Path) -> None:
     # LMDB puts a byte between a key of odd length and its record, which means nothing.
     key, value = Key("/collection/entry1"), b"the value of the entry"
     with LMDBDatastore(directory) as store:
@@ -634,7 +634,7 @@ for number in itertools.count():
 
 
 @pytest.mark.parametrize("durability", ["sync", "async"])
-def test_what_was_acknowledged_survives_a_kill(directory: Path, durability: str) -> None:
+def test_acknowledged_writes_survive_a_kill(directory: Path, durability: str) -> None:
     with run_python(WRITES_UNTIL_KILLED, directory, durability) as process:
         assert process.stdout is not None
         acknowledged = [int(process.stdout.readline()) for _ in range(200)]
@@ -681,7 +681,7 @@ def test_a_full_map_grows_under_readers_and_queries(directory: Path) -> None:
         assert all(store.get(Key(f"/c/{number:04d}")) == bytes([number]) * 50_000 for number in range(200))
 
 
-def test_a_full_store_refuses_writes_alone_and_has_room_again_after_deletes(directory: Path) -> None:
+def test_a_full_store_refuses_only_writes_and_has_room_again_after_deletes(directory: Path) -> None:
     with LMDBDatastore(directory, map_bytes=MIB, max_map_bytes=2 * MIB) as store:
         stored = 0
         with pytest.raises(StoreFullError, match="max_map_bytes 2097152"):
@@ -719,7 +719,7 @@ def test_a_store_full_to_the_last_page_can_be_emptied(directory: Path) -> None:
         store.put(Key("/new"), b"x" * 4096)
 
 
-def test_what_fits_of_a_batch_is_written_when_not_all_of_it_does(directory: Path) -> None:
+def test_the_writes_of_a_batch_that_fit_are_done(directory: Path) -> None:
     with LMDBDatastore(directory, max_map_bytes=MIB) as store:
         writes = [Write(Key(f"/{number}"), b"x" * (2 * MIB if number % 10 == 7 else 100)) for number in range(100)]
         outcomes = store.batch_write(writes)
@@ -782,7 +782,7 @@ def test_a_disk_without_room_is_a_full_store_and_recovers(directory: Path) -> No
 # Group commit
 
 
-def test_writes_that_wait_share_one_commit(store: LMDBDatastore) -> None:
+def test_waiting_writes_share_one_commit(store: LMDBDatastore) -> None:
     with busy_writer(store) as release:
         before = store.stats().commits
         futures = [store.submit([Write(Key(f"/{number}"), b"x")]) for number in range(100)]
@@ -811,7 +811,7 @@ def test_a_group_is_bounded_by_bytes(store: LMDBDatastore, monkeypatch: pytest.M
         assert store.stats().commits == before + 6
 
 
-def test_writes_taken_back_while_they_wait_are_not_done(store: LMDBDatastore) -> None:
+def test_writes_cancelled_while_they_wait_are_not_done(store: LMDBDatastore) -> None:
     with busy_writer(store) as release:
         kept = store.submit([Write(Key("/kept"), b"x")])
         cancelled = store.submit([Write(Key("/cancelled"), b"x")])
@@ -822,7 +822,7 @@ def test_writes_taken_back_while_they_wait_are_not_done(store: LMDBDatastore) ->
     assert not store.contains(Key("/cancelled"))
 
 
-def test_submit_waits_while_the_backlog_is_full(store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submit_blocks_while_the_backlog_is_full(store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmdb_writer, "BACKLOG_WRITES", 3)
     with busy_writer(store) as release:
         for number in range(3):
@@ -844,7 +844,7 @@ def test_submit_waits_while_the_backlog_is_full(store: LMDBDatastore, monkeypatc
     assert store.stats().entries == 5
 
 
-def test_a_group_that_fails_in_an_unforeseen_way_fails_alone(
+def test_an_unexpected_failure_of_a_group_affects_only_that_group(
     store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:

@@ -61,20 +61,24 @@ class TieredDatastore(DatastoreCollection):
         self._guard = Lock()
         self._locks = KeyLocks()
         self._flights = Flights()
-        self._known: list[Tier] = []
+        #: A list of stores and their tiers, from the last call.
+        self._known: tuple[list[Datastore], list[Tier]] = ([], [])
 
     def _tiers(self) -> list[Tier]:
         """The tiers, each with its state from earlier calls."""
-        stores, known = self._held(), self._known
+        stores, (known_stores, known) = self._held(), self._known
+        if stores is known_stores:
+            return known
         if len(stores) == len(known) and all(tier.store is store for tier, store in zip(known, stores, strict=True)):
             return known
         with self._guard:
-            found = {id(tier.store): tier for tier in self._known}
+            found = {id(tier.store): tier for tier in self._known[1]}
             for store in stores:
                 if id(store) not in found:
                     found[id(store)] = self._tier_of(store)
-            self._known = [found[id(store)] for store in stores]
-            return self._known
+            tiers = [found[id(store)] for store in stores]
+            self._known = (stores, tiers)
+            return tiers
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The value of each key in the first tier that has it, with at most one call per tier."""

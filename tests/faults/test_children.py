@@ -9,6 +9,7 @@ import pytest
 
 from datastore import aio
 from datastore.aio.testing.faults import FaultyDatastore
+from datastore.aio.tiered import SKIP_FAILED_S
 from datastore.model.entries import Write
 from datastore.model.errors import StoreError, UnavailableError, UnsupportedTypeError
 from datastore.model.key import Key
@@ -174,15 +175,22 @@ async def test_a_batch_is_one_call_to_each_tier_and_fills_those_above() -> None:
         assert [await tier.child_datastore.get(key) for key in keys[:3]] == ["y", None, 2]
 
 
-async def test_a_batch_that_fails_in_a_cache_is_deleted_there() -> None:
+async def test_a_batch_that_fails_in_a_cache_is_deleted_there_before_it_is_used_again() -> None:
+    now = 0.0
     top, last = faulty(), faulty()
-    store = aio.TieredDatastore([top, last])
+    store = aio.TieredDatastore([top, last], clock=lambda: now)
     keys = [Key("/a/1"), Key("/a/2")]
     await store.batch_write([Write(key, "old") for key in keys])
     top.fail("batch_write", error=UnavailableError("lost"), times=1)
     assert [outcome.error for outcome in await store.batch_write([Write(key, "new") for key in keys])] == [None, None]
+    assert [outcome.value for outcome in await store.batch_get(keys)] == ["new", "new"]
+    now += SKIP_FAILED_S
+    assert not await store.contains(Key("/b"))
     assert [await top.child_datastore.get(key) for key in keys] == [None, None]
     top.fail("batch_get", error=UnavailableError("lost"))
+    assert [outcome.value for outcome in await store.batch_get(keys)] == ["new", "new"]
+    top.release()
+    now += SKIP_FAILED_S
     assert [outcome.value for outcome in await store.batch_get(keys)] == ["new", "new"]
     last.fail("batch_write", error=StoreError("full"))
     with pytest.raises(StoreError):

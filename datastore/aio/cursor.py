@@ -25,6 +25,7 @@ from datastore.engine.pipeline import Pipeline
 from datastore.model.entries import Batch, Entry, Reason, ShardReport, Summary
 from datastore.model.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError
 from datastore.model.explanation import Explanation
+from datastore.model.fields import KEY_FIELD, Order
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES
 from datastore.model.query import Query
@@ -35,7 +36,7 @@ __all__ = ["Cursor", "chain_gen", "close_all", "is_iterable", "limit_gen", "offs
 T = TypeVar("T")
 
 #: The steps of a query that look at sorted results.
-_AT_THE_END = ("start_after", "offset", "limit", "keys_only", "sort_keys")
+_AT_THE_END = ("start_after", "offset", "limit", "keys_only", "fields", "sort_keys")
 #: The attributes of a query that ask for a step of their own, in the sequence of these.
 _STEPS = ("filters", "orders", *_AT_THE_END)
 
@@ -75,6 +76,8 @@ class Cursor(TwoNames):
         if not isinstance(query, Query):
             raise InvalidError(f"a cursor needs a Query, got {type(query).__name__}")
         self.query = query
+        #: The query may be changed meanwhile.
+        self._limit = query.limit
         self.returned = 0
         self.skipped = 0
         self.scanned = 0
@@ -287,7 +290,7 @@ class Cursor(TwoNames):
             return None
         if any(report.error is not None for report in self.shards):
             reason = Reason.PARTIAL
-        elif self.query.limit is not None and self.returned >= self.query.limit:
+        elif self._limit is not None and self.returned >= self._limit:
             reason = Reason.LIMIT
         else:
             reason = Reason.EXHAUSTED
@@ -333,8 +336,9 @@ class Cursor(TwoNames):
         """Apply these steps of the query."""
         self._ensure_modification_is_safe()
         step = _only(self.query, parts)
+        self._limit = self.query.limit
         if self._sorts_by_key and "orders" in parts and not step.orders:
-            step.order("__key__")
+            step = step.replaced(orders=[Order(KEY_FIELD)])
         self._batches = refine(step, self._batches)
         self._tracked = None
         self._producers.insert(0, self._batches)
@@ -383,11 +387,9 @@ async def refine(query: Query, batches: AsyncGenerator[Batch]) -> AsyncGenerator
 
 def _only(query: Query, parts: Sequence[str]) -> Query:
     """The query without those of its steps that are not among these parts."""
-    step, nothing = query.copy(), Query(query.key)
-    for name in _STEPS:
-        if name not in parts:
-            setattr(step, name, getattr(nothing, name))
-    return step
+    nothing = Query(query.key)
+    left_out: Any = {name: getattr(nothing, name) for name in _STEPS if name not in parts}
+    return query.replaced(**left_out)
 
 
 class _TrackedValues:

@@ -153,7 +153,7 @@ class DirectoryDatastore(ShimDatastore):
                 "continue from"
             )
         cursor = Cursor(query, self.directory_values_generator(query.key))
-        cursor._apply("filters", "orders", "offset", "limit", "keys_only")
+        cursor._apply("filters", "orders", "offset", "limit", "keys_only", "fields")
         return Scan(cursor.batches(), COMPLETE, source=cursor)
 
     async def _listed_entries(self, query: Query) -> AsyncGenerator[Batch]:

@@ -112,7 +112,7 @@ class SymlinkDatastore(ShimDatastore):
         """The scope, with links resolved, under the links' own keys."""
         scope = scope_of(query)
         if query.start_after is not None and not query.orders:
-            scope.start_after = Position(b"", query.start_after.key)
+            scope = scope.replaced(start_after=Position(b"", query.start_after.key))
         child = exact(scope, ask(self.child_datastore, scope))
         return Scan(self._followed(child), source=child)
 

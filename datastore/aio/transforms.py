@@ -138,10 +138,9 @@ class KeyTransformDatastore(ShimDatastore):
 
     def _scan_by_key(self, query: Query) -> Scan:
         """The child's scope under the caller's keys."""
-        inner = scope_of(query)
-        inner.key = self._inner_key(query.key)
+        inner = scope_of(query).replaced(key=self._inner_key(query.key))
         if query.start_after is not None and not query.orders:
-            inner.start_after = self._inner_place(query.start_after.key)
+            inner = inner.replaced(start_after=self._inner_place(query.start_after.key))
         child = exact(inner, ask(self.child_datastore, inner))
         return Scan(self._outer(query, child), source=child)
 
@@ -320,22 +319,21 @@ class NamespaceDatastore(KeyTransformDatastore):
 
     def _inner_query(self, query: Query) -> Query | None:
         """The whole query in the child's keys; None if that is impossible, or the child's queries are not exact."""
-        inner = query.copy()
-        inner.key = self.namespace.child(query.key)
+        key = self.namespace.child(query.key)
         if self._prefix != _prefix(self.namespace) or _reads_own_keys(query):
             return None
+        after = query.start_after
         try:
-            inner.filters = [part.mapped(self._inner_filter) for part in query.filters]
-            if query.start_after is not None:
-                after = query.start_after
-                inner.start_after = Position(after.sort_key, self.namespace.child(after.key), after.value)
+            filters = [part.mapped(self._inner_filter) for part in query.filters]
+            if after is not None:
+                after = Position(after.sort_key, self.namespace.child(after.key), after.value)
         except InvalidKeyError:
             # The query's own keys may be longer than any that an entry here can have.
             return None
         if query.key == _ROOT and str(self.namespace) != "/" and len(str(self.namespace).encode()) < KEY_BYTES:
             # The child's collection holds the namespace's own instances too, `/namespace:x`, which are foreign.
-            inner.filters.append(Filter("__key__", "<", self.namespace.instance("")))
-        return inner
+            filters.append(Filter("__key__", "<", self.namespace.instance("")))
+        return query.replaced(key=key, filters=filters, start_after=after)
 
     def _inner_filter(self, filter_: Filter) -> Filter:
         if filter_.field != "__key__":

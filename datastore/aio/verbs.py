@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 from datastore.aio.cursor import Cursor
 from datastore.aio.scan import Scan, exact_batches, noted
-from datastore.engine.plan import COMPLETE, UNORDERED
+from datastore.engine.plan import UNORDERED, WHOLE_VALUES
 from datastore.engine.room import read_room
 from datastore.model.arguments import bad_keys, check_key, check_query
 from datastore.model.entries import Write
@@ -284,7 +284,7 @@ def _query_over(scan: Callable[[Any, Query], Scan]) -> Any:
         """
         check_query(query)
         # The answer is to the query as it is now, whatever the caller changes before it begins.
-        asked = query.copy()
+        asked = query.frozen()
         answer = scan(self, asked)
         return cursor_of(query, asked, noted(self, asked, answer) if asked.explain else answer)
 
@@ -384,10 +384,12 @@ def _write_around(write: _Write, batch_write: Callable[..., Any]) -> Any:
 def _scan_by(query_of: Callable[..., Any]) -> Any:
     def scan(self: Any, query: Query) -> Scan:
         """What the class's own `query` answers: everything if it declares `ordered_queries`, or the scope alone."""
-        asked = query if self.ordered_queries else scope_of(query)
+        # Of its own, to change as it likes.
+        asked = (query if self.ordered_queries else scope_of(query)).copy()
         answer: Any = query_of(self, asked)
         found = answer if isinstance(answer, Cursor) else Cursor(asked, answer)
-        return Scan(found.batches(), COMPLETE if self.ordered_queries else UNORDERED, source=found)
+        # It may not know of projections.
+        return Scan(found.batches(), WHOLE_VALUES if self.ordered_queries else UNORDERED, source=found)
 
     return scan
 
@@ -395,8 +397,7 @@ def _scan_by(query_of: Callable[..., Any]) -> Any:
 def scope_of(query: Query) -> Query:
     """The query for everything in the scope of `query`, without its other steps."""
     scope = Query(query.key, recursive=query.recursive, allow_partial=query.allow_partial)
-    scope.explain = query.explain
-    return scope
+    return scope.replaced(explain=query.explain)
 
 
 #: The defaults of a class that defines neither.

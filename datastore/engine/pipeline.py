@@ -1,4 +1,4 @@
-"""A query's own steps over batches: filters, orders, start_after, offset, limit. Sans I/O.
+"""A query's own steps over batches: filters, orders, start_after, offset, limit, fields. Sans I/O.
 
 The caller scans a scope, feeds in the raw batches and passes on what comes out. Knows queries and batches; no store.
 """
@@ -145,7 +145,7 @@ class Pipeline:
 
 
 class Cutter:
-    """Applies a query's offset and limit to batches in their final order, and drops values not asked for."""
+    """Applies a query's offset and limit to batches in their final order, and drops what is not asked for of values."""
 
     def __init__(self, query: Query) -> None:
         self._query = query
@@ -167,9 +167,11 @@ class Cutter:
                     batch.position = _position_of_last(batch, self._query)
                 self.done = True
             self._limit -= len(batch)
+        # Between stores, a value replaces its sort key if that is long.
         if self._query.keys_only:
-            # Between stores, a value replaces its sort key if that is long.
             batch.drop_values(except_long=self._query.sort_keys)
+        elif self._query.fields is not None:
+            batch.project(self._query.fields, except_long=self._query.sort_keys)
         return batch
 
 
@@ -189,7 +191,7 @@ def _position_of_last(batch: Batch, query: Query) -> Position | None:
     if batch.sort_keys is not None:
         return Position(batch.sort_keys[-1], key)
     try:
-        return Position(query.order_sort_key(key, batch.values[-1]), key)
+        return Position(query.sort_key_of(key, batch.values[-1]), key)
     except DatastoreError:
         return None
 

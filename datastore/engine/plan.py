@@ -1,21 +1,33 @@
 """Which parts of a query a scan has applied, and what remains to be done. Pure decisions.
 
 A store says for each part whether it applied it; what remains, the residual, is applied in one place, above the
-scan. Parts build on one another (filters, orders, offset, limit), so one can be applied only after those before it.
+scan. Parts build on one another (filters, orders, counts, projection), so one can be applied only after those before
+it.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datastore.model.capability import Support
 from datastore.model.explanation import QueryPart, shortened
 from datastore.model.query import Query
 from datastore.model.trees import Condition
 
-__all__ = ["ALL_FILTERS", "COMPLETE", "RAW", "UNORDERED", "Applied", "Support", "narrowed", "parts_of", "remaining"]
+__all__ = [
+    "ALL_FILTERS",
+    "COMPLETE",
+    "RAW",
+    "UNORDERED",
+    "WHOLE_VALUES",
+    "Applied",
+    "Support",
+    "narrowed",
+    "parts_of",
+    "remaining",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +35,7 @@ class Applied:
     """The parts of one query that a scan has applied to its scope.
 
     Each of `filters` belongs to the filter at its place; those beyond are not applied. `orders` includes
-    `start_after`, and `counts` are offset, limit and projection. Results come in the order of the query if `orders` is
+    `start_after`, and `counts` are offset and limit. Results come in the order of the query if `orders` is
     EXACT; else in key order, or with `by_key` False in any. A scan that has not applied all of these may still begin
     after `start_after`, or read no more than the `limit` needs.
     """
@@ -33,6 +45,7 @@ class Applied:
     counts: Support = Support.NONE
     start_after: Support = Support.NONE
     limit: Support = Support.NONE
+    projection: Support = Support.NONE
     by_key: bool = True
     #: Whether all filters are applied, however many there are.
     all_filters: bool = False
@@ -45,7 +58,7 @@ class Applied:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing remains."""
+        """Whether nothing remains, except perhaps the projection."""
         return self.counts is Support.EXACT
 
     def residual_filters(self, filters: Sequence[Condition]) -> list[Condition]:
@@ -59,8 +72,10 @@ RAW = Applied()
 UNORDERED = Applied(by_key=False)
 #: The scope and all filters, in key order.
 ALL_FILTERS = Applied(all_filters=True)
+#: Everything but the projection.
+WHOLE_VALUES = Applied(orders=Support.EXACT, counts=Support.EXACT, all_filters=True)
 #: Everything.
-COMPLETE = Applied(orders=Support.EXACT, counts=Support.EXACT, all_filters=True)
+COMPLETE = replace(WHOLE_VALUES, projection=Support.EXACT)
 
 
 def narrowed(query: Query, narrows: Callable[[Condition], bool], needed: int) -> Applied:
@@ -91,16 +106,15 @@ def parts_of(query: Query, applied: Applied) -> tuple[QueryPart, ...]:
         parts.append((f"limit {query.limit}", applied.counts if applied.is_complete else applied.limit))
     if query.keys_only:
         parts.append(("keys only", applied.counts))
+    if query.fields is not None:
+        parts.append((f"fields {', '.join(query.fields)}", applied.projection))
     return tuple(QueryPart(shortened(text), support) for text, support in parts)
 
 
 def remaining(query: Query, applied: Applied) -> Query | None:
     """The query that has yet to be applied to the results of a scan; None if they are final."""
     if applied.is_complete:
-        return None
-    filters = applied.residual_filters(query.filters)
-    if len(filters) == len(query.filters):
-        return query
-    left = query.copy()
-    left.filters = filters
-    return left
+        is_left = query.fields is not None and applied.projection is not Support.EXACT
+        return query.replaced(filters=(), start_after=None, offset=0, limit=None) if is_left else None
+    left = applied.residual_filters(query.filters)
+    return query if len(left) == len(query.filters) else query.replaced(filters=left)

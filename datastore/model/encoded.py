@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["Encoded", "decoded", "encoded_bytes", "views"]
+from datastore.model.projection import cut
+
+__all__ = ["Encoded", "decoded", "encoded_bytes", "projected", "views"]
 
 
 class Encoded:
@@ -34,6 +36,10 @@ class Encoded:
         """`view` of each of many values of this kind: a subclass may read them together."""
         return [value.view() for value in values]
 
+    def projected(self, fields: Sequence[str]) -> Any:
+        """The value with these fields only, as `projection.cut` cuts it; a subclass may stay in serialized form."""
+        return cut(self.decode(), fields)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Encoded):
             return NotImplemented
@@ -47,6 +53,11 @@ def decoded(value: Any) -> Any:
     """A value that may be in serialized form, read; any other as it is."""
     # Not `isinstance`, which asks the value itself, and it may raise.
     return value.decode() if issubclass(type(value), Encoded) else value
+
+
+def projected(value: Any, fields: Sequence[str]) -> Any:
+    """A value with these fields only, in serialized form if it was."""
+    return value.projected(fields) if issubclass(type(value), Encoded) else cut(value, fields)
 
 
 def views(values: list[Any]) -> list[Any]:

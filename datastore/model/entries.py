@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import compress
 from typing import Any, NamedTuple
 
-from datastore.model.encoded import Encoded
+from datastore.model.encoded import Encoded, projected
 from datastore.model.errors import DatastoreError
 from datastore.model.explanation import Explanation
 from datastore.model.key import Key
@@ -180,9 +180,21 @@ class Batch:
             self.values = [None] * len(self)
         else:
             self.values = [
-                value if len(sort_key) > LONG_SORT_KEY_BYTES else None
-                for value, sort_key in zip(self.values, self.sort_keys, strict=True)
+                value if whole else None for value, whole in zip(self.values, self._replaces_sort_key(), strict=True)
             ]
+
+    def project(self, fields: Sequence[str], *, except_long: bool = False) -> None:
+        """Keep only these fields of the values; with `except_long`, the values that replace long sort keys whole."""
+        is_long = self._replaces_sort_key() if except_long else [False] * len(self)
+        self.values = [
+            value if whole else projected(value, fields) for value, whole in zip(self.values, is_long, strict=True)
+        ]
+
+    def _replaces_sort_key(self) -> list[bool]:
+        """Which of the values replace their sort keys, which are too long to travel."""
+        if self.sort_keys is None:
+            return [False] * len(self)
+        return [len(sort_key) > LONG_SORT_KEY_BYTES for sort_key in self.sort_keys]
 
     def __len__(self) -> int:
         return len(self.values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import cmp_to_key
@@ -17,7 +17,7 @@ from datastore.model.ordering import is_nan, is_plain_type, order_key
 from datastore.model.spellings import TwoNames, definer_of, is_overridden, place_of
 from datastore.model.trees import Condition
 
-__all__ = ["KEY_FIELD", "VALUE_FIELD", "Filter", "Order", "field_of", "object_getattr"]
+__all__ = ["KEY_FIELD", "VALUE_FIELD", "Filter", "Order", "checked_fields", "field_of", "object_getattr"]
 
 #: The field that is the entry's own key.
 KEY_FIELD = "__key__"
@@ -164,6 +164,42 @@ def _checked_field(field: Any, what: str) -> str:
     if not field:
         raise InvalidQueryError(f"the field of {what} is empty; name a field, e.g. 'age' or '__key__'", field="field")
     return field
+
+
+#: The fields that a projection cannot name, and why.
+_NOT_RETURNED = {
+    KEY_FIELD: "keys are always returned; leave it out, or ask for keys_only",
+    VALUE_FIELD: "it is the whole value, which a query without fields returns",
+}
+
+
+def checked_fields(fields: Any) -> tuple[str, ...]:
+    """The fields of a projection, each once.
+
+    Raises UnsupportedTypeError (a TypeError) unless they are a sequence of str, and InvalidQueryError (a ValueError)
+    if there is none, or one that is empty, `__key__` or `__value__`.
+    """
+    if isinstance(fields, (str, bytes)) or not isinstance(fields, Sequence):
+        raise UnsupportedTypeError(
+            f"the fields of a query are a list of names, e.g. ['name', 'geo.lat'], not {type(fields).__name__}",
+            path="fields",
+        )
+    for field in fields:
+        _check_field(field)
+    if not fields:
+        raise InvalidQueryError(
+            "the fields of a query name at least one; None returns whole values, keys_only none", field="fields"
+        )
+    return tuple(dict.fromkeys(fields))
+
+
+def _check_field(field: Any) -> None:
+    if not isinstance(field, str):
+        raise UnsupportedTypeError(f"a field to return is a str, not {type(field).__name__}", path="fields")
+    if not field:
+        raise InvalidQueryError("a field to return is empty; name one, e.g. 'age' or 'geo.lat'", field="fields")
+    if field in _NOT_RETURNED:
+        raise InvalidQueryError(f"{field} is not a field to return: {_NOT_RETURNED[field]}", field="fields")
 
 
 #: A subclass with any of these may give operators another meaning, for other values.

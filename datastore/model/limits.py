@@ -8,6 +8,7 @@ __all__ = [
     "BATCH_GROWTH",
     "COMPARED_DEPTH",
     "ENTRY_BYTES",
+    "FIELDS",
     "FILTERS",
     "FILTER_DEPTH",
     "FIRST_BATCH_BYTES",
@@ -61,6 +62,9 @@ BATCH_ENTRIES = 2000
 
 #: The entries of the first batch of a scan: few, so that the first results come quickly.
 FIRST_SCAN_ENTRIES = 64
+
+#: The maximum number of fields that a query on the wire returns of each value: each is looked up in every result.
+FIELDS = 256
 
 #: The maximum number of comparisons in the filters of a query on the wire, those within trees included.
 FILTERS = 64

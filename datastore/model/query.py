@@ -6,7 +6,7 @@ import builtins
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
 
 from datastore.model.encoded import decoded
 from datastore.model.entries import Entry, Position
@@ -17,6 +17,7 @@ from datastore.model.fields import (
     Filter,
     Getter,
     Order,
+    checked_fields,
     checked_getter,
     column_of,
     object_getattr,
@@ -36,6 +37,23 @@ __all__ = ["Query"]
 _FLAGS = frozenset({"recursive", "keys_only", "allow_partial", "sort_keys", "explain"})
 
 
+class Changes(TypedDict, total=False):
+    """The attributes that `Query.replaced` changes."""
+
+    key: Key
+    limit: int | None
+    offset: int
+    recursive: bool
+    keys_only: bool
+    fields: Sequence[str] | None
+    start_after: Position | None
+    allow_partial: bool
+    sort_keys: bool
+    explain: bool
+    filters: Sequence[Condition]
+    orders: Sequence[Order]
+
+
 class Query:
     """What to look for: `Query(Key('/Airport')).filter('country', '=', 'CH').order('-elevation')`.
 
@@ -44,10 +62,12 @@ class Query:
     Then the filters, the orders, `start_after`, `offset` and `limit` are applied. Ties of the orders, and results
     without orders, are sorted by key ascending.
 
-    `object_getattr(obj, field)` is a custom field lookup. `keys_only` leaves values out; `start_after` returns only
-    entries after a Position; `allow_partial` leaves out shards that cannot be reached.
+    `object_getattr(obj, field)` is a custom field lookup of filters and orders. `keys_only` leaves values out;
+    `fields=['name', 'geo.lat']` returns maps of only those fields of each value; `start_after` returns only entries
+    after a Position; `allow_partial` leaves out shards that cannot be reached.
     Every attribute can be assigned, and is checked: UnsupportedTypeError (a TypeError) for a wrong type,
-    InvalidQueryError (a ValueError) for a negative number.
+    InvalidQueryError (a ValueError) for a negative number, or for both `keys_only` and `fields`.
+    Stores get it frozen, so that none changes the query of another: see `frozen`.
     """
 
     recursive: bool
@@ -57,8 +77,15 @@ class Query:
     sort_keys: bool
     #: Asks stores how they evaluate the query. Between stores only: callers call `store.explain(query)`.
     explain: bool = False
+    #: Lists; in a frozen query tuples.
     filters: list[Condition]
     orders: list[Order]
+    _key: Key
+    _limit: int | None
+    _offset: int
+    _start_after: Position | None
+    _fields: tuple[str, ...] | None = None
+    _is_frozen = False
     object_getattr: Any = staticmethod(object_getattr)
 
     def __init__(
@@ -70,6 +97,7 @@ class Query:
         *,
         recursive: bool = False,
         keys_only: bool = False,
+        fields: Sequence[str] | None = None,
         start_after: Position | None = None,
         allow_partial: bool = False,
         sort_keys: bool = False,
@@ -79,6 +107,7 @@ class Query:
         self.offset = offset
         self.recursive = recursive
         self.keys_only = keys_only
+        self.fields = fields
         self.start_after = start_after
         self.allow_partial = allow_partial
         self.sort_keys = sort_keys
@@ -88,8 +117,12 @@ class Query:
             self.object_getattr = checked_getter(object_getattr)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if self._is_frozen:
+            raise _is_read(name)
         if name in _FLAGS and type(value) is not bool:
             raise UnsupportedTypeError(f"{name} of a query is True or False, not {type(value).__name__}", path=name)
+        if name == "keys_only" and value and self._fields is not None:
+            raise _contradiction()
         object.__setattr__(self, name, value)
 
     @property
@@ -101,7 +134,7 @@ class Query:
     def key(self, key: Key) -> None:
         if not isinstance(key, Key):
             raise UnsupportedTypeError(f"the key of a query is a Key, not {type(key).__name__}", path="key")
-        self._key = key
+        self.__dict__["_key"] = key
 
     @property
     def limit(self) -> int | None:
@@ -110,7 +143,7 @@ class Query:
 
     @limit.setter
     def limit(self, limit: int | None) -> None:
-        self._limit = None if limit is None else _count(limit, "limit")
+        self.__dict__["_limit"] = None if limit is None else _count(limit, "limit")
 
     @property
     def offset(self) -> int:
@@ -119,7 +152,7 @@ class Query:
 
     @offset.setter
     def offset(self, offset: int) -> None:
-        self._offset = _count(offset, "offset")
+        self.__dict__["_offset"] = _count(offset, "offset")
 
     @property
     def start_after(self) -> Position | None:
@@ -132,7 +165,27 @@ class Query:
             raise UnsupportedTypeError(
                 f"the start_after of a query is a Position, not {type(start_after).__name__}", path="start_after"
             )
-        self._start_after = start_after
+        self.__dict__["_start_after"] = start_after
+
+    @property
+    def fields(self) -> Sequence[str] | None:
+        """The fields of each value that are returned; None for whole values.
+
+        `geo.lat` is the member `lat` of the map `geo`, and is returned within such a map. A field that a value does not
+        have is left out, and a value that is not a map becomes {}. Of `a` and `a.b` the former includes the latter.
+        """
+        return self._fields
+
+    @fields.setter
+    def fields(self, fields: Sequence[str] | None) -> None:
+        if fields is not None and self.keys_only:
+            raise _contradiction()
+        self.__dict__["_fields"] = None if fields is None else checked_fields(fields)
+
+    @property
+    def returns_whole_values(self) -> bool:
+        """Whether results have their values, with all fields."""
+        return self._fields is None and not self.keys_only
 
     @overload
     def filter(self, filter_: Condition, /) -> Self: ...
@@ -141,6 +194,8 @@ class Query:
     def filter(self, *arguments: Any, **named: Any) -> Self:
         """Append a Filter, one made of the arguments, or a tree of them (see Q); returns the query."""
         takes = "a filter is a Filter, a tree of them, or field, operator and value"
+        if self._is_frozen:
+            raise _is_read("filter")
         self.filters.append(_made(Filter, Condition, takes, *arguments, **named))
         return self
 
@@ -150,16 +205,33 @@ class Query:
     def order(self, order: str, object_getattr: Getter | None = None) -> Self: ...
     def order(self, *arguments: Any, **named: Any) -> Self:
         """Append an Order, or one made of the argument; returns the query."""
+        if self._is_frozen:
+            raise _is_read("order")
         self.orders.append(_made(Order, Order, "an order is an Order, or its text", *arguments, **named))
         return self
 
     def copy(self) -> Self:
-        """An independent copy of the query."""
+        """An independent copy of the query, which can be changed."""
         twin = type(self).__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        twin.filters = list(self.filters)
-        twin.orders = list(self.orders)
+        state = twin.__dict__
+        state.update(self.__dict__)
+        state.update(filters=list(self.filters), orders=list(self.orders), _is_frozen=False)
         return twin
+
+    def frozen(self) -> Self:
+        """The query as it is now, as stores get it: InvalidQueryError where it is changed."""
+        return self if self._is_frozen else self.copy()._frozen_in_place()
+
+    def _frozen_in_place(self) -> Self:
+        self.__dict__.update(filters=tuple(self.filters), orders=tuple(self.orders), _is_frozen=True)
+        return self
+
+    def replaced(self, **changes: Unpack[Changes]) -> Self:
+        """A frozen copy with these attributes changed, and checked."""
+        twin = self.copy()
+        for name, value in changes.items():
+            setattr(twin, name, value)
+        return twin._frozen_in_place()
 
     def __copy__(self) -> Self:
         return self.copy()
@@ -233,10 +305,20 @@ class Query:
         return encoded[0] if len(encoded) == 1 else list(map(b"".join, zip(*encoded, strict=True)))
 
     def order_sort_key(self, key: Key | None, value: Any) -> bytes:
-        """As `sort_keys_of`, of one entry; b'' without orders.
+        """As `sort_keys_of`, of one result of this query; b'' without orders.
 
-        Raises InvalidQueryError where an order looks at a value and there is none, as in an answer of `keys_only`.
+        Raises InvalidQueryError where an order looks at what results of `keys_only` or `fields` lack.
         """
+        for order in self.orders:
+            if self.fields is not None and order.field not in (KEY_FIELD, *self.fields):
+                raise InvalidQueryError(
+                    f"the position of {key} in these orders is not known without {order.field!r}; add it to the fields",
+                    field="fields",
+                )
+        return self.sort_key_of(key, value)
+
+    def sort_key_of(self, key: Key | None, value: Any) -> bytes:
+        """As `order_sort_key`, of an entry with its whole value."""
         if value is None and any(order.field != KEY_FIELD for order in self.orders):
             raise InvalidQueryError(
                 f"the position of {key} in these orders is not known without its value", field="value"
@@ -246,9 +328,9 @@ class Query:
     # Applying it to what is at hand
 
     def __call__(self, iterable: Iterable[Any]) -> Cursor:
-        """A lazy cursor over the values of `iterable` that match, sorted (stable) and limited."""
+        """A lazy cursor over the values of `iterable` that match, sorted (stable), limited, and cut to `fields`."""
         cursor = _cursor_class()(self, iterable)
-        cursor._apply("filters", "orders", "offset", "limit")
+        cursor._apply("filters", "orders", "offset", "limit", "fields")
         return cursor
 
     def apply(self, entries: Iterable[Entry]) -> Cursor:
@@ -270,6 +352,8 @@ class Query:
         for name in ("recursive", "keys_only", "allow_partial"):
             if getattr(self, name):
                 data[name] = True
+        if self.fields is not None:
+            data["fields"] = list(self.fields)
         if self.start_after is not None:
             data["start_after"] = [self.start_after.sort_key.hex(), str(self.start_after.key)]
         if self.filters:
@@ -287,6 +371,7 @@ class Query:
         query = cls(Key(dictionary["key"]), dictionary.get("limit"), dictionary.get("offset", 0))
         for name in ("recursive", "keys_only", "allow_partial"):
             setattr(query, name, dictionary.get(name, False))
+        query.fields = dictionary.get("fields")
         if dictionary.get("start_after") is not None:
             sort_key, key = _parts(dictionary["start_after"], "start_after", 2, "[sort key in hexadecimal, key]")
             query.start_after = Position(_unhexed(sort_key), Key(key))
@@ -307,10 +392,11 @@ class Query:
             self.offset,
             self.recursive,
             self.keys_only,
+            self.fields,
             self.start_after,
             self.allow_partial,
-            self.filters,
-            self.orders,
+            list(self.filters),
+            list(self.orders),
         )
 
     def __hash__(self) -> int:
@@ -323,6 +409,8 @@ class Query:
         if self.offset:
             arguments.append(f"offset={self.offset}")
         arguments += [f"{name}=True" for name in ("recursive", "keys_only", "allow_partial") if getattr(self, name)]
+        if self.fields is not None:
+            arguments.append(f"fields={list(self.fields)!r}")
         if self.start_after is not None:
             arguments.append(f"start_after={self.start_after!r}")
         filters = "".join(f".filter({part!r})" for part in self.filters)
@@ -334,6 +422,18 @@ def _cursor_class() -> type[Cursor]:
     """The class of cursors, which only callers of a query need: a query is data, and knows no store."""
     cursor_class: type[Cursor] = import_module("datastore.sync.cursor").Cursor
     return cursor_class
+
+
+def _is_read(name: str) -> InvalidQueryError:
+    return InvalidQueryError(
+        f"a store reads this query, and {name!r} of it cannot be changed: change a `copy()`", field="query"
+    )
+
+
+def _contradiction() -> InvalidQueryError:
+    return InvalidQueryError(
+        "a query has either keys_only, which leaves values out, or fields, which returns part of them", field="fields"
+    )
 
 
 def _count(number: Any, name: str) -> int:

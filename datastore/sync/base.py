@@ -79,7 +79,7 @@ class Datastore(TwoNames):
         return results
 
     def scan(self, query: Query) -> Scan:
-        """What `query` selects, as batches, with what has been applied of the query. `query` is not changed.
+        """What `query`, which is frozen, selects, as batches, with what has been applied of the query.
 
         Nothing is read before the first batch. Raises QueryNotSupportedError (a NotImplementedError), with the reason,
         if the store cannot answer it.
@@ -119,9 +119,7 @@ class Datastore(TwoNames):
         Raises what the query raises.
         """
         check_query(query)
-        asked = query.copy()
-        asked.explain = True
-        with exact_query(self, asked) as cursor:
+        with exact_query(self, query.replaced(explain=True)) as cursor:
             for _ in cursor.batches():
                 pass
             return cursor.explained[0]
@@ -184,5 +182,5 @@ def exact_query(store: Datastore, query: Query) -> Cursor:
     Raises QueryNotSupportedError immediately if the store does.
     """
     check_query(query)
-    asked = query.copy()
+    asked = query.frozen()
     return verbs.cursor_of(query, asked, ask(store, asked))

@@ -155,7 +155,7 @@ class DirectoryDatastore(ShimDatastore):
                 "continue from"
             )
         cursor = Cursor(query, self.directory_values_generator(query.key))
-        cursor._apply("filters", "orders", "offset", "limit", "keys_only")
+        cursor._apply("filters", "orders", "offset", "limit", "keys_only", "fields")
         return Scan(cursor.batches(), COMPLETE, source=cursor)
 
     def _listed_entries(self, query: Query) -> Generator[Batch]:

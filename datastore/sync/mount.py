@@ -174,14 +174,14 @@ class _Mounted(ShimDatastore):
 
     def _inner_query(self, query: Query) -> Query:
         """The scope in the store's keys, with the filters that read no key."""
-        inner = scope_of(query)
+        inner = scope_of(query).replaced(
+            key=self._inner(query.key) if self.is_above(query.key) else _ROOT,
+            keys_only=not query.reads_values,
+            filters=[] if query.has_custom_code else [part for part in query.filters if _reads_no_key(part)],
+        )
         after = query.start_after
-        inner.key = self._inner(query.key) if self.is_above(query.key) else _ROOT
-        inner.keys_only = not query.reads_values
-        if not query.has_custom_code:
-            inner.filters = [part for part in query.filters if _reads_no_key(part)]
         if after is not None and not query.orders and self.is_above(after.key):
-            inner.start_after = Position(b"", self._inner(after.key))
+            inner = inner.replaced(start_after=Position(b"", self._inner(after.key)))
         return inner
 
     def _own(self, query: Query, child: Scan) -> Generator[Batch]:

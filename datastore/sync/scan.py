@@ -95,7 +95,8 @@ def exact_batches(query: Query, scan: Scan) -> Generator[Batch]:
 
 def exact(query: Query, scan: Scan) -> Scan:
     """A scan with what remains of the query applied."""
-    return scan if scan.applied.is_complete else Scan(exact_batches(query, scan), COMPLETE, source=scan)
+    batches = exact_batches(query, scan)
+    return scan if batches is scan.batches else Scan(batches, COMPLETE, source=scan)
 
 
 def ask(store: Any, query: Query) -> Scan:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from datastore.engine.plan import COMPLETE, Applied
+from datastore.engine.plan import WHOLE_VALUES, Applied
 from datastore.engine.serializers import (
     NonSerializer,
     Serializer,
@@ -128,12 +128,13 @@ class SerializerShimDatastore(ShimDatastore):
     def scan(self, query: Query) -> Scan:
         """What the query selects among the deserialized values."""
         goes_down = self._goes_down(query)
-        asked = query if goes_down else self._asked(query)
+        # A serialized value is loaded whole, and then cut.
+        asked = query.replaced(fields=None) if goes_down else self._asked(query)
         child = ask(self.child_datastore, asked)
         if goes_down and child.applied.is_complete:
             counted = query.limit is not None or query.offset > 0
             batches = child.batches if query.keys_only else self._deserialized(child, counted=counted)
-            return Scan(batches, COMPLETE, source=child)
+            return Scan(batches, WHOLE_VALUES, source=child)
         applied = _applied(query, asked, child.applied)
         if goes_down and query.keys_only and not query.reads_values:
             return Scan(child.batches, applied, source=child)
@@ -142,14 +143,10 @@ class SerializerShimDatastore(ShimDatastore):
 
     def _asked(self, query: Query) -> Query:
         """The part of the query that the child can evaluate: scope, bounds on keys, and filters if it sees fields."""
-        asked = scope_of(query)
-        if not query.has_custom_code and self._keeps_fields(query):
-            asked.filters = list(query.filters)
-        else:
-            asked.filters = [part for part in query.filters if part.is_plain and not _looks_inside(part.comparisons())]
-        if not query.orders:
-            asked.start_after = query.start_after
-        return asked
+        filters = query.filters
+        if query.has_custom_code or not self._keeps_fields(query):
+            filters = [part for part in query.filters if part.is_plain and not _looks_inside(part.comparisons())]
+        return scope_of(query).replaced(filters=filters, start_after=None if query.orders else query.start_after)
 
     def _goes_down(self, query: Query) -> bool:
         # Entries that turn out to be None are absent: what may drop them has to count for itself.

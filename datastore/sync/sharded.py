@@ -19,6 +19,7 @@ from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
 from datastore.model.explanation import Explanation
+from datastore.model.fields import KEY_FIELD, VALUE_FIELD
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
@@ -173,8 +174,8 @@ class ShardedDatastore(DatastoreCollection):
             cursor = Cursor(query, ())
             return Scan(cursor.batches(), COMPLETE, source=cursor)
         if is_overridden(self, ShardedDatastore, "shard_query_generator"):
-            cursor = Cursor(query, self.shard_query_generator(_shard_query(query)))
-            cursor._apply("orders", "offset", "limit", "keys_only")
+            cursor = Cursor(query, self.shard_query_generator(_shard_query(query).copy()))
+            cursor._apply("orders", "offset", "limit", "keys_only", "fields")
             return Scan(cursor.batches(), COMPLETE, source=cursor)
         only = self._only_shard(query)
         asked = {
@@ -203,7 +204,8 @@ class ShardedDatastore(DatastoreCollection):
         shards = list(asked)
         cursors = list(asked.values())
         streams = [cursor.batches() for cursor in cursors]
-        merge = BlockMerge(query, len(cursors))
+        # Without orders, the shards return what is asked for.
+        merge = BlockMerge(query if query.orders else query.replaced(fields=None), len(cursors))
         failed: dict[int, DatastoreError] = {}
         try:
             while not merge.done:
@@ -264,10 +266,19 @@ class ShardedDatastore(DatastoreCollection):
 
 def _shard_query(query: Query) -> Query:
     """The query for each shard: everything that could be among the first offset + limit entries."""
-    asked = query.copy()
-    asked.offset = 0
-    asked.limit = None if query.limit is None else query.offset + query.limit
-    asked.sort_keys = bool(query.orders)
-    # If shards cannot return sort keys, the merge reads the order's fields from the values.
-    asked.keys_only = query.keys_only and not query.orders
-    return asked
+    return query.replaced(
+        offset=0,
+        limit=None if query.limit is None else query.offset + query.limit,
+        sort_keys=bool(query.orders),
+        # If shards cannot return sort keys, the merge reads the order's fields from the values.
+        keys_only=query.keys_only and not query.orders,
+        fields=_merged_fields(query),
+    )
+
+
+def _merged_fields(query: Query) -> Sequence[str] | None:
+    """The fields that are asked for, and those that the merge may compare; None if it may compare whole values."""
+    ordered = [order.field for order in query.orders if order.field != KEY_FIELD]
+    if query.fields is None or (ordered and (query.has_custom_code or VALUE_FIELD in ordered)):
+        return None
+    return [*query.fields, *ordered]

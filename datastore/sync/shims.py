@@ -112,8 +112,7 @@ class LoggingDatastore(ShimDatastore):
         if self._log_values or not query.filters:
             self.logger.info("query %r", query)
         else:
-            bare = query.copy()
-            bare.filters.clear()
+            bare = query.replaced(filters=())
             fields = [f"{part.field} {part.op}" for part in query.comparisons]
             self.logger.info("query %r, filters %s", bare, ", ".join(fields))
         return ask(self.child_datastore, query)

@@ -29,6 +29,7 @@ __all__ = [
     "JSON_VALUES",
     "NOT_KEYS",
     "ORDERS",
+    "PROJECTIONS",
     "QUERY_KEYS",
     "RICH_CONTENTS",
     "Steps",
@@ -234,6 +235,15 @@ FILTERS: list[list[tuple[str, str, Any] | Condition]] = [
     [~(Filter("__key__", "<", Key("/a/c")) | Filter("__value__", "contains", "x"))],
 ]
 
+#: Projections: of some members, of nested and of dotted ones, of what includes another, and of what is missing.
+PROJECTIONS: list[list[str] | None] = [
+    None,
+    ["n"],
+    ["s", "m.x"],
+    ["m.x", "m", "n.x"],
+    ["m.x.y", "n.", "missing"],
+]
+
 ORDERS: list[list[str]] = [
     [],
     ["n"],
@@ -258,6 +268,7 @@ class Steps(NamedTuple):
     orders: list[str]
     offset: int
     limit: int | None
+    fields: list[str] | None = None
 
 
 def query_of(steps: Steps) -> Query:
@@ -268,6 +279,7 @@ def query_of(steps: Steps) -> Query:
         offset=steps.offset,
         recursive=steps.recursive,
         keys_only=steps.keys_only,
+        fields=steps.fields,
     )
     for condition in steps.filters:
         query.filters.append(condition if isinstance(condition, Condition) else Filter(*condition))
@@ -292,6 +304,10 @@ def query_grid(size: int) -> list[Steps]:
         Steps("/a", recursive, False, filters, orders, 0, None)
         for recursive, filters, orders in product((False, True), FILTERS, ORDERS)
     ]
+    projections = [
+        Steps("/a", False, False, filters, orders, 1, limit, fields)
+        for fields, filters, orders, limit in product(PROJECTIONS[1:], FILTERS[:3], ORDERS, (None, 3))
+    ]
     random = Random(2026)
     everything = [
         Steps(
@@ -305,7 +321,7 @@ def query_grid(size: int) -> list[Steps]:
         )
         for _ in range(size)
     ]
-    parts: list[Sequence[Steps]] = [scopes, cuts, conditions, everything]
+    parts: list[Sequence[Steps]] = [scopes, cuts, conditions, projections, everything]
     share = max(1, size // len(parts))
     return [steps for part in parts for steps in random.sample(list(part), min(share, len(part)))]
 
@@ -333,6 +349,7 @@ _KEY_POOL = sorted(
 )
 _SCOPE_POOL = ["/a", "/", "/a", "/a:x", "/a/b", "/b", "/T", "/ab", "/a/T", "/none"]
 _FIELDS = ["n", "s", "m.x", "m", "missing", "__key__", "__value__"]
+_projections = st.lists(st.sampled_from(["n", "s", "m", "m.x", "n.x", "n.a.b", "missing"]), min_size=1, max_size=4)
 _OPERATORS = ["<", "<=", "=", "!=", ">=", ">", "in", "not in", "starts_with", "contains", "exists"]
 
 _int64 = st.one_of(st.integers(-5, 5), st.integers(-(2**63), 2**63 - 1), st.sampled_from([2**53, 2**53 + 1, 2**63 - 1]))
@@ -424,12 +441,14 @@ def conditions(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Condition]:
 @st.composite
 def queries(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> Query:
     """Any query over such contents, but for `start_after`, which needs an entry."""
+    view = draw(st.sampled_from(["whole", "whole", "fields", "keys"]))
     query = Query(
         Key(draw(st.sampled_from(_SCOPE_POOL))),
         limit=draw(st.one_of(st.none(), st.integers(0, 8))),
         offset=draw(st.one_of(st.just(0), st.integers(0, 8))),
         recursive=draw(st.booleans()),
-        keys_only=draw(st.sampled_from([False, False, True])),
+        keys_only=view == "keys",
+        fields=draw(_projections) if view == "fields" else None,
     )
     for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
         query.filter(draw(conditions(values)))

@@ -52,7 +52,34 @@ def answer(query: Any, contents: Mapping[Key, Any], after: Entry | None = None) 
         kept = kept[: query.limit]
     if query.keys_only:
         kept = [Entry(key, None) for key, _ in kept]
+    elif query.fields is not None:
+        kept = [Entry(key, _cut(value, query.fields)) for key, value in kept]
     return Answer(kept, skipped)
+
+
+def _cut(value: Any, fields: Sequence[str]) -> dict[str, Any]:
+    """The part of a value that a query for these fields returns."""
+    paths = {path for field in fields if (path := _path_of(value, field))}
+    kept: dict[str, Any] = {}
+    for path in paths:
+        if any(path[:length] in paths for length in range(1, len(path))):
+            continue
+        into, held = kept, value
+        for name in path[:-1]:
+            into, held = into.setdefault(name, {}), held[name]
+        into[path[-1]] = held[path[-1]]
+    return kept
+
+
+def _path_of(value: Any, field: str) -> tuple[str, ...]:
+    """The names of the maps and of the member that a field leads to; none where it is missing."""
+    if not isinstance(value, Mapping):
+        return ()
+    if field in value:
+        return (field,)
+    head, dot, rest = field.partition(".")
+    inner = _path_of(value.get(head), rest) if dot else ()
+    return (head, *inner) if inner else ()
 
 
 def collection_of(text: str) -> str:

@@ -70,7 +70,9 @@ Global___QueryView: _TypeAlias = QueryView  # noqa: Y015
 
 @_typing.final
 class Query(_message.Message):
-    """Query selects entries. Its parts are applied in this order: scope, filters, orders, start_after, offset, limit."""
+    """Query selects entries. Its parts are applied in this order: scope, filters, orders, start_after, offset, limit, and
+    field_paths.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -82,6 +84,7 @@ class Query(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     START_AFTER_FIELD_NUMBER: _builtins.int
+    FIELD_PATHS_FIELD_NUMBER: _builtins.int
     scope: Global___QueryScope.ValueType
     """How much below the key is selected. Default: the collection."""
     limit: _builtins.int
@@ -110,6 +113,14 @@ class Query(_message.Message):
     def start_after(self) -> Global___Position:
         """Only entries after this position in the order of this query. Not set: from the beginning."""
 
+    @_builtins.property
+    def field_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The fields of each value that are returned, each as in FieldFilter but without "__key__" and "__value__". A value is
+        returned as a map of those that it has, nested as in the value: of "geo.lat" the map "geo" with the member "lat"
+        alone. A value that is not a map is returned as an empty map. A field includes those below it; repeated ones count
+        once. Empty: whole values. At most 256; refused in a keys-only query.
+        """
+
     def __init__(
         self,
         *,
@@ -121,10 +132,11 @@ class Query(_message.Message):
         offset: _builtins.int = ...,
         view: Global___QueryView.ValueType = ...,
         start_after: Global___Position | None = ...,
+        field_paths: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "key", b"key", "limit", b"limit", "start_after", b"start_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "filters", b"filters", "key", b"key", "limit", b"limit", "offset", b"offset", "orders", b"orders", "scope", b"scope", "start_after", b"start_after", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "field_paths", b"field_paths", "filters", b"filters", "key", b"key", "limit", b"limit", "offset", b"offset", "orders", b"orders", "scope", b"scope", "start_after", b"start_after", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015

@@ -485,7 +485,8 @@ class QueryResponse(_message.Message):
     """How many entries the server examined since the previous message."""
     needs_last_entry: _builtins.bool
     """Whether the last entry received must be sent back, unchanged, with the token: true if its sort key is over
-    64 KiB. The last of `entries` then has its value even in a keys-only query.
+    64 KiB. The last of `entries` then has its value even in a keys-only query, and its whole value even in a query with
+    `field_paths`.
     """
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Entry]:
@@ -494,7 +495,8 @@ class QueryResponse(_message.Message):
     @_builtins.property
     def sort_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """If requested and the query has orders: the sort key of each entry, parallel to `entries`. A sort key over 64 KiB is
-        left empty: compute it from the entry's value, which such an entry has even in a keys-only query.
+        left empty: compute it from the entry's value, which such an entry has even in a keys-only query, and whole even in
+        a query with `field_paths`.
         """
 
     @_builtins.property
@@ -1042,6 +1044,7 @@ class Limits(_message.Message):
     READ_BYTES_FIELD_NUMBER: _builtins.int
     ALL_SORT_BYTES_FIELD_NUMBER: _builtins.int
     GRACE_MS_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     key_bytes: _builtins.int
     """The longest key, in bytes of UTF-8."""
     entry_bytes: _builtins.int
@@ -1084,6 +1087,8 @@ class Limits(_message.Message):
     """
     grace_ms: _builtins.int
     """How long active calls may take to finish when the server stops, in milliseconds."""
+    fields: _builtins.int
+    """The maximum number of fields that a query returns of each value."""
     def __init__(
         self,
         *,
@@ -1105,10 +1110,11 @@ class Limits(_message.Message):
         read_bytes: _builtins.int = ...,
         all_sort_bytes: _builtins.int = ...,
         grace_ms: _builtins.int = ...,
+        fields: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_sort_bytes", b"all_sort_bytes", "batch_items", b"batch_items", "calls_in_hand", b"calls_in_hand", "entry_bytes", b"entry_bytes", "filters", b"filters", "grace_ms", b"grace_ms", "key_bytes", b"key_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "open_streams", b"open_streams", "open_streams_per_client", b"open_streams_per_client", "orders", b"orders", "page_items", b"page_items", "query_time_ms", b"query_time_ms", "read_bytes", b"read_bytes", "sort_bytes", b"sort_bytes", "stream_bytes", b"stream_bytes", "value_depth", b"value_depth"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_sort_bytes", b"all_sort_bytes", "batch_items", b"batch_items", "calls_in_hand", b"calls_in_hand", "entry_bytes", b"entry_bytes", "fields", b"fields", "filters", b"filters", "grace_ms", b"grace_ms", "key_bytes", b"key_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "open_streams", b"open_streams", "open_streams_per_client", b"open_streams_per_client", "orders", b"orders", "page_items", b"page_items", "query_time_ms", b"query_time_ms", "read_bytes", b"read_bytes", "sort_bytes", b"sort_bytes", "stream_bytes", b"stream_bytes", "value_depth", b"value_depth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

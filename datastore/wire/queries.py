@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from datastore.model.encoded import decoded
@@ -17,7 +17,7 @@ from datastore.model.errors import (
 )
 from datastore.model.fields import Filter, Order
 from datastore.model.key import Key
-from datastore.model.limits import FILTER_DEPTH, FILTERS, LONG_SORT_KEY_BYTES, ORDERS, TREE_VALUE_DEPTH
+from datastore.model.limits import FIELDS, FILTER_DEPTH, FILTERS, LONG_SORT_KEY_BYTES, ORDERS, TREE_VALUE_DEPTH
 from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
 from datastore.model.trees import Condition, Tree
@@ -91,6 +91,7 @@ def encode_query(query: Query) -> query_pb2.Query:
         limit=None if query.limit is None else min(query.limit, _MOST),
         offset=min(query.offset, _MOST),
         view=query_pb2.QUERY_VIEW_KEYS_ONLY if query.keys_only else query_pb2.QUERY_VIEW_ENTRIES,
+        field_paths=map(_unicode, query.fields or ()),
     )
     if query.start_after is not None:
         _encode_position(query.start_after, message.start_after)
@@ -136,24 +137,40 @@ def _unicode(field_path: str) -> str:
 
 
 def decode_query(message: query_pb2.Query) -> Query:
-    """The query of a message.
+    """The query of a message, frozen.
 
-    Raises InvalidQueryError or InvalidKeyError, with the `field`, and LimitExceededError for more filters or orders
-    than any server accepts.
+    Raises InvalidQueryError or InvalidKeyError, with the `field`, and LimitExceededError for more filters, orders or
+    fields than any server accepts.
     """
     _check_count("filters", sum(_comparisons(message.filters)), FILTERS)
     _check_count("orders", len(message.orders), ORDERS)
-    query = Query(decode_key(message.key, "query.key"))
-    query.recursive = _known(message.scope, _SCOPES, "query.scope")
-    query.keys_only = _known(message.view, _VIEWS, "query.view")
-    query.limit = message.limit if message.HasField("limit") else None
-    query.offset = message.offset
-    query.filters = [_decode_filter(part, f"query.filters[{i}]") for i, part in enumerate(message.filters)]
+    _check_count("fields", len(message.field_paths), FIELDS)
+    query = Query(
+        decode_key(message.key, "query.key"),
+        limit=message.limit if message.HasField("limit") else None,
+        offset=message.offset,
+        recursive=_known(message.scope, _SCOPES, "query.scope"),
+        keys_only=_known(message.view, _VIEWS, "query.view"),
+    ).replaced(
+        filters=[_decode_filter(part, f"query.filters[{i}]") for i, part in enumerate(message.filters)],
+        orders=[_decode_order(part, f"query.orders[{i}]") for i, part in enumerate(message.orders)],
+    )
     _check_tree_values(query)
-    query.orders = [_decode_order(part, f"query.orders[{i}]") for i, part in enumerate(message.orders)]
+    if message.field_paths:
+        query = _with_fields(query, message.field_paths)
     if message.HasField("start_after"):
-        query.start_after = _decode_position(message.start_after, query)
+        query = query.replaced(start_after=_decode_position(message.start_after, query))
     return query
+
+
+def _with_fields(query: Query, field_paths: Sequence[str]) -> Query:
+    for i, text in enumerate(field_paths):
+        _field_path(text, f"query.field_paths[{i}]")
+    try:
+        return query.replaced(fields=field_paths)
+    except InvalidQueryError as error:
+        error.field = "query.field_paths"
+        raise
 
 
 def _decode_position(message: query_pb2.Position, query: Query) -> Position:
@@ -173,7 +190,7 @@ def _decode_position(message: query_pb2.Position, query: Query) -> Position:
     except InvalidValueError as error:
         raise InvalidQueryError(f"the value of the position: {error}", field="query.start_after.value") from error
     value = WireValue(data)
-    return Position(query.order_sort_key(key, value), key, value)
+    return Position(query.sort_key_of(key, value), key, value)
 
 
 def _check_count(name: str, count: int, most: int) -> None:
@@ -253,7 +270,9 @@ def _decode_filter(message: query_pb2.Filter, field: str) -> Condition:
     data = part.value.SerializeToString()
     try:
         check_value(data)
-        return Filter(_field_path(part.field_path, field), _OPERATOR_TEXTS[part.operator], decode_value(data))
+        return Filter(
+            _field_path(part.field_path, f"{field}.field_path"), _OPERATOR_TEXTS[part.operator], decode_value(data)
+        )
     except (InvalidValueError, CorruptDataError) as error:
         raise InvalidQueryError(f"the value of the filter: {error}", field=f"{field}.value") from error
     except InvalidQueryError as error:
@@ -277,14 +296,12 @@ def _decode_composite(message: query_pb2.CompositeFilter, field: str) -> Tree:
 
 def _decode_order(message: query_pb2.Order, field: str) -> Order:
     direction: str = _known(message.direction, _DIRECTIONS, f"{field}.direction")
-    return Order(direction + _field_path(message.field_path, field))
+    return Order(direction + _field_path(message.field_path, f"{field}.field_path"))
 
 
 def _field_path(text: str, field: str) -> str:
     if not text:
-        raise InvalidQueryError("the field is empty; name one, as 'age' or '__key__'", field=f"{field}.field_path")
+        raise InvalidQueryError("the field is empty; name one, as 'age' or '__key__'", field=field)
     if len(text.encode()) > FIELD_PATH_BYTES:
-        raise InvalidQueryError(
-            f"the path of a field has at most {FIELD_PATH_BYTES:,} bytes of UTF-8", field=f"{field}.field_path"
-        )
+        raise InvalidQueryError(f"the path of a field has at most {FIELD_PATH_BYTES:,} bytes of UTF-8", field=field)
     return text

@@ -5,7 +5,7 @@ Knows no entries, queries or calls. Instances of subclasses of the plain types a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,8 @@ from datastore.model.errors import CorruptDataError, InvalidKeyError, InvalidVal
 from datastore.model.key import Key
 from datastore.model.limits import VALUE_DEPTH
 from datastore.model.ordering import microseconds
-from datastore.v1.value_pb2 import ListValue, Value
+from datastore.model.projection import split
+from datastore.v1.value_pb2 import ListValue, MapValue, Value
 from datastore.wire.parts import check_parts
 from datastore.wire.varints import length_prefix
 
@@ -50,6 +51,14 @@ class WireValue(Encoded):
             return _view(Value.FromString(self.data))
         except _UNREADABLE as error:
             raise _corrupt(self.data, error) from error
+
+    def projected(self, fields: Sequence[str]) -> WireValue:
+        """The bytes with these fields only, whose values are not converted."""
+        try:
+            kept = _cut(Value.FromString(self.data), fields)
+        except _UNREADABLE as error:
+            raise _corrupt(self.data, error) from error
+        return WireValue(kept.SerializeToString())
 
     @classmethod
     def views(cls, values: list[Any]) -> list[Any]:
@@ -244,6 +253,20 @@ def _view(message: Value) -> Any:
     fields = message.map_value.fields
     # Only maps have members; the kind is checked for the others only, which are few.
     return _MapView(fields) if fields or message.WhichOneof("kind") == "map_value" else _plain(message)
+
+
+def _cut(message: Value, fields: Sequence[str]) -> Value:
+    """The map of these fields of a map; an empty one for any other value."""
+    kept = Value(map_value=MapValue())
+    held, into = message.map_value.fields, kept.map_value.fields
+    whole, within = split(fields, held)
+    for name in whole:
+        into[name].CopyFrom(held[name])
+    for name, paths in within.items():
+        inner = _cut(held[name], paths)
+        if inner.map_value.fields:
+            into[name].CopyFrom(inner)
+    return kept
 
 
 class _MapView(Mapping[str, Any]):

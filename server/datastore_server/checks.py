@@ -70,10 +70,11 @@ def check_batch(items: int, limits: Limits) -> None:
 
 
 def check_query(query: Query, limits: Limits) -> None:
-    """Raise LimitExceededError if a query has too many filters or orders."""
+    """Raise LimitExceededError if a query has too many filters, orders or fields."""
     for name, count, most in (
         ("filters", len(query.comparisons), limits.filters),
         ("orders", len(query.orders), limits.orders),
+        ("fields", len(query.fields or ()), limits.fields),
     ):
         if count > most:
             raise exceeded(name, most, f"the query has {count:,}")

@@ -10,16 +10,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datastore import wire
+from datastore.model.encoded import projected
 from datastore.model.entries import Batch
 from datastore.model.errors import LimitExceededError, QueryNotSupportedError
 from datastore.model.operations import ReadResult
+from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire.varints import length_prefix
 from datastore_server.checks import exceeded
 from datastore_server.interceptors import item_status
 from datastore_server.limits import Limits
 
-__all__ = ["batch_get_answer", "entry_frame", "entry_frames", "framed", "value_data", "value_field"]
+__all__ = ["batch_get_answer", "entry_frame", "entry_frames", "framed", "result_frames", "value_data", "value_field"]
 
 #: Tags of length-delimited fields: `field number << 3 | 2`.
 _FIELD_1 = b"\x0a"
@@ -101,6 +103,14 @@ def entry_frames(batch: Batch, *, keys_only: bool) -> Iterator[bytes]:
         yield from map(_key_frame, _texts(batch))
     else:
         yield from map(entry_frame, _texts(batch), batch.values)
+
+
+def result_frames(query: Query, batch: Batch) -> Iterator[bytes]:
+    """`entry_frames` of what a query returns, of a batch that may have whole values in place of long sort keys."""
+    if query.fields is None:
+        return entry_frames(batch, keys_only=query.keys_only)
+    fields = query.fields
+    return map(entry_frame, _texts(batch), (projected(value, fields) for value in batch.values))
 
 
 def entry_frame(text: bytes, value: Any) -> bytes:

@@ -13,6 +13,7 @@ from datastore.model.config import did_you_mean
 from datastore.model.errors import ConfigError, InvalidError
 from datastore.model.limits import (
     ENTRY_BYTES,
+    FIELDS,
     FILTERS,
     KEY_BYTES,
     MESSAGE_BYTES,
@@ -89,6 +90,7 @@ class Limits:
     page_items: int = _limit(1000, 10_000, "entries of a page of ListEntries", "the page has fewer entries")
     filters: int = _limit(FILTERS, FILTERS, "filters of a query", "LIMIT_EXCEEDED")
     orders: int = _limit(ORDERS, ORDERS, "orders of a query", "LIMIT_EXCEEDED")
+    fields: int = _limit(FIELDS, FIELDS, "fields that a query returns of each value", "LIMIT_EXCEEDED")
     query_time_ms: int = _limit(
         _HOUR_MS,
         366 * 24 * _HOUR_MS,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from datastore.aio.cursor import Cursor
 from datastore.model.entries import Batch, Position
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
-from datastore_server.framing import entry_frame, entry_frames
+from datastore_server.framing import entry_frame, entry_frames, result_frames
 from datastore_server.limits import RESERVED_BYTES, Limits
 from datastore_server.streaming import is_long, position_of, shard_summary
 from datastore_server.tokens import Token, encode_page_token
@@ -48,7 +49,7 @@ class Page:
     def _take(self, batch: Batch) -> bool:
         """Take what fits of a batch. Returns whether there is more."""
         room = self._limits.message_bytes - RESERVED_BYTES
-        for index, frame in enumerate(entry_frames(batch, keys_only=self._query.keys_only)):
+        for index, frame in enumerate(self._parts(batch)):
             whole = self._with_value(batch, index) or frame
             if len(self._frames) == self._items or (self._frames and self._size + len(whole) > room):
                 if index:
@@ -61,9 +62,14 @@ class Page:
             self._position = position_of(self._query, batch, len(batch) - 1)
         return False
 
+    def _parts(self, batch: Batch) -> Iterator[bytes]:
+        if any(map(is_long, batch.sort_keys or ())):
+            return result_frames(self._query, batch)
+        return entry_frames(batch, keys_only=self._query.keys_only)
+
     def _with_value(self, batch: Batch, index: int) -> bytes | None:
-        """An entry of a keys-only query, with its value if that is needed to continue after it."""
-        if not self._query.keys_only or batch.sort_keys is None or not is_long(batch.sort_keys[index]):
+        """An entry of a query for less than its value, with that if it is needed to continue after it."""
+        if self._query.returns_whole_values or batch.sort_keys is None or not is_long(batch.sort_keys[index]):
             return None
         return entry_frame(batch.texts[index], batch.values[index])
 

@@ -62,8 +62,8 @@ class Requests:
         bound_to = _hash_of(message.query)
         token = decode_token(message.resume_token, bound_to) if message.resume_token else None
         query, token = self._continued(message, token, bound_to)
-        query.sort_keys = bool(query.orders) and (message.include_sort_keys or query.keys_only)
-        query.explain = message.explain
+        wants_sort_keys = message.include_sort_keys or not query.returns_whole_values
+        query = query.replaced(sort_keys=bool(query.orders) and wants_sort_keys, explain=message.explain)
         return query, token, message.include_sort_keys
 
     def page(self, request: bytes) -> tuple[Query, Token, int]:
@@ -73,22 +73,23 @@ class Requests:
         bound_to = _hash_of(message.query)
         token = decode_page_token(message.page_token, bound_to) if message.page_token else None
         query, token = self._continued(message, token, bound_to)
-        query.sort_keys = bool(query.orders) and query.keys_only
-        # One entry more than the page shows whether there is a next page.
-        query.limit = page_items + 1 if query.limit is None else min(query.limit, page_items + 1)
+        query = query.replaced(
+            sort_keys=bool(query.orders) and not query.returns_whole_values,
+            # One entry more than the page shows whether there is a next page.
+            limit=page_items + 1 if query.limit is None else min(query.limit, page_items + 1),
+        )
         return query, token, page_items
 
     def _continued(self, request: Any, token: Token | None, bound_to: int) -> tuple[Query, Token]:
         """The remaining query, and the token of its start."""
-        query = wire.decode_query(request.query)
+        query = wire.decode_query(request.query).replaced(allow_partial=request.allow_partial)
         checks.check_query(query, self._limits)
-        query.allow_partial = request.allow_partial
         epoch = self._epoch()
         if token is None:
             return query, Token(query_hash=bound_to, limit=query.limit, offset=query.offset, epoch=epoch)
         last_entry = wire.decode_entry(request.last_entry) if request.HasField("last_entry") else None
-        query.start_after = token.position(query, last_entry) or query.start_after
-        query.limit, query.offset = token.limit, token.offset
+        start_after = token.position(query, last_entry) or query.start_after
+        query = query.replaced(start_after=start_after, limit=token.limit, offset=token.offset)
         return query, msgspec.structs.replace(token, epoch=epoch)
 
     def _put_of(self, entry: Any) -> Write:

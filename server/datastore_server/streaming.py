@@ -20,7 +20,7 @@ from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import encode_explanation
 from datastore_server import checks
-from datastore_server.framing import entry_frame, entry_frames, framed
+from datastore_server.framing import entry_frame, entry_frames, framed, result_frames
 from datastore_server.interceptors import item_status
 from datastore_server.limits import RESERVED_BYTES, Limits
 from datastore_server.tokens import End, Token, encode_token
@@ -66,11 +66,11 @@ def position_of(query: Query, batch: Batch, index: int) -> Position:
         return Position(b"", key)
     if batch.sort_keys is not None:
         return Position(batch.sort_keys[index], key)
-    if query.keys_only:
+    if not query.returns_whole_values:
         raise QueryNotSupportedError(
-            "this store does not return the sort keys of a keys-only query; query entries instead"
+            "this store does not return the sort keys of a query for keys or fields; query whole entries instead"
         )
-    return Position(query.order_sort_key(key, batch.values[index]), key)
+    return Position(query.sort_key_of(key, batch.values[index]), key)
 
 
 def is_long(sort_key: bytes) -> bool:
@@ -132,8 +132,8 @@ class ResponseBuilder:
         sort_key_bytes = sum(map(len, sort_keys))
         # Up to this size a batch is sent whole: its position is known at its end, and splitting takes time.
         whole_bytes = self.batch_bytes() * 3 // 2
-        if keys_only and any(map(is_long, batch.sort_keys or ())):
-            yield from self._cut_keys(batch, sort_keys)
+        if not self._query.returns_whole_values and any(map(is_long, batch.sort_keys or ())):
+            yield from self._cut_parts(batch, sort_keys)
         elif (frames := framed(batch, whole_bytes - sort_key_bytes, keys_only=keys_only)) is None:
             yield from self._cut(batch, entry_frames(batch, keys_only=keys_only), sort_keys)
         elif frames:
@@ -160,11 +160,11 @@ class ResponseBuilder:
                 yield self.flush()
             self._take(frame, 1, part, size)
 
-    def _cut_keys(self, batch: Batch, sort_keys: Sequence[bytes]) -> Iterator[bytes]:
-        """Like `_cut`, for keys with long sort keys: the last entry of a message then has its value."""
+    def _cut_parts(self, batch: Batch, sort_keys: Sequence[bytes]) -> Iterator[bytes]:
+        """Like `_cut`, for keys or fields with long sort keys: the last entry of a message then has its value."""
         room = self._limits.message_bytes - RESERVED_BYTES
-        keys = entry_frames(batch, keys_only=True)
-        for index, (frame, sort_key) in enumerate(zip(keys, batch.sort_keys or (), strict=True)):
+        parts = result_frames(self._query, batch)
+        for index, (frame, sort_key) in enumerate(zip(parts, batch.sort_keys or (), strict=True)):
             whole = entry_frame(batch.texts[index], batch.values[index]) if is_long(sort_key) else None
             part = sort_keys[index : index + 1]
             if whole is not None and self._send_sort_keys:

@@ -114,7 +114,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         if last_entry is None or last_entry.key != key:
             raise _needs_entry(self.key)
         try:
-            sort_key = query.order_sort_key(key, last_entry.value)
+            sort_key = query.sort_key_of(key, last_entry.value)
         except DatastoreError as error:
             raise _needs_entry(self.key) from error
         if xxh3_64_intdigest(sort_key) != self.sort_key_hash:

@@ -114,11 +114,11 @@ async def behave(store: Any, tree: Config, data: st.DataObject) -> None:
 async def check_rest(store: Any, query: Query, contents: Mapping[Key, Any], data: st.DataObject) -> None:
     """Continue the query after one of its entries."""
     whole = query.copy()
-    whole.limit, whole.offset, whole.keys_only = None, 0, False
+    whole.limit, whole.offset, whole.keys_only, whole.fields = None, 0, False, None
     found = model.answer(whole, contents).entries
     if found:
         entry = data.draw(st.sampled_from(found))
-        sort_key = query.order_sort_key(entry.key, entry.value) if query.orders else b""
+        sort_key = query.sort_key_of(entry.key, entry.value) if query.orders else b""
         query = query.copy()
         query.start_after = Position(sort_key, entry.key)
         await check(store, query, contents, entry)

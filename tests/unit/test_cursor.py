@@ -641,7 +641,7 @@ async def test_a_query_applied_to_entries_answers_as_a_store_does(
     covered = [Entry(key, value) for key, value in contents.items() if query.covers(key)]
     after = data.draw(st.sampled_from(covered)) if covered and data.draw(st.booleans()) else None
     if after is not None:
-        query.start_after = Position(query.order_sort_key(*after), after.key)
+        query.start_after = Position(query.sort_key_of(*after), after.key)
     from_store = store.query(query)
     expected = await all_of(colour, from_store.entries())
     shuffled = data.draw(st.permutations(covered))

@@ -20,7 +20,7 @@ values = cases.wire_values()
 def streams_of(query, contents, shards, size, *, sort_keys):
     """Each shard's own answer to a query, as batches of `size`."""
     asked = query.copy()
-    asked.offset, asked.limit, asked.keys_only = 0, None, False
+    asked.offset, asked.limit, asked.keys_only, asked.fields = 0, None, False, None
     if query.limit is not None:
         asked.limit = query.offset + query.limit
     for shard in range(shards):
@@ -70,7 +70,7 @@ def test_the_merge_of_any_shards_is_the_answer_of_one_store(contents, query, sha
 @given(cases.contents(values), cases.queries(values), st.integers(2, 4))
 @example({Key(f"/a/{number}"): {"n": number} for number in range(8)}, Query(Key("/a")).order("n"), 2)
 def test_the_position_of_each_block_is_that_of_its_last_entry(contents, query, shards):
-    query.keys_only = False
+    query.keys_only, query.fields = False, None
     blocks, _ = merged(query, list(streams_of(query, contents, shards, 2, sort_keys=True)))
     for block in blocks:
         if len(block):
@@ -82,7 +82,7 @@ def test_the_position_of_each_block_is_that_of_its_last_entry(contents, query, s
 @given(cases.contents(values), cases.queries(values), st.integers(2, 4))
 @example({Key(f"/a/{name}"): {} for name in "abcdefgh"}, Query(Key("/a"), limit=3).order("n"), 2)
 def test_blocks_have_the_sort_keys_that_their_streams_had(contents, query, shards):
-    query.keys_only = False
+    query.keys_only, query.fields = False, None
     for sort_keys in (False, True):
         blocks, _ = merged(query, list(streams_of(query, contents, shards, 2, sort_keys=sort_keys)))
         for block in blocks:

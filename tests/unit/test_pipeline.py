@@ -69,7 +69,7 @@ def test_any_query_over_any_batches_is_as_the_naive_model(contents, query, sizes
 
 @given(cases.contents(values), cases.queries(values), sizes)
 def test_resuming_after_any_position_loses_and_repeats_nothing(contents, query, sizes):
-    query.keys_only = False
+    query.keys_only, query.fields = False, None
     whole = [entry for batch in run(query, raw_batches(query, contents, sizes)) for entry in batch.entries()]
     seen = skipped = 0
     for batch in run(query, raw_batches(query, contents, sizes)):
@@ -88,7 +88,7 @@ def test_resuming_after_any_position_loses_and_repeats_nothing(contents, query, 
 @given(cases.contents(values), cases.queries(values))
 def test_sort_keys_are_in_order_with_the_keys(contents, query):
     query.sort_keys = True
-    query.keys_only = False
+    query.keys_only, query.fields = False, None
     for batch in run(query, raw_batches(query, contents, [3])):
         if query.orders and len(batch):
             pairs = list(zip(batch.sort_keys, map(str, batch.keys), strict=True))

@@ -327,7 +327,7 @@ def test_what_a_query_covers_applied_is_the_answer_of_a_store(contents, query, d
     covered = [Entry(key, value) for key, value in contents.items() if query.covers(key)]
     after = data.draw(st.none() | st.sampled_from(covered)) if covered else None
     if after is not None:
-        query.start_after = Position(query.order_sort_key(*after), after.key)
+        query.start_after = Position(query.sort_key_of(*after), after.key)
     expected = model.answer(query, contents, after)
     cursor = query.apply(data.draw(st.permutations(covered)))
     assert model.difference(list(cursor.entries()), expected.entries) is None

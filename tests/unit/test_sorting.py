@@ -74,7 +74,7 @@ def test_any_ordered_query_over_serialized_values_is_as_the_naive_model(contents
 @given(cases.contents(values, max_size=40), cases.queries(values), st.booleans())
 def test_resuming_after_any_entry_gives_the_rest(contents, query, sort_keys):
     query.order("n")
-    query.offset, query.limit, query.keys_only, query.sort_keys = 0, None, False, sort_keys
+    query.offset, query.limit, query.keys_only, query.fields, query.sort_keys = 0, None, False, None, sort_keys
     in_scope = {key: value for key, value in contents.items() if query.covers(key)}
     whole = entries_of(run(query, serialized(in_scope)))
     for index, (key, value) in enumerate(whole):

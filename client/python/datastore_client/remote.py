@@ -398,6 +398,9 @@ class RemoteDatastore(Datastore):
         if batch.sort_keys is not None and b"" in batch.sort_keys:
             # Too long to travel, and to be made while other tasks wait.
             batch.sort_keys = in_thread(partial(_sort_keys, batch, query))
+        if query.fields is not None and response.needs_last_entry and len(batch) and not query.sort_keys:
+            # It came whole, to be sent back.
+            batch.values[-1] = batch.values[-1].projected(query.fields)
         if not self._lazy and not query.keys_only:
             batch.values = [value.decode() for value in batch.values]
         return batch
@@ -453,6 +456,6 @@ def _did_not_fit(result: ReadResult) -> bool:
 def _sort_keys(batch: Batch, query: Query) -> list[bytes]:
     """The sort keys of a batch, with those that were left out made from the values."""
     return [
-        sort_key or query.order_sort_key(key, value)
+        sort_key or query.sort_key_of(key, value)
         for sort_key, key, value in zip(batch.sort_keys or (), batch.keys, batch.values, strict=True)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from datastore.model.errors import DatastoreError, InvalidQueryError
 from datastore.model.fields import Order
@@ -58,14 +58,21 @@ def query_of(
     limit: int | None = None,
     offset: int = 0,
     recursive: bool = False,
+    keys_only: bool = False,
+    fields: Sequence[str] | None = None,
+    allow_partial: bool = False,
 ) -> Query:
-    """The Query that a command line asks for. Raises InvalidQueryError."""
-    query = Query(key, limit=limit, offset=offset, recursive=recursive)
-    for condition in conditions:
-        query.filter(parse_where(condition))
-    for order in orders:
-        query.order(parse_order(order))
-    return query
+    """The Query that a command line asks for, frozen. Raises InvalidQueryError."""
+    query = Query(
+        key,
+        limit=limit,
+        offset=offset,
+        recursive=recursive,
+        keys_only=keys_only,
+        fields=fields,
+        allow_partial=allow_partial,
+    )
+    return query.replaced(filters=list(map(parse_where, conditions)), orders=list(map(parse_order, orders)))
 
 
 def _order(text: str, written: str) -> Order:

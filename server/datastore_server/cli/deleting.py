@@ -66,9 +66,7 @@ def delete_command(
         raise click.UsageError("--collection and --recursive exclude each other; --recursive includes the collection")
     if not (collection or recursive or conditions):
         return _delete_named(settings, keys)
-    queries = [query_of(key, conditions, recursive=recursive) for key in keys]
-    for query in queries:
-        query.keys_only = True
+    queries = [query_of(key, conditions, recursive=recursive, keys_only=True) for key in keys]
     return _delete_selected(settings, queries, yes=yes)
 
 

@@ -87,7 +87,7 @@ def hint_at_nothing(store: Datastore, query: Query) -> None:
 
 
 def hint_at_fields(store: Datastore, query: Query, *, found: int) -> None:
-    """Say which conditions and orders of a query name a field that no entry has, or a text in single quotes.
+    """Say which parts of a query name a field that no entry has, or a text in single quotes.
 
     `found` is the number of results, which prove that some fields exist.
     """
@@ -122,8 +122,7 @@ def _hint_at_kinds(store: Datastore, query: Query) -> None:
         if _first(store, _scope(query).filter(each.field, ">=", lowest)) is not None:
             continue
         sample = _scope(query).filter(each.field, "!=", None)
-        sample.limit = 1
-        with store.query(sample) as cursor:
+        with store.query(sample.replaced(limit=1)) as cursor:
             held = [object_getattr(value, each.field) for value in cursor]
         for value in held:
             text = to_json(value)
@@ -151,8 +150,7 @@ def _scope(query: Query) -> Query:
 
 def _first(store: Datastore, query: Query) -> Key | None:
     """The key of the first entry that a query finds."""
-    query.keys_only, query.limit = True, 1
-    with store.query(query) as cursor:
+    with store.query(query.replaced(fields=None, keys_only=True, limit=1)) as cursor:
         return next((entry.key for entry in cursor.entries()), None)
 
 
@@ -200,14 +198,12 @@ def _doubtful_fields(query: Query, found: int) -> list[str]:
     # A tree may match entries without the field.
     alone = [each for each in asked if each in query.filters]
     proven = {each.field for each in alone if found and each.op not in ("!=", "not in")}
-    fields = [*(each.field for each in asked), *(order.field for order in query.orders)]
+    fields = [*(each.field for each in asked), *(order.field for order in query.orders), *(query.fields or ())]
     return [field for field in dict.fromkeys(fields) if field not in proven and field != KEY_FIELD]
 
 
 def _likely_field(store: Datastore, query: Query, field: str) -> str:
-    sample = _scope(query)
-    sample.limit = SAMPLE_ENTRIES
-    with store.query(sample) as cursor:
+    with store.query(_scope(query).replaced(limit=SAMPLE_ENTRIES)) as cursor:
         names = list(islice(dict.fromkeys(_names(list(cursor))), NAMES))
     if near := _alike(field, names):
         return f"; did you mean {near}?"

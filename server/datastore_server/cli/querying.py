@@ -18,6 +18,7 @@ from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore_server.cli.conditions import is_direction, parse_order, query_of
 from datastore_server.cli.connection import connected
+from datastore_server.cli.fields import fields_option
 from datastore_server.cli.hints import hint_at_fields, hint_at_nothing
 from datastore_server.cli.output import print_json, say, shown_error
 from datastore_server.cli.settings import KEY, Settings, server_options
@@ -87,6 +88,7 @@ def _refuse_order(ctx: click.Context, text: str) -> None:
 )
 @click.option("--keys-only", is_flag=True, help="Print keys without values.")
 @click.option("--explain", is_flag=True, help="Run the query, and print how it was evaluated instead of its results.")
+@fields_option
 @server_options()
 @click.pass_obj
 def query_command(
@@ -99,6 +101,7 @@ def query_command(
     limit: int | None,
     offset: int,
     keys_only: bool,
+    fields: list[str] | None,
     allow_partial: bool,
     explain: bool,
 ) -> None:
@@ -111,6 +114,7 @@ def query_command(
     Examples:
       datastore query /Airport --where 'country = CH' --order -elevation --limit 5
       datastore query / --recursive --keys-only
+      datastore query /Airport --fields name,geo.lat
       datastore query /Person --where 'born >= 1800 and born < 1900' --json
       datastore query /Airport --where 'country in ["CH", "AT"] and not (iata = "" or elevation < 0)'
 
@@ -120,9 +124,17 @@ def query_command(
     each entry: {"key": ..., "value": ...}. --explain runs the query, drops its results, and shows what
     each store and shard applied, examined and returned, and how long that took.
     """
-    query = query_of(key, conditions, orders, limit=limit, offset=offset, recursive=recursive)
-    query.keys_only = keys_only
-    query.allow_partial = allow_partial
+    query = query_of(
+        key,
+        conditions,
+        orders,
+        limit=limit,
+        offset=offset,
+        recursive=recursive,
+        keys_only=keys_only,
+        fields=fields,
+        allow_partial=allow_partial,
+    )
     if explain:
         with connected(settings) as store:
             _print_explanation(store.explain(query), as_json=settings.json)
@@ -159,9 +171,15 @@ def count_command(
     Example:
       datastore count /Airport --where 'country = IS'
     """
-    query = query_of(key, conditions, limit=limit, offset=offset, recursive=recursive)
-    query.keys_only = True
-    query.allow_partial = allow_partial
+    query = query_of(
+        key,
+        conditions,
+        limit=limit,
+        offset=offset,
+        recursive=recursive,
+        keys_only=True,
+        allow_partial=allow_partial,
+    )
     with connected(settings) as store, store.query(query) as cursor:
         count = sum(len(batch) for batch in cursor.batches())
         _tell_missing_shards(cursor.summary)

@@ -220,11 +220,9 @@ class OwnedDatastore(ShimDatastore):
             child = self.child_datastore.scan(query)
             return Scan(self._checked(child, ownership), child.applied, source=child)
         # Filters look at one entry at a time, so they may run first; order, offset and limit apply to what is left.
-        asked = query.copy()
-        asked.orders, asked.sort_keys, asked.offset, asked.limit = [], False, 0, None
+        asked = query.replaced(orders=(), sort_keys=False, offset=0, limit=None, fields=None)
         if query.orders:
-            asked.start_after = None
-            asked.keys_only = False
+            asked = asked.replaced(start_after=None, keys_only=False)
         child = exact(asked, self.child_datastore.scan(asked))
         return Scan(self._checked(child, ownership), ALL_FILTERS, source=child)
 

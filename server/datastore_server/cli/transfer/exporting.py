@@ -17,6 +17,7 @@ from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore_server.cli.connection import connected
+from datastore_server.cli.fields import fields_option
 from datastore_server.cli.hints import hint_at_nothing
 from datastore_server.cli.output import Terminated, print_json, say
 from datastore_server.cli.progress import Progress, progress
@@ -52,14 +53,16 @@ class _Export:
     file_format: str
     delimiter: str | None
     columns: list[str] | None
+    fields: list[str] | None
 
-    def query(self) -> Query:
-        return Query(self.key, recursive=not self.collection)
+    def query(self, start_after: Position | None = None) -> Query:
+        return Query(self.key, recursive=not self.collection, fields=self.fields, start_after=start_after)
 
     def content(self, server: str) -> dict[str, Any]:
         """What a partial file is a part of."""
         scope = "the collection only" if self.collection else "all below"
-        return {"key": str(self.key), "scope": scope, "format": self.file_format, "server": server}
+        fields = {} if self.fields is None else {"fields": self.fields}
+        return {"key": str(self.key), "scope": scope, "format": self.file_format, "server": server} | fields
 
 
 @click.command("export", short_help="Write entries to a JSON Lines, JSON or CSV file.")
@@ -69,6 +72,7 @@ class _Export:
 @click.option(
     "--columns", callback=options.columns, metavar="A,B,...", help="CSV: write only these members.  [default: all]"
 )
+@fields_option
 @options.delimiter_option
 @options.format_option
 @server_options()
@@ -80,6 +84,7 @@ def export_command(
     collection: bool,
     resume: bool,
     columns: list[str] | None,
+    fields: list[str] | None,
     delimiter: str | None,
     file_format: str | None,
 ) -> None:
@@ -95,13 +100,14 @@ def export_command(
       datastore export all.jsonl
       datastore export /Airport airports.csv.gz
       datastore export /Airport airports.csv --columns icao,name --delimiter ';'
+      datastore export /Airport names.jsonl --fields name,geo.lat
       datastore export / - | gzip > all.jsonl.gz
 
     FILE appears when it is complete. Until then it is FILE.partial, which --resume continues. Devices and
     FIFOs are written to directly, links are followed, and a file that is replaced keeps its mode.
     """
     key, file = target
-    export = _Export(key, collection, file_format or format_of(file), delimiter, columns)
+    export = _Export(key, collection, file_format or format_of(file), delimiter, columns, fields)
     if export.file_format not in DELIMITERS and (columns is not None or delimiter is not None):
         raise click.UsageError("--columns and --delimiter are for CSV")
     is_direct = file == "-" or is_stream(file)
@@ -131,9 +137,7 @@ def _to_standard_output(text: str) -> None:
 
 def _export_to_file(settings: Settings, export: _Export, file: str, resume: bool) -> None:
     partial = Partial(file, export.content(settings.server))
-    query = export.query()
-    if resume:
-        query.start_after = _position(partial)
+    query = export.query(_position(partial) if resume else None)
     try:
         with (
             connected(settings) as store,

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from datastore_server.cli.fields import listed_names
 from datastore_server.cli.transfer.cells import TYPES
-from datastore_server.cli.transfer.csv_dialect import read_records
 from datastore_server.cli.transfer.formats import FORMATS
 from datastore_server.cli.transfer.reading import AUTO
 from datastore_server.cli.transfer.sources import DEFAULT_ENCODING
@@ -68,10 +68,7 @@ def columns(context: click.Context, option: click.Parameter, value: str | None) 
     """`--columns`: names as a record of CSV."""
     if value is None:
         return None
-    records = list(read_records([value], ","))
-    if len(records) != 1 or records[0].fault is not None:
-        raise click.BadParameter(f"{value!r}: expected names separated by commas, quoted as in CSV", context, option)
-    names = [cell or "" for cell in records[0].cells]
+    names = listed_names(value, context, option)
     if len(set(names)) < len(names) or "key" in names:
         raise click.BadParameter(f"{value!r}: each member once, and without key, which comes first", context, option)
     return names

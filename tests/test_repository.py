@@ -397,6 +397,35 @@ def test_no_code_that_callers_run_uses_assert() -> None:
     assert asserting == []
 
 
+#: What a query consists of. A batch has `sort_keys` too, and a key is of many things.
+QUERY_ATTRIBUTES = {
+    *("limit", "offset", "recursive", "keys_only", "fields", "start_after", "allow_partial", "filters", "orders")
+}
+
+
+def changed_queries(path: Path) -> Iterator[str]:
+    """Where a file assigns to an attribute of a query that is not the object's own."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in (each for place in targets if place is not None for each in ast.walk(place)):
+            is_store = isinstance(target, ast.Attribute) and isinstance(target.ctx, ast.Store)
+            if is_store and target.attr in QUERY_ATTRIBUTES and ast.unparse(target.value) not in ("self", "cls"):
+                yield f"{path.relative_to(ROOT)}:{target.lineno} {ast.unparse(target)}"
+
+
+def test_no_query_is_changed_inside() -> None:
+    # `from_dict` builds a query, and the suite uses queries as their users do.
+    builder = ROOT / "datastore/model/query.py"
+    packages = [ROOT / name for name in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
+    inside = [
+        path
+        for path in files()
+        if path.suffix == ".py" and path.parent.name != "testing" and {*path.parents}.intersection(packages)
+    ]
+    found = [place for path in inside if path != builder and not is_generated(path) for place in changed_queries(path)]
+    assert found == []
+
+
 def test_no_function_is_longer_than_a_screen() -> None:
     long = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {lines} lines"

@@ -115,10 +115,10 @@ class Query(_message.Message):
 
     @_builtins.property
     def field_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The fields of each value that are returned, each as in FieldFilter but without "__key__" and "__value__". A value is
-        returned as a map of those that it has, nested as in the value: of "geo.lat" the map "geo" with the member "lat"
-        alone. A value that is not a map is returned as an empty map. A field includes those below it; repeated ones count
-        once. Empty: whole values. At most 256; refused in a keys-only query.
+        """The fields of each value that are returned, each as in FieldFilter but without "__key__" and "__value__". A value
+        is returned as a map of those that it has, nested as in the value: of "geo.lat" the map "geo" with the member "lat"
+        alone. A value that is not a map is returned as an empty map. A field includes those below it, and duplicates
+        change nothing. Empty: whole values. At most 256; refused in a keys-only query.
         """
 
     def __init__(

@@ -485,8 +485,8 @@ class QueryResponse(_message.Message):
     """How many entries the server examined since the previous message."""
     needs_last_entry: _builtins.bool
     """Whether the last entry received must be sent back, unchanged, with the token: true if its sort key is over
-    64 KiB. The last of `entries` then has its value even in a keys-only query, and its whole value even in a query with
-    `field_paths`.
+    64 KiB. The last of `entries` then has its value even in a keys-only query, and its whole value even in a query
+    with `field_paths`.
     """
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Entry]:

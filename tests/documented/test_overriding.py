@@ -710,3 +710,25 @@ async def test_a_mock_is_used_as_a_method(library: Any) -> None:
     store.get = (AsyncMock if library is aio else Mock)(return_value=1)
     assert await done(library.ShimDatastore(store).get(A)) == 1
     store.get.assert_called_once_with(A)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+async def test_a_query_of_the_users_own_may_change_the_query_that_it_gets(library: Any, exact: bool) -> None:
+    class Changing(library.ShimDatastore):
+        ordered_queries = exact
+
+        def query(self, query: Query) -> Any:
+            query.filters.append(Filter("n", "<", 9))
+            query.order("-n").filter("n", ">", 0)
+            query.limit = 5
+            return self.child_datastore.query(query)
+
+    child = library.DictDatastore()
+    for n in range(10):
+        await done(child.put(C.child(str(n)), {"n": n, "other": n}))
+    asked = Query(C, limit=2, fields=["n"])
+    store = library.ShimDatastore(library.ShardedDatastore([Changing(child)]))
+    found = await read(store.query(asked))
+    # Without `ordered_queries` only what is in the scope counts, and the library sorts and limits it.
+    assert found == ([{"n": 8}, {"n": 7}] if exact else [{"n": 4}, {"n": 5}])
+    assert asked == Query(C, limit=2, fields=["n"])

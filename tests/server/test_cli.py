@@ -176,6 +176,16 @@ class TestQuery:
             "ada",
         ]
 
+    def test_fields_leaves_out_the_others(self, cli: Cli) -> None:
+        only = cli.lines("query", "/Person", "--fields", "name, born,missing", "--where", "land = CH")
+        assert only == [{"key": "/Person:niklaus", "value": {"name": "niklaus", "born": 1934}}]
+        exported = cli.lines("export", "/Person", "-", "--format", "jsonl", "--collection", "--fields", "name")
+        assert exported[0] == {"key": "/Person:ada", "value": {"name": "ada"}}
+        for bad, text in (("__key__", "always returned"), ("a,,b", "empty"), ("", "by commas"), ('"a', "as in CSV")):
+            done = cli("query", "/Person", "--fields", bad)
+            assert (done.code, text in done.err) == (2, True), done.err
+        assert cli("query", "/Person", "--fields", "name", "--keys-only").code == 2
+
     def test_count_counts_what_query_finds(self, cli: Cli) -> None:
         assert cli.out("count", "/Person") == "4\n"
         assert cli.out("count", "/Person", "--where", "land = GB") == "2\n"

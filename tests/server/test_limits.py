@@ -185,13 +185,14 @@ async def test_a_value_may_nest_to_the_limit(running: Running, above: int) -> No
 
 
 @pytest.mark.parametrize("above", [-1, 0, 1])
-async def test_a_query_may_have_its_limit_of_filters_and_orders(running: Running, above: int) -> None:
+async def test_a_query_may_have_its_limit_of_filters_orders_and_fields(running: Running, above: int) -> None:
     condition = query_pb2.Filter(
         field=query_pb2.FieldFilter(field_path="a", operator=query_pb2.FieldFilter.OPERATOR_EQUAL, value=value(1))
     )
     for query in (
         {"filters": [condition] * (64 + above)},
         {"orders": [query_pb2.Order(field_path="a")] * (16 + above)},
+        {"field_paths": ["a"] * (256 + above)},
     ):
         code = await code_of(running.query(everything(**query)))
         assert (code is grpc.StatusCode.OK) == (above <= 0)

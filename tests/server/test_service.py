@@ -247,18 +247,24 @@ async def test_messages_of_large_values_stay_below_a_mebibyte_or_hold_one(runnin
     ],
 )
 @pytest.mark.parametrize("ordered", [False, True])
-@pytest.mark.parametrize("keys_only", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "view",
+    [
+        {},
+        {"field_paths": ["x"]},
+        pytest.param({"view": query_pb2.QUERY_VIEW_KEYS_ONLY}, marks=pytest.mark.long),
+    ],
+    ids=["values", "fields", "keys"],
+)
 async def test_every_token_continues_where_its_message_ended(
-    running: Running, limit: int | None, offset: int, ordered: bool, keys_only: bool
+    running: Running, limit: int | None, offset: int, ordered: bool, view: dict[str, Any]
 ) -> None:
     await running.put_all({f"/k{index:04}": {"n": index % 7, "x": "x" * 1000} for index in range(400)})
-    query: dict[str, Any] = {"offset": offset}
+    query: dict[str, Any] = {"offset": offset, **view}
     if limit is not None:
         query["limit"] = limit
     if ordered:
         query["orders"] = [query_pb2.Order(field_path="n", direction=query_pb2.Order.DIRECTION_DESCENDING)]
-    if keys_only:
-        query["view"] = query_pb2.QUERY_VIEW_KEYS_ONLY
     whole = await running.query(everything(**query))
     expected = [entry.key.text for message in whole for entry in message.entries]
     seen: list[str] = []
@@ -293,6 +299,7 @@ async def test_a_token_that_was_altered_or_is_of_another_query_is_refused(runnin
         (everything(), token[:-1], "cut"),
         (everything(), token[:-1] + bytes([token[-1] ^ 1]), "altered"),
         (everything(limit=3), token, "another query"),
+        (everything(field_paths=["a"]), token, "another query"),
     ):
         request.resume_token = bad
         code, reason, details = await refused(running.query(request))

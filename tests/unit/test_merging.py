@@ -31,7 +31,7 @@ def streams_of(query, contents, shards, size, *, sort_keys):
             chunk = entries[start : start + size]
             batch = Batch([entry.key for entry in chunk], [entry.value for entry in chunk], scanned=len(chunk))
             if sort_keys and query.orders:
-                batch.sort_keys = [query.order_sort_key(*entry) for entry in chunk]
+                batch.sort_keys = [query.sort_key_of(*entry) for entry in chunk]
             batches += [Batch([], [], scanned=1), batch]
         yield batches
 

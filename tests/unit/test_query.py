@@ -615,3 +615,59 @@ def test_the_key_is_not_in_the_value():
     assert query.order_sort_key(Key("/a/c"), None) == query.order_sort_key(Key("/a/c"), {"n": 1})
     query.keys_only = False
     assert query.reads_values
+
+
+# Frozen
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("key", Key("/b")), ("limit", 1), ("offset", 1), ("start_after", None), ("fields", ["n"])),
+        *(("filters", []), ("orders", []), ("object_getattr", getattr)),
+        *((flag, True) for flag in FLAGS),
+    ],
+)
+def test_no_attribute_of_a_frozen_query_can_be_assigned(name, value):
+    query = Query(Key("/a"), 3).filter("n", ">", 1).order("-n")
+    frozen = query.frozen()
+    with pytest.raises(InvalidQueryError, match=rf"'{name}' .*copy\(\)"):
+        setattr(frozen, name, value)
+    assert frozen == query
+
+
+def test_a_frozen_query_takes_no_more_filters_and_orders():
+    frozen = Query(Key("/a")).frozen()
+    for change in (lambda: frozen.filter("n", "=", 1), lambda: frozen.order("n")):
+        with pytest.raises(InvalidQueryError, match=r"copy\(\)"):
+            change()
+    assert (frozen.filters, frozen.orders) == ((), ())
+
+
+def test_a_copy_of_a_frozen_query_can_be_changed():
+    frozen = Query(Key("/a"), 3).filter("n", ">", 1).frozen()
+    for copied in (frozen.copy(), copy.copy(frozen)):
+        copied.limit = 5
+        copied.filters.append(Filter("m", "=", 2))
+        assert copied.order("n") == Query(Key("/a"), 5).filter("n", ">", 1).filter("m", "=", 2).order("n")
+    assert frozen == Query(Key("/a"), 3).filter("n", ">", 1)
+
+
+def test_what_is_changed_after_freezing_does_not_show():
+    query = Query(Key("/a")).filter("n", ">", 1)
+    frozen = query.frozen()
+    query.filters.clear()
+    query.limit = 1
+    assert frozen == Query(Key("/a")).filter("n", ">", 1)
+    assert frozen.frozen() is frozen
+
+
+def test_a_replaced_attribute_is_checked_and_the_query_stays():
+    query = Query(Key("/a"), 3).order("n")
+    changed = query.replaced(limit=5, filters=[Filter("n", ">", 1)])
+    assert changed == Query(Key("/a"), 5).filter("n", ">", 1).order("n")
+    assert query == Query(Key("/a"), 3).order("n")
+    with pytest.raises(InvalidQueryError, match="copy"):
+        changed.limit = 1
+    with pytest.raises(InvalidQueryError, match="0 or more"):
+        query.replaced(limit=-1)

@@ -74,6 +74,9 @@ def _bad_queries():
         "query.filters[0].field_path": changed(lambda m: setattr(m.filters[0].field, "field_path", "")),
         "query.orders[0].field_path": changed(lambda m: setattr(m.orders[0], "field_path", "")),
         "query.orders[0].direction": changed(lambda m: setattr(m.orders[0], "direction", 9)),
+        "query.field_paths[1]": changed(lambda m: m.field_paths.extend(["a", ""])),
+        "query.field_paths[0]": changed(lambda m: m.field_paths.append("é" * 513)),
+        "query.field_paths": changed(lambda m: m.field_paths.append("__key__")),
         "query.start_after.sort_key": changed(lambda m: m.start_after.SetInParent()),
     }
 

@@ -477,6 +477,35 @@ class QueryPromises(Capabilities):
         await self.check(store, query, cases.CONTENTS)
         assert (query.dict(), query.filters, query.orders) == before
 
+    async def test_changing_a_query_does_not_change_its_results(self, store: Datastore) -> None:
+        contents = cases.many_entries(9)
+        await fill(store, contents)
+        query = a_query("/many", orders=["-n"], limit=3).filter("n", "<", 7)
+        expected = model.answer(query.copy(), contents).keys
+        cursor = store.query(query)
+        query.filter("n", ">", 100).order("group")
+        query.limit, query.offset, query.fields = 9, 1, ["group"]
+        entries = await entries_of(cursor)
+        assert [entry.key for entry in entries] == expected
+        assert all(model.same(entry.value, contents[entry.key]) for entry in entries if entry.key)
+        assert cursor.summary is not None
+        assert cursor.summary.reason is Reason.LIMIT
+
+    async def test_fields_are_cut_from_values_after_filters_and_orders(self, store: Datastore) -> None:
+        contents = {
+            Key("/p/a"): {"name": "a", "n": 2, "geo": {"lat": 1, "lon": 2}},
+            Key("/p/b"): {"name": "b", "n": 1, "geo": "flat"},
+            Key("/p/c"): {"n": 3, "geo.lat": 5},
+            Key("/p/d"): "text",
+        }
+        await fill(store, contents)
+        query = Query(Key("/p"), fields=["geo.lat", "name"]).filter("n", "!=", 1).order("-n")
+        assert [entry.value for entry in await entries_of(store.query(query))] == [
+            {"geo.lat": 5},
+            {"name": "a", "geo": {"lat": 1}},
+            {},
+        ]
+
     async def test_start_after_any_entry_gives_the_rest(self, store: Datastore) -> None:
         contents = self.sample_contents
         await fill(store, contents)
@@ -612,7 +641,8 @@ class QueryPromises(Capabilities):
             for query in data.draw(st.lists(cases.queries(self.drawn), min_size=1, max_size=4)):
                 await self.check(store, query, contents)
                 whole = model.answer(query.replaced(keys_only=False, fields=None), contents).entries
-                if whole and data.draw(st.booleans()):
+                continues: bool = data.draw(st.booleans())
+                if whole and continues:
                     after = data.draw(st.sampled_from(whole))
                     query.start_after = position_of(query, after)
                     await self.check(store, query, contents, after=after)

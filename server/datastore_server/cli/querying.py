@@ -124,6 +124,8 @@ def query_command(
     each entry: {"key": ..., "value": ...}. --explain runs the query, drops its results, and shows what
     each store and shard applied, examined and returned, and how long that took.
     """
+    if keys_only and fields is not None:
+        raise click.UsageError("--keys-only and --fields exclude each other")
     query = query_of(
         key,
         conditions,

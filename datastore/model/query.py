@@ -107,7 +107,8 @@ class Query:
         self.offset = offset
         self.recursive = recursive
         self.keys_only = keys_only
-        self.fields = fields
+        if fields is not None:
+            self.fields = fields
         self.start_after = start_after
         self.allow_partial = allow_partial
         self.sort_keys = sort_keys
@@ -119,10 +120,11 @@ class Query:
     def __setattr__(self, name: str, value: Any) -> None:
         if self._is_frozen:
             raise _is_read(name)
-        if name in _FLAGS and type(value) is not bool:
-            raise UnsupportedTypeError(f"{name} of a query is True or False, not {type(value).__name__}", path=name)
-        if name == "keys_only" and value and self._fields is not None:
-            raise _contradiction()
+        if name in _FLAGS:
+            if type(value) is not bool:
+                raise UnsupportedTypeError(f"{name} of a query is True or False, not {type(value).__name__}", path=name)
+            if value and name == "keys_only" and self._fields is not None:
+                raise _contradiction()
         object.__setattr__(self, name, value)
 
     @property

@@ -81,7 +81,8 @@ class DictDatastore(Datastore):
 
     async def get(self, key: Key) -> Any:
         """The value itself: as `read`, without its lists, which take as long as the lookup."""
-        collection = self._items.get(str(check_key(key).path))
+        key = check_key(key)
+        collection = self._items.get(str(key.path))
         return None if collection is None else collection.get(key)
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:

@@ -93,8 +93,7 @@ async def test_a_server_that_ignores_the_request_is_named(tmp_path: Path, monkey
 
     def as_before(self: Requests, request: bytes) -> Any:
         query, *rest = read(self, request)
-        query.explain = False
-        return query, *rest
+        return query.replaced(explain=False), *rest
 
     monkeypatch.setattr(Requests, "query", as_before)
     async with clusters.node(tmp_path / "data") as node, RemoteDatastore(node.url) as store:

@@ -15,7 +15,7 @@ from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_client import RemoteDatastore
 from datastore_client.aio import RemoteDatastore as AsyncRemoteDatastore
-from datastore_server import app
+from datastore_server import transport
 from datastore_server.app import serve
 from tests.support.serving import Endless
 from tests.support.waiting import PATIENCE_S
@@ -95,8 +95,8 @@ class Numbered(aio.Datastore):
 
 
 async def test_a_stream_outlives_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "MAX_CONNECTION_AGE_MS", 300)
-    monkeypatch.setattr(app, "MAX_CONNECTION_AGE_GRACE_MS", 300)
+    monkeypatch.setattr(transport, "MAX_CONNECTION_AGE_MS", 300)
+    monkeypatch.setattr(transport, "MAX_CONNECTION_AGE_GRACE_MS", 300)
 
     def read(url: str) -> tuple[list[int], Any]:
         with RemoteDatastore(url) as store:

@@ -139,7 +139,8 @@ def test_the_limits_are_those_of_the_code():
         "query_time_ms": f"{server.query_time_ms // 3_600_000} hour",
     }.items():
         assert re.search(rf"^\| `{name}`[^|]*\| {re.escape(shown)} \|", text, re.MULTILINE), name
-    assert f"| `filters`, `orders` | {limits.FILTERS}, {limits.ORDERS} |" in text
+    counts = f"{limits.FILTERS}, {limits.ORDERS}, {limits.FIELDS}"
+    assert f"| `filters`, `orders`, `fields`: the `field_paths` of a query | {counts} |" in text
     assert f"| path of a field, UTF-8 | {FIELD_PATH_BYTES:,} |" in text
     assert f"default {PAGE_ITEMS}, at most {server.page_items:,}" in section("Pages")
     assert all(f"`{field.name}`" in text for field in service_pb2.Limits.DESCRIPTOR.fields)

@@ -12,7 +12,7 @@ PYTHON ?=
 
 help:
 	@echo 'make demo      a cluster of four processes at work: airports in, queries out, a node killed and back'
-	@echo 'make test      the tests, in about five minutes; some: make test ARGS="tests/unit -k key"'
+	@echo 'make test      the tests, in about seven minutes; some: make test ARGS="tests/unit -k key"'
 	@echo 'make check     style, types, layers, generated files, the protocol, the wheel'
 	@echo 'make bench     every benchmark, as ratios'
 	@echo 'make soak      the random tests, long'

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan, ask
 from datastore.aio.shims import ShimDatastore
-from datastore.aio.verbs import scope_of
+from datastore.aio.verbs import scope_of, with_refused
 from datastore.engine.plan import WHOLE_VALUES, Applied
 from datastore.engine.serializers import (
     NonSerializer,
@@ -109,9 +109,7 @@ class SerializerShimDatastore(ShimDatastore):
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Store the serialized values. What cannot be serialized fails by itself, and the old value stays."""
         inner = [attempt(self._serialized, operation, catching=Exception) for operation in operations]
-        good = [made.value for made in inner if made.error is None]
-        results = iter(await self.child_datastore.write(good) if good else ())
-        return [next(results) if made.error is None else WriteResult(made.error) for made in inner]
+        return await with_refused(inner, self.child_datastore.write, WriteResult)
 
     def _serialized(self, operation: Operation) -> Operation:
         if not isinstance(operation, Put):

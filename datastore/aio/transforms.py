@@ -6,16 +6,16 @@ Knows the Datastore contract alone.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.shims import ShimDatastore
-from datastore.aio.verbs import scope_of
+from datastore.aio.verbs import scope_of, with_refused
 from datastore.engine.plan import COMPLETE
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
@@ -35,9 +35,18 @@ from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 
-__all__ = ["KeyTransformDatastore", "LowercaseKeyDatastore", "NamespaceDatastore", "NestedPathDatastore"]
+__all__ = [
+    "KeyTransformDatastore",
+    "LowercaseKeyDatastore",
+    "NamespaceDatastore",
+    "NestedPathDatastore",
+    "key_below",
+    "prefix_text",
+]
 
 _ROOT = Key("/")
+
+_Result = TypeVar("_Result", ReadResult, WriteResult)
 
 
 class KeyTransformDatastore(ShimDatastore):
@@ -95,33 +104,13 @@ class KeyTransformDatastore(ShimDatastore):
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """Read under the transformed keys."""
-        try:
-            asked = [self._inner_key(key) for key in keys]
-        except REFUSALS:
-            return await self._read_each(keys, options)
-        return await self.child_datastore.read(asked, options)
-
-    async def _read_each(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Read where some keys are refused."""
-        inner = [attempt(self._inner_key, key) for key in keys]
-        good = [made.value for made in inner if made.error is None]
-        results = iter(await self.child_datastore.read(good, options) if good else ())
-        return [next(results) if made.error is None else made for made in inner]
+        return await _on_made(
+            self._inner_key, keys, lambda inner: self.child_datastore.read(inner, options), ReadResult.failed
+        )
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write under the transformed keys."""
-        try:
-            asked = [self._inner_operation(operation) for operation in operations]
-        except REFUSALS:
-            return await self._write_each(operations)
-        return await self.child_datastore.write(asked)
-
-    async def _write_each(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write where some keys are refused."""
-        inner = [attempt(self._inner_operation, operation) for operation in operations]
-        good = [made.value for made in inner if made.error is None]
-        results = iter(await self.child_datastore.write(good) if good else ())
-        return [next(results) if made.error is None else WriteResult(made.error) for made in inner]
+        return await _on_made(self._inner_operation, operations, self.child_datastore.write, WriteResult)
 
     def _inner_operation(self, operation: Operation) -> Operation:
         return operation.at(self._inner_key(operation.key))
@@ -175,15 +164,7 @@ class KeyTransformDatastore(ShimDatastore):
                 yield root
             async for batch in child.batches:
                 keys = [None if key is None else self._outer_key(key) for key in batch.keys]
-                # What has lost its key on the way is nobody's to leave out.
-                held = [place for place, key in enumerate(keys) if key is not None or batch.keys[place] is None]
-                position = None if batch.position is None else self._outer_key(batch.position.key)
-                yield Batch(
-                    [keys[place] for place in held],
-                    [batch.values[place] for place in held],
-                    position=None if position is None else Position(b"", position),
-                    scanned=batch.scanned,
-                )
+                yield batch.renamed(keys, None if batch.position is None else self._outer_key(batch.position.key))
         finally:
             await child.aclose()
 
@@ -204,6 +185,21 @@ class KeyTransformDatastore(ShimDatastore):
         """Kind `key_transform`, with the transform's name."""
         name = "identity" if self.keytransform is None else getattr(self.keytransform, "__name__", "")
         return self._described("key_transform", name)
+
+
+async def _on_made(
+    make: Callable[[Any], Any],
+    items: Sequence[Any],
+    call: Callable[[list[Any]], Awaitable[list[_Result]]],
+    failed: Callable[[Any], _Result],
+) -> list[_Result]:
+    """Call with what is made of each item. An item of which nothing can be made fails by itself."""
+    try:
+        made = [make(item) for item in items]
+    except REFUSALS:
+        # Rare, and slower: each item by itself.
+        return await with_refused([attempt(make, item) for item in items], call, failed)
+    return await call(made)
 
 
 class LowercaseKeyDatastore(KeyTransformDatastore):
@@ -269,7 +265,7 @@ class NamespaceDatastore(KeyTransformDatastore):
     @cached_property
     def _prefix(self) -> str:
         """What the child's keys below the namespace begin with; the caller's whole text follows."""
-        return _prefix(self.child_datastore.listed_key(self.namespace_key(_ROOT)))
+        return prefix_text(self.child_datastore.listed_key(self.namespace_key(_ROOT)))
 
     def namespace_key(self, key: Key) -> Key:
         """The child's key for the caller's."""
@@ -286,7 +282,7 @@ class NamespaceDatastore(KeyTransformDatastore):
         text, prefix = str(inner), self._prefix
         if text != prefix and not text.startswith(f"{prefix}/"):
             return None
-        outer = _below(text, len(prefix))
+        outer = key_below(text, len(prefix))
         # What is below the namespace in another way than the caller's key is known by the child's key alone.
         return inner if self._is_own and self.child_datastore.listed_key(self.namespace_key(outer)) != inner else outer
 
@@ -320,7 +316,7 @@ class NamespaceDatastore(KeyTransformDatastore):
     def _inner_query(self, query: Query) -> Query | None:
         """The whole query in the child's keys; None if that is impossible, or the child's queries are not exact."""
         key = self.namespace.child(query.key)
-        if self._prefix != _prefix(self.namespace) or _reads_own_keys(query):
+        if self._prefix != prefix_text(self.namespace) or _reads_own_keys(query):
             return None
         after = query.start_after
         try:
@@ -345,10 +341,10 @@ class NamespaceDatastore(KeyTransformDatastore):
         start = len(self._prefix)
         try:
             async for batch in child.batches:
-                batch.keys = [None if key is None else _below(str(key), start) for key in batch.keys]
+                batch.keys = [None if key is None else key_below(str(key), start) for key in batch.keys]
                 if batch.position is not None:
                     after = batch.position
-                    batch.position = Position(after.sort_key, _below(str(after.key), start))
+                    batch.position = Position(after.sort_key, key_below(str(after.key), start))
                 yield batch
         finally:
             await child.aclose()
@@ -364,11 +360,13 @@ class NamespaceDatastore(KeyTransformDatastore):
         return self._described("namespace", str(self.namespace))
 
 
-def _prefix(namespace: Key) -> str:
+def prefix_text(namespace: Key) -> str:
+    """The text that the keys below a namespace begin with."""
     return "" if namespace == _ROOT else str(namespace)
 
 
-def _below(text: str, start: int) -> Key:
+def key_below(text: str, start: int) -> Key:
+    """The key of a text without its first `start` characters, which are the text of a prefix."""
     return Key._trusted(text[start:] or "/")
 
 

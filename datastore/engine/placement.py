@@ -214,7 +214,7 @@ class NodePlacement:
 
     #: The identity of the node's storage, assigned when it is created.
     node_id: str
-    #: The shard that this node serves; empty if it has no placement, or is no longer a member.
+    #: Name of the shard this node serves; empty without a placement, and after the node was removed.
     shard: str = ""
     current: Placement | None = None
     #: The placement that is being prepared; None outside a move.

@@ -155,6 +155,16 @@ class Batch:
             return Batch(list(compress(self._keys, held)), values)
         return Batch.of_texts(list(compress(self.texts, held)), values)
 
+    def renamed(self, keys: list[Any], position: Key | None) -> Batch:
+        """The entries under these keys, without those whose key is now None; after the entry at `position`."""
+        held = [key is not None or was is None for key, was in zip(keys, self.keys, strict=True)]
+        return Batch(
+            list(compress(keys, held)),
+            list(compress(self.values, held)),
+            position=None if position is None else Position(b"", position),
+            scanned=self.scanned,
+        )
+
     def parts(self, most: int) -> Iterator[Batch]:
         """Split into parts of at most this many entries, with the counts in the first and the position in the last."""
         if len(self) <= most:

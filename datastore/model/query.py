@@ -30,7 +30,7 @@ from datastore.model.trees import Condition, Tree
 if TYPE_CHECKING:
     from datastore.sync.cursor import Cursor
 
-__all__ = ["Query"]
+__all__ = ["Changes", "Query"]
 
 
 #: The attributes that are True or False.

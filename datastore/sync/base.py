@@ -58,7 +58,8 @@ class Datastore(TwoNames):
 
         def __setattr__(self, name: str, value: Any) -> None:
             super().__setattr__(name, value)
-            verbs.derive_again(self, name)
+            if name in verbs.DERIVED:
+                verbs.derive_again(self, name)
 
     # The waist
 

@@ -23,6 +23,7 @@ from datastore.sync.memory import NullDatastore
 from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.sharded import ShardedDatastore
 from datastore.sync.shims import ShimDatastore
+from datastore.sync.transforms import key_below, prefix_text
 from datastore.sync.verbs import scope_of
 
 __all__ = ["MountDatastore"]
@@ -102,7 +103,7 @@ class MountDatastore(ShimDatastore):
 
 
 class _Unmounted(NullDatastore):
-    """What has the keys that belong to no store: nothing."""
+    """The keys that belong to no store: all absent, and writes fail."""
 
     def __init__(self, prefixes: Sequence[Key]) -> None:
         self._prefixes = ", ".join(map(str, prefixes))
@@ -121,14 +122,14 @@ class _Mounted(ShimDatastore):
         super().__init__(datastore)
         self.prefix = prefix
         self._deeper = deeper
-        self._text = "" if prefix == _ROOT else str(prefix)
+        self._text = prefix_text(prefix)
 
     def is_above(self, key: Key) -> bool:
         """Whether a key is the prefix, or below it."""
         return key == self.prefix or self.prefix.is_ancestor_of(key)
 
     def _inner(self, key: Key) -> Key:
-        return Key._trusted(str(key)[len(self._text) :] or "/")
+        return key_below(str(key), len(self._text))
 
     def _outer(self, inner: Key) -> Key:
         return Key._trusted((self._text + str(inner)).rstrip("/") or "/")
@@ -189,14 +190,8 @@ class _Mounted(ShimDatastore):
         try:
             for batch in child.batches:
                 keys = [None if key is None else self._outer(key) for key in batch.keys]
-                held = [place for place, key in enumerate(keys) if key is None or self._is_own(key, query)]
-                after = batch.position
-                yield Batch(
-                    [keys[place] for place in held],
-                    [batch.values[place] for place in held],
-                    position=None if after is None else Position(b"", self._outer(after.key)),
-                    scanned=batch.scanned,
-                )
+                own = [None if key is None or not self._is_own(key, query) else key for key in keys]
+                yield batch.renamed(own, None if batch.position is None else self._outer(batch.position.key))
         finally:
             child.close()
 

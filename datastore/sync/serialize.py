@@ -42,7 +42,7 @@ from datastore.model.spellings import is_overridden
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan, ask
 from datastore.sync.shims import ShimDatastore
-from datastore.sync.verbs import scope_of
+from datastore.sync.verbs import scope_of, with_refused
 
 __all__ = [
     "NonSerializer",
@@ -111,9 +111,7 @@ class SerializerShimDatastore(ShimDatastore):
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Store the serialized values. What cannot be serialized fails by itself, and the old value stays."""
         inner = [attempt(self._serialized, operation, catching=Exception) for operation in operations]
-        good = [made.value for made in inner if made.error is None]
-        results = iter(self.child_datastore.write(good) if good else ())
-        return [next(results) if made.error is None else WriteResult(made.error) for made in inner]
+        return with_refused(inner, self.child_datastore.write, WriteResult)
 
     def _serialized(self, operation: Operation) -> Operation:
         if not isinstance(operation, Put):

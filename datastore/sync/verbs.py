@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from datastore.engine.plan import UNORDERED, WHOLE_VALUES
@@ -42,11 +42,22 @@ from datastore.model.spellings import definer_of, place_of
 from datastore.sync.cursor import Cursor
 from datastore.sync.scan import Scan, exact_batches, noted
 
-__all__ = ["cursor_of", "derive", "derive_again", "read_attempt", "scope_of", "write_attempt"]
+__all__ = [
+    "DERIVED",
+    "cursor_of",
+    "derive",
+    "derive_again",
+    "read_attempt",
+    "scope_of",
+    "with_refused",
+    "write_attempt",
+]
 
-#: What the waist is called with.
+#: The methods of the waist, and their arguments.
 _WAIST = {"read": ("keys", "options"), "write": ("operations",), "scan": ("query",)}
 _VERBS = ("get", "contains", "batch_get", "put", "delete", "batch_write", "query")
+#: The methods that others may be derived from.
+DERIVED = frozenset({*_WAIST, *_VERBS})
 
 
 def derive(cls: Any) -> None:
@@ -57,11 +68,10 @@ def derive(cls: Any) -> None:
 
 
 def derive_again(store: Any, name: str) -> None:
-    """Have all calls of a store go through the method that this object alone has been given under a name."""
+    """Have all calls of a store go through the method, one of DERIVED, that was assigned to this object."""
     if name in _WAIST:
         _check_waist(type(store), name, vars(store)[name])
-    if name in _WAIST or name in _VERBS:
-        _derive_all(store)
+    _derive_all(store)
 
 
 def _check_waist(cls: type, name: str, method: Any, *bound: object) -> None:
@@ -194,6 +204,7 @@ def _looked_up(name: str) -> Callable[..., Any]:
 
 # The verbs over the waist
 
+_Result = TypeVar("_Result", ReadResult, WriteResult)
 _Read = Callable[[Any, Sequence[Key], ReadOptions], list[ReadResult]]
 _Write = Callable[[Any, Sequence[Operation]], list[WriteResult]]
 
@@ -301,6 +312,15 @@ def cursor_of(query: Query, asked: Query, scan: Scan) -> Cursor:
 # The waist over the verbs
 
 
+def with_refused(
+    made: Sequence[ReadResult], call: Callable[[list[Any]], list[_Result]], failed: Callable[[Any], _Result]
+) -> list[_Result]:
+    """Call with the items that could be made (see `attempt`). Returns the results of all items, in order."""
+    good = [item.value for item in made if item.error is None]
+    results = iter(call(good) if good else ())
+    return [next(results) if item.error is None else failed(item.error) for item in made]
+
+
 def read_attempt(call: Callable[..., Any], *arguments: Any) -> ReadResult:
     """Make one read of several, and return its refusal or failure as its result. Programming errors raise."""
     try:
@@ -386,7 +406,7 @@ def _write_around(write: _Write, batch_write: Callable[..., Any]) -> Any:
 def _scan_by(query_of: Callable[..., Any]) -> Any:
     def scan(self: Any, query: Query) -> Scan:
         """What the class's own `query` answers: everything if it declares `ordered_queries`, or the scope alone."""
-        # Of its own, to change as it likes.
+        # A copy, which the class may change.
         asked = (query if self.ordered_queries else scope_of(query)).copy()
         answer: Any = query_of(self, asked)
         found = answer if isinstance(answer, Cursor) else Cursor(asked, answer)

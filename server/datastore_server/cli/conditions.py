@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Unpack
 
 from datastore.model.errors import DatastoreError, InvalidQueryError
 from datastore.model.fields import Order
 from datastore.model.key import Key
-from datastore.model.query import Query
+from datastore.model.query import Changes, Query
 from datastore_server.cli.where import parse_where
 
 __all__ = ["is_direction", "parse_order", "query_of"]
@@ -51,27 +52,10 @@ def is_direction(text: str) -> bool:
 
 
 def query_of(
-    key: Key,
-    conditions: Iterable[str] = (),
-    orders: Iterable[str] = (),
-    *,
-    limit: int | None = None,
-    offset: int = 0,
-    recursive: bool = False,
-    keys_only: bool = False,
-    fields: Sequence[str] | None = None,
-    allow_partial: bool = False,
+    key: Key, conditions: Iterable[str] = (), orders: Iterable[str] = (), /, **attributes: Unpack[Changes]
 ) -> Query:
     """The Query that a command line asks for, frozen. Raises InvalidQueryError."""
-    query = Query(
-        key,
-        limit=limit,
-        offset=offset,
-        recursive=recursive,
-        keys_only=keys_only,
-        fields=fields,
-        allow_partial=allow_partial,
-    )
+    query = Query(key).replaced(**attributes)
     return query.replaced(filters=list(map(parse_where, conditions)), orders=list(map(parse_order, orders)))
 
 

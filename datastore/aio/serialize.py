@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from datastore.aio.base import Datastore
-from datastore.aio.scan import Scan, ask
+from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.verbs import scope_of, with_refused
 from datastore.engine.plan import WHOLE_VALUES, Applied
@@ -127,6 +127,9 @@ class SerializerShimDatastore(ShimDatastore):
         # A serialized value is loaded whole, and then cut.
         asked = query.replaced(fields=None) if goes_down else self._asked(query)
         child = ask(self.child_datastore, asked)
+        if goes_down and _by_fields(query):
+            # The fields are in the child's form too: only what is selected has to be loaded.
+            child = exact(asked, child)
         if goes_down and child.applied.is_complete:
             counted = query.limit is not None or query.offset > 0
             batches = child.batches if query.keys_only else self._deserialized(child, counted=counted)

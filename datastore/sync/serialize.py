@@ -40,7 +40,7 @@ from datastore.model.operations import VALUES, Delete, Operation, Put, ReadOptio
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync.base import Datastore
-from datastore.sync.scan import Scan, ask
+from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.shims import ShimDatastore
 from datastore.sync.verbs import scope_of, with_refused
 
@@ -129,6 +129,9 @@ class SerializerShimDatastore(ShimDatastore):
         # A serialized value is loaded whole, and then cut.
         asked = query.replaced(fields=None) if goes_down else self._asked(query)
         child = ask(self.child_datastore, asked)
+        if goes_down and _by_fields(query):
+            # The fields are in the child's form too: only what is selected has to be loaded.
+            child = exact(asked, child)
         if goes_down and child.applied.is_complete:
             counted = query.limit is not None or query.offset > 0
             batches = child.batches if query.keys_only else self._deserialized(child, counted=counted)

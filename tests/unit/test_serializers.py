@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 import datastore
 from datastore import core, serialize
+from datastore.filesystem import FileSystemDatastore
 from datastore.model.entries import Position, Write
 from datastore.model.errors import CorruptDataError, InvalidError, UnsupportedTypeError
 from datastore.model.fields import Filter
@@ -497,3 +499,28 @@ def test_a_counted_value_that_loads_as_none_is_reported():
         list(store.query(Query(Key("/"), limit=1)))
     assert raised.value.__notes__ == ["this is the value of /a"]
     assert list(store.query(Query(Key("/")))) == [{"n": 1}]
+
+
+def test_only_the_selected_values_are_loaded_where_the_store_below_sees_the_same_fields(tmp_path: Path):
+    loaded: list[Any] = []
+
+    class Counting(serialize.Serializer):
+        keeps_mappings = never_loads_none = True
+
+        @classmethod
+        def dumps(cls, value: Any) -> Any:
+            return value
+
+        @classmethod
+        def loads(cls, value: Any) -> Any:
+            loaded.append(value)
+            return value
+
+    with core.SerializerShimDatastore(FileSystemDatastore(tmp_path), json) as files:
+        store = core.SerializerShimDatastore(files, Counting)
+        for n in range(20):
+            store.put(Key(f"/Number:{n}"), {"n": n})
+        query = Query(Key("/Number")).filter("n", ">", 9).order("-n")
+        query.limit = 3
+        assert [value["n"] for value in store.query(query)] == [19, 18, 17]
+    assert [value["n"] for value in loaded] == [19, 18, 17]

@@ -28,12 +28,12 @@ __all__ = ["LRUCacheDatastore"]
 class LRUCacheDatastore(Datastore):
     """Keeps the most recently used entries in memory; a put beyond a bound evicts the least recently used ones.
 
-    `size` bounds the number of entries, and `max_bytes` their keys and values together: serialized values, bytes and
-    str count exactly, other objects as 200 bytes. At least one of the two is required. An entry that exceeds
-    `max_bytes` by itself is not kept. An entry whose last put is `max_age` seconds ago is absent to every call; a query
-    sees the entries at the time when its first result is read. `clock` returns seconds. `get` and `put` count as use,
-    `contains` and `query` do not. Stored values are the objects themselves: do not modify them afterwards. `len()`
-    counts the entries. Queries are those of DictDatastore. Raises UnsupportedTypeError (a TypeError) or InvalidError (a
+    `size` bounds the number of entries, and `max_bytes` the total size of their keys and values: serialized values,
+    bytes and str count exactly, other objects as 200 bytes. At least one of the two is required. An entry that alone
+    exceeds `max_bytes` is not kept. An entry whose last put was `max_age` seconds ago is absent to every call; a query
+    sees the entries as of the time when its first result is read. `clock` returns seconds. `get` and `put` count as
+    use, `contains` and `query` do not. Stored values are the objects themselves: do not modify them afterwards. `len()`
+    counts the entries. Queries behave as in DictDatastore. Raises UnsupportedTypeError (a TypeError) or InvalidError (a
     ValueError) unless `size` and `max_bytes` are ints of at least 1, and `max_age` is a number above 0.
     """
 
@@ -85,7 +85,7 @@ class LRUCacheDatastore(Datastore):
         return [WriteResult() for _ in operations]
 
     async def _keep(self, put: Put) -> None:
-        """Store an entry, and make room for it. Call with the lock held, as the methods below."""
+        """Store an entry and make room for it. This and the methods below must be called with the lock held."""
         size = 0
         if self.max_bytes is not None:
             size = len(str(put.key).encode()) + value_bytes(put.value)

@@ -22,7 +22,7 @@ from datastore.model.query import Query
 
 __all__ = ["DictDatastore", "NullDatastore"]
 
-#: Selecting the first entries is faster than sorting all if there are this many times as many.
+#: If there are more than this many times as many entries as needed, selecting the first is faster than sorting all.
 _FEW = 100
 
 
@@ -64,8 +64,8 @@ class DictDatastore(Datastore):
     """Keeps entries in memory, in one dict per collection.
 
     Stored values are the objects themselves: do not modify them afterwards. `len()` counts the entries.
-    A query sees the entries as they are when its first result is read, whatever is written afterwards:
-    the first write to a collection after a query of it copies the collection's dict.
+    A query sees the entries as of the time when its first result is read: the first write to a collection after a query
+    of it copies the collection's dict.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class DictDatastore(Datastore):
         return [ReadResult(items[path].get(key)) if (path := str(key.path)) in items else ReadResult() for key in keys]
 
     async def get(self, key: Key) -> Any:
-        """The value itself: as `read`, without its lists, which take as long as the lookup."""
+        """The value itself. Like `read`, but without its lists, which take as long as the lookup."""
         key = check_key(key)
         collection = self._items.get(str(key.path))
         return None if collection is None else collection.get(key)
@@ -119,7 +119,7 @@ class DictDatastore(Datastore):
         keys: Iterator[Key] = chain.from_iterable(found)
         values: Iterator[Any] = chain.from_iterable(map(dict.values, found))
         if not query.orders:
-            # Orders break their ties by key themselves.
+            # Sorting by orders breaks ties by key.
             needed, entries = query.entries_needed(), zip(keys, values, strict=True)
             few = needed * _FEW < sum(map(len, found))
             ordered = nsmallest(needed, entries, key=_text_of) if few else sorted(entries, key=_text_of)

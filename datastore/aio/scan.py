@@ -21,12 +21,12 @@ __all__ = ["Scan", "ask", "exact", "exact_batches", "noted"]
 
 
 class Scan:
-    """What a store answers to a query: `batches`, read once, and `applied`, the parts of the query applied to them.
+    """A store's answer to a query: `batches`, read once, and `applied`, the parts of the query applied to them.
 
     Nothing is read before the first batch. `shards` is filled by the end. The caller must close it, with `aclose`;
     that also closes `source`, the scan or the cursor that it is made from.
-    If the query is to be explained, `explained` says what the stores did that it comes from; `explanation` is the one
-    of the store whose answer it is, if that was noted (see `ask`).
+    If the query is to be explained, `explained` says what the stores below did, and `explanation` what the answering
+    store itself did, if that was noted (see `ask`).
     """
 
     __slots__ = ("applied", "batches", "explained", "explanation", "shards", "source")
@@ -54,7 +54,7 @@ class Scan:
 
     @classmethod
     def from_entries(cls, entries: AsyncIterable[Entry] | Iterable[Entry], applied: Applied = UNORDERED) -> Scan:
-        """A scan of the entries of the scope: in any order, and with nothing applied, unless `applied` says more."""
+        """A scan of the scope's entries: in any order and with no steps applied, unless `applied` says otherwise."""
         return cls(_batches(entries), applied)
 
     async def aclose(self) -> None:
@@ -80,7 +80,7 @@ async def _batches(entries: AsyncIterable[Entry] | Iterable[Entry]) -> AsyncGene
 
 
 def exact_batches(query: Query, scan: Scan) -> AsyncGenerator[Batch]:
-    """The batches of a scan with what remains of the query applied."""
+    """The batches of a scan, with the remaining steps of the query applied."""
     left = remaining(query, scan.applied)
     if left is None:
         return scan.batches
@@ -92,19 +92,19 @@ def exact_batches(query: Query, scan: Scan) -> AsyncGenerator[Batch]:
 
 
 def exact(query: Query, scan: Scan) -> Scan:
-    """A scan with what remains of the query applied."""
+    """A scan with the remaining steps of the query applied."""
     batches = exact_batches(query, scan)
     return scan if batches is scan.batches else Scan(batches, COMPLETE, source=scan)
 
 
 def ask(store: Any, query: Query) -> Scan:
-    """What a store answers to a query, noted for its explanation if that is asked for. Stores ask their children so."""
+    """A store's answer to a query, noted if the query is to be explained. Stores query their children with this."""
     scan: Scan = store.scan(query)
     return noted(store, query, scan) if query.explain else scan
 
 
 def noted(store: Any, query: Query, scan: Scan) -> Scan:
-    """What a store has answered to a query that is to be explained, noted as it is read."""
+    """A store's answer to a query that is to be explained: reading it fills in the explanation."""
     description = store.describe()
     explanation = Explanation(
         description.kind, description.text, parts_of(query, scan.applied), children=scan.explained
@@ -116,7 +116,7 @@ def noted(store: Any, query: Query, scan: Scan) -> Scan:
 
 
 async def _timed(explanation: Explanation, batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
-    """The batches, counted as those that a store returns."""
+    """The batches, counted and timed as what a store returns."""
     try:
         while True:
             begun_at = perf_counter()
@@ -137,7 +137,7 @@ async def _timed(explanation: Explanation, batches: AsyncGenerator[Batch]) -> As
 
 
 async def _counted(explanation: Explanation, batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
-    """The batches, counted as those that are left of what a store returned."""
+    """The batches, counted as what remains of a store's results."""
     explanation.remaining = 0
     try:
         while (batch := await anext(batches, None)) is not None:

@@ -23,10 +23,10 @@ __all__ = ["LoggingDatastore", "ShimDatastore"]
 class ShimDatastore(Datastore):
     """Passes every call on to `child_datastore`; subclasses override what they change.
 
-    A subclass may override verbs (`get`, `put`, `delete`, `query`) or the waist (`read`, `write`, `scan`): what it does
-    not override goes through what it does. If it overrides `query` and applies the whole query, it declares
-    `ordered_queries`. Closing closes the child.
-    Raises UnsupportedTypeError (a TypeError) unless `datastore` is a Datastore.
+    A subclass may override verbs (`get`, `put`, `delete`, `query`) or the waist (`read`, `write`, `scan`); all other
+    calls go through its overrides. If it overrides `query` and applies the whole query, it must declare
+    `ordered_queries`. Closing closes the child. Raises UnsupportedTypeError (a TypeError) unless `datastore` is a
+    Datastore.
     """
 
     def __init__(self, datastore: Datastore) -> None:
@@ -66,9 +66,9 @@ class ShimDatastore(Datastore):
 
 
 class LoggingDatastore(ShimDatastore):
-    """Logs every call, at level info, before it passes it on to the child.
+    """Logs every call, at level info, before passing it to the child.
 
-    `logger` is that named `datastore` unless another is given. Values, those of filters too, are logged only with
+    The default `logger` is the one named `datastore`. Values, including those in filters, are logged only with
     `log_values`. Raises UnsupportedTypeError (a TypeError) if `logger` has no `info`.
     """
 

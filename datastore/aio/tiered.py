@@ -23,8 +23,8 @@ from datastore.model.query import Query
 
 __all__ = ["SKIP_FAILED_S", "TIER_TIMEOUT_S", "TieredDatastore"]
 
-#: How long an upper tier is skipped after it failed, in seconds: long enough that a tier that is down costs few calls
-#: its timeout, and short enough that the last tier does not bear the whole load long after the tier is back.
+#: How long an upper tier is skipped after a failure, in seconds: long enough that few calls wait out the timeout of a
+#: tier that is down, and short enough that the last tier is relieved soon after the tier is back.
 SKIP_FAILED_S = 5.0
 #: How long an upper tier may take to answer, in seconds. A cache that is slower than this is not worth waiting for, and
 #: waiting must not use up the caller's deadline, by default 10 s.
@@ -35,13 +35,13 @@ class TieredDatastore(DatastoreCollection):
     """Stores in tiers: the last is complete, those above it are read-through caches.
 
     get: the first hit, which is then written to all tiers above it. Concurrent gets of one key that the first tier
-    lacks are one call to the tiers below; if it fails, all of them raise its error. contains: any tier. query: the last
-    tier. put, delete: the last tier first; if it fails, the call fails and nothing above is touched; then upwards.
-    After a call that was cancelled or whose outcome is unknown, the key is deleted from the tiers above. Within one
-    object, a back-fill never overwrites a newer put or delete.
+    lacks share one call to the tiers below; if it fails, all of them raise its error. contains: any tier. query: the
+    last tier. put, delete: the last tier first, then upwards; if the last tier fails, the call fails and the tiers
+    above are not touched. After a call that was cancelled or whose outcome is unknown, the key is deleted from the
+    tiers above. Within one object, a back-fill never overwrites a newer put or delete.
     If an upper tier fails or, under asyncio, does not answer within `timeout_s`, it is logged and skipped for
-    `skip_failed_s` seconds; it never fails the call. The keys written meanwhile are deleted there before it is used
-    again, the latest OWED_KEYS of them. A blocking store must limit its own calls.
+    `skip_failed_s` seconds; it never fails the call. The keys written meanwhile, at most the latest OWED_KEYS, are
+    deleted there before it is used again. A blocking store must limit its own calls.
     `describe` counts the hits and misses of each tier. `clock` returns seconds.
     Raises NoStoresError without stores, InvalidError (a ValueError) for times that are not above 0.
     """
@@ -107,7 +107,7 @@ class TieredDatastore(DatastoreCollection):
         return found
 
     async def _read_missed(self, tiers: Sequence[Tier], keys: list[Key]) -> dict[Key, ReadResult]:
-        """The results from the lower tiers for keys that the first lacks, except those whose other reader gave up."""
+        """The lower tiers' results for keys that the first lacks, except keys whose concurrent reader gave up."""
         led, joined = self._flights.begin(keys)
         found = await self._lead(tiers, led) if led else {}
         for key, flight in joined.items():
@@ -190,7 +190,7 @@ class TieredDatastore(DatastoreCollection):
         return Capability.common(store.capability for store in self._stores[-1:])
 
     def describe(self) -> Description:
-        """Kind `tiered`; it holds what the last tier holds."""
+        """Kind `tiered`, with the entries of the last tier."""
         children = self.described() if self._stores else ()
         last = children[-1] if children else Description("null")
         return Description(
@@ -203,6 +203,6 @@ class TieredDatastore(DatastoreCollection):
         )
 
     def described(self) -> tuple[Description, ...]:
-        """The description of each tier, with its hits and misses."""
+        """The descriptions of the tiers, each with its hits and misses."""
         tiers = self._tiers()
         return tuple(replace(tier.store.describe(), hits=tier.hits, misses=tier.misses) for tier in tiers)

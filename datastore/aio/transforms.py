@@ -1,6 +1,6 @@
 """Shims that store entries under different keys than their callers use.
 
-Knows the Datastore contract alone.
+Knows only the Datastore contract.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ _Result = TypeVar("_Result", ReadResult, WriteResult)
 class KeyTransformDatastore(ShimDatastore):
     """Stores the entry of `key` under `keytransform(key)` in the child. Without a transform it changes nothing.
 
-    Queries need `prefix_preserving`, which declares about the transform t that `t(k).path == t(k.path)` for every k
-    except the root, that what is below a key stays below it, and that the order of keys is preserved. Otherwise they
-    raise QueryNotSupportedError. Entries are returned under `inverse(child_key)`, or, without an inverse, under
-    the child's keys. If the inverse returns None, the entry is foreign and excluded before offset and limit.
-    Keys that become too long raise InvalidKeyError, and the child is not touched. Raises UnsupportedTypeError
-    (a TypeError) if the transform or its inverse is not callable, or does not return a Key.
+    Queries need `prefix_preserving`, which declares that the transform t satisfies `t(k).path == t(k.path)` for every k
+    except the root, keeps everything below a key below it, and preserves the order of keys. Otherwise queries raise
+    QueryNotSupportedError. Entries are returned under `inverse(child_key)` or, without an inverse, under the child's
+    keys. If the inverse returns None, the entry is foreign and is excluded before offset and limit. Keys that become
+    too long raise InvalidKeyError, and the child is not touched. Raises UnsupportedTypeError (a TypeError) if the
+    transform or its inverse is not callable, or does not return a Key.
     """
 
-    #: A subclass may define these instead of passing the arguments of the same names.
+    #: A subclass may define these instead of passing the arguments of the same name.
     keytransform: Callable[[Key], Key] | None = None
     prefix_preserving = False
     inverse: Callable[[Key], Key | None] | None = None
@@ -136,7 +136,7 @@ class KeyTransformDatastore(ShimDatastore):
     def _inner_place(self, after: Key) -> Position | None:
         """Where the child's results may begin, for entries after this key; None if unknown."""
         if self.inverse is None:
-            # The key is one that was given out, which is the child's own.
+            # The key was returned by an earlier query, so it is the child's own.
             return Position(b"", after)
         with suppress(InvalidKeyError):
             inner = self._inner_key(after)
@@ -175,7 +175,7 @@ class KeyTransformDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """Queries need `prefix_preserving`, and of each only the scope is asked of the child."""
+        """Queries need `prefix_preserving`; the child is asked only for the scope."""
         below = self.child_datastore.capability
         if self.keytransform is None and self.inverse is None:
             return Capability.common([below])
@@ -193,7 +193,7 @@ async def _on_made(
     call: Callable[[list[Any]], Awaitable[list[_Result]]],
     failed: Callable[[Any], _Result],
 ) -> list[_Result]:
-    """Call with what is made of each item. An item of which nothing can be made fails by itself."""
+    """Convert each item with `make`, then `call` with all. An item that cannot be converted fails by itself."""
     try:
         made = [make(item) for item in items]
     except REFUSALS:
@@ -213,19 +213,19 @@ class LowercaseKeyDatastore(KeyTransformDatastore):
     prefix_preserving = True
 
     def __init__(self, datastore: Datastore) -> None:
-        # Looked up at each call, as an instance may have its own.
+        # Looked up at each call, because an instance may have its own.
         super().__init__(datastore, lambda key: self.lowercase_key(key), inverse=self._if_lowercase)  # noqa: PLW0108
 
     @classmethod
     def lowercase_key(cls, key: Key) -> Key:
-        """The key in lower case, each stretch between `/` and `:` by itself: a final sigma depends on its end."""
+        """The key in lower case, each part between `/` and `:` separately: a final sigma depends on where it ends."""
         return Key(_lowercase(str(check_key(key))))
 
     lowercaseKey = lowercase_key  # noqa: N815 - the documented name
 
     def _if_lowercase(self, inner: Key) -> Key | None:
         lower = self.lowercase_key(inner)
-        # Foreign is what its lower case differs from, unless an override's lower case has itself yet another.
+        # A key that differs from its lower case is foreign, unless an override is not idempotent.
         return inner if lower == inner or self.lowercase_key(lower) != lower else None
 
     def describe(self) -> Description:
@@ -252,7 +252,7 @@ class NamespaceDatastore(KeyTransformDatastore):
     prefix_preserving = True
 
     def __init__(self, namespace: str | Key, datastore: Datastore) -> None:
-        # Looked up at each call, as an instance may have its own.
+        # Looked up at each call, because an instance may have its own.
         super().__init__(datastore, lambda key: self.namespace_key(key), inverse=self._below_namespace)  # noqa: PLW0108
         try:
             self.namespace = Key(namespace)
@@ -264,7 +264,7 @@ class NamespaceDatastore(KeyTransformDatastore):
 
     @cached_property
     def _prefix(self) -> str:
-        """What the child's keys below the namespace begin with; the caller's whole text follows."""
+        """The text with which the child's keys below the namespace begin; the text of the caller's key follows."""
         return prefix_text(self.child_datastore.listed_key(self.namespace_key(_ROOT)))
 
     def namespace_key(self, key: Key) -> Key:
@@ -283,7 +283,7 @@ class NamespaceDatastore(KeyTransformDatastore):
         if text != prefix and not text.startswith(f"{prefix}/"):
             return None
         outer = key_below(text, len(prefix))
-        # What is below the namespace in another way than the caller's key is known by the child's key alone.
+        # An override may place keys otherwise; such an entry is known only by the child's key.
         return inner if self._is_own and self.child_datastore.listed_key(self.namespace_key(outer)) != inner else outer
 
     def scan(self, query: Query) -> Scan:
@@ -293,13 +293,13 @@ class NamespaceDatastore(KeyTransformDatastore):
             return super().scan(query)
         child = ask(self.child_datastore, inner)
         if query.key == _ROOT and str(self.namespace) != "/":
-            # What is foreign there has yet to be left out.
+            # The foreign entries there have yet to be excluded.
             child = exact(inner, child)
             return Scan(self._from_the_root(query, child), COMPLETE, source=child)
         return Scan(self._renamed(child), child.applied, source=child)
 
     async def _from_the_root(self, query: Query, child: Scan) -> AsyncGenerator[Batch]:
-        """The child's results, unless the root has an entry, which is outside of the child's query."""
+        """The child's results, unless the root has an entry, which the child's query does not cover."""
         if not await self.child_datastore.contains(self.namespace):
             async for batch in self._renamed(child):
                 yield batch
@@ -324,7 +324,7 @@ class NamespaceDatastore(KeyTransformDatastore):
             if after is not None:
                 after = Position(after.sort_key, self.namespace.child(after.key), after.value)
         except InvalidKeyError:
-            # The query's own keys may be longer than any that an entry here can have.
+            # The query's keys may be longer than any entry's key here can be.
             return None
         if query.key == _ROOT and str(self.namespace) != "/" and len(str(self.namespace).encode()) < KEY_BYTES:
             # The child's collection holds the namespace's own instances too, `/namespace:x`, which are foreign.
@@ -361,12 +361,12 @@ class NamespaceDatastore(KeyTransformDatastore):
 
 
 def prefix_text(namespace: Key) -> str:
-    """The text that the keys below a namespace begin with."""
+    """The text with which the keys below a namespace begin."""
     return "" if namespace == _ROOT else str(namespace)
 
 
 def key_below(text: str, start: int) -> Key:
-    """The key of a text without its first `start` characters, which are the text of a prefix."""
+    """The key that remains of `text` without its first `start` characters, which are a prefix."""
     return Key._trusted(text[start:] or "/")
 
 
@@ -380,10 +380,10 @@ def _reads_own_keys(query: Query) -> bool:
 class NestedPathDatastore(KeyTransformDatastore):
     """Spreads entries over nested namespaces built from their keys' names: `/abcdef` at `/ab/cd/ef/abcdef`.
 
-    There are `depth` namespaces of `length` characters each. `keyfn` returns the text that they are cut from, by
-    default the key's name; `_` replaces an empty text. This spreads every collection, so queries are not supported.
-    Raises UnsupportedTypeError or InvalidError unless `depth` and `length` are ints of at least 1; a text with a
-    `/` in it is an InvalidKeyError (a ValueError).
+    There are `depth` namespaces of `length` characters each. They are cut from the text that `keyfn` returns, by
+    default the key's name; `_` replaces an empty text. This scatters every collection, so queries are not supported.
+    Raises UnsupportedTypeError or InvalidError unless `depth` and `length` are ints of at least 1, and InvalidKeyError
+    (a ValueError) for a text that contains `/`.
     """
 
     two_names: ClassVar = {"nestKey": "nest_key", "nestedPath": "nested_path"}
@@ -391,7 +391,7 @@ class NestedPathDatastore(KeyTransformDatastore):
     def __init__(
         self, datastore: Datastore, depth: int = 3, length: int = 2, keyfn: Callable[[Key], str] | None = None
     ) -> None:
-        # Looked up at each call, as an instance may have its own.
+        # Looked up at each call, because an instance may have its own.
         super().__init__(datastore, lambda key: self.nest_key(key))  # noqa: PLW0108
         for name, number in (("depth", depth), ("length", length)):
             _check_count(name, number)

@@ -1,6 +1,6 @@
 """A query's own steps over batches: filters, orders, start_after, offset, limit, fields. Sans I/O.
 
-The caller scans a scope, feeds in the raw batches and passes on what comes out. Knows queries and batches; no store.
+The caller scans a scope, feeds in the raw batches and passes on the output. Knows queries and batches, but no stores.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from datastore.model.spellings import is_overridden
 
 __all__ = ["Cutter", "Pipeline"]
 
-#: How many entries an ordered query collects in one step: a few milliseconds.
+#: How many entries an ordered query collects in one step, which takes a few milliseconds.
 STEP_ENTRIES = 500
-#: A serialized value of more bytes may have so many parts that reading it takes longer than a step should.
+#: A larger serialized value may have so many parts that reading it takes longer than a step should.
 LONG_VALUE_BYTES = 32 * 1024
 
-#: Which of some entries pass a filter, given as a batch and its values in the form that is looked into.
+#: Selects the entries that pass a filter, given a batch and its values in the form that filters read.
 Predicate = Callable[..., list[bool]]
 
 
@@ -35,15 +35,15 @@ class Pipeline:
     """Applies one query to the raw batches of its scope, which come in key order.
 
     Feed batches until `done` or until there are no more, then take what `finish` returns. Without orders results come
-    out as they are fed; with orders they come at the end, and with a limit too no more than twice offset + limit
-    entries are held. Ties are ordered by key; where keys are None, as they came. Serialized values are read once,
-    and only the members that the query asks for. Pure; for one query, one reader.
+    out as they are fed; with orders they come at the end, and if there is also a limit, at most twice offset + limit
+    entries are held. Ties are ordered by key; where keys are None, in the order in which they came. Serialized values
+    are read once, and only the members that the query asks for. Pure; for one query, one reader.
     """
 
     def __init__(self, query: Query) -> None:
         self._query = query
         self._passes = [part.judged(partial(_predicate, query)) for part in query.filters]
-        #: Chosen when the first entries come, by what they are.
+        #: Chosen by the first entries.
         self._sorter: RunSorter | ColumnSorter | None = None
         self._after = None if query.orders else query.start_after
         self._cutter = Cutter(query)
@@ -54,7 +54,7 @@ class Pipeline:
         return self._cutter.done
 
     def steps(self, batch: Batch) -> Iterator[Batch]:
-        """A raw batch in the parts in which to feed it: short steps, between which other tasks get their turn.
+        """Split a raw batch into parts to be fed one by one: short steps, between which other tasks can run.
 
         Only serialized values, which have to be read, take long.
         """
@@ -63,7 +63,7 @@ class Pipeline:
         return batch.parts(STEP_ENTRIES)
 
     def feed(self, batch: Batch) -> Batch | None:
-        """What of one raw batch goes on now; an empty batch where nothing does, so that its counts move on."""
+        """The results of feeding one raw batch; an empty batch if there are none, so that its counts are passed on."""
         if self.done:
             return None
         if not (self._passes or self._query.orders or self._after):
@@ -81,7 +81,7 @@ class Pipeline:
         return self._cutter.cut(passing)
 
     def _onward(self, position: Position | None) -> Position | None:
-        """The position after a batch: never before the one to start after, which a scan from the beginning passes."""
+        """The position after a batch: never before `start_after`, which a scan from the beginning passes."""
         if position is None or self._after is None:
             return position
         return position if str(position.key) > str(self._after.key) else self._after
@@ -101,27 +101,27 @@ class Pipeline:
                 return
 
     def close(self) -> None:
-        """Let go of what is held to be sorted. May be repeated."""
+        """Release the entries held for sorting. May be repeated."""
         if self._sorter is not None:
             self._sorter.close()
 
     def release(self) -> Iterator[None]:
-        """As `close`, in short steps."""
+        """Like `close`, in short steps."""
         if self._sorter is not None:
             yield from self._sorter.release()
 
     def takes_long(self, batch: Batch) -> bool:
         """Whether to feed a batch in a thread: it has a value that takes long to read.
 
-        Not where code of the caller's looks at it, which may be of one thread.
+        False if the caller's code sees the values, because it may be bound to one thread.
         """
         if not (self._passes or self._query.orders) or self._query.has_custom_code:
             return False
         return any(issubclass(type(value), Encoded) and len(value.data) > LONG_VALUE_BYTES for value in batch.values)
 
     def _passing(self, batch: Batch) -> tuple[Batch, list[Any]]:
-        """The entries that pass, and their values in the form that is looked into."""
-        # Code of the caller's gets the values themselves, decoded where it asks.
+        """The entries that pass, and their values in the form that filters read."""
+        # The caller's code gets the values themselves, decoded on access.
         looked = batch.values if self._query.has_custom_code else views(batch.values)
         for passes in self._steps():
             held = passes(batch, looked)
@@ -132,9 +132,9 @@ class Pipeline:
         return batch, looked
 
     def _steps(self) -> list[Predicate]:
-        """The filters, and where it is known what comes too late, that; before them if it leaves out the most.
+        """The filters, and the cut-off for entries that come too late if it is known; first if it drops the most.
 
-        Code of the caller's may raise, so it sees each entry that comes to it.
+        The caller's code may raise, so it must see every entry that reaches it.
         """
         sorter = self._sorter
         if not isinstance(sorter, ColumnSorter) or not sorter.full:
@@ -176,7 +176,7 @@ class Cutter:
 
 
 def _placed(batch: Batch) -> Batch:
-    """A raw batch that knows its place, if its keys are known."""
+    """A raw batch with its position, if its keys are known."""
     if batch.position is None and len(batch) and batch.keys[-1] is not None:
         batch.position = Position(b"", batch.keys[-1])
     return batch
@@ -202,7 +202,7 @@ def _first_after(keys: list[Any], after: Key) -> int:
 
 
 def _predicate(query: Query, filter_: Filter) -> Predicate:
-    # A subclass may judge in its own way: iterables of objects, single objects, or their fields.
+    # A subclass may override the test of iterables of objects, of single objects, or of their fields.
     own = filter_.looked_up_by(query.own_getter)
     if is_overridden(filter_, Filter, "generator"):
         return lambda batch, looked: [any(True for _ in own.generator((decoded(value),))) for value in looked]

@@ -1,8 +1,7 @@
 """Which parts of a query a scan has applied, and what remains to be done. Pure decisions.
 
-A store says for each part whether it applied it; what remains, the residual, is applied in one place, above the
-scan. Parts build on one another (filters, orders, counts, projection), so one can be applied only after those before
-it.
+A store reports for each part whether it applied it; the rest, the residual, is applied in one place, above the scan.
+Parts build on one another (filters, orders, counts, projection), so each can be applied only after those before it.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ __all__ = [
 class Applied:
     """The parts of one query that a scan has applied to its scope.
 
-    Each of `filters` belongs to the filter at its place; those beyond are not applied. `orders` includes
-    `start_after`, and `counts` are offset and limit. Results come in the order of the query if `orders` is
-    EXACT; else in key order, or with `by_key` False in any. A scan that has not applied all of these may still begin
-    after `start_after`, or read no more than the `limit` needs.
+    Each of `filters` belongs to the query's filter at the same index; filters beyond its end are not applied. `orders`
+    includes `start_after`, and `counts` are offset and limit. Results come in the order of the query if `orders` is
+    EXACT, otherwise in key order, or in any order if `by_key` is False. A scan that has not applied all of these may
+    still begin after `start_after`, or read no more than the `limit` needs.
     """
 
     filters: tuple[Support, ...] = ()
@@ -51,24 +50,24 @@ class Applied:
     all_filters: bool = False
 
     def filter_support(self, place: int) -> Support:
-        """How the filter at one place was applied."""
+        """How the filter at this index was applied."""
         if self.all_filters:
             return Support.EXACT
         return self.filters[place] if place < len(self.filters) else Support.NONE
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing remains, except perhaps the projection."""
+        """Whether nothing but the projection can remain."""
         return self.counts is Support.EXACT
 
     def residual_filters(self, filters: Sequence[Condition]) -> list[Condition]:
-        """Those of a query's filters that have yet to be applied."""
+        """The filters of a query that have yet to be applied."""
         return [part for place, part in enumerate(filters) if self.filter_support(place) is not Support.EXACT]
 
 
-#: The scope alone, in key order.
+#: Only the scope, in key order.
 RAW = Applied()
-#: The scope alone, in any order.
+#: Only the scope, in any order.
 UNORDERED = Applied(by_key=False)
 #: The scope and all filters, in key order.
 ALL_FILTERS = Applied(all_filters=True)
@@ -79,9 +78,9 @@ COMPLETE = replace(WHOLE_VALUES, projection=Support.EXACT)
 
 
 def narrowed(query: Query, narrows: Callable[[Condition], bool], needed: int) -> Applied:
-    """What a scan in key order has applied that leaves out some of what certain filters exclude.
+    """The parts applied by a scan in key order that drops some of the entries that the filters of `narrows` exclude.
 
-    Without orders it begins after `start_after`. It ends after `needed` entries, `sys.maxsize` for all.
+    Without orders it begins after `start_after`. It ends after `needed` entries; `sys.maxsize` means all.
     """
     if not query.filters and query.start_after is None and needed == sys.maxsize:
         return RAW
@@ -94,7 +93,7 @@ def narrowed(query: Query, narrows: Callable[[Condition], bool], needed: int) ->
 
 
 def parts_of(query: Query, applied: Applied) -> tuple[QueryPart, ...]:
-    """The parts of a query that select and sort, in the order in which they apply, with how they were applied."""
+    """The parts of a query, in the order in which they are applied, and how a scan applied each."""
     parts = [(f"filter {part}", applied.filter_support(place)) for place, part in enumerate(query.filters)]
     parts += [(f"order {str(part).removeprefix('+')}", applied.orders) for part in query.orders]
     if query.start_after is not None:

@@ -34,23 +34,23 @@ class Datastore(TwoNames):
     Absent keys: `get` returns None, `contains` returns False, and `delete` does nothing; none of them raises.
     Atomicity: `put` replaces one entry whole or not at all; if a value is refused, the old one stays.
     None: `put(key, None)` is `delete(key)`; every other value is stored, including falsy ones.
-    Order: every query returns results in one total order, by its orders and then by key.
-    Safety: many threads (tasks, under asyncio) may call concurrently; calls for the same key act as if in
-    sequence. A cursor belongs to one of them.
+    Order: every query returns its results in a total order: by its orders, then by key.
+    Safety: threads (under asyncio, tasks) may call concurrently; calls for the same key take effect one after another.
+    A cursor belongs to one thread or task.
     Closing: the caller that created the store must close it, e.g. by `with`; that also closes what it is built on.
     Errors: TypeError for an argument that is not a Key or Query, otherwise classes of `datastore.core.errors`.
 
-    A custom store overrides `get`, `put`, `delete` and `query`; everything else has defaults. Or it overrides what
-    those are written over, the waist: `read`, `write` and `scan`. Whichever a class overrides, the library calls it. A
-    method that also has a documented camelCase name can be overridden under either name.
+    A custom store overrides `get`, `put`, `delete` and `query`; everything else has defaults. Alternatively it
+    overrides the waist, the methods underneath: `read`, `write` and `scan`. Whichever a class overrides, the library
+    calls. A method that also has a documented camelCase name can be overridden under either name.
     """
 
-    #: Whether a `query` that a class overrides applies the whole query. If not, only the scope is asked of it, and the
-    #: rest is applied to its answer. A class that overrides `query` must declare it again.
+    #: Whether a class's own `query` applies the whole query. If not, it is asked only for the scope, and the rest is
+    #: applied to its answer. A class that overrides `query` must declare this again.
     ordered_queries: bool = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Derive what the class lacks of the verbs and the waist."""
+        """Derive the verbs and waist methods that the class lacks."""
         super().__init_subclass__(**arguments)
         verbs.derive(cls)
 
@@ -72,7 +72,7 @@ class Datastore(TwoNames):
         return results
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Do several writes: a WriteResult for each, in their order. They also take effect in this order.
+        """Make several writes: a WriteResult for each, in their order. They also take effect in this order.
 
         Not atomic: each write succeeds or fails by itself.
         """
@@ -80,7 +80,7 @@ class Datastore(TwoNames):
         return results
 
     def scan(self, query: Query) -> Scan:
-        """What `query`, which is frozen, selects, as batches, with what has been applied of the query.
+        """The batches that `query`, which is frozen, selects, with the parts of the query already applied to them.
 
         Nothing is read before the first batch. Raises QueryNotSupportedError (a NotImplementedError), with the reason,
         if the store cannot answer it.
@@ -91,7 +91,7 @@ class Datastore(TwoNames):
     # The verbs
 
     def get(self, key: Key) -> Any:
-        """The value of `key`, or None if there is none."""
+        """The value of `key`, or None if it has none."""
         raise NotImplementedError(f"{type(self).__name__} does not implement get")
 
     def put(self, key: Key, value: Any) -> None:
@@ -115,7 +115,7 @@ class Datastore(TwoNames):
         raise QueryNotSupportedError(f"{type(self).__name__} does not support queries")
 
     def explain(self, query: Query) -> Explanation:
-        """Run `query`, drop its results, and say how each store evaluated it: what it applied, examined and returned.
+        """Run `query`, drop its results, and report what each store applied, examined and returned.
 
         Raises what the query raises.
         """
@@ -131,7 +131,7 @@ class Datastore(TwoNames):
         return results
 
     def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:
-        """Do several writes: a WriteResult for each, in their order. They also take effect in this order.
+        """Make several writes: a WriteResult for each, in their order. They also take effect in this order.
 
         Not atomic: each write succeeds or fails by itself.
         """

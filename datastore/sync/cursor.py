@@ -3,7 +3,7 @@
 """The results of a query: read once, as values, as entries, or as batches.
 
 Between stores, shims and collections results move as batches (`batches()`); single values and entries exist only
-here, where a caller iterates. Knows queries as data, and no store.
+here, where a caller iterates. Knows queries as data, but no stores.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 #: The steps of a query that look at sorted results.
 _AT_THE_END = ("start_after", "offset", "limit", "keys_only", "fields", "sort_keys")
-#: The attributes of a query that ask for a step of their own, in the sequence of these.
+#: The attributes of a query that are steps, in the order in which they are applied.
 _STEPS = ("filters", "orders", *_AT_THE_END)
 
 
@@ -60,11 +60,11 @@ class Cursor(TwoNames):
     _overrides_next = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Have all reading go through a `next` of the class's own."""
+        """Route all reading through the subclass's `next`, if it has one."""
         super().__init_subclass__(**arguments)
         cls._overrides_next = definer_of(cls, "next") < cls.__mro__.index(Cursor)
 
-    # Counts are written for every value: faster without a look at names.
+    # Counts are updated for every value, which is faster without the checks of the base class.
     __setattr__ = object.__setattr__
 
     def __init__(self, query: Query, iterable: Iterable[Any]) -> None:
@@ -75,7 +75,7 @@ class Cursor(TwoNames):
         if not isinstance(query, Query):
             raise InvalidError(f"a cursor needs a Query, got {type(query).__name__}")
         self.query = query
-        #: The query may be changed meanwhile.
+        #: A copy, because the caller may change the query.
         self._limit = query.limit
         self.returned = 0
         self.skipped = 0
@@ -107,10 +107,10 @@ class Cursor(TwoNames):
         shards: list[ShardReport] | None = None,
         source: Any = None,
     ) -> Cursor:
-        """A cursor over batches that the query's own steps have been applied to.
+        """A cursor over batches to which the query's own steps have been applied.
 
         `batches` is closed with the cursor (`close`), even if the cursor was abandoned halfway, and then `source`, the
-        scan that they are made from. `shards` is a list that the producer fills before its end.
+        scan that they are made from. `shards` is a list that the producer fills by its end.
         """
         cursor = cls.__new__(cls)
         cursor._begin(query, batches, [] if source is None else [source])
@@ -122,7 +122,7 @@ class Cursor(TwoNames):
 
     @classmethod
     def from_entries(cls, query: Query, entries: Iterable[Entry]) -> Cursor:
-        """A cursor over entries to which nothing of the query has been applied yet."""
+        """A cursor over entries to which no step of the query has been applied yet."""
         return cls._of_entries(query, entries, 1)
 
     @classmethod
@@ -145,7 +145,7 @@ class Cursor(TwoNames):
         if query.orders:
             cursor._apply("orders", *_AT_THE_END)
         else:
-            # By key, before what looks at places.
+            # By key, before the steps that depend on the order.
             cursor._apply("orders")
             cursor._apply(*_AT_THE_END)
         return cursor
@@ -175,7 +175,7 @@ class Cursor(TwoNames):
         return self._entries_of_next() if self._overrides_next else self._read_entries()
 
     def _entries_of_next(self) -> Generator[Entry]:
-        """What a subclass's `next` gives; a value has the key of the last that was taken for it."""
+        """The values of a subclass's `next`, each with the key of the last value taken for it."""
         with suppress(StopIteration):
             while True:
                 value = self.__next__()
@@ -201,7 +201,7 @@ class Cursor(TwoNames):
                 self._fill()
 
     def batches(self) -> Generator[Batch]:
-        """The one iteration, as batches; empty ones are heartbeats. What stores ask of one another."""
+        """The one iteration, as batches; empty ones are heartbeats. Stores read each other this way."""
         self._take_iteration()
         return self._batches_of_next() if self._overrides_next else self._read_batches()
 
@@ -229,7 +229,7 @@ class Cursor(TwoNames):
             for _, value in pending:
                 self._returned_inc(value)
                 yield value
-                # Closed meanwhile, or read on by `next`.
+                # Meanwhile closed, or advanced by `next`.
                 if self._pending is not pending:
                     break
             if self._pending is pending:
@@ -245,7 +245,7 @@ class Cursor(TwoNames):
             if was_closed(self._batches):
                 # Otherwise the cursor would look exhausted.
                 raise DatastoreClosedError(
-                    "these results were closed halfway, with the event loop on which they were read; query again"
+                    "these results were closed before their end, with the event loop that read them; query again"
                 )
             batch = next(self._batches, None)
         except BaseException:
@@ -316,11 +316,11 @@ class Cursor(TwoNames):
         self._producers[:0] = [self._batches, iterable]
 
     def apply_filter(self) -> None:
-        """Drop what the query's filters do not match. After the start: CursorRunningError."""
+        """Drop what the query's filters do not match. Raises CursorRunningError after the start."""
         self._apply("filters")
 
     def apply_order(self) -> None:
-        """Sort by the query's orders, keeping ties as they came, or by key where keys are known."""
+        """Sort by the query's orders; ties by key if keys are known, otherwise in their original order."""
         self._apply("orders")
 
     def apply_offset(self) -> None:
@@ -328,7 +328,7 @@ class Cursor(TwoNames):
         self._apply("offset")
 
     def apply_limit(self) -> None:
-        """End after `limit` values, and never read one more."""
+        """Stop after `limit` values, without reading another."""
         self._apply("limit")
 
     def _apply(self, *parts: str) -> None:
@@ -347,11 +347,11 @@ class Cursor(TwoNames):
             raise CursorRunningError("a cursor cannot be changed after its first item, or once its iteration has begun")
 
     def _skipped_inc(self, item: Any) -> None:
-        """Count one item that the offset dropped; `item` is None, as what is dropped is not kept."""
+        """Count one item that the offset dropped; `item` is None, because dropped items are not kept."""
         self.skipped += 1
 
     def _returned_inc(self, item: Any) -> None:
-        """Count one item given to the caller."""
+        """Count one item returned to the caller."""
         self.returned += 1
 
 
@@ -385,14 +385,14 @@ def refine(query: Query, batches: Generator[Batch]) -> Generator[Batch]:
 
 
 def _only(query: Query, parts: Sequence[str]) -> Query:
-    """The query without those of its steps that are not among these parts."""
+    """The query with only those of its steps that are among these parts."""
     nothing = Query(query.key)
     left_out: Any = {name: getattr(nothing, name) for name in _STEPS if name not in parts}
     return query.replaced(**left_out)
 
 
 class _TrackedValues:
-    """The values of some batches, one by one, remembering which key the last of them had."""
+    """The values of some batches, one by one; remembers the key of the last one."""
 
     closes_with_cursor = True
 
@@ -419,7 +419,7 @@ class _TrackedValues:
             self._pending = iter(zip(batch.keys, batch.values, strict=True))
 
     def batches(self) -> Generator[Batch]:
-        """What is left, as batches."""
+        """The remaining results, as batches."""
         rest = list(self._pending)
         self._pending = iter(())
         if rest:
@@ -428,7 +428,7 @@ class _TrackedValues:
             yield _with_counts(batch, self)
 
     def close(self) -> None:
-        """Stop the batches below."""
+        """Close the underlying batches."""
         self._pending = iter(())
         close_iterator(self._batches)
 
@@ -476,20 +476,20 @@ def close_all(closers: Iterable[Callable[[], None]]) -> None:
         try:
             close()
         except BaseException as error:  # noqa: BLE001 - the others must be closed whatever it is
-            # A cancellation, or the end of the program, is never lost behind a failure.
+            # A cancellation or the program's exit must not be hidden by a failure.
             if first is None or (isinstance(first, Exception) and not isinstance(error, Exception)):
                 first = error
     try:
         if first is not None:
             raise first
     finally:
-        # Its traceback holds this frame: with the error in turn, only the garbage collector would free what it passed.
+        # Its traceback holds this frame; if the frame kept the error too, only the garbage collector could free both.
         del first
 
 
 def is_iterable(obj: object) -> bool:
     """Whether `obj` can be iterated over."""
-    # Of a class, as `list`, only its objects can.
+    # A class such as `list` cannot; its objects can.
     kind = type(obj)
     return any(getattr(kind, name, None) is not None for name in ("__iter__", "__iter__", "__getitem__"))
 
@@ -500,7 +500,7 @@ def _require_iterable(obj: object, what: str) -> None:
 
 
 def limit_gen(limit: int | None, iterable: Iterable[T]) -> Generator[T]:
-    """The first `limit` items, all of them for None; never reads an item it does not give."""
+    """The first `limit` items, or all if it is None; never reads an item that it does not yield."""
     given = 0
     if limit == 0:
         return
@@ -516,7 +516,7 @@ def offset_gen(
     iterable: Iterable[T],
     skip_signal: Callable[[T], object] | None = None,
 ) -> Generator[T]:
-    """The items after the first `offset`, each of which `skip_signal` gets."""
+    """The items after the first `offset`; `skip_signal` is called with each skipped item."""
     skipped = 0
     for item in iterate(iterable):
         if skipped < offset:

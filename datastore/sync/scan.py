@@ -23,12 +23,12 @@ __all__ = ["Scan", "ask", "exact", "exact_batches", "noted"]
 
 
 class Scan:
-    """What a store answers to a query: `batches`, read once, and `applied`, the parts of the query applied to them.
+    """A store's answer to a query: `batches`, read once, and `applied`, the parts of the query applied to them.
 
     Nothing is read before the first batch. `shards` is filled by the end. The caller must close it, with `close`;
     that also closes `source`, the scan or the cursor that it is made from.
-    If the query is to be explained, `explained` says what the stores did that it comes from; `explanation` is the one
-    of the store whose answer it is, if that was noted (see `ask`).
+    If the query is to be explained, `explained` says what the stores below did, and `explanation` what the answering
+    store itself did, if that was noted (see `ask`).
     """
 
     __slots__ = ("applied", "batches", "explained", "explanation", "shards", "source")
@@ -56,7 +56,7 @@ class Scan:
 
     @classmethod
     def from_entries(cls, entries: Iterable[Entry], applied: Applied = UNORDERED) -> Scan:
-        """A scan of the entries of the scope: in any order, and with nothing applied, unless `applied` says more."""
+        """A scan of the scope's entries: in any order and with no steps applied, unless `applied` says otherwise."""
         return cls(_batches(entries), applied)
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ def _batches(entries: Iterable[Entry]) -> Generator[Batch]:
 
 
 def exact_batches(query: Query, scan: Scan) -> Generator[Batch]:
-    """The batches of a scan with what remains of the query applied."""
+    """The batches of a scan, with the remaining steps of the query applied."""
     left = remaining(query, scan.applied)
     if left is None:
         return scan.batches
@@ -94,19 +94,19 @@ def exact_batches(query: Query, scan: Scan) -> Generator[Batch]:
 
 
 def exact(query: Query, scan: Scan) -> Scan:
-    """A scan with what remains of the query applied."""
+    """A scan with the remaining steps of the query applied."""
     batches = exact_batches(query, scan)
     return scan if batches is scan.batches else Scan(batches, COMPLETE, source=scan)
 
 
 def ask(store: Any, query: Query) -> Scan:
-    """What a store answers to a query, noted for its explanation if that is asked for. Stores ask their children so."""
+    """A store's answer to a query, noted if the query is to be explained. Stores query their children with this."""
     scan: Scan = store.scan(query)
     return noted(store, query, scan) if query.explain else scan
 
 
 def noted(store: Any, query: Query, scan: Scan) -> Scan:
-    """What a store has answered to a query that is to be explained, noted as it is read."""
+    """A store's answer to a query that is to be explained: reading it fills in the explanation."""
     description = store.describe()
     explanation = Explanation(
         description.kind, description.text, parts_of(query, scan.applied), children=scan.explained
@@ -118,7 +118,7 @@ def noted(store: Any, query: Query, scan: Scan) -> Scan:
 
 
 def _timed(explanation: Explanation, batches: Generator[Batch]) -> Generator[Batch]:
-    """The batches, counted as those that a store returns."""
+    """The batches, counted and timed as what a store returns."""
     try:
         while True:
             begun_at = perf_counter()
@@ -139,7 +139,7 @@ def _timed(explanation: Explanation, batches: Generator[Batch]) -> Generator[Bat
 
 
 def _counted(explanation: Explanation, batches: Generator[Batch]) -> Generator[Batch]:
-    """The batches, counted as those that are left of what a store returned."""
+    """The batches, counted as what remains of a store's results."""
     explanation.remaining = 0
     try:
         while (batch := next(batches, None)) is not None:

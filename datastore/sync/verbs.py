@@ -2,10 +2,10 @@
 
 """The documented verbs over the waist, and the waist over the documented verbs.
 
-A class of stores defines either: `read`, `write` and `scan`, or `get`, `put`, `delete`, `query` and what it can do
-better than the defaults. The other is derived here when the class is created, from whichever of its bases defines
-nearest. A derived verb calls the very waist method that it was derived from, so that `super().get(key)` in a subclass
-means the `get` of its base. Knows no store.
+A store class defines either `read`, `write` and `scan`, or `get`, `put`, `delete`, `query` and whatever it can do
+better than the defaults. The others are derived here when the class is created, from the nearest definition among its
+bases. A derived verb calls exactly the waist method that it was derived from, so that `super().get(key)` in a subclass
+means the `get` of its base. Knows no stores.
 """
 
 from __future__ import annotations
@@ -56,26 +56,26 @@ __all__ = [
 #: The methods of the waist, and their arguments.
 _WAIST = {"read": ("keys", "options"), "write": ("operations",), "scan": ("query",)}
 _VERBS = ("get", "contains", "batch_get", "put", "delete", "batch_write", "query")
-#: The methods that others may be derived from.
+#: The methods from which others may be derived.
 DERIVED = frozenset({*_WAIST, *_VERBS})
 
 
 def derive(cls: Any) -> None:
-    """Give a class of stores the verbs, or the waist, that it lacks."""
+    """Give a store class the verbs or waist methods that it lacks."""
     for name in _WAIST:
         _check_waist(cls, name, vars(cls.__mro__[_defined_at(cls, name)])[name], cls)
     _derive_all(cls)
 
 
 def derive_again(store: Any, name: str) -> None:
-    """Have all calls of a store go through the method, one of DERIVED, that was assigned to this object."""
+    """Route all calls of a store through the method, one of DERIVED, that was assigned to this object."""
     if name in _WAIST:
         _check_waist(type(store), name, vars(store)[name])
     _derive_all(store)
 
 
 def _check_waist(cls: type, name: str, method: Any, *bound: object) -> None:
-    """Refuse what has a name of the waist and cannot be it."""
+    """Refuse an attribute that is named like a method of the waist but cannot be one."""
     try:
         signature(method).bind(*bound, *_WAIST[name])
     except TypeError:
@@ -141,8 +141,8 @@ def _derive_querying(target: Any) -> None:
     _give_missing(target, "scan", at_scan, {"query": _query_over})
 
 
-# Which methods a class, or an object, has. What was derived for one of its bases does not count: it stands for
-# methods that may be further away than those of other bases.
+# Which methods a class or an object has. Methods derived for a base do not count: the methods that they call may be
+# further up than those of other bases.
 
 
 def _defined_at(target: Any, name: str) -> int:
@@ -154,7 +154,7 @@ def _defined_at(target: Any, name: str) -> int:
     return next(place for place, space in places if name in space and not _is_derived(target, space[name]))
 
 
-#: Known by themselves: what `functools.wraps` one has its attributes, and is not derived.
+#: Recognized by identity: a function that `functools.wraps` one has its attributes, but is not derived.
 _derived: WeakSet[Any] = WeakSet()
 
 
@@ -173,7 +173,7 @@ def _give(target: Any, name: str, method: Any) -> None:
 
 
 def _give_missing(target: Any, waist: str, at: int, verbs: dict[str, Callable[[Any], Any]]) -> None:
-    """Derive the verbs that are found only further up than the part of the waist that they call."""
+    """Derive the verbs that are defined further up than the method of the waist that they call."""
     found_at = partial(definer_of if isinstance(target, type) else place_of, target)
     for name, over in verbs.items():
         if at < found_at(name):
@@ -181,7 +181,7 @@ def _give_missing(target: Any, waist: str, at: int, verbs: dict[str, Callable[[A
 
 
 def _own(target: Any, name: str) -> Callable[..., Any]:
-    """A method as this class has it, whatever its subclasses do; it is called with the store."""
+    """The method of this class, regardless of subclasses, as a function of the store."""
     found = vars(target).get(name) if isinstance(target, type) else None
     if isinstance(found, FunctionType):
         return found
@@ -191,14 +191,14 @@ def _own(target: Any, name: str) -> Callable[..., Any]:
 
 
 def _next(target: Any, name: str) -> Callable[..., Any]:
-    """A method as the next class in line has it; it is called with the store."""
+    """The method of the next class in the MRO, as a function of the store."""
     if isinstance(target, type):
         return lambda store, *arguments: getattr(super(target, store), name)(*arguments)
     return lambda store, *arguments: getattr(type(store), name)(store, *arguments)
 
 
 def _looked_up(name: str) -> Callable[..., Any]:
-    """A method as the store itself has it; it is called with the store."""
+    """The method of the store itself, as a function of the store."""
     return lambda store, *arguments: getattr(store, name)(*arguments)
 
 
@@ -211,7 +211,7 @@ _Write = Callable[[Any, Sequence[Operation]], list[WriteResult]]
 
 def _get_over(read: _Read) -> Any:
     def get(self: Any, key: Key) -> Any:
-        """The value of `key`, or None if there is none."""
+        """The value of `key`, or None if it has none."""
         (result,) = read(self, (check_key(key),), VALUES)
         return result.value if result.error is None else value_of(result)
 
@@ -267,7 +267,7 @@ def _delete_over(write: _Write) -> Any:
 
 def _batch_write_over(write: _Write) -> Any:
     def batch_write(self: Any, writes: Sequence[Write]) -> list[WriteResult]:
-        """Do several writes: a WriteResult for each, in their order. They also take effect in this order.
+        """Make several writes: a WriteResult for each, in their order. They also take effect in this order.
 
         Not atomic: each write succeeds or fails by itself.
         """
@@ -296,7 +296,7 @@ def _query_over(scan: Callable[[Any, Query], Scan]) -> Any:
         Raises QueryNotSupportedError (a NotImplementedError), with the reason, if the store cannot answer it.
         """
         check_query(query)
-        # The answer is to the query as it is now, whatever the caller changes before it begins.
+        # Answers the query as it is now, whatever the caller changes before reading.
         asked = query.frozen()
         answer = scan(self, asked)
         return cursor_of(query, asked, noted(self, asked, answer) if asked.explain else answer)
@@ -305,7 +305,7 @@ def _query_over(scan: Callable[[Any, Query], Scan]) -> Any:
 
 
 def cursor_of(query: Query, asked: Query, scan: Scan) -> Cursor:
-    """A cursor of `query`, over a scan that was `asked`, with what remains of it applied."""
+    """A cursor of `query` over the scan of the query `asked`, with the remaining steps applied."""
     return Cursor.from_batches(query, exact_batches(asked, scan), shards=scan.shards, source=scan)
 
 
@@ -361,7 +361,7 @@ def _read_by(get: Callable[..., Any], contains: Callable[..., Any]) -> Any:
 
 def _read_around(read: _Read, batch_get: Any = None, contains: Any = None) -> Any:
     def read_around(self: Any, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Read otherwise, except for what the class's own `contains`, or for several keys its `batch_get`, does."""
+        """Use `read`, except for the class's own `contains`, and its own `batch_get` for several keys."""
         if contains and not options.values:
             return [_presence(read_attempt(contains, self, key)) for key in keys]
         if batch_get and options.values and len(keys) != 1:
@@ -372,7 +372,7 @@ def _read_around(read: _Read, batch_get: Any = None, contains: Any = None) -> An
 
 
 def _presence(result: ReadResult) -> ReadResult:
-    """The result of `contains` as that of a read: False is no value."""
+    """The result of `contains` as that of a read: False means no value."""
     if result.value is False:
         result.value = None
     return result
@@ -395,7 +395,7 @@ def _write_by(put: Callable[..., Any], delete: Callable[..., Any]) -> Any:
 
 def _write_around(write: _Write, batch_write: Callable[..., Any]) -> Any:
     def write_around(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write otherwise, except for what the class's own `batch_write` does with several operations."""
+        """Use `write`, except for several operations, which go to the class's own `batch_write`."""
         if len(operations) == 1:
             return write(self, operations)
         return list(batch_write(self, [Write(operation.key, operation.value) for operation in operations]))
@@ -405,19 +405,19 @@ def _write_around(write: _Write, batch_write: Callable[..., Any]) -> Any:
 
 def _scan_by(query_of: Callable[..., Any]) -> Any:
     def scan(self: Any, query: Query) -> Scan:
-        """What the class's own `query` answers: everything if it declares `ordered_queries`, or the scope alone."""
+        """The class's own `query`, for the scope only unless it declares `ordered_queries`."""
         # A copy, which the class may change.
         asked = (query if self.ordered_queries else scope_of(query)).copy()
         answer: Any = query_of(self, asked)
         found = answer if isinstance(answer, Cursor) else Cursor(asked, answer)
-        # It may not know of projections.
+        # It may not support projections.
         return Scan(found.batches(), WHOLE_VALUES if self.ordered_queries else UNORDERED, source=found)
 
     return scan
 
 
 def scope_of(query: Query) -> Query:
-    """The query for everything in the scope of `query`, without its other steps."""
+    """The query for the whole scope of `query`, without its other steps."""
     scope = Query(query.key, recursive=query.recursive, allow_partial=query.allow_partial)
     return scope.replaced(explain=query.explain)
 

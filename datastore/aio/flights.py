@@ -25,7 +25,7 @@ class Flight:
         self._result: ReadResult | None = None
 
     def result(self) -> ReadResult | None:
-        """A copy of what was read, as raising the error of a result takes it out; None if the reader gave up."""
+        """A copy of the result, because raising a result's error removes it; None if the reader gave up."""
         return None if self._result is None else _copied(self._result)
 
     def land(self, result: ReadResult) -> None:

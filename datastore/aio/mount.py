@@ -32,8 +32,8 @@ _ROOT = Key("/")
 class MountDatastore(ShimDatastore):
     """A store for each key prefix: `MountDatastore({"/archive": files, "/": main})`.
 
-    A key belongs to the longest prefix that it has, part by part, and its store gets the key without the prefix. With
-    stores at `/archive`, `/archive/2026` and `/`:
+    A key belongs to the longest prefix that matches it, part by part, and its store gets the key without the prefix.
+    With stores at `/archive`, `/archive/2026` and `/`:
 
         /archive/a         /a            in the store at /archive
         /archive/2026/a:b  /a:b          in the store at /archive/2026
@@ -41,26 +41,26 @@ class MountDatastore(ShimDatastore):
         /archives/a        /archives/a   in the store at /
         /archive:a         /archive:a    in the store at /: an instance is not below its key
 
-    What a store has under keys that belong to a deeper one is not visible. Without a store at `/`, a key can belong to
-    none: reads find it absent, and writes raise InvalidKeyError, which names the prefixes.
-    Queries merge the stores that can have results exactly, as one store would return them: order, offset, limit and
-    start_after. Each store evaluates the filters that read no key; one that has no queries fails those that concern it.
-    Entries of a store whose keys become longer than KEY_BYTES with the prefix are left out. An error names the prefix
-    as its `shard`. Closing closes every store, then raises the first error.
-    Raises NoStoresError without stores, UnsupportedTypeError (a TypeError) unless the mounts are a mapping of keys to
-    Datastores, and InvalidError (a ValueError) for a prefix that is given twice.
+    Entries of a store under keys that belong to a deeper one are not visible. Without a store at `/`, a key may belong
+    to none: reads find it absent, and writes raise InvalidKeyError, which names the prefixes.
+    Queries merge the results of the stores exactly, as one store would return them: order, offset, limit and
+    start_after. Each store evaluates the filters that do not read keys; a query that concerns a store without queries
+    fails. Entries whose keys become longer than KEY_BYTES with the prefix are left out. An error names the prefix as
+    its `shard`. Closing closes every store, then raises the first error.
+    Raises NoStoresError without stores, UnsupportedTypeError (a TypeError) unless the mounts map keys to Datastores,
+    and InvalidError (a ValueError) for a prefix that is given twice.
     """
 
     def __init__(self, mounts: Mapping[Key | str, Datastore]) -> None:
         if not isinstance(mounts, Mapping):
-            raise UnsupportedTypeError(f"mounts must be a dict of prefixes to Datastores, got {type(mounts).__name__}")
+            raise UnsupportedTypeError(f"mounts must map prefixes to Datastores, got {type(mounts).__name__}")
         if not mounts:
             raise NoStoresError("MountDatastore has no stores; mount at least one")
         stores: dict[Key, Datastore] = {}
         for given, store in mounts.items():
             prefix = Key(given)
             if prefix in stores:
-                raise InvalidError(f"{prefix} is given twice; mount one store there", field="mounts")
+                raise InvalidError(f"{prefix} is given twice; mount only one store there", field="mounts")
             stores[prefix] = require_datastore(store, f"{prefix} mounts a Datastore")
         #: The longest prefixes first.
         self._prefixes = sorted(stores, key=str, reverse=True)
@@ -72,7 +72,7 @@ class MountDatastore(ShimDatastore):
         super().__init__(ShardedDatastore([*self._parts, _Unmounted(self._prefixes)], self._index, names=names))
 
     def _index(self, key: Key) -> int:
-        """The place of the store that a key belongs to; the last for none."""
+        """The index of the store to which a key belongs; the last index for none."""
         found = (place for place, part in enumerate(self._parts) if part.is_above(key))
         return next(found, len(self._parts))
 
@@ -91,7 +91,7 @@ class MountDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """What all stores can do, of the parts of a query that they are asked to evaluate."""
+        """The parts of a query that all stores can evaluate, among those that they are asked for."""
         return Capability.common(part.capability for part in self._parts)
 
     def describe(self) -> Description:
@@ -101,20 +101,20 @@ class MountDatastore(ShimDatastore):
 
 
 class _Unmounted(NullDatastore):
-    """The keys that belong to no store: all absent, and writes fail."""
+    """The keys that belong to no store: all are absent, and writes fail."""
 
     def __init__(self, prefixes: Sequence[Key]) -> None:
         self._prefixes = ", ".join(map(str, prefixes))
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         return [
-            WriteResult(InvalidKeyError(f"no store is mounted for {operation.key}; there are {self._prefixes}"))
+            WriteResult(InvalidKeyError(f"no store is mounted for {operation.key}; the prefixes are {self._prefixes}"))
             for operation in operations
         ]
 
 
 class _Mounted(ShimDatastore):
-    """A store under the keys that it has in the whole: those below its prefix that are not below a deeper one."""
+    """A store under the keys of the mount: those below its prefix that are not below a deeper one."""
 
     def __init__(self, prefix: Key, datastore: Datastore, deeper: Sequence[Key]) -> None:
         super().__init__(datastore)
@@ -152,13 +152,13 @@ class _Mounted(ShimDatastore):
     def concerns(self, query: Query) -> bool:
         """Whether a query can have results here."""
         if self.is_above(query.key):
-            # Of a deeper prefix itself, the scope also has instances, which are not below it.
+            # The scope of a deeper prefix also has its instances, which are not below it.
             return not any(deeper.is_ancestor_of(query.key) for deeper in self._deeper)
         return query.covers(self.prefix)
 
     def scan(self, query: Query) -> Scan:
         if not self.is_above(query.key) and not query.recursive:
-            # Of all that is here, only the entry of the prefix is in the scope.
+            # Of this store, only the entry at the prefix is in the scope.
             return Scan(self._prefix_entry(query))
         inner = self._inner_query(query)
         child = exact(inner, ask(self.child_datastore, inner))
@@ -184,7 +184,7 @@ class _Mounted(ShimDatastore):
         return inner
 
     async def _own(self, query: Query, child: Scan) -> AsyncGenerator[Batch]:
-        """The store's batches under the keys of the whole, without what does not belong here or is out of the scope."""
+        """The store's batches under the mount's keys, without entries of deeper stores or outside the scope."""
         try:
             async for batch in child.batches:
                 keys = [None if key is None else self._outer(key) for key in batch.keys]

@@ -1,6 +1,6 @@
 """A shim that stores values in serialized form.
 
-Knows serializers by their two calls, `dumps` and `loads`, and the Datastore contract.
+Knows only the two methods of serializers, `dumps` and `loads`, and the Datastore contract.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class SerializerShimDatastore(ShimDatastore):
     selects the class's default, json. None is never serialized; what deserializes to None counts as absent.
     A query's filters and orders see deserialized values. If the serializer keeps mappings, filters are pushed down to
     the child, otherwise only the scope and bounds on keys. Whole queries are pushed down only if it also declares
-    `never_loads_none`. If a subclass overrides `serialized_value` or `deserialized_value`, every value goes through
-    it, and filters on fields are evaluated here. What cannot be deserialized raises, with the key as a note.
+    `never_loads_none`. If a subclass overrides `serialized_value` or `deserialized_value`, every value goes through it,
+    and filters on fields are evaluated here. A value that cannot be deserialized raises, with the key as a note.
     """
 
     serializer: SerializerLike = default_serializer
@@ -90,7 +90,7 @@ class SerializerShimDatastore(ShimDatastore):
     deserializedValue = deserialized_value  # noqa: N815
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """The deserialized values. What cannot be deserialized fails by itself."""
+        """The deserialized values. A value that cannot be deserialized fails by itself."""
         if not options.values and self._declares(never_loads_none):
             return await self.child_datastore.read(keys, options)
         results = await self.child_datastore.read(keys, VALUES)
@@ -107,7 +107,7 @@ class SerializerShimDatastore(ShimDatastore):
             raise
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Store the serialized values. What cannot be serialized fails by itself, and the old value stays."""
+        """Store the serialized values. A value that cannot be serialized fails by itself, and the old value stays."""
         inner = [attempt(self._serialized, operation, catching=Exception) for operation in operations]
         return await with_refused(inner, self.child_datastore.write, WriteResult)
 
@@ -122,13 +122,13 @@ class SerializerShimDatastore(ShimDatastore):
         return Delete(operation.key) if stored is None else Put(operation.key, stored)
 
     def scan(self, query: Query) -> Scan:
-        """What the query selects among the deserialized values."""
+        """The results of the query over the deserialized values."""
         goes_down = self._goes_down(query)
-        # A serialized value is loaded whole, and then cut.
+        # A serialized value is loaded whole and cut afterwards.
         asked = query.replaced(fields=None) if goes_down else self._asked(query)
         child = ask(self.child_datastore, asked)
         if goes_down and _by_fields(query):
-            # The fields are in the child's form too: only what is selected has to be loaded.
+            # The child's form has the fields too, so only selected values have to be loaded.
             child = exact(asked, child)
         if goes_down and child.applied.is_complete:
             counted = query.limit is not None or query.offset > 0
@@ -148,12 +148,12 @@ class SerializerShimDatastore(ShimDatastore):
         return scope_of(query).replaced(filters=filters, start_after=None if query.orders else query.start_after)
 
     def _goes_down(self, query: Query) -> bool:
-        # Entries that turn out to be None are absent: what may drop them has to count for itself.
+        # Entries whose value turns out to be None are absent, so a store that may drop them has to count by itself.
         counts = self._declares(never_loads_none) and not query.has_custom_code
         return counts and (not _by_fields(query) or self._keeps_fields(query))
 
     def _keeps_fields(self, query: Query) -> bool:
-        """Whether the query finds in serialized values what it would find in the caller's."""
+        """Whether the query finds the same fields in serialized values as in the caller's."""
         marks = tuple(sentinels(self.serializer))
         parts = (*query.comparisons, *query.orders)
         # A whole value may be serialized in any form, if it is not a map.
@@ -170,9 +170,9 @@ class SerializerShimDatastore(ShimDatastore):
     async def _deserialized(
         self, child: Scan, needed: int = sys.maxsize, *, counted: bool = False
     ) -> AsyncGenerator[Batch]:
-        """The child's batches with values loaded, up to so many; what cannot be loaded raises when it is reached.
+        """The child's batches with up to `needed` values loaded; a value that cannot be loaded raises in its turn.
 
-        Where the child has `counted` its entries already, for a limit or an offset, none of them may be dropped.
+        If the child has already `counted` the entries, for a limit or an offset, none of them may be dropped.
         """
         try:
             async for batch in child.batches:
@@ -187,7 +187,7 @@ class SerializerShimDatastore(ShimDatastore):
             await child.aclose()
 
     def _load_values(self, batch: Batch, needed: int, *, counted: bool) -> Exception | None:
-        """Load values until so many are there, and cut the batch to those; why it ended early, if one failed."""
+        """Load up to `needed` values, and cut the batch to them. Returns the error of a value that failed, if any."""
         load = self.deserialized_value
         values: list[Any] = []
         held: list[int] = []
@@ -216,7 +216,7 @@ class SerializerShimDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """What the child can do with values in the form that it has them in."""
+        """What the child can do with serialized values."""
         below = self.child_datastore.capability
         if not self._declares(keeps_mappings):
             below = replace(below, field_filters=Support.NONE)
@@ -242,7 +242,7 @@ def _looks_inside(parts: Iterable[Filter | Order]) -> bool:
 
 
 def _applied(query: Query, asked: Query, applied: Applied) -> Applied:
-    """What the child's scan has applied of the query, from what it has applied of the part that it was asked for."""
+    """The parts of `query` that the child's scan has applied, given what it applied of the query `asked`."""
     support = {id(part): applied.filter_support(place) for place, part in enumerate(asked.filters)}
     filters = tuple(support.get(id(part), Support.NONE) for part in query.filters)
     return Applied(

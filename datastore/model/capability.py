@@ -55,13 +55,16 @@ class Capability:
     reads_at_once: bool = False
 
     def scope_only(self) -> Capability:
-        """What remains of it if only the scope of a query is passed on."""
+        """The capability that remains if only the scope of a query is passed on."""
         none = Support.NONE
         return replace(self, key_filters=none, field_filters=none, orders=none, limit=none, reads_at_once=False)
 
     @classmethod
     def common(cls, capabilities: Iterable[Capability]) -> Capability:
-        """What a store over these can do: the least of each part, and a read may suspend. Of none, the defaults."""
+        """The capability of a store over these: the weakest of each part, and reads may suspend.
+
+        Of no stores: the defaults.
+        """
         known = list(capabilities)
         if not known:
             return cls()

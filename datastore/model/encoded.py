@@ -1,4 +1,4 @@
-"""A value in serialized form, decoded only where somebody looks inside: a node answers by copying bytes."""
+"""A value in serialized form that is decoded only on access: a node answers by copying bytes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Encoded", "decoded", "encoded_bytes", "projected", "views"]
 
 
 class Encoded:
-    """Serialized bytes that are a value. Filters and orders look through it; a subclass says how it is read.
+    """The serialized bytes of a value. Filters and orders see the value; a subclass defines how to read it.
 
-    Equal to another if the decoded values are. Treat it as frozen.
+    Two are equal if their decoded values are. Treat it as frozen.
     """
 
     __slots__ = ("data",)
@@ -25,19 +25,19 @@ class Encoded:
 
     def decode(self) -> Any:
         """The value; CorruptDataError if the bytes cannot be read. Not cached: a decoded value is large."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is read")
+        raise NotImplementedError(f"{type(self).__name__} does not implement decode")
 
     def view(self) -> Any:
-        """The value, for looking up fields: a map may be a Mapping that reads no more than it is asked for."""
+        """The value, for looking up fields: a map may be a Mapping that reads only the requested members."""
         return self.decode()
 
     @classmethod
     def views(cls, values: list[Any]) -> list[Any]:
-        """`view` of each of many values of this kind: a subclass may read them together."""
+        """The `view` of each of many values of this class; a subclass may read them together."""
         return [value.view() for value in values]
 
     def projected(self, fields: Sequence[str]) -> Any:
-        """The value with these fields only, as `projection.cut` cuts it; a subclass may stay in serialized form."""
+        """The value with only these fields, as `projection.cut` returns it; a subclass may keep it serialized."""
         return cut(self.decode(), fields)
 
     def __eq__(self, other: object) -> bool:
@@ -50,13 +50,13 @@ class Encoded:
 
 
 def decoded(value: Any) -> Any:
-    """A value that may be in serialized form, read; any other as it is."""
-    # Not `isinstance`, which asks the value itself, and it may raise.
+    """The value itself, decoded if it is in serialized form."""
+    # Not `isinstance`, which runs code of the value's class, and may raise.
     return value.decode() if issubclass(type(value), Encoded) else value
 
 
 def projected(value: Any, fields: Sequence[str]) -> Any:
-    """A value with these fields only, in serialized form if it was."""
+    """A value with only these fields, still in serialized form if it was."""
     return value.projected(fields) if issubclass(type(value), Encoded) else cut(value, fields)
 
 
@@ -72,5 +72,5 @@ def views(values: list[Any]) -> list[Any]:
 
 
 def encoded_bytes(values: Iterable[Any]) -> int:
-    """How much the serialized ones among some values hold; others are someone else's to keep."""
+    """The total size of the serialized values among these, in bytes; other objects are not copies, so do not count."""
     return sum(len(value.data) for value in values if issubclass(type(value), Encoded))

@@ -142,7 +142,7 @@ class Batch:
     def clear(self) -> None:
         """Drop the entries, and keep the position and the counts.
 
-        For the last reader of a batch: the stores that it came through hold it until they are asked for the next.
+        For the last reader of a batch: the stores through which it came hold it until they are asked for the next one.
         """
         self.keys, self.values = [], []
         if self.sort_keys is not None:
@@ -194,14 +194,14 @@ class Batch:
             ]
 
     def project(self, fields: Sequence[str], *, except_long: bool = False) -> None:
-        """Keep only these fields of the values; with `except_long`, the values that replace long sort keys whole."""
+        """Keep only these fields of the values; with `except_long`, values that replace long sort keys stay whole."""
         is_long = self._replaces_sort_key() if except_long else [False] * len(self)
         self.values = [
             value if whole else projected(value, fields) for value, whole in zip(self.values, is_long, strict=True)
         ]
 
     def _replaces_sort_key(self) -> list[bool]:
-        """Which of the values replace their sort keys, which are too long to travel."""
+        """The values that replace their sort keys, which are too long to be sent."""
         if self.sort_keys is None:
             return [False] * len(self)
         return [len(sort_key) > LONG_SORT_KEY_BYTES for sort_key in self.sort_keys]

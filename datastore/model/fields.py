@@ -1,4 +1,4 @@
-"""Fields of values: how one is looked up, what a filter asks of it, how an order sorts by it. Pure."""
+"""Fields of values: how to look one up, filter by it and sort by it. Pure."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ Column = Callable[[list[Any], list[Any]], list[Any]]
 def object_getattr(obj: Any, field: str) -> Any:
     """The field of an object, or None: an item of a map, or of maps within it for a dotted name.
 
-    What is neither a map nor of a plain type is read by attribute (names that begin with `_` never are), then as
-    `obj[field]`. Whatever an object or a map raises means missing. Maps and plain values are never read by attribute.
+    Objects that are neither maps nor of a plain type are read by attribute (except names that begin with `_`), then as
+    `obj[field]`. If an object or a map raises anything, the field is missing. Maps and plain values are never read by
+    attribute.
     """
     if issubclass(type(obj), Encoded):
         obj = obj.view()
@@ -54,7 +55,7 @@ def _item(obj: Mapping[Any, Any], field: str) -> Any:
             if not issubclass(type(inner), Mapping):
                 return None
             obj, field = inner, rest
-    except Exception:  # noqa: BLE001 - a map of anybody's class may raise anything
+    except Exception:  # noqa: BLE001 - a map of a custom class may raise anything
         return None
 
 
@@ -71,7 +72,7 @@ def _member(obj: Any, field: str) -> Any:
 
 
 def field_of(getter: Getter, key: Key | None, obj: Any, field: str) -> Any:
-    """The field of an entry: its key for `__key__`, its value for `__value__`, else what `getter` finds, or None."""
+    """A field of an entry: the key for `__key__`, the value for `__value__`, otherwise what `getter` finds, or None."""
     if field == KEY_FIELD:
         return key
     if field == VALUE_FIELD:
@@ -87,7 +88,7 @@ def field_of(getter: Getter, key: Key | None, obj: Any, field: str) -> Any:
 def column_of(getter: Getter, field: str) -> Column:
     """`field_of` for the keys and the values of many entries: the field of each, in their order.
 
-    Only the field `__key__` looks at the keys, and only the others at the values.
+    Only the field `__key__` reads the keys, and only the others read the values.
     """
     if field == KEY_FIELD:
         return lambda keys, values: list(keys)
@@ -101,7 +102,7 @@ def column_of(getter: Getter, field: str) -> Column:
 
     def column(keys: list[Any], values: list[Any]) -> list[Any]:
         if all_of(dict, values):
-            # Most often all are maps, and all have the field. Names of anybody's class may raise anything.
+            # Usually all are maps, and all have the field. Names of a custom class may raise anything.
             with suppress(Exception):
                 return list(map(item, values))
             with suppress(Exception):
@@ -115,7 +116,7 @@ def column_of(getter: Getter, field: str) -> Column:
 
 
 def checked_getter(getter: Any) -> Getter:
-    """`getter` itself; UnsupportedTypeError (a TypeError) unless it can be called."""
+    """`getter` itself; UnsupportedTypeError (a TypeError) if it is not callable."""
     if not callable(getter):
         raise UnsupportedTypeError(
             f"object_getattr must be callable with an object and a field, got {type(getter).__name__}",
@@ -135,7 +136,7 @@ class _Fielded(TwoNames):
 
     @staticmethod
     def object_getattr(obj: Any, field: str) -> Any:
-        """How fields are looked up; a class or an instance may have its own."""
+        """Looks up a field; a class or an instance may have its own."""
         return object_getattr(obj, field)
 
     @property
@@ -146,7 +147,7 @@ class _Fielded(TwoNames):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it does exactly what the library's own does, so that a storage or a server can do it as well."""
+        """Whether it behaves exactly like the library's own, so that a storage engine or a server can evaluate it."""
         return type(self) in (Filter, Order) and vars(self).keys() <= _DATA and self.own_getter is None
 
     def looked_up_by(self, getter: Getter | None) -> Self:
@@ -160,7 +161,7 @@ class _Fielded(TwoNames):
 
 def _checked_field(field: Any, what: str) -> str:
     if not isinstance(field, str):
-        raise UnsupportedTypeError(f"the field of {what} is a str, not {type(field).__name__}", path="field")
+        raise UnsupportedTypeError(f"the field of {what} must be a str, got {type(field).__name__}", path="field")
     if not field:
         raise InvalidQueryError(f"the field of {what} is empty; name a field, e.g. 'age' or '__key__'", field="field")
     return field
@@ -168,7 +169,7 @@ def _checked_field(field: Any, what: str) -> str:
 
 #: The fields that a projection cannot name, and why.
 _NOT_RETURNED = {
-    KEY_FIELD: "keys are always returned; leave it out, or ask for keys_only",
+    KEY_FIELD: "keys are always returned; leave it out, or use keys_only",
     VALUE_FIELD: "it is the whole value, which a query without fields returns",
 }
 
@@ -176,33 +177,33 @@ _NOT_RETURNED = {
 def checked_fields(fields: Any) -> tuple[str, ...]:
     """The fields of a projection, each once.
 
-    Raises UnsupportedTypeError (a TypeError) unless they are a sequence of str, and InvalidQueryError (a ValueError)
-    if there is none, or one that is empty, `__key__` or `__value__`.
+    Raises UnsupportedTypeError (a TypeError) unless they are a sequence of str, and InvalidQueryError (a ValueError) if
+    there are none, or if one is empty, `__key__` or `__value__`.
     """
     if isinstance(fields, (str, bytes)) or not isinstance(fields, Sequence):
         raise UnsupportedTypeError(
-            f"the fields of a query are a list of names, e.g. ['name', 'geo.lat'], not {type(fields).__name__}",
+            f"a query's fields must be a list of names, e.g. ['name', 'geo.lat'], got {type(fields).__name__}",
             path="fields",
         )
     for field in fields:
         _check_field(field)
     if not fields:
         raise InvalidQueryError(
-            "the fields of a query name at least one; None returns whole values, keys_only none", field="fields"
+            "a query's fields must name at least one; None returns whole values, keys_only none", field="fields"
         )
     return tuple(dict.fromkeys(fields))
 
 
 def _check_field(field: Any) -> None:
     if not isinstance(field, str):
-        raise UnsupportedTypeError(f"a field to return is a str, not {type(field).__name__}", path="fields")
+        raise UnsupportedTypeError(f"a field to return must be a str, got {type(field).__name__}", path="fields")
     if not field:
         raise InvalidQueryError("a field to return is empty; name one, e.g. 'age' or 'geo.lat'", field="fields")
     if field in _NOT_RETURNED:
-        raise InvalidQueryError(f"{field} is not a field to return: {_NOT_RETURNED[field]}", field="fields")
+        raise InvalidQueryError(f"{field} cannot be among the fields to return: {_NOT_RETURNED[field]}", field="fields")
 
 
-#: A subclass with any of these may give operators another meaning, for other values.
+#: A subclass that overrides any of these may give operators another meaning or accept other values.
 _JUDGING = ("generator", "__call__", "value_passes")
 
 
@@ -210,10 +211,11 @@ class Filter(_Fielded, Condition):
     """One condition on a field: `Filter('age', '>=', 18)`.
 
     Values are compared in the total order without coercion; those of different kinds match only `!=`. A missing
-    field is None: `= None` matches it, `<`, `<=`, `>=`, `>` never match None. NaN matches only `!=`. `in` and
-    `not in` take a list and match what `=` matches for one or none of its items; `starts_with` and `contains` match
-    texts, bytes, keys and lists; `exists` takes True or False. Never raises while it filters.
-    Raises InvalidQueryError (a ValueError) for an empty field, an unknown operator or a value that it does not take.
+    field is None: `= None` matches it, and `<`, `<=`, `>=`, `>` never match None. NaN matches only `!=`. `in` and `not
+    in` take a list, and match if `=` matches for one or for none of its items; `starts_with` and `contains` match text,
+    bytes, keys and lists; `exists` takes True or False. Never raises while filtering.
+    Raises InvalidQueryError (a ValueError) for an empty field, an unknown operator, or a value that the operator does
+    not take.
     """
 
     conditional_operators: ClassVar[list[str]] = list(OPERATORS)
@@ -223,7 +225,7 @@ class Filter(_Fielded, Condition):
         self.field = _checked_field(field, "a filter")
         if op not in self.conditional_operators:
             raise InvalidQueryError(
-                f"{op!r} is not an operator of a filter; use one of {', '.join(self.conditional_operators)}", field="op"
+                f"{op!r} is not a filter operator; use one of {', '.join(self.conditional_operators)}", field="op"
             )
         fault = OPERATORS[op].fault_of(value) if op in OPERATORS else None
         if fault is not None and not any(is_overridden(self, Filter, name) for name in _JUDGING):
@@ -238,7 +240,7 @@ class Filter(_Fielded, Condition):
         return self.value_passes(field_of(self.own_getter or object_getattr, None, obj, self.field))
 
     def value_passes(self, value: Any) -> bool:
-        """Whether the value of the field passes."""
+        """Whether a value of the field passes."""
         return value_predicate(self.op, self.value)(value)
 
     valuePasses = value_passes  # noqa: N815 - the documented name
@@ -260,12 +262,12 @@ class Filter(_Fielded, Condition):
         return judge_of(self)
 
     def data(self) -> Any:
-        """It as plain data: `[field, operator, value]`."""
+        """This as plain data: `[field, operator, value]`."""
         return [self.field, self.op, self.value]
 
     @classmethod
     def filter(cls, filters: Condition | Iterable[Condition], iterable: Iterable[Any]) -> Iterator[Any]:
-        """The objects that pass one filter, or all of several."""
+        """The objects that pass the filter, or all of several filters."""
         if isinstance(filters, Condition):
             filters = [filters]
         for filter_ in filters:
@@ -292,7 +294,7 @@ class Filter(_Fielded, Condition):
 
 
 def same_typed(a: Any, b: Any) -> bool:
-    """Whether two values are equal, and of the same type all through: 1 is not 1.0, nor True."""
+    """Whether two values are equal and of the same types throughout: 1 is neither 1.0 nor True."""
     if type(a) is not type(b):
         return False
     if isinstance(a, Mapping):
@@ -326,11 +328,11 @@ class Order(_Fielded):
             self.object_getattr = checked_getter(object_getattr)  # type: ignore[assignment]
 
     def is_ascending(self) -> bool:
-        """Whether the least comes first."""
+        """Whether the smallest value comes first."""
         return self.op == "+"
 
     def is_descending(self) -> bool:
-        """Whether the greatest comes first."""
+        """Whether the largest value comes first."""
         return self.op == "-"
 
     isAscending = is_ascending  # noqa: N815 - the documented name
@@ -338,18 +340,18 @@ class Order(_Fielded):
 
     @property
     def descends(self) -> bool:
-        """The direction that results are sorted in, by whichever of the two methods a subclass overrides."""
+        """Whether results are sorted in descending order. A subclass may override either of the two methods above."""
         if place_of(self, "is_descending") < place_of(self, "is_ascending"):
             return bool(self.is_descending())
         return not self.is_ascending()
 
     def keyfn(self, obj: Any) -> Any:
-        """The value of the field, which is compared in the total order only."""
+        """The value of the field, which is only compared in the total order."""
         return field_of(self.own_getter or object_getattr, None, obj, self.field)
 
     @classmethod
     def multiple_order_comparison(cls, orders: Iterable[Order]) -> Callable[[Any, Any], int]:
-        """A function of two objects: negative, 0 or positive as the first comes before, with or after the second."""
+        """A function of two objects: negative, 0 or positive if the first sorts before, with or after the second."""
         ordered = list(orders)
 
         def comparison(a: Any, b: Any) -> int:
@@ -368,11 +370,11 @@ class Order(_Fielded):
 
     @classmethod
     def sorted(cls, items: Iterable[Any], orders: Iterable[Order]) -> list[Any]:
-        """The items in order, ties as they came."""
+        """The items in order; ties stay in their original order."""
         if definer_of(cls, "multiple_order_comparison") < cls.__mro__.index(Order):
             return sorted(items, key=cmp_to_key(cls.multiple_order_comparison(orders)))
         ordered = list(items)
-        # Sorting is stable: the last order first, each within the one before it.
+        # Sorting is stable, so sort by the last order first.
         for order in reversed(list(orders)):
             keys = [order_key(order.keyfn(item)) for item in ordered]
             places = sorted(range(len(keys)), key=keys.__getitem__, reverse=order.descends)

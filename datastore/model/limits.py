@@ -28,24 +28,25 @@ __all__ = [
 #: The longest key, in bytes of UTF-8. LMDB allows 1,978; other engines index a little over 1,024.
 KEY_BYTES = 1024
 
-#: The largest message in either direction, in bytes: what every gRPC client accepts with its default settings.
+#: The largest message in either direction, in bytes: the default maximum of every gRPC client.
 MESSAGE_BYTES = 4 * 1024 * 1024
 
-#: The largest request of a query, in bytes: its filters, its `start_after` and its last entry with the token may each
+#: The largest request of a query, in bytes: its filters, its `start_after`, and its last entry with the token may each
 #: fill a message.
 QUERY_REQUEST_BYTES = 3 * MESSAGE_BYTES
 
 #: The largest entry on the wire, key and value together, in bytes. With its framing it fits in a message.
 ENTRY_BYTES = 3 * 1024 * 1024
 
-#: The maximum parts of a message, or of a value in it: lists, maps, their elements and members, keys and timestamps
-#: count one each. A parser creates an object for each, 100,000 in 40 ms, and the reader of a value holds them all.
+#: The maximum number of parts of a message, or of a value in it: lists, maps, their elements and members, keys and
+#: timestamps count one each. A parser creates an object for each, 100,000 in 40 ms, and the reader of a value holds
+#: them all.
 MESSAGE_PARTS = 100_000
 
 #: The deepest nesting of lists and maps in a value on the wire.
 VALUE_DEPTH = 32
 
-#: How deeply nested values are compared; far below the limit of Python's own comparison of nested lists.
+#: The deepest nesting at which values are compared; far below the limit of Python's own comparison of nested lists.
 COMPARED_DEPTH = 100
 
 #: The target size of a batch of results, in bytes of keys and values.
@@ -66,22 +67,22 @@ FIRST_SCAN_ENTRIES = 64
 #: The maximum number of fields that a query on the wire returns of each value: each is looked up in every result.
 FIELDS = 256
 
-#: The maximum number of comparisons in the filters of a query on the wire, those within trees included.
+#: The maximum number of comparisons in the filters of a query on the wire, including those within trees.
 FILTERS = 64
 
 #: The deepest nesting of `and`, `or` and `not` in a filter.
 FILTER_DEPTH = 16
 
-#: The deepest nesting of a value within such a tree, on the wire. Both at their limits are 86 messages within one
-#: another, and protobuf reads 100.
+#: The deepest nesting of a value within such a tree, on the wire. With both at their limits, messages are nested 86
+#: deep; protobuf parses up to 100.
 TREE_VALUE_DEPTH = 16
 
 #: The maximum number of orders in a query on the wire.
 ORDERS = 16
 
-#: The most that an ordered query may hold in memory to sort, in bytes: sort keys, keys, serialized values (except in a
-#: keys-only query) and SORT_ENTRY_BYTES per entry. With a limit it holds few. Larger results would have to be sorted
-#: on disk.
+#: The maximum memory that an ordered query may use for sorting, in bytes: sort keys, keys, serialized values (except in
+#: a keys-only query) and SORT_ENTRY_BYTES per entry. A query with a limit holds few. Larger results would have to be
+#: sorted on disk.
 SORT_BYTES = 1024 * 1024 * 1024
 
 #: The overhead per entry when sorting, besides the bytes themselves: the objects and their list slots.

@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What to read. Without `values`, only whether each key has one: any value but None says yes."""
+    """What to read. Without `values`, only whether each key has one: any result value but None means yes."""
 
     values: bool = True
 
@@ -41,7 +41,7 @@ PRESENCE = ReadOptions(values=False)
 
 @dataclass(slots=True)
 class ReadResult:
-    """The result of reading one key: its value, None if it has none; or the error that reading it ended with."""
+    """The result of reading one key: its value, None if it has none, or the error with which the read ended."""
 
     value: Any = None
     error: Exception | None = None
@@ -54,7 +54,7 @@ class ReadResult:
 
 @dataclass(slots=True)
 class WriteResult:
-    """The result of one write: the error that it ended with, if it failed."""
+    """The result of one write: the error with which it ended, if it failed."""
 
     error: Exception | None = None
 
@@ -90,7 +90,7 @@ Operation = Put | Delete
 def refusal_of(error: Exception) -> DatastoreError:
     """A library error for one item of a batch; for a builtin error, its text and notes joined.
 
-    Without its frames, which hold the whole batch, and this error too.
+    Without its frames, which hold the whole batch and this error too.
     """
     without_frames(error)
     if isinstance(error, DatastoreError):

@@ -63,7 +63,7 @@ def rank(value: Any) -> int:
     found = _RANKS.get(type(value))
     if found is not None:
         return found
-    # Not `isinstance`, which asks the value itself, and it may raise.
+    # Not `isinstance`, which runs code of the value's class, and may raise.
     return next((number for base, number in _BASES if issubclass(type(value), base)), OTHER)
 
 

@@ -1,4 +1,4 @@
-"""Query: what is asked of a store. Pure data; only calling a query makes a cursor."""
+"""Query: what to select from a store. Pure data; only calling a query makes a cursor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Changes", "Query"]
 
 
-#: The attributes that are True or False.
+#: The boolean attributes.
 _FLAGS = frozenset({"recursive", "keys_only", "allow_partial", "sort_keys", "explain"})
 
 
@@ -67,7 +67,7 @@ class Query:
     after a Position; `allow_partial` leaves out shards that cannot be reached.
     Every attribute can be assigned, and is checked: UnsupportedTypeError (a TypeError) for a wrong type,
     InvalidQueryError (a ValueError) for a negative number, or for both `keys_only` and `fields`.
-    Stores get it frozen, so that none changes the query of another: see `frozen`.
+    Stores get it frozen, so that none can change another's query: see `frozen`.
     """
 
     recursive: bool
@@ -77,7 +77,7 @@ class Query:
     sort_keys: bool
     #: Asks stores how they evaluate the query. Between stores only: callers call `store.explain(query)`.
     explain: bool = False
-    #: Lists; in a frozen query tuples.
+    #: Lists; in a frozen query, tuples.
     filters: list[Condition]
     orders: list[Order]
     _key: Key
@@ -122,25 +122,27 @@ class Query:
             raise _is_read(name)
         if name in _FLAGS:
             if type(value) is not bool:
-                raise UnsupportedTypeError(f"{name} of a query is True or False, not {type(value).__name__}", path=name)
+                raise UnsupportedTypeError(
+                    f"a query's {name} must be True or False, got {type(value).__name__}", path=name
+                )
             if value and name == "keys_only" and self._fields is not None:
                 raise _contradiction()
         object.__setattr__(self, name, value)
 
     @property
     def key(self) -> Key:
-        """The key whose collection, or all below whom, is asked for."""
+        """The key whose collection, or if `recursive` everything below it, is selected."""
         return self._key
 
     @key.setter
     def key(self, key: Key) -> None:
         if not isinstance(key, Key):
-            raise UnsupportedTypeError(f"the key of a query is a Key, not {type(key).__name__}", path="key")
+            raise UnsupportedTypeError(f"a query's key must be a Key, got {type(key).__name__}", path="key")
         self.__dict__["_key"] = key
 
     @property
     def limit(self) -> int | None:
-        """The most results, counted after filters and offset; None for all, 0 for none."""
+        """The maximum number of results, counted after filters and offset; None for all, 0 for none."""
         return self._limit
 
     @limit.setter
@@ -149,7 +151,7 @@ class Query:
 
     @property
     def offset(self) -> int:
-        """How many matching entries are left out before the first result."""
+        """How many matching entries are skipped before the first result."""
         return self._offset
 
     @offset.setter
@@ -158,14 +160,14 @@ class Query:
 
     @property
     def start_after(self) -> Position | None:
-        """The place in the results after which they begin; None for the beginning."""
+        """The position after which results begin; None for the beginning."""
         return self._start_after
 
     @start_after.setter
     def start_after(self, start_after: Position | None) -> None:
         if start_after is not None and not isinstance(start_after, Position):
             raise UnsupportedTypeError(
-                f"the start_after of a query is a Position, not {type(start_after).__name__}", path="start_after"
+                f"a query's start_after must be a Position, got {type(start_after).__name__}", path="start_after"
             )
         self.__dict__["_start_after"] = start_after
 
@@ -174,7 +176,7 @@ class Query:
         """The fields of each value that are returned; None for whole values.
 
         `geo.lat` is the member `lat` of the map `geo`, and is returned within such a map. A field that a value does not
-        have is left out, and a value that is not a map becomes {}. Of `a` and `a.b` the former includes the latter.
+        have is left out, and a value that is not a map becomes {}. `a` includes `a.b`.
         """
         return self._fields
 
@@ -186,7 +188,7 @@ class Query:
 
     @property
     def returns_whole_values(self) -> bool:
-        """Whether results have their values, with all fields."""
+        """Whether results include their values, with all fields."""
         return self._fields is None and not self.keys_only
 
     @overload
@@ -194,8 +196,8 @@ class Query:
     @overload
     def filter(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> Self: ...
     def filter(self, *arguments: Any, **named: Any) -> Self:
-        """Append a Filter, one made of the arguments, or a tree of them (see Q); returns the query."""
-        takes = "a filter is a Filter, a tree of them, or field, operator and value"
+        """Append a Filter, one made from the arguments, or a tree of them (see Q). Returns the query."""
+        takes = "a filter must be a Filter, a tree of them, or field, operator and value"
         if self._is_frozen:
             raise _is_read("filter")
         self.filters.append(_made(Filter, Condition, takes, *arguments, **named))
@@ -206,14 +208,14 @@ class Query:
     @overload
     def order(self, order: str, object_getattr: Getter | None = None) -> Self: ...
     def order(self, *arguments: Any, **named: Any) -> Self:
-        """Append an Order, or one made of the argument; returns the query."""
+        """Append an Order, or one made from the argument. Returns the query."""
         if self._is_frozen:
             raise _is_read("order")
-        self.orders.append(_made(Order, Order, "an order is an Order, or its text", *arguments, **named))
+        self.orders.append(_made(Order, Order, "an order must be an Order or its text", *arguments, **named))
         return self
 
     def copy(self) -> Self:
-        """An independent copy of the query, which can be changed."""
+        """An independent copy of the query that can be changed."""
         twin = type(self).__new__(type(self))
         state = twin.__dict__
         state.update(self.__dict__)
@@ -221,7 +223,7 @@ class Query:
         return twin
 
     def frozen(self) -> Self:
-        """The query as it is now, as stores get it: InvalidQueryError where it is changed."""
+        """The query as it is now, in the form that stores get. Changing it raises InvalidQueryError."""
         return self if self._is_frozen else self.copy()._frozen_in_place()
 
     def _frozen_in_place(self) -> Self:
@@ -229,7 +231,7 @@ class Query:
         return self
 
     def replaced(self, **changes: Unpack[Changes]) -> Self:
-        """A frozen copy with these attributes changed, and checked."""
+        """A frozen copy with these attributes changed and checked."""
         twin = self.copy()
         for name, value in changes.items():
             setattr(twin, name, value)
@@ -248,9 +250,9 @@ class Query:
         return below == "/" or str(key).startswith((f"{below}/", f"{below}:"))
 
     def entries_needed(self, filters: Sequence[Condition] | None = None, *, started: bool = False) -> int:
-        """How many entries of the scope are enough, the first by key; `sys.maxsize` where all may matter.
+        """How many entries of the scope, the first by key, are enough; `sys.maxsize` if all may matter.
 
-        `filters` are those that are still to be applied, by default all; with `started` the entries begin after
+        `filters` are those yet to be applied, by default all. `started` means that the entries begin after
         `start_after`.
         """
         left = self.filters if filters is None else filters
@@ -260,38 +262,38 @@ class Query:
 
     @property
     def comparisons(self) -> builtins.list[Filter]:
-        """Every comparison of the filters, those within trees included."""
+        """All comparisons of the filters, including those within trees."""
         return [found for part in self.filters for found in part.comparisons()]
 
     @property
     def reads_values(self) -> bool:
-        """Whether values matter to the query at all."""
+        """Whether the query needs values at all."""
         parts = (*self.comparisons, *self.orders)
         return not self.keys_only or self.has_custom_code or any(part.field != KEY_FIELD for part in parts)
 
     @property
     def own_getter(self) -> Getter | None:
-        """The query's own way to look up fields; None for the library's."""
+        """The query's custom field lookup; None for the library's."""
         return None if self.object_getattr is object_getattr else self.object_getattr
 
     @property
     def has_custom_code(self) -> bool:
-        """Whether the query runs the caller's code, and so cannot be sent."""
+        """Whether the query runs the caller's code, and therefore cannot be sent."""
         parts: tuple[Condition | Order, ...] = (*self.filters, *self.orders)
         return self.own_getter is not None or not all(part.is_plain for part in parts)
 
     def getter_of(self, part: Filter | Order) -> Getter:
-        """How a filter or an order of this query looks up its field: the query's own way wins over the part's."""
+        """How a filter or an order of this query looks up its field: the query's own lookup takes precedence."""
         return self.own_getter or part.own_getter or object_getattr
 
     def order_columns(self, keys: builtins.list[Any], values: builtins.list[Any]) -> builtins.list[builtins.list[Any]]:
-        """The fields that entries are sorted by: a column for each order."""
+        """The fields by which entries are sorted: a column for each order."""
         return [self.order_column(order)(keys, values) for order in self.orders]
 
     def order_column(self, order: Order) -> Column:
-        """How the fields that one of the orders sorts by are read of many entries."""
+        """A function that reads the sort field of one order from many entries."""
         if is_overridden(order, Order, "keyfn"):
-            # A subclass that finds what it sorts by in its own way.
+            # A subclass that computes its sort values.
             own = order.looked_up_by(self.own_getter)
             return lambda keys, values: [own.keyfn(decoded(value)) for value in values]
         return column_of(self.getter_of(order), order.field)
@@ -299,7 +301,7 @@ class Query:
     def sort_keys_of(self, columns: builtins.list[builtins.list[Any]]) -> builtins.list[bytes]:
         """The order-preserving bytes of each entry of these columns, as on the wire, without the keys.
 
-        Raises UnsupportedTypeError or InvalidValueError where a value has no place on the wire.
+        Raises UnsupportedTypeError or InvalidValueError if a value cannot be sent.
         """
         encoded = [
             encode_column(column, descending=order.descends) for order, column in zip(self.orders, columns, strict=True)
@@ -307,9 +309,9 @@ class Query:
         return encoded[0] if len(encoded) == 1 else list(map(b"".join, zip(*encoded, strict=True)))
 
     def order_sort_key(self, key: Key | None, value: Any) -> bytes:
-        """As `sort_keys_of`, of one result of this query; b'' without orders.
+        """Like `sort_keys_of`, for one result of this query; b'' without orders.
 
-        Raises InvalidQueryError where an order looks at what results of `keys_only` or `fields` lack.
+        Raises InvalidQueryError if an order reads a field that results lack because of `keys_only` or `fields`.
         """
         for order in self.orders:
             if self.fields is not None and order.field not in (KEY_FIELD, *self.fields):
@@ -320,14 +322,14 @@ class Query:
         return self.sort_key_of(key, value)
 
     def sort_key_of(self, key: Key | None, value: Any) -> bytes:
-        """As `order_sort_key`, of an entry with its whole value."""
+        """Like `order_sort_key`, for an entry with its whole value."""
         if value is None and any(order.field != KEY_FIELD for order in self.orders):
             raise InvalidQueryError(
                 f"the position of {key} in these orders is not known without its value", field="value"
             )
         return self.sort_keys_of(self.order_columns([key], [value]))[0] if self.orders else b""
 
-    # Applying it to what is at hand
+    # Applying it to given values
 
     def __call__(self, iterable: Iterable[Any]) -> Cursor:
         """A lazy cursor over the values of `iterable` that match, sorted (stable), limited, and cut to `fields`."""
@@ -345,7 +347,7 @@ class Query:
     # As data
 
     def dict(self) -> builtins.dict[str, Any]:
-        """The query as plain data, defaults left out: `key limit offset recursive filter order` and ours."""
+        """The query as plain data, without defaults: `key limit offset recursive filter order` and our additions."""
         data: builtins.dict[str, Any] = {"key": str(self.key)}
         if self.limit is not None:
             data["limit"] = self.limit
@@ -366,9 +368,10 @@ class Query:
 
     @classmethod
     def from_dict(cls, dictionary: builtins.dict[str, Any]) -> Self:
-        """The query of `dict()`, checked as ever. No key: KeyError. Unknown names are ignored.
+        """The query of a dict as made by `dict()`, checked as usual. Unknown names are ignored.
 
-        Raises UnsupportedTypeError (a TypeError) where a part is not of the form that `dict()` gives it.
+        Raises KeyError without a key, and UnsupportedTypeError (a TypeError) if a part does not have the form that
+        `dict()` gives it.
         """
         query = cls(Key(dictionary["key"]), dictionary.get("limit"), dictionary.get("offset", 0))
         for name in ("recursive", "keys_only", "allow_partial"):
@@ -378,7 +381,7 @@ class Query:
             sort_key, key = _parts(dictionary["start_after"], "start_after", 2, "[sort key in hexadecimal, key]")
             query.start_after = Position(_unhexed(sort_key), Key(key))
         query.filters = [_condition(part) for part in _parts(dictionary.get("filter", ()), "filter", None, _FILTERS)]
-        for order in _parts(dictionary.get("order", ()), "order", None, "a list of orders, as ['+name', '-age']"):
+        for order in _parts(dictionary.get("order", ()), "order", None, "a list of orders, e.g. ['+name', '-age']"):
             query.order(order)
         return query
 
@@ -421,29 +424,30 @@ class Query:
 
 
 def _cursor_class() -> type[Cursor]:
-    """The class of cursors, which only callers of a query need: a query is data, and knows no store."""
+    """The class of cursors, imported only when a query is called: a query is data, and knows no stores."""
     cursor_class: type[Cursor] = import_module("datastore.sync.cursor").Cursor
     return cursor_class
 
 
 def _is_read(name: str) -> InvalidQueryError:
     return InvalidQueryError(
-        f"a store reads this query, and {name!r} of it cannot be changed: change a `copy()`", field="query"
+        f"a store is reading this query, so its {name!r} cannot be changed; change a `copy()`", field="query"
     )
 
 
 def _contradiction() -> InvalidQueryError:
     return InvalidQueryError(
-        "a query has either keys_only, which leaves values out, or fields, which returns part of them", field="fields"
+        "a query can have either keys_only, which omits values, or fields, which returns parts of them",
+        field="fields",
     )
 
 
 def _count(number: Any, name: str) -> int:
     if isinstance(number, bool) or not isinstance(number, int):
-        valid = "an int, or None for all" if name == "limit" else "an int"
-        raise UnsupportedTypeError(f"the {name} of a query is {valid}, not {type(number).__name__}", path=name)
+        valid = "an int or None, for all results" if name == "limit" else "an int"
+        raise UnsupportedTypeError(f"a query's {name} must be {valid}, got {type(number).__name__}", path=name)
     if number < 0:
-        raise InvalidQueryError(f"the {name} of a query is 0 or more, not {number}", field=f"query.{name}")
+        raise InvalidQueryError(f"a query's {name} must be at least 0, got {number}", field=f"query.{name}")
     return number
 
 
@@ -459,9 +463,9 @@ def _made(kind: Any, given: type, takes: str, *arguments: Any, **named: Any) -> 
 
 
 def _parts(data: Any, name: str, count: int | None, form: str) -> Any:
-    """The items of a list, or of a tuple; of as many as there have to be."""
+    """The items of a list or tuple, of the required length if there is one."""
     if not isinstance(data, (list, tuple)) or (count is not None and len(data) != count):
-        raise UnsupportedTypeError(f"the {name} of a query's dict is {form}, not {data!r}", path=name)
+        raise UnsupportedTypeError(f"{name} in a query's dict must be {form}, got {data!r}", path=name)
     return data
 
 
@@ -470,11 +474,11 @@ _FILTERS = 'a list of [field, operator, value], {"and": [...]}, {"or": [...]} or
 
 
 def _condition(data: Any) -> Condition:
-    """The condition of `Condition.data`."""
+    """The condition with this `Condition.data`."""
     if not isinstance(data, dict):
         return Filter(*_parts(data, "filter", 3, _FILTERS))
     if len(data) != 1:
-        raise UnsupportedTypeError(f"the filter of a query's dict is {_FILTERS}, not {data!r}", path="filter")
+        raise UnsupportedTypeError(f"filter in a query's dict must be {_FILTERS}, got {data!r}", path="filter")
     [(op, parts)] = data.items()
     return Tree(
         op, [_condition(part) for part in ([parts] if op == "not" else _parts(parts, "filter", None, _FILTERS))]
@@ -486,4 +490,4 @@ def _unhexed(text: Any) -> bytes:
         return bytes.fromhex(text)
     except (ValueError, TypeError):
         kind = InvalidQueryError if isinstance(text, str) else UnsupportedTypeError
-        raise kind(f"the sort key of a query's start_after is text of hexadecimal digits, not {text!r}") from None
+        raise kind(f"the sort key in a query's start_after must be a str of hexadecimal digits, got {text!r}") from None

@@ -60,7 +60,7 @@ class Condition:
         raise NotImplementedError
 
     def data(self) -> Any:
-        """It as plain data: `[field, operator, value]`, `{"and": [...]}`, `{"or": [...]}` or `{"not": ...}`."""
+        """This as plain data: `[field, operator, value]`, `{"and": [...]}`, `{"or": [...]}` or `{"not": ...}`."""
         raise NotImplementedError
 
 

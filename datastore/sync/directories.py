@@ -2,7 +2,7 @@
 
 """Directories: for each key, the list of the keys directly below it.
 
-Knows the Datastore contract, and where the lists lie in the child.
+Knows the Datastore contract and where the child stores the lists.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class DirectoryDatastore(ShimDatastore):
     `get` of a key without a value returns its directory, `[]` if nothing is below it. So this store must be the
     outermost: a cache, a tier or a serializer above would mistake the list for a value. `contains` checks only for
     a value. The root is not listed anywhere.
-    The lists are stored in the child, at `parent:directory`: a put of a key that ends like this raises InvalidKeyError
-    (a ValueError), and all other calls see no value there. A put lists the key first and then stores, a delete removes
-    the value and then unlists: a failure in between leaves a name without a value, which is skipped, and never loses a
-    value. There is one lock per directory; other objects and processes must not write to the same child meanwhile.
-    Only recursive queries need the child to support queries; if it loses keys, e.g. a shim that drops values, they
-    return lists as values. A key cannot be put if the key of its parent's list would be over the limit:
-    InvalidKeyError.
+    The lists are stored in the child, at `parent:directory`: a put of a key with this ending raises InvalidKeyError (a
+    ValueError), and all other calls see no value there. A put lists the key and then stores the value, a delete removes
+    the value and then the key from the list: a failure in between leaves a name without a value, which is skipped, and
+    never loses a value. There is one lock per directory; other objects and processes must not write to the same child
+    meanwhile.
+    Only recursive queries need the child to support queries; if it loses keys, e.g. a shim that drops
+    values, they return lists as values. A put raises InvalidKeyError if the key of its parent's list would be too long.
     If a subclass overrides `directory_values_generator`, queries of a collection are answered from the values that it
     yields, whose keys are not known.
     """
@@ -57,7 +57,7 @@ class DirectoryDatastore(ShimDatastore):
         self._locks = KeyLocks()
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """The values; of a key without one, the list of the keys directly below it, which does not count as present."""
+        """The values; for a key without one, the list of the keys directly below it, which `contains` ignores."""
         results = [ReadResult() for _ in keys]
         asked = [place for place, key in enumerate(keys) if not _is_reserved(key)]
         if asked:
@@ -72,7 +72,7 @@ class DirectoryDatastore(ShimDatastore):
         ]
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Do several writes, one by one."""
+        """Make several writes, one by one."""
         return [
             (
                 write_attempt(self._put, operation.key, operation.value)
@@ -139,7 +139,7 @@ class DirectoryDatastore(ShimDatastore):
         self.child_datastore.put(record, names or None)
 
     def scan(self, query: Query) -> Scan:
-        """What is in the scope; lists do not count."""
+        """The entries of the scope, without the lists."""
         if not query.recursive and is_overridden(self, DirectoryDatastore, "directory_values_generator"):
             return self._scan_of_values(query)
         if not query.recursive:
@@ -179,7 +179,7 @@ class DirectoryDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """Only the scope of a query is asked of the child."""
+        """The child is asked only for the scope of a query."""
         return self.child_datastore.capability.scope_only()
 
     def describe(self) -> Description:

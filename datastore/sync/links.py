@@ -2,7 +2,7 @@
 
 """Symbolic links: several keys for one value.
 
-Knows the Datastore contract, and the stored form of a link.
+Knows the Datastore contract and the stored form of a link.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class SymlinkDatastore(ShimDatastore):
     A link is stored as text, `source/datastore_link`, so the store below must store text: put serializers below this
     store, and caches too, because a cache above would keep an old value under the entry's other keys.
     A caller's text that looks like a link is stored with a prefix, and read back unchanged.
-    Calls on one object act as if in sequence, so two concurrent links cannot form a circle. With several objects or
-    processes they can.
+    Calls on one object take effect one after another, so two concurrent `link` calls cannot form a circle. Those of
+    several objects or processes can.
     """
 
     sentinel = "datastore_link"
@@ -71,12 +71,12 @@ class SymlinkDatastore(ShimDatastore):
             self.child_datastore.put(target, self._link_value_for_key(source))
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Read in one batch of the child's, and follow links one by one."""
+        """Read from the child in one batch, and follow links one by one."""
         results = self.child_datastore.read(keys, VALUES)
         return [result if result.value is None else read_attempt(self._follow_link, result.value) for result in results]
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Do several writes, one by one, because each may follow a link. A delete removes the link itself."""
+        """Make several writes, one by one, because each may follow a link. A delete removes the link itself."""
         return [write_attempt(self._do, operation) for operation in operations]
 
     def _do(self, operation: Operation) -> None:
@@ -92,7 +92,7 @@ class SymlinkDatastore(ShimDatastore):
         passed: set[Key] = set()
         while end is not None:
             if end in passed:
-                # Raises, unless the links were changed on the way: then from the beginning.
+                # Raises, unless the links were changed meanwhile; in that case, start again.
                 self._end_of(key)
                 end = key
                 passed.clear()
@@ -130,7 +130,7 @@ class SymlinkDatastore(ShimDatastore):
             child.close()
 
     def _value_or_none(self, stored: Any) -> Any:
-        """As `_follow_link`; None for a link in a circle."""
+        """Like `_follow_link`, but None for a link in a circle."""
         try:
             return self._follow_link(stored)
         except CircularLinkError:
@@ -139,7 +139,7 @@ class SymlinkDatastore(ShimDatastore):
     # Stored forms, and following them
 
     def _link_value_for_key(self, key: Key) -> str:
-        """What is stored for a link to `key`."""
+        """The stored form of a link to `key`."""
         return f"{'' if str(key) == '/' else key}/{self.sentinel}"
 
     def _link_for_value(self, value: Any) -> Key | None:
@@ -155,16 +155,16 @@ class SymlinkDatastore(ShimDatastore):
         return key if self._link_value_for_key(key) == value else None
 
     def _stored(self, value: Any) -> Any:
-        """What is stored for a value of the caller's."""
+        """The stored form of a caller's value."""
         if isinstance(value, str) and (value.startswith(_TEXT) or self._link_for_value(value) is not None):
             return _TEXT + value
         return value
 
     def _end_of(self, key: Key) -> tuple[Key, Any]:
-        """The key that `key` finally refers to, itself if it is not a link, and what is stored there."""
+        """The key that `key` finally refers to (itself if it is not a link), and the value stored there."""
         with suppress(CircularLinkError):
             return self._walk(key)
-        # Links that were changed on the way may look like a circle. While none is made, only a circle does.
+        # Links that are changed meanwhile may look like a circle; while none can be made, only a circle does.
         with self._locks.hold(_LINKING):
             return self._walk(key)
 
@@ -185,7 +185,7 @@ class SymlinkDatastore(ShimDatastore):
         source = self._link_for_value(value)
         if source is not None:
             _, value = self._end_of(source)
-        # Text without the prefix is the object that was stored, of whatever subclass.
+        # Text without the prefix is returned as the stored object itself, which may be of a subclass of str.
         return value.removeprefix(_TEXT) if isinstance(value, str) and value.startswith(_TEXT) else value
 
     def _follow_link_gen(self, iterable: Iterable[Any]) -> Iterator[Any]:
@@ -197,7 +197,7 @@ class SymlinkDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """Only the scope of a query is asked of the child."""
+        """The child is asked only for the scope of a query."""
         return self.child_datastore.capability.scope_only()
 
     def describe(self) -> Description:

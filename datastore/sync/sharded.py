@@ -2,7 +2,7 @@
 
 """Stores that each hold some of the keys, combined into one store.
 
-Decides with `datastore.engine.merge`; here are only the calls. Knows the Datastore contract alone.
+`datastore.engine.merge` decides; this module only makes the calls. Knows only the Datastore contract.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class ShardedDatastore(DatastoreCollection):
     The default, `hash`, is that of Key: stable in every process and release. Adding, removing or reordering
     stores assigns keys to other shards. get, put, delete and contains go to the key's shard, whose errors reach the
     caller, with the shard's name if `names` were given (one per store, in the same order).
-    A query asks every shard and merges the sorted streams exactly: by its orders, then by key, with offset and
-    limit applied to the merge. At most two batches of each shard are in memory. If a shard fails, the query raises and
-    closes the others; with `allow_partial` an unreachable shard is left out, and listed in the cursor's summary.
+    A query asks every shard and merges the sorted streams exactly: by its orders, then by key, with offset and limit
+    applied to the merged results. At most two batches of each shard are in memory. If a shard fails, the query raises
+    and closes the others; with `allow_partial` an unreachable shard is left out, and listed in the cursor's summary.
     A subclass may override `shard` or `shard_datastore` to route all calls for a key. If it overrides
     `shard_query_generator`, queries are answered from the values that this yields, sorted and limited here; their keys
-    are not known, so without orders they keep its sequence.
+    are unknown, so without orders they stay in the order in which it yields them.
     Raises UnsupportedTypeError (a TypeError) if `shardingfn` is not callable or does not return an int, and
     NoStoresError without stores.
     """
@@ -63,7 +63,7 @@ class ShardedDatastore(DatastoreCollection):
         super().__init__(stores)
         if not callable(shardingfn):
             raise UnsupportedTypeError(
-                f"shardingfn must be callable with a Key and answer an int, got {type(shardingfn).__name__}",
+                f"shardingfn must be callable with a Key and return an int, got {type(shardingfn).__name__}",
                 path="shardingfn",
             )
         if names is not None and len(names) != len(self._stores):
@@ -85,7 +85,7 @@ class ShardedDatastore(DatastoreCollection):
         key = check_key(key)
         number = self._shardingfn(key)
         if not isinstance(number, int) or isinstance(number, bool):
-            raise UnsupportedTypeError(f"shardingfn must answer an int, got {type(number).__name__} for {key}")
+            raise UnsupportedTypeError(f"shardingfn must return an int, got {type(number).__name__} for {key}")
         return number % len(stores)
 
     def _indexed(self, key: Key, stores: Sequence[Datastore]) -> tuple[int, Datastore]:
@@ -95,17 +95,17 @@ class ShardedDatastore(DatastoreCollection):
             return index, stores[index]
         index = self.shard(check_key(key))
         if not isinstance(index, int) or isinstance(index, bool):
-            raise UnsupportedTypeError(f"shard must answer an int, got {type(index).__name__} for {key}")
+            raise UnsupportedTypeError(f"shard must return an int, got {type(index).__name__} for {key}")
         if not -len(stores) <= index < len(stores):
-            raise InvalidError(f"shard answered {index} for {key}; the {len(stores)} stores count from 0")
+            raise InvalidError(f"shard returned {index} for {key}; the {len(stores)} stores are numbered from 0")
         return index % len(stores), stores[index]
 
     def _place(self, key: Key) -> tuple[int | None, Datastore]:
-        """The store for a key, and its index if it is one of those here."""
+        """The store for a key, with its index, or None if it is not one of `stores`."""
         stores = self._held()
         if not is_overridden(self, ShardedDatastore, "shard_datastore"):
             return self._indexed(key, stores)
-        store = require_datastore(self.shard_datastore(check_key(key)), "shard_datastore must answer a Datastore")
+        store = require_datastore(self.shard_datastore(check_key(key)), "shard_datastore must return a Datastore")
         return next((index for index, held in enumerate(stores) if held is store), None), store
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
@@ -124,7 +124,7 @@ class ShardedDatastore(DatastoreCollection):
         call_of: Callable[[Datastore], Callable[[Sequence[Any]], list[_Result]]],
         failed: Callable[[Exception], _Result],
     ) -> list[_Result]:
-        """Call each shard with those of the items whose keys are its own; the results in the order of the items."""
+        """Call each shard with the items whose keys it holds. The results are in the order of the items."""
         self._held()
         results: dict[int, _Result] = {}
         #: By the stores' identities: the index, the store, and the positions of its items.
@@ -187,7 +187,7 @@ class ShardedDatastore(DatastoreCollection):
         return Scan(self._merge(query, asked, reports), COMPLETE, shards=reports, explained=self._explained(asked))
 
     def _explained(self, asked: dict[int, Cursor]) -> list[Explanation]:
-        """How each shard evaluates its part, by its name; nothing unless the query is to be explained."""
+        """How each shard evaluates its part, under its name; empty unless the query is to be explained."""
         for index, cursor in asked.items():
             for explanation in cursor.explained:
                 explanation.shard = self._name_of(index)
@@ -204,7 +204,7 @@ class ShardedDatastore(DatastoreCollection):
         shards = list(asked)
         cursors = list(asked.values())
         streams = [cursor.batches() for cursor in cursors]
-        # Without orders, the shards return what is asked for.
+        # Without orders, the shards themselves cut values to the fields.
         merge = BlockMerge(query if query.orders else query.replaced(fields=None), len(cursors))
         failed: dict[int, DatastoreError] = {}
         try:
@@ -277,7 +277,7 @@ def _shard_query(query: Query) -> Query:
 
 
 def _merged_fields(query: Query) -> Sequence[str] | None:
-    """The fields that are asked for, and those that the merge may compare; None if it may compare whole values."""
+    """The requested fields and those that the merge may compare; None if it may compare whole values."""
     ordered = [order.field for order in query.orders if order.field != KEY_FIELD]
     if query.fields is None or (ordered and (query.has_custom_code or VALUE_FIELD in ordered)):
         return None

@@ -80,7 +80,7 @@ class LoggingDatastore(ShimDatastore):
         super().__init__(child_datastore)
         if logger is not None and not callable(getattr(logger, "info", None)):
             raise UnsupportedTypeError(
-                f"logger must be a logging.Logger, as logging.getLogger('name'), got {type(logger).__name__}",
+                f"logger must be a logging.Logger, e.g. logging.getLogger('name'), got {type(logger).__name__}",
                 path="logger",
             )
         self.logger = logging.getLogger("datastore") if logger is None else logger

@@ -92,7 +92,7 @@ class KeyTransformDatastore(ShimDatastore):
             return key
         inner = self.keytransform(key)
         if not isinstance(inner, Key):
-            raise UnsupportedTypeError(f"keytransform must answer a Key, got {type(inner).__name__} for {key}")
+            raise UnsupportedTypeError(f"keytransform must return a Key, got {type(inner).__name__} for {key}")
         return inner
 
     def _outer_key(self, inner: Key) -> Key | None:
@@ -101,7 +101,7 @@ class KeyTransformDatastore(ShimDatastore):
             return inner
         outer = self.inverse(inner)
         if outer is not None and not isinstance(outer, Key):
-            raise UnsupportedTypeError(f"inverse must answer a Key or None, got {type(outer).__name__} for {inner}")
+            raise UnsupportedTypeError(f"inverse must return a Key or None, got {type(outer).__name__} for {inner}")
         return outer
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
@@ -260,7 +260,7 @@ class NamespaceDatastore(KeyTransformDatastore):
             self.namespace = Key(namespace)
         except UnsupportedTypeError:
             raise UnsupportedTypeError(
-                f"namespace must be a str or a Key, as '/users', got {type(namespace).__name__}; it comes first",
+                f"namespace must be a str or a Key, e.g. '/users', got {type(namespace).__name__}; it comes first",
                 path="namespace",
             ) from None
 
@@ -419,9 +419,9 @@ class NestedPathDatastore(KeyTransformDatastore):
         key = check_key(key)
         text = key.name if self.keyfn is None else self.keyfn(key)
         if not isinstance(text, str):
-            raise UnsupportedTypeError(f"keyfn must answer a str, got {type(text).__name__} for {key}", path="keyfn")
+            raise UnsupportedTypeError(f"keyfn must return a str, got {type(text).__name__} for {key}", path="keyfn")
         if "/" in text:
-            raise InvalidKeyError(f"what a nested path is cut from cannot contain '/': keyfn gave {text!r} for {key}")
+            raise InvalidKeyError(f"a nested path cannot be cut from text with '/': keyfn returned {text!r} for {key}")
         repeated = (text or "_") * (self.depth * self.length)
         return Key(self.nested_path(repeated, self.depth, self.length)).child(key)
 

@@ -133,7 +133,7 @@ def test_a_key_below_no_prefix_is_absent_and_cannot_be_written():
     store = core.MountDatastore({"/a": core.DictDatastore(), "/b": core.DictDatastore()})
     assert store.get(Key("/c")) is None
     assert not store.contains(Key("/c"))
-    with pytest.raises(InvalidKeyError, match=r"^no store is mounted for /c; there are /b, /a$"):
+    with pytest.raises(InvalidKeyError, match=r"^no store is mounted for /c; the prefixes are /b, /a$"):
         store.put(Key("/c"), 1)
     with pytest.raises(InvalidKeyError, match="no store is mounted for /c"):
         store.delete(Key("/c"))
@@ -195,7 +195,7 @@ def test_a_mount_is_described_and_closed_with_its_stores():
     ("mounts", "kind", "message"),
     [
         ({}, NoStoresError, "mount at least one"),
-        ([("/", core.DictDatastore())], UnsupportedTypeError, "mounts must be a dict of prefixes to Datastores"),
+        ([("/", core.DictDatastore())], UnsupportedTypeError, "mounts must map prefixes to Datastores"),
         ({"/a": 1}, UnsupportedTypeError, "/a mounts a Datastore, got int"),
         ({"/a": core.DictDatastore(), "/a/": core.DictDatastore()}, InvalidError, "/a is given twice"),
     ],

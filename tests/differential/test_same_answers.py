@@ -1,4 +1,4 @@
-"""One set of generated entries and queries, and every way of storing them: all must answer alike.
+"""One set of generated entries and queries, and every way of storing them: all must give the same answers.
 
 Order, entries, `skipped` and `returned` are compared with the naive model's, and so with one another's; a
 position that one store gave must continue the query on every other.
@@ -84,7 +84,7 @@ async def check(stores: Stores, query: Query, contents: Mapping[Key, Any], after
 
 
 @given(data=st.data())
-async def test_generated_queries_are_answered_alike_everywhere(stores: Stores, data: st.DataObject) -> None:
+async def test_generated_queries_have_the_same_answers_everywhere(stores: Stores, data: st.DataObject) -> None:
     contents = data.draw(cases.contents(cases.wire_values(), max_size=24))
     await write(stores, [Write(*pair) for pair in contents.items()])
     try:
@@ -102,7 +102,7 @@ async def test_generated_queries_are_answered_alike_everywhere(stores: Stores, d
 
 
 @given(data=st.data())
-async def test_generated_writes_leave_the_same_everywhere(stores: Stores, data: st.DataObject) -> None:
+async def test_generated_writes_leave_the_same_entries_everywhere(stores: Stores, data: st.DataObject) -> None:
     writes = [Write(*pair) for pair in data.draw(cases.writes(cases.wire_values()))]
     contents: dict[Key, Any] = {}
     for key, value in writes:

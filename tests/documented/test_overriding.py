@@ -400,7 +400,9 @@ async def test_a_key_pinned_by_shard_is_found_by_queries_despite_the_slot_map(li
     assert await read(store.query(Query(C))) == [1]
 
 
-@pytest.mark.parametrize(("answer", "error"), [(3, "count from 0"), (-4, "count from 0"), ("1", "int"), (True, "int")])
+@pytest.mark.parametrize(
+    ("answer", "error"), [(3, "numbered from 0"), (-4, "numbered from 0"), ("1", "int"), (True, "int")]
+)
 async def test_an_invalid_shard_is_refused(library: Any, answer: Any, error: str) -> None:
     store = type("Own", (library.ShardedDatastore,), {"shard": lambda self, key: answer})([library.DictDatastore()] * 3)
     with pytest.raises((ValueError, TypeError), match=error):

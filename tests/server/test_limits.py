@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 def bytes_entry(key: str, total_bytes: int) -> value_pb2.Entry:
     """An entry whose key and serialized value have that many bytes together."""
     content = b"x" * (total_bytes - len(key))
-    # What the value's tag and length add depends on the length itself.
+    # The size of the value's tag and length depends on the length itself.
     while len(key) + len(wire.encode_value(content).data) > total_bytes:
         content = content[:-1]
     made = entry(key, content)
@@ -78,7 +78,7 @@ async def test_a_request_may_fill_its_message(running: Running, above: int) -> N
 
 
 @pytest.mark.parametrize("above", [-1, 0, 1])
-async def test_a_batch_over_its_items_is_refused_whole(start: Any, above: int) -> None:
+async def test_a_batch_with_too_many_items_is_refused_completely(start: Any, above: int) -> None:
     running: Running = await start(aio.DictDatastore(), limits=Limits(batch_items=10))
     texts = [f"/k{index}" for index in range(10 + above)]
     write = service_pb2.BatchWriteRequest.Write
@@ -100,7 +100,7 @@ async def test_a_batch_item_that_is_too_large_fails_alone(start: Any) -> None:
     assert [result.status.code for result in response.results] == [0, 0, exhausted]
 
 
-async def test_a_batch_get_is_cut_where_its_message_is_full(running: Running) -> None:
+async def test_a_batch_get_ends_when_its_message_is_full(running: Running) -> None:
     for index in range(6):
         await running.put(f"/k{index}", b"x" * MIB)
     texts = [f"/k{index}" for index in range(6)] + ["/absent"]
@@ -116,7 +116,7 @@ async def test_a_batch_get_is_cut_where_its_message_is_full(running: Running) ->
 
 
 class _Counting(aio.DictDatastore):
-    """Knows how many values were read."""
+    """Counts the values read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ async def test_a_batch_get_reads_little_more_than_its_answer_takes(start: Any) -
     assert 100 < given <= store.gets <= given + 10
 
 
-async def test_a_batch_get_of_small_values_is_whole(start: Any) -> None:
+async def test_a_batch_get_of_small_values_is_complete(start: Any) -> None:
     store = _Counting()
     running: Running = await start(store)
     keys = [Key(f"/k{index}") for index in range(1000)]
@@ -214,7 +214,7 @@ async def test_other_machines_may_connect_only_with_insecure() -> None:
 
 @pytest.mark.parametrize("behind_a_proxy", [False, True])
 @pytest.mark.parametrize("above", [-1, 0, 1, 8, 100])
-async def test_clients_send_batches_of_as_many_items_as_the_server_takes(above: int, behind_a_proxy: bool) -> None:
+async def test_clients_send_batches_of_as_many_items_as_the_server_accepts(above: int, behind_a_proxy: bool) -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serve(aio.DictDatastore(), limits=Limits(batch_items=7)))
         if behind_a_proxy:

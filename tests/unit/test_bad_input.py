@@ -216,7 +216,7 @@ STORES = {
         lambda library: library.NamespaceDatastore(None, library.DictDatastore()),
         errors.UnsupportedTypeError,
         TypeError,
-        "namespace must be a str or a Key, as '/users', got NoneType; it comes first",
+        "namespace must be a str or a Key, e.g. '/users', got NoneType; it comes first",
     ),
     "a collection of one store, bare": Row(
         lambda library: library.TieredDatastore(library.DictDatastore()),
@@ -252,19 +252,19 @@ STORES = {
         lambda library: library.LoggingDatastore(library.DictDatastore(), "mine"),
         errors.UnsupportedTypeError,
         TypeError,
-        r"logger must be a logging\.Logger, as logging\.getLogger\('name'\), got str",
+        r"logger must be a logging\.Logger, e\.g\. logging\.getLogger\('name'\), got str",
     ),
     "a shardingfn that is none": Row(
         lambda library: library.ShardedDatastore([library.DictDatastore()], 3),
         errors.UnsupportedTypeError,
         TypeError,
-        "shardingfn must be callable with a Key and answer an int, got int",
+        "shardingfn must be callable with a Key and return an int, got int",
     ),
     "a shardingfn that answers text": Row(
         lambda library: library.ShardedDatastore([library.DictDatastore()], str).get(KEY),
         errors.UnsupportedTypeError,
         TypeError,
-        "shardingfn must answer an int, got str for /a",
+        "shardingfn must return an int, got str for /a",
     ),
     "a serializer without dumps": Row(
         lambda library: library.SerializerShimDatastore(library.DictDatastore(), object()),

@@ -74,7 +74,7 @@ def test_a_cursor_whose_loop_is_closed_says_so_and_closes(url: str) -> None:
     assert end_of(begin()) is None
     error = end_of(go_on())
     assert isinstance(error, DatastoreClosedError)
-    assert "with the event loop on which they were read" in str(error)
+    assert "with the event loop that read them" in str(error)
     assert cursor.summary is None
     assert end_of(cursor.aclose()) is None
 

@@ -456,10 +456,10 @@ async def test_a_shard_is_an_int(number: Any, kind: str, colour: Any, library: A
         (store.delete, A),
         (store.contains, A),
     ]:
-        with pytest.raises(errors.UnsupportedTypeError, match=f"shardingfn must answer an int, got {kind} for /c/a"):
+        with pytest.raises(errors.UnsupportedTypeError, match=f"shardingfn must return an int, got {kind} for /c/a"):
             await colour.call(call, *arguments)
     for call in (store.shard, store.shard_datastore):
-        with pytest.raises(TypeError, match="shardingfn must answer an int"):
+        with pytest.raises(TypeError, match="shardingfn must return an int"):
             call(A)
     assert [len(shard) for shard in shards] == [0, 0]
 

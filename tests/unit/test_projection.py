@@ -58,7 +58,7 @@ def test_any_value_is_cut_alike_in_both_forms_and_only_once(value: Any, fields: 
 
 @pytest.mark.parametrize("fields", ["name", b"name", 3, {"name"}, ["name", 3]])
 def test_fields_of_the_wrong_type_are_refused(fields: Any) -> None:
-    with pytest.raises(UnsupportedTypeError, match=r"field.* of a query|a field to return"):
+    with pytest.raises(UnsupportedTypeError, match=r"a query's fields|a field to return"):
         Query(Key("/a"), fields=fields)
 
 

@@ -792,7 +792,7 @@ def test_a_transform_must_return_a_key():
     child = core.DictDatastore()
     store = core.KeyTransformDatastore(child, str, prefix_preserving=True)
     for call in (lambda: store.get(A), lambda: store.put(A, 1), lambda: list(store.query(Query(A)))):
-        with pytest.raises(errors.UnsupportedTypeError, match="must answer a Key, got str"):
+        with pytest.raises(errors.UnsupportedTypeError, match="must return a Key, got str"):
             call()
     assert contents(child) == {}
 

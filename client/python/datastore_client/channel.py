@@ -35,9 +35,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
-#: Those of the channel for streams: a server sends so few bytes ahead of its reader, as a proxy holds them for each
-#: shard of each open query. A message that is waited for comes whole. And gRPC keeps 8 kB for each stream that it might
-#: start again, which the client does itself.
+#: The options of the channel for streams. A server may send only these few bytes ahead of its reader, because a proxy
+#: holds them for each shard of each open query; a message that a reader waits for still arrives whole. gRPC's own
+#: retries, which keep 8 kB per stream, are off: the client resumes streams itself.
 STREAM_OPTIONS: tuple[tuple[str, Any], ...] = (
     *CHANNEL_OPTIONS,
     ("grpc.http2.lookahead_bytes", 1024),
@@ -54,7 +54,7 @@ def parse_target(url: str) -> str:
     """The `HOST:PORT` of a URL `grpc://HOST:PORT`, without a port DEFAULT_PORT; ConfigError for anything else."""
     match = _TARGET.fullmatch(url)
     port = DEFAULT_PORT if match is None or match["port"] is None else int(match["port"])
-    # The resolver would take a lone port for a host: 17650 for 0.0.68.242.
+    # The resolver would take a port alone for a host: 17650 for 0.0.68.242.
     if match is None or not 0 < port < 65536 or match["host"].isdigit():
         raise ConfigError(
             f"{shown(url)} is not the address of a server; write grpc://HOST:PORT, e.g. grpc://127.0.0.1:{DEFAULT_PORT}"

@@ -1,6 +1,6 @@
 """A store that fails, delays or hangs on request, to test what is built on top of stores.
 
-Knows the Datastore contract alone.
+Knows only the Datastore contract.
 """
 
 from __future__ import annotations

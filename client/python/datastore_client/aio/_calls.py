@@ -29,7 +29,7 @@ __all__ = [
     "why_not_here",
 ]
 
-#: What a call raises when it fails, when its caller is cancelled, or when its channel is closed under it.
+#: What a call raises when it fails, when its caller is cancelled, or when its channel is closed meanwhile.
 CALL_ERRORS = (grpc.RpcError, asyncio.CancelledError, grpc.aio.UsageError)
 
 

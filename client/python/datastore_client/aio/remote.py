@@ -125,7 +125,7 @@ class RemoteDatastore(Datastore):
         self._idle_stream_s = idle_stream_s
         self._lazy = lazy
         self._query_timeout_s = check_timeout(query_timeout_s, "query_timeout_s")
-        #: The most items of a message: fewer once the server has refused that many.
+        #: The maximum number of items in a message; lowered if the server refuses that many.
         self._batch_items = BATCH_ITEMS
         self._connection = Connection(url, name=name, timeout_s=check_timeout(timeout_s, "timeout_s"), retry=retry)
 
@@ -156,7 +156,7 @@ class RemoteDatastore(Datastore):
     # Reading
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Read several entries, in as many messages as it takes. A message that fails is each of its keys' failure."""
+        """Read several entries, in as many messages as needed. If a message fails, all of its keys do."""
         if not options.values:
             return [await read_attempt(self._contains, key) for key in keys]
         if len(keys) == 1:
@@ -169,7 +169,7 @@ class RemoteDatastore(Datastore):
                 return results + [room.left_out() for _ in keys[len(results) :]]
             answered = await self._batch_get(keys[len(results) : len(results) + most])
             results += map(room.take, answered)
-            # What does not fit in an answer was read for nothing: large values are asked for as they fit.
+            # Values that do not fit in an answer were read for nothing, so request only about as many as fit.
             most = min(2 * len(answered), self._batch_items)
         return results
 
@@ -183,7 +183,7 @@ class RemoteDatastore(Datastore):
         return True if answer.contains else None
 
     async def _batch_get(self, keys: Sequence[Key]) -> list[ReadResult]:
-        """The results of the first keys, at least one; those that did not fit in the answer are left to ask again."""
+        """The results of the first keys, at least one; those that did not fit in the answer must be requested again."""
         policy = self._connection.policy()
         results: dict[int, ReadResult] = {}
         asked = list(range(len(keys)))
@@ -196,7 +196,7 @@ class RemoteDatastore(Datastore):
             await pause(backoff_s)
 
     async def _ask(self, keys: Sequence[Key]) -> list[ReadResult]:
-        """What one message answers of the first keys."""
+        """The results of the first keys that one message contains."""
         request = service_pb2.BatchGetRequest(keys=map(wire.encode_key, keys))
         try:
             response = parsed(raw.BatchGetResponse, await self._read("BatchGet", request))
@@ -209,7 +209,7 @@ class RemoteDatastore(Datastore):
         results: list[ReadResult] = []
         for result in response.results:
             result = self._result(result)
-            # The many that follow are not looked at: to read the status of each takes longer than its value.
+            # Skip the rest, which may be many: reading the status of each takes longer than reading its value.
             if results and _did_not_fit(result):
                 break
             results.append(result)
@@ -226,11 +226,11 @@ class RemoteDatastore(Datastore):
     # Writing
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Do several writes, in as many messages as it takes. A message that fails is each of its writes' failure.
+        """Make several writes, in as many messages as needed. If a message fails, all of its writes do.
 
         A value is refused before it is sent if its type is not supported or it is too large. After a message that may
-        still be under way (UnavailableError, DeadlineExceededError) no more are sent, as they could overtake it: all
-        later writes have the same error.
+        still be in progress (UnavailableError, DeadlineExceededError) no more are sent, because they could overtake
+        it: all later writes have the same error.
         """
         if len(operations) == 1:
             return [await write_attempt(self._do, operations[0])]
@@ -261,7 +261,7 @@ class RemoteDatastore(Datastore):
     async def _send(
         self, batch: WriteBatch, results: dict[int, WriteResult], stopped: DatastoreError | None
     ) -> DatastoreError | None:
-        """Send one message, unless `stopped` says why not, and note its results; why no more are to be sent."""
+        """Send one message unless `stopped` says why not, and note its results. Returns why to send no more, if so."""
         if not batch.indexes:
             return stopped
         if stopped is not None:
@@ -270,7 +270,7 @@ class RemoteDatastore(Datastore):
         try:
             done, stopped = await self._batch_write(batch)
         except LimitExceededError as error:
-            # The server takes fewer items in a message, and did nothing.
+            # The server accepts fewer items in a message, and has done nothing.
             self._batch_items = error.maximum
             for part in batch.split(error.maximum):
                 stopped = await self._send(part, results, stopped)
@@ -279,9 +279,9 @@ class RemoteDatastore(Datastore):
         return stopped
 
     async def _batch_write(self, batch: WriteBatch) -> tuple[list[WriteResult], DatastoreError | None]:
-        """The results of the writes of one message, and why no more are to be sent.
+        """The results of the writes of one message, and why to send no more, if so.
 
-        Raises LimitExceededError if the server takes fewer items in a message.
+        Raises LimitExceededError if the server accepts fewer items in a message.
         """
         policy = self._connection.policy()
         results = [WriteResult() for _ in batch.indexes]
@@ -308,13 +308,13 @@ class RemoteDatastore(Datastore):
     def _check_count(self, answered: int, asked: int) -> None:
         if answered != asked:
             raise self._connection.named(
-                CorruptDataError(f"{self.url} answered {answered:,} results for {asked:,} items")
+                CorruptDataError(f"{self.url} returned {answered:,} results for {asked:,} items")
             )
 
     # Queries
 
     def scan(self, query: Query) -> Scan:
-        """The stream of results, to which the server has applied all but custom code. The call begins with it."""
+        """The results, to which the server has applied everything but custom code. Reading them begins the call."""
         asked = scope_of(query) if query.has_custom_code else query
         request = service_pb2.QueryRequest(
             query=wire.encode_query(asked),
@@ -334,7 +334,7 @@ class RemoteDatastore(Datastore):
         shards: list[ShardReport],
         explained: list[Explanation],
     ) -> AsyncGenerator[Batch]:
-        """All batches of a query, over as many calls as it takes."""
+        """All batches of a query, over as many calls as needed."""
         policy = RetryPolicy(time_left(self._query_timeout_s))
         idle_s = self._idle_stream_s
         while True:
@@ -346,7 +346,7 @@ class RemoteDatastore(Datastore):
                     response = parsed(raw.QueryResponse, data)
                     batch = await self._batch(response, query)
                     entries += len(batch)
-                    # From here on these entries are the reader's: a call after this continues behind them.
+                    # From here on the reader has these entries, so the next call continues after them.
                     request.resume_token = response.resume_token
                     _note_last_entry(request, response)
                     ended = response.HasField("summary")
@@ -355,7 +355,7 @@ class RemoteDatastore(Datastore):
                         shards.extend(map(shard_report, response.summary.shards))
                         if query.explain:
                             explained.append(explanation(response.summary, is_continued=bool(begun_at)))
-                    # The batch is all that is held while its reader takes its time.
+                    # Hold only the batch while its reader takes its time.
                     del data, response
                     async with IdleLimit(None if ended else idle_s, received.aclose):
                         yield batch
@@ -366,7 +366,7 @@ class RemoteDatastore(Datastore):
                     raise self._connection.named(
                         TruncatedStreamError(f"the results from {self.url} ended without their summary")
                     )
-                # Many readers at once are slow though none is idle: restarting every time would slow them further.
+                # Many concurrent readers are slow without being idle, and restarting each time would slow them further.
                 idle_s = None if idle_s is None else 2 * idle_s
             except (UnavailableError, DeadlineExceededError) as error:
                 again_s = self._backoff_s(error, policy, request.resume_token, begun_at)
@@ -378,26 +378,26 @@ class RemoteDatastore(Datastore):
             await pause(backoff_s)
 
     def _backoff_s(self, error: DatastoreError, policy: RetryPolicy, token: bytes, begun_at: bytes) -> float | None:
-        """How long to wait before a query whose stream was cut is continued; None if it is not to be."""
+        """How long to wait before continuing a query whose stream was cut; None if it must not be continued."""
         if not token:
             return self._connection.backoff_s(error, policy)
-        # A server's time for a query that ends before it has come any further would always end so.
+        # If the server's time limit ended a call that made no progress, it would end every further call too.
         is_stuck = isinstance(error, DeadlineExceededError) and token == begun_at
         return None if is_stuck else policy.backoff_s(error)
 
     def _check_whole(self, summary: service_pb2.QuerySummary, received: int) -> None:
         if summary.entries != received:
             raise self._connection.named(
-                TruncatedStreamError(f"{self.url} sent {summary.entries:,} results, and {received:,} came")
+                TruncatedStreamError(f"{self.url} sent {summary.entries:,} results, but {received:,} arrived")
             )
 
     async def _batch(self, response: Any, query: Query) -> Batch:
         batch = raw.entries_batch(response, keys_only=query.keys_only)
         if batch.sort_keys is not None and b"" in batch.sort_keys:
-            # Too long to travel, and to be made while other tasks wait.
+            # They were too long to be sent, and take too long to compute while other tasks wait.
             batch.sort_keys = await in_thread(partial(_sort_keys, batch, query))
         if query.fields is not None and response.needs_last_entry and len(batch) and not query.sort_keys:
-            # It came whole, to be sent back.
+            # It was sent whole, so that it can be sent back.
             batch.values[-1] = batch.values[-1].projected(query.fields)
         if not self._lazy and not query.keys_only:
             batch.values = [value.decode() for value in batch.values]
@@ -406,7 +406,7 @@ class RemoteDatastore(Datastore):
     # The server
 
     async def describe_store(self) -> service_pb2.DescribeStoreResponse:
-        """What the server tells of its store, its limits and its shards."""
+        """The server's description of its store, its limits and its shards."""
         answer = await self._read("DescribeStore", service_pb2.DescribeStoreRequest())
         response: service_pb2.DescribeStoreResponse = parsed(service_pb2.DescribeStoreResponse, answer)
         return response
@@ -415,14 +415,14 @@ class RemoteDatastore(Datastore):
         """Raise UnavailableError unless the server runs, is not shutting down, and reaches its store."""
         if await self._connection.once(_HEALTH_CHECK, b"") != SERVING:
             why = "it is shutting down, or its store does not answer"
-            raise self._connection.named(UnavailableError(f"{self.url} does not serve: {why}"))
+            raise self._connection.named(UnavailableError(f"{self.url} is not serving: {why}"))
 
     def describe(self) -> Description:
-        """Kind `remote`, with the URL; `describe_store` tells what is behind it."""
+        """Kind `remote`, with the URL; `describe_store` describes the store behind it."""
         return Description("remote", self.url, self.capability)
 
     async def aclose(self) -> None:
-        """Close the connection. Calls and cursors under way raise DatastoreClosedError."""
+        """Close the connection. Calls and cursors in progress raise DatastoreClosedError."""
         await self._connection.aclose()
 
     # Calls
@@ -440,7 +440,7 @@ class RemoteDatastore(Datastore):
 
 
 def _note_last_entry(request: service_pb2.QueryRequest, response: Any) -> None:
-    """Keep the last entry for the call after this one, where the token needs it."""
+    """Keep the last entry for the next call, if the token needs it."""
     if not response.needs_last_entry:
         request.ClearField("last_entry")
     elif response.entries:
@@ -452,7 +452,7 @@ def _did_not_fit(result: ReadResult) -> bool:
 
 
 def _sort_keys(batch: Batch, query: Query) -> list[bytes]:
-    """The sort keys of a batch, with those that were left out made from the values."""
+    """The sort keys of a batch; those that were left out are computed from the values."""
     return [
         sort_key or query.sort_key_of(key, value)
         for sort_key, key, value in zip(batch.sort_keys or (), batch.keys, batch.values, strict=True)

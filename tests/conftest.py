@@ -6,6 +6,7 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,7 +15,7 @@ from tests.support.engines import Engine, engine
 
 settings.register_profile(
     "quick",
-    max_examples=10,
+    max_examples=5,
     # Operations of a model machine in an example.
     stateful_step_count=25,
     # No test fails for being slow: the machine may be busy.
@@ -35,6 +36,10 @@ REQUIRE_ALL = os.environ.get("DATASTORE_REQUIRE_ALL") == "1"
 
 #: Whether to run only what is quick: few examples of random tests, and no test marked `long`.
 QUICK = settings.get_current_profile_name() == "quick"
+#: The command that leaves nothing out.
+LONGER = "DATASTORE_HYPOTHESIS=ci make test"
+#: How many long tests a quick run left out, by what no other test shows.
+LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -55,31 +60,42 @@ def long_mark(item: pytest.Item) -> pytest.Mark | None:
     return item.get_closest_marker("long")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the long tests, and report those whose promise no other test covers."""
-    for item in items:
-        if QUICK and (mark := long_mark(item)):
-            what = "".join(f" ({text})" for text in mark.args)
-            item.add_marker(pytest.mark.skip(reason=f"time{what}: DATASTORE_HYPOTHESIS=ci make test"))
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the long tests in a quick run, and count them by what no other test shows."""
+    marks = {item: mark for item in items if QUICK and (mark := long_mark(item))}
+    if marks:
+        config.hook.pytest_deselected(items=list(marks))
+        items[:] = [item for item in items if item not in marks]
+    config.stash[LEFT_OUT] = dict(Counter(" ".join(mark.args) for mark in marks.values()))
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """Take from a worker process what it left out: each of them has collected all tests."""
+    node.config.stash[LEFT_OUT] = node.workeroutput.get("left_out", {})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was skipped and why, a line for each reason."""
-    reasons = Counter(
+    """Print what was left out and why, a line for each reason."""
+    skipped = Counter(
         report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())
     )
+    left_out = terminalreporter.config.stash.get(LEFT_OUT, {})
+    reasons = skipped + Counter({f"time{what and f' ({what})'}: {LONGER}": count for what, count in left_out.items()})
     if reasons:
         terminalreporter.section("tests left out, and what they need")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:5}  {reason}")
     if QUICK:
-        terminalreporter.write_line("Random tests ran a few examples each; more: DATASTORE_HYPOTHESIS=ci make test")
-    if reasons and REQUIRE_ALL:
+        terminalreporter.write_line(f"Random tests ran a few examples each; more: {LONGER}")
+    if skipped and REQUIRE_ALL:
         terminalreporter.write_line("DATASTORE_REQUIRE_ALL is set: to leave out is to fail", red=True)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail if something was skipped and nothing may be."""
+    """Fail if something was skipped and nothing may be; tell the main process what a worker left out."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["left_out"] = session.config.stash[LEFT_OUT]
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if REQUIRE_ALL and reporter and reporter.stats.get("skipped") and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -13,6 +13,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,6 +60,22 @@ def texts() -> Iterator[tuple[Path, str]]:
     for path in files():
         if path.suffix != ".binpb" and ROOT / "datastore/v1" not in path.parents:
             yield path, path.read_text()
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
+def shipped() -> list[Path]:
+    """Every Python file that callers run. The conformance suite is run by pytest."""
+    packages = [ROOT / name for name in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
+    return [
+        path
+        for path in files()
+        if path.suffix == ".py" and path.parent.name != "testing" and {*path.parents}.intersection(packages)
+    ]
 
 
 def modules() -> list[ModuleType]:
@@ -327,7 +344,7 @@ def with_members(label: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def test_every_file_begins_with_its_purpose() -> None:
-    without = [path for path, text in texts() if path.suffix == ".py" and not ast.get_docstring(ast.parse(text))]
+    without = [path for path, _ in texts() if path.suffix == ".py" and not ast.get_docstring(tree(path))]
     assert without == []
 
 
@@ -385,13 +402,11 @@ def test_every_package_is_marked_as_typed(package: str) -> None:
 
 
 def test_no_code_that_callers_run_uses_assert() -> None:
-    # Python leaves them out under -O. The conformance suite is run by pytest, which needs them.
-    packages = [ROOT / name for name in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
+    # Python leaves them out under -O.
     asserting = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in files()
-        if path.suffix == ".py" and path.parent.name != "testing" and {*path.parents}.intersection(packages)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for path in shipped()
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Assert)
     ]
     assert asserting == []
@@ -405,7 +420,7 @@ QUERY_ATTRIBUTES = {
 
 def changed_queries(path: Path) -> Iterator[str]:
     """Where a file assigns to an attribute of a query that is not the object's own."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         for target in (each for place in targets if place is not None for each in ast.walk(place)):
             is_store = isinstance(target, ast.Attribute) and isinstance(target.ctx, ast.Store)
@@ -414,15 +429,10 @@ def changed_queries(path: Path) -> Iterator[str]:
 
 
 def test_no_query_is_changed_inside() -> None:
-    # `from_dict` builds a query, and the suite uses queries as their users do.
+    # `from_dict` builds a query.
     builder = ROOT / "datastore/model/query.py"
-    packages = [ROOT / name for name in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
-    inside = [
-        path
-        for path in files()
-        if path.suffix == ".py" and path.parent.name != "testing" and {*path.parents}.intersection(packages)
-    ]
-    found = [place for path in inside if path != builder and not is_generated(path) for place in changed_queries(path)]
+    inside = [path for path in shipped() if path != builder and not is_generated(path)]
+    found = [place for path in inside for place in changed_queries(path)]
     assert found == []
 
 
@@ -431,7 +441,7 @@ def test_no_function_is_longer_than_a_screen() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {lines} lines"
         for path in files()
         if path.suffix == ".py" and not is_generated(path)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (lines := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_LINES
     ]

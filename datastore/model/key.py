@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -220,7 +219,10 @@ class Key(TwoNames):
     @classmethod
     def random_key(cls) -> Self:
         """A key of one part: the 32 hexadecimal digits of a random UUID."""
-        return cls._trusted("/" + uuid.uuid4().hex)
+        # Loaded here: `uuid` takes long to import, and few programs make random keys.
+        from uuid import uuid4
+
+        return cls._trusted("/" + uuid4().hex)
 
     @classmethod
     def remove_duplicate_slashes(cls, path: str) -> str:

@@ -10,10 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from typing import NamedTuple
 
-from datastore import wire
+from datastore import __version__, wire
 from datastore.engine.placement import NodePlacement, Placement
 from datastore.model.capability import Capability, Durability, Support
 from datastore.model.description import Description
@@ -28,7 +27,6 @@ __all__ = [
     "ShardProbes",
     "Size",
     "describe_store",
-    "server_version",
     "storage_of",
 ]
 
@@ -98,14 +96,6 @@ class ClusterInfo:
         return replace(self, cluster_name=node.current.cluster, shard_name=node.shard)
 
 
-def server_version() -> str:
-    """The version of the software, e.g. "0.4.0"; '' if it is not installed."""
-    try:
-        return metadata.version("datastore-grpc")
-    except metadata.PackageNotFoundError:
-        return ""
-
-
 def describe_store(
     description: Description,
     limits: Limits,
@@ -118,7 +108,7 @@ def describe_store(
         _total([answer.size for answer in answers]) if cluster.shards else Size(storage.entries, storage.stored_bytes)
     )
     response = service_pb2.DescribeStoreResponse(
-        server_version=server_version(),
+        server_version=__version__,
         store=_store(description),
         limits=service_pb2.Limits(**asdict(limits)),
         durability=_DURABILITY[description.capability.durability],

@@ -186,6 +186,7 @@ def test_the_documented_proxy_is_a_store():
             assert store.get(key) == 1
 
 
+@pytest.mark.long
 def test_the_explanation_of_the_command_line_is_a_real_one(tmp_path: Path) -> None:
     (shown,) = (text for text in blocks(ROOT / "docs/cli.md", "text") if "--explain" in text)
     command, _, expected = shown.partition("\n")
@@ -217,6 +218,7 @@ def test_the_shell_accepts_the_completion_line(tmp_path: Path):
             run([shell, "-c", line], tmp_path)
 
 
+@pytest.mark.long
 def test_a_cluster_gets_a_cache_as_shown(tmp_path: Path):
     one, shared, _ = blocks(TIERS, "toml")
     with cluster(tmp_path, "--nodes", "1") as running:

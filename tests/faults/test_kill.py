@@ -208,6 +208,7 @@ async def until_answered(store: Datastore, key: Key) -> None:
     raise AssertionError(f"{key} is not answered, although its node runs")
 
 
+@pytest.mark.long
 async def test_a_query_allowed_to_be_partial_reports_which_shard_is_missing(
     filled: processes.ClusterProcesses, store: Datastore
 ) -> None:

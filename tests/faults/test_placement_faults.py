@@ -114,6 +114,7 @@ async def test_every_acknowledged_step_of_a_move_survives_a_kill(process: proces
         await node.client.put(STAY[0], "newer")
 
 
+@pytest.mark.long
 async def test_a_joining_member_keeps_moved_entries_and_shows_them_only_after_the_commit(
     process: processes.ServerProcess,
 ) -> None:
@@ -130,6 +131,7 @@ async def test_a_joining_member_keeps_moved_entries_and_shows_them_only_after_th
         assert await node.keys() == LEAVE
 
 
+@pytest.mark.long
 async def test_clearing_slots_can_be_repeated_after_a_kill(process: processes.ServerProcess) -> None:
     async with connected(process.url) as node:
         await node.placed.place("a", BEFORE)

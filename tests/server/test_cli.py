@@ -318,6 +318,7 @@ def test_a_row_that_the_store_refuses_is_named_by_its_line(cli: Cli) -> None:
     assert cli.out("count", "/Ref") == "1\n"
 
 
+@pytest.mark.long
 def test_ctrl_c_in_the_middle_of_an_import_leaves_it_resumable(cli: Cli) -> None:
     rows = [f'{{"key":"/Int:{n:05}","value":{n}}}\n' for n in range(6000)]
     line = [*COMMAND, "import", "-"]
@@ -540,6 +541,7 @@ def test_a_data_directory_in_use_is_an_error_that_names_it(cli: Cli) -> None:
     assert "STORE_LOCKED" in done.err and str(data) in done.err
 
 
+@pytest.mark.long
 def test_data_of_another_shard_are_refused(cli: Cli) -> None:
     data = f"lmdb://{cli.directory / 'data'}"
     with server_process("serve", data, "--listen", "127.0.0.1:0", "--cluster", "c", "--shard", "a"):
@@ -561,6 +563,7 @@ def test_what_was_put_into_lmdb_is_there_after_a_restart(cli: Cli) -> None:
         assert cli.out("get", "/a", "--server", ready["url"]) == "1\n"
 
 
+@pytest.mark.long
 def test_a_directory_with_a_percent_escape_is_the_one_that_open_has(cli: Cli) -> None:
     store = f"lmdb://{cli.directory}/a%20b?durability=async"
     with server_process("serve", store, "--listen", "127.0.0.1:0") as ready:

@@ -30,6 +30,7 @@ from tests.support.growing import SOURCE, Nodes, apply_now, nodes, proxy
 from tests.support.moves import ENTRIES, cut_before_the_deletion, formed, interrupted_before, status, typed
 
 
+@pytest.mark.long
 async def test_check_reports_a_move_in_progress_to_the_former_configuration_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

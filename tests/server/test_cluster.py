@@ -94,6 +94,7 @@ def test_a_cluster_that_is_killed_stops_its_processes(tmp_path: Path) -> None:
         wait_until(lambda: not any(alive(running.pid(name)) for name in running.members))
 
 
+@pytest.mark.long
 def test_ctrl_c_on_a_terminal_stops_all(tmp_path: Path) -> None:
     with cluster(tmp_path, "--nodes", "1") as running:
         running.process.send_signal(signal.SIGINT)
@@ -101,6 +102,7 @@ def test_ctrl_c_on_a_terminal_stops_all(tmp_path: Path) -> None:
         assert not any(alive(running.pid(name)) for name in running.members)
 
 
+@pytest.mark.long
 def test_a_cluster_ends_when_nothing_of_it_is_left(tmp_path: Path) -> None:
     with cluster(tmp_path, "--nodes", "1") as running:
         for name in running.members:
@@ -123,6 +125,7 @@ def test_a_node_that_cannot_start_ends_all_with_its_own_error(tmp_path: Path) ->
     assert done.stdout == ""
 
 
+@pytest.mark.long
 def test_a_person_gets_a_table_of_what_runs_where(tmp_path: Path) -> None:
     line = [*COMMAND, "cluster", "--directory", str(tmp_path), "--nodes", "1"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:

@@ -318,6 +318,7 @@ async def test_a_node_in_memory_that_started_again_is_used_again_without_its_ent
         assert len(await entries_of(store)) == len(KEYS)
 
 
+@pytest.mark.long
 async def test_two_proxies_that_start_concurrently_form_one_cluster(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
         config = running.config("a", "b", "c")
@@ -388,6 +389,7 @@ async def test_an_empty_directory_is_not_used_before_the_cluster_that_it_belongs
             await check_whole(store, entries)
 
 
+@pytest.mark.long
 async def test_a_proxy_learns_a_rebalanced_placement_from_the_nodes(tmp_path: Path) -> None:
     entries = contents(200)
     async with nodes(tmp_path, "a", "b", "c", "d") as running:

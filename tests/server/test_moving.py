@@ -142,6 +142,7 @@ async def test_a_node_reports_the_name_that_it_was_given(tmp_path: Path) -> None
         assert (reported.cluster_name, reported.shard_name) == ("trial", "x")
 
 
+@pytest.mark.long
 async def test_a_move_under_way_continues_with_its_own_configuration_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,6 +445,7 @@ async def test_what_only_a_new_node_prepared_is_dropped_when_another_change_came
         await check(running, "0", "a", "b")
 
 
+@pytest.mark.long
 async def test_a_shard_is_added_again_after_another_was_renamed(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
         await formed(running, "a", "b", "c")
@@ -505,6 +507,7 @@ async def test_a_new_node_that_is_lost_while_only_new_ones_have_switched_costs_n
         await check(running, "a", "b", "c", "d")
 
 
+@pytest.mark.long
 async def test_a_new_node_that_is_lost_when_others_have_switched_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -521,6 +524,7 @@ async def test_a_new_node_that_is_lost_when_others_have_switched_is_replaced(
         await check(running, "a", "b", "c", "d")
 
 
+@pytest.mark.long
 async def test_a_renaming_that_was_cut_after_the_commits_is_finished_by_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -583,7 +587,7 @@ async def cut_before_emptying(running: Nodes, monkeypatch: pytest.MonkeyPatch, c
     await running.stop(lost)
 
 
-@pytest.mark.parametrize("after", ["ab", "abd"])
+@pytest.mark.parametrize("after", ["ab", pytest.param("abd", marks=pytest.mark.long)])
 async def test_a_removed_node_that_is_lost_after_its_commit_costs_no_entry(
     after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -602,6 +606,7 @@ async def test_a_removed_node_that_is_lost_after_its_commit_costs_no_entry(
             await check_whole(store, ENTRIES)
 
 
+@pytest.mark.long
 async def test_a_removed_node_that_is_lost_before_it_was_copied_costs_its_own_entries_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

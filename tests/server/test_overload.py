@@ -185,6 +185,7 @@ async def test_a_proxy_holds_no_streams_of_nodes_for_unread_queries(
 HALF_READ_BYTES = 110_000
 
 
+@pytest.mark.long
 async def test_a_proxy_holds_of_a_half_read_ordered_query_only_what_is_still_to_come(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

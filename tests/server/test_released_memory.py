@@ -176,7 +176,11 @@ async def test_concurrent_calls_keep_nothing_of_one_that_failed() -> None:
         assert held_bytes() < CALLS * MB
 
 
-@pytest.mark.parametrize("query", [Query(Key("/C")), Query(Key("/C")).order("n")], ids=["by key", "ordered"])
+@pytest.mark.parametrize(
+    "query",
+    [pytest.param(Query(Key("/C")), marks=pytest.mark.long), Query(Key("/C")).order("n")],
+    ids=["by key", "ordered"],
+)
 @kinds
 async def test_a_query_whose_client_disconnects_keeps_nothing_that_was_read_for_it(kind: str, query: Query) -> None:
     async with getattr(clusters, kind)() as cluster, connect(cluster.url) as store:

@@ -11,6 +11,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from datastore import __version__
 from datastore.model.extras import require
 
 require("click", "server")
@@ -109,7 +110,7 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @server_options(envvar="DATASTORE_SERVER")
-@click.version_option(package_name="datastore-grpc", prog_name="datastore")
+@click.version_option(__version__, prog_name="datastore")
 def cli() -> None:
     """Store, read and query entries over gRPC, on one server or on shards behind a proxy."""
 

@@ -126,7 +126,7 @@ class JsonOrBytes(Serializer):
 
     @classmethod
     def loads(cls, value: bytes) -> Any:
-        """The value of what is stored."""
+        """The value of its stored form."""
         return value[len(cls.MARK) :] if value.startswith(cls.MARK) else json.loads(value)
 
 

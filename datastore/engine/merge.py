@@ -76,7 +76,7 @@ class BlockMerge:
             stream.unpack(self._comparables)
 
     def _comparables(self, batch: Batch, before: Any) -> list[Any]:
-        """What the entries of a batch are compared by, each with its key; `before` is that of the previous entry."""
+        """What the entries of a batch are compared by, with their keys; `before` is that of the previous entry."""
         if not self._query.orders:
             return places(batch.keys, before or "")
         texts = ["" if key is None else str(key) for key in batch.keys]

@@ -35,7 +35,7 @@ __all__ = [
 #: Enough that a hundred shards have shares within a few per cent of each other, few enough to send whole.
 SLOTS = 16_384
 
-#: The most members of a cluster: each then still has 16 slots.
+#: The maximum number of members of a cluster; each then still has 16 slots.
 MEMBERS = 1024
 
 #: Names of clusters and shards are part of messages, file names and placements, so they are limited to what is safe in

@@ -1,4 +1,4 @@
-"""How many bytes a caller can use and hold of what is read: set by a server, heeded by the stores that read for it.
+"""How many bytes of results a caller can use and hold: set by a server, respected by the stores that read for it.
 
 A batch of a thousand keys may select gigabytes, while its answer has room for a few megabytes; an unread stream should
 not hold a large batch; and concurrent queries that sort share a server's budget. All follow

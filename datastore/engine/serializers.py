@@ -44,7 +44,7 @@ class SerializerLike(Protocol):
         """`value` as a str, bytes or a mapping."""
 
 
-#: What a serializer shim uses unless it is given another.
+#: The default of a serializer shim.
 default_serializer: SerializerLike = json
 
 
@@ -100,7 +100,7 @@ class Serializer:
 
     @classmethod
     def loads(cls, value: Any) -> Any:
-        """The value that `dumps` made `value` of."""
+        """The value from which `dumps` made `value`."""
         raise NotImplementedError(f"{cls.__name__} does not implement loads")
 
     @classmethod
@@ -156,16 +156,16 @@ class Stack(Serializer, list[Any]):
 
     @property
     def keeps_mappings(self) -> bool:  # type: ignore[override]
-        """Whether all of them do."""
+        """Whether all of the serializers do."""
         return all(keeps_mappings(serializer) for serializer in self)
 
     @property
     def never_loads_none(self) -> bool:  # type: ignore[override]
-        """Whether none of them does."""
+        """Whether none of the serializers does."""
         return all(never_loads_none(serializer) for serializer in self)
 
     def loads(self, value: Any) -> Any:  # type: ignore[override]
-        """The value that `dumps` made `value` of."""
+        """The value from which `dumps` made `value`."""
         for serializer in reversed(self):
             value = require_serializer(serializer).loads(value)
         return value

@@ -37,7 +37,7 @@ from datastore.model.query import Query
 
 __all__ = ["ColumnSorter", "RunSorter", "sorter_for"]
 
-#: The most entries that are sorted at once: a few milliseconds.
+#: The maximum number of entries that are sorted at once, which takes a few milliseconds.
 RUN_ENTRIES = 4096
 #: How many of the first results are returned before the others are sorted.
 LEAD_ENTRIES = BATCH_ENTRIES

@@ -12,7 +12,7 @@ from datastore.model.key import Key
 
 __all__ = ["SCAN_ENTRIES", "RangeScan"]
 
-#: The most entries that a query looks at in one transaction, taken or not: some milliseconds.
+#: The maximum number of entries that a query examines in one transaction, which takes some milliseconds.
 SCAN_ENTRIES = 2000
 
 

@@ -154,7 +154,7 @@ class LMDBDatastore(Datastore):
     # Writing
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Do several writes in order, usually in one commit; returns when they are as durable as the store promises."""
+        """Make several writes in order, usually in one commit; returns when they are as durable as promised."""
         return self.submit(operations).result()
 
     def submit(self, writes: Sequence[Operation | Write]) -> Future[list[WriteResult]]:

@@ -1,7 +1,7 @@
-"""The deadline of an incoming call: set where the call arrives, heeded by calls made on its behalf.
+"""The deadline of an incoming call: set where the call arrives, respected by calls made on its behalf.
 
-A server sets it from its caller's deadline; a store that asks other servers asks them for less, so that their failure
-comes back in time to be told with the name of who failed. It follows tasks and threads as context variables do.
+A server sets it from its caller's deadline; a store that calls other servers gives them less time, so that a failure
+can still be reported with the name of the server that failed. It follows tasks and threads as context variables do.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ def encode(value: Any, *, descending: bool = False) -> bytes:
 
 
 def encode_column(values: list[Any], *, descending: bool = False) -> list[bytes]:
-    """`encode` of each of many values, faster where all are numbers or all are text. Raises as `encode` does."""
+    """`encode` for many values; faster if all are numbers or all are text. Raises like `encode`."""
     kinds = set(map(type, values))
     if kinds == {str}:
         encoded = [b"\x05" + _text(value) for value in values]

@@ -23,7 +23,7 @@ _SECRET_OPTION = re.compile(
 
 
 def hidden(url: str) -> str:
-    """The URL with `***` in the place of user and password, and of options that are secret by their names."""
+    """The URL with `***` in place of user and password, and of options that are secret by their names."""
     return _SECRET_OPTION.sub(r"\1***", _USER.sub(r"\g<scheme>\g<slashes>***@", url))
 
 

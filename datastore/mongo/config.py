@@ -24,8 +24,8 @@ _FORM = "mongodb://HOST:PORT/DATABASE"
 class MongoConfig(Config):
     """Stores what BSON can represent in a MongoDB collection. Durability is that of the write concern.
 
-    The other options after the `?` of the URL are those of pymongo. A server is looked for 10 seconds, unless
-    `serverSelectionTimeoutMS` says otherwise.
+    The other options after the `?` of the URL are those of pymongo. Server selection times out after 10 seconds, unless
+    `serverSelectionTimeoutMS` is set.
     """
 
     kind = "mongodb"

@@ -21,14 +21,14 @@ __all__ = ["build", "build_async"]
 def build(tree: Config) -> Datastore:
     """Open a tree for threads. The caller must close the store, which closes all that it is built on.
 
-    Raises ConfigError for a tree that is wrong as a whole, ImportError for a missing driver, and what the stores raise
-    when they are made, with the place of the store before the text. If one fails, those opened before it are closed.
+    Raises ConfigError for a tree that is invalid as a whole, ImportError for a missing driver, and the errors of
+    creating the stores, with the place of the store before the text. If one fails, those opened before it are closed.
     """
     return cast("Datastore", _Building("datastore").tree(tree))
 
 
 def build_async(tree: Config) -> AsyncDatastore:
-    """Open a tree for tasks, as `build` does for threads; a store that is not native to asyncio is lifted.
+    """Like `build`, but for tasks; a store that is not native to asyncio is lifted.
 
     Blocks while files are opened, which is brief.
     """

@@ -11,12 +11,12 @@ from datastore.model.options import DIRECTORY
 
 __all__ = ["MAX_DEPTH", "check_tree", "said", "walk"]
 
-#: How many stores can be built on one another: each adds a step to every call, and Python's stack is limited.
+#: The maximum number of stores built on one another: each adds a step to every call, and Python's stack is limited.
 MAX_DEPTH = 50
 
 
 def walk(tree: Config) -> Iterator[tuple[str, Config]]:
-    """Every store of a tree once, with its place: where it was written, or else its path from the root."""
+    """Every store of a tree once, with its place: where it was written, otherwise its path from the root."""
     seen: set[int] = set()
     waiting = [(tree.origin.place, tree, 1)]
     while waiting:
@@ -64,5 +64,5 @@ def _check_directories(config: Config, place: str, seen: dict[str, str]) -> None
 
 
 def said(place: str, text: str) -> str:
-    """The text, after the place where there is one."""
+    """The text, after the place if there is one."""
     return f"{place}: {text}" if place else text

@@ -56,7 +56,7 @@ class LRUConfig(Composed):
     )
 
     def check(self) -> None:
-        """There must be a bound."""
+        """Raise InvalidError without a bound."""
         if self.max_entries is None and self.max_bytes is None:
             raise InvalidError('max_entries or max_bytes is missing, e.g. max_bytes = "256MiB"', field="max_bytes")
 
@@ -80,7 +80,7 @@ class TieredConfig(Composed):
     timeout: float = field(default=TIER_TIMEOUT_S, metadata=option("how long a cache may take to answer", DURATION))
 
     def can_query(self) -> bool:
-        """As the last store."""
+        """Whether the last store does."""
         return self.children[-1].can_query()
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
@@ -124,7 +124,7 @@ class ShardedConfig(Composed):
                 )
 
     def can_query(self) -> bool:
-        """If all shards do."""
+        """Whether all shards do."""
         return all(child.can_query() for _, child in self.parts())
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
@@ -159,7 +159,7 @@ class MountConfig(Composed):
                 raise InvalidError(f"the prefix {prefix!r} is written {key!r}", field="mounts")
 
     def can_query(self) -> bool:
-        """If all stores do."""
+        """Whether all stores do."""
         return all(child.can_query() for _, child in self.parts())
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:

@@ -21,9 +21,9 @@ __all__ = ["parse_child", "parse_tree", "parse_url", "tree_of"]
 def parse_url(url: str, *, base: Path | None = None) -> Config:
     """The store that a URL names, e.g. `memory:`, `lmdb:///d?durability=async` or `grpc://127.0.0.1:7420`.
 
-    A relative directory is below `base`, if one is given. Raises UnsupportedTypeError (a TypeError) for anything but a
-    str, InvalidError (a ValueError) for an unknown scheme or what the scheme does not take, and ImportError, with the
-    command that helps, if its driver is not installed. No error shows a secret.
+    A relative directory is below `base`, if given. Raises UnsupportedTypeError (a TypeError) for anything but a str,
+    InvalidError (a ValueError) for an unknown scheme or a URL that is invalid for its scheme, and ImportError, with the
+    command that helps, if the driver is not installed. No error shows a secret.
     """
     if not isinstance(url, str):
         raise UnsupportedTypeError(
@@ -35,11 +35,11 @@ def parse_url(url: str, *, base: Path | None = None) -> Config:
 def parse_tree(
     document: Mapping[str, Any], store: str | None = None, *, source: str = "", base: Path | None = None
 ) -> Config:
-    """The tree of one store of a document, which has a table `[store.NAME]` for each, as TOML gives it.
+    """The tree of one store of a document as parsed from TOML, which has a table `[store.NAME]` for each.
 
     `store` may be omitted if there is only one. `source` names the document in errors; relative directories are below
     `base`. A store that several others name is shared by them. Other tables, and stores that this one does not need,
-    are ignored. Raises ConfigError (a ValueError), and ImportError as `parse_url` does.
+    are ignored. Raises ConfigError (a ValueError), and ImportError like `parse_url`.
     """
     tables = document.get("store")
     if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
@@ -55,7 +55,7 @@ def parse_tree(
 
 
 def parse_child(given: Any, place: str, *, base: Path | None = None) -> Config:
-    """The store that a URL or a table describes, which is written at a place of some document.
+    """The store that a URL or a table at some place of a document describes.
 
     Relative directories are below `base`. Raises ConfigError, with the place, and ImportError as `parse_url` does.
     """
@@ -78,7 +78,7 @@ def tree_of(described: object, store: str | None = None) -> Config:
 
 
 class _Reader:
-    """Reads the stores of one document, and each named store once."""
+    """Reads the stores of one document, each named one once."""
 
     def __init__(self, tables: Mapping[str, Mapping[str, Any]], source: str, base: Path | None) -> None:
         self._tables = tables
@@ -86,7 +86,7 @@ class _Reader:
         self._base = base
         self._registry = Registry()
         self._read: dict[str, Config] = {}
-        #: The names of the stores that are being read, each a part of the one before it.
+        #: The names of the stores that are being read, each built on the next.
         self._path: list[str] = []
         self._depth = 0
 

@@ -33,7 +33,7 @@ class _Shim(Composed):
     child: Config = field(metadata=option("the store below", CHILD))
 
     def can_query(self) -> bool:
-        """As the child."""
+        """Whether the child does."""
         return self.child.can_query()
 
 
@@ -78,7 +78,7 @@ class KeyTransformConfig(_Shim):
     )
 
     def can_query(self) -> bool:
-        """Only if the order of keys is kept."""
+        """Whether the transform preserves prefixes and the child answers queries."""
         return self.prefix_preserving and self.child.can_query()
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:

@@ -19,10 +19,10 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def dump_tree(tree: Config, name: str = "") -> str:
-    """The TOML text of which `parse_tree` makes an equal tree: of the store `name`, by default the name it has now.
+    """The TOML text that `parse_tree` reads to an equal tree: that of the store `name`, by default its current name.
 
-    Stores keep their names; those without get their kind's, with a number. Secrets in URLs are written as they are.
-    Raises InvalidError for a directory whose name is not valid UTF-8, which TOML cannot hold.
+    Stores keep their names; those without one are named after their kind, with a number. Secrets in URLs are written
+    too. Raises InvalidError for a directory whose name is not valid UTF-8, which TOML cannot hold.
     """
     return _dumped(tree, name, lambda value: value)
 
@@ -52,7 +52,7 @@ def _names(configs: list[Config], root: str) -> dict[int, str]:
     """A name for each store, by identity: its own, or that of its kind with a number if several are alike."""
     names = {id(configs[0]): root or configs[0].origin.name or "main"}
     taken = set(names.values())
-    # A store that URLs in two places, or two documents, describe in the same way may have a name twice.
+    # URLs in two places, or two documents, may describe stores that are equal and have the same name.
     for own in (True, False):
         for config in configs[1:]:
             stem = config.origin.name if own else config.kind
@@ -67,7 +67,7 @@ def _names(configs: list[Config], root: str) -> dict[int, str]:
 
 
 def _named(value: Any, names: Mapping[int, str]) -> Any:
-    """The names of the stores that an option holds."""
+    """The names of the stores in an option."""
     if isinstance(value, Config):
         return names[id(value)]
     if isinstance(value, Mapping):

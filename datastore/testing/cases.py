@@ -1,6 +1,6 @@
-"""What the conformance suite tries: keys and values with a catch in them, contents, and generated queries.
+"""What the conformance suite tries: tricky keys and values, contents, and generated queries.
 
-Pure data and hypothesis strategies, shared by both colours of the suite. Knows no store.
+Pure data and hypothesis strategies, shared by both colours of the suite. Knows no stores.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
     "writes",
 ]
 
-#: Keys of which a store, or something between it and its caller, might think otherwise.
+#: Keys that a store, or something between it and its caller, might confuse or change.
 AWKWARD_KEYS = [
     "/",
     "/a",
@@ -113,7 +113,7 @@ JSON_VALUES: list[Any] = [
     {"a.b": 1, "a": {"b": 2}},
 ]
 
-#: Plain values that some serializers cannot keep: they must come back the same, or be refused.
+#: Plain values that some serializers cannot preserve: they must come back unchanged, or be refused.
 AWKWARD_VALUES: list[Any] = [
     b"",
     b"\x00\xff",
@@ -142,7 +142,7 @@ def _keyed(texts: Mapping[str, Any]) -> dict[Key, Any]:
     return {Key(text): value for text, value in texts.items()}
 
 
-#: What queries are asked of: every kind of neighbour of the collection /a, and fields of mixed types.
+#: The contents to query: every kind of neighbour of the collection /a, and fields of mixed types.
 CONTENTS: dict[Key, Any] = _keyed(
     {
         "/": {"n": 0, "s": "root"},
@@ -374,7 +374,7 @@ def _nested(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def keys() -> st.SearchStrategy[Key]:
-    """Few keys that are close to one another: parents, children, instances, prefixes of one another's names."""
+    """A few closely related keys: parents, children, instances, prefixes of one another's names."""
     return _keys
 
 
@@ -384,7 +384,7 @@ def json_values() -> st.SearchStrategy[Any]:
 
 
 def wire_values() -> st.SearchStrategy[Any]:
-    """Values that can travel: every plain type, ints of 64 bits, aware datetimes."""
+    """Values that can be sent: every plain type, ints of 64 bits, aware datetimes."""
     return _nested(_wire_scalars)
 
 
@@ -402,12 +402,12 @@ def _records(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def contents(values: st.SearchStrategy[Any], *, max_size: int = 16) -> st.SearchStrategy[dict[Key, Any]]:
-    """What a store may hold: few keys that are close to one another, values mostly maps of the same fields."""
+    """Contents of a store: a few closely related keys, values mostly maps of the same fields."""
     return st.dictionaries(_keys, _records(values), max_size=max_size)
 
 
 def writes(values: st.SearchStrategy[Any], *, max_size: int = 30) -> st.SearchStrategy[list[tuple[Key, Any]]]:
-    """Puts and deletes (None) of few keys."""
+    """Puts and deletes (None) of a few keys."""
     value = st.one_of(_records(values), _records(values), st.none())
     return st.lists(st.tuples(_keys, value), max_size=max_size)
 
@@ -440,7 +440,7 @@ def conditions(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Condition]:
 
 @st.composite
 def queries(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> Query:
-    """Any query over such contents, but for `start_after`, which needs an entry."""
+    """Any query over such contents, except for `start_after`, which needs an entry."""
     view = draw(st.sampled_from(["whole", "whole", "fields", "keys"]))
     query = Query(
         Key(draw(st.sampled_from(_SCOPE_POOL))),

@@ -30,8 +30,8 @@ class DatastoreMachine(RuleBasedStateMachine):
     """Random operations on the store that `open_store` gives, compared with a dict.
 
     Cursors stay open across writes, and are read in steps. Subclasses declare `values`, the strategy for generated
-    values, `keeps_tuples`, `queries` (False for a store that supports none), and `reopen_store` where entries outlive
-    the object.
+    values, `keeps_tuples`, `queries` (False for a store that supports none), and `reopen_store` if entries outlive the
+    object.
     """
 
     values: st.SearchStrategy[Any] = cases.wire_values()
@@ -65,7 +65,7 @@ class DatastoreMachine(RuleBasedStateMachine):
 
     @rule(writes=cases.writes(cases.json_values(), max_size=12))
     def write_a_batch(self, writes: list[tuple[Key, Any]]) -> None:
-        """One batch of writes, several to one key among them."""
+        """One batch of writes, some of them to the same key."""
         outcomes = self.store.batch_write([Write(*write) for write in writes])
         assert [outcome.error for outcome in outcomes] == [None] * len(writes)
         for key, value in writes:
@@ -96,7 +96,7 @@ class DatastoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.queries)
     @rule(query=cases.queries(cases.json_values()))
     def ask(self, query: Query) -> None:
-        """A whole query."""
+        """A query that is read to its end."""
         expected = model.answer(query, self.contents)
         cursor = self.store.query(query)
         found = list(cursor.entries())

@@ -72,7 +72,7 @@ def _cut(value: Any, fields: Sequence[str]) -> dict[str, Any]:
 
 
 def _path_of(value: Any, field: str) -> tuple[str, ...]:
-    """The names of the maps and of the member that a field leads to; none where it is missing."""
+    """The names of the maps and of the member to which a field leads; none if it is missing."""
     if not isinstance(value, Mapping):
         return ()
     if field in value:
@@ -106,7 +106,7 @@ def _passes(filter_: Any, entry: Entry) -> bool:
 
 
 def lookup(entry: Entry, field: str) -> Any:
-    """The field of an entry of plain values; None where it is missing."""
+    """The field of an entry of plain values; None if it is missing."""
     if field == "__key__":
         return entry.key
     if field == "__value__":

@@ -200,7 +200,7 @@ def _check_count(name: str, count: int, most: int) -> None:
 
 
 def _check_tree_values(query: Query) -> None:
-    """Check how deep the values within trees are, so that the message stays within what protobuf reads."""
+    """Check how deep the values within trees are, so that protobuf can parse the message."""
     for tree in query.filters:
         if not isinstance(tree, Tree):
             continue
@@ -240,7 +240,7 @@ def _known(number: Any, table: Any, field: str) -> Any:
 
 
 def _comparisons(filters: Iterable[query_pb2.Filter], depth: int = 0) -> Iterator[int]:
-    """A 1 for each of the comparisons, and for what is none; LimitExceededError if they are nested too deep."""
+    """A 1 for each comparison or empty filter; LimitExceededError if they are nested too deep."""
     for each in filters:
         if each.WhichOneof("kind") != "composite":
             yield 1
@@ -301,7 +301,7 @@ def _decode_order(message: query_pb2.Order, field: str) -> Order:
 
 def _field_path(text: str, field: str) -> str:
     if not text:
-        raise InvalidQueryError("the field is empty; name one, as 'age' or '__key__'", field=field)
+        raise InvalidQueryError("the field is empty; name one, e.g. 'age' or '__key__'", field=field)
     if len(text.encode()) > FIELD_PATH_BYTES:
         raise InvalidQueryError(f"the path of a field has at most {FIELD_PATH_BYTES:,} bytes of UTF-8", field=field)
     return text

@@ -1,7 +1,7 @@
 """The messages of `datastore.v1` with every stored value as bytes instead of a message.
 
-An embedded message and a bytes field of the same number are encoded alike, so these classes are compatible with the
-generated ones but do not decode the values. They are created from the generated descriptors on import.
+An embedded message and a bytes field of the same number are encoded identically, so these classes are compatible with
+the generated ones but do not decode the values. They are created from the generated descriptors on import.
 """
 
 from __future__ import annotations

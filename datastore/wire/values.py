@@ -207,7 +207,7 @@ def _check_text(text: str, what: str, path: str) -> None:
 
 def _check_datetime(value: datetime, path: str) -> None:
     if value.utcoffset() is None:
-        raise InvalidValueError(f"{path} is a datetime without a time zone; give it one, as datetime.UTC", path=path)
+        raise InvalidValueError(f"{path} is a datetime without a time zone; give it one, e.g. datetime.UTC", path=path)
     if microseconds(value) // _MICROSECONDS not in _SECONDS:
         raise InvalidValueError(f"{path} is outside the years 1 to 9999 of UTC", path=path)
 

@@ -171,7 +171,7 @@ class Server:
             self._following = asyncio.create_task(follow)
 
     async def _begin(self) -> None:
-        """Have in force what the node's records say, or a first placement if there are none."""
+        """Enforce the placement in the node's records, or a first one if there are none."""
         await self._load()
         if self._place_as is not None:
             await self._node.place_if_new(*self._place_as)
@@ -180,7 +180,7 @@ class Server:
         await self._node.check_store()
 
     async def _store_changed(self, failure: DatastoreError | None) -> None:
-        """Refuse calls while the store does not answer, and say so."""
+        """Refuse calls while the store does not answer, with the reason."""
         if failure is None:
             self._node.datastore.become_known()
         else:

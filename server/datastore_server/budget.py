@@ -20,7 +20,7 @@ _RETRY_AFTER_S = 1.0
 
 
 class ByteBudget:
-    """A number of bytes that may be in use at once. Callers that need more than are left wait, in order of arrival."""
+    """A number of bytes that may be in use at once. Callers that need more than is left wait, in order of arrival."""
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes

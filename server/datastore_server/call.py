@@ -1,4 +1,4 @@
-"""One RPC as its handler sees it, whatever transport carries it. Knows no transport, no store and no method.
+"""One RPC as its handler sees it, independent of the transport. Knows no transports, stores or methods.
 
 A transport takes the `ServedMethod`s of the services and makes a `Call` for each RPC. `transport` is the one for
 grpc.aio; nothing below it imports grpc.
@@ -38,7 +38,7 @@ class Call:
     metadata: Iterable[tuple[str, str | bytes]] = ()
     #: The client's address, the same for all RPCs on one connection.
     peer: Callable[[], str] = str
-    #: Sends a message of a stream. Returns when the transport can take another one, so that the pace is the client's.
+    #: Sends a message of a stream. Returns when the transport can take another one, so that the client sets the pace.
     #: Raises ClientGoneError if the client has disconnected.
     send: Callable[[bytes], Awaitable[None]] = _sends_nothing
 
@@ -55,8 +55,8 @@ Serve: TypeAlias = Callable[[bytes, Call], Awaitable[Answer]]
 class ServedMethod:
     """One RPC of a server.
 
-    `path` is `/PACKAGE.SERVICE/METHOD`. `answer_now`, where there is one, answers without an event loop and without a
-    task, in any thread: None means that the store has to wait, and the RPC must be given to `serve`.
+    `path` is `/PACKAGE.SERVICE/METHOD`. `answer_now`, if there is one, answers without an event loop and without a
+    task, in any thread: None means that the store has to wait, and the RPC must be passed to `serve`.
     """
 
     path: str
@@ -66,7 +66,7 @@ class ServedMethod:
 
 
 def at_once(serve: Serve) -> Callable[[bytes, Call], Answer]:
-    """`answer_now` of a method without effects: runs `serve` up to the first time that it has to wait."""
+    """The `answer_now` of a method without effects: runs `serve` until it has to wait."""
 
     def answer_now(request: bytes, call: Call) -> Answer:
         coroutine: Any = serve(request, call)

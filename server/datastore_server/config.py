@@ -90,7 +90,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Annotated[str, _valid(f"the cluster's name: {NAME_FORM}")]
     shard_by: Annotated[ShardBy, _valid('"key" or "collection"')] = "key"
-    #: Of the nodes and the proxy alike, where they are not the defaults.
+    #: Of both the nodes and the proxy, if they are not the defaults.
     limits: Annotated[dict[str, Any], _valid(f"a table with any of {', '.join(Limits.settable())}")] = {}
 
 
@@ -98,7 +98,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of the proxy."""
 
     listen: Annotated[str, _valid("HOST:PORT, e.g. 127.0.0.1:7420")] = DEFAULT_LISTEN
-    #: As they are written; `tiers_of` reads them.
+    #: As written in the file; `tiers_of` parses them.
     tiers: Annotated[list[Any], _valid("a list of caches before the shards, each a store URL or a table")] = []
 
 
@@ -108,7 +108,7 @@ class ShardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, _valid(f"the shard's name, which its share of the keys depends on: {NAME_FORM}")]
     url: Annotated[str, _valid(f"where its node listens: {SERVER_FORM}")]
     store: Annotated[str | None, _valid(f"what its node serves: {STORE_FORMS}")] = None
-    #: After `parse_config` what the file says here or in the store's URL; else "sync", or None if it is the engine's.
+    #: After `parse_config`, as set here or in the store's URL; otherwise "sync", or None if the engine determines it.
     durability: Annotated[Durability | None, _valid('"sync" or "async"')] = None
     state_dir: Annotated[str | None, _valid("a directory for the record of the node's placement")] = None
     wait_s: Annotated[Annotated[float, msgspec.Meta(ge=0)] | None, _valid("seconds, 0 or more")] = None
@@ -172,7 +172,7 @@ def dump_config(config: Config) -> str:
 
 
 def show_config(config: Config) -> str:
-    """The same text with every setting, defaults too, and `***` for the secrets in store URLs."""
+    """The same text with every setting, including defaults, and `***` for the secrets in store URLs."""
     shards = [
         msgspec.structs.replace(
             shard,
@@ -196,7 +196,7 @@ def _without_secrets(given: Any) -> Any:
 
 
 def tiers_of(config: Config, source: str) -> tuple[StoreTree, ...]:
-    """The caches before the shards, the fastest first. `source` is the file; relative directories are beside it.
+    """The caches before the shards, fastest first. `source` is the file, to whose directory others are relative.
 
     Raises ConfigError, or ImportError for one whose driver is not installed.
     """
@@ -250,7 +250,7 @@ def _address(text: str, given: str, form: str) -> Address:
 
 
 def _after_port_alone(text: str) -> str:
-    """A lone port (`17650` or `:17650`) with this machine's address before it; any other text as it is.
+    """A port alone (`17650` or `:17650`) with this machine's address before it; any other text unchanged.
 
     The resolver would take 17650 for the address 0.0.68.242.
     """

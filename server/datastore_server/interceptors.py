@@ -1,8 +1,8 @@
-"""The outermost wrapper of every method: turns whatever a handler raises into a status.
+"""The outermost wrapper of every method: converts whatever a handler raises to a status.
 
-Knows errors and statuses, but no transport, request or store. Errors of the library leave as the table in
-`datastore.wire` says. Any other exception is a bug: it is logged with its traceback under an incident ID, and the
-client gets only that ID.
+Knows errors and statuses, but no transports, requests or stores. Errors of the library are converted by the table in
+`datastore.wire`. Any other exception is a bug: it is logged with its traceback under an incident ID, and the client
+gets only that ID.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = ["guard", "item_status", "status_of"]
 
 _log = logging.getLogger("datastore.server")
 
-#: The most text in a status, in bytes. Statuses travel as metadata, percent-encoded and in base64, which together must
-#: stay under 8 KiB.
+#: The longest text in a status, in bytes. Statuses travel as metadata, percent-encoded and in base64, which together
+#: must stay under 8 KiB.
 STATUS_TEXT_BYTES = 700
 #: The same for each item of a batch, whose statuses share one message.
 ITEM_STATUS_TEXT_BYTES = 256
@@ -64,7 +64,7 @@ def guard(
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
-            # Not this call was cancelled but something that its store awaits, and the client waits for an answer.
+            # Something that the store awaits was cancelled, not this call: the client is waiting for an answer.
             status = status_of(error, method)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise

@@ -41,7 +41,7 @@ _HOUR_MS = 60 * 60 * 1000
 
 #: The bytes of a message beside the largest entry: framing, a resume token, a summary.
 RESERVED_BYTES = 256 * _KIB
-#: The most bytes of a batch item's response without its value.
+#: The maximum size of a batch item's response without its value, in bytes.
 ITEM_BYTES = 2 * _KIB
 #: The largest request with at most one key, e.g. of Get, DescribeStore or a health check, in bytes: a key, possibly not
 #: in canonical form, and fields of later clients. Parsing it on the event loop takes at most 2 ms.

@@ -278,7 +278,7 @@ class Membership:
         if differences and differences != self._differences:
             _log.warning("not serving: %s", "\n".join(map(str, differences)))
         if verdict.move is not None and verdict.move != self._move:
-            _log.warning("serving reads alone: %s", verdict.move)
+            _log.warning("serving only reads: %s", verdict.move)
         self._move = verdict.move
         if self._differences and not verdict.differences:
             _log.warning("the nodes match the configuration: serving")

@@ -1,6 +1,6 @@
-"""What the requests of DatastoreService ask for: parsed, checked, and as the library's objects.
+"""Requests of DatastoreService: parsed, checked, and converted to the library's objects.
 
-Pure. Knows messages, limits and tokens, but no stores and no transport.
+Pure. Knows messages, limits and tokens, but no stores or transports.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Requests:
         return query, token, message.include_sort_keys
 
     def page(self, request: bytes) -> tuple[Query, Token, int]:
-        """The query of a page, the token of its start, and the most entries of the page."""
+        """The query of a page, the token of its start, and the maximum number of entries in the page."""
         message = parse_request(raw.ListEntriesRequest, request)
         page_items = checks.check_page_size(message.page_size, self._limits)
         bound_to = _hash_of(message.query)

@@ -1,7 +1,7 @@
 """The configuration of one server of any composition of stores: its `[store.NAME]` tables and its `[server]` table.
 
-Pure but for `load_server`, which reads the file: text in, data out, and a ConfigError that names the file, the key and
-what would be valid. Opens no store.
+Pure, except for `load_server`, which reads the file: text in, data out, and a ConfigError that names the file, the key
+and what would be valid. Opens no stores.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["ServerConfig", "load_server", "parse_server", "show_server"]
 
 
 class _Server(msgspec.Struct, frozen=True):
-    """The table `[server]` as it is written."""
+    """The table `[server]` as written."""
 
     store: str
     listen: str = DEFAULT_LISTEN
@@ -70,7 +70,7 @@ def parse_server(text: str, *, source: str, base: Path = Path()) -> ServerConfig
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: not TOML: {error}") from error
     if "server" not in document and "shards" in document:
-        raise ConfigError(f"{source} describes a cluster: say which of its shards is served, with --shard NAME")
+        raise ConfigError(f"{source} describes a cluster: say which shard to serve with --shard NAME")
     for name in document:
         if name not in ("server", "store"):
             near = did_you_mean(name, ["server", "store"])
@@ -113,7 +113,7 @@ def _section(table: object, source: str) -> _Server:
 
 
 def _store(document: Mapping[str, Any], name: str, source: str, base: Path) -> StoreUrl:
-    """The store that is served: of a table by its name, or by its URL."""
+    """The store to serve, given by the name of a table or by a URL."""
     if ":" in name:
         try:
             return parse_store_url(name, base=base)
@@ -125,7 +125,7 @@ def _store(document: Mapping[str, Any], name: str, source: str, base: Path) -> S
 
 
 def show_server(config: ServerConfig) -> str:
-    """The effective configuration as TOML: every setting of the server, and no secret."""
+    """The effective configuration as TOML: every setting of the server, without secrets."""
     named = config.store.tree.origin.name
     server = {
         "store": named or str(config.store),

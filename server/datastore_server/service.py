@@ -1,4 +1,4 @@
-"""The one service, of nodes and proxies alike: every RPC is check, call, convert.
+"""The one service, of both nodes and proxies: every RPC is check, call, convert.
 
 Serves one `aio.Datastore` whose values are WireValues: the bytes of a value pass between requests, store and responses
 without being decoded here. Knows no transport, and not whether the store is local or remote.

@@ -74,7 +74,7 @@ async def _watch(shard: ShardInfo) -> None:
                     if answer == SERVING:
                         state.up()
                     else:
-                        state.down("it does not serve: it is shutting down, or its store does not answer")
+                        state.down("it is not serving: it is shutting down, or its store does not answer")
                 state.down("it ended the connection")
             except grpc.aio.AioRpcError as error:
                 state.down(error.details() or error.code().name)

@@ -1,6 +1,6 @@
-"""A node's storage: any store that a URL opens, as one of WireValues, with where its node keeps its records.
+"""A node's storage: any store with a URL, as a store of WireValues, and where its node keeps its records.
 
-Knows each engine by its package, and how its values are stored; no request and no message.
+Knows each engine by its package, and how its values are stored, but no requests or messages.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ from datastore_server.stored_values import DocumentValues, JsonValues, PlainValu
 
 __all__ = ["IDLE_STREAM_S", "Storage", "behind_tiers", "open_storage"]
 
-#: How long a proxy keeps its streams of the nodes for a query whose client does not read, or that waits for another
-#: node's entries. Each costs the proxy 25 kB and its node 45.
+#: How long a proxy keeps its streams to the nodes for a query whose client does not read, or that waits for another
+#: node's entries, in seconds. Each stream costs the proxy 25 kB and its node 45 kB.
 IDLE_STREAM_S = 2.0
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A store of WireValues, and what its node needs with it. Its server must close `datastore` and `system`."""
+    """A store of WireValues, and what its node needs besides it. Its server must close `datastore` and `system`."""
 
     datastore: Datastore
     system: SystemSpace
     listing: Listing
-    #: The name of the store whose health the node follows; empty for one within the process.
+    #: The name of the store whose health the node follows; empty for a store in this process.
     watched: str = ""
 
 
 def open_storage(
     url: StoreUrl, *, cluster: str | None = None, shard: str | None = None, state_dir: Path | None = None
 ) -> Storage:
-    """Open the store of a URL. Connects to nothing yet; creates a directory if needed.
+    """Open the store of a URL. Does not connect yet; creates a directory if needed.
 
-    `state_dir` holds the node's records instead of the store's own system space. Raises ConfigError if it is missing
-    although it is needed, or of no use, and what the store raises when it is opened.
+    `state_dir` holds the node's records instead of the store's own system space. Raises ConfigError if it is needed but
+    missing, or given but not needed, and the errors of opening the store.
     """
     tree = url.tree
     if isinstance(tree, MemoryConfig | LMDBConfig) and state_dir is not None:
@@ -82,9 +82,9 @@ def open_storage(
 
 
 def _leaf(tree: Config, serializer: SerializerName | None = None) -> tuple[Datastore, Any]:
-    """A store of WireValues that is built on no other, and the blocking store below it; None if there is none."""
+    """A store of WireValues that is not built on others, and the blocking store below it, or None."""
     if isinstance(tree, GrpcConfig):
-        # Its clients retry: a node that did too would multiply their calls while the other is busy or unreachable.
+        # Clients retry. If the node did too, calls would multiply while the other server is busy or unreachable.
         remote = RemoteDatastore(
             tree.url,
             timeout_s=tree.timeout,
@@ -108,9 +108,9 @@ def _leaf(tree: Config, serializer: SerializerName | None = None) -> tuple[Datas
     return SerializerShimDatastore(store, _serializer(serializer, plain)), engine
 
 
-#: The kinds that store text and bytes, and tell one from the other.
+#: The kinds that store text and bytes, and distinguish them.
 _TEXT_AND_BYTES = ("file", "memcached")
-#: The kinds of stores built on others that do not look at values, or as queries do: they pass WireValues on unread.
+#: The kinds of stores built on others that read values only as queries do, if at all: they pass WireValues on unread.
 _BLIND = frozenset(
     ("cache", "key-transform", "logging", "lowercase", "lru", "memory", "mount", "namespace", "nested-path", "null")
 ) | {"sharded", "tiered"}
@@ -119,7 +119,7 @@ _BLIND = frozenset(
 def _composed(tree: Config) -> tuple[Datastore, Any]:
     """A store of WireValues that is built on others.
 
-    What is below a `serializer` has the values that this makes; elsewhere values are stored as in a node of that kind.
+    Stores below a `serializer` have the values that it returns; others store values like a node of their kind.
     """
     is_blind = all(config.kind in _BLIND or not any(config.parts()) for _, config in walk(tree))
     store = build_async(_with_leaves(tree, {}, is_plain=not is_blind))
@@ -127,7 +127,7 @@ def _composed(tree: Config) -> tuple[Datastore, Any]:
 
 
 def behind_tiers(tiers: Sequence[Config], store: Datastore) -> Datastore:
-    """A store of WireValues with these caches before it; the store itself if there are none."""
+    """A store of WireValues with these caches before it; the store itself without caches."""
     return _composed(TieredConfig(children=(*tiers, _Opened(store=store))))[0] if tiers else store
 
 
@@ -144,7 +144,7 @@ class _Opened(Composed):
 
 
 def _with_leaves(tree: Config, done: dict[int, Config], *, is_plain: bool) -> Config:
-    """The tree with each of its leaves as a node stores its values. A store with several parents stays one."""
+    """The tree, with each leaf storing values like a node of its kind. A store with several parents stays one store."""
     if tree.kind == "serializer" or (isinstance(tree, Composed) and not any(tree.parts())):
         return tree
     if id(tree) not in done:
@@ -170,28 +170,28 @@ def _changed_children(tree: Config, change: Callable[[Config], Config]) -> Confi
 
 @dataclass(frozen=True, kw_only=True)
 class _Leaf(Config):
-    """A store of a composition, whose values are WireValues, or plain where a store above it looks at them."""
+    """A store in a composition. Its values are WireValues, or plain ones if a store above it reads them."""
 
     inner: Config
     is_plain: bool
 
     def can_query(self) -> bool:
-        """As the store itself."""
+        """That of the store itself."""
         return self.inner.can_query()
 
     def open_async(self) -> Datastore:
-        """The store as a node has it."""
+        """The store as it would be in a node."""
         store, _ = _leaf(self.inner)
         return SerializerShimDatastore(store, decoded) if self.is_plain else store
 
 
 def _serializer(name: SerializerName | None, plain: Any) -> Any:
-    """The serializer of a name; `plain` is the default of its kind of store."""
+    """The serializer with this name; `plain` is the default of the kind of store."""
     return plain if name in (None, "plain") else {"json": JsonValues(), "wire": WireValues()}[name]
 
 
 def _system_of(engine: Any, url: StoreUrl, shard: str | None, state_dir: Path | None) -> SystemSpace:
-    """Where the node's records are kept."""
+    """The system space for the node's records."""
     if state_dir is not None:
         return in_directory(state_dir)
     if url.directory is not None:

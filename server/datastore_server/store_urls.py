@@ -1,6 +1,6 @@
 """The URL of a node's store: any URL of `datastore.open`, and how its values are stored.
 
-Pure: text in, data out, or a ConfigError that says what is valid. Opens no store.
+Pure: text in, data out, or a ConfigError that says what is valid. Opens no stores.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _changed(tree: Config, **options: object) -> Config:
 
 
 def _absolute(text: str, directory: Path) -> str:
-    """The URL of a store with `directory` in place of its own, and the same options."""
+    """The URL of a store with another `directory`, and the same options."""
     scheme, _, rest = text.partition(":")
     _, mark, options = rest.partition("?")
     slashes = "//" if directory.is_absolute() else ""

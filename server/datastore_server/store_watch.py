@@ -1,7 +1,7 @@
-"""Whether a node's store answers: asked at the start, until it does, and every second from then on.
+"""Watches whether a node's store answers: probes it at the start until it does, and every second from then on.
 
-Calls are refused while it does not, so that none hangs and all may be repeated. Knows a probe, and what to do when the
-answer changes; not which store it is.
+Calls are refused while it does not, so that none hangs and all may be repeated. Knows a probe, and what to do when its
+result changes, but not which store it is.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _Result = TypeVar("_Result", ReadResult, WriteResult)
 
 _log = logging.getLogger("datastore.server")
 
-#: The time between probes, and so how long calls may reach a dead store. A probe is one or two small reads.
+#: The time between probes, in seconds, and so how long calls may reach a dead store. A probe is one or two small reads.
 PROBE_S = 1.0
-#: The time limit of a probe: a busy store may take some seconds.
+#: The time limit of a probe, in seconds: a busy store may take a few.
 PROBE_TIMEOUT_S = 5.0
-#: The time between attempts to reach a store at the start.
+#: The time between attempts to reach a store at the start, in seconds.
 RETRY_S = 0.25
 
 
 class StoreWatch:
-    """The health of the store called `name`, which `probe` raises if it does not answer.
+    """The health of the store called `name`. `probe` raises if the store does not answer.
 
-    `changed` is called with the error that calls are to fail with, and with None once the store answers again.
+    `changed` is called with the error with which calls must fail, and with None once the store answers again.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class StoreWatch:
         self.failure: UnavailableError | None = None
 
     async def wait(self, wait_s: float, begin: Callable[[], Awaitable[None]]) -> None:
-        """Call `begin` until the store answers it; after `wait_s` UnavailableError, which names the store."""
+        """Call `begin` until it succeeds; after `wait_s`, raise UnavailableError, which names the store."""
         ends_at = time.monotonic() + wait_s
         logged = ""
         while True:
@@ -77,7 +77,7 @@ class StoreWatch:
                 return
 
     async def follow(self) -> None:
-        """Probe every PROBE_S, and immediately after `suspect`. Endless."""
+        """Probe every PROBE_S seconds, and immediately after `suspect`. Runs until cancelled."""
         while True:
             self._suspected.clear()
             with suppress(TimeoutError):
@@ -86,7 +86,7 @@ class StoreWatch:
             await self.check()
 
     def suspect(self) -> None:
-        """A call could not reach the store."""
+        """Note that a call could not reach the store."""
         if self.failure is None:
             self._suspected.set()
 
@@ -126,17 +126,17 @@ class StoreWatch:
         await self._changed(self.failure)
 
     async def aclose(self) -> None:
-        """Ask no more."""
+        """Stop probing."""
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
 
 
 class WatchedDatastore(ShimDatastore):
-    """A store whose unreachability is noticed by the first call that meets it.
+    """A store that reports when a call cannot reach it.
 
-    Such a call raises UnavailableError as the store does; if it is a read, with a time after which to repeat it. A
-    write may have happened.
+    Such a call raises the store's UnavailableError, for a read with a time after which to repeat it. A write may have
+    happened.
     """
 
     def __init__(self, datastore: Datastore, suspect: Callable[[], None]) -> None:
@@ -148,7 +148,7 @@ class WatchedDatastore(ShimDatastore):
         return await self._noticed(self.child_datastore.read(keys, options), is_read=True)
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write to the child. How a store of another package refuses a value becomes an error that clients get."""
+        """Write to the child. If a store of another package refuses a value, clients get the error."""
         results = await self._noticed(self.child_datastore.write(operations), is_read=False)
         for result in results:
             if isinstance(result.error, TypeError | ValueError):
@@ -188,9 +188,9 @@ class WatchedDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """As the child's."""
+        """That of the child."""
         return self.child_datastore.capability
 
     def describe(self) -> Description:
-        """As the child."""
+        """The description of the child."""
         return self.child_datastore.describe()

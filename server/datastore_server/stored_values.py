@@ -1,6 +1,6 @@
-"""How values are stored by engines that are not ours alone: serializers from WireValues and back.
+"""How values are stored in engines that other programs use too: serializers from WireValues and back.
 
-What another program stored is readable as what it is, and what is put comes back as it was, or is refused. Pure.
+Values of other programs can be read, and a value that is put comes back unchanged or is refused. Pure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datastore.wire import WireValue
 
 __all__ = ["DocumentValues", "JsonValues", "PlainValues", "WireValues", "decoded"]
 
-#: Begins what we mark as ours; the next word says what follows the line.
+#: The beginning of the values that we mark; the next word says what follows the line.
 _MARK = b"%datastore 1 "
 _MARKED_VALUE = _MARK + b"value\n"
 #: As `datastore.redis` marks bytes among JSON.
@@ -23,10 +23,10 @@ _MARKED_BYTES = _MARK + b"bytes\n"
 
 
 class PlainValues:
-    """Text as text and bytes as bytes; all else, which other programs cannot know, in wire form behind a mark.
+    """Text as text and bytes as bytes; other values, which other programs cannot read, in wire form after a mark.
 
-    An engine that `tells_text` from bytes gives back which of them it was. In one that does not, what is UTF-8 is
-    text, and bytes that would be taken for text are marked.
+    An engine that `tells_text` distinguishes text from bytes. In others, all valid UTF-8 is text, and bytes that would
+    be taken for text are marked.
     """
 
     #: As descriptions of stores show it.
@@ -48,7 +48,7 @@ class PlainValues:
         return _MARKED_VALUE + encoded.data
 
     def loads(self, stored: Any) -> WireValue:
-        """The value of what is stored."""
+        """The value of its stored form."""
         if isinstance(stored, str):
             return _readable(stored)
         if stored.startswith(_MARKED_VALUE):
@@ -61,7 +61,7 @@ class PlainValues:
 
 
 class JsonValues:
-    """JSON that other programs can read and write; bytes are stored behind the mark of `datastore.redis`.
+    """JSON that other programs can read and write; bytes are stored after the mark of `datastore.redis`.
 
     Refuses values that JSON cannot represent: bytes in lists and maps, datetimes, keys, infinities.
     """
@@ -81,7 +81,7 @@ class JsonValues:
 
     @staticmethod
     def loads(stored: Any) -> WireValue | None:
-        """The value of a JSON text; that of `null` is absent."""
+        """The value of a JSON text; `null` counts as absent."""
         if isinstance(stored, bytes) and stored.startswith(_MARKED_BYTES):
             return wire.encode_value(stored[len(_MARKED_BYTES) :])
         try:
@@ -94,7 +94,7 @@ class JsonValues:
 
 
 class WireValues:
-    """Every value in wire form, which no other program reads: the fastest to serve."""
+    """Every value in wire form, which other programs cannot read: the fastest to serve."""
 
     __name__ = "wire"
     keeps_mappings = False
@@ -157,7 +157,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _readable(plain: Any) -> WireValue:
-    """An object that another program stored. Raises CorruptDataError if it cannot be sent."""
+    """The wire form of an object that another program stored. Raises CorruptDataError if it cannot be sent."""
     try:
         return wire.encode_value(plain)
     except (InvalidValueError, UnsupportedTypeError) as error:
@@ -173,7 +173,7 @@ def _checked(data: bytes) -> WireValue:
 
 
 def _require_json(value: Any, path: str) -> None:
-    """Raise UnsupportedTypeError or InvalidValueError, with the path of the part, for what JSON would change."""
+    """Raise UnsupportedTypeError or InvalidValueError, with the path, for a part that JSON would change."""
     if isinstance(value, dict):
         for name, part in value.items():
             _require_json(part, f"{path}[{name!r}]")

@@ -1,6 +1,6 @@
-"""Binds the services to grpc.aio: the only module through which an RPC reaches a handler that knows of grpc.
+"""Binds the services to grpc.aio: the only module between RPCs and handlers that knows grpc.
 
-Another transport does the same with the same `ServedMethod`s. Knows calls and statuses, but no services or stores.
+Another transport would do the same with the same `ServedMethod`s. Knows calls and statuses, but no services or stores.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The calls that a server is handling: admitted, and ended when the server has to stop.
+"""The calls that a server is handling: admits them, and ends them when the server has to stop.
 
-Knows tasks and admission, but no requests, transport or stores.
+Knows tasks and admission, but no requests, transports or stores.
 """
 
 from __future__ import annotations

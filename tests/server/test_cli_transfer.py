@@ -147,8 +147,8 @@ def test_compression_is_detected_by_content_not_name(cli: Transfers) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (gzip.compress(b'{"key":"/Cut:a","value":1}\n' * 9, mtime=0)[:-9], "damaged or cut off"),
-        (gzip.compress(b"x", mtime=0)[:4], "damaged or cut off"),
+        (gzip.compress(b'{"key":"/Cut:a","value":1}\n' * 9, mtime=0)[:-9], "damaged or truncated"),
+        (gzip.compress(b"x", mtime=0)[:4], "damaged or truncated"),
         (b"PK\x03\x04rest", "zip archive or a spreadsheet"),
         (b"\xfd7zXZ\0", "xz -dc"),
         (b"\xff\xfe{\0", "--encoding utf-16"),

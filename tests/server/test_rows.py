@@ -162,10 +162,10 @@ def test_a_cell_that_is_not_of_its_type_is_named(cell: str, kind: str) -> None:
         ("a,b\n1,2\n", "--key"),
         ("key,a,a\n", "line 1: the header names 'a' twice, in columns 2 and 3"),
         ("\nkey,,a,\n", "line 2: the header names '' twice, in columns 2 and 4"),
-        ("key,a\n/x,1,2\n", "line 2: 3 cells, where the header has 2"),
+        ("key,a\n/x,1,2\n", "line 2: 3 cells, but the header has 2"),
         ("key,a\n/x\n", "line 2: 1 cells"),
         ('key,a\n/x,"1\n', "line 2: the quote that opens cell 2 is not closed"),
-        ('key,a\n\n/x,"1\n2"3\n', "line 3: cell 2 has '3' behind its closing quote"),
+        ('key,a\n\n/x,"1\n2"3\n', "line 3: cell 2 has '3' after its closing quote"),
     ],
 )
 def test_bad_csv_is_refused_with_its_place(text: str, reported: str) -> None:
@@ -522,8 +522,8 @@ def test_reading_continues_after_a_malformed_record() -> None:
     text = 'a,"b"c\n"d\ne"f,g\nh\n"i'
     found = [(record.line, record.fault) for record in csv_dialect.read_records(io.StringIO(text, newline=""), ",")]
     assert found == [
-        (1, "cell 2 has 'c' behind its closing quote"),
-        (2, "cell 1 has 'f' behind its closing quote"),
+        (1, "cell 2 has 'c' after its closing quote"),
+        (2, "cell 1 has 'f' after its closing quote"),
         (4, None),
         (5, "the quote that opens cell 1 is not closed"),
     ]

@@ -117,7 +117,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    # Our errors say better what gRPC would log to stderr. It reads this when it is loaded.
+    # Our errors say more clearly what gRPC would log to stderr. It reads this when it is loaded.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     streams.prepare()
     code = run(_command)

@@ -1,4 +1,4 @@
-"""The Query that a command line asks for, and what `--order` says. Knows queries; knows no command and no store."""
+"""The Query of a command line, and the syntax of `--order`. Knows queries, but no commands or stores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["is_direction", "parse_order", "query_of"]
 _ASCENDING = r"(?:asc|ascending)"
 _DESCENDING = r"(?P<descending>desc|descending)"
 _DIRECTION = rf"(?:{_ASCENDING}|{_DESCENDING})"
-#: A direction in words, as other languages have it: `elevation desc`, `elevation:desc`, `desc(elevation)`.
+#: A direction in words, as in other languages: `elevation desc`, `elevation:desc`, `desc(elevation)`.
 _WORDED_ORDERS = (
     re.compile(rf"(?P<sign>[+-]?)(?P<field>.+?)\s*[\s:;,=/|]\s*{_DIRECTION}", re.IGNORECASE),
     re.compile(rf"{_DIRECTION}\s*[\s:;,=/|]\s*(?P<field>[^()]+)", re.IGNORECASE),
@@ -47,14 +47,14 @@ def parse_order(text: str) -> Order:
 
 
 def is_direction(text: str) -> bool:
-    """Whether a text is a direction in words, as orders of other languages have it: `desc`, `Ascending`."""
+    """Whether a text is a direction in words, as in other query languages: `desc`, `Ascending`."""
     return re.fullmatch(_DIRECTION, text, re.IGNORECASE) is not None
 
 
 def query_of(
     key: Key, conditions: Iterable[str] = (), orders: Iterable[str] = (), /, **attributes: Unpack[Changes]
 ) -> Query:
-    """The Query that a command line asks for, frozen. Raises InvalidQueryError."""
+    """The Query of a command line, frozen. Raises InvalidQueryError."""
     query = Query(key).replaced(**attributes)
     return query.replaced(filters=list(map(parse_where, conditions)), orders=list(map(parse_order, orders)))
 
@@ -79,7 +79,7 @@ def _quoted_order(text: str, sign: str, written: str) -> Order:
 
 
 def _meant_order(written: str) -> str | None:
-    """What should have been written for an order in the words of another language; None if it is not one."""
+    """The correct form of an order in the syntax of another language; None if it is not one."""
     for pattern in _WORDED_ORDERS:
         if found := pattern.fullmatch(written):
             return f"{'-' if found['descending'] else ''}{found['field'].strip()}"

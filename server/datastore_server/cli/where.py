@@ -1,12 +1,12 @@
-"""What `--where` says, as a Filter or a Tree of Filters.
+"""The syntax of `--where`: text to a Filter or a Tree of Filters.
 
     condition  = all { "or" all }
     all        = one { "and" one }
     one        = "not" one | "(" condition ")" | comparison
     comparison = FIELD OPERATOR VALUE | FIELD "exists"
 
-A FIELD or a text VALUE with characters that mean something here is written in double quotes, as in JSON. Knows
-conditions and JSON values; knows no command and no store.
+A FIELD or a text VALUE with characters that have a meaning here is written in double quotes, as in JSON. Knows
+conditions and JSON values, but no commands or stores.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ __all__ = ["parse_where"]
 
 _OPERATORS = ", ".join(OPERATORS)
 _ENDS = r"(?=\s*(?:$|\))|\s+(?:and|or)\s)"
-#: An operator behind a bare field: in symbols, or a word. `born in = 1900` compares the field `born in`.
+#: An operator after a bare field: symbols or a word. `born in = 1900` compares the field `born in`.
 _OPERATOR = re.compile(
     rf"[<>=!~]+|(?<=\s)(?:(?:not\s+in|in|starts_with|contains)(?![^\s\[\"{{])(?!\s*[<>=!~])|exists{_ENDS})",
     re.IGNORECASE,
 )
-#: The same behind a quoted field, where no space is needed.
+#: The same after a quoted field, where a space is not needed.
 _OPERATOR_HERE = re.compile(_OPERATOR.pattern.replace(r"(?<=\s)", ""), re.IGNORECASE)
 _NOT = re.compile(r"not(?:\s*(?=\()|\s+(?![\s<>=!~]))", re.IGNORECASE)
-#: Another condition behind a bare value: `and` in a text is part of the text unless a comparison follows.
+#: Another condition after a bare value: `and` in a text is part of the text unless a comparison follows.
 _NEXT = re.compile(
     r"\s(?P<joint>and|or|&&|\|\|)\s+(?:\(\s*|not\s+|not(?=\())*"
     r"(?:\"(?:[^\"\\]|\\.)*\"|[^\s<>=!~()\"]+)"
@@ -45,22 +45,22 @@ _NEXT = re.compile(
 )
 _JOINT = re.compile(r"\s*(and|or)(?=[\s(])\s*", re.IGNORECASE)
 _FOREIGN_JOINT = re.compile(r"\s*(?:&&|\|\|)")
-# What begins like JSON is meant as JSON: a slip in it must not pass as text.
+# Text that begins like JSON is meant as JSON: a typo in it must not make it text.
 _JSON_BEGINNINGS = ('"', "{", "[")
 
 
 def parse_where(text: str) -> Condition:
-    """The condition that a text says, e.g. `elevation >= 1000` or `country in ["CH", "AT"] and not (iata = "")`.
+    """The condition of a text, e.g. `elevation >= 1000` or `country in ["CH", "AT"] and not (iata = "")`.
 
-    `==` is taken for `=`. A value is JSON if it can be read as JSON (`1000`, `true`, `null`, `"two words"`,
-    `{"$bytes": "..."}`), else it is text as it stands; for the field `__key__` it is a key, or a list of keys.
-    Raises InvalidQueryError, which names the column, and LimitExceededError for what is nested too deep.
+    `==` means `=`. A value is JSON if it can be parsed as JSON (`1000`, `true`, `null`, `"two words"`, `{"$bytes":
+    "..."}`), otherwise it is plain text; for the field `__key__` it is a key, or a list of keys. Raises
+    InvalidQueryError, which names the column, and LimitExceededError for conditions that are nested too deep.
     """
     return _Parser(text).parsed()
 
 
 class _Parser:
-    """Reads one text from left to right; `at` is where it is."""
+    """Reads one text from left to right; `at` is the current position."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -142,7 +142,7 @@ class _Parser:
             raise self._refused(str(error)) from error
 
     def _field(self) -> str:
-        """The field that a comparison begins with; moves to its operator."""
+        """The field with which a comparison begins; advances to its operator."""
         if self.text.startswith('"', self.at):
             try:
                 field, self.at = json.JSONDecoder().raw_decode(self.text, self.at)
@@ -159,13 +159,13 @@ class _Parser:
         return bare.strip()
 
     def _written(self) -> str:
-        """The text of the value from here on; moves behind it."""
+        """The text of the value at this position; advances to its end."""
         begins = self.at
         if self.text.startswith(_JSON_BEGINNINGS, begins):
             try:
                 _, end = json.JSONDecoder().raw_decode(self.text, begins)
             except (ValueError, RecursionError):
-                # Reading it as a value says what is wrong.
+                # Parsing it as a value raises the specific error.
                 end = len(self.text)
             written = self.text[begins:end]
         else:
@@ -177,7 +177,7 @@ class _Parser:
         return written
 
     def _closing(self, begins: int, end: int) -> int:
-        """Where a bare value ends: before the parenthesis that closes a group, if it is within one."""
+        """Where a bare value ends: before the closing parenthesis of its group, if it is in one."""
         inner = 0
         for place in range(begins, end if self.groups else begins):
             inner += {"(": 1, ")": -1}.get(self.text[place], 0)
@@ -203,7 +203,7 @@ def _value(written: str) -> Any:
 
 
 def _text_after_all(name: str) -> Any:
-    # Python reads NaN and Infinity, JSON does not.
+    # Python accepts NaN and Infinity, JSON does not.
     raise ValueError(name)
 
 

@@ -150,7 +150,7 @@ def _identities(placement: Placement) -> list[tuple[str, str, bool]]:
 
 
 def _essence(placement: Placement) -> tuple[object, ...]:
-    """All of it but the members' identities and hints. No Placement, whose making looks at all its slots."""
+    """All but the members' identities and hints. Not a Placement, because creating one checks all its slots."""
     return placement.cluster, placement.epoch, placement.shard_by, placement.shards, placement.owners
 
 

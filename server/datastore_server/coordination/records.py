@@ -69,7 +69,7 @@ class ProxySystemSpace(SystemSpace):
             try:
                 return await call(node)
             except StoreFormatError as error:
-                # A release without records. That it cannot be used is reported elsewhere.
+                # It runs a release without records. That this cannot be used is reported elsewhere.
                 raise UnavailableError(str(error), shard=shard) from error
             except DatastoreError as error:
                 error.shard = error.shard or shard

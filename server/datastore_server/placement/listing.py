@@ -1,7 +1,7 @@
-"""What a node's store holds, for its placement: whether anything, and each entry once.
+"""The contents of a node's store, for its placement: whether it is empty, and each entry once.
 
-By a query of everything; of an engine that answers no queries by its own listing, if it has one. Knows stores and what
-their engines offer; no placement.
+Queries everything; an engine without queries is listed by its own means, if it has any. Knows stores and their engines,
+but no placements.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ class Listing:
         self._list_keys: Callable[[], Iterator[list[Key]]] | None = getattr(engine, "list_keys", None)
 
     async def is_empty(self) -> bool:
-        """Whether the store holds no entry at all.
+        """Whether the store is empty.
 
-        One that lists nothing counts as empty if it may lose its entries at any time, as a cache does, else as full.
+        A store that cannot list its entries counts as empty if it may lose them at any time, like a cache, otherwise as
+        not empty.
         """
         try:
             async with aclosing(self.scan(keys_only=True, most=1)) as batches:
@@ -44,7 +45,7 @@ class Listing:
         return True
 
     async def require(self, what: str) -> None:
-        """Raise PlacementError, beginning with `what` cannot be done, if the store cannot list its entries."""
+        """Raise PlacementError, which begins with `what`, if the store cannot list its entries."""
         try:
             async with aclosing(self.scan(keys_only=True, most=1)) as batches:
                 async for _ in batches:
@@ -55,7 +56,7 @@ class Listing:
     def scan(
         self, wanted: Callable[[Key], bool] | None = None, *, keys_only: bool = False, most: int | None = None
     ) -> AsyncGenerator[Batch]:
-        """The entries whose keys are wanted, batch by batch; of the first `most` at least.
+        """The entries whose keys are wanted, batch by batch; at least those among the first `most` entries.
 
         Raises QueryNotSupportedError, when it is read, if the store cannot list them.
         """

@@ -72,7 +72,7 @@ class PlacedNode:
         if node_id == known.node_id:
             return
         if known.current is None and known.pending is None:
-            # Emptied meanwhile, records included: nothing depends on them yet.
+            # It was emptied meanwhile, including records: nothing depends on them yet.
             self.datastore.become(replace(known, node_id=node_id))
         else:
             raise StoreFormatError(

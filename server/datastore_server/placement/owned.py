@@ -214,7 +214,7 @@ class OwnedDatastore(ShimDatastore):
     # Queries
 
     def scan(self, query: Query) -> Scan:
-        """What the query selects among the owned entries."""
+        """The query's results among the owned entries."""
         ownership = self.ownership
         if not ownership.leaves_out:
             child = self.child_datastore.scan(query)
@@ -255,11 +255,11 @@ class OwnedDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """As the child's."""
+        """That of the child."""
         return self.child_datastore.capability
 
     def describe(self) -> Description:
-        """As the child describes itself."""
+        """The child's description."""
         return self.child_datastore.describe()
 
 

@@ -55,7 +55,7 @@ async def write(store: Datastore, entries: Sequence[Write]) -> None:
 
 
 async def clear(store: Datastore, listing: Listing, kept: Callable[[Key], bool]) -> int:
-    """Delete all entries but those to be kept; how many there were."""
+    """Delete all entries except those to be kept. Returns the number deleted."""
     cleared = 0
     async with aclosing(listing.scan(lambda key: not kept(key), keys_only=True)) as batches:
         async for batch in batches:

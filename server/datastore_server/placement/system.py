@@ -118,7 +118,7 @@ class EngineSystemSpace(SystemSpace):
         self._lock = lock
 
     async def node_id(self) -> str:
-        """That of the engine's storage, made when it is first asked for."""
+        """That of the engine's storage, created on first use."""
         found = await self.read(_NODE_ID)
         if found is None:
             await self.write(_NODE_ID, new_node_id().encode())
@@ -134,18 +134,18 @@ class EngineSystemSpace(SystemSpace):
         await asyncio.to_thread(self._engine.write_system, name, content)
 
     async def flush(self) -> None:
-        """Have all entries on disk, if the engine can be asked to."""
+        """Flush all entries to disk, if the engine supports that."""
         if hasattr(self._engine, "flush"):
             await asyncio.to_thread(self._engine.flush)
 
     async def aclose(self) -> None:
-        """Let another process have the directory."""
+        """Release the directory for other processes."""
         if self._lock is not None:
             self._lock.release()
 
 
 class NoSystemSpace(MemorySystemSpace):
-    """For an engine that keeps no records: the node can be served, and cannot be placed."""
+    """For an engine that cannot keep records: the node can be served, but not placed."""
 
     in_memory = False
 

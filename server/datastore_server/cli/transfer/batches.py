@@ -1,4 +1,4 @@
-"""Rows gathered into batches, each as large as one call should be. Pure, but for the clock."""
+"""Gathers rows into batches, each as large as one call should be. Pure, except for the clock."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from datastore_server.cli.transfer.reading import Row
 
 __all__ = ["BATCH_BYTES", "BATCH_ROWS", "WAIT_S", "Batches"]
 
-#: One batch holds at most so many rows, and about so many bytes: half of what servers take, at least.
+#: The maximum number of rows in a batch, and about how many bytes: at most half of what servers accept.
 BATCH_ROWS = 500
 BATCH_BYTES = 256 * 1024
-#: How long, in seconds, a row waits for others to fill its batch while the input pauses.
+#: The maximum time that a row waits for others to fill its batch while the input pauses, in seconds.
 WAIT_S = 1.0
 
 
@@ -27,7 +27,7 @@ class Batches:
         self._since = 0.0
 
     def add(self, row: Row) -> None:
-        """One more row."""
+        """Add a row."""
         if not self._held:
             self._since = time.monotonic()
         elif len(self._held) >= BATCH_ROWS or self._bytes + row.size > BATCH_BYTES:
@@ -37,7 +37,7 @@ class Batches:
         self._bytes += row.size
 
     def flush(self) -> None:
-        """Pass on what is held."""
+        """Pass on the rows held."""
         if self._held:
             batch, self._held, self._bytes = self._held, [], 0
             self._write(batch)
@@ -47,6 +47,6 @@ class Batches:
         return self._since + WAIT_S - time.monotonic() if self._held else None
 
     def send(self) -> None:
-        """Pass on what is held, and wait until it is answered: there is nothing else to do."""
+        """Pass on the rows held, and wait for the answer: there is nothing else to do."""
         self.flush()
         self._settle()

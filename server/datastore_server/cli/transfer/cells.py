@@ -1,4 +1,4 @@
-"""What the text of a cell stands for: the types of `--type MEMBER=TYPE`, both ways. Pure."""
+"""Conversion between the text of a cell and its value: the types of `--type MEMBER=TYPE`. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0"
 def _integer(text: str) -> int:
     if not INTEGER.fullmatch(text):
         raise InvalidValueError("expected an integer, e.g. 42")
-    # The length first: Python refuses to read integers of thousands of digits.
+    # Check the length first: Python refuses to parse integers with thousands of digits.
     if len(text.lstrip("+-0")) > len(str(INT_MAX)) or not INT_MIN <= int(text) <= INT_MAX:
         raise InvalidValueError("the integer has more than 64 bits")
     return int(text)
@@ -53,7 +53,7 @@ def _truth(text: str) -> bool:
     return truth
 
 
-#: The types that `--type MEMBER=TYPE` may name, and how text becomes one.
+#: The types that `--type MEMBER=TYPE` may name, and how to parse their text.
 TYPES: dict[str, Callable[[str], Any]] = {
     "str": str,
     "int": _integer,
@@ -66,7 +66,7 @@ TYPES: dict[str, Callable[[str], Any]] = {
 
 
 def read_cell(text: str, kind: str) -> Any:
-    """The value that a cell of this type stands for; spaces around it do not matter, except to `str`.
+    """The value of a cell of this type; spaces around it are ignored, except for `str`.
 
     Raises InvalidValueError with the text, the type and what was expected.
     """
@@ -80,7 +80,7 @@ def read_cell(text: str, kind: str) -> Any:
 def cell_of(value: Any) -> str:
     """A value as the text of a cell, which `read_cell` with the value's type reads back.
 
-    Texts are written as they are, instants in RFC 3339, NaN and infinities by name; everything else in JSON.
+    Text is written unchanged, instants in RFC 3339, NaN and infinities by name; everything else in JSON.
     """
     if isinstance(value, str):
         return value

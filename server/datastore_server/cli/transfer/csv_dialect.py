@@ -1,8 +1,8 @@
-"""CSV as records of cells, and records as CSV. Pure text: knows no header, no types and no entries.
+"""CSV as records of cells, and records as CSV. Pure text: knows no headers, types or entries.
 
-The dialect is RFC 4180 with any delimiter. Two things go beyond Python's `csv`: an empty cell without quotes is None,
-with quotes it is an empty text, so that absent members and empty texts can be distinguished; and a malformed record is
-reported with its place, after which reading goes on with the next line.
+The dialect is RFC 4180 with any delimiter. Two things go beyond Python's `csv`: an empty cell is None without quotes
+and an empty text with quotes, so that absent members and empty texts can be distinguished; and a malformed record is
+reported with its place, and reading continues with the next line.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from datastore_server.cli.transfer.malformed import MalformedError
 
 __all__ = ["CELL_CHARACTERS", "Record", "read_records", "record_text"]
 
-#: The longest quoted cell, in characters: as long as an entry may be. A quote that is never closed ends here.
+#: The longest quoted cell, in characters: the size of the largest entry. Limits the text after an unclosed quote.
 CELL_CHARACTERS = 4 * 1024 * 1024
 
 
 class Record(NamedTuple):
-    """One record: the line it begins on, its text, and its cells; or, in place of cells, what is wrong with it."""
+    """One record: the line on which it begins, its text, and its cells or, instead of these, what is wrong with it."""
 
     line: int
     text: str
@@ -29,9 +29,9 @@ class Record(NamedTuple):
 
 
 def read_records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
-    """The records of lines that keep their line ends. Blank lines between records are left out.
+    """The records of lines that include their line ends. Blank lines between records are skipped.
 
-    Raises MalformedError for a quoted cell of more than CELL_CHARACTERS: what follows it cannot be told from it.
+    Raises MalformedError for a quoted cell of more than CELL_CHARACTERS, because its end is unknown.
     """
     numbered = enumerate(lines, 1)
     for number, line in numbered:
@@ -46,7 +46,7 @@ def read_records(lines: Iterable[str], delimiter: str) -> Iterator[Record]:
 
 
 def _simply_quoted(line: str, delimiter: str) -> list[str | None] | None:
-    """The cells of a well-formed line without empty cells, by Python's faster reader; None for any other line."""
+    """The cells of a well-formed line without empty cells, read by Python's faster reader; None for any other line."""
     try:
         cells = next(csv.reader((line,), delimiter=delimiter, strict=True))
     except csv.Error:
@@ -69,25 +69,25 @@ def _quoted_record(number: int, line: str, following: Iterator[tuple[int, str]],
 
 
 class _Scan:
-    """Takes the lines of one record until it is complete."""
+    """Collects the lines of one record until it is complete."""
 
     def __init__(self, delimiter: str) -> None:
         self.cells: list[str | None] = []
         self.fault: str | None = None
-        #: How much text the open quoted cell has.
+        #: The length of the text in the open quoted cell.
         self.characters = 0
         self._delimiter = delimiter
         self._open: list[str] | None = None
 
     def take(self, line: str) -> bool:
-        """One more line; whether it completes the record. A malformed record is complete at once."""
+        """Add a line. Returns whether it completes the record; a malformed record is complete immediately."""
         end = len(line.rstrip("\r\n"))
         at = self._cell(line, 0, end) if self._open is None else self._quoted(line, 0)
         while at is not None:
             if at >= end:
                 return True
             if not line.startswith(self._delimiter, at):
-                self.fault = f"cell {len(self.cells)} has {line[at]!r} behind its closing quote"
+                self.fault = f"cell {len(self.cells)} has {line[at]!r} after its closing quote"
                 return True
             at = self._cell(line, at + 1, end)
         return False
@@ -102,7 +102,7 @@ class _Scan:
         return stop
 
     def _quoted(self, line: str, at: int) -> int | None:
-        """Read on in the open quoted cell; where it ends, or None if that is on a later line."""
+        """Continue the open quoted cell. Returns where it ends, or None if that is on a later line."""
         parts = self._open if self._open is not None else []
         while (quote := line.find('"', at)) >= 0:
             if not line.startswith('""', quote):
@@ -118,14 +118,14 @@ class _Scan:
 
 
 def record_text(cells: Sequence[str | None], delimiter: str) -> str:
-    """A record as a line of CSV, from which `read_records` gives the same cells; None is an empty cell."""
+    """A record as a line of CSV, from which `read_records` returns the same cells; None is an empty cell."""
     text = delimiter.join("" if cell is None else _cell_text(cell, delimiter) for cell in cells)
-    # A record of one absent cell would be a blank line, which readers skip.
+    # A record with one absent cell would be a blank line, which readers skip.
     return (text or '""') + "\n"
 
 
 def _cell_text(cell: str, delimiter: str) -> str:
-    # Spaces at the ends need no quotes here, but other readers drop them.
+    # Leading and trailing spaces need no quotes here, but other readers drop them.
     if cell and not (cell[0].isspace() or cell[-1].isspace()) and not _needs_quotes(cell, delimiter):
         return cell
     return '"' + cell.replace('"', '""') + '"'

@@ -1,4 +1,4 @@
-"""Records of CSV as maps, and entries as records. Knows headers and types; knows no file."""
+"""Records of CSV as maps, and entries as records. Knows headers and types, but no files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["KEY_COLUMN", "CsvWriter", "Table", "convert", "member_names"]
 
 #: The column of an entry's key, without a key template.
 KEY_COLUMN = "key"
-#: A header is most likely of another delimiter if it has one column with one of these in it.
+#: A header most likely has another delimiter if it has only one column, and that contains one of these.
 _LIKELY_DELIMITERS = {";": "';'", "\t": "tab", "|": "'|'", ",": "','"}
 
 
 class Table:
-    """The columns of a CSV file: makes a map of each record.
+    """The columns of a CSV file: converts each record to a map.
 
-    `nulls` are the texts of cells that are absent. Raises MalformedError for a header that names a column twice.
+    `nulls` are the texts of cells that count as absent. Raises MalformedError for a header that names a column twice.
     """
 
     def __init__(self, header: Record, nulls: Collection[str] = ()) -> None:
@@ -43,14 +43,14 @@ class Table:
             places[name] = place
 
     def require(self, names: Iterable[str], purpose: str) -> None:
-        """Raise MalformedError, with the columns that there are, for the first name that is not a column."""
+        """Raise MalformedError, listing the columns, for the first name that is not a column."""
         for name in names:
             if name not in self.columns:
                 shown = ", ".join(self.columns)
                 raise MalformedError(self._line, f"no column {name!r} {purpose}; the header has {shown}{self.hint()}")
 
     def hint(self) -> str:
-        """What to try where the header looks as if it had another delimiter, else nothing."""
+        """A hint if the header looks as if it had another delimiter, otherwise ''."""
         if len(self.columns) != 1:
             return ""
         found = max(_LIKELY_DELIMITERS, key=self.columns[0].count)
@@ -59,24 +59,24 @@ class Table:
         return f"; the file looks separated by {_LIKELY_DELIMITERS[found]}: try --delimiter {_LIKELY_DELIMITERS[found]}"
 
     def cells(self, record: Record) -> list[str | None]:
-        """The cells of a record, None where one is absent. InvalidError for a malformed record, or of another width."""
+        """The cells of a record, None for absent ones. InvalidError if it is malformed or of another width."""
         if record.fault is not None:
             raise InvalidError(record.fault)
         if len(record.cells) != len(self.columns):
-            raise InvalidError(f"{len(record.cells)} cells, where the header has {len(self.columns)}")
+            raise InvalidError(f"{len(record.cells)} cells, but the header has {len(self.columns)}")
         return [None if cell in self._nulls else cell for cell in record.cells] if self._nulls else record.cells
 
     def members(self, record: Record) -> dict[str, Any]:
-        """The texts of a record by column, without absent cells. Raises as `cells` does."""
+        """The texts of a record by column, without absent cells. Raises like `cells`."""
         cells = self.cells(record)
         members = dict(zip(self.columns, cells, strict=True))
         return {name: cell for name, cell in members.items() if cell is not None} if None in cells else members
 
 
 def convert(members: dict[str, Any], types: Mapping[str, str]) -> None:
-    """Replace texts by the values of their types; of types other than str, empty texts are left out.
+    """Replace texts by the values of their types; empty texts of types other than str are left out.
 
-    Raises InvalidValueError that names the column.
+    Raises InvalidValueError, which names the column.
     """
     for column, kind in types.items():
         text = members.get(column)
@@ -94,8 +94,8 @@ def convert(members: dict[str, Any], types: Mapping[str, str]) -> None:
 class CsvWriter:
     """Entries as CSV: the column `key`, then `columns`, each of which is a member of the values.
 
-    CSV keeps no types: `cells.cell_of` says how members are written. With `drop_others`, members that have no column
-    are left out. Raises InvalidValueError for them otherwise, and for values that are not maps.
+    CSV does not keep types: `cells.cell_of` defines how members are written. With `drop_others`, members without a
+    column are left out; otherwise they raise InvalidValueError, as do values that are not maps.
     """
 
     def __init__(self, columns: Sequence[str], delimiter: str = ",", *, drop_others: bool = False) -> None:
@@ -109,7 +109,7 @@ class CsvWriter:
         return record_text([KEY_COLUMN, *self._columns], self._delimiter)
 
     def text(self, entries: Iterable[tuple[Key, Any]]) -> str:
-        """The lines of these entries."""
+        """The lines for these entries."""
         return "".join(self._record(key, value) for key, value in entries)
 
     def end(self) -> str:
@@ -138,7 +138,7 @@ def member_names(entries: Iterable[tuple[Key, Any]]) -> set[str]:
 def _writable(key: Key, value: Any) -> Mapping[str, Any]:
     instead = "export to a .jsonl file instead"
     if not isinstance(value, Mapping):
-        raise InvalidValueError(f"{key}: CSV holds maps only, and this is of type {type(value).__name__}; {instead}")
+        raise InvalidValueError(f"{key}: CSV can hold only maps, and this is of type {type(value).__name__}; {instead}")
     if KEY_COLUMN in value:
         raise InvalidValueError(f"{key}: its member {KEY_COLUMN!r} has the name of the key's column; {instead}")
     return value

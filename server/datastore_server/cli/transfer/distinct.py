@@ -1,4 +1,4 @@
-"""How many different keys were seen, in bounded memory. Pure."""
+"""Counts different keys in bounded memory. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from datastore.model.key import Key
 
 __all__ = ["EXACT_KEYS", "DistinctKeys"]
 
-#: Up to so many different keys the count is exact, by a hash of 8 bytes each: at most 32 MB.
+#: The count of up to so many different keys is exact, using a hash of 8 bytes each: at most 32 MB.
 EXACT_KEYS = 4_000_000
-#: Beyond, it is estimated from a bitmap of so many bits, 16 MB: to within 0.1 % up to a billion keys.
+#: Beyond that, it is estimated from a bitmap of so many bits, 16 MB: to within 0.1 % up to a billion keys.
 BITMAP_BITS = 2**27
 
 _PARTS = 256
@@ -20,19 +20,19 @@ _PARTS = 256
 class DistinctKeys:
     """Counts different keys: exactly up to EXACT_KEYS, beyond that by linear counting.
 
-    Source: Whang, Vander-Zanden and Taylor 1990, A linear-time probabilistic counting algorithm. Two keys of one hash
-    count as one; with 4 million keys the probability of that is below one in a hundred thousand.
+    Source: Whang, Vander-Zanden and Taylor 1990, A linear-time probabilistic counting algorithm. Two keys with the same
+    hash count as one; with 4 million keys the probability of that is below one in a hundred thousand.
     """
 
     def __init__(self, exact_keys: int = EXACT_KEYS) -> None:
         self._exact_keys = exact_keys
         self._room = exact_keys
-        #: The hashes seen, with repetitions, in parts, so that the largest set made of them is small.
+        #: The hashes seen, with duplicates, in parts, so that the largest set made from them is small.
         self._parts = [array("Q") for _ in range(_PARTS)]
         self._bitmap: bytearray | None = None
 
     def add(self, key: Key) -> None:
-        """Count this key."""
+        """Count a key."""
         number = hash(key)
         if self._bitmap is not None:
             _mark(self._bitmap, number)
@@ -48,14 +48,14 @@ class DistinctKeys:
         return self._bitmap is None
 
     def count(self) -> int:
-        """How many different keys were added, or an estimate."""
+        """The number of different keys added, or an estimate."""
         if self._bitmap is None:
             return sum(len(set(part)) for part in self._parts)
         unset = BITMAP_BITS - sum(byte.bit_count() for byte in self._bitmap)
         return round(-BITMAP_BITS * math.log(max(unset, 1) / BITMAP_BITS))
 
     def _compact(self) -> None:
-        """Drop repetitions; estimate from here on if hardly any were found."""
+        """Drop duplicates; if hardly any were found, estimate from now on."""
         self._parts = [array("Q", set(part)) for part in self._parts]
         self._room = self._exact_keys - sum(map(len, self._parts))
         if self._room > self._exact_keys // 4:
@@ -68,6 +68,6 @@ class DistinctKeys:
 
 
 def _mark(bitmap: bytearray, number: int) -> None:
-    # Any bits of the hash will do; the low ones chose the part above.
+    # Any bits of the hash will do; the low ones selected the part above.
     bit = number % BITMAP_BITS
     bitmap[bit >> 3] |= 1 << (bit & 7)

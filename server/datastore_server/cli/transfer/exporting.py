@@ -31,12 +31,12 @@ from datastore_server.cli.transfer.targets import Partial, is_stream, stream
 
 __all__ = ["export_command"]
 
-#: A CSV export has at most so many columns besides the key's; `--columns` chooses among more.
+#: The maximum number of columns of a CSV export, besides the key's; `--columns` selects from more.
 MAX_COLUMNS = 10_000
 
 
 def _key_and_file(context: click.Context, argument: click.Parameter, words: tuple[str, ...]) -> tuple[Key, str]:
-    """What to export, and where to; click itself cannot leave out the first of two arguments."""
+    """What to export, and where; click itself does not support an optional first argument."""
     if not 1 <= len(words) <= 2:
         raise click.UsageError("export takes a FILE, or a KEY and a FILE", context)
     path = click.Path(dir_okay=False, readable=False, allow_dash=True)
@@ -46,7 +46,7 @@ def _key_and_file(context: click.Context, argument: click.Parameter, words: tupl
 
 @dataclass(frozen=True)
 class _Export:
-    """What is exported, and how it is written."""
+    """What to export, and how to write it."""
 
     key: Key
     collection: bool
@@ -59,7 +59,7 @@ class _Export:
         return Query(self.key, recursive=not self.collection, fields=self.fields, start_after=start_after)
 
     def content(self, server: str) -> dict[str, Any]:
-        """What a partial file is a part of."""
+        """The export to which a partial file belongs."""
         scope = "the collection only" if self.collection else "all below"
         fields = {} if self.fields is None else {"fields": self.fields}
         return {"key": str(self.key), "scope": scope, "format": self.file_format, "server": server} | fields
@@ -67,7 +67,7 @@ class _Export:
 
 @click.command("export", short_help="Write entries to a JSON Lines, JSON or CSV file.")
 @click.argument("target", nargs=-1, metavar="[KEY] FILE", callback=_key_and_file)
-@click.option("--collection", is_flag=True, help="Only the collection of KEY, not everything below it.")
+@click.option("--collection", is_flag=True, help="Export only the collection of KEY, not everything below it.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted export (JSON Lines only).")
 @click.option(
     "--columns", callback=options.columns, metavar="A,B,...", help="CSV: write only these members.  [default: all]"
@@ -93,7 +93,7 @@ def export_command(
     \b
     JSON Lines: each line is {"key": "/...", "value": ...}; import restores equal entries.
     JSON:       the same in one array.
-    CSV, TSV:   values must be maps; each member that any of them has is a column. Types are lost.
+    CSV, TSV:   values must be maps; each of their members is a column. Types are lost.
 
     \b
     Examples:
@@ -188,14 +188,14 @@ def _writer(store: Datastore, export: _Export) -> CsvWriter | JsonLinesWriter | 
 
 
 def _all_columns(store: Datastore, query: Query) -> list[str]:
-    """The members that any entry of the query has, sorted: CSV needs them all before the first row."""
+    """All members of the query's entries, sorted: CSV needs them before the first row."""
     names: set[str] = set()
     with store.query(query) as cursor:
         for batch in cursor.batches():
             names |= member_names(zip(batch.keys, batch.values, strict=True))
             if len(names) > MAX_COLUMNS:
                 raise LimitExceededError(
-                    f"the entries have more than {MAX_COLUMNS:,} different members; choose some with --columns",
+                    f"the entries have more than {MAX_COLUMNS:,} different members; select some with --columns",
                     limit="columns",
                     maximum=MAX_COLUMNS,
                 )
@@ -203,7 +203,7 @@ def _all_columns(store: Datastore, query: Query) -> list[str]:
 
 
 def _position(partial: Partial) -> Position | None:
-    """The position after the last whole line of a partial file."""
+    """The position after the last complete line of a partial file."""
     last = partial.last_line()
     try:
         return Position(b"", Key(json.loads(last)["key"])) if last else None

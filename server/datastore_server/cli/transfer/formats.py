@@ -1,4 +1,4 @@
-"""Which format and compression a file has, by its name."""
+"""The format and compression of a file, by its name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 __all__ = ["COMPRESSIONS", "DELIMITERS", "FORMATS", "compression_of", "format_of"]
 
-#: The formats, each with the endings of names that mean it.
+#: The formats, each with its file name endings.
 _ENDINGS = {
     "jsonl": (".jsonl", ".ndjson"),
     "json": (".json",),
@@ -16,19 +16,19 @@ _ENDINGS = {
     "tsv": (".tsv",),
 }
 FORMATS = tuple(_ENDINGS)
-#: The endings of compressed files, after that of the format.
+#: The endings of compressed files, which follow that of the format.
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-#: What separates the cells of a record where `--delimiter` does not say.
+#: The default of `--delimiter`, by format.
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
 def compression_of(file: str) -> str | None:
-    """The compression that a name asks for; None for none."""
+    """The compression for a file name; None for none."""
     return COMPRESSIONS.get(PurePath(file).suffix.lower())
 
 
 def format_of(file: str) -> str:
-    """The format that a name means; `-` is JSON Lines. UsageError for other names."""
+    """The format for a file name; `-` is JSON Lines. UsageError for other names."""
     if file == "-":
         return "jsonl"
     path = PurePath(file)

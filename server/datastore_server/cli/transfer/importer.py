@@ -1,4 +1,4 @@
-"""Writes rows to a store, several batches under way at once, and knows which are acknowledged without a gap."""
+"""Writes rows to a store in concurrent batches, and tracks up to which row all are acknowledged."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from datastore_server.cli.transfer.reading import Refusal, Row
 
 __all__ = ["BATCHES_IN_FLIGHT", "Importer"]
 
-#: How many batches are under way at once. More do not make two cores faster.
+#: The number of concurrent batches. More are not faster on two cores.
 BATCHES_IN_FLIGHT = 4
-#: After an interruption: how long batches under way may take to be answered, in seconds.
+#: After an interruption: how long batches in progress may take to be answered, in seconds.
 LAST_ANSWERS_S = 5.0
 
-#: What a store says of one row, which another row need not suffer from.
+#: The errors that concern one row, and do not affect others.
 _REFUSALS = (InvalidError, UnsupportedTypeError, LimitExceededError)
 
 
 class Importer:
     """Writes the rows of a file.
 
-    `acknowledged` is the number of the last row up to which all are stored, or refused and passed to `refuse`: what a
-    resumed import may skip. Rows of one key are written in their order. `stored` counts rows, `keys` their keys;
-    `has_sent` tells whether any row went to the store.
+    `acknowledged` is the number of the last row up to which all were stored, or refused and passed to `refuse`: a
+    resumed import may skip these. Rows with the same key are written in order. `stored` counts rows, `keys` their keys;
+    `has_sent` is whether any row was sent to the store.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class Importer:
         self._has_gap = False
 
     def run(self, rows: Iterable[Row]) -> None:
-        """Write all rows. Raises the first error, after waiting for what was under way.
+        """Write all rows. Raises the first error, after waiting for the batches in progress.
 
-        Rows before one that cannot be read are written; after an interruption, those that were not sent are not.
+        Rows before one that cannot be read are written; after an interruption, rows that were not sent yet are not.
         """
         try:
             try:
@@ -98,7 +98,7 @@ class Importer:
             self._settle()
 
     def _settle(self) -> None:
-        """Take the answer of the oldest batch. Raises the error of its first row that failed."""
+        """Wait for the answer to the oldest batch. Raises the error of its first row that failed."""
         batch, position, answer = self._pending[0]
         try:
             outcomes = answer.result()
@@ -130,13 +130,13 @@ class Importer:
 
     def _count_last_answers(self) -> None:
         wait([answer for *_, answer in self._pending], timeout=LAST_ANSWERS_S)
-        # The first error is on its way already; here only the count matters, which ends at the first gap.
+        # The first error is already being raised; only the count, which ends at the first gap, matters here.
         with suppress(DatastoreError):
             while not self._has_gap and self._pending and self._pending[0][-1].done():
                 self._settle()
 
 
 def _located(error: Exception, where: str) -> Exception:
-    """The error with its place in the file in front, else as it is."""
+    """The error, with its place in the file before its text."""
     error.args = (f"{where}: {error}",)
     return error

@@ -115,7 +115,7 @@ def import_command(
 
 @contextmanager
 def _opened(file: str, encoding: str, *, twice: bool) -> Iterator[Source]:
-    """As `opened`, with what to do where a pipe is being copied when a signal comes."""
+    """Like `opened`, with advice if a signal arrives while a pipe is being copied."""
     with ExitStack() as stack:
         try:
             source = stack.enter_context(opened(file, encoding=encoding, twice=twice))

@@ -1,4 +1,4 @@
-"""`--type auto`: the type of each column that holds all of its cells without loss. Pure."""
+"""`--type auto`: the type of each column that represents all of its cells without loss. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datastore_server.cli.notations import INT_MAX, INT_MIN
 
 __all__ = ["Inferred", "inferred_types"]
 
-#: The longest text that may stand for a missing value.
+#: The longest text that may represent a missing value.
 STRAY_CHARACTERS = 20
 
 # Stricter than the types themselves: `007` and `+41` are codes and phone numbers, whose text would be lost.
@@ -24,7 +24,7 @@ _SAFE_DIGITS = 19
 
 
 def _is_integer(text: str) -> bool:
-    # Short ones, by far the most, fit 64 bits; very long ones Python refuses to read.
+    # Short ones, by far the most common, fit in 64 bits; Python refuses to parse very long ones.
     return bool(_PLAIN_INTEGER.fullmatch(text)) and (
         len(text) < _SAFE_DIGITS or (len(text) < 2 * _SAFE_DIGITS and INT_MIN <= int(text) <= INT_MAX)
     )
@@ -46,7 +46,8 @@ def _is_datetime(text: str) -> bool:
     return True
 
 
-#: The types that are inferred, the narrower before the wider: every integer is a decimal, else none is another.
+#: The types that are inferred, narrower before wider: every integer is also a decimal; otherwise they exclude each
+#: other.
 _TESTS: dict[str, Callable[[str], bool]] = {
     "int": _is_integer,
     "float": _is_decimal,
@@ -56,7 +57,7 @@ _TESTS: dict[str, Callable[[str], bool]] = {
 
 
 class Inferred(NamedTuple):
-    """The type of a column; if it is str only because of one text, `stray`, what it would be without that."""
+    """The type of a column. If it is str only because of one text, `stray`, also the type it would have without it."""
 
     kind: str
     stray: str | None = None
@@ -64,7 +65,7 @@ class Inferred(NamedTuple):
 
 
 class _Column:
-    """The narrowest type of all cells seen so far, but for one text that may stand for a missing value.
+    """The narrowest type of all cells so far, except for one text that may represent a missing value.
 
     None before the first cell, str if they have no other type in common.
     """
@@ -94,15 +95,15 @@ class _Column:
 
 
 def _may_mean_nothing(cell: str) -> bool:
-    """Whether a text may stand for a missing value, e.g. `NA`, `unknown`, `-`; one with a digit is a value."""
+    """Whether a text may represent a missing value, e.g. `NA`, `unknown`, `-`; text with a digit is a value."""
     return len(cell) <= STRAY_CHARACTERS and not any(character.isdigit() for character in cell)
 
 
 def inferred_types(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> dict[str, Inferred]:
-    """The type of each column of `header`, from all rows; absent cells, None, say nothing.
+    """The type of each column of `header`, from all rows; absent cells, None, do not matter.
 
-    int, float, bool (true, false) and datetime (RFC 3339) where every cell is written as one; everything else is
-    str: numerals with a leading zero or plus sign, and integers of more than 64 bits.
+    int, float, bool (true, false) or datetime (RFC 3339) if every cell is written as one; everything else is str,
+    including numerals with a leading zero or plus sign, and integers of more than 64 bits.
     """
     columns = [_Column() for _ in header]
     for cells in rows:

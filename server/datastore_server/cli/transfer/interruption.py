@@ -1,4 +1,4 @@
-"""Ending a long command early: which signals do, and the command that goes on afterwards."""
+"""Ending a long command early: by which signals, and the command that continues it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SIGNALS = ("SIGTERM", "SIGHUP")
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise Terminated where SIGTERM or SIGHUP would end the process; signals that are ignored stay so (nohup)."""
+    """Raise Terminated when SIGTERM or SIGHUP would end the process; ignored signals stay ignored (nohup)."""
 
     def end(number: int, _frame: object) -> None:
         raise Terminated(number)
@@ -31,7 +31,7 @@ def terminable() -> Iterator[None]:
 
 
 def run_terminable(work: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`, but SIGTERM and SIGHUP cancel the work as Ctrl-C does, and then raise Terminated."""
+    """Like `asyncio.run`, but SIGTERM and SIGHUP cancel the work like Ctrl-C, and then raise Terminated."""
     received: list[int] = []
 
     async def cancellable() -> T:
@@ -66,7 +66,7 @@ def _handling(handler: Callable[[int, Any], object]) -> Iterator[None]:
 
 
 def same_command(more: Sequence[str], *, without: str) -> str:
-    """The command line that is running, for a shell, with other options at its end in place of `without`."""
+    """The running command line, quoted for a shell, with further options at its end and without `without`."""
     kept, words = [], iter(sys.argv[1:])
     for word in words:
         if word == without and more[1:]:

@@ -1,4 +1,4 @@
-"""JSON Lines and JSON arrays as rows, and entries as both. Knows values; knows no file and no key template."""
+"""JSON Lines and JSON arrays as rows, and entries as both. Knows values, but no files or key templates."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from datastore_server.cli.values import json_line
 
 __all__ = ["ROW_CHARACTERS", "JsonArrayWriter", "JsonLinesWriter", "Text", "read_array", "read_lines"]
 
-#: The longest row, in characters: several times as long as the longest entry, notations included.
+#: The longest row, in characters: several times the length of the longest entry, including notations.
 ROW_CHARACTERS = 16 * 1024 * 1024
-#: How much of an array is read at once.
+#: How many characters of an array are read at once.
 _CHUNK_CHARACTERS = 64 * 1024
 
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 
 
 class Text(NamedTuple):
-    """The JSON text of one row, and the line it begins on."""
+    """The JSON text of one row, and the line on which it begins."""
 
     line: int
     text: str
 
 
 def read_lines(lines: Iterable[str]) -> Iterator[Text]:
-    """The rows of JSON Lines; blank lines are left out."""
+    """The rows of JSON Lines; blank lines are skipped."""
     for number, line in enumerate(lines, 1):
         if not line.isspace():
             yield Text(number, line)
@@ -57,7 +57,7 @@ def read_array(source: TextIO) -> Iterator[Text]:
 
 
 class _Array:
-    """A text of which only the piece that is being read is held."""
+    """A text of which only the part being read is in memory."""
 
     def __init__(self, source: TextIO) -> None:
         self._source = source
@@ -68,13 +68,13 @@ class _Array:
         self._decoder = json.JSONDecoder()
 
     def error(self, text: str) -> MalformedError:
-        """The error for what comes next."""
+        """The error for the next character."""
         found = self._held[self._at : self._at + 20]
         shown = f"{text}, found {found!r}" if found else "the file ends in the middle of the array"
         return MalformedError(self._line, f"not valid JSON: {shown}")
 
     def next_character(self) -> str:
-        """The next character that is not white space, which stays the next; '' at the end."""
+        """The next character that is not white space, without consuming it; '' at the end."""
         while True:
             self._pass(_WHITESPACE.match(self._held, self._at).end())  # type: ignore[union-attr]
             if self._at < len(self._held):
@@ -83,13 +83,13 @@ class _Array:
                 return ""
 
     def expect(self, character: str, otherwise: str) -> None:
-        """Pass this character; raise the error `otherwise` if another comes next."""
+        """Consume this character; raise the error `otherwise` if another comes next."""
         if self.next_character() != character:
             raise self.error(otherwise)
         self._at += 1
 
     def element(self) -> Text:
-        """The element that comes next."""
+        """The next element."""
         if self.next_character() == "":
             raise self.error("")
         while isinstance(end := self._end_of_element(), MalformedError):
@@ -103,7 +103,7 @@ class _Array:
         return element
 
     def _end_of_element(self) -> int | MalformedError:
-        """Where the element ends, or why it does not end in what is held."""
+        """Where the element ends, or why it does not end in the part in memory."""
         try:
             _, end = self._decoder.raw_decode(self._held, self._at)
         except json.JSONDecodeError as error:
@@ -111,7 +111,7 @@ class _Array:
             return MalformedError(line, f"not valid JSON: {error.msg}")
         except (ValueError, RecursionError) as error:
             return MalformedError(self._line, f"not valid JSON: {error}")
-        # A number may go on in what is not yet read.
+        # A number may continue in the part not yet read.
         return end if end < len(self._held) or self._is_whole else self.error("an element that goes on")
 
     def _pass(self, end: int) -> None:
@@ -119,7 +119,7 @@ class _Array:
         self._at = end
 
     def _read_on(self) -> bool:
-        """Hold more of the text, twice as much as before; whether there was more."""
+        """Read more of the text, twice as much as before. Returns whether there was more."""
         more = self._source.read(max(_CHUNK_CHARACTERS, len(self._held) - self._at))
         self._held = self._held[self._at :] + more
         self._at = 0
@@ -135,7 +135,7 @@ class JsonLinesWriter:
         return ""
 
     def text(self, entries: Iterable[tuple[Key, Any]]) -> str:
-        """The lines of these entries."""
+        """The lines for these entries."""
         return "".join(json_line(key, value) for key, value in entries)
 
     def end(self) -> str:
@@ -144,17 +144,17 @@ class JsonLinesWriter:
 
 
 class JsonArrayWriter:
-    """The same entries as one JSON array, an element a line."""
+    """The same entries as one JSON array, one element per line."""
 
     def __init__(self) -> None:
         self._separator = "\n"
 
     def begin(self) -> str:
-        """The bracket that opens the array."""
+        """The opening bracket of the array."""
         return "["
 
     def text(self, entries: Iterable[tuple[Key, Any]]) -> str:
-        """These elements, behind those that came before."""
+        """These elements, after the previous ones."""
         text = ""
         elements = [json_line(key, value).rstrip("\n") for key, value in entries]
         if elements:
@@ -163,5 +163,5 @@ class JsonArrayWriter:
         return text
 
     def end(self) -> str:
-        """The bracket that closes the array."""
+        """The closing bracket of the array."""
         return "\n]\n"

@@ -38,12 +38,12 @@ def types(context: click.Context, option: click.Parameter, values: tuple[str, ..
 
 
 def encoding(context: click.Context, option: click.Parameter, value: str | None) -> str:
-    """`--encoding`: a text encoding that Python knows."""
+    """`--encoding`: a text encoding that Python supports."""
     if value is None:
         return DEFAULT_ENCODING
     try:
         name = codecs.lookup(value).name
-        # Some codecs turn bytes into bytes.
+        # Some codecs convert bytes to bytes.
         "".encode(name)
     except (LookupError, UnicodeError) as error:
         raise click.BadParameter(

@@ -1,6 +1,6 @@
-"""The entries of a file, row by row, and what to do about rows that cannot be read.
+"""The entries of a file, row by row, and how to handle rows that cannot be read.
 
-Brings formats, types and key templates together. Knows no store; bytes and encodings are the business of `sources`.
+Combines formats, types and key templates. Knows no stores; `sources` handles bytes and encodings.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from datastore_server.cli.values import from_tree, parse, plain_from_tree
 
 __all__ = ["AUTO", "Layout", "Reader", "Refusal", "Row", "TextSource"]
 
-#: The type that stands for the one that the cells of a column have.
+#: The name for the type that is inferred from the cells of a column.
 AUTO = "auto"
 
-#: About how many bytes a member takes beside its name and text.
+#: The approximate overhead of a member in bytes, besides its name and text.
 _CELL_BYTES = 8
 
-#: Bytes that are not text in the file's encoding are decoded to these; see `sources`.
+#: The characters to which bytes that are invalid in the file's encoding are decoded; see `sources`.
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
-#: A row as the formats read it.
+#: A row as read by the formats.
 Raw: TypeAlias = Record | json_rows.Text
 
 
 class Row(NamedTuple):
-    """One entry of a file: the line it begins on, its number from 1 on, about how many bytes it is, and its text."""
+    """One entry of a file: the line on which it begins, its number from 1 on, its approximate bytes, and its text."""
 
     line: int
     key: Key
@@ -65,31 +65,31 @@ class TextSource(Protocol):
     encoding: str
 
     def text(self, newline: str) -> TextIO:
-        """The text from the beginning, its lines ending as `open(newline=...)` says."""
+        """The text from the beginning, with line ends as for `open(newline=...)`."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows of a file are written, and how keys are made of them."""
+    """How the rows of a file are written, and how their keys are built."""
 
     file_format: str
     template: KeyTemplate | None = None
-    #: CSV: the type of each column; text for those that are not named.
+    #: CSV: the type of each column; those not named are text.
     types: Mapping[str, str] = field(default_factory=dict)
-    #: CSV: find out the types of the columns that `types` does not name.
+    #: CSV: infer the types of the columns that `types` does not name.
     infer: bool = False
-    #: CSV: what separates cells, and which cells are absent.
+    #: CSV: the cell separator, and the cells that count as absent.
     delimiter: str | None = None
     nulls: tuple[str, ...] = ()
-    #: JSON: objects have no meaning beyond JSON.
+    #: JSON: objects have no special meanings.
     plain: bool = False
 
 
 class Reader:
     """Reads the rows of a source.
 
-    `refuse` gets the rows that cannot be read; without it, the first one raises InvalidError, which names source,
-    line and reason. `note` gets what a person should know, each kind once.
+    `refuse` gets the rows that cannot be read; without it, the first one raises InvalidError, which names source, line
+    and reason. `note` gets messages for people, each kind once.
     """
 
     def __init__(
@@ -109,8 +109,8 @@ class Reader:
     def rows(self, skip: int = 0) -> Iterator[Row]:
         """The entries without the first `skip` rows, which may be anything.
 
-        CSV: each record is a map of the header's names, typed. JSON: with a template each row is a value, else an
-        object with `key` and `value`, as `export` writes it.
+        CSV: each record is a map with the header's names and typed values. JSON: with a template each row is a value,
+        otherwise an object with `key` and `value`, as written by `export`.
         """
         try:
             yield from self._csv(skip) if self._layout.file_format in DELIMITERS else self._json(skip)
@@ -168,7 +168,7 @@ class Reader:
         yield from self._entries(records, skip, entry, overhead)
 
     def _table(self) -> tuple[csv_rows.Table | None, Iterator[Record]]:
-        """The file's header, None in an empty file, and the records below it."""
+        """The file's header (None in an empty file), and the records after it."""
         layout = self._layout
         delimiter = layout.delimiter or DELIMITERS[layout.file_format]
         records = read_records(lines_of(self._source.text("")), delimiter)
@@ -233,7 +233,7 @@ class Reader:
         self._refuse(refusal)
 
     def _undecoded(self, raw: Raw) -> str | None:
-        """What is wrong with the encoding of a row, if anything is."""
+        """What is wrong with the encoding of a row; None if it is valid."""
         found = None if raw.text.isascii() else _UNDECODED.search(raw.text)
         if found is None:
             return None

@@ -1,4 +1,4 @@
-"""`--skip-errors FILE`: the rows that an import leaves out, with the reason of each."""
+"""`--skip-errors FILE`: the rows that an import leaves out, each with the reason."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Refusals:
             "error": str(refusal.error),
             "text": refusal.text.rstrip("\r\n"),
         }
-        # Bytes that are not text are escaped, and so is everything that is not ASCII.
+        # Escapes everything but ASCII, including bytes that are not text.
         self._out.write(json.dumps(record) + "\n")
         self._out.flush()
         self.count += 1
@@ -40,7 +40,7 @@ class Refusals:
 
 @contextmanager
 def refusals_in(path: str | None, *, source: str, goes_on: bool) -> Iterator[Refusals | None]:
-    """Refusals that are written to a file, added to it when an import goes on; None without a path."""
+    """Writes refusals to a file, appending if an import is resumed; None without a path."""
     if path is None:
         yield None
         return

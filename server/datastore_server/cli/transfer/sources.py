@@ -1,7 +1,7 @@
-"""The bytes of an imported file as text: compression, encoding, pipes that let one wait.
+"""The bytes of an imported file as text: compression, encoding, and pipes that pause.
 
-Knows no format. Bytes that are not text in the encoding are decoded to lone surrogates (`surrogateescape`), so that
-the row can be named once the text is split into rows.
+Knows no formats. Bytes that are invalid in the encoding are decoded to lone surrogates (`surrogateescape`), so that the
+error can name the row once the text is split into rows.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from datastore.model.errors import ConfigError, InvalidError
 
 __all__ = ["DEFAULT_ENCODING", "Source", "Waiting", "opened", "zstd"]
 
-#: UTF-8; a byte order mark, which spreadsheets write, is left out.
+#: UTF-8; a byte order mark, which spreadsheets write, is dropped.
 DEFAULT_ENCODING = "utf-8-sig"
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-#: What other files begin with, and what to do about them.
+#: The first bytes of other kinds of files, and what to do with these.
 _OTHERS = {
     b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or save it as CSV",
     b"\xfd7zX": "compressed with xz: unpack it first, e.g. xz -dc FILE | datastore import -",
@@ -38,7 +38,7 @@ _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Waiting(Protocol):
-    """Something that holds rows, and must be asked to send them when no more come."""
+    """Holds rows, and must be asked to send them if no more arrive."""
 
     def due_s(self) -> float | None:
         """How long the rows held may still wait; None if none are held."""
@@ -48,7 +48,7 @@ class Waiting(Protocol):
 
 
 class _Pipe(io.RawIOBase):
-    """A pipe, terminal or socket: before a read blocks for longer than held rows may wait, these are sent."""
+    """A pipe, terminal or socket: sends the rows held before a read blocks for longer than they may wait."""
 
     def __init__(self, file: io.FileIO) -> None:
         self.waiting: Waiting | None = None
@@ -71,7 +71,7 @@ class _Pipe(io.RawIOBase):
 
 
 class Source:
-    """An open file. `name` is for messages, `size` in bytes if it is known, `encoding` that of the text."""
+    """An open file. `name` is for messages, `size` is in bytes if known, and `encoding` is that of the text."""
 
     def __init__(self, name: str, raw: io.BufferedReader, encoding: str) -> None:
         self.name = name
@@ -79,22 +79,22 @@ class Source:
         self._raw = raw
         self._text: io.TextIOWrapper | None = None
         self.size = os.fstat(raw.fileno()).st_size if raw.seekable() else None
-        #: A shell may have read the first lines of standard input.
+        #: The position at the start: a shell may have read the first lines of standard input.
         self._begin = raw.tell() if raw.seekable() else 0
 
     def position(self) -> int | None:
-        """How much of the file, compressed or not, is read."""
+        """The number of bytes read of the file as stored, compressed or not."""
         return self._raw.tell() if self.size is not None else None
 
     def send_before_waiting(self, waiting: Waiting) -> None:
-        """Ask `waiting` to send what it holds before a read that would block."""
+        """Ask `waiting` to send the rows that it holds before a read blocks."""
         if isinstance(self._raw.raw, _Pipe):
             self._raw.raw.waiting = waiting
 
     def text(self, newline: str) -> TextIO:
-        """The text from the beginning; `newline` as for `open`. A second call needs a file that can seek.
+        """The text from the beginning; `newline` is as for `open`. A second call needs a seekable file.
 
-        Raises InvalidError for other kinds of files, and while it is read for damaged compression.
+        Raises InvalidError for other kinds of files and, while reading, for damaged compressed data.
         """
         if self._text is not None:
             self._text.detach()
@@ -124,7 +124,7 @@ class Source:
 
 
 class _Decompressed(io.RawIOBase):
-    """What a decompressor reads, its errors as InvalidError that names the file."""
+    """The output of a decompressor, whose errors are raised as InvalidError with the file's name."""
 
     def __init__(self, name: str, file: Any) -> None:
         self._name = name
@@ -137,11 +137,11 @@ class _Decompressed(io.RawIOBase):
         try:
             data = self._file.read1(len(buffer))
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-            raise InvalidError(f"{self._name}: the compressed data are damaged or cut off: {error}") from error
+            raise InvalidError(f"{self._name}: the compressed data is damaged or truncated: {error}") from error
         except Exception as error:
             if type(error).__name__ != "ZstdError":
                 raise
-            raise InvalidError(f"{self._name}: the compressed data are damaged or cut off: {error}") from error
+            raise InvalidError(f"{self._name}: the compressed data is damaged or truncated: {error}") from error
         buffer[: len(data)] = data
         return len(data)
 
@@ -164,7 +164,7 @@ def zstd(name: str) -> Any:
 
 @contextmanager
 def opened(file: str, *, encoding: str = DEFAULT_ENCODING, twice: bool = False) -> Iterator[Source]:
-    """Open a file, `-` for standard input. Read `twice`, what cannot seek is first copied to a temporary file."""
+    """Open a file, `-` for standard input. To be read `twice`, a pipe is first copied to a temporary file."""
     with ExitStack() as stack:
         raw = _raw(file)
         name = "standard input" if file == "-" else file
@@ -184,7 +184,7 @@ def _raw(file: str) -> io.BufferedReader:
     try:
         number = sys.stdin.fileno()
     except OSError:
-        # Closed; reading it raises an error that says so.
+        # It is closed; reading it raises an error that says so.
         return cast("io.BufferedReader", sys.stdin.buffer)
     return _buffered(io.FileIO(number, closefd=False))
 

@@ -1,7 +1,7 @@
-"""Where an export goes: a file that appears whole, or a stream that is written as it is.
+"""The target of an export: a file that appears once complete, or a stream that is written directly.
 
-Knows no format and no store. A regular file is written under another name, `FILE.partial`, and takes its name once it
-is whole and on disk. `FILE.partial.json` says what it is a part of, so that `--resume` cannot mix two exports.
+Knows no formats or stores. A regular file is written as `FILE.partial`, and renamed once it is complete and on disk.
+`FILE.partial.json` describes the export, so that `--resume` cannot mix two exports.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from datastore_server.cli.transfer.sources import zstd
 
 __all__ = ["Partial", "is_stream", "stream", "written"]
 
-#: Names of open files, which may be regular ones: only the shell knows how they are to be written.
+#: Names of open files, which may be regular ones: only the shell knows how they should be written.
 _DESCRIPTORS = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+")
 
 Write = Callable[[str], None]
 
 
 def is_stream(file: str) -> bool:
-    """Whether a file is a device, FIFO or socket, or an open file's name: written to as it is, never replaced."""
+    """Whether a file is a device, FIFO or socket, or the name of an open file: written to directly, never replaced."""
     if _DESCRIPTORS.fullmatch(file):
         return True
     with suppress(FileNotFoundError):
@@ -39,33 +39,34 @@ def is_stream(file: str) -> bool:
 
 @contextmanager
 def stream(file: str) -> Iterator[Write]:
-    """Write text to a device, FIFO or open file, compressed if the name asks for it."""
-    # Appending, since to open /dev/stdout for writing would cut the file that it leads to.
+    """Write text to a device, FIFO or open file, compressed if its name says so."""
+    # Append, because opening /dev/stdout for writing would truncate the file that it refers to.
     with written(file), Path(file).open("ab") as out, _compressed(out, file) as compressed:
         yield lambda text: _write(compressed, text)
 
 
 class Partial:
-    """The file of an export until it is whole. `content` describes the export: what may be resumed as what."""
+    """The file of an export until it is complete. `content` describes the export; only an equal one may resume it."""
 
     def __init__(self, file: str, content: Mapping[str, Any]) -> None:
-        # Through links: the file that they lead to is replaced, not they.
+        # Follow links: the file that they refer to is replaced, not the links.
         self.target = Path(os.path.realpath(file))
         self.path = self.target.with_name(self.target.name + ".partial")
         self._description = self.target.with_name(self.target.name + ".partial.json")
         self._content = dict(content)
-        #: Whether `begun` has replaced what was there.
+        #: Whether `begun` has replaced an existing partial file.
         self.has_begun = False
 
     @contextmanager
     def begun(self) -> Iterator[Write]:
-        """Write the file from its beginning."""
+        """Write the file from the beginning."""
         if self.target.exists() and not os.access(self.target, os.W_OK):
             raise PermissionError(13, "not writable", str(self.target))
         if not self.target.parent.is_dir():
             raise FileNotFoundError(2, "no such directory", str(self.target.parent))
         with written(str(self.path)):
-            # The description last: a crash between the two leaves nothing that seems to be of this export.
+            # Write the description last: a crash between the two then leaves nothing that seems to belong to this
+            # export.
             self._description.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
             self.has_begun = True
@@ -75,7 +76,7 @@ class Partial:
 
     @contextmanager
     def resumed(self) -> Iterator[Write]:
-        """Write on at the end of what is there, which `last_line` has looked at."""
+        """Continue at the end of the existing partial file, which `last_line` has checked."""
         with written(str(self.path)), self._opened("ab") as write:
             yield write
 
@@ -88,9 +89,10 @@ class Partial:
             os.fsync(out.fileno())
 
     def last_line(self) -> bytes:
-        """The last whole line of what is there, behind which the file is cut; b"" if there is none.
+        """The last complete line of the existing partial file, which is truncated after it; b"" if there is none.
 
-        ConfigError if there is nothing to go on with; InvalidError, with what it is, if it is of another export.
+        Raises ConfigError if there is nothing to continue, InvalidError, with what it is, if it belongs to another
+        export.
         """
         try:
             file = self.path.open("r+b")
@@ -118,7 +120,7 @@ class Partial:
             )
 
     def complete(self) -> None:
-        """Give the whole file its name, with the mode and owner of the file that had it before."""
+        """Give the complete file its name, with the mode and owner of the file that it replaces."""
         with written(str(self.target)):
             if self.target.exists():
                 before = self.target.stat()
@@ -129,11 +131,11 @@ class Partial:
             self._description.unlink(missing_ok=True)
 
     def is_worth_resuming(self) -> bool:
-        """Whether a line of the export is there."""
+        """Whether at least one line of the export exists."""
         return self.path.exists() and self.path.stat().st_size > 0
 
     def discard(self) -> None:
-        """Remove what is there."""
+        """Remove the partial file."""
         self.path.unlink(missing_ok=True)
         self._description.unlink(missing_ok=True)
 
@@ -144,7 +146,7 @@ def _shown(content: Mapping[str, Any]) -> str:
 
 @contextmanager
 def written(name: str) -> Iterator[None]:
-    """Name the file in errors of writing it: those of a full disk name none."""
+    """Add the file's name to errors of writing it: those of a full disk lack it."""
     try:
         yield
     except OSError as error:
@@ -157,7 +159,7 @@ def written(name: str) -> Iterator[None]:
 def _compressed(out: BinaryIO, name: str) -> Iterator[BinaryIO]:
     compression = compression_of(name)
     if compression == "gzip":
-        # Without name and time: equal exports are equal files.
+        # Without name and time, so that equal exports are equal files.
         with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as file:
             yield cast("BinaryIO", file)
     elif compression == "zstd":

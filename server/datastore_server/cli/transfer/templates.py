@@ -12,12 +12,12 @@ from datastore.model.key import Key
 
 __all__ = ["ROW_NUMBER", "KeyTemplate"]
 
-#: In a template, the number of the row, from 1 on.
+#: In a template, the number of the row, starting at 1.
 ROW_NUMBER = "#"
 
-#: `{{` and `}}` are braces; anything else between braces is a name, colons and dots included.
+#: `{{` and `}}` are braces; anything else between braces is a name, including colons and dots.
 _PIECE = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]+)\}|[{}]|[^{}]+")
-#: What has a meaning in a key, or none at all: delimiters, the escape itself, control characters.
+#: The characters that are special or invalid in keys: delimiters, the escape itself, control characters.
 _ESCAPED = re.compile("[/:%\x00-\x1f\x7f-\x9f]")
 
 
@@ -25,15 +25,15 @@ _ESCAPED = re.compile("[/:%\x00-\x1f\x7f-\x9f]")
 class KeyTemplate:
     """Makes keys from members: `/Airport:{icao}`; `{#}` is the number of the row.
 
-    With `escape`, slashes, colons, percent signs and control characters of a member are percent-encoded, so that each
+    With `escape`, slashes, colons, percent signs and control characters in a member are percent-encoded, so that each
     member is one name in the key. Raises InvalidError for text without members, and for single braces.
     """
 
     text: str
     escape: bool = False
-    #: The members that the key is made of, in order.
+    #: The members of which the key consists, in order.
     names: tuple[str, ...] = field(init=False)
-    #: Those of them before any colon of their part of the key: a colon in such a member makes a type.
+    #: Those before any colon in their part of the key: a colon in such a member makes a type.
     untyped: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,7 +45,8 @@ class KeyTemplate:
     def key(self, members: Mapping[str, Any], number: int = 0) -> Key:
         """The key of the entry with these members in row `number`.
 
-        InvalidError if a member is absent, empty, not text or an integer, or, without `escape`, has a slash.
+        Raises InvalidError if a member is absent, empty, neither text nor an integer, or, without `escape`, has a
+        slash.
         """
         pieces: tuple[tuple[str, bool], ...] = self._pieces  # type: ignore[attr-defined]
         return Key("".join(self._part(text, members, number) if is_name else text for text, is_name in pieces))
@@ -91,10 +92,10 @@ class KeyTemplate:
         part = str(value)
         if self.escape:
             part = _ESCAPED.sub(lambda found: "".join(f"%{byte:02X}" for byte in found.group().encode()), part)
-        # An empty part, or one with a slash, would make another key than meant, perhaps that of another row.
+        # An empty part, or one with a slash, would make a different key than intended, perhaps that of another row.
         if not part or "/" in part:
             raise InvalidError(
-                f"the member {name!r} is part of the key and must be neither empty nor hold a slash: {part!r}"
+                f"the member {name!r} is part of the key and must not be empty or contain a slash: {part!r}"
                 + ("; --key-escape writes the slash as %2F" if part else "")
             )
         return part

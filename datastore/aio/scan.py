@@ -10,7 +10,7 @@ from typing import Any
 from datastore.aio._concurrency import close_iterator, iterate
 from datastore.aio.cursor import Cursor, close_all, refine
 from datastore.engine.pipeline import Cutter
-from datastore.engine.plan import COMPLETE, RAW, UNORDERED, Applied, Support, parts_of, remaining
+from datastore.engine.plan import COMPLETE, RAW, UNORDERED, Applied, is_in_order, parts_of, remaining
 from datastore.model.entries import Batch, Entry, ShardReport, places
 from datastore.model.errors import DatastoreError
 from datastore.model.explanation import Explanation
@@ -82,19 +82,19 @@ async def _batches(entries: AsyncIterable[Entry] | Iterable[Entry]) -> AsyncGene
 def exact_batches(query: Query, scan: Scan) -> AsyncGenerator[Batch]:
     """The batches of a scan, with the remaining steps of the query applied."""
     left = remaining(query, scan.applied)
+    batches = scan.batches if scan.applied.by_key else _by_key(scan.batches)
     if left is None:
-        return scan.batches
-    if scan.applied.orders is Support.EXACT:
-        batches = _cut(Cutter(left), scan.batches)
+        return batches
+    if not left.filters and is_in_order(left, scan.applied):
+        batches = _cut(Cutter(left), batches)
     else:
-        batches = refine(left, scan.batches if scan.applied.by_key else _by_key(scan.batches))
+        batches = refine(left, batches)
     return batches if scan.explanation is None else _counted(scan.explanation, batches)
 
 
 def exact(query: Query, scan: Scan) -> Scan:
     """A scan with the remaining steps of the query applied."""
-    batches = exact_batches(query, scan)
-    return scan if batches is scan.batches else Scan(batches, COMPLETE, source=scan)
+    return Scan(exact_batches(query, scan), COMPLETE, source=scan)
 
 
 def ask(store: Any, query: Query) -> Scan:

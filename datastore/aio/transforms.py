@@ -6,11 +6,11 @@ Knows only the Datastore contract.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan, ask, exact
@@ -45,8 +45,6 @@ __all__ = [
 ]
 
 _ROOT = Key("/")
-
-_Result = TypeVar("_Result", ReadResult, WriteResult)
 
 
 class KeyTransformDatastore(ShimDatastore):
@@ -85,7 +83,6 @@ class KeyTransformDatastore(ShimDatastore):
 
     def _inner_key(self, key: Key) -> Key:
         """The child's key for the caller's."""
-        key = check_key(key)
         if self.keytransform is None:
             return key
         inner = self.keytransform(key)
@@ -104,13 +101,26 @@ class KeyTransformDatastore(ShimDatastore):
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """Read under the transformed keys."""
-        return await _on_made(
-            self._inner_key, keys, lambda inner: self.child_datastore.read(inner, options), ReadResult.failed
-        )
+        try:
+            inner = list(map(self._inner_key, keys))
+        except REFUSALS:
+            # Rare, and slower: each key by itself.
+            made = [attempt(self._inner_key, key) for key in keys]
+            return await with_refused(made, lambda inner: self.child_datastore.read(inner, options), ReadResult.failed)
+        return await self.child_datastore.read(inner, options)
+
+    async def get(self, key: Key) -> Any:
+        """The value of the transformed key. Like `read`, but without its lists, which take as long as the transform."""
+        return await self.child_datastore.get(self._inner_key(check_key(key)))
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write under the transformed keys."""
-        return await _on_made(self._inner_operation, operations, self.child_datastore.write, WriteResult)
+        try:
+            inner = list(map(self._inner_operation, operations))
+        except REFUSALS:
+            made = [attempt(self._inner_operation, operation) for operation in operations]
+            return await with_refused(made, self.child_datastore.write, WriteResult)
+        return await self.child_datastore.write(inner)
 
     def _inner_operation(self, operation: Operation) -> Operation:
         return operation.at(self._inner_key(operation.key))
@@ -185,21 +195,6 @@ class KeyTransformDatastore(ShimDatastore):
         """Kind `key_transform`, with the transform's name."""
         name = "identity" if self.keytransform is None else getattr(self.keytransform, "__name__", "")
         return self._described("key_transform", name)
-
-
-async def _on_made(
-    make: Callable[[Any], Any],
-    items: Sequence[Any],
-    call: Callable[[list[Any]], Awaitable[list[_Result]]],
-    failed: Callable[[Any], _Result],
-) -> list[_Result]:
-    """Convert each item with `make`, then `call` with all. An item that cannot be converted fails by itself."""
-    try:
-        made = [make(item) for item in items]
-    except REFUSALS:
-        # Rare, and slower: each item by itself.
-        return await with_refused([attempt(make, item) for item in items], call, failed)
-    return await call(made)
 
 
 class LowercaseKeyDatastore(KeyTransformDatastore):

@@ -220,7 +220,7 @@ def _contains_over(read: _Read) -> Any:
     async def contains(self: Any, key: Key) -> bool:
         """Whether `key` has a value."""
         (result,) = await read(self, (check_key(key),), PRESENCE)
-        return value_of(result) is not None
+        return (result.value if result.error is None else value_of(result)) is not None
 
     return contains
 
@@ -249,7 +249,8 @@ def _put_over(write: _Write) -> Any:
             await self.delete(key)
             return
         (result,) = await write(self, (Put(check_key(key), value),))
-        raise_error(result)
+        if result.error is not None:
+            raise_error(result)
 
     return put
 
@@ -258,7 +259,8 @@ def _delete_over(write: _Write) -> Any:
     async def delete(self: Any, key: Key) -> None:
         """Remove the entry of `key`, if there is one."""
         (result,) = await write(self, (Delete(check_key(key)),))
-        raise_error(result)
+        if result.error is not None:
+            raise_error(result)
 
     return delete
 

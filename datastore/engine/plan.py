@@ -23,6 +23,7 @@ __all__ = [
     "WHOLE_VALUES",
     "Applied",
     "Support",
+    "is_in_order",
     "narrowed",
     "parts_of",
     "remaining",
@@ -115,5 +116,15 @@ def remaining(query: Query, applied: Applied) -> Query | None:
     if applied.is_complete:
         is_left = query.fields is not None and applied.projection is not Support.EXACT
         return query.replaced(filters=(), start_after=None, offset=0, limit=None) if is_left else None
-    left = applied.residual_filters(query.filters)
-    return query if len(left) == len(query.filters) else query.replaced(filters=left)
+    filters = applied.residual_filters(query.filters) if query.filters else ()
+    is_cut = query.limit is not None or query.offset > 0 or not query.returns_whole_values
+    if not is_cut and not filters and is_in_order(query, applied):
+        return None
+    return query if len(filters) == len(query.filters) else query.replaced(filters=filters)
+
+
+def is_in_order(query: Query, applied: Applied) -> bool:
+    """Whether results that pass the filters are in their final order and begin where they should."""
+    if query.orders:
+        return applied.orders is Support.EXACT
+    return query.start_after is None or Support.EXACT in (applied.start_after, applied.orders)

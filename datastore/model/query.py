@@ -216,26 +216,25 @@ class Query:
 
     def copy(self) -> Self:
         """An independent copy of the query that can be changed."""
-        twin = type(self).__new__(type(self))
-        state = twin.__dict__
-        state.update(self.__dict__)
-        state.update(filters=list(self.filters), orders=list(self.orders), _is_frozen=False)
-        return twin
+        return self._copied(list, is_frozen=False)
 
     def frozen(self) -> Self:
         """The query as it is now, in the form that stores get. Changing it raises InvalidQueryError."""
-        return self if self._is_frozen else self.copy()._frozen_in_place()
+        return self if self._is_frozen else self._copied(tuple, is_frozen=True)
 
-    def _frozen_in_place(self) -> Self:
-        self.__dict__.update(filters=tuple(self.filters), orders=tuple(self.orders), _is_frozen=True)
-        return self
+    def _copied(self, sequence: type[list[Any] | tuple[Any, ...]], *, is_frozen: bool) -> Self:
+        twin = type(self).__new__(type(self))
+        parts = {"filters": sequence(self.filters), "orders": sequence(self.orders), "_is_frozen": is_frozen}
+        twin.__dict__.update(self.__dict__, **parts)
+        return twin
 
     def replaced(self, **changes: Unpack[Changes]) -> Self:
         """A frozen copy with these attributes changed and checked."""
         twin = self.copy()
         for name, value in changes.items():
             setattr(twin, name, value)
-        return twin._frozen_in_place()
+        twin.__dict__.update(filters=tuple(twin.filters), orders=tuple(twin.orders), _is_frozen=True)
+        return twin
 
     def __copy__(self) -> Self:
         return self.copy()

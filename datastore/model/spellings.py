@@ -65,6 +65,9 @@ def place_of(obj: object, name: str) -> int:
 
 def is_overridden(obj: object, owner: type, name: str) -> bool:
     """Whether an object, or a class between it and `owner`, overrides an attribute of `owner`."""
-    if type(obj) is owner:
-        return name in vars(obj)
-    return place_of(obj, name) < type(obj).__mro__.index(owner)
+    for base in type(obj).__mro__:
+        if base is owner:
+            break
+        if name in vars(base):
+            return True
+    return name in vars(obj)

@@ -81,12 +81,6 @@ class DictDatastore(Datastore):
         items = self._items
         return [ReadResult(items[path].get(key)) if (path := str(key.path)) in items else ReadResult() for key in keys]
 
-    def get(self, key: Key) -> Any:
-        """The value itself. Like `read`, but without its lists, which take as long as the lookup."""
-        key = check_key(key)
-        collection = self._items.get(str(key.path))
-        return None if collection is None else collection.get(key)
-
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Keep the values themselves."""
         with self._lock:
@@ -96,6 +90,33 @@ class DictDatastore(Datastore):
                 else:
                     self._writable(str(operation.key.path))[operation.key] = operation.value
         return [WriteResult() for _ in operations]
+
+    # The same for one key, without the lists of keys and results, which take as long as the work itself.
+
+    def get(self, key: Key) -> Any:
+        """The value itself."""
+        key = check_key(key)
+        collection = self._items.get(str(key.path))
+        return None if collection is None else collection.get(key)
+
+    def contains(self, key: Key) -> bool:
+        """Whether `key` has a value."""
+        return self.get(key) is not None
+
+    def put(self, key: Key, value: Any) -> None:
+        """Keep the value itself."""
+        if value is None:
+            self.delete(key)
+            return
+        key = check_key(key)
+        with self._lock:
+            self._writable(str(key.path))[key] = value
+
+    def delete(self, key: Key) -> None:
+        """Remove the entry of `key`, if there is one."""
+        key = check_key(key)
+        with self._lock:
+            self._remove(key)
 
     def _remove(self, key: Key) -> None:
         path = str(key.path)
@@ -111,6 +132,11 @@ class DictDatastore(Datastore):
             self._read.discard(path)
             self._items[path] = self._items[path].copy()
         return self._items.setdefault(path, {})
+
+    def _readable(self, path: str) -> dict[Key, Any]:
+        """The dict of a collection that exists, which from now on does not change. Call with the lock held."""
+        self._read.add(path)
+        return self._items[path]
 
     def scan(self, query: Query) -> Scan:
         """The entries of the scope, by key unless the query has orders, which sort them anyway."""
@@ -134,15 +160,16 @@ class DictDatastore(Datastore):
     def _collections(self, query: Query) -> list[dict[Key, Any]]:
         """An immutable snapshot of the entries in the scope, unordered."""
         scope = str(query.key)
-        below = (scope + "/", scope + ":")
-        # The instances of an instance, e.g. /a:b:c of /a:b, are in the same collection as the instance.
-        beside = str(query.key.path)
-        found = []
         with self._lock:
-            for path in self._items if query.recursive else {scope} & self._items.keys():
+            if not query.recursive:
+                return [self._readable(scope)] if scope in self._items else []
+            below = (scope + "/", scope + ":")
+            # The instances of an instance, e.g. /a:b:c of /a:b, are in the same collection as the instance.
+            beside = str(query.key.path)
+            found = []
+            for path in self._items:
                 if scope in ("/", path) or path.startswith(below):
-                    self._read.add(path)
-                    found.append(self._items[path])
+                    found.append(self._readable(path))
                 elif path == beside:
                     entries = self._items[path].items()
                     found.append({key: value for key, value in entries if str(key).startswith(below)})

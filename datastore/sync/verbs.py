@@ -222,7 +222,7 @@ def _contains_over(read: _Read) -> Any:
     def contains(self: Any, key: Key) -> bool:
         """Whether `key` has a value."""
         (result,) = read(self, (check_key(key),), PRESENCE)
-        return value_of(result) is not None
+        return (result.value if result.error is None else value_of(result)) is not None
 
     return contains
 
@@ -251,7 +251,8 @@ def _put_over(write: _Write) -> Any:
             self.delete(key)
             return
         (result,) = write(self, (Put(check_key(key), value),))
-        raise_error(result)
+        if result.error is not None:
+            raise_error(result)
 
     return put
 
@@ -260,7 +261,8 @@ def _delete_over(write: _Write) -> Any:
     def delete(self: Any, key: Key) -> None:
         """Remove the entry of `key`, if there is one."""
         (result,) = write(self, (Delete(check_key(key)),))
-        raise_error(result)
+        if result.error is not None:
+            raise_error(result)
 
     return delete
 

@@ -92,7 +92,7 @@ def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Con
     """A proxy over the nodes of a configuration, which routes each key by the nodes' placement.
 
     Empty, unplaced nodes are placed, by the names of the shards. The caches of `proxy.tiers` are before the nodes. If
-    the nodes do not match the configuration, every call that reaches them raises WrongShardError, which says how and
+    the nodes do not match the configuration, every call raises WrongShardError, which says how and
     what to do; `source` is the file's path, and `reread` returns its current contents. Must be called inside the event
     loop that the channels will belong to. Does not connect yet.
     """
@@ -111,7 +111,7 @@ def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Con
     info.place(membership.placement)
     sharded = ShardedDatastore(stores.values(), membership, names=list(stores))
     return Topology(
-        behind_tiers(tiers_of(config, source), VerifiedDatastore(sharded, membership)),
+        VerifiedDatastore(behind_tiers(tiers_of(config, source), sharded), membership),
         info,
         check_values=False,
         system=ProxySystemSpace({shard.name: shard.url for shard in config.shards}),

@@ -10,7 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
 from datastore import wire
-from datastore.aio import ShardedDatastore, ShimDatastore
+from datastore.aio import Datastore, ShimDatastore
 from datastore.aio.scan import Scan, exact
 from datastore.engine.plan import COMPLETE
 from datastore.model.description import Description
@@ -96,14 +96,15 @@ class MemberDatastore(ShimDatastore):
 
 
 class VerifiedDatastore(ShimDatastore):
-    """All nodes as one store. If they do not match the configuration, every call raises WrongShardError.
+    """All nodes, behind any caches, as one store. If they do not match the configuration, every call raises
+    WrongShardError, also for what is cached.
 
     If a node refuses a call because it is not the expected one, nothing was done: all nodes are verified again, and if
     they match, the call is retried once.
     """
 
-    def __init__(self, sharded: ShardedDatastore, membership: Membership) -> None:
-        super().__init__(sharded)
+    def __init__(self, nodes: Datastore, membership: Membership) -> None:
+        super().__init__(nodes)
         self._membership = membership
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
@@ -151,7 +152,7 @@ class VerifiedDatastore(ShimDatastore):
         await self.child_datastore.aclose()
 
     def describe(self) -> Description:
-        """As the sharded store."""
+        """As the store of all nodes."""
         return self.child_datastore.describe()
 
     def scan(self, query: Query) -> Scan:

@@ -115,6 +115,21 @@ async def test_an_empty_directory_in_the_place_of_a_full_one_is_refused_until_th
             await asyncio.sleep(0.01)
 
 
+async def test_what_a_proxy_has_cached_is_refused_too_while_its_nodes_do_not_match(tmp_path: Path) -> None:
+    async with nodes(tmp_path, "a", "b") as running:
+        config = running.config("a", "b")
+        config.proxy.tiers.append({"kind": "lru", "max_entries": 1000})
+        async with proxy(config) as store:
+            for key in KEYS:
+                await store.put(key, str(key))
+                assert await store.get(key) == str(key)
+            await running.stop("b")
+            await running.start("b", directory="new")
+            while "serves an empty data directory" not in await refused_for(store):
+                await asyncio.sleep(0.01)
+            assert "serves an empty data directory" in await refusal(store)
+
+
 async def test_a_proxy_that_starts_before_an_empty_directory_in_the_place_of_a_full_one_refuses(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b") as running:
         async with proxy(running.config("a", "b")) as store:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from datastore.aio import TieredDatastore
 from datastore.model.errors import ConfigError
 from datastore.model.key import Key
 from datastore.model.query import Query
@@ -39,7 +40,9 @@ class Proxy:
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        cache = self.datastore.datastore(0)
+        # A cluster's proxy verifies its nodes first.
+        tiered = self.datastore if isinstance(self.datastore, TieredDatastore) else self.datastore.child_datastore
+        cache = tiered.datastore(0)
         cache._clock = lambda: self.now
 
 

@@ -611,12 +611,29 @@ def test_an_interrupted_export_is_resumed_after_its_last_whole_line(
     assert [path.name for path in cli.directory.iterdir()] == ["out.jsonl"]
 
 
+def test_an_export_of_some_fields_is_resumed_with_the_same_fields_only(
+    cli: Transfers, ten: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, fields = str(cli.directory / "out.jsonl"), ["--fields", "n"]
+    cli.out("export", "/Ten", file, *fields)
+    whole = (cli.directory / "out.jsonl").read_text()
+    (cli.directory / "out.jsonl").unlink()
+    partial = _interrupted(cli, whole, monkeypatch, *fields)
+    for others in ([], ["--fields", "n,x"]):
+        done = cli("export", "/Ten", file, "--resume", *others)
+        assert done.code == 3
+        assert f"{partial} is part of an export of key /Ten, scope all below, format jsonl" in done.err
+    cli.out("export", "/Ten", file, "--resume", *fields)
+    assert (cli.directory / "out.jsonl").read_text() == whole
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["/Other", "out.jsonl"], "an export of key /Other"),
         (["out.jsonl"], "an export of key /,"),
         (["/Ten", "out.jsonl", "--collection"], "scope the collection only"),
+        (["/Ten", "out.jsonl", "--fields", "n"], "fields"),
     ],
 )
 def test_a_partial_file_of_another_export_is_not_resumed(

@@ -14,6 +14,7 @@ from datastore.model.errors import CorruptDataError, InvalidQueryError, Unsuppor
 from datastore.model.projection import cut
 from datastore.testing import cases, model
 from datastore.wire import WireValue, encode_value
+from tests.support.vectors import value_of, vectors
 
 AIRPORT = {"name": "Bern", "geo": {"lat": 46.9, "lon": 7.5, "at": {"m": 510}}, "a.b": 1, "a": {"b": 2, "c": None}}
 
@@ -35,6 +36,13 @@ CUTS: list[tuple[list[str], Any]] = [
 def test_a_value_keeps_the_fields_nested_as_they_were(fields: list[str], expected: Any) -> None:
     assert cut(AIRPORT, fields) == expected
     assert encode_value(AIRPORT).projected(fields).decode() == expected
+
+
+def test_values_are_cut_as_the_vectors_say() -> None:
+    for row in vectors("filters")["projections"]:
+        value = value_of(row["value"])
+        assert cut(value, row["fields"]) == row["cut"], row
+        assert encode_value(value).projected(row["fields"]).decode() == row["cut"], row
 
 
 @pytest.mark.parametrize("value", ["text", 3, None, [{"a": 1}], b"", Key("/a")])

@@ -39,6 +39,14 @@ class Condition:
     def __invert__(self) -> Tree:
         return Tree("not", [self])
 
+    def __bool__(self) -> bool:
+        # `a and b`, `not a` and `1 < Q("n") < 5` would silently drop a condition.
+        raise UnsupportedTypeError(
+            "a condition has no truth value: join conditions with &, | and ~ in parentheses, not with and, or and not,"
+            " and write a range as two, e.g. (Q('age') >= 18) & (Q('age') < 65)",
+            path="condition",
+        )
+
     def __call__(self, obj: Any) -> bool:
         """Whether an object passes."""
         raise NotImplementedError

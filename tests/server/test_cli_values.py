@@ -11,10 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from datastore.model.conditions import Q
 from datastore.model.encoded import Encoded
 from datastore.model.errors import InvalidQueryError, InvalidValueError, UnsupportedTypeError
 from datastore.model.fields import Filter, Order
 from datastore.model.key import Key
+from datastore.model.trees import Condition
 from datastore_server.cli.conditions import parse_order
 from datastore_server.cli.values import (
     INT_MAX,
@@ -275,6 +277,36 @@ def test_a_condition_is_a_filter(text: str, expected: Filter) -> None:
     found = parse_where(text)
     assert found == expected
     assert type(found.value) is type(expected.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('country in ["CH", "AT"]', Q("country").in_(["CH", "AT"])),
+        ('country NOT  IN ["CH"]', Q("country").not_in(["CH"])),
+        ('__key__ in ["/a", "/b"]', Q("__key__").in_([Key("/a"), Key("/b")])),
+        ("name starts_with San", Q("name").starts_with("San")),
+        ("__key__ starts_with /a", Q("__key__").starts_with(Key("/a"))),
+        ("tags contains hub", Q("tags").contains("hub")),
+        ("iata exists", Q("iata").exists()),
+        ("exists exists", Q("exists").exists()),
+        ("in = 1", Q("in") == 1),
+        ('"two words"exists', Q("two words").exists()),
+        ("a = 1 or b = 2 and c = 3", (Q("a") == 1) | ((Q("b") == 2) & (Q("c") == 3))),
+        ("(a = 1 or b = 2) AND c = x", ((Q("a") == 1) | (Q("b") == 2)) & (Q("c") == "x")),
+        ("not a = 1 and b exists", ~(Q("a") == 1) & Q("b").exists()),
+        ("not(a < 1 or b >= 2)", ~((Q("a") < 1) | (Q("b") >= 2))),
+        ("a = Rock and Roll and b != 2", (Q("a") == "Rock and Roll") & (Q("b") != 2)),
+        ("(a contains (old))", Q("a").contains("(old)")),
+        ('a <= "x or y" or b > 1', (Q("a") <= "x or y") | (Q("b") > 1)),
+        (
+            'country in ["CH", "AT"] and not (iata = "" or elevation < 0)',
+            Q("country").in_(["CH", "AT"]) & ~((Q("iata") == "") | (Q("elevation") < 0)),
+        ),
+    ],
+)
+def test_a_condition_has_the_operators_and_joints_of_the_library(text: str, expected: Condition) -> None:
+    assert parse_where(text) == expected
 
 
 @pytest.mark.parametrize("value", ["Rock and Roll!", "Stop and wait!", "a and b", "x or y < "])

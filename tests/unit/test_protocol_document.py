@@ -12,8 +12,9 @@ from google.protobuf import json_format
 from datastore import Key
 from datastore.model import limits
 from datastore.model.fields import object_getattr
+from datastore.model.operators import OPERATORS
 from datastore.model.ordering import encode
-from datastore.v1 import service_pb2, value_pb2
+from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore.wire import ERRORS, reason_of
 from datastore.wire.errors import _FACTS
 from datastore.wire.queries import FIELD_PATH_BYTES
@@ -141,9 +142,23 @@ def test_the_limits_are_those_of_the_code():
         assert re.search(rf"^\| `{name}`[^|]*\| {re.escape(shown)} \|", text, re.MULTILINE), name
     counts = f"{limits.FILTERS}, {limits.ORDERS}, {limits.FIELDS}"
     assert f"| `filters`, `orders`, `fields`: the `field_paths` of a query | {counts} |" in text
+    depths = f"| {limits.FILTER_DEPTH}, {limits.TREE_VALUE_DEPTH} |"
+    assert re.search(rf"^\| `filter_depth`, `tree_value_depth`[^|]*{re.escape(depths)}", text, re.MULTILINE)
     assert f"| path of a field, UTF-8 | {FIELD_PATH_BYTES:,} |" in text
     assert f"default {PAGE_ITEMS}, at most {server.page_items:,}" in section("Pages")
     assert all(f"`{field.name}`" in text for field in service_pb2.Limits.DESCRIPTOR.fields)
+
+
+def test_every_operator_and_joint_is_documented():
+    text = section("Filters")
+    names = [name.removeprefix("OPERATOR_") for name in query_pb2.FieldFilter.Operator.keys()]  # noqa: SIM118 - not a dict
+    names += [name.removeprefix("JOINT_") for name in query_pb2.CompositeFilter.Joint.keys()]  # noqa: SIM118
+    inequalities = {"LESS_THAN", "LESS_THAN_OR_EQUAL", "GREATER_THAN", "GREATER_THAN_OR_EQUAL"}
+    for name in set(names) - {"UNSPECIFIED"} - inequalities:
+        assert re.search(rf"\b{name}\b", text), name
+    for page in ("docs/queries.md", "docs/cli.md"):
+        page_text = (ROOT / page).read_text(encoding="utf-8")
+        assert [text for text in OPERATORS if f"`{text}`" not in page_text] == [], page
 
 
 @pytest.mark.parametrize("document", ["docs/protocol.md", "README.md"])

@@ -44,28 +44,49 @@ class Tier:
         #: Keys that may be stale in the store, the oldest first.
         self._owed: dict[Key, None] = {}
 
-    def count(self, results: Iterable[ReadResult]) -> None:
-        """Count the keys that had a value and those that had none; a failed read is neither."""
-        has_value = [result.value is not None for result in results if result.error is None]
-        with self._guard:
-            self.hits += sum(has_value)
-            self.misses += len(has_value) - sum(has_value)
+    async def read_last(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The results of the keys, for the last tier."""
+        results = await self.store.read(keys, options)
+        self._count(results)
+        return results
 
-    async def read_above(self, keys: Sequence[Key], options: ReadOptions) -> dict[Key, ReadResult]:
-        """The results of the keys that have a value here."""
-        if not keys or not await self._is_usable():
-            return {}
+    async def read_above(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The results of the keys. If the tier fails or is skipped, they have no values."""
+        if not keys or (self._retry_at is not None and not await self._is_usable()):
+            return [ReadResult() for _ in keys]
         try:
-            async with within(self._timeout_s):
-                results = await self.store.read(keys, options)
+            results = await self._read(keys, options)
         except Exception as error:  # noqa: BLE001 - a cache may fail in any way
             self._fail(error, keys)
-            return {}
-        self.count(results)
-        outage = next((result.error for result in results if is_outage(result.error)), None)
+            return [ReadResult() for _ in keys]
+        outage = next(filter(is_outage, self._count(results)), None)
         if outage is not None:
             self._fail(outage, keys)
+        return results
+
+    async def find_above(self, keys: Sequence[Key], options: ReadOptions) -> dict[Key, ReadResult]:
+        """The results of the keys that have a value here."""
+        results = await self.read_above(keys, options)
         return {key: result for key, result in zip(keys, results, strict=True) if result.value is not None}
+
+    def _count(self, results: Iterable[ReadResult]) -> list[Exception]:
+        """Count the keys that had a value and those that had none; returns the errors of the failed reads."""
+        errors = []
+        # Without a lock: these are statistics, and a hit in memory takes little longer than one.
+        for result in results:
+            if result.value is not None:
+                self.hits += 1
+            elif result.error is None:
+                self.misses += 1
+            else:
+                errors.append(result.error)
+        return errors
+
+    async def _read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        if self._timeout_s is None:
+            return await self.store.read(keys, options)
+        async with within(self._timeout_s):
+            return await self.store.read(keys, options)
 
     async def write_above(self, operations: Sequence[Operation]) -> None:
         """Write to the store. Entries that it refuses are deleted there."""

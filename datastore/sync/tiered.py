@@ -85,38 +85,40 @@ class TieredDatastore(DatastoreCollection):
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The value of each key in the first tier that has it, with at most one call per tier."""
         tiers = self._tiers()
-        wanted = list(dict.fromkeys(keys))
         if not options.values or len(tiers) == 1:
-            found = self._read_down(tiers, wanted, options)
-        else:
-            found = {}
-            while missed := [key for key in wanted if key not in found]:
-                found.update(tiers[0].read_above(missed, VALUES))
-                if absent := [key for key in missed if key not in found]:
-                    found.update(self._read_missed(tiers, absent))
-        return [found[key] for key in keys]
+            found = self._read_down(tiers, list(dict.fromkeys(keys)), options)
+            return [found[key] for key in keys]
+        results = tiers[0].read_above(keys, VALUES)
+        missed = [key for key, result in zip(keys, results, strict=True) if result.value is None]
+        if not missed:
+            return results
+        found = self._read_missed(tiers, list(dict.fromkeys(missed)))
+        return [found.get(key, result) for key, result in zip(keys, results, strict=True)]
 
     def _read_down(self, tiers: Sequence[Tier], keys: list[Key], options: ReadOptions) -> dict[Key, ReadResult]:
         """The result of each key from the first of some tiers that has it. The last one is complete."""
         found: dict[Key, ReadResult] = {}
         for tier in tiers[:-1]:
-            found.update(tier.read_above([key for key in keys if key not in found], options))
+            found.update(tier.find_above([key for key in keys if key not in found], options))
         left = [key for key in keys if key not in found]
         if left:
-            results = tiers[-1].store.read(left, options)
-            tiers[-1].count(results)
-            found.update(zip(left, results, strict=True))
+            found.update(zip(left, tiers[-1].read_last(left, options), strict=True))
         return found
 
     def _read_missed(self, tiers: Sequence[Tier], keys: list[Key]) -> dict[Key, ReadResult]:
-        """The lower tiers' results for keys that the first lacks, except keys whose concurrent reader gave up."""
-        led, joined = self._flights.begin(keys)
-        found = self._lead(tiers, led) if led else {}
-        for key, flight in joined.items():
-            flight.done.wait()
-            result = flight.result()
-            if result is not None:
-                found[key] = result
+        """The lower tiers' results for keys that the first lacks."""
+        found: dict[Key, ReadResult] = {}
+        while missed := [key for key in keys if key not in found]:
+            led, joined = self._flights.begin(missed)
+            if led:
+                found.update(self._lead(tiers, led))
+            for key, flight in joined.items():
+                flight.done.wait()
+                result = flight.result()
+                if result is not None:
+                    found[key] = result
+            # If the reader of a flight gave up, another may have filled the first tier meanwhile.
+            found.update(tiers[0].find_above([key for key in joined if key not in found], VALUES))
         return found
 
     def _lead(self, tiers: Sequence[Tier], flights: dict[Key, Flight]) -> dict[Key, ReadResult]:
@@ -125,7 +127,7 @@ class TieredDatastore(DatastoreCollection):
             lacking: list[tuple[Tier, set[Key]]] = [(tiers[0], set(flights))]
             found: dict[Key, ReadResult] = {}
             for tier in tiers[1:-1]:
-                found.update(tier.read_above([key for key in flights if key not in found], VALUES))
+                found.update(tier.find_above([key for key in flights if key not in found], VALUES))
                 lacking.append((tier, flights.keys() - found.keys()))
             found.update(self._read_down(tiers[-1:], [key for key in flights if key not in found], VALUES))
             for key, flight in flights.items():

@@ -89,8 +89,8 @@ async def read_with_a_fault(store: Datastore, query: Query, after: int, fault: A
     [
         pytest.param(by_key, 1, marks=pytest.mark.long),
         pytest.param(by_key, 5000, marks=pytest.mark.long),
-        (by_order, 1),
-        pytest.param(filtered_and_cut, 3000, marks=pytest.mark.long),
+        pytest.param(by_order, 1, marks=pytest.mark.long),
+        (filtered_and_cut, 3000),
     ],
 )
 async def test_a_node_killed_and_restarted_during_a_query_loses_and_repeats_nothing(

@@ -144,6 +144,7 @@ def test_an_apply_ended_by_a_signal_says_what_is_left_to_do(
         assert run_here("placement", "check", str(tmp_path / SOURCE)).code == 0
 
 
+@pytest.mark.long
 def test_an_abort_ended_by_a_signal_says_to_run_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with background() as loop, loop.running(growing(tmp_path, "CommitMove", monkeypatch)):
         call = NodeClient._call
@@ -206,6 +207,7 @@ async def empty_but(running: Nodes, kept: Key) -> None:
         await store.batch_write([Write(key, None) for key in ENTRIES if key != kept])
 
 
+@pytest.mark.long
 async def test_an_apply_that_ends_with_an_error_says_that_writes_are_refused_and_how_to_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def test_output_that_cannot_be_written_is_a_plain_error(server: str, command: st
     assert b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr
 
 
+@pytest.mark.long
 def test_a_command_that_prints_nothing_needs_no_output(server: str) -> None:
     done = shell(server, "$D put /Closed:b 1 >&- <&- && $D get /Closed:b")
     assert (done.returncode, done.stdout) == (0, b"1\n")
@@ -94,6 +95,7 @@ def test_closed_input_is_a_plain_error(server: str, command: str) -> None:
     assert before in ([], ["Nothing was stored. To try again, run the same command."])
 
 
+@pytest.mark.long
 def test_closed_stderr_changes_nothing(server: str) -> None:
     rows = b'{"key":"/Closed:d","value":1}\n'
     done = shell(server, "$D import - 2>&- && $D get /Closed:d 2>&-; $D get /Closed:none 2>&-; $D nonsense 2>&-", rows)

@@ -190,6 +190,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 async def test_a_server_process_exits_cleanly_on_sigterm() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROGRAM, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

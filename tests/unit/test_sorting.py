@@ -197,7 +197,7 @@ def cost(contents, query):
     )
 
 
-@pytest.mark.parametrize("keys_only", [False, True])
+@pytest.mark.parametrize("keys_only", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch, keys_only):
     contents = {Key(f"/a/{number:02}"): {"n": number, "x": "x" * number} for number in range(21)}
     fitting = dict(list(contents.items())[:20])

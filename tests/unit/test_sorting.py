@@ -197,7 +197,7 @@ def cost(contents, query):
     )
 
 
-@pytest.mark.parametrize("keys_only", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.parametrize("keys_only", [False, True])
 def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch, keys_only):
     contents = {Key(f"/a/{number:02}"): {"n": number, "x": "x" * number} for number in range(21)}
     fitting = dict(list(contents.items())[:20])
@@ -218,7 +218,7 @@ def test_sorting_holds_so_many_bytes_and_no_more(monkeypatch, keys_only):
     assert len(entries_of(run(Query(Key("/a"), 3).order("-n"), serialized(contents)))) == 3
 
 
-@pytest.mark.parametrize("keys_only", [False, True])
+@pytest.mark.parametrize("keys_only", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_the_counted_bytes_are_the_bytes_held(monkeypatch, keys_only):
     monkeypatch.setattr(sorting, "RUN_ENTRIES", 1024)
     rows = [(f"/a/{number:08}".encode(), encode_value({"n": number}).data) for number in range(2300)]

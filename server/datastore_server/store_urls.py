@@ -83,7 +83,7 @@ def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
 
     A URL means the same store as for `datastore.open`, except that a file store syncs writes by default.
     `?serializer=plain|json|wire` is for nodes only. A relative directory is below `base`. Raises ConfigError, with what
-    is valid, for anything else, and ImportError if a driver is missing.
+    is valid, for anything else, or with the command that installs a driver that is missing.
     """
     if ":" not in text:
         hint = f"; for LMDB in the directory {text} write lmdb:{quote(text, safe=_UNQUOTED)}" if text else ""
@@ -92,7 +92,7 @@ def parse_store_url(text: str, *, base: Path = Path()) -> StoreUrl:
         bare, own = without_options(text, ["serializer"])
         tree = parse_url(bare, base=base)
         named = options_of(bare) if SCHEME.match(bare) else {}
-    except InvalidError as error:
+    except (InvalidError, ImportError) as error:
         raise ConfigError(str(error)) from error
     durability = cast("Durability | None", named.get("durability") if "durability" in tree.options() else None)
     if "fsync" in tree.options():

@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import chdir
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -80,6 +81,39 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["serve", "redis://127.0.0.1:1/0"], ""),
+        (["serve", "--config", "server.toml"], "server.toml: server.store: "),
+        (["serve", "--config", "server.toml", "--check-config"], "server.toml: server.store: "),
+        (["serve", "--config", "composed.toml"], "composed.toml: store.fast: "),
+        (["proxy", "shards.toml"], "shards.toml: shards[0].store: "),
+        (["proxy", "tiers.toml"], "tiers.toml: proxy.tiers[0]: "),
+        (["config", "show", "shards.toml"], "shards.toml: shards[0].store: "),
+        (["placement", "plan", "shards.toml"], "shards.toml: shards[0].store: "),
+    ],
+)
+def test_a_driver_that_is_missing_is_one_line_that_says_where_and_what_helps(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, arguments: list[str], place: str
+) -> None:
+    monkeypatch.setattr("datastore.model.extras.find_spec", lambda name: None if name == "redis" else find_spec(name))
+    url = "redis://127.0.0.1:1/0"
+    shard = '[cluster]\nname = "c"\n[[shards]]\nname = "a"\nurl = "grpc://127.0.0.1:1"\n'
+    for name, text in {
+        "server.toml": f'[server]\nstore = "{url}"\n',
+        "composed.toml": f'[store.fast]\nkind = "redis"\nurl = "{url}"\n[server]\nstore = "fast"\n',
+        "shards.toml": f'{shard}store = "{url}"\n',
+        "tiers.toml": f'{shard}[proxy]\ntiers = ["{url}"]\n',
+    }.items():
+        (cli.directory / name).write_text(text)
+    done = cli(*arguments)
+    assert done.err == (
+        f"Error: CONFIG: {place}this needs redis, which is not installed; in the checkout: pip install '.[redis]'\n"
+    )
+    assert done.code == 3
 
 
 # One entry

@@ -151,8 +151,8 @@ def test_the_limits_are_those_of_the_code():
 
 def test_every_operator_and_joint_is_documented():
     text = section("Filters")
-    names = [name.removeprefix("OPERATOR_") for name in query_pb2.FieldFilter.Operator.keys()]  # noqa: SIM118 - not a dict
-    names += [name.removeprefix("JOINT_") for name in query_pb2.CompositeFilter.Joint.keys()]  # noqa: SIM118
+    names = [name.removeprefix("OPERATOR_") for name, _ in query_pb2.FieldFilter.Operator.items()]
+    names += [name.removeprefix("JOINT_") for name, _ in query_pb2.CompositeFilter.Joint.items()]
     inequalities = {"LESS_THAN", "LESS_THAN_OR_EQUAL", "GREATER_THAN", "GREATER_THAN_OR_EQUAL"}
     for name in set(names) - {"UNSPECIFIED"} - inequalities:
         assert re.search(rf"\b{name}\b", text), name

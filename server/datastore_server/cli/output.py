@@ -115,6 +115,10 @@ def _run(command: Callable[[], int]) -> int:
     except DatastoreError as error:
         say(f"Error: {shown_error(error)}")
         return exit_code_of(error)
+    except ImportError as error:
+        # A store whose driver is not installed, which the text says.
+        say(f"Error: CONFIG: {error}")
+        return ExitCode.REFUSED
     except UnicodeDecodeError as error:
         say(f"Error: the input is not in UTF-8: {error.reason} at byte {error.start + 1:,}")
         return ExitCode.REFUSED

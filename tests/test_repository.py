@@ -91,7 +91,7 @@ def modules() -> list[ModuleType]:
 # Generated files.
 
 
-def test_the_messages_are_what_the_protos_give() -> None:
+def test_the_messages_match_the_protos() -> None:
     assert generate.check() == 0
 
 
@@ -152,12 +152,12 @@ def copy_protos(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("pair", list(unasync.pairs()), ids=lambda pair: pair[1].relative_to(ROOT).as_posix())
-def test_a_twin_is_what_its_source_gives(pair: tuple[Path, Path]) -> None:
+def test_a_twin_matches_its_source(pair: tuple[Path, Path]) -> None:
     source, twin = pair
     assert twin.read_text() == unasync.twin_text(source)
 
 
-def test_the_tables_of_options_and_limits_are_what_the_code_gives() -> None:
+def test_the_tables_of_options_and_limits_match_the_code() -> None:
     for path, text in kinds.pages().items():
         assert path.read_text() == text
 
@@ -389,7 +389,7 @@ def test_the_changelog_opens_with_this_version() -> None:
     assert PROJECT["project"]["version"] in versions
 
 
-def test_the_library_says_which_version_it_is() -> None:
+def test_the_library_has_a_version() -> None:
     assert datastore.__version__ == PROJECT["project"]["version"]
 
 

@@ -339,7 +339,7 @@ class OperationPromises(Capabilities):
         assert isinstance(description, Description)
         assert description.kind
 
-    def test_what_the_store_declares_is_what_it_can_do(self, store: Datastore) -> None:
+    def test_a_store_can_do_what_it_declares(self, store: Datastore) -> None:
         declared = store.capability
         # A remote store does not know whether the one behind it answers queries.
         assert declared.queries or not self.queries
@@ -353,7 +353,7 @@ class BatchPromises(Capabilities):
         assert store.batch_get([]) == []
         assert store.batch_write([]) == []
 
-    def test_batch_get_answers_in_the_order_of_its_keys(self, store: Datastore) -> None:
+    def test_batch_get_returns_results_in_the_order_of_its_keys(self, store: Datastore) -> None:
         for index in range(20):
             self.plant(store, Key(f"/b/{index}"), index)
         asked = [Key(f"/b/{index}") for index in (7, 3, 99, 3, 0, 19)]
@@ -502,7 +502,7 @@ class QueryPromises(Capabilities):
             {},
         ]
 
-    def test_start_after_any_entry_gives_the_rest(self, store: Datastore) -> None:
+    def test_start_after_any_entry_returns_the_rest(self, store: Datastore) -> None:
         contents = self.sample_contents
         fill(store, contents)
         for orders in (["n"], ["-s", "n"], ["-__key__"], []):
@@ -522,7 +522,7 @@ class QueryPromises(Capabilities):
         for batch in store.query(query).batches():
             assert batch.position is None or str(batch.position.key) >= str(start.key)
 
-    def test_start_after_a_vanished_entry_gives_what_follows(self, store: Datastore) -> None:
+    def test_start_after_a_deleted_entry_returns_what_follows(self, store: Datastore) -> None:
         contents = cases.many_entries(9)
         gone = sorted(contents)[4]
         kept = {key: value for key, value in contents.items() if key != gone}
@@ -630,7 +630,7 @@ class QueryPromises(Capabilities):
 
     @generated
     @given(data=st.data())
-    def test_any_query_is_answered_as_by_a_dict(self, store: Datastore, data: st.DataObject) -> None:
+    def test_any_query_is_answered_like_by_a_dict(self, store: Datastore, data: st.DataObject) -> None:
         contents = data.draw(cases.contents(self.drawn))
         try:
             fill(store, contents)
@@ -827,7 +827,7 @@ class CursorPromises(Capabilities):
 class ParallelPromises(Capabilities):
     """Calls from many tasks or threads at once."""
 
-    def test_parallel_calls_act_as_if_in_sequence(self, store: Datastore) -> None:
+    def test_concurrent_calls_take_effect_one_after_another(self, store: Datastore) -> None:
         keys = [Key(f"/p/{index}") for index in range(6)]
 
         def work(worker: int) -> None:
@@ -859,7 +859,7 @@ class ParallelPromises(Capabilities):
         together([partial(work, worker) for worker in range(8)])
 
     @needs("queries")
-    def test_queries_run_beside_writes(self, store: Datastore) -> None:
+    def test_queries_run_concurrently_with_writes(self, store: Datastore) -> None:
         steady = {Key(f"/p/steady{index}"): {"n": index} for index in range(20)}
         fill(store, steady)
 
@@ -914,7 +914,7 @@ class ClosingPromises(Capabilities):
 
     @needs("queries")
     @pytest.mark.parametrize("orders", [[], ["-n"]], ids=["by key", "by order"])
-    def test_a_query_over_a_closed_store_never_ends_short(self, store: Datastore, orders: list[str]) -> None:
+    def test_a_query_over_a_closed_store_never_seems_complete(self, store: Datastore, orders: list[str]) -> None:
         contents = cases.many_entries(1000)
         fill(store, contents)
         cursor = store.query(a_query("/many", orders=orders))

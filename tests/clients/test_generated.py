@@ -69,7 +69,7 @@ def run(commands: str, folder: Path) -> str:
 
 @pytest.mark.long("a client in Go")
 @pytest.mark.timeout(0)
-def test_a_go_client_is_made_and_run_as_the_protocol_shows(running: Running, folder: Path) -> None:
+def test_a_go_client_is_generated_and_run_as_documented(running: Running, folder: Path) -> None:
     if not GO_READY.exists():
         pytest.skip("no protoc-gen-go: make engines, which needs Go")
     commands, with_buf = blocks("sh")[:2]
@@ -90,7 +90,7 @@ def test_a_go_client_is_made_and_run_as_the_protocol_shows(running: Running, fol
 
 @pytest.mark.long("a client in TypeScript")
 @pytest.mark.timeout(0)
-def test_a_typescript_client_is_made_and_run_as_the_protocol_shows(running: Running, folder: Path) -> None:
+def test_a_typescript_client_is_generated_and_run_as_documented(running: Running, folder: Path) -> None:
     if not NODE_READY.exists():
         pytest.skip("no packages for TypeScript: make engines, which needs Node.js")
     (folder / "client.ts").write_text(blocks("typescript")[0])

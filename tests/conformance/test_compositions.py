@@ -69,7 +69,7 @@ async def check(store: Any, query: Query, contents: Mapping[Key, Any], after: En
 
 @pytest.mark.parametrize("colour", [core, aio], ids=["threads", "tasks"])
 @given(tree=trees(), data=st.data())
-async def test_any_composition_answers_as_a_dict(
+async def test_any_composition_answers_like_a_dict(
     colour: ModuleType, tree: Config, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     directory = Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))
@@ -203,7 +203,7 @@ class TestAsyncShardsOfTiers(TallInTasks):
     tree = SHARDS_OF_TIERS
     #: Of files and tiers alone these show as much.
     long_tests = (
-        "test_a_query_over_a_closed_store_never_ends_short",
+        "test_a_query_over_a_closed_store_never_seems_complete",
         "test_many_abandoned_cursors_leave_the_store_working",
     )
 

@@ -166,7 +166,7 @@ def test_every_client_distinguishes_bytes_and_text(memcached_server: Engine, nam
 
 @pytest.mark.parametrize("writer", CLIENTS)
 @pytest.mark.parametrize("reader", CLIENTS)
-def test_what_one_client_stores_another_reads(memcached_server: Engine, writer: str, reader: str):
+def test_one_client_reads_what_another_stores(memcached_server: Engine, writer: str, reader: str):
     key = Key("/shared")
     with speaking(writer, memcached_server.port) as written, speaking(reader, memcached_server.port) as read:
         for value in ("text é", b"bytes"):

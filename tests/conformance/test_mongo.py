@@ -64,7 +64,7 @@ def mongo(database: Any, mongodb_server: Engine) -> Iterator[MongoDatastore]:
 #: Tests of thousands of entries, which are long over a store as slow as this server.
 LARGE = (
     "test_a_long_batch_is_done_completely",
-    "test_a_query_over_a_closed_store_never_ends_short",
+    "test_a_query_over_a_closed_store_never_seems_complete",
     "test_batches_are_bounded",
 )
 
@@ -134,7 +134,7 @@ class Number(IntEnum):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_bson_would_change_is_refused_and_the_old_value_stays(mongo: MongoDatastore, value: Any):
+def test_a_value_that_bson_would_change_is_refused_and_the_old_one_stays(mongo: MongoDatastore, value: Any):
     key = Key("/a")
     mongo.put(key, "old")
     for wrapped in (value, [value], {"x": {"y": value}}):
@@ -206,7 +206,9 @@ _maps = st.fixed_dictionaries(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents=st.dictionaries(cases.keys(), _maps, max_size=8), query=cases.queries(_scalars))
-def test_any_query_of_documents_is_answered_as_by_a_dict(mongo: MongoDatastore, contents: dict[Key, Any], query: Query):
+def test_any_query_of_documents_is_answered_like_by_a_dict(
+    mongo: MongoDatastore, contents: dict[Key, Any], query: Query
+):
     mongo._collection.delete_many({})
     mongo.batch_write([datastore.Write(*entry) for entry in contents.items()])
     problem = model.difference(list(mongo.query(query).entries()), model.answer(query, contents).entries)

@@ -89,7 +89,7 @@ def entries_of(store: Any, **query: Any) -> list[Any]:
     return list(store.query(Query(Key("/"), recursive=True, **query)).entries())
 
 
-def test_what_a_deeper_store_hides_is_not_there(stores: dict[str, Any]):
+def test_entries_hidden_by_a_deeper_store_are_absent(stores: dict[str, Any]):
     stores["/"].put(Key("/archive/a"), "hidden")
     stores["/archive"].put(Key("/2026"), "hidden too")
     store = core.MountDatastore(stores)

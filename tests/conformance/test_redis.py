@@ -125,7 +125,7 @@ def test_a_killed_server_is_unavailable_until_it_is_back(tmp_path: Path):
         store.close()
 
 
-def test_what_the_server_refuses_is_reported(client: Any):
+def test_refusals_of_the_server_are_reported(client: Any):
     store = RedisDatastore(client)
     client.rpush("/list", 1)
     with pytest.raises(StoreFormatError, match="WRONGTYPE"):

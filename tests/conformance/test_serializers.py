@@ -113,7 +113,7 @@ def test_a_value_comes_back_through_every_serializer(store: Any, name: str) -> N
 
 @pytest.mark.parametrize("store", STORES, indirect=True)
 @pytest.mark.parametrize("value", ["text é", "", b"bytes \xff", b""], ids=repr)
-def test_text_and_bytes_come_back_as_they_were(store: Any, value: Any) -> None:
+def test_text_and_bytes_come_back_unchanged(store: Any, value: Any) -> None:
     store.put(A, value)
     assert (store.get(A), type(store.get(A))) == (value, type(value))
 

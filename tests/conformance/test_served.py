@@ -149,7 +149,7 @@ async def test_a_proxy_over_stores_without_queries_refuses_only_queries(
 
 
 @given(tree=trees(3), data=st.data())
-async def test_any_composition_is_served_and_answers_as_a_dict(
+async def test_any_composition_is_served_and_answers_like_a_dict(
     tree: spec.Config, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     directory = Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))

@@ -71,7 +71,7 @@ class TestNamespaceOfTheRoot(InMemory, DatastoreConformance):
 
 
 @given(data=st.data())
-def test_lowercase_answers_as_a_dict_of_lowercase_keys(data: st.DataObject) -> None:
+def test_lowercase_answers_like_a_dict_of_lowercase_keys(data: st.DataObject) -> None:
     """The suite's keys differ in case; here they are lowered, among entries that are not, and asked for in any case."""
     child = core.DictDatastore()
     for text in ("/A", "/a/B", "/a:X", "/T/a"):

@@ -122,7 +122,7 @@ async def test_generated_writes_leave_the_same_entries_everywhere(stores: Stores
     [["group", "-n"], *(pytest.param(orders, marks=pytest.mark.long) for orders in ([], ["-n"]))],
     ids=["by two orders", "by key", "by order"],
 )
-async def test_a_place_given_by_one_store_continues_on_every_other(stores: Stores, orders: list[str]) -> None:
+async def test_a_position_of_one_store_continues_the_query_on_every_other(stores: Stores, orders: list[str]) -> None:
     contents = cases.many_entries(150, filler=900)
     pairs = [Write(*pair) for pair in contents.items()]
     await write(stores, pairs)

@@ -237,7 +237,7 @@ def test_a_cluster_gets_a_cache_as_shown(tmp_path: Path):
     assert lru[-3:] == ["3", "1", "75.0%"]
 
 
-def test_a_composition_with_tiers_as_shown_is_taken(tmp_path: Path):
+def test_the_documented_composition_with_tiers_is_accepted(tmp_path: Path):
     (tmp_path / "server.toml").write_text(blocks(TIERS, "toml")[2])
     assert [child.kind for _, child in load_server(tmp_path / "server.toml").store.tree.parts()] == [
         "lru",

@@ -43,7 +43,7 @@ def test_a_name_is_one_object_by_every_path(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["datastore", "datastore.core", "datastore.errors", "datastore.core.errors"])
-def test_every_error_is_offered(path: str) -> None:
+def test_every_error_class_is_exported(path: str) -> None:
     kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
     assert "NoStoresError" in kinds
     assert kinds <= set(importlib.import_module(path).__all__)
@@ -59,7 +59,7 @@ def test_a_class_has_its_documented_members(cls: str) -> None:
     assert [name for name in names if name not in of_instances and not hasattr(kind, name)] == []
 
 
-def test_backends_are_where_they_were() -> None:
+def test_backends_keep_their_import_paths() -> None:
     for path, name in [
         ("datastore.filesystem", "FileSystemDatastore"),
         ("datastore.filesystem", "ensure_directory_exists"),

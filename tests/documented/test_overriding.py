@@ -487,7 +487,7 @@ def test_a_key_uses_its_overridden_methods_for_ancestry(own: str) -> None:
 
 
 @pytest.mark.parametrize("own", both_names("removeDuplicateSlashes"))
-def test_a_key_normalizes_in_its_own_way(own: str) -> None:
+def test_a_key_subclass_may_override_normalization(own: str) -> None:
     upper = classmethod(lambda cls, path: Key.remove_duplicate_slashes(path).upper())
     assert str(type("Upper", (Key,), {own: upper})("/a")) == "/A"
 
@@ -715,7 +715,7 @@ async def test_a_mock_is_used_as_a_method(library: Any) -> None:
 
 
 @pytest.mark.parametrize("exact", [False, True])
-async def test_a_query_of_the_users_own_may_change_the_query_that_it_gets(library: Any, exact: bool) -> None:
+async def test_a_custom_query_may_change_the_query_that_it_gets(library: Any, exact: bool) -> None:
     class Changing(library.ShimDatastore):
         ordered_queries = exact
 

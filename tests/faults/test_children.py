@@ -100,7 +100,7 @@ async def test_the_last_tier_decides_a_write_and_its_failure_touches_nothing_abo
     assert await store.get(KEY) == "old"
 
 
-async def test_a_failing_cache_fails_no_call_and_keeps_nothing_stale() -> None:
+async def test_a_failing_cache_does_not_fail_calls_and_keeps_nothing_stale() -> None:
     top, last = faulty(), faulty()
     store = aio.TieredDatastore([top, last])
     await store.put(KEY, "old")
@@ -209,7 +209,7 @@ async def test_a_write_whose_answer_was_lost_in_a_cache_leaves_nothing_stale() -
 
 
 @pytest.mark.parametrize("newer", ["new", None], ids=["put", "delete"])
-async def test_a_slow_read_back_fills_nothing_older_than_a_write_that_ended(newer: str | None) -> None:
+async def test_a_slow_back_fill_never_overwrites_a_write_that_has_ended(newer: str | None) -> None:
     top, last = faulty(), faulty()
     store = aio.TieredDatastore([top, last])
     await last.child_datastore.put(KEY, "old")

@@ -140,7 +140,7 @@ async def test_a_proxy_killed_and_restarted_during_a_query_loses_and_repeats_not
 
 
 @pytest.mark.parametrize("query", QUERIES)
-async def test_a_query_whose_node_stays_dead_fails_and_never_ends_short(
+async def test_a_query_whose_node_stays_dead_fails_and_never_seems_complete(
     filled: processes.ClusterProcesses, query: Any
 ) -> None:
     node = filled.nodes["shard-2"]

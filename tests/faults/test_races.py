@@ -348,7 +348,9 @@ def one_call(call: Call) -> Worker:
 
 
 @pytest.mark.parametrize("other", ["put", "delete", "batch_write", "link"])
-def test_a_write_beside_a_link_comes_before_it_or_after_it(other: str, colour: Any, chooser: random.Random):
+def test_a_write_concurrent_with_a_link_takes_effect_before_or_after_it(
+    other: str, colour: Any, chooser: random.Random
+):
     source, target, third = Key("/source"), Key("/target"), Key("/third")
     arguments: tuple[Any, ...] = {
         "put": (target, "new"),
@@ -390,7 +392,7 @@ def listing_worker(directories: Any, own: Key, seed: float) -> Worker:
 
 
 @pytest.mark.parametrize("faults", [(), ("put", "delete")], ids=["sound", "faulty"])
-def test_a_directory_lists_all_that_is_there(faults: tuple[str, ...], colour: Any, chooser: random.Random):
+def test_a_directory_lists_every_key_that_has_a_value(faults: tuple[str, ...], colour: Any, chooser: random.Random):
     child = unreliable(colour, colour.library.DictDatastore(), chooser.random(), *faults)
     directories = colour.library.DirectoryDatastore(child)
     keys = [Key(f"/A/{number}") for number in range(WORKERS)]

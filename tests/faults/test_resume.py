@@ -140,7 +140,7 @@ FIRST_FRAMES = 30
 
 @each_query
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2, 3))])
-async def test_a_wire_that_breaks_anywhere_loses_and_repeats_nothing(
+async def test_a_connection_that_breaks_anywhere_loses_and_repeats_nothing(
     colour: Any, port: int, query: Any, seed: int
 ) -> None:
     choose = random.Random(seed)
@@ -151,14 +151,14 @@ async def test_a_wire_that_breaks_anywhere_loses_and_repeats_nothing(
 
 
 @each_query
-async def test_a_stream_that_is_reset_on_its_way_continues(colour: Any, port: int, query: Any) -> None:
+async def test_a_stream_reset_in_transit_continues(colour: Any, port: int, query: Any) -> None:
     async with broken_wire(port, resets=[FIRST_FRAMES, 1, 5]) as (url, broken):
         await is_exact(colour, url, query(), broken)
         assert broken.faults == 3
 
 
 @each_query
-async def test_a_wire_that_breaks_before_the_first_result_loses_nothing_either(
+async def test_a_connection_that_breaks_before_the_first_result_loses_nothing_either(
     colour: Any, port: int, query: Any
 ) -> None:
     async with broken_wire(port, breaks=[FIRST_BYTES // 100]) as (url, broken):
@@ -171,7 +171,7 @@ async def test_a_wire_that_breaks_before_the_first_result_loses_nothing_either(
     "query",
     [pytest.param(by_key, marks=pytest.mark.long), by_order, pytest.param(filtered_and_cut, marks=pytest.mark.long)],
 )
-async def test_a_wire_between_a_proxy_and_its_shard_may_break_too(filled: Any, query: Any) -> None:
+async def test_a_connection_between_a_proxy_and_its_shard_may_break_too(filled: Any, query: Any) -> None:
     async with contextlib.AsyncExitStack() as stack:
         whole = await stack.enter_async_context(serve(Kept(filled), grace_s=0.2))
         url, broken = await stack.enter_async_context(broken_wire(whole.port, breaks=[FIRST_BYTES, 1]))
@@ -183,7 +183,7 @@ async def test_a_wire_between_a_proxy_and_its_shard_may_break_too(filled: Any, q
 
 
 @each_query
-async def test_a_server_that_stops_in_order_and_one_in_its_place_give_one_answer(
+async def test_a_server_that_stops_gracefully_and_its_replacement_give_one_answer(
     colour: Any, filled: Any, query: Any
 ) -> None:
     async with serve(Kept(filled), grace_s=0.2) as first, connected(colour, first.url) as store:
@@ -233,7 +233,7 @@ def things(**query: Any) -> Query:
 
 
 @pytest.mark.parametrize("cut_after", [1, 2, 3, 4])
-async def test_a_cut_after_each_message_continues_behind_it(colour: Any, cut_after: int) -> None:
+async def test_a_stream_cut_after_each_message_continues_after_it(colour: Any, cut_after: int) -> None:
     messages = [results(0, 1), results(), results(2, token=b"t2"), results(3, 4)]
     messages[1].resume_token = b"moved on"
     received = sum(len(message.entries) for message in messages[:cut_after])
@@ -447,7 +447,7 @@ async def test_the_deadline_of_a_query_is_for_all_its_calls(colour: Any) -> None
         assert len(script.calls) > 1
 
 
-async def test_a_servers_time_for_a_query_is_no_limit_while_it_makes_progress(colour: Any) -> None:
+async def test_a_servers_time_limit_does_not_end_a_query_that_makes_progress(colour: Any) -> None:
     late = DeadlineExceededError("a query may run for 1 s here")
     answers = [sends(results(number), error=late) for number in range(4)]
     async with (

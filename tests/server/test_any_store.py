@@ -134,7 +134,7 @@ async def test_every_value_is_read_as_it_was_put(storages: Storages) -> None:
 
 @pytest.mark.long("nodes on FerretDB")
 @pytest.mark.parametrize("kind", ["mongodb"])
-async def test_what_documents_cannot_hold_is_refused_as_a_wrong_argument(storages: Storages) -> None:
+async def test_a_value_that_documents_cannot_hold_is_refused_as_invalid(storages: Storages) -> None:
     async with running(storages) as node:
         await node.client.put(Key("/a"), "old")
         for value in BEYOND_DOCUMENTS:
@@ -162,7 +162,7 @@ async def test_json_says_what_it_can_and_refuses_the_rest(storages: Storages) ->
 # What is there already, and what others see
 
 
-async def test_strings_of_a_redis_are_read_as_what_they_are(redis_server: Engine) -> None:
+async def test_strings_in_redis_are_read_unchanged(redis_server: Engine) -> None:
     with redis.Redis(port=redis_server.port, db=3) as client:
         client.flushdb()
         client.set("user:1", '{"name": "Ada"}')
@@ -193,7 +193,7 @@ async def test_strings_of_a_redis_are_read_as_what_they_are(redis_server: Engine
             assert library.get(Key("/user:2")) == {"name": "Grace"}
 
 
-async def test_files_are_read_as_what_they_are(tmp_path: Path) -> None:
+async def test_files_are_read_unchanged(tmp_path: Path) -> None:
     root = tmp_path / "notes"
     (root / "work").mkdir(parents=True)
     (root / "work" / "todo.md").write_text("- tea\n")
@@ -209,7 +209,7 @@ async def test_files_are_read_as_what_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.long("nodes on FerretDB")
-async def test_documents_of_a_mongodb_are_read_as_what_they_are(mongodb_server: Engine) -> None:
+async def test_documents_in_mongodb_are_read_unchanged(mongodb_server: Engine) -> None:
     with pymongo.MongoClient("127.0.0.1", mongodb_server.port) as client:
         airports = client["existing"]["airports"]
         moment = datetime(2026, 1, 2, tzinfo=UTC)
@@ -609,7 +609,7 @@ async def test_a_proxy_says_why_a_shard_does_not_serve(tmp_path: Path) -> None:
                 assert await client.get(Key("/a")) == 1
 
 
-async def test_commands_that_need_queries_say_plainly_that_there_are_none(redis_server: Engine) -> None:
+async def test_commands_that_need_queries_say_that_there_are_none(redis_server: Engine) -> None:
     topology = build_node(parse_store_url(f"redis://127.0.0.1:{redis_server.port}/8"))
     async with serve(topology.datastore, **topology.settings()) as server:
         run = Commands(server.url)
@@ -623,7 +623,7 @@ async def test_commands_that_need_queries_say_plainly_that_there_are_none(redis_
 
 
 @pytest.mark.usefixtures("quick_probes")
-async def test_another_store_in_the_place_of_a_placed_nodes_is_not_served(redis_server: Engine) -> None:
+async def test_another_store_in_place_of_a_placed_nodes_is_not_served(redis_server: Engine) -> None:
     with redis.Redis(port=redis_server.port, db=6) as client:
         client.flushdb()
         topology = build_node(parse_store_url(f"redis://127.0.0.1:{redis_server.port}/6"))

@@ -123,7 +123,7 @@ async def test_a_reader_that_stops_holds_no_cursor_beyond_the_time_of_a_query(st
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_a_page_over_its_time_is_given_up(start: Any) -> None:
+async def test_a_page_over_its_time_limit_is_abandoned(start: Any) -> None:
     store = Endless(stop_after=1)
     running: Running = await start(store, limits=Limits(query_time_ms=200))
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -193,7 +193,7 @@ def names(lines: list[Any]) -> list[str]:
 
 @pytest.mark.usefixtures("people")
 class TestQuery:
-    def test_a_collection_comes_in_the_order_of_its_keys(self, cli: Cli) -> None:
+    def test_a_collection_is_returned_in_key_order(self, cli: Cli) -> None:
         lines = cli.lines("query", "/Person")
         assert names(lines) == ["ada", "alan", "grace", "niklaus"]
         assert lines[0] == {"key": "/Person:ada", "value": {"name": "ada", "born": 1815, "land": "GB"}}
@@ -259,7 +259,7 @@ class TestQuery:
         assert done.code == 3
         assert "INVALID_QUERY" in done.err
 
-    def test_a_negative_limit_is_a_wrong_command_line(self, cli: Cli) -> None:
+    def test_a_negative_limit_is_a_usage_error(self, cli: Cli) -> None:
         assert cli("query", "/Person", "--limit", "-1").code == 2
 
 
@@ -315,7 +315,7 @@ def test_rows_come_from_standard_input(cli: Cli) -> None:
     assert cli.out("get", "/Stdin:a") == "1\n"
 
 
-def test_of_rows_of_one_key_the_last_wins(cli: Cli) -> None:
+def test_the_last_row_of_a_key_wins(cli: Cli) -> None:
     (cli.directory / "in.jsonl").write_text("".join(f'{{"key":"/Same","value":{n}}}\n' for n in range(3000)))
     cli.out("import", "in.jsonl")
     assert cli.out("get", "/Same") == "2999\n"
@@ -391,7 +391,7 @@ def test_export_resume_without_a_partial_file_says_so(cli: Cli) -> None:
         (["export", "/a", "x.csv", "--resume"], "JSON Lines"),
     ],
 )
-def test_wrong_options_are_a_wrong_command_line(cli: Cli, arguments: list[str], reported: str) -> None:
+def test_wrong_options_are_usage_errors(cli: Cli, arguments: list[str], reported: str) -> None:
     for name in ("x.txt", "x.csv", "x.jsonl"):
         (cli.directory / name).touch()
     done = cli(*arguments)
@@ -505,7 +505,7 @@ def test_a_server_that_is_not_there_is_named_with_what_to_do(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://x:1", "127.0.0.1:7420", "grpc://x:y", "grpc://x:0"])
-def test_a_server_s_url_that_is_invalid_is_a_wrong_command_line(cli: Cli, url: str) -> None:
+def test_an_invalid_server_url_is_a_usage_error(cli: Cli, url: str) -> None:
     done = cli("get", "/a", "--server", url)
     assert done.code == 2
     assert "grpc://HOST:PORT" in done.err
@@ -588,7 +588,7 @@ def test_data_of_another_shard_are_refused(cli: Cli) -> None:
 # Servers
 
 
-def test_what_was_put_into_lmdb_is_there_after_a_restart(cli: Cli) -> None:
+def test_entries_in_lmdb_survive_a_restart(cli: Cli) -> None:
     store = f"lmdb://{cli.directory / 'data'}"
     with server_process("serve", store, "--listen", "127.0.0.1:0") as ready:
         assert ready["store"] == store
@@ -598,7 +598,7 @@ def test_what_was_put_into_lmdb_is_there_after_a_restart(cli: Cli) -> None:
 
 
 @pytest.mark.long
-def test_a_directory_with_a_percent_escape_is_the_one_that_open_has(cli: Cli) -> None:
+def test_a_percent_escape_means_the_same_directory_as_in_open(cli: Cli) -> None:
     store = f"lmdb://{cli.directory}/a%20b?durability=async"
     with server_process("serve", store, "--listen", "127.0.0.1:0") as ready:
         cli.out("put", "/a", "1", "--server", ready["url"])

@@ -178,7 +178,7 @@ def test_thousands_are_deleted_in_batches(url: str, run: Commands, monkeypatch: 
     assert keys(run) == []
 
 
-def test_what_is_cut_short_says_what_is_done_and_continues_when_run_again(
+def test_an_interrupted_deletion_reports_progress_and_continues_when_run_again(
     url: str, run: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with connect(url) as store:

@@ -116,7 +116,7 @@ def test_an_order_by_a_field_that_no_entry_has_gets_a_hint(run: Commands) -> Non
         ["/Airport", "--offset", "5"],
     ],
 )
-def test_what_is_as_intended_has_no_hint(run: Commands, arguments: list[str]) -> None:
+def test_correct_conditions_get_no_hint(run: Commands, arguments: list[str]) -> None:
     done = run("query", *arguments)
     assert (done.code, done.err) == (0, "")
 
@@ -222,7 +222,7 @@ def test_surplus_arguments_are_named(run: Commands) -> None:
     ("arguments", "meant"),
     [(["qurey", "/a"], "query"), (["exprot"], "export"), (["placement", "aply"], "apply")],
 )
-def test_a_mistyped_command_is_refused_with_the_similar_one(run: Commands, arguments: list[str], meant: str) -> None:
+def test_a_mistyped_command_is_refused_with_a_similar_one(run: Commands, arguments: list[str], meant: str) -> None:
     done = run(*arguments)
     assert done.code == 2
     assert re.search(rf"Did you mean '?{meant}'?\?", done.err)

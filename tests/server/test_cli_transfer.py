@@ -219,7 +219,7 @@ def test_a_cut_off_utf_16_file_is_refused(cli: Transfers) -> None:
         (["x.xlsx"], ".csv, .tsv"),
     ],
 )
-def test_options_that_do_not_fit_are_a_wrong_command_line(cli: Transfers, arguments: list[str], says: str) -> None:
+def test_options_that_do_not_fit_together_are_usage_errors(cli: Transfers, arguments: list[str], says: str) -> None:
     for name in ("x.csv", "x.jsonl", "x.xlsx"):
         cli.write(name, "key\n/a\n")
     paths = [str(cli.directory / word) if word.startswith("x.") else word for word in arguments]
@@ -275,7 +275,7 @@ def test_one_text_that_keeps_a_column_from_its_type_gets_a_hint(
     assert (hint in done.err) if hint else ("Hint" not in done.err)
 
 
-def test_a_column_whose_type_is_given_gets_no_hint_at_its_texts(cli: Transfers) -> None:
+def test_a_column_with_a_given_type_gets_no_hint(cli: Transfers) -> None:
     file_name = cli.write("given.csv", "n\n1\nNA\n")
     done = cli("import", file_name, "--key", "/Given:{#}", "--type", "auto", "--type", "n=str")
     assert done.code == 0 and "Hint" not in done.err
@@ -338,7 +338,7 @@ def test_types_are_inferred_of_standard_input_too(cli: Transfers) -> None:
 # Keys
 
 
-def test_a_colon_that_makes_a_type_is_warned_of(cli: Transfers) -> None:
+def test_a_colon_that_makes_a_type_gets_a_warning(cli: Transfers) -> None:
     file = cli.write("osm.csv", "id,n\nnode:1,1\nway:2,2\n")
     done = cli("import", file, "--key", "/Osm/{id}")
     assert done.code == 0

@@ -169,7 +169,7 @@ def test_a_value_that_is_still_encoded_is_read() -> None:
         ("[" * 100_000 + "]" * 100_000, "value", "too deeply"),
     ],
 )
-def test_what_is_refused_names_its_place_and_what_would_be_valid(text: str, path: str, says: str) -> None:
+def test_a_refusal_names_its_place_and_what_would_be_valid(text: str, path: str, says: str) -> None:
     with pytest.raises(InvalidValueError, match=says) as caught:
         from_json(text)
     assert caught.value.path == path

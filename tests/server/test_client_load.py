@@ -167,7 +167,7 @@ async def test_a_call_that_would_be_answered_too_late_is_not_sent(colour: Any, l
         assert script.calls == []
 
 
-async def test_health_is_asked_though_all_other_calls_wait(colour: Any, limited: Any) -> None:
+async def test_health_is_checked_even_if_all_other_calls_wait(colour: Any, limited: Any) -> None:
     limited(CALLS_AT_ONCE=1, WAITING_CALLS=1)
     async with (
         scripted(Get=hangs, Check=replies(b"\x08\x01")) as script,

@@ -21,7 +21,7 @@ from tests.support.local_clusters import COMMAND, alive, cluster, wait_until
 from tests.support.waiting import PATIENCE_S
 
 
-def test_a_cluster_serves_comes_back_where_it_was_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_cluster_serves_restarts_at_the_same_addresses_and_leaves_nothing_behind(tmp_path: Path) -> None:
     # A name that is another one in a URL, if it is not quoted.
     directory = tmp_path / "new" / "a%20?b"
     with cluster(directory, "--nodes", "2") as first:
@@ -103,7 +103,7 @@ def test_ctrl_c_on_a_terminal_stops_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_cluster_ends_when_nothing_of_it_is_left(tmp_path: Path) -> None:
+def test_a_cluster_ends_when_all_its_processes_have_ended(tmp_path: Path) -> None:
     with cluster(tmp_path, "--nodes", "1") as running:
         for name in running.members:
             os.kill(running.pid(name), signal.SIGKILL)
@@ -126,7 +126,7 @@ def test_a_node_that_cannot_start_ends_all_with_its_own_error(tmp_path: Path) ->
 
 
 @pytest.mark.long
-def test_a_person_gets_a_table_of_what_runs_where(tmp_path: Path) -> None:
+def test_people_get_a_table_of_processes_and_addresses(tmp_path: Path) -> None:
     line = [*COMMAND, "cluster", "--directory", str(tmp_path), "--nodes", "1"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -154,7 +154,7 @@ def test_the_limits_of_a_cluster_are_those_of_its_nodes_and_its_proxy(tmp_path: 
         assert load_config(tmp_path / CONFIG_NAME).cluster.limits == {"batch_items": 7, "read_bytes": "1MiB"}
 
 
-def test_another_number_of_nodes_than_before_is_refused(tmp_path: Path) -> None:
+def test_a_different_number_of_nodes_is_refused(tmp_path: Path) -> None:
     (tmp_path / CONFIG_NAME).write_text(dump_config(plan_cluster(tmp_path, nodes=2, port=None, durability="sync")))
     assert len(plan_cluster(tmp_path, nodes=2, port=None, durability="sync").shards) == 2
     with pytest.raises(ConfigError, match="has 2 shards, not 3") as more:
@@ -167,7 +167,7 @@ def test_another_number_of_nodes_than_before_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.long("`datastore cluster` that gets a node more")
-def test_a_cluster_gets_a_node_more_by_what_the_refusal_says(tmp_path: Path) -> None:
+def test_a_cluster_grows_by_following_the_refusal(tmp_path: Path) -> None:
     with cluster(tmp_path, "--nodes", "2") as running:
         for number in range(20):
             running.cli("put", f"/a:{number}", str(number))
@@ -215,7 +215,7 @@ def test_a_shard_whose_directory_is_gone_is_not_started_on_an_empty_one(tmp_path
     assert "NOT SERVING" in reported and "serves an empty data directory" in reported and "Ready" not in reported
 
 
-def test_a_port_of_the_proxy_is_taken_over_a_remembered_one(tmp_path: Path) -> None:
+def test_a_given_proxy_port_overrides_the_recorded_one(tmp_path: Path) -> None:
     (tmp_path / CONFIG_NAME).write_text(dump_config(plan_cluster(tmp_path, nodes=1, port=1, durability="sync")))
     assert plan_cluster(tmp_path, nodes=None, port=None, durability="sync").proxy.listen == "127.0.0.1:1"
     assert plan_cluster(tmp_path, nodes=None, port=2, durability="sync").proxy.listen == "127.0.0.1:2"

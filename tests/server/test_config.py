@@ -53,7 +53,7 @@ def test_a_relative_directory_is_below_the_file_s_own() -> None:
     assert parsed(GOOD).shards[0].store == "lmdb:///etc/datastore/data/a"
 
 
-def test_what_is_written_reads_back_the_same() -> None:
+def test_a_written_configuration_reads_back_equal() -> None:
     config = parsed(GOOD + '\n[[shards]]\nname = "c"\nurl = "grpc://[::1]:1"\nstore = \'lmdb:///a "b" \\c é\'\n')
     assert parsed(dump_config(config)) == config
     limited = parsed(changed('name = "trial"', 'name = "trial"\nlimits = { batch_items = 7, read_bytes = "1MiB" }'))
@@ -132,7 +132,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
         load_config(path)
 
 
-def test_an_unknown_shard_is_refused_with_those_there_are() -> None:
+def test_an_unknown_shard_is_refused_with_the_known_ones() -> None:
     assert parsed(GOOD).shard("b").url == "grpc://127.0.0.1:5002"
     with pytest.raises(ConfigError, match=r"no shard .c..*a, b"):
         parsed(GOOD).shard("c")
@@ -161,7 +161,7 @@ def test_an_unknown_shard_is_refused_with_those_there_are() -> None:
         ("memcached://h", "memcached", None, None),
     ],
 )
-def test_store_urls_that_are_taken(text: str, kind: str, directory: Path | None, durability: str | None) -> None:
+def test_valid_store_urls_are_accepted(text: str, kind: str, directory: Path | None, durability: str | None) -> None:
     url = parse_store_url(text)
     assert (url.kind, url.directory, url.durability) == (kind, directory, durability)
     assert parse_store_url(url.text) == url
@@ -238,7 +238,7 @@ def test_a_url_that_open_refuses_is_refused_by_serve_in_the_same_words(url: str)
     assert str(serving.value) == str(opening.value)
 
 
-def test_a_stores_durability_may_be_in_its_url_or_beside_it_and_not_differ() -> None:
+def test_a_stores_durability_may_be_in_its_url_or_beside_it_but_must_agree() -> None:
     in_url = changed("lmdb:data/a", "lmdb:data/a?durability=async")
     shard = parsed(in_url).shard("a")
     assert (shard.store, shard.durability) == ("lmdb:///etc/datastore/data/a", "async")

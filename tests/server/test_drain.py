@@ -93,7 +93,7 @@ async def test_a_reader_that_has_stopped_does_not_delay_shutdown(start: Any) -> 
     assert store.closed.is_set()
 
 
-async def test_writes_in_hand_are_done_before_the_store_is_closed(start: Any) -> None:
+async def test_writes_in_progress_are_done_before_the_store_is_closed(start: Any) -> None:
     store = Watched()
     running: Running = await start(store)
     call = running.stub.Put(service_pb2.PutRequest(entry=entry("/k", 1)))
@@ -144,7 +144,7 @@ async def test_a_store_is_closed_also_when_the_server_cannot_start() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_stops_the_server_in_order(number: int) -> None:
+async def test_a_signal_stops_the_server_gracefully(number: int) -> None:
     store = Watched()
     server = serve(store)
     await server.start()
@@ -161,7 +161,7 @@ async def test_a_signal_stops_the_server_in_order(number: int) -> None:
     assert gc.get_freeze_count() == 0
 
 
-async def test_a_signal_that_comes_while_the_loop_has_much_to_wake_up_for_is_not_lost() -> None:
+async def test_a_signal_that_arrives_while_the_loop_is_busy_is_not_lost() -> None:
     store = Watched()
     server = serve(store)
     await server.start()

@@ -143,7 +143,7 @@ def test_the_size_of_a_sent_explanation_is_bounded() -> None:
     assert wire.decode_explanation(message).note.startswith("all; the stores below are left out")
 
 
-def test_an_explanation_comes_back_as_it_was() -> None:
+def test_an_explanation_survives_a_round_trip() -> None:
     every = tuple(QueryPart(support.name, support) for support in Support)
     sent = Explanation("a", "b", every, "c", 1, 2, 0, 0.25, "d", [Explanation("e")])
     assert wire.decode_explanation(wire.encode_explanation(sent)) == sent

@@ -57,7 +57,7 @@ async def fill(running: Running) -> None:
 
 
 @pytest.mark.parametrize("orders", [[], ["-n"], ["t", "n"]], ids=["by key", "by a field asked for", "by others"])
-async def test_only_the_fields_that_are_asked_for_travel(running: Running, sent: list[int], orders: list[str]) -> None:
+async def test_only_the_requested_fields_are_sent(running: Running, sent: list[int], orders: list[str]) -> None:
     await fill(running)
     query = Query(Key("/f"), fields=["n", "geo.lat"]).filter("t", "!=", None)
     for order in orders:
@@ -75,7 +75,7 @@ async def test_only_the_fields_that_are_asked_for_travel(running: Running, sent:
 
 
 @pytest.mark.parametrize("order", [None, "-n"])
-async def test_pages_have_only_the_fields_that_are_asked_for(running: Running, order: str | None) -> None:
+async def test_pages_have_only_the_requested_fields(running: Running, order: str | None) -> None:
     await fill(running)
     query = Query(Key("/f"), fields=["geo.lat"])
     if order is not None:

@@ -121,7 +121,7 @@ def test_looking_for_a_port_that_is_free_on_all_addresses_ends(monkeypatch: pyte
     assert len(asked) == 2 * listening.FREE_PORT_ATTEMPTS
 
 
-def test_one_address_and_any_port_is_the_systems_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_one_address_the_system_selects_a_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = refuse(monkeypatch, errno.EADDRINUSE, "127.0.0.1")
     server = FakeServer()
     assert listening.listen_on(server, Address("127.0.0.1", 0), LOCALHOST[:1]) == Address("127.0.0.1", 7)

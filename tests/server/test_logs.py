@@ -80,7 +80,7 @@ def test_other_libraries_are_logged_from_warnings_on(log: LogFile) -> None:
 
 
 @pytest.mark.parametrize(("length", "cut"), [(SHOWN_CHARACTERS, False), (SHOWN_CHARACTERS + 1, True)])
-def test_what_a_client_sends_is_cut(length: int, cut: bool) -> None:
+def test_text_from_a_client_is_truncated(length: int, cut: bool) -> None:
     assert shown("x" * length) == "x" * SHOWN_CHARACTERS + ("..." if cut else "")
 
 
@@ -108,19 +108,19 @@ def test_only_so_many_lines_of_a_kind_are_logged_in_a_window() -> None:
     assert limited.passed("a") == "a"
 
 
-def test_the_kind_of_an_event_is_not_its_text_where_it_is_named() -> None:
+def test_the_kind_of_an_event_is_not_its_text_if_it_is_named() -> None:
     limited = Limited()
     texts = [limited.passed(f"call {number}", kind="calls") for number in range(LINES + 2)]
     assert texts[LINES - 1 :] == [f"call {LINES - 1}", None, None]
     assert list(limited.limit.left_out()) == ["2 more calls were not logged one by one"]
 
 
-def test_faults_are_never_left_out() -> None:
+def test_internal_errors_are_never_left_out() -> None:
     limited = Limited()
     assert None not in [limited.passed("incident", level=logging.ERROR) for _ in range(10 * LINES)]
 
 
-def test_what_was_left_out_is_said_at_the_end(tmp_path: Path) -> None:
+def test_lines_left_out_are_reported_at_the_end(tmp_path: Path) -> None:
     with logs.to_file(tmp_path / "log"):
         for _ in range(LINES + 3):
             _log.info("again")

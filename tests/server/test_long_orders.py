@@ -134,7 +134,7 @@ async def test_a_stream_cut_after_each_of_its_messages_is_whole(running: Running
 
 
 @each([things("t"), things("-t", "t", keys_only=True)], 1)
-async def test_entries_as_large_as_they_may_be_can_be_ordered_by_all_of_them(running: Running, query: Query) -> None:
+async def test_the_largest_entries_can_be_ordered_by_their_whole_values(running: Running, query: Query) -> None:
     assert all(len(wire.encode_value(LARGEST[Key(f"/T:{name}")]).data) > ENTRY_BYTES - 64 for name in "abce")
     await fill(running, LARGEST)
     whole = service_pb2.QueryRequest(query=query_message(query))
@@ -189,7 +189,7 @@ async def read_cut(running: Running, query: Query) -> list[tuple[str, Any]]:
 
 
 @each_query
-async def test_pages_are_whole(running: Running, query: Query) -> None:
+async def test_pages_are_complete(running: Running, query: Query) -> None:
     await fill(running, CONTENTS)
     for page_size in (1, 3):
         assert await read_pages(running, query, page_size) == expected(query)
@@ -242,7 +242,9 @@ async def half_of_the_pages(running: Running, query: Query) -> service_pb2.ListE
 
 
 @pytest.mark.parametrize("keys_only", [False, True])
-async def test_a_place_means_the_same_after_its_entry_was_changed_or_deleted(running: Running, keys_only: bool) -> None:
+async def test_a_position_means_the_same_after_its_entry_was_changed_or_deleted(
+    running: Running, keys_only: bool
+) -> None:
     request = await half_of_the_pages(running, things("t", keys_only=keys_only))
     for change in ({"t": 0}, {"t": "a"}, None):
         if change is not None:

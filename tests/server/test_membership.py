@@ -74,7 +74,7 @@ async def until_served(store: client.RemoteDatastore) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_one_key_written_to_three_nodes_is_taken_by_its_owner_alone(tmp_path: Path) -> None:
+async def test_one_key_written_to_three_nodes_is_accepted_only_by_its_owner(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running, proxy(running.config("a", "b", "c")) as store:
         await store.put(KEYS[0], "through the proxy")
         taken, owners = [], set()
@@ -90,7 +90,7 @@ async def test_one_key_written_to_three_nodes_is_taken_by_its_owner_alone(tmp_pa
         assert await entries_of(store) == [(KEYS[0], "directly")]
 
 
-async def test_an_empty_directory_in_the_place_of_a_full_one_is_refused_until_the_full_one_is_back(
+async def test_an_empty_directory_in_place_of_a_full_one_is_refused_until_the_full_one_is_back(
     tmp_path: Path,
 ) -> None:
     entries = contents(200)
@@ -115,7 +115,7 @@ async def test_an_empty_directory_in_the_place_of_a_full_one_is_refused_until_th
             await asyncio.sleep(0.01)
 
 
-async def test_what_a_proxy_has_cached_is_refused_too_while_its_nodes_do_not_match(tmp_path: Path) -> None:
+async def test_cached_entries_are_refused_too_while_the_nodes_do_not_match(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b") as running:
         config = running.config("a", "b")
         config.proxy.tiers.append({"kind": "lru", "max_entries": 1000})
@@ -130,7 +130,7 @@ async def test_what_a_proxy_has_cached_is_refused_too_while_its_nodes_do_not_mat
             assert "serves an empty data directory" in await refusal(store)
 
 
-async def test_a_proxy_that_starts_before_an_empty_directory_in_the_place_of_a_full_one_refuses(tmp_path: Path) -> None:
+async def test_a_proxy_that_starts_over_an_empty_directory_in_place_of_a_full_one_refuses(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b") as running:
         async with proxy(running.config("a", "b")) as store:
             await fill(store, contents(50))
@@ -286,7 +286,7 @@ async def test_nodes_that_were_asked_before_a_move_are_asked_again_before_they_a
         assert members.placement.epoch == 2 and not members.differences
 
 
-async def test_a_proxy_whose_file_has_become_what_the_nodes_are_says_to_start_it_again(tmp_path: Path) -> None:
+async def test_a_proxy_whose_file_now_matches_the_nodes_says_to_restart_it(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
         file = [running.config("a", "b")]
         async with proxy(file[0], lambda: file[0]) as store:

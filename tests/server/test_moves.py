@@ -166,7 +166,7 @@ async def test_during_a_move_reads_continue_and_writes_are_refused_with_the_time
     assert await node.client.get(key) == 1
 
 
-async def test_a_write_that_a_move_holds_up_is_done_once_the_move_is_over(nodes: dict[str, Node]) -> None:
+async def test_a_write_delayed_by_a_move_is_done_once_the_move_is_over(nodes: dict[str, Node]) -> None:
     key = keys_of("a", AFTER, 1)[0]
     await prepare(nodes)
     async with RemoteDatastore(nodes["a"].running.server.url) as client:
@@ -178,7 +178,7 @@ async def test_a_write_that_a_move_holds_up_is_done_once_the_move_is_over(nodes:
     assert await nodes["a"].client.get(key) == "new"
 
 
-async def test_what_is_counted_for_a_move_is_on_disk(start: Start) -> None:
+async def test_entries_counted_for_a_move_are_on_disk(start: Start) -> None:
     flushed: list[str] = []
 
     class Space(MemorySystemSpace):
@@ -214,7 +214,7 @@ async def test_a_long_scan_lets_other_calls_run_in_between(start: Start) -> None
     assert beats >= 10
 
 
-async def test_the_coming_member_owns_nothing_before_the_commit(nodes: dict[str, Node]) -> None:
+async def test_the_joining_member_owns_nothing_before_the_commit(nodes: dict[str, Node]) -> None:
     await prepare(nodes)
     await copy(nodes)
     key = moving("a")[0]
@@ -225,7 +225,7 @@ async def test_the_coming_member_owns_nothing_before_the_commit(nodes: dict[str,
         await nodes["c"].client.put(key, 1)
 
 
-async def test_an_aborted_move_leaves_all_as_it_was(nodes: dict[str, Node]) -> None:
+async def test_an_aborted_move_leaves_everything_unchanged(nodes: dict[str, Node]) -> None:
     await prepare(nodes)
     await copy(nodes)
     for node in nodes.values():
@@ -302,7 +302,7 @@ async def pages(
 
 @pytest.mark.parametrize("order", [[], ["-n"]], ids=["by key", "by order"])
 @pytest.mark.parametrize(("offset", "limit"), [(0, None), (3, 20)])
-async def test_pages_and_streams_leave_out_what_is_not_the_nodes_and_continue_over_a_commit(
+async def test_pages_and_streams_leave_out_foreign_entries_and_continue_over_a_commit(
     nodes: dict[str, Node], order: list[str], offset: int, limit: int | None
 ) -> None:
     asked = Query(Key("/Thing"), offset=offset, limit=limit)

@@ -155,7 +155,7 @@ async def test_a_move_under_way_continues_with_its_own_configuration_only(
         await check(running, "a", "b", "c")
 
 
-async def test_what_was_aborted_left_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_aborted_move_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
         await formed(running, "a", "b")
         await interrupted_before("CommitMove", running, monkeypatch)
@@ -274,7 +274,7 @@ async def test_of_two_concurrent_commands_the_later_one_continues_and_nothing_is
 
 
 @pytest.mark.long
-async def test_a_node_that_is_started_again_during_a_move_makes_the_command_be_given_again(
+async def test_a_node_restarted_during_a_move_requires_running_the_command_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
@@ -410,7 +410,7 @@ async def test_a_move_is_aborted_without_the_new_node_that_is_lost(
         await check(running, "a", "b")
 
 
-async def test_what_is_wrong_with_a_new_node_is_found_before_a_member_refuses_writes(tmp_path: Path) -> None:
+async def test_problems_with_a_new_node_are_found_before_a_member_refuses_writes(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
         await formed(running, "a", "b")
         await running.stop("c")
@@ -421,7 +421,7 @@ async def test_what_is_wrong_with_a_new_node_is_found_before_a_member_refuses_wr
 
 
 @pytest.mark.long
-async def test_what_only_a_new_node_prepared_is_dropped_when_another_change_came_first(
+async def test_a_change_prepared_only_by_a_new_node_is_dropped_if_another_came_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "0", "a", "b", "c") as running:
@@ -493,7 +493,7 @@ async def lose_d_before_commit(number: int, running: Nodes, monkeypatch: pytest.
 
 
 @pytest.mark.long
-async def test_a_new_node_that_is_lost_while_only_new_ones_have_switched_costs_no_entry(
+async def test_a_new_node_that_is_lost_while_only_new_ones_have_switched_loses_no_entries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "a", "b", "c", "d") as running:
@@ -541,7 +541,7 @@ async def test_a_renaming_that_was_cut_after_the_commits_is_finished_by_the_same
 
 @pytest.mark.long
 @pytest.mark.parametrize("after", ["ab", "a", "abd", "d"])
-async def test_what_a_removed_node_still_holds_after_a_cut_is_deleted_by_the_same_command(
+async def test_entries_left_on_a_removed_node_are_deleted_by_the_same_command(
     after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "a", "b", "c", "d") as running:
@@ -570,7 +570,7 @@ async def test_a_removed_node_that_still_holds_its_entries_is_added_again(
         await check(running, "a", "b", "c")
 
 
-async def test_a_configuration_of_nodes_without_a_cluster_is_said_to_form_a_new_one(tmp_path: Path) -> None:
+async def test_nodes_without_a_cluster_are_reported_to_form_a_new_one(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b") as running:
         said: list[str] = []
         await apply(running.config("a", "b"), SOURCE, Options(), said.append)
@@ -588,7 +588,7 @@ async def cut_before_emptying(running: Nodes, monkeypatch: pytest.MonkeyPatch, c
 
 
 @pytest.mark.parametrize("after", ["ab", pytest.param("abd", marks=pytest.mark.long)])
-async def test_a_removed_node_that_is_lost_after_its_commit_costs_no_entry(
+async def test_a_removed_node_that_is_lost_after_its_commit_loses_no_entries(
     after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "a", "b", "c", "d") as running:
@@ -607,7 +607,7 @@ async def test_a_removed_node_that_is_lost_after_its_commit_costs_no_entry(
 
 
 @pytest.mark.long
-async def test_a_removed_node_that_is_lost_before_it_was_copied_costs_its_own_entries_alone(
+async def test_a_removed_node_that_is_lost_before_it_was_copied_loses_only_its_own_entries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(tmp_path, "a", "b", "c", "d") as running:

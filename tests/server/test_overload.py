@@ -72,7 +72,7 @@ async def begun(store: Held, calls: int) -> None:
             await asyncio.sleep(0)
 
 
-async def test_calls_beyond_those_in_hand_are_refused_and_the_server_reports_its_health(start: Any) -> None:
+async def test_calls_beyond_the_limit_are_refused_and_the_server_reports_its_health(start: Any) -> None:
     store = Held()
     running: Running = await start(store, limits=Limits(calls_in_hand=10))
     calls = [asyncio.ensure_future(outcome_of(running.stub.Get(GET))) for _ in range(10)]
@@ -151,7 +151,7 @@ async def read_all(stream: Any) -> None:
         pass
 
 
-async def test_unread_queries_are_little_work_ahead_of_their_readers(start: Any) -> None:
+async def test_unread_queries_do_little_work_ahead_of_their_readers(start: Any) -> None:
     store = Endless(entry_bytes=100)
     running: Running = await start(store)
     query = running.stub.Query(everything())
@@ -186,7 +186,7 @@ HALF_READ_BYTES = 110_000
 
 
 @pytest.mark.long
-async def test_a_proxy_holds_of_a_half_read_ordered_query_only_what_is_still_to_come(
+async def test_a_proxy_holds_only_the_remaining_results_of_a_half_read_ordered_query(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(topology, "IDLE_STREAM_S", 0.01)

@@ -58,7 +58,7 @@ async def responses(channel: Any, asked: service_pb2.QueryRequest) -> list[servi
     return [service_pb2.QueryResponse.FromString(data) async for data in call]
 
 
-async def test_a_continued_stream_reports_the_shard_that_its_beginning_lacked(shards: Any) -> None:
+async def test_a_continued_stream_reports_the_shard_that_was_missing_at_its_beginning(shards: Any) -> None:
     shaky, channel = shards
     first, *rest = await responses(channel, request())
     assert rest[-1].summary.reason == QuerySummary.REASON_PARTIAL

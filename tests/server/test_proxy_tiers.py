@@ -128,7 +128,7 @@ async def test_status_shows_hit_rates(start: Start):
     assert "lru: at most 1000 entries, for 30 s 3 1 75.0%" in " ".join(text.split())
 
 
-async def test_values_come_back_from_a_redis_tier_as_they_were(start: Start, redis_server: Engine):
+async def test_values_come_back_from_a_redis_tier_unchanged(start: Start, redis_server: Engine):
     with redis.Redis(port=redis_server.port) as cache:
         cache.flushall()
         tiers = f'"redis://127.0.0.1:{redis_server.port}/0?expire=30s"'
@@ -144,7 +144,7 @@ async def test_values_come_back_from_a_redis_tier_as_they_were(start: Start, red
         assert (lru.hits, tier.hits, last.hits) == (0, len(values), 0)
 
 
-async def test_a_redis_that_dies_beside_the_proxy_fails_no_call(start: Start, tmp_path: Path):
+async def test_a_redis_cache_that_dies_does_not_fail_calls(start: Start, tmp_path: Path):
     with engine("redis", tmp_path / "data") as cache:
         proxy = await start(f'{HOT}, "redis://127.0.0.1:{cache.port}/0?expire=30s"')
         for key in KEYS:

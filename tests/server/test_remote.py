@@ -132,7 +132,7 @@ async def test_a_batch_that_is_late_is_late_for_each_of_its_items(colour: Any) -
         assert [type(outcome.error) for outcome in [*got, *written]] == [DeadlineExceededError] * 6
 
 
-async def test_the_shard_that_an_error_names_is_kept_and_else_the_stores_own_is_put_on_it(colour: Any) -> None:
+async def test_an_error_keeps_its_shard_or_gets_that_of_the_store(colour: Any) -> None:
     inner, bare = fails(StoreFullError("no room", shard="inner")), fails(StoreFullError("no room"))
     async with scripted(Put=[inner, bare]) as script, connected(colour, script.url, name="outer") as store:
         for shard in ("inner", "outer"):
@@ -170,7 +170,7 @@ async def test_an_error_of_an_intermediary_names_the_server(colour: Any, code: A
         assert script.url in str(caught.value)
 
 
-async def test_a_stream_that_something_reset_counts_as_unavailable(colour: Any) -> None:
+async def test_a_reset_stream_counts_as_unavailable(colour: Any) -> None:
     reset = fails(grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2")
     async with scripted(Get=reset) as script, connected(colour, script.url, retry=False) as store:
         with pytest.raises(UnavailableError):
@@ -196,7 +196,7 @@ async def test_an_answer_that_cannot_be_read_is_an_error_of_ours(colour: Any) ->
 
 
 @pytest.mark.parametrize("answered", [0, 1, 3])
-async def test_a_batch_with_other_than_one_result_an_item_fails_whole(colour: Any, answered: int) -> None:
+async def test_a_batch_without_exactly_one_result_per_item_fails_completely(colour: Any, answered: int) -> None:
     got = service_pb2.BatchGetResponse(results=[service_pb2.BatchGetResponse.Result()] * answered)
     written = service_pb2.BatchWriteResponse(results=[service_pb2.BatchWriteResponse.Result()] * answered)
     async with (
@@ -304,7 +304,7 @@ async def test_a_batch_of_large_values_is_sent_in_messages_that_fit(colour: Any,
         assert [outcome.value for outcome in got] == list(values.values())
 
 
-async def test_writes_to_one_key_have_their_effect_in_order_over_all_parts(colour: Any, server: Any) -> None:
+async def test_writes_to_one_key_take_effect_in_order_over_all_parts(colour: Any, server: Any) -> None:
     async with connected(colour, server.url) as store:
         await colour.call(store.batch_write, [Write(KEY, index) for index in range(2 * BATCH_ITEMS + 1)])
         assert await colour.call(store.get, KEY) == 2 * BATCH_ITEMS
@@ -320,7 +320,7 @@ async def test_no_part_is_sent_that_could_overtake_one_of_unknown_outcome(colour
         assert len(script.calls) == 1
 
 
-async def test_a_part_that_is_refused_does_not_keep_the_others_back(colour: Any) -> None:
+async def test_a_refused_part_does_not_delay_the_others(colour: Any) -> None:
     done = service_pb2.BatchWriteResponse(results=[service_pb2.BatchWriteResponse.Result()] * BATCH_ITEMS)
     refused = fails(LimitExceededError("too many", limit="message_parts", maximum=1))
     async with scripted(BatchWrite=[refused, replies(done)]) as script, connected(colour, script.url) as store:
@@ -331,7 +331,7 @@ async def test_a_part_that_is_refused_does_not_keep_the_others_back(colour: Any)
 # Values
 
 
-async def test_a_lazy_store_gives_and_takes_values_unread(colour: Any, server: Any) -> None:
+async def test_a_lazy_store_returns_and_accepts_undecoded_values(colour: Any, server: Any) -> None:
     stored = wire.encode_value({"n": 1})
     async with connected(colour, server.url, lazy=True) as store:
         await colour.call(store.put, KEY, stored)
@@ -386,7 +386,7 @@ async def test_a_query_is_sent_as_it_is(colour: Any) -> None:
 
 
 @pytest.mark.parametrize(("orders", "asked"), [([], False), (["n"], True)])
-async def test_sort_keys_are_asked_for_where_there_are_orders(colour: Any, orders: list[str], asked: bool) -> None:
+async def test_sort_keys_are_requested_if_there_are_orders(colour: Any, orders: list[str], asked: bool) -> None:
     async with scripted(Query=sends(results(last=0))) as script, connected(colour, script.url) as store:
         query = everything(sort_keys=True)
         for order in orders:
@@ -395,7 +395,7 @@ async def test_sort_keys_are_asked_for_where_there_are_orders(colour: Any, order
         assert script.queries[0].include_sort_keys is asked
 
 
-async def test_a_query_with_code_of_the_caller_asks_for_the_bare_scope(colour: Any) -> None:
+async def test_a_query_with_custom_code_requests_only_the_scope(colour: Any) -> None:
     answer = sends(results(1, 2, 3), results(4, 5, last=5))
     async with scripted(Query=answer) as script, connected(colour, script.url) as store:
         query = everything(offset=1, limit=2, object_getattr=lambda value, field: -value)
@@ -495,7 +495,7 @@ async def test_a_cancelled_task_is_cancelled_and_so_is_its_call() -> None:
             await script.until_cancelled(times=number)
 
 
-async def test_a_cancelled_task_is_cancelled_though_the_store_is_closed_at_the_same_time() -> None:
+async def test_a_cancelled_task_is_cancelled_even_if_the_store_is_closed_at_the_same_time() -> None:
     async with scripted(Get=hangs) as script:
         store = Tasks.remote(script.url)
         task = asyncio.create_task(store.get(KEY))
@@ -627,7 +627,7 @@ async def test_a_server_that_shuts_down_is_not_healthy(colour: Any) -> None:
             await colour.call(store.check_health)
 
 
-async def test_a_proxy_for_the_web_is_not_asked(
+async def test_an_http_proxy_is_not_used(
     colour: Any, server: Any, dead_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
@@ -658,7 +658,7 @@ class Likeness:
         return "c//d/"
 
 
-async def test_an_object_with_the_interface_of_a_key_is_taken_for_the_key_of_its_text(colour: Any) -> None:
+async def test_an_object_with_a_keys_interface_counts_as_the_key_of_its_text(colour: Any) -> None:
     async with clusters.node() as node, connected(colour, node.url) as store:
         key, likeness = Key("/c/d"), Likeness()
         await colour.call(store.put, likeness, 1)

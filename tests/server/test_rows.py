@@ -108,7 +108,7 @@ def test_cells_are_text_unless_a_type_says_otherwise() -> None:
     ]
 
 
-def test_number_is_an_integer_where_it_is_written_as_one() -> None:
+def test_number_is_an_integer_if_it_is_written_as_one() -> None:
     found = read("key,n\n/a,12\n/b,12.0\n/c,-3\n/d,1e3\n", "csv", types={"n": "number"})
     assert [(value["n"], type(value["n"])) for _, value in found] == [
         (12, int),
@@ -172,7 +172,7 @@ def test_bad_csv_is_refused_with_its_place(text: str, reported: str) -> None:
     assert reported in refusal(text, "csv")
 
 
-def test_a_type_for_no_column_is_refused_with_those_there_are() -> None:
+def test_a_type_for_an_unknown_column_is_refused_with_the_known_ones() -> None:
     assert "key, a" in refusal("key,a\n", "csv", types={"b": "int"})
 
 
@@ -211,7 +211,7 @@ def test_doubled_braces_of_a_template_are_braces() -> None:
     assert KeyTemplate("/{{a}}:{b}").key({"b": "x"}) == Key("/{a}:x")
 
 
-def test_a_template_may_number_the_rows_those_left_out_too() -> None:
+def test_a_template_may_number_the_rows_including_those_left_out() -> None:
     text = "a\nx\ny\nz\n"
     template = KeyTemplate("/Row:{#}")
     assert read(text, "csv", template=template) == [(f"/Row:{n}", {"a": a}) for n, a in enumerate("xyz", 1)]
@@ -417,7 +417,7 @@ def test_a_line_has_a_limit_of_characters(monkeypatch: pytest.MonkeyPatch) -> No
         list(lines.lines_of(io.StringIO("a\n" + "x" * 10 + "\n")))
 
 
-def test_plain_objects_are_stored_as_they_are() -> None:
+def test_plain_objects_are_stored_unchanged() -> None:
     text = '{"_id": {"$oid": "5f"}, "at": {"$datetime": 3}, "id": 1}\n'
     template = KeyTemplate("/X:{id}")
     assert read(text, template=template, plain=True) == [("/X:1", json.loads(text))]

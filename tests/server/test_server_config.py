@@ -142,7 +142,7 @@ def test_a_wrong_file_is_refused_naming_file_key_and_what_would_be_valid(text: s
         assert part in message
 
 
-def test_what_is_shown_reads_back_the_same_without_secrets(tmp_path: Path) -> None:
+def test_a_shown_configuration_reads_back_equal_but_has_no_secrets(tmp_path: Path) -> None:
     config = parse_server(TIERED, source="server.toml", base=tmp_path)
     shown = show_server(config)
     again = parse_server(shown, source="server.toml")
@@ -175,7 +175,7 @@ def cli() -> Commands:
     return Commands("grpc://127.0.0.1:1")
 
 
-def test_the_command_shows_the_configuration_that_takes_effect(cli: Commands, tmp_path: Path) -> None:
+def test_the_command_shows_the_effective_configuration(cli: Commands, tmp_path: Path) -> None:
     (tmp_path / "cluster.toml").write_text(CLUSTER)
     (tmp_path / "server.toml").write_text(TIERED)
     shown = cli("config", "show", str(tmp_path / "cluster.toml"), "--json")

@@ -66,7 +66,7 @@ async def refused(call: Any) -> tuple[grpc.StatusCode, str, str]:
 
 
 @pytest.mark.parametrize("plain", PLAIN, ids=lambda plain: type(plain).__name__)
-async def test_get_answers_what_was_put(running: Running, plain: Any) -> None:
+async def test_get_returns_what_was_put(running: Running, plain: Any) -> None:
     await running.put("/k", plain)
     assert (await running.stub.Get(get("/k"))).value == value(plain)
 
@@ -158,7 +158,7 @@ async def test_a_proxy_forwards_values_unread(start: Any) -> None:
 # Batches
 
 
-async def test_batch_get_answers_in_order(running: Running) -> None:
+async def test_batch_get_returns_results_in_order(running: Running) -> None:
     await running.put_all({f"/k{index}": index for index in range(5)})
     texts = ["/k3", "/absent", "/k0", "/k3"]
     response = await running.stub.BatchGet(
@@ -278,7 +278,7 @@ async def test_every_token_continues_where_its_message_ended(
         assert rest[-1].summary.reason == whole[-1].summary.reason
 
 
-async def test_a_finished_token_asks_nothing_of_the_store(start: Any) -> None:
+async def test_a_finished_token_does_not_query_the_store(start: Any) -> None:
     running = await start(aio.DictDatastore())
     await running.put("/k", 1)
     last = (await running.query(everything(limit=1)))[-1]

@@ -31,7 +31,7 @@ def config_of(urls: dict[str, str], shard_by: str = "key") -> Config:
     return parse_config(text, source="test")
 
 
-async def test_a_node_on_lmdb_keeps_values_as_the_bytes_they_came_in(tmp_path: Path) -> None:
+async def test_a_node_on_lmdb_stores_values_as_the_bytes_received(tmp_path: Path) -> None:
     node = build_node(parse_store_url(f"lmdb://{tmp_path / 'data'}"), cluster="trial", shard="a")
     async with node.datastore as store:
         await store.put(Key("/a"), wire.encode_value({"n": 1}))
@@ -107,7 +107,7 @@ async def refused(store: aio.Datastore, query: Query) -> list[WrongShardError]:
     ],
     ids=["exchanged", "of another cluster"],
 )
-async def test_a_node_that_is_another_is_refused_by_name(
+async def test_a_different_node_is_refused_by_name(
     cluster: str, named: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(describe, "PROBE_TIMEOUT_S", PATIENCE_S)
@@ -149,7 +149,7 @@ async def test_a_node_started_without_names_is_accepted() -> None:
         assert await store.contains(Key("/a"))
 
 
-async def test_what_a_proxy_says_of_its_shards_is_in_the_order_of_their_names() -> None:
+async def test_a_proxy_reports_its_shards_in_the_order_of_their_names() -> None:
     proxy = build_proxy(config_of({"b": "grpc://127.0.0.1:2", "a": "grpc://127.0.0.1:1"}))
     async with proxy.datastore:
         shards = proxy.cluster.shards
@@ -162,7 +162,7 @@ async def test_what_a_proxy_says_of_its_shards_is_in_the_order_of_their_names() 
         assert not proxy.check_values
 
 
-async def test_the_placement_depends_on_names_and_rule_alone() -> None:
+async def test_the_placement_depends_only_on_names_and_rule() -> None:
     def first(urls: dict[str, str], shard_by: str = "key") -> tuple[object, ...]:
         membership = build_proxy(config_of(urls, shard_by)).membership
         assert membership is not None

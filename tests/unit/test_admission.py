@@ -89,7 +89,7 @@ def test_a_server_that_drains_refuses_every_call() -> None:
 
 
 @pytest.mark.parametrize("open_streams", [1, 2])
-def test_open_streams_have_a_limit_in_all(open_streams: int) -> None:
+def test_open_streams_have_a_limit_in_total(open_streams: int) -> None:
     streams = OpenStreams(Limits(open_streams=2))
     with streams.one_more("a"):
         if open_streams == 1:

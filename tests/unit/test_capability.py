@@ -48,7 +48,7 @@ STORES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("name", STORES)
-def test_a_store_applies_of_a_query_what_it_declares(name: str, tmp_path: Path) -> None:
+def test_a_store_applies_the_query_parts_that_it_declares(name: str, tmp_path: Path) -> None:
     with STORES[name](tmp_path / "data") as store:
         declared = store.capability
         scope = Query(Key("/a"))

@@ -117,7 +117,7 @@ def test_a_stream_that_stays_cut_is_given_up() -> None:
     assert policy.backoff_s(CUT) is None
 
 
-def test_a_reader_that_takes_its_time_over_a_message_can_continue() -> None:
+def test_a_slow_reader_of_a_message_can_continue() -> None:
     clock = Clock()
     policy = RetryPolicy(3600, clock=clock)
     policy.saw_message()
@@ -125,7 +125,7 @@ def test_a_reader_that_takes_its_time_over_a_message_can_continue() -> None:
     assert policy.backoff_s(CUT) is not None
 
 
-def test_a_message_renews_the_time_to_wait() -> None:
+def test_a_message_restarts_the_wait() -> None:
     clock = Clock()
     policy = RetryPolicy(3600, clock=clock)
     for _ in range(10):

@@ -97,6 +97,6 @@ def test_a_store_that_the_server_closed_is_unavailable_and_not_closed_by_the_cal
 
 
 @pytest.mark.parametrize("host", ["unix", "dns", "ipv4", "localhost"])
-def test_a_host_named_as_a_scheme_of_grpc_is_a_host(host):
+def test_a_host_named_like_a_grpc_scheme_is_a_host(host):
     with open_channel(f"{host}:7420") as channel:
         assert channel._channel.target() == f"dns:///{host}:7420".encode()

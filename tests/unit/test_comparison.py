@@ -164,7 +164,7 @@ def test_another_cluster_is_refused_whole_and_as_a_single_node() -> None:
     assert "grpc://127.0.0.1:198 belongs to cluster 'other'" in text
 
 
-def test_an_empty_directory_in_the_place_of_a_full_one_is_refused() -> None:
+def test_an_empty_directory_in_place_of_a_full_one_is_refused() -> None:
     other = Answer(NodePlacement(node_id="id-new"), is_empty=True, in_memory=False)
     text = refused(compare(config_of("a", "b"), running("a", "b") | {"b": other}))
     assert f"empty data directory, but {formed('a', 'b').slots_of('b'):,} slots with their entries are expected" in text

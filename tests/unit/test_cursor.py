@@ -565,7 +565,7 @@ async def test_a_helper_touches_its_source_when_its_first_item_is_asked_for(colo
 
 
 @both
-async def test_a_limit_of_nothing_reads_nothing(colour: Any):
+async def test_a_limit_of_zero_reads_nothing(colour: Any):
     source = Touched(1)
     assert await all_of(colour, colour.cursors.limit_gen(0, source)) == []
     assert source.times == 0
@@ -597,7 +597,7 @@ async def with_one_corrupt(colour: Any) -> Any:
 
 
 @both
-async def test_values_behind_a_limit_are_not_read(colour: Any):
+async def test_values_after_a_limit_are_not_read(colour: Any):
     store = await with_one_corrupt(colour)
     assert await all_of(colour, store.query(Query(A, limit=1))) == [1]
     assert store.serializer.loaded == ["1"]
@@ -632,7 +632,7 @@ async def test_only_offset_plus_limit_values_are_read(colour: Any, limit: int, o
 
 @both
 @given(cases.contents(cases.wire_values()), cases.queries(cases.wire_values()), st.data())
-async def test_a_query_applied_to_entries_answers_as_a_store_does(
+async def test_a_query_applied_to_entries_returns_the_same_as_a_store(
     colour: Any, contents: dict[Key, Any], query: Query, data: st.DataObject
 ):
     store = colour.stores.DictDatastore()

@@ -96,16 +96,16 @@ class Level(IntEnum):
     ],
     ids=lambda thing: type(thing).__name__ if "object at" in repr(thing) else repr(thing),
 )
-def test_a_field_is_looked_up_as_the_rules_say(obj, field, found):
+def test_a_field_is_looked_up_by_the_documented_rules(obj, field, found):
     assert object_getattr(obj, field) == found
 
 
-def test_fields_are_found_as_the_vectors_say():
+def test_fields_match_the_vectors():
     for row in vectors("filters")["fields"]:
         assert object_getattr(value_of(row["value"]), row["field"]) == row["found"], row
 
 
-def test_filters_pass_what_the_vectors_say():
+def test_filters_match_the_vectors():
     for row in vectors("filters")["filters"]:
         value, wanted = value_of(row["value"]), value_of(row["wanted"])
         for kind in (value, encode_value(value)):
@@ -125,7 +125,7 @@ def test_a_field_of_an_encoded_value_is_that_of_its_content(value, field):
 
 
 @given(values, operators, values)
-def test_a_filter_matches_as_the_naive_model(value, op, wanted):
+def test_a_filter_matches_like_the_naive_model(value, op, wanted):
     assert Filter("f", op, wanted).value_passes(value) == model.matches(value, op, wanted)
 
 
@@ -250,7 +250,7 @@ def test_not_equal_is_exactly_what_equal_is_not(value, wanted):
         ({"a": 1}, "=", {"a": 1.0}, True),
     ],
 )
-def test_what_passes(value, op, wanted, passes):
+def test_values_pass_as_the_table_says(value, op, wanted, passes):
     assert Filter("f", op, wanted).value_passes(value) is passes
     assert Filter("f", op, wanted)({"f": value}) is passes
 
@@ -433,7 +433,7 @@ def test_filters_equal_by_the_types_of_names_too():
 
 
 @given(operators, values)
-def test_a_filters_repr_gives_it_back(op, value):
+def test_a_filters_repr_evaluates_to_it(op, value):
     part = Filter("a.b", op, value)
     import datetime as _datetime
 

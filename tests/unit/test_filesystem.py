@@ -147,7 +147,7 @@ def test_a_value_comes_back_byte_by_byte(files: FileSystemDatastore, value: Any)
         assert [entry.value for entry in files.query(Query(Key("/"))).entries() if entry.key == key] == [value]
 
 
-def test_text_is_stored_as_it_is(files: FileSystemDatastore):
+def test_text_is_stored_unchanged(files: FileSystemDatastore):
     files.put(HELLO, "wörld\r\n")
     assert Path(files.object_path(HELLO)).read_bytes() == "wörld\r\n".encode()
     files.put(HELLO, bytearray(b"\x00"))

@@ -205,7 +205,7 @@ async def test_an_entry_without_a_key_stays_after_its_predecessor(name: str, col
 
 
 @pytest.mark.parametrize("answers_with", FOREIGN)
-async def test_shards_answer_in_turn_whatever_they_answer_with(answers_with: str, colour: Any, library: Any):
+async def test_the_query_generator_reads_shard_after_shard_of_any_kind(answers_with: str, colour: Any, library: Any):
     make, held = FOREIGN[answers_with]
     first, second = make(library), library.DictDatastore()
     for key, value in CONTENTS.items():

@@ -43,7 +43,7 @@ texts = st.text(st.sampled_from("ab:/. é日\U0001f600"), max_size=12)
 
 
 @pytest.mark.parametrize("row", vectors("keys"), ids=lambda row: repr(row["given"]))
-def test_a_key_has_the_parts_that_its_vector_says(row):
+def test_a_key_has_the_parts_of_its_vector(row):
     key = Key(row["given"])
     assert str(key) == row["text"]
     assert [str(part) for part in key.list] == row["list"]
@@ -64,7 +64,7 @@ def test_the_hash_is_the_same_in_every_process(seed):
     assert int(done.stdout) == 946184302554483941
 
 
-def test_keys_are_ordered_as_the_vectors_say():
+def test_the_order_of_keys_matches_the_vectors():
     texts = vectors("order")
     for shuffled in (reversed(texts), texts[::2] + texts[1::2]):
         assert [str(key) for key in sorted(map(Key, shuffled))] == texts
@@ -91,7 +91,7 @@ def test_a_key_of_its_own_text_is_itself(text):
 
 
 @given(texts.map(Key))
-def test_copies_and_texts_give_the_key_back(key):
+def test_a_key_survives_copying_and_conversion_to_text(key):
     for twin in (pickle.loads(pickle.dumps(key)), copy.copy(key), copy.deepcopy(key), eval(repr(key))):
         assert twin == key
         assert hash(twin) == hash(key)
@@ -352,7 +352,7 @@ TAKERS = {
 
 @pytest.mark.parametrize("name", TAKERS)
 @pytest.mark.parametrize("text", ["/a/b", "/a:b", "/a", "/", "c//d/"])
-def test_an_object_with_the_interface_of_a_key_is_taken_for_the_key_of_its_text(name, text, tmp_path):
+def test_an_object_with_a_keys_interface_counts_as_the_key_of_its_text(name, text, tmp_path):
     key, likeness = Key(text), Likeness(text)
     with TAKERS[name](tmp_path) as store:
         store.put(likeness, "one")

@@ -181,7 +181,7 @@ async def test_other_tasks_run_between_the_batches_of_a_query(tmp_path: Path):
         await cancelled(task)
 
 
-async def test_a_full_backlog_keeps_writers_waiting_and_not_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_full_backlog_blocks_writers_but_not_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(writer, "BACKLOG_WRITES", 1)
     async with lift(LMDBDatastore(tmp_path, durability="async")) as store:
         # While its thread commits nothing, it accepts nothing more.

@@ -132,7 +132,7 @@ def test_only_bytes_and_text_are_values_and_only_keys_are_keys(store: LMDBDatast
                 call(key)  # type: ignore[arg-type]
 
 
-def test_a_batch_answers_each_item_by_itself(store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_returns_a_separate_result_for_each_item(store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmdb_writer, "VALUE_BYTES", 10)
     outcomes = store.batch_write(
         [
@@ -195,7 +195,7 @@ def selected(key: Key, query: Query) -> bool:
     return scope == "/" or str(key).startswith((scope + "/", scope + ":"))
 
 
-def test_queries_answer_as_the_same_query_over_a_sorted_dict(tmp_path: Path) -> None:
+def test_queries_answer_like_the_same_query_over_a_sorted_dict(tmp_path: Path) -> None:
     part = st.sampled_from(["a", "b", "a:x", "b:y:z", ":", "é", "a-", "zz"])
     text = st.lists(part, max_size=4).map("/".join)
     number = 0
@@ -275,7 +275,7 @@ def test_a_collection_costs_its_entries_and_not_those_below_them(deep: LMDBDatas
     assert cursor.scanned <= 2 * 100 + 2
 
 
-def test_a_recursive_query_reads_its_own_subtree_alone(deep: LMDBDatastore) -> None:
+def test_a_recursive_query_reads_only_its_subtree(deep: LMDBDatastore) -> None:
     cursor = deep.query(Query(Key("/c/007"), recursive=True))
     assert len(list(cursor)) == 200
     assert cursor.scanned <= 201
@@ -771,7 +771,7 @@ print("closed")
 """
 
 
-def test_a_disk_without_room_is_a_full_store_and_recovers(directory: Path) -> None:
+def test_a_full_disk_is_a_full_store_and_recovers(directory: Path) -> None:
     with run_python(FULL_DISK, directory) as process:
         output, errors = process.communicate(timeout=PATIENCE_S)
     assert (output, errors) == ("full\nNone 20\n0\nclosed\n", "")

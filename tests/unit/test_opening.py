@@ -31,7 +31,7 @@ def test_memory_is_a_new_dict_each_time():
 
 
 @pytest.mark.parametrize(("scheme", "store"), [("file", FileSystemDatastore), ("lmdb", LMDBDatastore)])
-def test_a_directory_is_opened_again_with_what_it_holds(scheme: str, store: type, tmp_path: Path):
+def test_a_reopened_directory_has_its_entries(scheme: str, store: type, tmp_path: Path):
     url = f"{scheme}://{tmp_path / 'a b%20c'}".replace("%", "%25").replace(" ", "%20")
     with datastore.open(url) as opened:
         assert type(opened) is store
@@ -256,7 +256,7 @@ def test_the_case_of_a_scheme_does_not_matter(url: str, tmp_path: Path):
         ("from datastore.spec import Config as ShelfConfig", "with a `kind`"),
     ],
 )
-def test_a_package_that_returns_no_store_is_named(
+def test_a_package_that_does_not_return_a_store_is_named(
     opening, text: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     announce(tmp_path, "a_shelf", "ashelf", "return 5")

@@ -52,7 +52,7 @@ async def test_queries_ignore_entries_of_other_shards(node: NodePlacement, data:
 
 @pytest.mark.parametrize("order", ["__key__", "-__key__", "n", "-n"])
 @pytest.mark.parametrize("keys_only", [False, True])
-async def test_offset_and_limit_count_the_nodes_own_entries_alone(order: str, keys_only: bool) -> None:
+async def test_offset_and_limit_count_only_the_nodes_own_entries(order: str, keys_only: bool) -> None:
     child = aio.DictDatastore()
     contents = {Key(f"/Thing:{number:03}"): {"n": number % 7} for number in range(200)}
     for key, value in contents.items():

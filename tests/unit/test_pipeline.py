@@ -58,7 +58,7 @@ sizes = st.lists(st.integers(1, 5), min_size=1, max_size=3)
 
 
 @given(cases.contents(values), cases.queries(values), sizes)
-def test_any_query_over_any_batches_is_as_the_naive_model(contents, query, sizes):
+def test_any_query_over_any_batches_matches_the_naive_model(contents, query, sizes):
     batches = list(run(query, raw_batches(query, contents, sizes)))
     entries = [entry for batch in batches for entry in batch.entries()]
     expected = model.answer(query, contents)
@@ -194,7 +194,7 @@ def test_overridden_methods_of_filters_and_orders_are_used():
 
 
 @given(st.lists(st.one_of(st.integers(-3, 3), st.floats(), st.booleans(), st.text(max_size=2)), max_size=12))
-def test_columns_of_one_kind_and_of_many_sort_alike(column):
+def test_columns_of_one_kind_and_of_many_sort_identically(column):
     for part in (column, [item for item in column if type(item) is float], [x for x in column if type(x) is str]):
         for text, sign in (("n", 1), ("-n", -1)):
             batch = Batch([Key(f"/a/{number:02}") for number in range(len(part))], [{"n": item} for item in part])

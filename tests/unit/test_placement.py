@@ -49,7 +49,7 @@ def test_a_new_shard_takes_its_share_and_moves_nothing_else():
     assert 0.2 < moved / SLOTS < 0.3
 
 
-def test_another_placement_has_another_epoch():
+def test_a_different_placement_has_a_different_epoch():
     epochs = {SlotMap(names, shard_by=by).epoch for names in (["a"], ["b"], ["a", "b"]) for by in ("key", "collection")}
     assert len(epochs) == 6
 

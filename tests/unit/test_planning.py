@@ -130,7 +130,7 @@ def test_empty_slots_that_move_are_part_of_a_plan_if_the_rule_is_unchanged() -> 
 
 
 @given(st.lists(SLOTS_HELD, max_size=4))
-def test_what_nodes_hold_together_differs_from_nothing_but_what_is_not_there(held: list[dict[int, Summary]]) -> None:
+def test_the_total_of_some_nodes_differs_from_any_other_contents(held: list[dict[int, Summary]]) -> None:
     together = total(held)
     assert sum(summary.entries for summary in together.values()) == sum(
         summary.entries for slots in held for summary in slots.values()

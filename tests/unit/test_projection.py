@@ -57,7 +57,7 @@ def test_a_value_in_wire_form_that_cannot_be_read_is_named_as_corrupt() -> None:
 
 
 @given(cases.wire_values(), st.lists(st.sampled_from(["x", "y", "a.b", "x.y", "x.a.b", "y.x.y", "x."]), min_size=1))
-def test_any_value_is_cut_alike_in_both_forms_and_only_once(value: Any, fields: list[str]) -> None:
+def test_any_value_is_cut_identically_in_both_forms_and_only_once(value: Any, fields: list[str]) -> None:
     whole = {"x": value, "y": {"x": value, "a.b": value}}
     once = cut(whole, fields)
     assert model.same(projected(encode_value(whole), fields).decode(), encode_value(once).decode())

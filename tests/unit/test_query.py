@@ -264,7 +264,7 @@ def test_the_sort_key_of_an_entry_is_its_fields_one_after_the_other(fields):
     assert Query(Key("/a")).order_sort_key(Key("/a/b"), value) == b""
 
 
-def test_the_place_of_an_entry_without_its_value_is_known_by_key_alone():
+def test_the_position_of_an_entry_without_its_value_is_known_only_by_key():
     by_key, by_both = Query(Key("/a")).order("-__key__"), Query(Key("/a")).order("__key__").order("n")
     assert by_key.order_sort_key(Key("/a/b"), None) == encode(Key("/a/b"), descending=True)
     assert Query(Key("/a")).order_sort_key(Key("/a/b"), None) == b""
@@ -294,7 +294,7 @@ def test_the_number_of_entries_needed_is_known(query, needed):
     assert query.entries_needed() == needed
 
 
-def test_sort_keys_are_asked_for_by_stores_alone():
+def test_sort_keys_are_requested_only_by_stores():
     assert Query(Key("/a")).sort_keys is False
 
 
@@ -323,7 +323,7 @@ def test_a_query_of_entries_ties_by_key():
 
 
 @given(cases.contents(cases.wire_values()), cases.queries(cases.wire_values()), st.data())
-def test_what_a_query_covers_applied_is_the_answer_of_a_store(contents, query, data):
+def test_applying_a_query_to_the_entries_it_covers_answers_like_a_store(contents, query, data):
     covered = [Entry(key, value) for key, value in contents.items() if query.covers(key)]
     after = data.draw(st.none() | st.sampled_from(covered)) if covered else None
     if after is not None:
@@ -465,7 +465,7 @@ def test_close_stops_the_producer_and_may_be_repeated():
     assert cursor.summary is None
 
 
-def test_steps_before_the_start_only():
+def test_steps_can_be_applied_only_before_the_start():
     cursor = Cursor(Query(Key("/a"), 1, 1).filter("n", ">", 0).order("-n"), values(0, 1, 2, 3))
     cursor.apply_filter()
     cursor.apply_order()
@@ -582,7 +582,7 @@ def test_an_error_of_the_source_closes_and_is_raised():
 
 
 @given(st.one_of(st.none(), st.integers(0, 5)), st.lists(st.integers(), max_size=6))
-def test_limit_gen_is_as_islice(limit, items):
+def test_limit_gen_behaves_like_islice(limit, items):
     iterator = iter(items)
     expected = items[:limit] if limit is not None else items
     assert list(limit_gen(limit, iterator)) == expected
@@ -653,7 +653,7 @@ def test_a_copy_of_a_frozen_query_can_be_changed():
     assert frozen == Query(Key("/a"), 3).filter("n", ">", 1)
 
 
-def test_what_is_changed_after_freezing_does_not_show():
+def test_changes_after_freezing_have_no_effect():
     query = Query(Key("/a")).filter("n", ">", 1)
     frozen = query.frozen()
     query.filters.clear()

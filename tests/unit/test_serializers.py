@@ -38,7 +38,7 @@ def test_the_base_does_nothing_yet():
     assert serialize.Serializer.keeps_mappings is False
 
 
-def test_serializers_dump_what_the_vectors_say_and_load_it_again():
+def test_serializers_match_the_vectors_in_both_directions():
     named = {"json": json, "prettyjson": serialize.prettyjson, "map_serializer": serialize.map_serializer}
     for row in vectors("serializers"):
         stack = serialize.Stack(named[name] for name in row["serializer"].split(", ") if name)
@@ -72,13 +72,13 @@ def test_pretty_json_is_sorted_and_indented():
     assert serialize.prettyjson.loads('{"a": 1}') == {"a": 1}
 
 
-def test_the_non_serializer_leaves_values_alone():
+def test_the_non_serializer_leaves_values_unchanged():
     value = object()
     assert serialize.NonSerializer.dumps(value) is value
     assert serialize.NonSerializer.loads(value) is value
 
 
-def test_an_empty_stack_leaves_values_alone():
+def test_an_empty_stack_leaves_values_unchanged():
     value = object()
     stack = serialize.Stack()
     assert stack.loads(stack.dumps(value)) is value
@@ -413,7 +413,7 @@ async def test_a_value_that_loads_as_none_does_not_count(query: Query, void: set
     [serialize.NonSerializer, serialize.Stack([serialize.NonSerializer]), serialize.Stack()],
     ids=["alone", "in a stack", "no stack"],
 )
-async def test_a_whole_query_goes_down_where_nothing_can_change_it(serializer: Any, colour: Any, library: Any):
+async def test_a_whole_query_is_pushed_down_if_nothing_can_change_it(serializer: Any, colour: Any, library: Any):
     store = spying(library, serializer)
     contents = keyed({"n": number % 3} for number in range(9))
     for key, value in contents.items():

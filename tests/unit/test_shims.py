@@ -462,7 +462,7 @@ def test_a_cache_is_read_first_and_filled():
     assert (child.get(A), cache.get(A)) == (None, None)
 
 
-def test_a_failing_cache_fails_no_call():
+def test_a_failing_cache_does_not_fail_calls():
     child = core.DictDatastore()
     cache = FaultyDatastore(core.DictDatastore())
     cache.fail("get", "put", "delete", "contains", error=errors.UnavailableError("gone"))
@@ -816,7 +816,7 @@ def test_foreign_entries_are_skipped_before_offset_and_limit():
     ]
 
 
-def test_each_run_of_a_key_is_lowered_by_itself():
+def test_each_part_of_a_key_is_lowercased_separately():
     assert core.LowercaseKeyDatastore.lowercase_key(Key("/ΑΣ:ΒΣ/ΣΣ")) == Key("/ας:βς/σς")
     assert core.LowercaseKeyDatastore.lowercaseKey(Key("/A/b:C")) == Key("/a/b:c")
 

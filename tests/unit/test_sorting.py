@@ -64,7 +64,7 @@ def serialized(contents, size=5):
 
 
 @given(cases.contents(values, max_size=40), cases.queries(values), st.integers(1, 9))
-def test_any_ordered_query_over_serialized_values_is_as_the_naive_model(contents, query, size):
+def test_any_ordered_query_over_serialized_values_matches_the_naive_model(contents, query, size):
     query.order("n")
     in_scope = {key: value for key, value in contents.items() if query.covers(key)}
     found = entries_of(run(query, serialized(in_scope, size)))
@@ -72,7 +72,7 @@ def test_any_ordered_query_over_serialized_values_is_as_the_naive_model(contents
 
 
 @given(cases.contents(values, max_size=40), cases.queries(values), st.booleans())
-def test_resuming_after_any_entry_gives_the_rest(contents, query, sort_keys):
+def test_resuming_after_any_entry_returns_the_rest(contents, query, sort_keys):
     query.order("n")
     query.offset, query.limit, query.keys_only, query.fields, query.sort_keys = 0, None, False, None, sort_keys
     in_scope = {key: value for key, value in contents.items() if query.covers(key)}

@@ -169,7 +169,7 @@ def test_an_impossible_placement_is_refused_with_the_field(change, field) -> Non
     assert raised.value.field == field
 
 
-def test_a_cluster_has_as_many_members_as_the_limit_says() -> None:
+def test_a_cluster_can_have_as_many_members_as_the_limit() -> None:
     members = tuple(Member(f"s{number:04}") for number in range(MEMBERS))
     placed = Placement("trial", 1, "key", members, tuple(slot % MEMBERS for slot in range(SLOTS)))
     assert [placed.slots_of(shard) for shard in placed.shards] == [SLOTS // MEMBERS] * MEMBERS

@@ -86,7 +86,7 @@ def test_code_that_has_no_twin_is_refused_with_its_line(source: str) -> None:
         unasync.unasync("\n" + source)
 
 
-def test_nothing_asynchronous_is_left_of_tricky_code() -> None:
+def test_nothing_async_remains_of_tricky_code() -> None:
     tree = ast.parse(unasync.unasync(TRICKY))
     colours = (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await)
     assert not [node for node in ast.walk(tree) if isinstance(node, colours) or getattr(node, "is_async", False)]

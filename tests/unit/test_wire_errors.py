@@ -33,7 +33,7 @@ def test_a_failed_call_raises_what_the_server_raised(kind):
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 @pytest.mark.parametrize("trailing", [None, (), (("other", "x"),), (("grpc-status-details-bin", b"\xff\xff"),)])
-def test_a_failed_call_without_readable_details_goes_by_its_code(code, trailing):
+def test_a_failed_call_without_readable_details_is_classified_by_its_code(code, trailing):
     expected = status_to_error(status_pb2.Status(code=code.value[0], message="text"))
     found = rpc_error_to_error(failed(code, "text", trailing))
     assert (type(found), str(found)) == (type(expected), str(expected))
@@ -130,7 +130,7 @@ def test_a_text_that_fits_is_not_truncated():
 
 
 @pytest.mark.parametrize("wait", [0.0, 1e-9, 0.05, 0.9999999999, 1.0, 12345.678])
-def test_the_time_to_wait_is_exact_to_the_nanosecond(wait):
+def test_the_retry_delay_is_exact_to_the_nanosecond(wait):
     status = error_to_status(errors.UnavailableError("later", retry_after_s=wait))
     retry = error_details_pb2.RetryInfo.FromString(status.details[1].value)
     assert 0 <= retry.retry_delay.nanos < 1_000_000_000
@@ -138,7 +138,7 @@ def test_the_time_to_wait_is_exact_to_the_nanosecond(wait):
 
 
 @pytest.mark.parametrize("seconds", [-1, -(2**63), 2**63 - 1])
-def test_a_time_to_wait_without_reason_is_brought_within_it(seconds):
+def test_an_unreasonable_retry_delay_is_limited(seconds):
     status = error_to_status(errors.UnavailableError("later", retry_after_s=1.0))
     retry = error_details_pb2.RetryInfo()
     retry.retry_delay.seconds = seconds

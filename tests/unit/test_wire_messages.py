@@ -128,7 +128,7 @@ def test_every_error_comes_back_as_itself_with_its_facts(kind):
     assert vars(status_to_error(error_to_status(found))) == vars(error)
 
 
-def test_a_class_below_the_table_travels_as_the_one_above_it():
+def test_a_class_missing_from_the_table_is_sent_as_its_nearest_base():
     class OwnError(errors.StoreFullError):
         pass
 
@@ -152,7 +152,7 @@ def test_a_status_of_any_code_without_our_details_is_an_error_of_ours(code):
     )
 
 
-def test_an_unknown_reason_or_domain_goes_by_the_code():
+def test_an_unknown_reason_or_domain_is_classified_by_the_code():
     status = error_to_status(errors.UnavailableError("away"))
     info = error_details_pb2.ErrorInfo(reason="SOMETHING_NEW", domain="datastore")
     status.details[0].Pack(info)

@@ -60,7 +60,7 @@ def test_floats_keep_their_sign_nan_and_infinity():
 
 
 @pytest.mark.parametrize("value", ["", b"", 0, 0.0, False, [], {}, [[]], {"": {}}, [None]])
-def test_empty_things_stay_what_they_are(value):
+def test_empty_values_stay_unchanged(value):
     assert model.same(decode_value(encode_value(value).data), value)
     assert not is_null(encode_value(value).data)
 
@@ -117,7 +117,7 @@ def test_subclasses_are_sent_as_their_plain_value_and_tuples_as_lists():
     assert decode_value(encode_value({Colour.RED: 1}).data) == {"red": 1}
 
 
-def test_a_value_within_itself_is_refused():
+def test_a_circular_value_is_refused():
     around: list = []
     around.append({"around": around})
     with pytest.raises(InvalidValueError, match="deep"):

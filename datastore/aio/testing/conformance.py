@@ -337,7 +337,7 @@ class OperationPromises(Capabilities):
         assert isinstance(description, Description)
         assert description.kind
 
-    async def test_what_the_store_declares_is_what_it_can_do(self, store: Datastore) -> None:
+    async def test_a_store_can_do_what_it_declares(self, store: Datastore) -> None:
         declared = store.capability
         # A remote store does not know whether the one behind it answers queries.
         assert declared.queries or not self.queries
@@ -351,7 +351,7 @@ class BatchPromises(Capabilities):
         assert await store.batch_get([]) == []
         assert await store.batch_write([]) == []
 
-    async def test_batch_get_answers_in_the_order_of_its_keys(self, store: Datastore) -> None:
+    async def test_batch_get_returns_results_in_the_order_of_its_keys(self, store: Datastore) -> None:
         for index in range(20):
             await self.plant(store, Key(f"/b/{index}"), index)
         asked = [Key(f"/b/{index}") for index in (7, 3, 99, 3, 0, 19)]
@@ -506,7 +506,7 @@ class QueryPromises(Capabilities):
             {},
         ]
 
-    async def test_start_after_any_entry_gives_the_rest(self, store: Datastore) -> None:
+    async def test_start_after_any_entry_returns_the_rest(self, store: Datastore) -> None:
         contents = self.sample_contents
         await fill(store, contents)
         for orders in (["n"], ["-s", "n"], ["-__key__"], []):
@@ -526,7 +526,7 @@ class QueryPromises(Capabilities):
         async for batch in store.query(query).batches():
             assert batch.position is None or str(batch.position.key) >= str(start.key)
 
-    async def test_start_after_a_vanished_entry_gives_what_follows(self, store: Datastore) -> None:
+    async def test_start_after_a_deleted_entry_returns_what_follows(self, store: Datastore) -> None:
         contents = cases.many_entries(9)
         gone = sorted(contents)[4]
         kept = {key: value for key, value in contents.items() if key != gone}
@@ -634,7 +634,7 @@ class QueryPromises(Capabilities):
 
     @generated
     @given(data=st.data())
-    async def test_any_query_is_answered_as_by_a_dict(self, store: Datastore, data: st.DataObject) -> None:
+    async def test_any_query_is_answered_like_by_a_dict(self, store: Datastore, data: st.DataObject) -> None:
         contents = data.draw(cases.contents(self.drawn))
         try:
             await fill(store, contents)
@@ -831,7 +831,7 @@ class CursorPromises(Capabilities):
 class ParallelPromises(Capabilities):
     """Calls from many tasks or threads at once."""
 
-    async def test_parallel_calls_act_as_if_in_sequence(self, store: Datastore) -> None:
+    async def test_concurrent_calls_take_effect_one_after_another(self, store: Datastore) -> None:
         keys = [Key(f"/p/{index}") for index in range(6)]
 
         async def work(worker: int) -> None:
@@ -863,7 +863,7 @@ class ParallelPromises(Capabilities):
         await together([partial(work, worker) for worker in range(8)])
 
     @needs("queries")
-    async def test_queries_run_beside_writes(self, store: Datastore) -> None:
+    async def test_queries_run_concurrently_with_writes(self, store: Datastore) -> None:
         steady = {Key(f"/p/steady{index}"): {"n": index} for index in range(20)}
         await fill(store, steady)
 
@@ -918,7 +918,7 @@ class ClosingPromises(Capabilities):
 
     @needs("queries")
     @pytest.mark.parametrize("orders", [[], ["-n"]], ids=["by key", "by order"])
-    async def test_a_query_over_a_closed_store_never_ends_short(self, store: Datastore, orders: list[str]) -> None:
+    async def test_a_query_over_a_closed_store_never_seems_complete(self, store: Datastore, orders: list[str]) -> None:
         contents = cases.many_entries(1000)
         await fill(store, contents)
         cursor = store.query(a_query("/many", orders=orders))

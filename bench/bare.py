@@ -1,6 +1,6 @@
-"""The references: a bare grpc.aio server that answers prepared bytes and knows nothing of datastores.
+"""The references: a bare grpc.aio server that returns prepared bytes and knows nothing about datastores.
 
-`python -m bench.bare` serves until its standard input ends; its first line of output is its URL. `/bare/Echo` answers
+`python -m bench.bare` serves until its standard input ends; its first line of output is its URL. `/bare/Echo` returns
 as many zero bytes as the request says in text; `/bare/Stream` streams messages of the sizes that the request lists.
 """
 

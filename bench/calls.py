@@ -1,4 +1,4 @@
-"""What both sides of a benchmark do with a server: calls of raw bytes, so that the client costs both the same."""
+"""How both sides of a benchmark call a server: with raw bytes, so that the client costs both the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def channel(url: str) -> grpc.aio.Channel:
 
 
 async def messages_per_second(on: grpc.aio.Channel, method: str, requests: Sequence[bytes], *, in_flight: int) -> float:
-    """Send all requests, so many at once. Returns the answers per second."""
+    """Send all requests, so many concurrently. Returns the answers per second."""
     call: Any = on.unary_unary(method)
     waiting = iter(requests)
 

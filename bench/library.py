@@ -26,7 +26,7 @@ KEYS = 50_000
 MAPS, TOP = 100_000, 10
 #: The stores that are merged, and the entries of each.
 SHARDS, SHARD_ENTRIES = 8, 100_000
-#: What a program of this kind imports anyway.
+#: The modules that a program of this kind imports anyway.
 COMMON_IMPORTS = "import json, logging, typing"
 
 Map = dict[str, Any]
@@ -45,7 +45,7 @@ async def key_vs_purepath(keys: int = KEYS) -> Row:
 async def dict_query_vs_sorted(maps: int = MAPS) -> Row:
     """A DictDatastore of 100,000 maps, two filters, two orders, against a generator and sorted over a plain dict.
 
-    A fifth of the maps pass. By hand too, ties are in the order of their keys.
+    A fifth of the maps pass. The reference too sorts ties by key.
     """
     rows = _rows(maps)
     store = _filled(rows)
@@ -74,10 +74,10 @@ async def topn_vs_heapq(maps: int = MAPS) -> Row:
 
 
 async def sharded_merge_vs_heapq(entries: int = SHARD_ENTRIES) -> Row:
-    """Eight stores of 100,000 entries each that lie sorted, against heapq.merge of the same with a prepared key.
+    """Eight stores of 100,000 sorted entries each, against heapq.merge of the same with a prepared key.
 
-    The stores hand over batches of what they hold, as one on disk does; by hand it is pairs of the key's text,
-    which is compared, and the value. Both sides return the values.
+    The stores return batches, like one on disk; the reference merges pairs of the key's text, which is compared, and
+    the value. Both sides return the values.
     """
     parts = [
         [(f"/Thing:{number:08}", number) for number in range(shard, entries * SHARDS, SHARDS)]
@@ -96,7 +96,7 @@ async def sharded_merge_vs_heapq(entries: int = SHARD_ENTRIES) -> Row:
 async def shim_scan_vs_child(maps: int = MAPS) -> Row:
     """Reading 100,000 entries through a NamespaceDatastore, against reading them from its child.
 
-    What the shim adds to an entry is the difference of the two times: at most 2 microseconds.
+    The overhead of the shim per entry is the difference of the two times: at most 2 microseconds.
     """
     child = DictDatastore()
     for text, row in _rows(maps).items():
@@ -125,7 +125,7 @@ async def import_datastore() -> Row:
 
 
 def _later(call: Callable[..., float], *arguments: Any) -> Callable[[], Awaitable[float]]:
-    """A measurement of this process as `compare` takes it."""
+    """A measurement of this process in the form that `compare` expects."""
 
     async def measure() -> float:
         return call(*arguments)
@@ -142,9 +142,9 @@ def _per_second(items: int, work: Callable[[], object]) -> float:
 async def _compare_answers(
     name: str, items: int, ours: Callable[[], list[Any]], by_hand: Callable[[], list[Any]]
 ) -> Row:
-    """The row of two ways to one answer, having seen that it is one."""
+    """The row for two ways to compute an answer, after checking that both give the same one."""
     if ours() != by_hand():
-        raise RuntimeError(f"{name}: the two sides do not answer alike")
+        raise RuntimeError(f"{name}: the two sides give different answers")
     return await compare(name, "entries/s", _later(_per_second, items, ours), _later(_per_second, items, by_hand))
 
 
@@ -185,7 +185,7 @@ def _place(entry: tuple[str, Map]) -> tuple[str, int, str]:
 
 
 class _SortedDatastore(Datastore):
-    """Answers every query with the entries that it was made of, in batches; the merge does the rest."""
+    """Answers every query with all of its entries, in batches; the merge does the rest."""
 
     ordered_queries = True
 

@@ -78,7 +78,7 @@ class Shell:
         return done
 
     def run_openly(self, *arguments: str) -> None:
-        """Run a command on this very terminal, so that its progress bar shows."""
+        """Run a command on this terminal, so that its progress bar is visible."""
         self.show(list(arguments))
         code = subprocess.run(self._line(arguments), check=False, **self._where()).returncode
         check(code == 0, f"exit code {code}, expected 0")
@@ -137,7 +137,7 @@ def entries_of(text: str) -> list[tuple[str, Any]]:
 
 def same(found: Any, expected: Any) -> bool:
     """Whether both are equal, including their types."""
-    # JSON tells 1 from 1.0, which == does not.
+    # JSON distinguishes 1 from 1.0; == does not.
     return json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)
 
 
@@ -175,7 +175,7 @@ def start_cluster(stack: ExitStack, shell: Shell) -> tuple[subprocess.Popen[str]
 
 
 def lines_of(stream: IO[str] | None) -> Iterator[str]:
-    """The lines of a process's output as they come."""
+    """The lines of a process's output as they arrive."""
     return iter(()) if stream is None else iter(stream.readline, "")
 
 
@@ -387,7 +387,7 @@ def run(directory: Path) -> tuple[list[str], list[Process], list[int]]:
 def main() -> int:
     """Run the demo. Returns 0 if every check passed, otherwise 1."""
     began = time.monotonic()
-    # However it is stopped, it leaves nothing behind.
+    # It leaves nothing behind, however it is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     directory = Path(tempfile.mkdtemp(prefix="datastore-demo-"))
     try:

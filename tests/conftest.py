@@ -18,7 +18,7 @@ settings.register_profile(
     max_examples=5,
     # Operations of a model machine in an example.
     stateful_step_count=25,
-    # No test fails for being slow: the machine may be busy.
+    # No test fails because it is slow: the machine may be busy.
     deadline=None,
     # A failure shows how to repeat it.
     print_blob=True,
@@ -38,7 +38,7 @@ REQUIRE_ALL = os.environ.get("DATASTORE_REQUIRE_ALL") == "1"
 QUICK = settings.get_current_profile_name() == "quick"
 #: The command that leaves nothing out.
 LONGER = "DATASTORE_HYPOTHESIS=ci make test"
-#: How many long tests a quick run left out, by what no other test shows.
+#: How many long tests a quick run left out, by what only they show.
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
@@ -62,7 +62,7 @@ def long_mark(item: pytest.Item) -> pytest.Mark | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the long tests in a quick run, and count them by what no other test shows."""
+    """Deselect the long tests in a quick run, and count them by what only they show."""
     marks = {item: mark for item in items if QUICK and (mark := long_mark(item))}
     if marks:
         config.hook.pytest_deselected(items=list(marks))
@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_testnodedown(node: Any) -> None:
-    """Take from a worker process what it left out: each of them has collected all tests."""
+    """Get the tests that a worker process left out: each worker has collected all tests."""
     node.config.stash[LEFT_OUT] = node.workeroutput.get("left_out", {})
 
 

@@ -412,14 +412,14 @@ def test_no_code_that_callers_run_uses_assert() -> None:
     assert asserting == []
 
 
-#: What a query consists of. A batch has `sort_keys` too, and a key is of many things.
+#: The attributes of a query, without `sort_keys` and `key`, which other objects have too.
 QUERY_ATTRIBUTES = {
     *("limit", "offset", "recursive", "keys_only", "fields", "start_after", "allow_partial", "filters", "orders")
 }
 
 
 def changed_queries(path: Path) -> Iterator[str]:
-    """Where a file assigns to an attribute of a query that is not the object's own."""
+    """Where a file assigns to an attribute of a query other than `self`."""
     for node in ast.walk(tree(path)):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         for target in (each for place in targets if place is not None for each in ast.walk(place)):

@@ -2,8 +2,8 @@
 
     python tools/check_wheel.py
 
-Finds what an editable install hides: a file that the wheel lacks, a dependency that is not declared, a package of
-someone else's in it. Needs a package index.
+Finds what an editable install hides: a file that the wheel lacks, an undeclared dependency, someone else's package in
+it. Needs a package index.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 The package of a class shows its colour, not its name. So a twin is its source without `async` and `await`, with
 Python's own words for the other colour and with the packages mapped; nothing else is touched. Knows Python's tokens,
-and nothing of what the sources do.
+but nothing about what the sources do.
 """
 
 from __future__ import annotations

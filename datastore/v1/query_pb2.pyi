@@ -101,7 +101,7 @@ class Query(_message.Message):
 
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
-        """Conditions that entries must match, all of them. At most 64 comparisons, those within composite filters included."""
+        """Conditions that entries must match, all of them. At most 64 comparisons, including those within composite filters."""
 
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
@@ -116,8 +116,8 @@ class Query(_message.Message):
     @_builtins.property
     def field_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The fields of each value that are returned, each as in FieldFilter but without "__key__" and "__value__". A value
-        is returned as a map of those that it has, nested as in the value: of "geo.lat" the map "geo" with the member "lat"
-        alone. A value that is not a map is returned as an empty map. A field includes those below it, and duplicates
+        is returned as a map of those that it has, nested as in the value: for "geo.lat" the map "geo" with only the member
+        "lat". A value that is not a map is returned as an empty map. A field includes those below it, and duplicates
         change nothing. Empty: whole values. At most 256; refused in a keys-only query.
         """
 
@@ -268,7 +268,7 @@ class FieldFilter(_message.Message):
         OPERATOR_CONTAINS: FieldFilter._Operator.ValueType  # 10
         """The field is a list with an element that equals the value, or a text or bytes with the value as a part."""
         OPERATOR_EXISTS: FieldFilter._Operator.ValueType  # 11
-        """The field is there and not null if the value is true; it is missing or null if the value is false."""
+        """The field is present and not null if the value is true; it is missing or null if the value is false."""
 
     class Operator(_Operator, metaclass=_OperatorEnumTypeWrapper):
         """Operator is a comparison."""
@@ -296,7 +296,7 @@ class FieldFilter(_message.Message):
     OPERATOR_CONTAINS: FieldFilter.Operator.ValueType  # 10
     """The field is a list with an element that equals the value, or a text or bytes with the value as a part."""
     OPERATOR_EXISTS: FieldFilter.Operator.ValueType  # 11
-    """The field is there and not null if the value is true; it is missing or null if the value is false."""
+    """The field is present and not null if the value is true; it is missing or null if the value is false."""
 
     FIELD_PATH_FIELD_NUMBER: _builtins.int
     OPERATOR_FIELD_NUMBER: _builtins.int

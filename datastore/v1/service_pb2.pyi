@@ -632,7 +632,7 @@ class Explanation(_message.Message):
 
     @_typing.final
     class Part(_message.Message):
-        """Part is a part of the query that the store was asked."""
+        """Part is a part of the query that the store received."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -682,7 +682,7 @@ class Explanation(_message.Message):
     """What is missing here and why, e.g. the error of a shard that could not be reached; usually empty."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Explanation.Part]:
-        """What of the query it was asked. A composed store may ask less of the stores that it is composed of."""
+        """The parts of the query that it received. A composed store may ask less of the stores that it is composed of."""
 
     @_builtins.property
     def children(self) -> _containers.RepeatedCompositeFieldContainer[Global___Explanation]:
@@ -1064,7 +1064,7 @@ class Limits(_message.Message):
     query_time_ms: _builtins.int
     """The maximum duration of one call of a query, in milliseconds; a client continues with the token."""
     sort_bytes: _builtins.int
-    """The most that a query with orders may hold in memory to sort, in bytes: sort keys, keys, values (except in a
+    """The maximum memory that a query with orders may use for sorting, in bytes: sort keys, keys, values (except in a
     keys-only query) and 160 bytes per entry; with a limit it holds about twice offset + limit entries.
     """
     message_parts: _builtins.int
@@ -1078,11 +1078,11 @@ class Limits(_message.Message):
     open_streams_per_client: _builtins.int
     """The maximum number of open queries on one connection."""
     stream_bytes: _builtins.int
-    """The most unread results that all open queries together hold, in bytes; beyond it messages are smaller."""
+    """The maximum size of unread results that all open queries together hold, in bytes; beyond it messages are smaller."""
     read_bytes: _builtins.int
-    """The most that all BatchGet and ListEntries calls together read at once, in bytes; beyond it they wait."""
+    """The maximum size that all BatchGet and ListEntries calls together read at once, in bytes; beyond it they wait."""
     all_sort_bytes: _builtins.int
-    """The most that all queries with orders together hold in memory to sort, in bytes; beyond it they fail with
+    """The maximum memory that all queries with orders together may use for sorting, in bytes; beyond it they fail with
     OVERLOADED.
     """
     grace_ms: _builtins.int

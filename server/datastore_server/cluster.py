@@ -335,8 +335,8 @@ def _failed_start(member: Member, log_start: int) -> UnavailableError:
     with member.log.open("rb") as log:
         log.seek(log_start)
         lines = log.read().decode(errors="replace").strip().splitlines()[-SHOWN_LOG_LINES:]
-    reported = "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"
-    return UnavailableError(f"{member.name} {member.ending} at its start and said:\n{reported}")
+    reported = "\n".join(f"  {line}" for line in lines) or "  (no output)"
+    return UnavailableError(f"{member.name} {member.ending} at its start with this output:\n{reported}")
 
 
 _HEADER = """\

@@ -1,4 +1,4 @@
-"""Compositions drawn at random, written to TOML and read back: whatever is built on whatever answers as a dict."""
+"""Compositions drawn at random, written to TOML and read back: every combination answers like a dict."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.support.stacks import build, kinds, leaf, trees, upon
 
 
 def lowered(thing: Any) -> Any:
-    """The key in lower case, or the query with all its keys so: what a stack with a lowercase store is asked."""
+    """The key in lower case, or the query with all keys in lower case, for a stack with a lowercase store."""
     if isinstance(thing, Key):
         return Key(str(thing).lower())
     query = thing.copy()
@@ -228,7 +228,7 @@ class TestAsyncShimsOnShims(TallInTasks):
     tree = SHIMS_ON_SHIMS
 
 
-# The shims of the other modules lie over LMDB there; these change keys or values, here over what changes values too.
+# Other modules test their shims over LMDB; these change keys or values, here over stores that change values too.
 for kind in ("json", "maps", "stack", "namespace", "identity"):
     for colour, held in (("", TallInThreads), ("Async", TallInTasks)):
         name = f"Test{colour}{kind.capitalize()}OverLMDB"

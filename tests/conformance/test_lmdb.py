@@ -44,7 +44,7 @@ class TestLMDB(OnTheWire, DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncLMDB(OnTheWire, AsyncConformance):
-    """As on a node: nothing is decoded unless a filter or an order looks inside."""
+    """As on a node: nothing is decoded unless a filter or an order reads the value."""
 
     closes = True
     # Not if values are decoded below: their size is then an estimate.

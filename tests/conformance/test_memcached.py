@@ -72,7 +72,7 @@ class MemcachedMachine(DatastoreMachine):
         return core.SerializerShimDatastore(core.ShimDatastore(self.memcached), wire.codec)
 
     def teardown(self) -> None:
-        # The next run goes on with the connection.
+        # The next run reuses the connection.
         pass
 
 
@@ -287,7 +287,7 @@ def test_the_server_drops_an_entry_some_time_after_its_last_put(memcached_server
         store.put(Key("/expires"), b"x")
         assert store.get(Key("/expires")) == b"x"
     with closing(Client(("127.0.0.1", memcached_server.port))) as client:
-        # The meta command answers the seconds that are left.
+        # The meta command returns the seconds that are left.
         answer = client.raw_command(b"mg /expires t")
         assert 0 < int(answer.removeprefix(b"HD t")) <= 3600
 

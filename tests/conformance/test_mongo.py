@@ -90,7 +90,7 @@ class TestAsyncMongo(OnTheWire, AsyncConformance):
 
 
 class MongoMachine(AsJson, DatastoreMachine):
-    #: A function: Hypothesis looks at members for rules, and a database of the driver's has every name there is.
+    #: A function: Hypothesis looks for rules among members, and a database object of the driver has every name.
     open_mongo: Callable[[], MongoDatastore]
 
     def open_store(self) -> Any:
@@ -280,7 +280,7 @@ def test_a_violated_unique_index_is_reported(mongo: MongoDatastore):
 
 
 class Answering:
-    """A collection whose bulk writes end in the ways that a server may end them."""
+    """A collection whose bulk writes end in the different ways in which a server may end them."""
 
     def __init__(self, *endings: Exception | None) -> None:
         self.endings = list(endings)

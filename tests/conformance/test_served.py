@@ -80,7 +80,7 @@ class _WithoutQueries(_Served):
 
 
 class _Slow:
-    """Hundreds of random examples would take an hour: the store itself, and nodes in memory and on Redis, have them."""
+    """Without hundreds of random examples, which would take an hour: other suites have them, e.g. that of the store."""
 
     test_any_value_comes_back = None
     test_any_writes_leave_what_a_dict_would_hold = None

@@ -72,7 +72,7 @@ class TestNamespaceOfTheRoot(InMemory, DatastoreConformance):
 
 @given(data=st.data())
 def test_lowercase_answers_like_a_dict_of_lowercase_keys(data: st.DataObject) -> None:
-    """The suite's keys differ in case; here they are lowered, among entries that are not, and asked for in any case."""
+    """The suite's keys differ in case; here they are lowercased, among other entries, and read in any case."""
     child = core.DictDatastore()
     for text in ("/A", "/a/B", "/a:X", "/T/a"):
         child.put(Key(text), {"n": "foreign"})

@@ -1,4 +1,4 @@
-"""The code blocks of README and docs, run unchanged, each in the way of its language."""
+"""The code blocks of README and docs, run unchanged, each according to its language."""
 
 from __future__ import annotations
 

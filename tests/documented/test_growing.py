@@ -58,7 +58,7 @@ class Typist:
         self.nodes[name].start()
 
     def move(self) -> list[str]:
-        """Type the lines that plan and apply; what they print."""
+        """Run the commands that plan and apply. Returns their output."""
         printed = []
         for line in MOVE.splitlines():
             words = shlex.split(line.replace("cluster.toml", str(self.path)))

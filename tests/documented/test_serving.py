@@ -22,7 +22,7 @@ FILES, REDIS, MONGODB = blocks(SERVING, "sh")
 
 
 def typed(text: str, directory: Path, **addresses: str) -> list[str]:
-    """What each command of a block prints, with a server in the place of the one before it."""
+    """What each command of a block prints; each server replaces the previous one."""
     printed: list[str] = []
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path}

@@ -1,4 +1,4 @@
-"""Servers killed by SIGKILL: what was acknowledged is there, what can be answered is, and streams go on."""
+"""Servers killed by SIGKILL: acknowledged writes survive, the other shards answer, and streams continue."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONTENTS = {
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[processes.ClusterProcesses]:
-    """A cluster of processes that holds CONTENTS. Tests leave it whole and running."""
+    """A cluster of processes that holds CONTENTS. Tests leave it complete and running."""
     with processes.cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         asyncio.run(fill(cluster.url))
         yield cluster
@@ -70,7 +70,7 @@ QUERIES = [
 
 
 async def read_with_a_fault(store: Datastore, query: Query, after: int, fault: Any) -> None:
-    """Read all of a query, with `fault` happening in the middle; the answer must be whole."""
+    """Read all of a query, with `fault` happening in the middle; the answer must be complete."""
     expected = model.answer(query, CONTENTS)
     cursor = store.query(query)
     seen = []

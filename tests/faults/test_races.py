@@ -1,4 +1,4 @@
-"""Shims and tiers under many threads or tasks at once, with faults: what they answer is held against what was done.
+"""Shims and tiers under many concurrent threads or tasks, with faults: answers are checked against what was done.
 
 A worker is a generator of calls; it gets the outcome of each. So threads and tasks do the same work. Every test
 begins with a new seed, which is printed where it fails.
@@ -292,7 +292,7 @@ async def test_a_write_that_is_cancelled_twice_is_forgotten_above(name: str, arg
 
 
 def linking_worker(colour: Any, links: Any, keys: Sequence[Key], seed: float) -> Worker:
-    """Links, writes, reads and deletes keys, which lead to one another in circles before long."""
+    """Links, writes, reads and deletes keys, which soon refer to one another in circles."""
     chooser = random.Random(seed)
     for _ in range(ROUNDS):
         one, other = chooser.choice(keys), chooser.choice(keys)
@@ -320,7 +320,7 @@ def test_links_in_a_circle_are_reported_and_nothing_hangs(colour: Any, chooser: 
 
 
 def closing_worker(links: Any, held: Any, keys: Sequence[Key], seed: float) -> Worker:
-    """Links and deletes keys, and looks after each call at what is stored."""
+    """Links and deletes keys, and checks after each call what is stored."""
     chooser = random.Random(seed)
     for _ in range(ROUNDS):
         one, other = chooser.sample(keys, 2)
@@ -358,7 +358,7 @@ def test_a_write_concurrent_with_a_link_takes_effect_before_or_after_it(
         "batch_write": ([Write(target, "new")],),
         "link": (third, target),
     }[other]
-    # What the source and the target have where the write comes first, and where it comes after the link.
+    # The values of source and target if the write comes before the link, and if it comes after.
     sequences = {
         "put": [("old", "old"), ("new", "new")],
         "delete": [("old", "old"), ("old", None)],
@@ -380,7 +380,7 @@ def test_a_write_concurrent_with_a_link_takes_effect_before_or_after_it(
 
 
 def listing_worker(directories: Any, own: Key, seed: float) -> Worker:
-    """Puts and deletes a key of a directory that others change too, and looks at the list."""
+    """Puts and deletes a key of a directory that others change too, and checks the list."""
     chooser = random.Random(seed)
     for _ in range(ROUNDS):
         puts = chooser.random() < 0.5

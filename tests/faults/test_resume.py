@@ -1,4 +1,4 @@
-"""Streams that are cut, on the wire and by their server: they continue exactly, or fail; none ends short."""
+"""Streams that are cut, on the wire and by their server: they continue exactly, or fail; none ends early."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ async def test_a_server_that_stops_gracefully_and_its_replacement_give_one_answe
 @mostly_tasks
 async def test_a_query_longer_than_its_servers_time_is_continued(colour: Any, filled: Any) -> None:
     class Hanging(Kept):
-        """Gives one batch of results a query, and then nothing."""
+        """Returns one batch of results per query, and then nothing."""
 
         ordered_queries = True
 
@@ -393,7 +393,7 @@ async def test_any_other_error_during_a_stream_is_raised_and_not_retried(colour:
     [
         sends(results(1), results(2)),
         sends(),
-        # The summary counts more than came, and less.
+        # The summary counts more than arrived, and less.
         sends(results(1), results(2, last=3)),
         sends(results(1), results(2, last=1)),
     ],
@@ -535,10 +535,10 @@ async def test_by_fields_an_entry_is_returned_once_unless_its_order_fields_chang
     ordered = sorted(CONTENTS, key=lambda key: (CONTENTS[key]["n"], str(key)))
     first, last, other = ordered[0], ordered[-1], ordered[-2]
     changes = {
-        # From before the place where the results were cut to behind it, and the other way.
+        # From before the place where the results were cut to after it, and vice versa.
         first: {**CONTENTS[first], "n": 10**6},
         last: {**CONTENTS[last], "n": -1},
-        # Changed, but not in what it is ordered by.
+        # Changed, but not in the fields by which it is ordered.
         other: {**CONTENTS[other], "filler": "changed"},
     }
     keys = await read_over_a_restart(colour, Query(Key("/Thing")).order("n"), changes)

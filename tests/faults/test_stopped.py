@@ -36,7 +36,7 @@ async def test_a_suspended_node_is_noticed_by_calls_and_by_the_proxy_which_serve
                 await store.put(key, 1)
             await direct.get(held["shard-1"])
             with node.paused():
-                # It has minutes: only a connection that was given up ends it.
+                # It has minutes: only an abandoned connection ends it.
                 with pytest.raises(UnavailableError):
                     await direct.get(held["shard-1"])
                 with pytest.raises((UnavailableError, DeadlineExceededError)) as raised:

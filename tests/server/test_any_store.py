@@ -54,7 +54,7 @@ QUICK = [
 
 
 class Node(NamedTuple):
-    """A running node: its server, its placement, and a client that gives up at once."""
+    """A running node: its server, its placement, and a client that does not retry."""
 
     server: Server
     placed: PlacedServer
@@ -110,7 +110,7 @@ VALUES: list[Any] = [
     {"list": [1, "two", b"three", None], "é": {"deep": False}},
     datetime(2026, 1, 2, 3, 4, 5, 6000, tzinfo=UTC),
 ]
-#: What documents cannot have: each is refused, and nothing changes.
+#: Values that documents cannot hold: each is refused, and nothing changes.
 BEYOND_DOCUMENTS: list[Any] = [Key("/a/key"), datetime(2026, 1, 1, microsecond=7, tzinfo=UTC), [[1]], {"a.b": 1}]
 
 
@@ -159,7 +159,7 @@ async def test_json_says_what_it_can_and_refuses_the_rest(storages: Storages) ->
         assert await node.client.get(Key("/a")) == b"bytes"
 
 
-# What is there already, and what others see
+# Existing values, and what other programs see
 
 
 async def test_strings_in_redis_are_read_unchanged(redis_server: Engine) -> None:
@@ -389,7 +389,7 @@ async def test_a_configuration_places_an_empty_node_and_no_other(redis_server: E
 
 
 class Shelf(datastore.DictDatastore):
-    """What docs/backends.md says that a node uses, in memory."""
+    """The methods that a node uses according to docs/backends.md, in memory."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A client that stops, leaves or is late stops the backend; one long query does not hold up other calls."""
+"""A client that stops reading, disconnects or is late stops the backend; a long query does not delay other calls."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from datastore_server.service import DatastoreService
 from tests.support.serving import Endless, Running, entry, everything, value
 from tests.support.waiting import PATIENCE_S
 
-#: What lies between a backend and a client that does not read, in batches of a megabyte: the one that is cut, the next,
-#: and the message and the window that gRPC has under way.
+#: How much is between a backend and a client that does not read, in batches of a megabyte: the one being split, the
+#: next one, and the message and the window that gRPC has in flight.
 MOST_BATCHES_AHEAD = 4
 
 
@@ -29,7 +29,7 @@ async def settled(store: Endless) -> int:
     pulled = -1
     while pulled != store.pulled:
         pulled = store.pulled
-        # Long against the time that a batch takes, with the loop free all the while.
+        # Long compared with the time that a batch takes; the loop stays free.
         for _ in range(20):
             await asyncio.sleep(0.01)
     return pulled
@@ -134,7 +134,7 @@ async def test_a_page_over_its_time_limit_is_abandoned(start: Any) -> None:
 
 async def test_a_long_scan_lets_other_calls_run_in_between(start: Any) -> None:
     class Scanning(Endless):
-        """Pulls without end, without ever waiting, and finds nothing."""
+        """Never ends, never waits, and finds nothing."""
 
         async def _batches(self) -> Any:
             async for batch in super()._batches():

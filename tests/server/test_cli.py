@@ -273,7 +273,7 @@ def on_terminal(cli: Cli, *arguments: str) -> tuple[int, str]:
             while data := os.read(ours, 65536):
                 written += data
         except OSError:
-            # Linux tells the end of a terminal so.
+            # On Linux this means the end of a terminal.
             pass
         os.close(ours)
         return process.wait(PATIENCE_S), written.decode()

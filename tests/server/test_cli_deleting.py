@@ -1,4 +1,4 @@
-"""`datastore delete`, and `get` of several keys: what goes, what stays, what is said and asked."""
+"""`datastore delete`, and `get` of several keys: what is deleted, kept, printed and asked."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_a_sigterm_in_the_middle_says_how_much_is_deleted(url: str, run: Command
         code = process.wait()
     left = len(keys(run))
     if code == 0:
-        # It was done before the signal came.
+        # It was done before the signal arrived.
         assert left == 0
     else:
         assert code == 143

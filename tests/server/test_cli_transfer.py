@@ -1,4 +1,4 @@
-"""`import` and `export` as commands: files of all kinds, in and out, whole, interrupted and resumed."""
+"""`import` and `export` as commands: files of all kinds, complete, interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_every_format_can_be_imported_again(cli: Transfers, name: str) -> None:
 
 
 def _empty_all(cli: Transfers, key: str) -> None:
-    # The first few are enough to see that the import brings them back.
+    # The first few are enough to see that the import restores them.
     for found, _ in cli.entries(key)[:3]:
         cli.out("delete", found)
 
@@ -329,7 +329,7 @@ def test_files_as_other_programs_write_them(cli: Transfers, name: str) -> None:
 def test_types_are_inferred_of_standard_input_too(cli: Transfers) -> None:
     cli.write("x.csv", "key,n\n/Auto/a,1\n/Auto/b,2.5\n")
     assert cli.shell("cat x.csv | $D import - --format csv --type auto").code == 0
-    # What the shell has read is not read again.
+    # Lines that the shell has read are not read again.
     cli.write("y.csv", "a line before\nkey,n\n/Auto/c,1\n")
     assert cli.shell("(read line; $D import - --format csv --type auto) < y.csv").code == 0
     assert cli.entries("/Auto") == [("/Auto/a", {"n": 1.0}), ("/Auto/b", {"n": 2.5}), ("/Auto/c", {"n": 1})]
@@ -532,7 +532,7 @@ def test_a_fifo_is_written_to(cli: Transfers, ten: str, name: str) -> None:
 
 
 def test_devices_are_written_to(cli: Transfers) -> None:
-    # A device of the test's own: one that is replaced by mistake must not be the machine's.
+    # A device for this test only: one that is replaced by mistake must not be the machine's.
     device = cli.directory / "null"
     try:
         os.mknod(device, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
@@ -577,7 +577,7 @@ def test_a_full_disk_names_the_file_and_how_to_resume(cli: Transfers) -> None:
     assert done.code == 0, done.err
     assert [json.loads(line) for line in (cli.directory / "out.jsonl").read_text().splitlines()] == entries
     assert sorted(path.name for path in cli.directory.iterdir()) == ["in.jsonl", "out.jsonl"]
-    # What cannot be resumed is not left behind.
+    # A file that cannot be resumed is not left behind.
     done = cli.shell("ulimit -f 64; $D export /Full out.csv")
     assert done.code == 3
     done = cli.shell("ulimit -f 64; $D export /Full out.json")

@@ -1,4 +1,4 @@
-"""Many calls and many streams of one client: they wait their turn, within their time, and nothing is lost."""
+"""Many calls and many streams of one client: they queue, within their deadlines, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.support.scripted import fails, hangs, replies, results, scripted, sen
 from tests.support.serving import value
 
 KEY = Key("/k")
-#: Long against what a slow machine needs for that many calls.
+#: Longer than a slow machine needs for that many calls.
 LONG_S = 300
 
 
@@ -62,7 +62,7 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> Any:
 # Unary calls
 
 
-#: Times as many calls as are made at once: the others wait.
+#: How many times more calls than run concurrently: the others queue.
 FEW = 3 * tasked.CALLS_AT_ONCE
 
 
@@ -193,7 +193,7 @@ async def test_cancelled_calls_that_waited_leave_nothing() -> None:
         assert all(isinstance(end, asyncio.CancelledError) for end in ends)
         del tasks, task, ends
         while left:
-            # The loop and the server's answers let go of them in their own time.
+            # The loop and the server's answers release them with some delay.
             await asyncio.sleep(0.01)
             gc.collect()
         await script.until_cancelled(times=tasked.CALLS_AT_ONCE)
@@ -228,7 +228,7 @@ async def test_half_read_cursors_hold_no_messages_beside_their_entries(colour: A
             await colour.read(cursor, 1)
         gc.collect()
         held = gc.get_objects()
-        # By type(), as weak proxies of other tests' things are among them.
+        # By type(), because weak proxies of other tests' objects are among them.
         assert not any(type(thing) is raw.QueryResponse for thing in held)
         assert not any(type(thing) is Messages and thing._read is not None for thing in held)
         for cursor in cursors:
@@ -246,7 +246,7 @@ async def test_half_read_cursors_past_the_limit_are_refused_and_closed_ones_make
             cursors = [store.query(Query(Key("/K"))) for _ in range(4)]
             for cursor in cursors[:3]:
                 await colour.read(cursor, 1)
-            # The one that waits for its turn need not wait long.
+            # The queued one need not wait long.
             with monkeypatch.context() as patched:
                 patched.setattr(store._connection, "_timeout_s", 0.05)
                 with pytest.raises(OverloadedError, match=r"3 queries to .* are open.*close them"):

@@ -1,4 +1,4 @@
-"""Configuration files, store URLs and addresses: what is taken, and what an error says."""
+"""Configuration files, store URLs and addresses: what is accepted, and what errors say."""
 
 from __future__ import annotations
 

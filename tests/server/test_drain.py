@@ -1,4 +1,4 @@
-"""An orderly end: health first, streams with their tokens, writes to their end, then the store."""
+"""Graceful shutdown: health first, then streams with their tokens, writes to completion, and the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.waiting import PATIENCE_S
 
 
 class Watched(aio.DictDatastore):
-    """Tells when it is closed, and puts when told."""
+    """Records when it is closed, and puts when released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ async def test_a_signal_stops_the_server_gracefully(number: int) -> None:
 
     await asyncio.wait_for(run_until_stopped(server, ready), PATIENCE_S)
     assert store.events == ["closed"]
-    # What was loaded costs no looks for garbage while it serves, and is as before afterwards.
+    # Loaded modules are not scanned for garbage while it serves; afterwards everything is as before.
     assert frozen[0] > 1000
     assert gc.get_freeze_count() == 0
 

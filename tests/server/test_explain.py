@@ -1,4 +1,4 @@
-"""Explanations over the wire: of nodes, proxies and proxies behind them, and of servers that give none."""
+"""Explanations over the wire: of nodes, proxies and nested proxies, and of servers without explanations."""
 
 from __future__ import annotations
 

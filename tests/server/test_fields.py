@@ -1,4 +1,4 @@
-"""Queries for some fields of each value: cut at the node that has them, on every way to the client."""
+"""Queries for some fields of each value: cut at the node that has the value, on every path to the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a server listens: on every address of a name, or not at all and with the reason."""
+"""Where a server listens: on every address of a name, or not at all, with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of servers: one line an event, no more than a few of a kind, keys and never values, slow and failed calls."""
+"""The log of servers: one line per event, a few of each kind, keys but never values, slow and failed calls."""
 
 from __future__ import annotations
 

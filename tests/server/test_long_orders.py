@@ -1,4 +1,4 @@
-"""Orders by fields as large as an entry may be: every legal entry is answered, in every form of answer, and resumed."""
+"""Orders by fields as large as an entry: every valid entry is returned, in every way, and after resuming."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.serving import Running, entry
 
 
 def texts(length: int) -> dict[Key, Any]:
-    """Texts alike but for their last letter, some throughout; short ones; one whose sort key is twice as long."""
+    """Texts that differ only in their last letter, equal ones, short ones, and one whose sort key is twice as long."""
     return {
         Key("/T:a"): {"t": "a" + "x" * length + "c"},
         Key("/T:b"): {"t": "a" + "x" * length + "b"},
@@ -79,7 +79,7 @@ def things(*orders: str, **settings: Any) -> Query:
     return query
 
 
-#: As many orders as are legal, nearly all by a long field.
+#: The maximum number of orders, nearly all by a long field.
 MANY = ("t", *("-t", "t") * 7, "n")
 
 QUERIES = [
@@ -94,7 +94,7 @@ QUERIES = [
 
 
 def each(queries: list[Query], *usual: int) -> pytest.MarkDecorator:
-    """For each of the queries; all but the `usual` are left out where long tests are."""
+    """For each of the queries; those that are not `usual` are long tests."""
     return pytest.mark.parametrize(
         "query",
         [
@@ -121,7 +121,7 @@ def pairs(entries: Any, query: Query) -> list[tuple[str, Any]]:
 
 
 def shown(value: bytes, query: Query) -> bytes | None:
-    """What a reader takes of a value, which comes whole where its sort key is too long."""
+    """The fields of a value, which is sent whole if its sort key is too long."""
     if query.keys_only:
         return None
     return value if query.fields is None else wire.WireValue(value).projected(query.fields).data
@@ -159,7 +159,7 @@ each_short_query = each(SHORT_QUERIES, 1, 3)
 async def test_a_stream_cut_after_each_message_makes_progress_with_every_call(
     running: Running, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Of what is behind each place, a part is selected first and the others come from many runs.
+    # After each position, a part is selected first and the rest comes from many runs.
     monkeypatch.setattr(sorting, "LEAD_ENTRIES", 8)
     monkeypatch.setattr(sorting, "RUN_ENTRIES", 16)
     await fill(running, SHORT)
@@ -167,7 +167,7 @@ async def test_a_stream_cut_after_each_message_makes_progress_with_every_call(
 
 
 async def read_cut(running: Running, query: Query) -> list[tuple[str, Any]]:
-    """All entries, by a call for each message that has some."""
+    """All entries, with a separate call for each message that has some."""
     request = service_pb2.QueryRequest(query=query_message(query))
     found = []
     while True:
@@ -229,7 +229,7 @@ async def test_the_client_reads_it_and_continues_after_any_entry(running: Runnin
 
 
 async def half_of_the_pages(running: Running, query: Query) -> service_pb2.ListEntriesRequest:
-    """What continues behind /T:b, where only the last letter tells what comes."""
+    """Continues after /T:b, where only the last letter decides the order."""
     await fill(running, CONTENTS)
     request = service_pb2.ListEntriesRequest(query=query_message(query), page_size=4)
     page = await running.stub.ListEntries(request)

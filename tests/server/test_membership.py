@@ -1,4 +1,4 @@
-"""A proxy serves nodes that are what its configuration says, and refuses all others with what resolves it."""
+"""A proxy serves nodes that match its configuration, and refuses all others with what resolves the difference."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ KEYS = [Key(f"/Thing:{number}") for number in range(60)]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies look again soon."""
+    """Proxies that check again soon."""
     monkeypatch.setattr(membership, "LOOK_AGAIN_S", 0.05)
 
 
 async def refusal(store: client.RemoteDatastore) -> str:
-    """What every call to a proxy that refuses to serve says."""
+    """The error of every call to a proxy that refuses to serve."""
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: store.get(KEYS[0]),
         lambda: store.put(KEYS[0], 1),
@@ -99,7 +99,7 @@ async def test_an_empty_directory_in_place_of_a_full_one_is_refused_until_the_fu
         await running.stop("b")
         await running.start("b", directory="new")
         with pytest.raises(DatastoreError):
-            # Which of the calls finds it out is open; none succeeds that needs the shard.
+            # Any of the calls may detect it; none that needs the shard succeeds.
             await entries_of(store)
         text = await refusal(store)
         assert "(shard 'b') serves an empty data directory" in text

@@ -130,7 +130,7 @@ async def test_entries_move_to_a_new_node(nodes: dict[str, Node]) -> None:
     assert await nodes["c"].placed.summarize() == {
         slot: (entries, size, checksum % 2**64) for slot, (entries, size, checksum) in sorted(totals.items())
     }
-    # Nothing of it is seen, nor lacking, before the commit.
+    # Nothing of it is visible or missing before the commit.
     assert await nodes["c"].keys() == []
     assert await all_keys(nodes) == every
     for node in nodes.values():
@@ -234,7 +234,7 @@ async def test_an_aborted_move_leaves_everything_unchanged(nodes: dict[str, Node
     answer = await nodes["c"].placed.get()
     assert answer.is_empty
     assert not answer.placement.HasField("current")
-    # And it may be begun again, or the new node used for something else.
+    # It may also be started again, or the new node used for something else.
     await nodes["c"].placed.place("z", placement("z", cluster="other"))
 
 
@@ -277,7 +277,7 @@ async def test_a_partial_copy_is_cleared_and_copied_again(nodes: dict[str, Node]
     slots = sorted(await nodes["c"].placed.summarize())
     assert await nodes["c"].placed.clear(2, slots[:1]) >= 1
     assert sorted(await nodes["c"].placed.summarize()) == slots[1:]
-    # What a node owns is never cleared, whatever is asked.
+    # What a node owns is never cleared, whatever the request.
     own = sorted(await nodes["a"].placed.summarize())
     assert await nodes["a"].placed.clear(2, own) == 0
     assert await nodes["a"].placed.clear(2) == 0
@@ -327,7 +327,7 @@ async def test_pages_and_streams_leave_out_foreign_entries_and_continue_over_a_c
     for node in nodes.values():
         await node.placed.commit(2)
     assert await pages(nodes["c"], query) == (expected, "")
-    # What is left of the pages is what the node owns now, after the place where they stopped.
+    # The remaining pages have what the node owns now, after the position where they stopped.
     rest, _ = await pages(nodes["a"], query, token=page_token)
     stay = [key for key in source if AFTER.owner_of(Key(key)) == "a"]
     after = stay[sum(key in source[: offset + 7] for key in stay) :]

@@ -30,7 +30,7 @@ from tests.support.moves import (
 
 
 async def check(running: Nodes, *names: str, **settings: Any) -> None:
-    """That a cluster of these nodes has all entries, once, where they belong, and takes writes."""
+    """Check that a cluster of these nodes has every entry once, where it belongs, and accepts writes."""
     async with proxy(running.config(*names, **settings)) as store:
         await check_whole(store, ENTRIES, absent=[Key("/none")])
         await store.put(Key("/written"), 1)
@@ -242,7 +242,7 @@ async def test_a_new_node_that_placed_itself_by_the_new_configuration_gets_its_s
 async def test_of_two_concurrent_commands_the_later_one_continues_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first hangs when it has verified everything; the second clears a copy to make it anew, and is cut too."""
+    """The first hangs after verifying everything; the second clears a copy to repeat it, and is interrupted too."""
     async with nodes(tmp_path, "a", "b", "c") as running:
         await formed(running, "a", "b")
         config = running.config("a", "b", "c")
@@ -261,7 +261,7 @@ async def test_of_two_concurrent_commands_the_later_one_continues_and_nothing_is
         first = asyncio.create_task(apply_now(config))
         await verified.wait()
         with monkeypatch.context() as patch, pytest.raises(CrashError):
-            # As it looked to the second command before the first had copied everything.
+            # The state that the second command saw before the first had copied everything.
             patch.setattr(moving, "differing", lambda expected, found, slots: sorted(expected))
             patch.setattr(NodeClient, "write_slots", cut)
             await apply_now(config)
@@ -547,7 +547,7 @@ async def test_entries_left_on_a_removed_node_are_deleted_by_the_same_command(
     async with nodes(tmp_path, "a", "b", "c", "d") as running:
         await formed(running, "a", "b", "c")
         config = running.config(*after)
-        # Where the nodes of a cluster are of which none stays, the command says.
+        # The command says where the nodes of a cluster are if none of them stays.
         addresses = {name: running.urls[name] for name in "abc"} if after == "d" else {}
         await cut_before_the_deletion(running, monkeypatch, config, addresses=addresses)
         assert (await apply_now(config, addresses=addresses)).target.epoch == 2
@@ -599,7 +599,7 @@ async def test_a_removed_node_that_is_lost_after_its_commit_loses_no_entries(
         code, text = await typed(config, tmp_path, "apply", "--offline", "--lost", "c")
         assert code == 0 and "do not serve it" in text
         await check(running, *after)
-        # Given again it has nothing to do, and what comes back is not part of the cluster.
+        # Run again, it has nothing to do, and a node that comes back is not part of the cluster.
         await running.start("c")
         assert (await typed(config, tmp_path, "apply", "--offline", "--lost", "c"))[0] == 0
         async with proxy(config) as store:

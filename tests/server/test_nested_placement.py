@@ -31,7 +31,7 @@ NEXT = placement("a", "b", "c", epoch=2)
 
 
 class Inner:
-    """The nodes of an inner cluster on disk, each of which can be stopped and started where it was."""
+    """The nodes of an inner cluster on disk, each of which can be stopped and restarted at the same address."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

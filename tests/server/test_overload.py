@@ -1,4 +1,4 @@
-"""A server with more to do than it can do answers every call: with a result, or with a status that says why."""
+"""An overloaded server answers every call: with a result, or with a status that says why."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GET = service_pb2.GetRequest(key=value_pb2.Key(text="/k"))
 
 
 class Held(aio.DictDatastore):
-    """Answers when told to."""
+    """Answers when released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Held(aio.DictDatastore):
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> tuple[str, bool]:
-    """The reason that a call failed with, '' where there is none, and whether it says when to try again."""
+    """The reason of a failed call ('' if it has none), and whether it says when to retry."""
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     for detail in status.details if status else ():
@@ -181,7 +181,7 @@ async def test_a_proxy_holds_no_streams_of_nodes_for_unread_queries(
 
 
 #: What a half-read ordered query may hold at its client and a proxy of three nodes, in bytes that Python allocated:
-#: 83,000, and 145,000 if the entries that went on stayed there too.
+#: 83,000, or 145,000 if entries that were passed on stayed there too.
 HALF_READ_BYTES = 110_000
 
 
@@ -280,7 +280,7 @@ async def test_calls_that_are_not_done_in_the_grace_period_end_with_a_reason(sta
     await begun(store, 2)
     stopping = asyncio.create_task(running.server.stop())
     assert await reading == ("UNAVAILABLE", True)
-    # Without a time to try again after: it is not known whether it was done.
+    # Without a retry delay: it is not known whether it was done.
     assert await writing == ("UNAVAILABLE", False)
     store.go_on.set()
     await asyncio.wait_for(stopping, PATIENCE_S)
@@ -301,7 +301,7 @@ async def test_a_proxy_refuses_in_its_own_name() -> None:
 
 
 class Unhurried(aio.DictDatastore):
-    """Takes a moment for each get."""
+    """Delays each get."""
 
     async def get(self, key: Key) -> Any:
         await asyncio.sleep(0.01)

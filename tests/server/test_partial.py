@@ -37,7 +37,7 @@ class Shaky(aio.DictDatastore):
 
 @pytest.fixture
 async def shards() -> Any:
-    """Two shards, of which the second is away, behind one server; how to call it."""
+    """A server over two shards, of which the second is away, and a stub to call it."""
     steady, shaky = aio.DictDatastore(), Shaky()
     for number in range(3000):
         store = (steady, shaky)[number % 2]

@@ -51,7 +51,7 @@ Start = Callable[[str], Any]
 
 @pytest.fixture(params=["the proxy of a cluster", "a server of a composition"])
 async def start(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts proxies of the same two nodes, with the tiers that it is given in TOML."""
+    """Starts proxies over the same two nodes, with the given tiers in TOML."""
     is_cluster = request.param == "the proxy of a cluster"
     async with AsyncExitStack() as stack:
 
@@ -92,7 +92,7 @@ async def test_staleness_between_two_proxies_is_bounded_by_max_age(start: Start)
         assert await other.client.get(key) == "old"
     for key in KEYS:
         await one.client.put(key, "new")
-    # The other proxy may answer what it has cached, but no longer than max_age after it cached it.
+    # The other proxy may return its cached value, but no longer than max_age after caching it.
     other.now = 29.999
     assert {await other.client.get(key) for key in KEYS} == {"old"}
     other.now = 30.0

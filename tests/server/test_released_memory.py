@@ -60,7 +60,7 @@ REQUESTS = {
 
 
 USUAL = ("put, key refused", "batch refused", "query refused")
-#: A proxy's test has nodes too.
+#: Higher for a proxy, whose test includes nodes.
 kinds = pytest.mark.parametrize("kind", ["proxy", pytest.param("node", marks=pytest.mark.long)])
 
 

@@ -85,7 +85,7 @@ def everything(**query: Any) -> Query:
 
 @pytest.fixture
 def dead_url() -> str:
-    """Where nothing listens, as whatever did has just left."""
+    """A URL where nothing listens any more."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return f"grpc://127.0.0.1:{listening.getsockname()[1]}"
 
@@ -114,9 +114,9 @@ async def test_every_call_has_a_deadline(colour: Any, call: str) -> None:
         scripted(**dict.fromkeys(METHODS, hangs)) as script,
         connected(colour, script.url, timeout_s=0.2) as store,
     ):
-        # On a busy machine the time may be over before the server has the call.
+        # On a busy machine the time may be over before the server receives the call.
         while not script.calls:
-            with pytest.raises(DeadlineExceededError, match=r"not done within 0\.2 s") as caught:
+            with pytest.raises(DeadlineExceededError, match=r"did not finish within 0\.2 s") as caught:
                 await colour.call(*calls_of(store)[call])
             assert script.url in str(caught.value)
         await script.until_cancelled()
@@ -567,9 +567,9 @@ async def test_a_reader_that_stops_holds_up_the_server_within_about_two_batches(
         pulled = -1
         while pulled != endless.pulled:
             pulled = endless.pulled
-            # Long against the time that a batch takes.
+            # Long compared with the time that a batch takes.
             await asyncio.sleep(0.3)
-        # What the reader has, what gRPC takes in ahead of it, what it sends, and what the server has cut.
+        # What the reader has, what gRPC reads ahead, what it is sending, and what the server has split off.
         assert pulled * 10 * entry_bytes < 4_500_000
         await colour.close(cursor)
         await asyncio.wait_for(endless.closed.wait(), PATIENCE_S)
@@ -647,7 +647,7 @@ async def test_a_message_that_no_server_should_send_is_refused_by_its_size(colou
 
 
 class Likeness:
-    """Has the interface of a Key, and writes its text as it likes."""
+    """Has the interface of a Key, but another form of its text."""
 
     path = Key("/c")
 

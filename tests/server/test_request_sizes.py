@@ -54,7 +54,7 @@ def padding(size: int) -> bytes:
 
 
 async def refused_limit(running: Running, method: str, request: bytes) -> str | None:
-    """The limit that a call was refused for."""
+    """The limit because of which a call was refused."""
     channel = running.channel
 
     async def requests() -> AsyncIterator[bytes]:

@@ -477,7 +477,7 @@ CELLS = st.text(st.sampled_from('ab",;\r\n \t\ufeff\0é'), max_size=8)
 def test_records_read_back_cell_by_cell(records: list[list[str | None]], delimiter: str) -> None:
     text = "".join(csv_dialect.record_text(cells, delimiter) for cells in records)
     read_back = list(csv_dialect.read_records(io.StringIO(text, newline=""), delimiter))
-    # A record of one absent cell would be a blank line.
+    # A record with one absent cell would be a blank line.
     assert [record.cells for record in read_back] == [cells if cells != [None] else [""] for cells in records]
     assert [record.fault for record in read_back] == [None] * len(records)
     assert "".join(record.text for record in read_back) == text
@@ -491,7 +491,7 @@ def test_records_are_those_of_python_s_csv(records: list[list[str]], end: str, q
     written = text.getvalue()
     found = csv_dialect.read_records(io.StringIO(written, newline=""), ",")
     assert [[cell or "" for cell in record.cells] for record in found] == records
-    # And what we write, it reads.
+    # And it reads what we write.
     ours = "".join(csv_dialect.record_text(cells, ",") for cells in records).replace("\n", end)
     theirs = csv.reader(io.StringIO(ours, newline=""), strict=True)
     assert list(theirs) == [[cell.replace("\n", end) for cell in cells] for cells in records]

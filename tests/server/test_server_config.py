@@ -171,7 +171,7 @@ wait_s = 3
 
 @pytest.fixture(scope="module")
 def cli() -> Commands:
-    """Commands that ask no server."""
+    """Commands that do not contact a server."""
     return Commands("grpc://127.0.0.1:1")
 
 

@@ -221,7 +221,7 @@ async def test_the_first_results_come_immediately_and_later_messages_are_large(r
     assert sizes[0] < 10_000
     sent = 0
     for size in sizes[:-1]:
-        # A reader that stops early has little waiting for it; one that reads on soon gets large messages.
+        # Little is sent ahead to a reader that stops early; one that continues soon gets large messages.
         wanted = min(max(FIRST_BATCH_BYTES, sent // 4), 256 * 1024)
         assert wanted <= size <= wanted * 3 // 2 + 5000
         sent += size
@@ -328,7 +328,7 @@ async def test_keys_only_sends_no_values(running: Running) -> None:
 
 
 class Sparse(Endless):
-    """Scans for ever and finds nothing, moving on all the same."""
+    """Scans indefinitely and finds nothing, but its position advances."""
 
     async def _batches(self) -> Any:
         async for batch in super()._batches():
@@ -449,7 +449,7 @@ async def test_a_bad_page_token_is_refused(running: Running) -> None:
 
 
 class Failing(aio.DictDatastore):
-    """Raises what it is told."""
+    """Raises the given error."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -512,7 +512,7 @@ async def test_an_unexpected_error_shows_an_incident_id_and_no_text(
         assert incident in (caught.value.details() or "")
         assert "swordfish" not in str(caught.value.trailing_metadata()) + (caught.value.details() or "")
         assert incident in caplog.text
-        # A cancelled task does not hand its words on to those who wait for it.
+        # A cancelled task does not pass its message to those that wait for it.
         assert SECRET in caplog.text or isinstance(error, asyncio.CancelledError)
 
 
@@ -555,7 +555,7 @@ GARBAGE = min(5 * settings.default.max_examples, 150)
 
 
 async def test_garbage_is_refused_and_never_an_incident(running: Running) -> None:
-    """Requests with bytes changed, cut and added: read as another request, or refused as a bad one."""
+    """Requests with bytes changed, removed and added: parsed as a different request, or refused."""
     chance = random.Random(7)
     order = query_pb2.Order(field_path="n")
     condition = query_pb2.Filter(
@@ -593,7 +593,7 @@ async def test_an_unknown_method_is_unimplemented(running: Running) -> None:
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-# What the server tells of itself
+# What the server reports about itself
 
 
 async def test_describe_store_reports_the_store_and_its_limits(start: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a configuration to a Datastore: what is put together."""
+"""From a configuration to a Datastore: how it is composed."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_a_proxy_puts_each_key_where_the_slot_map_says() -> None:
 
 
 async def refused(store: aio.Datastore, query: Query) -> list[WrongShardError]:
-    """What each way to ask for something raises."""
+    """What each kind of call raises."""
     errors = []
     keys = [Key("/a"), Key("/b")]
     for call in (
@@ -135,7 +135,7 @@ async def test_a_node_is_asked_again_after_it_could_not_be_reached() -> None:
     async with serve(second.datastore, cluster=second.cluster, listen=listen):
         with pytest.raises(WrongShardError, match="is shard 'b', but CONFIG has shard 'a' there"):
             while True:
-                # Its connection may take a moment to be made again.
+                # Its connection may take a moment to be restored.
                 with suppress(UnavailableError):
                     await store.get(Key("/a"))
                 await asyncio.sleep(0.01)

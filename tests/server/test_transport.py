@@ -40,7 +40,7 @@ BAD_KEY = "/\x00"
 
 @pytest.fixture(params=["memory", "lmdb"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[aio.Datastore]:
-    """The two embedded stores, as a node has them."""
+    """The two embedded stores, as in a node."""
     if request.param == "memory":
         yield aio.DictDatastore()
         return
@@ -202,7 +202,7 @@ def now(node: InProcess, name: str, request: Any) -> Answer:
 
 async def test_an_embedded_store_answers_without_an_event_loop(node: InProcess) -> None:
     await put(node, "/a", 1)
-    # A thread has no event loop, and its calls can await nothing.
+    # A thread has no event loop, so its calls cannot await anything.
     answer = await asyncio.to_thread(now, node, "Get", get("/a"))
     assert answer == await node.answer("Get", get("/a"))
     assert await asyncio.to_thread(now, node, "Get", get("/absent")) == b""

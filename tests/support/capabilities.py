@@ -40,7 +40,7 @@ class Remote(OnTheWire):
 
 
 class AsJson:
-    """Keeps what JSON can say."""
+    """Keeps what JSON can represent."""
 
     plain_types = False
     exact_values = False

@@ -33,7 +33,7 @@ class Done(NamedTuple):
 
 
 def run_here(*arguments: str) -> Done:
-    """Run a command in this process, as the script would, but for the standard streams."""
+    """Run a command in this process like the script, except for the standard streams."""
     with (
         TextIOWrapper(BytesIO(), "utf-8", newline="") as out,
         TextIOWrapper(BytesIO(), "utf-8", newline="") as err,

@@ -73,7 +73,7 @@ class PlacedServer:
     async def summarize(
         self, shard_by: ShardBy = "key", *, owned_only: bool = False
     ) -> dict[int, tuple[int, int, int]]:
-        """What each slot holds: entries, bytes, checksum."""
+        """The contents of each slot: entries, bytes, checksum."""
         request = placement_pb2.SummarizeSlotsRequest(shard_by=wire.encode_shard_by(shard_by), owned_only=owned_only)
         return {
             one.slot: (one.entries, one.bytes, one.checksum)
@@ -91,7 +91,7 @@ class PlacedServer:
         await self.stub.WriteSlots(placement_pb2.WriteSlotsRequest(epoch=epoch, entries=entries))
 
     async def clear(self, epoch: int, slots: Iterable[int] = (), shard_by: ShardBy = "key") -> int:
-        """Delete entries that are not the node's; how many there were."""
+        """Delete entries that the node does not own. Returns how many."""
         request = placement_pb2.ClearSlotsRequest(epoch=epoch, slots=slots, shard_by=wire.encode_shard_by(shard_by))
         deleted: int = (await self.stub.ClearSlots(request)).entries
         return deleted

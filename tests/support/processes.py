@@ -32,7 +32,7 @@ class ServerProcess:
         self.url = ""
 
     def start(self) -> None:
-        """Start, where it listened before if it did, and wait until it says that it is ready."""
+        """Start, at the previous address if there is one, and wait until it is ready."""
         address = self.url.removeprefix("grpc://") or "127.0.0.1:0"
         command = [sys.executable, "-m", "datastore_server.cli", *self._arguments, "--listen", address]
         with self._log.open("ab") as log:
@@ -67,7 +67,7 @@ class ServerProcess:
             self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End the process in order, if it runs."""
+        """Stop the process gracefully, if it runs."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:

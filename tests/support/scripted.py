@@ -28,7 +28,7 @@ class Scripted(grpc.GenericRpcHandler):
 
     def __init__(self, **answers: Answer | Sequence[Answer]) -> None:
         self._answers = {name: list(steps) if isinstance(steps, list) else [steps] for name, steps in answers.items()}
-        #: Method and request of every call, as they came.
+        #: The method and request of every call, in order of arrival.
         self.calls: list[tuple[str, bytes]] = []
         #: How many calls were cancelled before they ended, and a waiting place for that.
         self.cancelled = 0
@@ -101,7 +101,7 @@ def fails(error: DatastoreError | grpc.StatusCode, details: str = "from the test
 
 
 def sends(*messages: Any, error: Any = None, details: str = "from the test", hangs: bool = False) -> Answer:
-    """A stream of messages, and then its end: in order, by an error, or never."""
+    """A stream of messages, and then its end: normally, by an error, or never."""
 
     async def answer(request: bytes, context: Any) -> None:
         for message in messages:
@@ -122,7 +122,7 @@ async def hangs(request: bytes, context: Any) -> None:
 
 
 def results(*numbers: int, token: bytes = b"", skipped: int = 0, last: int | None = None) -> service_pb2.QueryResponse:
-    """Entries /K:n with the value n, a token, and if `last` tells their number the summary."""
+    """Entries /K:n with the value n, a token, and a summary if `last`, their number, is given."""
     response = service_pb2.QueryResponse(
         entries=[entry(f"/K:{number}", number) for number in numbers],
         resume_token=token or (b"after %d" % numbers[-1] if numbers else b"start"),
@@ -136,7 +136,7 @@ def results(*numbers: int, token: bytes = b"", skipped: int = 0, last: int | Non
 
 
 def is_bare_scope(query: query_pb2.Query) -> bool:
-    """Whether a query asks for its scope alone."""
+    """Whether a query asks only for its scope."""
     return not (query.filters or query.orders or query.offset or query.HasField("limit"))
 
 
@@ -166,7 +166,7 @@ class Wire:
         self.faults = 0
 
     def arm(self) -> None:
-        """From here on break."""
+        """Break from now on."""
         self._armed.set()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -32,7 +32,7 @@ from datastore.spec.shims import (
     SymlinkConfig,
 )
 
-#: How many stores are built on one another at most.
+#: The maximum number of stores built on one another.
 DEPTH = 4
 
 
@@ -47,7 +47,7 @@ def leaf(name: str) -> Config:
 
 
 def upon(*names: str | Config) -> Config:
-    """Shims upon one another, the topmost first; the last is a store itself."""
+    """Shims on top of one another, the topmost first; the last is a store."""
     *shims, store = names
     made: Any = store
     for shim in reversed(shims):
@@ -56,7 +56,7 @@ def upon(*names: str | Config) -> Config:
 
 
 def trees(depth: int = DEPTH) -> st.SearchStrategy[Config]:
-    """Any composition, at most `depth` high. Stores on disk share one directory until they are `placed`."""
+    """Any composition, at most `depth` deep. Stores on disk share one directory until they are `placed`."""
     leaves = st.sampled_from([*_LEAVES.values()]).map(lambda leaf: leaf())
     if depth == 1:
         return leaves

@@ -53,7 +53,7 @@ class Transfers(Commands):
         return Done(done.returncode, done.stdout, done.stderr)
 
     def write(self, name: str, content: str | bytes | Sequence[Any]) -> str:
-        """Make a file of text, bytes, or rows of JSON Lines; its path."""
+        """Create a file of text, bytes, or rows of JSON Lines. Returns its path."""
         path = self.directory / name
         if isinstance(content, bytes):
             path.write_bytes(content)

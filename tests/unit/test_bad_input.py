@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 def started(query: Query) -> Cursor:
-    """A cursor that has given an item."""
+    """A cursor that has returned an item."""
     cursor = Cursor(query, [1, 2, 3])
     next(cursor)
     return cursor

@@ -1,4 +1,4 @@
-"""Where a client connects to and how: targets, options, and when it calls again. Pure: nothing is opened."""
+"""Where and how a client connects: targets, options, and when it retries. Pure: nothing is opened."""
 
 from __future__ import annotations
 

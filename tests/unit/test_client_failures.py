@@ -82,7 +82,7 @@ def test_a_call_that_was_cut_short_is_unavailable_and_may_have_been_sent(code, d
 def test_a_late_answer_is_reported_with_its_timeout():
     error = call_error(Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"), URL, 9.7999802)
     assert isinstance(error, DeadlineExceededError)
-    assert str(error) == f"{URL} was not done within 9.8 s"
+    assert str(error) == f"the call to {URL} did not finish within 9.8 s"
 
 
 def test_the_text_of_a_servers_error_is_kept():

@@ -1,4 +1,4 @@
-"""Collections: which stores they hold, what tiers and shards ask of theirs, in which order, and how they close."""
+"""Collections: their stores, the calls that tiers and shards make, in which order, and how they close."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def noting(library: Any, name: str, log: list[Any]) -> Any:
 
 
 async def values_of(colour: Any, store: Any, key: Key) -> list[Any]:
-    """What each store of a collection holds."""
+    """The contents of each store of a collection."""
     return [await colour.call(held.get, key) for held in store._stores]
 
 
@@ -82,7 +82,7 @@ def test_a_collection_is_of_the_kind_of_its_class(library: Any):
 
 @pytest.fixture
 def no_patience() -> Iterator[None]:
-    """Threads take turns as often as they can."""
+    """Threads switch as often as possible."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield

@@ -42,7 +42,7 @@ class Tasks:
         return lift(store)
 
     def iterator(self, iterable: Any) -> Any:
-        """What a loop would read from."""
+        """The iterator that a loop would use."""
         return aiter(iterable)
 
     async def next(self, iterator: Any) -> Any:
@@ -50,7 +50,7 @@ class Tasks:
         return await anext(iterator, END)
 
     async def result(self, answer: Any) -> Any:
-        """What a call gives."""
+        """The result of a call."""
         return await answer
 
     def each(self, iterable: Any) -> AsyncIterator[Any]:
@@ -97,7 +97,7 @@ class Threads:
         return store
 
     def iterator(self, iterable: Any) -> Any:
-        """What a loop would read from."""
+        """The iterator that a loop would use."""
         return iter(iterable)
 
     async def next(self, iterator: Any) -> Any:
@@ -105,7 +105,7 @@ class Threads:
         return next(iterator, END)
 
     async def result(self, answer: Any) -> Any:
-        """What a call gives."""
+        """The result of a call."""
         return answer
 
     async def each(self, iterable: Any) -> AsyncIterator[Any]:

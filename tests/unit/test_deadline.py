@@ -1,4 +1,4 @@
-"""The time left, as it is passed down."""
+"""The time left, and how it is passed on."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def fill(store: Any) -> Any:
 
 
 class Counting(core.ShimDatastore):
-    """Counts the entries that its child gives it, whatever that says of itself."""
+    """Counts the entries that its child returns, whatever the child reports."""
 
     def __init__(self, datastore: Any) -> None:
         super().__init__(datastore)
@@ -56,7 +56,7 @@ def parts(explanation: Explanation) -> dict[str, str]:
 
 
 def lone(explanation: Explanation, *kinds: str) -> Explanation:
-    """The last of a line of stores of these kinds."""
+    """The innermost store of these kinds of stores."""
     assert explanation.kind == kinds[0]
     for kind in kinds[1:]:
         (explanation,) = explanation.children

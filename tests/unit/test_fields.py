@@ -129,7 +129,7 @@ def test_a_filter_matches_like_the_naive_model(value, op, wanted):
     assert Filter("f", op, wanted).value_passes(value) == model.matches(value, op, wanted)
 
 
-#: Values of every kind, some of them close together, and subclasses, which Python may compare otherwise.
+#: Values of every kind, some of them close together, and subclasses, which Python may compare differently.
 MIXED = [
     *(
         None,
@@ -371,7 +371,7 @@ def test_objects_that_refuse_comparison_are_sorted_by_content(place, text):
         assert [int(entry.key.name) for entry in answer] == places[:limit]
 
 
-#: What cannot be looked into at all besides. In functions, as pytest would look at the values.
+#: Other objects that refuse all access. In functions, because pytest would inspect the values.
 OPAQUE = [Unbound, lambda: [Unbound()], lambda: {SameHash(): 1}, lambda: {"f": {SameHash(): 1}}]
 REFUSING_ALL = [*OPAQUE, *(lambda value=value: value for value, _ in REFUSING)]
 NAMES_OF_ALL = [f"{type(make()).__name__} {number}" for number, make in enumerate(REFUSING_ALL)]

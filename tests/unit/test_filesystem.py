@@ -1,4 +1,4 @@
-"""Files: where they lie, what they hold, and what happens where writing fails."""
+"""Files: their paths and contents, and what happens if writing fails."""
 
 from __future__ import annotations
 
@@ -440,7 +440,7 @@ def test_all_directories_down_to_a_file_are_synced(tmp_path: Path, monkeypatch: 
     files = FileSystemDatastore(root, fsync=True)
     assert set(synced) == {str(tmp_path), str(tmp_path / "new")}
     synced.clear()
-    # Made by somebody who may not have come so far.
+    # Created by another process, which may not have synced it yet.
     (root / "a/b").mkdir(parents=True)
     files.put(Key("/a:b/c:d"), "x")
     assert synced == [str(root / "a/b/c"), str(root / "a/b"), str(root / "a"), str(root)]

@@ -70,14 +70,14 @@ def records(directory: Path) -> dict[bytes, bytes]:
 
 @contextmanager
 def busy_writer(store: LMDBDatastore) -> Iterator[threading.Event]:
-    """Keep the store's writer at work until the event is set, or the end."""
+    """Keep the store's writer busy until the event is set, or the end."""
     begun, release = threading.Event(), threading.Event()
 
     def hold(_: Future[list[WriteResult]]) -> None:
         begun.set()
         release.wait(30)
 
-    # The callback must be there before the writer is done: hence not by `store.submit`.
+    # The callback must be added before the writer is done, so `store.submit` cannot be used.
     job = lmdb_writer.Job([Write(Key("/held"), b"x")])
     job.future.add_done_callback(hold)
     store._writer.submit(job)
@@ -271,7 +271,7 @@ def test_a_collection_costs_its_entries_and_not_those_below_them(deep: LMDBDatas
     found = list(cursor.entries())
     assert len(found) == 100
     assert all(entry.value == b"top" for entry in found)
-    # Each entry, the first of what lies below it, which tells where to go on, and the one where all ends.
+    # Each entry, the first one below it, which says where to seek next, and the one after the end.
     assert cursor.scanned <= 2 * 100 + 2
 
 
@@ -440,7 +440,7 @@ def test_a_process_that_forgets_to_close_ends_and_loses_nothing(directory: Path)
 
 FORKED = """
 import os, sys, warnings
-# From Python 3.12 on, forking beside threads warns: that is what this is about.
+# Since Python 3.12, forking with running threads warns; that is exactly what is tested here.
 warnings.simplefilter("ignore", DeprecationWarning)
 from datastore.model.errors import StoreError, StoreLockedError
 from datastore.model.key import Key
@@ -599,7 +599,7 @@ def test_a_truncated_file_is_detected_when_opened(directory: Path) -> None:
 
 
 def test_any_flipped_bit_of_an_entry_is_detected_by_get_and_query(directory: Path) -> None:
-    # LMDB puts a byte between a key of odd length and its record, which means nothing.
+    # LMDB pads a key of odd length with a byte that has no meaning.
     key, value = Key("/collection/entry1"), b"the value of the entry"
     with LMDBDatastore(directory) as store:
         store.put(key, value)
@@ -908,11 +908,11 @@ def test_threads_that_share_a_store_see_their_own_writes(directory: Path) -> Non
         for thread in threads:
             thread.join(PATIENCE_S)
         assert failures == []
-        # Each put was acknowledged alone, and yet they shared commits.
+        # Each put was acknowledged by itself, although they shared commits.
         assert store.stats().commits < threads_count * rounds
 
 
-# What it tells of itself
+# What it reports about itself
 
 
 def test_it_describes_itself(directory: Path) -> None:

@@ -150,7 +150,7 @@ def test_shards_of_deep_values_answer_as_one_store(depth, order):
 
 
 class Unsorted(DictDatastore):
-    """Claims that its answers are in order, but they are not."""
+    """Claims that its results are in order, but they are not."""
 
     ordered_queries = True
 

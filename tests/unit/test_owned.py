@@ -71,7 +71,7 @@ async def test_offset_and_limit_count_only_the_nodes_own_entries(order: str, key
 
 
 async def check(store: OwnedDatastore, query: Query, owned: Any, after: Any = None) -> None:
-    """Compare with the naive answer: entries, counts, and the rest after each place that a batch gives."""
+    """Compare with the naive answer: entries, counts, and the rest after the position of each batch."""
     expected = model.answer(query, owned, after)
     cursor = store.query(query)
     read: list[Any] = []
@@ -137,7 +137,7 @@ class Held(aio.DictDatastore):
 
 
 async def settle() -> None:
-    """Let every task run as far as it can."""
+    """Let every task run as far as possible."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -252,7 +252,7 @@ async def test_a_query_whose_remaining_entries_moved_away_does_not_seem_complete
     go = asyncio.Event()
 
     class Scanned(aio.DictDatastore):
-        """Continues only when released, and finds nothing more."""
+        """Continues only when released, and finds no more entries."""
 
         ordered_queries = True
 

@@ -186,7 +186,7 @@ def test_overridden_methods_of_filters_and_orders_are_used():
     by_length = Query(Key("/a")).order(ByLength("-n"))
     assert answer(by_length, {"n": "b"}, {"n": "aa"}) == [{"n": "aa"}, {"n": "b"}]
     assert by_length.has_custom_code
-    # A key function that is overridden is used whatever getter the query has, which is what it looks fields up by.
+    # An overridden key function is used whatever the query's getter is, and looks fields up with it.
     custom = Query(Key("/a"), object_getattr=lambda obj, field: obj["m"]).order(ByLength("n"))
     assert answer(custom, {"n": "bb", "m": 1}, {"n": "a", "m": 2}) == [{"n": "a", "m": 2}, {"n": "bb", "m": 1}]
     custom = Query(Key("/a"), object_getattr=lambda obj, field: obj["m"]).order(Negative("n"))
@@ -203,7 +203,7 @@ def test_columns_of_one_kind_and_of_many_sort_identically(column):
             assert model.same(found, naive)
 
 
-#: What the first order of an entry is drawn from: one kind, as most often, or several.
+#: The values for the first order of an entry: usually of one kind, or of several.
 columns = st.one_of(
     st.just(st.integers(-20, 20)),
     st.just(st.text("ab", max_size=3)),

@@ -1,4 +1,4 @@
-"""Where keys live: the same everywhere, and moving no more than needed."""
+"""Where keys live: the same everywhere, and never moved more than needed."""
 
 from __future__ import annotations
 

@@ -270,7 +270,7 @@ def test_the_position_of_an_entry_without_its_value_is_known_only_by_key():
     assert Query(Key("/a")).order_sort_key(Key("/a/b"), None) == b""
     with pytest.raises(InvalidQueryError, match="/a/b"):
         by_both.order_sort_key(Key("/a/b"), None)
-    # A value without the field is something else.
+    # A value that lacks the field is a different case.
     assert by_both.order_sort_key(Key("/a/b"), {}) == encode(Key("/a/b")) + encode(None)
 
 
@@ -364,7 +364,7 @@ def test_a_getter_of_a_filter_or_an_order_is_used_if_the_query_has_none():
 
 
 def raising(error):
-    """A getter that raises where the field is missing."""
+    """A getter that raises if the field is missing."""
 
     def getter(obj, field):
         if field not in obj:

@@ -359,7 +359,7 @@ class Marked(serialize.map_serializer):
 
 
 class Voiding(serialize.Serializer):
-    """Keeps maps; of those with a true "void" nothing can be loaded any more."""
+    """Keeps maps; those with a true "void" load as None."""
 
     keeps_mappings = True
 

@@ -65,7 +65,7 @@ def test_a_request_of_a_million_empty_items_is_refused_unparsed(kind: type) -> N
         wire.check_parts(b"\x0a\x00" * 1_000_000, kind.DESCRIPTOR)  # type: ignore[attr-defined]
 
 
-#: What a GetRequest of many fields may be made of, besides the empty keys that it knows.
+#: The fields of which a large GetRequest may consist, besides empty keys.
 JUNK = {
     "an unknown number": b"\x78\x01",
     "unknown bytes": b"\x9a\x06\x00",

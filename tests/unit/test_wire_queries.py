@@ -1,4 +1,4 @@
-"""The edges of queries on the wire: what cannot be written is refused or brought within range, not garbled."""
+"""The edges of queries on the wire: what cannot be encoded is refused or brought into range, never garbled."""
 
 from __future__ import annotations
 

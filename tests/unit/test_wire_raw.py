@@ -1,4 +1,4 @@
-"""Messages whose values stay bytes: the same on the wire as the generated ones, and results that are looked at."""
+"""Messages whose values stay bytes: the same on the wire as the generated ones, and their results are checked."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class _Waiter:
         return self.turn
 
     def wake(self, turn: Turn) -> None:
-        """Let the thread go on."""
+        """Wake the thread."""
         self.turn = turn
         self._woken.set()
 

@@ -51,7 +51,7 @@ def call_error(error: Any, url: str, timeout_s: float) -> DatastoreError:
         what = f"nothing answers at {url}" if is_unsent(error) else f"a call to {url} was cut short"
         failure.args = (f"{what} ({_plainly(details)})",)
     elif isinstance(failure, DeadlineExceededError):
-        failure.args = (f"{url} was not done within {timeout_s:.3g} s",)
+        failure.args = (f"the call to {url} did not finish within {timeout_s:.3g} s",)
     else:
         failure.args = (f"{url}: {failure}",)
     return failure

@@ -33,7 +33,7 @@ __all__ = [
 #: The maximum items of a batch in one message, and their bytes; larger batches are sent in parts.
 BATCH_ITEMS = 1000
 BATCH_MESSAGE_BYTES = ENTRY_BYTES + 64 * 1024
-#: What an item of a batch adds to its key and value, at most, in bytes.
+#: The maximum overhead of an item of a batch, besides its key and value, in bytes.
 _FRAME_BYTES = 32
 
 #: A HealthCheckResponse whose status is SERVING. The request for the whole server is empty.
@@ -116,7 +116,7 @@ def _write_bytes(key: Key, value: bytes | None) -> int:
 
 
 def fewer_items(error: DatastoreError, items: int) -> int:
-    """How many items the server takes in a message, if it refused so many for that reason; else 0."""
+    """The number of items that the server accepts in a message, if it refused a larger one for that; otherwise 0."""
     if isinstance(error, LimitExceededError) and error.limit == "batch_items" and 0 < error.maximum < items:
         return error.maximum
     return 0
@@ -131,7 +131,7 @@ def parsed(kind: Any, data: bytes) -> Any:
 
 
 def explanation(summary: Any, *, is_continued: bool) -> Explanation:
-    """What a server says of how it evaluated a query; `is_continued` if its last call continued another."""
+    """A server's report on how it evaluated a query; `is_continued` if its last call continued another."""
     if not summary.HasField("explanation"):
         return Explanation("server", note="this server does not explain queries: its version is too old")
     found = wire.decode_explanation(summary.explanation)

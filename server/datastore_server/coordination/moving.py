@@ -369,7 +369,7 @@ async def _fill(
     if wrong := differing(expected, found, wrong):
         raise CorruptDataError(
             f"after copying, the contents of {counted(len(wrong), 'slots')} of {node.label} at {node.url} are wrong,"
-            f" slot {wrong[0]} first; nothing was deleted, and the command may be given again",
+            f" slot {wrong[0]} first; nothing was deleted, and the command can be run again",
             shard=node.name,
         )
 
@@ -417,7 +417,7 @@ async def _place(survey: Survey, config: Config, options: Options, report: Repor
     if holding and not options.adopt:
         raise ConfigError(
             f"{holding[0].url} holds entries, but has no placement; to check that they belong there and place it, "
-            "give the command again with --adopt"
+            "run the command again with --adopt"
         )
     for node in unplaced:
         member = placement.member(node.name)

@@ -154,7 +154,7 @@ class PlacedNode:
         """Raise PlacementError if a move is prepared whose coordinator is another one, or unknown since a restart."""
         if self.placement.pending is not None and coordinator != self._coordinator:
             raise PlacementError(
-                "another command has continued this move, or the node was started again: give the command again"
+                "another command has continued this move, or the node was restarted: run the command again"
             )
 
     async def commit(self, epoch: int, *, coordinator: str = "") -> NodePlacement:

@@ -69,14 +69,17 @@ async def _batches(entries: AsyncIterable[Entry] | Iterable[Entry]) -> AsyncGene
     size = FIRST_SCAN_ENTRIES
     keys: list[Any] = []
     values: list[Any] = []
-    async for key, value in iterate(entries):
-        keys.append(key)
-        values.append(value)
-        if len(keys) == size:
-            yield Batch(keys, values, scanned=size)
-            keys, values, size = [], [], BATCH_ENTRIES
-    if keys:
-        yield Batch(keys, values, scanned=len(keys))
+    try:
+        async for key, value in iterate(entries):
+            keys.append(key)
+            values.append(value)
+            if len(keys) == size:
+                yield Batch(keys, values, scanned=size)
+                keys, values, size = [], [], BATCH_ENTRIES
+        if keys:
+            yield Batch(keys, values, scanned=len(keys))
+    finally:
+        await close_iterator(entries)
 
 
 def exact_batches(query: Query, scan: Scan) -> AsyncGenerator[Batch]:

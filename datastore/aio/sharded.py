@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-from datastore.aio._concurrency import fan_out, iterate
+from datastore.aio._concurrency import close_iterator, fan_out, iterate
 from datastore.aio.base import Datastore, exact_query, require_datastore
 from datastore.aio.collections import DatastoreCollection
 from datastore.aio.cursor import Cursor, close_all
@@ -254,8 +254,12 @@ class ShardedDatastore(DatastoreCollection):
     async def shard_query_generator(self, query: Query) -> AsyncGenerator[Any]:
         """The values of each shard's own results, shard after shard, not merged."""
         for store in self._held():
-            async for value in iterate(store.query(query)):
-                yield value
+            cursor = store.query(query)
+            try:
+                async for value in iterate(cursor):
+                    yield value
+            finally:
+                await close_iterator(cursor)
 
     def describe(self) -> Description:
         """Kind `sharded`, over its shards."""

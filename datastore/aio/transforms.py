@@ -295,12 +295,11 @@ class NamespaceDatastore(KeyTransformDatastore):
 
     async def _from_the_root(self, query: Query, child: Scan) -> AsyncGenerator[Batch]:
         """The child's results, unless the root has an entry, which the child's query does not cover."""
-        if not await self.child_datastore.contains(self.namespace):
-            async for batch in self._renamed(child):
-                yield batch
-            return
-        await child.aclose()
-        answer = exact(query, super().scan(query))
+        if await self.child_datastore.contains(self.namespace):
+            await child.aclose()
+            answer = exact(query, super().scan(query))
+        else:
+            answer = Scan(self._renamed(child), COMPLETE, source=child)
         try:
             async for batch in answer.batches:
                 yield batch

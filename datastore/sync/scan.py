@@ -71,14 +71,17 @@ def _batches(entries: Iterable[Entry]) -> Generator[Batch]:
     size = FIRST_SCAN_ENTRIES
     keys: list[Any] = []
     values: list[Any] = []
-    for key, value in iterate(entries):
-        keys.append(key)
-        values.append(value)
-        if len(keys) == size:
-            yield Batch(keys, values, scanned=size)
-            keys, values, size = [], [], BATCH_ENTRIES
-    if keys:
-        yield Batch(keys, values, scanned=len(keys))
+    try:
+        for key, value in iterate(entries):
+            keys.append(key)
+            values.append(value)
+            if len(keys) == size:
+                yield Batch(keys, values, scanned=size)
+                keys, values, size = [], [], BATCH_ENTRIES
+        if keys:
+            yield Batch(keys, values, scanned=len(keys))
+    finally:
+        close_iterator(entries)
 
 
 def exact_batches(query: Query, scan: Scan) -> Generator[Batch]:

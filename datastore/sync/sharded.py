@@ -24,7 +24,7 @@ from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
-from datastore.sync._concurrency import fan_out, iterate
+from datastore.sync._concurrency import close_iterator, fan_out, iterate
 from datastore.sync.base import Datastore, exact_query, require_datastore
 from datastore.sync.collections import DatastoreCollection
 from datastore.sync.cursor import Cursor, close_all
@@ -256,8 +256,12 @@ class ShardedDatastore(DatastoreCollection):
     def shard_query_generator(self, query: Query) -> Generator[Any]:
         """The values of each shard's own results, shard after shard, not merged."""
         for store in self._held():
-            for value in iterate(store.query(query)):
-                yield value
+            cursor = store.query(query)
+            try:
+                for value in iterate(cursor):
+                    yield value
+            finally:
+                close_iterator(cursor)
 
     def describe(self) -> Description:
         """Kind `sharded`, over its shards."""

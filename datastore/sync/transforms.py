@@ -297,12 +297,11 @@ class NamespaceDatastore(KeyTransformDatastore):
 
     def _from_the_root(self, query: Query, child: Scan) -> Generator[Batch]:
         """The child's results, unless the root has an entry, which the child's query does not cover."""
-        if not self.child_datastore.contains(self.namespace):
-            for batch in self._renamed(child):
-                yield batch
-            return
-        child.close()
-        answer = exact(query, super().scan(query))
+        if self.child_datastore.contains(self.namespace):
+            child.close()
+            answer = exact(query, super().scan(query))
+        else:
+            answer = Scan(self._renamed(child), COMPLETE, source=child)
         try:
             for batch in answer.batches:
                 yield batch

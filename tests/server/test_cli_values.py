@@ -344,6 +344,7 @@ def test_words_between_words_are_text(value: str) -> None:
         ("a = 1 and b =< 3", "'=<' is not one of.*column 13"),
         ("(" * 100_000, "nested 16 deep"),
         ("not " * 17 + "a = 1", "nested 16 deep"),
+        ("a = " + "[" * 100_000, "nested too deeply .column 5"),
     ],
 )
 def test_a_condition_that_cannot_be_read_says_what_can(text: str, says: str) -> None:

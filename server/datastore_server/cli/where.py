@@ -196,7 +196,7 @@ class _Parser:
 def _value(written: str) -> Any:
     try:
         json.loads(written, parse_constant=_text_after_all)
-    except ValueError:
+    except (ValueError, RecursionError):
         if not written.startswith(_JSON_BEGINNINGS):
             return written
     return from_json(written)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from datastore.engine.placement import Placement
@@ -359,8 +360,9 @@ async def _fill(
         wanted = [slot for slot in wrong if slot in slots]
         if source is node or not wanted:
             continue
-        async for entries in source.client.read_slots(target.shard_by, wanted):
-            await node.client.write_slots(target.epoch, entries)
+        async with aclosing(source.client.read_slots(target.shard_by, wanted)) as batches:
+            async for entries in batches:
+                await node.client.write_slots(target.epoch, entries)
         count = sum(slots[slot].entries for slot in wanted)
         report(
             f"copied {counted(count, 'entries')} in {counted(len(wanted), 'slots')} from {source.label} to {node.label}"

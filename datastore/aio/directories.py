@@ -90,7 +90,7 @@ class DirectoryDatastore(ShimDatastore):
         record = _record_of(key.parent)
         if record is None:
             raise InvalidKeyError(
-                f"{key}: a directory's list is stored under its key with {_RESERVED!r} behind it, which here is over"
+                f"{key}: a directory's list is stored under its key with {_RESERVED!r} appended, which here exceeds"
                 f" {KEY_BYTES:,} bytes; use a shorter parent",
                 field="key",
             )

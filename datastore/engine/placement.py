@@ -178,7 +178,7 @@ class Placement:
         return self.owners.count(self.shards.index(shard)) if shard in self.shards else 0
 
     def owned_by(self, shard: str) -> bytes:
-        """A byte for each slot: 1 where the shard owns it, else 0."""
+        """A byte for each slot: 1 if the shard owns it, otherwise 0."""
         index = self.shards.index(shard) if shard in self.shards else -1
         return bytes(map(index.__eq__, self.owners))
 

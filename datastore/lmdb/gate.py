@@ -1,4 +1,4 @@
-"""A readers-writer lock around replacing the memory map. Knows nothing of transactions."""
+"""A readers-writer lock around replacing the memory map. Knows nothing about transactions."""
 
 from __future__ import annotations
 

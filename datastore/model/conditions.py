@@ -44,7 +44,7 @@ class Q:
         return Filter(self._field, ">", value)
 
     def in_(self, values: Iterable[Any]) -> Filter:
-        """Equals one of the values. UnsupportedTypeError (a TypeError) for a text, not its letters."""
+        """Equals one of the values. For a text: UnsupportedTypeError (a TypeError), rather than its letters."""
         return Filter(self._field, "in", _listed(values, "in_"))
 
     def not_in(self, values: Iterable[Any]) -> Filter:

@@ -49,7 +49,7 @@ def _dumped(tree: Config, name: str, show: Callable[[Any], Any]) -> str:
 
 
 def _names(configs: list[Config], root: str) -> dict[int, str]:
-    """A name for each store, by identity: its own, or that of its kind with a number if several are alike."""
+    """A name for each store, by identity: its own, or that of its kind, with a number if there are several."""
     names = {id(configs[0]): root or configs[0].origin.name or "main"}
     taken = set(names.values())
     # URLs in two places, or two documents, may describe stores that are equal and have the same name.

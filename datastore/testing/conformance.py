@@ -96,7 +96,7 @@ class Capabilities:
     values: st.SearchStrategy[Any] | None = None
     #: Values that must be refused with TypeError or ValueError.
     refused: Sequence[Any] = ()
-    #: How many queries of the grid are asked.
+    #: The number of queries of the grid to run.
     grid = 160
 
     #: The capability that all tests of a part of the suite need.
@@ -138,7 +138,7 @@ class Capabilities:
 
     @property
     def sample_contents(self) -> dict[Key, Any]:
-        """What the grid of queries is asked of."""
+        """The contents that the grid of queries runs on."""
         return cases.RICH_CONTENTS if self.plain_types else cases.CONTENTS
 
 

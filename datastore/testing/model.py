@@ -1,6 +1,6 @@
 """The naive answer: the results that a query must have, computed from a plain dict in the most obvious way.
 
-Written from the documented rules alone. It shares no code with the library's ordering, filters, key paths or pipeline,
+Written only from the documented rules. It shares no code with the library's ordering, filters, key paths or pipeline,
 so that it can catch their bugs; it reads only data from them (the text of a key, the fields of a query).
 """
 
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
     @property
     def keys(self) -> list[Key | None]:
-        """The keys alone."""
+        """Only the keys."""
         return [entry.key for entry in self.entries]
 
 

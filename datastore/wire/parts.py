@@ -21,7 +21,7 @@ __all__ = ["check_parts", "count_parts"]
 #: The smallest embedded message, in bytes: its tag, and a length of 0. Only the tags of groups, which no message here
 #: has, are smaller.
 _PART_BYTES = 2
-#: The most bits of a varint: ten bytes of seven bits.
+#: The maximum number of bits in a varint: ten bytes of seven bits.
 _VARINT_BITS = 70
 _VARINT, _LENGTH = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}

@@ -149,7 +149,7 @@ def storage_of(description: Description) -> Description:
 
 
 def _total(sizes: Sequence[Size]) -> Size:
-    """The sum of the shards' sizes; None where one is unknown."""
+    """The sum of the shards' sizes; None if one is unknown."""
     entries = [size.entries for size in sizes if size.entries is not None]
     stored_bytes = [size.stored_bytes for size in sizes if size.stored_bytes is not None]
     return Size(

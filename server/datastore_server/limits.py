@@ -126,8 +126,8 @@ class Limits:
     read_bytes: int = _limit(
         64 * _MIB,
         _TIB,
-        "what all BatchGet and ListEntries calls read at once: eight answers on a node by default, as more at once"
-        " are not faster",
+        "what all BatchGet and ListEntries calls read at once: eight answers on a node by default, because more are not"
+        " faster",
         "the call waits, first come, first served; other calls do not",
         SIZE,
     )

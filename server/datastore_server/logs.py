@@ -17,7 +17,8 @@ from pathlib import Path
 
 __all__ = ["LINES", "SHOWN_CHARACTERS", "WINDOW_S", "kind", "shown", "to_file", "to_stderr"]
 
-#: The most lines per kind of event in WINDOW_S; the rest is counted. Internal errors are always written.
+#: The maximum number of lines per kind of event in WINDOW_S; the rest is only counted. Internal errors are always
+#: written.
 LINES = 10
 WINDOW_S = 10.0
 #: How many characters of a key, or other client data, are shown.

@@ -91,7 +91,7 @@ class MemberDatastore(ShimDatastore):
             await child.aclose()
 
     def describe(self) -> Description:
-        """As the node's client describes it."""
+        """The description by the node's client."""
         return self._remote.describe()
 
 
@@ -152,7 +152,7 @@ class VerifiedDatastore(ShimDatastore):
         await self.child_datastore.aclose()
 
     def describe(self) -> Description:
-        """As the store of all nodes."""
+        """The description of the store of all nodes."""
         return self.child_datastore.describe()
 
     def scan(self, query: Query) -> Scan:

@@ -209,7 +209,7 @@ def test_the_explanation_of_the_command_line_is_a_real_one(tmp_path: Path) -> No
 
 
 def test_the_shell_accepts_the_completion_line(tmp_path: Path):
-    lines = blocks(ROOT / "docs/cli.md", "sh")[0].splitlines()
+    lines = blocks(ROOT / "docs/cli.md", "sh")[-1].splitlines()
     shells = {line.rsplit("# ", 1)[1].split(",")[0]: line for line in lines}
     assert list(shells) == ["bash", "zsh", "fish"]
     for shell, line in shells.items():

@@ -398,7 +398,7 @@ async def test_a_key_whose_parent_is_too_long_to_be_listed_is_refused(
     directories = library.DirectoryDatastore(noting)
     # "/", 1,013 bytes, and ":directory" are the most that a key may have.
     fits, long = Key("x" * 1013).child("y"), Key("x" * 1014).child("y")
-    with pytest.raises(errors.InvalidKeyError, match="over 1,024 bytes; use a shorter parent"):
+    with pytest.raises(errors.InvalidKeyError, match="exceeds 1,024 bytes; use a shorter parent"):
         await colour.call(directories.put, long, 1)
     await colour.call(directories.delete, long)
     assert log == []

@@ -290,7 +290,7 @@ def _padded(cell: str, width: int) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    """The text if it fits this width, else its beginning and an ellipsis."""
+    """The text if it fits this width, otherwise its beginning and an ellipsis."""
     if _width(text) <= width:
         return text
     while _width(text) >= width:

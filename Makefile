@@ -1,9 +1,9 @@
-# make demo, make test: everything else is for those who work on it. Each target sets .venv up by itself.
+# make demo, make test; everything else is for contributors. Each target sets up .venv by itself.
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# How many processes run the tests; 0: this one alone, for a debugger.
+# How many processes run the tests; 0: only this one, for a debugger.
 JOBS ?= logical
 # Which Python makes the environment: make PYTHON=/path/to/python3.11
 PYTHON ?=
@@ -77,8 +77,8 @@ engines:
 	if command -v npm; then npm install --silent --no-audit --prefix build/clients \
 		@grpc/grpc-js@1.14 @grpc/proto-loader@0.8 typescript@5.9 @types/node@20; fi
 
-# In a copy of the last commit, as it rewrites what it tests. What survives is printed with its change.
-# Some mutants never end, and would take all memory that there is.
+# Runs in a copy of the last commit, because it rewrites code. Surviving mutants are printed with their changes.
+# Some mutants never end, and would use up all memory.
 mutants: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
 	rm -rf build/mutants && mkdir -p build/mutants && git archive HEAD | tar -x -C build/mutants

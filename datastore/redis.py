@@ -48,7 +48,7 @@ __all__ = ["TIMEOUT_S", "RedisConfig", "RedisDatastore"]
 
 #: Timeout of connections and responses, unless the URL sets one. The driver has no limit.
 TIMEOUT_S = 10
-#: How many names a server looks at in one step of listing them: some hundred microseconds of its time.
+#: How many names a server examines in one step of listing them, which takes it some hundred microseconds.
 SCAN_NAMES = 1000
 
 
@@ -121,7 +121,7 @@ class JsonOrBytes(Serializer):
 
     @classmethod
     def dumps(cls, value: Any) -> str | bytes:
-        """The value as it is stored."""
+        """The stored form of the value."""
         return cls.MARK + value if isinstance(value, bytes) else json.dumps(value)
 
     @classmethod

@@ -115,7 +115,7 @@ class Serializer:
 
 
 class NonSerializer(Serializer):
-    """Leaves values as they are: for values that are already serialized."""
+    """Leaves values unchanged: for values that are already serialized."""
 
     keeps_mappings = True
     never_loads_none = True

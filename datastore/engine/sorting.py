@@ -286,7 +286,7 @@ class RunSorter:
         yield from self._filled(islice(merge(*runs), self._keep))
 
     def _first_batches(self) -> Iterator[Batch]:
-        """The entries that were selected as they came, taken out of the runs."""
+        """The entries that were selected as they arrived, taken out of the runs."""
         end = None if self._lead is None else self._lead.select()
         if end is None:
             return
@@ -390,7 +390,7 @@ class ColumnSorter:
         self._room.hold(self._bytes)
 
     def in_time(self, batch: Batch, looked: list[Any]) -> list[bool]:
-        """Which entries do not come after the last one kept, by the first order."""
+        """Whether each entry does not come after the last one kept, by the first order."""
         column, last = self._fields[0](batch.keys, looked), self._columns[0][self._keep - 1]
         descending = self._query.orders[0].descends
         if type(last) in _SORTABLE and all_of(type(last), column):

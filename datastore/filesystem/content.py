@@ -1,4 +1,4 @@
-"""The content of a file: text as it is; a header line precedes anything that would not be read back unchanged. Pure."""
+"""The content of a file: plain text, or a header line before anything that would not be read back unchanged. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What moves between stores: entries, batches of them, positions, writes and their outcomes. Pure data."""
+"""The data that moves between stores: entries, batches of them, positions, writes and their outcomes. Pure."""
 
 from __future__ import annotations
 

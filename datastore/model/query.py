@@ -55,7 +55,7 @@ class Changes(TypedDict, total=False):
 
 
 class Query:
-    """What to look for: `Query(Key('/Airport')).filter('country', '=', 'CH').order('-elevation')`.
+    """What to select: `Query(Key('/Airport')).filter('country', '=', 'CH').order('-elevation')`.
 
     The scope is exactly the collection of `key`: `/a` selects `/a/b`, `/a:b` and `/a:b:c`, but not `/a`, `/a/b/c`,
     `/a/T:x` or `/a:b/q`. With `recursive` it is every key whose text begins with `/a/` or `/a:`; for `/`, every key.

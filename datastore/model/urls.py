@@ -1,4 +1,4 @@
-"""What the URL of a store says: its parts, a directory, options; and how it is shown without its secrets. Pure."""
+"""Parses the URLs of stores: parts, a directory, options; and shows them without their secrets. Pure."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Capabilities:
     merges = 1
     #: The longest key.
     key_bytes = KEY_BYTES
-    #: What generated values are drawn from; None for what `plain_types` says.
+    #: The strategy for generated values; None for the default, which depends on `plain_types`.
     values: st.SearchStrategy[Any] | None = None
     #: Values that must be refused with TypeError or ValueError.
     refused: Sequence[Any] = ()
@@ -125,7 +125,7 @@ class Capabilities:
 
     @property
     def drawn(self) -> st.SearchStrategy[Any]:
-        """What generated values are drawn from."""
+        """The strategy for generated values."""
         if self.values is not None:
             return self.values
         return cases.wire_values() if self.plain_types else cases.json_values()
@@ -654,7 +654,7 @@ def position_of(query: Query, entry: Entry) -> Position:
 
 
 class MutationPromises(Capabilities):
-    """What may happen while a query runs."""
+    """Changes that may happen while a query runs."""
 
     all_need = "queries"
 
@@ -735,7 +735,7 @@ def str_keys(entries: Iterable[Entry]) -> list[Key]:
 
 
 class CursorPromises(Capabilities):
-    """What a store's cursor is."""
+    """What a store's cursor guarantees."""
 
     all_need = "queries"
 

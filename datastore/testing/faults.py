@@ -140,7 +140,7 @@ def _entry(batch: Batch, index: int) -> Batch:
 
 
 def _rest(batch: Batch) -> Batch:
-    """What a batch says besides its entries."""
+    """The position and counts of a batch."""
     return Batch([], [], position=batch.position, skipped=batch.skipped, scanned=batch.scanned)
 
 

@@ -26,7 +26,7 @@ async def _sends_nothing(_: bytes) -> None:
 
 @dataclass(slots=True)
 class Call:
-    """What a handler may know of an RPC besides its request.
+    """What a handler may know about an RPC besides its request.
 
     The transport runs the handler in a task. It cancels that task when the client disconnects and when the deadline
     passes; in both cases nothing more can be sent.

@@ -176,7 +176,7 @@ class _Leaf(Config):
     is_plain: bool
 
     def can_query(self) -> bool:
-        """That of the store itself."""
+        """Whether the store itself answers queries."""
         return self.inner.can_query()
 
     def open_async(self) -> Datastore:

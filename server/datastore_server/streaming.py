@@ -99,7 +99,7 @@ class ResponseBuilder:
         self._query = query
         self._limits = limits
         self._send_sort_keys = sort_keys and bool(query.orders)
-        #: What continues after the last message.
+        #: The token that continues after the last message.
         self._token = token
         self._limit, self._offset = token.limit, token.offset
         self._position: Position | None = None

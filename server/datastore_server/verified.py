@@ -98,7 +98,7 @@ class MemberDatastore(ShimDatastore):
 class VerifiedDatastore(ShimDatastore):
     """All nodes, behind any caches, as one store.
 
-    If the nodes do not match the configuration, every call raises WrongShardError, also for what is cached.
+    If the nodes do not match the configuration, every call raises WrongShardError, even reads of cached entries.
     If a node refuses a call because it is not the expected one, nothing was done: all nodes are verified again, and if
     they match, the call is retried once.
     """

@@ -1,4 +1,4 @@
-"""What calls of the threaded stack need: the twin of `datastore_client.aio._calls`."""
+"""Helpers for calls of the threaded stack: the twin of `datastore_client.aio._calls`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
     "why_not_here",
 ]
 
-#: What a call raises when it fails, or when its channel is closed under it.
+#: What a call raises when it fails, or when its channel is closed meanwhile.
 CALL_ERRORS = (grpc.RpcError, ValueError)
 
 Messages: TypeAlias = Generator[bytes]

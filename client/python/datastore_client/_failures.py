@@ -36,7 +36,7 @@ _UNSENT = ("failed to connect to all addresses", "errors resolving", "DNS resolu
 
 
 def call_error(error: Any, url: str, timeout_s: float) -> DatastoreError:
-    """What the failure of a call to `url`, a `grpc.RpcError` of either stack, means.
+    """The error for a failed call to `url`, given as a `grpc.RpcError` of either stack.
 
     The text of an error that the server answered with is the server's; that of any other names the server. A call that
     was reset in transit is UnavailableError, whatever gRPC calls it.

@@ -90,7 +90,7 @@ class Capabilities:
     merges = 1
     #: The longest key.
     key_bytes = KEY_BYTES
-    #: What generated values are drawn from; None for what `plain_types` says.
+    #: The strategy for generated values; None for the default, which depends on `plain_types`.
     values: st.SearchStrategy[Any] | None = None
     #: Values that must be refused with TypeError or ValueError.
     refused: Sequence[Any] = ()
@@ -123,7 +123,7 @@ class Capabilities:
 
     @property
     def drawn(self) -> st.SearchStrategy[Any]:
-        """What generated values are drawn from."""
+        """The strategy for generated values."""
         if self.values is not None:
             return self.values
         return cases.wire_values() if self.plain_types else cases.json_values()
@@ -658,7 +658,7 @@ def position_of(query: Query, entry: Entry) -> Position:
 
 
 class MutationPromises(Capabilities):
-    """What may happen while a query runs."""
+    """Changes that may happen while a query runs."""
 
     all_need = "queries"
 
@@ -739,7 +739,7 @@ def str_keys(entries: Iterable[Entry]) -> list[Key]:
 
 
 class CursorPromises(Capabilities):
-    """What a store's cursor is."""
+    """What a store's cursor guarantees."""
 
     all_need = "queries"
 

@@ -116,7 +116,7 @@ def _run(command: Callable[[], int]) -> int:
         say(f"Error: {shown_error(error)}")
         return exit_code_of(error)
     except ImportError as error:
-        # A store whose driver is not installed, which the text says.
+        # The driver of a store is not installed; the text says which.
         say(f"Error: CONFIG: {error}")
         return ExitCode.REFUSED
     except UnicodeDecodeError as error:

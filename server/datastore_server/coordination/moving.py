@@ -182,7 +182,7 @@ async def _settle_left(config: Config, source: str, options: Options, report: Re
 
 
 def _slots_of_lost(found: Survey, options: Options, current: Placement, target: Placement) -> frozenset[int]:
-    """The slots of shards whose nodes are lost. It cannot be verified any more how much of them was copied.
+    """The slots of shards whose nodes are lost. How much of them was copied can no longer be verified.
 
     Raises ConfigError if `shard_by` changes too, because the copied entries cannot be identified then.
     """
@@ -327,7 +327,7 @@ async def _prepare(survey: Survey, current: Placement | None, target: Placement)
 async def _copy(
     survey: Survey, current: Placement, target: Placement, report: Report, lost: frozenset[int] = frozenset()
 ) -> None:
-    """Copy every entry to its new owner, and verify the copies. `lost` slots are left as they are."""
+    """Copy every entry to its new owner, and verify the copies. `lost` slots are left unchanged."""
     held = await _held(survey, current, target)
     expected = total(held.values())
     for node in survey.nodes:

@@ -255,7 +255,7 @@ class OwnedDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """That of the child."""
+        """The capability of the child."""
         return self.child_datastore.capability
 
     def describe(self) -> Description:

@@ -82,7 +82,7 @@ class LMDBSystemSpace(SystemSpace):
         self._store = store
 
     async def node_id(self) -> str:
-        """The directory's."""
+        """The identity of the directory."""
         return await asyncio.to_thread(self._store.node_id)
 
     async def read(self, name: str) -> bytes | None:
@@ -118,7 +118,7 @@ class EngineSystemSpace(SystemSpace):
         self._lock = lock
 
     async def node_id(self) -> str:
-        """That of the engine's storage, created on first use."""
+        """The identity of the engine's storage, created on first use."""
         found = await self.read(_NODE_ID)
         if found is None:
             await self.write(_NODE_ID, new_node_id().encode())

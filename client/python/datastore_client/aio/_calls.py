@@ -1,4 +1,4 @@
-"""What calls of the asyncio stack need: the twin of `datastore_client._calls`."""
+"""Helpers for calls of the asyncio stack: the twin of `datastore_client._calls`."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Batch:
     def keys(self) -> list[Any]:
         """The keys; None for bare values."""
         if self._keys is None:
-            self._keys = [Key._trusted(text.decode()) if text else None for text in self.texts]
+            self._keys = _keys_of([text.decode() for text in self.texts])
         return self._keys
 
     @keys.setter
@@ -126,8 +126,19 @@ class Batch:
     def texts(self) -> list[bytes]:
         """The texts of the keys in UTF-8, which sort like the keys; b"" for None."""
         if self._texts is None:
-            self._texts = [b"" if key is None else str(key).encode() for key in self.keys]
+            self._texts = [b"" if key is None else key._string.encode() for key in self.keys]
         return self._texts
+
+    def strip_prefix(self, prefix: str) -> None:
+        """Cut `prefix` off all keys, whose texts begin with it. Of a key that has no other text, `/` remains."""
+        size, size_bytes = len(prefix), len(prefix.encode())
+        if self._keys is None:
+            self._texts = [text and (text[size_bytes:] or b"/") for text in self.texts]
+        else:
+            self.keys = _keys_of(["" if key is None else key._string[size:] or "/" for key in self._keys])
+        if self.position is not None:
+            key = Key._trusted(str(self.position.key)[size:] or "/")
+            self.position = Position(self.position.sort_key, key)
 
     def cut(self, start: int, stop: int) -> None:
         """Keep the entries from `start` up to `stop`. The caller must set `position`."""
@@ -215,6 +226,12 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self)}, {self.skipped} skipped, {self.scanned} scanned, after {self.position}>"
+
+
+def _keys_of(texts: list[str]) -> list[Any]:
+    """The keys of these texts; None for ""."""
+    keys: list[Any] = Key._all_trusted(texts)
+    return [key if text else None for key, text in zip(keys, texts, strict=True)] if "" in texts else keys
 
 
 def places(keys: Iterable[Key | None], before: str = "") -> list[str]:

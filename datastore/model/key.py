@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, ClassVar, Self, TypeAlias
 
 from datastore.model.errors import InvalidKeyError, UnsupportedTypeError
@@ -97,6 +99,15 @@ class Key(TwoNames):
         _set_string(self, text)
         _set_hash(self, _UNKNOWN)
         return self
+
+    @classmethod
+    def _all_trusted(cls, texts: Sequence[str]) -> builtins.list[Self]:
+        """Like `_trusted`, for many texts at once. Written for speed: results of queries are made with it."""
+        keys: builtins.list[Self] = list(map(_new, repeat(cls, len(texts))))
+        # A deque of no length runs a map to its end.
+        deque(map(_set_string, keys, texts), maxlen=0)
+        deque(map(_set_hash, keys, repeat(_UNKNOWN)), maxlen=0)
+        return keys
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Key cannot be changed; make a new one instead of setting {name}")

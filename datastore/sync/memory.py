@@ -148,10 +148,7 @@ class DictDatastore(Datastore):
         values: Iterator[Any] = chain.from_iterable(map(dict.values, found))
         if not query.orders:
             # Sorting by orders breaks ties by key.
-            needed, entries = query.entries_needed(), zip(keys, values, strict=True)
-            few = needed * _FEW < sum(map(len, found))
-            ordered = nsmallest(needed, entries, key=_text_of) if few else sorted(entries, key=_text_of)
-            keys, values = (key for key, _ in ordered), (value for _, value in ordered)
+            keys, values = _by_key(list(keys), list(values), query.entries_needed())
         size = FIRST_SCAN_ENTRIES
         while part := list(islice(keys, size)):
             yield Batch(part, list(islice(values, size)), scanned=len(part), position=Position(b"", part[-1]))
@@ -190,5 +187,11 @@ class DictDatastore(Datastore):
         return Description("dict", "in memory", self.capability, entries=len(self))
 
 
-def _text_of(entry: tuple[Key, Any]) -> str:
-    return str(entry[0])
+def _by_key(keys: list[Key], values: list[Any], needed: int) -> tuple[Iterator[Key], Iterator[Any]]:
+    """The first entries by key."""
+    # What is sorted are places, because a pair for each entry would be work for the garbage collector.
+    text_of = list(map(str, keys)).__getitem__
+    places = range(len(keys))
+    few = needed * _FEW < len(keys)
+    order = nsmallest(needed, places, key=text_of) if few else sorted(places, key=text_of)
+    return map(keys.__getitem__, order), map(values.__getitem__, order)

@@ -334,13 +334,9 @@ class NamespaceDatastore(KeyTransformDatastore):
 
     def _renamed(self, child: Scan) -> Generator[Batch]:
         """The child's batches under the caller's keys; all are below the namespace."""
-        start = len(self._prefix)
         try:
             for batch in child.batches:
-                batch.keys = [None if key is None else key_below(str(key), start) for key in batch.keys]
-                if batch.position is not None:
-                    after = batch.position
-                    batch.position = Position(after.sort_key, key_below(str(after.key), start))
+                batch.strip_prefix(self._prefix)
                 yield batch
         finally:
             child.close()

@@ -122,7 +122,7 @@ def entries_batch(response: Any, *, keys_only: bool = False) -> Batch:
         values = [
             None if sort_key else WireValue(entry.value) for entry, sort_key in zip(entries, sort_keys, strict=True)
         ]
-    keys: list[Any] = list(map(Key._trusted, texts))
+    keys: list[Any] = Key._all_trusted(texts)
     return Batch(keys, values, sort_keys=sort_keys, skipped=response.skipped, scanned=response.scanned)
 
 

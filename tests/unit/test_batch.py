@@ -37,6 +37,20 @@ def test_keys_known_by_their_text_are_created_on_access():
 
 
 @pytest.mark.parametrize("looked_at", [False, True])
+def test_a_prefix_is_cut_off_all_keys_and_off_the_position(looked_at):
+    texts = ["/é/a", "", "/é", "/é/a:1/b"]
+    batch = Batch.of_texts([text.encode() for text in texts], [1, 2, 3, 4], scanned=9)
+    batch.position = Position(b"x", Key("/é/ü"))
+    if looked_at:
+        assert batch.keys[0] == Key("/é/a")
+    batch.strip_prefix("/é")
+    assert batch.texts == [b"/a", b"", b"/", b"/a:1/b"]
+    assert batch.keys == [Key("/a"), None, Key("/"), Key("/a:1/b")]
+    assert [key and hash(key) for key in batch.keys] == [key and hash(Key(str(key))) for key in batch.keys]
+    assert (batch.values, batch.scanned, batch.position) == ([1, 2, 3, 4], 9, Position(b"x", Key("/ü")))
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
 def test_a_batch_is_cut_in_all_its_columns(looked_at):
     batch = Batch.of_texts([b"/a", b"/b", b"/c"], [1, 2, 3], sort_keys=[b"x", b"y", b"z"])
     if looked_at:

@@ -596,6 +596,10 @@ async def test_a_proxy_says_why_a_shard_does_not_serve(tmp_path: Path) -> None:
                     (shard,) = (await client.describe_store()).shards
                     return "does not answer: Redis" in shard.status.message
 
+                async def serves() -> bool:
+                    (shard,) = (await client.describe_store()).shards
+                    return not shard.HasField("status")
+
                 await until(reason, True)
                 with pytest.raises(UnavailableError, match="does not answer: Redis"):
                     await client.get(Key("/a"))
@@ -605,7 +609,7 @@ async def test_a_proxy_says_why_a_shard_does_not_serve(tmp_path: Path) -> None:
                 status = await asyncio.to_thread(Commands(proxy.url), "status")
                 assert (status.code, "does not answer: Redis" in status.out) == (4, True)
                 server.start()
-                await until(reason, False)
+                await until(serves, True)
                 assert await client.get(Key("/a")) == 1
 
 

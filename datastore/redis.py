@@ -38,7 +38,7 @@ from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.options import ANY_TEXT, DURATION, SERVER, ServerUrl, option
 from datastore.model.query import Query
-from datastore.model.urls import because, shown, split, without_options
+from datastore.model.urls import because, shown, split
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan
 from datastore.sync.serialize import Serializer, SerializerLike, SerializerShimDatastore
@@ -317,9 +317,8 @@ class RedisConfig(Config):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The store of the URL, of whose options `prefix` and `expire` are ours and all others are the driver's."""
-        bare, own = without_options(url, ["prefix", "expire"])
-        return cls(url=ServerUrl(bare), **own)  # type: ignore[arg-type]
+        """The store of the URL, whose options are those of this kind and of the driver."""
+        return cls._of_server(url)
 
     def check(self) -> None:
         """Raise InvalidError for a URL that the driver rejects."""
@@ -349,7 +348,8 @@ class RedisConfig(Config):
             reason = because(self.url, error)
         # Outside the handler: the driver's error may quote the password.
         if reason is not None:
-            raise InvalidError(f"{shown(self.url)}: expected {form}{reason}", field="url")
+            valid = "; valid options are prefix, expire and those of redis-py" if parts.query else ""
+            raise InvalidError(f"{shown(self.url)}: expected {form}{valid}{reason}", field="url")
 
     def can_query(self) -> bool:
         """False: a server would have to scan all its keys."""

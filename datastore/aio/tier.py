@@ -47,7 +47,7 @@ class Tier:
     async def read_last(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The results of the keys, for the last tier."""
         results = await self.store.read(keys, options)
-        self._count(results)
+        self._count(results, options)
         return results
 
     async def read_above(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
@@ -59,7 +59,7 @@ class Tier:
         except Exception as error:  # noqa: BLE001 - a cache may fail in any way
             self._fail(error, keys)
             return [ReadResult() for _ in keys]
-        outage = next(filter(is_outage, self._count(results)), None)
+        outage = next(filter(is_outage, self._count(results, options)), None)
         if outage is not None:
             self._fail(outage, keys)
         return results
@@ -69,15 +69,18 @@ class Tier:
         results = await self.read_above(keys, options)
         return {key: result for key, result in zip(keys, results, strict=True) if result.value is not None}
 
-    def _count(self, results: Iterable[ReadResult]) -> list[Exception]:
-        """Count the keys that had a value and those that had none; returns the errors of the failed reads."""
+    def _count(self, results: Iterable[ReadResult], options: ReadOptions) -> list[Exception]:
+        """Count the keys that had a value and those that had none; returns the errors of the failed reads.
+
+        Only reads of values count: a server asks every second for the presence of a key, to see that its store answers.
+        """
         errors = []
         # Without a lock: these are statistics, and a hit in memory takes little longer than one.
         for result in results:
             if result.value is not None:
-                self.hits += 1
+                self.hits += options.values
             elif result.error is None:
-                self.misses += 1
+                self.misses += options.values
             else:
                 errors.append(result.error)
         return errors

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from datastore.model.errors import InvalidError
 from datastore.model.extras import require
-from datastore.model.options import DIRECTORY, OptionType
-from datastore.model.urls import directory_of, options_of, shown
+from datastore.model.options import DIRECTORY, OptionType, ServerUrl
+from datastore.model.urls import directory_of, options_of, shown, without_options
 
 __all__ = ["CHILD", "CHILDREN", "MOUNTS", "NAMED_CHILDREN", "Composed", "Config", "Origin", "did_you_mean"]
 
@@ -81,12 +81,24 @@ class Config:
         valid = [name for name, part in cls.options().items() if name not in known and not is_child(type_of(part))]
         for name, text in options_of(url).items():
             if name not in valid:
-                raise InvalidError(f"{shown(url)}: unknown option {name!r}; there are {' '.join(valid)}", field="url")
-            try:
-                given[name] = type_of(cls.options()[name]).from_text(text)
-            except InvalidError as error:
-                raise InvalidError(f"{shown(url)}: {name} is {error}", field="url") from error
+                problem = f"unknown option {name!r}; valid are {', '.join(valid)}{did_you_mean(name, valid)}"
+                raise InvalidError(f"{shown(url)}: {problem}", field="url")
+            given[name] = cls._option_of(url, name, text)
         return cls(**given)
+
+    @classmethod
+    def _of_server(cls, url: str) -> Self:
+        """The store of the `url` of a server. All options after its `?` that are not of this kind are the driver's."""
+        bare, own = without_options(url, [name for name in cls.options() if name != "url"])
+        given: dict[str, Any] = {name: cls._option_of(url, name, text) for name, text in own.items()}
+        return cls(url=ServerUrl(bare), **given)  # type: ignore[call-arg]
+
+    @classmethod
+    def _option_of(cls, url: str, name: str, text: str) -> Any:
+        try:
+            return type_of(cls.options()[name]).from_text(text)
+        except InvalidError as error:
+            raise InvalidError(f"{shown(url)}: {name} is {error}", field="url") from error
 
     def check(self) -> None:
         """Raise InvalidError if the options do not fit together. Opens nothing."""
@@ -144,9 +156,10 @@ def is_required(part: Field[Any]) -> bool:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The hint that ends the message about an unknown name; empty if no name is like it."""
-    near = get_close_matches(name, list(names), 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    """The hint that ends the message about an unknown name; empty if no name is like it, in capitals or not."""
+    by_lower = {known.lower(): known for known in names}
+    near = get_close_matches(name.lower(), list(by_lower), 1)
+    return f"; did you mean {by_lower[near[0]]}?" if near else ""
 
 
 def _child(given: Any) -> Config | None:

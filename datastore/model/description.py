@@ -14,7 +14,7 @@ class Description:
     """The description of a store. `text` is for people; `kind` is one word, e.g. `lmdb` or `sharded`.
 
     `entries` is how many entries a storage holds, and `stored_bytes` their size on disk, if it knows both without a
-    scan; otherwise None. `hits` and `misses` count the reads of a tier's keys that had a value and that had none, since
+    scan; otherwise None. `hits` and `misses` count a tier's reads of values that found one and that found none, since
     the store was created; None for a store that is not a tier. Two descriptions of one store are equal whatever it
     holds and whatever was read.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -76,7 +76,10 @@ def one_of(*choices: str) -> OptionType:
 
 
 def _brief(given: object) -> str:
-    return repr(given) if isinstance(given, int | float) else f"a {type(given).__name__}"
+    if isinstance(given, int | float):
+        return repr(given)
+    is_empty = isinstance(given, list | tuple | Mapping) and not given
+    return f"{'an empty' if is_empty else 'a'} {type(given).__name__}"
 
 
 def _text(given: Any) -> str | None:

@@ -39,18 +39,8 @@ class MongoConfig(Config):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The store of the URL, of whose options `collection` is ours and all others are the driver's."""
-        parts = split(url, _FORM)
-        options = parse_qsl(parts.query, keep_blank_values=True)
-        collections = [value for name, value in options if name == "collection"]
-        if len(collections) > 1:
-            raise InvalidError(f"{shown(url)}: collection is given twice", field="url")
-        if collections == [""]:
-            raise InvalidError(f"{shown(url)}: collection='' is not the name of a collection", field="url")
-        if not collections:
-            return cls(url=ServerUrl(url))
-        rest = urlencode([(name, value) for name, value in options if name != "collection"])
-        return cls(url=ServerUrl(parts._replace(query=rest).geturl()), collection=collections[0])
+        """The store of the URL, whose options are those of this kind and of the driver."""
+        return cls._of_server(url)
 
     def check(self) -> None:
         """Raise InvalidError for a URL that names no database, or that the driver rejects."""
@@ -88,4 +78,5 @@ class MongoConfig(Config):
             return store
         if client is not None:
             client.close()
-        raise InvalidError(f"{shown(self.url)}: expected {_FORM}{reason}", field="url")
+        valid = "; valid options are collection, aware_datetimes and those of pymongo" if parts.query else ""
+        raise InvalidError(f"{shown(self.url)}: expected {_FORM}{valid}{reason}", field="url")

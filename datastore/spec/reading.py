@@ -97,8 +97,7 @@ class _Reader:
             raise ConfigError(f"{place}: {cycle} is a cycle; a store cannot be built on itself")
         if name not in self._tables:
             known = ", ".join(self._tables) or "none"
-            meant = [*self._tables, *(f"{kind}:" for kind in self._registry.kinds)]
-            near = did_you_mean(name, meant)
+            near = did_you_mean(name, self._tables) or self._registry.near_kind(name)
             raise ConfigError(said(place, f"there is no store {name!r}; the stores are {known}{near}"))
         if name not in self._read:
             place = said(self._source, f"store.{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,15 @@ class Registry:
         near = did_you_mean(f"{scheme}:", known)
         raise InvalidError(
             f"{shown(url)}: unknown scheme {scheme!r}; known are {' '.join(known) or _NONE}{near}", field="url"
+        )
+
+    def near_kind(self, name: str) -> str:
+        """The hint that a kind is meant where `name` is no store; empty if no kind is like it."""
+        near = get_close_matches(name.lower(), self.kinds, 1)
+        if not near:
+            return ""
+        return (
+            f"; did you mean {near[0]}:?" if near[0] in self._with_urls else f'; did you mean {{ kind = "{near[0]}" }}?'
         )
 
     def _load(self, name: str, what: str) -> type[Config]:

@@ -145,7 +145,7 @@ class Server:
         if self._watch is None:
             await self._begin()
         else:
-            await self._watch.wait(self._wait_s, self._begin)
+            await self._watch.wait(self._wait_s, self._begin_watched)
         routes = Routes()
         routes.add(self._service.methods())
         routes.add(self._placement.methods())
@@ -175,6 +175,11 @@ class Server:
         await self._load()
         if self._place_as is not None:
             await self._node.place_if_new(*self._place_as)
+
+    async def _begin_watched(self) -> None:
+        """The same, of a store that answers: its records may be elsewhere, and loaded without it."""
+        await self._begin()
+        await self._check_store()
 
     async def _check_store(self) -> None:
         await self._node.check_store()

@@ -119,8 +119,11 @@ def _store(document: Mapping[str, Any], name: str, source: str, base: Path) -> S
             return parse_store_url(name, base=base)
         except ConfigError as error:
             raise ConfigError(f"{source}: server.store: {error}") from error
-    if "store" not in document:
-        raise ConfigError(f"{source}: store: there is no [store.{name}], which server.store names")
+    tables = document.get("store", {})
+    if isinstance(tables, Mapping) and name not in tables:
+        known = ", ".join(tables) or "none"
+        near = did_you_mean(name, tables)
+        raise ConfigError(f"{source}: server.store: there is no [store.{name}]; the stores are {known}{near}")
     return StoreUrl(f"store.{name}", parse_tree(document, name, source=source, base=base))
 
 

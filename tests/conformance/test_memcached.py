@@ -226,7 +226,7 @@ def test_long_names_are_hashes():
 
 @pytest.mark.parametrize("url", ["memcached:", "memcached://", "memcached://h/db", "memcached://h:1?x=1"])
 def test_a_url_names_a_host_and_a_port(url: str):
-    with pytest.raises(InvalidError, match=r"memcached://HOST:PORT|unknown option 'x'; there are timeout"):
+    with pytest.raises(InvalidError, match=r"memcached://HOST:PORT|unknown option 'x'; valid are timeout"):
         datastore.open(url)
 
 

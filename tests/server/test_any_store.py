@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -654,6 +655,20 @@ async def test_a_root_that_is_gone_is_noticed(tmp_path: Path) -> None:
                 await node.put(Key("/a"), 1)
             (tmp_path / "away").rename(tmp_path / "root")
             await until(lambda: health(node), True)
+
+
+@pytest.mark.parametrize("scheme", ["memcached", "grpc"])
+async def test_a_start_fails_without_a_store_that_does_not_hold_the_records_of_its_node(
+    tmp_path: Path, scheme: str
+) -> None:
+    with socket.socket() as held:
+        # Nobody else gets the port, and nobody listens there.
+        held.bind(("127.0.0.1", 0))
+        url = f"{scheme}://127.0.0.1:{held.getsockname()[1]}"
+        topology = build_node(parse_store_url(url), state_dir=tmp_path / "state")
+        with pytest.raises(UnavailableError, match=rf"{scheme}://127.* did not answer within 0.3 s"):
+            async with serve(topology.datastore, **topology.settings(), wait_s=0.3):
+                pass
 
 
 async def test_a_start_waits_for_a_store_and_then_fails_naming_it(tmp_path: Path) -> None:

@@ -105,8 +105,11 @@ async def test_a_store_may_be_named_by_its_url(redis_server: Engine) -> None:
         ("", ["server: missing; expected [server]"]),
         ("server = 1", ["server: not a table"]),
         ("[server]", ["server.store: missing", "the name of a [store.NAME]"]),
-        ('[server]\nstore = "main"', ["there is no [store.main], which server.store names"]),
-        ('[server]\nstore = "mian"\n[store.main]\nkind = "memory"', ["no store 'mian'", "did you mean main?"]),
+        ('[server]\nstore = "main"', ["server.store: there is no [store.main]; the stores are none"]),
+        (
+            '[server]\nstore = "mian"\n[store.main]\nkind = "memory"',
+            ["server.store: there is no [store.mian]; the stores are main; did you mean main?"],
+        ),
         ('[server]\nstore = "memroy:"', ["server.store: 'memroy:': unknown scheme", "did you mean memory:?"]),
         ('[server]\nstore = "memory:"\nlisen = ""', ["server.lisen: unknown key", "did you mean listen?"]),
         ('[server]\nstore = "memory:"\nlisten = "7420"', ["server.listen:", "127.0.0.1:7420"]),

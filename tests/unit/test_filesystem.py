@@ -361,7 +361,7 @@ def test_a_url_has_options(tmp_path: Path):
     assert isinstance(opened, FileSystemDatastore)
     assert not opened.case_sensitive
     assert opened.describe().capability.durability.value == "sync"
-    with pytest.raises(InvalidError, match="unknown option 'mode'; there are fsync case_sensitive"):
+    with pytest.raises(InvalidError, match="unknown option 'mode'; valid are fsync, case_sensitive"):
         datastore.open(f"file://{tmp_path}?mode=1")
 
 

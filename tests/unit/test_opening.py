@@ -18,6 +18,8 @@ from datastore.model.errors import ConfigError, InvalidError, UnsupportedTypeErr
 from datastore.model.extras import require
 from datastore.model.key import Key
 from datastore.model.urls import directory_of
+from datastore.mongo.config import MongoConfig
+from datastore.redis import RedisConfig
 from datastore.spec.registry import GROUP
 
 HELLO = Key("hello")
@@ -71,7 +73,7 @@ async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
         ("lmdb:", "names no directory: expected lmdb:///DIRECTORY"),
         ("lmdb://host/data", "'host'; a directory has three slashes: lmdb:///host/data"),
         ("lmdb:///data?durability=never", "durability is sync or async, not 'never'"),
-        ("lmdb:///data?nosuch=1", "unknown option 'nosuch'; there are durability"),
+        ("lmdb:///data?nosuch=1", "unknown option 'nosuch'; valid are durability, max_size"),
         ("file://host/data", "three slashes: file:///host/data"),
         ("redis:", "'redis:': expected redis://HOST:PORT/DATABASE"),
         ("redis://h:x/0", "expected redis://HOST:PORT/DATABASE"),
@@ -88,17 +90,19 @@ async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
         ("redis://h/1/2", "DATABASE a number"),
         ("redis://h/0?protocol=7", "expected redis://HOST:PORT/DATABASE; .*protocol"),
         ("redis://h/0#x", "DATABASE a number"),
-        ("redis://h/0?nosuch=1", "expected redis://HOST:PORT/DATABASE; .*nosuch"),
+        ("redis://h/0?nosuch=1", "expected redis://HOST:PORT/DATABASE; valid options are prefix, expire and .*nosuch"),
+        ("redis://h/0?expire=soon", r"'redis://h/0\?expire=soon': expire is a duration"),
         ("memcached://:secret@h", "expected memcached://HOST:PORT"),
         ("memcached://h#x", "expected memcached://HOST:PORT"),
         ("memcached://a..b", "expected memcached://HOST:PORT"),
-        ("mongodb://h/db?nosuch=1", "expected mongodb://HOST:PORT/DATABASE; Unknown option"),
+        ("mongodb://h/db?nosuch=1", "mongodb://HOST:PORT/DATABASE; valid options are collection, .*; Unknown option"),
+        ("mongodb://h/db?aware_datetimes=yes", "aware_datetimes is true or false, not 'yes'"),
         ("mongodb://h/db?maxPoolSize=x", "maxpoolsize must be an integer"),
         ("memcached://h?timeout=soon", "timeout is a duration, e.g. .*, not 'soon'"),
-        ("grpc://h?nosuch=1", "unknown option 'nosuch'; there are timeout query_timeout retry"),
+        ("grpc://h?nosuch=1", "unknown option 'nosuch'; valid are timeout, query_timeout, retry"),
         ("mongodb://h/db#x", "expected mongodb://HOST:PORT/DATABASE"),
         ("mongodb://h/db?collection=$x", "collection='.x'"),
-        ("mongodb://h/db?collection=", "collection=''"),
+        ("mongodb://h/db?collection=", "collection is text, not ''"),
         ("mongodb://h/db?collection=a&collection=b", "collection is given twice"),
     ],
 )
@@ -106,6 +110,13 @@ def test_invalid_store_urls_are_refused_with_a_valid_form(opening, url: str, sai
     with pytest.raises((InvalidError, ConfigError), match=said) as raised:
         opening(url)
     assert isinstance(raised.value, ValueError)
+
+
+def test_every_option_of_a_kind_with_a_server_may_stand_in_its_url():
+    opened = spec.parse_url("mongodb://h/db?aware_datetimes=true&maxPoolSize=5&collection=notes")
+    assert opened == MongoConfig(url="mongodb://h/db?maxPoolSize=5", collection="notes", aware_datetimes=True)
+    opened = spec.parse_url("redis://h/0?prefix=&socket_timeout=5&expire=2m")
+    assert opened == RedisConfig(url="redis://h/0?socket_timeout=5", prefix="", expire=120.0)
 
 
 @pytest.mark.parametrize("opening", [datastore.open, aio.open])
@@ -235,7 +246,7 @@ def test_a_kind_without_a_directory_takes_its_options_alone(tmp_path: Path, monk
     for url, said in {
         "shelf:x": "nothing after its colon",
         "shelf:x?words=a": "nothing after",
-        "shelf:?w=1": "there are words",
+        "shelf:?w=1": "valid are words",
     }.items():
         with pytest.raises(InvalidError, match=said):
             datastore.open(url)

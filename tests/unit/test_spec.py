@@ -259,6 +259,12 @@ def main(kind: str, *lines: str) -> str:
             main("lowercase", 'child = "memory"'),
             "no store 'memory'; the stores are main; did you mean memory:?",
         ),
+        (
+            main("lowercase", 'child = "null"'),
+            "no store 'null'; the stores are main; did you mean { kind = \"null\" }?",
+        ),
+        (main("LRU", "max_entries = 5"), "sharded, symlink, tiered; did you mean lru?"),
+        (main("lowercase", 'child = "lmdb:d?Durability=async"'), "valid are durability, max_size; did you mean durab"),
         (main("lowercase", 'child = "lmbd:///d"'), "store.main.child: 'lmbd:///d': unknown scheme 'lmbd'"),
         (
             main("lowercase", 'child = "lru:"'),
@@ -276,7 +282,10 @@ def main(kind: str, *lines: str) -> str:
             main("lowercase", 'child = "b"', "[store.b]", 'kind = "tiered"', 'children = ["main"]'),
             "store.b.children[0]: main -> b -> main is a cycle",
         ),
-        (main("tiered", "children = []"), "store.main.children: expected a list of stores"),
+        (
+            main("tiered", "children = []"),
+            "store.main.children: expected a list of stores, each a name, a URL or a table, not an empty list",
+        ),
         (
             main("tiered", 'children = "memory:"'),
             "store.main.children: expected a list of stores, each a name, a URL or a table, not 'memory:'",

@@ -266,6 +266,12 @@ async def test_hits_and_misses_are_counted_for_each_tier(tiers: Any, colour: Any
     upper, lower = store.describe().children
     assert (upper.hits, upper.misses) == (2, 2)
     assert (lower.hits, lower.misses) == (1, 1)
+    # A server asks every second whether its store answers, and that is no use of the cache.
+    for key in (A, Key("/nothing")):
+        await colour.call(store.contains, key)
+    upper, lower = store.describe().children
+    assert (upper.hits, upper.misses) == (2, 2)
+    assert (lower.hits, lower.misses) == (1, 1)
 
 
 async def test_a_cache_counts_hits_like_tiers(colour: Any, library: Any):

@@ -21,6 +21,7 @@ from datastore.model.entries import Batch, value_bytes
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.operations import Delete, Operation, Put, ReadOptions, ReadResult, WriteResult
+from datastore.model.options import size_text
 from datastore.model.query import Query
 
 __all__ = ["LRUCacheDatastore"]
@@ -176,7 +177,7 @@ class LRUCacheDatastore(Datastore):
     def describe(self) -> Description:
         """Kind `lru`, in memory, with its bounds."""
         bounds = [f"at most {self.size} entries"] if self.size is not None else []
-        bounds += [f"at most {self.max_bytes} bytes"] if self.max_bytes is not None else []
+        bounds += [f"at most {size_text(self.max_bytes)}"] if self.max_bytes is not None else []
         bounds += [f"for {self.max_age:g} s"] if self.max_age is not None else []
         return Description(
             "lru",

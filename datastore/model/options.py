@@ -31,6 +31,7 @@ __all__ = [
     "imported",
     "one_of",
     "option",
+    "size_text",
 ]
 
 
@@ -107,7 +108,8 @@ def _size(given: Any) -> int | None:
     return int(match[1]) * _SIZES.get(match[2], 0) or None
 
 
-def _size_text(size: int) -> str:
+def size_text(size: int) -> str:
+    """A number of bytes as it is written: in the largest unit of which it is a multiple, e.g. `256MiB`."""
     unit = next(unit for unit in ("TiB", "GiB", "MiB", "KiB", "B") if size % _SIZES[unit] == 0)
     return f"{size // _SIZES[unit]}{unit}"
 
@@ -178,7 +180,7 @@ ANY_TEXT = OptionType("text, which may be empty", lambda given: "" if given == "
 BOOLEAN = OptionType("true or false", lambda given: given if isinstance(given, bool) else None)
 COUNT = OptionType("a whole number of at least 1", _whole)
 #: In bytes.
-SIZE = OptionType('a size, e.g. "256MiB"', _size, _size_text)
+SIZE = OptionType('a size, e.g. "256MiB"', _size, size_text)
 #: In seconds.
 DURATION = OptionType('a duration, e.g. "30s" or "5m"', _duration, _duration_text)
 #: Relative to the file that names it, or to the current directory.

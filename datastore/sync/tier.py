@@ -119,7 +119,7 @@ class Tier:
 
     @property
     def _name(self) -> str:
-        return type(self.store).__name__
+        return self.store.describe().kind
 
     def _fail(self, error: Exception, keys: Sequence[Key]) -> None:
         """Skip the tier for a time. The keys may be stale there."""

@@ -18,6 +18,7 @@ from google.protobuf.internal import api_implementation
 
 from datastore.aio.base import Datastore
 from datastore.engine.placement import Placement
+from datastore.model.capability import Durability
 from datastore.model.errors import ConfigError, DatastoreError, DeadlineExceededError, UnavailableError
 from datastore_server.calls import CallLog
 from datastore_server.config import WAIT_S, Address, parse_address
@@ -275,7 +276,9 @@ def _served(datastore: Datastore, cluster: ClusterInfo) -> str:
         parts.append(counted(len(cluster.shards), "shards"))
     else:
         bottom = storage_of(datastore.describe())
-        parts.append(f"{bottom.kind} {bottom.text} ({bottom.capability.durability.value})")
+        durability = bottom.capability.durability
+        known = "" if durability is Durability.UNKNOWN else f"({durability.value})"
+        parts.append(" ".join(filter(None, [bottom.kind, bottom.text, known])))
         parts.append("" if bottom.entries is None else counted(bottom.entries, "entries"))
     return ", ".join(filter(None, parts))
 

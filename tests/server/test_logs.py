@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from datastore import aio, wire
+from datastore.model.capability import Capability
+from datastore.model.description import Description
 from datastore.model.errors import CorruptDataError, DatastoreError, InvalidKeyError
 from datastore.model.key import Key
 from datastore.v1 import service_pb2
@@ -197,6 +199,19 @@ def test_calls_are_counted_by_method() -> None:
 class Failing(aio.DictDatastore):
     async def get(self, key: Key) -> object:
         raise CorruptDataError("the disk is gone") if key.name == "bad" else RuntimeError("secret")
+
+
+class Shelf(aio.DictDatastore):
+    capability = Capability(scope=True)
+
+    def describe(self) -> Description:
+        return Description("Shelf", "", self.capability)
+
+
+async def test_what_a_store_does_not_say_is_not_in_the_line_of_its_start(log: LogFile) -> None:
+    async with serve(Shelf()):
+        pass
+    assert "INFO serving Shelf at grpc://" in log.lines()[0]
 
 
 async def test_a_server_logs_its_start_its_failures_and_its_end_with_counts(log: LogFile) -> None:

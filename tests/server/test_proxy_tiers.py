@@ -144,7 +144,9 @@ async def test_values_come_back_from_a_redis_tier_unchanged(start: Start, redis_
         assert (lru.hits, tier.hits, last.hits) == (0, len(values), 0)
 
 
-async def test_a_redis_cache_that_dies_does_not_fail_calls(start: Start, tmp_path: Path):
+async def test_a_redis_cache_that_dies_does_not_fail_calls(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     with engine("redis", tmp_path / "data") as cache:
         proxy = await start(f'{HOT}, "redis://127.0.0.1:{cache.port}/0?expire=30s"')
         for key in KEYS:
@@ -152,6 +154,7 @@ async def test_a_redis_cache_that_dies_does_not_fail_calls(start: Start, tmp_pat
         cache.kill()
         for key in KEYS:
             await proxy.client.put(key, 2)
+        assert any(message.startswith("an upper tier, redis, failed for") for message in caplog.messages)
         proxy.now = 30.0
         assert [await proxy.client.get(key) for key in KEYS] == [2] * len(KEYS)
         await proxy.client.delete(KEYS[0])

@@ -305,7 +305,7 @@ async def test_a_tier_that_cannot_be_read_is_skipped_and_logged(
     assert await values_of(colour, store, A) == healthy
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("datastore", logging.WARNING)
-    expected = "an upper tier, FaultyDatastore, failed for /c/a and is skipped for 5 s: out of order"
+    expected = "an upper tier, shim, failed for /c/a and is skipped for 5 s: out of order"
     assert record.getMessage() == expected
 
 
@@ -319,8 +319,8 @@ async def test_a_tier_that_cannot_store_is_logged(
     await colour.call(store.batch_write, [Write(B, 1), Write(C, 1)])
     messages = [record.getMessage() for record in caplog.records]
     assert messages == [
-        "an upper tier, FaultyDatastore, did not store /c/a: full",
-        "an upper tier, FaultyDatastore, did not store 2 entries: full",
+        "an upper tier, shim, did not store /c/a: full",
+        "an upper tier, shim, did not store 2 entries: full",
     ]
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 

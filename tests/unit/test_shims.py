@@ -633,6 +633,7 @@ class Clock:
 @pytest.mark.parametrize(("length", "kept"), [(48, [A, B]), (49, [B])], ids=["at the bound", "one above"])
 async def test_an_lru_stays_within_its_bytes(length: int, kept: list[Key], colour: Any, library: Any):
     store = library.LRUCacheDatastore(max_bytes=100)
+    assert store.describe().text == "at most 100B"
     await colour.call(store.put, A, b"x" * 48)
     await colour.call(store.put, B, b"x" * length)
     assert [key for key, _ in await colour.read(store.query(EVERYTHING))] == kept

@@ -184,8 +184,8 @@ async def test_a_failed_tier_is_skipped_for_its_time_then_used_again(
     assert [await colour.call(store.get, A) for _ in range(3)] == [2] * 3
     assert last.calls["get"] == before + 1
     assert [record.getMessage() for record in caplog.records] == [
-        "an upper tier, FaultyDatastore, failed for /c/a and is skipped for 5 s: no connection",
-        "an upper tier, FaultyDatastore, is used again",
+        "an upper tier, shim, failed for /c/a and is skipped for 5 s: no connection",
+        "an upper tier, shim, is used again",
     ]
 
 

@@ -190,7 +190,7 @@ class DictDatastore(Datastore):
 def _by_key(keys: list[Key], values: list[Any], needed: int) -> tuple[Iterator[Key], Iterator[Any]]:
     """The first entries by key."""
     # What is sorted are places, because a pair for each entry would be work for the garbage collector.
-    text_of = list(map(str, keys)).__getitem__
+    text_of = [key._string for key in keys].__getitem__
     places = range(len(keys))
     few = needed * _FEW < len(keys)
     order = nsmallest(needed, places, key=text_of) if few else sorted(places, key=text_of)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, TypeVar
@@ -64,11 +64,15 @@ class KeyLocks:
             if not users:
                 del self._held[key]
 
-    @asynccontextmanager
-    async def hold_all(self, keys: Iterable[Any]) -> AsyncIterator[None]:
+    def hold_all(self, keys: Iterable[Any]) -> AbstractAsyncContextManager[None]:
         """Hold the locks of several keys: taken in the keys' order, so that no two blocks wait for each other."""
+        ordered = sorted(set(keys), key=str)
+        return self.hold(ordered[0]) if len(ordered) == 1 else self._hold_several(ordered)
+
+    @asynccontextmanager
+    async def _hold_several(self, keys: list[Any]) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for key in sorted(set(keys), key=str):
+            for key in keys:
                 await stack.enter_async_context(self.hold(key))
             yield
 

@@ -20,7 +20,7 @@ from datastore.model.description import Description
 from datastore.model.entries import Batch, value_bytes
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
-from datastore.model.operations import Delete, Operation, Put, ReadOptions, ReadResult, WriteResult
+from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.options import size_text
 from datastore.model.query import Query
 
@@ -90,7 +90,8 @@ class LRUCacheDatastore(Datastore):
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Keep the values themselves; beyond a bound, evict the least recently used ones."""
         with self._lock:
-            await self._drop_old()
+            if self.max_age is not None:
+                await self._drop_old()
             for operation in operations:
                 if isinstance(operation, Put):
                     await self._keep(operation)
@@ -106,7 +107,7 @@ class LRUCacheDatastore(Datastore):
             if size > self.max_bytes:
                 await self._drop(put.key)
                 return
-        await self._held.write((put,))
+        await self._held.put(put.key, put.value)
         self._bytes += size - self._used.get(put.key, 0)
         self._used[put.key] = size
         self._used.move_to_end(put.key)
@@ -135,7 +136,7 @@ class LRUCacheDatastore(Datastore):
         if size is not None:
             self._bytes -= size
             self._put_at.pop(key, None)
-            await self._held.write((Delete(key),))
+            await self._held.delete(key)
 
     def scan(self, query: Query) -> Scan:
         """The entries of the scope. Does not count as use."""

@@ -67,9 +67,7 @@ class TieredDatastore(DatastoreCollection):
     def _tiers(self) -> list[Tier]:
         """The tiers, each with its state from earlier calls."""
         stores, (known_stores, known) = self._held(), self._known
-        if stores is known_stores:
-            return known
-        if len(stores) == len(known) and all(tier.store is store for tier, store in zip(known, stores, strict=True)):
+        if stores is known_stores or list(map(id, stores)) == list(map(id, known_stores)):
             return known
         with self._guard:
             found = {id(tier.store): tier for tier in self._known[1]}
@@ -144,6 +142,8 @@ class TieredDatastore(DatastoreCollection):
     ) -> None:
         """Write results to the tiers that lack them, unless a write has ended since they were read."""
         fresh = [key for key in flights if found[key].value is not None]
+        if not fresh:
+            return
         async with self._locks.hold_all(fresh):
             fresh = [key for key in fresh if self._flights.is_current(key, flights[key])]
             for tier, absent in reversed(lacking):

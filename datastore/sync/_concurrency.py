@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import GeneratorType
 from typing import Any, TypeVar
 
@@ -56,11 +56,15 @@ class KeyLocks:
                 if not users:
                     del self._held[key]
 
-    @contextmanager
-    def hold_all(self, keys: Iterable[Any]) -> Iterator[None]:
+    def hold_all(self, keys: Iterable[Any]) -> AbstractContextManager[None]:
         """Hold the locks of several keys: taken in the keys' order, so that no two blocks wait for each other."""
+        ordered = sorted(set(keys), key=str)
+        return self.hold(ordered[0]) if len(ordered) == 1 else self._hold_several(ordered)
+
+    @contextmanager
+    def _hold_several(self, keys: list[Any]) -> Iterator[None]:
         with ExitStack() as stack:
-            for key in sorted(set(keys), key=str):
+            for key in keys:
                 stack.enter_context(self.hold(key))
             yield
 

@@ -18,7 +18,7 @@ from datastore.model.description import Description
 from datastore.model.entries import Batch, value_bytes
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
-from datastore.model.operations import Delete, Operation, Put, ReadOptions, ReadResult, WriteResult
+from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.options import size_text
 from datastore.model.query import Query
 from datastore.sync._concurrency import Lock
@@ -92,7 +92,8 @@ class LRUCacheDatastore(Datastore):
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Keep the values themselves; beyond a bound, evict the least recently used ones."""
         with self._lock:
-            self._drop_old()
+            if self.max_age is not None:
+                self._drop_old()
             for operation in operations:
                 if isinstance(operation, Put):
                     self._keep(operation)
@@ -108,7 +109,7 @@ class LRUCacheDatastore(Datastore):
             if size > self.max_bytes:
                 self._drop(put.key)
                 return
-        self._held.write((put,))
+        self._held.put(put.key, put.value)
         self._bytes += size - self._used.get(put.key, 0)
         self._used[put.key] = size
         self._used.move_to_end(put.key)
@@ -137,7 +138,7 @@ class LRUCacheDatastore(Datastore):
         if size is not None:
             self._bytes -= size
             self._put_at.pop(key, None)
-            self._held.write((Delete(key),))
+            self._held.delete(key)
 
     def scan(self, query: Query) -> Scan:
         """The entries of the scope. Does not count as use."""

@@ -96,9 +96,11 @@ class Tier:
     def write_above(self, operations: Sequence[Operation]) -> None:
         """Write to the store. Entries that it refuses are deleted there."""
         keys = [operation.key for operation in operations]
-        if not keys or (not self._is_usable() and self._owes(keys)):
+        if not keys or (self._retry_at is not None and not self._is_usable() and self._owes(keys)):
             return
         failed = self._write(operations)
+        if not failed:
+            return
         refused = [key for key, error in failed.items() if not is_outage(error)]
         if refused:
             _log.warning("an upper tier, %s, did not store %s: %s", self._name, _named(refused), failed[refused[0]])
@@ -110,8 +112,11 @@ class Tier:
     def _write(self, operations: Sequence[Operation]) -> dict[Key, Exception]:
         """Write, and return the errors of the keys that failed."""
         try:
-            with within(self._timeout_s):
+            if self._timeout_s is None:
                 results = self.store.write(operations)
+            else:
+                with within(self._timeout_s):
+                    results = self.store.write(operations)
         except Exception as error:  # noqa: BLE001 - a cache may fail in any way
             return {operation.key: error for operation in operations}
         pairs = zip(operations, results, strict=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 
 from datastore.model.capability import Support
 from datastore.model.explanation import QueryPart, shortened
@@ -63,7 +64,10 @@ class Applied:
 
     def residual_filters(self, filters: Sequence[Condition]) -> list[Condition]:
         """The filters of a query that have yet to be applied."""
-        return [part for place, part in enumerate(filters) if self.filter_support(place) is not Support.EXACT]
+        if self.all_filters:
+            return []
+        supports = chain(self.filters, repeat(Support.NONE))
+        return [part for part, support in zip(filters, supports, strict=False) if support is not Support.EXACT]
 
 
 #: Only the scope, in key order.

@@ -5,16 +5,17 @@ Knows each engine by its package, and how its values are stored, but no requests
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from datastore import wire
 from datastore.aio import Datastore, DictDatastore, SerializerShimDatastore
 from datastore.aio.lift import LiftedDatastore, lift
 from datastore.lmdb import LMDBConfig, LMDBDatastore
 from datastore.model.errors import ConfigError
+from datastore.model.options import option
 from datastore.spec import CHILD, CHILDREN, MOUNTS, NAMED_CHILDREN, Composed, Config, build_async
 from datastore.spec.checks import walk
 from datastore.spec.collections import MemoryConfig, TieredConfig
@@ -71,7 +72,16 @@ def open_storage(
         )
         lazy = SerializerShimDatastore(lift(blocking), wire.lazy)
         return Storage(lazy, LMDBSystemSpace(blocking), Listing(lazy))
-    datastore, engine = _composed(tree) if any(tree.parts()) else _leaf(tree, url.serializer)
+    if any(tree.parts()):
+        # Before the stores are opened: if there is no place for the records, none has to be closed again.
+        system = _system_of(None, url, shard, state_dir)
+        try:
+            composed = _composed(tree)
+        except BaseException:
+            system.release()
+            raise
+        return Storage(composed, system, Listing(composed), str(url))
+    datastore, engine = _leaf(tree, url.serializer)
     try:
         system = _system_of(engine, url, shard, state_dir)
     except BaseException:
@@ -83,29 +93,49 @@ def open_storage(
 
 def _leaf(tree: Config, serializer: SerializerName | None = None) -> tuple[Datastore, Any]:
     """A store of WireValues that is not built on others, and the blocking store below it, or None."""
+    store = build_async(_as_served(tree))
+    return _of_wire_values(tree, store, serializer), store.blocking if isinstance(store, LiftedDatastore) else None
+
+
+def _as_served(tree: Config) -> Config:
+    """The leaf of a tree as a node opens it."""
     if isinstance(tree, GrpcConfig):
+        return _Remote(inner=tree, origin=tree.origin)
+    return replace(tree, aware_datetimes=True) if tree.kind == "mongodb" else tree  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Remote(Config):
+    """Another server, whose calls a node does not repeat."""
+
+    inner: GrpcConfig
+
+    def open_async(self) -> Datastore:
+        """The client. Does not connect yet."""
         # Clients retry. If the node did too, calls would multiply while the other server is busy or unreachable.
-        remote = RemoteDatastore(
-            tree.url,
-            timeout_s=tree.timeout,
-            query_timeout_s=tree.query_timeout,
+        return RemoteDatastore(
+            self.inner.url,
+            timeout_s=self.inner.timeout,
+            query_timeout_s=self.inner.query_timeout,
             lazy=True,
             retry=False,
             idle_stream_s=IDLE_STREAM_S,
         )
-        return remote, None
-    if tree.kind == "mongodb":
-        tree = replace(tree, aware_datetimes=True)  # type: ignore[call-arg]
-    store = build_async(tree)
-    engine = store.blocking if isinstance(store, LiftedDatastore) else None
+
+
+def _of_wire_values(tree: Config, store: Any, serializer: SerializerName | None = None) -> Datastore:
+    """An opened leaf as a store of WireValues."""
+    if isinstance(tree, GrpcConfig):
+        return cast("Datastore", store)
     if isinstance(tree, LMDBConfig):
-        return SerializerShimDatastore(store, wire.lazy), engine
+        return SerializerShimDatastore(store, wire.lazy)
+    engine = store.blocking if isinstance(store, LiftedDatastore) else None
     if isinstance(engine, SerializerShim):
         # Redis, whose values are serialized in the thread that sends them.
         engine.serializer = _serializer(serializer, PlainValues(tells_text=False))
-        return store, engine
+        return cast("Datastore", store)
     plain = PlainValues(tells_text=True) if tree.kind in _TEXT_AND_BYTES else DocumentValues()
-    return SerializerShimDatastore(store, _serializer(serializer, plain)), engine
+    return SerializerShimDatastore(store, _serializer(serializer, plain))
 
 
 #: The kinds that store text and bytes, and distinguish them.
@@ -116,19 +146,19 @@ _BLIND = frozenset(
 ) | {"sharded", "tiered"}
 
 
-def _composed(tree: Config) -> tuple[Datastore, Any]:
+def _composed(tree: Config) -> Datastore:
     """A store of WireValues that is built on others.
 
     Stores below a `serializer` have the values that it returns; others store values like a node of their kind.
     """
     is_blind = all(config.kind in _BLIND or not any(config.parts()) for _, config in walk(tree))
     store = build_async(_with_leaves(tree, {}, is_plain=not is_blind))
-    return store if is_blind else SerializerShimDatastore(store, DocumentValues()), None
+    return store if is_blind else SerializerShimDatastore(store, DocumentValues())
 
 
 def behind_tiers(tiers: Sequence[Config], store: Datastore) -> Datastore:
     """A store of WireValues with these caches before it; the store itself without caches."""
-    return _composed(TieredConfig(children=(*tiers, _Opened(store=store))))[0] if tiers else store
+    return _composed(TieredConfig(children=(*tiers, _Opened(store=store)))) if tiers else store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +181,7 @@ def _with_leaves(tree: Config, done: dict[int, Config], *, is_plain: bool) -> Co
         done[id(tree)] = (
             _changed_children(tree, lambda child: _with_leaves(child, done, is_plain=is_plain))
             if any(tree.parts())
-            else _Leaf(inner=tree, is_plain=is_plain, origin=tree.origin)
+            else _Leaf(child=_as_served(tree), inner=tree, is_plain=is_plain)
         )
     return done[id(tree)]
 
@@ -169,19 +199,25 @@ def _changed_children(tree: Config, change: Callable[[Config], Config]) -> Confi
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Leaf(Config):
+class _Leaf(Composed):
     """A store in a composition. Its values are WireValues, or plain ones if a store above it reads them."""
 
+    kind = "leaf"
+    child: Config = field(metadata=option("the store", CHILD))
     inner: Config
     is_plain: bool
+
+    def parts(self) -> Iterator[tuple[str, Config]]:
+        """None: it counts as the store itself, which was checked with its tree."""
+        return iter(())
 
     def can_query(self) -> bool:
         """Whether the store itself answers queries."""
         return self.inner.can_query()
 
-    def open_async(self) -> Datastore:
+    def build(self, stores: Any, below: Mapping[str, Any]) -> Datastore:
         """The store as it would be in a node."""
-        store, _ = _leaf(self.inner)
+        store = _of_wire_values(self.inner, below["child"])
         return SerializerShimDatastore(store, decoded) if self.is_plain else store
 
 

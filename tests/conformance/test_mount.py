@@ -211,7 +211,7 @@ def test_wrong_mounts_are_refused(mounts: Any, kind: type[Exception], message: s
         ('{ "/a" = "memory:", "/b/" = "memory:" }', "store.it.mounts: the prefix '/b/' is written '/b'"),
         ("{ a = 'none' }", "store.it.mounts.a: there is no store 'none'"),
         ("['memory:']", "store.it.mounts: expected a table with a key prefix for each store"),
-        ("{}", "store.it.mounts: expected a table with a key prefix for each store"),
+        ("{}", "`, not an empty dict"),
     ],
 )
 def test_wrong_tables_are_refused(mounts: str, message: str):

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from datastore.model.errors import ConfigError
+from datastore.lmdb import LMDBDatastore
+from datastore.model.errors import ConfigError, DatastoreError
 from datastore.model.key import Key
 from datastore.model.query import Query
+from datastore.spec.checks import MAX_DEPTH
 from datastore_client.aio import RemoteDatastore
 from datastore_server.app import serve
 from datastore_server.limits import Limits
+from datastore_server.placement.system import in_directory
 from datastore_server.server_config import ServerConfig, parse_server, show_server
 from datastore_server.topology import build_node
 from tests.support.commands import Commands, server_process
@@ -238,3 +241,42 @@ def test_a_configuration_is_checked_and_nothing_is_opened(cli: Commands, tmp_pat
     assert refused.code == 3
     assert "store.served.kind: unknown kind 'tierd'" in refused.err
     assert cli("serve", "--config", str(tmp_path / "cluster.toml")).code == 3
+
+
+@pytest.mark.parametrize(
+    ("stores", "shard", "problem"),
+    [
+        (
+            '{ "/" = "lmdb:good", "/b" = "lmdb:bad" }',
+            None,
+            r"^served.toml: store.it.mounts./b: /[^:]*/bad cannot be used",
+        ),
+        ('{ "/" = "lmdb:good", "/b" = "memory:" }', "s1", r"cannot keep the record of which slots shard s1 owns"),
+    ],
+    ids=["a later store fails", "no place for the records"],
+)
+async def test_what_was_opened_is_closed_when_a_node_cannot_be_built(
+    stores: str, shard: str | None, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bad").write_text("a file")
+    text = f'[store.it]\nkind = "mount"\nmounts = {stores}\n[server]\nstore = "it"\n'
+    config = parse_server(text, source="served.toml", base=tmp_path)
+    with pytest.raises(DatastoreError, match=problem):
+        build_node(config.store, cluster="c", shard=shard)
+    # Otherwise it would still be locked.
+    LMDBDatastore(tmp_path / "good").close()
+
+
+async def test_a_place_for_records_is_released_when_its_store_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "bad").write_text("a file")
+    text = '[store.it]\nkind = "logging"\nchild = "lmdb:bad"\n[server]\nstore = "it"\n'
+    config = parse_server(text, source="served.toml", base=tmp_path)
+    with pytest.raises(DatastoreError, match="cannot be used"):
+        build_node(config.store, state_dir=tmp_path / "state")
+    in_directory(tmp_path / "state").release()
+
+
+async def test_as_many_stores_on_one_another_as_permitted_are_served(tmp_path: Path) -> None:
+    shims = "".join(f'[store.s{n}]\nkind = "logging"\nchild = "s{n + 1}"\n' for n in range(MAX_DEPTH - 1))
+    text = f'{shims}[store.s{MAX_DEPTH - 1}]\nkind = "file"\ndirectory = "d"\n[server]\nstore = "s0"\n'
+    await build_node(parse_server(text, source="served.toml", base=tmp_path).store).datastore.aclose()

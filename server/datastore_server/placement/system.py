@@ -46,9 +46,13 @@ class SystemSpace(Protocol):
         """
         return
 
-    async def aclose(self) -> None:
+    def release(self) -> None:
         """Release what the space holds. The store itself is closed by its owner."""
         return
+
+    async def aclose(self) -> None:
+        """The same, when the node ends."""
+        self.release()
 
 
 class MemorySystemSpace(SystemSpace):
@@ -138,7 +142,7 @@ class EngineSystemSpace(SystemSpace):
         if hasattr(self._engine, "flush"):
             await asyncio.to_thread(self._engine.flush)
 
-    async def aclose(self) -> None:
+    def release(self) -> None:
         """Release the directory for other processes."""
         if self._lock is not None:
             self._lock.release()

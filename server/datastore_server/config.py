@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
@@ -285,7 +286,32 @@ def _check(config: Config, source: str, base: Path) -> Config:
             raise ConfigError(f"{at}.url: {shard.url!r} is also the url of shards[{urls[address]}], and must differ")
         urls[address] = index
         checked.append(_with_one_durability(shard, at, base))
+    _check_storage(checked, source)
     return msgspec.structs.replace(config, shards=sorted(checked, key=lambda shard: shard.name))
+
+
+def _check_storage(shards: Iterable[ShardConfig], source: str) -> None:
+    """Refuse two shards on one machine with the same storage. The same directory on two machines is not the same."""
+    seen: dict[tuple[str, str], int] = {}
+    for index, shard in enumerate(shards):
+        host = parse_server_url(shard.url).host
+        for key, storage in _storage(shard):
+            first = seen.setdefault((host, storage), index)
+            if first != index:
+                shown = hidden(str(getattr(shard, key)))
+                raise ConfigError(
+                    f"{source}: shards[{index}].{key}: {shown} is also the {key} of shards[{first}], and must differ"
+                )
+
+
+def _storage(shard: ShardConfig) -> Iterator[tuple[str, str]]:
+    """What the node of a shard must have to itself, each with its key."""
+    if shard.store is not None:
+        store = parse_store_url(shard.store)
+        if store.kind != "memory":
+            yield "store", repr(store.tree) if store.directory is None else os.path.normpath(store.directory)
+    if shard.state_dir is not None:
+        yield "state_dir", os.path.normpath(shard.state_dir)
 
 
 def _with_one_durability(shard: ShardConfig, at: str, base: Path) -> ShardConfig:

@@ -120,6 +120,36 @@ def test_a_wrong_file_is_refused_naming_file_key_and_what_would_be_valid(text: s
         assert part in message
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "key"),
+    [
+        ('store = "lmdb:d"', 'store = "lmdb:d/"', "store"),
+        ('store = "lmdb:d"', 'store = "file:x/../d?fsync=true"', "store"),
+        ('store = "redis://h/0"', 'store = "redis://u:secret@h/0?prefix=/"', None),
+        ('store = "redis://u:secret@h/0"', 'store = "redis://u:secret@h/0?prefix=/"', "store"),
+        ('store = "memcached://h"\nstate_dir = "s"', 'store = "memcached://i"\nstate_dir = "./s"', "state_dir"),
+        ('store = "memory:"', 'store = "memory:"', None),
+    ],
+)
+def test_two_shards_of_one_machine_have_separate_storage(one: str, other: str, key: str | None) -> None:
+    def text(host: str) -> str:
+        shards = ((one, "a", "127.0.0.1", 1), (other, "b", host, 2))
+        return '[cluster]\nname = "c"\n' + "".join(
+            f'[[shards]]\nname = "{name}"\nurl = "grpc://{host}:{port}"\n{store}\n'
+            for store, name, host, port in shards
+        )
+
+    assert len(parsed(text("127.0.0.2")).shards) == 2
+    if key is None:
+        assert len(parsed(text("127.0.0.1")).shards) == 2
+        return
+    with pytest.raises(
+        ConfigError, match=rf"cluster.toml: shards\[1\].{key}: .* is also the {key} of shards\[0\]"
+    ) as refused:
+        parsed(text("127.0.0.1"))
+    assert "secret" not in str(refused.value)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot read.*No such file"):
         load_config(tmp_path / "nowhere.toml")

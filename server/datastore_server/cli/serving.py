@@ -221,7 +221,10 @@ def _configured(given: _Served, path: Path) -> _Served:
             wait_s=server.wait_s,
         )
     config = load_config(path)
-    shard = config.shard(given.shard)
+    try:
+        shard = config.shard(given.shard)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     if shard.store is None:
         raise ConfigError(
             f"{path}: shard {shard.name} has no store; add it to the file, or name it: "

@@ -184,7 +184,7 @@ class SerializerConfig(_Shim):
 
 @dataclass(frozen=True, kw_only=True)
 class LoggingConfig(_Shim):
-    """Logs every call, at level INFO, before it goes to the child."""
+    """Logs every call, at level INFO, before it goes to the child. A server's health check is a call every second."""
 
     kind = "logging"
     logger: str = field(default="datastore", metadata=option("the logger's name", TEXT))

@@ -157,7 +157,7 @@ class RunSorter:
         self._query = query
         self._kind = kind
         self._by_key = any(order.field == KEY_FIELD for order in query.orders)
-        self._keep = maxsize if query.limit is None else query.offset + query.limit
+        self._keep = query.last_place
         after = query.start_after
         self._after = None if after is None else _places([after.sort_key], [str(after.key).encode()])[0]
         #: Places after this one are not among the first `_keep`.
@@ -348,7 +348,7 @@ class ColumnSorter:
     def __init__(self, query: Query) -> None:
         self._query = query
         self._fields = [query.order_column(order) for order in query.orders]
-        self._keep = maxsize if query.limit is None else query.offset + query.limit
+        self._keep = query.last_place
         #: Whether the first `_keep` entries are sorted: what comes after the last of them is too late.
         self.full = False
         #: Whether most of a few entries were too late at the last check.

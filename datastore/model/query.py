@@ -255,9 +255,12 @@ class Query:
         `start_after`.
         """
         left = self.filters if filters is None else filters
-        if self.limit is None or left or self.orders or not (started or self.start_after is None):
-            return sys.maxsize
-        return self.offset + self.limit
+        return sys.maxsize if left or self.orders or not (started or self.start_after is None) else self.last_place
+
+    @property
+    def last_place(self) -> int:
+        """How many matching entries are skipped or returned at most; `sys.maxsize` if all."""
+        return sys.maxsize if self.limit is None else min(self.offset + self.limit, sys.maxsize)
 
     @property
     def comparisons(self) -> builtins.list[Filter]:

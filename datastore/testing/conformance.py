@@ -544,6 +544,15 @@ class QueryPromises(Capabilities):
                 pages += [entry.key for entry in entries_of(store.query(query))]
             assert pages == whole
 
+    def test_an_offset_and_a_limit_may_be_of_any_size(self, store: Datastore) -> None:
+        contents = self.sample_contents
+        fill(store, contents)
+        large = 2**63 - 1
+        for orders in ([], ["s", "-n"], ["__key__"]):
+            for offset, limit in ((large, 1), (large, large), (1, large), (0, 2**70), (2**70, None)):
+                query = a_query("/", recursive=True, orders=orders, offset=offset, limit=limit)
+                self.check(store, query, contents)
+
     def test_pages_by_key_join_to_the_whole(self, store: Datastore) -> None:
         contents = self.sample_contents
         fill(store, contents)

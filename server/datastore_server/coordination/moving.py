@@ -452,6 +452,7 @@ async def _check_adopted(nodes: Sequence[Node], placement: Placement) -> None:
             )
     if misplaced:
         advice = (
-            "nothing was changed; correct the configuration, or export these entries and delete them at their nodes"
+            "nothing was changed; correct the configuration, or export these entries and delete them at their nodes; to"
+            " divide a store among shards, adopt it as the only shard, then add the others"
         )
         raise ConfigError("\n".join([*misplaced, advice]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
 
 from datastore.model.capability import Support
 from datastore.model.explanation import QueryPart, shortened
@@ -66,8 +65,9 @@ class Applied:
         """The filters of a query that have yet to be applied."""
         if self.all_filters:
             return []
-        supports = chain(self.filters, repeat(Support.NONE))
-        return [part for part, support in zip(filters, supports, strict=False) if support is not Support.EXACT]
+        if not self.filters:
+            return list(filters)
+        return [part for place, part in enumerate(filters) if self.filter_support(place) is not Support.EXACT]
 
 
 #: Only the scope, in key order.
@@ -120,11 +120,15 @@ def remaining(query: Query, applied: Applied) -> Query | None:
     if applied.is_complete:
         is_left = query.fields is not None and applied.projection is not Support.EXACT
         return query.replaced(filters=(), start_after=None, offset=0, limit=None) if is_left else None
-    filters = applied.residual_filters(query.filters) if query.filters else ()
-    is_cut = query.limit is not None or query.offset > 0 or not query.returns_whole_values
-    if not is_cut and not filters and is_in_order(query, applied):
+    filters = applied.residual_filters(query.filters)
+    if not filters and is_in_order(query, applied) and not _is_cut(query):
         return None
     return query if len(filters) == len(query.filters) else query.replaced(filters=filters)
+
+
+def _is_cut(query: Query) -> bool:
+    """Whether a query leaves out some of the entries that match, or part of what they hold."""
+    return query.limit is not None or query.offset > 0 or not query.returns_whole_values
 
 
 def is_in_order(query: Query, applied: Applied) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
 
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from datastore.sync.cursor import Cursor
 
 __all__ = ["Changes", "Query"]
-
-
-#: The boolean attributes.
-_FLAGS = frozenset({"recursive", "keys_only", "allow_partial", "sort_keys", "explain"})
 
 
 class Changes(TypedDict, total=False):
@@ -70,8 +67,20 @@ class Query:
     Stores get it frozen, so that none can change another's query: see `frozen`.
     """
 
+    #: The key whose collection, or if `recursive` everything below it, is selected.
+    key: Key
+    #: The maximum number of results, counted after filters and offset; None for all, 0 for none.
+    limit: int | None
+    #: How many matching entries are skipped before the first result.
+    offset: int
     recursive: bool
-    keys_only: bool
+    keys_only: bool = False
+    #: The fields of each value that are returned; None for whole values. `geo.lat` is the member `lat` of the map
+    #: `geo`, and is returned within such a map. A field that a value does not have is left out, and a value that is not
+    #: a map becomes {}. `a` includes `a.b`.
+    fields: Sequence[str] | None = None
+    #: The position after which results begin; None for the beginning.
+    start_after: Position | None
     allow_partial: bool
     #: Asks stores for each result's sort key, for merging. Between stores only.
     sort_keys: bool
@@ -80,11 +89,6 @@ class Query:
     #: Lists; in a frozen query, tuples.
     filters: list[Condition]
     orders: list[Order]
-    _key: Key
-    _limit: int | None
-    _offset: int
-    _start_after: Position | None
-    _fields: tuple[str, ...] | None = None
     _is_frozen = False
     object_getattr: Any = staticmethod(object_getattr)
 
@@ -120,76 +124,17 @@ class Query:
     def __setattr__(self, name: str, value: Any) -> None:
         if self._is_frozen:
             raise _is_read(name)
-        if name in _FLAGS:
-            if type(value) is not bool:
-                raise UnsupportedTypeError(
-                    f"a query's {name} must be True or False, got {type(value).__name__}", path=name
-                )
-            if value and name == "keys_only" and self._fields is not None:
-                raise _contradiction()
-        object.__setattr__(self, name, value)
-
-    @property
-    def key(self) -> Key:
-        """The key whose collection, or if `recursive` everything below it, is selected."""
-        return self._key
-
-    @key.setter
-    def key(self, key: Key) -> None:
-        if not isinstance(key, Key):
-            raise UnsupportedTypeError(f"a query's key must be a Key, got {type(key).__name__}", path="key")
-        self.__dict__["_key"] = key
-
-    @property
-    def limit(self) -> int | None:
-        """The maximum number of results, counted after filters and offset; None for all, 0 for none."""
-        return self._limit
-
-    @limit.setter
-    def limit(self, limit: int | None) -> None:
-        self.__dict__["_limit"] = None if limit is None else _count(limit, "limit")
-
-    @property
-    def offset(self) -> int:
-        """How many matching entries are skipped before the first result."""
-        return self._offset
-
-    @offset.setter
-    def offset(self, offset: int) -> None:
-        self.__dict__["_offset"] = _count(offset, "offset")
-
-    @property
-    def start_after(self) -> Position | None:
-        """The position after which results begin; None for the beginning."""
-        return self._start_after
-
-    @start_after.setter
-    def start_after(self, start_after: Position | None) -> None:
-        if start_after is not None and not isinstance(start_after, Position):
-            raise UnsupportedTypeError(
-                f"a query's start_after must be a Position, got {type(start_after).__name__}", path="start_after"
-            )
-        self.__dict__["_start_after"] = start_after
-
-    @property
-    def fields(self) -> Sequence[str] | None:
-        """The fields of each value that are returned; None for whole values.
-
-        `geo.lat` is the member `lat` of the map `geo`, and is returned within such a map. A field that a value does not
-        have is left out, and a value that is not a map becomes {}. `a` includes `a.b`.
-        """
-        return self._fields
-
-    @fields.setter
-    def fields(self, fields: Sequence[str] | None) -> None:
-        if fields is not None and self.keys_only:
+        check = _CHECKS.get(name)
+        if check is not None:
+            value = check(value)
+        if value and name in _EXCLUDES and getattr(self, _EXCLUDES[name]):
             raise _contradiction()
-        self.__dict__["_fields"] = None if fields is None else checked_fields(fields)
+        object.__setattr__(self, name, value)
 
     @property
     def returns_whole_values(self) -> bool:
         """Whether results include their values, with all fields."""
-        return self._fields is None and not self.keys_only
+        return self.fields is None and not self.keys_only
 
     @overload
     def filter(self, filter_: Condition, /) -> Self: ...
@@ -244,8 +189,8 @@ class Query:
     def covers(self, key: Key) -> bool:
         """Whether `key` is in the scope of the query. Filters are not considered."""
         if not self.recursive:
-            return bool(key.path == self._key)
-        below = str(self._key)
+            return bool(key.path == self.key)
+        below = str(self.key)
         return below == "/" or str(key).startswith((f"{below}/", f"{below}:"))
 
     def entries_needed(self, filters: Sequence[Condition] | None = None, *, started: bool = False) -> int:
@@ -451,6 +396,42 @@ def _count(number: Any, name: str) -> int:
     if number < 0:
         raise InvalidQueryError(f"a query's {name} must be at least 0, got {number}", field=f"query.{name}")
     return number
+
+
+def _checked_key(key: Any) -> Key:
+    if not isinstance(key, Key):
+        raise UnsupportedTypeError(f"a query's key must be a Key, got {type(key).__name__}", path="key")
+    return key
+
+
+def _checked_start(start_after: Any) -> Position | None:
+    if start_after is not None and not isinstance(start_after, Position):
+        raise UnsupportedTypeError(
+            f"a query's start_after must be a Position, got {type(start_after).__name__}", path="start_after"
+        )
+    return start_after
+
+
+def _checked_flag(name: str, flag: Any) -> bool:
+    if not isinstance(flag, bool):
+        raise UnsupportedTypeError(f"a query's {name} must be True or False, got {type(flag).__name__}", path=name)
+    return flag
+
+
+_FLAGS = ("recursive", "keys_only", "allow_partial", "sort_keys", "explain")
+
+#: Checks of what is assigned. Not properties: stores read a query's attributes often.
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "key": _checked_key,
+    "limit": lambda limit: None if limit is None else _count(limit, "limit"),
+    "offset": lambda offset: _count(offset, "offset"),
+    "fields": lambda fields: None if fields is None else checked_fields(fields),
+    "start_after": _checked_start,
+    **{name: partial(_checked_flag, name) for name in _FLAGS},
+}
+
+#: Attributes of which only one may be set.
+_EXCLUDES = {"keys_only": "fields", "fields": "keys_only"}
 
 
 def _made(kind: Any, given: type, takes: str, *arguments: Any, **named: Any) -> Any:

@@ -44,6 +44,9 @@ _NEXT = re.compile(
     re.IGNORECASE,
 )
 _JOINT = re.compile(r"\s*(and|or)(?=[\s(])\s*", re.IGNORECASE)
+#: What a bare value cannot end with: something was forgotten.
+_ENDING = re.compile(r"\s(and|or|and\s+not|or\s+not|&&|\|\|)$", re.IGNORECASE)
+_QUOTE = "a text with that needs double quotes"
 _FOREIGN_JOINT = re.compile(r"\s*(?:&&|\|\|)")
 # Text that begins like JSON is meant as JSON: a typo in it must not make it text.
 _JSON_BEGINNINGS = ('"', "{", "[")
@@ -172,6 +175,9 @@ class _Parser:
             found = _NEXT.search(self.text, max(begins - 1, 0))
             end = self._closing(begins, found.start() if found else len(self.text))
             written = self.text[begins:end].strip()
+            if ending := _ENDING.search(written):
+                self.at = begins + ending.start(1)
+                raise self._refused(f"no condition follows {ending[1]}; {_QUOTE}")
         if written:
             self.at = end
         return written
@@ -179,8 +185,11 @@ class _Parser:
     def _closing(self, begins: int, end: int) -> int:
         """Where a bare value ends: before the closing parenthesis of its group, if it is in one."""
         inner = 0
-        for place in range(begins, end if self.groups else begins):
+        for place in range(begins, end):
             inner += {"(": 1, ")": -1}.get(self.text[place], 0)
+            if inner < 0 and not self.groups:
+                self.at = place
+                raise self._refused(f"this parenthesis was not opened; {_QUOTE}")
             if inner < 0:
                 return place
         return end

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.scan import Scan, ask
+from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.errors import UnsupportedTypeError
@@ -35,6 +37,10 @@ class ShimDatastore(Datastore):
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """Read from the child."""
         return await self.child_datastore.read(keys, options)
+
+    async def get(self, key: Key) -> Any:
+        """The child's value. Like `read`, but without its lists."""
+        return await self.child_datastore.get(check_key(key))
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the child."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
+from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.errors import UnsupportedTypeError
@@ -37,6 +39,10 @@ class ShimDatastore(Datastore):
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """Read from the child."""
         return self.child_datastore.read(keys, options)
+
+    def get(self, key: Key) -> Any:
+        """The child's value. Like `read`, but without its lists."""
+        return self.child_datastore.get(check_key(key))
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the child."""

@@ -142,7 +142,7 @@ class Query:
     def filter(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> Self: ...
     def filter(self, *arguments: Any, **named: Any) -> Self:
         """Append a Filter, one made from the arguments, or a tree of them (see Q). Returns the query."""
-        takes = "a filter must be a Filter, a tree of them, or field, operator and value"
+        takes = "a filter must be a condition, e.g. Q('age') >= 18, or field, operator and value"
         if self._is_frozen:
             raise _is_read("filter")
         self.filters.append(_made(Filter, Condition, takes, *arguments, **named))

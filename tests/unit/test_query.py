@@ -202,7 +202,7 @@ def test_queries_equal_by_the_types_of_names_too():
 @pytest.mark.parametrize("wrong", [5, None, Order("a"), "a", Filter], ids=repr)
 def test_a_wrong_filter_is_refused_with_the_valid_forms(wrong):
     query = Query(Key("/a"))
-    with pytest.raises(UnsupportedTypeError, match="a condition, e.g. Q.'age'. >= 18, or field, operator and value"):
+    with pytest.raises(UnsupportedTypeError, match=r"a condition, e\.g\. Q.'age'. >= 18, or field, operator and value"):
         query.filter(wrong)
     assert query.filters == []
 

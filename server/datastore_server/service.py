@@ -205,7 +205,7 @@ class DatastoreService:
             return
         if self._is_draining:
             raise _shutting_down("; continue by the last token")
-        set_batch_bytes(builder.batch_bytes)
+        set_batch_bytes(builder.read_bytes)
         set_sort_budget(self._sorts)
         with self._open_streams.one_more(call.peer()):
             stream = streaming.QueryStream(exact_query(self._datastore, query), builder, call.send)

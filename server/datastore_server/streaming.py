@@ -112,6 +112,8 @@ class ResponseBuilder:
         self._size = 0
         self._skipped = 0
         self._scanned = 0
+        #: Over the whole call: how many entries were examined, and how many of them are results.
+        self._all_scanned = self._all_found = 0
         self._has_sent = False
 
     def batch_bytes(self) -> int:
@@ -121,10 +123,19 @@ class ResponseBuilder:
         """
         return min(max(FIRST_BATCH_BYTES, self._sent_bytes // _GROWTH_PART), self._share_bytes())
 
+    def read_bytes(self) -> int:
+        """How much to read next, in bytes of keys and values: what contains about a message of results.
+
+        If few entries match, nothing much is sent, but that is no reason to read in small steps.
+        """
+        return min(self.batch_bytes() * (self._all_scanned + 1) // (self._all_found + 1), self._share_bytes())
+
     def feed(self, batch: Batch) -> Iterator[bytes]:
         """Take one batch, and yield the messages that are full. Exhaust it before the next batch."""
         self._skipped += batch.skipped
         self._scanned += batch.scanned
+        self._all_scanned += batch.scanned
+        self._all_found += len(batch)
         self._offset = max(0, self._offset - batch.skipped)
         keys_only = self._query.keys_only
         # A long sort key is left out: the client computes it from the value, which a keys-only query then sends.

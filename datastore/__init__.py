@@ -36,6 +36,7 @@ from datastore.core.basic import (
     SymlinkDatastore,
     TieredDatastore,
 )
+from datastore.model.aggregates import Avg, Count, Max, Min, Sum
 from datastore.model.conditions import Q
 from datastore.model.entries import (
     Batch,
@@ -92,11 +93,13 @@ if TYPE_CHECKING:
     from datastore.spec import Config
 
 __all__ = [
+    "Avg",
     "Batch",
     "CacheShimDatastore",
     "CircularLinkError",
     "ConfigError",
     "CorruptDataError",
+    "Count",
     "Cursor",
     "CursorReuseError",
     "CursorRunningError",
@@ -123,6 +126,8 @@ __all__ = [
     "LimitExceededError",
     "LoggingDatastore",
     "LowercaseKeyDatastore",
+    "Max",
+    "Min",
     "MountDatastore",
     "Namespace",
     "NamespaceDatastore",
@@ -146,6 +151,7 @@ __all__ = [
     "StoreFormatError",
     "StoreFullError",
     "StoreLockedError",
+    "Sum",
     "SymlinkDatastore",
     "TieredDatastore",
     "TruncatedStreamError",

@@ -11,12 +11,16 @@ from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from datastore.aio._concurrency import close_iterator, fan_out, iterate
+from datastore.aio.aggregating import scanned_tally, tally_of
 from datastore.aio.base import Datastore, exact_query, require_datastore
 from datastore.aio.collections import DatastoreCollection
 from datastore.aio.cursor import Cursor, close_all
 from datastore.aio.scan import Scan
 from datastore.engine.merge import BlockMerge
 from datastore.engine.plan import COMPLETE
+from datastore.engine.room import sort_room
+from datastore.engine.tally import Tally
+from datastore.model.aggregates import Aggregate
 from datastore.model.arguments import check_key
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
@@ -190,6 +194,32 @@ class ShardedDatastore(DatastoreCollection):
         }
         reports: list[ShardReport] = []
         return Scan(self._merge(query, asked, reports), COMPLETE, shards=reports, explained=self._explained(asked))
+
+    async def tally(self, asked: Aggregate) -> Tally:
+        """The combined tallies of all shards, which work concurrently. If one fails, all of it does."""
+        if not asked.is_divisible or is_overridden(self, ShardedDatastore, "shard_query_generator"):
+            return await scanned_tally(self, asked)
+        only = self._only_shard(asked.query)
+        calls = [
+            partial(self._tally_on, index, store, asked)
+            for index, store in enumerate(self._held())
+            if only is None or index == only
+        ]
+        combined, room = Tally(asked), sort_room()
+        try:
+            for part in await fan_out(calls):
+                combined.merge(part)
+                room.hold(combined.held_bytes)
+        finally:
+            room.close()
+        return combined
+
+    async def _tally_on(self, index: int, store: Datastore, asked: Aggregate) -> Tally:
+        try:
+            return await tally_of(store, asked)
+        except DatastoreError as error:
+            self._name_shard(index, error)
+            raise
 
     def _explained(self, asked: dict[int, Cursor]) -> list[Explanation]:
         """How each shard evaluates its part, under its name; empty unless the query is to be explained."""

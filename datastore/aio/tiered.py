@@ -9,11 +9,14 @@ from dataclasses import replace
 from functools import partial
 
 from datastore.aio._concurrency import KeyLocks, Lock, run_to_completion
+from datastore.aio.aggregating import tally_of
 from datastore.aio.base import Datastore
 from datastore.aio.collections import DatastoreCollection
 from datastore.aio.flights import Flight, Flights
 from datastore.aio.scan import Scan, ask
 from datastore.aio.tier import Tier, is_outage
+from datastore.engine.tally import Tally
+from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability
 from datastore.model.deadline import check_timeout
 from datastore.model.description import Description
@@ -185,6 +188,10 @@ class TieredDatastore(DatastoreCollection):
     def scan(self, query: Query) -> Scan:
         """The scan of the last tier."""
         return ask(self._held()[-1], query)
+
+    async def tally(self, asked: Aggregate) -> Tally:
+        """The tally of the last tier."""
+        return await tally_of(self._held()[-1], asked)
 
     @property
     def capability(self) -> Capability:

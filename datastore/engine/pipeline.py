@@ -20,9 +20,9 @@ from datastore.model.operators import column_predicate
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 
-__all__ = ["Cutter", "Pipeline"]
+__all__ = ["STEP_ENTRIES", "Cutter", "Pipeline", "has_long_value"]
 
-#: How many entries an ordered query collects in one step, which takes a few milliseconds.
+#: How many entries an ordered query or an aggregate collects in one step, which takes a few milliseconds.
 STEP_ENTRIES = 500
 #: A larger serialized value may have so many parts that reading it takes longer than a step should.
 LONG_VALUE_BYTES = 32 * 1024
@@ -117,7 +117,7 @@ class Pipeline:
         """
         if not (self._passes or self._query.orders) or self._query.has_custom_code:
             return False
-        return any(issubclass(type(value), Encoded) and len(value.data) > LONG_VALUE_BYTES for value in batch.values)
+        return has_long_value(batch)
 
     def _passing(self, batch: Batch) -> tuple[Batch, list[Any]]:
         """The entries that pass, and their values in the form that filters read."""
@@ -173,6 +173,11 @@ class Cutter:
         elif self._query.fields is not None:
             batch.project(self._query.fields, except_long=self._query.sort_keys)
         return batch
+
+
+def has_long_value(batch: Batch) -> bool:
+    """Whether a batch has a serialized value that takes long to read."""
+    return any(issubclass(type(value), Encoded) and len(value.data) > LONG_VALUE_BYTES for value in batch.values)
 
 
 def _placed(batch: Batch) -> Batch:

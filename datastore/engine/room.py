@@ -173,7 +173,7 @@ def sort_room(most_bytes: int = SORT_BYTES) -> SortRoom:
 def sort_bytes_exceeded(most_bytes: int) -> LimitExceededError:
     """The error of a query that would have to hold more for sorting."""
     return LimitExceededError(
-        f"sorting these results takes more than {most_bytes:,} bytes; give the query a limit, or filters",
+        f"sorting or grouping these results takes more than {most_bytes:,} bytes; give the query a limit, or filters",
         limit="sort_bytes",
         maximum=most_bytes,
     )

@@ -17,7 +17,16 @@ from datastore.model.ordering import is_nan, is_plain_type, order_key
 from datastore.model.spellings import TwoNames, definer_of, is_overridden, place_of
 from datastore.model.trees import Condition
 
-__all__ = ["KEY_FIELD", "VALUE_FIELD", "Filter", "Order", "checked_fields", "field_of", "object_getattr"]
+__all__ = [
+    "KEY_FIELD",
+    "VALUE_FIELD",
+    "Filter",
+    "Order",
+    "checked_field",
+    "checked_fields",
+    "field_of",
+    "object_getattr",
+]
 
 #: The field that is the entry's own key.
 KEY_FIELD = "__key__"
@@ -159,7 +168,8 @@ class _Fielded(TwoNames):
         return twin
 
 
-def _checked_field(field: Any, what: str) -> str:
+def checked_field(field: Any, what: str) -> str:
+    """`field` itself. Raises UnsupportedTypeError (a TypeError) unless a str, InvalidQueryError if it is empty."""
     if not isinstance(field, str):
         raise UnsupportedTypeError(f"the field of {what} must be a str, got {type(field).__name__}", path="field")
     if not field:
@@ -222,7 +232,7 @@ class Filter(_Fielded, Condition):
     two_names: ClassVar = {"valuePasses": "value_passes"}
 
     def __init__(self, field: str, op: str, value: Any, object_getattr: Getter | None = None) -> None:
-        self.field = _checked_field(field, "a filter")
+        self.field = checked_field(field, "a filter")
         if op not in self.conditional_operators:
             raise InvalidQueryError(
                 f"{op!r} is not a filter operator; use one of {', '.join(self.conditional_operators)}", field="op"
@@ -321,9 +331,9 @@ class Order(_Fielded):
     }
 
     def __init__(self, order: str, object_getattr: Getter | None = None) -> None:
-        text = _checked_field(order, "an order")
+        text = checked_field(order, "an order")
         self.op = text[0] if text[0] in self.order_operators else "+"
-        self.field = _checked_field(text[1:] if text[0] in self.order_operators else text, "an order")
+        self.field = checked_field(text[1:] if text[0] in self.order_operators else text, "an order")
         if object_getattr is not None:
             self.object_getattr = checked_getter(object_getattr)  # type: ignore[assignment]
 

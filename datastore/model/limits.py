@@ -13,6 +13,7 @@ __all__ = [
     "FILTER_DEPTH",
     "FIRST_BATCH_BYTES",
     "FIRST_SCAN_ENTRIES",
+    "GROUPS",
     "KEY_BYTES",
     "LONG_SORT_KEY_BYTES",
     "MESSAGE_BYTES",
@@ -79,6 +80,10 @@ TREE_VALUE_DEPTH = 16
 
 #: The maximum number of orders in a query on the wire.
 ORDERS = 16
+
+#: The maximum number of groups of an aggregate: all are in memory until the last entry has been read, with some 500
+#: bytes each.
+GROUPS = 10_000
 
 #: The maximum memory that an ordered query may use for sorting, in bytes: sort keys, keys, serialized values (except in
 #: a keys-only query) and SORT_ENTRY_BYTES per entry. A query with a limit holds few. Larger results would have to be

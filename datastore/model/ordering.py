@@ -189,7 +189,9 @@ class _Other:
         except Exception:  # noqa: BLE001 - a foreign comparison that raises is a tie
             return False
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        # Ties must have equal hashes, and nothing else is known of the values.
+        return OTHER
 
 
 # The sort key of the wire

@@ -8,20 +8,24 @@ no wire and no other store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from datastore.engine.tally import Tally
+from datastore.model.aggregates import Aggregate, Aggregation
 from datastore.model.arguments import check_query
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Write
 from datastore.model.errors import QueryNotSupportedError, UnsupportedTypeError
 from datastore.model.explanation import Explanation
+from datastore.model.fields import Order
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.model.spellings import TwoNames, is_overridden
 from datastore.sync import verbs
+from datastore.sync.aggregating import scanned_tally, tally_of
 from datastore.sync.cursor import Cursor
 from datastore.sync.scan import Scan, ask
 
@@ -88,6 +92,14 @@ class Datastore(TwoNames):
         scan: Scan = verbs.scan_by_query(self, query)
         return scan
 
+    def tally(self, asked: Aggregate) -> Tally:
+        """The groups of an aggregate and their partial states, which combine with those of other stores.
+
+        The default reads the scan. Override it only where a store can do better than that; the library calls it only
+        if `scan` and `query` are not overridden further down.
+        """
+        return scanned_tally(self, asked)
+
     # The verbs
 
     def get(self, key: Key) -> Any:
@@ -113,6 +125,27 @@ class Datastore(TwoNames):
         """
         check_query(query)
         raise QueryNotSupportedError(f"{type(self).__name__} does not support queries")
+
+    def aggregate(
+        self,
+        query: Query,
+        aggregations: Mapping[str, Aggregation],
+        *,
+        group_by: Sequence[str] = (),
+        orders: Sequence[str | Order] = (),
+        limit: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Compute `aggregations`, e.g. `{"n": Count(), "mean": Avg("elevation")}`, over what `query` selects.
+
+        Returns a row for each group of entries with equal values in the fields of `group_by`, and exactly one row
+        without: a dict of those fields and the names. Rows are sorted by `orders` and then by their groups; `limit` is
+        how many are returned. The query's own limit and offset count entries. Results are exact, and do not depend on
+        the order of the entries or on how they are sharded.
+        Raises InvalidQueryError or UnsupportedTypeError for bad arguments, LimitExceededError for more than GROUPS
+        groups (at a server, its limit `groups`), and what the query raises.
+        """
+        asked = Aggregate.checked(query, aggregations, group_by=group_by, orders=orders, limit=limit)
+        return (tally_of(self, asked)).rows()
 
     def explain(self, query: Query) -> Explanation:
         """Run `query`, drop its results, and report what each store applied, examined and returned.

@@ -14,6 +14,9 @@ from typing import Any, ClassVar, TypeVar
 
 from datastore.engine.merge import BlockMerge
 from datastore.engine.plan import COMPLETE
+from datastore.engine.room import sort_room
+from datastore.engine.tally import Tally
+from datastore.model.aggregates import Aggregate
 from datastore.model.arguments import check_key
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
@@ -25,6 +28,7 @@ from datastore.model.operations import Operation, ReadOptions, ReadResult, Write
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync._concurrency import close_iterator, fan_out, iterate
+from datastore.sync.aggregating import scanned_tally, tally_of
 from datastore.sync.base import Datastore, exact_query, require_datastore
 from datastore.sync.collections import DatastoreCollection
 from datastore.sync.cursor import Cursor, close_all
@@ -192,6 +196,32 @@ class ShardedDatastore(DatastoreCollection):
         }
         reports: list[ShardReport] = []
         return Scan(self._merge(query, asked, reports), COMPLETE, shards=reports, explained=self._explained(asked))
+
+    def tally(self, asked: Aggregate) -> Tally:
+        """The combined tallies of all shards, which work concurrently. If one fails, all of it does."""
+        if not asked.is_divisible or is_overridden(self, ShardedDatastore, "shard_query_generator"):
+            return scanned_tally(self, asked)
+        only = self._only_shard(asked.query)
+        calls = [
+            partial(self._tally_on, index, store, asked)
+            for index, store in enumerate(self._held())
+            if only is None or index == only
+        ]
+        combined, room = Tally(asked), sort_room()
+        try:
+            for part in fan_out(calls):
+                combined.merge(part)
+                room.hold(combined.held_bytes)
+        finally:
+            room.close()
+        return combined
+
+    def _tally_on(self, index: int, store: Datastore, asked: Aggregate) -> Tally:
+        try:
+            return tally_of(store, asked)
+        except DatastoreError as error:
+            self._name_shard(index, error)
+            raise
 
     def _explained(self, asked: dict[int, Cursor]) -> list[Explanation]:
         """How each shard evaluates its part, under its name; empty unless the query is to be explained."""

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
+from datastore.engine.tally import Tally
+from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability
 from datastore.model.deadline import check_timeout
 from datastore.model.description import Description
@@ -17,6 +19,7 @@ from datastore.model.key import Key
 from datastore.model.operations import VALUES, Delete, Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync._concurrency import KeyLocks, Lock, run_to_completion
+from datastore.sync.aggregating import tally_of
 from datastore.sync.base import Datastore
 from datastore.sync.collections import DatastoreCollection
 from datastore.sync.flights import Flight, Flights
@@ -187,6 +190,10 @@ class TieredDatastore(DatastoreCollection):
     def scan(self, query: Query) -> Scan:
         """The scan of the last tier."""
         return ask(self._held()[-1], query)
+
+    def tally(self, asked: Aggregate) -> Tally:
+        """The tally of the last tier."""
+        return tally_of(self._held()[-1], asked)
 
     @property
     def capability(self) -> Capability:

@@ -829,6 +829,299 @@ class ListEntriesResponse(_message.Message):
 Global___ListEntriesResponse: _TypeAlias = ListEntriesResponse  # noqa: Y015
 
 @_typing.final
+class AggregateRequest(_message.Message):
+    """AggregateRequest says what to compute of which entries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    AGGREGATIONS_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    ORDERS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PARTIAL_STATE_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """The maximum number of groups to return, the first in this order. Not set: all. Not negative. Refused with
+    `partial_state`.
+    """
+    partial_state: _builtins.bool
+    """Whether to send states, which combine exactly with those of other shards, instead of results. Then all groups are
+    sent, in no particular order. Default: results.
+    """
+    @_builtins.property
+    def query(self) -> _query_pb2.Query:
+        """The entries. Its limit and offset count entries, and with them its orders say which. View and field_paths must not
+        be set.
+        """
+
+    @_builtins.property
+    def aggregations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Aggregation]:
+        """What to compute for each group. At least one; together with `group_by` at most 256 (Limits.fields)."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields, as in FieldFilter: entries that are equal in all of them, in the total order, are one group. Empty: all
+        entries are one group, even if there are none. No duplicates.
+        """
+
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.Order]:
+        """How groups are sorted: each path is one of `group_by` or the name of an aggregation. Remaining ties, and groups
+        without orders, are sorted by the values of `group_by` ascending. At most 16. Refused with `partial_state`.
+        """
+
+    def __init__(
+        self,
+        *,
+        query: _query_pb2.Query | None = ...,
+        aggregations: _abc.Iterable[Global___Aggregation] | None = ...,
+        group_by: _abc.Iterable[_builtins.str] | None = ...,
+        orders: _abc.Iterable[_query_pb2.Order] | None = ...,
+        limit: _builtins.int | None = ...,
+        partial_state: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit", "query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "aggregations", b"aggregations", "group_by", b"group_by", "limit", b"limit", "orders", b"orders", "partial_state", b"partial_state", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+
+Global___AggregateRequest: _TypeAlias = AggregateRequest  # noqa: Y015
+
+@_typing.final
+class Aggregation(_message.Message):
+    """Aggregation is one value to compute for each group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Function:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Aggregation._Function.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FUNCTION_UNSPECIFIED: Aggregation._Function.ValueType  # 0
+        """Refused."""
+        FUNCTION_COUNT: Aggregation._Function.ValueType  # 1
+        """How many entries there are; with a field, how many have it, null left out."""
+        FUNCTION_SUM: Aggregation._Function.ValueType  # 2
+        """The sum of the numbers in a field, exact and rounded once: an int64 if all are int64 and it fits, otherwise a
+        double. 0 without any. Other values are left out.
+        """
+        FUNCTION_AVG: Aggregation._Function.ValueType  # 3
+        """The mean of the numbers in a field, exact and rounded once to a double; null without any."""
+        FUNCTION_MIN: Aggregation._Function.ValueType  # 4
+        """The first value of a field in the total order, null left out; null without any."""
+        FUNCTION_MAX: Aggregation._Function.ValueType  # 5
+        """The last value of a field in the total order, null left out; null without any."""
+
+    class Function(_Function, metaclass=_FunctionEnumTypeWrapper):
+        """Function is how it is computed."""
+
+    FUNCTION_UNSPECIFIED: Aggregation.Function.ValueType  # 0
+    """Refused."""
+    FUNCTION_COUNT: Aggregation.Function.ValueType  # 1
+    """How many entries there are; with a field, how many have it, null left out."""
+    FUNCTION_SUM: Aggregation.Function.ValueType  # 2
+    """The sum of the numbers in a field, exact and rounded once: an int64 if all are int64 and it fits, otherwise a
+    double. 0 without any. Other values are left out.
+    """
+    FUNCTION_AVG: Aggregation.Function.ValueType  # 3
+    """The mean of the numbers in a field, exact and rounded once to a double; null without any."""
+    FUNCTION_MIN: Aggregation.Function.ValueType  # 4
+    """The first value of a field in the total order, null left out; null without any."""
+    FUNCTION_MAX: Aggregation.Function.ValueType  # 5
+    """The last value of a field in the total order, null left out; null without any."""
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    FIELD_PATH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name of the result, for `orders`. Not empty, and neither that of another aggregation nor in `group_by`. At most
+    1,024 bytes.
+    """
+    function: Global___Aggregation.Function.ValueType
+    """The function."""
+    field_path: _builtins.str
+    """The field, as in FieldFilter. Empty for FUNCTION_COUNT only: every entry counts."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        function: Global___Aggregation.Function.ValueType = ...,
+        field_path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field_path", b"field_path", "function", b"function", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Aggregation: _TypeAlias = Aggregation  # noqa: Y015
+
+@_typing.final
+class AggregateResponse(_message.Message):
+    """AggregateResponse is one batch of groups, or the last message, with the summary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Group(_message.Message):
+        """Group is one group of entries."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VALUES_FIELD_NUMBER: _builtins.int
+        RESULTS_FIELD_NUMBER: _builtins.int
+        STATES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def values(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Value]:
+            """Its value of each field of `group_by`, in their order; null if the field is missing."""
+
+        @_builtins.property
+        def results(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Value]:
+            """The result of each aggregation, in their order. Empty with `partial_state`."""
+
+        @_builtins.property
+        def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___AggregationState]:
+            """The state of each aggregation, in their order. Empty without `partial_state`."""
+
+        def __init__(
+            self,
+            *,
+            values: _abc.Iterable[_value_pb2.Value] | None = ...,
+            results: _abc.Iterable[_value_pb2.Value] | None = ...,
+            states: _abc.Iterable[Global___AggregationState] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "states", b"states", "values", b"values"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___AggregateResponse.Group]:
+        """The next groups. Up to about 256 KiB per batch; a single group may exceed that."""
+
+    @_builtins.property
+    def summary(self) -> Global___AggregateSummary:
+        """Set in the last message, and only there."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___AggregateResponse.Group] | None = ...,
+        summary: Global___AggregateSummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateResponse: _TypeAlias = AggregateResponse  # noqa: Y015
+
+@_typing.final
+class AggregateSummary(_message.Message):
+    """AggregateSummary ends the groups of an aggregate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    groups: _builtins.int
+    """How many groups this call returned."""
+    def __init__(
+        self,
+        *,
+        groups: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AggregateSummary: _TypeAlias = AggregateSummary  # noqa: Y015
+
+@_typing.final
+class AggregationState(_message.Message):
+    """AggregationState is what one aggregation has found in some of the entries of a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Sum(_message.Message):
+        """Sum is the state of FUNCTION_SUM and FUNCTION_AVG: the exact sum of all finite numbers, and the rest."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NUMBERS_FIELD_NUMBER: _builtins.int
+        MANTISSA_FIELD_NUMBER: _builtins.int
+        EXPONENT_FIELD_NUMBER: _builtins.int
+        HAS_DOUBLES_FIELD_NUMBER: _builtins.int
+        NON_FINITE_FIELD_NUMBER: _builtins.int
+        numbers: _builtins.int
+        """How many numbers there are, finite or not."""
+        mantissa: _builtins.bytes
+        """The sum of the finite numbers is `mantissa` times two to the power of `exponent`. A whole number in two's
+        complement, the highest byte first, in as few bytes as possible; empty for 0.
+        """
+        exponent: _builtins.int
+        """From -1,074 to 0, and as near to 0 as possible: below it the mantissa is odd."""
+        has_doubles: _builtins.bool
+        """Whether any of the numbers is a double."""
+        non_finite: _builtins.float
+        """The sum of the infinities and NaNs; 0 if there are none."""
+        def __init__(
+            self,
+            *,
+            numbers: _builtins.int = ...,
+            mantissa: _builtins.bytes = ...,
+            exponent: _builtins.int = ...,
+            has_doubles: _builtins.bool = ...,
+            non_finite: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["exponent", b"exponent", "has_doubles", b"has_doubles", "mantissa", b"mantissa", "non_finite", b"non_finite", "numbers", b"numbers"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    SUM_FIELD_NUMBER: _builtins.int
+    EXTREME_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """FUNCTION_COUNT: how many so far."""
+    @_builtins.property
+    def sum(self) -> Global___AggregationState.Sum:
+        """FUNCTION_SUM and FUNCTION_AVG: the sum so far."""
+
+    @_builtins.property
+    def extreme(self) -> _value_pb2.Value:
+        """FUNCTION_MIN and FUNCTION_MAX: the value so far; null without any."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        sum: Global___AggregationState.Sum | None = ...,
+        extreme: _value_pb2.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "extreme", b"extreme", "kind", b"kind", "sum", b"sum"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "extreme", b"extreme", "kind", b"kind", "sum", b"sum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "extreme"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___AggregationState: _TypeAlias = AggregationState  # noqa: Y015
+
+@_typing.final
 class DescribeStoreRequest(_message.Message):
     """DescribeStoreRequest requests a description of the server."""
 
@@ -1045,6 +1338,7 @@ class Limits(_message.Message):
     ALL_SORT_BYTES_FIELD_NUMBER: _builtins.int
     GRACE_MS_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     key_bytes: _builtins.int
     """The longest key, in bytes of UTF-8."""
     entry_bytes: _builtins.int
@@ -1088,7 +1382,9 @@ class Limits(_message.Message):
     grace_ms: _builtins.int
     """How long active calls may take to finish when the server stops, in milliseconds."""
     fields: _builtins.int
-    """The maximum number of fields that a query returns of each value."""
+    """The maximum number of fields that a query returns of each value, and of fields and results of an aggregate."""
+    groups: _builtins.int
+    """The maximum number of groups of an aggregate."""
     def __init__(
         self,
         *,
@@ -1111,10 +1407,11 @@ class Limits(_message.Message):
         all_sort_bytes: _builtins.int = ...,
         grace_ms: _builtins.int = ...,
         fields: _builtins.int = ...,
+        groups: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_sort_bytes", b"all_sort_bytes", "batch_items", b"batch_items", "calls_in_hand", b"calls_in_hand", "entry_bytes", b"entry_bytes", "fields", b"fields", "filters", b"filters", "grace_ms", b"grace_ms", "key_bytes", b"key_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "open_streams", b"open_streams", "open_streams_per_client", b"open_streams_per_client", "orders", b"orders", "page_items", b"page_items", "query_time_ms", b"query_time_ms", "read_bytes", b"read_bytes", "sort_bytes", b"sort_bytes", "stream_bytes", b"stream_bytes", "value_depth", b"value_depth"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_sort_bytes", b"all_sort_bytes", "batch_items", b"batch_items", "calls_in_hand", b"calls_in_hand", "entry_bytes", b"entry_bytes", "fields", b"fields", "filters", b"filters", "grace_ms", b"grace_ms", "groups", b"groups", "key_bytes", b"key_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "open_streams", b"open_streams", "open_streams_per_client", b"open_streams_per_client", "orders", b"orders", "page_items", b"page_items", "query_time_ms", b"query_time_ms", "read_bytes", b"read_bytes", "sort_bytes", b"sort_bytes", "stream_bytes", b"stream_bytes", "value_depth", b"value_depth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

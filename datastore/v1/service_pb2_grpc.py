@@ -76,6 +76,11 @@ class DatastoreServiceStub:
                 request_serializer=datastore_dot_v1_dot_service__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=datastore_dot_v1_dot_service__pb2.ListEntriesResponse.FromString,
                 _registered_method=True)
+        self.Aggregate = channel.unary_stream(
+                '/datastore.v1.DatastoreService/Aggregate',
+                request_serializer=datastore_dot_v1_dot_service__pb2.AggregateRequest.SerializeToString,
+                response_deserializer=datastore_dot_v1_dot_service__pb2.AggregateResponse.FromString,
+                _registered_method=True)
         self.DescribeStore = channel.unary_unary(
                 '/datastore.v1.DatastoreService/DescribeStore',
                 request_serializer=datastore_dot_v1_dot_service__pb2.DescribeStoreRequest.SerializeToString,
@@ -147,6 +152,15 @@ class DatastoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Aggregate(self, request, context):
+        """Aggregate computes counts, sums, means, minima and maxima of the entries that a query selects, by group. It streams
+        the groups in batches once all entries have been read. The last message contains the summary; a stream that ends
+        without one was cut off, and is repeated from the beginning.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DescribeStore(self, request, context):
         """DescribeStore reports what this server serves, and its limits.
         """
@@ -196,6 +210,11 @@ def add_DatastoreServiceServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=datastore_dot_v1_dot_service__pb2.ListEntriesRequest.FromString,
                     response_serializer=datastore_dot_v1_dot_service__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'Aggregate': grpc.unary_stream_rpc_method_handler(
+                    servicer.Aggregate,
+                    request_deserializer=datastore_dot_v1_dot_service__pb2.AggregateRequest.FromString,
+                    response_serializer=datastore_dot_v1_dot_service__pb2.AggregateResponse.SerializeToString,
             ),
             'DescribeStore': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeStore,
@@ -421,6 +440,33 @@ class DatastoreService:
             '/datastore.v1.DatastoreService/ListEntries',
             datastore_dot_v1_dot_service__pb2.ListEntriesRequest.SerializeToString,
             datastore_dot_v1_dot_service__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Aggregate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/datastore.v1.DatastoreService/Aggregate',
+            datastore_dot_v1_dot_service__pb2.AggregateRequest.SerializeToString,
+            datastore_dot_v1_dot_service__pb2.AggregateResponse.FromString,
             options,
             channel_credentials,
             insecure,

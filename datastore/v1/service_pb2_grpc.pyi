@@ -57,6 +57,11 @@ class DatastoreServiceStub:
     """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListEntriesRequest, _service_pb2.ListEntriesResponse]
     """ListEntries answers the same queries page by page, for clients that cannot stream."""
+    Aggregate: _grpc.UnaryStreamMultiCallable[_service_pb2.AggregateRequest, _service_pb2.AggregateResponse]
+    """Aggregate computes counts, sums, means, minima and maxima of the entries that a query selects, by group. It streams
+    the groups in batches once all entries have been read. The last message contains the summary; a stream that ends
+    without one was cut off, and is repeated from the beginning.
+    """
     DescribeStore: _grpc.UnaryUnaryMultiCallable[_service_pb2.DescribeStoreRequest, _service_pb2.DescribeStoreResponse]
     """DescribeStore reports what this server serves, and its limits."""
 
@@ -89,6 +94,11 @@ class DatastoreServiceAsyncStub(DatastoreServiceStub):
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_service_pb2.ListEntriesRequest, _service_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """ListEntries answers the same queries page by page, for clients that cannot stream."""
+    Aggregate: _aio.UnaryStreamMultiCallable[_service_pb2.AggregateRequest, _service_pb2.AggregateResponse]  # type: ignore[assignment]
+    """Aggregate computes counts, sums, means, minima and maxima of the entries that a query selects, by group. It streams
+    the groups in batches once all entries have been read. The last message contains the summary; a stream that ends
+    without one was cut off, and is repeated from the beginning.
+    """
     DescribeStore: _aio.UnaryUnaryMultiCallable[_service_pb2.DescribeStoreRequest, _service_pb2.DescribeStoreResponse]  # type: ignore[assignment]
     """DescribeStore reports what this server serves, and its limits."""
 
@@ -166,6 +176,17 @@ class DatastoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListEntriesResponse, _abc.Awaitable[_service_pb2.ListEntriesResponse]]:
         """ListEntries answers the same queries page by page, for clients that cannot stream."""
+
+    @_abc_1.abstractmethod
+    def Aggregate(
+        self,
+        request: _service_pb2.AggregateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_service_pb2.AggregateResponse], _abc.AsyncIterator[_service_pb2.AggregateResponse]]:
+        """Aggregate computes counts, sums, means, minima and maxima of the entries that a query selects, by group. It streams
+        the groups in batches once all entries have been read. The last message contains the summary; a stream that ends
+        without one was cut off, and is repeated from the beginning.
+        """
 
     @_abc_1.abstractmethod
     def DescribeStore(

@@ -1,12 +1,13 @@
 """Values, queries and errors as messages of `datastore.v1`, and back: the only part of the library that knows protobuf.
 
-`values`, with the serializers `codec` and `lazy`; `queries` and `explanations`; `placements`; `errors`, with the table;
-and `raw`, the messages whose values stay bytes.
+`values`, with the serializers `codec` and `lazy`; `queries`, `aggregates` and `explanations`; `placements`; `errors`,
+with the table; and `raw`, the messages whose values stay bytes.
 """
 
 from __future__ import annotations
 
 from datastore.wire import raw
+from datastore.wire.aggregates import decode_aggregate, decode_group, encode_aggregate, encode_group, encode_row
 from datastore.wire.errors import (
     ERRORS,
     error_to_status,
@@ -35,19 +36,24 @@ __all__ = [
     "check_parts",
     "check_value",
     "codec",
+    "decode_aggregate",
     "decode_entry",
     "decode_explanation",
+    "decode_group",
     "decode_key",
     "decode_node_placement",
     "decode_placement",
     "decode_query",
     "decode_shard_by",
     "decode_value",
+    "encode_aggregate",
     "encode_explanation",
+    "encode_group",
     "encode_key",
     "encode_node_placement",
     "encode_placement",
     "encode_query",
+    "encode_row",
     "encode_shard_by",
     "encode_value",
     "error_to_status",

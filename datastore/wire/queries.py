@@ -25,7 +25,19 @@ from datastore.v1 import query_pb2, value_pb2
 from datastore.wire.parts import check_parts
 from datastore.wire.values import WireValue, check_value, decode_value, encode_value
 
-__all__ = ["FIELD_PATH_BYTES", "decode_entry", "decode_key", "decode_query", "encode_key", "encode_query"]
+__all__ = [
+    "FIELD_PATH_BYTES",
+    "check_count",
+    "decode_entry",
+    "decode_field_path",
+    "decode_key",
+    "decode_order",
+    "decode_query",
+    "encode_field_path",
+    "encode_key",
+    "encode_query",
+    "known",
+]
 
 #: The longest field path, in bytes of UTF-8.
 FIELD_PATH_BYTES = 1024
@@ -91,7 +103,7 @@ def encode_query(query: Query) -> query_pb2.Query:
         limit=None if query.limit is None else min(query.limit, _MOST),
         offset=min(query.offset, _MOST),
         view=query_pb2.QUERY_VIEW_KEYS_ONLY if query.keys_only else query_pb2.QUERY_VIEW_ENTRIES,
-        field_paths=map(_unicode, query.fields or ()),
+        field_paths=map(encode_field_path, query.fields or ()),
     )
     if query.start_after is not None:
         _encode_position(query.start_after, message.start_after)
@@ -114,18 +126,21 @@ def _encode_filter(part: Condition) -> query_pb2.Filter:
     [comparison] = part.comparisons()
     value = value_pb2.Value.FromString(encode_value(comparison.value).data)
     operator = cast("query_pb2.FieldFilter.Operator.ValueType", OPERATORS[comparison.op].number)
-    return query_pb2.Filter(field=_FieldFilter(field_path=_unicode(comparison.field), operator=operator, value=value))
+    return query_pb2.Filter(
+        field=_FieldFilter(field_path=encode_field_path(comparison.field), operator=operator, value=value)
+    )
 
 
 def _encode_order(part: Order) -> query_pb2.Order:
     descending = part.is_descending()
     return query_pb2.Order(
-        field_path=_unicode(part.field),
+        field_path=encode_field_path(part.field),
         direction=query_pb2.Order.DIRECTION_DESCENDING if descending else query_pb2.Order.DIRECTION_ASCENDING,
     )
 
 
-def _unicode(field_path: str) -> str:
+def encode_field_path(field_path: str) -> str:
+    """A field path to send. Raises InvalidQueryError if it has lone surrogates."""
     try:
         field_path.encode()
     except UnicodeEncodeError:
@@ -142,18 +157,18 @@ def decode_query(message: query_pb2.Query) -> Query:
     Raises InvalidQueryError or InvalidKeyError, with the `field`, and LimitExceededError for more filters, orders or
     fields than any server accepts.
     """
-    _check_count("filters", sum(_comparisons(message.filters)), FILTERS)
-    _check_count("orders", len(message.orders), ORDERS)
-    _check_count("fields", len(message.field_paths), FIELDS)
+    check_count("filters", sum(_comparisons(message.filters)), FILTERS)
+    check_count("orders", len(message.orders), ORDERS)
+    check_count("fields", len(message.field_paths), FIELDS)
     query = Query(
         decode_key(message.key, "query.key"),
         limit=message.limit if message.HasField("limit") else None,
         offset=message.offset,
-        recursive=_known(message.scope, _SCOPES, "query.scope"),
-        keys_only=_known(message.view, _VIEWS, "query.view"),
+        recursive=known(message.scope, _SCOPES, "query.scope"),
+        keys_only=known(message.view, _VIEWS, "query.view"),
     ).replaced(
         filters=[_decode_filter(part, f"query.filters[{i}]") for i, part in enumerate(message.filters)],
-        orders=[_decode_order(part, f"query.orders[{i}]") for i, part in enumerate(message.orders)],
+        orders=[decode_order(part, f"query.orders[{i}]") for i, part in enumerate(message.orders)],
     )
     _check_tree_values(query)
     if message.field_paths:
@@ -165,7 +180,7 @@ def decode_query(message: query_pb2.Query) -> Query:
 
 def _with_fields(query: Query, field_paths: Sequence[str]) -> Query:
     for i, text in enumerate(field_paths):
-        _field_path(text, f"query.field_paths[{i}]")
+        decode_field_path(text, f"query.field_paths[{i}]")
     try:
         return query.replaced(fields=field_paths)
     except InvalidQueryError as error:
@@ -193,8 +208,11 @@ def _decode_position(message: query_pb2.Position, query: Query) -> Position:
     return Position(query.sort_key_of(key, value), key, value)
 
 
-def _check_count(name: str, count: int, most: int) -> None:
-    """Check the counts before decoding: a message has room for hundreds of thousands."""
+def check_count(name: str, count: int, most: int) -> None:
+    """Check a count of a query before decoding, because a message has room for hundreds of thousands.
+
+    Raises LimitExceededError.
+    """
     if count > most:
         raise LimitExceededError(f"a query has at most {most} {name}, this one has {count:,}", limit=name, maximum=most)
 
@@ -233,7 +251,8 @@ _VIEWS = {
 }
 
 
-def _known(number: Any, table: Any, field: str) -> Any:
+def known(number: Any, table: Any, field: str) -> Any:
+    """What an enum's number means. Raises InvalidQueryError, with the `field`, if it is not in the table."""
     if number not in table:
         raise InvalidQueryError(f"this server does not know the value {number} of {field}", field=field)
     return table[number]
@@ -271,7 +290,9 @@ def _decode_filter(message: query_pb2.Filter, field: str) -> Condition:
     try:
         check_value(data)
         return Filter(
-            _field_path(part.field_path, f"{field}.field_path"), _OPERATOR_TEXTS[part.operator], decode_value(data)
+            decode_field_path(part.field_path, f"{field}.field_path"),
+            _OPERATOR_TEXTS[part.operator],
+            decode_value(data),
         )
     except (InvalidValueError, CorruptDataError) as error:
         raise InvalidQueryError(f"the value of the filter: {error}", field=f"{field}.value") from error
@@ -294,12 +315,14 @@ def _decode_composite(message: query_pb2.CompositeFilter, field: str) -> Tree:
         raise
 
 
-def _decode_order(message: query_pb2.Order, field: str) -> Order:
-    direction: str = _known(message.direction, _DIRECTIONS, f"{field}.direction")
-    return Order(direction + _field_path(message.field_path, f"{field}.field_path"))
+def decode_order(message: query_pb2.Order, field: str) -> Order:
+    """The order of a message. Raises InvalidQueryError, with the `field`."""
+    direction: str = known(message.direction, _DIRECTIONS, f"{field}.direction")
+    return Order(direction + decode_field_path(message.field_path, f"{field}.field_path"))
 
 
-def _field_path(text: str, field: str) -> str:
+def decode_field_path(text: str, field: str) -> str:
+    """A field path that came in `field`. Raises InvalidQueryError if it is empty or longer than FIELD_PATH_BYTES."""
     if not text:
         raise InvalidQueryError("the field is empty; name one, e.g. 'age' or '__key__'", field=field)
     if len(text.encode()) > FIELD_PATH_BYTES:

@@ -6,6 +6,7 @@ of values are checked by `wire.check_value`.
 
 from __future__ import annotations
 
+from datastore.model.aggregates import Aggregate
 from datastore.model.errors import (
     DatastoreError,
     InvalidError,
@@ -20,6 +21,7 @@ from datastore.model.query import Query
 from datastore_server.limits import PAGE_ITEMS, Limits, RequestLimit
 
 __all__ = [
+    "check_aggregate",
     "check_batch",
     "check_entry",
     "check_fits",
@@ -78,6 +80,14 @@ def check_query(query: Query, limits: Limits) -> None:
     ):
         if count > most:
             raise exceeded(name, most, f"the query has {count:,}")
+
+
+def check_aggregate(asked: Aggregate, limits: Limits) -> None:
+    """Raise LimitExceededError if an aggregate has too many orders, or fields and aggregations."""
+    fields = len(asked.group_by) + len(asked.aggregations)
+    for name, count, most in (("orders", len(asked.orders), limits.orders), ("fields", fields, limits.fields)):
+        if count > most:
+            raise exceeded(name, most, f"the aggregate has {count:,}")
 
 
 def check_page_size(page_size: int, limits: Limits) -> int:

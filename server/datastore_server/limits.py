@@ -15,6 +15,7 @@ from datastore.model.limits import (
     ENTRY_BYTES,
     FIELDS,
     FILTERS,
+    GROUPS,
     KEY_BYTES,
     MESSAGE_BYTES,
     MESSAGE_PARTS,
@@ -90,13 +91,25 @@ class Limits:
     page_items: int = _limit(1000, 10_000, "entries of a page of ListEntries", "the page has fewer entries")
     filters: int = _limit(FILTERS, FILTERS, "filters of a query", "LIMIT_EXCEEDED")
     orders: int = _limit(ORDERS, ORDERS, "orders of a query", "LIMIT_EXCEEDED")
-    fields: int = _limit(FIELDS, FIELDS, "fields that a query returns of each value", "LIMIT_EXCEEDED")
+    fields: int = _limit(
+        FIELDS,
+        FIELDS,
+        "fields that a query returns of each value; fields and aggregations of an aggregate",
+        "LIMIT_EXCEEDED",
+    )
+    groups: int = _limit(
+        GROUPS,
+        100_000,
+        "groups of an aggregate: all are in memory until the last entry has been read. What they take counts toward"
+        " `all_sort_bytes`",
+        "LIMIT_EXCEEDED",
+    )
     query_time_ms: int = _limit(
         _HOUR_MS,
         366 * 24 * _HOUR_MS,
-        "how long one call of Query or ListEntries may run, so that an abandoned reader does not hold resources"
-        " indefinitely",
-        "DEADLINE_EXCEEDED; the client continues by its last token",
+        "how long one call of Query, ListEntries or Aggregate may run, so that an abandoned reader does not hold"
+        " resources indefinitely",
+        "DEADLINE_EXCEEDED; a query continues by its last token",
     )
     calls_in_hand: int = _limit(
         5000, 100_000, "unary calls in progress; each holds its request, up to 4 MiB, and some 10 kB", "OVERLOADED"

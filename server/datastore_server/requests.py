@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from datastore import wire
+from datastore.model.aggregates import Aggregate
 from datastore.model.entries import Write
 from datastore.model.errors import DatastoreError, without_frames
 from datastore.model.key import Key
@@ -79,6 +80,14 @@ class Requests:
             limit=page_items + 1 if query.limit is None else min(query.limit, page_items + 1),
         )
         return query, token, page_items
+
+    def aggregate(self, request: bytes) -> tuple[Aggregate, bool]:
+        """The aggregate of an AggregateRequest, and whether to send states."""
+        message = parse_request(service_pb2.AggregateRequest, request)
+        asked = wire.decode_aggregate(message, most_groups=self._limits.groups)
+        checks.check_query(asked.query, self._limits)
+        checks.check_aggregate(asked, self._limits)
+        return asked, message.partial_state
 
     def _continued(self, request: Any, token: Token | None, bound_to: int) -> tuple[Query, Token]:
         """The remaining query, and the token of its start."""

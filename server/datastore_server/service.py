@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from datastore.aio.aggregating import tally_of
 from datastore.aio.base import Datastore, exact_query
 from datastore.engine.placement import NodePlacement
 from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
@@ -20,7 +22,7 @@ from datastore.model.errors import DatastoreError, UnavailableError
 from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
-from datastore_server import checks, describe, pages, streaming
+from datastore_server import aggregating, checks, describe, pages, streaming
 from datastore_server.admission import Admission
 from datastore_server.budget import ByteBudget, OpenStreams
 from datastore_server.call import Answer, Call, Handler, Serve, ServedMethod, at_once
@@ -55,7 +57,7 @@ _READS_OF_ONE = frozenset({"Get", "Contains"})
 #: The methods whose requests name one key or none, see `KEY_REQUEST_BYTES`.
 _KEY_REQUESTS = frozenset({"Get", "Delete", "Contains", "DescribeStore"})
 #: The methods of queries, see `QUERY_REQUEST`.
-_LONG_REQUESTS = frozenset({"Query", "ListEntries"})
+_LONG_REQUESTS = frozenset({"Query", "ListEntries", "Aggregate"})
 
 
 class DatastoreService:
@@ -224,19 +226,38 @@ class DatastoreService:
             return await self._filled(pages.Page(query, token, page_items, self._limits), query)
 
     async def _filled(self, page: pages.Page, query: Query) -> bytes:
-        time_limit_s = self._limits.query_time_ms / 1000
         set_sort_budget(self._sorts)
         cursor = exact_query(self._datastore, query)
         try:
-            async with asyncio.timeout(time_limit_s) as timeout:
+            async with self._query_time():
                 await page.fill(cursor)
-        except TimeoutError:
-            if timeout.expired():
-                raise streaming.expired(time_limit_s) from None
-            raise
         finally:
             await cursor.aclose()
         return page.response(cursor)
+
+    @asynccontextmanager
+    async def _query_time(self, advice: str = "continue it by its last token") -> AsyncIterator[None]:
+        """Raise DeadlineExceededError, with this advice, at the time limit of queries."""
+        time_limit_s = self._limits.query_time_ms / 1000
+        try:
+            async with asyncio.timeout(time_limit_s) as timeout:
+                yield
+        except TimeoutError:
+            if timeout.expired():
+                raise streaming.expired(time_limit_s, advice) from None
+            raise
+
+    async def aggregate(self, request: bytes, call: Call) -> None:
+        """Aggregate: the groups in batches, once all entries have been read, and a summary."""
+        asked, partial_state = await checked(self._requests.aggregate, request, self._checks)
+        if self._is_draining:
+            raise _shutting_down()
+        set_sort_budget(self._sorts)
+        with self._open_streams.one_more(call.peer()):
+            async with self._query_time("give it filters"):
+                tally = await tally_of(self._datastore, asked)
+            for message in aggregating.responses(asked, tally, self._limits, partial_state=partial_state):
+                await call.send(message)
 
     # The server itself
 

@@ -379,8 +379,6 @@ class QueryStream:
             raise self._error
 
 
-def expired(time_limit_s: float) -> DeadlineExceededError:
+def expired(time_limit_s: float, advice: str = "continue it by its last token") -> DeadlineExceededError:
     """The error of a query that has reached its time limit."""
-    return DeadlineExceededError(
-        f"a query may run for {time_limit_s:g} s here (query_time_ms); continue it by its last token"
-    )
+    return DeadlineExceededError(f"a query may run for {time_limit_s:g} s here (query_time_ms); {advice}")

@@ -11,8 +11,11 @@ from typing import TypeVar
 
 from datastore import wire
 from datastore.aio import Datastore, ShimDatastore
+from datastore.aio.aggregating import tally_of
 from datastore.aio.scan import Scan, exact
 from datastore.engine.plan import COMPLETE
+from datastore.engine.tally import Tally
+from datastore.model.aggregates import Aggregate
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
@@ -89,6 +92,11 @@ class MemberDatastore(ShimDatastore):
                     yield batch
         finally:
             await child.aclose()
+
+    async def tally(self, asked: Aggregate) -> Tally:
+        """The node's tally."""
+        async with self._verified():
+            return await self._remote.tally(asked)
 
     def describe(self) -> Description:
         """The description by the node's client."""
@@ -199,3 +207,19 @@ class VerifiedDatastore(ShimDatastore):
             reports[:] = child.shards
         finally:
             await child.aclose()
+
+    async def tally(self, asked: Aggregate) -> Tally:
+        """The combined tallies of all nodes, under one placement from beginning to end."""
+        await self._membership.ready()
+        try:
+            return await self._tally_under_one_placement(asked)
+        except WrongShardError:
+            await self._membership.verify_again()
+        return await self._tally_under_one_placement(asked)
+
+    async def _tally_under_one_placement(self, asked: Aggregate) -> Tally:
+        placement = self._membership.placement
+        tally = await tally_of(self.child_datastore, asked)
+        if self._membership.placement is not placement:
+            self._membership.require_same_map(placement)
+        return tally

@@ -7,13 +7,17 @@ Knows messages, calls and their errors; leaves the meaning of queries and values
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from datastore import wire
 from datastore.engine.plan import COMPLETE, RAW
 from datastore.engine.room import read_room
+from datastore.engine.tally import Tally
+from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability, Support
 from datastore.model.deadline import check_timeout, time_left
 from datastore.model.description import Description
@@ -31,13 +35,14 @@ from datastore.model.key import Key
 from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult, attempt, refusal_of
 from datastore.model.query import Query
 from datastore.sync._concurrency import in_thread
+from datastore.sync.aggregating import scanned_tally
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan
 from datastore.sync.verbs import read_attempt, scope_of, write_attempt
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
 from datastore_client._calls import IdleLimit, pause
-from datastore_client._connection import Connection
+from datastore_client._connection import Connection, Stream
 from datastore_client._failures import item_error
 from datastore_client._messages import (
     BATCH_ITEMS,
@@ -100,6 +105,7 @@ class RemoteDatastore(Datastore):
     time doubles the limit for that query. Queries with custom code request the whole scope, and are evaluated in the
     client.
     An abandoned cursor ends its call.
+    Aggregates are computed by the server, within `query_timeout_s`; one that is cut off begins again, like other reads.
 
     Safe for threads (under asyncio, for the tasks of the event loop of the first call). The caller must close it.
     """
@@ -404,6 +410,45 @@ class RemoteDatastore(Datastore):
         if not self._lazy and not query.keys_only:
             batch.values = [value.decode() for value in batch.values]
         return batch
+
+    # Aggregates
+
+    def tally(self, asked: Aggregate) -> Tally:
+        """The server's tally; a call that is cut off is repeated from the beginning.
+
+        The server limits the number of groups. With custom code, all entries are read and aggregated in the client.
+        """
+        if asked.query.has_custom_code:
+            return scanned_tally(self, asked)
+        request = wire.encode_aggregate(asked).SerializeToString()
+        policy = RetryPolicy(time_left(self._query_timeout_s))
+        while True:
+            received = self._connection.stream(_SERVICE + "Aggregate", request, policy)
+            try:
+                return self._received_tally(asked, received)
+            except UnavailableError as error:
+                backoff_s = self._connection.backoff_s(error, policy)
+                if backoff_s is None:
+                    raise
+            finally:
+                received.close()
+            pause(backoff_s)
+
+    def _received_tally(self, asked: Aggregate, received: Stream) -> Tally:
+        tally = Tally(replace(asked, most_groups=sys.maxsize))
+        groups = 0
+        while (data := received.read()) is not None:
+            response = parsed(service_pb2.AggregateResponse, data)
+            for group in response.groups:
+                tally.take(wire.decode_group(asked, group))
+            groups += len(response.groups)
+            if response.HasField("summary"):
+                if response.summary.groups != groups:
+                    break
+                return tally
+        raise self._connection.named(
+            TruncatedStreamError(f"the groups from {self.url} ended after {groups:,}, without their summary")
+        )
 
     # The server
 

@@ -15,8 +15,16 @@ from datastore.model.query import Query
 __all__ = ["AGGREGATIONS", "Aggregate", "Aggregation", "Avg", "Count", "Max", "Min", "Sum"]
 
 
+class Aggregation:
+    """One value to compute of the entries of a group: a Count, Sum, Avg, Min or Max."""
+
+    __slots__ = ()
+    #: The field that it is computed from; None for entries as such.
+    field: str | None
+
+
 @dataclass(frozen=True, slots=True)
-class Count:
+class Count(Aggregation):
     """How many entries there are; with a field, how many have it: it is not missing and not None."""
 
     field: str | None = None
@@ -27,7 +35,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
+class Sum(Aggregation):
     """The exact sum of the numbers in a field, rounded once; 0 without any.
 
     An int if all of them are ints and it fits in 64 bits, otherwise a float. A bool is not a number here; other values
@@ -41,7 +49,7 @@ class Sum:
 
 
 @dataclass(frozen=True, slots=True)
-class Avg:
+class Avg(Aggregation):
     """The exact mean of the numbers in a field, rounded once to a float; None without any. Numbers as in Sum."""
 
     field: str
@@ -51,7 +59,7 @@ class Avg:
 
 
 @dataclass(frozen=True, slots=True)
-class Min:
+class Min(Aggregation):
     """The first value of a field in the total order, missing and None left out; None without any."""
 
     field: str
@@ -61,7 +69,7 @@ class Min:
 
 
 @dataclass(frozen=True, slots=True)
-class Max:
+class Max(Aggregation):
     """The last value of a field in the total order, missing and None left out; None without any."""
 
     field: str
@@ -70,7 +78,6 @@ class Max:
         checked_field(self.field, "Max")
 
 
-Aggregation = Count | Sum | Avg | Min | Max
 AGGREGATIONS: tuple[type[Aggregation], ...] = (Count, Sum, Avg, Min, Max)
 
 

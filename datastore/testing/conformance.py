@@ -25,6 +25,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from datastore.model.aggregates import Aggregation, Avg, Count, Max, Min, Sum
 from datastore.model.capability import Durability
 from datastore.model.description import Description
 from datastore.model.entries import Entry, Position, Reason, Write, value_bytes
@@ -42,7 +43,7 @@ from datastore.model.operations import ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore.sync.cursor import Cursor
-from datastore.testing import cases, model
+from datastore.testing import aggregates, cases, model
 from datastore.testing._parallel import together
 
 __all__ = ["DatastoreConformance"]
@@ -662,6 +663,54 @@ def position_of(query: Query, entry: Entry) -> Position:
     return Position(query.sort_key_of(entry.key, entry.value) if query.orders else b"", entry.key)
 
 
+class AggregatePromises(Capabilities):
+    """aggregate, compared with the naive rows."""
+
+    all_need = "queries"
+
+    def check_rows(
+        self, store: Datastore, query: Query, parts: Mapping[str, Aggregation], group_by: Sequence[str], contents: Any
+    ) -> None:
+        """Assert that the store's rows are the naive ones."""
+        found = store.aggregate(query, parts, group_by=group_by)
+        problem = aggregates.difference(found, aggregates.rows(query, contents, parts, group_by), parts)
+        assert problem is None, f"{problem}, for {query!r} by {group_by}"
+
+    def test_aggregates_by_group_are_those_of_a_dict(self, store: Datastore) -> None:
+        contents = self.sample_contents
+        fill(store, contents)
+        kinds: list[Callable[[str], Aggregation]] = [Count, Sum, Avg, Min, Max]
+        parts = {"all": Count()} | {f"{kind.__name__} {field}": kind(field) for kind in kinds for field in ("n", "m.x")}
+        for query in (
+            Query(Key("/a")),
+            Query(Key("/"), recursive=True).filter("n", "!=", 3),
+            Query(Key("/"), limit=7, offset=3, recursive=True).order("-s").order("n"),
+            Query(Key("/missing")),
+        ):
+            for group_by in ([], ["s"], ["n"], ["m", "s"], ["__key__"]):
+                self.check_rows(store, query, parts, group_by, contents)
+
+    @generated
+    @given(data=st.data())
+    def test_any_aggregate_is_that_of_a_dict(self, store: Datastore, data: st.DataObject) -> None:
+        contents = data.draw(cases.contents(self.drawn))
+        try:
+            fill(store, contents)
+            for query in data.draw(st.lists(cases.queries(self.drawn), min_size=1, max_size=3)):
+                query = query.replaced(keys_only=False, fields=None)
+                parts, group_by = data.draw(aggregates.aggregations()), data.draw(aggregates.groupings())
+                self.check_rows(store, query, parts, group_by, contents)
+        finally:
+            clear(store, contents)
+
+    def test_rows_are_sorted_and_limited(self, store: Datastore) -> None:
+        fill(store, {Key(f"/o/{n}"): {"g": n % 3, "n": n} for n in range(8)})
+        query, parts = Query(Key("/o")), {"c": Count(), "top": Max("n")}
+        found = store.aggregate(query, parts, group_by=["g"], orders=["-c", "-g"], limit=2)
+        assert found == [{"g": 1, "c": 3, "top": 7}, {"g": 0, "c": 3, "top": 6}]
+        assert store.aggregate(query, parts, group_by=["g"], limit=0) == []
+
+
 class MutationPromises(Capabilities):
     """Changes that may happen while a query runs."""
 
@@ -952,6 +1001,7 @@ class DatastoreConformance(
     OperationPromises,
     BatchPromises,
     QueryPromises,
+    AggregatePromises,
     MutationPromises,
     CursorPromises,
     ParallelPromises,

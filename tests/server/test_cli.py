@@ -237,6 +237,14 @@ class TestQuery:
         assert lines[1] == ["/Person:ada", "1815", "GB", "ada"]
         assert "2 entries" in text
 
+    def test_a_terminal_gets_a_table_of_rows(self, cli: Cli) -> None:
+        code, text = on_terminal(cli, "aggregate", "/Person", "--where", "land = GB", "--group-by", "land", "--count")
+        assert code == 0
+        lines = [line.split() for line in re.sub("\x1b\\[[0-9;]*m", "", text).splitlines()]
+        assert ["land", "count"] in lines
+        assert ["GB", "2"] in lines
+        assert "1 row" in text
+
     def test_a_reader_that_closes_its_input_ends_the_query_quietly(self, cli: Cli) -> None:
         line = [*COMMAND, "query", "/Person", "-r"]
         with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment) as process:

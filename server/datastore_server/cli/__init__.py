@@ -36,6 +36,7 @@ _COMMANDS = {
     "contains": "entries",
     "query": "querying",
     "count": "querying",
+    "aggregate": "aggregating",
     "list": "listing",
     "import": "transfer.importing",
     "export": "transfer.exporting",

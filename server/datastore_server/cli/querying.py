@@ -25,7 +25,7 @@ from datastore_server.cli.settings import KEY, Settings, server_options
 from datastore_server.cli.values import json_line, to_json
 from datastore_server.counting import counted
 
-__all__ = ["count_command", "query_command"]
+__all__ = ["OrderedCommand", "cell_text", "count_command", "query_command", "scope_options"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -35,12 +35,9 @@ TABLE_SAMPLE_ROWS = 50
 CELL_CHARACTERS = 40
 
 
-def _selection(function: _Function) -> _Function:
-    """Add what `query` and `count` share: the key and the options that select."""
+def scope_options(function: _Function) -> _Function:
+    """Add what all commands over a query share: the key, and which entries below it."""
     for option in (
-        click.option("--allow-partial", is_flag=True, help="Leave out shards that cannot be reached."),
-        click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Skip the first N entries."),
-        click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after N entries."),
         click.option(
             "--where",
             "conditions",
@@ -55,7 +52,19 @@ def _selection(function: _Function) -> _Function:
     return function
 
 
-class _QueryCommand(click.Command):
+def _selection(function: _Function) -> _Function:
+    """Add what `query` and `count` share: the key and the options that select."""
+    for option in (
+        click.option("--allow-partial", is_flag=True, help="Leave out shards that cannot be reached."),
+        click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Skip the first N entries."),
+        click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after N entries."),
+        scope_options,
+    ):
+        function = option(function)
+    return function
+
+
+class OrderedCommand(click.Command):
     """A command that takes orders, and says what to write for `--order name desc` without quotes."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -77,7 +86,7 @@ def _refuse_order(ctx: click.Context, text: str) -> None:
         raise click.UsageError(str(error), ctx) from error
 
 
-@click.command("query", cls=_QueryCommand, short_help="Print the entries that a query selects.")
+@click.command("query", cls=OrderedCommand, short_help="Print the entries that a query selects.")
 @_selection
 @click.option(
     "--order",
@@ -270,10 +279,11 @@ def _columns(values: list[Any]) -> list[str | None]:
 
 def _row(entry: Entry, columns: list[str | None]) -> list[str]:
     members = entry.value if isinstance(entry.value, dict) else {None: entry.value}
-    return [str(entry.key), *(_cell(members[column]) if column in members else "" for column in columns)]
+    return [str(entry.key), *(cell_text(members[column]) if column in members else "" for column in columns)]
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as a cell of a table: plain text as it is, anything else as JSON."""
     if isinstance(value, str) and value.isprintable():
         return value
     return to_json(value, sort_keys=True)

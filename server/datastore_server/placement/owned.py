@@ -13,10 +13,13 @@ from itertools import compress
 from typing import TypeVar
 
 from datastore.aio import ShimDatastore
+from datastore.aio.aggregating import scanned_tally, tally_of
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan, exact
 from datastore.engine.placement import SLOTS, NodePlacement, slot_of
 from datastore.engine.plan import ALL_FILTERS
+from datastore.engine.tally import Tally
+from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch
@@ -236,6 +239,15 @@ class OwnedDatastore(ShimDatastore):
             self._check_continues(ownership)
         finally:
             await child.aclose()
+
+    async def tally(self, asked: Aggregate) -> Tally:
+        """The tally of the owned entries, under one placement from beginning to end."""
+        ownership = self.ownership
+        if ownership.leaves_out:
+            return await scanned_tally(self, asked)
+        tally = await tally_of(self.child_datastore, asked)
+        self._check_continues(ownership)
+        return tally
 
     def _check_continues(self, begun: Ownership) -> None:
         now = self._ownership

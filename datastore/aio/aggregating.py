@@ -7,7 +7,7 @@ from typing import Any
 
 from datastore.aio._concurrency import give_way, in_thread
 from datastore.aio.scan import ask, exact
-from datastore.engine.pipeline import STEP_ENTRIES, has_long_value
+from datastore.engine.pipeline import has_long_value
 from datastore.engine.room import sort_room
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
@@ -28,18 +28,17 @@ async def tally_of(store: Any, asked: Aggregate) -> Tally:
 
 
 async def scanned_tally(store: Any, asked: Aggregate) -> Tally:
-    """The tally of what a store's scan returns, in short steps, between which other tasks can run."""
+    """The tally of what a store's scan returns. Between its batches other tasks can run."""
     tally, room = Tally(asked), sort_room()
     query = asked.scan_query
     scan = exact(query, ask(store, query))
     try:
         async for batch in scan.batches:
-            for part in batch.parts(STEP_ENTRIES):
-                if has_long_value(part) and not query.has_custom_code:
-                    await in_thread(partial(tally.add, part))
-                else:
-                    tally.add(part)
-                    await give_way()
+            if has_long_value(batch) and not query.has_custom_code:
+                await in_thread(partial(tally.add, batch))
+            else:
+                tally.add(batch)
+                await give_way()
             room.hold(tally.held_bytes)
         return tally
     finally:

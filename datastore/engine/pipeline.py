@@ -20,9 +20,9 @@ from datastore.model.operators import column_predicate
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 
-__all__ = ["STEP_ENTRIES", "Cutter", "Pipeline", "has_long_value"]
+__all__ = ["Cutter", "Pipeline", "has_long_value"]
 
-#: How many entries an ordered query or an aggregate collects in one step, which takes a few milliseconds.
+#: How many entries an ordered query collects in one step, which takes a few milliseconds.
 STEP_ENTRIES = 500
 #: A larger serialized value may have so many parts that reading it takes longer than a step should.
 LONG_VALUE_BYTES = 32 * 1024

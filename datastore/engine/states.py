@@ -226,13 +226,14 @@ def chosen(values: Sequence[Any]) -> Any:
 
     Of equal numbers an int, then a positive zero; of equal datetimes a naive one, then that with the smallest offset.
     """
+    first = values[0]
     kinds = set(map(type, values))
-    if len(values) == 1 or (len(kinds) == 1 and kinds <= _PLAINLY_EQUAL):
-        return values[0]
+    if len(values) == 1 or (len(kinds) == 1 and type(first) in _PLAINLY_EQUAL):
+        return first
     try:
         return min(values, key=_spelling)
     except Exception:  # noqa: BLE001 - values of any class may raise anything
-        return values[0]
+        return first
 
 
 def _spelling(value: Any) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 
 from datastore.engine.states import State, chosen, held_bytes, result_of, state_of, whole
 from datastore.model.aggregates import Aggregate
-from datastore.model.encoded import views
+from datastore.model.encoded import members, views
 from datastore.model.entries import Batch
 from datastore.model.errors import LimitExceededError
-from datastore.model.fields import column_of, object_getattr
+from datastore.model.fields import KEY_FIELD, VALUE_FIELD, column_of, object_getattr
 from datastore.model.ordering import order_key
 
 __all__ = ["Group", "Tally"]
@@ -43,6 +43,10 @@ class Tally:
         self._inputs = [self._fields.index(part.field) for part in asked.aggregations.values()]
         getter = asked.query.own_getter or object_getattr
         self._columns = {name: column_of(getter, name) for name in (*asked.group_by, *self._fields) if name is not None}
+        #: The fields, if all are the keys or plain members of maps.
+        self._members = [name for name in self._columns if name != KEY_FIELD]
+        if asked.query.own_getter or any("." in name or name == VALUE_FIELD for name in self._members):
+            self._members = []
         #: About how much memory the groups take.
         self.held_bytes = 0
         if not asked.group_by:
@@ -55,17 +59,31 @@ class Tally:
         """Take the entries of a batch. Serialized values are read once, and only the members that are needed."""
         if not len(batch):
             return
-        looked = batch.values if self._asked.query.own_getter else views(batch.values)
-        # Only the field `__key__` reads the keys.
-        columns = {name: column(batch.keys, looked) for name, column in self._columns.items()}
+        columns = self._read(batch)
         grouping = [columns[path] for path in self._asked.group_by]
         inputs = [columns[field] if field is not None else [True] * len(batch) for field in self._fields]
         if not grouping:
             self._add_to(self._groups[()], inputs)
             return
+        are_texts = [set(map(type, column)) == {str} for column in grouping]
         for key, places in _rows_by_key(grouping).items():
-            values = [chosen([column[place] for place in places]) for column in grouping]
+            # Texts are equal only if they are the same.
+            values = [
+                column[places[0]] if is_text else chosen([column[place] for place in places])
+                for column, is_text in zip(grouping, are_texts, strict=True)
+            ]
             self._add_to(self._group_of(key, values), [[column[place] for place in places] for column in inputs])
+
+    def _read(self, batch: Batch) -> dict[str, list[Any]]:
+        """The fields that are needed of all entries."""
+        # Only the field `__key__` reads the keys, which may not have been made yet.
+        keys = batch.keys if KEY_FIELD in self._columns else []
+        found = members(batch.values, self._members) if self._members else None
+        if found is not None:
+            columns = dict(zip(self._members, found, strict=True))
+            return {name: list(keys) for name in self._columns if name == KEY_FIELD} | columns
+        looked = batch.values if self._asked.query.own_getter else views(batch.values)
+        return {name: column(keys, looked) for name, column in self._columns.items()}
 
     def _add_to(self, group: Group, inputs: Sequence[Sequence[Any]]) -> None:
         for place, state in zip(self._inputs, group.states, strict=True):
@@ -102,7 +120,7 @@ class Tally:
             self.held_bytes += _OBJECT_BYTES * (1 + len(states)) + sum(map(held_bytes, group.values))
         else:
             group.values = [
-                mine if mine is value else whole(chosen([mine, value]))
+                mine if mine is value or type(mine) is type(value) is str else whole(chosen([mine, value]))
                 for mine, value in zip(group.values, values, strict=True)
             ]
         return group

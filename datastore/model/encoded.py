@@ -7,7 +7,7 @@ from typing import Any
 
 from datastore.model.projection import cut
 
-__all__ = ["Encoded", "decoded", "encoded_bytes", "projected", "views"]
+__all__ = ["Encoded", "decoded", "encoded_bytes", "members", "projected", "views"]
 
 
 class Encoded:
@@ -35,6 +35,15 @@ class Encoded:
     def views(cls, values: list[Any]) -> list[Any]:
         """The `view` of each of many values of this class; a subclass may read them together."""
         return [value.view() for value in values]
+
+    @classmethod
+    def members(cls, values: list[Any], names: Sequence[str]) -> list[list[Any]] | None:
+        """For each name, the plain member of that very name of each map among many values of this class, or None.
+
+        None if a subclass does not read them together, or cannot read these.
+        """
+        del values, names
+        return None
 
     def projected(self, fields: Sequence[str]) -> Any:
         """The value with only these fields, as `projection.cut` returns it; a subclass may keep it serialized."""
@@ -69,6 +78,13 @@ def views(values: list[Any]) -> list[Any]:
         kind: type[Encoded] = kinds.pop()
         return kind.views(values)
     return [value.view() if issubclass(type(value), Encoded) else value for value in values]
+
+
+def members(values: list[Any], names: Sequence[str]) -> list[list[Any]] | None:
+    """`Encoded.members` of values that are all of one such class; None for others."""
+    kinds = set(map(type, values))
+    kind = kinds.pop()
+    return kind.members(values, names) if not kinds and issubclass(kind, Encoded) else None
 
 
 def encoded_bytes(values: Iterable[Any]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from datastore.engine.pipeline import STEP_ENTRIES, has_long_value
+from datastore.engine.pipeline import has_long_value
 from datastore.engine.room import sort_room
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
@@ -30,18 +30,17 @@ def tally_of(store: Any, asked: Aggregate) -> Tally:
 
 
 def scanned_tally(store: Any, asked: Aggregate) -> Tally:
-    """The tally of what a store's scan returns, in short steps, between which other tasks can run."""
+    """The tally of what a store's scan returns. Between its batches other tasks can run."""
     tally, room = Tally(asked), sort_room()
     query = asked.scan_query
     scan = exact(query, ask(store, query))
     try:
         for batch in scan.batches:
-            for part in batch.parts(STEP_ENTRIES):
-                if has_long_value(part) and not query.has_custom_code:
-                    in_thread(partial(tally.add, part))
-                else:
-                    tally.add(part)
-                    give_way()
+            if has_long_value(batch) and not query.has_custom_code:
+                in_thread(partial(tally.add, batch))
+            else:
+                tally.add(batch)
+                give_way()
             room.hold(tally.held_bytes)
         return tally
     finally:

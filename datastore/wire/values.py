@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -18,6 +19,7 @@ from datastore.model.limits import VALUE_DEPTH
 from datastore.model.ordering import microseconds
 from datastore.model.projection import split
 from datastore.v1.value_pb2 import ListValue, MapValue, Value
+from datastore.wire.members import UNREAD, MemberLists, scalars
 from datastore.wire.parts import check_parts
 from datastore.wire.varints import length_prefix
 
@@ -63,14 +65,37 @@ class WireValue(Encoded):
     @classmethod
     def views(cls, values: list[Any]) -> list[Any]:
         """`view` of each value, all parsed as one message, which takes half as long."""
-        parts: list[bytes] = []
-        for value in values:
-            parts += (_ELEMENT, length_prefix(len(value.data)), value.data)
         try:
-            return list(map(_view, ListValue.FromString(b"".join(parts)).values))
+            return list(map(_view, ListValue.FromString(_as_list(values)).values))
         except _UNREADABLE:
             # One by one, to name the first malformed one.
             return [value.view() for value in values]
+
+    @classmethod
+    def members(cls, values: list[Any], names: Sequence[str]) -> list[list[Any]] | None:
+        """Columns of members; the other members of the maps are not parsed, which takes a third of the time."""
+        try:
+            maps = [value.map_value.fields for value in MemberLists.FromString(_as_list(values)).values]
+            # A member without a value, which is never stored, reads like one that is missing.
+            return [_read_all([fields[name] for fields in maps]) for name in names]
+        except (*_UNREADABLE, UnicodeDecodeError):
+            return None
+
+
+def _as_list(values: list[Any]) -> bytes:
+    """Many values as one ListValue."""
+    data = [value.data for value in values]
+    # One element after the other, each with its tag and length.
+    return b"".join(chain.from_iterable(zip(repeat(_ELEMENT), map(length_prefix, map(len, data)), data, strict=False)))
+
+
+def _read_all(column: list[bytes]) -> list[Any]:
+    """The plain values of serialized members, None for empty ones."""
+    found = scalars(column)
+    if UNREAD in found:
+        pairs = zip(found, column, strict=True)
+        found = [_plain(Value.FromString(data)) if value is UNREAD else value for value, data in pairs]
+    return found
 
 
 def is_null(data: bytes) -> bool:

@@ -85,7 +85,7 @@ class SumState:
         self.numbers += len(values)
         self.has_doubles = True
         if not all(map(math.isfinite, values)):
-            self.non_finite += sum(value for value in values if not math.isfinite(value))
+            self._add_non_finite(sum(value for value in values if not math.isfinite(value)))
             values = [value for value in values if math.isfinite(value)]
         if values and (max(values) >= _LARGE or min(values) <= -_LARGE):
             self._add_exact(sum(int(value) for value in values if abs(value) >= _LARGE), 0)
@@ -95,6 +95,12 @@ class SumState:
             self._doubles = expansion(self._doubles)
             if self._doubles and abs(self._doubles[0]) >= _LARGE:
                 self._add_exact(int(self._doubles.pop(0)), 0)
+
+    def _add_non_finite(self, value: float) -> None:
+        self.non_finite += value
+        if math.isnan(self.non_finite):
+            # Processors give NaNs either sign.
+            self.non_finite = math.nan
 
     def _add_exact(self, mantissa: int, exponent: int) -> None:
         if exponent < self._exponent:
@@ -118,7 +124,7 @@ class SumState:
         """Take what another state has. Returns how many bytes more are held."""
         self.numbers += other.numbers
         self.has_doubles |= other.has_doubles
-        self.non_finite += other.non_finite
+        self._add_non_finite(other.non_finite)
         self._add_exact(*other.exact())
         return 0
 

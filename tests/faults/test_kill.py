@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from datastore.aio.base import Datastore
+from datastore.model.aggregates import Count, Max, Sum
 from datastore.model.entries import Write
 from datastore.model.errors import DeadlineExceededError, UnavailableError
 from datastore.model.key import Key
 from datastore.model.query import Query
-from datastore.testing import model
+from datastore.testing import aggregates, model
 from datastore_client.aio import connect
 from tests.support import processes
 
@@ -102,6 +103,29 @@ async def test_a_node_killed_and_restarted_during_a_query_loses_and_repeats_noth
         await asyncio.to_thread(node.start)
 
     await read_with_a_fault(store, query(), after, restart)
+
+
+async def test_aggregates_while_a_node_is_killed_and_restarted_are_whole_or_fail(
+    filled: processes.ClusterProcesses, store: Datastore
+) -> None:
+    async def restart_twice() -> None:
+        node = filled.nodes["shard-1"]
+        for _ in range(2):
+            await asyncio.to_thread(node.kill)
+            await asyncio.to_thread(node.start)
+
+    parts = {"count": Count(), "sum": Sum("n"), "last": Max("__key__")}
+    expected = aggregates.rows(by_key(), CONTENTS, parts, ["group"])
+    assert await store.aggregate(by_key(), parts, group_by=["group"]) == expected
+    restarting = asyncio.create_task(restart_twice())
+    async with connect(filled.url, retry=False) as impatient:
+        while not restarting.done():
+            # Clients that retry get the whole answer; others may get an error.
+            calls = [each.aggregate(by_key(), parts, group_by=["group"]) for each in (store, impatient)]
+            patient, hasty = await asyncio.gather(*calls, return_exceptions=True)
+            assert patient == expected
+            assert hasty == expected or isinstance(hasty, UnavailableError), hasty
+    await restarting
 
 
 @pytest.mark.long

@@ -5,11 +5,23 @@ from __future__ import annotations
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from datastore import Query
+from datastore import Avg, Batch, Key, Query, Sum
+from datastore.engine.tally import Tally
 from datastore.model import errors
+from datastore.model.aggregates import Aggregate
 from datastore.model.errors import InvalidValueError
 from datastore.v1 import query_pb2
-from datastore.wire import ERRORS, check_value, decode_query, encode_query, error_to_status, reason_of, status_to_error
+from datastore.wire import (
+    ERRORS,
+    check_value,
+    decode_group,
+    decode_query,
+    encode_group,
+    encode_query,
+    error_to_status,
+    reason_of,
+    status_to_error,
+)
 from tests.support.vectors import value_of, vectors
 
 
@@ -26,6 +38,21 @@ def test_queries_and_their_messages(row):
     data = bytes.fromhex(row["wire"])
     assert encode_query(query).SerializeToString() == data
     assert decode_query(query_pb2.Query.FromString(data)) == query
+
+
+@pytest.mark.parametrize("row", vectors("aggregates"), ids=lambda row: row["state"][:24])
+def test_sums_their_states_and_their_results(row):
+    numbers = value_of(row["numbers"])
+    asked = Aggregate.checked(Query(Key("/")), {"sum": Sum("v"), "avg": Avg("v")}, group_by=[])
+    tally = Tally(asked)
+    tally.add(Batch([Key("/")] * len(numbers), [{"v": number} for number in numbers]))
+    (group,) = map(encode_group, tally.groups())
+    data = bytes.fromhex(row["state"])
+    assert [state.sum.SerializeToString() for state in group.states] == [data, data]
+    received = Tally(asked)
+    received.take(decode_group(asked, group))
+    for found in (tally, received):
+        assert repr(found.rows()) == repr([{"sum": value_of(row["sum"]), "avg": value_of(row["avg"])}])
 
 
 @pytest.mark.parametrize("row", vectors("wire_errors"), ids=lambda row: f"{row['reason']}-{len(row['facts'])}")

@@ -164,3 +164,9 @@ class Shortened(ShimDatastore):
 
 assert_type(Shortened(DictDatastore()).ordered_queries, bool)
 assert_type(Uppercase(DictDatastore()).get(Key("/a")), str | None)
+
+
+def aggregates(store: Datastore) -> None:
+    parts = {"n": datastore.Count(), "mean": datastore.Avg("elevation")}
+    rows = store.aggregate(Query(Key("/a")), parts, group_by=["country"], orders=["-n"], limit=3)
+    assert_type(rows, list[dict[str, Any]])

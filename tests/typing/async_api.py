@@ -58,3 +58,9 @@ class Uppercase(aio.ShimDatastore):
 
     def query(self, query: Query) -> aio.Cursor:
         return self.child_datastore.query(query)
+
+
+async def aggregates(store: aio.Datastore) -> None:
+    parts = {"n": datastore.Count(), "mean": datastore.Avg("elevation")}
+    rows = await store.aggregate(Query(Key("/a")), parts, group_by=["country"], orders=["-n"], limit=3)
+    assert_type(rows, list[dict[str, Any]])

@@ -274,7 +274,7 @@ def test_only_keys_are_read_if_no_value_is_needed() -> None:
     assert [query.keys_only for query in store.asked] == [True, False]
 
 
-def test_orders_without_a_limit_are_not_worked_off() -> None:
+def test_entries_are_sorted_only_if_a_limit_needs_it() -> None:
     store = Watched(filled([1, 2]))
     store.aggregate(Query(Key("/a")).order("v"), {"n": Count()})
     store.aggregate(Query(Key("/a"), limit=1).order("v"), {"n": Count()})

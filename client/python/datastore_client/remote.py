@@ -15,7 +15,7 @@ from typing import Any
 
 from datastore import wire
 from datastore.engine.plan import COMPLETE, RAW
-from datastore.engine.room import read_room
+from datastore.engine.room import read_room, sort_room
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability, Support
@@ -435,17 +435,21 @@ class RemoteDatastore(Datastore):
             pause(backoff_s)
 
     def _received_tally(self, asked: Aggregate, received: Stream) -> Tally:
-        tally = Tally(replace(asked, most_groups=sys.maxsize))
+        tally, room = Tally(replace(asked, most_groups=sys.maxsize)), sort_room()
         groups = 0
-        while (data := received.read()) is not None:
-            response = parsed(service_pb2.AggregateResponse, data)
-            for group in response.groups:
-                tally.take(wire.decode_group(asked, group))
-            groups += len(response.groups)
-            if response.HasField("summary"):
-                if response.summary.groups != groups:
-                    break
-                return tally
+        try:
+            while (data := received.read()) is not None:
+                response = parsed(service_pb2.AggregateResponse, data)
+                for group in response.groups:
+                    tally.take(wire.decode_group(asked, group))
+                room.hold(tally.held_bytes)
+                groups += len(response.groups)
+                if response.HasField("summary"):
+                    if response.summary.groups != groups:
+                        break
+                    return tally
+        finally:
+            room.close()
         raise self._connection.named(
             TruncatedStreamError(f"the groups from {self.url} ended after {groups:,}, without their summary")
         )

@@ -30,6 +30,7 @@ from datastore.engine.serializers import (
     sentinels,
     serialized_gen,
 )
+from datastore.model.arguments import check_key
 from datastore.model.capability import Capability, Support
 from datastore.model.description import Description
 from datastore.model.entries import Batch
@@ -101,6 +102,18 @@ class SerializerShimDatastore(ShimDatastore):
             for key, result in zip(keys, results, strict=True)
         ]
 
+    def get(self, key: Key) -> Any:
+        """The deserialized value. Like `read`, but without its lists."""
+        key = check_key(key)
+        stored = self.child_datastore.get(key)
+        return None if stored is None else self._loaded(key, stored)
+
+    def contains(self, key: Key) -> bool:
+        """Whether the deserialized value is not None."""
+        if self._declares(never_loads_none):
+            return self.child_datastore.contains(check_key(key))
+        return self.get(key) is not None
+
     def _loaded(self, key: Key, stored: Any) -> Any:
         try:
             return self.deserialized_value(stored)
@@ -110,8 +123,12 @@ class SerializerShimDatastore(ShimDatastore):
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Store the serialized values. A value that cannot be serialized fails by itself, and the old value stays."""
-        inner = [attempt(self._serialized, operation, catching=Exception) for operation in operations]
-        return with_refused(inner, self.child_datastore.write, WriteResult)
+        try:
+            inner = list(map(self._serialized, operations))
+        except Exception:  # noqa: BLE001 - a serializer may raise anything
+            made = [attempt(self._serialized, operation, catching=Exception) for operation in operations]
+            return with_refused(made, self.child_datastore.write, WriteResult)
+        return self.child_datastore.write(inner)
 
     def _serialized(self, operation: Operation) -> Operation:
         if not isinstance(operation, Put):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import NoReturn
 
 import msgspec
 
@@ -360,18 +361,22 @@ class QueryStream:
 
     async def _pull(self, batches: AsyncGenerator[Batch]) -> Batch | None:
         if self._error is not None:
-            raise self._error
+            await self._end(self._error)
         try:
             async with asyncio.timeout(None) as self._pulling:
                 return await anext(batches, None)
         except TimeoutError:
             if self._pulling is None or not self._pulling.expired() or self._error is None:
                 raise
-            if self._builder.has_news:
-                await self._send_message(self._builder.flush())
-            raise self._error from None
+            await self._end(self._error)
         finally:
             self._pulling = None
+
+    async def _end(self, error: DatastoreError) -> NoReturn:
+        """Send what was found so far, or at least how far the query has come, and raise the error."""
+        if self._builder.has_news:
+            await self._send_message(self._builder.flush())
+        raise error from None
 
     async def _send(self, message: bytes) -> None:
         await self._send_message(message)

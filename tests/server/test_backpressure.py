@@ -24,6 +24,15 @@ from tests.support.waiting import PATIENCE_S
 MOST_BATCHES_AHEAD = 4
 
 
+class Scanning(Endless):
+    """Never ends, never waits, and finds nothing."""
+
+    async def _batches(self) -> Any:
+        async for batch in super()._batches():
+            batch.keys, batch.values = [], []
+            yield batch
+
+
 async def settled(store: Endless) -> int:
     """How many batches were pulled, once no more are."""
     pulled = -1
@@ -111,6 +120,17 @@ async def test_a_query_over_its_time_ends_so_that_it_can_be_continued(start: Any
     assert messages[-1].resume_token
 
 
+async def test_a_query_over_its_time_says_how_far_it_has_come_even_if_it_found_nothing(start: Any) -> None:
+    running: Running = await start(Scanning(entry_bytes=10), limits=Limits(query_time_ms=100))
+    tokens = []
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for message in running.stub.Query(everything()):
+            tokens.append(message.resume_token)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    # Otherwise the client would begin where it began, and never end.
+    assert tokens
+
+
 async def test_a_reader_that_stops_holds_no_cursor_beyond_the_time_of_a_query(start: Any) -> None:
     store = Endless()
     running: Running = await start(store, limits=Limits(query_time_ms=300))
@@ -133,14 +153,6 @@ async def test_a_page_over_its_time_limit_is_abandoned(start: Any) -> None:
 
 
 async def test_a_long_scan_lets_other_calls_run_in_between(start: Any) -> None:
-    class Scanning(Endless):
-        """Never ends, never waits, and finds nothing."""
-
-        async def _batches(self) -> Any:
-            async for batch in super()._batches():
-                batch.keys, batch.values = [], []
-                yield batch
-
     store = Scanning(entry_bytes=10)
     running: Running = await start(store)
     call = running.stub.Query(everything())

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import grpc
+import msgspec
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -16,7 +17,7 @@ from datastore.model.errors import DatastoreError, UnavailableError, WrongShardE
 from datastore.model.key import Key
 from datastore_client import aio as client
 from datastore_server import membership
-from datastore_server.config import Config
+from datastore_server.config import Config, ProxyConfig
 from datastore_server.coordination.nodes import NodeClient
 from datastore_server.describe import ClusterInfo
 from tests.support.growing import apply_now, check_whole, contents, entries_of, fill, nodes, proxy
@@ -118,7 +119,9 @@ async def test_an_empty_directory_in_place_of_a_full_one_is_refused_until_the_fu
 async def test_cached_entries_are_refused_too_while_the_nodes_do_not_match(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b") as running:
         config = running.config("a", "b")
-        config.proxy.tiers.append({"kind": "lru", "max_entries": 1000})
+        # Not appended to: configurations without settings of the proxy share theirs.
+        tiers = [{"kind": "lru", "max_entries": 1000}]
+        config = msgspec.structs.replace(config, proxy=ProxyConfig(tiers=tiers))
         async with proxy(config) as store:
             for key in KEYS:
                 await store.put(key, str(key))

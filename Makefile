@@ -3,8 +3,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# How many processes run the tests; 0: only this one, for a debugger.
-JOBS ?= logical
+# How many processes run the tests: one more than there are processors, as many tests wait for servers; 0 runs them in
+# this process, for a debugger.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # Which Python makes the environment: make PYTHON=/path/to/python3.11
 PYTHON ?=
 
@@ -12,7 +13,7 @@ PYTHON ?=
 
 help:
 	@echo 'make demo      a cluster of four processes at work: airports in, queries out, a node killed and back'
-	@echo 'make test      the tests, in about seven minutes; some: make test ARGS="tests/unit -k key"'
+	@echo 'make test      the tests, in about five minutes; some: make test ARGS="tests/unit -k key"'
 	@echo 'make check     style, types, layers, generated files, the protocol, the wheel'
 	@echo 'make bench     every benchmark, as ratios'
 	@echo 'make soak      the random tests, long'

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan
+from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch
@@ -72,6 +73,15 @@ class LiftedDatastore(Datastore):
         if self._reads_here:
             return self.blocking.read(keys, options)
         return await _result(_in_thread(self.blocking.read, keys, options))
+
+    async def get(self, key: Key) -> Any:
+        """Read from the blocking store. Like `read`, but without its lists."""
+        key = check_key(key)
+        if self._abandoned:
+            await self._settled([key])
+        if self._reads_here:
+            return self.blocking.get(key)
+        return await _result(_in_thread(self.blocking.get, key))
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the blocking store, in order."""

@@ -158,6 +158,10 @@ class FileSystemDatastore(Datastore):
             for key in keys
         ]
 
+    def get(self, key: Key) -> str | bytes | None:
+        """The value of `key`. Like `read`, but without its lists."""
+        return self._get(key, self._file_of(key))
+
     def _is_there(self, key: Key) -> bool | None:
         with disk.faults(str(key)):
             return disk.is_file(self._file_of(key)) or None

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from copy import copy
 from itertools import compress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from datastore.aio import ShimDatastore
 from datastore.aio.aggregating import scanned_tally, tally_of
@@ -20,6 +20,7 @@ from datastore.engine.placement import SLOTS, NodePlacement, slot_of
 from datastore.engine.plan import ALL_FILTERS
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
+from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch
@@ -187,6 +188,16 @@ class OwnedDatastore(ShimDatastore):
                 if results[place].error is None:
                     results[place] = ReadResult(error=error)
         return results
+
+    async def get(self, key: Key) -> Any:
+        """Read from the child. Like `read`, but without its lists."""
+        key = check_key(key)
+        ownership = self.ownership
+        ownership.require(key)
+        value = await self.child_datastore.get(key)
+        if self._ownership is not ownership:
+            self._ownership.require(key)
+        return value
 
     # Writing
 

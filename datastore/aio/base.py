@@ -20,12 +20,14 @@ from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Write
 from datastore.model.errors import QueryNotSupportedError, UnsupportedTypeError
-from datastore.model.explanation import Explanation
 from datastore.model.fields import Order
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.model.spellings import TwoNames, is_overridden
+
+if TYPE_CHECKING:
+    from datastore.model.explanation import Explanation
 
 __all__ = ["Datastore", "exact_query", "require_datastore"]
 

@@ -21,8 +21,8 @@ from datastore.model.entries import Batch, value_bytes
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
-from datastore.model.options import size_text
 from datastore.model.query import Query
+from datastore.model.text import size_text
 
 __all__ = ["LRUCacheDatastore"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datastore.aio._concurrency import close_iterator, iterate
 from datastore.aio.cursor import Cursor, close_all, refine
@@ -13,9 +13,11 @@ from datastore.engine.pipeline import Cutter
 from datastore.engine.plan import COMPLETE, RAW, UNORDERED, Applied, is_in_order, parts_of, remaining
 from datastore.model.entries import Batch, Entry, ShardReport, places
 from datastore.model.errors import DatastoreError
-from datastore.model.explanation import Explanation
 from datastore.model.limits import BATCH_ENTRIES, FIRST_SCAN_ENTRIES
 from datastore.model.query import Query
+
+if TYPE_CHECKING:
+    from datastore.model.explanation import Explanation
 
 __all__ = ["Scan", "ask", "exact", "exact_batches", "noted"]
 
@@ -109,6 +111,9 @@ def ask(store: Any, query: Query) -> Scan:
 def noted(store: Any, query: Query, scan: Scan) -> Scan:
     """A store's answer to a query that is to be explained: reading it fills in the explanation."""
     description = store.describe()
+    # Loaded only for queries that are explained: loading takes a noticeable part of `import datastore`.
+    from datastore.model.explanation import Explanation
+
     explanation = Explanation(
         description.kind, description.text, parts_of(query, scan.applied), children=scan.explained
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from datastore.aio._concurrency import close_iterator, fan_out, iterate
 from datastore.aio.aggregating import scanned_tally, tally_of
@@ -25,12 +25,14 @@ from datastore.model.arguments import check_key
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
-from datastore.model.explanation import Explanation
 from datastore.model.fields import KEY_FIELD, VALUE_FIELD
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
+
+if TYPE_CHECKING:
+    from datastore.model.explanation import Explanation
 
 __all__ = ["ShardedDatastore"]
 

@@ -5,9 +5,8 @@ Knows only the Datastore contract.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.scan import Scan, ask
@@ -18,6 +17,9 @@ from datastore.model.errors import UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
+
+if TYPE_CHECKING:
+    import logging
 
 __all__ = ["LoggingDatastore", "ShimDatastore"]
 
@@ -81,6 +83,9 @@ class LoggingDatastore(ShimDatastore):
     def __init__(
         self, child_datastore: Datastore, logger: logging.Logger | None = None, *, log_values: bool = False
     ) -> None:
+        # Loaded only where something is logged: loading takes a noticeable part of `import datastore`.
+        import logging
+
         super().__init__(child_datastore)
         if logger is not None and not callable(getattr(logger, "info", None)):
             raise UnsupportedTypeError(

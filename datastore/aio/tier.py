@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
@@ -18,8 +17,6 @@ __all__ = ["OWED_KEYS", "Tier", "is_outage"]
 OWED_KEYS = 100_000
 #: How many of them are deleted in one call.
 _MEND_ITEMS = 1000
-
-_log = logging.getLogger("datastore")
 
 
 class Tier:
@@ -101,7 +98,7 @@ class Tier:
             return
         refused = [key for key, error in failed.items() if not is_outage(error)]
         if refused:
-            _log.warning("an upper tier, %s, did not store %s: %s", self._name, _named(refused), failed[refused[0]])
+            _warn("an upper tier, %s, did not store %s: %s", self._name, _named(refused), failed[refused[0]])
             failed = {key: error for key, error in failed.items() if is_outage(error)}
             failed.update(await self._write([Delete(key) for key in refused]))
         if failed:
@@ -131,7 +128,7 @@ class Tier:
             self._retry_at = self._clock() + self._skip_s
             self._owe(keys)
         if is_new:
-            _log.warning(
+            _warn(
                 "an upper tier, %s, failed for %s and is skipped for %g s: %s",
                 *(self._name, _named(keys), self._skip_s, str(error) or type(error).__name__),
             )
@@ -179,7 +176,7 @@ class Tier:
             if failed:
                 self._fail(next(iter(failed.values())), list(failed))
                 return False
-        _log.warning("an upper tier, %s, is used again", self._name)
+        _warn("an upper tier, %s, is used again", self._name)
         return True
 
 
@@ -188,6 +185,13 @@ def is_outage(error: BaseException | None) -> bool:
     return error is not None and (
         not isinstance(error, Exception) or isinstance(error, (ConnectionError, TimeoutError))
     )
+
+
+def _warn(message: str, *arguments: object) -> None:
+    # Loaded only where something is logged, as in `shims`.
+    import logging
+
+    logging.getLogger("datastore").warning(message, *arguments)
 
 
 def _named(keys: Sequence[Key]) -> str:

@@ -74,6 +74,11 @@ def derive_again(store: Any, name: str) -> None:
 
 def _check_waist(cls: type, name: str, method: Any, *bound: object) -> None:
     """Refuse an attribute that is named like a method of the waist but cannot be one."""
+    if isinstance(method, FunctionType):
+        # Almost always, and fast: a signature takes long, for each class of the library when it is loaded.
+        code = method.__code__
+        if (code.co_argcount, code.co_kwonlyargcount) == (len(bound) + len(_WAIST[name]), 0):
+            return
     try:
         signature(method).bind(*bound, *_WAIST[name])
     except TypeError:

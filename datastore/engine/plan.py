@@ -9,11 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from datastore.model.capability import Support
-from datastore.model.explanation import QueryPart, shortened
 from datastore.model.query import Query
 from datastore.model.trees import Condition
+
+if TYPE_CHECKING:
+    from datastore.model.explanation import QueryPart
 
 __all__ = [
     "ALL_FILTERS",
@@ -112,6 +115,9 @@ def parts_of(query: Query, applied: Applied) -> tuple[QueryPart, ...]:
         parts.append(("keys only", applied.counts))
     if query.fields is not None:
         parts.append((f"fields {', '.join(query.fields)}", applied.projection))
+    # Loaded only for queries that are explained, as in `aio.scan`.
+    from datastore.model.explanation import QueryPart, shortened
+
     return tuple(QueryPart(shortened(text), support) for text, support in parts)
 
 

@@ -16,25 +16,38 @@ __all__ = ["AGGREGATIONS", "Aggregate", "Aggregation", "Avg", "Count", "Max", "M
 
 
 class Aggregation:
-    """One value to compute of the entries of a group: a Count, Sum, Avg, Min or Max."""
+    """One value to compute of the entries of a group: a Count, Sum, Avg, Min or Max. Treat it as frozen."""
 
-    __slots__ = ()
-    #: The field that it is computed from; None for entries as such.
-    field: str | None
+    __slots__ = ("field",)
+
+    def __init__(self, field: str) -> None:
+        #: The field that it is computed from; None for entries as such.
+        self.field: str | None = checked_field(field, type(self).__name__)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Aggregation):
+            return NotImplemented
+        return type(self) is type(other) and self.field == other.field
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.field))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'' if self.field is None else repr(self.field)})"
 
 
-@dataclass(frozen=True, slots=True)
 class Count(Aggregation):
     """How many entries there are; with a field, how many have it: it is not missing and not None."""
 
-    field: str | None = None
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if self.field is not None:
-            checked_field(self.field, "Count")
+    def __init__(self, field: str | None = None) -> None:
+        if field is None:
+            self.field = None
+        else:
+            super().__init__(field)
 
 
-@dataclass(frozen=True, slots=True)
 class Sum(Aggregation):
     """The exact sum of the numbers in a field, rounded once; 0 without any.
 
@@ -42,40 +55,25 @@ class Sum(Aggregation):
     are left out. Infinities and NaN add up as in IEEE 754: NaN if there is one, or both infinities.
     """
 
-    field: str
-
-    def __post_init__(self) -> None:
-        checked_field(self.field, "Sum")
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Avg(Aggregation):
     """The exact mean of the numbers in a field, rounded once to a float; None without any. Numbers as in Sum."""
 
-    field: str
-
-    def __post_init__(self) -> None:
-        checked_field(self.field, "Avg")
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Min(Aggregation):
     """The first value of a field in the total order, missing and None left out; None without any."""
 
-    field: str
-
-    def __post_init__(self) -> None:
-        checked_field(self.field, "Min")
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Max(Aggregation):
     """The last value of a field in the total order, missing and None left out; None without any."""
 
-    field: str
-
-    def __post_init__(self) -> None:
-        checked_field(self.field, "Max")
+    __slots__ = ()
 
 
 AGGREGATIONS: tuple[type[Aggregation], ...] = (Count, Sum, Avg, Min, Max)

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datastore.model.encoded import Encoded, projected
 from datastore.model.errors import DatastoreError
-from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.limits import LONG_SORT_KEY_BYTES
+
+if TYPE_CHECKING:
+    from datastore.model.explanation import Explanation
 
 __all__ = [
     "Batch",

@@ -13,6 +13,7 @@ from typing import Any
 
 from datastore.model.errors import InvalidError
 from datastore.model.key import Key
+from datastore.model.text import UNITS, size_text
 from datastore.model.urls import shown
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "imported",
     "one_of",
     "option",
-    "size_text",
 ]
 
 
@@ -93,11 +93,6 @@ def _whole(given: Any) -> int | None:
     return given if isinstance(given, int) and not isinstance(given, bool) and given > 0 else None
 
 
-_SIZES = {
-    "B": 1,
-    **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)},
-    **{f"{prefix}B": 1000**power for power, prefix in enumerate("kMGT", start=1)},
-}
 _DURATIONS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -105,13 +100,7 @@ def _size(given: Any) -> int | None:
     match = re.fullmatch(r"([0-9]{1,18})\s*([A-Za-z]+)", given) if isinstance(given, str) else None
     if match is None:
         return _whole(given)
-    return int(match[1]) * _SIZES.get(match[2], 0) or None
-
-
-def size_text(size: int) -> str:
-    """A number of bytes as it is written: in the largest unit of which it is a multiple, e.g. `256MiB`."""
-    unit = next(unit for unit in ("TiB", "GiB", "MiB", "KiB", "B") if size % _SIZES[unit] == 0)
-    return f"{size // _SIZES[unit]}{unit}"
+    return int(match[1]) * UNITS.get(match[2], 0) or None
 
 
 def _duration(given: Any) -> float | None:

@@ -18,7 +18,6 @@ from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Write
 from datastore.model.errors import QueryNotSupportedError, UnsupportedTypeError
-from datastore.model.explanation import Explanation
 from datastore.model.fields import Order
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
@@ -28,6 +27,9 @@ from datastore.sync import verbs
 from datastore.sync.aggregating import scanned_tally, tally_of
 from datastore.sync.cursor import Cursor
 from datastore.sync.scan import Scan, ask
+
+if TYPE_CHECKING:
+    from datastore.model.explanation import Explanation
 
 __all__ = ["Datastore", "exact_query", "require_datastore"]
 

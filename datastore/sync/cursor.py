@@ -17,18 +17,20 @@ from collections.abc import (
 )
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from datastore.engine.pipeline import Pipeline
 from datastore.model.entries import Batch, Entry, Reason, ShardReport, Summary
 from datastore.model.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError
-from datastore.model.explanation import Explanation
 from datastore.model.fields import KEY_FIELD, Order
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES
 from datastore.model.query import Query
 from datastore.model.spellings import TwoNames, definer_of
 from datastore.sync._concurrency import close_iterator, give_way, in_thread, iterate, was_closed
+
+if TYPE_CHECKING:
+    from datastore.model.explanation import Explanation
 
 __all__ = ["Cursor", "chain_gen", "close_all", "is_iterable", "limit_gen", "offset_gen", "refine"]
 

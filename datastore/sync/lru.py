@@ -19,8 +19,8 @@ from datastore.model.entries import Batch, value_bytes
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
-from datastore.model.options import size_text
 from datastore.model.query import Query
+from datastore.model.text import size_text
 from datastore.sync._concurrency import Lock
 from datastore.sync.base import Datastore
 from datastore.sync.memory import DictDatastore

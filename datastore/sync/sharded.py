@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from datastore.engine.merge import BlockMerge
 from datastore.engine.plan import COMPLETE
@@ -21,7 +21,6 @@ from datastore.model.arguments import check_key
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
-from datastore.model.explanation import Explanation
 from datastore.model.fields import KEY_FIELD, VALUE_FIELD
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
@@ -33,6 +32,9 @@ from datastore.sync.base import Datastore, exact_query, require_datastore
 from datastore.sync.collections import DatastoreCollection
 from datastore.sync.cursor import Cursor, close_all
 from datastore.sync.scan import Scan
+
+if TYPE_CHECKING:
+    from datastore.model.explanation import Explanation
 
 __all__ = ["ShardedDatastore"]
 

@@ -7,9 +7,8 @@ Knows only the Datastore contract.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
@@ -20,6 +19,9 @@ from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, 
 from datastore.model.query import Query
 from datastore.sync.base import Datastore, require_datastore
 from datastore.sync.scan import Scan, ask
+
+if TYPE_CHECKING:
+    import logging
 
 __all__ = ["LoggingDatastore", "ShimDatastore"]
 
@@ -83,6 +85,9 @@ class LoggingDatastore(ShimDatastore):
     def __init__(
         self, child_datastore: Datastore, logger: logging.Logger | None = None, *, log_values: bool = False
     ) -> None:
+        # Loaded only where something is logged: loading takes a noticeable part of `import datastore`.
+        import logging
+
         super().__init__(child_datastore)
         if logger is not None and not callable(getattr(logger, "info", None)):
             raise UnsupportedTypeError(

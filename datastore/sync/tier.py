@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
@@ -20,8 +19,6 @@ __all__ = ["OWED_KEYS", "Tier", "is_outage"]
 OWED_KEYS = 100_000
 #: How many of them are deleted in one call.
 _MEND_ITEMS = 1000
-
-_log = logging.getLogger("datastore")
 
 
 class Tier:
@@ -103,7 +100,7 @@ class Tier:
             return
         refused = [key for key, error in failed.items() if not is_outage(error)]
         if refused:
-            _log.warning("an upper tier, %s, did not store %s: %s", self._name, _named(refused), failed[refused[0]])
+            _warn("an upper tier, %s, did not store %s: %s", self._name, _named(refused), failed[refused[0]])
             failed = {key: error for key, error in failed.items() if is_outage(error)}
             failed.update(self._write([Delete(key) for key in refused]))
         if failed:
@@ -133,7 +130,7 @@ class Tier:
             self._retry_at = self._clock() + self._skip_s
             self._owe(keys)
         if is_new:
-            _log.warning(
+            _warn(
                 "an upper tier, %s, failed for %s and is skipped for %g s: %s",
                 *(self._name, _named(keys), self._skip_s, str(error) or type(error).__name__),
             )
@@ -181,7 +178,7 @@ class Tier:
             if failed:
                 self._fail(next(iter(failed.values())), list(failed))
                 return False
-        _log.warning("an upper tier, %s, is used again", self._name)
+        _warn("an upper tier, %s, is used again", self._name)
         return True
 
 
@@ -190,6 +187,13 @@ def is_outage(error: BaseException | None) -> bool:
     return error is not None and (
         not isinstance(error, Exception) or isinstance(error, (ConnectionError, TimeoutError))
     )
+
+
+def _warn(message: str, *arguments: object) -> None:
+    # Loaded only where something is logged, as in `shims`.
+    import logging
+
+    logging.getLogger("datastore").warning(message, *arguments)
 
 
 def _named(keys: Sequence[Key]) -> str:

@@ -388,7 +388,7 @@ def test_aggregations_are_values() -> None:
     assert (Sum("a"), Count()) == (Sum("a"), Count(None))
     assert Sum("a") != Avg("a")
     assert pickle.loads(pickle.dumps(Sum("a"))) == Sum("a")
-    assert repr(Max("geo.lat")) == "Max(field='geo.lat')"
+    assert repr([Max("geo.lat"), Count()]) == "[Max('geo.lat'), Count()]"
 
 
 def test_tallies_of_parts_combine_to_that_of_the_whole() -> None:

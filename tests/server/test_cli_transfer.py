@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datastore_server.cli.transfer.json_rows import JsonLinesWriter
+from datastore_server.cli.values import from_tree
 from tests.support.commands import server_process
 from tests.support.transfers import Transfers
 
@@ -69,18 +70,19 @@ maps = st.dictionaries(texts.filter(lambda name: name != "key"), texts, max_size
 @given(values=st.lists(maps, max_size=4))
 @example(values=[{"a": "1\r2", "b\rc": "x"}, {"a": "\r"}, {"b\rc": ""}])
 @example(values=[{}, {"": ""}, {" a ": " b "}])
+@example(values=[{"$": ""}, {"$key": "x"}])
 @example(values=[{"\ufeff": "\ufeff", '"': '"'}, {"=1+1": "=1+1"}, {"\0": "\0"}])
 def test_any_text_survives_csv_out_and_in(cli: Transfers, ending: str, values: list[dict[str, str]]) -> None:
     entries = [{"key": f"/Any/{ending}:{n}", "value": value} for n, value in enumerate(values)]
     _empty(cli, f"/Any/{ending}")
-    cli.out("import", cli.write("in.jsonl", entries))
+    cli.out("import", cli.write("in.jsonl", entries), "--plain")
     before = cli.entries(f"/Any/{ending}")
     file = str(cli.directory / f"out.{ending}")
     cli.out("export", f"/Any/{ending}", file)
     _empty(cli, f"/Any/{ending}")
     cli.out("import", file)
     assert cli.entries(f"/Any/{ending}") == before
-    assert [value for _, value in before] == values
+    assert [from_tree(value) for _, value in before] == values
 
 
 def _empty(cli: Transfers, key: str) -> None:

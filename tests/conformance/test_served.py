@@ -86,6 +86,7 @@ class _Slow:
     test_any_writes_leave_what_a_dict_would_hold = None
 
 
+@pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestNodeOnRedis(_WithoutQueries):
     kind = "redis"
 

@@ -142,6 +142,7 @@ def test_people_get_a_table_of_processes_and_addresses(tmp_path: Path) -> None:
     assert any(words[:2] == ["proxy", "proxy"] for words in lines)
 
 
+@pytest.mark.long
 def test_the_limits_of_a_cluster_are_those_of_its_nodes_and_its_proxy(tmp_path: Path) -> None:
     config = plan_cluster(tmp_path, nodes=1, port=None, durability="sync")
     text = dump_config(config).replace("[proxy]", '[cluster.limits]\nbatch_items = 7\nread_bytes = "1MiB"\n\n[proxy]')

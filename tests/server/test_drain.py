@@ -143,7 +143,7 @@ async def test_a_store_is_closed_also_when_the_server_cannot_start() -> None:
     assert store.events == ["closed"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 async def test_a_signal_stops_the_server_gracefully(number: int) -> None:
     store = Watched()
     server = serve(store)

@@ -160,7 +160,7 @@ async def test_unread_queries_do_little_work_ahead_of_their_readers(start: Any) 
     query.cancel()
 
 
-@pytest.mark.parametrize("order", ["__key__", "n"])
+@pytest.mark.parametrize("order", [pytest.param("__key__", marks=pytest.mark.long), "n"])
 async def test_a_proxy_holds_no_streams_of_nodes_for_unread_queries(
     monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:

@@ -311,7 +311,7 @@ def test_a_store_without_queries_answers_with_its_one_error() -> None:
 # Limits
 
 
-@pytest.mark.parametrize("shards", [0, 2])
+@pytest.mark.parametrize("shards", [0, pytest.param(2, marks=pytest.mark.long)])
 def test_as_many_groups_as_the_limit_and_no_more(shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def aggregate(groups: int) -> int:
         store: Any = ShardedDatastore([DictDatastore() for _ in range(shards)]) if shards else DictDatastore()

@@ -42,7 +42,7 @@ KEY = Key("/k")
 LONG_S = 300
 
 
-@pytest.fixture(params=[Tasks(), Threads()], ids=lambda colour: colour.name)
+@pytest.fixture(params=[Tasks(), pytest.param(Threads(), marks=pytest.mark.long)], ids=lambda colour: colour.name)
 def colour(request: pytest.FixtureRequest) -> Any:
     return request.param
 

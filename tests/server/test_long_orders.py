@@ -41,7 +41,7 @@ CONTENTS = texts(2 * LONG_SORT_KEY_BYTES)
 LARGEST = texts(ENTRY_BYTES - 64)
 
 
-@pytest.fixture(params=["node", "proxy", pytest.param("nested proxy", marks=pytest.mark.long)])
+@pytest.fixture(params=["proxy", *(pytest.param(name, marks=pytest.mark.long) for name in ("node", "nested proxy"))])
 async def running(request: pytest.FixtureRequest, start: Any, tmp_path: Path) -> Running:
     """A node on LMDB; a proxy over two; a proxy over such a proxy and a third node."""
 

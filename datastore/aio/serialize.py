@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.shims import ShimDatastore
-from datastore.aio.verbs import scope_of, with_refused
+from datastore.aio.verbs import on_made, scope_of
 from datastore.engine.plan import WHOLE_VALUES, Applied
 from datastore.engine.serializers import (
     NonSerializer,
@@ -121,12 +121,9 @@ class SerializerShimDatastore(ShimDatastore):
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Store the serialized values. A value that cannot be serialized fails by itself, and the old value stays."""
-        try:
-            inner = list(map(self._serialized, operations))
-        except Exception:  # noqa: BLE001 - a serializer may raise anything
-            made = [attempt(self._serialized, operation, catching=Exception) for operation in operations]
-            return await with_refused(made, self.child_datastore.write, WriteResult)
-        return await self.child_datastore.write(inner)
+        # A serializer may raise anything.
+        write = self.child_datastore.write
+        return await on_made(self._serialized, operations, write, WriteResult, catching=Exception)
 
     def _serialized(self, operation: Operation) -> Operation:
         if not isinstance(operation, Put):

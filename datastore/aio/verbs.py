@@ -33,6 +33,7 @@ from datastore.model.operations import (
     ReadOptions,
     ReadResult,
     WriteResult,
+    attempt,
     raise_error,
     refusal_of,
     value_of,
@@ -45,9 +46,9 @@ __all__ = [
     "cursor_of",
     "derive",
     "derive_again",
+    "on_made",
     "read_attempt",
     "scope_of",
-    "with_refused",
     "write_attempt",
 ]
 
@@ -317,10 +318,24 @@ def cursor_of(query: Query, asked: Query, scan: Scan) -> Cursor:
 # The waist over the verbs
 
 
-async def with_refused(
-    made: Sequence[ReadResult], call: Callable[[list[Any]], Awaitable[list[_Result]]], failed: Callable[[Any], _Result]
+async def on_made(
+    make: Callable[[Any], Any],
+    items: Sequence[Any],
+    call: Callable[[list[Any]], Awaitable[list[_Result]]],
+    failed: Callable[[Any], _Result],
+    *,
+    catching: type[Exception] | tuple[type[Exception], ...] = REFUSALS,
 ) -> list[_Result]:
-    """Call with the items that could be made (see `attempt`). Returns the results of all items, in order."""
+    """Call with what `make` returns for each item. Returns the results of all items, in order.
+
+    An item for which `make` raises one of `catching` fails by itself. In that case `make` is called again for all.
+    """
+    try:
+        inner = list(map(make, items))
+    except catching:
+        made = [attempt(make, item, catching=catching) for item in items]
+    else:
+        return await call(inner)
     good = [item.value for item in made if item.error is None]
     results = iter(await call(good) if good else ())
     return [next(results) if item.error is None else failed(item.error) for item in made]

@@ -67,7 +67,7 @@ class Registry:
         )
 
     def near_kind(self, name: str) -> str:
-        """The hint that a kind is meant where `name` is no store; empty if no kind is like it."""
+        """A hint for a `name` that names no store but resembles a kind; empty if it resembles none."""
         near = get_close_matches(name.lower(), self.kinds, 1)
         if not near:
             return ""

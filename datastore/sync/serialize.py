@@ -43,7 +43,7 @@ from datastore.model.spellings import is_overridden
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.shims import ShimDatastore
-from datastore.sync.verbs import scope_of, with_refused
+from datastore.sync.verbs import on_made, scope_of
 
 __all__ = [
     "NonSerializer",
@@ -123,12 +123,9 @@ class SerializerShimDatastore(ShimDatastore):
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Store the serialized values. A value that cannot be serialized fails by itself, and the old value stays."""
-        try:
-            inner = list(map(self._serialized, operations))
-        except Exception:  # noqa: BLE001 - a serializer may raise anything
-            made = [attempt(self._serialized, operation, catching=Exception) for operation in operations]
-            return with_refused(made, self.child_datastore.write, WriteResult)
-        return self.child_datastore.write(inner)
+        # A serializer may raise anything.
+        write = self.child_datastore.write
+        return on_made(self._serialized, operations, write, WriteResult, catching=Exception)
 
     def _serialized(self, operation: Operation) -> Operation:
         if not isinstance(operation, Put):

@@ -28,14 +28,14 @@ from datastore.model.errors import (
 from datastore.model.fields import Filter
 from datastore.model.key import Key
 from datastore.model.limits import KEY_BYTES
-from datastore.model.operations import REFUSALS, Operation, ReadOptions, ReadResult, WriteResult, attempt
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.shims import ShimDatastore
-from datastore.sync.verbs import scope_of, with_refused
+from datastore.sync.verbs import on_made, scope_of
 
 __all__ = [
     "KeyTransformDatastore",
@@ -103,13 +103,9 @@ class KeyTransformDatastore(ShimDatastore):
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """Read under the transformed keys."""
-        try:
-            inner = list(map(self._inner_key, keys))
-        except REFUSALS:
-            # Rare, and slower: each key by itself.
-            made = [attempt(self._inner_key, key) for key in keys]
-            return with_refused(made, lambda inner: self.child_datastore.read(inner, options), ReadResult.failed)
-        return self.child_datastore.read(inner, options)
+        return on_made(
+            self._inner_key, keys, lambda inner: self.child_datastore.read(inner, options), ReadResult.failed
+        )
 
     def get(self, key: Key) -> Any:
         """The value of the transformed key. Like `read`, but without its lists, which take as long as the transform."""
@@ -117,12 +113,7 @@ class KeyTransformDatastore(ShimDatastore):
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write under the transformed keys."""
-        try:
-            inner = list(map(self._inner_operation, operations))
-        except REFUSALS:
-            made = [attempt(self._inner_operation, operation) for operation in operations]
-            return with_refused(made, self.child_datastore.write, WriteResult)
-        return self.child_datastore.write(inner)
+        return on_made(self._inner_operation, operations, self.child_datastore.write, WriteResult)
 
     def _inner_operation(self, operation: Operation) -> Operation:
         return operation.at(self._inner_key(operation.key))

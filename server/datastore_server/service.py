@@ -236,7 +236,7 @@ class DatastoreService:
         return page.response(cursor)
 
     @asynccontextmanager
-    async def _query_time(self, advice: str = "continue it by its last token") -> AsyncIterator[None]:
+    async def _query_time(self, advice: str = streaming.CONTINUE) -> AsyncIterator[None]:
         """Raise DeadlineExceededError, with this advice, at the time limit of queries."""
         time_limit_s = self._limits.query_time_ms / 1000
         try:

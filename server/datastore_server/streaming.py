@@ -28,6 +28,7 @@ from datastore_server.tokens import End, Token, encode_token
 
 __all__ = [
     "BATCH_MOST_BYTES",
+    "CONTINUE",
     "HEARTBEAT_S",
     "LINGER_S",
     "QueryStream",
@@ -42,6 +43,8 @@ __all__ = [
 _GROWTH_PART = 4
 #: The largest message in bytes, unless it has a single entry.
 BATCH_MOST_BYTES = 1024 * 1024
+#: What to do about a query that has reached its time limit, for its error.
+CONTINUE = "continue it by its last token"
 #: The heartbeat interval while nothing matches, in seconds.
 HEARTBEAT_S = 1.0
 #: The maximum time to buffer entries, in seconds.
@@ -125,9 +128,9 @@ class ResponseBuilder:
         return min(max(FIRST_BATCH_BYTES, self._sent_bytes // _GROWTH_PART), self._share_bytes())
 
     def read_bytes(self) -> int:
-        """How much to read next, in bytes of keys and values: what contains about a message of results.
+        """The size of the next read, in bytes of keys and values: enough for about one message of results.
 
-        If few entries match, nothing much is sent, but that is no reason to read in small steps.
+        If few entries match, little is sent, and the reads must grow all the same.
         """
         return min(self.batch_bytes() * (self._all_scanned + 1) // (self._all_found + 1), self._share_bytes())
 
@@ -384,6 +387,6 @@ class QueryStream:
             raise self._error
 
 
-def expired(time_limit_s: float, advice: str = "continue it by its last token") -> DeadlineExceededError:
+def expired(time_limit_s: float, advice: str = CONTINUE) -> DeadlineExceededError:
     """The error of a query that has reached its time limit."""
     return DeadlineExceededError(f"a query may run for {time_limit_s:g} s here (query_time_ms); {advice}")

@@ -266,7 +266,7 @@ async def test_hits_and_misses_are_counted_for_each_tier(tiers: Any, colour: Any
     upper, lower = store.describe().children
     assert (upper.hits, upper.misses) == (2, 2)
     assert (lower.hits, lower.misses) == (1, 1)
-    # A server asks every second whether its store answers, and that is no use of the cache.
+    # A server checks every second that its store answers; these checks are not counted.
     for key in (A, Key("/nothing")):
         await colour.call(store.contains, key)
     upper, lower = store.describe().children

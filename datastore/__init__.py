@@ -15,27 +15,6 @@ __version__ = "0.4.0"
 # Separately installed packages may add modules, e.g. `datastore.x`.
 __path__ = extend_path(__path__, __name__)
 
-from datastore import basic, errors, key, query, serialize
-from datastore.core.basic import (
-    CacheShimDatastore,
-    Datastore,
-    DatastoreCollection,
-    DictDatastore,
-    DirectoryDatastore,
-    InterfaceMappingDatastore,
-    KeyTransformDatastore,
-    LoggingDatastore,
-    LowercaseKeyDatastore,
-    LRUCacheDatastore,
-    MountDatastore,
-    NamespaceDatastore,
-    NestedPathDatastore,
-    NullDatastore,
-    ShardedDatastore,
-    ShimDatastore,
-    SymlinkDatastore,
-    TieredDatastore,
-)
 from datastore.model.aggregates import Avg, Count, Max, Min, Sum
 from datastore.model.conditions import Q
 from datastore.model.entries import (
@@ -80,16 +59,34 @@ from datastore.model.key import (
 )
 from datastore.model.operations import Delete, Put, ReadResult, WriteResult
 from datastore.model.query import Query
+from datastore.sync.base import Datastore
 from datastore.sync.cursor import Cursor, chain_gen, is_iterable, limit_gen, offset_gen
+from datastore.sync.memory import DictDatastore, NullDatastore
 from datastore.sync.scan import Scan
-from datastore.sync.serialize import (
-    SerializerShimDatastore,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from datastore import aio as aio
+    from datastore import basic, errors, key, query, serialize
+    from datastore.core.basic import (
+        CacheShimDatastore,
+        DatastoreCollection,
+        DirectoryDatastore,
+        InterfaceMappingDatastore,
+        KeyTransformDatastore,
+        LoggingDatastore,
+        LowercaseKeyDatastore,
+        LRUCacheDatastore,
+        MountDatastore,
+        NamespaceDatastore,
+        NestedPathDatastore,
+        ShardedDatastore,
+        ShimDatastore,
+        SymlinkDatastore,
+        TieredDatastore,
+    )
+    from datastore.core.serialize import SerializerShimDatastore
     from datastore.spec import Config
 
 __all__ = [
@@ -173,6 +170,10 @@ __all__ = [
 ]
 
 
+#: Modules that are documented as attributes of this one.
+_LAZY_MODULES = {"aio", "basic", "core", "errors", "key", "query", "serialize"}
+
+
 # Not in __all__, so that `import *` does not hide the builtin.
 def open(described: str | Mapping[str, Any] | Config, store: str | None = None) -> Datastore:  # noqa: A001
     """Open the store that a URL or a table describes, e.g. `memory:`, `file:///var/lib/ds` or `grpc://127.0.0.1:7420`.
@@ -190,7 +191,14 @@ def open(described: str | Mapping[str, Any] | Config, store: str | None = None) 
 
 
 def __getattr__(name: str) -> Any:
-    """`datastore.aio`, imported on first use, so that programs without asyncio do not load it."""
-    if name == "aio":
-        return import_module("datastore.aio")
+    """The documented modules and the stores over other stores are loaded on first use: most programs need few."""
+    if name in _LAZY_MODULES:
+        return import_module(f"datastore.{name}")
+    if name in __all__:
+        found = globals()[name] = getattr(import_module("datastore.core"), name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_LAZY_MODULES})

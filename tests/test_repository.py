@@ -207,6 +207,15 @@ def test_the_library_loads_no_driver_and_no_grpc(package: str) -> None:
     assert not loaded & {"grpc", "google", "lmdb", "pytest", "hypothesis", "datastore_client", "datastore_server"}
 
 
+def test_the_library_loads_fast() -> None:
+    """Within 50 ms, most of them for the standard library: none of its modules that take long, except `typing`."""
+    script = "import sys, datastore; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    slow = {"asyncio", "dataclasses", "decimal", "inspect", "json", "logging", "pathlib", "socket", "urllib.parse"}
+    # Stores over other stores are loaded when first used.
+    assert not set(done.stdout.split()) & {*slow, "datastore.sync.shims", "datastore.core.basic"}
+
+
 # Completeness.
 
 

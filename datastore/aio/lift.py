@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -166,11 +165,11 @@ class LiftedDatastore(Datastore):
     @property
     def capability(self) -> Capability:
         """The capability of the blocking store."""
-        return replace(self.blocking.capability, reads_at_once=self._reads_here)
+        return self.blocking.capability._replace(reads_at_once=self._reads_here)
 
     def describe(self) -> Description:
         """The description of the blocking store."""
-        return replace(self.blocking.describe(), capability=self.capability)
+        return self.blocking.describe()._replace(capability=self.capability)
 
     async def aclose(self) -> None:
         """Close the blocking store."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import replace
 
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.memory import NullDatastore
@@ -144,7 +143,7 @@ class _Mounted(ShimDatastore):
     @property
     def capability(self) -> Capability:
         below = self.child_datastore.capability
-        return replace(below.scope_only(), field_filters=below.field_filters)
+        return below.scope_only()._replace(field_filters=below.field_filters)
 
     def listed_key(self, key: Key) -> Key:
         return self._outer(self.child_datastore.listed_key(self._inner(key)))

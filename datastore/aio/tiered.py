@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 
 from datastore.aio._concurrency import KeyLocks, Lock, run_to_completion
@@ -214,4 +213,4 @@ class TieredDatastore(DatastoreCollection):
     def described(self) -> tuple[Description, ...]:
         """The descriptions of the tiers, each with its hits and misses."""
         tiers = self._tiers()
-        return tuple(replace(tier.store.describe(), hits=tier.hits, misses=tier.misses) for tier in tiers)
+        return tuple(tier.store.describe()._replace(hits=tier.hits, misses=tier.misses) for tier in tiers)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from datastore.model.capability import Support
 from datastore.model.query import Query
@@ -33,8 +32,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """The parts of one query that a scan has applied to its scope.
 
     Each of `filters` belongs to the query's filter at the same index; filters beyond its end are not applied. `orders`
@@ -82,7 +80,7 @@ ALL_FILTERS = Applied(all_filters=True)
 #: Everything but the projection.
 WHOLE_VALUES = Applied(orders=Support.EXACT, counts=Support.EXACT, all_filters=True)
 #: Everything.
-COMPLETE = replace(WHOLE_VALUES, projection=Support.EXACT)
+COMPLETE = WHOLE_VALUES._replace(projection=Support.EXACT)
 
 
 def narrowed(query: Query, narrows: Callable[[Condition], bool], needed: int) -> Applied:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from datastore.model.arguments import check_query
 from datastore.model.errors import InvalidQueryError, UnsupportedTypeError
@@ -79,8 +78,7 @@ class Max(Aggregation):
 AGGREGATIONS: tuple[type[Aggregation], ...] = (Count, Sum, Avg, Min, Max)
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(NamedTuple):
     """What to compute: `aggregations` by name, for each group of the entries that `query`, which is frozen, selects.
 
     Entries with equal values in all fields of `group_by` are one group. `orders` and `limit` are those of the rows;

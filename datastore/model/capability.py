@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Capability", "Durability", "Support"]
 
@@ -33,8 +32,7 @@ class Support(Enum):
     EXACT = "exact"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capability:
+class Capability(NamedTuple):
     """What a store can do. A store that declares nothing is assumed to have the defaults.
 
     `queries` is whether it answers queries at all; if not, each raises QueryNotSupportedError. `scope` is whether a
@@ -57,7 +55,7 @@ class Capability:
     def scope_only(self) -> Capability:
         """The capability that remains if only the scope of a query is passed on."""
         none = Support.NONE
-        return replace(self, key_filters=none, field_filters=none, orders=none, limit=none, reads_at_once=False)
+        return self._replace(key_filters=none, field_filters=none, orders=none, limit=none, reads_at_once=False)
 
     @classmethod
     def common(cls, capabilities: Iterable[Capability]) -> Capability:
@@ -68,7 +66,7 @@ class Capability:
         known = list(capabilities)
         if not known:
             return cls()
-        least = {part.name: min((getattr(each, part.name) for each in known), key=_rank) for part in fields(cls)}
+        least = {name: min((getattr(each, name) for each in known), key=_rank) for name in cls._fields}
         return cls(**{**least, "reads_at_once": False})
 
 

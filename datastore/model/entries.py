@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from itertools import compress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from datastore.model.encoded import Encoded, projected
 from datastore.model.errors import DatastoreError
 from datastore.model.key import Key
 from datastore.model.limits import LONG_SORT_KEY_BYTES
+from datastore.model.records import Record
 
 if TYPE_CHECKING:
     from datastore.model.explanation import Explanation
@@ -39,17 +39,20 @@ class Entry(NamedTuple):
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Record):
     """A place in a query's results, after one entry: its sort key (b'' without orders) and its key.
 
     `value`, the entry's value, is sent in place of a sort key over LONG_SORT_KEY_BYTES; without it, a sort key that
     exceeds a message cannot be sent. Positions are equal if sort key and key are.
     """
 
-    sort_key: bytes
-    key: Key
-    value: Any = field(default=None, compare=False, repr=False)
+    __slots__ = ("key", "sort_key", "value")
+    compared: ClassVar = ("sort_key", "key")
+
+    def __init__(self, sort_key: bytes, key: Key, value: Any = None) -> None:
+        self.sort_key = sort_key
+        self.key = key
+        self.value = value
 
 
 class Write(NamedTuple):
@@ -254,8 +257,7 @@ class Reason(Enum):
     PARTIAL = "partial"
 
 
-@dataclass(frozen=True, slots=True)
-class ShardReport:
+class ShardReport(NamedTuple):
     """One shard's part of a query; `error` says why it is missing from the results."""
 
     shard: str
@@ -264,8 +266,7 @@ class ShardReport:
     error: DatastoreError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """How a query's results ended, and how many there were."""
 
     reason: Reason

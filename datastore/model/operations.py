@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from datastore.model.errors import DatastoreError, InvalidValueError, UnsupportedTypeError, without_frames
 from datastore.model.key import Key
+from datastore.model.records import Record
 
 __all__ = [
     "PRESENCE",
@@ -26,8 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
+class ReadOptions(NamedTuple):
     """What to read. Without `values`, only whether each key has one: any result value but None means yes."""
 
     values: bool = True
@@ -39,12 +38,14 @@ VALUES = ReadOptions()
 PRESENCE = ReadOptions(values=False)
 
 
-@dataclass(slots=True)
-class ReadResult:
+class ReadResult(Record):
     """The result of reading one key: its value, None if it has none, or the error with which the read ended."""
 
-    value: Any = None
-    error: Exception | None = None
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: Any = None, error: Exception | None = None) -> None:
+        self.value = value
+        self.error = error
 
     @classmethod
     def failed(cls, error: Exception) -> ReadResult:
@@ -52,32 +53,38 @@ class ReadResult:
         return cls(error=error)
 
 
-@dataclass(slots=True)
-class WriteResult:
+class WriteResult(Record):
     """The result of one write: the error with which it ended, if it failed."""
 
-    error: Exception | None = None
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
 
 
-@dataclass(slots=True)
-class Put:
+class Put(Record):
     """Store `value`, which is not None, under `key`, replacing any old value."""
 
-    key: Key
-    value: Any
+    __slots__ = ("key", "value")
+
+    def __init__(self, key: Key, value: Any) -> None:
+        self.key = key
+        self.value = value
 
     def at(self, key: Key) -> Put:
         """The same under another key."""
         return Put(key, self.value)
 
 
-@dataclass(slots=True)
-class Delete:
+class Delete(Record):
     """Remove the entry of `key`, if there is one."""
 
-    key: Key
+    __slots__ = ("key",)
     #: The value of the key afterwards.
     value: ClassVar[None] = None
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
 
     def at(self, key: Key) -> Delete:
         """The same under another key."""

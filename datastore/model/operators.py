@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 from datastore.model.encoded import decoded
 from datastore.model.key import Key
@@ -23,8 +22,7 @@ ColumnPredicate = Callable[[list[Any]], list[bool]]
 KeyRange = tuple[bytes, bytes | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(NamedTuple):
     """One operator: `text` as it is written, `number` of `FieldFilter.Operator` on the wire."""
 
     text: str

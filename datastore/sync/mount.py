@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
 
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
@@ -146,7 +145,7 @@ class _Mounted(ShimDatastore):
     @property
     def capability(self) -> Capability:
         below = self.child_datastore.capability
-        return replace(below.scope_only(), field_filters=below.field_filters)
+        return below.scope_only()._replace(field_filters=below.field_filters)
 
     def listed_key(self, key: Key) -> Key:
         return self._outer(self.child_datastore.listed_key(self._inner(key)))

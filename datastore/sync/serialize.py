@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from datastore.engine.plan import WHOLE_VALUES, Applied
@@ -233,8 +232,8 @@ class SerializerShimDatastore(ShimDatastore):
         """What the child can do with serialized values."""
         below = self.child_datastore.capability
         if not self._declares(keeps_mappings):
-            below = replace(below, field_filters=Support.NONE)
-        return below if self._declares(never_loads_none) else replace(below, orders=Support.NONE, limit=Support.NONE)
+            below = below._replace(field_filters=Support.NONE)
+        return below if self._declares(never_loads_none) else below._replace(orders=Support.NONE, limit=Support.NONE)
 
     def describe(self) -> Description:
         """Kind `serializer`, with the serializer's name."""

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -289,7 +288,7 @@ class ShardedDatastore(DatastoreCollection):
         """One shard's report, or those of the shards that it is composed of, under its name."""
         name = self._name_of(index)
         if cursor.shards and error is None:
-            return [replace(report, shard=f"{name}/{report.shard}") for report in cursor.shards]
+            return [report._replace(shard=f"{name}/{report.shard}") for report in cursor.shards]
         return [ShardReport(name, cursor.returned, cursor.scanned, error)]
 
     def shard_query_generator(self, query: Query) -> Generator[Any]:

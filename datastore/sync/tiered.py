@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 
 from datastore.engine.tally import Tally
@@ -216,4 +215,4 @@ class TieredDatastore(DatastoreCollection):
     def described(self) -> tuple[Description, ...]:
         """The descriptions of the tiers, each with its hits and misses."""
         tiers = self._tiers()
-        return tuple(replace(tier.store.describe(), hits=tier.hits, misses=tier.misses) for tier in tiers)
+        return tuple(tier.store.describe()._replace(hits=tier.hits, misses=tier.misses) for tier in tiers)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -182,7 +181,7 @@ class KeyTransformDatastore(ShimDatastore):
         below = self.child_datastore.capability
         if self.keytransform is None and self.inverse is None:
             return Capability.common([below])
-        return replace(below.scope_only(), queries=below.queries and self.prefix_preserving)
+        return below.scope_only()._replace(queries=below.queries and self.prefix_preserving)
 
     def describe(self) -> Description:
         """Kind `key_transform`, with the transform's name."""
@@ -387,7 +386,7 @@ class NestedPathDatastore(KeyTransformDatastore):
     @property
     def capability(self) -> Capability:
         """The child's, without queries."""
-        return replace(self.child_datastore.capability.scope_only(), queries=False)
+        return self.child_datastore.capability.scope_only()._replace(queries=False)
 
     def scan(self, query: Query) -> Scan:
         """Not supported: QueryNotSupportedError."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from inspect import signature
 from types import FunctionType, MethodType
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -82,6 +81,9 @@ def _check_waist(cls: type, name: str, method: Any, *bound: object) -> None:
         code = method.__code__
         if (code.co_argcount, code.co_kwonlyargcount) == (len(bound) + len(_WAIST[name]), 0):
             return
+    # Loaded here, because it takes long and is rarely needed.
+    from inspect import signature
+
     try:
         signature(method).bind(*bound, *_WAIST[name])
     except TypeError:

@@ -75,6 +75,7 @@ def test_backends_keep_their_import_paths() -> None:
 def test_modules_are_attributes_after_one_import() -> None:
     code = """
 import datastore
+assert set(dir(datastore)) >= {*datastore.__all__, "core", "aio", "open", "__version__"}
 import datastore.filesystem
 datastore.serialize.shim(datastore.DictDatastore())
 assert datastore.core.key.Key is datastore.key.Key is datastore.Key

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -435,7 +434,7 @@ class RemoteDatastore(Datastore):
             pause(backoff_s)
 
     def _received_tally(self, asked: Aggregate, received: Stream) -> Tally:
-        tally, room = Tally(replace(asked, most_groups=sys.maxsize)), sort_room()
+        tally, room = Tally(asked._replace(most_groups=sys.maxsize)), sort_room()
         groups = 0
         try:
             while (data := received.read()) is not None:

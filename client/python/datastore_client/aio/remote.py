@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -433,7 +432,7 @@ class RemoteDatastore(Datastore):
             await pause(backoff_s)
 
     async def _received_tally(self, asked: Aggregate, received: Stream) -> Tally:
-        tally, room = Tally(replace(asked, most_groups=sys.maxsize)), sort_room()
+        tally, room = Tally(asked._replace(most_groups=sys.maxsize)), sort_room()
         groups = 0
         try:
             while (data := await received.read()) is not None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.engines import Engine, engine
+from tests.support.patience import be_patient
 
 settings.register_profile(
     "quick",
@@ -40,6 +41,13 @@ QUICK = settings.get_current_profile_name() == "quick"
 LONGER = "DATASTORE_HYPOTHESIS=ci make test"
 #: How many long tests a quick run left out, by what only they show.
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        be_patient(patched)
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

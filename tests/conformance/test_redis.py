@@ -11,6 +11,7 @@ import pytest
 import redis
 
 import datastore
+from datastore import redis as redis_store
 from datastore import serialize, spec, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
@@ -29,7 +30,7 @@ from datastore.model.errors import (
 )
 from datastore.model.key import Key
 from datastore.model.query import Query
-from datastore.redis import TIMEOUT_S, RedisConfig, RedisDatastore
+from datastore.redis import RedisConfig, RedisDatastore
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import AsJson, OnTheWire
@@ -236,7 +237,10 @@ def test_a_url_names_the_prefix(client: Any, redis_server: Engine):
 def test_a_server_has_a_limited_time_to_answer(redis_server: Engine):
     with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0") as store:
         settings = store.child_datastore._client.connection_pool.connection_kwargs
-        assert (settings["socket_timeout"], settings["socket_connect_timeout"]) == (TIMEOUT_S, TIMEOUT_S)
+        assert (settings["socket_timeout"], settings["socket_connect_timeout"]) == (
+            redis_store.TIMEOUT_S,
+            redis_store.TIMEOUT_S,
+        )
 
 
 def test_a_batch_of_writes_is_one_request_and_each_write_has_its_own_result(client: Any):

@@ -21,10 +21,12 @@ from datastore.model.entries import (
     Batch,
     Entry,
     Position,
+    StoredEntry,
     Write,
 )
 from datastore.model.errors import (
     CircularLinkError,
+    ConditionFailedError,
     ConfigError,
     CorruptDataError,
     CursorReuseError,
@@ -49,6 +51,7 @@ from datastore.model.errors import (
     StoreLockedError,
     TruncatedStreamError,
     UnavailableError,
+    UnsupportedError,
     UnsupportedTypeError,
     WrongShardError,
 )
@@ -57,6 +60,7 @@ from datastore.model.key import (
     Key,
     Namespace,
 )
+from datastore.model.metadata import ABSENT, EXISTS, Metadata, Precondition
 from datastore.model.operations import Delete, Put, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
@@ -90,10 +94,13 @@ if TYPE_CHECKING:
     from datastore.spec import Config
 
 __all__ = [
+    "ABSENT",
+    "EXISTS",
     "Avg",
     "Batch",
     "CacheShimDatastore",
     "CircularLinkError",
+    "ConditionFailedError",
     "ConfigError",
     "CorruptDataError",
     "Count",
@@ -124,6 +131,7 @@ __all__ = [
     "LoggingDatastore",
     "LowercaseKeyDatastore",
     "Max",
+    "Metadata",
     "Min",
     "MountDatastore",
     "Namespace",
@@ -135,6 +143,7 @@ __all__ = [
     "OverloadedError",
     "PlacementError",
     "Position",
+    "Precondition",
     "Put",
     "Q",
     "Query",
@@ -148,11 +157,13 @@ __all__ = [
     "StoreFormatError",
     "StoreFullError",
     "StoreLockedError",
+    "StoredEntry",
     "Sum",
     "SymlinkDatastore",
     "TieredDatastore",
     "TruncatedStreamError",
     "UnavailableError",
+    "UnsupportedError",
     "UnsupportedTypeError",
     "Write",
     "WriteResult",

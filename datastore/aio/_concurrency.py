@@ -19,6 +19,7 @@ __all__ = [
     "in_thread",
     "iterate",
     "run_to_completion",
+    "sleep",
     "was_closed",
     "within",
 ]
@@ -119,6 +120,11 @@ async def in_thread(call: Callable[[], T]) -> T:
 async def give_way() -> None:
     """Let other tasks run."""
     await asyncio.sleep(0)
+
+
+async def sleep(seconds: float) -> None:
+    """Suspend this task."""
+    await asyncio.sleep(seconds)
 
 
 async def iterate(iterable: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:

@@ -6,23 +6,36 @@ no wire and no other store.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from datastore.aio import verbs
+from datastore.aio._concurrency import sleep
 from datastore.aio.aggregating import scanned_tally, tally_of
 from datastore.aio.cursor import Cursor
 from datastore.aio.scan import Scan, ask
+from datastore.engine.conflicts import conflict_pauses
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate, Aggregation
-from datastore.model.arguments import check_query
+from datastore.model.arguments import check_key, check_query
 from datastore.model.capability import Capability
 from datastore.model.description import Description
-from datastore.model.entries import Write
-from datastore.model.errors import QueryNotSupportedError, UnsupportedTypeError
+from datastore.model.entries import StoredEntry, Write
+from datastore.model.errors import ConditionFailedError, QueryNotSupportedError, UnsupportedTypeError
 from datastore.model.fields import Order
 from datastore.model.key import Key
-from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
+from datastore.model.metadata import ABSENT, Precondition, WriteOptions
+from datastore.model.operations import (
+    ENTRIES,
+    Delete,
+    Operation,
+    Put,
+    ReadOptions,
+    ReadResult,
+    WriteResult,
+    raise_error,
+    value_of,
+)
 from datastore.model.query import Query
 from datastore.model.spellings import TwoNames, is_overridden
 
@@ -106,13 +119,52 @@ class Datastore(TwoNames):
         """The value of `key`, or None if it has none."""
         raise NotImplementedError(f"{type(self).__name__} does not implement get")
 
-    async def put(self, key: Key, value: Any) -> None:
-        """Store `value` under `key`, replacing any old value. None deletes."""
+    async def put(self, key: Key, value: Any, **options: Unpack[WriteOptions]) -> None:
+        """Store `value` under `key`, replacing any old value. None deletes.
+
+        With `if_absent`, `if_exists` or `if_version`, only if the key has no entry, has one, or has one of this
+        version, decided atomically with the write; otherwise raises ConditionFailedError with the current version.
+        Raises UnsupportedError for a condition if the store keeps no versions, InvalidError (a ValueError) for two.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not implement put")
 
-    async def delete(self, key: Key) -> None:
-        """Remove the entry of `key`, if there is one."""
+    async def delete(self, key: Key, **options: Unpack[WriteOptions]) -> None:
+        """Remove the entry of `key`, if there is one. Conditions as in `put`."""
         raise NotImplementedError(f"{type(self).__name__} does not implement delete")
+
+    async def entry(self, key: Key) -> StoredEntry | None:
+        """The entry of `key` with its version and times, or None if it has none.
+
+        Raises UnsupportedError if the store keeps no versions.
+        """
+        (result,) = await self.read((check_key(key),), ENTRIES)
+        value = value_of(result)
+        if result.metadata is None and (value is not None or not self.capability.versions):
+            raise verbs.no_versions(self)
+        return None if result.metadata is None else StoredEntry.read(key, value, result.metadata)
+
+    async def update(self, key: Key, function: Callable[[Any], Any]) -> Any:
+        """Replace the value of `key` by `function(value)`, atomically; returns the new value.
+
+        The function gets the current value, None if there is none, and must not modify it; None deletes the entry. If
+        another write comes between, it is called again with the new value, at most UPDATE_ATTEMPTS times; then raises
+        ConditionFailedError. Raises what the function raises, and UnsupportedError if the store keeps no versions.
+        """
+        pauses = conflict_pauses()
+        while True:
+            found = await self.entry(key)
+            value = function(None if found is None else found.value)
+            if found is None and value is None:
+                return None
+            condition = ABSENT if found is None else Precondition(version=found.version)
+            (result,) = await self.write([Delete(key, condition) if value is None else Put(key, value, condition)])
+            if not isinstance(result.error, ConditionFailedError):
+                raise_error(result)
+                return value
+            pause_s = next(pauses, None)
+            if pause_s is None:
+                raise result.error
+            await sleep(pause_s)
 
     async def contains(self, key: Key) -> bool:
         """Whether `key` has a value, i.e. `get(key)` is not None."""
@@ -163,9 +215,10 @@ class Datastore(TwoNames):
         results: list[ReadResult] = await verbs.batch_get_by_get(self, keys)
         return results
 
-    async def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:
+    async def batch_write(self, writes: Sequence[Write | Operation]) -> list[WriteResult]:
         """Make several writes: a WriteResult for each, in their order. They also take effect in this order.
 
+        A write with a condition is an operation, e.g. `Put(key, value, ABSENT)`.
         Not atomic: each write succeeds or fails by itself.
         """
         results: list[WriteResult] = await verbs.batch_write_by_verbs(self, writes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from datastore.aio._concurrency import Lock
 from datastore.aio.base import Datastore, require_datastore
@@ -14,6 +14,7 @@ from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.errors import InvalidError, NoStoresError, UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.metadata import WriteOptions
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 
@@ -83,11 +84,11 @@ class DatastoreCollection(ShimDatastore):
         """Left to subclasses: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement get")
 
-    async def put(self, key: Key, value: Any) -> None:
+    async def put(self, key: Key, value: Any, **options: Unpack[WriteOptions]) -> None:
         """Left to subclasses: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement put")
 
-    async def delete(self, key: Key) -> None:
+    async def delete(self, key: Key, **options: Unpack[WriteOptions]) -> None:
         """Left to subclasses: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement delete")
 

@@ -20,15 +20,32 @@ from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
-from datastore.model.errors import InvalidKeyError, QueryNotSupportedError
+from datastore.model.errors import (
+    ConditionFailedError,
+    InvalidKeyError,
+    QueryNotSupportedError,
+    UnsupportedError,
+)
 from datastore.model.key import Key
 from datastore.model.limits import FIRST_SCAN_ENTRIES, KEY_BYTES
-from datastore.model.operations import VALUES, Operation, Put, ReadOptions, ReadResult, WriteResult, value_of
+from datastore.model.metadata import require
+from datastore.model.operations import (
+    VALUES,
+    Delete,
+    Operation,
+    Put,
+    ReadOptions,
+    ReadResult,
+    WriteResult,
+    value_of,
+)
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 
 __all__ = ["DirectoryDatastore"]
 
+#: Refusals of a value or its condition: the entry is certainly not stored.
+_NOT_STORED = (TypeError, ValueError, ConditionFailedError, UnsupportedError)
 _RESERVED = ":directory"
 _ROOT = Key("/")
 
@@ -62,7 +79,7 @@ class DirectoryDatastore(ShimDatastore):
             found = await self.child_datastore.read([keys[place] for place in asked], options)
             for place, result in zip(asked, found, strict=True):
                 results[place] = result
-        if not options.values:
+        if not options.values or options.metadata:
             return results
         return [
             await read_attempt(self.directory, key) if result.value is None and result.error is None else result
@@ -71,22 +88,18 @@ class DirectoryDatastore(ShimDatastore):
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Make several writes, one by one."""
-        return [
-            await (
-                write_attempt(self._put, operation.key, operation.value)
-                if isinstance(operation, Put)
-                else write_attempt(self._delete, operation.key)
-            )
-            for operation in operations
-        ]
+        return [await write_attempt(self._write, operation) for operation in operations]
 
-    async def _put(self, key: Key, value: Any) -> None:
+    async def _write(self, operation: Operation) -> WriteResult:
+        return await (self._put(operation) if isinstance(operation, Put) else self._delete(operation))
+
+    async def _put(self, put: Put) -> WriteResult:
         """List the key in its parent's directory, and store the value."""
+        key = put.key
         if _is_reserved(key):
             raise InvalidKeyError(f"{key}: keys that end in {_RESERVED!r} are kept for directories")
         if key == _ROOT:
-            await self.child_datastore.put(key, value)
-            return
+            return await self._written(put)
         record = _record_of(key.parent)
         if record is None:
             raise InvalidKeyError(
@@ -98,23 +111,29 @@ class DirectoryDatastore(ShimDatastore):
             before = await self._listed(record)
             if str(key) not in before:
                 await self.child_datastore.put(record, [*before, str(key)])
-            try:
-                await self.child_datastore.put(key, value)
-            except (TypeError, ValueError):
-                # Refused, so certainly not stored.
+            result = await self._written(put)
+            if isinstance(result.error, _NOT_STORED):
                 await self._write_list(record, before)
-                raise
+            return result
 
-    async def _delete(self, key: Key) -> None:
+    async def _delete(self, delete: Delete) -> WriteResult:
         """Remove the value, and the key from its parent's directory."""
+        key = delete.key
         record = _record_of(key.parent)
         if _is_reserved(key) or record is None:
-            return
+            if delete.condition is not None:
+                require(delete.condition, key, 0)
+            return WriteResult()
         async with self._locks.hold(record):
-            await self.child_datastore.delete(key)
+            result = await self._written(delete)
             before = await self._listed(record)
-            if str(key) in before:
+            if result.error is None and str(key) in before:
                 await self._write_list(record, [name for name in before if name != str(key)])
+            return result
+
+    async def _written(self, operation: Operation) -> WriteResult:
+        [result] = await self.child_datastore.write([operation])
+        return result
 
     async def directory(self, key: Key) -> list[str]:
         """The texts of the keys directly below `key`, in order of arrival, as a new list."""

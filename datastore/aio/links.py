@@ -18,9 +18,9 @@ from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
-from datastore.model.errors import CircularLinkError, InvalidKeyError
+from datastore.model.errors import CircularLinkError, InvalidKeyError, UnsupportedError
 from datastore.model.key import Key
-from datastore.model.operations import VALUES, Operation, Put, ReadOptions, ReadResult, WriteResult
+from datastore.model.operations import ENTRIES, VALUES, Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 
 __all__ = ["SymlinkDatastore"]
@@ -34,10 +34,10 @@ _LINKING = ""
 class SymlinkDatastore(ShimDatastore):
     """Symbolic links between keys: `link(source, target)` makes `target` refer to `source`.
 
-    get, contains and put follow links, any number of them; a put through a link whose source is missing creates
-    the source. delete, and putting None, remove only the link. A circle of links raises CircularLinkError (an
-    AssertionError). Queries return entries under their own keys, links with the values that they refer to; dangling
-    links are left out.
+    get, contains and put follow links, any number of them; a put through a link whose source is missing creates the
+    source. delete, and putting None, remove only the link, and with a condition raise UnsupportedError. A circle of
+    links raises CircularLinkError (an AssertionError). Queries return entries under their own keys, links with the
+    values that they refer to; dangling links are left out.
     A link is stored as text, `source/datastore_link`, so the store below must store text: put serializers below this
     store, and caches too, because a cache above would keep an old value under the entry's other keys.
     A caller's text that looks like a link is stored with a prefix, and read back unchanged.
@@ -70,43 +70,65 @@ class SymlinkDatastore(ShimDatastore):
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """Read from the child in one batch, and follow links one by one."""
-        results = await self.child_datastore.read(keys, VALUES)
-        return [
-            result if result.value is None else await read_attempt(self._follow_link, result.value)
-            for result in results
-        ]
+        results = await self.child_datastore.read(keys, ENTRIES if options.metadata else VALUES)
+        return [result if result.value is None else await self._followed_result(result) for result in results]
+
+    async def _followed_result(self, stored: ReadResult) -> ReadResult:
+        """The result for what was read under some key. A link has the metadata of the entry that it refers to."""
+        source = None if stored.metadata is None else self._link_for_value(stored.value)
+        if source is None:
+            result = await read_attempt(self._follow_link, stored.value)
+            result.metadata = stored.metadata
+            return result
+        end = await read_attempt(self._end_of, source)
+        if end.error is not None:
+            return end
+        [found] = await self.child_datastore.read([end.value[0]], ENTRIES)
+        # Should it be a link by now, it is followed too.
+        return found if found.value is None else await self._followed_result(found)
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Make several writes, one by one, because each may follow a link. A delete removes the link itself."""
         return [await write_attempt(self._do, operation) for operation in operations]
 
-    async def _do(self, operation: Operation) -> None:
+    async def _do(self, operation: Operation) -> WriteResult:
         if isinstance(operation, Put):
-            await self._put(operation.key, operation.value)
-            return
+            return await self._put(operation)
         async with self._locks.hold(operation.key):
-            await self.child_datastore.delete(operation.key)
+            if operation.condition is not None:
+                await self._refuse_link(operation.key)
+            return await self._written(operation)
 
-    async def _put(self, key: Key, value: Any) -> None:
-        """Store under `key`, following links."""
-        end: Key | None = key
+    async def _refuse_link(self, key: Key) -> None:
+        """Raise UnsupportedError if `key` is a link: it shows the version of another entry, which a delete leaves."""
+        if self._link_for_value(await self.child_datastore.get(key)) is not None:
+            raise UnsupportedError(f"{key} is a link, which cannot be deleted on a condition; delete it without one")
+
+    async def _put(self, put: Put) -> WriteResult:
+        """Store under the key of `put`, following links."""
+        end = put.key
         passed: set[Key] = set()
-        while end is not None:
+        while True:
             if end in passed:
                 # Raises, unless the links were changed meanwhile; in that case, start again.
-                await self._end_of(key)
-                end = key
+                await self._end_of(put.key)
+                end = put.key
                 passed.clear()
             passed.add(end)
-            end = await self._put_or_follow(end, value)
+            found = await self._put_or_follow(put.at(end))
+            if isinstance(found, WriteResult):
+                return found
+            end = found
 
-    async def _put_or_follow(self, key: Key, value: Any) -> Key | None:
-        """Store under `key`; if it is a link, return the key that it refers to instead."""
-        async with self._locks.hold(key):
-            source = self._link_for_value(await self.child_datastore.get(key))
-            if source is None:
-                await self.child_datastore.put(key, self._stored(value))
-            return source
+    async def _put_or_follow(self, put: Put) -> WriteResult | Key:
+        """Store under the key of `put`; if it is a link, return the key that it refers to instead."""
+        async with self._locks.hold(put.key):
+            source = self._link_for_value(await self.child_datastore.get(put.key))
+            return await self._written(put.of(self._stored(put.value))) if source is None else source
+
+    async def _written(self, operation: Operation) -> WriteResult:
+        [result] = await self.child_datastore.write([operation])
+        return result
 
     def scan(self, query: Query) -> Scan:
         """The scope, with links resolved, under the links' own keys."""

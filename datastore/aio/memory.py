@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import chain, islice
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Unpack
 
 from datastore.aio._concurrency import Lock
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan
+from datastore.aio.verbs import condition_for
 from datastore.engine.plan import COMPLETE
+from datastore.engine.versions import Versions
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability, Durability, Support
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES, FIRST_SCAN_ENTRIES
-from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
+from datastore.model.metadata import Metadata, WriteOptions, require
+from datastore.model.operations import (
+    Delete,
+    Operation,
+    Put,
+    ReadOptions,
+    ReadResult,
+    WriteResult,
+    attempt,
+    raise_error,
+)
 from datastore.model.query import Query
 
 __all__ = ["DictDatastore", "NullDatastore"]
 
 #: If there are more than this many times as many entries as needed, selecting the first is faster than sorting all.
 _FEW = 100
+_EMPTY: Mapping[Any, Any] = MappingProxyType({})
+#: The metadata of a value that was stored past the store's methods.
+_OLDEST = Metadata(1, 0, 0)
 
 
 class NullDatastore(Datastore):
@@ -65,29 +82,42 @@ class DictDatastore(Datastore):
 
     Stored values are the objects themselves: do not modify them afterwards. `len()` counts the entries.
     A query sees the entries as of the time when its first result is read: the first write to a collection after a query
-    of it copies the collection's dict.
+    of it copies the collection's dict. Entries have versions. `clock` returns seconds since 1970.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._items: dict[str, dict[Key, Any]] = {}
+        self._metadata: dict[str, dict[Key, Metadata]] = {}
+        self._versions = Versions(clock=clock)
         #: The collections whose dicts queries may be reading: a write changes a copy.
         self._read: set[str] = set()
         self._lock = Lock()
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The values themselves."""
+        if options.metadata:
+            with self._lock:
+                return [ReadResult(self._value(key), metadata=self._known(key)) for key in keys]
         items = self._items
         return [ReadResult(items[path].get(key)) if (path := str(key.path)) in items else ReadResult() for key in keys]
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Keep the values themselves."""
         with self._lock:
-            for operation in operations:
-                if operation.value is None:
-                    self._remove(operation.key)
-                else:
-                    self._writable(str(operation.key.path))[operation.key] = operation.value
-        return [WriteResult() for _ in operations]
+            return [self._apply(operation) for operation in operations]
+
+    def _apply(self, operation: Operation) -> WriteResult:
+        """Make one write. Call with the lock held."""
+        key = operation.key
+        if operation.condition is not None:
+            known = self._known(key)
+            refused = attempt(require, operation.condition, key, 0 if known is None else known.version)
+            if refused.error is not None:
+                return WriteResult(refused.error)
+        if operation.value is None:
+            self._remove(key)
+            return WriteResult()
+        return WriteResult(metadata=self._store(key, operation.value))
 
     # The same for one key, without the lists of keys and results, which take as long as the work itself.
 
@@ -101,38 +131,62 @@ class DictDatastore(Datastore):
         """Whether `key` has a value."""
         return await self.get(key) is not None
 
-    async def put(self, key: Key, value: Any) -> None:
+    async def put(self, key: Key, value: Any, **options: Unpack[WriteOptions]) -> None:
         """Keep the value itself."""
         if value is None:
-            await self.delete(key)
+            await self.delete(key, **options)
             return
         key = check_key(key)
         with self._lock:
-            self._writable(str(key.path))[key] = value
+            if options:
+                raise_error(self._apply(Put(key, value, condition_for(self, options))))
+            else:
+                self._store(key, value)
 
-    async def delete(self, key: Key) -> None:
+    async def delete(self, key: Key, **options: Unpack[WriteOptions]) -> None:
         """Remove the entry of `key`, if there is one."""
         key = check_key(key)
         with self._lock:
-            self._remove(key)
+            raise_error(self._apply(Delete(key, condition_for(self, options))))
+
+    # With the lock held
+
+    def _value(self, key: Key) -> Any:
+        return self._items.get(str(key.path), _EMPTY).get(key)
+
+    def _known(self, key: Key) -> Metadata | None:
+        """The metadata of a key that has a value. A subclass may have stored the value by itself."""
+        if self._value(key) is None:
+            return None
+        return self._metadata.get(str(key.path), _EMPTY).get(key, _OLDEST)
+
+    def _store(self, key: Key, value: Any) -> Metadata:
+        path = str(key.path)
+        self._writable(path)[key] = value
+        metadata = self._metadata.setdefault(path, {})
+        metadata[key] = stamp = self._versions.stamp(metadata.get(key))
+        return stamp
 
     def _remove(self, key: Key) -> None:
         path = str(key.path)
         if key in self._items.get(path, ()):
             collection = self._writable(path)
             del collection[key]
+            self._metadata.get(path, {}).pop(key, None)
             if not collection:
                 del self._items[path]
+                self._metadata.pop(path, None)
 
     def _writable(self, path: str) -> dict[Key, Any]:
-        """The dict of a collection, which no query is reading. Call with the lock held."""
+        """The dict of a collection, which no query is reading, nor that of its metadata."""
         if path in self._read:
             self._read.discard(path)
             self._items[path] = self._items[path].copy()
+            self._metadata[path] = self._metadata.get(path, {}).copy()
         return self._items.setdefault(path, {})
 
     def _readable(self, path: str) -> dict[Key, Any]:
-        """The dict of a collection that exists, which from now on does not change. Call with the lock held."""
+        """The dict of a collection that exists, which from now on does not change."""
         self._read.add(path)
         return self._items[path]
 
@@ -178,7 +232,7 @@ class DictDatastore(Datastore):
     def capability(self) -> Capability:
         """A query reads only its scope. The reads of a subclass may suspend."""
         at_once = type(self) is DictDatastore
-        return Capability(scope=True, durability=Durability.MEMORY, reads_at_once=at_once)
+        return Capability(scope=True, durability=Durability.MEMORY, versions=True, reads_at_once=at_once)
 
     def describe(self) -> Description:
         """Kind `dict`, in memory."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from datastore.aio import verbs
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.scan import Scan, ask
 from datastore.model.arguments import check_key
@@ -58,8 +59,9 @@ class ShimDatastore(Datastore):
 
     @property
     def capability(self) -> Capability:
-        """What the child can do."""
-        return Capability.common([self.child_datastore.capability])
+        """What the child can do. Verbs of a subclass know no versions."""
+        below = Capability.common([self.child_datastore.capability])
+        return below._replace(versions=False) if verbs.are_overridden(type(self)) else below
 
     def describe(self) -> Description:
         """Kind `shim`, named after the class, over the child's description."""

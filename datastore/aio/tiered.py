@@ -19,8 +19,18 @@ from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability
 from datastore.model.deadline import check_timeout
 from datastore.model.description import Description
+from datastore.model.errors import ConditionFailedError
 from datastore.model.key import Key
-from datastore.model.operations import VALUES, Delete, Operation, Put, ReadOptions, ReadResult, WriteResult
+from datastore.model.operations import (
+    VALUES,
+    Delete,
+    Operation,
+    Put,
+    ReadOptions,
+    ReadResult,
+    WriteResult,
+    without_condition,
+)
 from datastore.model.query import Query
 
 __all__ = ["SKIP_FAILED_S", "TIER_TIMEOUT_S", "TieredDatastore"]
@@ -39,8 +49,9 @@ class TieredDatastore(DatastoreCollection):
     get: the first hit, which is then written to all tiers above it. Concurrent gets of one key that the first tier
     lacks share one call to the tiers below; if it fails, all of them raise its error. contains: any tier. query: the
     last tier. put, delete: the last tier first, then upwards; if the last tier fails, the call fails and the tiers
-    above are not touched. After a call that was cancelled or whose outcome is unknown, the key is deleted from the
-    tiers above. Within one object, a back-fill never overwrites a newer put or delete.
+    above are not touched. After a call that was cancelled, whose outcome is unknown or whose condition failed, the key
+    is deleted from the tiers above. Conditions are decided, and entries with metadata read, in the last tier. Within
+    one object, a back-fill never overwrites a newer put or delete.
     If an upper tier fails or, under asyncio, does not answer within `timeout_s`, it is logged and skipped for
     `skip_failed_s` seconds; it never fails the call. The keys written meanwhile, at most the latest OWED_KEYS, are
     deleted there before it is used again. A blocking store must limit its own calls.
@@ -83,6 +94,9 @@ class TieredDatastore(DatastoreCollection):
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The value of each key in the first tier that has it, with at most one call per tier."""
         tiers = self._tiers()
+        if options.metadata:
+            # Caches do not know versions.
+            return await tiers[-1].read_last(keys, options)
         if not options.values or len(tiers) == 1:
             found = await self._read_down(tiers, list(dict.fromkeys(keys)), options)
             return [found[key] for key in keys]
@@ -160,8 +174,9 @@ class TieredDatastore(DatastoreCollection):
             left: dict[Key, Operation] = {}
             for operation, result in zip(operations, results, strict=True):
                 if result.error is None:
-                    left[operation.key] = operation
-                elif is_outage(result.error):
+                    left[operation.key] = without_condition(operation)
+                elif is_outage(result.error) or isinstance(result.error, ConditionFailedError):
+                    # The caller may have seen an old value here.
                     left[operation.key] = Delete(operation.key)
             for tier in reversed(tiers[:-1]):
                 await tier.write_above(list(left.values()))

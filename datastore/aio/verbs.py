@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import FunctionType, MethodType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 from weakref import WeakSet
 
 from datastore.aio.cursor import Cursor
@@ -20,8 +20,9 @@ from datastore.engine.plan import UNORDERED, WHOLE_VALUES
 from datastore.engine.room import read_room
 from datastore.model.arguments import bad_keys, check_key, check_query
 from datastore.model.entries import Write
-from datastore.model.errors import UnsupportedTypeError
+from datastore.model.errors import DatastoreError, UnsupportedError, UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.metadata import Precondition, WriteOptions, condition_of
 from datastore.model.operations import (
     PRESENCE,
     REFUSALS,
@@ -42,10 +43,14 @@ from datastore.model.spellings import definer_of, place_of
 
 __all__ = [
     "DERIVED",
+    "are_overridden",
+    "condition_for",
     "cursor_of",
     "derive",
     "derive_again",
+    "no_versions",
     "on_made",
+    "operation_of",
     "read_attempt",
     "scope_of",
     "write_attempt",
@@ -162,6 +167,8 @@ def _defined_at(target: Any, name: str) -> int:
 
 #: Recognized by identity: a function that `functools.wraps` one has its attributes, but is not derived.
 _derived: WeakSet[Any] = WeakSet()
+#: Those methods of the waist that call verbs.
+_by_verbs: WeakSet[Any] = WeakSet()
 
 
 def _is_derived(target: Any, method: Any) -> bool:
@@ -251,12 +258,12 @@ def _batch_get_over(read: _Read) -> Any:
 
 
 def _put_over(write: _Write) -> Any:
-    async def put(self: Any, key: Key, value: Any) -> None:
+    async def put(self: Any, key: Key, value: Any, **options: Unpack[WriteOptions]) -> None:
         """Store `value` under `key`, replacing any old value. None deletes."""
         if value is None:
-            await self.delete(key)
+            await self.delete(key, **options)
             return
-        (result,) = await write(self, (Put(check_key(key), value),))
+        (result,) = await write(self, (Put(check_key(key), value, condition_for(self, options)),))
         if result.error is not None:
             raise_error(result)
 
@@ -264,9 +271,9 @@ def _put_over(write: _Write) -> Any:
 
 
 def _delete_over(write: _Write) -> Any:
-    async def delete(self: Any, key: Key) -> None:
+    async def delete(self: Any, key: Key, **options: Unpack[WriteOptions]) -> None:
         """Remove the entry of `key`, if there is one."""
-        (result,) = await write(self, (Delete(check_key(key)),))
+        (result,) = await write(self, (Delete(check_key(key), condition_for(self, options)),))
         if result.error is not None:
             raise_error(result)
 
@@ -274,17 +281,16 @@ def _delete_over(write: _Write) -> Any:
 
 
 def _batch_write_over(write: _Write) -> Any:
-    async def batch_write(self: Any, writes: Sequence[Write]) -> list[WriteResult]:
+    async def batch_write(self: Any, writes: Sequence[Write | Operation]) -> list[WriteResult]:
         """Make several writes: a WriteResult for each, in their order. They also take effect in this order.
 
         Not atomic: each write succeeds or fails by itself.
         """
-        bad = bad_keys([key for key, _ in writes])
-        operations = [
-            Delete(check_key(key)) if value is None else Put(check_key(key), value)
-            for place, (key, value) in enumerate(writes)
-            if place not in bad
-        ]
+        asked = list(map(operation_of, writes))
+        bad: dict[int, DatastoreError] = bad_keys([operation.key for operation in asked])
+        if any(operation.condition for operation in asked) and not self.capability.versions:
+            bad |= {place: no_versions(self) for place, operation in enumerate(asked) if operation.condition}
+        operations = [operation for place, operation in enumerate(asked) if place not in bad]
         results = await write(self, operations) if operations else []
         for result in results:
             if result.error is not None:
@@ -315,6 +321,34 @@ def _query_over(scan: Callable[[Any, Query], Scan]) -> Any:
 def cursor_of(query: Query, asked: Query, scan: Scan) -> Cursor:
     """A cursor of `query` over the scan of the query `asked`, with the remaining steps applied."""
     return Cursor.from_batches(query, exact_batches(asked, scan), shards=scan.shards, source=scan)
+
+
+def operation_of(write: Write | Operation) -> Operation:
+    """A write of a batch as an operation."""
+    if isinstance(write, (Put, Delete)):
+        return write
+    key, value = write
+    return Delete(key) if value is None else Put(key, value)
+
+
+def condition_for(store: Any, options: WriteOptions) -> Precondition | None:
+    """The condition of a write with these keyword arguments. Raises UnsupportedError if the store keeps no versions."""
+    if not options:
+        return None
+    condition = condition_of(**options)
+    if condition is not None and not store.capability.versions:
+        raise no_versions(store)
+    return condition
+
+
+def are_overridden(cls: type) -> bool:
+    """Whether a class reads or writes by verbs, so that metadata and conditions do not pass through it."""
+    return cls.read in _by_verbs or cls.write in _by_verbs  # type: ignore[attr-defined]
+
+
+def no_versions(store: Any) -> UnsupportedError:
+    """The error for metadata or conditions that a store does not have."""
+    return UnsupportedError(f"{type(store).__name__} keeps no versions, so entries have no metadata or conditions")
 
 
 # The waist over the verbs
@@ -352,12 +386,15 @@ async def read_attempt(call: Callable[..., Any], *arguments: Any) -> ReadResult:
 
 
 async def write_attempt(call: Callable[..., Any], *arguments: Any) -> WriteResult:
-    """Make one write of several, and return its refusal or failure as its result. Programming errors raise."""
+    """Make one write of several, and return its refusal or failure as its result. Programming errors raise.
+
+    The call may return the result itself.
+    """
     try:
-        await call(*arguments)
+        result = await call(*arguments)
     except REFUSALS as error:
         return WriteResult(error)
-    return WriteResult()
+    return result if isinstance(result, WriteResult) else WriteResult()
 
 
 def _contains_by(get: Callable[..., Any]) -> Any:
@@ -378,6 +415,7 @@ def _read_by(get: Callable[..., Any], contains: Callable[..., Any]) -> Any:
         room = read_room()
         return [room.left_out() if room.is_full else room.take(await read_attempt(get, self, key)) for key in keys]
 
+    _by_verbs.add(read)
     return read
 
 
@@ -403,22 +441,23 @@ def _presence(result: ReadResult) -> ReadResult:
 def _write_by(put: Callable[..., Any], delete: Callable[..., Any]) -> Any:
     async def write(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write one by one, with the class's own `put` and `delete`."""
-        return [
-            await (
-                write_attempt(put, self, operation.key, operation.value)
-                if isinstance(operation, Put)
-                else write_attempt(delete, self, operation.key)
-            )
-            for operation in operations
-        ]
+        return [await _write_one(self, operation) for operation in operations]
 
+    async def _write_one(self: Any, operation: Operation) -> WriteResult:
+        if operation.condition is not None:
+            return WriteResult(no_versions(self))
+        if isinstance(operation, Put):
+            return await write_attempt(put, self, operation.key, operation.value)
+        return await write_attempt(delete, self, operation.key)
+
+    _by_verbs.add(write)
     return write
 
 
 def _write_around(write: _Write, batch_write: Callable[..., Any]) -> Any:
     async def write_around(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Use `write`, except for several operations, which go to the class's own `batch_write`."""
-        if len(operations) == 1:
+        """Use `write`, except for several operations without conditions: these go to the class's own `batch_write`."""
+        if len(operations) == 1 or any(operation.condition for operation in operations):
             return await write(self, operations)
         return list(await batch_write(self, [Write(operation.key, operation.value) for operation in operations]))
 

@@ -38,6 +38,7 @@ class Capability(NamedTuple):
     `queries` is whether it answers queries at all; if not, each raises QueryNotSupportedError. `scope` is whether a
     query reads only its collection, not the whole store. The four after it are how much of these parts of a query the
     storage applies itself, at best; the library applies the rest after reading. `limit` includes the offset.
+    `versions` is whether entries have metadata (`ReadOptions.metadata`), and writes may have conditions.
     `reads_at_once` is whether the `read` of a store for asyncio needs no event loop and does not suspend, except to
     wait for a write of the same key.
     """
@@ -50,6 +51,7 @@ class Capability(NamedTuple):
     orders: Support = Support.NONE
     limit: Support = Support.NONE
     durability: Durability = Durability.UNKNOWN
+    versions: bool = False
     reads_at_once: bool = False
 
     def scope_only(self) -> Capability:

@@ -14,7 +14,10 @@ from datastore.model.limits import LONG_SORT_KEY_BYTES
 from datastore.model.records import Record
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from datastore.model.explanation import Explanation
+    from datastore.model.metadata import Metadata
 
 __all__ = [
     "Batch",
@@ -22,6 +25,7 @@ __all__ = [
     "Position",
     "Reason",
     "ShardReport",
+    "StoredEntry",
     "Summary",
     "Write",
     "places",
@@ -37,6 +41,49 @@ class Entry(NamedTuple):
 
     key: Key | None
     value: Any
+
+    @property
+    def metadata(self) -> Metadata | None:
+        """The entry's metadata, if it was read; otherwise None."""
+        return None
+
+
+class StoredEntry(Entry):
+    """An entry with its metadata. It equals an Entry with the same key and value."""
+
+    _metadata: Metadata
+
+    @classmethod
+    def read(cls, key: Key | None, value: Any, metadata: Metadata) -> StoredEntry:
+        """The entry of a key that was read with its metadata."""
+        entry = cls(key, value)
+        entry._metadata = metadata
+        return entry
+
+    @property
+    def metadata(self) -> Metadata:
+        """The entry's metadata."""
+        return self._metadata
+
+    @property
+    def version(self) -> int:
+        """The version: greater after every write of the key, also after a delete; see `Metadata`."""
+        return self._metadata.version
+
+    @property
+    def create_time(self) -> datetime:
+        """When the entry was created, in UTC."""
+        return self._metadata.create_time
+
+    @property
+    def update_time(self) -> datetime:
+        """When the entry was last written, in UTC."""
+        return self._metadata.update_time
+
+    @property
+    def expire_time(self) -> datetime | None:
+        """When the entry expires, in UTC; None for never."""
+        return self._metadata.expire_time
 
 
 class Position(Record):

@@ -7,6 +7,7 @@
     │   ├── InvalidQueryError                 a filter, order, limit or offset out of range
     │   └── InvalidTokenError                 a resume or page token truncated, altered or of another query
     ├── UnsupportedTypeError (TypeError)      a value of an unsupported type; `path` says which part
+    ├── ConditionFailedError (RuntimeError)   the condition of a write did not hold; nothing was changed
     ├── NoStoresError (ValueError)            a collection without stores was used
     ├── LimitExceededError (ValueError)       more than a named limit allows
     ├── CursorRunningError (AssertionError)   a cursor that has begun cannot be changed
@@ -14,6 +15,7 @@
     ├── CursorReuseError (RuntimeError)       a cursor can be read once
     ├── DatastoreClosedError (RuntimeError)   the store was closed
     ├── QueryNotSupportedError (NotImplementedError)
+    ├── UnsupportedError (NotImplementedError)  the store cannot do this, e.g. keep versions
     ├── DeadlineExceededError (TimeoutError)  not answered in time; a write may have happened
     ├── UnavailableError (ConnectionError)    cannot be reached now; `shard` says which, if known
     │   └── OverloadedError                   busy; nothing was done, try again after `retry_after_s`
@@ -37,6 +39,7 @@ from __future__ import annotations
 
 __all__ = [
     "CircularLinkError",
+    "ConditionFailedError",
     "ConfigError",
     "CorruptDataError",
     "CursorReuseError",
@@ -61,6 +64,7 @@ __all__ = [
     "StoreLockedError",
     "TruncatedStreamError",
     "UnavailableError",
+    "UnsupportedError",
     "UnsupportedTypeError",
     "WrongShardError",
 ]
@@ -145,6 +149,14 @@ class UnsupportedTypeError(DatastoreError, TypeError):
         self.path = path
 
 
+class ConditionFailedError(DatastoreError, RuntimeError):
+    """The condition of a write did not hold, and nothing was changed. `version` is the entry's; 0 if it is absent."""
+
+    def __init__(self, message: str = "", *, version: int = 0, shard: str | None = None) -> None:
+        super().__init__(message, shard=shard)
+        self.version = version
+
+
 class NoStoresError(DatastoreError, ValueError):
     """A tiered or sharded collection was used before it had a store."""
 
@@ -179,6 +191,10 @@ class DatastoreClosedError(DatastoreError, RuntimeError):
 
 class QueryNotSupportedError(DatastoreError, NotImplementedError):
     """The store cannot answer queries, or not this one; the text says why."""
+
+
+class UnsupportedError(DatastoreError, NotImplementedError):
+    """The store cannot do this, e.g. because it keeps no versions; the text says what, and nothing was done."""
 
 
 class DeadlineExceededError(DatastoreError, TimeoutError):

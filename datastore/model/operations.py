@@ -7,9 +7,11 @@ from typing import Any, ClassVar, NamedTuple
 
 from datastore.model.errors import DatastoreError, InvalidValueError, UnsupportedTypeError, without_frames
 from datastore.model.key import Key
+from datastore.model.metadata import Metadata, Precondition
 from datastore.model.records import Record
 
 __all__ = [
+    "ENTRIES",
     "PRESENCE",
     "REFUSALS",
     "VALUES",
@@ -23,29 +25,42 @@ __all__ = [
     "raise_error",
     "refusal_of",
     "value_of",
+    "without_condition",
 ]
 
 
 class ReadOptions(NamedTuple):
-    """What to read. Without `values`, only whether each key has one: any result value but None means yes."""
+    """What to read.
+
+    Without `values`, only whether each key has one: any result value but None means yes. With `metadata`, also the
+    metadata of each entry, for which the store must keep versions (`Capability.versions`).
+    """
 
     values: bool = True
+    metadata: bool = False
 
 
 #: Read the values.
 VALUES = ReadOptions()
 #: Only find out which keys have a value.
 PRESENCE = ReadOptions(values=False)
+#: Read the values and the metadata.
+ENTRIES = ReadOptions(metadata=True)
 
 
 class ReadResult(Record):
-    """The result of reading one key: its value, None if it has none, or the error with which the read ended."""
+    """The result of reading one key: its value, None if it has none, or the error with which the read ended.
 
-    __slots__ = ("error", "value")
+    `metadata` is set if it was asked for and the key has a value.
+    """
 
-    def __init__(self, value: Any = None, error: Exception | None = None) -> None:
+    __slots__ = ("error", "metadata", "value")
+    compared = ("value", "error")
+
+    def __init__(self, value: Any = None, error: Exception | None = None, metadata: Metadata | None = None) -> None:
         self.value = value
         self.error = error
+        self.metadata = metadata
 
     @classmethod
     def failed(cls, error: Exception) -> ReadResult:
@@ -54,44 +69,62 @@ class ReadResult(Record):
 
 
 class WriteResult(Record):
-    """The result of one write: the error with which it ended, if it failed."""
+    """The result of one write: the error with which it ended, if it failed.
 
-    __slots__ = ("error",)
+    `metadata` is that of the entry as written, if the store keeps versions; None after a delete.
+    """
 
-    def __init__(self, error: Exception | None = None) -> None:
+    __slots__ = ("error", "metadata")
+    compared = ("error",)
+
+    def __init__(self, error: Exception | None = None, metadata: Metadata | None = None) -> None:
         self.error = error
+        self.metadata = metadata
 
 
 class Put(Record):
-    """Store `value`, which is not None, under `key`, replacing any old value."""
+    """Store `value`, which is not None, under `key`, replacing any old value, if `condition` holds."""
 
-    __slots__ = ("key", "value")
+    __slots__ = ("condition", "key", "value")
 
-    def __init__(self, key: Key, value: Any) -> None:
+    def __init__(self, key: Key, value: Any, condition: Precondition | None = None) -> None:
         self.key = key
         self.value = value
+        self.condition = condition
 
     def at(self, key: Key) -> Put:
         """The same under another key."""
-        return Put(key, self.value)
+        return Put(key, self.value, self.condition)
+
+    def of(self, value: Any) -> Operation:
+        """The same with another value; a delete if that is None."""
+        return Delete(self.key, self.condition) if value is None else Put(self.key, value, self.condition)
 
 
 class Delete(Record):
-    """Remove the entry of `key`, if there is one."""
+    """Remove the entry of `key`, if there is one, if `condition` holds."""
 
-    __slots__ = ("key",)
+    __slots__ = ("condition", "key")
     #: The value of the key afterwards.
     value: ClassVar[None] = None
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, condition: Precondition | None = None) -> None:
         self.key = key
+        self.condition = condition
 
     def at(self, key: Key) -> Delete:
         """The same under another key."""
-        return Delete(key)
+        return Delete(key, self.condition)
 
 
 Operation = Put | Delete
+
+
+def without_condition(operation: Operation) -> Operation:
+    """The same operation, made in any case."""
+    if operation.condition is None:
+        return operation
+    return Put(operation.key, operation.value) if isinstance(operation, Put) else Delete(operation.key)
 
 
 def refusal_of(error: Exception) -> DatastoreError:

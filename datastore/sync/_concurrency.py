@@ -7,6 +7,7 @@ tasks. Knows nothing of keys, queries or stores.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import GeneratorType
@@ -22,6 +23,7 @@ __all__ = [
     "in_thread",
     "iterate",
     "run_to_completion",
+    "sleep",
     "was_closed",
     "within",
 ]
@@ -89,6 +91,11 @@ def in_thread(call: Callable[[], T]) -> T:
 
 def give_way() -> None:
     """Do nothing: threads have their turns anyway."""
+
+
+def sleep(seconds: float) -> None:
+    """Suspend this thread."""
+    time.sleep(seconds)
 
 
 def iterate(iterable: Iterable[T]) -> Iterator[T]:

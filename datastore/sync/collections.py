@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.errors import InvalidError, NoStoresError, UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.metadata import WriteOptions
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync._concurrency import Lock
@@ -85,11 +86,11 @@ class DatastoreCollection(ShimDatastore):
         """Left to subclasses: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement get")
 
-    def put(self, key: Key, value: Any) -> None:
+    def put(self, key: Key, value: Any, **options: Unpack[WriteOptions]) -> None:
         """Left to subclasses: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement put")
 
-    def delete(self, key: Key) -> None:
+    def delete(self, key: Key, **options: Unpack[WriteOptions]) -> None:
         """Left to subclasses: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement delete")
 

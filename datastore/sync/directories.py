@@ -16,10 +16,25 @@ from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
-from datastore.model.errors import InvalidKeyError, QueryNotSupportedError
+from datastore.model.errors import (
+    ConditionFailedError,
+    InvalidKeyError,
+    QueryNotSupportedError,
+    UnsupportedError,
+)
 from datastore.model.key import Key
 from datastore.model.limits import FIRST_SCAN_ENTRIES, KEY_BYTES
-from datastore.model.operations import VALUES, Operation, Put, ReadOptions, ReadResult, WriteResult, value_of
+from datastore.model.metadata import require
+from datastore.model.operations import (
+    VALUES,
+    Delete,
+    Operation,
+    Put,
+    ReadOptions,
+    ReadResult,
+    WriteResult,
+    value_of,
+)
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync._concurrency import KeyLocks
@@ -31,6 +46,8 @@ from datastore.sync.verbs import read_attempt, scope_of, write_attempt
 
 __all__ = ["DirectoryDatastore"]
 
+#: Refusals of a value or its condition: the entry is certainly not stored.
+_NOT_STORED = (TypeError, ValueError, ConditionFailedError, UnsupportedError)
 _RESERVED = ":directory"
 _ROOT = Key("/")
 
@@ -64,7 +81,7 @@ class DirectoryDatastore(ShimDatastore):
             found = self.child_datastore.read([keys[place] for place in asked], options)
             for place, result in zip(asked, found, strict=True):
                 results[place] = result
-        if not options.values:
+        if not options.values or options.metadata:
             return results
         return [
             read_attempt(self.directory, key) if result.value is None and result.error is None else result
@@ -73,22 +90,18 @@ class DirectoryDatastore(ShimDatastore):
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Make several writes, one by one."""
-        return [
-            (
-                write_attempt(self._put, operation.key, operation.value)
-                if isinstance(operation, Put)
-                else write_attempt(self._delete, operation.key)
-            )
-            for operation in operations
-        ]
+        return [write_attempt(self._write, operation) for operation in operations]
 
-    def _put(self, key: Key, value: Any) -> None:
+    def _write(self, operation: Operation) -> WriteResult:
+        return self._put(operation) if isinstance(operation, Put) else self._delete(operation)
+
+    def _put(self, put: Put) -> WriteResult:
         """List the key in its parent's directory, and store the value."""
+        key = put.key
         if _is_reserved(key):
             raise InvalidKeyError(f"{key}: keys that end in {_RESERVED!r} are kept for directories")
         if key == _ROOT:
-            self.child_datastore.put(key, value)
-            return
+            return self._written(put)
         record = _record_of(key.parent)
         if record is None:
             raise InvalidKeyError(
@@ -100,23 +113,29 @@ class DirectoryDatastore(ShimDatastore):
             before = self._listed(record)
             if str(key) not in before:
                 self.child_datastore.put(record, [*before, str(key)])
-            try:
-                self.child_datastore.put(key, value)
-            except (TypeError, ValueError):
-                # Refused, so certainly not stored.
+            result = self._written(put)
+            if isinstance(result.error, _NOT_STORED):
                 self._write_list(record, before)
-                raise
+            return result
 
-    def _delete(self, key: Key) -> None:
+    def _delete(self, delete: Delete) -> WriteResult:
         """Remove the value, and the key from its parent's directory."""
+        key = delete.key
         record = _record_of(key.parent)
         if _is_reserved(key) or record is None:
-            return
+            if delete.condition is not None:
+                require(delete.condition, key, 0)
+            return WriteResult()
         with self._locks.hold(record):
-            self.child_datastore.delete(key)
+            result = self._written(delete)
             before = self._listed(record)
-            if str(key) in before:
+            if result.error is None and str(key) in before:
                 self._write_list(record, [name for name in before if name != str(key)])
+            return result
+
+    def _written(self, operation: Operation) -> WriteResult:
+        [result] = self.child_datastore.write([operation])
+        return result
 
     def directory(self, key: Key) -> list[str]:
         """The texts of the keys directly below `key`, in order of arrival, as a new list."""

@@ -36,7 +36,16 @@ from datastore.model.entries import Batch
 from datastore.model.errors import CorruptDataError
 from datastore.model.fields import VALUE_FIELD, Filter, Order
 from datastore.model.key import Key
-from datastore.model.operations import VALUES, Delete, Operation, Put, ReadOptions, ReadResult, WriteResult, attempt
+from datastore.model.operations import (
+    ENTRIES,
+    VALUES,
+    Operation,
+    Put,
+    ReadOptions,
+    ReadResult,
+    WriteResult,
+    attempt,
+)
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync.base import Datastore
@@ -95,11 +104,16 @@ class SerializerShimDatastore(ShimDatastore):
         """The deserialized values. A value that cannot be deserialized fails by itself."""
         if not options.values and self._declares(never_loads_none):
             return self.child_datastore.read(keys, options)
-        results = self.child_datastore.read(keys, VALUES)
+        results = self.child_datastore.read(keys, ENTRIES if options.metadata else VALUES)
         return [
-            result if result.value is None else attempt(self._loaded, key, result.value, catching=Exception)
+            result if result.value is None else self._load(key, result)
             for key, result in zip(keys, results, strict=True)
         ]
+
+    def _load(self, key: Key, stored: ReadResult) -> ReadResult:
+        result = attempt(self._loaded, key, stored.value, catching=Exception)
+        result.metadata = None if result.value is None else stored.metadata
+        return result
 
     def get(self, key: Key) -> Any:
         """The deserialized value. Like `read`, but without its lists."""
@@ -134,7 +148,7 @@ class SerializerShimDatastore(ShimDatastore):
         except Exception as error:
             _name(error, operation.key)
             raise
-        return Delete(operation.key) if stored is None else Put(operation.key, stored)
+        return operation.of(stored)
 
     def scan(self, query: Query) -> Scan:
         """The results of the query over the deserialized values."""

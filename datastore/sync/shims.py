@@ -17,6 +17,7 @@ from datastore.model.errors import UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
+from datastore.sync import verbs
 from datastore.sync.base import Datastore, require_datastore
 from datastore.sync.scan import Scan, ask
 
@@ -60,8 +61,9 @@ class ShimDatastore(Datastore):
 
     @property
     def capability(self) -> Capability:
-        """What the child can do."""
-        return Capability.common([self.child_datastore.capability])
+        """What the child can do. Verbs of a subclass know no versions."""
+        below = Capability.common([self.child_datastore.capability])
+        return below._replace(versions=False) if verbs.are_overridden(type(self)) else below
 
     def describe(self) -> Description:
         """Kind `shim`, named after the class, over the child's description."""

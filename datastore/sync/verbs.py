@@ -13,15 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import FunctionType, MethodType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 from weakref import WeakSet
 
 from datastore.engine.plan import UNORDERED, WHOLE_VALUES
 from datastore.engine.room import read_room
 from datastore.model.arguments import bad_keys, check_key, check_query
 from datastore.model.entries import Write
-from datastore.model.errors import UnsupportedTypeError
+from datastore.model.errors import DatastoreError, UnsupportedError, UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.metadata import Precondition, WriteOptions, condition_of
 from datastore.model.operations import (
     PRESENCE,
     REFUSALS,
@@ -44,10 +45,14 @@ from datastore.sync.scan import Scan, exact_batches, noted
 
 __all__ = [
     "DERIVED",
+    "are_overridden",
+    "condition_for",
     "cursor_of",
     "derive",
     "derive_again",
+    "no_versions",
     "on_made",
+    "operation_of",
     "read_attempt",
     "scope_of",
     "write_attempt",
@@ -164,6 +169,8 @@ def _defined_at(target: Any, name: str) -> int:
 
 #: Recognized by identity: a function that `functools.wraps` one has its attributes, but is not derived.
 _derived: WeakSet[Any] = WeakSet()
+#: Those methods of the waist that call verbs.
+_by_verbs: WeakSet[Any] = WeakSet()
 
 
 def _is_derived(target: Any, method: Any) -> bool:
@@ -253,12 +260,12 @@ def _batch_get_over(read: _Read) -> Any:
 
 
 def _put_over(write: _Write) -> Any:
-    def put(self: Any, key: Key, value: Any) -> None:
+    def put(self: Any, key: Key, value: Any, **options: Unpack[WriteOptions]) -> None:
         """Store `value` under `key`, replacing any old value. None deletes."""
         if value is None:
-            self.delete(key)
+            self.delete(key, **options)
             return
-        (result,) = write(self, (Put(check_key(key), value),))
+        (result,) = write(self, (Put(check_key(key), value, condition_for(self, options)),))
         if result.error is not None:
             raise_error(result)
 
@@ -266,9 +273,9 @@ def _put_over(write: _Write) -> Any:
 
 
 def _delete_over(write: _Write) -> Any:
-    def delete(self: Any, key: Key) -> None:
+    def delete(self: Any, key: Key, **options: Unpack[WriteOptions]) -> None:
         """Remove the entry of `key`, if there is one."""
-        (result,) = write(self, (Delete(check_key(key)),))
+        (result,) = write(self, (Delete(check_key(key), condition_for(self, options)),))
         if result.error is not None:
             raise_error(result)
 
@@ -276,17 +283,16 @@ def _delete_over(write: _Write) -> Any:
 
 
 def _batch_write_over(write: _Write) -> Any:
-    def batch_write(self: Any, writes: Sequence[Write]) -> list[WriteResult]:
+    def batch_write(self: Any, writes: Sequence[Write | Operation]) -> list[WriteResult]:
         """Make several writes: a WriteResult for each, in their order. They also take effect in this order.
 
         Not atomic: each write succeeds or fails by itself.
         """
-        bad = bad_keys([key for key, _ in writes])
-        operations = [
-            Delete(check_key(key)) if value is None else Put(check_key(key), value)
-            for place, (key, value) in enumerate(writes)
-            if place not in bad
-        ]
+        asked = list(map(operation_of, writes))
+        bad: dict[int, DatastoreError] = bad_keys([operation.key for operation in asked])
+        if any(operation.condition for operation in asked) and not self.capability.versions:
+            bad |= {place: no_versions(self) for place, operation in enumerate(asked) if operation.condition}
+        operations = [operation for place, operation in enumerate(asked) if place not in bad]
         results = write(self, operations) if operations else []
         for result in results:
             if result.error is not None:
@@ -317,6 +323,34 @@ def _query_over(scan: Callable[[Any, Query], Scan]) -> Any:
 def cursor_of(query: Query, asked: Query, scan: Scan) -> Cursor:
     """A cursor of `query` over the scan of the query `asked`, with the remaining steps applied."""
     return Cursor.from_batches(query, exact_batches(asked, scan), shards=scan.shards, source=scan)
+
+
+def operation_of(write: Write | Operation) -> Operation:
+    """A write of a batch as an operation."""
+    if isinstance(write, (Put, Delete)):
+        return write
+    key, value = write
+    return Delete(key) if value is None else Put(key, value)
+
+
+def condition_for(store: Any, options: WriteOptions) -> Precondition | None:
+    """The condition of a write with these keyword arguments. Raises UnsupportedError if the store keeps no versions."""
+    if not options:
+        return None
+    condition = condition_of(**options)
+    if condition is not None and not store.capability.versions:
+        raise no_versions(store)
+    return condition
+
+
+def are_overridden(cls: type) -> bool:
+    """Whether a class reads or writes by verbs, so that metadata and conditions do not pass through it."""
+    return cls.read in _by_verbs or cls.write in _by_verbs  # type: ignore[attr-defined]
+
+
+def no_versions(store: Any) -> UnsupportedError:
+    """The error for metadata or conditions that a store does not have."""
+    return UnsupportedError(f"{type(store).__name__} keeps no versions, so entries have no metadata or conditions")
 
 
 # The waist over the verbs
@@ -354,12 +388,15 @@ def read_attempt(call: Callable[..., Any], *arguments: Any) -> ReadResult:
 
 
 def write_attempt(call: Callable[..., Any], *arguments: Any) -> WriteResult:
-    """Make one write of several, and return its refusal or failure as its result. Programming errors raise."""
+    """Make one write of several, and return its refusal or failure as its result. Programming errors raise.
+
+    The call may return the result itself.
+    """
     try:
-        call(*arguments)
+        result = call(*arguments)
     except REFUSALS as error:
         return WriteResult(error)
-    return WriteResult()
+    return result if isinstance(result, WriteResult) else WriteResult()
 
 
 def _contains_by(get: Callable[..., Any]) -> Any:
@@ -380,6 +417,7 @@ def _read_by(get: Callable[..., Any], contains: Callable[..., Any]) -> Any:
         room = read_room()
         return [room.left_out() if room.is_full else room.take(read_attempt(get, self, key)) for key in keys]
 
+    _by_verbs.add(read)
     return read
 
 
@@ -405,22 +443,23 @@ def _presence(result: ReadResult) -> ReadResult:
 def _write_by(put: Callable[..., Any], delete: Callable[..., Any]) -> Any:
     def write(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write one by one, with the class's own `put` and `delete`."""
-        return [
-            (
-                write_attempt(put, self, operation.key, operation.value)
-                if isinstance(operation, Put)
-                else write_attempt(delete, self, operation.key)
-            )
-            for operation in operations
-        ]
+        return [_write_one(self, operation) for operation in operations]
 
+    def _write_one(self: Any, operation: Operation) -> WriteResult:
+        if operation.condition is not None:
+            return WriteResult(no_versions(self))
+        if isinstance(operation, Put):
+            return write_attempt(put, self, operation.key, operation.value)
+        return write_attempt(delete, self, operation.key)
+
+    _by_verbs.add(write)
     return write
 
 
 def _write_around(write: _Write, batch_write: Callable[..., Any]) -> Any:
     def write_around(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Use `write`, except for several operations, which go to the class's own `batch_write`."""
-        if len(operations) == 1:
+        """Use `write`, except for several operations without conditions: these go to the class's own `batch_write`."""
+        if len(operations) == 1 or any(operation.condition for operation in operations):
             return write(self, operations)
         return list(batch_write(self, [Write(operation.key, operation.value) for operation in operations]))
 

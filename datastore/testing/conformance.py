@@ -28,18 +28,22 @@ from hypothesis import strategies as st
 from datastore.model.aggregates import Aggregation, Avg, Count, Max, Min, Sum
 from datastore.model.capability import Durability
 from datastore.model.description import Description
-from datastore.model.entries import Entry, Position, Reason, Write, value_bytes
+from datastore.model.entries import Entry, Position, Reason, StoredEntry, Write, value_bytes
 from datastore.model.errors import (
+    ConditionFailedError,
     CursorReuseError,
     CursorRunningError,
     DatastoreClosedError,
     DatastoreError,
+    InvalidError,
     InvalidKeyError,
     QueryNotSupportedError,
+    UnsupportedError,
 )
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
-from datastore.model.operations import ReadResult, WriteResult
+from datastore.model.metadata import ABSENT, EXISTS
+from datastore.model.operations import Delete, Put, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore.sync.cursor import Cursor
@@ -77,6 +81,8 @@ class Capabilities:
 
     #: Whether `query` is supported; if not it must raise QueryNotSupportedError at the call.
     queries = True
+    #: Whether entries have versions and writes may have conditions; if not, both must raise UnsupportedError.
+    versions = False
     #: Whether a tuple comes back as a tuple; otherwise, as a list.
     keeps_tuples = False
     #: Whether values of every plain type come back unchanged; otherwise, only those of JSON do.
@@ -402,6 +408,184 @@ class BatchPromises(Capabilities):
         assert {outcome.error for outcome in store.batch_write([Write(*pair) for pair in entries.items()])} == {None}
         read = store.batch_get(list(entries))
         assert [outcome.value for outcome in read] == list(entries.values())
+
+
+class VersionPromises(Capabilities):
+    """Metadata of entries, and writes with conditions."""
+
+    def test_a_store_without_versions_refuses_what_needs_them(self, store: Datastore) -> None:
+        if self.versions:
+            assert store.capability.versions
+            return
+        key = Key("/a/b")
+        store.put(key, "old")
+        for call in (
+            partial(store.entry, key),
+            partial(store.put, key, "new", if_exists=True),
+            partial(store.delete, key, if_exists=True),
+            partial(store.update, key, lambda _: "new"),
+        ):
+            with pytest.raises(UnsupportedError):
+                call()
+        results = store.batch_write([Put(key, "new", EXISTS), Write(Key("/a/c"), "other")])
+        assert isinstance(results[0].error, UnsupportedError)
+        assert results[1].error is None
+        assert store.get(key) == "old"
+        assert store.get(Key("/a/c")) == "other"
+
+    @needs("versions")
+    def test_an_entry_has_a_version_and_times(self, store: Datastore) -> None:
+        key = Key("/a:b/c")
+        assert store.entry(key) is None
+        store.put(key, "first")
+        first = self.entry_of(store, key)
+        assert (first.key, first.value) == (key, "first")
+        assert first.version > 0
+        assert first.create_time == first.update_time
+        assert first.expire_time is None
+        store.put(key, "second")
+        second = self.entry_of(store, key)
+        assert (second.key, second.value) == (key, "second")
+        assert second.version > first.version
+        assert second.create_time == first.create_time
+        assert second.update_time >= first.update_time
+
+    @needs("versions")
+    def test_a_version_never_returns(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        versions = []
+        for value in (1, 1, 2, None, 1, None, 2):
+            store.put(key, value)
+            entry = store.entry(key)
+            assert (entry is None) == (value is None)
+            versions += [] if entry is None else [entry.version]
+        assert versions == sorted(set(versions))
+
+    @needs("versions")
+    def test_a_write_is_made_only_if_its_condition_holds(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        with pytest.raises(ConditionFailedError) as failed:
+            store.put(key, "new", if_exists=True)
+        assert failed.value.version == 0
+        assert store.get(key) is None
+        store.put(key, "first", if_absent=True)
+        version = (self.entry_of(store, key)).version
+        for options in ({"if_absent": True}, {"if_version": version + 1}, {"if_version": 1}):
+            with pytest.raises(ConditionFailedError) as failed:
+                store.put(key, "new", **options)
+            assert failed.value.version == version
+            with pytest.raises(ConditionFailedError):
+                store.delete(key, **options)
+            assert store.entry(key) == (key, "first")
+        store.put(key, "second", if_version=version)
+        store.put(key, "third", if_exists=True)
+        assert store.get(key) == "third"
+        assert (self.entry_of(store, key)).version > version
+        with pytest.raises(ConditionFailedError):
+            store.put(key, None, if_version=version)
+        store.put(key, None, if_version=(self.entry_of(store, key)).version)
+        assert store.get(key) is None
+        with pytest.raises(ConditionFailedError) as failed:
+            store.delete(key, if_version=version)
+        assert failed.value.version == 0
+
+    @needs("versions")
+    def test_the_conditions_of_a_batch_are_decided_in_its_order(self, store: Datastore) -> None:
+        keys = [Key(f"/b/{place}") for place in range(4)]
+        results = store.batch_write(
+            [
+                Put(keys[0], 1, ABSENT),
+                Put(keys[0], 2, ABSENT),
+                Put(keys[1], 1, EXISTS),
+                Delete(keys[0], EXISTS),
+                Put(keys[0], 3, ABSENT),
+                Write(keys[2], 1),
+                Put(keys[2], 2, EXISTS),
+                Delete(keys[3], EXISTS),
+                Delete(keys[3], ABSENT),
+            ]
+        )
+        assert [type(result.error) for result in results] == [
+            type(None),
+            ConditionFailedError,
+            ConditionFailedError,
+            type(None),
+            type(None),
+            type(None),
+            type(None),
+            ConditionFailedError,
+            type(None),
+        ]
+        assert [store.get(key) for key in keys] == [3, None, 2, None]
+        entries = {key: self.entry_of(store, key) for key in (keys[0], keys[2])}
+        assert results[4].metadata == entries[keys[0]].metadata
+        assert results[6].metadata == entries[keys[2]].metadata
+
+    @needs("versions")
+    def test_a_bad_condition_is_refused_and_nothing_is_written(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        for options, error in (
+            ({"if_absent": True, "if_exists": True}, InvalidError),
+            ({"if_absent": True, "if_version": 1}, InvalidError),
+            ({"if_version": 0}, InvalidError),
+            ({"if_version": -1}, InvalidError),
+            ({"if_version": 2**63}, InvalidError),
+            ({"if_version": "1"}, TypeError),
+            ({"if_version": True}, TypeError),
+        ):
+            with pytest.raises(error):
+                store.put(key, 1, **options)
+            with pytest.raises(error):
+                store.delete(key, **options)
+        assert store.get(key) is None
+
+    @needs("versions")
+    def test_an_update_replaces_the_value_that_it_read(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        assert store.update(key, lambda value: [value]) == [None]
+        assert store.update(key, lambda value: [*value, 1]) == [None, 1]
+        assert store.get(key) == [None, 1]
+        assert store.update(key, lambda _: None) is None
+        assert store.update(key, lambda _: None) is None
+        assert store.contains(key) is False
+
+        def fail(value: Any) -> Any:
+            raise LookupError(value)
+
+        with pytest.raises(LookupError):
+            store.update(key, fail)
+
+    @needs("versions")
+    def test_concurrent_updates_lose_nothing(self, store: Datastore) -> None:
+        key = Key("/counters/a")
+
+        def add() -> None:
+            for _ in range(10):
+                store.update(key, lambda value: (value or 0) + 1)
+
+        together([add] * 5)
+        assert store.get(key) == 50
+
+    @needs("versions")
+    def test_of_concurrent_writes_with_one_condition_one_is_made(self, store: Datastore) -> None:
+        key = Key("/locks/a")
+        won: list[int] = []
+
+        def take(holder: int) -> None:
+            try:
+                store.put(key, holder, if_absent=True)
+            except ConditionFailedError:
+                return
+            won.append(holder)
+
+        together([partial(take, holder) for holder in range(8)])
+        assert [store.get(key)] == won
+
+    def entry_of(self, store: Datastore, key: Key) -> StoredEntry:
+        """The entry of a key that has one."""
+        entry = store.entry(key)
+        assert entry is not None
+        return entry
 
 
 class QueryPromises(Capabilities):
@@ -1000,6 +1184,7 @@ class ClosingPromises(Capabilities):
 class DatastoreConformance(
     OperationPromises,
     BatchPromises,
+    VersionPromises,
     QueryPromises,
     AggregatePromises,
     MutationPromises,

@@ -85,11 +85,11 @@ class FaultyDatastore(ShimDatastore):
         """The child's value, unless a fault applies."""
         return self._do("get", self.child_datastore.get, key)
 
-    def put(self, key: Key, value: Any) -> None:
+    def put(self, key: Key, value: Any) -> None:  # type: ignore[override]
         """Put into the child, unless a fault applies."""
         self._do("put", self.child_datastore.put, key, value)
 
-    def delete(self, key: Key) -> None:
+    def delete(self, key: Key) -> None:  # type: ignore[override]
         """Delete from the child, unless a fault applies."""
         self._do("delete", self.child_datastore.delete, key)
 
@@ -102,7 +102,7 @@ class FaultyDatastore(ShimDatastore):
         outcomes: list[ReadResult] = self._do("batch_get", self.child_datastore.batch_get, keys)
         return outcomes
 
-    def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:
+    def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:  # type: ignore[override]
         """Write to the child, unless a fault applies."""
         outcomes: list[WriteResult] = self._do("batch_write", self.child_datastore.batch_write, writes)
         return outcomes

@@ -45,6 +45,7 @@ ERRORS: Mapping[type[DatastoreError], grpc.StatusCode] = {
     errors.InvalidQueryError: _Code.INVALID_ARGUMENT,
     errors.InvalidTokenError: _Code.INVALID_ARGUMENT,
     errors.UnsupportedTypeError: _Code.INVALID_ARGUMENT,
+    errors.ConditionFailedError: _Code.ABORTED,
     errors.NoStoresError: _Code.FAILED_PRECONDITION,
     errors.LimitExceededError: _Code.RESOURCE_EXHAUSTED,
     errors.CursorRunningError: _Code.FAILED_PRECONDITION,
@@ -52,6 +53,7 @@ ERRORS: Mapping[type[DatastoreError], grpc.StatusCode] = {
     errors.CursorReuseError: _Code.FAILED_PRECONDITION,
     errors.DatastoreClosedError: _Code.UNAVAILABLE,
     errors.QueryNotSupportedError: _Code.UNIMPLEMENTED,
+    errors.UnsupportedError: _Code.UNIMPLEMENTED,
     errors.DeadlineExceededError: _Code.DEADLINE_EXCEEDED,
     errors.UnavailableError: _Code.UNAVAILABLE,
     errors.OverloadedError: _Code.RESOURCE_EXHAUSTED,
@@ -84,9 +86,9 @@ _BY_CODE: Mapping[int, type[DatastoreError]] = {
 
 _CODES = {code.value[0]: code for code in _Code}
 #: The attributes of errors that are sent in the ErrorInfo's metadata, under the same names.
-_FACTS = ("shard", "field", "path", "limit", "maximum", "incident", "owner", "epoch")
+_FACTS = ("shard", "field", "path", "limit", "maximum", "incident", "owner", "epoch", "version")
 #: The numeric ones.
-_NUMBERS = frozenset({"maximum", "epoch"})
+_NUMBERS = frozenset({"maximum", "epoch", "version"})
 _NANOS = 1_000_000_000
 #: The longest valid Duration, in seconds.
 _LONGEST_S = 315_576_000_000.0

@@ -15,12 +15,16 @@ from tests.support.capabilities import InMemory
 
 
 class TestFaultless(InMemory, DatastoreConformance):
+    versions = False
+
     @pytest.fixture
     def store(self) -> Any:
         return FaultyDatastore(core.DictDatastore())
 
 
 class TestAsyncFaultless(InMemory, AsyncConformance):
+    versions = False
+
     @pytest.fixture
     async def store(self) -> Any:
         return AsyncFaultyDatastore(aio.DictDatastore())
@@ -28,6 +32,8 @@ class TestAsyncFaultless(InMemory, AsyncConformance):
 
 class TestShardsThatComeEntryByEntry(InMemory, DatastoreConformance):
     """No shard tells where it is, and every batch holds one entry."""
+
+    versions = False
 
     @pytest.fixture
     def store(self) -> Any:

@@ -60,6 +60,8 @@ class TestAsyncLMDB(OnTheWire, AsyncConformance):
 class TestAsyncWireValuesInMemory(OnTheWire, AsyncConformance):
     """As on a node in memory."""
 
+    versions = True
+
     @pytest.fixture
     async def store(self) -> Any:
         return aio.SerializerShimDatastore(aio.DictDatastore(), decoding)

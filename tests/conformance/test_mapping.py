@@ -14,6 +14,7 @@ from tests.support.capabilities import InMemory
 
 
 class TestMapping(InMemory, DatastoreConformance):
+    versions = False
     queries = False
 
     @pytest.fixture
@@ -28,6 +29,7 @@ class TestMapping(InMemory, DatastoreConformance):
 
 
 class TestAsyncMapping(InMemory, AsyncConformance):
+    versions = False
     queries = False
 
     @pytest.fixture

@@ -15,6 +15,8 @@ from tests.support.capabilities import AsJson
 
 
 class TestJson(AsJson, DatastoreConformance):
+    versions = True
+
     @pytest.fixture
     def store(self) -> Any:
         return core.SerializerShimDatastore(core.DictDatastore())
@@ -29,6 +31,8 @@ class TestJson(AsJson, DatastoreConformance):
 
 
 class TestAsyncJson(AsJson, AsyncConformance):
+    versions = True
+
     @pytest.fixture
     async def store(self) -> Any:
         return aio.SerializerShimDatastore(aio.DictDatastore())

@@ -97,12 +97,16 @@ class TestAsyncShimsOverLMDB(AsyncConformance):
 
 @pytest.mark.long
 class TestLRU(InMemory, DatastoreConformance):
+    versions = False
+
     @pytest.fixture
     def store(self) -> Any:
         return LRUCacheDatastore(SIZE)
 
 
 class TestAsyncLRU(InMemory, AsyncConformance):
+    versions = False
+
     @pytest.fixture
     async def store(self) -> Any:
         return aio.LRUCacheDatastore(SIZE)

@@ -13,6 +13,7 @@ from datastore_server.streaming import BATCH_MOST_BYTES
 class InMemory:
     """Keeps the objects themselves."""
 
+    versions = True
     keeps_tuples = True
     values = cases.plain_values()
 

@@ -83,11 +83,11 @@ class FaultyDatastore(ShimDatastore):
         """The child's value, unless a fault applies."""
         return await self._do("get", self.child_datastore.get, key)
 
-    async def put(self, key: Key, value: Any) -> None:
+    async def put(self, key: Key, value: Any) -> None:  # type: ignore[override]
         """Put into the child, unless a fault applies."""
         await self._do("put", self.child_datastore.put, key, value)
 
-    async def delete(self, key: Key) -> None:
+    async def delete(self, key: Key) -> None:  # type: ignore[override]
         """Delete from the child, unless a fault applies."""
         await self._do("delete", self.child_datastore.delete, key)
 
@@ -100,7 +100,7 @@ class FaultyDatastore(ShimDatastore):
         outcomes: list[ReadResult] = await self._do("batch_get", self.child_datastore.batch_get, keys)
         return outcomes
 
-    async def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:
+    async def batch_write(self, writes: Sequence[Write]) -> list[WriteResult]:  # type: ignore[override]
         """Write to the child, unless a fault applies."""
         outcomes: list[WriteResult] = await self._do("batch_write", self.child_datastore.batch_write, writes)
         return outcomes

@@ -137,9 +137,12 @@ class Datastore(TwoNames):
 
         Raises UnsupportedError if the store keeps no versions.
         """
-        (result,) = await self.read((check_key(key),), ENTRIES)
+        key = check_key(key)
+        if not self.capability.versions:
+            raise verbs.no_versions(self)
+        (result,) = await self.read((key,), ENTRIES)
         value = value_of(result)
-        if result.metadata is None and (value is not None or not self.capability.versions):
+        if result.metadata is None and value is not None:
             raise verbs.no_versions(self)
         return None if result.metadata is None else StoredEntry.read(key, value, result.metadata)
 

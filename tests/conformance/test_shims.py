@@ -25,15 +25,15 @@ SIZE = 100_000
 class ValuesAlone(core.ShimDatastore):
     """A directory store without its one exception: a directory is not a value."""
 
-    def get(self, key: Any) -> Any:
-        return self.child_datastore.child_datastore.get(key)
+    def read(self, keys: Any, options: Any) -> Any:
+        return self.child_datastore.child_datastore.read(keys, options)
 
 
 class AsyncValuesAlone(aio.ShimDatastore):
     """The same for tasks."""
 
-    async def get(self, key: Any) -> Any:
-        return await self.child_datastore.child_datastore.get(key)
+    async def read(self, keys: Any, options: Any) -> Any:
+        return await self.child_datastore.child_datastore.read(keys, options)
 
 
 SHIMS = {

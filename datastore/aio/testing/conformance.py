@@ -427,7 +427,8 @@ class VersionPromises(Capabilities):
             partial(store.delete, key, if_exists=True),
             partial(store.update, key, lambda _: "new"),
         ):
-            with pytest.raises(UnsupportedError):
+            # A class with its own `put(key, value)` has no such arguments.
+            with pytest.raises((UnsupportedError, TypeError)):
                 await call()
         results = await store.batch_write([Put(key, "new", EXISTS), Write(Key("/a/c"), "other")])
         assert isinstance(results[0].error, UnsupportedError)

@@ -40,7 +40,7 @@ __all__ = ["DictDatastore", "NullDatastore"]
 _FEW = 100
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
 #: The metadata of a value that was stored past the store's methods.
-_OLDEST = Metadata(1, 0, 0)
+_OLDEST = (1, 0, 0)
 
 
 class NullDatastore(Datastore):
@@ -87,7 +87,7 @@ class DictDatastore(Datastore):
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._items: dict[str, dict[Key, Any]] = {}
-        self._metadata: dict[str, dict[Key, Metadata]] = {}
+        self._stamps: dict[str, dict[Key, tuple[int, int, int]]] = {}
         self._versions = Versions(clock=clock)
         #: The collections whose dicts queries may be reading: a write changes a copy.
         self._read: set[str] = set()
@@ -117,7 +117,8 @@ class DictDatastore(Datastore):
         if operation.value is None:
             self._remove(key)
             return WriteResult()
-        return WriteResult(metadata=self._store(key, operation.value))
+        self._store(key, operation.value)
+        return WriteResult(metadata=self._known(key))
 
     # The same for one key, without the lists of keys and results, which take as long as the work itself.
 
@@ -158,31 +159,32 @@ class DictDatastore(Datastore):
         """The metadata of a key that has a value. A subclass may have stored the value by itself."""
         if self._value(key) is None:
             return None
-        return self._metadata.get(str(key.path), _EMPTY).get(key, _OLDEST)
+        return Metadata(*self._stamps.get(str(key.path), _EMPTY).get(key, _OLDEST))
 
-    def _store(self, key: Key, value: Any) -> Metadata:
+    def _store(self, key: Key, value: Any) -> None:
         path = str(key.path)
         self._writable(path)[key] = value
-        metadata = self._metadata.setdefault(path, {})
-        metadata[key] = stamp = self._versions.stamp(metadata.get(key))
-        return stamp
+        stamps = self._stamps.get(path)
+        if stamps is None:
+            stamps = self._stamps[path] = {}
+        stamps[key] = self._versions.stamp(stamps.get(key))
 
     def _remove(self, key: Key) -> None:
         path = str(key.path)
         if key in self._items.get(path, ()):
             collection = self._writable(path)
             del collection[key]
-            self._metadata.get(path, {}).pop(key, None)
+            self._stamps.get(path, {}).pop(key, None)
             if not collection:
                 del self._items[path]
-                self._metadata.pop(path, None)
+                self._stamps.pop(path, None)
 
     def _writable(self, path: str) -> dict[Key, Any]:
         """The dict of a collection, which no query is reading, nor that of its metadata."""
         if path in self._read:
             self._read.discard(path)
             self._items[path] = self._items[path].copy()
-            self._metadata[path] = self._metadata.get(path, {}).copy()
+            self._stamps[path] = self._stamps.get(path, {}).copy()
         return self._items.setdefault(path, {})
 
     def _readable(self, path: str) -> dict[Key, Any]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
-from bench import files, library, rows
+from bench import library, rows
 from bench.measure import Row
 from bench.servers import pin_client
 
-ROWS = (*rows.ROWS, *library.ROWS, *files.ROWS)
+ROWS = (*rows.ROWS, *library.ROWS)
 LATEST = Path(__file__).with_name("latest.json")
 
 

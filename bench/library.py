@@ -1,10 +1,11 @@
-"""Benchmarks of the library alone, in this process: no server, no wire, no storage but memory."""
+"""Benchmarks of the library alone, in this process: no server and no wire."""
 
 from __future__ import annotations
 
 import heapq
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 from bench.measure import Row, compare
 from datastore.core import Cursor, Datastore, DictDatastore, Key, NamespaceDatastore, ShardedDatastore
+from datastore.filesystem import FileSystemDatastore
 from datastore.model.entries import Batch
 from datastore.model.limits import BATCH_ENTRIES
 from datastore.model.query import Query
@@ -26,28 +28,30 @@ KEYS = 50_000
 MAPS, TOP = 100_000, 10
 #: The stores that are merged, and the entries of each.
 SHARDS, SHARD_ENTRIES = 8, 100_000
+#: The files that are read, and the bytes of each.
+FILES, VALUE_BYTES = 5_000, 1_000
 #: The modules that a program of this kind imports anyway.
 COMMON_IMPORTS = "import json, logging, typing"
 
 Map = dict[str, Any]
 
 
-async def key_vs_purepath(keys: int = KEYS) -> Row:
+async def key_vs_purepath() -> Row:
     """Making and hashing a Key of text, all texts different, against PurePosixPath of the same texts."""
-    texts = [f"/Country:CH/City:Zurich/Person:{number:08}" for number in range(keys)]
+    texts = [f"/Country:CH/City:Zurich/Person:{number:08}" for number in range(KEYS)]
 
     def make(kind: Callable[[str], Any]) -> float:
-        return _per_second(keys, lambda: [hash(kind(text)) for text in texts])
+        return _per_second(KEYS, lambda: [hash(kind(text)) for text in texts])
 
     return await compare("key_vs_purepath", "keys/s", _later(make, Key), _later(make, PurePosixPath))
 
 
-async def dict_query_vs_sorted(maps: int = MAPS) -> Row:
+async def dict_query_vs_sorted() -> Row:
     """A DictDatastore of 100,000 maps, two filters, two orders, against a generator and sorted over a plain dict.
 
     A fifth of the maps pass. The reference too sorts ties by key.
     """
-    rows = _rows(maps)
+    rows = _rows(MAPS)
     store = _filled(rows)
 
     def query() -> list[Map]:
@@ -56,12 +60,12 @@ async def dict_query_vs_sorted(maps: int = MAPS) -> Row:
     def by_hand() -> list[Map]:
         return [row for _, row in sorted(_passing(rows), key=_place)]
 
-    return await _compare_answers("dict_query_vs_sorted", maps, query, by_hand)
+    return await _compare_answers("dict_query_vs_sorted", MAPS, query, by_hand)
 
 
-async def topn_vs_heapq(maps: int = MAPS) -> Row:
+async def topn_vs_heapq() -> Row:
     """The same with limit 10, against a generator and heapq.nsmallest."""
-    rows = _rows(maps)
+    rows = _rows(MAPS)
     store = _filled(rows)
 
     def query() -> list[Map]:
@@ -70,41 +74,41 @@ async def topn_vs_heapq(maps: int = MAPS) -> Row:
     def by_hand() -> list[Map]:
         return [row for _, row in heapq.nsmallest(TOP, _passing(rows), key=_place)]
 
-    return await _compare_answers("topn_vs_heapq", maps, query, by_hand)
+    return await _compare_answers("topn_vs_heapq", MAPS, query, by_hand)
 
 
-async def sharded_merge_vs_heapq(entries: int = SHARD_ENTRIES) -> Row:
+async def sharded_merge_vs_heapq() -> Row:
     """Eight stores of 100,000 sorted entries each, against heapq.merge of the same with a prepared key.
 
     The stores return batches, like one on disk; the reference merges pairs of the key's text, which is compared, and
     the value. Both sides return the values.
     """
     parts = [
-        [(f"/Thing:{number:08}", number) for number in range(shard, entries * SHARDS, SHARDS)]
+        [(f"/Thing:{number:08}", number) for number in range(shard, SHARD_ENTRIES * SHARDS, SHARDS)]
         for shard in range(SHARDS)
     ]
     store = ShardedDatastore([_SortedDatastore(part) for part in parts])
     query = Query(Key("/Thing"))
     return await _compare_answers(
         "sharded_merge_vs_heapq",
-        entries * SHARDS,
+        SHARD_ENTRIES * SHARDS,
         lambda: list(store.query(query)),
         lambda: [value for _, value in heapq.merge(*parts, key=itemgetter(0))],
     )
 
 
-async def shim_scan_vs_child(maps: int = MAPS) -> Row:
+async def shim_scan_vs_child() -> Row:
     """Reading 100,000 entries through a NamespaceDatastore, against reading them from its child.
 
     The overhead of the shim per entry is the difference of the two times: at most 2 microseconds.
     """
     child = DictDatastore()
-    for text, row in _rows(maps).items():
+    for text, row in _rows(MAPS).items():
         child.put(Key(f"/space{text}"), row)
     store = NamespaceDatastore("/space", child)
 
     def scan(of: Datastore, key: str) -> float:
-        return _per_second(maps, lambda: deque(of.query(Query(Key(key))).entries(), maxlen=0))
+        return _per_second(MAPS, lambda: deque(of.query(Query(Key(key))).entries(), maxlen=0))
 
     return await compare(
         "shim_scan_vs_child", "entries/s", _later(scan, store, "/Airport"), _later(scan, child, "/space/Airport")
@@ -119,6 +123,29 @@ async def import_datastore() -> Row:
         _later(_imports_per_second, "import datastore"),
         _later(_imports_per_second, COMMON_IMPORTS),
     )
+
+
+async def file_get_vs_read() -> Row:
+    """FileSystemDatastore.get of text of 1,000 B, against open().read() of the same files; files per second."""
+    with tempfile.TemporaryDirectory() as directory:
+        store = FileSystemDatastore(directory)
+        keys = [Key(f"/Country:CH/Person:{number:06}") for number in range(FILES)]
+        for key in keys:
+            store.put(key, "x" * VALUE_BYTES)
+        paths = [store.object_path(key) for key in keys]
+
+        def get_all() -> None:
+            for key in keys:
+                store.get(key)
+
+        def read_all() -> None:
+            for path in paths:
+                with open(path) as file:  # noqa: PTH123 - the simplest way, as the reference
+                    file.read()
+
+        return await compare(
+            "file_get_vs_read", "files/s", _later(_per_second, FILES, get_all), _later(_per_second, FILES, read_all)
+        )
 
 
 # Shared by the rows
@@ -215,4 +242,5 @@ ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (
     sharded_merge_vs_heapq,
     shim_scan_vs_child,
     import_datastore,
+    file_get_vs_read,
 )

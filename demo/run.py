@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -38,7 +38,7 @@ PATIENCE_S = 60.0
 ROWS_BEFORE_KILL = 12_000
 TYPES = ["--type", "elevation=number", "--type", "lat=float", "--type", "lon=float"]
 #: As issued in the environment of `make demo`: the command of the same installation as this interpreter.
-COMMAND = Path(sys.executable).with_name("datastore")
+COMMAND = str(Path(sys.executable).with_name("datastore"))
 
 
 class DemoError(Exception):
@@ -62,15 +62,15 @@ class Shell:
         self.environment = dict(os.environ)
         self.commands = 0
 
-    def show(self, arguments: list[str], after: str = "") -> None:
+    def show(self, *arguments: str, after: str = "") -> None:
         """Print a command as a person would type it."""
         self.commands += 1
         print(f"\n$ {shlex.join(['datastore', *arguments])}{after}", flush=True)
 
     def run(self, *arguments: str, expect: int = 0, shown: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and print what it prints. Its exit code must be the expected one."""
-        self.show(list(arguments))
-        done = subprocess.run(self._line(arguments), check=False, capture_output=True, text=True, **self._where())
+        self.show(*arguments)
+        done = self._done(arguments, capture_output=True)
         if shown:
             print(done.stdout, end="")
         print(done.stderr, end="", flush=True)
@@ -79,15 +79,26 @@ class Shell:
 
     def run_openly(self, *arguments: str) -> None:
         """Run a command on this terminal, so that its progress bar is visible."""
-        self.show(list(arguments))
-        code = subprocess.run(self._line(arguments), check=False, **self._where()).returncode
+        self.show(*arguments)
+        code = self._done(arguments).returncode
         check(code == 0, f"exit code {code}, expected 0")
+
+    def run_until(self, is_enough: Callable[[str], bool], *arguments: str, what: str) -> None:
+        """Repeat a command until it succeeds and prints enough."""
+        self.show(*arguments, after=f"   # until {what}")
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            done = self._done(arguments, capture_output=True)
+            if done.returncode == 0 and is_enough(done.stdout):
+                return
+            check(time.monotonic() < deadline, f"not within {PATIENCE_S:.0f} s: {what}")
 
     @contextmanager
     def background(self, *arguments: str, after: str = " &", **pipes: Any) -> Iterator[subprocess.Popen[str]]:
         """Run a command in the background; at the end it is asked to stop, and must."""
-        self.show(list(arguments), after)
-        with subprocess.Popen(self._line(arguments), text=True, **pipes, **self._where()) as process:
+        self.show(*arguments, after=after)
+        command = [COMMAND, *arguments]
+        with subprocess.Popen(command, text=True, cwd=self.directory, env=self.environment, **pipes) as process:
             try:
                 yield process
             finally:
@@ -99,11 +110,9 @@ class Shell:
                     process.kill()
                     raise DemoError(f"{arguments[0]} did not stop within {PATIENCE_S:.0f} s") from None
 
-    def _line(self, arguments: tuple[str, ...]) -> list[str]:
-        return [str(COMMAND), *arguments]
-
-    def _where(self) -> dict[str, Any]:
-        return {"cwd": self.directory, "env": self.environment}
+    def _done(self, arguments: Sequence[str], **pipes: Any) -> subprocess.CompletedProcess[str]:
+        command = [COMMAND, *arguments]
+        return subprocess.run(command, check=False, text=True, cwd=self.directory, env=self.environment, **pipes)
 
 
 def check(truth: bool, otherwise: str) -> None:
@@ -135,18 +144,11 @@ def entries_of(text: str) -> list[tuple[str, Any]]:
     return [(line["key"], line.get("value")) for line in lines]
 
 
-def same(found: Any, expected: Any) -> bool:
-    """Whether both are equal, including their types."""
-    # JSON distinguishes 1 from 1.0; == does not.
-    return json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)
-
-
 def check_same(what: str, found: Any, expected: Any) -> None:
     """Compare an answer with the plain reading's."""
-    check(
-        same(found, expected),
-        f"{what}: got {str(found)[:300]}, the plain reading gives {str(expected)[:300]}",
-    )
+    # JSON distinguishes 1 from 1.0; == does not.
+    is_same = json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)
+    check(is_same, f"{what}: got {str(found)[:300]}, the plain reading gives {str(expected)[:300]}")
     print(f"  = as read plainly: {what}", flush=True)
 
 
@@ -158,9 +160,8 @@ def start_cluster(stack: ExitStack, shell: Shell) -> tuple[subprocess.Popen[str]
     cluster = stack.enter_context(
         shell.background("cluster", "--nodes", "3", "--directory", "cluster", stdout=subprocess.PIPE)
     )
-    check(cluster.stdout is not None, "no output")
     processes = []
-    for line in lines_of(cluster.stdout):
+    for line in cluster.stdout or ():
         print(line, end="", flush=True)
         words = line.split()
         if words[:1] in (["node"], ["proxy"]):
@@ -172,11 +173,6 @@ def start_cluster(stack: ExitStack, shell: Shell) -> tuple[subprocess.Popen[str]
             break
     check(len(processes) == 4, f"expected four processes, the table has {len(processes)}")
     return cluster, processes
-
-
-def lines_of(stream: IO[str] | None) -> Iterator[str]:
-    """The lines of a process's output as they arrive."""
-    return iter(()) if stream is None else iter(stream.readline, "")
 
 
 def query(shell: Shell, airports: dict[str, dict[str, Any]]) -> None:
@@ -234,7 +230,8 @@ def kill_in_the_middle(shell: Shell, processes: list[Process]) -> tuple[Process,
             raise DemoError("the import has no pipes")
         importing.stdin.writelines(lines[:ROWS_BEFORE_KILL])
         importing.stdin.flush()
-        wait_for_rows(shell, "/Copy", ROWS_BEFORE_KILL // 2)
+        enough = ROWS_BEFORE_KILL // 2
+        shell.run_until(lambda count: int(count) >= enough, "count", "/Copy", what=f"it is {enough:,}")
         feeder = threading.Thread(target=feed, args=(importing.stdin, lines[ROWS_BEFORE_KILL:]))
         feeder.start()
         print(f"\n$ kill -9 {victim.pid}", flush=True)
@@ -255,19 +252,6 @@ def feed(pipe: IO[str], lines: list[str]) -> None:
     """Send the rest to an import, which may end before it has read everything."""
     with suppress(BrokenPipeError), pipe:
         pipe.writelines(lines)
-
-
-def wait_for_rows(shell: Shell, key: str, rows: int) -> None:
-    """Wait until a collection has so many entries, counted with the command."""
-    shell.show(["count", key], f"   # until it is {rows:,}")
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        line = [str(COMMAND), "count", key]
-        done = subprocess.run(line, check=False, capture_output=True, text=True, env=shell.environment)
-        if done.returncode == 0 and int(done.stdout) >= rows:
-            print(done.stdout, end="")
-            return
-    raise DemoError(f"{key} did not get {rows} entries within {PATIENCE_S:.0f} s")
 
 
 def ask_around(shell: Shell, airports: dict[str, dict[str, Any]], victim: Process) -> str:
@@ -292,14 +276,10 @@ def restart(stack: ExitStack, shell: Shell, victim: Process, key: str) -> subpro
     say(f"{victim.name} is started again, on its data.")
     arguments = ["serve", "--config", "cluster/cluster.toml", "--shard", victim.name]
     node = stack.enter_context(shell.background(*arguments, stdout=subprocess.PIPE))
-    ready = next(lines_of(node.stdout), "")
+    ready = node.stdout.readline() if node.stdout else ""
     print(ready, end="")
     check(victim.url in ready, f"it is not ready at {victim.url}")
-    shell.show(["get", key], "   # until the proxy has found it again")
-    deadline = time.monotonic() + PATIENCE_S
-    line = [str(COMMAND), "get", key]
-    while subprocess.run(line, check=False, capture_output=True, env=shell.environment).returncode != 0:
-        check(time.monotonic() < deadline, f"{key} did not come back within {PATIENCE_S:.0f} s")
+    shell.run_until(bool, "get", key, what="the proxy has found it again")
     return node
 
 
@@ -311,29 +291,22 @@ def check_acknowledged(shell: Shell, airports: dict[str, dict[str, Any]], rows: 
     expected = {f"/Copy:{row['icao']}": row for row in airports.values()}
     lost = [key for key in list(expected)[:rows] if key not in copy]
     check(not lost, f"{len(lost)} acknowledged rows are lost, e.g. {lost[:3]}")
-    check_same(
-        f"{len(copy):,} entries of /Copy, {rows:,} of them acknowledged",
-        copy,
-        {key: expected[key] for key in copy},
-    )
+    there = {key: expected[key] for key in copy}
+    check_same(f"{len(copy):,} entries of /Copy, {rows:,} of them acknowledged", copy, there)
     say("The import continues from there, with the command that it printed.")
     shell.run_openly("import", "airports.csv", "--key", "/Copy:{icao}", *TYPES, "--skip", str(rows))
     check_same("how many copies", int(shell.run("count", "/Copy").stdout), len(airports))
 
 
-def memory_mb(pid: int) -> float:
-    """The peak resident memory of a process, in MiB."""
-    status = Path(f"/proc/{pid}/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found[1]) / 1024 if found else float("nan")
-
-
-def memory_of(processes: list[Process]) -> dict[str, float]:
-    """The peak of each process, by name; also printed."""
-    peaks = {process.name: memory_mb(process.pid) for process in processes}
-    for name, peak in peaks.items():
-        print(f"  {name:<8} {peak:6.1f} MiB at most")
-    return peaks
+def largest_memory(processes: list[Process]) -> float:
+    """The largest peak of resident memory of the processes, in MiB; NaN where there is no /proc. Prints each."""
+    peaks = []
+    for process in processes:
+        status = Path(f"/proc/{process.pid}/status")
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+        peaks.append(int(found[1]) / 1024 if found else float("nan"))
+        print(f"  {process.name:<8} {peaks[-1]:6.1f} MiB at most")
+    return max(peaks)
 
 
 def check_nothing_left(directory: Path, processes: list[Process], pids: list[int]) -> None:
@@ -364,7 +337,7 @@ def run(directory: Path) -> tuple[list[str], list[Process], list[int]]:
         import_rate = len(airports) / (time.monotonic() - began)
         query(shell, airports)
         query_rate = stream_everything(shell, airports)
-        peaks = memory_of(processes)
+        peak = largest_memory(processes)
         export(shell, airports)
 
         victim, rows = kill_in_the_middle(shell, processes)
@@ -379,7 +352,7 @@ def run(directory: Path) -> tuple[list[str], list[Process], list[int]]:
         f"{len(airports):,} airports in at {import_rate:,.0f} rows/s, and out at {query_rate:,.0f} rows/s,",
         "every answer equal to a plain reading of the file;",
         f"{victim.name} killed during an import: all {rows:,} acknowledged rows survived;",
-        f"largest resident memory {max(peaks.values()):.0f} MiB; {shell.commands} commands.",
+        f"largest resident memory {peak:.0f} MiB; {shell.commands} commands.",
     ]
     return summary, processes, [cluster.pid, node.pid]
 

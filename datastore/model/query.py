@@ -338,18 +338,7 @@ class Query:
         return self._content() == other._content()
 
     def _content(self) -> tuple[Any, ...]:
-        return (
-            self.key,
-            self.limit,
-            self.offset,
-            self.recursive,
-            self.keys_only,
-            self.fields,
-            self.start_after,
-            self.allow_partial,
-            list(self.filters),
-            list(self.orders),
-        )
+        return (list(self.filters), list(self.orders), *(getattr(self, name) for name in _CONTENT))
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -419,6 +408,8 @@ def _checked_flag(name: str, flag: Any) -> bool:
 
 
 _FLAGS = ("recursive", "keys_only", "allow_partial", "sort_keys", "explain")
+#: What makes queries equal, beside filters and orders.
+_CONTENT = ("key", "limit", "offset", "recursive", "keys_only", "fields", "start_after", "allow_partial")
 
 #: Checks of what is assigned. Not properties: stores read a query's attributes often.
 _CHECKS: dict[str, Callable[[Any], Any]] = {

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from datastore.aio.aggregating import tally_of
 from datastore.aio.base import Datastore, exact_query
+from datastore.aio.verbs import on_made
 from datastore.engine.placement import NodePlacement
 from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
 from datastore.model.errors import DatastoreError, UnavailableError
@@ -44,7 +45,6 @@ SERVICE: str = _DESCRIPTOR.full_name
 _log = logging.getLogger("datastore.server")
 
 _T = TypeVar("_T")
-_Result = TypeVar("_Result", ReadResult, WriteResult)
 
 #: If no call arrives for this long, in seconds, none is on its way; and how long to wait for that.
 QUIET_S = 0.02
@@ -180,13 +180,13 @@ class DatastoreService:
         async with self._reads.hold(self._answer_bytes):
             # Not before its turn: checking a thousand keys blocks other calls for some milliseconds.
             items = await checked(self._requests.keys, request, self._checks)
-            results = await _with_refused(items, self._datastore.batch_get, ReadResult.failed)
+            results = await on_made(_required, items, self._datastore.batch_get, ReadResult.failed)
             return batch_get_answer(results, self._limits)
 
     async def batch_write(self, request: bytes, call: Call) -> bytes:
         """BatchWrite: a result for each write, in order; runs to completion even if the client disconnects."""
         items = await checked(self._requests.writes, request, self._checks)
-        results = await self._writes.run(_with_refused(items, self._datastore.batch_write, WriteResult))
+        results = await self._writes.run(on_made(_required, items, self._datastore.batch_write, WriteResult))
         response = service_pb2.BatchWriteResponse()
         for result in results:
             message = response.results.add()
@@ -314,12 +314,8 @@ def _shutting_down(advice: str = "") -> UnavailableError:
     return UnavailableError(f"the server is shutting down{advice}", retry_after_s=RETRY_AFTER_S)
 
 
-async def _with_refused(
-    items: Sequence[_T | DatastoreError],
-    call: Callable[[Sequence[_T]], Awaitable[list[_Result]]],
-    failed: Callable[[DatastoreError], _Result],
-) -> list[_Result]:
-    """Call with the valid items. Returns the results of all items, in order."""
-    good = [item for item in items if not isinstance(item, DatastoreError)]
-    results = iter(await call(good) if good else ())
-    return [failed(item) if isinstance(item, DatastoreError) else next(results) for item in items]
+def _required(item: _T | DatastoreError) -> _T:
+    """An item of a batch that was accepted; raises the error of one that was refused."""
+    if isinstance(item, DatastoreError):
+        raise item
+    return item

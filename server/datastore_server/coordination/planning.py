@@ -113,7 +113,7 @@ def moves(held: Mapping[str, Slots], owner_of: Sequence[str], unchanged: Mapping
             if owner_of[slot] != source:
                 pairs.setdefault((source, owner_of[slot]), []).append(slot)
     return [
-        Move(source, target, tuple(slots), _sum(held[source].get(slot, Summary()) for slot in slots))
+        Move(source, target, tuple(slots), sum((held[source].get(slot, Summary()) for slot in slots), Summary()))
         for (source, target), slots in sorted(pairs.items())
     ]
 
@@ -130,10 +130,3 @@ def total(held: Iterable[Slots]) -> dict[int, Summary]:
 def differing(expected: Slots, found: Slots, slots: Iterable[int]) -> list[int]:
     """Those of `slots` whose contents differ from the expected ones, in order."""
     return [slot for slot in sorted(slots) if expected.get(slot, Summary()) != found.get(slot, Summary())]
-
-
-def _sum(summaries: Iterable[Summary]) -> Summary:
-    result = Summary()
-    for summary in summaries:
-        result += summary
-    return result

@@ -6,16 +6,17 @@ Knows placements as values and the Datastore contract, but not how a node gets i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from itertools import compress
-from typing import Any, TypeVar
+from typing import Any
 
 from datastore.aio import ShimDatastore
 from datastore.aio.aggregating import scanned_tally, tally_of
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan, exact
+from datastore.aio.verbs import on_made
 from datastore.engine.placement import SLOTS, NodePlacement, slot_of
 from datastore.engine.plan import ALL_FILTERS
 from datastore.engine.tally import Tally
@@ -30,9 +31,6 @@ from datastore.model.operations import Operation, ReadOptions, ReadResult, Write
 from datastore.model.query import Query
 
 __all__ = ["MOVING_RETRY_S", "OwnedDatastore", "Ownership"]
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result", ReadResult, WriteResult)
 
 #: Retry delay in seconds for writes refused because entries are being moved.
 MOVING_RETRY_S = 1.0
@@ -68,16 +66,11 @@ class Ownership:
         """Whether the node owns the slot of `key`, or has no placement."""
         return self.is_open or self._slots[slot_of(key, self._shard_by)] == 1
 
-    def require(self, key: Key) -> None:
-        """Raise WrongShardError unless the node owns `key`."""
+    def require(self, key: Key) -> Key:
+        """`key` itself; raises WrongShardError unless the node owns it."""
         if not self.owns(key):
             raise self.refusal(key)
-
-    def refusals(self, keys: Sequence[Key]) -> dict[int, WrongShardError]:
-        """The errors of those keys that the node does not own, by their positions."""
-        if self.is_open:
-            return {}
-        return {place: self.refusal(key) for place, key in enumerate(keys) if not self.owns(key)}
+        return key
 
     def refusal(self, key: Key) -> WrongShardError:
         """The error for a key that the node does not own."""
@@ -178,15 +171,14 @@ class OwnedDatastore(ShimDatastore):
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """Read from the child; a key of another shard fails alone."""
         ownership = self.ownership
-        refused = ownership.refusals(keys)
-        results = await _spliced(
-            keys, refused, lambda owned: self.child_datastore.read(owned, options), ReadResult.failed
+        results = await on_made(
+            ownership.require, keys, lambda owned: self.child_datastore.read(owned, options), ReadResult.failed
         )
         if self._ownership is not ownership:
             # A key may have moved, and been deleted here, before it was read.
-            for place, error in self._ownership.refusals(keys).items():
-                if results[place].error is None:
-                    results[place] = ReadResult(error=error)
+            for place, key in enumerate(keys):
+                if results[place].error is None and not self._ownership.owns(key):
+                    results[place] = ReadResult(error=self._ownership.refusal(key))
         return results
 
     async def get(self, key: Key) -> Any:
@@ -205,10 +197,13 @@ class OwnedDatastore(ShimDatastore):
         """Write to the child; a key of another shard fails alone."""
         self._begin_write()
         try:
-            refused = self.ownership.refusals([operation.key for operation in operations])
-            return await _spliced(operations, refused, self.child_datastore.write, WriteResult)
+            return await on_made(self._required, operations, self.child_datastore.write, WriteResult)
         finally:
             self._end_write()
+
+    def _required(self, operation: Operation) -> Operation:
+        self.ownership.require(operation.key)
+        return operation
 
     def _begin_write(self) -> None:
         if self._is_held or self.ownership.is_moving:
@@ -284,17 +279,3 @@ class OwnedDatastore(ShimDatastore):
     def describe(self) -> Description:
         """The child's description."""
         return self.child_datastore.describe()
-
-
-async def _spliced(
-    items: Sequence[_Item],
-    refused: dict[int, WrongShardError],
-    call: Callable[[Sequence[_Item]], Awaitable[list[_Result]]],
-    failed: Callable[[Exception], _Result],
-) -> list[_Result]:
-    """Make a call with the items that are not refused; the results of all, in order."""
-    if not refused:
-        return await call(items)
-    left = [item for place, item in enumerate(items) if place not in refused]
-    results = iter(await call(left) if left else ())
-    return [failed(refused[place]) if place in refused else next(results) for place in range(len(items))]

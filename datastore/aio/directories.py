@@ -33,6 +33,7 @@ from datastore.model.operations import (
     VALUES,
     Delete,
     Operation,
+    Patch,
     Put,
     ReadOptions,
     ReadResult,
@@ -91,9 +92,9 @@ class DirectoryDatastore(ShimDatastore):
         return [await write_attempt(self._write, operation) for operation in operations]
 
     async def _write(self, operation: Operation) -> WriteResult:
-        return await (self._put(operation) if isinstance(operation, Put) else self._delete(operation))
+        return await (self._delete(operation) if isinstance(operation, Delete) else self._put(operation))
 
-    async def _put(self, put: Put) -> WriteResult:
+    async def _put(self, put: Put | Patch) -> WriteResult:
         """List the key in its parent's directory, and store the value."""
         key = put.key
         if _is_reserved(key):

@@ -25,6 +25,7 @@ from datastore.model.metadata import Metadata, WriteOptions, require
 from datastore.model.operations import (
     Delete,
     Operation,
+    Patch,
     Put,
     ReadOptions,
     ReadResult,
@@ -114,6 +115,12 @@ class DictDatastore(Datastore):
             refused = attempt(require, operation.condition, key, 0 if known is None else known.version)
             if refused.error is not None:
                 return WriteResult(refused.error)
+        if isinstance(operation, Patch):
+            patched = attempt(operation.apply, self._value(key))
+            if patched.error is not None:
+                return WriteResult(patched.error)
+            self._store(key, patched.value)
+            return WriteResult(metadata=self._known(key), value=patched.value)
         if operation.value is None:
             self._remove(key)
             return WriteResult()

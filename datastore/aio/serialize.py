@@ -41,7 +41,9 @@ from datastore.model.key import Key
 from datastore.model.operations import (
     ENTRIES,
     VALUES,
+    Form,
     Operation,
+    Patch,
     Put,
     ReadOptions,
     ReadResult,
@@ -135,10 +137,18 @@ class SerializerShimDatastore(ShimDatastore):
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Store the serialized values. A value that cannot be serialized fails by itself, and the old value stays."""
         # A serializer may raise anything.
-        write = self.child_datastore.write
-        return await on_made(self._serialized, operations, write, WriteResult, catching=Exception)
+        return await on_made(self._serialized, operations, self._write_serialized, WriteResult, catching=Exception)
+
+    async def _write_serialized(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        results = await self.child_datastore.write(operations)
+        for result in results:
+            if result.value is not None:
+                result.value = self.deserialized_value(result.value)
+        return results
 
     def _serialized(self, operation: Operation) -> Operation:
+        if isinstance(operation, Patch):
+            return operation.through(Form(self.deserialized_value, self.serialized_value))
         if not isinstance(operation, Put):
             return operation
         try:

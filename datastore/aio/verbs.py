@@ -29,11 +29,13 @@ from datastore.model.operations import (
     VALUES,
     Delete,
     Operation,
+    Patch,
     Put,
     ReadOptions,
     ReadResult,
     WriteResult,
     attempt,
+    needs_versions,
     raise_error,
     refusal_of,
     value_of,
@@ -288,8 +290,8 @@ def _batch_write_over(write: _Write) -> Any:
         """
         asked = list(map(operation_of, writes))
         bad: dict[int, DatastoreError] = bad_keys([operation.key for operation in asked])
-        if any(operation.condition for operation in asked) and not self.capability.versions:
-            bad |= {place: no_versions(self) for place, operation in enumerate(asked) if operation.condition}
+        if any(map(needs_versions, asked)) and not self.capability.versions:
+            bad |= {place: no_versions(self) for place, operation in enumerate(asked) if needs_versions(operation)}
         operations = [operation for place, operation in enumerate(asked) if place not in bad]
         results = await write(self, operations) if operations else []
         for result in results:
@@ -325,7 +327,7 @@ def cursor_of(query: Query, asked: Query, scan: Scan) -> Cursor:
 
 def operation_of(write: Write | Operation) -> Operation:
     """A write of a batch as an operation."""
-    if isinstance(write, (Put, Delete)):
+    if isinstance(write, (Put, Delete, Patch)):
         return write
     key, value = write
     return Delete(key) if value is None else Put(key, value)
@@ -444,7 +446,7 @@ def _write_by(put: Callable[..., Any], delete: Callable[..., Any]) -> Any:
         return [await _write_one(self, operation) for operation in operations]
 
     async def _write_one(self: Any, operation: Operation) -> WriteResult:
-        if operation.condition is not None:
+        if needs_versions(operation):
             return WriteResult(no_versions(self))
         if isinstance(operation, Put):
             return await write_attempt(put, self, operation.key, operation.value)
@@ -456,8 +458,8 @@ def _write_by(put: Callable[..., Any], delete: Callable[..., Any]) -> Any:
 
 def _write_around(write: _Write, batch_write: Callable[..., Any]) -> Any:
     async def write_around(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Use `write`, except for several operations without conditions: these go to the class's own `batch_write`."""
-        if len(operations) == 1 or any(operation.condition for operation in operations):
+        """Use `write`, except for several plain puts and deletes: these go to the class's own `batch_write`."""
+        if len(operations) == 1 or any(map(needs_versions, operations)):
             return await write(self, operations)
         return list(await batch_write(self, [Write(operation.key, operation.value) for operation in operations]))
 

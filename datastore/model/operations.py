@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-from datastore.model.errors import DatastoreError, InvalidValueError, UnsupportedTypeError, without_frames
+from datastore.model.errors import (
+    DatastoreError,
+    InvalidValueError,
+    UnsupportedError,
+    UnsupportedTypeError,
+    without_frames,
+)
 from datastore.model.key import Key
-from datastore.model.metadata import Metadata, Precondition
+from datastore.model.metadata import EXISTS, Metadata, Precondition
+from datastore.model.patches import Change, changed
 from datastore.model.records import Record
 
 __all__ = [
@@ -16,16 +23,19 @@ __all__ = [
     "REFUSALS",
     "VALUES",
     "Delete",
+    "Form",
     "Operation",
+    "Patch",
     "Put",
     "ReadOptions",
     "ReadResult",
     "WriteResult",
     "attempt",
+    "needs_versions",
     "raise_error",
     "refusal_of",
+    "uncached",
     "value_of",
-    "without_condition",
 ]
 
 
@@ -71,15 +81,17 @@ class ReadResult(Record):
 class WriteResult(Record):
     """The result of one write: the error with which it ended, if it failed.
 
-    `metadata` is that of the entry as written, if the store keeps versions; None after a delete.
+    `metadata` is that of the entry as written, if the store keeps versions; None after a delete. `value` is the new
+    value after a patch, if it is known.
     """
 
-    __slots__ = ("error", "metadata")
+    __slots__ = ("error", "metadata", "value")
     compared = ("error",)
 
-    def __init__(self, error: Exception | None = None, metadata: Metadata | None = None) -> None:
+    def __init__(self, error: Exception | None = None, metadata: Metadata | None = None, value: Any = None) -> None:
         self.error = error
         self.metadata = metadata
+        self.value = value
 
 
 class Put(Record):
@@ -117,14 +129,89 @@ class Delete(Record):
         return Delete(key, self.condition)
 
 
-Operation = Put | Delete
+class Patch(Record):
+    """Change parts of the value of `key`, a map, atomically, if `condition` holds.
+
+    Unless it may `create` the entry, the entry must exist. `forms` are the serializers between the caller and the
+    store, the caller's first; `encode` gives the new value the serialized form in which a server keeps values, and may
+    refuse it.
+    """
+
+    __slots__ = ("changes", "condition", "create", "encode", "forms", "key")
+
+    def __init__(
+        self,
+        key: Key,
+        changes: tuple[Change, ...],
+        condition: Precondition | None = None,
+        *,
+        create: bool = False,
+        encode: Callable[[Any], Any] | None = None,
+        forms: tuple[Form, ...] = (),
+    ) -> None:
+        self.key = key
+        self.changes = changes
+        self.create = create
+        self.condition = EXISTS if condition is None and not create else condition
+        self.encode = encode
+        self.forms = forms
+
+    @property
+    def value(self) -> Any:
+        """Not known before the store applies it: a store that asks for it does not support patches."""
+        raise UnsupportedError("this store does not support patches")
+
+    def at(self, key: Key) -> Patch:
+        """The same under another key."""
+        return self._with(key=key)
+
+    def through(self, form: Form) -> Patch:
+        """The same for a store that keeps the value in this form."""
+        return self._with(forms=(*self.forms, form))
+
+    def _with(self, *, key: Key | None = None, forms: tuple[Form, ...] | None = None) -> Patch:
+        return Patch(
+            self.key if key is None else key,
+            self.changes,
+            self.condition,
+            create=self.create,
+            encode=self.encode,
+            forms=self.forms if forms is None else forms,
+        )
+
+    def apply(self, stored: Any) -> Any:
+        """The new stored value for the old one, None if there is none. Raises InvalidValueError if it does not fit."""
+        for form in reversed(self.forms):
+            stored = None if stored is None else form.loads(stored)
+        value: Any = changed(stored, self.changes)
+        if self.encode is not None:
+            value = self.encode(value)
+        for form in self.forms:
+            value = form.dumps(value)
+        return value
 
 
-def without_condition(operation: Operation) -> Operation:
-    """The same operation, made in any case."""
-    if operation.condition is None:
-        return operation
-    return Put(operation.key, operation.value) if isinstance(operation, Put) else Delete(operation.key)
+class Form(NamedTuple):
+    """How a store keeps values: `dumps` makes the stored form of a value, `loads` the value of a stored form."""
+
+    loads: Callable[[Any], Any]
+    dumps: Callable[[Any], Any]
+
+
+Operation = Put | Delete | Patch
+
+
+def needs_versions(operation: Operation) -> bool:
+    """Whether only a store that keeps versions can make this operation."""
+    return operation.condition is not None or isinstance(operation, Patch)
+
+
+def uncached(operation: Operation, result: WriteResult) -> Operation:
+    """What a cache does after a successful operation with this result."""
+    if isinstance(operation, Delete):
+        return Delete(operation.key)
+    value = result.value if isinstance(operation, Patch) else operation.value
+    return Delete(operation.key) if value is None else Put(operation.key, value)
 
 
 def refusal_of(error: Exception) -> DatastoreError:

@@ -26,6 +26,7 @@ from datastore.model.operations import (
     ENTRIES,
     Delete,
     Operation,
+    Patch,
     Put,
     ReadOptions,
     ReadResult,
@@ -33,6 +34,7 @@ from datastore.model.operations import (
     raise_error,
     value_of,
 )
+from datastore.model.patches import changes_of
 from datastore.model.query import Query
 from datastore.model.spellings import TwoNames, is_overridden
 from datastore.sync import verbs
@@ -170,6 +172,32 @@ class Datastore(TwoNames):
             if pause_s is None:
                 raise result.error
             sleep(pause_s)
+
+    def patch(
+        self,
+        key: Key,
+        set: Mapping[str, Any] | None = None,  # noqa: A002 - what it does
+        *,
+        increment: Mapping[str, float] | None = None,
+        append: Mapping[str, Sequence[Any]] | None = None,
+        remove: Sequence[str] = (),
+        create: bool = False,
+        if_version: int | None = None,
+    ) -> Any:
+        """Change parts of the value of `key`, which is a map, in one atomic step; returns the new value.
+
+        `set` stores values, `increment` adds to numbers, `append` adds elements to lists, `remove` removes, each by
+        path: `geo.lat` is the member of that name or, without one, the member `lat` of the map `geo`. A missing number
+        is 0, a missing list is empty, and missing maps are made. With `create` an absent entry is an empty map;
+        otherwise, and with `if_version` for any other version, raises ConditionFailedError.
+        Raises InvalidValueError (a ValueError), and changes nothing, if a change does not fit the value; InvalidError
+        or UnsupportedTypeError for bad arguments; UnsupportedError if the store keeps no versions.
+        """
+        changes = changes_of(set, increment, append, remove)
+        condition = verbs.condition_for(self, {"if_version": if_version})
+        [result] = self.batch_write([Patch(check_key(key), changes, condition, create=create)])
+        raise_error(result)
+        return result.value
 
     def contains(self, key: Key) -> bool:
         """Whether `key` has a value, i.e. `get(key)` is not None."""

@@ -29,6 +29,7 @@ from datastore.model.operations import (
     VALUES,
     Delete,
     Operation,
+    Patch,
     Put,
     ReadOptions,
     ReadResult,
@@ -93,9 +94,9 @@ class DirectoryDatastore(ShimDatastore):
         return [write_attempt(self._write, operation) for operation in operations]
 
     def _write(self, operation: Operation) -> WriteResult:
-        return self._put(operation) if isinstance(operation, Put) else self._delete(operation)
+        return self._delete(operation) if isinstance(operation, Delete) else self._put(operation)
 
-    def _put(self, put: Put) -> WriteResult:
+    def _put(self, put: Put | Patch) -> WriteResult:
         """List the key in its parent's directory, and store the value."""
         key = put.key
         if _is_reserved(key):

@@ -17,7 +17,17 @@ from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import CircularLinkError, InvalidKeyError, UnsupportedError
 from datastore.model.key import Key
-from datastore.model.operations import ENTRIES, VALUES, Operation, Put, ReadOptions, ReadResult, WriteResult
+from datastore.model.operations import (
+    ENTRIES,
+    VALUES,
+    Delete,
+    Operation,
+    Patch,
+    Put,
+    ReadOptions,
+    ReadResult,
+    WriteResult,
+)
 from datastore.model.query import Query
 from datastore.sync._concurrency import KeyLocks, iterate
 from datastore.sync.base import Datastore
@@ -94,7 +104,7 @@ class SymlinkDatastore(ShimDatastore):
         return [write_attempt(self._do, operation) for operation in operations]
 
     def _do(self, operation: Operation) -> WriteResult:
-        if isinstance(operation, Put):
+        if not isinstance(operation, Delete):
             return self._put(operation)
         with self._locks.hold(operation.key):
             if operation.condition is not None:
@@ -106,7 +116,7 @@ class SymlinkDatastore(ShimDatastore):
         if self._link_for_value(self.child_datastore.get(key)) is not None:
             raise UnsupportedError(f"{key} is a link, which cannot be deleted on a condition; delete it without one")
 
-    def _put(self, put: Put) -> WriteResult:
+    def _put(self, put: Put | Patch) -> WriteResult:
         """Store under the key of `put`, following links."""
         end = put.key
         passed: set[Key] = set()
@@ -122,11 +132,13 @@ class SymlinkDatastore(ShimDatastore):
                 return found
             end = found
 
-    def _put_or_follow(self, put: Put) -> WriteResult | Key:
+    def _put_or_follow(self, put: Put | Patch) -> WriteResult | Key:
         """Store under the key of `put`; if it is a link, return the key that it refers to instead."""
         with self._locks.hold(put.key):
             source = self._link_for_value(self.child_datastore.get(put.key))
-            return self._written(put.of(self._stored(put.value))) if source is None else source
+            if source is not None:
+                return source
+            return self._written(put.of(self._stored(put.value)) if isinstance(put, Put) else put)
 
     def _written(self, operation: Operation) -> WriteResult:
         [result] = self.child_datastore.write([operation])

@@ -113,7 +113,7 @@ class LoggingDatastore(ShimDatastore):
         """Write to the child."""
         for operation in operations:
             if not isinstance(operation, Put):
-                self.logger.info("delete %s", operation.key)
+                self.logger.info("%s %s", type(operation).__name__.lower(), operation.key)
             elif self._log_values:
                 self.logger.info("put %s: %r", operation.key, operation.value)
             else:

@@ -24,7 +24,7 @@ from datastore.model.operations import (
     ReadOptions,
     ReadResult,
     WriteResult,
-    without_condition,
+    uncached,
 )
 from datastore.model.query import Query
 from datastore.sync._concurrency import KeyLocks, Lock, run_to_completion
@@ -176,7 +176,7 @@ class TieredDatastore(DatastoreCollection):
             left: dict[Key, Operation] = {}
             for operation, result in zip(operations, results, strict=True):
                 if result.error is None:
-                    left[operation.key] = without_condition(operation)
+                    left[operation.key] = uncached(operation, result)
                 elif is_outage(result.error) or isinstance(result.error, ConditionFailedError):
                     # The caller may have seen an old value here.
                     left[operation.key] = Delete(operation.key)

@@ -38,6 +38,7 @@ from datastore.model.errors import (
     DatastoreError,
     InvalidError,
     InvalidKeyError,
+    InvalidValueError,
     QueryNotSupportedError,
     UnsupportedError,
 )
@@ -426,6 +427,7 @@ class VersionPromises(Capabilities):
             partial(store.put, key, "new", if_exists=True),
             partial(store.delete, key, if_exists=True),
             partial(store.update, key, lambda _: "new"),
+            partial(store.patch, key, {"n": 1}),
         ):
             # A class with its own `put(key, value)` has no such arguments.
             with pytest.raises((UnsupportedError, TypeError)):
@@ -541,6 +543,99 @@ class VersionPromises(Capabilities):
             with pytest.raises(error):
                 await store.delete(key, **options)
         assert await store.get(key) is None
+
+    @needs("versions")
+    async def test_a_patch_changes_parts_of_a_value(self, store: Datastore) -> None:
+        key = Key("/a:b/c")
+        value = {"n": 1, "text": "x", "list": [1], "geo": {"lat": 1.5, "lon": 2}, "dotted.name": 1, "old": True}
+        await store.put(key, value)
+        before = await self.entry_of(store, key)
+        new = await store.patch(
+            key,
+            {"text": "y", "geo.lat": 3, "far.below.here": [1], "null": None},
+            increment={"n": 2, "dotted.name": 1, "views": 1, "geo.lon": 0.5},
+            append={"list": ["two", 3], "tags": ["new"]},
+            remove=["old", "missing", "far away.below"],
+        )
+        expected = {
+            "n": 3,
+            "text": "y",
+            "null": None,
+            "list": [1, "two", 3],
+            "tags": ["new"],
+            "geo": {"lat": 3, "lon": 2.5},
+            "dotted.name": 2,
+            "views": 1,
+            "far": {"below": {"here": [1]}},
+        }
+        assert self.same(new, expected)
+        assert self.same(await store.get(key), expected)
+        after = await self.entry_of(store, key)
+        assert after.version > before.version
+        assert after.create_time == before.create_time
+
+    @needs("versions")
+    async def test_a_patch_of_an_absent_entry_creates_it_only_if_asked(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        with pytest.raises(ConditionFailedError):
+            await store.patch(key, {"n": 1})
+        assert await store.get(key) is None
+        assert self.same(await store.patch(key, increment={"n": 1}, create=True), {"n": 1})
+        assert self.same(await store.patch(key, increment={"n": 1}, create=True), {"n": 2})
+        version = (await self.entry_of(store, key)).version
+        with pytest.raises(ConditionFailedError):
+            await store.patch(key, increment={"n": 1}, if_version=version - 1)
+        await store.patch(key, increment={"n": 1}, if_version=version)
+        assert self.same(await store.get(key), {"n": 3})
+
+    @needs("versions")
+    async def test_a_patch_that_does_not_fit_is_refused_and_changes_nothing(self, store: Datastore) -> None:
+        key, text = Key("/a/b"), Key("/a/text")
+        value = {"text": "x", "list": [1], "n": 2**63 - 1, "flag": True}
+        await store.put(key, value)
+        await store.put(text, "text")
+        for refused in (
+            partial(store.patch, key, increment={"text": 1}),
+            partial(store.patch, key, increment={"flag": 1}),
+            partial(store.patch, key, increment={"n": 1}),
+            partial(store.patch, key, {"list.0": 1}),
+            partial(store.patch, key, {"text.a": 1}),
+            partial(store.patch, key, remove=["list.0"]),
+            partial(store.patch, key, append={"text": [1]}),
+            partial(store.patch, key, {"new": 1}, increment={"text": 1}),
+            partial(store.patch, text, {"a": 1}),
+        ):
+            with pytest.raises(InvalidValueError):
+                await refused()
+        for bad in (
+            partial(store.patch, key),
+            partial(store.patch, key, {"": 1}),
+            partial(store.patch, key, {"a": 1}, remove=["a"]),
+            partial(store.patch, key, {"a": 1, "a.b": 1}),
+            partial(store.patch, key, {"a": 1}, if_version=0),
+        ):
+            with pytest.raises(InvalidError):
+                await bad()
+        for wrong in (
+            partial(store.patch, key, increment={"a": "1"}),  # type: ignore[dict-item]
+            partial(store.patch, key, append={"a": "1"}),
+            partial(store.patch, key, remove="a"),
+        ):
+            with pytest.raises(TypeError):
+                await wrong()
+        assert self.same(await store.get(key), value)
+        assert await store.get(text) == "text"
+
+    @needs("versions")
+    async def test_concurrent_increments_add_up(self, store: Datastore) -> None:
+        key = Key("/counters/a")
+
+        async def add() -> None:
+            for _ in range(10):
+                await store.patch(key, increment={"n": 1}, create=True)
+
+        await together([add] * 5)
+        assert self.same(await store.get(key), {"n": 50})
 
     @needs("versions")
     async def test_an_update_replaces_the_value_that_it_read(self, store: Datastore) -> None:

@@ -1,0 +1,159 @@
+"""Changes of parts of a value: set, increment, append, remove. Pure.
+
+Paths are those of filters: `geo.lat` is the member of that very name or, without one, the member `lat` of
+the map `geo`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from datastore.model.encoded import decoded
+from datastore.model.errors import InvalidError, InvalidValueError, UnsupportedTypeError
+
+__all__ = ["CHANGES", "KINDS", "Change", "changed", "changes_of"]
+
+#: The most changes of one patch: as many as a value has fields in a projection.
+CHANGES = 256
+_INT64 = range(-(2**63), 2**63)
+
+
+class Change(NamedTuple):
+    """One change of a value: its kind, one of KINDS, the path of the member, and the operand.
+
+    `set` stores the operand, and `increment` adds it to a number, a missing one being 0; `append` adds the elements of
+    the operand, a list, to a list, a missing one being empty. All three make the maps on the way. `remove` has no
+    operand, and removes the member if there is one.
+    """
+
+    kind: str
+    path: str
+    operand: Any = None
+
+
+def changes_of(
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - what it does
+    increment: Mapping[str, float] | None = None,
+    append: Mapping[str, Sequence[Any]] | None = None,
+    remove: Sequence[str] = (),
+) -> tuple[Change, ...]:
+    """The changes that the arguments of `patch` name, checked.
+
+    Raises InvalidError (a ValueError) for no change, more than CHANGES, an empty path, and paths of which one is that
+    of another or below it; UnsupportedTypeError (a TypeError) for an operand of a wrong type.
+    """
+    if isinstance(remove, str):
+        raise UnsupportedTypeError("remove must be a list of paths, not a str", path="remove")
+    named = (("set", set), ("increment", increment), ("append", append))
+    changes = [Change(kind, path, operand) for kind, operands in named for path, operand in (operands or {}).items()]
+    return checked_changes([*changes, *(Change("remove", path) for path in remove)])
+
+
+def checked_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """The changes themselves. Raises like `changes_of`."""
+    if not changes:
+        raise InvalidError("a patch has at least one change", field="changes")
+    if len(changes) > CHANGES:
+        raise InvalidError(f"a patch has at most {CHANGES} changes, got {len(changes):,}", field="changes")
+    for change in changes:
+        _check(change)
+    paths = sorted(change.path for change in changes)
+    seen = {paths[0]}
+    for path in paths[1:]:
+        heads = path.split(".")
+        above = next((head for head in map(".".join, _starts(heads)) if head in seen), None)
+        if above is not None:
+            raise InvalidError(f"a patch changes {above!r} twice, the second time as {path!r}", field="changes")
+        seen.add(path)
+    return tuple(changes)
+
+
+def _starts(parts: list[str]) -> list[list[str]]:
+    return [parts[:stop] for stop in range(1, len(parts) + 1)]
+
+
+def _check(change: Change) -> None:
+    kind, path, operand = change
+    if not isinstance(path, str):
+        raise UnsupportedTypeError(f"a path of {kind} must be a str, got {type(path).__name__}", path=kind)
+    if not path:
+        raise InvalidError(f"a path of {kind} is empty; name a member, e.g. 'views' or 'geo.lat'", field=kind)
+    if kind == "increment" and not _is_number(operand):
+        raise UnsupportedTypeError(f"{path} can be incremented by a number, not {type(operand).__name__}", path=path)
+    if kind == "append" and not _is_list(operand):
+        raise UnsupportedTypeError(
+            f"append to {path} takes a list of elements, not {type(operand).__name__}", path=path
+        )
+
+
+def changed(value: Any, changes: Sequence[Change]) -> dict[str, Any]:
+    """A new map: `value`, which is a map or None for an empty one, with the changes. `value` itself is not modified.
+
+    Raises InvalidValueError (a ValueError), which names the path, for a value or a member on the way that is not a map,
+    and for an operand that does not fit the member: a number and a text, a sum of int64s beyond int64.
+    """
+    value = {} if value is None else decoded(value)
+    if not isinstance(value, Mapping):
+        raise InvalidValueError(f"only a map can be patched, and the value is a {type(value).__name__}", path="value")
+    result = dict(value)
+    for change in changes:
+        _apply(result, change, change.path, "")
+    return result
+
+
+def _apply(target: dict[str, Any], change: Change, path: str, before: str) -> None:
+    """Make one change in a map that may be modified; `before` is the path of that map, for errors."""
+    head, dot, rest = path.partition(".")
+    if path in target or not dot:
+        if change.kind == "remove":
+            target.pop(path, None)
+        else:
+            target[path] = _MEMBERS[change.kind](target.get(path), change)
+        return
+    if head not in target and change.kind == "remove":
+        return
+    inner = target.get(head, {})
+    if not isinstance(inner, Mapping):
+        what = "a list" if _is_list(inner) else f"a {type(inner).__name__}"
+        raise InvalidValueError(f"{change.path} leads into {before}{head}, {what} and not a map", path=change.path)
+    target[head] = copied = dict(inner)
+    _apply(copied, change, rest, f"{before}{head}.")
+
+
+def _incremented(member: Any, change: Change) -> Any:
+    member = 0 if member is None else member
+    if not _is_number(member):
+        raise InvalidValueError(
+            f"{change.path} is a {type(member).__name__}, which cannot be incremented", path=change.path
+        )
+    total = member + change.operand
+    if isinstance(total, int) and total not in _INT64:
+        raise InvalidValueError(f"{change.path} incremented by {change.operand} exceeds an int64", path=change.path)
+    return total
+
+
+def _appended(member: Any, change: Change) -> list[Any]:
+    if member is not None and not _is_list(member):
+        raise InvalidValueError(
+            f"{change.path} is a {type(member).__name__}, to which nothing can be appended", path=change.path
+        )
+    return [*(member or ()), *change.operand]
+
+
+#: How each kind makes the new member of the old one, None if it is missing or null.
+_MEMBERS: dict[str, Callable[[Any, Change], Any]] = {
+    "set": lambda _, change: change.operand,
+    "increment": _incremented,
+    "append": _appended,
+}
+#: The kinds of changes.
+KINDS = (*_MEMBERS, "remove")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))

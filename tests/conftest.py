@@ -26,8 +26,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 # `make test` is quick; continuous integration and `make soak` choose the others.
-# Of a model machine that is 15,000 operations.
-settings.register_profile("ci", settings.get_profile("quick"), max_examples=300, stateful_step_count=50)
+# Of a model machine that is 5,000 operations.
+settings.register_profile("ci", settings.get_profile("quick"), max_examples=100, stateful_step_count=50)
 settings.register_profile("soak", settings.get_profile("ci"), max_examples=20_000)
 settings.load_profile(os.environ.get("DATASTORE_HYPOTHESIS", "quick"))
 

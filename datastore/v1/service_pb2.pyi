@@ -22,6 +22,26 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Feature:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeatureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feature.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEATURE_UNSPECIFIED: _Feature.ValueType  # 0
+    """Not sent."""
+    FEATURE_VERSIONS: _Feature.ValueType  # 1
+    """Entries have metadata, and writes may have conditions."""
+
+class Feature(_Feature, metaclass=_FeatureEnumTypeWrapper):
+    """Feature is something that not every store can do."""
+
+FEATURE_UNSPECIFIED: Feature.ValueType  # 0
+"""Not sent."""
+FEATURE_VERSIONS: Feature.ValueType  # 1
+"""Entries have metadata, and writes may have conditions."""
+Global___Feature: _TypeAlias = Feature  # noqa: Y015
+
 class _PushDown:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -65,6 +85,9 @@ class GetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
+    INCLUDE_METADATA_FIELD_NUMBER: _builtins.int
+    include_metadata: _builtins.bool
+    """Whether to send the entry's metadata too. Refused if the store keeps no versions (Feature). Default: no."""
     @_builtins.property
     def key(self) -> _value_pb2.Key:
         """The key. Required."""
@@ -73,10 +96,11 @@ class GetRequest(_message.Message):
         self,
         *,
         key: _value_pb2.Key | None = ...,
+        include_metadata: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_metadata", b"include_metadata", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -89,18 +113,24 @@ class GetResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def value(self) -> _value_pb2.Value:
         """The value; not set if the key is absent."""
+
+    @_builtins.property
+    def metadata(self) -> _value_pb2.Metadata:
+        """The entry's metadata, if it was requested; not set if the key is absent."""
 
     def __init__(
         self,
         *,
         value: _value_pb2.Value | None = ...,
+        metadata: _value_pb2.Metadata | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "metadata", b"metadata", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "metadata", b"metadata", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
@@ -115,18 +145,24 @@ class PutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRY_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entry(self) -> _value_pb2.Entry:
         """The entry, with key and value. Required."""
+
+    @_builtins.property
+    def condition(self) -> _value_pb2.Precondition:
+        """Store it only if this holds. Not set: in any case."""
 
     def __init__(
         self,
         *,
         entry: _value_pb2.Entry | None = ...,
+        condition: _value_pb2.Precondition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "entry", b"entry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,12 +174,19 @@ class PutResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    METADATA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def metadata(self) -> _value_pb2.Metadata:
+        """The metadata of the entry as stored. Not set if the store keeps no versions, or if the value was a null."""
+
     def __init__(
         self,
+        *,
+        metadata: _value_pb2.Metadata | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -156,18 +199,24 @@ class DeleteRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def key(self) -> _value_pb2.Key:
         """The key. Required."""
+
+    @_builtins.property
+    def condition(self) -> _value_pb2.Precondition:
+        """Remove it only if this holds. Not set: in any case."""
 
     def __init__(
         self,
         *,
         key: _value_pb2.Key | None = ...,
+        condition: _value_pb2.Precondition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,6 +292,9 @@ class BatchGetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEYS_FIELD_NUMBER: _builtins.int
+    INCLUDE_METADATA_FIELD_NUMBER: _builtins.int
+    include_metadata: _builtins.bool
+    """As in GetRequest, for every key."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Key]:
         """The keys; duplicates are allowed. At most 1,000 by default (Limits.batch_items)."""
@@ -251,10 +303,11 @@ class BatchGetRequest(_message.Message):
         self,
         *,
         keys: _abc.Iterable[_value_pb2.Key] | None = ...,
+        include_metadata: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_metadata", b"include_metadata", "keys", b"keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -274,6 +327,7 @@ class BatchGetResponse(_message.Message):
 
         VALUE_FIELD_NUMBER: _builtins.int
         STATUS_FIELD_NUMBER: _builtins.int
+        METADATA_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def value(self) -> _value_pb2.Value:
             """The value; not set if the key is absent or its read failed."""
@@ -282,15 +336,20 @@ class BatchGetResponse(_message.Message):
         def status(self) -> _status_pb2.Status:
             """Why the read failed; not set if it succeeded."""
 
+        @_builtins.property
+        def metadata(self) -> _value_pb2.Metadata:
+            """The entry's metadata, if it was requested; not set if the key is absent or its read failed."""
+
         def __init__(
             self,
             *,
             value: _value_pb2.Value | None = ...,
             status: _status_pb2.Status | None = ...,
+            metadata: _value_pb2.Metadata | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "status", b"status", "value", b"value"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "metadata", b"metadata", "status", b"status", "value", b"value"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "status", b"status", "value", b"value"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "metadata", b"metadata", "status", b"status", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
         _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
@@ -330,6 +389,7 @@ class BatchWriteRequest(_message.Message):
 
         PUT_FIELD_NUMBER: _builtins.int
         DELETE_FIELD_NUMBER: _builtins.int
+        CONDITION_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def put(self) -> _value_pb2.Entry:
             """Store this entry."""
@@ -338,15 +398,20 @@ class BatchWriteRequest(_message.Message):
         def delete(self) -> _value_pb2.Key:
             """Remove the entry of this key."""
 
+        @_builtins.property
+        def condition(self) -> _value_pb2.Precondition:
+            """Do it only if this holds after the writes before it. Not set: in any case."""
+
         def __init__(
             self,
             *,
             put: _value_pb2.Entry | None = ...,
             delete: _value_pb2.Key | None = ...,
+            condition: _value_pb2.Precondition | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "operation", b"operation", "put", b"put"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "operation", b"operation", "put", b"put"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "operation", b"operation", "put", b"put"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "operation", b"operation", "put", b"put"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "delete"]  # noqa: Y015
         _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
@@ -383,18 +448,24 @@ class BatchWriteResponse(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         STATUS_FIELD_NUMBER: _builtins.int
+        METADATA_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def status(self) -> _status_pb2.Status:
             """Why the write failed; not set if it succeeded."""
+
+        @_builtins.property
+        def metadata(self) -> _value_pb2.Metadata:
+            """The metadata of the entry as stored. Not set if the write failed or deleted, or if the store keeps no versions."""
 
         def __init__(
             self,
             *,
             status: _status_pb2.Status | None = ...,
+            metadata: _value_pb2.Metadata | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "status", b"status"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "status", b"status"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1184,6 +1255,7 @@ class DescribeStoreResponse(_message.Message):
     STORED_BYTES_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     ANSWERS_QUERIES_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """The version of the server's software, e.g. "0.4.0"."""
     durability: Global___DescribeStoreResponse.Durability.ValueType
@@ -1228,6 +1300,12 @@ class DescribeStoreResponse(_message.Message):
         while it answers, or on a proxy.
         """
 
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[Global___Feature.ValueType]:
+        """What the store can do beyond reading, writing and querying; for a proxy, what all shards that can be reached can.
+        A call that needs another feature fails with UNSUPPORTED.
+        """
+
     def __init__(
         self,
         *,
@@ -1244,10 +1322,11 @@ class DescribeStoreResponse(_message.Message):
         stored_bytes: _builtins.int | None = ...,
         status: _status_pb2.Status | None = ...,
         answers_queries: _builtins.bool | None = ...,
+        features: _abc.Iterable[Global___Feature.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "entries", b"entries", "limits", b"limits", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "cluster_name", b"cluster_name", "durability", b"durability", "entries", b"entries", "limits", b"limits", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "cluster_name", b"cluster_name", "durability", b"durability", "entries", b"entries", "features", b"features", "limits", b"limits", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__answers_queries: _TypeAlias = _typing.Literal["answers_queries"]  # noqa: Y015
     _WhichOneofArgType__answers_queries: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries"]  # noqa: Y015

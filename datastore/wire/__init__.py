@@ -1,7 +1,7 @@
 """Values, queries and errors as messages of `datastore.v1`, and back: the only part of the library that knows protobuf.
 
-`values`, with the serializers `codec` and `lazy`; `queries`, `aggregates` and `explanations`; `placements`; `errors`,
-with the table; and `raw`, the messages whose values stay bytes.
+`values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `queries`, `aggregates` and
+`explanations`; `placements`; `errors`, with the table; and `raw`, the messages whose values stay bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from datastore.wire.errors import (
     status_to_error,
 )
 from datastore.wire.explanations import decode_explanation, encode_explanation
+from datastore.wire.metadata import decode_metadata, decode_precondition, encode_metadata, set_precondition
 from datastore.wire.parts import check_parts
 from datastore.wire.placements import (
     EXPECTATION,
@@ -41,8 +42,10 @@ __all__ = [
     "decode_explanation",
     "decode_group",
     "decode_key",
+    "decode_metadata",
     "decode_node_placement",
     "decode_placement",
+    "decode_precondition",
     "decode_query",
     "decode_shard_by",
     "decode_value",
@@ -50,6 +53,7 @@ __all__ = [
     "encode_explanation",
     "encode_group",
     "encode_key",
+    "encode_metadata",
     "encode_node_placement",
     "encode_placement",
     "encode_query",
@@ -62,5 +66,6 @@ __all__ = [
     "raw",
     "reason_of",
     "rpc_error_to_error",
+    "set_precondition",
     "status_to_error",
 ]

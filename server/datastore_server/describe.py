@@ -47,8 +47,8 @@ _DURABILITY = {
 class ShardInfo:
     """One shard behind a proxy: its name, its URL (`grpc://HOST:PORT`), its number of slots.
 
-    `probe` raises a DatastoreError if the shard does not serve. `describe` calls its DescribeStore for its size; if
-    None, the size is unknown.
+    `probe` raises a DatastoreError if the shard does not serve. `describe` calls its DescribeStore for its size and
+    features; if None, the size is unknown and there are no features.
     """
 
     name: str
@@ -66,10 +66,11 @@ class Size(NamedTuple):
 
 
 class ShardAnswer(NamedTuple):
-    """The current state of a shard: the error of asking it, or None, and its size."""
+    """The current state of a shard: the error of asking it, or None, its size, and what its store can do."""
 
     failure: DatastoreError | None
     size: Size = Size()
+    features: frozenset[service_pb2.Feature.ValueType] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,8 +120,9 @@ def describe_store(
         cluster_name=cluster.cluster_name,
         entries=size.entries,
         stored_bytes=size.stored_bytes,
+        features=sorted(_common_features(answers) if cluster.shards else _features(description.capability)),
     )
-    for shard, (failure, size) in sorted(zip(cluster.shards, answers, strict=True), key=lambda pair: pair[0].name):
+    for shard, (failure, size, _) in sorted(zip(cluster.shards, answers, strict=True), key=lambda pair: pair[0].name):
         shown = response.shards.add(
             name=shard.name, url=shard.url, slots=shard.slots, entries=size.entries, stored_bytes=size.stored_bytes
         )
@@ -139,6 +141,16 @@ def _pushed_down(capability: Capability) -> list[service_pb2.PushDown.ValueType]
         service_pb2.PUSH_DOWN_LIMIT: capability.limit is not Support.NONE,
     }
     return [part for part, is_pushed in parts.items() if is_pushed]
+
+
+def _features(capability: Capability) -> set[service_pb2.Feature.ValueType]:
+    return {service_pb2.FEATURE_VERSIONS} if capability.versions else set()
+
+
+def _common_features(answers: Sequence[ShardAnswer]) -> frozenset[service_pb2.Feature.ValueType]:
+    """What all shards that answer can do."""
+    known = [answer.features for answer in answers if answer.failure is None]
+    return frozenset.intersection(*known) if known else frozenset()
 
 
 def storage_of(description: Description) -> Description:
@@ -197,21 +209,22 @@ class ShardProbes:
 
 
 async def _probe(shard: ShardInfo) -> ShardAnswer:
-    size = Size()
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await shard.probe()
-            if shard.describe is not None:
-                described = await shard.describe()
-                size = Size(
-                    described.entries if described.HasField("entries") else None,
-                    described.stored_bytes if described.HasField("stored_bytes") else None,
-                )
+            return ShardAnswer(None) if shard.describe is None else _answer_of(await shard.describe())
     except DatastoreError as error:
         return ShardAnswer(error if error.shard else _unavailable(shard, str(error)))
     except TimeoutError:
         return ShardAnswer(_unavailable(shard, f"no answer within {PROBE_TIMEOUT_S:g} s"))
-    return ShardAnswer(None, size)
+
+
+def _answer_of(described: service_pb2.DescribeStoreResponse) -> ShardAnswer:
+    size = Size(
+        described.entries if described.HasField("entries") else None,
+        described.stored_bytes if described.HasField("stored_bytes") else None,
+    )
+    return ShardAnswer(None, size, frozenset(described.features))
 
 
 def _unavailable(shard: ShardInfo, why: str) -> UnavailableError:

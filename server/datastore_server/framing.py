@@ -13,19 +13,30 @@ from datastore import wire
 from datastore.model.encoded import projected
 from datastore.model.entries import Batch
 from datastore.model.errors import LimitExceededError, QueryNotSupportedError
-from datastore.model.operations import ReadResult
+from datastore.model.metadata import Metadata
+from datastore.model.operations import ReadResult, WriteResult, refusal_of
 from datastore.model.query import Query
-from datastore.v1 import service_pb2
 from datastore.wire.varints import length_prefix
 from datastore_server.checks import exceeded
 from datastore_server.interceptors import item_status
 from datastore_server.limits import Limits
 
-__all__ = ["batch_get_answer", "entry_frame", "entry_frames", "framed", "result_frames", "value_data", "value_field"]
+__all__ = [
+    "batch_get_answer",
+    "batch_write_answer",
+    "entry_frame",
+    "entry_frames",
+    "framed",
+    "get_answer",
+    "put_answer",
+    "result_frames",
+    "value_data",
+]
 
 #: Tags of length-delimited fields: `field number << 3 | 2`.
 _FIELD_1 = b"\x0a"
 _FIELD_2 = b"\x12"
+_FIELD_3 = b"\x1a"
 
 
 def _key_head(text_bytes: int) -> bytes:
@@ -59,10 +70,22 @@ def value_data(value: Any) -> bytes:
     return value.data if type(value) is wire.WireValue else wire.encode_value(value).data
 
 
-def value_field(value: Any) -> bytes:
-    """A message whose field 1 is the value: GetResponse, or one result of a BatchGet."""
-    data = value_data(value)
-    return b"".join((_FIELD_1, length_prefix(len(data)), data))
+def get_answer(value: Any, metadata: Metadata | None) -> bytes:
+    """The response to Get for a key that has a value."""
+    return _field(_FIELD_1, value_data(value)) + _metadata_field(_FIELD_2, metadata)
+
+
+def put_answer(written: WriteResult) -> bytes:
+    """The response to Put."""
+    return _metadata_field(_FIELD_1, written.metadata)
+
+
+def _field(tag: bytes, data: bytes) -> bytes:
+    return b"".join((tag, length_prefix(len(data)), data))
+
+
+def _metadata_field(tag: bytes, metadata: Metadata | None) -> bytes:
+    return b"" if metadata is None else _field(tag, wire.encode_metadata(metadata).SerializeToString())
 
 
 def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> bytes | None:
@@ -149,9 +172,26 @@ def _was_left_out(read: ReadResult) -> bool:
 
 
 def _result(read: ReadResult) -> bytes:
-    if read.error is None:
-        content = b"" if read.value is None else value_field(read.value)
+    if read.error is not None:
+        content = _field(_FIELD_2, _status(read.error, "BatchGet"))
+    elif read.value is None:
+        content = b""
     else:
-        status = item_status(read.error, "BatchGet")
-        content = service_pb2.BatchGetResponse.Result(status=status).SerializeToString()
-    return b"".join((_FIELD_1, length_prefix(len(content)), content))
+        content = _field(_FIELD_1, value_data(read.value)) + _metadata_field(_FIELD_3, read.metadata)
+    return _field(_FIELD_1, content)
+
+
+def batch_write_answer(written: Sequence[WriteResult]) -> bytes:
+    """The response to BatchWrite."""
+    return b"".join([_field(_FIELD_1, _write_result(result)) for result in written])
+
+
+def _write_result(written: WriteResult) -> bytes:
+    if written.error is None:
+        return _metadata_field(_FIELD_2, written.metadata)
+    return _field(_FIELD_1, _status(written.error, "BatchWrite"))
+
+
+def _status(error: Exception, method: str) -> bytes:
+    data: bytes = item_status(refusal_of(error), method).SerializeToString()
+    return data

@@ -12,9 +12,10 @@ import msgspec
 
 from datastore import wire
 from datastore.model.aggregates import Aggregate
-from datastore.model.entries import Write
-from datastore.model.errors import DatastoreError, without_frames
+from datastore.model.errors import DatastoreError, InvalidError, UnsupportedError, without_frames
 from datastore.model.key import Key
+from datastore.model.metadata import Precondition
+from datastore.model.operations import ENTRIES, VALUES, Delete, Operation, Put, ReadOptions
 from datastore.model.query import Query
 from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import WireValue, raw
@@ -29,33 +30,51 @@ _T = TypeVar("_T")
 
 
 class Requests:
-    """Reads the requests of one server. `epoch` returns that of the current placement, for tokens."""
+    """Reads the requests of one server.
 
-    def __init__(self, limits: Limits, epoch: Callable[[], str], *, check_values: bool) -> None:
+    `epoch` returns that of the current placement, for tokens. Without `keeps_versions`, requests that need versions
+    raise UnsupportedError.
+    """
+
+    def __init__(
+        self, limits: Limits, epoch: Callable[[], str], *, check_values: bool, keeps_versions: bool = True
+    ) -> None:
         self._limits = limits
         self._epoch = epoch
         self._check_values = check_values
+        self._keeps_versions = keeps_versions
 
-    def key(self, kind: Any, request: bytes) -> Key:
-        """The key of a request of this type."""
-        message = parse_request(kind, request)
-        return checks.required_key(message.HasField("key"), message.key.text, self._limits)
+    def get(self, request: bytes) -> tuple[Key, ReadOptions]:
+        """The key of a GetRequest, and what to read."""
+        message = parse_request(service_pb2.GetRequest, request)
+        return self._key_of(message), self._options_of(message)
 
-    def put(self, request: bytes) -> Write:
+    def contains(self, request: bytes) -> Key:
+        """The key of a ContainsRequest."""
+        return self._key_of(parse_request(service_pb2.ContainsRequest, request))
+
+    def put(self, request: bytes) -> Operation:
         """The write of a PutRequest."""
-        return self._put_of(parse_request(raw.PutRequest, request).entry)
+        message = parse_request(raw.PutRequest, request)
+        return self._put_of(message.entry, self._condition_of(message))
 
-    def writes(self, request: bytes) -> list[Write | DatastoreError]:
+    def delete(self, request: bytes) -> Operation:
+        """The write of a DeleteRequest."""
+        message = parse_request(service_pb2.DeleteRequest, request)
+        return Delete(self._key_of(message), self._condition_of(message))
+
+    def writes(self, request: bytes) -> list[Operation | DatastoreError]:
         """The items of a BatchWriteRequest, each a write or its error."""
         message = parse_request(raw.BatchWriteRequest, request)
         checks.check_batch(len(message.writes), self._limits)
         return [_attempt(self._write_of, write) for write in message.writes]
 
-    def keys(self, request: bytes) -> list[Key | DatastoreError]:
-        """The items of a BatchGetRequest, each a key or its error."""
+    def keys(self, request: bytes) -> tuple[list[Key | DatastoreError], ReadOptions]:
+        """The items of a BatchGetRequest, each a key or its error, and what to read."""
         message = parse_request(service_pb2.BatchGetRequest, request)
         checks.check_batch(len(message.keys), self._limits)
-        return [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys]
+        options = self._options_of(message)
+        return [_attempt(checks.required_key, True, key.text, self._limits) for key in message.keys], options
 
     def query(self, request: bytes) -> tuple[Query, Token, bool]:
         """The remaining query, the token of its start, and whether to send sort keys."""
@@ -101,17 +120,39 @@ class Requests:
         query = query.replaced(start_after=start_after, limit=token.limit, offset=token.offset)
         return query, msgspec.structs.replace(token, epoch=epoch)
 
-    def _put_of(self, entry: Any) -> Write:
+    def _key_of(self, message: Any) -> Key:
+        return checks.required_key(message.HasField("key"), message.key.text, self._limits)
+
+    def _options_of(self, message: Any) -> ReadOptions:
+        if not message.include_metadata:
+            return VALUES
+        self._require_versions("include_metadata")
+        return ENTRIES
+
+    def _condition_of(self, message: Any) -> Precondition | None:
+        if not message.HasField("condition"):
+            return None
+        condition = wire.decode_precondition(message.condition)
+        self._require_versions("condition")
+        return condition
+
+    def _require_versions(self, field: str) -> None:
+        if not self._keeps_versions:
+            raise UnsupportedError(f"this store keeps no versions, so a request cannot have {field}")
+
+    def _put_of(self, entry: Any, condition: Precondition | None) -> Operation:
         """The checked write of an entry; a delete if the value is null."""
         key = checked_entry(entry, self._limits, "entry", check_value=self._check_values)
-        return Write(key, None if wire.is_null(entry.value) else WireValue(entry.value))
+        if wire.is_null(entry.value):
+            return Delete(key, condition)
+        return Put(key, WireValue(entry.value), condition)
 
-    def _write_of(self, write: Any) -> Write:
+    def _write_of(self, write: Any) -> Operation:
         operation = write.WhichOneof("operation")
         if operation == "put":
-            return self._put_of(write.put)
+            return self._put_of(write.put, self._condition_of(write))
         key = checks.required_key(operation == "delete", write.delete.text, self._limits, field="delete")
-        return Write(key, None)
+        return Delete(key, self._condition_of(write))
 
 
 def checked_entry(entry: Any, limits: Limits, field: str, *, check_value: bool) -> Key:
@@ -119,6 +160,11 @@ def checked_entry(entry: Any, limits: Limits, field: str, *, check_value: bool) 
     key = checks.required_key(entry.HasField("key"), entry.key.text, limits, field=f"{field}.key")
     checks.check_value(entry.HasField("value"), entry.value, field=f"{field}.value")
     checks.check_entry(key, len(entry.value), limits)
+    if entry.HasField("metadata"):
+        raise InvalidError(
+            f"{field}.metadata is set, but only the store gives entries metadata; leave it out, or set condition",
+            field=f"{field}.metadata",
+        )
     if check_value:
         wire.check_value(entry.value)
     return key

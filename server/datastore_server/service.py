@@ -20,7 +20,14 @@ from datastore.aio.verbs import on_made
 from datastore.engine.placement import NodePlacement
 from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
 from datastore.model.errors import DatastoreError, UnavailableError
-from datastore.model.operations import ReadResult, WriteResult
+from datastore.model.operations import (
+    VALUES,
+    Operation,
+    ReadResult,
+    WriteResult,
+    raise_error,
+    value_of,
+)
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import aggregating, checks, describe, pages, streaming
@@ -29,7 +36,7 @@ from datastore_server.budget import ByteBudget, OpenStreams
 from datastore_server.call import Answer, Call, Handler, Serve, ServedMethod, at_once
 from datastore_server.calls import CallLog
 from datastore_server.describe import ClusterInfo
-from datastore_server.framing import batch_get_answer, value_field
+from datastore_server.framing import batch_get_answer, batch_write_answer, get_answer, put_answer
 from datastore_server.interceptors import guard, item_status
 from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits, RequestLimit
 from datastore_server.requests import Requests
@@ -86,7 +93,12 @@ class DatastoreService:
         self._require_expected = require_expected
         self._limits = limits or Limits()
         self._cluster = cluster or ClusterInfo()
-        self._requests = Requests(self._limits, lambda: self._cluster.placement_epoch, check_values=check_values)
+        self._requests = Requests(
+            self._limits,
+            lambda: self._cluster.placement_epoch,
+            check_values=check_values,
+            keeps_versions=datastore.capability.versions,
+        )
         self._placement = placement
         self._store_failure = store_failure
         self._probes = describe.ShardProbes(self._cluster.shards)
@@ -143,33 +155,37 @@ class DatastoreService:
     # One entry
 
     async def get(self, request: bytes, call: Call) -> bytes:
-        """Get: the value, or a response without one if the key is absent."""
-        key = self._requests.key(service_pb2.GetRequest, request)
-        value = await self._datastore.get(key)
+        """Get: the value, with the metadata if requested, or a response without either if the key is absent."""
+        key, options = self._requests.get(request)
+        metadata = None
+        if options is VALUES:
+            value = await self._datastore.get(key)
+        else:
+            (result,) = await self._datastore.read((key,), options)
+            value, metadata = value_of(result), result.metadata
         if value is None:
             return b""
-        response = value_field(value)
+        response = get_answer(value, metadata)
         checks.check_fits(len(response), self._limits, f"the value of {key}")
         return response
 
     async def put(self, request: bytes, call: Call) -> bytes:
         """Put: answered once the entry is stored; runs to completion even if the client disconnects."""
-        write = await checked(self._requests.put, request, self._checks)
-        await self._writes.run(
-            self._datastore.delete(write.key) if write.value is None else self._datastore.put(*write)
-        )
-        return b""
+        return put_answer(await self._written(await checked(self._requests.put, request, self._checks)))
 
     async def delete(self, request: bytes, call: Call) -> bytes:
         """Delete: runs to completion even if the client disconnects."""
-        key = self._requests.key(service_pb2.DeleteRequest, request)
-        await self._writes.run(self._datastore.delete(key))
+        await self._written(self._requests.delete(request))
         return b""
+
+    async def _written(self, operation: Operation) -> WriteResult:
+        (result,) = await self._writes.run(self._datastore.write((operation,)))
+        raise_error(result)
+        return result
 
     async def contains(self, request: bytes, call: Call) -> bytes:
         """Contains: whether the key has a value."""
-        key = self._requests.key(service_pb2.ContainsRequest, request)
-        held = await self._datastore.contains(key)
+        held = await self._datastore.contains(self._requests.contains(request))
         return service_pb2.ContainsResponse(contains=held).SerializeToString()
 
     # Batches
@@ -179,20 +195,17 @@ class DatastoreService:
         set_read_room(self._limits.message_bytes)
         async with self._reads.hold(self._answer_bytes):
             # Not before its turn: checking a thousand keys blocks other calls for some milliseconds.
-            items = await checked(self._requests.keys, request, self._checks)
-            results = await on_made(_required, items, self._datastore.batch_get, ReadResult.failed)
+            items, options = await checked(self._requests.keys, request, self._checks)
+            results = await on_made(
+                _required, items, lambda keys: self._datastore.read(keys, options), ReadResult.failed
+            )
             return batch_get_answer(results, self._limits)
 
     async def batch_write(self, request: bytes, call: Call) -> bytes:
         """BatchWrite: a result for each write, in order; runs to completion even if the client disconnects."""
         items = await checked(self._requests.writes, request, self._checks)
-        results = await self._writes.run(on_made(_required, items, self._datastore.batch_write, WriteResult))
-        response = service_pb2.BatchWriteResponse()
-        for result in results:
-            message = response.results.add()
-            if result.error is not None:
-                message.status.CopyFrom(item_status(result.error, "BatchWrite"))
-        return response.SerializeToString()
+        results = await self._writes.run(on_made(_required, items, self._datastore.write, WriteResult))
+        return batch_write_answer(results)
 
     # Queries
 

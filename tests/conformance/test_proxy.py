@@ -21,6 +21,8 @@ from tests.support.machines import RemoteMachine
 
 @pytest.mark.long
 class TestProxy(Remote, DatastoreConformance):
+    versions = True
+
     @pytest.fixture
     def store(self) -> Any:
         with clusters.background() as self.background:
@@ -33,6 +35,7 @@ class TestProxy(Remote, DatastoreConformance):
 
 
 class TestAsyncProxy(Remote, AsyncConformance):
+    versions = True
     #: What the model machine below, and the suites of one server and of a sharded store, show as well.
     long_tests = (
         *(name for part in (OperationPromises, CursorPromises) for name in vars(part) if name.startswith("test_")),

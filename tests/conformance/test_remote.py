@@ -51,6 +51,8 @@ class TestAsyncRemoteLMDB(Remote, AsyncConformance):
 
 @pytest.mark.long
 class TestAsyncRemoteMemory(Remote, AsyncConformance):
+    versions = True
+
     @pytest.fixture
     async def store(self) -> Any:
         async with clusters.node() as self.cluster, aio_connect(self.cluster.url) as store:

@@ -13,7 +13,8 @@ from datastore.model.errors import CorruptDataError, DatastoreError, LimitExceed
 from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES
-from datastore.model.operations import WriteResult
+from datastore.model.metadata import Metadata, Precondition
+from datastore.model.operations import Delete, Put, WriteResult
 from datastore.v1 import service_pb2
 from datastore.wire import raw
 from datastore_client._retry import may_repeat
@@ -23,18 +24,21 @@ __all__ = [
     "BATCH_MESSAGE_BYTES",
     "SERVING",
     "WriteBatch",
+    "delete_request",
     "encoded",
     "explanation",
     "fewer_items",
+    "metadata_of",
     "parsed",
+    "put_request",
     "shard_report",
 ]
 
 #: The maximum items of a batch in one message, and their bytes; larger batches are sent in parts.
 BATCH_ITEMS = 1000
 BATCH_MESSAGE_BYTES = ENTRY_BYTES + 64 * 1024
-#: The maximum overhead of an item of a batch, besides its key and value, in bytes.
-_FRAME_BYTES = 32
+#: The maximum overhead of an item of a batch, besides its key and value, in bytes: lengths, and a condition.
+_FRAME_BYTES = 48
 
 #: A HealthCheckResponse whose status is SERVING. The request for the whole server is empty.
 SERVING = b"\x08\x01"
@@ -51,6 +55,24 @@ def encoded(key: Key, value: Any) -> bytes:
             maximum=ENTRY_BYTES,
         )
     return data
+
+
+def put_request(put: Put) -> Any:
+    """The PutRequest of an operation. Raises the errors of `encoded`."""
+    request = raw.PutRequest()
+    request.entry.value = encoded(put.key, put.value)
+    request.entry.key.text = str(put.key)
+    if put.condition is not None:
+        wire.set_precondition(request.condition, put.condition)
+    return request
+
+
+def delete_request(delete: Delete) -> service_pb2.DeleteRequest:
+    """The DeleteRequest of an operation."""
+    request = service_pb2.DeleteRequest(key=wire.encode_key(delete.key))
+    if delete.condition is not None:
+        wire.set_precondition(request.condition, delete.condition)
+    return request
 
 
 class WriteBatch:
@@ -70,7 +92,7 @@ class WriteBatch:
             return True
         return len(self.indexes) < self._most and self._size + _write_bytes(key, value) <= BATCH_MESSAGE_BYTES
 
-    def add(self, index: int, key: Key, value: bytes | None) -> None:
+    def add(self, index: int, key: Key, value: bytes | None, condition: Precondition | None) -> None:
         """Add a write; None deletes."""
         write = self.request.writes.add()
         if value is None:
@@ -78,6 +100,8 @@ class WriteBatch:
         else:
             write.put.key.text = str(key)
             write.put.value = value
+        if condition is not None:
+            wire.set_precondition(write.condition, condition)
         self.indexes.append(index)
         self._keys.append(key)
         self._size += _write_bytes(key, value)
@@ -138,6 +162,11 @@ def explanation(summary: Any, *, is_continued: bool) -> Explanation:
     if is_continued:
         found.note = "; ".join(filter(None, ["only since the query was last resumed", found.note]))
     return found
+
+
+def metadata_of(message: Any) -> Metadata | None:
+    """The metadata in a message, if it has some."""
+    return wire.decode_metadata(message.metadata) if message.HasField("metadata") else None
 
 
 def shard_report(message: service_pb2.ShardSummary) -> ShardReport:

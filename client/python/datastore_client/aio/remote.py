@@ -34,7 +34,16 @@ from datastore.model.errors import (
 )
 from datastore.model.explanation import Explanation
 from datastore.model.key import Key
-from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult, attempt, refusal_of
+from datastore.model.operations import (
+    REFUSALS,
+    Operation,
+    Put,
+    ReadOptions,
+    ReadResult,
+    WriteResult,
+    attempt,
+    refusal_of,
+)
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
@@ -43,10 +52,13 @@ from datastore_client._messages import (
     BATCH_ITEMS,
     SERVING,
     WriteBatch,
+    delete_request,
     encoded,
     explanation,
     fewer_items,
+    metadata_of,
     parsed,
+    put_request,
     shard_report,
 )
 from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
@@ -91,8 +103,11 @@ class RemoteDatastore(Datastore):
     `timeout_s` covers everything a call does: waiting for a slot, sending, and retrying. The client retries calls that
     the server refused before they began (it is busy or shutting down), calls that could not reach a server that has
     answered before, and reads that were cut off; other failures are raised immediately. A write that
-    raised UnavailableError without `retry_after_s`, or DeadlineExceededError, may or may not have happened. With
-    `retry=False` nothing is retried: for a store inside a composition whose callers retry.
+    raised UnavailableError without `retry_after_s`, or DeadlineExceededError, may or may not have happened; the client
+    never repeats it, so a condition is decided once. With `retry=False` nothing is retried: for a store inside a
+    composition whose callers retry.
+
+    If the server's store keeps no versions, calls that need them raise UnsupportedError.
 
     Query results are streamed. A stream that is cut off resumes where it was, if the server is back within
     RESUME_TIMEOUT_S: every entry that exists throughout, with unchanged order fields, is returned exactly once. One
@@ -113,6 +128,7 @@ class RemoteDatastore(Datastore):
         field_filters=Support.EXACT,
         orders=Support.EXACT,
         limit=Support.EXACT,
+        versions=True,
     )
 
     def __init__(
@@ -165,51 +181,54 @@ class RemoteDatastore(Datastore):
         if not options.values:
             return [await read_attempt(self._contains, key) for key in keys]
         if len(keys) == 1:
-            return [await read_attempt(self._get, keys[0])]
+            return [await self._get(keys[0], options)]
         results: list[ReadResult] = []
         most = self._batch_items
         room = read_room()
         while len(results) < len(keys):
             if room.is_full:
                 return results + [room.left_out() for _ in keys[len(results) :]]
-            answered = await self._batch_get(keys[len(results) : len(results) + most])
+            answered = await self._batch_get(keys[len(results) : len(results) + most], options)
             results += map(room.take, answered)
             # Values that do not fit in an answer were read for nothing, so request only about as many as fit.
             most = min(2 * len(answered), self._batch_items)
         return results
 
-    async def _get(self, key: Key) -> Any:
-        request = service_pb2.GetRequest(key=wire.encode_key(key))
-        return self._value(parsed(raw.GetResponse, await self._read("Get", request)))
+    async def _get(self, key: Key, options: ReadOptions) -> ReadResult:
+        request = service_pb2.GetRequest(key=wire.encode_key(key), include_metadata=options.metadata)
+        try:
+            return self._found(parsed(raw.GetResponse, await self._read("Get", request)))
+        except REFUSALS as error:
+            return ReadResult(error=error)
 
     async def _contains(self, key: Key) -> bool | None:
         request = service_pb2.ContainsRequest(key=wire.encode_key(key))
         answer = parsed(service_pb2.ContainsResponse, await self._read("Contains", request))
         return True if answer.contains else None
 
-    async def _batch_get(self, keys: Sequence[Key]) -> list[ReadResult]:
+    async def _batch_get(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The results of the first keys, at least one; those that did not fit in the answer must be requested again."""
         policy = self._connection.policy()
         results: dict[int, ReadResult] = {}
         asked = list(range(len(keys)))
         while True:
-            results.update(zip(asked, await self._ask([keys[place] for place in asked]), strict=False))
+            results.update(zip(asked, await self._ask([keys[place] for place in asked], options), strict=False))
             asked = [place for place, result in results.items() if may_repeat(result.error)]
             backoff_s = self._connection.backoff_s(results[asked[0]].error, policy) if asked else None
             if backoff_s is None:
                 return [results[place] for place in range(len(results))]
             await pause(backoff_s)
 
-    async def _ask(self, keys: Sequence[Key]) -> list[ReadResult]:
+    async def _ask(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The results of the first keys that one message contains."""
-        request = service_pb2.BatchGetRequest(keys=map(wire.encode_key, keys))
+        request = service_pb2.BatchGetRequest(keys=map(wire.encode_key, keys), include_metadata=options.metadata)
         try:
             response = parsed(raw.BatchGetResponse, await self._read("BatchGet", request))
             self._check_count(len(response.results), len(keys))
         except DatastoreError as error:
             if most := fewer_items(error, len(keys)):
                 self._batch_items = most
-                return await self._ask(keys[:most])
+                return await self._ask(keys[:most], options)
             return [ReadResult(error=error) for _ in keys]
         results: list[ReadResult] = []
         for result in response.results:
@@ -224,7 +243,7 @@ class RemoteDatastore(Datastore):
         if result.HasField("status"):
             return ReadResult(error=self._connection.named(item_error(result.status)))
         try:
-            return ReadResult(self._value(result))
+            return self._found(result)
         except DatastoreError as error:
             return ReadResult(error=error)
 
@@ -250,18 +269,16 @@ class RemoteDatastore(Datastore):
             if not batch.fits(operation.key, value.value):
                 stopped = await self._send(batch, results, stopped)
                 batch = WriteBatch(self._batch_items)
-            batch.add(index, operation.key, value.value)
+            batch.add(index, operation.key, value.value, operation.condition)
         await self._send(batch, results, stopped)
         return [results[index] for index in range(len(operations))]
 
-    async def _do(self, operation: Operation) -> None:
+    async def _do(self, operation: Operation) -> WriteResult:
         if not isinstance(operation, Put):
-            await self._write("Delete", service_pb2.DeleteRequest(key=wire.encode_key(operation.key)))
-            return
-        request = raw.PutRequest()
-        request.entry.value = encoded(operation.key, operation.value)
-        request.entry.key.text = str(operation.key)
-        await self._write("Put", request)
+            await self._write("Delete", delete_request(operation))
+            return WriteResult()
+        response = parsed(service_pb2.PutResponse, await self._write("Put", put_request(operation)))
+        return WriteResult(metadata=metadata_of(response))
 
     async def _send(
         self, batch: WriteBatch, results: dict[int, WriteResult], stopped: DatastoreError | None
@@ -303,7 +320,8 @@ class RemoteDatastore(Datastore):
                 return results, error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
             for place, result in zip(asked, response.results, strict=True):
                 failed = result.HasField("status")
-                results[place] = WriteResult(self._connection.named(item_error(result.status)) if failed else None)
+                why = self._connection.named(item_error(result.status)) if failed else None
+                results[place] = WriteResult(why, metadata_of(result))
             asked = batch.repeatable(results)
             backoff_s = self._connection.backoff_s(results[asked[0]].error, policy) if asked else None
             if backoff_s is None:
@@ -481,10 +499,12 @@ class RemoteDatastore(Datastore):
     async def _write(self, method: str, request: Any) -> bytes:
         return await self._connection.unary(_SERVICE + method, request.SerializeToString(), is_read=False)
 
-    def _value(self, message: Any) -> Any:
+    def _found(self, message: Any) -> ReadResult:
+        """What a message with a value and metadata says of a key."""
         if not message.HasField("value"):
-            return None
-        return WireValue(message.value) if self._lazy else wire.decode_value(message.value)
+            return ReadResult()
+        value = WireValue(message.value) if self._lazy else wire.decode_value(message.value)
+        return ReadResult(value, metadata=metadata_of(message))
 
 
 def _note_last_entry(request: service_pb2.QueryRequest, response: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,9 @@ async def test_describe_store_opens_no_channel(monkeypatch: pytest.MonkeyPatch) 
 class Holding:
     """A shard that reports how much it holds."""
 
-    def __init__(self, name: str, **size: int) -> None:
+    def __init__(self, name: str, *, features: Sequence[Any] = (), **size: int) -> None:
         self.size = size
+        self.features = features
         self.info = ShardInfo(name, "grpc://127.0.0.1:1", 1, probe=self._probe, describe=self._describe)
         self.failure: UnavailableError | None = None
 
@@ -93,7 +95,7 @@ class Holding:
             raise self.failure
 
     async def _describe(self) -> service_pb2.DescribeStoreResponse:
-        return service_pb2.DescribeStoreResponse(**self.size)
+        return service_pb2.DescribeStoreResponse(features=self.features, **self.size)
 
 
 async def described(*shards: Holding) -> service_pb2.DescribeStoreResponse:
@@ -119,6 +121,17 @@ async def test_a_total_without_a_shard_is_not_reported() -> None:
     assert not answer.HasField("entries")
     assert not answer.shards[0].HasField("entries")
     assert answer.shards[1].entries == 4
+
+
+async def test_a_proxy_can_do_what_all_shards_that_answer_can() -> None:
+    versions = [service_pb2.FEATURE_VERSIONS]
+    able, unable = Holding("a", features=versions), Holding("b")
+    assert list((await described(able)).features) == versions
+    assert list((await described(able, unable)).features) == []
+    unable.failure = UnavailableError("gone")
+    assert list((await described(able, unable)).features) == versions
+    able.failure = UnavailableError("gone")
+    assert list((await described(able, unable)).features) == []
 
 
 async def test_a_node_reports_what_its_storage_holds(tmp_path: Path) -> None:

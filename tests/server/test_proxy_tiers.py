@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from datastore.aio import TieredDatastore
-from datastore.model.errors import ConfigError
+from datastore.model.errors import ConditionFailedError, ConfigError
 from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_client.aio import RemoteDatastore
@@ -101,6 +101,26 @@ async def test_staleness_between_two_proxies_is_bounded_by_max_age(start: Start)
     assert {await one.client.get(key) for key in KEYS} == {"new"}
     other.now = 0.0
     assert {value async for value in other.client.query(Query(Key("/a")))} == {"new"}
+
+
+async def test_conditions_are_decided_by_the_shards_and_correct_the_cache(start: Start):
+    one, other = await start(HOT), await start(HOT)
+    for key in KEYS:
+        await one.client.put(key, "old", if_absent=True)
+        assert await other.client.get(key) == "old"
+        entry = await one.client.entry(key)
+        assert entry is not None
+        await one.client.put(key, "new", if_version=entry.version)
+        assert await one.client.get(key) == "new"
+        # The other proxy still has the old value in its cache, but not the old version.
+        assert await other.client.get(key) == "old"
+        fresh = await other.client.entry(key)
+        assert fresh is not None
+        assert (fresh.value, fresh.version > entry.version) == ("new", True)
+        with pytest.raises(ConditionFailedError) as failed:
+            await other.client.put(key, "lost", if_version=entry.version)
+        assert failed.value.version == fresh.version
+        assert await other.client.get(key) == "new"
 
 
 async def test_hit_rates_are_reported(start: Start):

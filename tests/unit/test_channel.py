@@ -7,9 +7,11 @@ import math
 import pytest
 
 from datastore.model.errors import ConfigError, DeadlineExceededError, UnavailableError
+from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES, KEY_BYTES
+from datastore.model.metadata import MAX_VERSION, Precondition
 from datastore.model.urls import shown
-from datastore_client._messages import BATCH_MESSAGE_BYTES
+from datastore_client._messages import BATCH_MESSAGE_BYTES, WriteBatch
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S, Link, RetryPolicy
 from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, QUERY_REQUEST_BYTES, STREAM_OPTIONS, parse_target
 from datastore_server.limits import Limits
@@ -79,6 +81,15 @@ def test_client_and_server_take_messages_of_one_size_and_the_largest_request_fit
     assert Limits().message_bytes == MESSAGE_BYTES
     # A message may exceed its target size only with a single write.
     assert ENTRY_BYTES + KEY_BYTES < BATCH_MESSAGE_BYTES + KEY_BYTES < MESSAGE_BYTES
+
+
+def test_no_item_of_a_batch_takes_more_room_than_is_reserved_for_it() -> None:
+    key = Key("/" + "k" * (KEY_BYTES - 1))
+    largest, condition = b"x" * (ENTRY_BYTES - KEY_BYTES), Precondition(version=MAX_VERSION)
+    for value in (largest, None):
+        batch = WriteBatch(1)
+        batch.add(0, key, value, condition)
+        assert batch.request.ByteSize() <= batch._size
 
 
 class Clock:

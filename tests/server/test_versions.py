@@ -18,7 +18,8 @@ from datastore.model.errors import (
 )
 from datastore.model.key import Key
 from datastore.model.metadata import ABSENT, EXISTS, Precondition
-from datastore.model.operations import Delete, Put
+from datastore.model.operations import Delete, Patch, Put
+from datastore.model.patches import Change
 from datastore.v1 import service_pb2, value_pb2
 from datastore.wire import rpc_error_to_error, status_to_error
 from datastore_client.aio import connect as aio_connect
@@ -164,7 +165,8 @@ async def test_a_bad_condition_is_refused_and_nothing_is_written(memory: Running
         )
     )
     assert [result.HasField("status") for result in batch.results] == [True, False, True]
-    assert {status_to_error(batch.results[place].status).field for place in (0, 2)} == {field}  # type: ignore[attr-defined]
+    errors: list[Any] = [status_to_error(batch.results[place].status) for place in (0, 2)]
+    assert [error.field for error in errors] == [field, field]
     assert not (await memory.stub.Get(GetRequest(key=NAMED))).HasField("value")
 
 
@@ -278,6 +280,17 @@ async def test_a_conditional_write_that_did_not_begin_is_repeated_unchanged(colo
         assert (sent[0], sent[2]) == (sent[1], sent[3])
         assert PutRequest.FromString(sent[0]).condition == at_version(7)
         assert DeleteRequest.FromString(sent[2]).condition == MustExist
+
+
+async def test_a_patch_is_refused_and_never_sent_as_anything_else() -> None:
+    async with clusters.node() as node, aio_connect(node.url) as store:
+        await store.put(KEY, {"n": 1})
+        with pytest.raises(UnsupportedError):
+            await store.patch(KEY, {"n": 2})
+        other = Key("/a/c")
+        results = await store.batch_write([Patch(KEY, (Change("set", "n", 2),)), Put(other, 1)])
+        assert [type(result.error) for result in results] == [UnsupportedError, type(None)]
+        assert (await store.get(KEY), await store.get(other)) == ({"n": 1}, 1)
 
 
 async def test_conditions_of_a_batch_arrive_over_all_its_messages() -> None:

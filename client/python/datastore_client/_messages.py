@@ -14,7 +14,7 @@ from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES
 from datastore.model.metadata import Metadata, Precondition
-from datastore.model.operations import Delete, Put, WriteResult
+from datastore.model.operations import Delete, Operation, WriteResult
 from datastore.v1 import service_pb2
 from datastore.wire import raw
 from datastore_client._retry import may_repeat
@@ -44,23 +44,28 @@ _FRAME_BYTES = 48
 SERVING = b"\x08\x01"
 
 
-def encoded(key: Key, value: Any) -> bytes:
-    """The bytes of a value, checked against the limit of an entry."""
-    data = wire.encode_value(value).data
-    size = len(str(key).encode()) + len(data)
+def encoded(operation: Operation) -> bytes | None:
+    """The bytes of the new value, checked against the limit of an entry; None for a delete.
+
+    Raises UnsupportedError for a patch, which cannot be sent.
+    """
+    if isinstance(operation, Delete):
+        return None
+    data = wire.encode_value(operation.value).data
+    size = len(str(operation.key).encode()) + len(data)
     if size > ENTRY_BYTES:
         raise LimitExceededError(
-            f"an entry has at most {ENTRY_BYTES:,} bytes, and that of {key} has {size:,}",
+            f"an entry has at most {ENTRY_BYTES:,} bytes, and that of {operation.key} has {size:,}",
             limit="entry_bytes",
             maximum=ENTRY_BYTES,
         )
     return data
 
 
-def put_request(put: Put) -> Any:
-    """The PutRequest of an operation. Raises the errors of `encoded`."""
+def put_request(put: Operation) -> Any:
+    """The PutRequest of a put. Raises the errors of `encoded`."""
     request = raw.PutRequest()
-    request.entry.value = encoded(put.key, put.value)
+    request.entry.value = encoded(put)
     request.entry.key.text = str(put.key)
     if put.condition is not None:
         wire.set_precondition(request.condition, put.condition)
@@ -68,7 +73,7 @@ def put_request(put: Put) -> Any:
 
 
 def delete_request(delete: Delete) -> service_pb2.DeleteRequest:
-    """The DeleteRequest of an operation."""
+    """The DeleteRequest of a delete."""
     request = service_pb2.DeleteRequest(key=wire.encode_key(delete.key))
     if delete.condition is not None:
         wire.set_precondition(request.condition, delete.condition)

@@ -33,8 +33,8 @@ from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.operations import (
     REFUSALS,
+    Delete,
     Operation,
-    Put,
     ReadOptions,
     ReadResult,
     WriteResult,
@@ -264,7 +264,7 @@ class RemoteDatastore(Datastore):
         batch = WriteBatch(self._batch_items)
         stopped: DatastoreError | None = None
         for index, operation in enumerate(operations):
-            value = attempt(encoded, operation.key, operation.value) if isinstance(operation, Put) else ReadResult()
+            value = attempt(encoded, operation)
             if value.error is not None:
                 results[index] = WriteResult(value.error)
                 continue
@@ -276,7 +276,7 @@ class RemoteDatastore(Datastore):
         return [results[index] for index in range(len(operations))]
 
     def _do(self, operation: Operation) -> WriteResult:
-        if not isinstance(operation, Put):
+        if isinstance(operation, Delete):
             self._write("Delete", delete_request(operation))
             return WriteResult()
         response = parsed(service_pb2.PutResponse, self._write("Put", put_request(operation)))

@@ -36,8 +36,8 @@ from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.operations import (
     REFUSALS,
+    Delete,
     Operation,
-    Put,
     ReadOptions,
     ReadResult,
     WriteResult,
@@ -262,7 +262,7 @@ class RemoteDatastore(Datastore):
         batch = WriteBatch(self._batch_items)
         stopped: DatastoreError | None = None
         for index, operation in enumerate(operations):
-            value = attempt(encoded, operation.key, operation.value) if isinstance(operation, Put) else ReadResult()
+            value = attempt(encoded, operation)
             if value.error is not None:
                 results[index] = WriteResult(value.error)
                 continue
@@ -274,7 +274,7 @@ class RemoteDatastore(Datastore):
         return [results[index] for index in range(len(operations))]
 
     async def _do(self, operation: Operation) -> WriteResult:
-        if not isinstance(operation, Put):
+        if isinstance(operation, Delete):
             await self._write("Delete", delete_request(operation))
             return WriteResult()
         response = parsed(service_pb2.PutResponse, await self._write("Put", put_request(operation)))

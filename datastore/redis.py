@@ -70,12 +70,7 @@ class RedisDatastore(SerializerShimDatastore):
     """
 
     def __init__(
-        self,
-        client: Any,
-        serializer: SerializerLike | None = None,
-        *,
-        prefix: str = "/",
-        expire_s: float | None = None,
+        self, client: Any, serializer: SerializerLike | None = None, *, prefix: str = "/", expire_s: float | None = None
     ) -> None:
         require("redis", "redis")
         if expire_s is not None:

@@ -517,9 +517,7 @@ async def limit_gen(limit: int | None, iterable: AsyncIterable[T] | Iterable[T])
 
 
 async def offset_gen(
-    offset: int,
-    iterable: AsyncIterable[T] | Iterable[T],
-    skip_signal: Callable[[T], object] | None = None,
+    offset: int, iterable: AsyncIterable[T] | Iterable[T], skip_signal: Callable[[T], object] | None = None
 ) -> AsyncGenerator[T]:
     """The items after the first `offset`; `skip_signal` is called with each skipped item."""
     skipped = 0

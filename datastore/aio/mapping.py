@@ -31,12 +31,7 @@ class InterfaceMappingDatastore(Datastore):
     capability = Capability(queries=False)
 
     def __init__(
-        self,
-        service: Any,
-        get: str = "get",
-        put: str = "put",
-        delete: str = "delete",
-        key: Callable[[Key], Any] = str,
+        self, service: Any, get: str = "get", put: str = "put", delete: str = "delete", key: Callable[[Key], Any] = str
     ) -> None:
         if not callable(key):
             raise UnsupportedTypeError(f"key must be callable with a Key, got {type(key).__name__}", path="key")

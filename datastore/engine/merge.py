@@ -93,8 +93,7 @@ class BlockMerge:
 
     def _block(self) -> Batch:
         bound = min(
-            ((stream.comparables[-1], stream.number) for stream in self._streams if not stream.ended),
-            default=None,
+            ((stream.comparables[-1], stream.number) for stream in self._streams if not stream.ended), default=None
         )
         runs = [stream.take(bound) for stream in self._streams if not stream.empty]
         runs = [run for run in runs if run.comparables]

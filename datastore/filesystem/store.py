@@ -16,12 +16,7 @@ from datastore.model.arguments import check_key
 from datastore.model.capability import Capability, Durability, Support
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position, value_bytes
-from datastore.model.errors import (
-    CorruptDataError,
-    InvalidError,
-    InvalidKeyError,
-    UnsupportedTypeError,
-)
+from datastore.model.errors import CorruptDataError, InvalidError, InvalidKeyError, UnsupportedTypeError
 from datastore.model.fields import KEY_FIELD
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, FIRST_SCAN_ENTRIES

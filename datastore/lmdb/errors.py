@@ -8,12 +8,7 @@ from typing import NoReturn
 
 import lmdb
 
-from datastore.model.errors import (
-    CorruptDataError,
-    DatastoreError,
-    StoreError,
-    StoreFullError,
-)
+from datastore.model.errors import CorruptDataError, DatastoreError, StoreError, StoreFullError
 
 __all__ = ["raise_translated", "translated"]
 

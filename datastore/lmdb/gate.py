@@ -7,11 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from datastore.model.errors import (
-    DatastoreClosedError,
-    DatastoreError,
-    StoreError,
-)
+from datastore.model.errors import DatastoreClosedError, DatastoreError, StoreError
 
 __all__ = ["READS_PATIENCE_S", "Gate"]
 

@@ -12,11 +12,7 @@ __all__ = ["PART_CHARACTERS", "Explanation", "QueryPart", "shortened"]
 #: The longest text of a part of a query, in characters: filters may hold values of any size.
 PART_CHARACTERS = 200
 
-_HEADINGS = {
-    Support.EXACT: "applied",
-    Support.INEXACT: "applied in part",
-    Support.NONE: "applied after reading",
-}
+_HEADINGS = {Support.EXACT: "applied", Support.INEXACT: "applied in part", Support.NONE: "applied after reading"}
 
 
 @dataclass(frozen=True, slots=True)

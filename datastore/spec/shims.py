@@ -72,8 +72,7 @@ class KeyTransformConfig(_Shim):
     prefix_preserving: bool = field(
         default=False,
         metadata=option(
-            "whether the transform preserves collections, descendants and the order of keys; queries need that",
-            BOOLEAN,
+            "whether the transform preserves collections, descendants and the order of keys; queries need that", BOOLEAN
         ),
     )
 

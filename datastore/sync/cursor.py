@@ -513,11 +513,7 @@ def limit_gen(limit: int | None, iterable: Iterable[T]) -> Generator[T]:
             return
 
 
-def offset_gen(
-    offset: int,
-    iterable: Iterable[T],
-    skip_signal: Callable[[T], object] | None = None,
-) -> Generator[T]:
+def offset_gen(offset: int, iterable: Iterable[T], skip_signal: Callable[[T], object] | None = None) -> Generator[T]:
     """The items after the first `offset`; `skip_signal` is called with each skipped item."""
     skipped = 0
     for item in iterate(iterable):

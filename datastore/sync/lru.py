@@ -182,12 +182,7 @@ class LRUCacheDatastore(Datastore):
         bounds = [f"at most {self.size} entries"] if self.size is not None else []
         bounds += [f"at most {size_text(self.max_bytes)}"] if self.max_bytes is not None else []
         bounds += [f"for {self.max_age:g} s"] if self.max_age is not None else []
-        return Description(
-            "lru",
-            ", ".join(bounds),
-            self.capability,
-            entries=len(self),
-        )
+        return Description("lru", ", ".join(bounds), self.capability, entries=len(self))
 
 
 def _check_count(name: str, count: object, *, is_required: bool = False) -> None:

@@ -164,9 +164,5 @@ def _decode_sum(message: service_pb2.AggregationState.Sum) -> SumState:
         raise CorruptDataError(f"the server sent a sum with the exponent {message.exponent}, not one of -1074 to 0")
     mantissa = int.from_bytes(message.mantissa, "big", signed=True)
     return SumState(
-        message.numbers,
-        mantissa,
-        message.exponent,
-        has_doubles=message.has_doubles,
-        non_finite=message.non_finite,
+        message.numbers, mantissa, message.exponent, has_doubles=message.has_doubles, non_finite=message.non_finite
     )

@@ -21,10 +21,7 @@ __all__ = [
 #: The metadata of a call with the server that its caller expects: `CLUSTER/SHARD/EPOCH`.
 EXPECTATION = "datastore-placement"
 
-_SHARD_BY: dict[ShardBy, Any] = {
-    "key": placement_pb2.SHARD_BY_KEY,
-    "collection": placement_pb2.SHARD_BY_COLLECTION,
-}
+_SHARD_BY: dict[ShardBy, Any] = {"key": placement_pb2.SHARD_BY_KEY, "collection": placement_pb2.SHARD_BY_COLLECTION}
 _SHARD_BY_NAMES = {number: name for name, number in _SHARD_BY.items()}
 
 

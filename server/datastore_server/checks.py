@@ -112,7 +112,5 @@ def check_request(request_bytes: int, limit: RequestLimit) -> None:
 def exceeded(limit: str, maximum: int, what: str) -> DatastoreError:
     """The error for a limit: it names the limit, and what exceeded it."""
     return LimitExceededError(
-        f"at most {maximum:,} {limit.replace('_', ' ')} are allowed here: {what}",
-        limit=limit,
-        maximum=maximum,
+        f"at most {maximum:,} {limit.replace('_', ' ')} are allowed here: {what}", limit=limit, maximum=maximum
     )

@@ -131,10 +131,7 @@ def _how_to_change(path: Path, config: Config, nodes: int, durability: Durabilit
 
 def _new_shard(directory: Path, name: str, durability: Durability) -> ShardConfig:
     return ShardConfig(
-        name=name,
-        url="grpc://127.0.0.1:0",
-        store=lmdb_url(directory.absolute() / name),
-        durability=durability,
+        name=name, url="grpc://127.0.0.1:0", store=lmdb_url(directory.absolute() / name), durability=durability
     )
 
 

@@ -184,6 +184,5 @@ def _require_json(value: Any, path: str) -> None:
         raise InvalidValueError(f"{path} is {value}, which JSON cannot represent", path=path)
     elif value is not None and not isinstance(value, (str, int, float)):
         raise UnsupportedTypeError(
-            f"{path} is a {type(value).__name__}, which JSON cannot represent, and this store keeps JSON",
-            path=path,
+            f"{path} is a {type(value).__name__}, which JSON cannot represent, and this store keeps JSON", path=path
         )

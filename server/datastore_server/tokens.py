@@ -22,15 +22,7 @@ from datastore.model.key import Key
 from datastore.model.limits import LONG_SORT_KEY_BYTES
 from datastore.model.query import Query
 
-__all__ = [
-    "End",
-    "Token",
-    "decode_page_token",
-    "decode_token",
-    "encode_page_token",
-    "encode_token",
-    "query_hash",
-]
+__all__ = ["End", "Token", "decode_page_token", "decode_token", "encode_page_token", "encode_token", "query_hash"]
 
 VERSION = 1
 #: The version of tokens that need the last entry; servers that do not support them must refuse them.
@@ -171,8 +163,7 @@ def _decode(data: bytes, field: str) -> Token:
     expected = _HEAD_BYTES + content_bytes + _CHECKSUM_BYTES
     if len(data) < _HEAD_BYTES or len(data) != expected:
         raise InvalidTokenError(
-            f"{field} was cut or lengthened: it has {len(data):,} bytes; send it whole and unchanged",
-            field=field,
+            f"{field} was cut or lengthened: it has {len(data):,} bytes; send it whole and unchanged", field=field
         )
     framed, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
     if _checksum(framed) != checksum:

@@ -41,13 +41,7 @@ __all__ = ["delete_command"]
 @server_options()
 @click.pass_obj
 def delete_command(
-    settings: Settings,
-    *,
-    keys: Sequence[Key],
-    collection: bool,
-    recursive: bool,
-    conditions: Sequence[str],
-    yes: bool,
+    settings: Settings, *, keys: Sequence[Key], collection: bool, recursive: bool, conditions: Sequence[str], yes: bool
 ) -> int:
     """Delete the entry of each KEY. If one does not exist, the exit code is 1; the others are deleted.
 

@@ -133,13 +133,7 @@ def _shown_os_error(error: OSError) -> str:
 
 
 #: Errors that a different input, configuration or placement would avoid.
-_REFUSALS = (
-    InvalidError,
-    UnsupportedTypeError,
-    LimitExceededError,
-    ConfigError,
-    PlacementError,
-)
+_REFUSALS = (InvalidError, UnsupportedTypeError, LimitExceededError, ConfigError, PlacementError)
 
 
 def exit_code_of(error: DatastoreError) -> ExitCode:

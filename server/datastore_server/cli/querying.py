@@ -89,11 +89,7 @@ def _refuse_order(ctx: click.Context, text: str) -> None:
 @click.command("query", cls=OrderedCommand, short_help="Print the entries that a query selects.")
 @_selection
 @click.option(
-    "--order",
-    "orders",
-    multiple=True,
-    metavar="FIELD",
-    help="Sort by FIELD; -FIELD sorts descending. Repeatable.",
+    "--order", "orders", multiple=True, metavar="FIELD", help="Sort by FIELD; -FIELD sorts descending. Repeatable."
 )
 @click.option("--keys-only", is_flag=True, help="Print keys without values.")
 @click.option("--explain", is_flag=True, help="Run the query, and print how it was evaluated instead of its results.")
@@ -183,13 +179,7 @@ def count_command(
       datastore count /Airport --where 'country = IS'
     """
     query = query_of(
-        key,
-        conditions,
-        limit=limit,
-        offset=offset,
-        recursive=recursive,
-        keys_only=True,
-        allow_partial=allow_partial,
+        key, conditions, limit=limit, offset=offset, recursive=recursive, keys_only=True, allow_partial=allow_partial
     )
     with connected(settings) as store, store.query(query) as cursor:
         count = sum(len(batch) for batch in cursor.batches())

@@ -21,14 +21,7 @@ from datastore_server.app import DRAIN_S, run_until_stopped, serve
 from datastore_server.cli.output import ExitCode, print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
 from datastore_server.cluster import Cluster, command_again, plan_cluster
-from datastore_server.config import (
-    DEFAULT_LISTEN,
-    WAIT_S,
-    Config,
-    load_config,
-    parse_address,
-    parse_server_url,
-)
+from datastore_server.config import DEFAULT_LISTEN, WAIT_S, Config, load_config, parse_address, parse_server_url
 from datastore_server.coordination.checking import Findings, check
 from datastore_server.counting import counted
 from datastore_server.limits import Limits, limits_of
@@ -43,9 +36,7 @@ __all__ = ["cluster_command", "proxy_command", "serve_command"]
 
 def _listen_option(default: str) -> Callable[..., Callable[..., None]]:
     return click.option(
-        "--listen",
-        metavar="HOST:PORT",
-        help=f"Address to listen on; port 0 takes a free port.  [default: {default}]",
+        "--listen", metavar="HOST:PORT", help=f"Address to listen on; port 0 takes a free port.  [default: {default}]"
     )
 
 
@@ -53,9 +44,7 @@ _insecure_option = click.option(
     "--insecure", is_flag=True, help="Allow connections from other machines, without encryption or passwords."
 )
 _stop_with_stdin_option = click.option(
-    "--stop-with-stdin",
-    is_flag=True,
-    help="Stop when standard input is closed, e.g. when the parent process dies.",
+    "--stop-with-stdin", is_flag=True, help="Stop when standard input is closed, e.g. when the parent process dies."
 )
 
 
@@ -215,10 +204,7 @@ def _configured(given: _Served, path: Path) -> _Served:
     if given.shard is None:
         server = load_server(path)
         return replace(given, limits=server.limits.shown() | given.limits).completed(
-            store=server.store,
-            listen=server.listen,
-            state_dir=server.state_dir,
-            wait_s=server.wait_s,
+            store=server.store, listen=server.listen, state_dir=server.state_dir, wait_s=server.wait_s
         )
     config = load_config(path)
     try:
@@ -340,10 +326,7 @@ def _stop_when_stdin_ends() -> None:
 
 @click.command("cluster", short_help="Start nodes and a proxy on this machine.")
 @click.option(
-    "--nodes",
-    type=click.IntRange(min=1, max=64),
-    metavar="N",
-    help="Number of nodes.  [default: 3, or as before]",
+    "--nodes", type=click.IntRange(min=1, max=64), metavar="N", help="Number of nodes.  [default: 3, or as before]"
 )
 @click.option(
     "--directory",

@@ -54,12 +54,7 @@ def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -
     """
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(
-        to_tree(value),
-        ensure_ascii=False,
-        allow_nan=False,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
+        to_tree(value), ensure_ascii=False, allow_nan=False, indent=indent, separators=separators, sort_keys=sort_keys
     )
 
 

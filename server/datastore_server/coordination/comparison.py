@@ -11,16 +11,7 @@ from datastore.model.errors import DatastoreError
 from datastore_server.config import Config
 from datastore_server.coordination.differences import Difference, Differences
 
-__all__ = [
-    "Answer",
-    "Comparison",
-    "Verdict",
-    "agree",
-    "cluster_placement",
-    "compare",
-    "first_of",
-    "is_of",
-]
+__all__ = ["Answer", "Comparison", "Verdict", "agree", "cluster_placement", "compare", "first_of", "is_of"]
 
 
 @dataclass(frozen=True)

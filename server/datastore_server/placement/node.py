@@ -204,9 +204,7 @@ class PlacedNode:
     def scan(self, *, owned_only: bool, chosen: Callable[[Key], bool] | None = None) -> AsyncGenerator[Batch]:
         """The entries in key order, in batches: all of them, only the `chosen`, or only those currently owned."""
         owns = self.datastore.ownership.owns
-        return self._listing.scan(
-            lambda key: (chosen is None or chosen(key)) and (not owned_only or owns(key)),
-        )
+        return self._listing.scan(lambda key: (chosen is None or chosen(key)) and (not owned_only or owns(key)))
 
     async def read_record(self, name: str) -> tuple[int, bytes] | None:
         """The revision and content of a proxy's record, or None."""

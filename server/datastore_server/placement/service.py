@@ -49,13 +49,7 @@ SUMMARIES = 4096
 class PlacementService:
     """Serves one node's placement. Methods take the bytes of a request and return those of the response."""
 
-    def __init__(
-        self,
-        node: PlacedNode,
-        *,
-        check_values: bool = True,
-        calls: CallLog | None = None,
-    ) -> None:
+    def __init__(self, node: PlacedNode, *, check_values: bool = True, calls: CallLog | None = None) -> None:
         self._node = node
         self._calls = calls
         self._check_values = check_values

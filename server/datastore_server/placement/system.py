@@ -12,14 +12,7 @@ from datastore.lmdb import LMDBDatastore
 from datastore.lmdb.directory import DirectoryLock, new_node_id
 from datastore.model.errors import PlacementError, StoreError
 
-__all__ = [
-    "EngineSystemSpace",
-    "LMDBSystemSpace",
-    "MemorySystemSpace",
-    "NoSystemSpace",
-    "SystemSpace",
-    "in_directory",
-]
+__all__ = ["EngineSystemSpace", "LMDBSystemSpace", "MemorySystemSpace", "NoSystemSpace", "SystemSpace", "in_directory"]
 
 _NODE_ID = "node_id"
 

@@ -9,12 +9,7 @@ import click
 __all__ = ["COMPRESSIONS", "DELIMITERS", "FORMATS", "compression_of", "format_of"]
 
 #: The formats, each with its file name endings.
-_ENDINGS = {
-    "jsonl": (".jsonl", ".ndjson"),
-    "json": (".json",),
-    "csv": (".csv",),
-    "tsv": (".tsv",),
-}
+_ENDINGS = {"jsonl": (".jsonl", ".ndjson"), "json": (".json",), "csv": (".csv",), "tsv": (".tsv",)}
 FORMATS = tuple(_ENDINGS)
 #: The endings of compressed files, which follow that of the format.
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}

@@ -127,7 +127,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for shard in self.shards:
             if shard.name == name:
                 return shard
-        raise ConfigError(f"there is no shard {name!r}; the shards are {_listed(s.name for s in self.shards)}")
+        raise ConfigError(f"there is no shard {name!r}; the shards are {', '.join(one.name for one in self.shards)}")
 
 
 def load_config(path: Path) -> Config:
@@ -355,7 +355,7 @@ def _refuse_unknown_keys(data: object, kind: type[msgspec.Struct], source: str, 
         if key not in fields:
             near = difflib.get_close_matches(key, fields, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{source}: {path}{key}: unknown key; valid here: {_listed(fields)}{hint}")
+            raise ConfigError(f"{source}: {path}{key}: unknown key; valid here: {', '.join(fields)}{hint}")
         nested = _SECTIONS.get(f"{kind.__name__}.{key}")
         if nested is None:
             continue
@@ -387,10 +387,6 @@ def description_of(kind: type[msgspec.Struct], key: str) -> str:
 
 def _assignments(values: Mapping[str, Any]) -> list[str]:
     return [f"{key} = {dump_value(value)}" for key, value in values.items() if value is not None]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
 
 
 _SECTIONS: dict[str, type[msgspec.Struct]] = {

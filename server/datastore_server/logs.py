@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 __all__ = ["LINES", "SHOWN_CHARACTERS", "WINDOW_S", "kind", "shown", "to_file", "to_stderr"]
@@ -38,18 +38,14 @@ def shown(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), cut)
 
 
-@contextmanager
-def to_stderr() -> Iterator[None]:
+def to_stderr() -> AbstractContextManager[None]:
     """Log to standard error, which `datastore cluster` sends to a file, while the block runs."""
-    with _logging_to(logging.StreamHandler(sys.stderr)):
-        yield
+    return _logging_to(logging.StreamHandler(sys.stderr))
 
 
-@contextmanager
-def to_file(path: Path) -> Iterator[None]:
+def to_file(path: Path) -> AbstractContextManager[None]:
     """Log to the end of a file while the block runs. Raises OSError if it cannot be written."""
-    with _logging_to(logging.FileHandler(path, encoding="utf-8")):
-        yield
+    return _logging_to(logging.FileHandler(path, encoding="utf-8"))
 
 
 @contextmanager

@@ -189,7 +189,9 @@ class Membership:
 
     def _refusal(self, failure: DatastoreError, shard: str) -> DatastoreError:
         """The error for a call that was not made because asking its node failed; retryable if the node may return."""
-        refusal = _copied(failure, shard)
+        # A copy, because each caller's error gets its own traceback.
+        refusal = copy(failure)
+        refusal.shard = failure.shard or shard
         if isinstance(refusal, UnavailableError) and self._remotes[shard].is_expected_back:
             refusal.retry_after_s = LOOK_AGAIN_S
         return refusal
@@ -306,10 +308,3 @@ class Membership:
                 "restart the proxy; if `datastore cluster` runs it, restart the cluster",
             ),
         )
-
-
-def _copied(error: DatastoreError, shard: str) -> DatastoreError:
-    """A copy of an error, because each caller's gets its own traceback."""
-    again = copy(error)
-    again.shard = error.shard or shard
-    return again

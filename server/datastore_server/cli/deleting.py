@@ -10,7 +10,6 @@ import click
 from datastore.model.entries import Write
 from datastore.model.errors import DatastoreError
 from datastore.model.key import Key
-from datastore.model.operations import WriteResult
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore_server.cli.conditions import query_of
@@ -85,15 +84,10 @@ def _delete(store: Datastore, keys: Sequence[Key]) -> int:
     """Delete entries and return their number. Raises the first error, with its key."""
     outcomes = store.batch_write([Write(key, None) for key in keys])
     for key, outcome in zip(keys, outcomes, strict=True):
-        _raise_error(key, outcome)
-    return len(keys)
-
-
-def _raise_error(key: Key, outcome: WriteResult) -> None:
-    if outcome.error is not None:
-        if isinstance(outcome.error, DatastoreError):
+        if outcome.error is not None:
             outcome.error.args = (f"{key}: {outcome.error}",)
-        raise outcome.error
+            raise outcome.error
+    return len(keys)
 
 
 # By selection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
@@ -94,8 +93,7 @@ def list_command(settings: Settings, key: Key) -> None:
         for name, held in rows:
             print_json({"collection": name, "entries": held.entries, "below": held.below, "bytes": held.bytes})
     elif rows:
-        print_table(["collection", "entries", "below", "bytes"], [_cells(name, held) for name, held in rows])
-
-
-def _cells(name: str, held: Held) -> list[Any]:
-    return [name, f"{held.entries:,}", f"{held.below:,}", f"{held.bytes:,}"]
+        print_table(
+            ["collection", "entries", "below", "bytes"],
+            [[name, f"{held.entries:,}", f"{held.below:,}", f"{held.bytes:,}"] for name, held in rows],
+        )

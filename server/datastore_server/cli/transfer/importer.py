@@ -125,7 +125,8 @@ class Importer:
                 self._refuse(Refusal(row.line, row.number, row.text, outcome.error))
             else:
                 self._has_gap = True
-                raise _located(outcome.error, f"{self._source}, line {row.line} ({row.key})")
+                outcome.error.args = (f"{self._source}, line {row.line} ({row.key}): {outcome.error}",)
+                raise outcome.error
             self.acknowledged = row.number
 
     def _count_last_answers(self) -> None:
@@ -134,9 +135,3 @@ class Importer:
         with suppress(DatastoreError):
             while not self._has_gap and self._pending and self._pending[0][-1].done():
                 self._settle()
-
-
-def _located(error: Exception, where: str) -> Exception:
-    """The error, with its place in the file before its text."""
-    error.args = (f"{where}: {error}",)
-    return error

@@ -9,14 +9,15 @@ stores.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import accumulate, compress, islice, repeat
-from operator import add, ge, le, ne, not_
+from operator import add, countOf, ge, le, ne, not_
 from struct import Struct
 from sys import maxsize
-from typing import Any
+from typing import Any, TypeAlias
 
+from datastore.engine.packed import PackedBytes
 from datastore.engine.room import sort_room
 from datastore.model.encoded import Encoded, encoded_bytes
 from datastore.model.entries import Batch, Position, value_bytes
@@ -38,7 +39,7 @@ from datastore.model.query import Query
 __all__ = ["ColumnSorter", "RunSorter", "sorter_for"]
 
 #: The maximum number of entries that are sorted at once, which takes a few milliseconds.
-RUN_ENTRIES = 4096
+RUN_ENTRIES = 2048
 #: How many of the first results are returned before the others are sorted.
 LEAD_ENTRIES = BATCH_ENTRIES
 #: One entry in so many of each run is sampled, to find a cut-off for entries that come too late.
@@ -81,42 +82,85 @@ def _text_of(place: bytes) -> bytes:
 class _Run:
     """Places, each with its value; in ascending order once it was sorted.
 
-    Kept in tuples, which the garbage collector ignores if they hold only bytes or None; it would scan lists again and
-    again.
+    Packed in blocks of STRIDE entries, which are released one by one as the run is read.
     """
 
-    __slots__ = ("places", "values")
+    __slots__ = ("_blocks",)
 
-    def __init__(self, places: Iterable[bytes], values: Iterable[Any]) -> None:
-        self.places = tuple(places)
-        self.values = tuple(values)
+    def __init__(self, places: Sequence[bytes], values: Sequence[Any]) -> None:
+        self._blocks = _packed(places, values)
+
+    def __len__(self) -> int:
+        return sum(len(places) for places, _ in self._blocks)
+
+    def places(self) -> list[bytes]:
+        """All places."""
+        return [place for places, _ in self._blocks for place in places]
+
+    def values(self) -> list[Any]:
+        """The value of each place."""
+        return [value for _, values in self._blocks for value in values]
 
     def sort(self) -> None:
         """Sort by place; equal places keep their order."""
-        places, values = self.places, self.values
+        places, values = self.places(), self.values()
         order = sorted(range(len(places)), key=places.__getitem__)
-        self.places = tuple([places[i] for i in order])
-        self.values = tuple([values[i] for i in order])
+        self._blocks = _packed([places[i] for i in order], [values[i] for i in order])
 
-    def cut(self, stop: int) -> None:
-        """Keep the entries up to `stop`."""
-        self.places, self.values = self.places[:stop], self.values[:stop]
+    def held_bytes(self) -> int:
+        """What the entries count for."""
+        return sum(_size(places) + _size(values) + len(places) * SORT_ENTRY_BYTES for places, values in self._blocks)
+
+    def samples(self) -> list[bytes]:
+        """Every STRIDE-th place."""
+        return [places.last for places, _ in self._blocks if len(places) == STRIDE]
+
+    def drop_after(self, place: bytes) -> None:
+        """Remove the entries after `place`. The run must be sorted."""
+        whole = bisect_right([places.last for places, _ in self._blocks], place)
+        kept = self._blocks[:whole]
+        for block in self._blocks[whole : whole + 1]:
+            places, values = map(list, block)
+            stop = bisect_right(places, place)
+            kept += _packed(places[:stop], values[:stop])
+        self._blocks = kept
 
     def take_before(self, place: bytes) -> tuple[list[bytes], list[Any]]:
         """Remove the entries before `place`, and return their places and values."""
-        early = [each < place for each in self.places]
-        taken = list(compress(self.places, early)), list(compress(self.values, early))
-        if taken[0]:
-            late = list(map(not_, early))
-            self.places = tuple(compress(self.places, late))
-            self.values = tuple(compress(self.values, late))
+        taken: tuple[list[bytes], list[Any]] = [], []
+        for number, block in enumerate(self._blocks):
+            early = [each < place for each in block[0]]
+            if any(early):
+                late = list(map(not_, early))
+                for some, part in zip(taken, block, strict=True):
+                    some += compress(part, early)
+                self._blocks[number] = _block(*(list(compress(part, late)) for part in block))
         return taken
 
     def taken(self, number: int) -> Iterator[tuple[bytes, int, Any]]:
-        """The places with `number` and their values, some at a time, released as they are consumed."""
-        while self.places:
-            yield from zip(self.places[:STRIDE], repeat(number), self.values[:STRIDE], strict=False)
-            self.places, self.values = self.places[STRIDE:], self.values[STRIDE:]
+        """The places with `number` and their values, released as they are consumed."""
+        self._blocks.reverse()
+        while self._blocks:
+            places, values = self._blocks.pop()
+            yield from zip(places, repeat(number), values, strict=False)
+
+
+_Block: TypeAlias = tuple[PackedBytes, PackedBytes | tuple[Any, ...]]
+
+
+def _packed(places: Sequence[bytes], values: Sequence[Any]) -> list[_Block]:
+    starts = range(0, len(places), STRIDE)
+    return [_block(places[start : start + STRIDE], values[start : start + STRIDE]) for start in starts]
+
+
+def _block(places: Sequence[bytes], values: Sequence[Any]) -> _Block:
+    """Places and their values; other values than bytes cannot be packed."""
+    is_packable = countOf(map(type, values), bytes) == len(values)
+    return PackedBytes(places), PackedBytes(values) if is_packable else tuple(values)
+
+
+def _size(items: PackedBytes | tuple[Any, ...]) -> int:
+    return items.total_bytes if isinstance(items, PackedBytes) else sum(map(len, filter(None, items)))
 
 
 class _Lead:
@@ -244,34 +288,32 @@ class RunSorter:
                 self._drop_late()
             return
         for run in self._runs:
-            places, values = [*run.places, *places], [*run.values, *values]
-        run = _Run(places, values)
-        run.sort()
-        run.cut(self._keep)
-        self._runs = [run]
+            places, values = [*run.places(), *places], [*run.values(), *values]
+        order = sorted(range(len(places)), key=places.__getitem__)[: self._keep]
+        self._runs = [_Run([places[i] for i in order], [values[i] for i in order])]
         self._count()
         if self._entries == self._keep:
-            self._last = run.places[-1]
+            self._last = places[order[-1]]
 
     def _drop_late(self) -> None:
         """Drop most entries that are not among the first `_keep` of several runs, without merging them.
 
         One entry in STRIDE is sampled, so at least n * STRIDE - 1 entries precede the n-th sample.
         """
-        samples = sorted(place for run in self._runs for place in run.places[STRIDE - 1 :: STRIDE])
+        samples = sorted(place for run in self._runs for place in run.samples())
         needed = -(-self._keep // STRIDE)
         if needed > len(samples):
             return
         self._last = last = samples[needed - 1]
         for run in self._runs:
-            run.cut(bisect_right(run.places, last))
-        self._runs = [run for run in self._runs if run.places]
+            run.drop_after(last)
+        self._runs = [run for run in self._runs if len(run)]
         self._count()
 
     def _count(self) -> None:
         """Recount what is held, all of it in runs."""
-        self._entries = sum(len(run.places) for run in self._runs)
-        self._bytes = sum(_held_bytes(run.places, run.values) for run in self._runs)
+        self._entries = sum(map(len, self._runs))
+        self._bytes = sum(run.held_bytes() for run in self._runs)
 
     def batches(self) -> Iterator[Batch]:
         """The entries in order, in batches, the first of them small. Empty ones come between steps of sorting."""

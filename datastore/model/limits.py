@@ -90,8 +90,9 @@ GROUPS = 10_000
 #: sorted on disk.
 SORT_BYTES = 1024 * 1024 * 1024
 
-#: The overhead per entry when sorting, besides the bytes themselves: the objects and their list slots.
-SORT_ENTRY_BYTES = 160
+#: The overhead per entry when sorting, besides the bytes themselves: the objects and their list slots. The entries of
+#: finished runs, packed in blocks, take less.
+SORT_ENTRY_BYTES = 96
 
 #: A sort key longer than this is not sent, because entry, sort key and token would not fit in one message: the value
 #: that it is computed from is sent instead.

@@ -42,6 +42,7 @@ from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits, RequestL
 from datastore_server.requests import Requests
 from datastore_server.rpc import Completion, checked, handlers_of, parse_request
 from datastore_server.tokens import End
+from datastore_server.trimming import MemoryTrimmer
 from datastore_server.underway import RETRY_AFTER_S, CallsUnderWay
 
 __all__ = ["SERVICE", "DatastoreService"]
@@ -113,6 +114,7 @@ class DatastoreService:
         # A response exists in pieces and as a message; a proxy also holds one of each shard.
         self._answer_bytes = self._limits.message_bytes * (2 + len(self._cluster.shards))
         self._checks = ThreadPoolExecutor(1, "checks")
+        self._trimmer = MemoryTrimmer()
 
     def methods(self) -> list[ServedMethod]:
         """Every RPC of the service, for a transport."""
@@ -225,10 +227,12 @@ class DatastoreService:
         with self._open_streams.one_more(call.peer()):
             stream = streaming.QueryStream(exact_query(self._datastore, query), builder, call.send)
             self._streams.add(stream)
+            self._trimmer.note()
             try:
                 await stream.run(self._limits.query_time_ms / 1000)
             finally:
                 self._streams.discard(stream)
+                self._trimmer.note()
 
     async def list_entries(self, request: bytes, call: Call) -> bytes:
         """ListEntries: one page of a query, and the token of the next."""
@@ -315,8 +319,9 @@ class DatastoreService:
         self._under_way.release()
 
     def close(self) -> None:
-        """Stop the thread that checks requests."""
+        """Stop the thread that checks requests, and the timer that trims memory."""
         self._checks.shutdown(wait=False)
+        self._trimmer.close()
 
     async def finish_writes(self, timeout_s: float) -> None:
         """Wait until all writes are done, including those whose clients have disconnected."""

@@ -10,27 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from datastore.aio import verbs
-from datastore.aio._concurrency import sleep
 from datastore.aio.aggregating import scanned_tally, tally_of
 from datastore.aio.cursor import Cursor
+from datastore.aio.exchange import exchange
 from datastore.aio.scan import Scan, ask
-from datastore.engine.conflicts import conflict_pauses
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate, Aggregation
 from datastore.model.arguments import check_key, check_query
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import StoredEntry, Write
-from datastore.model.errors import ConditionFailedError, QueryNotSupportedError, UnsupportedTypeError
+from datastore.model.errors import QueryNotSupportedError, UnsupportedTypeError
 from datastore.model.fields import Order
 from datastore.model.key import Key
-from datastore.model.metadata import ABSENT, Precondition, WriteOptions
+from datastore.model.metadata import WriteOptions
 from datastore.model.operations import (
     ENTRIES,
-    Delete,
     Operation,
     Patch,
-    Put,
     ReadOptions,
     ReadResult,
     WriteResult,
@@ -155,21 +152,12 @@ class Datastore(TwoNames):
         another write comes between, it is called again with the new value, at most UPDATE_ATTEMPTS times; then raises
         ConditionFailedError. Raises what the function raises, and UnsupportedError if the store keeps no versions.
         """
-        pauses = conflict_pauses()
-        while True:
-            found = await self.entry(key)
-            value = function(None if found is None else found.value)
-            if found is None and value is None:
-                return None
-            condition = ABSENT if found is None else Precondition(version=found.version)
-            (result,) = await self.write([Delete(key, condition) if value is None else Put(key, value, condition)])
-            if not isinstance(result.error, ConditionFailedError):
-                raise_error(result)
-                return value
-            pause_s = next(pauses, None)
-            if pause_s is None:
-                raise result.error
-            await sleep(pause_s)
+        key = check_key(key)
+        if not self.capability.versions:
+            raise verbs.no_versions(self)
+        result = await exchange(self, key, function)
+        raise_error(result)
+        return result.value
 
     async def patch(
         self,

@@ -11,23 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from datastore.engine.conflicts import conflict_pauses
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate, Aggregation
 from datastore.model.arguments import check_key, check_query
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import StoredEntry, Write
-from datastore.model.errors import ConditionFailedError, QueryNotSupportedError, UnsupportedTypeError
+from datastore.model.errors import QueryNotSupportedError, UnsupportedTypeError
 from datastore.model.fields import Order
 from datastore.model.key import Key
-from datastore.model.metadata import ABSENT, Precondition, WriteOptions
+from datastore.model.metadata import WriteOptions
 from datastore.model.operations import (
     ENTRIES,
-    Delete,
     Operation,
     Patch,
-    Put,
     ReadOptions,
     ReadResult,
     WriteResult,
@@ -38,9 +35,9 @@ from datastore.model.patches import changes_of
 from datastore.model.query import Query
 from datastore.model.spellings import TwoNames, is_overridden
 from datastore.sync import verbs
-from datastore.sync._concurrency import sleep
 from datastore.sync.aggregating import scanned_tally, tally_of
 from datastore.sync.cursor import Cursor
+from datastore.sync.exchange import exchange
 from datastore.sync.scan import Scan, ask
 
 if TYPE_CHECKING:
@@ -157,21 +154,12 @@ class Datastore(TwoNames):
         another write comes between, it is called again with the new value, at most UPDATE_ATTEMPTS times; then raises
         ConditionFailedError. Raises what the function raises, and UnsupportedError if the store keeps no versions.
         """
-        pauses = conflict_pauses()
-        while True:
-            found = self.entry(key)
-            value = function(None if found is None else found.value)
-            if found is None and value is None:
-                return None
-            condition = ABSENT if found is None else Precondition(version=found.version)
-            (result,) = self.write([Delete(key, condition) if value is None else Put(key, value, condition)])
-            if not isinstance(result.error, ConditionFailedError):
-                raise_error(result)
-                return value
-            pause_s = next(pauses, None)
-            if pause_s is None:
-                raise result.error
-            sleep(pause_s)
+        key = check_key(key)
+        if not self.capability.versions:
+            raise verbs.no_versions(self)
+        result = exchange(self, key, function)
+        raise_error(result)
+        return result.value
 
     def patch(
         self,

@@ -240,6 +240,72 @@ class DeleteResponse(_message.Message):
 Global___DeleteResponse: _TypeAlias = DeleteResponse  # noqa: Y015
 
 @_typing.final
+class PatchRequest(_message.Message):
+    """PatchRequest is the changes of an entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATCH_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    INCLUDE_VALUE_FIELD_NUMBER: _builtins.int
+    include_value: _builtins.bool
+    """Whether the response has the new value. Default: no."""
+    @_builtins.property
+    def patch(self) -> _value_pb2.Patch:
+        """The entry's key, and the changes. Required."""
+
+    @_builtins.property
+    def condition(self) -> _value_pb2.Precondition:
+        """Make them only if this holds. Not set: only if the entry exists, unless `patch.create` is set."""
+
+    def __init__(
+        self,
+        *,
+        patch: _value_pb2.Patch | None = ...,
+        condition: _value_pb2.Precondition | None = ...,
+        include_value: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "patch", b"patch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "include_value", b"include_value", "patch", b"patch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchRequest: _TypeAlias = PatchRequest  # noqa: Y015
+
+@_typing.final
+class PatchResponse(_message.Message):
+    """PatchResponse confirms that the changes are stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def value(self) -> _value_pb2.Value:
+        """The new value, if it was requested."""
+
+    @_builtins.property
+    def metadata(self) -> _value_pb2.Metadata:
+        """The metadata of the entry as stored."""
+
+    def __init__(
+        self,
+        *,
+        value: _value_pb2.Value | None = ...,
+        metadata: _value_pb2.Metadata | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "metadata", b"metadata", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "metadata", b"metadata", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___PatchResponse: _TypeAlias = PatchResponse  # noqa: Y015
+
+@_typing.final
 class ContainsRequest(_message.Message):
     """ContainsRequest names the entry to look for."""
 
@@ -383,12 +449,13 @@ class BatchWriteRequest(_message.Message):
 
     @_typing.final
     class Write(_message.Message):
-        """Write is one put or delete."""
+        """Write is one put, delete or patch."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
         PUT_FIELD_NUMBER: _builtins.int
         DELETE_FIELD_NUMBER: _builtins.int
+        PATCH_FIELD_NUMBER: _builtins.int
         CONDITION_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def put(self) -> _value_pb2.Entry:
@@ -399,21 +466,26 @@ class BatchWriteRequest(_message.Message):
             """Remove the entry of this key."""
 
         @_builtins.property
+        def patch(self) -> _value_pb2.Patch:
+            """Change parts of the value of an entry; see PatchRequest."""
+
+        @_builtins.property
         def condition(self) -> _value_pb2.Precondition:
-            """Do it only if this holds after the writes before it. Not set: in any case."""
+            """Do it only if this holds after the writes before it. Not set: in any case; for a patch as in PatchRequest."""
 
         def __init__(
             self,
             *,
             put: _value_pb2.Entry | None = ...,
             delete: _value_pb2.Key | None = ...,
+            patch: _value_pb2.Patch | None = ...,
             condition: _value_pb2.Precondition | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "operation", b"operation", "put", b"put"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "operation", b"operation", "patch", b"patch", "put", b"put"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "operation", b"operation", "put", b"put"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "operation", b"operation", "patch", b"patch", "put", b"put"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "delete"]  # noqa: Y015
+        _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "delete", "patch"]  # noqa: Y015
         _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
         def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

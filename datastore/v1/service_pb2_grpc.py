@@ -51,6 +51,11 @@ class DatastoreServiceStub:
                 request_serializer=datastore_dot_v1_dot_service__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=datastore_dot_v1_dot_service__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.Patch = channel.unary_unary(
+                '/datastore.v1.DatastoreService/Patch',
+                request_serializer=datastore_dot_v1_dot_service__pb2.PatchRequest.SerializeToString,
+                response_deserializer=datastore_dot_v1_dot_service__pb2.PatchResponse.FromString,
+                _registered_method=True)
         self.Contains = channel.unary_unary(
                 '/datastore.v1.DatastoreService/Contains',
                 request_serializer=datastore_dot_v1_dot_service__pb2.ContainsRequest.SerializeToString,
@@ -110,6 +115,13 @@ class DatastoreServiceServicer:
 
     def Delete(self, request, context):
         """Delete removes one entry. Deleting an absent entry succeeds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Patch(self, request, context):
+        """Patch atomically changes parts of one entry's value, which must be a map. If a change does not fit, none is made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,6 +197,11 @@ def add_DatastoreServiceServicer_to_server(servicer, server):
                     servicer.Delete,
                     request_deserializer=datastore_dot_v1_dot_service__pb2.DeleteRequest.FromString,
                     response_serializer=datastore_dot_v1_dot_service__pb2.DeleteResponse.SerializeToString,
+            ),
+            'Patch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Patch,
+                    request_deserializer=datastore_dot_v1_dot_service__pb2.PatchRequest.FromString,
+                    response_serializer=datastore_dot_v1_dot_service__pb2.PatchResponse.SerializeToString,
             ),
             'Contains': grpc.unary_unary_rpc_method_handler(
                     servicer.Contains,
@@ -305,6 +322,33 @@ class DatastoreService:
             '/datastore.v1.DatastoreService/Delete',
             datastore_dot_v1_dot_service__pb2.DeleteRequest.SerializeToString,
             datastore_dot_v1_dot_service__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Patch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/datastore.v1.DatastoreService/Patch',
+            datastore_dot_v1_dot_service__pb2.PatchRequest.SerializeToString,
+            datastore_dot_v1_dot_service__pb2.PatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class DatastoreServiceStub:
     """
     Delete: _grpc.UnaryUnaryMultiCallable[_service_pb2.DeleteRequest, _service_pb2.DeleteResponse]
     """Delete removes one entry. Deleting an absent entry succeeds."""
+    Patch: _grpc.UnaryUnaryMultiCallable[_service_pb2.PatchRequest, _service_pb2.PatchResponse]
+    """Patch atomically changes parts of one entry's value, which must be a map. If a change does not fit, none is made."""
     Contains: _grpc.UnaryUnaryMultiCallable[_service_pb2.ContainsRequest, _service_pb2.ContainsResponse]
     """Contains reports whether an entry exists."""
     BatchGet: _grpc.UnaryUnaryMultiCallable[_service_pb2.BatchGetRequest, _service_pb2.BatchGetResponse]
@@ -80,6 +82,8 @@ class DatastoreServiceAsyncStub(DatastoreServiceStub):
     """
     Delete: _aio.UnaryUnaryMultiCallable[_service_pb2.DeleteRequest, _service_pb2.DeleteResponse]  # type: ignore[assignment]
     """Delete removes one entry. Deleting an absent entry succeeds."""
+    Patch: _aio.UnaryUnaryMultiCallable[_service_pb2.PatchRequest, _service_pb2.PatchResponse]  # type: ignore[assignment]
+    """Patch atomically changes parts of one entry's value, which must be a map. If a change does not fit, none is made."""
     Contains: _aio.UnaryUnaryMultiCallable[_service_pb2.ContainsRequest, _service_pb2.ContainsResponse]  # type: ignore[assignment]
     """Contains reports whether an entry exists."""
     BatchGet: _aio.UnaryUnaryMultiCallable[_service_pb2.BatchGetRequest, _service_pb2.BatchGetResponse]  # type: ignore[assignment]
@@ -132,6 +136,14 @@ class DatastoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.DeleteResponse, _abc.Awaitable[_service_pb2.DeleteResponse]]:
         """Delete removes one entry. Deleting an absent entry succeeds."""
+
+    @_abc_1.abstractmethod
+    def Patch(
+        self,
+        request: _service_pb2.PatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.PatchResponse, _abc.Awaitable[_service_pb2.PatchResponse]]:
+        """Patch atomically changes parts of one entry's value, which must be a map. If a change does not fit, none is made."""
 
     @_abc_1.abstractmethod
     def Contains(

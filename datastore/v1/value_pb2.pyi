@@ -292,3 +292,102 @@ class Precondition(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Precondition: _TypeAlias = Precondition  # noqa: Y015
+
+@_typing.final
+class Patch(_message.Message):
+    """Patch is changes of parts of a value, which must be a map."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    CREATE_FIELD_NUMBER: _builtins.int
+    create: _builtins.bool
+    """Whether to create an absent entry, with the changes of an empty map. Default: it fails with CONDITION_FAILED."""
+    @_builtins.property
+    def key(self) -> Global___Key:
+        """The entry's key."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
+        """The changes: at least 1, at most 256. No field path may be that of another change or below it."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___Key | None = ...,
+        changes: _abc.Iterable[Global___Change] | None = ...,
+        create: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "create", b"create", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Patch: _TypeAlias = Patch  # noqa: Y015
+
+@_typing.final
+class Change(_message.Message):
+    """Change is one change of a value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Remove(_message.Message):
+        """Remove is the removal of a member."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FIELD_PATH_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
+    INCREMENT_FIELD_NUMBER: _builtins.int
+    APPEND_FIELD_NUMBER: _builtins.int
+    REMOVE_FIELD_NUMBER: _builtins.int
+    field_path: _builtins.str
+    """Which member: as in FieldFilter, but without "__key__" and "__value__". Not empty."""
+    @_builtins.property
+    def set(self) -> Global___Value:
+        """Store this value."""
+
+    @_builtins.property
+    def increment(self) -> Global___Value:
+        """Add this number, an int64 or a double, to the number in the member; a missing or null one is 0. The sum of int64s
+        is an int64, and fails with INVALID_VALUE if it does not fit.
+        """
+
+    @_builtins.property
+    def append(self) -> Global___ListValue:
+        """Append these values to the list in the member; a missing or null one is empty."""
+
+    @_builtins.property
+    def remove(self) -> Global___Change.Remove:
+        """Remove the member, if there is one."""
+
+    def __init__(
+        self,
+        *,
+        field_path: _builtins.str = ...,
+        set: Global___Value | None = ...,
+        increment: Global___Value | None = ...,
+        append: Global___ListValue | None = ...,
+        remove: Global___Change.Remove | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "increment", b"increment", "kind", b"kind", "remove", b"remove", "set", b"set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "field_path", b"field_path", "increment", b"increment", "kind", b"kind", "remove", b"remove", "set", b"set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["set", "increment", "append", "remove"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Change: _TypeAlias = Change  # noqa: Y015

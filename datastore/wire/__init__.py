@@ -1,6 +1,6 @@
 """Values, queries and errors as messages of `datastore.v1`, and back: the only part of the library that knows protobuf.
 
-`values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `queries`, `aggregates` and
+`values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `patches`; `queries`, `aggregates` and
 `explanations`; `placements`; `errors`, with the table; and `raw`, the messages whose values stay bytes.
 """
 
@@ -18,6 +18,7 @@ from datastore.wire.errors import (
 from datastore.wire.explanations import decode_explanation, encode_explanation
 from datastore.wire.metadata import decode_metadata, decode_precondition, encode_metadata, set_precondition
 from datastore.wire.parts import check_parts
+from datastore.wire.patches import decode_patch, encode_patch
 from datastore.wire.placements import (
     EXPECTATION,
     decode_node_placement,
@@ -44,6 +45,7 @@ __all__ = [
     "decode_key",
     "decode_metadata",
     "decode_node_placement",
+    "decode_patch",
     "decode_placement",
     "decode_precondition",
     "decode_query",
@@ -55,6 +57,7 @@ __all__ = [
     "encode_key",
     "encode_metadata",
     "encode_node_placement",
+    "encode_patch",
     "encode_placement",
     "encode_query",
     "encode_row",

@@ -25,6 +25,8 @@ __all__ = [
     "GetResponse",
     "ListEntriesRequest",
     "ListEntriesResponse",
+    "PatchRequest",
+    "PatchResponse",
     "PutRequest",
     "QueryRequest",
     "QueryResponse",
@@ -35,7 +37,7 @@ __all__ = [
 
 _VALUE = ".datastore.v1.Value"
 #: The messages with stored values. The value of a filter is needed, and stays a message.
-_HOLDERS = frozenset({"Entry", "GetResponse", "Result", "Position"})
+_HOLDERS = frozenset({"Entry", "GetResponse", "PatchResponse", "Result", "Position"})
 
 
 def _pool() -> descriptor_pool.DescriptorPool:
@@ -90,6 +92,8 @@ Entry: Any = _class("Entry")
 GetResponse: Any = _class("GetResponse")
 BatchGetResponse: Any = _class("BatchGetResponse")
 PutRequest: Any = _class("PutRequest")
+PatchRequest: Any = _class("PatchRequest")
+PatchResponse: Any = _class("PatchResponse")
 BatchWriteRequest: Any = _class("BatchWriteRequest")
 QueryRequest: Any = _class("QueryRequest")
 QueryResponse: Any = _class("QueryResponse")

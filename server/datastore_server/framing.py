@@ -28,6 +28,7 @@ __all__ = [
     "entry_frames",
     "framed",
     "get_answer",
+    "patch_answer",
     "put_answer",
     "result_frames",
     "value_data",
@@ -78,6 +79,12 @@ def get_answer(value: Any, metadata: Metadata | None) -> bytes:
 def put_answer(written: WriteResult) -> bytes:
     """The response to Put."""
     return _metadata_field(_FIELD_1, written.metadata)
+
+
+def patch_answer(written: WriteResult, *, include_value: bool) -> bytes:
+    """The response to Patch."""
+    value = _field(_FIELD_1, value_data(written.value)) if include_value else b""
+    return value + _metadata_field(_FIELD_2, written.metadata)
 
 
 def _field(tag: bytes, data: bytes) -> bytes:

@@ -15,7 +15,7 @@ from datastore.model.aggregates import Aggregate
 from datastore.model.errors import DatastoreError, InvalidError, UnsupportedError, without_frames
 from datastore.model.key import Key
 from datastore.model.metadata import Precondition
-from datastore.model.operations import ENTRIES, VALUES, Delete, Operation, Put, ReadOptions
+from datastore.model.operations import ENTRIES, VALUES, Delete, Operation, Patch, Put, ReadOptions
 from datastore.model.query import Query
 from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import WireValue, raw
@@ -62,6 +62,11 @@ class Requests:
         """The write of a DeleteRequest."""
         message = parse_request(service_pb2.DeleteRequest, request)
         return Delete(self._key_of(message), self._condition_of(message))
+
+    def patch(self, request: bytes) -> tuple[Patch, bool]:
+        """The operation of a PatchRequest, and whether to return the new value."""
+        message = parse_request(raw.PatchRequest, request)
+        return self._patch_of(message.patch, self._condition_of(message)), message.include_value
 
     def writes(self, request: bytes) -> list[Operation | DatastoreError]:
         """The items of a BatchWriteRequest, each a write or its error."""
@@ -147,10 +152,25 @@ class Requests:
             return Delete(key, condition)
         return Put(key, WireValue(entry.value), condition)
 
+    def _patch_of(self, patch: Any, condition: Precondition | None) -> Patch:
+        """The checked operation of a patch. The new value is checked like that of a put, once it is known."""
+        self._require_versions("patch")
+        key = checks.required_key(patch.HasField("key"), patch.key.text, self._limits, field="patch.key")
+
+        def encoded(value: Any) -> WireValue:
+            data = wire.encode_value(value)
+            checks.check_entry(key, len(data.data), self._limits)
+            wire.check_value(data.data)
+            return data
+
+        return wire.decode_patch(patch, key, condition, encoded)
+
     def _write_of(self, write: Any) -> Operation:
         operation = write.WhichOneof("operation")
         if operation == "put":
             return self._put_of(write.put, self._condition_of(write))
+        if operation == "patch":
+            return self._patch_of(write.patch, self._condition_of(write))
         key = checks.required_key(operation == "delete", write.delete.text, self._limits, field="delete")
         return Delete(key, self._condition_of(write))
 

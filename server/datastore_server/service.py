@@ -36,7 +36,7 @@ from datastore_server.budget import ByteBudget, OpenStreams
 from datastore_server.call import Answer, Call, Handler, Serve, ServedMethod, at_once
 from datastore_server.calls import CallLog
 from datastore_server.describe import ClusterInfo
-from datastore_server.framing import batch_get_answer, batch_write_answer, get_answer, put_answer
+from datastore_server.framing import batch_get_answer, batch_write_answer, get_answer, patch_answer, put_answer
 from datastore_server.interceptors import guard, item_status
 from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits, RequestLimit
 from datastore_server.requests import Requests
@@ -58,7 +58,7 @@ _T = TypeVar("_T")
 QUIET_S = 0.02
 HOLD_S = 0.5
 #: The calls that are refused under overload. DescribeStore is always answered, and streams are limited separately.
-_WRITES = frozenset({"Put", "Delete", "BatchWrite"})
+_WRITES = frozenset({"Put", "Delete", "Patch", "BatchWrite"})
 _ADMITTED = _WRITES | {"Get", "Contains", "BatchGet", "ListEntries"}
 #: The methods that an embedded store may answer without waiting.
 _READS_OF_ONE = frozenset({"Get", "Contains"})
@@ -184,6 +184,12 @@ class DatastoreService:
         (result,) = await self._writes.run(self._datastore.write((operation,)))
         raise_error(result)
         return result
+
+    async def patch(self, request: bytes, call: Call) -> bytes:
+        """Patch: answered once the changes are stored; runs to completion even if the client disconnects."""
+        patch, include_value = await checked(self._requests.patch, request, self._checks)
+        written = await self._written(patch)
+        return patch_answer(written, include_value=include_value)
 
     async def contains(self, request: bytes, call: Call) -> bytes:
         """Contains: whether the key has a value."""

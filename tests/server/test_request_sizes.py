@@ -24,7 +24,7 @@ PLACEMENT = placement_pb2.DESCRIPTOR.services_by_name["PlacementService"]
 LONG = QUERY_REQUEST.maximum
 #: The methods whose requests are more than a key.
 MOST_BYTES = {
-    **dict.fromkeys(["Put", "BatchGet", "BatchWrite", "WriteSlots"], ("message_bytes", MESSAGE_BYTES)),
+    **dict.fromkeys(["Put", "Patch", "BatchGet", "BatchWrite", "WriteSlots"], ("message_bytes", MESSAGE_BYTES)),
     **dict.fromkeys(["PlaceNode", "PrepareMove", "PutRecord"], ("record_request_bytes", RECORD_REQUEST_BYTES)),
     **dict.fromkeys(["ReadSlots", "ClearSlots"], ("slots_request_bytes", SLOTS_REQUEST_BYTES)),
 }

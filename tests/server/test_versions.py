@@ -282,15 +282,36 @@ async def test_a_conditional_write_that_did_not_begin_is_repeated_unchanged(colo
         assert DeleteRequest.FromString(sent[2]).condition == MustExist
 
 
-async def test_a_patch_is_refused_and_never_sent_as_anything_else() -> None:
+async def test_patches_of_a_batch_take_effect_in_its_order() -> None:
     async with clusters.node() as node, aio_connect(node.url) as store:
-        await store.put(KEY, {"n": 1})
-        with pytest.raises(UnsupportedError):
-            await store.patch(KEY, {"n": 2})
         other = Key("/a/c")
-        results = await store.batch_write([Patch(KEY, (Change("set", "n", 2),)), Put(other, 1)])
-        assert [type(result.error) for result in results] == [UnsupportedError, type(None)]
-        assert (await store.get(KEY), await store.get(other)) == ({"n": 1}, 1)
+        increment = (Change("increment", "n", 1),)
+        results = await store.batch_write(
+            [Patch(KEY, increment), Put(KEY, {"n": 1}), Patch(KEY, increment), Patch(other, increment, create=True)]
+        )
+        assert [type(result.error) for result in results] == [ConditionFailedError, *[type(None)] * 3]
+        assert (await store.get(KEY), await store.get(other)) == ({"n": 2}, {"n": 1})
+
+
+async def test_a_patch_below_a_serializer_is_made_by_the_client() -> None:
+    async with clusters.node() as node, aio_connect(node.url) as remote:
+        store = aio.SerializerShimDatastore(remote)
+        await store.put(KEY, {"n": 1})
+        assert await store.patch(KEY, {"text": "x"}, increment={"n": 1}) == {"n": 2, "text": "x"}
+        assert await remote.get(KEY) == '{"n": 2, "text": "x"}'
+        with pytest.raises(ConditionFailedError):
+            await store.patch(Key("/absent"), {"n": 1})
+
+
+async def test_a_value_over_the_limit_after_a_patch_is_refused_and_changes_nothing() -> None:
+    async with clusters.node() as node, aio_connect(node.url) as store:
+        part = "x" * (ENTRY_BYTES // 2 - 1000)
+        await store.put(KEY, {"first": part})
+        await store.patch(KEY, {"second": part})
+        with pytest.raises(LimitExceededError) as raised:
+            await store.patch(KEY, {"third": "x" * 3000})
+        assert (raised.value.limit, raised.value.maximum) == ("entry_bytes", ENTRY_BYTES)
+        assert await store.get(KEY) == {"first": part, "second": part}
 
 
 async def test_conditions_of_a_batch_arrive_over_all_its_messages() -> None:

@@ -38,11 +38,6 @@ class Remote(OnTheWire):
 
     closes = True
     batch_bytes = BATCH_MOST_BYTES
-    # The wire has no patches yet.
-    test_a_patch_changes_parts_of_a_value = None
-    test_a_patch_of_an_absent_entry_creates_it_only_if_asked = None
-    test_a_patch_that_does_not_fit_is_refused_and_changes_nothing = None
-    test_concurrent_increments_add_up = None
 
 
 class AsJson:

@@ -13,8 +13,8 @@ from datastore.model.errors import CorruptDataError, DatastoreError, LimitExceed
 from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES
-from datastore.model.metadata import Metadata, Precondition
-from datastore.model.operations import Delete, Operation, WriteResult
+from datastore.model.metadata import Metadata
+from datastore.model.operations import Delete, Operation, Patch, Put, WriteResult
 from datastore.v1 import service_pb2
 from datastore.wire import raw
 from datastore_client._retry import may_repeat
@@ -24,12 +24,14 @@ __all__ = [
     "BATCH_MESSAGE_BYTES",
     "SERVING",
     "WriteBatch",
+    "content_of",
     "delete_request",
     "encoded",
     "explanation",
     "fewer_items",
     "metadata_of",
     "parsed",
+    "patch_request",
     "put_request",
     "shard_report",
 ]
@@ -44,40 +46,53 @@ _FRAME_BYTES = 48
 SERVING = b"\x08\x01"
 
 
-def encoded(operation: Operation) -> bytes | None:
-    """The bytes of the new value, checked against the limit of an entry; None for a delete.
-
-    Raises UnsupportedError for a patch, which cannot be sent.
-    """
-    if isinstance(operation, Delete):
-        return None
-    data = wire.encode_value(operation.value).data
-    size = len(str(operation.key).encode()) + len(data)
+def encoded(key: Key, value: Any) -> bytes:
+    """The bytes of a value, checked against the limit of an entry."""
+    data = wire.encode_value(value).data
+    size = len(str(key).encode()) + len(data)
     if size > ENTRY_BYTES:
         raise LimitExceededError(
-            f"an entry has at most {ENTRY_BYTES:,} bytes, and that of {operation.key} has {size:,}",
+            f"an entry has at most {ENTRY_BYTES:,} bytes, and that of {key} has {size:,}",
             limit="entry_bytes",
             maximum=ENTRY_BYTES,
         )
     return data
 
 
-def put_request(put: Operation) -> Any:
-    """The PutRequest of a put. Raises the errors of `encoded`."""
+def content_of(operation: Operation) -> bytes | None:
+    """What `WriteBatch.add` needs of an operation; None for a delete. Raises the errors of `encoded`."""
+    if isinstance(operation, Put):
+        return encoded(operation.key, operation.value)
+    return wire.encode_patch(operation).SerializeToString() if isinstance(operation, Patch) else None
+
+
+def put_request(put: Put) -> Any:
+    """The PutRequest of an operation. Raises the errors of `encoded`."""
     request = raw.PutRequest()
-    request.entry.value = encoded(put)
+    request.entry.value = encoded(put.key, put.value)
     request.entry.key.text = str(put.key)
-    if put.condition is not None:
-        wire.set_precondition(request.condition, put.condition)
+    _set_condition(request, put)
     return request
 
 
 def delete_request(delete: Delete) -> service_pb2.DeleteRequest:
-    """The DeleteRequest of a delete."""
+    """The DeleteRequest of an operation."""
     request = service_pb2.DeleteRequest(key=wire.encode_key(delete.key))
-    if delete.condition is not None:
-        wire.set_precondition(request.condition, delete.condition)
+    _set_condition(request, delete)
     return request
+
+
+def patch_request(patch: Patch) -> service_pb2.PatchRequest:
+    """The PatchRequest of an operation, which asks for the new value. Raises the errors of `wire.encode_patch`."""
+    request = service_pb2.PatchRequest(patch=wire.encode_patch(patch), include_value=True)
+    _set_condition(request, patch)
+    return request
+
+
+def _set_condition(request: Any, operation: Operation) -> None:
+    """Make a request state the condition of an operation, if it has one."""
+    if operation.condition is not None:
+        wire.set_precondition(request.condition, operation.condition)
 
 
 class WriteBatch:
@@ -97,19 +112,21 @@ class WriteBatch:
             return True
         return len(self.indexes) < self._most and self._size + _write_bytes(key, value) <= BATCH_MESSAGE_BYTES
 
-    def add(self, index: int, key: Key, value: bytes | None, condition: Precondition | None) -> None:
-        """Add a write; None deletes."""
+    def add(self, index: int, operation: Operation, content: bytes | None) -> None:
+        """Add a write with its content: the serialized value of a put, or a serialized patch."""
         write = self.request.writes.add()
-        if value is None:
+        key = operation.key
+        if content is None:
             write.delete.text = str(key)
+        elif isinstance(operation, Patch):
+            write.patch.MergeFromString(content)
         else:
             write.put.key.text = str(key)
-            write.put.value = value
-        if condition is not None:
-            wire.set_precondition(write.condition, condition)
+            write.put.value = content
+        _set_condition(write, operation)
         self.indexes.append(index)
         self._keys.append(key)
-        self._size += _write_bytes(key, value)
+        self._size += _write_bytes(key, content)
 
     def part(self, places: Sequence[int]) -> Any:
         """The request for the writes at these positions."""

@@ -33,8 +33,9 @@ from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.operations import (
     REFUSALS,
-    Delete,
     Operation,
+    Patch,
+    Put,
     ReadOptions,
     ReadResult,
     WriteResult,
@@ -45,6 +46,7 @@ from datastore.model.query import Query
 from datastore.sync._concurrency import in_thread
 from datastore.sync.aggregating import scanned_tally
 from datastore.sync.base import Datastore
+from datastore.sync.exchange import exchange
 from datastore.sync.scan import Scan
 from datastore.sync.verbs import read_attempt, scope_of, write_attempt
 from datastore.v1 import service_pb2
@@ -56,12 +58,13 @@ from datastore_client._messages import (
     BATCH_ITEMS,
     SERVING,
     WriteBatch,
+    content_of,
     delete_request,
-    encoded,
     explanation,
     fewer_items,
     metadata_of,
     parsed,
+    patch_request,
     put_request,
     shard_report,
 )
@@ -258,29 +261,38 @@ class RemoteDatastore(Datastore):
         still be in progress (UnavailableError, DeadlineExceededError) no more are sent, because they could overtake
         it: all later writes have the same error.
         """
-        if len(operations) == 1:
-            return [write_attempt(self._do, operations[0])]
+        if len(operations) == 1 or any(isinstance(each, Patch) and each.forms for each in operations):
+            return [write_attempt(self._do, operation) for operation in operations]
         results: dict[int, WriteResult] = {}
         batch = WriteBatch(self._batch_items)
         stopped: DatastoreError | None = None
         for index, operation in enumerate(operations):
-            value = attempt(encoded, operation)
-            if value.error is not None:
-                results[index] = WriteResult(value.error)
+            content = attempt(content_of, operation)
+            if content.error is not None:
+                results[index] = WriteResult(content.error)
                 continue
-            if not batch.fits(operation.key, value.value):
+            if not batch.fits(operation.key, content.value):
                 stopped = self._send(batch, results, stopped)
                 batch = WriteBatch(self._batch_items)
-            batch.add(index, operation.key, value.value, operation.condition)
+            batch.add(index, operation, content.value)
         self._send(batch, results, stopped)
         return [results[index] for index in range(len(operations))]
 
     def _do(self, operation: Operation) -> WriteResult:
-        if isinstance(operation, Delete):
+        if isinstance(operation, Patch):
+            return self._patch(operation)
+        if not isinstance(operation, Put):
             self._write("Delete", delete_request(operation))
             return WriteResult()
         response = parsed(service_pb2.PutResponse, self._write("Put", put_request(operation)))
         return WriteResult(metadata=metadata_of(response))
+
+    def _patch(self, patch: Patch) -> WriteResult:
+        if patch.forms:
+            # The server cannot see into the values of a serializer above this store.
+            return exchange(self, patch.key, patch.apply, patch.condition)
+        response = parsed(raw.PatchResponse, self._write("Patch", patch_request(patch)))
+        return WriteResult(metadata=metadata_of(response), value=self._found(response).value)
 
     def _send(
         self, batch: WriteBatch, results: dict[int, WriteResult], stopped: DatastoreError | None

@@ -1,0 +1,42 @@
+"""Replacing a value that depends on the old one, by reads and conditional writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from datastore.aio._concurrency import sleep
+from datastore.engine.conflicts import conflict_pauses
+from datastore.model.errors import ConditionFailedError
+from datastore.model.key import Key
+from datastore.model.metadata import ABSENT, Precondition, require
+from datastore.model.operations import ENTRIES, Delete, Put, WriteResult, value_of
+
+__all__ = ["exchange"]
+
+
+async def exchange(
+    store: Any, key: Key, function: Callable[[Any], Any], condition: Precondition | None = None
+) -> WriteResult:
+    """Write `function(value)` in place of the value of `key`, None if it has none, if nothing has changed meanwhile.
+
+    If another write came between, begin again, at most UPDATE_ATTEMPTS times. None deletes. Returns the result, with
+    the new value. Raises what the function and the read raise, and ConditionFailedError if `condition` does not hold.
+    """
+    pauses = conflict_pauses()
+    while True:
+        [found] = await store.read([key], ENTRIES)
+        old = value_of(found)
+        version = 0 if found.metadata is None else found.metadata.version
+        if condition is not None:
+            require(condition, key, version)
+        value = function(old)
+        if old is None and value is None:
+            return WriteResult()
+        unchanged = Precondition(version=version) if version else ABSENT
+        [result] = await store.write([Delete(key, unchanged) if value is None else Put(key, value, unchanged)])
+        pause_s = next(pauses, None) if isinstance(result.error, ConditionFailedError) else None
+        if pause_s is None:
+            result.value = value
+            return result  # type: ignore[no-any-return]
+        await sleep(pause_s)

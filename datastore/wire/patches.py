@@ -1,0 +1,68 @@
+"""Patches as messages of `datastore.v1`, and back. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from datastore.model.errors import InvalidError
+from datastore.model.key import Key
+from datastore.model.metadata import Precondition
+from datastore.model.operations import Patch
+from datastore.model.patches import Change, checked_changes
+from datastore.v1 import value_pb2
+from datastore.wire.parts import check_parts
+from datastore.wire.queries import FIELD_PATH_BYTES
+from datastore.wire.values import check_value, decode_value, encode_value
+
+__all__ = ["decode_patch", "encode_patch"]
+
+
+def encode_patch(patch: Patch) -> value_pb2.Patch:
+    """The message of a patch, without its condition. Raises the errors of `encode_value` for its operands."""
+    message = value_pb2.Patch(create=patch.create)
+    message.key.text = str(patch.key)
+    for kind, path, operand in patch.changes:
+        change = message.changes.add(field_path=path)
+        if kind == "remove":
+            change.remove.SetInParent()
+        elif kind == "append":
+            change.append.CopyFrom(_value(list(operand)).list_value)
+        else:
+            getattr(change, kind).CopyFrom(_value(operand))
+    return message
+
+
+def _value(plain: Any) -> value_pb2.Value:
+    return value_pb2.Value.FromString(encode_value(plain).data)
+
+
+def decode_patch(
+    message: Any,
+    key: Key,
+    condition: Precondition | None,
+    encode: Callable[[Any], Any],
+) -> Patch:
+    """The patch of a message, for a server that keeps values as `encode` makes them.
+
+    Raises InvalidError for changes that are invalid by themselves, or of an unknown kind.
+    """
+    changes = checked_changes([_change(change) for change in message.changes])
+    return Patch(key, changes, condition, create=message.create, encode=encode)
+
+
+def _change(message: Any) -> Change:
+    kind, path = message.WhichOneof("kind"), message.field_path
+    if kind is None:
+        raise InvalidError(
+            f"the change of {path!r} says nothing to do: set one of set, increment, append, remove", field="changes"
+        )
+    if len(path.encode()) > FIELD_PATH_BYTES:
+        raise InvalidError(f"a field path has more than {FIELD_PATH_BYTES:,} bytes", field="changes")
+    if kind == "remove":
+        return Change(kind, path)
+    value = value_pb2.Value(list_value=message.append) if kind == "append" else getattr(message, kind)
+    data = value.SerializeToString()
+    check_parts(data, value_pb2.Value.DESCRIPTOR)
+    check_value(data)
+    return Change(kind, path, decode_value(data))

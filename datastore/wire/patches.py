@@ -61,8 +61,9 @@ def _change(message: Any) -> Change:
         raise InvalidError(f"a field path has more than {FIELD_PATH_BYTES:,} bytes", field="changes")
     if kind == "remove":
         return Change(kind, path)
-    value = value_pb2.Value(list_value=message.append) if kind == "append" else getattr(message, kind)
-    data = value.SerializeToString()
+    data = getattr(message, kind).SerializeToString()
+    if kind == "append":
+        data = value_pb2.Value(list_value=value_pb2.ListValue.FromString(data)).SerializeToString()
     check_parts(data, value_pb2.Value.DESCRIPTOR)
     check_value(data)
     return Change(kind, path, decode_value(data))

@@ -12,11 +12,13 @@ from datastore import aio
 from datastore.model.errors import (
     ConditionFailedError,
     DeadlineExceededError,
+    LimitExceededError,
     OverloadedError,
     UnavailableError,
     UnsupportedError,
 )
 from datastore.model.key import Key
+from datastore.model.limits import ENTRY_BYTES
 from datastore.model.metadata import ABSENT, EXISTS, Precondition
 from datastore.model.operations import Delete, Patch, Put
 from datastore.model.patches import Change

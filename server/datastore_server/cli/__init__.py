@@ -32,6 +32,7 @@ _COMMANDS = {
     "cluster": "serving",
     "get": "entries",
     "put": "entries",
+    "patch": "patching",
     "delete": "deleting",
     "contains": "entries",
     "query": "querying",

@@ -14,6 +14,7 @@ from datastore.testing.faults import FaultyDatastore
 from tests.support.capabilities import InMemory
 
 
+@pytest.mark.long
 class TestFaultless(InMemory, DatastoreConformance):
     versions = False
     # It passes batches on as they are.

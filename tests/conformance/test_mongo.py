@@ -43,9 +43,6 @@ from tests.support.engines import Engine, engine
 
 COUNT = itertools.count()
 
-# The server is slow for long random tests.
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture(scope="module")
 def database(mongodb_server: Engine) -> Iterator[Any]:

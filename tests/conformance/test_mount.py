@@ -35,6 +35,7 @@ def mounted(library: Any) -> Any:
     return library.MountDatastore({prefix: library.DictDatastore() for prefix in PREFIXES})
 
 
+@pytest.mark.long
 class TestMount(InMemory, DatastoreConformance):
     @pytest.fixture
     def store(self) -> Any:

@@ -14,6 +14,7 @@ from datastore.testing.conformance import DatastoreConformance
 from tests.support.capabilities import AsJson
 
 
+@pytest.mark.long
 class TestJson(AsJson, DatastoreConformance):
     versions = True
 

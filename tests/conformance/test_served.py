@@ -29,9 +29,6 @@ from tests.support.clusters import SHARDS
 from tests.support.stacks import placed, trees
 from tests.support.storages import Storages
 
-# FerretDB is slow for long random tests.
-pytestmark = pytest.mark.timeout(900)
-
 
 @asynccontextmanager
 async def served(storages: Storages) -> AsyncIterator[str]:

@@ -36,6 +36,7 @@ class TestSharded(Sharded):
         return core.ShardedDatastore([core.DictDatastore() for _ in range(3)])
 
 
+@pytest.mark.long
 class TestShardedOfOne(Sharded):
     @pytest.fixture
     def store(self) -> Any:

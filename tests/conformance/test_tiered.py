@@ -13,6 +13,7 @@ from datastore.testing.conformance import DatastoreConformance
 from tests.support.capabilities import InMemory
 
 
+@pytest.mark.long
 class TestTiered(InMemory, DatastoreConformance):
     @pytest.fixture
     def store(self) -> Any:

@@ -64,6 +64,7 @@ class TestAsyncNamespace(InNamespace, AsyncConformance):
         return await store.child_datastore.get(Key(NAMESPACE).child(key))
 
 
+@pytest.mark.long
 class TestNamespaceOfTheRoot(InMemory, DatastoreConformance):
     @pytest.fixture
     def store(self) -> Any:
@@ -154,6 +155,7 @@ class LowercaseMachine(InMemory, DatastoreMachine):
 TestLowercaseMachine = LowercaseMachine.TestCase
 
 
+@pytest.mark.long
 class TestIdentity(InMemory, DatastoreConformance):
     @pytest.fixture
     def store(self) -> Any:

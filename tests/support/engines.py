@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.waiting import PATIENCE_S
+
 BUILT = Path(__file__).resolve().parent.parent.parent / "build"
 TRIES = 5
 
@@ -44,7 +46,7 @@ class Engine:
         raise AssertionError(f"no start: {(self._directory / 'log').read_text()}")
 
     def _is_up(self, port: int) -> bool:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while self._process is not None and self._process.poll() is None and time.monotonic() < deadline:
             if self._answers(port):
                 return True

@@ -68,8 +68,8 @@ soak: $(STAMP)
 	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest -n $(JOBS) --timeout=0 -o faulthandler_timeout=0 \
 		$(or $(ARGS),tests/unit tests/conformance tests/differential)
 
-# A release of FerretDB knows its version from a file that its Go module lacks; it is written into a copy. In the copy
-# it also looks documents up by the expression that it indexes, '_id'; as released, each write reads the whole collection.
+# A release of FerretDB knows its version from a file that its Go module lacks; it is written into a copy. The copy also
+# looks documents up by the expression that it indexes; as released, each write reads the whole collection.
 engines:
 	rm -rf build/engines && mkdir -p build && cp -r tests/engines build/engines
 	cd build/engines && go mod vendor && \

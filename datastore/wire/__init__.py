@@ -16,7 +16,7 @@ from datastore.wire.errors import (
     status_to_error,
 )
 from datastore.wire.explanations import decode_explanation, encode_explanation
-from datastore.wire.metadata import decode_metadata, decode_precondition, encode_metadata, set_precondition
+from datastore.wire.metadata import MetadataEncoder, decode_metadata, decode_precondition, set_precondition
 from datastore.wire.parts import check_parts
 from datastore.wire.patches import decode_patch, encode_patch
 from datastore.wire.placements import (
@@ -34,6 +34,7 @@ from datastore.wire.values import WireValue, check_value, codec, decode_value, e
 __all__ = [
     "ERRORS",
     "EXPECTATION",
+    "MetadataEncoder",
     "WireValue",
     "check_parts",
     "check_value",
@@ -55,7 +56,6 @@ __all__ = [
     "encode_explanation",
     "encode_group",
     "encode_key",
-    "encode_metadata",
     "encode_node_placement",
     "encode_patch",
     "encode_placement",

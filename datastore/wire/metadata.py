@@ -8,20 +8,35 @@ from datastore.model.errors import CorruptDataError, InvalidError
 from datastore.model.metadata import MAX_VERSION, Metadata, Precondition
 from datastore.v1 import value_pb2
 
-__all__ = ["decode_metadata", "decode_precondition", "encode_metadata", "set_precondition"]
+__all__ = ["MetadataEncoder", "decode_metadata", "decode_precondition", "set_precondition"]
 
 _MICROS = 1_000_000
 _NANOS_PER_MICRO = 1000
 
 
-def encode_metadata(metadata: Metadata) -> value_pb2.Metadata:
-    """The message of an entry's metadata."""
-    message = value_pb2.Metadata(version=metadata.version)
-    _set_time(message.create_time, metadata.created_us)
-    _set_time(message.update_time, metadata.updated_us)
-    if metadata.expires_us:
-        _set_time(message.expire_time, metadata.expires_us)
-    return message
+class MetadataEncoder:
+    """Serializes metadata, one after the other, as `Metadata`. Not safe for threads.
+
+    One message is filled again and again: making three for each entry of a batch takes longer than storing it.
+    """
+
+    def __init__(self) -> None:
+        self._message = value_pb2.Metadata()
+        self._create_time = self._message.create_time
+        self._update_time = self._message.update_time
+
+    def __call__(self, metadata: Metadata) -> bytes:
+        """The bytes of the message."""
+        message = self._message
+        message.version, created_us, updated_us, expires_us = metadata
+        _set_time(self._create_time, created_us)
+        _set_time(self._update_time, updated_us)
+        if not expires_us:
+            return message.SerializeToString()
+        _set_time(message.expire_time, expires_us)
+        data = message.SerializeToString()
+        message.ClearField("expire_time")
+        return data
 
 
 def _set_time(message: Any, time_us: int) -> None:

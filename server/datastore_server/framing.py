@@ -91,8 +91,8 @@ def _field(tag: bytes, data: bytes) -> bytes:
     return b"".join((tag, length_prefix(len(data)), data))
 
 
-def _metadata_field(tag: bytes, metadata: Metadata | None) -> bytes:
-    return b"" if metadata is None else _field(tag, wire.encode_metadata(metadata).SerializeToString())
+def _metadata_field(tag: bytes, metadata: Metadata | None, encode: wire.MetadataEncoder | None = None) -> bytes:
+    return b"" if metadata is None else _field(tag, (encode or wire.MetadataEncoder())(metadata))
 
 
 def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> bytes | None:
@@ -162,11 +162,12 @@ def batch_get_answer(read: Sequence[ReadResult], limits: Limits) -> bytes:
     requested again.
     """
     too_much = exceeded("message_bytes", limits.message_bytes, "the batch's values; ask for this one again")
-    left_out = _result(ReadResult(error=too_much))
+    encode = wire.MetadataEncoder()
+    left_out = _result(ReadResult(error=too_much), encode)
     room = limits.message_bytes - len(left_out) * len(read)
     results: list[bytes] = []
     for one in read:
-        result = left_out if _was_left_out(one) else _result(one)
+        result = left_out if _was_left_out(one) else _result(one, encode)
         if len(result) - len(left_out) > room:
             result = left_out
         room -= len(result) - len(left_out)
@@ -178,24 +179,25 @@ def _was_left_out(read: ReadResult) -> bool:
     return isinstance(read.error, LimitExceededError) and read.error.limit == "message_bytes"
 
 
-def _result(read: ReadResult) -> bytes:
+def _result(read: ReadResult, encode: wire.MetadataEncoder) -> bytes:
     if read.error is not None:
         content = _field(_FIELD_2, _status(read.error, "BatchGet"))
     elif read.value is None:
         content = b""
     else:
-        content = _field(_FIELD_1, value_data(read.value)) + _metadata_field(_FIELD_3, read.metadata)
+        content = _field(_FIELD_1, value_data(read.value)) + _metadata_field(_FIELD_3, read.metadata, encode)
     return _field(_FIELD_1, content)
 
 
 def batch_write_answer(written: Sequence[WriteResult]) -> bytes:
     """The response to BatchWrite."""
-    return b"".join([_field(_FIELD_1, _write_result(result)) for result in written])
+    encode = wire.MetadataEncoder()
+    return b"".join([_field(_FIELD_1, _write_result(result, encode)) for result in written])
 
 
-def _write_result(written: WriteResult) -> bytes:
+def _write_result(written: WriteResult, encode: wire.MetadataEncoder) -> bytes:
     if written.error is None:
-        return _metadata_field(_FIELD_2, written.metadata)
+        return _metadata_field(_FIELD_2, written.metadata, encode)
     return _field(_FIELD_1, _status(written.error, "BatchWrite"))
 
 

@@ -9,22 +9,34 @@ from hypothesis import strategies as st
 from datastore.model.errors import CorruptDataError, InvalidError
 from datastore.model.metadata import ABSENT, EXISTS, MAX_VERSION, Metadata, Precondition
 from datastore.v1 import value_pb2
-from datastore.wire import decode_metadata, decode_precondition, encode_metadata, raw, set_precondition
+from datastore.wire import MetadataEncoder, decode_metadata, decode_precondition, raw, set_precondition
 
 #: From 1970 to the end of year 9999, in microseconds.
 TIMES = st.integers(0, 253_402_300_799_999_999)
 VERSIONS = st.integers(1, MAX_VERSION)
 
 
-@given(st.builds(Metadata, VERSIONS, TIMES, TIMES, TIMES))
+METADATA = st.builds(Metadata, VERSIONS, TIMES, TIMES, TIMES)
+
+
+def message_of(metadata: Metadata) -> value_pb2.Metadata:
+    return value_pb2.Metadata.FromString(MetadataEncoder()(metadata))
+
+
+@given(METADATA)
 def test_metadata_comes_back(metadata: Metadata) -> None:
-    message = encode_metadata(metadata)
-    assert decode_metadata(value_pb2.Metadata.FromString(message.SerializeToString())) == metadata
+    assert decode_metadata(message_of(metadata)) == metadata
+
+
+@given(st.lists(METADATA))
+def test_nothing_of_one_entrys_metadata_stays_for_the_next(entries: list[Metadata]) -> None:
+    encode = MetadataEncoder()
+    assert [encode(metadata) for metadata in entries] == [MetadataEncoder()(metadata) for metadata in entries]
 
 
 def test_times_are_sent_as_timestamps_and_no_expiry_as_none() -> None:
     metadata = Metadata(7, 1_000_001, 2_000_000)
-    message = encode_metadata(metadata)
+    message = message_of(metadata)
     assert (message.create_time.seconds, message.create_time.nanos) == (1, 1000)
     assert message.update_time.ToJsonString() == "1970-01-01T00:00:02Z"
     assert not message.HasField("expire_time")

@@ -131,19 +131,19 @@ class Requests:
     def _options_of(self, message: Any) -> ReadOptions:
         if not message.include_metadata:
             return VALUES
-        self._require_versions("include_metadata")
+        self._require_versions("there is no metadata to include")
         return ENTRIES
 
     def _condition_of(self, message: Any) -> Precondition | None:
         if not message.HasField("condition"):
             return None
         condition = wire.decode_precondition(message.condition)
-        self._require_versions("condition")
+        self._require_versions("a write cannot have a condition")
         return condition
 
-    def _require_versions(self, field: str) -> None:
+    def _require_versions(self, otherwise: str) -> None:
         if not self._keeps_versions:
-            raise UnsupportedError(f"this store keeps no versions, so a request cannot have {field}")
+            raise UnsupportedError(f"this store keeps no versions, so {otherwise}")
 
     def _put_of(self, entry: Any, condition: Precondition | None) -> Operation:
         """The checked write of an entry; a delete if the value is null."""

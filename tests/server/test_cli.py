@@ -460,7 +460,7 @@ def test_help_lists_every_command_and_the_exit_codes(cli: Cli) -> None:
     text = cli.out("--help")
     for command in COMMANDS:
         assert f"\n  {command} " in text
-    for code in ("0", "1", "2", "3", "4", "5", "130"):
+    for code in ("0", "1", "2", "3", "4", "5", "6", "130"):
         assert f"  {code}  " in text
     assert "bash_source" in text
 

@@ -10,8 +10,11 @@ import click
 from datastore.model.entries import Write
 from datastore.model.errors import DatastoreError
 from datastore.model.key import Key
+from datastore.model.metadata import Precondition
+from datastore.model.operations import Delete, raise_error
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
+from datastore_server.cli import preconditions
 from datastore_server.cli.conditions import query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_absent, hint_at_nothing
@@ -36,11 +39,21 @@ __all__ = ["delete_command"]
     help="Delete the entries of the collection KEY (or below, with --recursive) that match, e.g. 'country = CH'. "
     "Repeatable: all must match.",
 )
+@preconditions.if_exists
+@preconditions.if_version
 @click.option("--yes", "-y", is_flag=True, help="Delete without asking for confirmation.")
 @server_options()
 @click.pass_obj
 def delete_command(
-    settings: Settings, *, keys: Sequence[Key], collection: bool, recursive: bool, conditions: Sequence[str], yes: bool
+    settings: Settings,
+    *,
+    keys: Sequence[Key],
+    collection: bool,
+    recursive: bool,
+    conditions: Sequence[str],
+    if_exists: bool,
+    if_version: int | None,
+    yes: bool,
 ) -> int:
     """Delete the entry of each KEY. If one does not exist, the exit code is 1; the others are deleted.
 
@@ -50,13 +63,22 @@ def delete_command(
       datastore delete /Person --collection
       datastore delete /Airport --where 'country = CH' --yes
       datastore delete / --recursive
+      datastore delete /Person:ada --if-version 1790000000123456
 
     With --collection, --recursive or --where it deletes what `datastore query` prints with the same KEY and
     options, and not the entry KEY itself. It counts first and asks before deleting; without a terminal it deletes
     only with --yes. If it is interrupted, run it again to delete the rest.
+
+    With --if-exists or --if-version, the server decides the condition in one step with the deletion. If it does not
+    hold, nothing is deleted and the exit code is 6.
     """
+    condition = preconditions.condition(if_exists=if_exists, if_version=if_version)
     if collection and recursive:
         raise click.UsageError("--collection and --recursive exclude each other; --recursive includes the collection")
+    if condition is not None:
+        if collection or recursive or conditions or len(keys) > 1:
+            raise click.UsageError("--if-exists and --if-version are for one KEY, without other options that select")
+        return _delete_if(settings, keys[0], condition)
     if not (collection or recursive or conditions):
         return _delete_named(settings, keys)
     queries = [query_of(key, conditions, recursive=recursive, keys_only=True) for key in keys]
@@ -78,6 +100,15 @@ def _delete_named(settings: Settings, keys: Sequence[Key]) -> int:
     if settings.json:
         print_json({"deleted": deleted, "absent": [str(key) for key in absent]})
     return ExitCode.ABSENT if absent else ExitCode.OK
+
+
+def _delete_if(settings: Settings, key: Key, condition: Precondition) -> int:
+    with connected(settings) as store:
+        (result,) = store.batch_write([Delete(key, condition)])
+    raise_error(result)
+    if settings.json:
+        print_json({"deleted": 1, "absent": []})
+    return ExitCode.OK
 
 
 def _delete(store: Datastore, keys: Sequence[Key]) -> int:

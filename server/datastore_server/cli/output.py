@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from datastore.model.errors import (
+    ConditionFailedError,
     ConfigError,
     DatastoreError,
     DeadlineExceededError,
@@ -61,6 +62,7 @@ class ExitCode(IntEnum):
     REFUSED = 3
     UNAVAILABLE = 4
     FAILED = 5
+    CONDITION = 6
     HUNG_UP = 129
     INTERRUPTED = 130
     NO_READER = 141
@@ -74,6 +76,7 @@ _MEANINGS = {
     ExitCode.REFUSED: "bad input: a key, value, query, file or configuration was refused",
     ExitCode.UNAVAILABLE: "a server or shard could not be reached, did not answer in time, or does not serve",
     ExitCode.FAILED: "anything else failed",
+    ExitCode.CONDITION: "put, delete: the condition did not hold, and nothing was changed",
     ExitCode.HUNG_UP: "import, export, delete, placement: ended by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a confirmation was declined",
     ExitCode.NO_READER: "the reader of the output closed it, e.g. head",
@@ -143,6 +146,8 @@ def exit_code_of(error: DatastoreError) -> ExitCode:
     if isinstance(error, WrongShardError):
         # With an owner, this key is refused here. Without one, the server refuses every key.
         return ExitCode.REFUSED if error.owner else ExitCode.UNAVAILABLE
+    if isinstance(error, ConditionFailedError):
+        return ExitCode.CONDITION
     if isinstance(error, _REFUSALS):
         return ExitCode.REFUSED
     return ExitCode.FAILED

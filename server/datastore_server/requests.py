@@ -154,7 +154,7 @@ class Requests:
 
     def _patch_of(self, patch: Any, condition: Precondition | None) -> Patch:
         """The checked operation of a patch. The new value is checked like that of a put, once it is known."""
-        self._require_versions("patch")
+        self._require_versions("its values cannot be patched")
         key = checks.required_key(patch.HasField("key"), patch.key.text, self._limits, field="patch.key")
 
         def encoded(value: Any) -> WireValue:

@@ -51,7 +51,7 @@ def test_an_absent_entry_is_created_only_if_asked(run: Commands) -> None:
         (("--increment", "text=1"), 3, "text is a str, which cannot be incremented"),
         (("--append", "text=1"), 3, "text is a str, to which nothing can be appended"),
         (("--set", "list.0=1"), 3, "leads into list, a list and not a map"),
-        (("--set", "n=1", "--if-version", "0"), 3, "if_version must be a version"),
+        (("--set", "n=1", "--if-version", "0"), 2, "--if-version"),
     ],
 )
 def test_a_bad_patch_says_what_is_wrong_and_changes_nothing(

@@ -10,15 +10,14 @@ import click
 from datastore.model.entries import Write
 from datastore.model.errors import DatastoreError
 from datastore.model.key import Key
-from datastore.model.metadata import Precondition
 from datastore.model.operations import Delete, raise_error
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
-from datastore_server.cli import preconditions
 from datastore_server.cli.conditions import query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_absent, hint_at_nothing
 from datastore_server.cli.output import ExitCode, Terminated, print_json, say
+from datastore_server.cli.preconditions import condition, condition_options
 from datastore_server.cli.progress import Progress, progress
 from datastore_server.cli.settings import KEY, Settings, server_options
 from datastore_server.cli.transfer.interruption import terminable
@@ -39,8 +38,7 @@ __all__ = ["delete_command"]
     help="Delete the entries of the collection KEY (or below, with --recursive) that match, e.g. 'country = CH'. "
     "Repeatable: all must match.",
 )
-@preconditions.if_exists
-@preconditions.if_version
+@condition_options("if_exists", "if_version")
 @click.option("--yes", "-y", is_flag=True, help="Delete without asking for confirmation.")
 @server_options()
 @click.pass_obj
@@ -72,13 +70,13 @@ def delete_command(
     With --if-exists or --if-version, the server decides the condition in one step with the deletion. If it does not
     hold, nothing is deleted and the exit code is 6.
     """
-    condition = preconditions.condition(if_exists=if_exists, if_version=if_version)
+    required = condition(if_exists=if_exists, if_version=if_version)
     if collection and recursive:
         raise click.UsageError("--collection and --recursive exclude each other; --recursive includes the collection")
-    if condition is not None:
+    if required is not None:
         if collection or recursive or conditions or len(keys) > 1:
             raise click.UsageError("--if-exists and --if-version are for one KEY, without other options that select")
-        return _delete_if(settings, keys[0], condition)
+        return _delete_if(settings, Delete(keys[0], required))
     if not (collection or recursive or conditions):
         return _delete_named(settings, keys)
     queries = [query_of(key, conditions, recursive=recursive, keys_only=True) for key in keys]
@@ -102,9 +100,10 @@ def _delete_named(settings: Settings, keys: Sequence[Key]) -> int:
     return ExitCode.ABSENT if absent else ExitCode.OK
 
 
-def _delete_if(settings: Settings, key: Key, condition: Precondition) -> int:
+def _delete_if(settings: Settings, delete: Delete) -> int:
+    """Make a deletion that depends on a condition."""
     with connected(settings) as store:
-        (result,) = store.batch_write([Delete(key, condition)])
+        (result,) = store.batch_write([delete])
     raise_error(result)
     if settings.json:
         print_json({"deleted": 1, "absent": []})

@@ -13,11 +13,10 @@ from datastore.model.errors import UnsupportedError
 from datastore.model.key import Key
 from datastore.model.operations import ENTRIES, VALUES, Put, ReadOptions, ReadResult, raise_error
 from datastore.sync.base import Datastore
-from datastore_server.cli import preconditions
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_absent
 from datastore_server.cli.output import ExitCode, print_json
-from datastore_server.cli.preconditions import entry_members, metadata_members
+from datastore_server.cli.preconditions import condition, condition_options, entry_members, metadata_members
 from datastore_server.cli.settings import KEY, Settings, server_options
 from datastore_server.cli.values import from_json, json_line, to_json
 
@@ -79,9 +78,7 @@ def _shown(key: Key, found: ReadResult, *, only_value: bool, indent: int | None)
 @click.command("put", short_help="Store a value under a key.", context_settings={"ignore_unknown_options": True})
 @click.argument("key", type=KEY)
 @click.argument("value", metavar="JSON")
-@preconditions.if_absent
-@preconditions.if_exists
-@preconditions.if_version
+@condition_options("if_absent", "if_exists", "if_version")
 @click.option("--metadata", is_flag=True, help="Print the new version of the entry and its times.")
 @server_options()
 @click.pass_obj
@@ -114,9 +111,9 @@ def put_command(
     if read is None:
         # The library would delete the entry, but null may be an unset variable of a script.
         raise click.UsageError(f"an entry cannot be null; to delete it: datastore delete {shlex.quote(str(key))}")
-    condition = preconditions.condition(if_absent=if_absent, if_exists=if_exists, if_version=if_version)
+    put = Put(key, read, condition(if_absent=if_absent, if_exists=if_exists, if_version=if_version))
     with connected(settings) as store:
-        (written,) = store.batch_write([Put(key, read, condition)])
+        (written,) = store.batch_write([put])
     raise_error(written)
     if not metadata:
         return

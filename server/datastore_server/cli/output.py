@@ -76,7 +76,7 @@ _MEANINGS = {
     ExitCode.REFUSED: "bad input: a key, value, query, file or configuration was refused",
     ExitCode.UNAVAILABLE: "a server or shard could not be reached, did not answer in time, or does not serve",
     ExitCode.FAILED: "anything else failed",
-    ExitCode.CONDITION: "put, delete: the condition did not hold, and nothing was changed",
+    ExitCode.CONDITION: "put, patch, delete: the condition did not hold, and nothing was changed",
     ExitCode.HUNG_UP: "import, export, delete, placement: ended by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a confirmation was declined",
     ExitCode.NO_READER: "the reader of the output closed it, e.g. head",

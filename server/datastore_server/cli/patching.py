@@ -11,6 +11,7 @@ import click
 from datastore.model.errors import InvalidValueError
 from datastore.model.key import Key
 from datastore_server.cli.connection import connected
+from datastore_server.cli.preconditions import condition_options
 from datastore_server.cli.settings import KEY, Settings, server_options
 from datastore_server.cli.values import from_json, to_json
 
@@ -43,7 +44,7 @@ _ASSIGNMENT = _Assignment()
 @click.option("--append", type=_ASSIGNMENT, multiple=True, help="Append this value to a list; a missing one is empty.")
 @click.option("--remove", metavar="PATH", multiple=True, help="Remove a member, if there is one.")
 @click.option("--create", is_flag=True, help="If there is no entry, begin with an empty map. Default: fail.")
-@click.option("--if-version", type=int, metavar="VERSION", help="Only if the entry has this version.")
+@condition_options("if_version")
 @server_options()
 @click.pass_obj
 def patch_command(

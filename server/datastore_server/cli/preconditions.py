@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from collections.abc import Callable
+from typing import Any, TypeVar, Unpack
 
 import click
 
@@ -11,16 +12,31 @@ from datastore.model.metadata import MAX_VERSION, Metadata, Precondition, WriteO
 from datastore_server.cli.instants import instant_text
 from datastore_server.cli.values import to_tree
 
-__all__ = ["condition", "entry_members", "if_absent", "if_exists", "if_version", "metadata_members"]
+__all__ = ["condition", "condition_options", "entry_members", "metadata_members"]
 
-if_absent = click.option("--if-absent", is_flag=True, help="Only if KEY has no entry.")
-if_exists = click.option("--if-exists", is_flag=True, help="Only if KEY has an entry.")
-if_version = click.option(
-    "--if-version",
-    type=click.IntRange(1, MAX_VERSION),
-    metavar="N",
-    help="Only if the entry of KEY has version N, as printed by get --metadata.",
-)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_OPTIONS = {
+    "if_absent": click.option("--if-absent", is_flag=True, help="Only if KEY has no entry."),
+    "if_exists": click.option("--if-exists", is_flag=True, help="Only if KEY has an entry."),
+    "if_version": click.option(
+        "--if-version",
+        type=click.IntRange(1, MAX_VERSION),
+        metavar="N",
+        help="Only if the entry of KEY has version N, as printed by get --metadata.",
+    ),
+}
+
+
+def condition_options(*names: str) -> Callable[[_Function], _Function]:
+    """Add some of the options --if-absent, --if-exists and --if-version, by the names of their arguments."""
+
+    def add(function: _Function) -> _Function:
+        for name in reversed(names):
+            function = _OPTIONS[name](function)
+        return function
+
+    return add
 
 
 def condition(**options: Unpack[WriteOptions]) -> Precondition | None:

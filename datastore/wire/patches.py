@@ -37,12 +37,7 @@ def _value(plain: Any) -> value_pb2.Value:
     return value_pb2.Value.FromString(encode_value(plain).data)
 
 
-def decode_patch(
-    message: Any,
-    key: Key,
-    condition: Precondition | None,
-    encode: Callable[[Any], Any],
-) -> Patch:
+def decode_patch(message: Any, key: Key, condition: Precondition | None, encode: Callable[[Any], Any]) -> Patch:
     """The patch of a message, for a server that keeps values as `encode` makes them.
 
     Raises InvalidError for changes that are invalid by themselves, or of an unknown kind.

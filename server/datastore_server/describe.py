@@ -20,15 +20,7 @@ from datastore.model.errors import DatastoreError, UnavailableError
 from datastore.v1 import service_pb2
 from datastore_server.limits import Limits
 
-__all__ = [
-    "ClusterInfo",
-    "ShardAnswer",
-    "ShardInfo",
-    "ShardProbes",
-    "Size",
-    "describe_store",
-    "storage_of",
-]
+__all__ = ["ClusterInfo", "ShardAnswer", "ShardInfo", "ShardProbes", "Size", "describe_store", "storage_of"]
 
 #: Timeout of a probe in seconds. People wait for `status`: an unresponsive shard must not delay it.
 PROBE_TIMEOUT_S = 1.0
@@ -98,10 +90,7 @@ class ClusterInfo:
 
 
 def describe_store(
-    description: Description,
-    limits: Limits,
-    cluster: ClusterInfo,
-    answers: Sequence[ShardAnswer],
+    description: Description, limits: Limits, cluster: ClusterInfo, answers: Sequence[ShardAnswer]
 ) -> service_pb2.DescribeStoreResponse:
     """The response to DescribeStore. `answers` has the state of each shard."""
     storage = storage_of(description)

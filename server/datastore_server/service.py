@@ -20,14 +20,7 @@ from datastore.aio.verbs import on_made
 from datastore.engine.placement import NodePlacement
 from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
 from datastore.model.errors import DatastoreError, UnavailableError
-from datastore.model.operations import (
-    VALUES,
-    Operation,
-    ReadResult,
-    WriteResult,
-    raise_error,
-    value_of,
-)
+from datastore.model.operations import VALUES, Operation, ReadResult, WriteResult, raise_error, value_of
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import aggregating, checks, describe, pages, streaming

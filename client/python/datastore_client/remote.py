@@ -365,11 +365,7 @@ class RemoteDatastore(Datastore):
         return Scan(batches, COMPLETE if asked is query else RAW, shards=shards, explained=explained)
 
     def _results(
-        self,
-        query: Query,
-        request: service_pb2.QueryRequest,
-        shards: list[ShardReport],
-        explained: list[Explanation],
+        self, query: Query, request: service_pb2.QueryRequest, shards: list[ShardReport], explained: list[Explanation]
     ) -> Generator[Batch]:
         """All batches of a query, over as many calls as needed."""
         policy = RetryPolicy(time_left(self._query_timeout_s))

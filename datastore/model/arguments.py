@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from datastore.model.errors import DatastoreError, InvalidError, UnsupportedTypeError
+from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.query import Query
 
-__all__ = ["bad_keys", "check_key", "check_query", "check_seconds"]
+__all__ = ["check_key", "check_query", "check_seconds"]
 
 
 def check_key(key: object) -> Key:
@@ -19,18 +16,6 @@ def check_key(key: object) -> Key:
     if not (hasattr(key, "path") and hasattr(key, "child")):
         raise UnsupportedTypeError(f"a key must be a Key, e.g. Key('/a/b'), got {type(key).__name__}", path="key")
     return Key(str(key))
-
-
-def bad_keys(keys: Sequence[Any]) -> dict[int, DatastoreError]:
-    """The errors of those items of a batch that are not keys, by their positions."""
-    errors: dict[int, DatastoreError] = {}
-    for place, key in enumerate(keys):
-        try:
-            check_key(key)
-        except UnsupportedTypeError as error:
-            error.__traceback__ = None
-            errors[place] = error
-    return errors
 
 
 def check_query(query: object) -> None:

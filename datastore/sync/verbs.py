@@ -18,9 +18,9 @@ from weakref import WeakSet
 
 from datastore.engine.plan import UNORDERED, WHOLE_VALUES
 from datastore.engine.room import read_room
-from datastore.model.arguments import bad_keys, check_key, check_query
+from datastore.model.arguments import check_key, check_query
 from datastore.model.entries import Write
-from datastore.model.errors import DatastoreError, UnsupportedError, UnsupportedTypeError
+from datastore.model.errors import UnsupportedError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.metadata import Precondition, WriteOptions, condition_of
 from datastore.model.operations import (
@@ -247,16 +247,7 @@ def _contains_over(read: _Read) -> Any:
 def _batch_get_over(read: _Read) -> Any:
     def batch_get(self: Any, keys: Sequence[Key]) -> list[ReadResult]:
         """Read several entries: a ReadResult for each key, in their order. One failure does not fail the others."""
-        bad = bad_keys(keys)
-        good = [check_key(key) for place, key in enumerate(keys) if place not in bad]
-        results = read(self, good, VALUES) if good else []
-        for result in results:
-            if result.error is not None:
-                result.error = refusal_of(result.error)
-        if not bad:
-            return results
-        rest = iter(results)
-        return [ReadResult(error=bad[place]) if place in bad else next(rest) for place in range(len(keys))]
+        return _settled(on_made(check_key, keys, lambda good: read(self, good, VALUES), ReadResult.failed))
 
     return batch_get
 
@@ -290,21 +281,26 @@ def _batch_write_over(write: _Write) -> Any:
 
         Not atomic: each write succeeds or fails by itself.
         """
-        asked = list(map(operation_of, writes))
-        bad: dict[int, DatastoreError] = bad_keys([operation.key for operation in asked])
-        if any(map(needs_versions, asked)) and not self.capability.versions:
-            bad |= {place: no_versions(self) for place, operation in enumerate(asked) if needs_versions(operation)}
-        operations = [operation for place, operation in enumerate(asked) if place not in bad]
-        results = write(self, operations) if operations else []
-        for result in results:
-            if result.error is not None:
-                result.error = refusal_of(result.error)
-        if not bad:
-            return results
-        rest = iter(results)
-        return [WriteResult(bad[place]) if place in bad else next(rest) for place in range(len(writes))]
+        asked, checked = list(map(operation_of, writes)), partial(_checked, self)
+        return _settled(on_made(checked, asked, lambda good: write(self, good), WriteResult))
 
     return batch_write
+
+
+def _checked(store: Any, operation: Operation) -> Operation:
+    """A write of a batch; raises if its key is not one, or if the store has not the versions that it needs."""
+    key = check_key(operation.key)
+    if needs_versions(operation) and not store.capability.versions:
+        raise no_versions(store)
+    return operation if key is operation.key else operation.at(key)
+
+
+def _settled(results: list[_Result]) -> list[_Result]:
+    """The results of a batch, each error a library error."""
+    for result in results:
+        if result.error is not None:
+            result.error = refusal_of(result.error)
+    return results
 
 
 def _query_over(scan: Callable[[Any, Query], Scan]) -> Any:
@@ -375,7 +371,7 @@ def on_made(
     except catching:
         made = [attempt(make, item, catching=catching) for item in items]
     else:
-        return call(inner)
+        return call(inner) if inner else []
     good = [item.value for item in made if item.error is None]
     results = iter(call(good) if good else ())
     return [next(results) if item.error is None else failed(item.error) for item in made]

@@ -21,6 +21,16 @@ class Versions:
         self.last = last
         self._clock = clock
 
+    def now_us(self) -> int:
+        """The time, in microseconds since 1970."""
+        return int(self._clock() * 1_000_000)
+
+    def take(self, count: int, now_us: int) -> range:
+        """The versions of so many entries that are written together, at the time `now_us`."""
+        first = max(self.last + 1, now_us)
+        self.last = first + count - 1
+        return range(first, first + count)
+
     def stamp(self, old: tuple[int, int, int] | None) -> tuple[int, int, int]:
         """The version, and the times of creation and update, of an entry that is written now in place of `old`, if any.
 

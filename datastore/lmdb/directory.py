@@ -13,6 +13,7 @@ from typing import NamedTuple
 import lmdb
 
 from datastore.lmdb.errors import raise_translated
+from datastore.lmdb.records import OLDEST
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
@@ -24,9 +25,9 @@ from datastore.model.errors import (
 __all__ = [
     "DATA_FILE",
     "FORMAT",
+    "LAST_VERSION",
     "MAX_READERS",
     "NODE_ID",
-    "PLACED_FORMAT",
     "STORE_FORMAT",
     "SYSTEM",
     "Databases",
@@ -51,12 +52,14 @@ _ENTRIES = b"entries"
 _META = b"meta"
 SYSTEM = b"system"
 _MAX_DATABASES = 8
-# In `meta`: the format of the store, and the identity of the node.
+# In `meta`: the format of the store, the identity of the node, and the latest version given to an entry.
 FORMAT = b"format"
 NODE_ID = b"node_id"
-STORE_FORMAT = b"1"
-#: Of a store with system records. Versions that do not know these must not serve it: they would ignore its slots.
-PLACED_FORMAT = b"2"
+LAST_VERSION = b"last_version"
+#: Written with the first record of an entry that has metadata, which earlier releases cannot read.
+STORE_FORMAT = b"3"
+#: The formats of earlier releases: without system records, and with them. They are kept until an entry is written.
+_FORMATS = ("1", "2", STORE_FORMAT.decode())
 _NODE_ID_BYTES = 16
 _LMDB_MAJOR_VERSION = 1
 
@@ -69,11 +72,15 @@ class Identity(NamedTuple):
 
 
 class Databases(NamedTuple):
-    """The named databases of the environment. The one for system records is created with the first record."""
+    """The named databases of the environment, and the latest version given to an entry.
+
+    The database for system records is created with the first record.
+    """
 
     entries: lmdb._Database
     meta: lmdb._Database
     system: lmdb._Database | None
+    last_version: int
 
 
 def new_node_id() -> str:
@@ -143,7 +150,7 @@ def open_directory(
             )
             # A reader that was killed must not keep old pages from being reused.
             environment.reader_check()
-            return lock, environment, _open_databases(environment)
+            return lock, environment, _open_databases(environment, directory)
         except BaseException:
             lock.release()
             raise
@@ -155,12 +162,26 @@ def open_directory(
         raise StoreError(f"{directory} cannot be used as a data directory: {error}") from error
 
 
-def _open_databases(environment: lmdb.Environment) -> Databases:
+def _open_databases(environment: lmdb.Environment, directory: Path) -> Databases:
     entries, meta = (environment.open_db(name, create=False) for name in (_ENTRIES, _META))
+    return Databases(entries, meta, _system_of(environment), _last_version(environment, meta, directory))
+
+
+def _system_of(environment: lmdb.Environment) -> lmdb._Database | None:
+    """The database for system records; None if there are none."""
     try:
-        return Databases(entries, meta, environment.open_db(SYSTEM, create=False))
-    except lmdb.NotFoundError:
-        return Databases(entries, meta, None)
+        return environment.open_db(SYSTEM, create=False)
+    except (lmdb.NotFoundError, lmdb.ReadonlyError):
+        return None
+
+
+def _last_version(environment: lmdb.Environment, meta: lmdb._Database, directory: Path) -> int:
+    with environment.begin(meta) as transaction:
+        kept = transaction.get(LAST_VERSION)
+    try:
+        return OLDEST.version if kept is None else int(kept)
+    except ValueError:
+        raise CorruptDataError(f"the latest version that {directory} records is damaged: {kept!r}") from None
 
 
 def _prepare(directory: Path, identity: Identity) -> None:
@@ -214,8 +235,8 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _read_meta(directory: Path) -> dict[str, str]:
-    """What a data file says about itself, read without changing the directory.
+def _read_meta(directory: Path) -> tuple[dict[str, str], bool]:
+    """What a data file says about itself, and whether it has system records, read without changing the directory.
 
     Raises StoreFormatError if it is not one of ours, CorruptDataError if it was truncated.
     """
@@ -238,7 +259,8 @@ def _read_meta(directory: Path) -> dict[str, str]:
         except (lmdb.NotFoundError, lmdb.ReadonlyError, lmdb.IncompatibleError):
             raise _foreign(directory) from None
         with environment.begin(meta) as transaction:
-            return {key.decode(): value.decode() for key, value in transaction.cursor()}
+            found = {key.decode(): value.decode() for key, value in transaction.cursor()}
+        return found, _system_of(environment) is not None
     except lmdb.Error as error:
         raise_translated(error, directory)
     except UnicodeDecodeError:
@@ -265,18 +287,18 @@ def _foreign(directory: Path) -> StoreFormatError:
 
 def _check_identity(directory: Path, wanted: Identity) -> None:
     """Raise StoreFormatError if the directory is of another format, cluster or shard."""
-    meta = _read_meta(directory)
+    meta, has_records = _read_meta(directory)
     found_format = meta.get("format")
     if found_format is None:
         raise _foreign(directory)
-    if found_format == PLACED_FORMAT.decode():
+    if found_format not in _FORMATS:
+        raise StoreFormatError(
+            f"{directory} has store format {found_format}; this version reads formats {', '.join(_FORMATS)}:"
+            " open it with the version that wrote it, and export and import its entries"
+        )
+    if has_records:
         # Its placement says which shard it is, and a shard can be renamed: the server compares that.
         return
-    if found_format != STORE_FORMAT.decode():
-        raise StoreFormatError(
-            f"{directory} has store format {found_format}; this version reads formats {STORE_FORMAT.decode()} and"
-            f" {PLACED_FORMAT.decode()}: open it with the version that wrote it, and export and import its entries"
-        )
     for name, value in wanted._asdict().items():
         if value is not None and meta.get(name) != value:
             recorded = f"{name} {meta[name]!r}" if name in meta else f"no {name}"

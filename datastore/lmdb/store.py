@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 import weakref
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import repeat
@@ -19,7 +20,7 @@ from datastore.engine.room import batch_bytes, read_room
 from datastore.lmdb.directory import DATA_FILE, NODE_ID, Identity, new_node_id, open_directory
 from datastore.lmdb.errors import raise_translated
 from datastore.lmdb.gate import Gate
-from datastore.lmdb.records import unpack
+from datastore.lmdb.records import unpack, unpack_stored
 from datastore.lmdb.scan import RangeScan
 from datastore.lmdb.writer import FLUSH_INTERVAL_S, Job, Writer
 from datastore.model.capability import Capability, Durability, Support
@@ -28,7 +29,7 @@ from datastore.model.entries import Batch, Write
 from datastore.model.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES, BATCH_GROWTH, FIRST_BATCH_BYTES
-from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
+from datastore.model.operations import PRESENCE, Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan
@@ -69,6 +70,9 @@ class LMDBDatastore(Datastore):
     `cluster` and `shard` name what the directory belongs to. They are recorded when it is created, and must match
     the recorded ones later. None skips the check.
 
+    Entries have versions, which grow even if the clock is set back or the store is opened again. `clock` returns
+    seconds since 1970. An entry of a release without versions has version 1 and the times 0 until it is written.
+
     One process at a time, and one object in it, can open the directory: any other gets StoreLockedError. Any number
     of threads may use that object. After a fork the child must not use it (StoreError). Queries see each entry as it
     was at some moment during the query, and a cursor never returns an entry twice; they hold no snapshot, so a slow
@@ -90,6 +94,7 @@ class LMDBDatastore(Datastore):
         max_map_bytes: int = MAX_MAP_BYTES,
         cluster: str | None = None,
         shard: str | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         if not os.fspath(directory):
             raise InvalidError("directory must name a directory, not ''", field="directory")
@@ -111,7 +116,7 @@ class LMDBDatastore(Datastore):
             map_bytes=min(map_bytes, max_map_bytes),
             max_map_bytes=max_map_bytes,
         )
-        self._entries, self._meta, _ = databases
+        self._entries, self._meta = databases.entries, databases.meta
         self._writer = Writer(
             self._environment,
             databases,
@@ -119,6 +124,7 @@ class LMDBDatastore(Datastore):
             lock,
             max_map_bytes=max_map_bytes,
             flush_interval_s=None if durability == "sync" else FLUSH_INTERVAL_S,
+            clock=clock,
         )
         # Also at the end of the process, and when a store is dropped unclosed.
         self._finalizer = weakref.finalize(self, self._writer.close)
@@ -130,14 +136,15 @@ class LMDBDatastore(Datastore):
         """Read several entries as of one moment. Without values, none is copied."""
         try:
             with self._gate:
-                if not options.values:
+                if options == PRESENCE:
                     return self._presence(keys)
+                read = _entry if options.metadata else _value
                 transaction = self._environment.begin(self._entries)
                 try:
                     if len(keys) == 1:
-                        return [_value(transaction, keys[0])]
+                        return [read(transaction, keys[0])]
                     room = read_room()
-                    return [room.left_out() if room.is_full else room.take(_value(transaction, key)) for key in keys]
+                    return [room.left_out() if room.is_full else room.take(read(transaction, key)) for key in keys]
                 finally:
                     transaction.abort()
         except lmdb.Error as error:
@@ -258,7 +265,7 @@ class LMDBDatastore(Datastore):
     def capability(self) -> Capability:
         """Scans are bounded by filters on keys, and end after the last entry that a limit needs."""
         inexact = Support.INEXACT
-        return Capability(scope=True, key_filters=inexact, limit=inexact, durability=self._durability)
+        return Capability(scope=True, key_filters=inexact, limit=inexact, durability=self._durability, versions=True)
 
     def describe(self) -> Description:
         """Kind `lmdb`, with its directory and durability; of an open store also its entries and bytes."""
@@ -320,3 +327,15 @@ def _value(transaction: lmdb.Transaction[bytes], key: Key) -> ReadResult:
     text = str(key).encode()
     record = transaction.get(text)
     return ReadResult() if record is None else attempt(unpack, text, record)
+
+
+def _entry(transaction: lmdb.Transaction[bytes], key: Key) -> ReadResult:
+    """The value with its metadata."""
+    text = str(key).encode()
+    record = transaction.get(text)
+    if record is None:
+        return ReadResult()
+    result = attempt(unpack_stored, text, record)
+    if result.error is None:
+        result.value, result.metadata, _ = result.value
+    return result

@@ -11,26 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 import lmdb
 
-from datastore.lmdb.directory import FORMAT, NODE_ID, PLACED_FORMAT, SYSTEM, Databases, DirectoryLock
+from datastore.engine.versions import Versions
+from datastore.lmdb.changes import Change, Changes, change_of, size_of
+from datastore.lmdb.directory import FORMAT, LAST_VERSION, NODE_ID, STORE_FORMAT, SYSTEM, Databases, DirectoryLock
 from datastore.lmdb.errors import translated
 from datastore.lmdb.gate import Gate
-from datastore.lmdb.records import pack
-from datastore.model.arguments import check_key
 from datastore.model.entries import Write
-from datastore.model.errors import (
-    DatastoreClosedError,
-    DatastoreError,
-    LimitExceededError,
-    StoreError,
-    StoreFullError,
-    UnsupportedTypeError,
-)
-from datastore.model.key import Key
-from datastore.model.operations import Operation, WriteResult, refusal_of
-from datastore.model.text import utf8_of
+from datastore.model.errors import DatastoreClosedError, DatastoreError, StoreError, StoreFullError
+from datastore.model.operations import Delete, Operation, WriteResult, refusal_of
 
 __all__ = [
     "BACKLOG_BYTES",
@@ -38,15 +30,12 @@ __all__ = [
     "DELETE_RESERVE_BYTES",
     "FLUSH_INTERVAL_S",
     "GROUP_BYTES",
-    "VALUE_BYTES",
     "Job",
     "Writer",
 ]
 
 logger = logging.getLogger("datastore")
 
-#: The longest value. A commit needs room for one more value than is stored.
-VALUE_BYTES = 64 * 1024 * 1024
 #: Space beyond the largest map, for deletes only: a full tree needs free pages to shrink.
 DELETE_RESERVE_BYTES = 4 * 1024 * 1024
 #: The maximum size of one commit, unless it is a single write. Other writes wait for the next commit.
@@ -56,18 +45,19 @@ BACKLOG_WRITES = 100_000
 BACKLOG_BYTES = 64 * 1024 * 1024
 #: With durability "async", how often writes are flushed to disk.
 FLUSH_INTERVAL_S = 1.0
-_DONE = WriteResult()
+
+T = TypeVar("T")
 
 
 class Job:
-    """One submission: the writes, and the future for their results.
+    """One submission: the changes, and the future for the results of its writes.
 
     Writes that are refused before they reach the disk have their results from the start. `record` is a system record,
     its name and content; with one, or with `flush`, the future is done once everything is on disk, whatever the
     durability.
     """
 
-    __slots__ = ("bytes", "flush", "future", "operations", "positions", "record", "results")
+    __slots__ = ("bytes", "changes", "flush", "future", "record", "refused")
 
     def __init__(
         self, writes: Sequence[Operation | Write], *, flush: bool = False, record: tuple[bytes, bytes] | None = None
@@ -75,37 +65,23 @@ class Job:
         self.flush = flush or record is not None
         self.record = record
         self.future: Future[list[WriteResult]] = Future()
-        self.results = [_DONE] * len(writes)
-        self.operations: list[tuple[bytes, bytes | None]] = []
-        self.positions: list[int] = []
-        self.bytes = 0
-        for position, write in enumerate(writes):
+        self.changes: list[Change] = []
+        #: The results of refused writes, by their places.
+        self.refused: dict[int, WriteResult] = {}
+        for place, write in enumerate(writes):
             try:
-                text, packed = _operation(write.key, write.value)
+                self.changes.append(change_of(write))
             except DatastoreError as error:
-                self.results[position] = WriteResult(refusal_of(error))
-                continue
-            self.operations.append((text, packed))
-            self.positions.append(position)
-            self.bytes += len(text) + (0 if packed is None else len(packed))
+                self.refused[place] = WriteResult(refusal_of(error))
+        self.bytes = sum(map(size_of, self.changes))
 
-
-def _operation(key: Key, value: object) -> tuple[bytes, bytes | None]:
-    text = str(check_key(key)).encode()
-    if value is None:
-        return text, None
-    if not isinstance(value, (bytes, str)):
-        raise UnsupportedTypeError(
-            f"this store accepts bytes and text, not {type(value).__name__}: wrap it in a serializer", path="value"
-        )
-    data = utf8_of(value) if isinstance(value, str) else value
-    if len(data) > VALUE_BYTES:
-        raise LimitExceededError(
-            f"the value of {key} has {len(data)} bytes, more than {VALUE_BYTES}",
-            limit="value_bytes",
-            maximum=VALUE_BYTES,
-        )
-    return text, pack(text, data, is_text=isinstance(value, str))
+    def finish(self, made: list[WriteResult]) -> None:
+        """Report the results of all writes, given those of the changes."""
+        if self.refused:
+            left = iter(made)
+            places = range(len(made) + len(self.refused))
+            made = [self.refused.get(place) or next(left) for place in places]
+        self.future.set_result(made)
 
 
 class Writer:
@@ -123,10 +99,12 @@ class Writer:
         *,
         max_map_bytes: int,
         flush_interval_s: float | None,
+        clock: Callable[[], float],
     ) -> None:
         self.commits = 0
         self._environment = environment
-        self._entries, self._meta, self.system = databases
+        self._entries, self._meta, self.system = databases.entries, databases.meta, databases.system
+        self._versions = Versions(databases.last_version, clock=clock)
         self._gate = gate
         self._lock = lock
         self._max_map_bytes = max_map_bytes
@@ -153,7 +131,7 @@ class Writer:
                 self._gate.check()
                 raise DatastoreClosedError("the store is being closed")
             self._jobs.append(job)
-            self._waiting_writes += len(job.operations)
+            self._waiting_writes += len(job.changes)
             self._waiting_bytes += job.bytes
             self._work.notify()
         return job.future
@@ -224,7 +202,7 @@ class Writer:
             while self._jobs and (not taken or taken_bytes + self._jobs[0].bytes <= GROUP_BYTES):
                 job = self._jobs.popleft()
                 taken_bytes += job.bytes
-                self._waiting_writes -= len(job.operations)
+                self._waiting_writes -= len(job.changes)
                 self._waiting_bytes -= job.bytes
                 # False: its caller cancelled it while it waited.
                 if job.future.set_running_or_notify_cancel():
@@ -233,46 +211,38 @@ class Writer:
             return taken
 
     def _write(self, jobs: list[Job]) -> None:
-        operations = [operation for job in jobs for operation in job.operations]
-        failures: dict[int, DatastoreError] = {}
+        changes = [change for job in jobs for change in job.changes]
+        results: list[WriteResult] = []
         start = 0
-        for stop in _cuts(operations):
-            self._apply(operations, start, stop, failures)
+        for stop in _cuts(changes):
+            self._apply(changes[start:stop], results)
             start = stop
         records = {job: self._save(job.record) for job in jobs if job.record is not None}
         flush_failure = self._flush() if any(job.flush for job in jobs) else None
         start = 0
         for job in jobs:
-            for index, position in enumerate(job.positions if failures else ()):
-                if start + index in failures:
-                    job.results[position] = WriteResult(failures[start + index])
-            start += len(job.operations)
+            stop = start + len(job.changes)
             failure = records.get(job) or (flush_failure if job.flush else None)
             if failure is not None:
                 job.future.set_exception(failure)
             else:
-                job.future.set_result(job.results)
+                job.finish(results[start:stop])
+            start = stop
 
-    def _apply(
-        self,
-        operations: list[tuple[bytes, bytes | None]],
-        start: int,
-        stop: int,
-        failures: dict[int, DatastoreError],
-    ) -> None:
-        """Commit some of the operations. If there is no space for all of them, halve and retry."""
-        part = operations[start:stop]
-        failure: DatastoreError | None = self._try_commit(part)
-        if isinstance(failure, StoreFullError) and all(record is None for _, record in part):
-            failure = self._in_reserve(partial(self._commit, part))
-        if failure is None:
-            return
-        if isinstance(failure, StoreFullError) and stop - start > 1:
-            middle = (start + stop) // 2
-            self._apply(operations, start, middle, failures)
-            self._apply(operations, middle, stop, failures)
-            return
-        failures.update(dict.fromkeys(range(start, stop), failure))
+    def _apply(self, changes: list[Change], results: list[WriteResult]) -> None:
+        """Commit changes, and add their results. If there is no space for all of them, halve and retry."""
+        commit = partial(self._commit, changes)
+        made = self._try(commit)
+        if isinstance(made, StoreFullError) and all(isinstance(operation, Delete) for *_, operation in changes):
+            made = self._in_reserve(commit)
+        if isinstance(made, StoreFullError) and len(changes) > 1:
+            middle = len(changes) // 2
+            self._apply(changes[:middle], results)
+            self._apply(changes[middle:], results)
+        elif isinstance(made, DatastoreError):
+            results += [WriteResult(made) for _ in changes]
+        else:
+            results += made
 
     def _save(self, record: tuple[bytes, bytes]) -> DatastoreError | None:
         """Commit a system record. Returns the error if that failed."""
@@ -288,19 +258,14 @@ class Writer:
             else:
                 system = system or self._environment.open_db(SYSTEM, txn=transaction)
                 transaction.put(name, content, db=system)
-                transaction.put(FORMAT, PLACED_FORMAT, db=self._meta)
+                transaction.put(FORMAT, STORE_FORMAT, db=self._meta)
         self.system = system
 
-    def _try_commit(self, operations: list[tuple[bytes, bytes | None]]) -> DatastoreError | None:
-        """Commit all of the operations or none, growing the map as needed. Returns the error if that failed."""
-        return self._try(partial(self._commit, operations))
-
-    def _try(self, commit: Callable[[], None]) -> DatastoreError | None:
-        """Commit, growing the map as needed. Returns the error if that failed."""
+    def _try(self, commit: Callable[[], T]) -> T | DatastoreError:
+        """What `commit` returns, which commits all or nothing; or the error if that failed. Grows the map as needed."""
         while True:
             try:
-                commit()
-                return None
+                return commit()
             except lmdb.MapFullError:
                 if not self._grow():
                     return StoreFullError(
@@ -311,18 +276,22 @@ class Writer:
             except lmdb.Error as error:
                 return translated(error, self._lock.directory)
 
-    def _commit(self, operations: list[tuple[bytes, bytes | None]]) -> None:
-        if not operations:
-            return
+    def _commit(self, changes: list[Change]) -> list[WriteResult]:
+        """Make the changes in one transaction. Versions that a failed attempt has used are not used again."""
+        if not changes:
+            return []
+        versions = self._versions
+        before = versions.last
         with self._transaction() as transaction:
-            for text, record in operations:
-                if record is None:
-                    transaction.delete(text)
-                else:
-                    transaction.put(text, record)
+            with transaction.cursor() as cursor:
+                results = Changes(cursor, versions).make(changes)
+            if versions.last > before:
+                transaction.put(FORMAT, STORE_FORMAT, db=self._meta)
+                transaction.put(LAST_VERSION, b"%d" % versions.last, db=self._meta)
         self.commits += 1
         if self._flush_interval_s is not None and self._flush_due is None:
             self._flush_due = time.monotonic() + self._flush_interval_s
+        return results
 
     @contextmanager
     def _transaction(self) -> Iterator[lmdb.Transaction[bytes]]:
@@ -337,16 +306,16 @@ class Writer:
                 transaction.abort()
             raise
 
-    def _in_reserve(self, commit: Callable[[], None]) -> DatastoreError | None:
+    def _in_reserve(self, commit: Callable[[], T]) -> T | DatastoreError:
         """Commit deletes, or a system record, with space that is reserved for them."""
         before = self._environment.info()["map_size"]
         reserve = self._max_map_bytes + DELETE_RESERVE_BYTES
         if before >= reserve or not self._resize(reserve):
             return self._try(commit)
-        failure = self._try(commit)
+        made = self._try(commit)
         # LMDB shrinks the map no further than the size in use.
         self._resize(self._max_map_bytes)
-        return failure
+        return made
 
     def _grow(self) -> bool:
         size = self._environment.info()["map_size"]
@@ -382,16 +351,15 @@ def _fail(jobs: list[Job], failure: StoreError) -> None:
             job.future.set_exception(failure)
 
 
-def _cuts(operations: list[tuple[bytes, bytes | None]]) -> list[int]:
-    """Where to cut operations so that no part exceeds GROUP_BYTES, unless it is one operation. The last is the end."""
+def _cuts(changes: list[Change]) -> list[int]:
+    """Where to cut changes so that no part exceeds GROUP_BYTES, unless it is one change. The last is the end."""
     cuts, part_bytes = [], 0
-    for index, (text, record) in enumerate(operations):
-        size = len(text) + (0 if record is None else len(record))
+    for index, size in enumerate(map(size_of, changes)):
         if part_bytes and part_bytes + size > GROUP_BYTES:
             cuts.append(index)
             part_bytes = 0
         part_bytes += size
-    return [*cuts, len(operations)]
+    return [*cuts, len(changes)]
 
 
 def _has_address_space(map_bytes: int) -> bool:

@@ -20,6 +20,8 @@ from tests.support.machines import RemoteMachine
 
 
 class TestRemoteLMDB(Remote, DatastoreConformance):
+    versions = True
+
     @pytest.fixture
     def store(self, tmp_path: Path) -> Any:
         with clusters.background() as self.background:
@@ -36,6 +38,8 @@ class TestRemoteLMDB(Remote, DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncRemoteLMDB(Remote, AsyncConformance):
+    versions = True
+
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:
         async with clusters.node(tmp_path / "data") as self.cluster:

@@ -75,6 +75,7 @@ class TestAsyncShimsOverDict(InMemory, AsyncConformance):
 
 @pytest.mark.long
 class TestShimsOverLMDB(DatastoreConformance):
+    versions = True
     grid = 40
 
     @pytest.fixture
@@ -86,6 +87,7 @@ class TestShimsOverLMDB(DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncShimsOverLMDB(AsyncConformance):
+    versions = True
     grid = 40
 
     @pytest.fixture

@@ -127,6 +127,7 @@ class TestAsyncLowercase(InMemory, AsyncConformance):
 
 @pytest.mark.long
 class TestLowercaseOverLMDB(DatastoreConformance):
+    versions = True
     grid = 40
 
     @pytest.fixture
@@ -138,6 +139,7 @@ class TestLowercaseOverLMDB(DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncLowercaseOverLMDB(AsyncConformance):
+    versions = True
     grid = 40
 
     @pytest.fixture
@@ -203,6 +205,7 @@ class TestAsyncNestedPath(InMemory, AsyncConformance):
 
 @pytest.mark.long
 class TestNestedPathOverLMDB(DatastoreConformance):
+    versions = True
     queries = False
     key_bytes = KEY_BYTES - len("/ab/cd/ef")
 
@@ -215,6 +218,7 @@ class TestNestedPathOverLMDB(DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncNestedPathOverLMDB(AsyncConformance):
+    versions = True
     queries = False
     key_bytes = KEY_BYTES - len("/ab/cd/ef")
 

@@ -187,10 +187,10 @@ async def test_a_full_backlog_blocks_writers_but_not_the_loop(tmp_path: Path, mo
         # While its thread commits nothing, it accepts nothing more.
         committing, go_on, commit = threading.Event(), threading.Event(), writer.Writer._commit
 
-        def commit_later(*arguments: Any) -> None:
+        def commit_later(*arguments: Any) -> Any:
             committing.set()
             assert go_on.wait(60)
-            commit(*arguments)
+            return commit(*arguments)
 
         monkeypatch.setattr(writer.Writer, "_commit", commit_later)
         tasks = [asyncio.create_task(store.put(Key(f"/c:{number}"), b"x")) for number in range(8)]

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore.lmdb import LMDBDatastore
+from datastore.lmdb import changes as lmdb_changes
 from datastore.lmdb import writer as lmdb_writer
 from datastore.lmdb.gate import Gate
 from datastore.model.capability import Durability
@@ -133,7 +134,7 @@ def test_only_bytes_and_text_are_values_and_only_keys_are_keys(store: LMDBDatast
 
 
 def test_a_batch_returns_a_separate_result_for_each_item(store: LMDBDatastore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmdb_writer, "VALUE_BYTES", 10)
+    monkeypatch.setattr(lmdb_changes, "VALUE_BYTES", 10)
     outcomes = store.batch_write(
         [
             Write(Key("/a"), b"1"),
@@ -157,13 +158,12 @@ def test_a_batch_returns_a_separate_result_for_each_item(store: LMDBDatastore, m
 
 
 def test_a_record_begins_with_its_format(directory: Path) -> None:
-    with LMDBDatastore(directory) as store:
+    with LMDBDatastore(directory, clock=lambda: 1.5) as store:
         store.put(Key("/a"), b"value")
     ((key, record),) = records(directory).items()
     assert key == b"/a"
-    assert record[0] == 1
-    assert record[9:] == b"value"
-    assert record.hex() == "01" + "530142ddd1a81be7" + b"value".hex()
+    times = 3 * (1_500_000).to_bytes(8)
+    assert record.hex() == "10" + "cbc7666a7d4e0d28" + times.hex() + b"value".hex()
 
 
 def test_a_record_of_another_format_is_refused_by_its_key(directory: Path) -> None:
@@ -549,9 +549,9 @@ def test_a_store_of_a_later_format_is_refused(directory: Path) -> None:
     LMDBDatastore(directory).close()
     environment = lmdb.open(str(directory), max_dbs=4)
     with environment.begin(environment.open_db(b"meta"), write=True) as transaction:
-        transaction.put(b"format", b"3")
+        transaction.put(b"format", b"4")
     environment.close()
-    with pytest.raises(StoreFormatError, match=r"store format 3.* reads formats 1 and 2"):
+    with pytest.raises(StoreFormatError, match=r"store format 4.* reads formats 1, 2, 3"):
         LMDBDatastore(directory)
 
 
@@ -605,8 +605,8 @@ def test_any_flipped_bit_of_an_entry_is_detected_by_get_and_query(directory: Pat
         store.put(key, value)
     whole = (directory / "data.mdb").read_bytes()
     text = str(key).encode()
-    record = whole.rindex(text + b"\x01") + len(text)
-    for place in range(record - len(text), record + 9 + len(value)):
+    record = whole.rindex(text + b"\x10") + len(text)
+    for place in range(record - len(text), record + 33 + len(value)):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
         (directory / "data.mdb").write_bytes(damaged)

@@ -55,6 +55,7 @@ from datastore.model.errors import (
     UnsupportedTypeError,
     WrongShardError,
 )
+from datastore.model.expiry import Expiry
 from datastore.model.fields import Filter, Order, object_getattr
 from datastore.model.key import (
     Key,
@@ -116,6 +117,7 @@ __all__ = [
     "DictDatastore",
     "DirectoryDatastore",
     "Entry",
+    "Expiry",
     "Filter",
     "InterfaceMappingDatastore",
     "InternalError",

@@ -15,10 +15,10 @@ from itertools import islice
 from types import NoneType
 from typing import Any, Self
 
-from datastore.model.arguments import check_seconds
 from datastore.model.capability import Capability
 from datastore.model.config import Config
 from datastore.model.description import Description
+from datastore.model.durations import check_seconds
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreClosedError,

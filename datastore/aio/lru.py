@@ -14,9 +14,10 @@ from datastore.aio._concurrency import Lock
 from datastore.aio.base import Datastore
 from datastore.aio.memory import DictDatastore
 from datastore.aio.scan import Scan
-from datastore.model.arguments import check_key, check_seconds
+from datastore.model.arguments import check_key
 from datastore.model.capability import Capability, Durability
 from datastore.model.description import Description
+from datastore.model.durations import check_seconds
 from datastore.model.entries import Batch, value_bytes
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key

@@ -22,6 +22,7 @@ from datastore.model.description import Description
 from datastore.model.errors import ConditionFailedError
 from datastore.model.key import Key
 from datastore.model.operations import (
+    ENTRIES,
     VALUES,
     Delete,
     Operation,
@@ -50,7 +51,8 @@ class TieredDatastore(DatastoreCollection):
     lacks share one call to the tiers below; if it fails, all of them raise its error. contains: any tier. query: the
     last tier. put, delete: the last tier first, then upwards; if the last tier fails, the call fails and the tiers
     above are not touched. After a call that was cancelled, whose outcome is unknown or whose condition failed, the key
-    is deleted from the tiers above. Conditions are decided, and entries with metadata read, in the last tier. Within
+    is deleted from the tiers above. Conditions are decided, and entries with metadata read, in the last tier. An entry
+    that expires is only in the last tier, so that none above returns it afterwards: each get of it reads there. Within
     one object, a back-fill never overwrites a newer put or delete.
     If an upper tier fails or, under asyncio, does not answer within `timeout_s`, it is logged and skipped for
     `skip_failed_s` seconds; it never fails the call. The keys written meanwhile, at most the latest OWED_KEYS, are
@@ -141,7 +143,9 @@ class TieredDatastore(DatastoreCollection):
             for tier in tiers[1:-1]:
                 found.update(await tier.find_above([key for key in flights if key not in found], VALUES))
                 lacking.append((tier, flights.keys() - found.keys()))
-            found.update(await self._read_down(tiers[-1:], [key for key in flights if key not in found], VALUES))
+            # With metadata, to see which of them expire; see `_fill`.
+            options = ENTRIES if tiers[-1].store.capability.expiry else VALUES
+            found.update(await self._read_down(tiers[-1:], [key for key in flights if key not in found], options))
             for key, flight in flights.items():
                 flight.land(found[key])
             await self._fill(lacking, found, flights)
@@ -156,8 +160,8 @@ class TieredDatastore(DatastoreCollection):
     async def _fill(
         self, lacking: list[tuple[Tier, set[Key]]], found: dict[Key, ReadResult], flights: dict[Key, Flight]
     ) -> None:
-        """Write results to the tiers that lack them, unless a write has ended since they were read."""
-        fresh = [key for key in flights if found[key].value is not None]
+        """Write results to the tiers that lack them, unless they expire, or a write has ended since they were read."""
+        fresh = [key for key in flights if found[key].value is not None and not _expires(found[key])]
         if not fresh:
             return
         async with self._locks.hold_all(fresh):
@@ -229,3 +233,7 @@ class TieredDatastore(DatastoreCollection):
         """The descriptions of the tiers, each with its hits and misses."""
         tiers = self._tiers()
         return tuple(tier.store.describe()._replace(hits=tier.hits, misses=tier.misses) for tier in tiers)
+
+
+def _expires(result: ReadResult) -> bool:
+    return result.metadata is not None and result.metadata.expires_us > 0

@@ -21,8 +21,9 @@ from datastore.engine.room import read_room
 from datastore.model.arguments import check_key, check_query
 from datastore.model.entries import Write
 from datastore.model.errors import UnsupportedError, UnsupportedTypeError
+from datastore.model.expiry import Expiry, expiry_of
 from datastore.model.key import Key
-from datastore.model.metadata import Precondition, WriteOptions, condition_of
+from datastore.model.metadata import Precondition, PutOptions, WriteOptions, condition_of
 from datastore.model.operations import (
     PRESENCE,
     REFUSALS,
@@ -35,6 +36,7 @@ from datastore.model.operations import (
     ReadResult,
     WriteResult,
     attempt,
+    is_plain,
     needs_versions,
     raise_error,
     refusal_of,
@@ -50,11 +52,14 @@ __all__ = [
     "cursor_of",
     "derive",
     "derive_again",
+    "no_expiry",
     "no_versions",
     "on_made",
     "operation_of",
     "read_attempt",
     "scope_of",
+    "terms_for",
+    "without_expiry",
     "write_attempt",
 ]
 
@@ -251,12 +256,12 @@ def _batch_get_over(read: _Read) -> Any:
 
 
 def _put_over(write: _Write) -> Any:
-    async def put(self: Any, key: Key, value: Any, **options: Unpack[WriteOptions]) -> None:
+    async def put(self: Any, key: Key, value: Any, **options: Unpack[PutOptions]) -> None:
         """Store `value` under `key`, replacing any old value. None deletes."""
         if value is None:
-            await self.delete(key, **options)
+            await self.delete(key, **without_expiry(options))
             return
-        (result,) = await write(self, (Put(check_key(key), value, condition_for(self, options)),))
+        (result,) = await write(self, (Put(check_key(key), value, *terms_for(self, options)),))
         if result.error is not None:
             raise_error(result)
 
@@ -286,11 +291,20 @@ def _batch_write_over(write: _Write) -> Any:
 
 
 def _checked(store: Any, operation: Operation) -> Operation:
-    """A write of a batch; raises if its key is not one, or if the store has not the versions that it needs."""
+    """A write of a batch; raises if its key is not one, or if the store lacks the versions or the expiry it needs."""
     key = check_key(operation.key)
-    if needs_versions(operation) and not store.capability.versions:
-        raise no_versions(store)
+    if not is_plain(operation):
+        _require(store, operation)
     return operation if key is operation.key else operation.at(key)
+
+
+def _require(store: Any, operation: Operation) -> None:
+    """Raise UnsupportedError if the store lacks what this write needs."""
+    can = store.capability
+    if needs_versions(operation) and not can.versions:
+        raise no_versions(store)
+    if operation.expiry is not None and not can.expiry:
+        raise no_expiry(store)
 
 
 def _settled(results: list[_Result]) -> list[_Result]:
@@ -339,6 +353,35 @@ def condition_for(store: Any, options: WriteOptions) -> Precondition | None:
     return condition
 
 
+def terms_for(store: Any, options: PutOptions) -> tuple[Precondition | None, Expiry | None]:
+    """The condition and the expiry of a put with these keyword arguments.
+
+    Raises UnsupportedError if the store keeps no versions, or its entries cannot expire.
+    """
+    if not options:
+        return None, None
+    expiry = _expiry_in(options)
+    if expiry is not None and not store.capability.expiry:
+        raise no_expiry(store)
+    return condition_for(store, _conditions_in(options)), expiry
+
+
+def without_expiry(options: PutOptions) -> WriteOptions:
+    """The keyword arguments of a delete in place of a put with these, which are checked."""
+    if options:
+        _expiry_in(options)
+    return _conditions_in(options)
+
+
+def _expiry_in(options: PutOptions) -> Expiry | None:
+    return expiry_of(expires_in_s=options.get("expires_in_s"), expire_time=options.get("expire_time"))
+
+
+def _conditions_in(options: PutOptions) -> WriteOptions:
+    names = ("expires_in_s", "expire_time")
+    return {name: value for name, value in options.items() if name not in names}  # type: ignore[return-value]
+
+
 def are_overridden(cls: type) -> bool:
     """Whether a class reads or writes by verbs, so that metadata and conditions do not pass through it."""
     return cls.read in _by_verbs or cls.write in _by_verbs  # type: ignore[attr-defined]
@@ -347,6 +390,11 @@ def are_overridden(cls: type) -> bool:
 def no_versions(store: Any) -> UnsupportedError:
     """The error for metadata or conditions that a store does not have."""
     return UnsupportedError(f"{type(store).__name__} keeps no versions, so entries have no metadata or conditions")
+
+
+def no_expiry(store: Any) -> UnsupportedError:
+    """The error for an expiry in a store whose entries cannot expire."""
+    return UnsupportedError(f"entries in {type(store).__name__} cannot expire")
 
 
 # The waist over the verbs
@@ -422,10 +470,12 @@ def _read_around(read: _Read, batch_get: Any = None, contains: Any = None) -> An
         """Use `read`, except for the class's own `contains`, and its own `batch_get` for several keys."""
         if contains and not options.values:
             return [_presence(await read_attempt(contains, self, key)) for key in keys]
-        if batch_get and options.values and len(keys) != 1:
+        if batch_get and options == VALUES and len(keys) != 1:
             return list(await batch_get(self, keys))
         return await read(self, keys, options)
 
+    if read in _by_verbs:
+        _by_verbs.add(read_around)
     return read_around
 
 
@@ -444,6 +494,8 @@ def _write_by(put: Callable[..., Any], delete: Callable[..., Any]) -> Any:
     async def _write_one(self: Any, operation: Operation) -> WriteResult:
         if needs_versions(operation):
             return WriteResult(no_versions(self))
+        if operation.expiry is not None:
+            return WriteResult(no_expiry(self))
         if isinstance(operation, Put):
             return await write_attempt(put, self, operation.key, operation.value)
         return await write_attempt(delete, self, operation.key)
@@ -455,10 +507,12 @@ def _write_by(put: Callable[..., Any], delete: Callable[..., Any]) -> Any:
 def _write_around(write: _Write, batch_write: Callable[..., Any]) -> Any:
     async def write_around(self: Any, operations: Sequence[Operation]) -> list[WriteResult]:
         """Use `write`, except for several plain puts and deletes: these go to the class's own `batch_write`."""
-        if len(operations) == 1 or any(map(needs_versions, operations)):
+        if len(operations) == 1 or not all(map(is_plain, operations)):
             return await write(self, operations)
         return list(await batch_write(self, [Write(operation.key, operation.value) for operation in operations]))
 
+    if write in _by_verbs:
+        _by_verbs.add(write_around)
     return write_around
 
 

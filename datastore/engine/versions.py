@@ -15,15 +15,24 @@ class Versions:
     1970. Not safe for threads: the store's lock protects it.
     """
 
-    __slots__ = ("_clock", "last")
+    __slots__ = ("_clock", "_latest_us", "last")
 
     def __init__(self, last: int = 0, *, clock: Callable[[], float] = time.time) -> None:
         self.last = last
         self._clock = clock
+        self._latest_us = 0
 
     def now_us(self) -> int:
         """The time, in microseconds since 1970."""
         return int(self._clock() * 1_000_000)
+
+    def latest_us(self) -> int:
+        """The time by which entries expire: never before an earlier one, or before a version that was given.
+
+        So an expired entry does not come back if the clock is set back; until the clock has caught up, nothing expires.
+        """
+        self._latest_us = max(self.now_us(), self._latest_us, self.last)
+        return self._latest_us
 
     def take(self, count: int, now_us: int) -> range:
         """The versions of so many entries that are written together, at the time `now_us`."""
@@ -31,7 +40,7 @@ class Versions:
         self.last = first + count - 1
         return range(first, first + count)
 
-    def stamp(self, old: tuple[int, int, int] | None) -> tuple[int, int, int]:
+    def stamp(self, old: tuple[int, ...] | None) -> tuple[int, int, int]:
         """The version, and the times of creation and update, of an entry that is written now in place of `old`, if any.
 
         A bare tuple, because a Metadata takes several times as long to make.

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from datastore.memcached.clients import Connection, connection_of
-from datastore.model.arguments import check_seconds
 from datastore.model.capability import Capability, Durability
 from datastore.model.description import Description
+from datastore.model.durations import check_seconds
 from datastore.model.errors import (
     DatastoreClosedError,
     InvalidError,

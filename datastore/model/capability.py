@@ -38,7 +38,8 @@ class Capability(NamedTuple):
     `queries` is whether it answers queries at all; if not, each raises QueryNotSupportedError. `scope` is whether a
     query reads only its collection, not the whole store. The four after it are how much of these parts of a query the
     storage applies itself, at best; the library applies the rest after reading. `limit` includes the offset.
-    `versions` is whether entries have metadata (`ReadOptions.metadata`), and writes may have conditions.
+    `versions` is whether entries have metadata (`ReadOptions.metadata`), and writes may have conditions; `expiry`,
+    which includes that, whether entries can expire.
     `reads_at_once` is whether the `read` of a store for asyncio needs no event loop and does not suspend, except to
     wait for a write of the same key.
     """
@@ -52,6 +53,7 @@ class Capability(NamedTuple):
     limit: Support = Support.NONE
     durability: Durability = Durability.UNKNOWN
     versions: bool = False
+    expiry: bool = False
     reads_at_once: bool = False
 
     def scope_only(self) -> Capability:

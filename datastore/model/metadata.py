@@ -11,7 +11,17 @@ if TYPE_CHECKING:
 
     from datastore.model.key import Key
 
-__all__ = ["ABSENT", "EXISTS", "Metadata", "Precondition", "WriteOptions", "condition_of", "require", "time_of"]
+__all__ = [
+    "ABSENT",
+    "EXISTS",
+    "Metadata",
+    "Precondition",
+    "PutOptions",
+    "WriteOptions",
+    "condition_of",
+    "require",
+    "time_of",
+]
 
 #: The largest version: an int64.
 MAX_VERSION = 2**63 - 1
@@ -81,7 +91,7 @@ ABSENT = Precondition(exists=False)
 
 
 class WriteOptions(TypedDict, total=False):
-    """The keyword arguments of `put` and `delete`."""
+    """The keyword arguments of `delete`: conditions."""
 
     #: Write only if the key has no entry.
     if_absent: bool
@@ -89,6 +99,15 @@ class WriteOptions(TypedDict, total=False):
     if_exists: bool
     #: Write only if the entry has this version.
     if_version: int | None
+
+
+class PutOptions(WriteOptions, total=False):
+    """The keyword arguments of `put`: conditions and an expiry. Without one, the entry never expires."""
+
+    #: The entry expires so many seconds after the write, by the clock of the store.
+    expires_in_s: float | None
+    #: The entry expires at this instant.
+    expire_time: datetime | None
 
 
 def condition_of(

@@ -12,6 +12,7 @@ from datastore.model.errors import (
     UnsupportedTypeError,
     without_frames,
 )
+from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import EXISTS, Metadata, Precondition
 from datastore.model.patches import Change, changed
@@ -31,6 +32,8 @@ __all__ = [
     "ReadResult",
     "WriteResult",
     "attempt",
+    "expires_us_after",
+    "is_plain",
     "needs_versions",
     "raise_error",
     "refusal_of",
@@ -81,8 +84,8 @@ class ReadResult(Record):
 class WriteResult(Record):
     """The result of one write: the error with which it ended, if it failed.
 
-    `metadata` is that of the entry as written, if the store keeps versions; None after a delete. `value` is the new
-    value after a patch, if it is known.
+    `metadata` is that of the entry as written, if the store keeps versions; None if there is none any more. `value` is
+    the new value after a patch, if it is known.
     """
 
     __slots__ = ("error", "metadata", "value")
@@ -95,22 +98,30 @@ class WriteResult(Record):
 
 
 class Put(Record):
-    """Store `value`, which is not None, under `key`, replacing any old value, if `condition` holds."""
+    """Store `value`, which is not None, under `key`, replacing any old value, if `condition` holds.
 
-    __slots__ = ("condition", "key", "value")
+    The entry expires as `expiry` says; without one, never. If that has passed, the entry is deleted.
+    """
 
-    def __init__(self, key: Key, value: Any, condition: Precondition | None = None) -> None:
+    __slots__ = ("condition", "expiry", "key", "value")
+
+    def __init__(
+        self, key: Key, value: Any, condition: Precondition | None = None, expiry: Expiry | None = None
+    ) -> None:
         self.key = key
         self.value = value
         self.condition = condition
+        self.expiry = expiry
 
     def at(self, key: Key) -> Put:
         """The same under another key."""
-        return Put(key, self.value, self.condition)
+        return Put(key, self.value, self.condition, self.expiry)
 
     def of(self, value: Any) -> Operation:
         """The same with another value; a delete if that is None."""
-        return Delete(self.key, self.condition) if value is None else Put(self.key, value, self.condition)
+        if value is None:
+            return Delete(self.key, self.condition)
+        return Put(self.key, value, self.condition, self.expiry)
 
 
 class Delete(Record):
@@ -119,6 +130,7 @@ class Delete(Record):
     __slots__ = ("condition", "key")
     #: The value of the key afterwards.
     value: ClassVar[None] = None
+    expiry: ClassVar[None] = None
 
     def __init__(self, key: Key, condition: Precondition | None = None) -> None:
         self.key = key
@@ -132,12 +144,13 @@ class Delete(Record):
 class Patch(Record):
     """Change parts of the value of `key`, a map, atomically, if `condition` holds.
 
-    Unless it may `create` the entry, the entry must exist. `forms` are the serializers between the caller and the
+    Unless it may `create` the entry, the entry must exist. It expires as before, or as `expiry` says; without changes,
+    only the expiry changes, and the value may be of any kind. `forms` are the serializers between the caller and the
     store, the caller's first; `encode` gives the new value the serialized form in which a server keeps values, and may
     refuse it.
     """
 
-    __slots__ = ("changes", "condition", "create", "encode", "forms", "key")
+    __slots__ = ("changes", "condition", "create", "encode", "expiry", "forms", "key")
 
     def __init__(
         self,
@@ -146,11 +159,13 @@ class Patch(Record):
         condition: Precondition | None = None,
         *,
         create: bool = False,
+        expiry: Expiry | None = None,
         encode: Callable[[Any], Any] | None = None,
         forms: tuple[Form, ...] = (),
     ) -> None:
         self.key = key
         self.changes = changes
+        self.expiry = expiry
         self.create = create
         self.condition = EXISTS if condition is None and not create else condition
         self.encode = encode
@@ -175,12 +190,15 @@ class Patch(Record):
             self.changes,
             self.condition,
             create=self.create,
+            expiry=self.expiry,
             encode=self.encode,
             forms=self.forms if forms is None else forms,
         )
 
     def apply(self, stored: Any) -> Any:
         """The new stored value for the old one, None if there is none. Raises InvalidValueError if it does not fit."""
+        if not self.changes:
+            return stored
         for form in reversed(self.forms):
             stored = None if stored is None else form.loads(stored)
         value: Any = changed(stored, self.changes)
@@ -206,11 +224,29 @@ def needs_versions(operation: Operation) -> bool:
     return operation.condition is not None or isinstance(operation, Patch)
 
 
+def is_plain(operation: Operation) -> bool:
+    """Whether it is a put or delete that every store can make: without a condition or an expiry."""
+    return operation.condition is None and operation.expiry is None and not isinstance(operation, Patch)
+
+
+def expires_us_after(operation: Put | Patch, now_us: int, before_us: int = 0) -> int:
+    """When an entry that expires at `before_us` expires after a write at `now_us`; 0 for never.
+
+    In microseconds since 1970. If that has passed, the write deletes the entry. Raises InvalidError (a ValueError) if
+    it is after the year 9999.
+    """
+    if operation.expiry is not None:
+        return operation.expiry.instant_us(now_us)
+    return before_us if isinstance(operation, Patch) else 0
+
+
 def uncached(operation: Operation, result: WriteResult) -> Operation:
-    """What a cache does after a successful operation with this result."""
-    if isinstance(operation, Delete):
-        return Delete(operation.key)
-    value = result.value if isinstance(operation, Patch) else operation.value
+    """What a cache does after a successful operation with this result. It keeps only entries that never expire."""
+    value = None
+    if isinstance(operation, Put):
+        value = operation.value if operation.expiry is None else None
+    elif isinstance(operation, Patch) and result.metadata is not None and not result.metadata.expires_us:
+        value = result.value
     return Delete(operation.key) if value is None else Put(operation.key, value)
 
 

@@ -17,10 +17,11 @@ from datastore.model.arguments import check_key, check_query
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import StoredEntry, Write
-from datastore.model.errors import QueryNotSupportedError, UnsupportedTypeError
+from datastore.model.errors import ConditionFailedError, QueryNotSupportedError, UnsupportedTypeError
+from datastore.model.expiry import NEVER, expiry_of
 from datastore.model.fields import Order
 from datastore.model.key import Key
-from datastore.model.metadata import WriteOptions
+from datastore.model.metadata import PutOptions, WriteOptions
 from datastore.model.operations import (
     ENTRIES,
     Operation,
@@ -41,6 +42,8 @@ from datastore.sync.exchange import exchange
 from datastore.sync.scan import Scan, ask
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from datastore.model.explanation import Explanation
 
 __all__ = ["Datastore", "exact_query", "require_datastore"]
@@ -120,12 +123,18 @@ class Datastore(TwoNames):
         """The value of `key`, or None if it has none."""
         raise NotImplementedError(f"{type(self).__name__} does not implement get")
 
-    def put(self, key: Key, value: Any, **options: Unpack[WriteOptions]) -> None:
+    def put(self, key: Key, value: Any, **options: Unpack[PutOptions]) -> None:
         """Store `value` under `key`, replacing any old value. None deletes.
+
+        With `expires_in_s` the entry expires so many seconds after the write, by the clock of the store, with
+        `expire_time`, a datetime with a time zone, at that instant; without them it never expires, even if the old one
+        would have. From that instant on it is absent to every call. An instant that has passed deletes the entry.
 
         With `if_absent`, `if_exists` or `if_version`, only if the key has no entry, has one, or has one of this
         version, decided atomically with the write; otherwise raises ConditionFailedError with the current version.
-        Raises UnsupportedError for a condition if the store keeps no versions, InvalidError (a ValueError) for two.
+        Raises UnsupportedError for a condition if the store keeps no versions, or for an expiry if its entries cannot
+        expire; InvalidError (a ValueError) for two conditions, or an expiry that is not above 0, has no time zone or is
+        after the year 9999.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement put")
 
@@ -150,7 +159,8 @@ class Datastore(TwoNames):
     def update(self, key: Key, function: Callable[[Any], Any]) -> Any:
         """Replace the value of `key` by `function(value)`, atomically; returns the new value.
 
-        The function gets the current value, None if there is none, and must not modify it; None deletes the entry. If
+        The entry expires as before. The function gets the current value, None if there is none, and must not modify
+        it; None deletes the entry. If
         another write comes between, it is called again with the new value, at most UPDATE_ATTEMPTS times; then raises
         ConditionFailedError. Raises what the function raises, and UnsupportedError if the store keeps no versions.
         """
@@ -176,8 +186,8 @@ class Datastore(TwoNames):
 
         `set` stores values, `increment` adds to numbers, `append` adds elements to lists, `remove` removes, each by
         path: `geo.lat` is the member of that name or, without one, the member `lat` of the map `geo`. A missing number
-        is 0, a missing list is empty, and missing maps are made. With `create` an absent entry is an empty map;
-        otherwise, and with `if_version` for any other version, raises ConditionFailedError.
+        is 0, a missing list is empty, and missing maps are made. The entry expires as before. With `create` an absent
+        entry is an empty map; otherwise, and with `if_version` for any other version, raises ConditionFailedError.
         Raises InvalidValueError (a ValueError), and changes nothing, if a change does not fit the value; InvalidError
         or UnsupportedTypeError for bad arguments; UnsupportedError if the store keeps no versions.
         """
@@ -186,6 +196,19 @@ class Datastore(TwoNames):
         [result] = self.batch_write([Patch(check_key(key), changes, condition, create=create)])
         raise_error(result)
         return result.value
+
+    def touch(self, key: Key, *, expires_in_s: float | None = None, expire_time: datetime | None = None) -> bool:
+        """Change only when the entry of `key` expires, as in `put`; without arguments it never does.
+
+        Returns whether the key has an entry. This is a write: the entry gets a new version and update time.
+        Raises UnsupportedError if the store's entries cannot expire, and for bad arguments what `put` does.
+        """
+        expiry = expiry_of(expires_in_s=expires_in_s, expire_time=expire_time)
+        [result] = self.batch_write([Patch(check_key(key), (), expiry=expiry or NEVER)])
+        if isinstance(result.error, ConditionFailedError):
+            return False
+        raise_error(result)
+        return True
 
     def contains(self, key: Key) -> bool:
         """Whether `key` has a value, i.e. `get(key)` is not None."""
@@ -239,7 +262,8 @@ class Datastore(TwoNames):
     def batch_write(self, writes: Sequence[Write | Operation]) -> list[WriteResult]:
         """Make several writes: a WriteResult for each, in their order. They also take effect in this order.
 
-        A write with a condition is an operation, e.g. `Put(key, value, ABSENT)`.
+        A write with a condition or an expiry is an operation, e.g. `Put(key, value, ABSENT)` or
+        `Put(key, value, expiry=Expiry.after(seconds=60))`.
         Not atomic: each write succeeds or fails by itself.
         """
         results: list[WriteResult] = verbs.batch_write_by_verbs(self, writes)

@@ -12,7 +12,7 @@ from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.errors import InvalidError, NoStoresError, UnsupportedTypeError
 from datastore.model.key import Key
-from datastore.model.metadata import WriteOptions
+from datastore.model.metadata import PutOptions, WriteOptions
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync._concurrency import Lock
@@ -86,7 +86,7 @@ class DatastoreCollection(ShimDatastore):
         """Left to subclasses: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement get")
 
-    def put(self, key: Key, value: Any, **options: Unpack[WriteOptions]) -> None:
+    def put(self, key: Key, value: Any, **options: Unpack[PutOptions]) -> None:
         """Left to subclasses: NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} does not implement put")
 

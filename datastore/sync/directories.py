@@ -199,8 +199,8 @@ class DirectoryDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """The child is asked only for the scope of a query."""
-        return self.child_datastore.capability.scope_only()
+        """The child is asked only for the scope of a query. Entries cannot expire: their names would stay listed."""
+        return self.child_datastore.capability.scope_only()._replace(expiry=False)
 
     def describe(self) -> Description:
         """Kind `directory`."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from datastore.engine.conflicts import conflict_pauses
 from datastore.model.errors import ConditionFailedError
+from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import ABSENT, Precondition, require
 from datastore.model.operations import ENTRIES, Delete, Put, WriteResult, value_of
@@ -22,8 +23,9 @@ def exchange(
 ) -> WriteResult:
     """Write `function(value)` in place of the value of `key`, None if it has none, if nothing has changed meanwhile.
 
-    If another write came between, begin again, at most UPDATE_ATTEMPTS times. None deletes. Returns the result, with
-    the new value. Raises what the function and the read raise, and ConditionFailedError if `condition` does not hold.
+    None deletes; otherwise the entry expires as before. If another write came between, begin again, at most
+    UPDATE_ATTEMPTS times. Returns the result, with the new value. Raises what the function and the read raise, and
+    ConditionFailedError if `condition` does not hold.
     """
     pauses = conflict_pauses()
     while True:
@@ -36,7 +38,10 @@ def exchange(
         if old is None and value is None:
             return WriteResult()
         unchanged = Precondition(version=version) if version else ABSENT
-        [result] = store.write([Delete(key, unchanged) if value is None else Put(key, value, unchanged)])
+        # No clock decides here whether that has passed: if it has, the version is no longer there.
+        expires_us = 0 if found.metadata is None else found.metadata.expires_us
+        put = Put(key, value, unchanged, Expiry(at_us=expires_us) if expires_us else None)
+        [result] = store.write([Delete(key, unchanged) if value is None else put])
         pause_s = next(pauses, None) if isinstance(result.error, ConditionFailedError) else None
         if pause_s is None:
             result.value = value

@@ -12,9 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from datastore.model.arguments import check_key, check_seconds
+from datastore.model.arguments import check_key
 from datastore.model.capability import Capability, Durability
 from datastore.model.description import Description
+from datastore.model.durations import check_seconds
 from datastore.model.entries import Batch, value_bytes
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any, Unpack
 
+from datastore.engine.expiries import Expiries
 from datastore.engine.plan import COMPLETE
 from datastore.engine.versions import Versions
 from datastore.model.arguments import check_key
@@ -19,7 +20,7 @@ from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES, FIRST_SCAN_ENTRIES
-from datastore.model.metadata import Metadata, WriteOptions, require
+from datastore.model.metadata import Metadata, PutOptions, WriteOptions, require
 from datastore.model.operations import (
     Delete,
     Operation,
@@ -29,13 +30,15 @@ from datastore.model.operations import (
     ReadResult,
     WriteResult,
     attempt,
+    expires_us_after,
+    is_plain,
     raise_error,
 )
 from datastore.model.query import Query
 from datastore.sync._concurrency import Lock
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan
-from datastore.sync.verbs import condition_for
+from datastore.sync.verbs import condition_for, terms_for, without_expiry
 
 __all__ = ["DictDatastore", "NullDatastore"]
 
@@ -85,13 +88,15 @@ class DictDatastore(Datastore):
 
     Stored values are the objects themselves: do not modify them afterwards. `len()` counts the entries.
     A query sees the entries as of the time when its first result is read: the first write to a collection after a query
-    of it copies the collection's dict. Entries have versions. `clock` returns seconds since 1970.
+    of it copies the collection's dict. Entries have versions, and can expire by `clock`, which returns seconds since
+    1970. Expired entries are absent at once; writes remove them, some at a time.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._items: dict[str, dict[Key, Any]] = {}
-        self._stamps: dict[str, dict[Key, tuple[int, int, int]]] = {}
+        self._stamps: dict[str, dict[Key, tuple[int, ...]]] = {}
         self._versions = Versions(clock=clock)
+        self._expiries = Expiries()
         #: The collections whose dicts queries may be reading: a write changes a copy.
         self._read: set[str] = set()
         self._lock = Lock()
@@ -101,6 +106,9 @@ class DictDatastore(Datastore):
         if options.metadata:
             with self._lock:
                 return [ReadResult(self._value(key), metadata=self._known(key)) for key in keys]
+        if self._expiries.at_us:
+            with self._lock:
+                return [ReadResult(self._value(key)) for key in keys]
         items = self._items
         return [ReadResult(items[path].get(key)) if (path := str(key.path)) in items else ReadResult() for key in keys]
 
@@ -112,28 +120,43 @@ class DictDatastore(Datastore):
     def _apply(self, operation: Operation) -> WriteResult:
         """Make one write. Call with the lock held."""
         key = operation.key
-        if operation.condition is not None:
-            known = self._known(key)
-            refused = attempt(require, operation.condition, key, 0 if known is None else known.version)
-            if refused.error is not None:
-                return WriteResult(refused.error)
-        if isinstance(operation, Patch):
-            patched = attempt(operation.apply, self._value(key))
-            if patched.error is not None:
-                return WriteResult(patched.error)
-            self._store(key, patched.value)
-            return WriteResult(metadata=self._known(key), value=patched.value)
+        if self._expiries.at_us:
+            self._sweep(key)
+        if not is_plain(operation):
+            made = attempt(self._decide, operation)
+            return made.value if made.error is None else WriteResult(made.error)
         if operation.value is None:
             self._remove(key)
             return WriteResult()
         self._store(key, operation.value)
         return WriteResult(metadata=self._known(key))
 
+    def _decide(self, operation: Operation) -> WriteResult:
+        """Make a write that depends on the entry or on the time. Raises if it is refused. Call with the lock held."""
+        key = operation.key
+        known = self._known(key)
+        if operation.condition is not None:
+            require(operation.condition, key, 0 if known is None else known.version)
+        if isinstance(operation, Delete):
+            self._remove(key)
+            return WriteResult()
+        value = operation.apply(self._value(key)) if isinstance(operation, Patch) else operation.value
+        now_us = self._versions.latest_us()
+        expires_us = expires_us_after(operation, now_us, 0 if known is None else known.expires_us)
+        if 0 < expires_us <= now_us:
+            self._remove(key)
+            return WriteResult()
+        self._store(key, value, expires_us)
+        return WriteResult(metadata=self._known(key), value=value if isinstance(operation, Patch) else None)
+
     # The same for one key, without the lists of keys and results, which take as long as the work itself.
 
     def get(self, key: Key) -> Any:
         """The value itself."""
         key = check_key(key)
+        if self._expiries.at_us:
+            with self._lock:
+                return self._value(key)
         collection = self._items.get(str(key.path))
         return None if collection is None else collection.get(key)
 
@@ -141,15 +164,15 @@ class DictDatastore(Datastore):
         """Whether `key` has a value."""
         return self.get(key) is not None
 
-    def put(self, key: Key, value: Any, **options: Unpack[WriteOptions]) -> None:
+    def put(self, key: Key, value: Any, **options: Unpack[PutOptions]) -> None:
         """Keep the value itself."""
         if value is None:
-            self.delete(key, **options)
+            self.delete(key, **without_expiry(options))
             return
         key = check_key(key)
         with self._lock:
-            if options:
-                raise_error(self._apply(Put(key, value, condition_for(self, options))))
+            if options or self._expiries.at_us:
+                raise_error(self._apply(Put(key, value, *terms_for(self, options))))
             else:
                 self._store(key, value)
 
@@ -161,7 +184,18 @@ class DictDatastore(Datastore):
 
     # With the lock held
 
+    def _sweep(self, key: Key) -> None:
+        """Remove the entry of `key` if it has expired, and some others that have."""
+        now_us = self._versions.latest_us()
+        passed = self._expiries.pop(now_us)
+        if self._expiries.has_passed(key, now_us):
+            passed.append(key)
+        for each in passed:
+            self._remove(each)
+
     def _value(self, key: Key) -> Any:
+        if self._expiries.at_us and self._expiries.has_passed(key, self._versions.latest_us()):
+            return None
         return self._items.get(str(key.path), _EMPTY).get(key)
 
     def _known(self, key: Key) -> Metadata | None:
@@ -170,13 +204,17 @@ class DictDatastore(Datastore):
             return None
         return Metadata(*self._stamps.get(str(key.path), _EMPTY).get(key, _OLDEST))
 
-    def _store(self, key: Key, value: Any) -> None:
+    def _store(self, key: Key, value: Any, expires_us: int = 0) -> None:
         path = str(key.path)
         self._writable(path)[key] = value
         stamps = self._stamps.get(path)
         if stamps is None:
             stamps = self._stamps[path] = {}
         stamps[key] = self._versions.stamp(stamps.get(key))
+        if expires_us:
+            stamps[key] += (expires_us,)
+        if expires_us or self._expiries.at_us:
+            self._expiries.put(key, expires_us)
 
     def _remove(self, key: Key) -> None:
         path = str(key.path)
@@ -184,6 +222,7 @@ class DictDatastore(Datastore):
             collection = self._writable(path)
             del collection[key]
             self._stamps.get(path, {}).pop(key, None)
+            self._expiries.put(key, 0)
             if not collection:
                 del self._items[path]
                 self._stamps.pop(path, None)
@@ -222,7 +261,7 @@ class DictDatastore(Datastore):
         scope = str(query.key)
         with self._lock:
             if not query.recursive:
-                return [self._readable(scope)] if scope in self._items else []
+                return self._unexpired([self._readable(scope)] if scope in self._items else [])
             below = (scope + "/", scope + ":")
             # The instances of an instance, e.g. /a:b:c of /a:b, are in the same collection as the instance.
             beside = str(query.key.path)
@@ -233,17 +272,28 @@ class DictDatastore(Datastore):
                 elif path == beside:
                     entries = self._items[path].items()
                     found.append({key: value for key, value in entries if str(key).startswith(below)})
-        return found
+            return self._unexpired(found)
+
+    def _unexpired(self, collections: list[dict[Key, Any]]) -> list[dict[Key, Any]]:
+        """The dicts without the entries that have expired by now. Call with the lock held."""
+        passed = self._passed()
+        if not passed:
+            return collections
+        return [{key: value for key, value in each.items() if key not in passed} for each in collections]
+
+    def _passed(self) -> set[Key]:
+        """The entries that have expired and are not removed yet. Call with the lock held."""
+        return self._expiries.passed(self._versions.latest_us()) if self._expiries.at_us else set()
 
     def __len__(self) -> int:
         with self._lock:
-            return sum(map(len, self._items.values()))
+            return sum(map(len, self._items.values())) - len(self._passed())
 
     @property
     def capability(self) -> Capability:
         """A query reads only its scope. The reads of a subclass may suspend."""
         at_once = type(self) is DictDatastore
-        return Capability(scope=True, durability=Durability.MEMORY, versions=True, reads_at_once=at_once)
+        return Capability(scope=True, durability=Durability.MEMORY, versions=True, expiry=True, reads_at_once=at_once)
 
     def describe(self) -> Description:
         """Kind `dict`, in memory."""

@@ -15,7 +15,7 @@ from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.errors import UnsupportedTypeError
 from datastore.model.key import Key
-from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
+from datastore.model.operations import Delete, Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync import verbs
 from datastore.sync.base import Datastore, require_datastore
@@ -61,9 +61,9 @@ class ShimDatastore(Datastore):
 
     @property
     def capability(self) -> Capability:
-        """What the child can do. Verbs of a subclass know no versions."""
+        """What the child can do. Verbs of a subclass know no versions and no expiry."""
         below = Capability.common([self.child_datastore.capability])
-        return below._replace(versions=False) if verbs.are_overridden(type(self)) else below
+        return below._replace(versions=False, expiry=False) if verbs.are_overridden(type(self)) else below
 
     def describe(self) -> Description:
         """Kind `shim`, named after the class, over the child's description."""
@@ -113,7 +113,7 @@ class LoggingDatastore(ShimDatastore):
         """Write to the child."""
         for operation in operations:
             if not isinstance(operation, Put):
-                self.logger.info("%s %s", type(operation).__name__.lower(), operation.key)
+                self.logger.info("delete %s" if isinstance(operation, Delete) else "patch %s", operation.key)
             elif self._log_values:
                 self.logger.info("put %s: %r", operation.key, operation.value)
             else:

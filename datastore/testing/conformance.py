@@ -18,6 +18,7 @@ Knows only the Datastore contract.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ from datastore.model.errors import (
     QueryNotSupportedError,
     UnsupportedError,
 )
+from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
 from datastore.model.metadata import ABSENT, EXISTS
@@ -49,7 +51,7 @@ from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore.sync.cursor import Cursor
 from datastore.testing import aggregates, cases, model
-from datastore.testing._parallel import together
+from datastore.testing._parallel import pause, together
 
 __all__ = ["DatastoreConformance"]
 
@@ -67,11 +69,11 @@ generated = settings(
 )
 
 
-def needs(capability: str) -> Callable[[T], T]:
-    """A test for stores that declare this capability; classes of other stores do not have it."""
+def needs(*capabilities: str) -> Callable[[T], T]:
+    """A test for stores that declare these capabilities; classes of other stores do not have it."""
 
     def mark(test: T) -> T:
-        vars(test)["needs"] = capability
+        vars(test)["needs"] = capabilities
         return test
 
     return mark
@@ -84,6 +86,8 @@ class Capabilities:
     queries = True
     #: Whether entries have versions and writes may have conditions; if not, both must raise UnsupportedError.
     versions = False
+    #: Whether entries can expire; if not, an expiry must raise UnsupportedError.
+    expiry = False
     #: Whether a tuple comes back as a tuple; otherwise, as a list.
     keeps_tuples = False
     #: Whether values of every plain type come back unchanged; otherwise, only those of JSON do.
@@ -107,8 +111,8 @@ class Capabilities:
     #: The number of queries of the grid to run.
     grid = 160
 
-    #: The capability that all tests of a part of the suite need.
-    all_need: str | None = None
+    #: The capabilities that all tests of a part of the suite need.
+    all_need: Sequence[str] = ()
 
     @pytest.fixture
     def store(self) -> Any:
@@ -441,13 +445,13 @@ class VersionPromises(Capabilities):
         key = Key("/a:b/c")
         assert store.entry(key) is None
         store.put(key, "first")
-        first = self.entry_of(store, key)
+        first = entry_of(store, key)
         assert (first.key, first.value) == (key, "first")
         assert first.version > 0
         assert first.create_time == first.update_time
         assert first.expire_time is None
         store.put(key, "second")
-        second = self.entry_of(store, key)
+        second = entry_of(store, key)
         assert (second.key, second.value) == (key, "second")
         assert second.version > first.version
         assert second.create_time == first.create_time
@@ -472,7 +476,7 @@ class VersionPromises(Capabilities):
         assert failed.value.version == 0
         assert store.get(key) is None
         store.put(key, "first", if_absent=True)
-        version = (self.entry_of(store, key)).version
+        version = (entry_of(store, key)).version
         for options in ({"if_absent": True}, {"if_version": version + 1}, {"if_version": 1}):
             with pytest.raises(ConditionFailedError) as failed:
                 store.put(key, "new", **options)
@@ -483,10 +487,10 @@ class VersionPromises(Capabilities):
         store.put(key, "second", if_version=version)
         store.put(key, "third", if_exists=True)
         assert store.get(key) == "third"
-        assert (self.entry_of(store, key)).version > version
+        assert (entry_of(store, key)).version > version
         with pytest.raises(ConditionFailedError):
             store.put(key, None, if_version=version)
-        store.put(key, None, if_version=(self.entry_of(store, key)).version)
+        store.put(key, None, if_version=(entry_of(store, key)).version)
         assert store.get(key) is None
         with pytest.raises(ConditionFailedError) as failed:
             store.delete(key, if_version=version)
@@ -520,7 +524,7 @@ class VersionPromises(Capabilities):
             type(None),
         ]
         assert [store.get(key) for key in keys] == [3, None, 2, None]
-        entries = {key: self.entry_of(store, key) for key in (keys[0], keys[2])}
+        entries = {key: entry_of(store, key) for key in (keys[0], keys[2])}
         assert results[4].metadata == entries[keys[0]].metadata
         assert results[6].metadata == entries[keys[2]].metadata
 
@@ -547,7 +551,7 @@ class VersionPromises(Capabilities):
         key = Key("/a:b/c")
         value = {"n": 1, "text": "x", "list": [1], "geo": {"lat": 1.5, "lon": 2}, "dotted.name": 1, "old": True}
         store.put(key, value)
-        before = self.entry_of(store, key)
+        before = entry_of(store, key)
         new = store.patch(
             key,
             {"text": "y", "geo.lat": 3, "far.below.here": [1], "null": None},
@@ -568,7 +572,7 @@ class VersionPromises(Capabilities):
         }
         assert self.same(new, expected)
         assert self.same(store.get(key), expected)
-        after = self.entry_of(store, key)
+        after = entry_of(store, key)
         assert after.version > before.version
         assert after.create_time == before.create_time
 
@@ -580,7 +584,7 @@ class VersionPromises(Capabilities):
         assert store.get(key) is None
         assert self.same(store.patch(key, increment={"n": 1}, create=True), {"n": 1})
         assert self.same(store.patch(key, increment={"n": 1}, create=True), {"n": 2})
-        version = (self.entry_of(store, key)).version
+        version = (entry_of(store, key)).version
         with pytest.raises(ConditionFailedError):
             store.patch(key, increment={"n": 1}, if_version=version - 1)
         store.patch(key, increment={"n": 1}, if_version=version)
@@ -677,17 +681,186 @@ class VersionPromises(Capabilities):
         together([partial(take, holder) for holder in range(8)])
         assert [store.get(key)] == won
 
-    def entry_of(self, store: Datastore, key: Key) -> StoredEntry:
-        """The entry of a key that has one."""
-        entry = store.entry(key)
-        assert entry is not None
-        return entry
+
+def entry_of(store: Datastore, key: Key) -> StoredEntry:
+    """The entry of a key that has one."""
+    entry = store.entry(key)
+    assert entry is not None
+    return entry
+
+
+class ExpiryPromises(Capabilities):
+    """Entries that expire. No test waits longer than an entry takes to expire."""
+
+    FAR = datetime(2200, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    PAST = datetime(2001, 1, 1, tzinfo=timezone(timedelta(hours=1)))
+
+    def test_a_store_whose_entries_cannot_expire_refuses_an_expiry(self, store: Datastore) -> None:
+        if self.expiry:
+            assert store.capability.expiry
+            return
+        key = Key("/a/b")
+        store.put(key, "old")
+        for call in (
+            partial(store.put, key, "new", expires_in_s=60),
+            partial(store.put, key, "new", expire_time=self.FAR),
+            partial(store.touch, key, expires_in_s=60),
+            partial(store.touch, key),
+        ):
+            # A class with its own `put(key, value)` has no such arguments.
+            with pytest.raises((UnsupportedError, TypeError)):
+                call()
+        results = store.batch_write([Put(key, "new", expiry=Expiry.after(60)), Write(Key("/a/c"), "other")])
+        assert isinstance(results[0].error, UnsupportedError)
+        assert results[1].error is None
+        assert store.get(key) == "old"
+        assert store.get(Key("/a/c")) == "other"
+
+    @needs("expiry")
+    def test_an_entry_says_when_it_expires_and_is_there_until_then(self, store: Datastore) -> None:
+        key = Key("/a:b/c")
+        store.put(key, "first", expire_time=self.FAR)
+        entry = entry_of(store, key)
+        assert (entry.value, entry.expire_time) == ("first", self.FAR)
+        for seconds in (3600, 0.5 + 3600):
+            store.put(key, "second", expires_in_s=seconds)
+            entry = entry_of(store, key)
+            assert entry.expire_time is not None
+            # Both by the clock of the store, which may have gone on in between.
+            assert abs(entry.expire_time - entry.update_time - timedelta(seconds=seconds)) < timedelta(seconds=600)
+        assert store.get(key) == "second"
+        assert store.contains(key)
+
+    @needs("expiry")
+    def test_a_put_without_an_expiry_is_permanent_and_other_writes_keep_it(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        store.put(key, {"n": 1}, expire_time=self.FAR)
+        store.patch(key, increment={"n": 1})
+        assert (entry_of(store, key)).expire_time == self.FAR
+        store.update(key, lambda value: {**value, "m": 1})
+        assert (entry_of(store, key)).expire_time == self.FAR
+        assert self.same(store.get(key), {"n": 2, "m": 1})
+        store.put(key, {"n": 1})
+        assert (entry_of(store, key)).expire_time is None
+        store.put(key, {"n": 1}, expire_time=self.FAR)
+        store.batch_write([Write(key, {"n": 2})])
+        assert (entry_of(store, key)).expire_time is None
+
+    @needs("expiry")
+    def test_an_expiry_in_the_past_deletes(self, store: Datastore) -> None:
+        key, other = Key("/a/b"), Key("/a/c")
+        store.put(key, "new", expire_time=self.PAST)
+        assert store.entry(key) is None
+        store.put(key, "old")
+        store.put(key, "new", expire_time=datetime(1901, 1, 1, tzinfo=UTC))
+        assert store.get(key) is None
+        store.put(key, "old")
+        with pytest.raises(ConditionFailedError):
+            store.put(key, "new", if_absent=True, expire_time=self.PAST)
+        assert store.get(key) == "old"
+        past, far = Expiry.at(self.PAST), Expiry.at(self.FAR)
+        results = store.batch_write(
+            [Put(key, "new", EXISTS, past), Put(key, "newer", ABSENT, far), Put(other, 1, None, past)]
+        )
+        assert [result.error for result in results] == [None, None, None]
+        assert [store.get(each) for each in (key, other)] == ["newer", None]
+        assert (entry_of(store, key)).expire_time == self.FAR
+        assert store.touch(key, expire_time=self.PAST)
+        assert store.get(key) is None
+
+    @needs("expiry")
+    def test_a_touch_changes_only_the_expiry(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        assert store.touch(key, expires_in_s=60) is False
+        assert store.get(key) is None
+        for value in ("text", {"n": [1, None]}, 0):
+            store.put(key, value)
+            before = entry_of(store, key)
+            assert store.touch(key, expire_time=self.FAR) is True
+            after = entry_of(store, key)
+            assert self.same(after.value, value)
+            assert after.expire_time == self.FAR
+            assert after.version > before.version
+            assert after.create_time == before.create_time
+            assert store.touch(key, expires_in_s=3600)
+            assert (entry_of(store, key)).expire_time not in (None, self.FAR)
+            assert store.touch(key)
+            assert (entry_of(store, key)).expire_time is None
+            assert self.same(store.get(key), value)
+
+    @needs("expiry")
+    def test_an_expired_entry_is_absent_to_every_call(self, store: Datastore) -> None:
+        gone, kept = Key("/e/b"), Key("/e/a")
+        store.put(kept, {"n": 1})
+        store.put(gone, {"n": 2})
+        assert store.get(gone) is not None
+        before = entry_of(store, gone)
+        store.touch(gone, expires_in_s=0.002)
+        while store.get(gone) is not None:
+            pause(0.001)
+        assert store.contains(gone) is False
+        assert store.entry(gone) is None
+        assert [result.value for result in store.batch_get([gone])] == [None]
+        assert store.touch(gone, expires_in_s=60) is False
+        for options in ({"if_exists": True}, {"if_version": before.version}):
+            with pytest.raises(ConditionFailedError) as failed:
+                store.put(gone, "new", **options)
+            assert failed.value.version == 0
+        store.put(gone, "new", if_absent=True)
+        after = entry_of(store, gone)
+        assert after.create_time > before.create_time
+        assert after.version > before.version
+        assert after.expire_time is None
+
+    @needs("expiry", "queries")
+    def test_expired_entries_are_left_out_of_queries_before_they_are_counted(self, store: Datastore) -> None:
+        keys = [Key(f"/e/{place}") for place in range(6)]
+        fill(store, {key: {"n": place} for place, key in enumerate(keys)})
+        for key in keys[:3]:
+            store.touch(key, expires_in_s=0.002)
+        while any([store.get(key) is not None for key in keys[:3]]):
+            pause(0.001)
+        for asked, expected in (
+            (a_query("/e"), keys[3:]),
+            (a_query("/e", limit=2), keys[3:5]),
+            (a_query("/e", offset=1), keys[4:]),
+            (a_query("/e", orders=["-n"], offset=1, limit=5), [keys[4], keys[3]]),
+            (a_query("/e", keys_only=True), keys[3:]),
+            (Query(Key("/"), recursive=True), keys[3:]),
+            (a_query("/e").filter("n", "<", 4), keys[3:4]),
+        ):
+            assert [entry.key for entry in entries_of(store.query(asked))] == expected, asked
+        assert store.aggregate(a_query("/e"), {"all": Count(), "sum": Sum("n")}) == [{"all": 3, "sum": 12}]
+
+    @needs("expiry")
+    def test_a_bad_expiry_is_refused_and_nothing_is_written(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        store.put(key, "old")
+        bad: list[tuple[Any, type[Exception]]] = [
+            *[
+                ({"expires_in_s": seconds}, InvalidError)
+                for seconds in (0, -1, float("nan"), float("inf"), 1e12, 1e300)
+            ],
+            *[({"expires_in_s": seconds}, TypeError) for seconds in ("60", True, timedelta(seconds=60))],
+            ({"expire_time": datetime(2200, 1, 1)}, InvalidError),
+            ({"expire_time": datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))}, InvalidError),
+            *[({"expire_time": time}, TypeError) for time in ("2200-01-01", 1e9, self.FAR.date())],
+            ({"expires_in_s": 60, "expire_time": self.FAR}, InvalidError),
+            ({"expires_in_s": 252_000_000_000}, InvalidError),
+        ]
+        for options, error in bad:
+            with pytest.raises(error):
+                store.put(key, "new", **options)
+            with pytest.raises(error):
+                store.touch(key, **options)
+        assert store.get(key) == "old"
+        assert (entry_of(store, key)).expire_time is None
 
 
 class QueryPromises(Capabilities):
     """query, compared with the naive answer."""
 
-    all_need = "queries"
+    all_need = ("queries",)
 
     def check(self, store: Datastore, query: Query, contents: Mapping[Key, Any], after: Entry | None = None) -> None:
         """Assert that the store's answer to `query` is the naive one: entries, order, counts, summary."""
@@ -946,7 +1119,7 @@ def position_of(query: Query, entry: Entry) -> Position:
 class AggregatePromises(Capabilities):
     """aggregate, compared with the naive rows."""
 
-    all_need = "queries"
+    all_need = ("queries",)
 
     def check_rows(
         self, store: Datastore, query: Query, parts: Mapping[str, Aggregation], group_by: Sequence[str], contents: Any
@@ -994,7 +1167,7 @@ class AggregatePromises(Capabilities):
 class MutationPromises(Capabilities):
     """Changes that may happen while a query runs."""
 
-    all_need = "queries"
+    all_need = ("queries",)
 
     BEFORE: Mapping[str, int] = {"/m/b": 10, "/m/d": 40, "/m/f": 20, "/m/h": 50, "/m/j": 30}
     CHANGES: Sequence[tuple[str, Mapping[str, int | None]]] = (
@@ -1075,7 +1248,7 @@ def str_keys(entries: Iterable[Entry]) -> list[Key]:
 class CursorPromises(Capabilities):
     """What a store's cursor guarantees."""
 
-    all_need = "queries"
+    all_need = ("queries",)
 
     @pytest.fixture
     def filled(self, store: Datastore) -> Datastore:
@@ -1281,6 +1454,7 @@ class DatastoreConformance(
     OperationPromises,
     BatchPromises,
     VersionPromises,
+    ExpiryPromises,
     QueryPromises,
     AggregatePromises,
     MutationPromises,
@@ -1294,10 +1468,10 @@ class DatastoreConformance(
         super().__init_subclass__(**arguments)
         for part in DatastoreConformance.__mro__:
             for name, test in vars(part).items():
-                needed = getattr(test, "needs", vars(part).get("all_need")) if name.startswith("test_") else None
-                if needed is None:
+                needed = getattr(test, "needs", vars(part).get("all_need", ())) if name.startswith("test_") else ()
+                if not needed:
                     continue
-                if not getattr(cls, needed):
+                if not all(getattr(cls, each) for each in needed):
                     setattr(cls, name, None)
                 elif getattr(cls, name) is None:
                     setattr(cls, name, test)

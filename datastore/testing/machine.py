@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from datastore.model.entries import Entry, Write
+from datastore.model.expiry import Expiry
 from datastore.model.key import Key
+from datastore.model.operations import Put
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore.sync.cursor import Cursor
@@ -25,18 +27,33 @@ from datastore.testing import cases, model
 
 __all__ = ["DatastoreMachine"]
 
+#: How far from now something expires.
+_SECONDS = st.integers(-3, 20)
+
 
 class DatastoreMachine(RuleBasedStateMachine):
     """Random operations on the store that `open_store` gives, compared with a dict.
 
     Cursors stay open across writes, and are read in steps. Subclasses declare `values`, the strategy for generated
     values, `keeps_tuples`, `queries` (False for a store that supports none), and `reopen_store` if entries outlive the
-    object.
+    object. With `moves_clock`, entries expire by `clock`, which the store must use.
     """
 
     values: st.SearchStrategy[Any] = cases.wire_values()
     keeps_tuples = False
     queries = True
+    moves_clock = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: By `clock`, in seconds since 1970.
+        self.now = 1_700_000_000
+        #: When the entries that expire do.
+        self.expires: dict[Key, int] = {}
+
+    def clock(self) -> float:
+        """The time, which only the machine moves."""
+        return self.now
 
     def open_store(self) -> Datastore:
         """A new, empty store."""
@@ -71,12 +88,48 @@ class DatastoreMachine(RuleBasedStateMachine):
         for key, value in writes:
             self._wrote(key, value)
 
-    def _wrote(self, key: Key, value: Any) -> None:
+    @precondition(lambda self: self.moves_clock)
+    @rule(writes=cases.writes(st.integers(-3, 3), max_size=4), seconds=_SECONDS)
+    def write_what_expires(self, writes: list[tuple[Key, Any]], seconds: int) -> None:
+        """Writes of entries that expire, some at once, alone and in a batch."""
+        # Half a second before or after a time of the clock, because versions may be some microseconds ahead of it.
+        puts = [(key, value) for key, value in writes if value is not None]
+        for key, value in puts[:1]:
+            self.store.put(key, value, expires_in_s=abs(seconds) + 0.5)
+            self._wrote(key, value, self.now + abs(seconds))
+        expiry = Expiry(at_us=(self.now + seconds) * 1_000_000 + 500_000)
+        for result in self.store.batch_write([Put(key, value, expiry=expiry) for key, value in puts[1:]]):
+            assert result.error is None
+        for key, value in puts[1:]:
+            self._wrote(key, value, self.now + seconds)
+
+    @precondition(lambda self: self.moves_clock)
+    @rule(key=cases.keys(), seconds=_SECONDS)
+    def touch(self, key: Key, seconds: int) -> None:
+        """A touch, which makes an entry permanent if the time is in the past."""
+        expires_in_s = seconds + 0.5 if seconds >= 0 else None
+        assert self.store.touch(key, expires_in_s=expires_in_s) is (key in self.contents)
+        if key in self.contents:
+            self._wrote(key, self.contents[key], None if expires_in_s is None else self.now + seconds)
+
+    @precondition(lambda self: self.moves_clock)
+    @rule(seconds=st.integers(1, 20))
+    def time_passes(self, seconds: int) -> None:
+        """The clock is moved."""
+        self.now += seconds
+        for key in [key for key, last in self.expires.items() if last < self.now]:
+            self._wrote(key, None)
+
+    def _wrote(self, key: Key, value: Any, last: int | None = None) -> None:
+        """The key now has this value, for ever or until half a second after `last`."""
         for running in self.cursors:
             running.touched.add(key)
         self.contents.pop(key, None)
-        if value is not None:
+        self.expires.pop(key, None)
+        if value is not None and (last is None or last >= self.now):
             self.contents[key] = value
+            if last is not None:
+                self.expires[key] = last
 
     @rule(key=cases.keys())
     def read_one(self, key: Key) -> None:

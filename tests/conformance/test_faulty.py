@@ -16,9 +16,10 @@ from tests.support.capabilities import InMemory
 
 @pytest.mark.long
 class TestFaultless(InMemory, DatastoreConformance):
-    versions = False
+    versions = expiry = False
     # It passes batches on as they are.
     test_a_store_without_versions_refuses_what_needs_them = None
+    test_a_store_whose_entries_cannot_expire_refuses_an_expiry = None
 
     @pytest.fixture
     def store(self) -> Any:
@@ -26,9 +27,10 @@ class TestFaultless(InMemory, DatastoreConformance):
 
 
 class TestAsyncFaultless(InMemory, AsyncConformance):
-    versions = False
+    versions = expiry = False
     # It passes batches on as they are.
     test_a_store_without_versions_refuses_what_needs_them = None
+    test_a_store_whose_entries_cannot_expire_refuses_an_expiry = None
 
     @pytest.fixture
     async def store(self) -> Any:
@@ -38,7 +40,7 @@ class TestAsyncFaultless(InMemory, AsyncConformance):
 class TestShardsThatComeEntryByEntry(InMemory, DatastoreConformance):
     """No shard tells where it is, and every batch holds one entry."""
 
-    versions = False
+    versions = expiry = False
 
     @pytest.fixture
     def store(self) -> Any:

@@ -13,40 +13,49 @@ from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import AsJson, InMemory
 
 
-class DictMachine(InMemory, DatastoreMachine):
+class OnDicts(DatastoreMachine):
+    """Machines on stores over dicts, whose entries expire by the machine's clock."""
+
+    moves_clock = True
+
+    def a_dict(self) -> Any:
+        return core.DictDatastore(clock=self.clock)
+
+
+class DictMachine(InMemory, OnDicts):
     def open_store(self) -> Any:
-        return core.DictDatastore()
+        return self.a_dict()
 
 
-class TieredMachine(InMemory, DatastoreMachine):
+class TieredMachine(InMemory, OnDicts):
     def open_store(self) -> Any:
-        return core.TieredDatastore([core.DictDatastore(), core.DictDatastore(), core.DictDatastore()])
+        return core.TieredDatastore([self.a_dict(), self.a_dict(), self.a_dict()])
 
 
-class NamespaceMachine(InMemory, DatastoreMachine):
+class NamespaceMachine(InMemory, OnDicts):
     def open_store(self) -> Any:
-        child = core.DictDatastore()
+        child = self.a_dict()
         child.put(core.Key("/n:s:foreign"), 1)
         return core.NamespaceDatastore("n:s", child)
 
 
-class IdentityMachine(InMemory, DatastoreMachine):
+class IdentityMachine(InMemory, OnDicts):
     def open_store(self) -> Any:
-        return core.KeyTransformDatastore(core.DictDatastore())
+        return core.KeyTransformDatastore(self.a_dict())
 
 
-class ReversedMachine(InMemory, DatastoreMachine):
+class ReversedMachine(InMemory, OnDicts):
     queries = False
 
     def open_store(self) -> Any:
-        return core.KeyTransformDatastore(core.DictDatastore(), lambda key: key.reverse)
+        return core.KeyTransformDatastore(self.a_dict(), lambda key: key.reverse)
 
 
-class NestedPathMachine(InMemory, DatastoreMachine):
+class NestedPathMachine(InMemory, OnDicts):
     queries = False
 
     def open_store(self) -> Any:
-        return core.NestedPathDatastore(core.DictDatastore())
+        return core.NestedPathDatastore(self.a_dict())
 
 
 class MappingMachine(InMemory, DatastoreMachine):
@@ -56,17 +65,17 @@ class MappingMachine(InMemory, DatastoreMachine):
         return core.InterfaceMappingDatastore({}, put="__setitem__", delete="__delitem__")
 
 
-class JsonMachine(AsJson, DatastoreMachine):
+class JsonMachine(AsJson, OnDicts):
     values = cases.json_values()
 
     def open_store(self) -> Any:
-        return core.SerializerShimDatastore(core.DictDatastore())
+        return core.SerializerShimDatastore(self.a_dict())
 
 
-class ShardedMachine(InMemory, DatastoreMachine):
+class ShardedMachine(InMemory, OnDicts):
     def open_store(self) -> Any:
-        inner = [core.ShardedDatastore([core.DictDatastore(), core.DictDatastore()]) for _ in range(2)]
-        return core.ShardedDatastore([*inner, core.DictDatastore()], lambda key: len(str(key)))
+        inner = [core.ShardedDatastore([self.a_dict(), self.a_dict()]) for _ in range(2)]
+        return core.ShardedDatastore([*inner, self.a_dict()], lambda key: len(str(key)))
 
 
 class LMDBMachine(DatastoreMachine):

@@ -14,7 +14,7 @@ from tests.support.capabilities import InMemory
 
 
 class TestMapping(InMemory, DatastoreConformance):
-    versions = False
+    versions = expiry = False
     queries = False
 
     @pytest.fixture
@@ -29,7 +29,7 @@ class TestMapping(InMemory, DatastoreConformance):
 
 
 class TestAsyncMapping(InMemory, AsyncConformance):
-    versions = False
+    versions = expiry = False
     queries = False
 
     @pytest.fixture

@@ -50,7 +50,7 @@ ASYNC_SHIMS = {
 }
 
 
-@pytest.fixture(params=SHIMS)
+@pytest.fixture(params=[name for name in SHIMS if name != "directory"])
 def shim(request: pytest.FixtureRequest) -> str:
     """The shim's name."""
     return request.param
@@ -74,14 +74,34 @@ class TestAsyncShimsOverDict(InMemory, AsyncConformance):
 
 
 @pytest.mark.long
+class TestDirectoryOverDict(InMemory, DatastoreConformance):
+    #: Names stay listed.
+    expiry = False
+    grid = 80
+
+    @pytest.fixture
+    def store(self) -> Any:
+        return SHIMS["directory"](core.DictDatastore())
+
+
+class TestAsyncDirectoryOverDict(InMemory, AsyncConformance):
+    expiry = False
+    grid = 80
+
+    @pytest.fixture
+    async def store(self) -> Any:
+        return ASYNC_SHIMS["directory"](aio.DictDatastore())
+
+
+@pytest.mark.long
 class TestShimsOverLMDB(DatastoreConformance):
     versions = True
     grid = 40
 
-    @pytest.fixture
-    def store(self, shim: str, tmp_path: Path) -> Any:
+    @pytest.fixture(params=SHIMS)
+    def store(self, request: Any, tmp_path: Path) -> Any:
         pages = LMDBDatastore(tmp_path, durability="async")
-        with SHIMS[shim](core.SerializerShimDatastore(pages, wire.codec)) as store:
+        with SHIMS[request.param](core.SerializerShimDatastore(pages, wire.codec)) as store:
             yield store
 
 
@@ -90,16 +110,16 @@ class TestAsyncShimsOverLMDB(AsyncConformance):
     versions = True
     grid = 40
 
-    @pytest.fixture
-    async def store(self, shim: str, tmp_path: Path) -> Any:
+    @pytest.fixture(params=ASYNC_SHIMS)
+    async def store(self, request: Any, tmp_path: Path) -> Any:
         pages = lift(LMDBDatastore(tmp_path, durability="async"))
-        async with ASYNC_SHIMS[shim](aio.SerializerShimDatastore(pages, wire.codec)) as store:
+        async with ASYNC_SHIMS[request.param](aio.SerializerShimDatastore(pages, wire.codec)) as store:
             yield store
 
 
 @pytest.mark.long
 class TestLRU(InMemory, DatastoreConformance):
-    versions = False
+    versions = expiry = False
 
     @pytest.fixture
     def store(self) -> Any:
@@ -107,7 +127,7 @@ class TestLRU(InMemory, DatastoreConformance):
 
 
 class TestAsyncLRU(InMemory, AsyncConformance):
-    versions = False
+    versions = expiry = False
 
     @pytest.fixture
     async def store(self) -> Any:

@@ -14,6 +14,7 @@ class InMemory:
     """Keeps the objects themselves."""
 
     versions = True
+    expiry = True
     keeps_tuples = True
     values = cases.plain_values()
 

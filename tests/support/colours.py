@@ -28,9 +28,9 @@ class Tasks:
     name = "tasks"
     remote: Any = AsyncRemoteDatastore
 
-    async def call(self, function: Any, *arguments: Any) -> Any:
+    async def call(self, function: Any, *arguments: Any, **options: Any) -> Any:
         """The result of a method."""
-        return await function(*arguments)
+        return await function(*arguments, **options)
 
     async def read(self, cursor: Any, most: int | None = None) -> list[Entry]:
         """The entries of a cursor: all, or so many, after which it stays open."""
@@ -53,9 +53,9 @@ class Threads:
     name = "threads"
     remote: Any = RemoteDatastore
 
-    async def call(self, function: Any, *arguments: Any) -> Any:
+    async def call(self, function: Any, *arguments: Any, **options: Any) -> Any:
         """The result of a method."""
-        return await asyncio.to_thread(function, *arguments)
+        return await asyncio.to_thread(function, *arguments, **options)
 
     async def read(self, cursor: Any, most: int | None = None) -> list[Entry]:
         """The entries of a cursor: all, or so many, after which it stays open."""

@@ -16,6 +16,7 @@ Knows only the Datastore contract.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 
 from datastore.aio.base import Datastore
 from datastore.aio.cursor import Cursor
-from datastore.aio.testing._parallel import together
+from datastore.aio.testing._parallel import pause, together
 from datastore.model.aggregates import Aggregation, Avg, Count, Max, Min, Sum
 from datastore.model.capability import Durability
 from datastore.model.description import Description
@@ -42,6 +43,7 @@ from datastore.model.errors import (
     QueryNotSupportedError,
     UnsupportedError,
 )
+from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
 from datastore.model.metadata import ABSENT, EXISTS
@@ -65,11 +67,11 @@ generated = settings(
 )
 
 
-def needs(capability: str) -> Callable[[T], T]:
-    """A test for stores that declare this capability; classes of other stores do not have it."""
+def needs(*capabilities: str) -> Callable[[T], T]:
+    """A test for stores that declare these capabilities; classes of other stores do not have it."""
 
     def mark(test: T) -> T:
-        vars(test)["needs"] = capability
+        vars(test)["needs"] = capabilities
         return test
 
     return mark
@@ -82,6 +84,8 @@ class Capabilities:
     queries = True
     #: Whether entries have versions and writes may have conditions; if not, both must raise UnsupportedError.
     versions = False
+    #: Whether entries can expire; if not, an expiry must raise UnsupportedError.
+    expiry = False
     #: Whether a tuple comes back as a tuple; otherwise, as a list.
     keeps_tuples = False
     #: Whether values of every plain type come back unchanged; otherwise, only those of JSON do.
@@ -105,8 +109,8 @@ class Capabilities:
     #: The number of queries of the grid to run.
     grid = 160
 
-    #: The capability that all tests of a part of the suite need.
-    all_need: str | None = None
+    #: The capabilities that all tests of a part of the suite need.
+    all_need: Sequence[str] = ()
 
     @pytest.fixture
     async def store(self) -> Any:
@@ -443,13 +447,13 @@ class VersionPromises(Capabilities):
         key = Key("/a:b/c")
         assert await store.entry(key) is None
         await store.put(key, "first")
-        first = await self.entry_of(store, key)
+        first = await entry_of(store, key)
         assert (first.key, first.value) == (key, "first")
         assert first.version > 0
         assert first.create_time == first.update_time
         assert first.expire_time is None
         await store.put(key, "second")
-        second = await self.entry_of(store, key)
+        second = await entry_of(store, key)
         assert (second.key, second.value) == (key, "second")
         assert second.version > first.version
         assert second.create_time == first.create_time
@@ -474,7 +478,7 @@ class VersionPromises(Capabilities):
         assert failed.value.version == 0
         assert await store.get(key) is None
         await store.put(key, "first", if_absent=True)
-        version = (await self.entry_of(store, key)).version
+        version = (await entry_of(store, key)).version
         for options in ({"if_absent": True}, {"if_version": version + 1}, {"if_version": 1}):
             with pytest.raises(ConditionFailedError) as failed:
                 await store.put(key, "new", **options)
@@ -485,10 +489,10 @@ class VersionPromises(Capabilities):
         await store.put(key, "second", if_version=version)
         await store.put(key, "third", if_exists=True)
         assert await store.get(key) == "third"
-        assert (await self.entry_of(store, key)).version > version
+        assert (await entry_of(store, key)).version > version
         with pytest.raises(ConditionFailedError):
             await store.put(key, None, if_version=version)
-        await store.put(key, None, if_version=(await self.entry_of(store, key)).version)
+        await store.put(key, None, if_version=(await entry_of(store, key)).version)
         assert await store.get(key) is None
         with pytest.raises(ConditionFailedError) as failed:
             await store.delete(key, if_version=version)
@@ -522,7 +526,7 @@ class VersionPromises(Capabilities):
             type(None),
         ]
         assert [await store.get(key) for key in keys] == [3, None, 2, None]
-        entries = {key: await self.entry_of(store, key) for key in (keys[0], keys[2])}
+        entries = {key: await entry_of(store, key) for key in (keys[0], keys[2])}
         assert results[4].metadata == entries[keys[0]].metadata
         assert results[6].metadata == entries[keys[2]].metadata
 
@@ -549,7 +553,7 @@ class VersionPromises(Capabilities):
         key = Key("/a:b/c")
         value = {"n": 1, "text": "x", "list": [1], "geo": {"lat": 1.5, "lon": 2}, "dotted.name": 1, "old": True}
         await store.put(key, value)
-        before = await self.entry_of(store, key)
+        before = await entry_of(store, key)
         new = await store.patch(
             key,
             {"text": "y", "geo.lat": 3, "far.below.here": [1], "null": None},
@@ -570,7 +574,7 @@ class VersionPromises(Capabilities):
         }
         assert self.same(new, expected)
         assert self.same(await store.get(key), expected)
-        after = await self.entry_of(store, key)
+        after = await entry_of(store, key)
         assert after.version > before.version
         assert after.create_time == before.create_time
 
@@ -582,7 +586,7 @@ class VersionPromises(Capabilities):
         assert await store.get(key) is None
         assert self.same(await store.patch(key, increment={"n": 1}, create=True), {"n": 1})
         assert self.same(await store.patch(key, increment={"n": 1}, create=True), {"n": 2})
-        version = (await self.entry_of(store, key)).version
+        version = (await entry_of(store, key)).version
         with pytest.raises(ConditionFailedError):
             await store.patch(key, increment={"n": 1}, if_version=version - 1)
         await store.patch(key, increment={"n": 1}, if_version=version)
@@ -679,17 +683,186 @@ class VersionPromises(Capabilities):
         await together([partial(take, holder) for holder in range(8)])
         assert [await store.get(key)] == won
 
-    async def entry_of(self, store: Datastore, key: Key) -> StoredEntry:
-        """The entry of a key that has one."""
-        entry = await store.entry(key)
-        assert entry is not None
-        return entry
+
+async def entry_of(store: Datastore, key: Key) -> StoredEntry:
+    """The entry of a key that has one."""
+    entry = await store.entry(key)
+    assert entry is not None
+    return entry
+
+
+class ExpiryPromises(Capabilities):
+    """Entries that expire. No test waits longer than an entry takes to expire."""
+
+    FAR = datetime(2200, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    PAST = datetime(2001, 1, 1, tzinfo=timezone(timedelta(hours=1)))
+
+    async def test_a_store_whose_entries_cannot_expire_refuses_an_expiry(self, store: Datastore) -> None:
+        if self.expiry:
+            assert store.capability.expiry
+            return
+        key = Key("/a/b")
+        await store.put(key, "old")
+        for call in (
+            partial(store.put, key, "new", expires_in_s=60),
+            partial(store.put, key, "new", expire_time=self.FAR),
+            partial(store.touch, key, expires_in_s=60),
+            partial(store.touch, key),
+        ):
+            # A class with its own `put(key, value)` has no such arguments.
+            with pytest.raises((UnsupportedError, TypeError)):
+                await call()
+        results = await store.batch_write([Put(key, "new", expiry=Expiry.after(60)), Write(Key("/a/c"), "other")])
+        assert isinstance(results[0].error, UnsupportedError)
+        assert results[1].error is None
+        assert await store.get(key) == "old"
+        assert await store.get(Key("/a/c")) == "other"
+
+    @needs("expiry")
+    async def test_an_entry_says_when_it_expires_and_is_there_until_then(self, store: Datastore) -> None:
+        key = Key("/a:b/c")
+        await store.put(key, "first", expire_time=self.FAR)
+        entry = await entry_of(store, key)
+        assert (entry.value, entry.expire_time) == ("first", self.FAR)
+        for seconds in (3600, 0.5 + 3600):
+            await store.put(key, "second", expires_in_s=seconds)
+            entry = await entry_of(store, key)
+            assert entry.expire_time is not None
+            # Both by the clock of the store, which may have gone on in between.
+            assert abs(entry.expire_time - entry.update_time - timedelta(seconds=seconds)) < timedelta(seconds=600)
+        assert await store.get(key) == "second"
+        assert await store.contains(key)
+
+    @needs("expiry")
+    async def test_a_put_without_an_expiry_is_permanent_and_other_writes_keep_it(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        await store.put(key, {"n": 1}, expire_time=self.FAR)
+        await store.patch(key, increment={"n": 1})
+        assert (await entry_of(store, key)).expire_time == self.FAR
+        await store.update(key, lambda value: {**value, "m": 1})
+        assert (await entry_of(store, key)).expire_time == self.FAR
+        assert self.same(await store.get(key), {"n": 2, "m": 1})
+        await store.put(key, {"n": 1})
+        assert (await entry_of(store, key)).expire_time is None
+        await store.put(key, {"n": 1}, expire_time=self.FAR)
+        await store.batch_write([Write(key, {"n": 2})])
+        assert (await entry_of(store, key)).expire_time is None
+
+    @needs("expiry")
+    async def test_an_expiry_in_the_past_deletes(self, store: Datastore) -> None:
+        key, other = Key("/a/b"), Key("/a/c")
+        await store.put(key, "new", expire_time=self.PAST)
+        assert await store.entry(key) is None
+        await store.put(key, "old")
+        await store.put(key, "new", expire_time=datetime(1901, 1, 1, tzinfo=UTC))
+        assert await store.get(key) is None
+        await store.put(key, "old")
+        with pytest.raises(ConditionFailedError):
+            await store.put(key, "new", if_absent=True, expire_time=self.PAST)
+        assert await store.get(key) == "old"
+        past, far = Expiry.at(self.PAST), Expiry.at(self.FAR)
+        results = await store.batch_write(
+            [Put(key, "new", EXISTS, past), Put(key, "newer", ABSENT, far), Put(other, 1, None, past)]
+        )
+        assert [result.error for result in results] == [None, None, None]
+        assert [await store.get(each) for each in (key, other)] == ["newer", None]
+        assert (await entry_of(store, key)).expire_time == self.FAR
+        assert await store.touch(key, expire_time=self.PAST)
+        assert await store.get(key) is None
+
+    @needs("expiry")
+    async def test_a_touch_changes_only_the_expiry(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        assert await store.touch(key, expires_in_s=60) is False
+        assert await store.get(key) is None
+        for value in ("text", {"n": [1, None]}, 0):
+            await store.put(key, value)
+            before = await entry_of(store, key)
+            assert await store.touch(key, expire_time=self.FAR) is True
+            after = await entry_of(store, key)
+            assert self.same(after.value, value)
+            assert after.expire_time == self.FAR
+            assert after.version > before.version
+            assert after.create_time == before.create_time
+            assert await store.touch(key, expires_in_s=3600)
+            assert (await entry_of(store, key)).expire_time not in (None, self.FAR)
+            assert await store.touch(key)
+            assert (await entry_of(store, key)).expire_time is None
+            assert self.same(await store.get(key), value)
+
+    @needs("expiry")
+    async def test_an_expired_entry_is_absent_to_every_call(self, store: Datastore) -> None:
+        gone, kept = Key("/e/b"), Key("/e/a")
+        await store.put(kept, {"n": 1})
+        await store.put(gone, {"n": 2})
+        assert await store.get(gone) is not None
+        before = await entry_of(store, gone)
+        await store.touch(gone, expires_in_s=0.002)
+        while await store.get(gone) is not None:
+            await pause(0.001)
+        assert await store.contains(gone) is False
+        assert await store.entry(gone) is None
+        assert [result.value for result in await store.batch_get([gone])] == [None]
+        assert await store.touch(gone, expires_in_s=60) is False
+        for options in ({"if_exists": True}, {"if_version": before.version}):
+            with pytest.raises(ConditionFailedError) as failed:
+                await store.put(gone, "new", **options)
+            assert failed.value.version == 0
+        await store.put(gone, "new", if_absent=True)
+        after = await entry_of(store, gone)
+        assert after.create_time > before.create_time
+        assert after.version > before.version
+        assert after.expire_time is None
+
+    @needs("expiry", "queries")
+    async def test_expired_entries_are_left_out_of_queries_before_they_are_counted(self, store: Datastore) -> None:
+        keys = [Key(f"/e/{place}") for place in range(6)]
+        await fill(store, {key: {"n": place} for place, key in enumerate(keys)})
+        for key in keys[:3]:
+            await store.touch(key, expires_in_s=0.002)
+        while any([await store.get(key) is not None for key in keys[:3]]):
+            await pause(0.001)
+        for asked, expected in (
+            (a_query("/e"), keys[3:]),
+            (a_query("/e", limit=2), keys[3:5]),
+            (a_query("/e", offset=1), keys[4:]),
+            (a_query("/e", orders=["-n"], offset=1, limit=5), [keys[4], keys[3]]),
+            (a_query("/e", keys_only=True), keys[3:]),
+            (Query(Key("/"), recursive=True), keys[3:]),
+            (a_query("/e").filter("n", "<", 4), keys[3:4]),
+        ):
+            assert [entry.key for entry in await entries_of(store.query(asked))] == expected, asked
+        assert await store.aggregate(a_query("/e"), {"all": Count(), "sum": Sum("n")}) == [{"all": 3, "sum": 12}]
+
+    @needs("expiry")
+    async def test_a_bad_expiry_is_refused_and_nothing_is_written(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        await store.put(key, "old")
+        bad: list[tuple[Any, type[Exception]]] = [
+            *[
+                ({"expires_in_s": seconds}, InvalidError)
+                for seconds in (0, -1, float("nan"), float("inf"), 1e12, 1e300)
+            ],
+            *[({"expires_in_s": seconds}, TypeError) for seconds in ("60", True, timedelta(seconds=60))],
+            ({"expire_time": datetime(2200, 1, 1)}, InvalidError),
+            ({"expire_time": datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))}, InvalidError),
+            *[({"expire_time": time}, TypeError) for time in ("2200-01-01", 1e9, self.FAR.date())],
+            ({"expires_in_s": 60, "expire_time": self.FAR}, InvalidError),
+            ({"expires_in_s": 252_000_000_000}, InvalidError),
+        ]
+        for options, error in bad:
+            with pytest.raises(error):
+                await store.put(key, "new", **options)
+            with pytest.raises(error):
+                await store.touch(key, **options)
+        assert await store.get(key) == "old"
+        assert (await entry_of(store, key)).expire_time is None
 
 
 class QueryPromises(Capabilities):
     """query, compared with the naive answer."""
 
-    all_need = "queries"
+    all_need = ("queries",)
 
     async def check(
         self, store: Datastore, query: Query, contents: Mapping[Key, Any], after: Entry | None = None
@@ -950,7 +1123,7 @@ def position_of(query: Query, entry: Entry) -> Position:
 class AggregatePromises(Capabilities):
     """aggregate, compared with the naive rows."""
 
-    all_need = "queries"
+    all_need = ("queries",)
 
     async def check_rows(
         self, store: Datastore, query: Query, parts: Mapping[str, Aggregation], group_by: Sequence[str], contents: Any
@@ -998,7 +1171,7 @@ class AggregatePromises(Capabilities):
 class MutationPromises(Capabilities):
     """Changes that may happen while a query runs."""
 
-    all_need = "queries"
+    all_need = ("queries",)
 
     BEFORE: Mapping[str, int] = {"/m/b": 10, "/m/d": 40, "/m/f": 20, "/m/h": 50, "/m/j": 30}
     CHANGES: Sequence[tuple[str, Mapping[str, int | None]]] = (
@@ -1079,7 +1252,7 @@ def str_keys(entries: Iterable[Entry]) -> list[Key]:
 class CursorPromises(Capabilities):
     """What a store's cursor guarantees."""
 
-    all_need = "queries"
+    all_need = ("queries",)
 
     @pytest.fixture
     async def filled(self, store: Datastore) -> Datastore:
@@ -1285,6 +1458,7 @@ class DatastoreConformance(
     OperationPromises,
     BatchPromises,
     VersionPromises,
+    ExpiryPromises,
     QueryPromises,
     AggregatePromises,
     MutationPromises,
@@ -1298,10 +1472,10 @@ class DatastoreConformance(
         super().__init_subclass__(**arguments)
         for part in DatastoreConformance.__mro__:
             for name, test in vars(part).items():
-                needed = getattr(test, "needs", vars(part).get("all_need")) if name.startswith("test_") else None
-                if needed is None:
+                needed = getattr(test, "needs", vars(part).get("all_need", ())) if name.startswith("test_") else ()
+                if not needed:
                     continue
-                if not getattr(cls, needed):
+                if not all(getattr(cls, each) for each in needed):
                     setattr(cls, name, None)
                 elif getattr(cls, name) is None:
                     setattr(cls, name, test)

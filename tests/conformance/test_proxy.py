@@ -57,6 +57,8 @@ class TestAsyncProxy(Remote, AsyncConformance):
 class TestAsyncProxyByCollection(Remote, AsyncConformance):
     """A collection is on one shard, so its queries go to that shard alone."""
 
+    versions = True
+
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:
         proxy = clusters.proxy(tmp_path, shard_by="collection")

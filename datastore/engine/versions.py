@@ -40,6 +40,10 @@ class Versions:
         self.last = first + count - 1
         return range(first, first + count)
 
+    def raise_to(self, version: int) -> None:
+        """Give only versions above this one from now on."""
+        self.last = max(self.last, version)
+
     def stamp(self, old: tuple[int, ...] | None) -> tuple[int, int, int]:
         """The version, and the times of creation and update, of an entry that is written now in place of `old`, if any.
 

@@ -17,7 +17,7 @@ import lmdb
 from datastore.engine.plan import narrowed
 from datastore.engine.ranges import END, ScanPlan, bounds
 from datastore.engine.room import batch_bytes, read_room
-from datastore.lmdb.directory import DATA_FILE, NODE_ID, Identity, new_node_id, open_directory
+from datastore.lmdb.directory import DATA_FILE, LAST_VERSION, NODE_ID, Identity, new_node_id, open_directory
 from datastore.lmdb.errors import raise_translated
 from datastore.lmdb.gate import Gate
 from datastore.lmdb.records import unpack, unpack_stored
@@ -251,6 +251,18 @@ class LMDBDatastore(Datastore):
         Releases that do not know system records refuse a directory that has any.
         """
         return self._writer.submit(Job((), record=(name.encode(), content)))
+
+    @property
+    def latest_version(self) -> int:
+        """The latest version given to an entry, also to one that was deleted since. Not while writes are under way."""
+        return self._writer.latest_version
+
+    def submit_versions(self, version: int) -> Future[list[WriteResult]]:
+        """Give only versions above this one from now on, e.g. because entries come from a store that gave it.
+
+        Done once that is on disk, whatever the durability.
+        """
+        return self._writer.submit(Job((), record=(LAST_VERSION, b"%d" % version)))
 
     def _read_record(self, database: lmdb._Database, name: bytes) -> bytes | None:
         try:

@@ -122,6 +122,11 @@ class Writer:
 
     # Called by any thread
 
+    @property
+    def latest_version(self) -> int:
+        """The latest version given to an entry, or raised to."""
+        return self._versions.last
+
     def submit(self, job: Job) -> Future[list[WriteResult]]:
         """Queue a job; its future is done after its commit. Blocks while the backlog is full."""
         self._gate.check()
@@ -253,7 +258,10 @@ class Writer:
     def _commit_record(self, name: bytes, content: bytes) -> None:
         system = self.system
         with self._transaction() as transaction:
-            if name == NODE_ID:
+            if name == LAST_VERSION:
+                self._versions.raise_to(int(content))
+                self._keep_last_version(transaction)
+            elif name == NODE_ID:
                 transaction.put(name, content, db=self._meta)
             else:
                 system = system or self._environment.open_db(SYSTEM, txn=transaction)
@@ -286,12 +294,16 @@ class Writer:
             with transaction.cursor() as cursor:
                 results = Changes(cursor, versions).make(changes)
             if versions.last > before:
-                transaction.put(FORMAT, STORE_FORMAT, db=self._meta)
-                transaction.put(LAST_VERSION, b"%d" % versions.last, db=self._meta)
+                self._keep_last_version(transaction)
         self.commits += 1
         if self._flush_interval_s is not None and self._flush_due is None:
             self._flush_due = time.monotonic() + self._flush_interval_s
         return results
+
+    def _keep_last_version(self, transaction: lmdb.Transaction[bytes]) -> None:
+        """Record the latest version, and that releases without versions must not open the directory."""
+        transaction.put(FORMAT, STORE_FORMAT, db=self._meta)
+        transaction.put(LAST_VERSION, b"%d" % self._versions.last, db=self._meta)
 
     @contextmanager
     def _transaction(self) -> Iterator[lmdb.Transaction[bytes]]:

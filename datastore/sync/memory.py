@@ -182,6 +182,16 @@ class DictDatastore(Datastore):
         with self._lock:
             raise_error(self._apply(Delete(key, condition_for(self, options))))
 
+    @property
+    def latest_version(self) -> int:
+        """The latest version given to an entry, also to one that was deleted since; 0 if there is none."""
+        return self._versions.last
+
+    def raise_versions(self, version: int) -> None:
+        """Give only versions above this one from now on, e.g. because entries come from a store that gave it."""
+        with self._lock:
+            self._versions.raise_to(version)
+
     # With the lock held
 
     def _sweep(self, key: Key) -> None:

@@ -291,6 +291,7 @@ class PrepareMoveRequest(_message.Message):
     SHARD_FIELD_NUMBER: _builtins.int
     JOINS_FIELD_NUMBER: _builtins.int
     COORDINATOR_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     shard: _builtins.str
     """The node's shard name in it; empty if the placement does not include the node."""
     joins: _builtins.bool
@@ -300,6 +301,11 @@ class PrepareMoveRequest(_message.Message):
     coordinator: _builtins.str
     """A random name for the process that coordinates the move. If several prepare the same move, the last one wins: the
     node refuses WriteSlots, ClearSlots, CommitMove and AbortMove from all others, and from all after a restart.
+    """
+    version: _builtins.int
+    """From now on the node gives entries only versions above this, durably. A coordinator prepares every node, and then
+    again with the greatest version of all their responses, before it moves entries: so a later version of a key is
+    greater on its new node too. Not set: no change.
     """
     @_builtins.property
     def placement(self) -> Global___Placement:
@@ -312,10 +318,11 @@ class PrepareMoveRequest(_message.Message):
         shard: _builtins.str = ...,
         joins: _builtins.bool = ...,
         coordinator: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator", b"coordinator", "joins", b"joins", "placement", b"placement", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator", b"coordinator", "joins", b"joins", "placement", b"placement", "shard", b"shard", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -328,6 +335,11 @@ class PrepareMoveResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PLACEMENT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """The latest version that the node has given to an entry, also to one that was deleted since. 0 if there is none, or
+    if its store keeps no versions.
+    """
     @_builtins.property
     def placement(self) -> Global___NodePlacement:
         """The node's placement now."""
@@ -336,10 +348,11 @@ class PrepareMoveResponse(_message.Message):
         self,
         *,
         placement: Global___NodePlacement | None = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

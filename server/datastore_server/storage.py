@@ -65,7 +65,7 @@ def open_storage(
         raise ConfigError(f"{url} holds its node's records itself: leave state_dir out")
     if isinstance(tree, MemoryConfig):
         memory = DictDatastore()
-        return Storage(memory, MemorySystemSpace(), Listing(memory))
+        return Storage(memory, MemorySystemSpace(memory), Listing(memory))
     if isinstance(tree, LMDBConfig):
         blocking = LMDBDatastore(
             tree.directory, durability=tree.durability, max_map_bytes=tree.max_size, cluster=cluster, shard=shard

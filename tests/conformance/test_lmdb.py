@@ -62,7 +62,7 @@ class TestAsyncLMDB(OnTheWire, AsyncConformance):
 class TestAsyncWireValuesInMemory(OnTheWire, AsyncConformance):
     """As on a node in memory."""
 
-    versions = True
+    versions = expiry = True
 
     @pytest.fixture
     async def store(self) -> Any:

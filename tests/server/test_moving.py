@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from operator import le, lt
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from datastore.aio import Datastore
 from datastore.engine.placement import SLOTS
+from datastore.lmdb import LMDBDatastore
+from datastore.model.entries import Write
 from datastore.model.errors import ConfigError, DatastoreError, PlacementError, UnavailableError, WrongShardError
 from datastore.model.key import Key
+from datastore.model.operations import ReadOptions
 from datastore.model.query import Query
 from datastore_client import aio as client
 from datastore_server.config import Config
@@ -85,6 +90,37 @@ async def test_a_shard_is_renamed_without_moving_an_entry(tmp_path: Path) -> Non
         renamed = await apply(config, SOURCE, Options(renames={"b": "x"}), lambda _: None)
         assert renamed.size.entries == 0
         await check(running, "a", "x=b")
+
+
+async def test_versions_grow_over_a_move_to_a_node_whose_clock_is_behind(tmp_path: Path) -> None:
+    ahead = Key("/ahead")
+    with LMDBDatastore(tmp_path / "a", clock=lambda: 4_000_000_000.0) as store:
+        store.put(ahead, b"")
+        store.delete(ahead)
+    keys = list(ENTRIES)
+
+    async def versions(store: Datastore) -> list[int]:
+        read = await store.read(keys, ReadOptions(metadata=True))
+        return [result.metadata.version for result in read if result.metadata is not None]
+
+    async with nodes(tmp_path, "a", "b") as running:
+        await formed(running, "a")
+        config = running.config("a", "b")
+        async with proxy(running.config("a")) as cluster:
+            before = await versions(cluster)
+        moved = {move.target for move in (await apply_now(config)).moves}
+        assert moved == {"b"}
+        # What was raised is kept, also for entries that are written only now.
+        await running.stop("b")
+        await running.start("b")
+        async with proxy(config) as cluster:
+            after = await versions(cluster)
+            await cluster.batch_write([Write(key, None) for key in keys])
+            await fill(cluster, ENTRIES)
+            anew = await versions(cluster)
+        assert len(before) == len(after) == len(anew) == len(keys)
+        assert all(map(le, before, after)) and any(map(lt, before, after))
+        assert all(map(lt, after, anew))
 
 
 @pytest.mark.long

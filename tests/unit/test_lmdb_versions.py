@@ -138,6 +138,19 @@ def test_versions_grow_after_a_kill(directory: Path, durability: str) -> None:
         assert entry_of(store).version > max(acknowledged) > 4_000_000_000_000_000
 
 
+def test_versions_can_be_raised_durably(directory: Path) -> None:
+    with LMDBDatastore(directory, clock=lambda: 1.0) as store:
+        store.put(KEY, b"v")
+        for raised, latest in ((5_000_000, 5_000_000), (4_000_000, 5_000_000)):
+            store.submit_versions(raised).result()
+            assert store.latest_version == latest
+        assert entry_of(store).version == 1_000_000
+    with LMDBDatastore(directory, clock=lambda: 2.0) as store:
+        assert store.latest_version == 5_000_000
+        store.put(KEY, b"v")
+        assert entry_of(store).metadata == Metadata(5_000_001, 1_000_000, 2_000_000)
+
+
 # Directories of earlier releases
 
 

@@ -313,15 +313,27 @@ async def _held(survey: Survey, current: Placement, target: Placement) -> dict[N
 
 
 async def _prepare(survey: Survey, current: Placement | None, target: Placement) -> None:
-    """Make every uncommitted node refuse writes, and other commands that execute the same move."""
-    for node in survey.in_order:
-        held = node.answer.placement
-        if not agree(held.current, target):
-            if survey.is_former(node):
-                # It joins again; its entries moved away when it was removed.
-                await node.client.clear_slots(held.epoch)
-            name = held.pending_shard if held.pending is not None else node.name
-            await node.client.prepare(name, target, joins=not node.is_of(current))
+    """Make every uncommitted node refuse writes, and other commands that execute the same move.
+
+    Then none gives versions that are not above those of all nodes: entries that move must not get lower ones.
+    """
+    uncommitted = [node for node in survey.in_order if not agree(node.answer.placement.current, target)]
+    latest: dict[Node, int] = {}
+    for node in uncommitted:
+        if survey.is_former(node):
+            # It joins again; its entries moved away when it was removed.
+            await node.client.clear_slots(node.answer.placement.epoch)
+        latest[node] = await _prepare_node(node, current, target)
+    highest = max(latest.values(), default=0)
+    for node in uncommitted:
+        if latest[node] < highest:
+            await _prepare_node(node, current, target, version=highest)
+
+
+async def _prepare_node(node: Node, current: Placement | None, target: Placement, *, version: int = 0) -> int:
+    held = node.answer.placement
+    name = held.pending_shard if held.pending is not None else node.name
+    return await node.client.prepare(name, target, joins=not node.is_of(current), version=version)
 
 
 async def _copy(

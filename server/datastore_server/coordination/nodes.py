@@ -94,15 +94,20 @@ class NodeClient:
         timeout_s = SCAN_TIMEOUT_S if check_entries else self._timeout_s
         return _node_placement(await self._call("PlaceNode", request, timeout_s))
 
-    async def prepare(self, shard: str, placement: Placement, *, joins: bool = False) -> NodePlacement:
+    async def prepare(self, shard: str, placement: Placement, *, joins: bool = False, version: int = 0) -> int:
         """Make the node refuse writes until `placement` is committed or aborted.
 
         `shard` is '' for a node to be removed. A node that `joins` must be empty and owns nothing until the commit.
+        From now on the node's entries get versions above `version`. Returns the latest version that it has given.
         """
         request = placement_pb2.PrepareMoveRequest(
-            shard=shard, placement=wire.encode_placement(placement), joins=joins, coordinator=self._coordinator
+            shard=shard,
+            placement=wire.encode_placement(placement),
+            joins=joins,
+            coordinator=self._coordinator,
+            version=version,
         )
-        return _node_placement(await self._call("PrepareMove", request))
+        return int((await self._call("PrepareMove", request)).version)
 
     async def summarize(self, shard_by: ShardBy, *, owned_only: bool) -> Slots:
         """A summary of each slot of the node; empty slots are left out."""

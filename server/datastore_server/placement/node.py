@@ -133,11 +133,11 @@ class PlacedNode:
             await self.place(shard, placement)
 
     async def prepare(
-        self, shard: str, placement: Placement, *, joins: bool = False, coordinator: str = ""
+        self, shard: str, placement: Placement, *, joins: bool = False, coordinator: str = "", version: int = 0
     ) -> NodePlacement:
         """Record the next placement. When this returns, no write is active and new ones are refused.
 
-        From then on only this `coordinator` may continue the move.
+        From then on only this `coordinator` may continue the move, and entries get only versions above `version`.
         """
         change = partial(transitions.prepare_move, shard=shard, placement=placement, joins=joins)
         async with self._changing, self.datastore.without_writes():
@@ -147,6 +147,8 @@ class PlacedNode:
             if change(before) is not before and (joins or transitions.starts_anew(before, placement)):
                 await self._check_start(shard, placement, check_entries=False)
             prepared = await self._change(change)
+            if version:
+                await self.system.raise_versions(version)
             self._coordinator = coordinator
             return prepared
 

@@ -100,9 +100,20 @@ class PlacementService:
     async def prepare_move(self, request: bytes, call: Call) -> bytes:
         """PrepareMove: answered once no write is active and new ones are refused."""
         message, placement = await checked(partial(_placing, placement_pb2.PrepareMoveRequest), request)
-        change = self._node.prepare(message.shard, placement, joins=message.joins, coordinator=message.coordinator)
+        if message.version < 0:
+            raise InvalidError(f"a version is positive, not {message.version}", field="version")
+        change = self._node.prepare(
+            message.shard,
+            placement,
+            joins=message.joins,
+            coordinator=message.coordinator,
+            version=message.version,
+        )
         placed = await self._changes.run(change)
-        return placement_pb2.PrepareMoveResponse(placement=wire.encode_node_placement(placed)).SerializeToString()
+        response = placement_pb2.PrepareMoveResponse(
+            placement=wire.encode_node_placement(placed), version=await self._node.system.latest_version()
+        )
+        return response.SerializeToString()
 
     async def commit_move(self, request: bytes, call: Call) -> bytes:
         """CommitMove: answered once it is durable."""

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Protocol
 
+from datastore.aio import DictDatastore
 from datastore.filesystem import FileSystemDatastore
 from datastore.filesystem.disk import SYSTEM, ensure_directory_exists
 from datastore.lmdb import LMDBDatastore
@@ -39,6 +40,14 @@ class SystemSpace(Protocol):
         """
         return
 
+    async def latest_version(self) -> int:
+        """The latest version that the store has given to an entry; 0 if none is known. No write may be under way."""
+        return 0
+
+    async def raise_versions(self, version: int) -> None:
+        """Make the store give only versions above this one, durably, if it keeps versions and can."""
+        return
+
     def release(self) -> None:
         """Release what the space holds. The store itself is closed by its owner."""
         return
@@ -53,7 +62,8 @@ class MemorySystemSpace(SystemSpace):
 
     in_memory = True
 
-    def __init__(self) -> None:
+    def __init__(self, store: DictDatastore | None = None) -> None:
+        self._store = store
         self._node_id = new_node_id()
         self._records: dict[str, bytes] = {}
 
@@ -68,6 +78,15 @@ class MemorySystemSpace(SystemSpace):
     async def write(self, name: str, content: bytes) -> None:
         """Keep the record for the lifetime of the process."""
         self._records[name] = content
+
+    async def latest_version(self) -> int:
+        """The store's."""
+        return 0 if self._store is None else self._store.latest_version
+
+    async def raise_versions(self, version: int) -> None:
+        """Raise those of the store."""
+        if self._store is not None:
+            self._store.raise_versions(version)
 
 
 class LMDBSystemSpace(SystemSpace):
@@ -93,6 +112,14 @@ class LMDBSystemSpace(SystemSpace):
     async def flush(self) -> None:
         """Flush everything submitted so far, whatever the durability."""
         await asyncio.to_thread(self._store.flush)
+
+    async def latest_version(self) -> int:
+        """The directory's."""
+        return self._store.latest_version
+
+    async def raise_versions(self, version: int) -> None:
+        """Raise those of the directory. It is on disk, whatever the durability."""
+        await asyncio.wrap_future(self._store.submit_versions(version))
 
 
 class KeepsRecords(Protocol):

@@ -25,6 +25,7 @@ from datastore.model.entries import (
     Write,
 )
 from datastore.model.errors import (
+    ChangesExpiredError,
     CircularLinkError,
     ConditionFailedError,
     ConfigError,
@@ -92,7 +93,9 @@ if TYPE_CHECKING:
         TieredDatastore,
     )
     from datastore.core.serialize import SerializerShimDatastore
+    from datastore.model.changes import Change, ChangeBatch, ChangeKind
     from datastore.spec import Config
+    from datastore.sync.watching import Watcher
 
 __all__ = [
     "ABSENT",
@@ -100,6 +103,10 @@ __all__ = [
     "Avg",
     "Batch",
     "CacheShimDatastore",
+    "Change",
+    "ChangeBatch",
+    "ChangeKind",
+    "ChangesExpiredError",
     "CircularLinkError",
     "ConditionFailedError",
     "ConfigError",
@@ -167,6 +174,7 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "UnsupportedTypeError",
+    "Watcher",
     "Write",
     "WriteResult",
     "WrongShardError",
@@ -185,6 +193,11 @@ __all__ = [
 
 #: Modules that are documented as attributes of this one.
 _LAZY_MODULES = {"aio", "basic", "core", "errors", "key", "query", "serialize"}
+#: Names that only those who watch need, with their modules.
+_LAZY_NAMES = {
+    **dict.fromkeys(("Change", "ChangeBatch", "ChangeKind"), "datastore.model.changes"),
+    "Watcher": "datastore.sync.watching",
+}
 
 
 # Not in __all__, so that `import *` does not hide the builtin.
@@ -207,6 +220,9 @@ def __getattr__(name: str) -> Any:
     """The documented modules and the stores over other stores are loaded on first use: most programs need few."""
     if name in _LAZY_MODULES:
         return import_module(f"datastore.{name}")
+    if name in _LAZY_NAMES:
+        found = globals()[name] = getattr(import_module(_LAZY_NAMES[name]), name)
+        return found
     if name in __all__:
         found = globals()[name] = getattr(import_module("datastore.core"), name)
         return found

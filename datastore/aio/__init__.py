@@ -29,6 +29,7 @@ from datastore.aio.transforms import (
     NamespaceDatastore,
     NestedPathDatastore,
 )
+from datastore.aio.watching import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +58,7 @@ __all__ = [
     "ShimDatastore",
     "SymlinkDatastore",
     "TieredDatastore",
+    "Watcher",
 ]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from threading import get_ident
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ __all__ = [
     "Event",
     "KeyLocks",
     "Lock",
+    "Signal",
     "close_iterator",
     "fan_out",
     "give_way",
@@ -76,6 +78,39 @@ class KeyLocks:
             for key in keys:
                 await stack.enter_async_context(self.hold(key))
             yield
+
+
+class Signal:
+    """Wakes the task that waits for it; any thread may set it. For the running event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
+        self._event = asyncio.Event()
+        self._is_set = False
+
+    def set(self) -> None:
+        """End the wait in progress, or the next one."""
+        if self._is_set:
+            return
+        self._is_set = True
+        if get_ident() == self._thread:
+            self._event.set()
+        else:
+            # The loop may have ended, and its tasks with it.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._event.set)
+
+    def clear(self) -> None:
+        """Let the next wait last until the signal is set again."""
+        self._is_set = False
+        self._event.clear()
+
+    async def wait(self, timeout_s: float | None) -> None:
+        """Wait until the signal is set, or for this many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
 
 
 async def fan_out(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:

@@ -5,15 +5,20 @@ Knows the Datastore contract and the tiers, which make these promises.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.cursor import close_all
+from datastore.aio.feeds import Feed
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.tiered import SKIP_FAILED_S, TieredDatastore
 from datastore.model.description import Description
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
+
+if TYPE_CHECKING:
+    from datastore.model.changes import Watch
 
 __all__ = ["CacheShimDatastore"]
 
@@ -39,6 +44,10 @@ class CacheShimDatastore(ShimDatastore):
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the child, then to the cache."""
         return await self._tiers.write(operations)
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The child's feed."""
+        return super().changes(watch, wake)
 
     def describe(self) -> Description:
         """Kind `cache`; it can do what the child can."""

@@ -197,8 +197,11 @@ class DirectoryDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """The child is asked only for the scope of a query. Entries cannot expire: their names would stay listed."""
-        return self.child_datastore.capability.scope_only()._replace(expiry=False)
+        """The child is asked only for the scope of a query. Its changes are not those of the caller's entries.
+
+        Entries cannot expire: their names would stay listed.
+        """
+        return self.child_datastore.capability.scope_only()._replace(expiry=False, changes=False)
 
     def describe(self) -> Description:
         """Kind `directory`."""

@@ -17,9 +17,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from datastore.aio.base import Datastore
+from datastore.aio.feeds import Feed
 from datastore.aio.scan import Scan
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
+from datastore.model.changes import ChangeBatch, Watch
 from datastore.model.description import Description
 from datastore.model.entries import Batch
 from datastore.model.errors import UnsupportedTypeError
@@ -28,6 +30,8 @@ from datastore.model.operations import Operation, ReadOptions, ReadResult, Write
 from datastore.model.query import Query
 from datastore.model.spellings import place_of
 from datastore.sync.base import Datastore as BlockingDatastore
+from datastore.sync.feeds import Feed as BlockingFeed
+from datastore.sync.feeds import feed_of as blocking_feed_of
 from datastore.sync.scan import Scan as BlockingScan
 
 __all__ = ["LiftedDatastore", "lift"]
@@ -158,6 +162,10 @@ class LiftedDatastore(Datastore):
         else:
             await _result(_in_thread(scan.close))
 
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The blocking store's feed."""
+        return _LiftedFeed(blocking_feed_of(self.blocking, watch, wake), in_thread=not self._reads_here)
+
     def listed_key(self, key: Key) -> Key:
         """The same as in the blocking store."""
         return self.blocking.listed_key(key)
@@ -174,6 +182,30 @@ class LiftedDatastore(Datastore):
     async def aclose(self) -> None:
         """Close the blocking store."""
         await asyncio.to_thread(self.blocking.close)
+
+
+class _LiftedFeed(Feed):
+    """A blocking feed, read from tasks."""
+
+    def __init__(self, blocking: BlockingFeed, *, in_thread: bool) -> None:
+        self._blocking = blocking
+        self._in_thread = in_thread
+        self._taking: Future[ChangeBatch | None] | None = None
+
+    async def take(self) -> ChangeBatch | None:
+        if not self._in_thread:
+            return self._blocking.take()
+        self._taking = _in_thread(self._blocking.take)
+        return await _result(self._taking)
+
+    async def aclose(self) -> None:
+        if self._taking is not None and not self._taking.done():
+            # A cancelled call continues in its thread.
+            self._taking.add_done_callback(lambda _: self._blocking.close())
+        elif self._in_thread:
+            await _result(_in_thread(self._blocking.close))
+        else:
+            self._blocking.close()
 
 
 def _offers(store: BlockingDatastore, offer: str, operations: Sequence[str]) -> bool:

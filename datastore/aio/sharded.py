@@ -14,6 +14,7 @@ from datastore.aio.aggregating import scanned_tally, tally_of
 from datastore.aio.base import Datastore, exact_query, require_datastore
 from datastore.aio.collections import DatastoreCollection
 from datastore.aio.cursor import Cursor, close_all
+from datastore.aio.feeds import Feed, MergedFeed, feed_of, unwatched
 from datastore.aio.scan import Scan
 from datastore.engine.merge import BlockMerge
 from datastore.engine.plan import COMPLETE
@@ -31,6 +32,7 @@ from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 
 if TYPE_CHECKING:
+    from datastore.model.changes import Watch
     from datastore.model.explanation import Explanation
 
 __all__ = ["ShardedDatastore"]
@@ -195,6 +197,19 @@ class ShardedDatastore(DatastoreCollection):
         }
         reports: list[ShardReport] = []
         return Scan(self._merge(query, asked, reports), COMPLETE, shards=reports, explained=self._explained(asked))
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The feeds of all shards in one, in no order between shards. Positions have one for each shard."""
+        if is_overridden(self, ShardedDatastore, "shard_query_generator"):
+            raise unwatched(self, "it has its own shard_query_generator")
+        stores, only = self._held(), self._only_shard(watch.query)
+        indexes = [index for index in range(len(stores)) if only is None or index == only]
+        return MergedFeed(
+            list(map(self._name_of, indexes)),
+            watch,
+            lambda place, asked: feed_of(stores[indexes[place]], asked, wake),
+            lambda place, error: self._name_shard(indexes[place], error),
+        )
 
     async def tally(self, asked: Aggregate) -> Tally:
         """The combined tallies of all shards, which work concurrently. If one fails, all of it does."""

@@ -5,11 +5,12 @@ Knows only the Datastore contract.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datastore.aio import verbs
 from datastore.aio.base import Datastore, require_datastore
+from datastore.aio.feeds import Feed, feed_of
 from datastore.aio.scan import Scan, ask
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
@@ -21,6 +22,8 @@ from datastore.model.query import Query
 
 if TYPE_CHECKING:
     import logging
+
+    from datastore.model.changes import Watch
 
 __all__ = ["LoggingDatastore", "ShimDatastore"]
 
@@ -53,15 +56,21 @@ class ShimDatastore(Datastore):
         """The child's answer."""
         return ask(self.child_datastore, query)
 
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The child's feed."""
+        return feed_of(self.child_datastore, watch, wake)
+
     def listed_key(self, key: Key) -> Key:
         """The child's listed key."""
         return self.child_datastore.listed_key(key)
 
     @property
     def capability(self) -> Capability:
-        """What the child can do. Verbs of a subclass know no versions and no expiry."""
+        """What the child can do. Verbs of a subclass know no versions and no expiry; for changes see `feed_of`."""
         below = Capability.common([self.child_datastore.capability])
-        return below._replace(versions=False, expiry=False) if verbs.are_overridden(type(self)) else below
+        if verbs.are_overridden(type(self)):
+            below = below._replace(versions=False, expiry=False)
+        return verbs.shown_changes(self, below)
 
     def describe(self) -> Description:
         """Kind `shim`, named after the class, over the child's description."""
@@ -117,6 +126,11 @@ class LoggingDatastore(ShimDatastore):
             else:
                 self.logger.info("put %s", operation.key)
         return await self.child_datastore.write(operations)
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The child's feed."""
+        self.logger.info("watch %s", watch.query.key)
+        return super().changes(watch, wake)
 
     def scan(self, query: Query) -> Scan:
         """The child's answer."""

@@ -6,14 +6,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from datastore.aio._concurrency import KeyLocks, Lock, run_to_completion
 from datastore.aio.aggregating import tally_of
 from datastore.aio.base import Datastore
 from datastore.aio.collections import DatastoreCollection
+from datastore.aio.feeds import Feed, feed_of
 from datastore.aio.flights import Flight, Flights
 from datastore.aio.scan import Scan, ask
 from datastore.aio.tier import Tier, is_outage
+from datastore.aio.verbs import shown_changes
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability
@@ -33,6 +36,9 @@ from datastore.model.operations import (
     uncached,
 )
 from datastore.model.query import Query
+
+if TYPE_CHECKING:
+    from datastore.model.changes import Watch
 
 __all__ = ["SKIP_FAILED_S", "TIER_TIMEOUT_S", "TieredDatastore"]
 
@@ -211,10 +217,14 @@ class TieredDatastore(DatastoreCollection):
         """The tally of the last tier."""
         return await tally_of(self._held()[-1], asked)
 
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The feed of the last tier."""
+        return feed_of(self._held()[-1], watch, wake)
+
     @property
     def capability(self) -> Capability:
         """The capability of the last tier."""
-        return Capability.common(store.capability for store in self._stores[-1:])
+        return shown_changes(self, Capability.common(store.capability for store in self._stores[-1:]))
 
     def describe(self) -> Description:
         """Kind `tiered`, with the entries of the last tier."""

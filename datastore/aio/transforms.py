@@ -12,16 +12,18 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from datastore.aio.base import Datastore
+from datastore.aio.feeds import Feed, MappedFeed, feed_of, unwatched
 from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.shims import ShimDatastore
-from datastore.aio.verbs import on_made, scope_of
+from datastore.aio.verbs import on_made, scope_of, shown_changes
+from datastore.engine.feeds import selected
 from datastore.engine.plan import COMPLETE
-from datastore.model.arguments import check_key
+from datastore.model.arguments import check_count, check_key
 from datastore.model.capability import Capability
+from datastore.model.changes import Change, Watch
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import (
-    InvalidError,
     InvalidKeyError,
     QueryNotSupportedError,
     UnsupportedTypeError,
@@ -168,6 +170,29 @@ class KeyTransformDatastore(ShimDatastore):
         finally:
             await child.aclose()
 
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The child's feed under the caller's keys, without foreign entries."""
+        if self.keytransform is None and self.inverse is None:
+            return feed_of(self.child_datastore, watch, wake)
+        if not self._shows_changes:
+            raise unwatched(self, "its key transform is not declared prefix_preserving, or has no inverse")
+        query = watch.query
+        inner = Query(self._inner_key(query.key), recursive=query.recursive)
+        if query.key == _ROOT and inner.key != _ROOT:
+            # The child's collection lacks the entry at the caller's root; all keys from there on have it.
+            inner = Query(inner.key.path, recursive=True).filter("__key__", ">=", inner.key)
+        asked = watch.within(inner.frozen(), values=watch.reads_values)
+        return MappedFeed(feed_of(self.child_datastore, asked, wake), lambda changes: self._own(watch, changes))
+
+    def _own(self, watch: Watch, changes: Sequence[Change]) -> list[Change]:
+        """Of the child's changes those that are asked for, under the caller's keys."""
+        named = [(change, self._outer_key(change.key)) for change in changes]
+        return selected(watch, [change._replace(key=key) for change, key in named if key is not None])
+
+    @property
+    def _shows_changes(self) -> bool:
+        return self.prefix_preserving and self.inverse is not None
+
     def listed_key(self, key: Key) -> Key:
         """The caller's key for what the child lists; without an inverse the child's."""
         listed = self.child_datastore.listed_key(self._inner_key(key))
@@ -178,8 +203,11 @@ class KeyTransformDatastore(ShimDatastore):
         """Queries need `prefix_preserving`; the child is asked only for the scope."""
         below = self.child_datastore.capability
         if self.keytransform is None and self.inverse is None:
-            return Capability.common([below])
-        return below.scope_only()._replace(queries=below.queries and self.prefix_preserving)
+            return shown_changes(self, Capability.common([below]))
+        own = below.scope_only()._replace(
+            queries=below.queries and self.prefix_preserving, changes=below.changes and self._shows_changes
+        )
+        return shown_changes(self, own)
 
     def describe(self) -> Description:
         """Kind `key_transform`, with the transform's name."""
@@ -320,6 +348,10 @@ class NamespaceDatastore(KeyTransformDatastore):
             return filter_
         return Filter("__key__", filter_.op, OPERATORS[filter_.op].with_keys(filter_.value, self.namespace.child))
 
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The child's feed for the namespace, under the caller's keys."""
+        return super().changes(watch, wake)
+
     async def _renamed(self, child: Scan) -> AsyncGenerator[Batch]:
         """The child's batches under the caller's keys; all are below the namespace."""
         try:
@@ -333,7 +365,7 @@ class NamespaceDatastore(KeyTransformDatastore):
     def capability(self) -> Capability:
         """What the child can do, unless the class overrides how its keys are made."""
         below = self.child_datastore.capability
-        return super().capability if self._is_own else Capability.common([below])
+        return super().capability if self._is_own else shown_changes(self, Capability.common([below]))
 
     def describe(self) -> Description:
         """Kind `namespace`, with its key."""
@@ -374,7 +406,7 @@ class NestedPathDatastore(KeyTransformDatastore):
         # Looked up at each call, because an instance may have its own.
         super().__init__(datastore, lambda key: self.nest_key(key))  # noqa: PLW0108
         for name, number in (("depth", depth), ("length", length)):
-            _check_count(name, number)
+            check_count(name, number)
         if keyfn is not None and not callable(keyfn):
             raise UnsupportedTypeError(f"keyfn must be callable, got {type(keyfn).__name__}", path="keyfn")
         self.depth = depth
@@ -384,7 +416,7 @@ class NestedPathDatastore(KeyTransformDatastore):
     @property
     def capability(self) -> Capability:
         """The child's, without queries."""
-        return self.child_datastore.capability.scope_only()._replace(queries=False)
+        return self.child_datastore.capability.scope_only()._replace(queries=False, changes=False)
 
     def scan(self, query: Query) -> Scan:
         """Not supported: QueryNotSupportedError."""
@@ -415,10 +447,3 @@ class NestedPathDatastore(KeyTransformDatastore):
     def describe(self) -> Description:
         """Kind `nested_path`, with depth and length."""
         return self._described("nested_path", f"depth {self.depth}, length {self.length}")
-
-
-def _check_count(name: str, number: object) -> None:
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise UnsupportedTypeError(f"{name} must be an int, got {type(number).__name__}", path=name)
-    if number < 1:
-        raise InvalidError(f"{name} must be at least 1, got {number}", field=name)

@@ -19,6 +19,7 @@ from datastore.aio.scan import Scan, exact_batches, noted
 from datastore.engine.plan import UNORDERED, WHOLE_VALUES
 from datastore.engine.room import read_room
 from datastore.model.arguments import check_key, check_query
+from datastore.model.capability import Capability
 from datastore.model.entries import Write
 from datastore.model.errors import UnsupportedError, UnsupportedTypeError
 from datastore.model.expiry import Expiry, expiry_of
@@ -56,8 +57,10 @@ __all__ = [
     "no_versions",
     "on_made",
     "operation_of",
+    "passes_changes",
     "read_attempt",
     "scope_of",
+    "shown_changes",
     "terms_for",
     "without_expiry",
     "write_attempt",
@@ -385,6 +388,16 @@ def _conditions_in(options: PutOptions) -> WriteOptions:
 def are_overridden(cls: type) -> bool:
     """Whether a class reads or writes by verbs, so that metadata and conditions do not pass through it."""
     return cls.read in _by_verbs or cls.write in _by_verbs  # type: ignore[attr-defined]
+
+
+def passes_changes(store: Any) -> bool:
+    """Whether a store's `changes` shows what its reads do: no verb or method of the waist is overridden below it."""
+    return min(place_of(store, name) for name in DERIVED) >= place_of(store, "changes")
+
+
+def shown_changes(store: Any, capability: Capability) -> Capability:
+    """A capability without changes if the store does not pass them on."""
+    return capability if passes_changes(store) else capability._replace(changes=False)
 
 
 def no_versions(store: Any) -> UnsupportedError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import compress
+from operator import and_
 from typing import Any
 
 from datastore.engine.sorting import ColumnSorter, RunSorter, sorter_for
@@ -20,7 +21,7 @@ from datastore.model.operators import column_predicate
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 
-__all__ = ["Cutter", "Pipeline", "has_long_value"]
+__all__ = ["Cutter", "Pipeline", "has_long_value", "passing"]
 
 #: How many entries an ordered query collects in one step, which takes a few milliseconds.
 STEP_ENTRIES = 500
@@ -173,6 +174,16 @@ class Cutter:
         elif self._query.fields is not None:
             batch.project(self._query.fields, except_long=self._query.sort_keys)
         return batch
+
+
+def passing(query: Query, keys: list[Key], values: list[Any]) -> list[bool]:
+    """Whether each of some entries passes the filters of a query. The scope is not considered."""
+    batch = Batch(keys, values)
+    looked = values if query.has_custom_code else views(values)
+    held = [True] * len(keys)
+    for part in query.filters:
+        held = list(map(and_, held, part.judged(partial(_predicate, query))(batch, looked)))
+    return held
 
 
 def has_long_value(batch: Batch) -> bool:

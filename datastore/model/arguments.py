@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datastore.model.errors import UnsupportedTypeError
+from datastore.model.errors import InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.query import Query
 
-__all__ = ["check_key", "check_query"]
+__all__ = ["check_count", "check_key", "check_query"]
 
 
 def check_key(key: object) -> Key:
@@ -22,3 +22,11 @@ def check_query(query: object) -> None:
     """Raise UnsupportedTypeError (a TypeError) unless `query` is a Query."""
     if not isinstance(query, Query):
         raise UnsupportedTypeError(f"a query must be a Query, got {type(query).__name__}", path="query")
+
+
+def check_count(name: str, count: object) -> None:
+    """Raise UnsupportedTypeError (a TypeError) or InvalidError (a ValueError) unless it is an int of at least 1."""
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise UnsupportedTypeError(f"{name} must be an int, got {type(count).__name__}", path=name)
+    if count < 1:
+        raise InvalidError(f"{name} must be at least 1, got {count}", field=name)

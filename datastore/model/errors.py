@@ -8,6 +8,7 @@
     │   └── InvalidTokenError                 a resume or page token truncated, altered or of another query
     ├── UnsupportedTypeError (TypeError)      a value of an unsupported type; `path` says which part
     ├── ConditionFailedError (RuntimeError)   the condition of a write did not hold; nothing was changed
+    ├── ChangesExpiredError (RuntimeError)    a watch has fallen behind what is kept: list the entries again
     ├── NoStoresError (ValueError)            a collection without stores was used
     ├── LimitExceededError (ValueError)       more than a named limit allows
     ├── CursorRunningError (AssertionError)   a cursor that has begun cannot be changed
@@ -38,6 +39,7 @@ This module imports nothing, so every layer can raise its errors.
 from __future__ import annotations
 
 __all__ = [
+    "ChangesExpiredError",
     "CircularLinkError",
     "ConditionFailedError",
     "ConfigError",
@@ -155,6 +157,13 @@ class ConditionFailedError(DatastoreError, RuntimeError):
     def __init__(self, message: str = "", *, version: int = 0, shard: str | None = None) -> None:
         super().__init__(message, shard=shard)
         self.version = version
+
+
+class ChangesExpiredError(DatastoreError, RuntimeError):
+    """The changes after a watch's position are no longer kept, or are those of another store: list the entries again.
+
+    A watch that is read too slowly ends with this; it never delays writers.
+    """
 
 
 class NoStoresError(DatastoreError, ValueError):

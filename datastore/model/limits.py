@@ -6,6 +6,9 @@ __all__ = [
     "BATCH_BYTES",
     "BATCH_ENTRIES",
     "BATCH_GROWTH",
+    "CHANGES_AGE_S",
+    "CHANGES_BYTES",
+    "CHANGES_KEPT",
     "COMPARED_DEPTH",
     "ENTRY_BYTES",
     "FIELDS",
@@ -84,6 +87,15 @@ ORDERS = 16
 #: The maximum number of groups of an aggregate: all are in memory until the last entry has been read, with some 500
 #: bytes each.
 GROUPS = 10_000
+
+#: How many changes a store in memory keeps for watchers: enough for one that is away for seconds of a busy store.
+CHANGES_KEPT = 100_000
+
+#: How many bytes of changes it keeps, with their values: a slow watcher costs no more than this.
+CHANGES_BYTES = 64 * 1024 * 1024
+
+#: For how many seconds it keeps them: enough for a watcher that restarts.
+CHANGES_AGE_S = 600.0
 
 #: The maximum memory that an ordered query may use for sorting, in bytes: sort keys, keys, serialized values (except in
 #: a keys-only query) and SORT_ENTRY_BYTES per entry. A query with a limit holds few. Larger results would have to be

@@ -17,6 +17,7 @@ __all__ = [
     "Event",
     "KeyLocks",
     "Lock",
+    "Signal",
     "close_iterator",
     "fan_out",
     "give_way",
@@ -69,6 +70,26 @@ class KeyLocks:
             for key in keys:
                 stack.enter_context(self.hold(key))
             yield
+
+
+class Signal:
+    """Wakes the thread that waits for it."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """End the wait in progress, or the next one."""
+        if not self._event.is_set():
+            self._event.set()
+
+    def clear(self) -> None:
+        """Let the next wait last until the signal is set again."""
+        self._event.clear()
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Wait until the signal is set, or for this many seconds."""
+        self._event.wait(timeout_s)
 
 
 def fan_out(calls: Sequence[Callable[[], T]]) -> list[T]:

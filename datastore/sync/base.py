@@ -9,6 +9,7 @@ no wire and no other store.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from datastore.engine.tally import Tally
@@ -44,7 +45,10 @@ from datastore.sync.scan import Scan, ask
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from datastore.model.changes import Watch
     from datastore.model.explanation import Explanation
+    from datastore.sync.feeds import Feed
+    from datastore.sync.watching import Watcher
 
 __all__ = ["Datastore", "exact_query", "require_datastore"]
 
@@ -116,6 +120,16 @@ class Datastore(TwoNames):
         if `scan` and `query` are not overridden further down.
         """
         return scanned_tally(self, asked)
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The feed of what `watch` asks for. It calls `wake`, from any thread, when there may be more; see Feed.
+
+        Raises UnsupportedError if the store cannot be watched. The library calls it only if no verb and no other method
+        of the waist is overridden further down.
+        """
+        from datastore.sync.feeds import unwatched
+
+        raise unwatched(self)
 
     # The verbs
 
@@ -242,6 +256,38 @@ class Datastore(TwoNames):
         """
         asked = Aggregate.checked(query, aggregations, group_by=group_by, orders=orders, limit=limit)
         return (tally_of(self, asked)).rows()
+
+    def watch(
+        self, query: Query | Key, *, values: bool = True, initial: bool = False, resume_token: bytes | None = None
+    ) -> Watcher:
+        """The changes, from now on, of the entries that `query` selects, or of the one entry of a Key.
+
+            with store.watch(Query(Key("/users"))) as changes:
+                for change in changes:
+                    print(change.kind, change.key, change.value)
+
+        The query has a key, `recursive` and filters, and nothing else. It begins when it is entered by `with`, or first
+        read. Every change comes once; those of one key in their order, those of one store in the order of its commits;
+        between shards there is no order. A put comes if the new value passes the filters, so an entry that no longer
+        passes is not mentioned; deletions and expiries come whatever the value was. With `initial` the entries that
+        exist come first, as puts in no particular order; when the Watcher's `caught_up` is set, all have come. With the
+        `token` of an earlier Watcher of the same query as `resume_token` it continues there, without a gap.
+        Writers never wait for a watcher: one that falls too far behind gets ChangesExpiredError, as does a token that
+        is too old. Raises UnsupportedError if the store cannot be watched, InvalidTokenError for a token that is
+        damaged or that of another watch, InvalidQueryError or UnsupportedTypeError for a query with other parts.
+        """
+        # Loaded only by those who watch: loading takes a noticeable part of `import datastore`.
+        from datastore.engine.feeds import opened
+        from datastore.model.changes import Watch
+        from datastore.sync.feeds import unwatched
+        from datastore.sync.watching import Watcher
+
+        watch = Watch.checked(query, values=values, initial=initial)
+        if not (self.capability.changes and verbs.passes_changes(self)):
+            raise unwatched(self)
+        if resume_token is not None:
+            watch = watch._replace(position=opened(watch, resume_token))
+        return Watcher(partial(self.changes, watch), watch)
 
     def explain(self, query: Query) -> Explanation:
         """Run `query`, drop its results, and report what each store applied, examined and returned.

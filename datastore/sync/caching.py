@@ -7,15 +7,20 @@ Knows the Datastore contract and the tiers, which make these promises.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from datastore.model.description import Description
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.sync.base import Datastore, require_datastore
 from datastore.sync.cursor import close_all
+from datastore.sync.feeds import Feed
 from datastore.sync.shims import ShimDatastore
 from datastore.sync.tiered import SKIP_FAILED_S, TieredDatastore
+
+if TYPE_CHECKING:
+    from datastore.model.changes import Watch
 
 __all__ = ["CacheShimDatastore"]
 
@@ -41,6 +46,10 @@ class CacheShimDatastore(ShimDatastore):
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the child, then to the cache."""
         return self._tiers.write(operations)
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The child's feed."""
+        return super().changes(watch, wake)
 
     def describe(self) -> Description:
         """Kind `cache`; it can do what the child can."""

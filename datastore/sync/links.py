@@ -234,8 +234,8 @@ class SymlinkDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """The child is asked only for the scope of a query."""
-        return self.child_datastore.capability.scope_only()
+        """The child is asked only for the scope of a query. Its changes are not those of the caller's entries."""
+        return self.child_datastore.capability.scope_only()._replace(changes=False)
 
     def describe(self) -> Description:
         """Kind `symlink`."""

@@ -9,17 +9,18 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import chain, islice
 from types import MappingProxyType
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from datastore.engine.expiries import Expiries
 from datastore.engine.plan import COMPLETE
 from datastore.engine.versions import Versions
-from datastore.model.arguments import check_key
+from datastore.model.arguments import check_count, check_key
 from datastore.model.capability import Capability, Durability, Support
 from datastore.model.description import Description
+from datastore.model.durations import check_seconds
 from datastore.model.entries import Batch, Position
 from datastore.model.key import Key
-from datastore.model.limits import BATCH_ENTRIES, FIRST_SCAN_ENTRIES
+from datastore.model.limits import BATCH_ENTRIES, CHANGES_AGE_S, CHANGES_BYTES, CHANGES_KEPT, FIRST_SCAN_ENTRIES
 from datastore.model.metadata import Metadata, PutOptions, WriteOptions, require
 from datastore.model.operations import (
     Delete,
@@ -38,7 +39,12 @@ from datastore.model.query import Query
 from datastore.sync._concurrency import Lock
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan
-from datastore.sync.verbs import condition_for, terms_for, without_expiry
+from datastore.sync.verbs import condition_for, shown_changes, terms_for, without_expiry
+
+if TYPE_CHECKING:
+    from datastore.engine.changelog import ChangeLog
+    from datastore.model.changes import Watch
+    from datastore.sync.feeds import Feed
 
 __all__ = ["DictDatastore", "NullDatastore"]
 
@@ -89,10 +95,21 @@ class DictDatastore(Datastore):
     Stored values are the objects themselves: do not modify them afterwards. `len()` counts the entries.
     A query sees the entries as of the time when its first result is read: the first write to a collection after a query
     of it copies the collection's dict. Entries have versions, and can expire by `clock`, which returns seconds since
-    1970. Expired entries are absent at once; writes remove them, some at a time.
+    1970. Expired entries are absent at once; writes and watchers remove them, some at a time.
+    It can be watched, and keeps its latest changes for that: at most `most_changes`, `most_change_bytes` and those of
+    `most_change_age_s` seconds, from the first watch on or, with `keep_changes`, from the beginning.
+    Raises InvalidError (a ValueError) or UnsupportedTypeError (a TypeError) for limits that are not above 0.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        keep_changes: bool = False,
+        most_changes: int = CHANGES_KEPT,
+        most_change_bytes: int = CHANGES_BYTES,
+        most_change_age_s: float = CHANGES_AGE_S,
+    ) -> None:
         self._items: dict[str, dict[Key, Any]] = {}
         self._stamps: dict[str, dict[Key, tuple[int, ...]]] = {}
         self._versions = Versions(clock=clock)
@@ -100,6 +117,14 @@ class DictDatastore(Datastore):
         #: The collections whose dicts queries may be reading: a write changes a copy.
         self._read: set[str] = set()
         self._lock = Lock()
+        check_count("most_changes", most_changes)
+        check_count("most_change_bytes", most_change_bytes)
+        check_seconds("most_change_age_s", most_change_age_s)
+        self._log_limits = (most_changes, most_change_bytes, most_change_age_s)
+        #: None until somebody watches, so that writes cost nothing more.
+        self._log: ChangeLog | None = None
+        if keep_changes:
+            self._keep_changes()
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The values themselves."""
@@ -194,14 +219,14 @@ class DictDatastore(Datastore):
 
     # With the lock held
 
-    def _sweep(self, key: Key) -> None:
+    def _sweep(self, key: Key | None = None) -> None:
         """Remove the entry of `key` if it has expired, and some others that have."""
         now_us = self._versions.latest_us()
         passed = self._expiries.pop(now_us)
-        if self._expiries.has_passed(key, now_us):
+        if key is not None and self._expiries.has_passed(key, now_us):
             passed.append(key)
         for each in passed:
-            self._remove(each)
+            self._remove(each, has_expired=True)
 
     def _value(self, key: Key) -> Any:
         if self._expiries.at_us and self._expiries.has_passed(key, self._versions.latest_us()):
@@ -220,13 +245,15 @@ class DictDatastore(Datastore):
         stamps = self._stamps.get(path)
         if stamps is None:
             stamps = self._stamps[path] = {}
-        stamps[key] = self._versions.stamp(stamps.get(key))
+        stamps[key] = stamp = self._versions.stamp(stamps.get(key))
         if expires_us:
             stamps[key] += (expires_us,)
         if expires_us or self._expiries.at_us:
             self._expiries.put(key, expires_us)
+        if self._log is not None:
+            self._log.put(key, stamp[0], value)
 
-    def _remove(self, key: Key) -> None:
+    def _remove(self, key: Key, *, has_expired: bool = False) -> None:
         path = str(key.path)
         if key in self._items.get(path, ()):
             collection = self._writable(path)
@@ -236,6 +263,9 @@ class DictDatastore(Datastore):
             if not collection:
                 del self._items[path]
                 self._stamps.pop(path, None)
+            if self._log is not None:
+                note = self._log.expire if has_expired else self._log.delete
+                note(key, self._versions.stamp(None)[0])
 
     def _writable(self, path: str) -> dict[Key, Any]:
         """The dict of a collection, which no query is reading, nor that of its metadata."""
@@ -265,6 +295,23 @@ class DictDatastore(Datastore):
         while part := list(islice(keys, size)):
             yield Batch(part, list(islice(values, size)), scanned=len(part), position=Position(b"", part[-1]))
             size = BATCH_ENTRIES
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The feed of the log, which begins with the first one."""
+        from datastore.sync.feeds import LogFeed
+
+        with self._lock:
+            log = self._keep_changes()
+        return LogFeed(self, log, self._lock, watch, wake, sweep=self._sweep)
+
+    def _keep_changes(self) -> ChangeLog:
+        """Keep changes from now on. Returns their log."""
+        # Loaded only where changes are kept: loading takes a noticeable part of `import datastore`.
+        from datastore.engine.changelog import ChangeLog
+
+        if self._log is None:
+            self._log = ChangeLog(self._versions.last, *self._log_limits)
+        return self._log
 
     def _collections(self, query: Query) -> list[dict[Key, Any]]:
         """An immutable snapshot of the entries in the scope, unordered."""
@@ -302,8 +349,8 @@ class DictDatastore(Datastore):
     @property
     def capability(self) -> Capability:
         """A query reads only its scope. The reads of a subclass may suspend."""
-        at_once = type(self) is DictDatastore
-        return Capability(scope=True, durability=Durability.MEMORY, versions=True, expiry=True, reads_at_once=at_once)
+        own = Capability(scope=True, durability=Durability.MEMORY, versions=True, expiry=True, changes=True)
+        return shown_changes(self, own._replace(reads_at_once=type(self) is DictDatastore))
 
     def describe(self) -> Description:
         """Kind `dict`, in memory."""

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
+from datastore.engine.feeds import selected
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
+from datastore.model.changes import Change, Watch
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
-from datastore.model.errors import InvalidError, InvalidKeyError, NoStoresError, UnsupportedTypeError
+from datastore.model.errors import DatastoreError, InvalidError, InvalidKeyError, NoStoresError, UnsupportedTypeError
 from datastore.model.fields import KEY_FIELD
 from datastore.model.key import Key
 from datastore.model.limits import KEY_BYTES
@@ -18,12 +20,13 @@ from datastore.model.operations import VALUES, Operation, ReadOptions, ReadResul
 from datastore.model.query import Query
 from datastore.model.trees import Condition
 from datastore.sync.base import Datastore, require_datastore
+from datastore.sync.feeds import Feed, MappedFeed, MergedFeed, feed_of
 from datastore.sync.memory import NullDatastore
 from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.sharded import ShardedDatastore
 from datastore.sync.shims import ShimDatastore
 from datastore.sync.transforms import key_below, prefix_text
-from datastore.sync.verbs import scope_of
+from datastore.sync.verbs import scope_of, shown_changes
 
 __all__ = ["MountDatastore"]
 
@@ -85,6 +88,16 @@ class MountDatastore(ShimDatastore):
         names = [str(part.prefix) for part in parts]
         return ShardedDatastore(parts, names=names).scan(query) if parts else NullDatastore().scan(query)
 
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The feeds of the stores that can have any entries in one, in no order between stores."""
+        parts = [part for part in self._parts if part.concerns(watch.query)]
+        names = [str(part.prefix) for part in parts]
+
+        def failed(place: int, error: DatastoreError) -> None:
+            error.shard = error.shard or names[place]
+
+        return MergedFeed(names, watch, lambda place, asked: feed_of(parts[place], asked, wake), failed)
+
     def listed_key(self, key: Key) -> Key:
         """The listed key of the store that the key belongs to, with its prefix."""
         place = self._index(check_key(key))
@@ -93,7 +106,7 @@ class MountDatastore(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """The parts of a query that all stores can evaluate, among those that they are asked for."""
-        return Capability.common(part.capability for part in self._parts)
+        return shown_changes(self, Capability.common(part.capability for part in self._parts))
 
     def describe(self) -> Description:
         """Kind `mount`, with the prefixes, over the stores in the same order."""
@@ -144,7 +157,7 @@ class _Mounted(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        below = self.child_datastore.capability
+        below = shown_changes(self, self.child_datastore.capability)
         return below.scope_only()._replace(field_filters=below.field_filters)
 
     def listed_key(self, key: Key) -> Key:
@@ -156,6 +169,18 @@ class _Mounted(ShimDatastore):
             # The scope of a deeper prefix also has its instances, which are not below it.
             return not any(deeper.is_ancestor_of(query.key) for deeper in self._deeper)
         return query.covers(self.prefix)
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        query = watch.query
+        is_above = self.is_above(query.key)
+        # At or above the prefix, the entry at the store's root may be in the scope too.
+        inner = Query(self._inner(query.key) if is_above else _ROOT, recursive=query.recursive)
+        asked = watch.within(inner.frozen(), values=watch.reads_values)
+        return MappedFeed(feed_of(self.child_datastore, asked, wake), lambda changes: self._own_changes(watch, changes))
+
+    def _own_changes(self, watch: Watch, changes: Sequence[Change]) -> list[Change]:
+        named = [change._replace(key=self._outer(change.key)) for change in changes]
+        return selected(watch, [change for change in named if self._is_own(change.key, watch.query)])
 
     def scan(self, query: Query) -> Scan:
         if not self.is_above(query.key) and not query.recursive:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, ClassVar
 
+from datastore.engine.feeds import selected
 from datastore.engine.plan import WHOLE_VALUES, Applied
 from datastore.engine.serializers import (
     NonSerializer,
@@ -31,6 +32,7 @@ from datastore.engine.serializers import (
 )
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability, Support
+from datastore.model.changes import Change, ChangeKind, Watch
 from datastore.model.description import Description
 from datastore.model.entries import Batch
 from datastore.model.errors import CorruptDataError
@@ -51,9 +53,10 @@ from datastore.model.operations import (
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync.base import Datastore
+from datastore.sync.feeds import Feed, MappedFeed, feed_of
 from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.shims import ShimDatastore
-from datastore.sync.verbs import on_made, scope_of
+from datastore.sync.verbs import on_made, scope_of, shown_changes
 
 __all__ = [
     "NonSerializer",
@@ -251,10 +254,25 @@ class SerializerShimDatastore(ShimDatastore):
         batch.values = values
         return failure
 
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The child's feed with deserialized values. What deserializes to None is a deletion."""
+        needed = watch.reads_values or not self._declares(never_loads_none)
+        asked = watch.within(watch.query.replaced(filters=[]), values=needed)
+        child = feed_of(self.child_datastore, asked, wake)
+        return MappedFeed(
+            child, lambda changes: selected(watch, list(map(self._loaded_change, changes)) if needed else changes)
+        )
+
+    def _loaded_change(self, change: Change) -> Change:
+        if change.kind is not ChangeKind.PUT:
+            return change
+        value = self._loaded(change.key, change.value)
+        return change._replace(value=value, kind=ChangeKind.DELETE if value is None else ChangeKind.PUT)
+
     @property
     def capability(self) -> Capability:
         """What the child can do with serialized values."""
-        below = self.child_datastore.capability
+        below = shown_changes(self, self.child_datastore.capability)
         if not self._declares(keeps_mappings):
             below = below._replace(field_filters=Support.NONE)
         return below if self._declares(never_loads_none) else below._replace(orders=Support.NONE, limit=Support.NONE)

@@ -30,9 +30,11 @@ from datastore.sync.aggregating import scanned_tally, tally_of
 from datastore.sync.base import Datastore, exact_query, require_datastore
 from datastore.sync.collections import DatastoreCollection
 from datastore.sync.cursor import Cursor, close_all
+from datastore.sync.feeds import Feed, MergedFeed, feed_of, unwatched
 from datastore.sync.scan import Scan
 
 if TYPE_CHECKING:
+    from datastore.model.changes import Watch
     from datastore.model.explanation import Explanation
 
 __all__ = ["ShardedDatastore"]
@@ -197,6 +199,19 @@ class ShardedDatastore(DatastoreCollection):
         }
         reports: list[ShardReport] = []
         return Scan(self._merge(query, asked, reports), COMPLETE, shards=reports, explained=self._explained(asked))
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The feeds of all shards in one, in no order between shards. Positions have one for each shard."""
+        if is_overridden(self, ShardedDatastore, "shard_query_generator"):
+            raise unwatched(self, "it has its own shard_query_generator")
+        stores, only = self._held(), self._only_shard(watch.query)
+        indexes = [index for index in range(len(stores)) if only is None or index == only]
+        return MergedFeed(
+            list(map(self._name_of, indexes)),
+            watch,
+            lambda place, asked: feed_of(stores[indexes[place]], asked, wake),
+            lambda place, error: self._name_shard(indexes[place], error),
+        )
 
     def tally(self, asked: Aggregate) -> Tally:
         """The combined tallies of all shards, which work concurrently. If one fails, all of it does."""

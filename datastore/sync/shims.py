@@ -7,7 +7,7 @@ Knows only the Datastore contract.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datastore.model.arguments import check_key
@@ -19,10 +19,13 @@ from datastore.model.operations import Delete, Operation, Put, ReadOptions, Read
 from datastore.model.query import Query
 from datastore.sync import verbs
 from datastore.sync.base import Datastore, require_datastore
+from datastore.sync.feeds import Feed, feed_of
 from datastore.sync.scan import Scan, ask
 
 if TYPE_CHECKING:
     import logging
+
+    from datastore.model.changes import Watch
 
 __all__ = ["LoggingDatastore", "ShimDatastore"]
 
@@ -55,15 +58,21 @@ class ShimDatastore(Datastore):
         """The child's answer."""
         return ask(self.child_datastore, query)
 
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The child's feed."""
+        return feed_of(self.child_datastore, watch, wake)
+
     def listed_key(self, key: Key) -> Key:
         """The child's listed key."""
         return self.child_datastore.listed_key(key)
 
     @property
     def capability(self) -> Capability:
-        """What the child can do. Verbs of a subclass know no versions and no expiry."""
+        """What the child can do. Verbs of a subclass know no versions and no expiry; for changes see `feed_of`."""
         below = Capability.common([self.child_datastore.capability])
-        return below._replace(versions=False, expiry=False) if verbs.are_overridden(type(self)) else below
+        if verbs.are_overridden(type(self)):
+            below = below._replace(versions=False, expiry=False)
+        return verbs.shown_changes(self, below)
 
     def describe(self) -> Description:
         """Kind `shim`, named after the class, over the child's description."""
@@ -119,6 +128,11 @@ class LoggingDatastore(ShimDatastore):
             else:
                 self.logger.info("put %s", operation.key)
         return self.child_datastore.write(operations)
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The child's feed."""
+        self.logger.info("watch %s", watch.query.key)
+        return super().changes(watch, wake)
 
     def scan(self, query: Query) -> Scan:
         """The child's answer."""

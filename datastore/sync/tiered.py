@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
@@ -32,9 +33,14 @@ from datastore.sync._concurrency import KeyLocks, Lock, run_to_completion
 from datastore.sync.aggregating import tally_of
 from datastore.sync.base import Datastore
 from datastore.sync.collections import DatastoreCollection
+from datastore.sync.feeds import Feed, feed_of
 from datastore.sync.flights import Flight, Flights
 from datastore.sync.scan import Scan, ask
 from datastore.sync.tier import Tier, is_outage
+from datastore.sync.verbs import shown_changes
+
+if TYPE_CHECKING:
+    from datastore.model.changes import Watch
 
 __all__ = ["SKIP_FAILED_S", "TIER_TIMEOUT_S", "TieredDatastore"]
 
@@ -213,10 +219,14 @@ class TieredDatastore(DatastoreCollection):
         """The tally of the last tier."""
         return tally_of(self._held()[-1], asked)
 
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The feed of the last tier."""
+        return feed_of(self._held()[-1], watch, wake)
+
     @property
     def capability(self) -> Capability:
         """The capability of the last tier."""
-        return Capability.common(store.capability for store in self._stores[-1:])
+        return shown_changes(self, Capability.common(store.capability for store in self._stores[-1:]))
 
     def describe(self) -> Description:
         """Kind `tiered`, with the entries of the last tier."""

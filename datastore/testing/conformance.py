@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 
 from datastore.model.aggregates import Aggregation, Avg, Count, Max, Min, Sum
 from datastore.model.capability import Durability
+from datastore.model.changes import Change, ChangeKind
 from datastore.model.description import Description
 from datastore.model.entries import Entry, Position, Reason, StoredEntry, Write, value_bytes
 from datastore.model.errors import (
@@ -38,6 +39,8 @@ from datastore.model.errors import (
     DatastoreError,
     InvalidError,
     InvalidKeyError,
+    InvalidQueryError,
+    InvalidTokenError,
     InvalidValueError,
     QueryNotSupportedError,
     UnsupportedError,
@@ -50,6 +53,7 @@ from datastore.model.operations import Delete, Put, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore.sync.cursor import Cursor
+from datastore.sync.watching import Watcher
 from datastore.testing import aggregates, cases, model
 from datastore.testing._parallel import pause, together
 
@@ -88,6 +92,8 @@ class Capabilities:
     versions = False
     #: Whether entries can expire; if not, an expiry must raise UnsupportedError.
     expiry = False
+    #: Whether the store can be watched; if not, `watch` must raise UnsupportedError.
+    changes = False
     #: Whether a tuple comes back as a tuple; otherwise, as a list.
     keeps_tuples = False
     #: Whether values of every plain type come back unchanged; otherwise, only those of JSON do.
@@ -226,6 +232,12 @@ class OperationPromises(Capabilities):
         assert self.inspect(store, key) is None
         assert store.get(key) is None
         assert store.contains(key) is False
+
+    def test_a_store_that_cannot_be_watched_says_so(self, store: Datastore) -> None:
+        assert store.capability.changes or not self.changes
+        if not store.capability.changes:
+            with pytest.raises(UnsupportedError):
+                store.watch(Query(Key("/a")))
 
     def test_every_key_has_its_own_entry(self, store: Datastore) -> None:
         for text in cases.AWKWARD_KEYS:
@@ -1116,6 +1128,290 @@ def position_of(query: Query, entry: Entry) -> Position:
     return Position(query.sort_key_of(entry.key, entry.value) if query.orders else b"", entry.key)
 
 
+#: After so many heartbeats, no more changes are expected: a minute, however slow the machine is.
+HEARTBEATS = 6
+#: Everything in a store.
+EVERYTHING = Query(Key("/"), recursive=True)
+
+
+def read_changes(watcher: Watcher, count: int) -> list[Change]:
+    """At least so many changes, in whole batches; fewer only if no more come."""
+    found: list[Change] = []
+    heartbeats = 0
+    batches = watcher.batches()
+    while len(found) < count and heartbeats < HEARTBEATS:
+        batch = next(batches)
+        found += batch.changes
+        heartbeats += not batch.changes and not batch.caught_up
+    batches.close()
+    return found
+
+
+def read_listing(watcher: Watcher) -> list[Change]:
+    """The changes up to the end of the initial listing."""
+    found: list[Change] = []
+    batches = watcher.batches()
+    while not watcher.caught_up:
+        found += (next(batches)).changes
+    batches.close()
+    return found
+
+
+def shown(changes: Iterable[Change]) -> list[tuple[str, str, Any]]:
+    """The kinds, keys and values of changes."""
+    return [(change.kind.value, str(change.key), change.value) for change in changes]
+
+
+def histories(changes: Iterable[Change]) -> dict[Key, list[Change]]:
+    """The changes of each key. Asserts that their versions increase."""
+    found: dict[Key, list[Change]] = {}
+    for change in changes:
+        found.setdefault(change.key, []).append(change)
+    for key, history in found.items():
+        versions = [change.version for change in history]
+        assert versions == sorted(set(versions)), key
+    return found
+
+
+class WatchPromises(Capabilities):
+    """watch."""
+
+    all_need = ("changes",)
+
+    def test_changes_come_from_now_on_in_their_order(self, store: Datastore) -> None:
+        key = Key("/w/a")
+        store.put(Key("/w/before"), 1)
+        with store.watch(Query(Key("/w"))) as watcher:
+            store.put(key, {"n": 1})
+            first = store.entry(key)
+            store.put(key, {"n": 2})
+            store.delete(key)
+            store.delete(key)
+            store.patch(key, {"n": 3}, create=True)
+            last = store.entry(key)
+            found = read_changes(watcher, 4)
+        assert shown(found) == [
+            ("put", "/w/a", {"n": 1}),
+            ("put", "/w/a", {"n": 2}),
+            ("delete", "/w/a", None),
+            ("put", "/w/a", {"n": 3}),
+        ]
+        assert first is not None
+        assert last is not None
+        assert (found[0].version, found[3].version) == (first.version, last.version)
+        histories(found)
+
+    def test_a_watcher_is_an_iterator_of_changes(self, store: Datastore) -> None:
+        with store.watch(Key("/w/a")) as watcher:
+            for value in range(3):
+                store.put(Key("/w/a"), value)
+            assert [(next(watcher)).value for _ in range(3)] == [0, 1, 2]
+            token = watcher.token
+            store.put(Key("/w/a"), 3)
+            for change in watcher:
+                assert change.value == 3
+                break
+        with store.watch(Key("/w/a"), resume_token=token) as watcher:
+            assert (next(watcher)).value == 3
+
+    def test_a_watch_shows_its_scope_alone(self, store: Datastore) -> None:
+        keys = [Key(text) for text in ("/", "/w", "/w/a", "/w/a/b", "/w:i", "/w/a:i", "/v/a", "/wx")]
+        scopes: list[Query | Key] = [EVERYTHING]
+        scopes += [Query(key, recursive=recursive) for key in keys for recursive in (False, True)]
+        for scope in [*scopes, *keys]:
+            with store.watch(scope) as watcher:
+                fill(store, [(key, str(key)) for key in keys])
+                wanted = [key for key in keys if (scope.covers(key) if isinstance(scope, Query) else scope == key)]
+                found = read_changes(watcher, len(wanted)) if wanted else []
+                assert sorted(change.key for change in found) == sorted(wanted), scope
+                assert all(change.value == str(change.key) for change in found)
+                clear(store, keys)
+                found = read_changes(watcher, len(wanted)) if wanted else []
+                assert sorted(change.key for change in found) == sorted(wanted), scope
+
+    def test_filters_apply_to_the_new_value_and_not_to_deletions(self, store: Datastore) -> None:
+        one, other = Key("/w/a"), Key("/w/b")
+        with (
+            store.watch(Query(Key("/w")).filter("n", ">", 1)) as by_value,
+            store.watch(Query(Key("/w")).filter("__key__", ">", one)) as by_key,
+        ):
+            for key in (one, other):
+                for n in (1, 2, 0, 3):
+                    store.put(key, {"n": n})
+                store.delete(key)
+            assert {str(key): shown(found) for key, found in histories(read_changes(by_value, 6)).items()} == {
+                text: [("put", text, {"n": 2}), ("put", text, {"n": 3}), ("delete", text, None)]
+                for text in ("/w/a", "/w/b")
+            }
+            found = read_changes(by_key, 5)
+            assert [change.key for change in found] == [other] * 5
+
+    def test_values_can_be_left_out(self, store: Datastore) -> None:
+        with store.watch(Query(Key("/w")).filter("n", ">", 1), values=False) as watcher:
+            store.put(Key("/w/a"), {"n": 1})
+            store.put(Key("/w/a"), {"n": 2})
+            assert shown(read_changes(watcher, 1)) == [("put", "/w/a", None)]
+
+    def test_a_listing_comes_before_the_changes(self, store: Datastore) -> None:
+        fill(store, {Key(f"/w/{n}"): {"n": n} for n in range(5)})
+        with store.watch(Query(Key("/w")).filter("n", ">", 1), initial=True) as watcher:
+            assert not watcher.caught_up
+            listed = read_listing(watcher)
+            assert sorted(shown(listed)) == [("put", f"/w/{n}", {"n": n}) for n in (2, 3, 4)]
+            for change in listed:
+                entry = store.entry(change.key)
+                assert entry is not None
+                assert entry.version == change.version
+            store.put(Key("/w/3"), {"n": 33})
+            assert shown(read_changes(watcher, 1)) == [("put", "/w/3", {"n": 33})]
+        with store.watch(Query(Key("/none")), initial=True) as watcher:
+            assert read_listing(watcher) == []
+
+    def test_between_a_listing_and_the_changes_there_is_no_gap(self, store: Datastore) -> None:
+        contents: dict[Key, Any] = {Key(f"/w/{n:04}"): n for n in range(500)}
+        fill(store, contents)
+        query = Query(Key("/w"))
+        found: list[Change] = []
+        token, caught_up, step = None, False, 0
+        while not caught_up:
+            # Cut after every batch of the listing, with changes of listed and of other entries in between.
+            with store.watch(query, initial=True, resume_token=token) as watcher:
+                batches = watcher.batches()
+                found += (next(batches)).changes
+                batches.close()
+                token, caught_up, step = watcher.token, watcher.caught_up, step + 1
+            changed = {Key(f"/w/{n:04}"): -step for n in (1, 250, 499)} | {Key(f"/w/new{step}"): 0}
+            gone = Key(f"/w/{100 + step:04}")
+            fill(store, [*changed.items(), (gone, None)])
+            contents.update(changed)
+            contents.pop(gone, None)
+        assert step > 1
+        with store.watch(query, resume_token=token) as watcher:
+            while {key: past[-1].value for key, past in histories(found).items()} != contents | dict.fromkeys(
+                [change.key for change in found if change.kind is ChangeKind.DELETE]
+            ):
+                more = read_changes(watcher, 1)
+                assert more, "a change is missing"
+                found += more
+
+    def test_a_token_of_another_watch_or_a_damaged_one_is_refused(self, store: Datastore) -> None:
+        query = Query(Key("/w")).filter("n", ">", 1)
+        with store.watch(query) as watcher:
+            token = watcher.token
+        assert token is not None
+        others = [Query(Key("/w")), Query(Key("/v")).filter("n", ">", 1), query.replaced(recursive=True)]
+        for other in [*others, Query(Key("/w")).filter("n", ">", 2)]:
+            with pytest.raises(InvalidTokenError):
+                store.watch(other, resume_token=token).__enter__()
+        damaged = [token[:-1], token[1:], b"", b"x", token + b"\0", bytes([token[0] ^ 1]) + token[1:]]
+        for wrong in damaged:
+            with pytest.raises(InvalidTokenError):
+                store.watch(query, resume_token=wrong).__enter__()
+        with pytest.raises(TypeError):
+            store.watch(query, resume_token=1)  # type: ignore[arg-type]
+
+    def test_a_query_of_a_watch_has_nothing_but_filters(self, store: Datastore) -> None:
+        for query in (
+            Query(Key("/w"), limit=1),
+            Query(Key("/w"), offset=1),
+            Query(Key("/w")).order("n"),
+            Query(Key("/w"), fields=["n"]),
+            Query(Key("/w"), keys_only=True),
+            Query(Key("/w"), start_after=Position(b"", Key("/w/a"))),
+        ):
+            with pytest.raises(InvalidQueryError):
+                store.watch(query)
+        with pytest.raises(TypeError):
+            store.watch("/w")  # type: ignore[arg-type]
+
+    def test_closing_a_watcher_ends_it(self, store: Datastore) -> None:
+        watcher = store.watch(Query(Key("/w")))
+        watcher.close()
+        assert [change for change in watcher] == []
+        with store.watch(Query(Key("/w"))) as watcher:
+            store.put(Key("/w/a"), 1)
+            assert (next(watcher)).value == 1
+            watcher.close()
+            watcher.close()
+            assert next(watcher, "the end") == "the end"
+
+        def close(watcher: Watcher) -> None:
+            watcher.close()
+
+        def read(watcher: Watcher) -> None:
+            assert [change for change in watcher] == []
+
+        with store.watch(Query(Key("/w"))) as watcher:
+            together([partial(read, watcher), partial(close, watcher)])
+
+    @needs("changes", "expiry")
+    def test_an_expiry_is_shown_without_another_write(self, store: Datastore) -> None:
+        key = Key("/w/a")
+        with store.watch(key) as watcher:
+            store.put(key, 1, expires_in_s=0.01)
+            store.put(Key("/w/b"), 1)
+            found = read_changes(watcher, 1)
+            found += read_changes(watcher, 2 - len(found))
+        assert shown(found) == [("put", "/w/a", 1), ("expire", "/w/a", None)]
+        histories(found)
+
+    @generated
+    @given(data=st.data())
+    def test_any_history_is_shown_once_over_any_cuts(self, store: Datastore, data: st.DataObject) -> None:
+        expected: dict[Key, list[Any]] = {}
+        contents: dict[Key, Any] = {}
+        found: list[Change] = []
+        watcher = store.watch(EVERYTHING)
+        try:
+            watcher.__enter__()
+            for key, value in data.draw(cases.writes(self.drawn)):
+                store.put(key, value)
+                if value is not None or key in contents:
+                    expected.setdefault(key, []).append(value)
+                contents[key] = value
+                if value is None:
+                    del contents[key]
+                action: str = data.draw(st.sampled_from(["write on", "read", "cut"]))
+                if action == "read" and len(found) < sum(map(len, expected.values())):
+                    found += read_changes(watcher, 1)
+                if action == "cut":
+                    token = watcher.token
+                    watcher.close()
+                    watcher = store.watch(EVERYTHING, resume_token=token)
+            found += read_changes(watcher, sum(map(len, expected.values())) - len(found))
+            seen = histories(found)
+            assert seen.keys() == expected.keys()
+            for key, values in expected.items():
+                assert len(seen[key]) == len(values), key
+                for change, value in zip(seen[key], values, strict=True):
+                    assert self.same(change.value, value), key
+                    assert (change.kind is ChangeKind.DELETE) == (value is None)
+        finally:
+            watcher.close()
+            clear(store, contents)
+
+    def test_watchers_see_every_change_of_concurrent_writers(self, store: Datastore) -> None:
+        def write(worker: int) -> None:
+            for step in range(20):
+                store.put(Key(f"/w/{step % 3}"), [worker, step])
+
+        def read(found: list[Change]) -> None:
+            with store.watch(Query(Key("/w")), resume_token=token) as watcher:
+                found += read_changes(watcher, 80)
+
+        with store.watch(Query(Key("/w"))) as watcher:
+            token = watcher.token
+        seen: list[list[Change]] = [[], [], []]
+        together([*(partial(write, worker) for worker in range(4)), *(partial(read, found) for found in seen)])
+        for found in seen:
+            assert len(found) == 80
+            assert sorted(change.value for change in found) == [[w, s] for w in range(4) for s in range(20)]
+            for key, history in histories(found).items():
+                entry = store.entry(key)
+                assert entry is not None
+                assert (entry.version, entry.value) == (history[-1].version, history[-1].value)
+
+
 class AggregatePromises(Capabilities):
     """aggregate, compared with the naive rows."""
 
@@ -1455,6 +1751,7 @@ class DatastoreConformance(
     BatchPromises,
     VersionPromises,
     ExpiryPromises,
+    WatchPromises,
     QueryPromises,
     AggregatePromises,
     MutationPromises,

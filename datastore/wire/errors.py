@@ -46,6 +46,7 @@ ERRORS: Mapping[type[DatastoreError], grpc.StatusCode] = {
     errors.InvalidTokenError: _Code.INVALID_ARGUMENT,
     errors.UnsupportedTypeError: _Code.INVALID_ARGUMENT,
     errors.ConditionFailedError: _Code.ABORTED,
+    errors.ChangesExpiredError: _Code.OUT_OF_RANGE,
     errors.NoStoresError: _Code.FAILED_PRECONDITION,
     errors.LimitExceededError: _Code.RESOURCE_EXHAUSTED,
     errors.CursorRunningError: _Code.FAILED_PRECONDITION,

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from datastore.aio import Datastore, ShimDatastore
 from datastore.aio.scan import Scan
+from datastore.aio.verbs import shown_changes
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch
@@ -189,7 +190,7 @@ class WatchedDatastore(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """The capability of the child."""
-        return self.child_datastore.capability
+        return shown_changes(self, self.child_datastore.capability)
 
     def describe(self) -> Description:
         """The description of the child."""

@@ -18,6 +18,8 @@ from tests.support.capabilities import InMemory
 
 
 class TestDict(InMemory, DatastoreConformance):
+    changes = True
+
     @pytest.fixture
     def store(self) -> Any:
         with core.DictDatastore() as store:
@@ -31,6 +33,8 @@ class TestDict(InMemory, DatastoreConformance):
 
 
 class TestAsyncDict(InMemory, AsyncConformance):
+    changes = True
+
     @pytest.fixture
     async def store(self) -> Any:
         async with aio.DictDatastore() as store:

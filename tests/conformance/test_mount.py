@@ -37,12 +37,16 @@ def mounted(library: Any) -> Any:
 
 @pytest.mark.long
 class TestMount(InMemory, DatastoreConformance):
+    changes = True
+
     @pytest.fixture
     def store(self) -> Any:
         return mounted(core)
 
 
 class TestAsyncMount(InMemory, AsyncConformance):
+    changes = True
+
     @pytest.fixture
     async def store(self) -> Any:
         return mounted(aio)

@@ -19,6 +19,8 @@ def length(key: Key) -> int:
 
 
 class Sharded(InMemory, DatastoreConformance):
+    changes = True
+
     def plant(self, store: Any, key: Key, value: Any) -> None:
         store.shard_datastore(key).put(key, value)
 
@@ -63,6 +65,7 @@ class TestShardedOverSharded(Sharded):
 
 
 class TestAsyncSharded(InMemory, AsyncConformance):
+    changes = True
     merges = 3
 
     @pytest.fixture
@@ -78,6 +81,7 @@ class TestAsyncSharded(InMemory, AsyncConformance):
 
 @pytest.mark.long
 class TestAsyncShardedOverSharded(InMemory, AsyncConformance):
+    changes = True
     merges = 6
 
     @pytest.fixture

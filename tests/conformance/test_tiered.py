@@ -15,6 +15,8 @@ from tests.support.capabilities import InMemory
 
 @pytest.mark.long
 class TestTiered(InMemory, DatastoreConformance):
+    changes = True
+
     @pytest.fixture
     def store(self) -> Any:
         return core.TieredDatastore([core.NullDatastore(), core.DictDatastore(), core.DictDatastore()])
@@ -29,6 +31,8 @@ class TestTiered(InMemory, DatastoreConformance):
 
 
 class TestAsyncTiered(InMemory, AsyncConformance):
+    changes = True
+
     @pytest.fixture
     async def store(self) -> Any:
         return aio.TieredDatastore([aio.NullDatastore(), aio.DictDatastore(), aio.DictDatastore()])

@@ -29,6 +29,7 @@ FOREIGN = ["/", "/T", "/T:name", "/T:name space:x", "/T:name space:x/y", "/T:nam
 
 
 class InNamespace(InMemory):
+    changes = True
     key_bytes = KEY_BYTES - len(NAMESPACE)
 
 
@@ -66,6 +67,8 @@ class TestAsyncNamespace(InNamespace, AsyncConformance):
 
 @pytest.mark.long
 class TestNamespaceOfTheRoot(InMemory, DatastoreConformance):
+    changes = True
+
     @pytest.fixture
     def store(self) -> Any:
         return core.NamespaceDatastore("/", core.DictDatastore())

@@ -27,8 +27,10 @@ from hypothesis import strategies as st
 from datastore.aio.base import Datastore
 from datastore.aio.cursor import Cursor
 from datastore.aio.testing._parallel import pause, together
+from datastore.aio.watching import Watcher
 from datastore.model.aggregates import Aggregation, Avg, Count, Max, Min, Sum
 from datastore.model.capability import Durability
+from datastore.model.changes import Change, ChangeKind
 from datastore.model.description import Description
 from datastore.model.entries import Entry, Position, Reason, StoredEntry, Write, value_bytes
 from datastore.model.errors import (
@@ -39,6 +41,8 @@ from datastore.model.errors import (
     DatastoreError,
     InvalidError,
     InvalidKeyError,
+    InvalidQueryError,
+    InvalidTokenError,
     InvalidValueError,
     QueryNotSupportedError,
     UnsupportedError,
@@ -86,6 +90,8 @@ class Capabilities:
     versions = False
     #: Whether entries can expire; if not, an expiry must raise UnsupportedError.
     expiry = False
+    #: Whether the store can be watched; if not, `watch` must raise UnsupportedError.
+    changes = False
     #: Whether a tuple comes back as a tuple; otherwise, as a list.
     keeps_tuples = False
     #: Whether values of every plain type come back unchanged; otherwise, only those of JSON do.
@@ -224,6 +230,12 @@ class OperationPromises(Capabilities):
         assert await self.inspect(store, key) is None
         assert await store.get(key) is None
         assert await store.contains(key) is False
+
+    async def test_a_store_that_cannot_be_watched_says_so(self, store: Datastore) -> None:
+        assert store.capability.changes or not self.changes
+        if not store.capability.changes:
+            with pytest.raises(UnsupportedError):
+                store.watch(Query(Key("/a")))
 
     async def test_every_key_has_its_own_entry(self, store: Datastore) -> None:
         for text in cases.AWKWARD_KEYS:
@@ -1120,6 +1132,290 @@ def position_of(query: Query, entry: Entry) -> Position:
     return Position(query.sort_key_of(entry.key, entry.value) if query.orders else b"", entry.key)
 
 
+#: After so many heartbeats, no more changes are expected: a minute, however slow the machine is.
+HEARTBEATS = 6
+#: Everything in a store.
+EVERYTHING = Query(Key("/"), recursive=True)
+
+
+async def read_changes(watcher: Watcher, count: int) -> list[Change]:
+    """At least so many changes, in whole batches; fewer only if no more come."""
+    found: list[Change] = []
+    heartbeats = 0
+    batches = watcher.batches()
+    while len(found) < count and heartbeats < HEARTBEATS:
+        batch = await anext(batches)
+        found += batch.changes
+        heartbeats += not batch.changes and not batch.caught_up
+    await batches.aclose()
+    return found
+
+
+async def read_listing(watcher: Watcher) -> list[Change]:
+    """The changes up to the end of the initial listing."""
+    found: list[Change] = []
+    batches = watcher.batches()
+    while not watcher.caught_up:
+        found += (await anext(batches)).changes
+    await batches.aclose()
+    return found
+
+
+def shown(changes: Iterable[Change]) -> list[tuple[str, str, Any]]:
+    """The kinds, keys and values of changes."""
+    return [(change.kind.value, str(change.key), change.value) for change in changes]
+
+
+def histories(changes: Iterable[Change]) -> dict[Key, list[Change]]:
+    """The changes of each key. Asserts that their versions increase."""
+    found: dict[Key, list[Change]] = {}
+    for change in changes:
+        found.setdefault(change.key, []).append(change)
+    for key, history in found.items():
+        versions = [change.version for change in history]
+        assert versions == sorted(set(versions)), key
+    return found
+
+
+class WatchPromises(Capabilities):
+    """watch."""
+
+    all_need = ("changes",)
+
+    async def test_changes_come_from_now_on_in_their_order(self, store: Datastore) -> None:
+        key = Key("/w/a")
+        await store.put(Key("/w/before"), 1)
+        async with store.watch(Query(Key("/w"))) as watcher:
+            await store.put(key, {"n": 1})
+            first = await store.entry(key)
+            await store.put(key, {"n": 2})
+            await store.delete(key)
+            await store.delete(key)
+            await store.patch(key, {"n": 3}, create=True)
+            last = await store.entry(key)
+            found = await read_changes(watcher, 4)
+        assert shown(found) == [
+            ("put", "/w/a", {"n": 1}),
+            ("put", "/w/a", {"n": 2}),
+            ("delete", "/w/a", None),
+            ("put", "/w/a", {"n": 3}),
+        ]
+        assert first is not None
+        assert last is not None
+        assert (found[0].version, found[3].version) == (first.version, last.version)
+        histories(found)
+
+    async def test_a_watcher_is_an_iterator_of_changes(self, store: Datastore) -> None:
+        async with store.watch(Key("/w/a")) as watcher:
+            for value in range(3):
+                await store.put(Key("/w/a"), value)
+            assert [(await anext(watcher)).value for _ in range(3)] == [0, 1, 2]
+            token = watcher.token
+            await store.put(Key("/w/a"), 3)
+            async for change in watcher:
+                assert change.value == 3
+                break
+        async with store.watch(Key("/w/a"), resume_token=token) as watcher:
+            assert (await anext(watcher)).value == 3
+
+    async def test_a_watch_shows_its_scope_alone(self, store: Datastore) -> None:
+        keys = [Key(text) for text in ("/", "/w", "/w/a", "/w/a/b", "/w:i", "/w/a:i", "/v/a", "/wx")]
+        scopes: list[Query | Key] = [EVERYTHING]
+        scopes += [Query(key, recursive=recursive) for key in keys for recursive in (False, True)]
+        for scope in [*scopes, *keys]:
+            async with store.watch(scope) as watcher:
+                await fill(store, [(key, str(key)) for key in keys])
+                wanted = [key for key in keys if (scope.covers(key) if isinstance(scope, Query) else scope == key)]
+                found = await read_changes(watcher, len(wanted)) if wanted else []
+                assert sorted(change.key for change in found) == sorted(wanted), scope
+                assert all(change.value == str(change.key) for change in found)
+                await clear(store, keys)
+                found = await read_changes(watcher, len(wanted)) if wanted else []
+                assert sorted(change.key for change in found) == sorted(wanted), scope
+
+    async def test_filters_apply_to_the_new_value_and_not_to_deletions(self, store: Datastore) -> None:
+        one, other = Key("/w/a"), Key("/w/b")
+        async with (
+            store.watch(Query(Key("/w")).filter("n", ">", 1)) as by_value,
+            store.watch(Query(Key("/w")).filter("__key__", ">", one)) as by_key,
+        ):
+            for key in (one, other):
+                for n in (1, 2, 0, 3):
+                    await store.put(key, {"n": n})
+                await store.delete(key)
+            assert {str(key): shown(found) for key, found in histories(await read_changes(by_value, 6)).items()} == {
+                text: [("put", text, {"n": 2}), ("put", text, {"n": 3}), ("delete", text, None)]
+                for text in ("/w/a", "/w/b")
+            }
+            found = await read_changes(by_key, 5)
+            assert [change.key for change in found] == [other] * 5
+
+    async def test_values_can_be_left_out(self, store: Datastore) -> None:
+        async with store.watch(Query(Key("/w")).filter("n", ">", 1), values=False) as watcher:
+            await store.put(Key("/w/a"), {"n": 1})
+            await store.put(Key("/w/a"), {"n": 2})
+            assert shown(await read_changes(watcher, 1)) == [("put", "/w/a", None)]
+
+    async def test_a_listing_comes_before_the_changes(self, store: Datastore) -> None:
+        await fill(store, {Key(f"/w/{n}"): {"n": n} for n in range(5)})
+        async with store.watch(Query(Key("/w")).filter("n", ">", 1), initial=True) as watcher:
+            assert not watcher.caught_up
+            listed = await read_listing(watcher)
+            assert sorted(shown(listed)) == [("put", f"/w/{n}", {"n": n}) for n in (2, 3, 4)]
+            for change in listed:
+                entry = await store.entry(change.key)
+                assert entry is not None
+                assert entry.version == change.version
+            await store.put(Key("/w/3"), {"n": 33})
+            assert shown(await read_changes(watcher, 1)) == [("put", "/w/3", {"n": 33})]
+        async with store.watch(Query(Key("/none")), initial=True) as watcher:
+            assert await read_listing(watcher) == []
+
+    async def test_between_a_listing_and_the_changes_there_is_no_gap(self, store: Datastore) -> None:
+        contents: dict[Key, Any] = {Key(f"/w/{n:04}"): n for n in range(500)}
+        await fill(store, contents)
+        query = Query(Key("/w"))
+        found: list[Change] = []
+        token, caught_up, step = None, False, 0
+        while not caught_up:
+            # Cut after every batch of the listing, with changes of listed and of other entries in between.
+            async with store.watch(query, initial=True, resume_token=token) as watcher:
+                batches = watcher.batches()
+                found += (await anext(batches)).changes
+                await batches.aclose()
+                token, caught_up, step = watcher.token, watcher.caught_up, step + 1
+            changed = {Key(f"/w/{n:04}"): -step for n in (1, 250, 499)} | {Key(f"/w/new{step}"): 0}
+            gone = Key(f"/w/{100 + step:04}")
+            await fill(store, [*changed.items(), (gone, None)])
+            contents.update(changed)
+            contents.pop(gone, None)
+        assert step > 1
+        async with store.watch(query, resume_token=token) as watcher:
+            while {key: past[-1].value for key, past in histories(found).items()} != contents | dict.fromkeys(
+                [change.key for change in found if change.kind is ChangeKind.DELETE]
+            ):
+                more = await read_changes(watcher, 1)
+                assert more, "a change is missing"
+                found += more
+
+    async def test_a_token_of_another_watch_or_a_damaged_one_is_refused(self, store: Datastore) -> None:
+        query = Query(Key("/w")).filter("n", ">", 1)
+        async with store.watch(query) as watcher:
+            token = watcher.token
+        assert token is not None
+        others = [Query(Key("/w")), Query(Key("/v")).filter("n", ">", 1), query.replaced(recursive=True)]
+        for other in [*others, Query(Key("/w")).filter("n", ">", 2)]:
+            with pytest.raises(InvalidTokenError):
+                await store.watch(other, resume_token=token).__aenter__()
+        damaged = [token[:-1], token[1:], b"", b"x", token + b"\0", bytes([token[0] ^ 1]) + token[1:]]
+        for wrong in damaged:
+            with pytest.raises(InvalidTokenError):
+                await store.watch(query, resume_token=wrong).__aenter__()
+        with pytest.raises(TypeError):
+            store.watch(query, resume_token=1)  # type: ignore[arg-type]
+
+    async def test_a_query_of_a_watch_has_nothing_but_filters(self, store: Datastore) -> None:
+        for query in (
+            Query(Key("/w"), limit=1),
+            Query(Key("/w"), offset=1),
+            Query(Key("/w")).order("n"),
+            Query(Key("/w"), fields=["n"]),
+            Query(Key("/w"), keys_only=True),
+            Query(Key("/w"), start_after=Position(b"", Key("/w/a"))),
+        ):
+            with pytest.raises(InvalidQueryError):
+                store.watch(query)
+        with pytest.raises(TypeError):
+            store.watch("/w")  # type: ignore[arg-type]
+
+    async def test_closing_a_watcher_ends_it(self, store: Datastore) -> None:
+        watcher = store.watch(Query(Key("/w")))
+        await watcher.aclose()
+        assert [change async for change in watcher] == []
+        async with store.watch(Query(Key("/w"))) as watcher:
+            await store.put(Key("/w/a"), 1)
+            assert (await anext(watcher)).value == 1
+            await watcher.aclose()
+            await watcher.aclose()
+            assert await anext(watcher, "the end") == "the end"
+
+        async def close(watcher: Watcher) -> None:
+            await watcher.aclose()
+
+        async def read(watcher: Watcher) -> None:
+            assert [change async for change in watcher] == []
+
+        async with store.watch(Query(Key("/w"))) as watcher:
+            await together([partial(read, watcher), partial(close, watcher)])
+
+    @needs("changes", "expiry")
+    async def test_an_expiry_is_shown_without_another_write(self, store: Datastore) -> None:
+        key = Key("/w/a")
+        async with store.watch(key) as watcher:
+            await store.put(key, 1, expires_in_s=0.01)
+            await store.put(Key("/w/b"), 1)
+            found = await read_changes(watcher, 1)
+            found += await read_changes(watcher, 2 - len(found))
+        assert shown(found) == [("put", "/w/a", 1), ("expire", "/w/a", None)]
+        histories(found)
+
+    @generated
+    @given(data=st.data())
+    async def test_any_history_is_shown_once_over_any_cuts(self, store: Datastore, data: st.DataObject) -> None:
+        expected: dict[Key, list[Any]] = {}
+        contents: dict[Key, Any] = {}
+        found: list[Change] = []
+        watcher = store.watch(EVERYTHING)
+        try:
+            await watcher.__aenter__()
+            for key, value in data.draw(cases.writes(self.drawn)):
+                await store.put(key, value)
+                if value is not None or key in contents:
+                    expected.setdefault(key, []).append(value)
+                contents[key] = value
+                if value is None:
+                    del contents[key]
+                action: str = data.draw(st.sampled_from(["write on", "read", "cut"]))
+                if action == "read" and len(found) < sum(map(len, expected.values())):
+                    found += await read_changes(watcher, 1)
+                if action == "cut":
+                    token = watcher.token
+                    await watcher.aclose()
+                    watcher = store.watch(EVERYTHING, resume_token=token)
+            found += await read_changes(watcher, sum(map(len, expected.values())) - len(found))
+            seen = histories(found)
+            assert seen.keys() == expected.keys()
+            for key, values in expected.items():
+                assert len(seen[key]) == len(values), key
+                for change, value in zip(seen[key], values, strict=True):
+                    assert self.same(change.value, value), key
+                    assert (change.kind is ChangeKind.DELETE) == (value is None)
+        finally:
+            await watcher.aclose()
+            await clear(store, contents)
+
+    async def test_watchers_see_every_change_of_concurrent_writers(self, store: Datastore) -> None:
+        async def write(worker: int) -> None:
+            for step in range(20):
+                await store.put(Key(f"/w/{step % 3}"), [worker, step])
+
+        async def read(found: list[Change]) -> None:
+            async with store.watch(Query(Key("/w")), resume_token=token) as watcher:
+                found += await read_changes(watcher, 80)
+
+        async with store.watch(Query(Key("/w"))) as watcher:
+            token = watcher.token
+        seen: list[list[Change]] = [[], [], []]
+        await together([*(partial(write, worker) for worker in range(4)), *(partial(read, found) for found in seen)])
+        for found in seen:
+            assert len(found) == 80
+            assert sorted(change.value for change in found) == [[w, s] for w in range(4) for s in range(20)]
+            for key, history in histories(found).items():
+                entry = await store.entry(key)
+                assert entry is not None
+                assert (entry.version, entry.value) == (history[-1].version, history[-1].value)
+
+
 class AggregatePromises(Capabilities):
     """aggregate, compared with the naive rows."""
 
@@ -1459,6 +1755,7 @@ class DatastoreConformance(
     BatchPromises,
     VersionPromises,
     ExpiryPromises,
+    WatchPromises,
     QueryPromises,
     AggregatePromises,
     MutationPromises,

@@ -16,7 +16,7 @@ from datastore.aio import ShimDatastore
 from datastore.aio.aggregating import scanned_tally, tally_of
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan, exact
-from datastore.aio.verbs import on_made
+from datastore.aio.verbs import on_made, shown_changes
 from datastore.engine.placement import SLOTS, NodePlacement, slot_of
 from datastore.engine.plan import ALL_FILTERS
 from datastore.engine.tally import Tally
@@ -274,7 +274,7 @@ class OwnedDatastore(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """The capability of the child."""
-        return self.child_datastore.capability
+        return shown_changes(self, self.child_datastore.capability)
 
     def describe(self) -> Description:
         """The child's description."""

@@ -1,0 +1,225 @@
+"""The feeds of stores that can be watched: of a log, of several stores in one, and through shims.
+
+Knows the Datastore contract; `datastore.engine.feeds` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from datastore.aio._concurrency import Lock
+from datastore.aio.cursor import close_all
+from datastore.aio.scan import Scan, ask, exact
+from datastore.aio.verbs import passes_changes
+from datastore.engine.changelog import ChangeLog, LogPosition
+from datastore.engine.feeds import Place, joined, parted, selected
+from datastore.model.changes import Change, ChangeBatch, ChangeKind, Watch
+from datastore.model.entries import Position
+from datastore.model.errors import DatastoreError, UnsupportedError
+from datastore.model.key import Key
+from datastore.model.operations import ENTRIES, raise_error
+
+__all__ = ["Feed", "LogFeed", "MappedFeed", "MergedFeed", "feed_of", "unwatched"]
+
+
+class Feed:
+    """The changes of a store that a Watch asks for. For one reader.
+
+    `take` never waits for changes: it returns the next batch, or None if there is none yet; after that, the store
+    calls the `wake` with which the feed was made, from any thread, as soon as there may be one. Expired entries may be
+    found only by another `take`. The first batch has no changes, and the position where the feed begins. Changes of one
+    key come in their order; each comes once.
+    Raises ChangesExpiredError if changes from its position on are no longer kept. The caller must close it.
+    """
+
+    async def take(self) -> ChangeBatch | None:
+        """The next batch, if there is one."""
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Stop. May be repeated."""
+        raise NotImplementedError
+
+
+def unwatched(store: Any, reason: str = "it keeps no log of its changes") -> UnsupportedError:
+    """The error for a store that cannot be watched."""
+    return UnsupportedError(f"{type(store).__name__} cannot be watched: {reason}")
+
+
+def feed_of(store: Any, watch: Watch, wake: Callable[[], None]) -> Feed:
+    """The feed of a store. Stores ask their children with this.
+
+    Raises UnsupportedError for a class that overrides how entries are read or written below the `changes` that it
+    inherits: these would show what it hides.
+    """
+    if not passes_changes(store):
+        raise unwatched(store, "it changes how entries are read or written, and has no `changes`")
+    feed: Feed = store.changes(watch, wake)
+    return feed
+
+
+class LogFeed(Feed):
+    """The changes in the log of a store, which `lock` protects, after an initial listing of its entries if asked for.
+
+    The listing leaves out entries with changes after its beginning: these come from the log. `sweep`, called with the
+    lock held, removes entries that have expired, so that the log shows it.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        log: ChangeLog,
+        lock: Lock,
+        watch: Watch,
+        wake: Callable[[], None],
+        *,
+        sweep: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._lock = lock
+        self._watch = watch
+        self._wake = wake
+        self._sweep = sweep
+        self._has_begun = False
+        self._scan: Scan | None = None
+        with lock:
+            if watch.position is None:
+                self._position = LogPosition(log.log_id, log.last, "" if watch.initial else None)
+            else:
+                self._position = LogPosition.unpacked(watch.position)
+            self._number = log.number_after(self._position)
+            log.wakers.add(wake)
+
+    async def take(self) -> ChangeBatch | None:
+        """The next batch of the listing, then of the log."""
+        if not self._has_begun:
+            self._has_begun = True
+            return ChangeBatch((), self._position.packed())
+        if self._position.listed is not None:
+            return await self._list(self._position.listed)
+        with self._lock:
+            self._sweep()
+            changes = self._log.read(self._number)
+        if not changes:
+            return None
+        self._number += len(changes)
+        self._position = self._position._replace(version=changes[-1].version)
+        return ChangeBatch(selected(self._watch, changes), self._position.packed())
+
+    async def _list(self, listed: str) -> ChangeBatch:
+        """The next batch of the initial listing."""
+        if self._scan is None:
+            after = Position(b"", Key(listed)) if listed else None
+            query = self._watch.query.replaced(keys_only=True, start_after=after)
+            self._scan = exact(query, ask(self._store, query))
+        batch = await anext(self._scan.batches, None)
+        if batch is None:
+            await self._scan.aclose()
+            self._position = self._position._replace(listed=None)
+            return ChangeBatch((), self._position.packed(), caught_up=True)
+        puts = []
+        for key, result in zip(batch.keys, await self._store.read(batch.keys, ENTRIES), strict=True):
+            raise_error(result)
+            if result.metadata is not None and result.metadata.version <= self._position.version:
+                puts.append(Change(ChangeKind.PUT, key, result.metadata.version, result.value))
+        if batch.keys:
+            self._position = self._position._replace(listed=str(batch.keys[-1]))
+        return ChangeBatch(selected(self._watch, puts), self._position.packed())
+
+    async def aclose(self) -> None:
+        """Take no more wakes from the log."""
+        with self._lock:
+            self._log.wakers.discard(self._wake)
+        if self._scan is not None:
+            await self._scan.aclose()
+
+
+class MappedFeed(Feed):
+    """A feed whose changes are converted, batch by batch: into keys and values of the store above."""
+
+    def __init__(self, feed: Feed, convert: Callable[[Sequence[Change]], Sequence[Change]]) -> None:
+        self._feed = feed
+        self._convert = convert
+
+    async def take(self) -> ChangeBatch | None:
+        """The next batch, converted."""
+        batch = await self._feed.take()
+        return batch if batch is None or not batch.changes else batch._replace(changes=self._convert(batch.changes))
+
+    async def aclose(self) -> None:
+        """Close the feed."""
+        await self._feed.aclose()
+
+
+class MergedFeed(Feed):
+    """The feeds of several stores in one. There is no order between changes of different stores.
+
+    `open_feed(index, watch)` opens the feed of one store; `names` are theirs, unique, and part of the positions.
+    `failed` is called with the index and the error of a feed that fails, before the error is raised.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        watch: Watch,
+        open_feed: Callable[[int, Watch], Feed],
+        failed: Callable[[int, DatastoreError], None],
+    ) -> None:
+        self._failed = failed
+        self._asked = watch
+        self._open_feed = open_feed
+        if watch.position is None:
+            self._places = [Place(name, watch.initial, b"") for name in names]
+        else:
+            self._places = parted(watch.position, names)
+        #: Opened one by one by the first `take`, so that if one fails, the others can be closed.
+        self._feeds: list[Feed] = []
+        #: The feeds whose positions are not known yet.
+        self._silent = list(range(len(names)))
+        self._has_begun = False
+        self._turn = 0
+
+    async def take(self) -> ChangeBatch | None:
+        """The next batch of one of the stores, which take turns."""
+        for index in range(len(self._feeds), len(self._places)):
+            self._feeds.append(self._opened(index))
+        while self._silent:
+            if await self._take_from(self._silent[-1]) is None:
+                return None
+            self._silent.pop()
+        if not self._has_begun:
+            self._has_begun = True
+            return ChangeBatch((), joined(self._places))
+        for _ in self._feeds:
+            index, self._turn = self._turn, (self._turn + 1) % len(self._feeds)
+            batch = await self._take_from(index)
+            if batch is not None:
+                caught_up = batch.caught_up and not any(place.is_listing for place in self._places)
+                return ChangeBatch(batch.changes, joined(self._places), caught_up)
+        return None
+
+    def _opened(self, index: int) -> Feed:
+        position = None if self._asked.position is None else self._places[index].position
+        try:
+            return self._open_feed(index, self._asked._replace(position=position))
+        except DatastoreError as error:
+            self._failed(index, error)
+            raise
+
+    async def _take_from(self, index: int) -> ChangeBatch | None:
+        try:
+            batch = await self._feeds[index].take()
+        except DatastoreError as error:
+            self._failed(index, error)
+            raise
+        if batch is not None:
+            place = self._places[index]
+            is_listing = place.is_listing and not batch.caught_up
+            self._places[index] = Place(place.name, is_listing, batch.token)
+        return batch
+
+    async def aclose(self) -> None:
+        """Close all feeds."""
+        await close_all([feed.aclose for feed in self._feeds])

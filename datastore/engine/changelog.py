@@ -1,0 +1,139 @@
+"""The latest changes of a store, kept in memory within limits, and positions in such a log. Pure."""
+
+from __future__ import annotations
+
+import os
+import struct
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from datastore.model.changes import Change, ChangeKind
+from datastore.model.entries import value_bytes
+from datastore.model.errors import ChangesExpiredError, InvalidTokenError
+from datastore.model.key import Key
+from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, CHANGES_AGE_S, CHANGES_BYTES, CHANGES_KEPT
+
+__all__ = ["CHANGE_BYTES", "ChangeLog", "LogPosition"]
+
+#: The assumed size of a change besides its value, in bytes: the objects and their place in the log.
+CHANGE_BYTES = 200
+
+_HEAD = struct.Struct(">8sQ?")
+
+
+class LogPosition(NamedTuple):
+    """A place in the log with this id: after the changes up to `version`.
+
+    During an initial listing `listed` is the key up to which entries have been listed, "" at its beginning; None after
+    it, or without one.
+    """
+
+    log_id: bytes
+    version: int
+    listed: str | None = None
+
+    def packed(self) -> bytes:
+        """The position as bytes."""
+        text = (self.listed or "").encode("utf-8", "surrogatepass")
+        return _HEAD.pack(self.log_id, self.version, self.listed is not None) + text
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> LogPosition:
+        """The position of these bytes. Raises InvalidTokenError if they are not one."""
+        try:
+            log_id, version, is_listing = _HEAD.unpack_from(data)
+            text = data[_HEAD.size :].decode("utf-8", "surrogatepass")
+        except (struct.error, UnicodeDecodeError):
+            raise InvalidTokenError("the resume token is not a position in a log of changes") from None
+        return cls(log_id, version, text if is_listing else None)
+
+
+class ChangeLog:
+    """The changes after version `floor`, the oldest first. Not safe for threads: the store's lock protects it.
+
+    Each change that is appended calls the `wakers`. The oldest changes are dropped beyond `most_changes`, `most_bytes`
+    or `most_age_s`; the age is that between versions, which are times in microseconds.
+    """
+
+    def __init__(
+        self,
+        last: int,
+        most_changes: int = CHANGES_KEPT,
+        most_bytes: int = CHANGES_BYTES,
+        most_age_s: float = CHANGES_AGE_S,
+    ) -> None:
+        self.log_id = os.urandom(8)
+        #: The version of the latest change, or of the store when the log began.
+        self.last = self.floor = last
+        #: How many changes have been dropped: a change's number is its index and this.
+        self.dropped = 0
+        self.wakers: set[Callable[[], None]] = set()
+        self._changes: deque[Change] = deque()
+        self._sizes: deque[int] = deque()
+        self._bytes = 0
+        self._most_changes = most_changes
+        self._most_bytes = most_bytes
+        self._most_age_us = int(most_age_s * 1_000_000)
+
+    def put(self, key: Key, version: int, value: Any) -> None:
+        """Keep a change, whose version is above all others, and drop the oldest beyond the limits."""
+        self._append(Change(ChangeKind.PUT, key, version, value))
+
+    def delete(self, key: Key, version: int) -> None:
+        """Like `put`, for a deletion."""
+        self._append(Change(ChangeKind.DELETE, key, version))
+
+    def expire(self, key: Key, version: int) -> None:
+        """Like `put`, for an entry that expired."""
+        self._append(Change(ChangeKind.EXPIRE, key, version))
+
+    def _append(self, change: Change) -> None:
+        size = CHANGE_BYTES + value_bytes(change.value)
+        self._changes.append(change)
+        self._sizes.append(size)
+        self._bytes += size
+        self.last = change.version
+        oldest = change.version - self._most_age_us
+        while (
+            len(self._changes) > self._most_changes
+            or self._bytes > self._most_bytes
+            or self._changes[0].version < oldest
+        ):
+            self.floor = self._changes.popleft().version
+            self._bytes -= self._sizes.popleft()
+            self.dropped += 1
+            if not self._changes:
+                break
+        for wake in self.wakers:
+            wake()
+
+    def number_after(self, position: LogPosition) -> int:
+        """The number of the first change after a position. Raises ChangesExpiredError unless all of them are kept."""
+        if position.log_id != self.log_id or not self.floor <= position.version <= self.last:
+            raise changes_expired()
+        return self.dropped + bisect_right(self._changes, position.version, key=lambda change: change.version)
+
+    def read(self, number: int) -> list[Change]:
+        """A batch of changes from that with a number on; none if there are none yet.
+
+        Raises ChangesExpiredError if that change was dropped.
+        """
+        start = number - self.dropped
+        if start < 0:
+            raise changes_expired()
+        changes, sizes = self._changes, self._sizes
+        stop, filled = start, 0
+        most = min(len(changes), start + BATCH_ENTRIES)
+        while stop < most and filled < BATCH_BYTES:
+            filled += sizes[stop]
+            stop += 1
+        return [changes[place] for place in range(start, stop)]
+
+
+def changes_expired() -> ChangesExpiredError:
+    """The error for a position whose changes are not kept."""
+    return ChangesExpiredError(
+        "the changes from here on are no longer kept: list the entries again, e.g. watch with initial=True"
+    )

@@ -86,12 +86,14 @@ class ServerProcess:
 
 
 class ClusterProcesses:
-    """Three nodes on LMDB and a proxy, all processes. `url` is the proxy's."""
+    """Three nodes on LMDB and one or more proxies, all processes. `url` is the first proxy's."""
 
-    def __init__(self, nodes: dict[str, ServerProcess], proxy: ServerProcess) -> None:
+    def __init__(self, nodes: dict[str, ServerProcess], proxies: list[ServerProcess]) -> None:
         self.nodes = nodes
-        self.proxy = proxy
-        self.url = proxy.url
+        self.proxies = proxies
+        self.proxy = proxies[0]
+        self.urls = [proxy.url for proxy in proxies]
+        self.url = self.urls[0]
         self._slots = SlotMap(list(nodes))
 
     def shard_of(self, key: Any) -> str:
@@ -113,16 +115,19 @@ def node(directory: Path, *, name: str = "") -> Iterator[ServerProcess]:
 
 
 @contextmanager
-def cluster(directory: Path) -> Iterator[ClusterProcesses]:
-    """Three nodes and a proxy; configuration, data and logs in `directory`."""
+def cluster(directory: Path, *, proxies: int = 1) -> Iterator[ClusterProcesses]:
+    """Three nodes and one or more proxies; configuration, data and logs in `directory`."""
     with ExitStack() as stack:
         nodes = {name: stack.enter_context(node(directory / name, name=name)) for name in SHARDS}
         path = directory / "cluster.toml"
         path.write_text(dump_config(_config(nodes)), encoding="utf-8")
-        proxy = ServerProcess("proxy", str(path), log=directory / "proxy.log")
-        stack.callback(proxy.stop)
-        proxy.start()
-        yield ClusterProcesses(nodes, proxy)
+        started = []
+        for place in range(proxies):
+            proxy = ServerProcess("proxy", str(path), log=directory / f"proxy{place or ''}.log")
+            stack.callback(proxy.stop)
+            proxy.start()
+            started.append(proxy)
+        yield ClusterProcesses(nodes, started)
 
 
 def _config(nodes: dict[str, ServerProcess]) -> Config:

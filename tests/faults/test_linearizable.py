@@ -1,0 +1,179 @@
+"""Many clients of two proxies, while nodes and proxies are killed and suspended: one order explains all answers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore.aio.base import Datastore
+from datastore.model.entries import StoredEntry
+from datastore.model.errors import ConditionFailedError, DeadlineExceededError, UnavailableError
+from datastore.model.key import Key
+from datastore.model.metadata import Precondition
+from datastore.model.operations import Delete, Operation, Put
+from datastore_client.aio import connect
+from tests.conftest import QUICK
+from tests.support import processes
+from tests.support.histories import Call, is_linearizable, versions_grow
+
+#: How many calls are made, and on how many keys.
+CALLS, KEYS = (2_000, 40) if QUICK else (100_000, 500)
+CLIENTS = 24
+#: Short, so that clients call again while a server is away; its end makes the outcome of a write unknown.
+TIMEOUT_S = 2.0
+#: For calls before and after the faults.
+PATIENCE_S = 300.0
+
+
+class Client:
+    """Makes random calls on random keys, and writes them down with their answers."""
+
+    def __init__(self, store: Datastore, number: int, history: dict[Key, list[Call]]) -> None:
+        self._store = store
+        self._values = (f"{number}.{place}" for place in itertools.count())
+        self._history = history
+        self._random = random.Random(number)
+        self._seen: dict[Key, StoredEntry | None] = {}
+
+    async def call(self) -> None:
+        key = Key(f"/register:{self._random.randrange(KEYS)}")
+        choice = self._random.random()
+        if choice < 0.4:
+            await self._read(key)
+        elif choice < 0.55:
+            await self._write(key, Put(key, next(self._values)), "put")
+        elif choice < 0.65:
+            await self._write(key, Delete(key), "delete")
+        else:
+            await self._write_if(key)
+
+    async def _read(self, key: Key) -> None:
+        call = Call("get", time.monotonic())
+        try:
+            entry = await self._store.entry(key)
+        except (UnavailableError, DeadlineExceededError):
+            return
+        call.end = time.monotonic()
+        self._seen[key] = entry
+        if entry is not None:
+            call.found, call.version = entry.value, entry.version
+        self._history[key].append(call)
+
+    async def _write_if(self, key: Key) -> None:
+        """Write on the condition that the entry is still as it was last seen by this client."""
+        seen = self._seen.get(key)
+        condition = Precondition(exists=False) if seen is None else Precondition(version=seen.version)
+        await self._write(
+            key, Put(key, next(self._values), condition), "put_if", expected=None if seen is None else seen.value
+        )
+
+    async def _write(self, key: Key, operation: Operation, kind: str, expected: Any = None) -> None:
+        call = Call(kind, time.monotonic(), argument=operation.value, expected=expected)
+        [result] = await self._store.batch_write([operation])
+        if isinstance(result.error, UnavailableError) and result.error.retry_after_s is not None:
+            return
+        self._history[key].append(call)
+        if isinstance(result.error, (UnavailableError, DeadlineExceededError)):
+            return
+        call.end = time.monotonic()
+        if isinstance(result.error, ConditionFailedError):
+            call.held = False
+            return
+        assert result.error is None, result.error
+        call.version = 0 if result.metadata is None else result.metadata.version
+
+
+async def break_things(servers: list[processes.ServerProcess], chooser: random.Random) -> None:
+    """Kill and restart, or suspend, one server after the other, until cancelled."""
+    while True:
+        server = chooser.choice(servers)
+        await asyncio.sleep(chooser.uniform(0, 0.5))
+        if chooser.random() < 0.7:
+            await asyncio.shield(asyncio.to_thread(restart, server))
+        else:
+            with server.paused():
+                await asyncio.sleep(chooser.uniform(0, TIMEOUT_S))
+
+
+def restart(server: processes.ServerProcess) -> None:
+    server.kill()
+    server.start()
+
+
+@asynccontextmanager
+async def under_faults(servers: list[processes.ServerProcess], seed: int) -> AsyncIterator[None]:
+    """Break servers while the block runs; they all run at the end."""
+    breaking = asyncio.create_task(break_things(servers, random.Random(seed)))
+    try:
+        yield
+        assert not breaking.done(), breaking.exception()
+    finally:
+        breaking.cancel()
+        await asyncio.wait([breaking])
+
+
+async def test_one_order_explains_all_answers(tmp_path: Path) -> None:
+    history: dict[Key, list[Call]] = defaultdict(list)
+    with processes.cluster(tmp_path, proxies=2) as cluster:
+        async with (
+            connect(cluster.urls[0], timeout_s=TIMEOUT_S) as first,
+            connect(cluster.urls[1], timeout_s=TIMEOUT_S) as second,
+        ):
+            left = iter(range(CALLS))
+            clients = [Client((first, second)[number % 2], number, history) for number in range(CLIENTS)]
+
+            async def work(client: Client) -> None:
+                for _ in left:
+                    await client.call()
+
+            async with under_faults([*cluster.nodes.values(), *cluster.proxies], seed=CALLS):
+                await asyncio.gather(*map(work, clients))
+    wrong = [key for key, calls in history.items() if not is_linearizable(calls)]
+    assert wrong == [], history[wrong[0]]
+    assert all(map(versions_grow, history.values()))
+    answered = [call for calls in history.values() for call in calls if call.is_known]
+    assert len(answered) > CALLS / 4
+    assert {call.held for call in answered if call.kind == "put_if"} == {True, False}
+
+
+@pytest.mark.long
+async def test_increments_through_two_proxies_add_up(tmp_path: Path) -> None:
+    """Each of 1,000 clients increments one of a few counters; only calls that were answered must be counted."""
+    counters = [Key(f"/counter:{number}") for number in range(5)]
+    made: dict[Key, int] = defaultdict(int)
+    unknown: dict[Key, int] = defaultdict(int)
+    with processes.cluster(tmp_path, proxies=2) as cluster:
+        async with (
+            connect(cluster.urls[0], timeout_s=PATIENCE_S) as first,
+            connect(cluster.urls[1], timeout_s=PATIENCE_S) as second,
+        ):
+
+            async def increment(number: int) -> None:
+                key = counters[number % len(counters)]
+                store = (first, second)[number % 2]
+                for _ in range(5):
+                    while True:
+                        try:
+                            await store.patch(key, increment={"n": 1}, create=True)
+                        except UnavailableError as error:
+                            if error.retry_after_s is None:
+                                unknown[key] += 1
+                            await asyncio.sleep(error.retry_after_s or 0.05)
+                        else:
+                            made[key] += 1
+                            break
+
+            async with under_faults(list(cluster.nodes.values()), seed=1):
+                await asyncio.gather(*map(increment, range(1000)))
+            for key in counters:
+                found = (await first.get(key))["n"]
+                assert made[key] <= found <= made[key] + unknown[key]

@@ -24,7 +24,10 @@ from datastore_server.storage import IDLE_STREAM_S, behind_tiers, open_storage
 from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
 from datastore_server.verified import MemberDatastore, VerifiedDatastore
 
-__all__ = ["Topology", "build_node", "build_proxy"]
+__all__ = ["NODE_TIMEOUT_S", "Topology", "build_node", "build_proxy"]
+
+#: How long a proxy waits for a node, in seconds, if its caller waits longer or has no deadline.
+NODE_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,9 @@ def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Con
     info = ClusterInfo(cluster_name=config.cluster.name)
     remotes = {
         # Clients retry. If the proxy did too, calls would multiply while a shard is busy or down.
-        shard.name: RemoteDatastore(shard.url, lazy=True, name=shard.name, retry=False, idle_stream_s=IDLE_STREAM_S)
+        shard.name: RemoteDatastore(
+            shard.url, lazy=True, name=shard.name, retry=False, timeout_s=NODE_TIMEOUT_S, idle_stream_s=IDLE_STREAM_S
+        )
         for shard in config.shards
     }
     membership = Membership(config, remotes, info, source, reread)

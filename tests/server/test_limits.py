@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -14,12 +15,13 @@ from datastore.model.errors import ConfigError
 from datastore.model.key import Key
 from datastore.model.limits import MESSAGE_BYTES
 from datastore.v1 import query_pb2, service_pb2, value_pb2
-from datastore_client.aio import connect
+from datastore_client.aio import RemoteDatastore, connect
 from datastore_server.app import serve
 from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.limits import Limits
 from datastore_server.topology import build_proxy
 from tests.support.serving import Running, entry, everything, value
+from tests.support.waiting import PATIENCE_S
 
 MIB = 1024 * 1024
 
@@ -228,3 +230,19 @@ async def test_clients_send_batches_of_as_many_items_as_the_server_accepts(above
             assert [type(result.error).__name__ for result in results if result.error] == ["UnsupportedTypeError"]
             read = await store.batch_get([write.key for write in writes])
             assert [result.value for result in read] == ["last", 1, 2, None, *range(4, 7 + above)]
+
+
+async def test_a_proxy_waits_for_a_node_as_long_as_its_caller_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    default_s = 0.05
+
+    class Slow(aio.DictDatastore):
+        async def get(self, key: Key) -> Any:
+            await asyncio.sleep(10 * default_s)
+            return "late"
+
+    monkeypatch.setitem(RemoteDatastore.__init__.__kwdefaults__, "timeout_s", default_s)
+    async with serve(Slow()) as node:
+        topology = build_proxy(Config(cluster=ClusterConfig(name="test"), shards=[ShardConfig(name="a", url=node.url)]))
+        proxy = serve(topology.datastore, **topology.settings())
+        async with proxy as server, connect(server.url, timeout_s=PATIENCE_S) as store:
+            assert await store.get(Key("/a")) == "late"

@@ -26,8 +26,10 @@ from tests.support import processes
 from tests.support.histories import Call, is_linearizable, versions_grow
 
 #: How many calls are made, and on how many keys.
-CALLS, KEYS = (2_000, 40) if QUICK else (100_000, 500)
-CLIENTS = 24
+CALLS, KEYS = (600, 15) if QUICK else (100_000, 500)
+CLIENTS = 24 if QUICK else 100
+#: The longest time between two faults.
+MOST_QUIET_S = 0.5 if QUICK else 6.0
 #: Short, so that clients call again while a server is away; its end makes the outcome of a write unknown.
 TIMEOUT_S = 2.0
 #: For calls before and after the faults.
@@ -96,7 +98,7 @@ async def break_things(servers: list[processes.ServerProcess], chooser: random.R
     """Kill and restart, or suspend, one server after the other, until cancelled."""
     while True:
         server = chooser.choice(servers)
-        await asyncio.sleep(chooser.uniform(0, 0.5))
+        await asyncio.sleep(chooser.uniform(0, MOST_QUIET_S))
         if chooser.random() < 0.7:
             await asyncio.shield(asyncio.to_thread(restart, server))
         else:

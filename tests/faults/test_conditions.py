@@ -1,4 +1,4 @@
-"""Conditional writes of many clients through two proxies, over connections that break: each key is linearizable."""
+"""Conditional writes of many callers through proxies are linearizable while connections break and servers die."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,8 +21,10 @@ from datastore_server.app import Server, serve
 from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import Topology, build_node, build_proxy
+from tests.support import processes
 from tests.support.linearizability import Call, Outcome, is_linearizable
 from tests.support.scripted import Wire, broken_wire
+from tests.support.waiting import PATIENCE_S
 
 KEYS = [Key(f"/a:{number}") for number in range(6)]
 #: How many bytes of a server's pass before a connection breaks: those of some ten to a hundred answers.
@@ -57,9 +60,10 @@ async def unsteady(chooser: random.Random) -> AsyncIterator[Unsteady]:
         config = Config(cluster=ClusterConfig(name="c"), shards=shards)
         proxies = [await serving(build_proxy(config)) for _ in range(2)]
         clients = [
-            await stack.enter_async_context(RemoteDatastore(await wired(proxy), timeout_s=60)) for proxy in proxies
+            await stack.enter_async_context(RemoteDatastore(await wired(proxy), timeout_s=PATIENCE_S))
+            for proxy in proxies
         ]
-        steady = await stack.enter_async_context(RemoteDatastore(proxies[0].url, timeout_s=60))
+        steady = await stack.enter_async_context(RemoteDatastore(proxies[0].url, timeout_s=PATIENCE_S))
         yield Unsteady(clients, steady, wires)
 
 
@@ -68,6 +72,19 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: dict[Key, list[Call]] = {key: [] for key in KEYS}
+        self._milestones: dict[int, asyncio.Event] = {}
+        self._is_done = False
+
+    async def reached(self, calls: int) -> None:
+        """Wait until so many calls are recorded, or there will be no more."""
+        if not self._is_done and sum(map(len, self.calls.values())) < calls:
+            await self._milestones.setdefault(calls, asyncio.Event()).wait()
+
+    def finish(self) -> None:
+        """Note that there will be no more calls."""
+        self._is_done = True
+        for milestone in self._milestones.values():
+            milestone.set()
 
     async def read(self, store: Any, key: Key) -> int:
         """Read an entry. Returns its version."""
@@ -99,6 +116,9 @@ class Recorder:
 
     def _record(self, key: Key, call: Call) -> None:
         self.calls[key].append(call)
+        milestone = self._milestones.get(sum(map(len, self.calls.values())))
+        if milestone is not None:
+            milestone.set()
 
 
 async def work(recorder: Recorder, clients: list[Any], name: str, steps: int) -> None:
@@ -125,10 +145,39 @@ async def test_conditional_writes_through_proxies_are_linearizable_while_connect
         for key in KEYS:
             await recorder.read(cluster.steady, key)
         assert all(wire.faults for wire in cluster.wires)
+    check(recorder)
+
+
+def check(recorder: Recorder) -> None:
+    """Whether each key's calls can have happened one after the other."""
     outcomes = {call.outcome for calls in recorder.calls.values() for call in calls}
     assert {Outcome.DONE, Outcome.FAILED} <= outcomes
     for key, calls in recorder.calls.items():
         assert is_linearizable(calls), key
+
+
+@pytest.mark.long("conditional writes while servers are killed")
+async def test_conditional_writes_are_linearizable_while_nodes_and_the_proxy_are_killed(tmp_path: Path) -> None:
+    recorder = Recorder()
+    with processes.cluster(tmp_path) as cluster:
+
+        async def kill() -> None:
+            victims = [*cluster.nodes.values(), cluster.proxy]
+            for number, victim in enumerate(victims, start=1):
+                await recorder.reached(80 * number)
+                await asyncio.to_thread(victim.kill)
+                await asyncio.to_thread(victim.start)
+
+        async with RemoteDatastore(cluster.url, timeout_s=PATIENCE_S) as store:
+            await recorder.read(store, KEYS[0])
+            workers = [work(recorder, [store], f"worker {number}", 100) for number in range(6)]
+            killing = asyncio.create_task(kill())
+            await asyncio.gather(*workers)
+            recorder.finish()
+            await killing
+            for key in KEYS:
+                await recorder.read(store, key)
+    check(recorder)
 
 
 async def test_no_update_is_lost_or_made_twice_through_proxies_whose_connections_break() -> None:

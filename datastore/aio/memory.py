@@ -23,7 +23,7 @@ from datastore.model.durations import check_seconds
 from datastore.model.entries import Batch, Position
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES, CHANGES_AGE_S, CHANGES_BYTES, CHANGES_KEPT, FIRST_SCAN_ENTRIES
-from datastore.model.metadata import Metadata, PutOptions, WriteOptions, require
+from datastore.model.metadata import Metadata, PutOptions, Stamp, WriteOptions, require
 from datastore.model.operations import (
     Delete,
     Operation,
@@ -51,6 +51,8 @@ _FEW = 100
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
 #: The metadata of a value that was stored past the store's methods.
 _OLDEST = (1, 0, 0)
+#: The values and the metadata of a collection.
+_Collection = tuple[Mapping[Key, Any], Mapping[Key, Stamp]]
 
 
 class NullDatastore(Datastore):
@@ -273,25 +275,29 @@ class DictDatastore(Datastore):
             self._stamps[path] = self._stamps.get(path, {}).copy()
         return self._items.setdefault(path, {})
 
-    def _readable(self, path: str) -> dict[Key, Any]:
-        """The dict of a collection that exists, which from now on does not change."""
+    def _readable(self, path: str) -> _Collection:
+        """A collection that exists, which from now on does not change."""
         self._read.add(path)
-        return self._items[path]
+        return self._items[path], self._stamps.get(path, _EMPTY)
 
     def scan(self, query: Query) -> Scan:
         """The entries of the scope, by key unless the query has orders, which sort them anyway."""
         return Scan(self._batches(query))
 
     async def _batches(self, query: Query) -> AsyncGenerator[Batch]:
-        found = self._collections(query)
-        keys: Iterator[Key] = chain.from_iterable(found)
-        values: Iterator[Any] = chain.from_iterable(map(dict.values, found))
+        found, with_metadata = self._collections(query), query.needs_metadata
+        keys: Iterator[Key] = chain.from_iterable(items for items, _ in found)
+        values: Iterator[Any] = chain.from_iterable(items.values() for items, _ in found)
+        stamps: Iterator[Stamp] = chain.from_iterable(map(_stamps_of, found)) if with_metadata else iter(())
         if not query.orders:
             # Sorting by orders breaks ties by key.
-            keys, values = _by_key(list(keys), list(values), query.entries_needed())
+            keys, values, stamps = _by_key(list(keys), list(values), list(stamps), query.entries_needed())
         size = FIRST_SCAN_ENTRIES
         while part := list(islice(keys, size)):
-            yield Batch(part, list(islice(values, size)), scanned=len(part), position=Position(b"", part[-1]))
+            batch = Batch(part, list(islice(values, size)), scanned=len(part), position=Position(b"", part[-1]))
+            if with_metadata:
+                batch.metadata = list(islice(stamps, size))
+            yield batch
             size = BATCH_ENTRIES
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
@@ -311,7 +317,7 @@ class DictDatastore(Datastore):
             self._log = ChangeLog(self._versions.last, *self._log_limits)
         return self._log
 
-    def _collections(self, query: Query) -> list[dict[Key, Any]]:
+    def _collections(self, query: Query) -> list[_Collection]:
         """An immutable snapshot of the entries in the scope, unordered."""
         scope = str(query.key)
         with self._lock:
@@ -325,16 +331,20 @@ class DictDatastore(Datastore):
                 if scope in ("/", path) or path.startswith(below):
                     found.append(self._readable(path))
                 elif path == beside:
-                    entries = self._items[path].items()
-                    found.append({key: value for key, value in entries if str(key).startswith(below)})
+                    items, stamps = self._items[path], self._stamps.get(path, _EMPTY)
+                    own = [key for key in items if str(key).startswith(below)]
+                    kept = {key: stamps[key] for key in own if key in stamps} if query.needs_metadata else _EMPTY
+                    found.append(({key: items[key] for key in own}, kept))
             return self._unexpired(found)
 
-    def _unexpired(self, collections: list[dict[Key, Any]]) -> list[dict[Key, Any]]:
-        """The dicts without the entries that have expired by now. Call with the lock held."""
+    def _unexpired(self, collections: list[_Collection]) -> list[_Collection]:
+        """The collections without the entries that have expired by now. Call with the lock held."""
         passed = self._passed()
         if not passed:
             return collections
-        return [{key: value for key, value in each.items() if key not in passed} for each in collections]
+        return [
+            ({key: value for key, value in items.items() if key not in passed}, stamps) for items, stamps in collections
+        ]
 
     def _passed(self) -> set[Key]:
         """The entries that have expired and are not removed yet. Call with the lock held."""
@@ -355,11 +365,20 @@ class DictDatastore(Datastore):
         return Description("dict", "in memory", self.capability, entries=len(self))
 
 
-def _by_key(keys: list[Key], values: list[Any], needed: int) -> tuple[Iterator[Key], Iterator[Any]]:
-    """The first entries by key."""
+def _stamps_of(collection: _Collection) -> Iterator[Stamp]:
+    """The metadata of each entry of a collection. A subclass may have stored a value by itself."""
+    items, stamps = collection
+    return (stamps.get(key, _OLDEST) for key in items)
+
+
+def _by_key(
+    keys: list[Key], values: list[Any], stamps: list[Stamp], needed: int
+) -> tuple[Iterator[Key], Iterator[Any], Iterator[Stamp]]:
+    """The first entries by key; `stamps` may be empty."""
     # What is sorted are places, because a pair for each entry would be work for the garbage collector.
     text_of = [key._string for key in keys].__getitem__
     places = range(len(keys))
     few = needed * _FEW < len(keys)
     order = nsmallest(needed, places, key=text_of) if few else sorted(places, key=text_of)
-    return map(keys.__getitem__, order), map(values.__getitem__, order)
+    kept = map(stamps.__getitem__, order if stamps else ())
+    return map(keys.__getitem__, order), map(values.__getitem__, order), kept

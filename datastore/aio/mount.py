@@ -11,7 +11,7 @@ from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.sharded import ShardedDatastore
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.transforms import key_below, prefix_text
-from datastore.aio.verbs import scope_of, shown_changes
+from datastore.aio.verbs import batch_of_one, scope_of, shown_changes
 from datastore.engine.feeds import selected
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
@@ -22,7 +22,7 @@ from datastore.model.errors import DatastoreError, InvalidError, InvalidKeyError
 from datastore.model.fields import KEY_FIELD
 from datastore.model.key import Key
 from datastore.model.limits import KEY_BYTES
-from datastore.model.operations import VALUES, Operation, ReadOptions, ReadResult, WriteResult
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.model.trees import Condition
 
@@ -189,11 +189,9 @@ class _Mounted(ShimDatastore):
         return Scan(self._own(query, child), source=child)
 
     async def _prefix_entry(self, query: Query) -> AsyncGenerator[Batch]:
-        (result,) = await self.child_datastore.read([_ROOT], VALUES)
-        if result.error is not None:
-            raise result.error
-        if result.value is not None:
-            yield Batch([self.prefix], [result.value], scanned=1)
+        found = await batch_of_one(self.child_datastore, _ROOT, query, self.prefix)
+        if found is not None:
+            yield found
 
     def _inner_query(self, query: Query) -> Query:
         """The scope in the store's keys, with the filters that read no key."""

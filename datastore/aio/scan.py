@@ -11,9 +11,11 @@ from datastore.aio._concurrency import close_iterator, iterate
 from datastore.aio.cursor import Cursor, close_all, refine
 from datastore.engine.pipeline import Cutter
 from datastore.engine.plan import COMPLETE, RAW, UNORDERED, Applied, is_in_order, parts_of, remaining
+from datastore.model.arguments import check_versions
 from datastore.model.entries import Batch, Entry, ShardReport, places
 from datastore.model.errors import DatastoreError
 from datastore.model.limits import BATCH_ENTRIES, FIRST_SCAN_ENTRIES
+from datastore.model.metadata import Stamp
 from datastore.model.query import Query
 
 if TYPE_CHECKING:
@@ -69,17 +71,15 @@ class Scan:
 
 async def _batches(entries: AsyncIterable[Entry] | Iterable[Entry]) -> AsyncGenerator[Batch]:
     size = FIRST_SCAN_ENTRIES
-    keys: list[Any] = []
-    values: list[Any] = []
+    found: list[Entry] = []
     try:
-        async for key, value in iterate(entries):
-            keys.append(key)
-            values.append(value)
-            if len(keys) == size:
-                yield Batch(keys, values, scanned=size)
-                keys, values, size = [], [], BATCH_ENTRIES
-        if keys:
-            yield Batch(keys, values, scanned=len(keys))
+        async for entry in iterate(entries):
+            found.append(entry)
+            if len(found) == size:
+                yield Batch.of_entries(found, scanned=size)
+                found, size = [], BATCH_ENTRIES
+        if found:
+            yield Batch.of_entries(found, scanned=len(found))
     finally:
         await close_iterator(entries)
 
@@ -103,7 +103,11 @@ def exact(query: Query, scan: Scan) -> Scan:
 
 
 def ask(store: Any, query: Query) -> Scan:
-    """A store's answer to a query, noted if the query is to be explained. Stores query their children with this."""
+    """A store's answer to a query, noted if the query is to be explained. Stores query their children with this.
+
+    Raises UnsupportedError if the query needs metadata, which the store does not keep.
+    """
+    check_versions(store, query)
     scan: Scan = store.scan(query)
     return noted(store, query, scan) if query.explain else scan
 
@@ -165,15 +169,24 @@ async def _cut(cutter: Cutter, batches: AsyncGenerator[Batch]) -> AsyncGenerator
 
 async def _by_key(batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
     """All entries in key order; one without a key stays after its predecessor."""
-    keys, values = [], []
+    keys: list[Any] = []
+    values: list[Any] = []
+    metadata: list[Stamp] = []
     try:
         async for batch in batches:
             keys += batch.keys
             values += batch.values
+            metadata += batch.metadata or ()
     finally:
         await batches.aclose()
     texts = places(keys)
     order = sorted(range(len(keys)), key=texts.__getitem__)
     for start in range(0, len(order), BATCH_ENTRIES):
         part = order[start : start + BATCH_ENTRIES]
-        yield Batch([keys[place] for place in part], [values[place] for place in part], scanned=len(part))
+        yield Batch(
+            [keys[place] for place in part],
+            [values[place] for place in part],
+            # All have it, or none.
+            metadata=[metadata[place] for place in part] if len(metadata) == len(keys) else None,
+            scanned=len(part),
+        )

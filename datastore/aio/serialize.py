@@ -39,7 +39,7 @@ from datastore.model.changes import Change, ChangeKind, Watch
 from datastore.model.description import Description
 from datastore.model.entries import Batch
 from datastore.model.errors import CorruptDataError
-from datastore.model.fields import VALUE_FIELD, Filter, Order
+from datastore.model.fields import BESIDE_VALUES, VALUE_FIELD, Filter, Order
 from datastore.model.key import Key
 from datastore.model.operations import (
     ENTRIES,
@@ -249,6 +249,8 @@ class SerializerShimDatastore(ShimDatastore):
             if failure is not None or place + 1 < len(batch):
                 batch.position = None
             batch.keys = [batch.keys[place] for place in held]
+            if batch.metadata is not None:
+                batch.metadata = [batch.metadata[place] for place in held]
             if batch.sort_keys is not None:
                 batch.sort_keys = [batch.sort_keys[place] for place in held]
         batch.values = values
@@ -293,7 +295,7 @@ def _by_fields(query: Query) -> bool:
 
 
 def _looks_inside(parts: Iterable[Filter | Order]) -> bool:
-    return any(part.field != "__key__" for part in parts)
+    return any(part.field not in BESIDE_VALUES for part in parts)
 
 
 def _applied(query: Query, asked: Query, applied: Applied) -> Applied:

@@ -25,7 +25,7 @@ from datastore.model.arguments import check_key
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
-from datastore.model.fields import KEY_FIELD, VALUE_FIELD
+from datastore.model.fields import BESIDE_VALUES, VALUE_FIELD
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
@@ -328,12 +328,13 @@ def _shard_query(query: Query) -> Query:
         # If shards cannot return sort keys, the merge reads the order's fields from the values.
         keys_only=query.keys_only and not query.orders,
         fields=_merged_fields(query),
+        metadata=query.metadata or query.sorts_by_metadata,
     )
 
 
 def _merged_fields(query: Query) -> Sequence[str] | None:
     """The requested fields and those that the merge may compare; None if it may compare whole values."""
-    ordered = [order.field for order in query.orders if order.field != KEY_FIELD]
+    ordered = [order.field for order in query.orders if order.field not in BESIDE_VALUES]
     if query.fields is None or (ordered and (query.has_custom_code or VALUE_FIELD in ordered)):
         return None
     return [*query.fields, *ordered]

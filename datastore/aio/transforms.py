@@ -15,7 +15,7 @@ from datastore.aio.base import Datastore
 from datastore.aio.feeds import Feed, MappedFeed, feed_of, unwatched
 from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.shims import ShimDatastore
-from datastore.aio.verbs import on_made, scope_of, shown_changes
+from datastore.aio.verbs import batch_of_one, on_made, scope_of, shown_changes
 from datastore.engine.feeds import selected
 from datastore.engine.plan import COMPLETE
 from datastore.model.arguments import check_count, check_key
@@ -152,11 +152,7 @@ class KeyTransformDatastore(ShimDatastore):
         inner = self._inner_key(_ROOT)
         if inner == _ROOT:
             return None
-        value = await self.child_datastore.get(inner)
-        if value is None:
-            return None
-        key = inner if self.inverse is None else _ROOT
-        return Batch([key], [value], scanned=1, position=Position(b"", key))
+        return await batch_of_one(self.child_datastore, inner, query, inner if self.inverse is None else _ROOT)
 
     async def _outer(self, query: Query, child: Scan) -> AsyncGenerator[Batch]:
         """The child's batches under the caller's keys, without foreign entries; the root's entry first."""

@@ -18,14 +18,15 @@ from datastore.aio.cursor import Cursor
 from datastore.aio.scan import Scan, exact_batches, noted
 from datastore.engine.plan import UNORDERED, WHOLE_VALUES
 from datastore.engine.room import read_room
-from datastore.model.arguments import check_key, check_query
+from datastore.model.arguments import check_key, check_query, check_versions, no_versions
 from datastore.model.capability import Capability
-from datastore.model.entries import Write
+from datastore.model.entries import Batch, Position, Write
 from datastore.model.errors import UnsupportedError, UnsupportedTypeError
 from datastore.model.expiry import Expiry, expiry_of
 from datastore.model.key import Key
 from datastore.model.metadata import Precondition, PutOptions, WriteOptions, condition_of
 from datastore.model.operations import (
+    ENTRIES,
     PRESENCE,
     REFUSALS,
     VALUES,
@@ -49,6 +50,7 @@ from datastore.model.spellings import definer_of, place_of
 __all__ = [
     "DERIVED",
     "are_overridden",
+    "batch_of_one",
     "condition_for",
     "cursor_of",
     "derive",
@@ -327,6 +329,7 @@ def _query_over(scan: Callable[[Any, Query], Scan]) -> Any:
         check_query(query)
         # Answers the query as it is now, whatever the caller changes before reading.
         asked = query.frozen()
+        check_versions(self, asked)
         answer = scan(self, asked)
         return cursor_of(query, asked, noted(self, asked, answer) if asked.explain else answer)
 
@@ -398,11 +401,6 @@ def passes_changes(store: Any) -> bool:
 def shown_changes(store: Any, capability: Capability) -> Capability:
     """A capability without changes if the store does not pass them on."""
     return capability if passes_changes(store) else capability._replace(changes=False)
-
-
-def no_versions(store: Any) -> UnsupportedError:
-    """The error for metadata or conditions that a store does not have."""
-    return UnsupportedError(f"{type(store).__name__} keeps no versions, so entries have no metadata or conditions")
 
 
 def no_expiry(store: Any) -> UnsupportedError:
@@ -480,7 +478,7 @@ def _read_by(get: Callable[..., Any], contains: Callable[..., Any]) -> Any:
 
 def _read_around(read: _Read, batch_get: Any = None, contains: Any = None) -> Any:
     async def read_around(self: Any, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Use `read`, except for the class's own `contains`, and its own `batch_get` for several keys."""
+        """Use `read`, except for the class's own `contains`, and its own `batch_get` for several values."""
         if contains and not options.values:
             return [_presence(await read_attempt(contains, self, key)) for key in keys]
         if batch_get and options == VALUES and len(keys) != 1:
@@ -545,7 +543,17 @@ def _scan_by(query_of: Callable[..., Any]) -> Any:
 def scope_of(query: Query) -> Query:
     """The query for the whole scope of `query`, without its other steps."""
     scope = Query(query.key, recursive=query.recursive, allow_partial=query.allow_partial)
-    return scope.replaced(explain=query.explain)
+    return scope.replaced(explain=query.explain, metadata=query.needs_metadata)
+
+
+async def batch_of_one(store: Any, key: Key, query: Query, shown: Key) -> Batch | None:
+    """A batch of the store's entry of `key` under the key `shown`, as read for `query`; None if it has none."""
+    (result,) = await store.read([key], ENTRIES if query.needs_metadata else VALUES)
+    value = value_of(result)
+    if value is None:
+        return None
+    metadata = [result.metadata] if query.needs_metadata else None
+    return Batch([shown], [value], metadata=metadata, scanned=1, position=Position(b"", shown))
 
 
 #: The defaults of a class that defines neither.

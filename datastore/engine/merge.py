@@ -11,6 +11,7 @@ from typing import Any
 
 from datastore.engine.pipeline import Cutter
 from datastore.model.entries import Batch, Position, places
+from datastore.model.metadata import Stamp
 from datastore.model.ordering import order_key
 from datastore.model.query import Query
 
@@ -82,7 +83,7 @@ class BlockMerge:
         texts = ["" if key is None else str(key) for key in batch.keys]
         if self._by_sort_keys and batch.sort_keys is not None:
             return list(zip(batch.sort_keys, texts, strict=True))
-        columns = self._query.order_columns(batch.keys, batch.values)
+        columns = self._query.order_columns(batch.keys, batch.values, batch.metadata)
         if self._by_sort_keys:
             return list(zip(self._query.sort_keys_of(columns), texts, strict=True))
         order_keys = [
@@ -98,7 +99,7 @@ class BlockMerge:
         runs = [stream.take(bound) for stream in self._streams if not stream.empty]
         runs = [run for run in runs if run.comparables]
         merged = runs[0] if len(runs) == 1 else _merged(runs)
-        block = Batch(merged.keys, merged.values)
+        block = Batch(merged.keys, merged.values, metadata=merged.metadata)
         if self._by_sort_keys:
             block.sort_keys = [comparable[0] for comparable in merged.comparables]
         if merged.keys and merged.keys[-1] is not None:
@@ -114,12 +115,15 @@ class BlockMerge:
 class _Run:
     """Sorted entries in columns."""
 
-    __slots__ = ("comparables", "keys", "values")
+    __slots__ = ("comparables", "keys", "metadata", "values")
 
-    def __init__(self, comparables: list[Any], keys: list[Any], values: list[Any]) -> None:
+    def __init__(
+        self, comparables: list[Any], keys: list[Any], values: list[Any], metadata: list[Stamp] | None
+    ) -> None:
         self.comparables = comparables
         self.keys = keys
         self.values = values
+        self.metadata = metadata
 
 
 def _merged(runs: list[_Run]) -> _Run:
@@ -128,7 +132,14 @@ def _merged(runs: list[_Run]) -> _Run:
     keys = [key for run in runs for key in run.keys]
     values = [value for run in runs for value in run.values]
     places = sorted(range(len(keys)), key=comparables.__getitem__)
-    return _Run([comparables[i] for i in places], [keys[i] for i in places], [values[i] for i in places])
+    metadata = [stamp for run in runs for stamp in run.metadata or ()]
+    return _Run(
+        [comparables[i] for i in places],
+        [keys[i] for i in places],
+        [values[i] for i in places],
+        # All streams have it, or none.
+        [metadata[i] for i in places] if len(metadata) == len(keys) else None,
+    )
 
 
 class _Stream:
@@ -143,6 +154,7 @@ class _Stream:
         self._last: Any = None
         self._keys: list[Any] = []
         self._values: list[Any] = []
+        self._metadata: list[Stamp] | None = None
 
     @property
     def empty(self) -> bool:
@@ -164,7 +176,7 @@ class _Stream:
             self.waiting = None
             self.comparables = comparables_of(batch, self._last)
             self._last = self.comparables[-1]
-            self._keys, self._values = batch.keys, batch.values
+            self._keys, self._values, self._metadata = batch.keys, batch.values, batch.metadata
             batch.clear()
 
     def take(self, bound: tuple[Any, int] | None) -> _Run:
@@ -174,7 +186,10 @@ class _Stream:
             comparable, number = bound
             bisect = bisect_right if self.number < number else bisect_left
             stop = bisect(self.comparables, comparable)
-        run = _Run(self.comparables[:stop], self._keys[:stop], self._values[:stop])
+        metadata = None if self._metadata is None else self._metadata[:stop]
+        run = _Run(self.comparables[:stop], self._keys[:stop], self._values[:stop], metadata)
         # Returned entries are not held while the reader pauses.
         del self.comparables[:stop], self._keys[:stop], self._values[:stop]
+        if self._metadata is not None:
+            del self._metadata[:stop]
         return run

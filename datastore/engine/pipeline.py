@@ -15,9 +15,10 @@ from datastore.engine.sorting import ColumnSorter, RunSorter, sorter_for
 from datastore.model.encoded import Encoded, decoded, views
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import DatastoreError
-from datastore.model.fields import KEY_FIELD, Filter, column_of
+from datastore.model.fields import KEY_FIELD, METADATA_FIELDS, Filter, column_of
 from datastore.model.key import Key
 from datastore.model.operators import column_predicate
+from datastore.model.ordering import DATETIME, order_key, rank
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 
@@ -173,6 +174,8 @@ class Cutter:
             batch.drop_values(except_long=self._query.sort_keys)
         elif self._query.fields is not None:
             batch.project(self._query.fields, except_long=self._query.sort_keys)
+        if not self._query.metadata:
+            batch.metadata = None
         return batch
 
 
@@ -207,7 +210,7 @@ def _position_of_last(batch: Batch, query: Query) -> Position | None:
     if batch.sort_keys is not None:
         return Position(batch.sort_keys[-1], key)
     try:
-        return Position(query.sort_key_of(key, batch.values[-1]), key)
+        return Position(query.sort_key_of(key, batch.values[-1], batch.metadata_at(-1)), key)
     except DatastoreError:
         return None
 
@@ -225,9 +228,15 @@ def _predicate(query: Query, filter_: Filter) -> Predicate:
     if is_overridden(filter_, Filter, "__call__"):
         return lambda batch, looked: [bool(own(decoded(value))) for value in looked]
     read = column_of(query.getter_of(filter_), filter_.field)
+    own_test = filter_.value_passes
     if is_overridden(filter_, Filter, "value_passes"):
-        return lambda batch, looked: [bool(filter_.value_passes(value)) for value in read(batch.keys, looked)]
+        return lambda batch, looked: list(map(bool, map(own_test, read(batch.keys, looked, batch.metadata))))
+    place = METADATA_FIELDS.get(filter_.field)
+    if place and rank(decoded(filter_.value)) == DATETIME:
+        # Times are kept in microseconds, and compared as such, because making datetimes takes much longer.
+        is_passing = column_predicate(filter_.op, order_key(filter_.value)[1])
+        return lambda batch, looked: is_passing([stamp[place] for stamp in batch.required_metadata()])
     judge = column_predicate(filter_.op, filter_.value)
     if filter_.field == KEY_FIELD:
         return lambda batch, looked: judge(batch.keys)
-    return lambda batch, looked: judge(read([], looked))
+    return lambda batch, looked: judge(read([], looked, batch.metadata))

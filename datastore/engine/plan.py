@@ -113,6 +113,9 @@ def parts_of(query: Query, applied: Applied) -> tuple[QueryPart, ...]:
         parts.append(("keys only", applied.counts))
     if query.fields is not None:
         parts.append((f"fields {', '.join(query.fields)}", applied.projection))
+    if query.metadata:
+        # Nothing reads it twice: a store that could not read it has refused the query.
+        parts.append(("metadata", Support.EXACT))
     # Loaded only for queries that are explained, as in `aio.scan`.
     from datastore.model.explanation import QueryPart, shortened
 
@@ -132,7 +135,8 @@ def remaining(query: Query, applied: Applied) -> Query | None:
 
 def _is_cut(query: Query) -> bool:
     """Whether a query leaves out some of the entries that match, or part of what they hold."""
-    return query.limit is not None or query.offset > 0 or not query.returns_whole_values
+    is_counted = query.limit is not None or query.offset > 0
+    return is_counted or not query.returns_whole_values or query.needs_metadata is not query.metadata
 
 
 def is_in_order(query: Query, applied: Applied) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from heapq import merge
 from itertools import accumulate, compress, islice, repeat
 from operator import add, countOf, ge, le, ne, not_
@@ -32,6 +33,7 @@ from datastore.model.limits import (
     SORT_BYTES,
     SORT_ENTRY_BYTES,
 )
+from datastore.model.metadata import Metadata, Stamp
 from datastore.model.operators import all_of
 from datastore.model.ordering import order_key
 from datastore.model.query import Query
@@ -69,6 +71,26 @@ def _places(sort_keys: list[bytes], texts: list[bytes]) -> list[bytes]:
     return [
         b"".join((sort_key, text, _pack_length(len(sort_key)))) for sort_key, text in zip(sort_keys, texts, strict=True)
     ]
+
+
+#: The fields of a Metadata, and whether a value follows.
+_METADATA = Struct(">4q?")
+
+
+def _stamped(held: Any, stamp: Stamp) -> Any:
+    """A value as it is held, with its metadata: bare bytes, too, unless it is in a tuple."""
+    packed = _METADATA.pack(*Metadata(*stamp), held is not None)
+    if type(held) is tuple:
+        return (*held, packed)
+    return packed if held is None else packed + held
+
+
+def _unstamped(held: Any) -> tuple[Any, Stamp]:
+    """The value as it was held without its metadata, and the metadata."""
+    if type(held) is tuple:
+        return held[:1], _METADATA.unpack(held[1])[:-1]
+    *stamp, has_value = _METADATA.unpack_from(held)
+    return held[_METADATA.size :] if has_value else None, tuple(stamp)
 
 
 def _sort_key_of(place: bytes) -> bytes:
@@ -201,6 +223,8 @@ class RunSorter:
         self._query = query
         self._kind = kind
         self._by_key = any(order.field == KEY_FIELD for order in query.orders)
+        #: Whether the metadata is part of the results; orders by it have been evaluated when entries are held.
+        self._with_metadata = query.metadata
         self._keep = query.last_place
         after = query.start_after
         self._after = None if after is None else _places([after.sort_key], [str(after.key).encode()])[0]
@@ -234,9 +258,11 @@ class RunSorter:
     def add(self, batch: Batch, looked: list[Any]) -> None:
         """Add entries that passed the filters; `looked` are their values in the form that filters read."""
         keys = batch.keys if self._by_key else []
-        sort_keys = self._query.sort_keys_of(self._query.order_columns(keys, looked))
+        sort_keys = self._query.sort_keys_of(self._query.order_columns(keys, looked, batch.metadata))
         places = _places(sort_keys, batch.texts)
         values = self._values_to_hold(batch.values, sort_keys)
+        if self._with_metadata:
+            values = list(map(_stamped, values, batch.required_metadata()))
         after, last = self._after, self._last
         if after is not None or last is not None:
             held = [(after is None or place > after) and (last is None or place < last) for place in places]
@@ -364,7 +390,10 @@ class RunSorter:
             return None
         self._room.give_back(_held_bytes(places, values))
         texts = list(map(_text_of, places))
-        batch = Batch.of_texts(texts, list(map(self._unpacked, values)))
+        metadata = None
+        if self._with_metadata:
+            values, metadata = map(list, zip(*map(_unstamped, values), strict=True))
+        batch = Batch.of_texts(texts, list(map(self._unpacked, values)), metadata=metadata)
         if self._query.sort_keys:
             batch.sort_keys = list(map(_sort_key_of, places))
         if texts[-1]:
@@ -397,6 +426,8 @@ class ColumnSorter:
         self.sharp = True
         self._keys: list[Any] = []
         self._values: list[Any] = []
+        #: Only if the results have metadata.
+        self._metadata: list[Stamp] | None = [] if query.metadata else None
         self._columns: list[list[Any]] = [[] for _ in query.orders]
         self._bytes = 0
         self._room = sort_room(SORT_BYTES)
@@ -404,6 +435,7 @@ class ColumnSorter:
     def close(self) -> None:
         """Release everything held. May be repeated."""
         self._keys, self._values, self._columns = [], [], [[] for _ in self._columns]
+        self._metadata = None
         self._room.close()
 
     def release(self) -> Iterator[None]:
@@ -414,15 +446,19 @@ class ColumnSorter:
     def add(self, batch: Batch, looked: list[Any]) -> None:
         """Add entries that passed the filters; `looked` are their values in the form that filters read."""
         keys, values = batch.keys, batch.values
-        columns = [field(keys, looked) for field in self._fields]
+        metadata = batch.required_metadata() if self._metadata is not None else []
+        columns = [field(keys, looked, batch.metadata) for field in self._fields]
         after = self._query.start_after
         if after is not None:
             place = (after.sort_key, str(after.key))
             places = zip(self._query.sort_keys_of(columns), _texts(keys), strict=True)
             held = [here > place for here in places]
             keys, values, *columns = [list(compress(column, held)) for column in (keys, values, *columns)]
+            metadata = list(compress(metadata, held))
         self._keys += keys
         self._values += values
+        if self._metadata is not None:
+            self._metadata += metadata
         for column, more in zip(self._columns, columns, strict=True):
             column += more
         self._bytes += encoded_bytes(values)
@@ -433,7 +469,7 @@ class ColumnSorter:
 
     def in_time(self, batch: Batch, looked: list[Any]) -> list[bool]:
         """Whether each entry does not come after the last one kept, by the first order."""
-        column, last = self._fields[0](batch.keys, looked), self._columns[0][self._keep - 1]
+        column, last = self._fields[0](batch.keys, looked, batch.metadata), self._columns[0][self._keep - 1]
         descending = self._query.orders[0].descends
         if type(last) in _SORTABLE and all_of(type(last), column):
             held = list(map(ge if descending else le, column, repeat(last)))
@@ -453,6 +489,8 @@ class ColumnSorter:
         places = places[: self._keep]
         self._keys = [self._keys[i] for i in places]
         self._values = [self._values[i] for i in places]
+        if self._metadata is not None:
+            self._metadata = [self._metadata[i] for i in places]
         self._columns = [[column[i] for i in places] for column in self._columns]
         self.full = len(places) == self._keep
         return [texts[i] for i in places]
@@ -465,6 +503,7 @@ class ColumnSorter:
         while start < len(self._keys):
             stop = self._fill(texts, start, most)
             batch = Batch(self._keys[start:stop], self._values[start:stop])
+            batch.metadata = None if self._metadata is None else self._metadata[start:stop]
             batch.sort_keys = None if sort_keys is None else sort_keys[start:stop]
             batch.position = self._position_after(stop - 1)
             yield batch
@@ -501,6 +540,8 @@ def _comparable(column: list[Any]) -> list[Any]:
         return column
     if kinds == {Key}:
         return list(map(str, column))
+    if kinds == {datetime} and all(value.tzinfo is UTC for value in column):
+        return column
     return column if len(kinds) == 1 and kinds <= _SORTABLE else list(map(order_key, column))
 
 

@@ -10,7 +10,7 @@ from datastore.model.aggregates import Aggregate
 from datastore.model.encoded import members, views
 from datastore.model.entries import Batch
 from datastore.model.errors import LimitExceededError
-from datastore.model.fields import KEY_FIELD, VALUE_FIELD, column_of, object_getattr
+from datastore.model.fields import BESIDE_VALUES, KEY_FIELD, VALUE_FIELD, column_of, object_getattr
 from datastore.model.ordering import order_key
 
 __all__ = ["Group", "Tally"]
@@ -44,7 +44,7 @@ class Tally:
         getter = asked.query.own_getter or object_getattr
         self._columns = {name: column_of(getter, name) for name in (*asked.group_by, *self._fields) if name is not None}
         #: The fields, if all are the keys or plain members of maps.
-        self._members = [name for name in self._columns if name != KEY_FIELD]
+        self._members = [name for name in self._columns if name not in BESIDE_VALUES]
         if asked.query.own_getter or any("." in name or name == VALUE_FIELD for name in self._members):
             self._members = []
         #: About how much memory the groups take.
@@ -81,9 +81,10 @@ class Tally:
         found = members(batch.values, self._members) if self._members else None
         if found is not None:
             columns = dict(zip(self._members, found, strict=True))
-            return {name: list(keys) for name in self._columns if name == KEY_FIELD} | columns
+            beside = self._columns.keys() - columns.keys()
+            return columns | {name: self._columns[name](keys, batch.values, batch.metadata) for name in beside}
         looked = batch.values if self._asked.query.own_getter else views(batch.values)
-        return {name: column(keys, looked) for name, column in self._columns.items()}
+        return {name: column(keys, looked, batch.metadata) for name, column in self._columns.items()}
 
     def _add_to(self, group: Group, inputs: Sequence[Sequence[Any]]) -> None:
         for place, state in zip(self._inputs, group.states, strict=True):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from datastore.model.errors import CorruptDataError, DatastoreError
-from datastore.model.metadata import Metadata
+from datastore.model.metadata import Metadata, Stamp
 
 __all__ = [
     "OLDEST",
@@ -45,6 +45,7 @@ _head = itemgetter(slice(0, _HEADER_BYTES))
 _body = itemgetter(slice(_HEADER_BYTES, None))
 _TIMES = Struct(">QQQ")
 _TIME = Struct(">Q")
+_ALL_TIMES = Struct(">QQQQ")
 _CREATED = Struct(">8xQ")
 
 
@@ -150,6 +151,18 @@ def _metadata(layout: _Layout, body: bytes) -> Metadata:
     version, created, updated = _TIMES.unpack_from(body)
     (expires,) = _TIME.unpack_from(body, _TIMES.size) if layout.has_expiry else (0,)
     return Metadata(version, created, updated, expires)
+
+
+def stamps_of(records: Sequence[bytes]) -> list[Stamp]:
+    """The metadata of records whose checksums `unpack_all` has found to match."""
+    return list(map(_stamp, records))
+
+
+def _stamp(record: bytes) -> Stamp:
+    layout = _LAYOUTS[record[0]]
+    if layout.has_expiry:
+        return _ALL_TIMES.unpack_from(record, _HEADER_BYTES)
+    return _TIMES.unpack_from(record, _HEADER_BYTES) if layout.value_at else OLDEST
 
 
 def unpack_all(texts: list[bytes], records: list[bytes]) -> list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from datastore.engine.ranges import END, ScanPlan
-from datastore.lmdb.records import unpack_all
+from datastore.lmdb.records import stamps_of, unpack_all
 from datastore.model.entries import Batch, Position
 from datastore.model.key import Key
 
@@ -39,7 +39,7 @@ class RangeScan:
     def take(self, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Take entries until the batch is full or the plan says to seek; `seek` then says where to.
 
-        If values are not wanted, the records are empty.
+        If neither values nor metadata are wanted, the records are empty.
         """
         matches_fast, seek_after = self._plan.matches_fast, self._plan.seek_after
         add_text, add_record = self._texts.append, self._records.append
@@ -61,13 +61,20 @@ class RangeScan:
         self.looks_left -= looks
         self.bytes_left, self.last, self.seek = bytes_left, text, seek
 
-    def batch(self, *, with_values: bool) -> Batch:
+    def batch(self, *, with_values: bool, with_metadata: bool) -> Batch:
         """The entries taken. Resuming after the last key examined loses nothing, even if that key was skipped."""
-        if with_values:
-            values: list[Any] = unpack_all(self._texts, self._records)
+        values: list[Any] = [None] * len(self._texts)
+        if with_values or with_metadata:
+            stored = unpack_all(self._texts, self._records)
+            values = stored if with_values else values
         else:
             # These are not protected by a checksum.
             b"\n".join(self._texts).decode()
-            values = [None] * len(self._texts)
         position = Position(b"", Key._trusted(self.last.decode())) if self.last else None
-        return Batch.of_texts(self._texts, values, position=position, scanned=SCAN_ENTRIES - self.looks_left)
+        return Batch.of_texts(
+            self._texts,
+            values,
+            metadata=stamps_of(self._records) if with_metadata else None,
+            position=position,
+            scanned=SCAN_ENTRIES - self.looks_left,
+        )

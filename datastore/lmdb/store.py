@@ -199,30 +199,31 @@ class LMDBDatastore(Datastore):
         wanted = query.entries_needed(started=True)
         # Filters of the library find no fields in bytes; others may look at the values themselves.
         with_values = not query.keys_only or query.has_custom_code
+        with_metadata = query.needs_metadata
         seek, bytes_wanted = plan.start, FIRST_BATCH_BYTES
         while seek != END and wanted > 0:
-            batch, seek = self._read(plan, seek, min(wanted, BATCH_ENTRIES), bytes_wanted, with_values=with_values)
+            scan = RangeScan(plan, seek, min(wanted, BATCH_ENTRIES), bytes_wanted)
+            batch = self._read(scan, with_values=with_values, with_metadata=with_metadata)
+            seek = scan.seek
             yield batch
             wanted -= len(batch)
             # Small at first: a reader that stops early should not make the store read far ahead.
             bytes_wanted = min(bytes_wanted * BATCH_GROWTH, batch_bytes())
 
-    def _read(
-        self, plan: ScanPlan, seek: bytes, entries_wanted: int, bytes_wanted: int, *, with_values: bool
-    ) -> tuple[Batch, bytes]:
-        """One batch from `seek` on, and where the next begins (END: nowhere)."""
-        scan = RangeScan(plan, seek, entries_wanted, bytes_wanted)
+    def _read(self, scan: RangeScan, *, with_values: bool, with_metadata: bool) -> Batch:
+        """Take entries until the batch is full or nothing is left."""
+        with_records = with_values or with_metadata
         try:
             with self._gate, self._environment.begin(self._entries) as transaction:
                 cursor = transaction.cursor()
                 while not scan.full and scan.seek != END:
                     if not cursor.set_range(scan.seek):
                         scan.seek = END
-                    elif with_values:
+                    elif with_records:
                         scan.take(cursor.iternext())
                     else:
                         scan.take(zip(cursor.iternext(values=False), repeat(b"")))
-            return scan.batch(with_values=with_values), scan.seek
+            return scan.batch(with_values=with_values, with_metadata=with_metadata)
         except lmdb.Error as error:
             raise_translated(error, self.directory)
         except UnicodeDecodeError as error:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from datastore.model.arguments import check_query
 from datastore.model.errors import InvalidQueryError, UnsupportedTypeError
-from datastore.model.fields import KEY_FIELD, Order, checked_field
+from datastore.model.fields import BESIDE_VALUES, METADATA_FIELDS, Order, checked_field
 from datastore.model.limits import GROUPS
 from datastore.model.query import Query
 
@@ -126,15 +126,16 @@ class Aggregate(NamedTuple):
         fields = (*self.group_by, *(part.field for part in self.aggregations.values()))
         is_sorted = not self.is_divisible or self.query.start_after is not None
         return self.query.replaced(
-            keys_only=all(field in (None, KEY_FIELD) for field in fields),
+            keys_only=all(field is None or field in BESIDE_VALUES for field in fields),
+            metadata=any(field in METADATA_FIELDS for field in fields),
             orders=self.query.orders if is_sorted else (),
         )
 
 
 def _check_query(query: Query) -> None:
-    if query.keys_only or query.fields is not None:
+    if query.keys_only or query.fields is not None or query.metadata:
         raise InvalidQueryError(
-            "the query of an aggregate returns no entries: leave out keys_only and fields", field="query"
+            "the query of an aggregate returns no entries: leave out keys_only, fields and metadata", field="query"
         )
     if query.allow_partial:
         raise InvalidQueryError(

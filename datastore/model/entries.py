@@ -8,16 +8,16 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from datastore.model.encoded import Encoded, projected
-from datastore.model.errors import DatastoreError
+from datastore.model.errors import DatastoreError, UnsupportedError
 from datastore.model.key import Key
 from datastore.model.limits import LONG_SORT_KEY_BYTES
+from datastore.model.metadata import Metadata, Stamp
 from datastore.model.records import Record
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from datastore.model.explanation import Explanation
-    from datastore.model.metadata import Metadata
 
 __all__ = [
     "Batch",
@@ -51,10 +51,10 @@ class Entry(NamedTuple):
 class StoredEntry(Entry):
     """An entry with its metadata. It equals an Entry with the same key and value."""
 
-    _metadata: Metadata
+    _metadata: Stamp
 
     @classmethod
-    def read(cls, key: Key | None, value: Any, metadata: Metadata) -> StoredEntry:
+    def read(cls, key: Key | None, value: Any, metadata: Stamp) -> StoredEntry:
         """The entry of a key that was read with its metadata."""
         entry = cls(key, value)
         entry._metadata = metadata
@@ -63,27 +63,27 @@ class StoredEntry(Entry):
     @property
     def metadata(self) -> Metadata:
         """The entry's metadata."""
-        return self._metadata
+        return Metadata(*self._metadata)
 
     @property
     def version(self) -> int:
         """The version: greater after every write of the key, also after a delete; see `Metadata`."""
-        return self._metadata.version
+        return self._metadata[0]
 
     @property
     def create_time(self) -> datetime:
         """When the entry was created, in UTC."""
-        return self._metadata.create_time
+        return self.metadata.create_time
 
     @property
     def update_time(self) -> datetime:
         """When the entry was last written, in UTC."""
-        return self._metadata.update_time
+        return self.metadata.update_time
 
     @property
     def expire_time(self) -> datetime | None:
         """When the entry expires, in UTC; None for never."""
-        return self._metadata.expire_time
+        return self.metadata.expire_time
 
 
 class Position(Record):
@@ -114,19 +114,21 @@ class Batch:
 
     `position` is where to resume without losing or repeating entries; None if unknown. `skipped` and `scanned`
     count the matching entries that the offset skipped, and the entries examined, since the previous batch.
-    An empty batch is a heartbeat. `sort_keys` are present only if the query requested them.
+    An empty batch is a heartbeat. `metadata` (a Metadata of each entry, or a bare tuple of its fields) and `sort_keys`
+    are present only if the query requested them.
 
     Between storage and messages, keys stay text: `of_texts` makes a batch of such texts, whose `keys` are created
     only when accessed.
     """
 
-    __slots__ = ("_keys", "_texts", "position", "scanned", "skipped", "sort_keys", "values")
+    __slots__ = ("_keys", "_texts", "metadata", "position", "scanned", "skipped", "sort_keys", "values")
 
     def __init__(
         self,
         keys: list[Any],
         values: list[Any],
         *,
+        metadata: list[Stamp] | None = None,
         sort_keys: list[bytes] | None = None,
         position: Position | None = None,
         skipped: int = 0,
@@ -135,6 +137,7 @@ class Batch:
         self._keys: list[Any] | None = keys
         self._texts: list[bytes] | None = None
         self.values = values
+        self.metadata = metadata
         self.sort_keys = sort_keys
         self.position = position
         self.skipped = skipped
@@ -146,14 +149,24 @@ class Batch:
         texts: list[bytes],
         values: list[Any],
         *,
+        metadata: list[Stamp] | None = None,
         sort_keys: list[bytes] | None = None,
         position: Position | None = None,
         skipped: int = 0,
         scanned: int = 0,
     ) -> Batch:
         """A batch of canonical keys that are known by their text in UTF-8; b"" is a key of None."""
-        batch = Batch([], values, sort_keys=sort_keys, position=position, skipped=skipped, scanned=scanned)
+        batch = Batch([], values, metadata=metadata, sort_keys=sort_keys, position=position)
+        batch.skipped, batch.scanned = skipped, scanned
         batch._keys, batch._texts = None, texts
+        return batch
+
+    @classmethod
+    def of_entries(cls, entries: Sequence[tuple[Any, Any]], *, scanned: int = 0) -> Batch:
+        """A batch of entries, or of bare tuples of key and value; with metadata if all are StoredEntry."""
+        batch = cls([key for key, _ in entries], [value for _, value in entries], scanned=scanned)
+        if all(isinstance(entry, StoredEntry) for entry in entries):
+            batch.metadata = [entry.metadata for entry in entries if isinstance(entry, StoredEntry)]
         return batch
 
     @property
@@ -199,6 +212,8 @@ class Batch:
         else:
             self._texts = self.texts[start:stop]
         self.values = self.values[start:stop]
+        if self.metadata is not None:
+            self.metadata = self.metadata[start:stop]
         if self.sort_keys is not None:
             self.sort_keys = self.sort_keys[start:stop]
 
@@ -208,15 +223,24 @@ class Batch:
         For the last reader of a batch: the stores through which it came hold it until they are asked for the next one.
         """
         self.keys, self.values = [], []
+        if self.metadata is not None:
+            self.metadata = []
         if self.sort_keys is not None:
             self.sort_keys = []
 
     def selected(self, held: list[bool]) -> Batch:
         """The marked entries, without position and counts."""
         values = list(compress(self.values, held))
+        metadata = None if self.metadata is None else list(compress(self.metadata, held))
         if self._keys is not None:
-            return Batch(list(compress(self._keys, held)), values)
-        return Batch.of_texts(list(compress(self.texts, held)), values)
+            return Batch(list(compress(self._keys, held)), values, metadata=metadata)
+        return Batch.of_texts(list(compress(self.texts, held)), values, metadata=metadata)
+
+    def kept(self, held: list[bool]) -> Batch:
+        """The marked entries, with position and counts, and without sort keys."""
+        batch = self.selected(held)
+        batch.position, batch.skipped, batch.scanned = self.position, self.skipped, self.scanned
+        return batch
 
     def renamed(self, keys: list[Any], position: Key | None) -> Batch:
         """The entries under these keys, without those whose key is now None; after the entry at `position`."""
@@ -224,6 +248,7 @@ class Batch:
         return Batch(
             list(compress(keys, held)),
             list(compress(self.values, held)),
+            metadata=None if self.metadata is None else list(compress(self.metadata, held)),
             position=None if position is None else Position(b"", position),
             scanned=self.scanned,
         )
@@ -236,11 +261,12 @@ class Batch:
         skipped, scanned = self.skipped, self.scanned
         for start in range(0, len(self), most):
             part = slice(start, start + most)
+            metadata = None if self.metadata is None else self.metadata[part]
             sort_keys = None if self.sort_keys is None else self.sort_keys[part]
             if self._keys is not None:
-                batch = Batch(self._keys[part], self.values[part], sort_keys=sort_keys)
+                batch = Batch(self._keys[part], self.values[part], metadata=metadata, sort_keys=sort_keys)
             else:
-                batch = Batch.of_texts(self.texts[part], self.values[part], sort_keys=sort_keys)
+                batch = Batch.of_texts(self.texts[part], self.values[part], metadata=metadata, sort_keys=sort_keys)
             batch.skipped, skipped = skipped, 0
             batch.scanned, scanned = scanned, 0
             if start + most >= len(self):
@@ -274,7 +300,23 @@ class Batch:
 
     def entries(self) -> Iterator[Entry]:
         """The entries one by one."""
-        return map(Entry, self.keys, self.values)
+        if self.metadata is None:
+            return map(Entry, self.keys, self.values)
+        return map(StoredEntry.read, self.keys, self.values, self.metadata)
+
+    def pairs(self) -> Iterator[tuple[Any, Any]]:
+        """Like `entries`, but bare tuples if there is no metadata, because these take half the time to make."""
+        return zip(self.keys, self.values, strict=True) if self.metadata is None else self.entries()
+
+    def required_metadata(self) -> list[Stamp]:
+        """The metadata of all entries. Raises UnsupportedError if it is not present."""
+        if self.metadata is None and len(self):
+            raise UnsupportedError("these entries have no metadata: the store that they come from keeps no versions")
+        return self.metadata or []
+
+    def metadata_at(self, index: int) -> Stamp | None:
+        """The metadata of one of the entries; None if it is not present."""
+        return None if self.metadata is None else self.metadata[index]
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self)}, {self.skipped} skipped, {self.scanned} scanned, after {self.position}>"

@@ -6,12 +6,13 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
-from functools import cmp_to_key
+from functools import cmp_to_key, partial
 from typing import Any, ClassVar, Self
 
 from datastore.model.encoded import Encoded, decoded
-from datastore.model.errors import InvalidQueryError, UnsupportedTypeError
+from datastore.model.errors import InvalidQueryError, UnsupportedError, UnsupportedTypeError
 from datastore.model.key import Key
+from datastore.model.metadata import Stamp, times_of
 from datastore.model.operators import OPERATORS, all_of, value_predicate
 from datastore.model.ordering import is_nan, is_plain_type, order_key
 from datastore.model.spellings import TwoNames, definer_of, is_overridden, place_of
@@ -19,6 +20,7 @@ from datastore.model.trees import Condition
 
 __all__ = [
     "KEY_FIELD",
+    "METADATA_FIELDS",
     "VALUE_FIELD",
     "Filter",
     "Order",
@@ -32,9 +34,14 @@ __all__ = [
 KEY_FIELD = "__key__"
 #: The field that is the entry's whole value.
 VALUE_FIELD = "__value__"
+#: The fields that are parts of the entry's metadata, with the place of each in it.
+METADATA_FIELDS = {"__version__": 0, "__create_time__": 1, "__update_time__": 2}
+#: The fields that are not part of the value.
+BESIDE_VALUES = frozenset({KEY_FIELD, *METADATA_FIELDS})
 
 Getter = Callable[[Any, str], Any]
-Column = Callable[[list[Any], list[Any]], list[Any]]
+#: A function of the keys, the values and, if they were read, the metadata of many entries.
+Column = Callable[[list[Any], list[Any], "list[Stamp] | None"], list[Any]]
 
 
 def object_getattr(obj: Any, field: str) -> Any:
@@ -81,9 +88,14 @@ def _member(obj: Any, field: str) -> Any:
 
 
 def field_of(getter: Getter, key: Key | None, obj: Any, field: str) -> Any:
-    """A field of an entry: the key for `__key__`, the value for `__value__`, otherwise what `getter` finds, or None."""
+    """A field of an entry: the key for `__key__`, the value for `__value__`, otherwise what `getter` finds, or None.
+
+    None also for the fields of its metadata, which is not known here.
+    """
     if field == KEY_FIELD:
         return key
+    if field in METADATA_FIELDS:
+        return None
     if field == VALUE_FIELD:
         return obj
     if getter is object_getattr:
@@ -95,21 +107,24 @@ def field_of(getter: Getter, key: Key | None, obj: Any, field: str) -> Any:
 
 
 def column_of(getter: Getter, field: str) -> Column:
-    """`field_of` for the keys and the values of many entries: the field of each, in their order.
+    """The field of many entries, given their keys, values and metadata: the field of each, in their order.
 
-    Only the field `__key__` reads the keys, and only the others read the values.
+    Only the field `__key__` reads the keys, only those of the metadata read the metadata, and only the others read the
+    values. Entries whose metadata was not read raise UnsupportedError.
     """
     if field == KEY_FIELD:
-        return lambda keys, values: list(keys)
+        return lambda keys, values, metadata: list(keys)
+    if field in METADATA_FIELDS:
+        return partial(_metadata_column, field)
     if field == VALUE_FIELD:
-        return lambda keys, values: values
+        return lambda keys, values, metadata: values
     if getter is not object_getattr:
-        return lambda keys, values: [field_of(getter, None, value, field) for value in values]
+        return lambda keys, values, metadata: [field_of(getter, None, value, field) for value in values]
     if "." in field:
-        return lambda keys, values: [object_getattr(value, field) for value in values]
+        return lambda keys, values, metadata: [object_getattr(value, field) for value in values]
     item = operator.itemgetter(field)
 
-    def column(keys: list[Any], values: list[Any]) -> list[Any]:
+    def column(keys: list[Any], values: list[Any], metadata: list[Stamp] | None) -> list[Any]:
         if all_of(dict, values):
             # Usually all are maps, and all have the field. Names of a custom class may raise anything.
             with suppress(Exception):
@@ -122,6 +137,14 @@ def column_of(getter: Getter, field: str) -> Column:
         return [object_getattr(value, field) for value in values]
 
     return column
+
+
+def _metadata_column(field: str, keys: list[Any], values: list[Any], metadata: list[Stamp] | None) -> list[Any]:
+    if metadata is None and values:
+        raise UnsupportedError(f"{field} is part of an entry's metadata, which these entries do not have")
+    place = METADATA_FIELDS[field]
+    column = [stamp[place] for stamp in metadata or ()]
+    return times_of(column) if place else column
 
 
 def checked_getter(getter: Any) -> Getter:
@@ -181,6 +204,7 @@ def checked_field(field: Any, what: str) -> str:
 _NOT_RETURNED = {
     KEY_FIELD: "keys are always returned; leave it out, or use keys_only",
     VALUE_FIELD: "it is the whole value, which a query without fields returns",
+    **dict.fromkeys(METADATA_FIELDS, "it is part of the metadata, which a query with metadata=True returns"),
 }
 
 
@@ -188,7 +212,7 @@ def checked_fields(fields: Any) -> tuple[str, ...]:
     """The fields of a projection, each once.
 
     Raises UnsupportedTypeError (a TypeError) unless they are a sequence of str, and InvalidQueryError (a ValueError) if
-    there are none, or if one is empty, `__key__` or `__value__`.
+    there are none, or if one is empty, `__key__`, `__value__` or a field of the metadata.
     """
     if isinstance(fields, (str, bytes)) or not isinstance(fields, Sequence):
         raise UnsupportedTypeError(

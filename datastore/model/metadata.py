@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from datastore.model.errors import ConditionFailedError, InvalidError, UnsupportedTypeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from datastore.model.key import Key
@@ -17,10 +18,12 @@ __all__ = [
     "Metadata",
     "Precondition",
     "PutOptions",
+    "Stamp",
     "WriteOptions",
     "condition_of",
     "require",
     "time_of",
+    "times_of",
 ]
 
 #: The largest version: an int64.
@@ -57,12 +60,22 @@ class Metadata(NamedTuple):
         return time_of(self.expires_us) if self.expires_us else None
 
 
+#: A Metadata, or a bare tuple of its fields, which takes a fraction of the time to make. `expires_us` may be left out.
+Stamp = tuple[int, ...]
+
+
 def time_of(microseconds: int) -> datetime:
     """The instant, in UTC, so many microseconds after the beginning of 1970."""
+    return times_of((microseconds,))[0]
+
+
+def times_of(microseconds: Iterable[int]) -> list[datetime]:
+    """The instants, in UTC, so many microseconds after the beginning of 1970."""
     # Loaded only where times are shown: loading takes a noticeable part of `import datastore`.
     from datetime import UTC, datetime, timedelta
 
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return [epoch + timedelta(0, 0, each) for each in microseconds]
 
 
 class Precondition(NamedTuple):

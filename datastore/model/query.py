@@ -13,7 +13,8 @@ from datastore.model.encoded import decoded
 from datastore.model.entries import Entry, Position
 from datastore.model.errors import DatastoreError, InvalidQueryError, UnsupportedTypeError
 from datastore.model.fields import (
-    KEY_FIELD,
+    BESIDE_VALUES,
+    METADATA_FIELDS,
     Column,
     Filter,
     Getter,
@@ -29,6 +30,7 @@ from datastore.model.spellings import is_overridden
 from datastore.model.trees import Condition, Tree
 
 if TYPE_CHECKING:
+    from datastore.model.metadata import Stamp
     from datastore.sync.cursor import Cursor
 
 __all__ = ["Changes", "Query"]
@@ -43,6 +45,7 @@ class Changes(TypedDict, total=False):
     recursive: bool
     keys_only: bool
     fields: Sequence[str] | None
+    metadata: bool
     start_after: Position | None
     allow_partial: bool
     sort_keys: bool
@@ -60,8 +63,11 @@ class Query:
     without orders, are sorted by key ascending.
 
     `object_getattr(obj, field)` is a custom field lookup of filters and orders. `keys_only` leaves values out;
-    `fields=['name', 'geo.lat']` returns maps of only those fields of each value; `start_after` returns only entries
-    after a Position; `allow_partial` leaves out shards that cannot be reached.
+    `fields=['name', 'geo.lat']` returns maps of only those fields of each value; with `metadata` entries are returned
+    as StoredEntry, with version and times; `start_after` returns only entries after a Position; `allow_partial` leaves
+    out shards that cannot be reached. Filters and orders may also name `__key__`, `__value__` (the whole value),
+    `__version__` (an int), and `__create_time__` and `__update_time__` (datetimes); the last three, like `metadata`,
+    raise UnsupportedError if the store keeps no versions.
     Every attribute can be assigned, and is checked: UnsupportedTypeError (a TypeError) for a wrong type,
     InvalidQueryError (a ValueError) for a negative number, or for both `keys_only` and `fields`.
     Stores get it frozen, so that none can change another's query: see `frozen`.
@@ -79,6 +85,8 @@ class Query:
     #: `geo`, and is returned within such a map. A field that a value does not have is left out, and a value that is not
     #: a map becomes {}. `a` includes `a.b`.
     fields: Sequence[str] | None = None
+    #: Whether the entries are returned with their version and times.
+    metadata: bool = False
     #: The position after which results begin; None for the beginning.
     start_after: Position | None
     allow_partial: bool
@@ -102,6 +110,7 @@ class Query:
         recursive: bool = False,
         keys_only: bool = False,
         fields: Sequence[str] | None = None,
+        metadata: bool = False,
         start_after: Position | None = None,
         allow_partial: bool = False,
         sort_keys: bool = False,
@@ -113,6 +122,8 @@ class Query:
         self.keys_only = keys_only
         if fields is not None:
             self.fields = fields
+        if metadata is not False:
+            self.metadata = metadata
         self.start_after = start_after
         self.allow_partial = allow_partial
         self.sort_keys = sort_keys
@@ -216,7 +227,19 @@ class Query:
     def reads_values(self) -> bool:
         """Whether the query needs values at all."""
         parts = (*self.comparisons, *self.orders)
-        return not self.keys_only or self.has_custom_code or any(part.field != KEY_FIELD for part in parts)
+        return not self.keys_only or self.has_custom_code or any(part.field not in BESIDE_VALUES for part in parts)
+
+    @property
+    def needs_metadata(self) -> bool:
+        """Whether the query returns the metadata of entries, or reads it in its filters or orders."""
+        if self.metadata or not (self.filters or self.orders):
+            return self.metadata
+        return self.sorts_by_metadata or any(part.field in METADATA_FIELDS for part in self.comparisons)
+
+    @property
+    def sorts_by_metadata(self) -> bool:
+        """Whether the orders read the metadata of entries."""
+        return any(order.field in METADATA_FIELDS for order in self.orders)
 
     @property
     def own_getter(self) -> Getter | None:
@@ -233,16 +256,21 @@ class Query:
         """How a filter or an order of this query looks up its field: the query's own lookup takes precedence."""
         return self.own_getter or part.own_getter or object_getattr
 
-    def order_columns(self, keys: builtins.list[Any], values: builtins.list[Any]) -> builtins.list[builtins.list[Any]]:
+    def order_columns(
+        self,
+        keys: builtins.list[Any],
+        values: builtins.list[Any],
+        metadata: builtins.list[Stamp] | None = None,
+    ) -> builtins.list[builtins.list[Any]]:
         """The fields by which entries are sorted: a column for each order."""
-        return [self.order_column(order)(keys, values) for order in self.orders]
+        return [self.order_column(order)(keys, values, metadata) for order in self.orders]
 
     def order_column(self, order: Order) -> Column:
         """A function that reads the sort field of one order from many entries."""
         if is_overridden(order, Order, "keyfn"):
             # A subclass that computes its sort values.
             own = order.looked_up_by(self.own_getter)
-            return lambda keys, values: [own.keyfn(decoded(value)) for value in values]
+            return lambda keys, values, metadata: [own.keyfn(decoded(value)) for value in values]
         return column_of(self.getter_of(order), order.field)
 
     def sort_keys_of(self, columns: builtins.list[builtins.list[Any]]) -> builtins.list[bytes]:
@@ -255,26 +283,32 @@ class Query:
         ]
         return encoded[0] if len(encoded) == 1 else list(map(b"".join, zip(*encoded, strict=True)))
 
-    def order_sort_key(self, key: Key | None, value: Any) -> bytes:
+    def order_sort_key(self, key: Key | None, value: Any, metadata: Stamp | None = None) -> bytes:
         """Like `sort_keys_of`, for one result of this query; b'' without orders.
 
-        Raises InvalidQueryError if an order reads a field that results lack because of `keys_only` or `fields`.
+        Raises InvalidQueryError if an order reads a field that results lack because of `keys_only` or `fields`, or
+        metadata that is not given.
         """
         for order in self.orders:
-            if self.fields is not None and order.field not in (KEY_FIELD, *self.fields):
+            if self.fields is not None and order.field not in (*BESIDE_VALUES, *self.fields):
                 raise InvalidQueryError(
                     f"the position of {key} in these orders is not known without {order.field!r}; add it to the fields",
                     field="fields",
                 )
-        return self.sort_key_of(key, value)
+        return self.sort_key_of(key, value, metadata)
 
-    def sort_key_of(self, key: Key | None, value: Any) -> bytes:
+    def sort_key_of(self, key: Key | None, value: Any, metadata: Stamp | None = None) -> bytes:
         """Like `order_sort_key`, for an entry with its whole value."""
-        if value is None and any(order.field != KEY_FIELD for order in self.orders):
+        if value is None and any(order.field not in BESIDE_VALUES for order in self.orders):
             raise InvalidQueryError(
                 f"the position of {key} in these orders is not known without its value", field="value"
             )
-        return self.sort_keys_of(self.order_columns([key], [value]))[0] if self.orders else b""
+        if metadata is None and self.sorts_by_metadata:
+            raise InvalidQueryError(
+                f"the position of {key} in these orders is not known without its metadata", field="metadata"
+            )
+        columns = self.order_columns([key], [value], None if metadata is None else [metadata])
+        return self.sort_keys_of(columns)[0] if self.orders else b""
 
     # Applying it to given values
 
@@ -300,7 +334,7 @@ class Query:
             data["limit"] = self.limit
         if self.offset:
             data["offset"] = self.offset
-        for name in ("recursive", "keys_only", "allow_partial"):
+        for name in _WRITTEN_FLAGS:
             if getattr(self, name):
                 data[name] = True
         if self.fields is not None:
@@ -321,7 +355,7 @@ class Query:
         `dict()` gives it.
         """
         query = cls(Key(dictionary["key"]), dictionary.get("limit"), dictionary.get("offset", 0))
-        for name in ("recursive", "keys_only", "allow_partial"):
+        for name in _WRITTEN_FLAGS:
             setattr(query, name, dictionary.get(name, False))
         query.fields = dictionary.get("fields")
         if dictionary.get("start_after") is not None:
@@ -349,7 +383,7 @@ class Query:
             arguments.append(f"limit={self.limit}")
         if self.offset:
             arguments.append(f"offset={self.offset}")
-        arguments += [f"{name}=True" for name in ("recursive", "keys_only", "allow_partial") if getattr(self, name)]
+        arguments += [f"{name}=True" for name in _WRITTEN_FLAGS if getattr(self, name)]
         if self.fields is not None:
             arguments.append(f"fields={list(self.fields)!r}")
         if self.start_after is not None:
@@ -407,9 +441,11 @@ def _checked_flag(name: str, flag: Any) -> bool:
     return flag
 
 
-_FLAGS = ("recursive", "keys_only", "allow_partial", "sort_keys", "explain")
+#: The flags that are part of a query's `dict()` and `repr()`.
+_WRITTEN_FLAGS = ("recursive", "keys_only", "metadata", "allow_partial")
+_FLAGS = (*_WRITTEN_FLAGS, "sort_keys", "explain")
 #: What makes queries equal, beside filters and orders.
-_CONTENT = ("key", "limit", "offset", "recursive", "keys_only", "fields", "start_after", "allow_partial")
+_CONTENT = ("key", "limit", "offset", "fields", "start_after", *_WRITTEN_FLAGS)
 
 #: Checks of what is assigned. Not properties: stores read a query's attributes often.
 _CHECKS: dict[str, Callable[[Any], Any]] = {

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from datastore.engine.pipeline import Pipeline
-from datastore.model.entries import Batch, Entry, Reason, ShardReport, Summary
+from datastore.model.entries import Batch, Entry, Reason, ShardReport, StoredEntry, Summary
 from datastore.model.errors import CursorReuseError, CursorRunningError, DatastoreClosedError, InvalidError
 from datastore.model.fields import KEY_FIELD, Order
 from datastore.model.key import Key
@@ -79,6 +79,7 @@ class Cursor(TwoNames):
         self.query = query
         #: A copy, because the caller may change the query.
         self._limit = query.limit
+        self._with_metadata = query.metadata
         self.returned = 0
         self.skipped = 0
         self.scanned = 0
@@ -93,8 +94,8 @@ class Cursor(TwoNames):
         self._sorts_by_key = False
         #: The rest of the last batch. A reader of it continues only while it is the same object.
         self._pending: Iterator[tuple[Key | None, Any]] = iter(())
-        #: The key of the value that `next` returned last.
-        self._last_key: Key | None = None
+        #: The entry, or key and value, whose value `next` returned last.
+        self._last: tuple[Key | None, Any] = (None, None)
         self._started = False
         self._iterated = False
         self._ended = False
@@ -162,17 +163,20 @@ class Cursor(TwoNames):
         """The next value."""
         self._started = True
         while not self._ended:
-            for key, value in self._pending:
-                self._last_key = key
-                self._returned_inc(value)
-                return value
+            for entry in self._pending:
+                self._last = entry
+                self._returned_inc(entry[1])
+                return entry[1]
             self._fill()
         raise StopIteration
 
     next = __next__
 
     def entries(self) -> Generator[Entry]:
-        """The one iteration, as entries: NamedTuples of key and value. Over bare values the key is None."""
+        """The one iteration, as entries: NamedTuples of key and value. Over bare values the key is None.
+
+        Each is a StoredEntry, with version and times, if the query has `metadata`.
+        """
         self._take_iteration()
         return self._entries_of_next() if self._overrides_next else self._read_entries()
 
@@ -181,22 +185,22 @@ class Cursor(TwoNames):
         with suppress(StopIteration):
             while True:
                 value = self.__next__()
-                yield Entry(self._last_key, value)
+                yield _with_value(self._last, value)
 
     def _values_of_next(self) -> Generator[Any]:
         for _, value in self._entries_of_next():
             yield value
 
     def _batches_of_next(self) -> Generator[Batch]:
-        for key, value in self._entries_of_next():
-            yield Batch([key], [value])
+        for entry in self._entries_of_next():
+            yield Batch.of_entries([entry])
 
     def _read_entries(self) -> Generator[Entry]:
         while not self._ended:
             pending = self._pending
-            for key, value in pending:
-                self._returned_inc(value)
-                yield Entry(key, value)
+            for entry in pending:
+                self._returned_inc(entry[1])
+                yield entry if isinstance(entry, StoredEntry) else Entry._make(entry)
                 if self._pending is not pending:
                     break
             if self._pending is pending:
@@ -212,7 +216,7 @@ class Cursor(TwoNames):
             rest = list(self._pending)
             if rest:
                 self.returned += len(rest)
-                yield Batch([key for key, _ in rest], [value for _, value in rest])
+                yield Batch.of_entries(rest)
                 continue
             batch = self._next_batch()
             if batch is not None:
@@ -240,7 +244,7 @@ class Cursor(TwoNames):
     def _fill(self) -> None:
         batch = self._next_batch()
         if batch is not None:
-            self._pending = iter(zip(batch.keys, batch.values, strict=True))
+            self._pending = batch.pairs()
 
     def _next_batch(self) -> Batch | None:
         try:
@@ -250,6 +254,8 @@ class Cursor(TwoNames):
                     "these results were closed before their end, with the event loop that read them; query again"
                 )
             batch = next(self._batches, None)
+            if self._with_metadata and batch is not None:
+                batch.required_metadata()
         except BaseException:
             self.close()
             raise
@@ -390,17 +396,20 @@ def _only(query: Query, parts: Sequence[str]) -> Query:
     """The query with only those of its steps that are among these parts."""
     nothing = Query(query.key)
     left_out: Any = {name: getattr(nothing, name) for name in _STEPS if name not in parts}
+    if "fields" not in parts:
+        # A later step may read it.
+        left_out["metadata"] = query.needs_metadata
     return query.replaced(**left_out)
 
 
 class _TrackedValues:
-    """The values of some batches, one by one; remembers the key of the last one."""
+    """The values of some batches, one by one; remembers the entry of the last one."""
 
     closes_with_cursor = True
 
     def __init__(self, batches: Generator[Batch]) -> None:
         self.taken = 0
-        self.last_key: Key | None = None
+        self.last: tuple[Key | None, Any] = (None, None)
         self.skipped = 0
         self.scanned = 0
         self._batches = batches
@@ -411,21 +420,21 @@ class _TrackedValues:
 
     def __next__(self) -> Any:
         while True:
-            for key, value in self._pending:
+            for entry in self._pending:
                 self.taken += 1
-                self.last_key = key
-                return value
+                self.last = entry
+                return entry[1]
             batch = next(self._batches)
             self.skipped += batch.skipped
             self.scanned += batch.scanned
-            self._pending = iter(zip(batch.keys, batch.values, strict=True))
+            self._pending = batch.pairs()
 
     def batches(self) -> Generator[Batch]:
         """The remaining results, as batches."""
         rest = list(self._pending)
         self._pending = iter(())
         if rest:
-            yield _with_counts(Batch([key for key, _ in rest], [value for _, value in rest]), self)
+            yield _with_counts(Batch.of_entries(rest), self)
         for batch in self._batches:
             yield _with_counts(batch, self)
 
@@ -441,9 +450,16 @@ def _rekeyed_batches(iterable: Iterable[Any], tracked: _TrackedValues | None) ->
     for value in iterate(iterable):
         given += 1
         in_step = in_step and tracked is not None and tracked.taken == given
-        key = tracked.last_key if in_step and tracked is not None else None
-        yield _with_counts(Batch([key], [value]), tracked)
+        entry = _with_value(tracked.last if in_step and tracked is not None else (None, None), value)
+        yield _with_counts(Batch.of_entries([entry]), tracked)
     yield _with_counts(Batch([], []), tracked)
+
+
+def _with_value(entry: tuple[Key | None, Any], value: Any) -> Entry:
+    """An entry with another value."""
+    if isinstance(entry, StoredEntry):
+        return StoredEntry.read(entry.key, value, entry.metadata)
+    return Entry(entry[0], value)
 
 
 def _with_counts(batch: Batch, tracked: _TrackedValues | None) -> Batch:
@@ -459,16 +475,14 @@ def _bare_batches(iterable: Iterable[Any]) -> Generator[Batch]:
 
 
 def _entry_batches(entries: Iterable[Entry], batch_entries: int) -> Generator[Batch]:
-    keys: list[Key | None] = []
-    values: list[Any] = []
-    for key, value in iterate(entries):
-        keys.append(key)
-        values.append(value)
-        if len(keys) == batch_entries:
-            yield Batch(keys, values, scanned=len(keys))
-            keys, values = [], []
-    if keys:
-        yield Batch(keys, values, scanned=len(keys))
+    found: list[Entry] = []
+    for entry in iterate(entries):
+        found.append(entry)
+        if len(found) == batch_entries:
+            yield Batch.of_entries(found, scanned=len(found))
+            found = []
+    if found:
+        yield Batch.of_entries(found, scanned=len(found))
 
 
 def close_all(closers: Iterable[Callable[[], None]]) -> None:

@@ -26,6 +26,7 @@ from datastore.model.key import Key
 from datastore.model.limits import FIRST_SCAN_ENTRIES, KEY_BYTES
 from datastore.model.metadata import require
 from datastore.model.operations import (
+    ENTRIES,
     VALUES,
     Delete,
     Operation,
@@ -187,15 +188,12 @@ class DirectoryDatastore(ShimDatastore):
         found = sorted(key for key in map(Key, names) if key.path == query.key)
         for start in range(0, len(found), FIRST_SCAN_ENTRIES):
             part = found[start : start + FIRST_SCAN_ENTRIES]
-            results = self.child_datastore.read(part, VALUES)
+            results = self.child_datastore.read(part, ENTRIES if query.needs_metadata else VALUES)
             values = list(map(value_of, results))
-            held = [(key, value) for key, value in zip(part, values, strict=True) if value is not None]
-            yield Batch(
-                [key for key, _ in held],
-                [value for _, value in held],
-                scanned=len(part),
-                position=Position(b"", part[-1]),
-            )
+            batch = Batch(part, values, scanned=len(part), position=Position(b"", part[-1]))
+            if query.needs_metadata:
+                batch.metadata = [result.metadata or () for result in results]
+            yield batch.kept([value is not None for value in values])
 
     @property
     def capability(self) -> Capability:
@@ -224,12 +222,6 @@ def _record_of(key: Key) -> Key | None:
 def _without_records(child: Scan) -> Generator[Batch]:
     try:
         for batch in child.batches:
-            held = [place for place, key in enumerate(batch.keys) if key is None or not _is_reserved(key)]
-            yield Batch(
-                [batch.keys[place] for place in held],
-                [batch.values[place] for place in held],
-                position=batch.position,
-                scanned=batch.scanned,
-            )
+            yield batch.kept([key is None or not _is_reserved(key) for key in batch.keys])
     finally:
         child.close()

@@ -17,6 +17,7 @@ from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import CircularLinkError, InvalidKeyError, UnsupportedError
 from datastore.model.key import Key
+from datastore.model.metadata import Metadata
 from datastore.model.operations import (
     ENTRIES,
     VALUES,
@@ -27,6 +28,7 @@ from datastore.model.operations import (
     ReadOptions,
     ReadResult,
     WriteResult,
+    raise_error,
 )
 from datastore.model.query import Query
 from datastore.sync._concurrency import KeyLocks, iterate
@@ -49,7 +51,7 @@ class SymlinkDatastore(ShimDatastore):
     get, contains and put follow links, any number of them; a put through a link whose source is missing creates the
     source. delete, and putting None, remove only the link, and with a condition raise UnsupportedError. A circle of
     links raises CircularLinkError (an AssertionError). Queries return entries under their own keys, links with the
-    values that they refer to; dangling links are left out.
+    values and the metadata of the entries that they refer to; dangling links are left out.
     A link is stored as text, `source/datastore_link`, so the store below must store text: put serializers below this
     store, and caches too, because a cache above would keep an old value under the entry's other keys.
     A caller's text that looks like a link is stored with a prefix, and read back unchanged.
@@ -155,14 +157,14 @@ class SymlinkDatastore(ShimDatastore):
     def _followed(self, child: Scan) -> Generator[Batch]:
         try:
             for batch in child.batches:
-                values = [self._value_or_none(value) for value in batch.values]
-                held = [place for place, value in enumerate(values) if value is not None]
-                yield Batch(
-                    [batch.keys[place] for place in held],
-                    [values[place] for place in held],
-                    position=batch.position,
-                    scanned=batch.scanned,
-                )
+                if batch.metadata is None:
+                    batch.values = [self._value_or_none(value) for value in batch.values]
+                else:
+                    stored = zip(batch.values, batch.metadata, strict=True)
+                    found = [self._entry_or_none(value, Metadata(*stamp)) for value, stamp in stored]
+                    batch.values = [result.value for result in found]
+                    batch.metadata = [result.metadata or () for result in found]
+                yield batch.kept([value is not None for value in batch.values])
         finally:
             child.close()
 
@@ -172,6 +174,13 @@ class SymlinkDatastore(ShimDatastore):
             return self._follow_link(stored)
         except CircularLinkError:
             return None
+
+    def _entry_or_none(self, stored: Any, metadata: Metadata) -> ReadResult:
+        """Like `_value_or_none`, with the metadata of the entry that a link refers to."""
+        result = self._followed_result(ReadResult(stored, metadata=metadata))
+        if not isinstance(result.error, CircularLinkError):
+            raise_error(result)
+        return result
 
     # Stored forms, and following them
 

@@ -16,7 +16,7 @@ from datastore.model.errors import DatastoreError, InvalidError, InvalidKeyError
 from datastore.model.fields import KEY_FIELD
 from datastore.model.key import Key
 from datastore.model.limits import KEY_BYTES
-from datastore.model.operations import VALUES, Operation, ReadOptions, ReadResult, WriteResult
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.model.trees import Condition
 from datastore.sync.base import Datastore, require_datastore
@@ -26,7 +26,7 @@ from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.sharded import ShardedDatastore
 from datastore.sync.shims import ShimDatastore
 from datastore.sync.transforms import key_below, prefix_text
-from datastore.sync.verbs import scope_of, shown_changes
+from datastore.sync.verbs import batch_of_one, scope_of, shown_changes
 
 __all__ = ["MountDatastore"]
 
@@ -191,11 +191,9 @@ class _Mounted(ShimDatastore):
         return Scan(self._own(query, child), source=child)
 
     def _prefix_entry(self, query: Query) -> Generator[Batch]:
-        (result,) = self.child_datastore.read([_ROOT], VALUES)
-        if result.error is not None:
-            raise result.error
-        if result.value is not None:
-            yield Batch([self.prefix], [result.value], scanned=1)
+        found = batch_of_one(self.child_datastore, _ROOT, query, self.prefix)
+        if found is not None:
+            yield found
 
     def _inner_query(self, query: Query) -> Query:
         """The scope in the store's keys, with the filters that read no key."""

@@ -36,7 +36,7 @@ from datastore.sync.base import Datastore
 from datastore.sync.feeds import Feed, MappedFeed, feed_of, unwatched
 from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.shims import ShimDatastore
-from datastore.sync.verbs import on_made, scope_of, shown_changes
+from datastore.sync.verbs import batch_of_one, on_made, scope_of, shown_changes
 
 __all__ = [
     "KeyTransformDatastore",
@@ -154,11 +154,7 @@ class KeyTransformDatastore(ShimDatastore):
         inner = self._inner_key(_ROOT)
         if inner == _ROOT:
             return None
-        value = self.child_datastore.get(inner)
-        if value is None:
-            return None
-        key = inner if self.inverse is None else _ROOT
-        return Batch([key], [value], scanned=1, position=Position(b"", key))
+        return batch_of_one(self.child_datastore, inner, query, inner if self.inverse is None else _ROOT)
 
     def _outer(self, query: Query, child: Scan) -> Generator[Batch]:
         """The child's batches under the caller's keys, without foreign entries; the root's entry first."""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from datastore.model.aggregates import Aggregation, Avg, Count, Max, Min, Sum
 from datastore.model.entries import Entry
 from datastore.model.key import Key
+from datastore.model.metadata import Metadata
 from datastore.testing import model
 
 __all__ = ["aggregations", "difference", "groupings", "rows"]
@@ -36,11 +37,19 @@ def groupings() -> st.SearchStrategy[list[str]]:
 
 
 def rows(
-    query: Any, contents: Mapping[Key, Any], parts: Mapping[str, Aggregation], group_by: Sequence[str]
+    query: Any,
+    contents: Mapping[Key, Any],
+    parts: Mapping[str, Aggregation],
+    group_by: Sequence[str],
+    *,
+    metadata: Mapping[Key, Metadata] | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of an aggregate of a store that holds `contents`, sorted by their groups."""
+    """The rows of an aggregate of a store that holds `contents`, sorted by their groups.
+
+    `metadata` is that of every key, for a query with `metadata`.
+    """
     groups: list[tuple[list[Any], list[Entry]]] = [] if group_by else [([], [])]
-    for entry in model.answer(query, contents).entries:
+    for entry in model.answer(query, contents, metadata=metadata).entries:
         values = [model.lookup(entry, field) for field in group_by]
         held = next((held for known, held in groups if not model.compare(known, values)), None)
         if held is None:

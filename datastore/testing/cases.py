@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 from random import Random
@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from datastore.model.fields import Filter
+from datastore.model.entries import StoredEntry
+from datastore.model.fields import Filter, Order
 from datastore.model.key import Key
+from datastore.model.metadata import Metadata
 from datastore.model.query import Query
 from datastore.model.trees import Condition, Tree
 
@@ -40,6 +42,8 @@ __all__ = [
     "key_of_bytes",
     "keys",
     "many_entries",
+    "metadata_filters",
+    "metadata_orders",
     "plain_values",
     "queries",
     "query_grid",
@@ -455,3 +459,24 @@ def queries(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> Query:
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         query.order(draw(st.sampled_from(["", "-", "+"])) + draw(st.sampled_from(_FIELDS)))
     return query
+
+
+_METADATA_FIELDS = ["__version__", "__create_time__", "__update_time__"]
+
+
+@st.composite
+def metadata_filters(draw: st.DrawFn, known: Iterable[Metadata]) -> list[Filter]:
+    """A few comparisons of metadata, mostly with values of entries that have this metadata."""
+    filters = []
+    for field in draw(st.lists(st.sampled_from(_METADATA_FIELDS), max_size=2)):
+        values = [1, *(StoredEntry.read(None, None, metadata) for metadata in known)]
+        wanted = draw(st.sampled_from(values))
+        value = getattr(wanted, field.strip("_")) if isinstance(wanted, StoredEntry) else wanted
+        filters.append(Filter(field, draw(st.sampled_from(["<", "<=", "=", "!=", ">=", ">"])), value))
+    return filters
+
+
+def metadata_orders() -> st.SearchStrategy[list[tuple[int, Order]]]:
+    """A few orders by metadata, with their places among other orders."""
+    texts = st.tuples(st.sampled_from(["", "-"]), st.sampled_from(_METADATA_FIELDS)).map("".join)
+    return st.lists(st.tuples(st.integers(0, 1), texts.map(Order)), max_size=2)

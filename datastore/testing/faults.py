@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from datastore.model.arguments import check_query, check_versions
 from datastore.model.entries import Batch, Write
 from datastore.model.key import Key
 from datastore.model.operations import ReadResult, WriteResult
@@ -116,6 +117,8 @@ class FaultyDatastore(ShimDatastore):
 
     def query(self, query: Query) -> Cursor:
         """The child's answer, entry by entry, until a fault applies."""
+        check_query(query)
+        check_versions(self, query)
         child = exact_query(self.child_datastore, query)
         return Cursor.from_batches(query, self._read(child), shards=child.shards, source=child)
 

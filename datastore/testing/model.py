@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from functools import cmp_to_key
 from typing import Any, NamedTuple
 
-from datastore.model.entries import Entry
+from datastore.model.entries import Entry, StoredEntry
 from datastore.model.key import Key
+from datastore.model.metadata import Metadata
 
 __all__ = ["Answer", "answer", "collection_of", "compare", "difference", "lookup", "matches", "same"]
 
@@ -33,12 +34,20 @@ class Answer(NamedTuple):
         return [entry.key for entry in self.entries]
 
 
-def answer(query: Any, contents: Mapping[Key, Any], after: Entry | None = None) -> Answer:
+def answer(
+    query: Any,
+    contents: Mapping[Key, Any],
+    after: Entry | None = None,
+    *,
+    metadata: Mapping[Key, Metadata] | None = None,
+) -> Answer:
     """The answer to `query` of a store that holds `contents`.
 
-    `after` is the entry that the query's `start_after` refers to.
+    `after` is the entry that the query's `start_after` refers to. `metadata` is that of every key, and needed only if
+    the query reads it.
     """
-    found = [Entry(key, value) for key, value in contents.items() if _in_scope(query, str(key))]
+    known = metadata or {}
+    found = [_entry(key, value, known.get(key)) for key, value in contents.items() if _in_scope(query, str(key))]
     found = [entry for entry in found if all(_passes(filter_, entry) for filter_ in query.filters)]
     in_order = _comparison(query.orders)
     found.sort(key=cmp_to_key(in_order))
@@ -50,11 +59,21 @@ def answer(query: Any, contents: Mapping[Key, Any], after: Entry | None = None) 
     skipped = len(found) - len(kept)
     if query.limit is not None:
         kept = kept[: query.limit]
+    return Answer([_shown(query, entry) for entry in kept], skipped)
+
+
+def _entry(key: Key | None, value: Any, metadata: Metadata | None) -> Entry:
+    return Entry(key, value) if metadata is None else StoredEntry.read(key, value, metadata)
+
+
+def _shown(query: Any, entry: Entry) -> Entry:
+    """An entry as the query returns it."""
+    value = entry.value
     if query.keys_only:
-        kept = [Entry(key, None) for key, _ in kept]
+        value = None
     elif query.fields is not None:
-        kept = [Entry(key, _cut(value, query.fields)) for key, value in kept]
-    return Answer(kept, skipped)
+        value = _cut(value, query.fields)
+    return _entry(entry.key, value, entry.metadata if query.metadata else None)
 
 
 def _cut(value: Any, fields: Sequence[str]) -> dict[str, Any]:
@@ -106,11 +125,13 @@ def _passes(filter_: Any, entry: Entry) -> bool:
 
 
 def lookup(entry: Entry, field: str) -> Any:
-    """The field of an entry of plain values; None if it is missing."""
+    """The field of an entry of plain values; None if it is missing. Fields of metadata need a StoredEntry."""
     if field == "__key__":
         return entry.key
     if field == "__value__":
         return entry.value
+    if field in ("__version__", "__create_time__", "__update_time__"):
+        return getattr(entry, field.strip("_"))
     return _item(entry.value, field)
 
 
@@ -275,6 +296,8 @@ def difference(found: Sequence[Entry], expected: Sequence[Entry], *, keeps_tuple
             return f"at {place} the key is {one.key}, not {other.key}"
         if not same(one.value, other.value, keeps_tuples=keeps_tuples):
             return f"at {place}, {one.key}, the value is {one.value!r}, not {other.value!r}"
+        if one.metadata != other.metadata:
+            return f"at {place}, {one.key}, the metadata is {one.metadata}, not {other.metadata}"
     if len(found) < len(expected):
         return f"{len(found)} of {len(expected)}: {expected[len(found)].key} and what follows is missing"
     if len(found) > len(expected):

@@ -349,7 +349,8 @@ def test_what_groups_hold_counts_toward_the_memory_for_sorting() -> None:
     [
         ({"query": "/a"}, UnsupportedTypeError, "must be a Query"),
         ({"query": Query(Key("/a"), keys_only=True)}, InvalidQueryError, "leave out keys_only"),
-        ({"query": Query(Key("/a"), fields=["v"])}, InvalidQueryError, "leave out keys_only and fields"),
+        ({"query": Query(Key("/a"), fields=["v"])}, InvalidQueryError, "leave out keys_only, fields and metadata"),
+        ({"query": Query(Key("/a"), metadata=True)}, InvalidQueryError, "leave out keys_only, fields and metadata"),
         ({"query": Query(Key("/a"), allow_partial=True)}, InvalidQueryError, "never partial"),
         ({"aggregations": [Count()]}, UnsupportedTypeError, "must be a dict of names"),
         ({"aggregations": {}}, InvalidQueryError, "at least one aggregation"),

@@ -211,14 +211,14 @@ def test_a_column_is_the_field_of_each_value(field):
     found = [{"a": {"b": 1}}, {"a": 2}, {"a.b": 3}, {"N": 6}, {}, None, SimpleNamespace(a=4), UserDict(a=5)]
     keys = [Key(f"/{number}") for number in range(len(found))]
     expected = keys if field == "__key__" else [object_getattr(value, field) for value in found]
-    assert column_of(object_getattr, field)(keys, found) == expected
+    assert column_of(object_getattr, field)(keys, found, None) == expected
     maps = [{"a": number} for number in range(3)]
-    assert column_of(object_getattr, "a")(keys[:3], maps) == [0, 1, 2]
-    assert column_of(object_getattr, "c")(keys[:3], maps) == [None, None, None]
+    assert column_of(object_getattr, "a")(keys[:3], maps, None) == [0, 1, 2]
+    assert column_of(object_getattr, "c")(keys[:3], maps, None) == [None, None, None]
     assert [field_of(object_getattr, key, value, field) for key, value in zip(keys, found, strict=True)] == expected
     own = lambda obj, name: (name, obj)
     expected = keys if field == "__key__" else [(field, value) for value in found]
-    assert column_of(own, field)(keys, found) == expected
+    assert column_of(own, field)(keys, found, None) == expected
 
 
 @given(values, values)

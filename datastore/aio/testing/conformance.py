@@ -31,6 +31,7 @@ from datastore.aio.watching import Watcher
 from datastore.model.aggregates import Aggregation, Avg, Count, Max, Min, Sum
 from datastore.model.capability import Durability
 from datastore.model.changes import Change, ChangeKind
+from datastore.model.conditions import Q
 from datastore.model.description import Description
 from datastore.model.entries import Entry, Position, Reason, StoredEntry, Write, value_bytes
 from datastore.model.errors import (
@@ -48,9 +49,10 @@ from datastore.model.errors import (
     UnsupportedError,
 )
 from datastore.model.expiry import Expiry
+from datastore.model.fields import Filter
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
-from datastore.model.metadata import ABSENT, EXISTS
+from datastore.model.metadata import ABSENT, EXISTS, Metadata
 from datastore.model.operations import Delete, Put, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.testing import aggregates, cases, model
@@ -1416,6 +1418,194 @@ class WatchPromises(Capabilities):
                 assert (entry.version, entry.value) == (history[-1].version, history[-1].value)
 
 
+#: Orders by fields of the metadata, alone and among others.
+_METADATA_ORDERS = (
+    ["__version__"],
+    ["-__update_time__"],
+    ["__create_time__", "-__version__"],
+    ["s", "-__version__"],
+    ["-__update_time__", "n"],
+)
+
+
+class MetadataQueryPromises(Capabilities):
+    """Metadata in queries: as part of the results, and in filters and orders."""
+
+    all_need = ("queries",)
+
+    async def test_a_store_without_versions_refuses_queries_that_need_them(self, store: Datastore) -> None:
+        if self.versions:
+            return
+        await store.put(Key("/m/a"), {"n": 1})
+        for query in (
+            Query(Key("/m"), metadata=True),
+            Query(Key("/m")).filter("__version__", ">", 0),
+            Query(Key("/m")).filter(~Filter("__create_time__", "exists", False)),
+            a_query(orders=["n", "-__update_time__"]),
+        ):
+            with pytest.raises(UnsupportedError):
+                await entries_of(store.query(query))
+        for asked, part in (
+            (Query(Key("/m")), Max("__update_time__")),
+            (Query(Key("/m")).filter("__version__", ">", 0), Count()),
+        ):
+            with pytest.raises(UnsupportedError):
+                await store.aggregate(asked, {"result": part})
+
+    async def stored(self, store: Datastore, contents: Mapping[Key, Any]) -> dict[Key, Metadata]:
+        """Store the contents, some of them twice or after a delete. Returns the metadata of each key."""
+        pairs = list(contents.items())
+        await fill(store, [*pairs[::3], *((key, None) for key, _ in pairs[::6]), *pairs, *pairs[::2]])
+        metadata = {}
+        for key in contents:
+            entry = await store.entry(key)
+            assert entry is not None
+            metadata[key] = entry.metadata
+        return metadata
+
+    async def check_known(
+        self,
+        store: Datastore,
+        query: Query,
+        contents: Mapping[Key, Any],
+        metadata: Mapping[Key, Metadata],
+        after: Entry | None = None,
+    ) -> list[Entry]:
+        """Assert that the store's answer to `query` is the naive one, with metadata if it asks for it."""
+        expected = model.answer(query, contents, after, metadata=metadata)
+        cursor = store.query(query)
+        found = await entries_of(cursor)
+        problem = model.difference(found, expected.entries, keeps_tuples=self.keeps_tuples)
+        assert problem is None, f"{query!r}: {problem}"
+        assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped), repr(query)
+        return found
+
+    @needs("versions")
+    async def test_entries_have_the_metadata_that_a_read_returns(self, store: Datastore) -> None:
+        contents = self.sample_contents
+        metadata = await self.stored(store, contents)
+        for steps in cases.query_grid(self.grid // 4):
+            query = cases.query_of(steps)
+            query.metadata = True
+            found = await self.check_known(store, query, contents, metadata)
+            assert all(isinstance(entry, StoredEntry) for entry in found)
+
+    @needs("versions")
+    async def test_batches_have_metadata_only_if_it_is_asked_for(self, store: Datastore) -> None:
+        contents = cases.many_entries(300)
+        metadata = await self.stored(store, contents)
+        for orders in ([], ["group"], ["-__version__"]):
+            for is_asked in (False, True):
+                query = a_query("/many", orders=orders, metadata=is_asked).filter("__version__", ">", 0)
+                found: dict[Key | None, Any] = {}
+                async for batch in store.query(query).batches():
+                    found |= {entry.key: entry.metadata for entry in batch.entries()}
+                assert found == (metadata if is_asked else dict.fromkeys(contents)), (orders, is_asked)
+
+    @needs("versions")
+    async def test_filters_may_read_metadata(self, store: Datastore) -> None:
+        contents = self.sample_contents
+        metadata = await self.stored(store, contents)
+        middle = sorted(metadata.values())[len(metadata) // 2]
+        version, updated, created = Q("__version__"), Q("__update_time__"), Q("__create_time__")
+        for condition in (
+            version > middle.version,
+            version == middle.version,
+            version != middle.version,
+            version.in_([middle.version, min(metadata.values()).version, 0]),
+            version >= str(middle.version),
+            updated <= middle.update_time,
+            updated > middle.update_time.replace(tzinfo=None),
+            created == middle.create_time,
+            (created < middle.create_time) | (Q("n") > 1),
+            ~(version <= middle.version) & (Q("__key__") > Key("/a")),
+        ):
+            for arguments in ({}, {"metadata": True}, {"keys_only": True, "limit": 3, "offset": 1}, {"fields": ["n"]}):
+                for orders in ([], ["-n"]):
+                    query = a_query("/", recursive=True, orders=orders, **arguments).filter(condition)
+                    await self.check_known(store, query, contents, metadata)
+
+    @needs("versions")
+    async def test_orders_may_read_metadata(self, store: Datastore) -> None:
+        contents = self.sample_contents
+        metadata = await self.stored(store, contents)
+        for orders in _METADATA_ORDERS:
+            for arguments in (
+                {},
+                {"metadata": True},
+                {"limit": 3, "offset": 1},
+                {"keys_only": True, "metadata": True, "limit": 4},
+                {"fields": ["n"], "offset": 2},
+                {"keys_only": True},
+            ):
+                query = a_query("/", recursive=True, orders=orders, **arguments)
+                await self.check_known(store, query, contents, metadata)
+
+    @needs("versions")
+    async def test_a_query_in_an_order_of_metadata_begins_after_any_entry(self, store: Datastore) -> None:
+        contents = self.sample_contents
+        metadata = await self.stored(store, contents)
+        for number, orders in enumerate(_METADATA_ORDERS):
+            query = a_query("/", recursive=True, orders=orders, metadata=True)
+            for entry in model.answer(query, contents, metadata=metadata).entries[number::5]:
+                assert entry.key is not None
+                sort_key = query.sort_key_of(entry.key, entry.value, entry.metadata)
+                after = query.replaced(start_after=Position(sort_key, entry.key), limit=5, metadata=bool(number % 2))
+                await self.check_known(store, after, contents, metadata, entry)
+
+    @needs("versions")
+    async def test_a_query_in_an_order_of_metadata_resumes_at_any_batch(self, store: Datastore) -> None:
+        contents = cases.many_entries(400)
+        metadata = await self.stored(store, contents)
+        for orders in (["-__update_time__"], ["group", "__version__"]):
+            query = a_query("/many", orders=orders)
+            whole = model.answer(query, contents, metadata=metadata).keys
+            keys: list[Key] = []
+            number = 0
+            async for batch in store.query(query).batches():
+                keys += batch.keys
+                number += 1
+                # Where batches are single entries, not after each of them.
+                if batch.position is None or (number > 8 and number % 40):
+                    continue
+                left = a_query("/many", orders=orders, start_after=batch.position)
+                assert keys + [entry.key for entry in await entries_of(store.query(left))] == whole
+            assert keys == whole
+
+    @needs("versions")
+    async def test_aggregates_may_read_metadata(self, store: Datastore) -> None:
+        contents = self.sample_contents
+        metadata = await self.stored(store, contents)
+        parts = {"last": Max("__update_time__"), "first": Min("__version__"), "n": Sum("n"), "all": Count()}
+        query = Query(Key("/"), recursive=True, metadata=True)
+        middle = sorted(metadata.values())[len(metadata) // 2]
+        for group_by in ([], ["s"], ["__create_time__"], ["__key__"]):
+            for asked in (query, query.copy().filter("__version__", ">", middle.version)):
+                expected = aggregates.rows(asked, contents, parts, group_by, metadata=metadata)
+                found = await store.aggregate(asked.replaced(metadata=False), parts, group_by=group_by)
+                problem = aggregates.difference(found, expected, parts)
+                assert problem is None, (group_by, problem)
+
+    @needs("versions")
+    @generated
+    @given(data=st.data())
+    async def test_any_query_of_metadata_is_answered_like_by_a_dict(
+        self, store: Datastore, data: st.DataObject
+    ) -> None:
+        contents = data.draw(cases.contents(self.drawn))
+        try:
+            metadata = await self.stored(store, contents)
+            for query in data.draw(st.lists(cases.queries(self.drawn), min_size=1, max_size=3)):
+                query.metadata = data.draw(st.booleans())
+                for condition in data.draw(cases.metadata_filters(metadata.values())):
+                    query.filter(condition)
+                for place, order in data.draw(cases.metadata_orders()):
+                    query.orders.insert(place, order)
+                await self.check_known(store, query, contents, metadata)
+        finally:
+            await clear(store, contents)
+
+
 class AggregatePromises(Capabilities):
     """aggregate, compared with the naive rows."""
 
@@ -1757,6 +1947,7 @@ class DatastoreConformance(
     ExpiryPromises,
     WatchPromises,
     QueryPromises,
+    MetadataQueryPromises,
     AggregatePromises,
     MutationPromises,
     CursorPromises,
@@ -1769,8 +1960,8 @@ class DatastoreConformance(
         super().__init_subclass__(**arguments)
         for part in DatastoreConformance.__mro__:
             for name, test in vars(part).items():
-                needed = getattr(test, "needs", vars(part).get("all_need", ())) if name.startswith("test_") else ()
-                if not needed:
+                needed = (*getattr(test, "needs", ()), *vars(part).get("all_need", ()))
+                if not name.startswith("test_") or not needed:
                     continue
                 if not all(getattr(cls, each) for each in needed):
                     setattr(cls, name, None)

@@ -12,6 +12,7 @@ from datastore.aio.base import Datastore, exact_query
 from datastore.aio.cursor import Cursor
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.testing._parallel import Event, pause
+from datastore.model.arguments import check_query, check_versions
 from datastore.model.entries import Batch, Write
 from datastore.model.key import Key
 from datastore.model.operations import ReadResult, WriteResult
@@ -114,6 +115,8 @@ class FaultyDatastore(ShimDatastore):
 
     def query(self, query: Query) -> Cursor:
         """The child's answer, entry by entry, until a fault applies."""
+        check_query(query)
+        check_versions(self, query)
         child = exact_query(self.child_datastore, query)
         return Cursor.from_batches(query, self._read(child), shards=child.shards, source=child)
 

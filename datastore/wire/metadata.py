@@ -17,26 +17,34 @@ _NANOS_PER_MICRO = 1000
 class MetadataEncoder:
     """Serializes metadata, one after the other, as `Metadata`. Not safe for threads.
 
-    One message is filled again and again: making three for each entry of a batch takes longer than storing it.
+    One message is filled again and again: making three for each entry of a batch takes longer than storing it. Entries
+    that were written together have the same times, which are then serialized once.
     """
 
     def __init__(self) -> None:
-        self._message = value_pb2.Metadata()
-        self._create_time = self._message.create_time
-        self._update_time = self._message.update_time
+        self._version = value_pb2.Metadata()
+        self._times: list[int] = []
+        self._serialized_times = b""
 
     def __call__(self, metadata: Metadata) -> bytes:
         """The bytes of the message."""
-        message = self._message
-        message.version, created_us, updated_us, expires_us = metadata
-        _set_time(self._create_time, created_us)
-        _set_time(self._update_time, updated_us)
-        if not expires_us:
-            return message.SerializeToString()
-        _set_time(message.expire_time, expires_us)
-        data = message.SerializeToString()
-        message.ClearField("expire_time")
+        self._version.version, *times = metadata
+        if times != self._times:
+            self._times = times
+            self._serialized_times = _serialized_times(*times)
+        # The fields of a message may be serialized one after the other.
+        data: bytes = self._version.SerializeToString() + self._serialized_times
         return data
+
+
+def _serialized_times(created_us: int, updated_us: int, expires_us: int) -> bytes:
+    message = value_pb2.Metadata()
+    _set_time(message.create_time, created_us)
+    _set_time(message.update_time, updated_us)
+    if expires_us:
+        _set_time(message.expire_time, expires_us)
+    data: bytes = message.SerializeToString()
+    return data
 
 
 def _set_time(message: Any, time_us: int) -> None:

@@ -9,17 +9,30 @@ from operator import itemgetter
 import lmdb
 
 from datastore.engine.versions import Versions
-from datastore.lmdb.records import created_us, pack_all, unpack, unpack_metadata
+from datastore.lmdb.expiries import Expiries
+from datastore.lmdb.records import created_us, has_expired, pack, pack_all, unpack, unpack_metadata
 from datastore.model.arguments import check_key
 from datastore.model.entries import Write
 from datastore.model.errors import CorruptDataError, LimitExceededError, UnsupportedTypeError
+from datastore.model.expiry import MAX_EXPIRES_US
 from datastore.model.key import Key
 from datastore.model.metadata import Metadata, require
-from datastore.model.operations import Delete, Operation, Patch, Put, WriteResult, attempt, refusal_of
+from datastore.model.operations import (
+    Delete,
+    Operation,
+    Patch,
+    Put,
+    WriteResult,
+    attempt,
+    expires_us_after,
+    is_plain,
+    needs_versions,
+    refusal_of,
+)
 from datastore.model.text import utf8_of
 from datastore.sync.verbs import operation_of
 
-__all__ = ["VALUE_BYTES", "Change", "Changes", "change_of", "size_of"]
+__all__ = ["VALUE_BYTES", "Change", "Changes", "change_of", "may_expire", "size_of"]
 
 #: The longest value. A commit needs room for one more value than is stored.
 VALUE_BYTES = 64 * 1024 * 1024
@@ -30,7 +43,7 @@ _DONE = WriteResult()
 # How a change is made; consecutive puts of one kind are made together. Numbers, because looking up a member of an enum
 # takes as long as the rest of `change_of`.
 _PUT_BYTES, _PUT_TEXT, _DELETE = range(3)
-#: A patch, or a write with a condition.
+#: A patch, or a write with a condition or an expiry.
 _DEPENDS = 3
 
 #: The text of the key; the bytes to store, empty if none or not known yet; the kind; what was asked for.
@@ -48,7 +61,7 @@ def change_of(write: Operation | Write) -> Change:
         kind = _PUT_TEXT if isinstance(operation.value, str) else _PUT_BYTES
     else:
         kind = _DELETE if isinstance(operation, Delete) else _DEPENDS
-    return text, data, kind if operation.condition is None else _DEPENDS, operation
+    return text, data, kind if is_plain(operation) else _DEPENDS, operation
 
 
 def _data_of(key: Key, value: object) -> bytes:
@@ -76,13 +89,24 @@ def size_of(change: Change) -> int:
     return len(text) + (PATCH_BYTES if isinstance(operation, Patch) else len(data))
 
 
-class Changes:
-    """Makes changes within one write transaction, whose cursor on the entries it uses."""
+def may_expire(changes: Sequence[Change]) -> bool:
+    """Whether a change can give an entry an expiry."""
+    return _DEPENDS in map(_kind, changes) and any(operation.expiry is not None for *_, operation in changes)
 
-    def __init__(self, cursor: lmdb.Cursor[bytes], versions: Versions) -> None:
+
+class Changes:
+    """Makes changes within one write transaction, whose cursor on the entries it uses.
+
+    `expiries` is None as long as the store has no entries that expire: then none is looked at for that.
+    """
+
+    def __init__(self, cursor: lmdb.Cursor[bytes], versions: Versions, expiries: Expiries | None) -> None:
         self._cursor = cursor
         self._versions = versions
+        self._expiries = expiries
         self._now_us = versions.now_us()
+        #: By which entries expire.
+        self._latest_us = versions.latest_us()
 
     def make(self, changes: Sequence[Change]) -> list[WriteResult]:
         """Make changes in their order, each if its condition holds after those before it."""
@@ -113,39 +137,86 @@ class Changes:
         cursor = self._cursor
         if not cursor.set_key(text):
             return self._now_us
+        record = cursor.value()
+        if self._expiries is not None and self._was_expiring(text, record):
+            return self._now_us
         try:
-            return created_us(text, cursor.value())
+            return created_us(text, record)
         except CorruptDataError:
             return self._now_us
 
+    def _was_expiring(self, text: bytes, record: bytes) -> bool:
+        """Whether an entry that is replaced or deleted now has expired. It leaves the index."""
+        if has_expired(record, MAX_EXPIRES_US):
+            metadata = attempt(unpack_metadata, text, record).value
+            if metadata is not None and self._expiries is not None:
+                self._expiries.remove(metadata)
+        return has_expired(record, self._latest_us)
+
     def _delete(self, text: bytes) -> WriteResult:
         if self._cursor.set_key(text):
+            if self._expiries is not None:
+                self._was_expiring(text, self._cursor.value())
             self._cursor.delete()
         return _DONE
 
+    def sweep(self, most: int) -> int:
+        """Delete up to so many entries that have expired and were not written since; returns how many were examined."""
+        for count in range(most):
+            found = None if self._expiries is None else self._expiries.pop(self._latest_us)
+            if found is None:
+                return count
+            text, version = found
+            if self._cursor.set_key(text):
+                metadata = attempt(unpack_metadata, text, self._cursor.value()).value
+                if metadata is not None and metadata.version == version:
+                    self._cursor.delete()
+        return most
+
     def _make_dependent(self, change: Change) -> WriteResult:
-        """Make a patch, or a write with a condition."""
+        """Make a patch, or a write with a condition or an expiry."""
         text, *_, operation = change
         record = self._cursor.value() if self._cursor.set_key(text) else None
+        if record is not None and has_expired(record, self._latest_us):
+            record = None
         # The serializers of a patch may raise anything, which must not fail the whole commit.
-        decided = attempt(_decide, change, record, catching=Exception)
+        decided = attempt(_decide, change, record, self._latest_us, catching=Exception)
         if decided.error is not None:
             return WriteResult(refusal_of(decided.error))
-        if isinstance(operation, Delete):
+        data, value, expires_us = decided.value
+        if isinstance(operation, Delete) or 0 < expires_us <= self._latest_us:
             return self._delete(text)
-        data, value = decided.value
-        (result,) = self._put([text], [data], is_text=isinstance(value, str))
+        if expires_us:
+            result = self._put_expiring(text, data, expires_us, is_text=isinstance(value, str))
+        else:
+            (result,) = self._put([text], [data], is_text=isinstance(value, str))
         result.value = value if isinstance(operation, Patch) else None
         return result
 
+    def _put_expiring(self, text: bytes, data: bytes, expires_us: int, *, is_text: bool) -> WriteResult:
+        created = self._created(text)
+        (version,) = self._versions.take(1, self._now_us)
+        metadata = Metadata(version, created, self._now_us, expires_us)
+        self._cursor.put(text, pack(text, data, metadata, is_text=is_text))
+        if self._expiries is not None:
+            self._expiries.add(text, metadata)
+        return WriteResult(metadata=metadata)
 
-def _decide(change: Change, record: bytes | None) -> tuple[bytes, bytes | str | None]:
-    """The bytes to store, and the value that they are of. Raises if the condition or the patch does not fit."""
+
+def _decide(change: Change, record: bytes | None, now_us: int) -> tuple[bytes, bytes | str | None, int]:
+    """The bytes to store, the value that they are of, and when that expires, 0 for never.
+
+    Raises if the condition, the patch or the expiry does not fit.
+    """
     text, data, _, operation = change
+    # A damaged record must not keep a put from replacing it.
+    before = unpack_metadata(text, record) if record is not None and needs_versions(operation) else None
     if operation.condition is not None:
-        version = 0 if record is None else unpack_metadata(text, record).version
-        require(operation.condition, operation.key, version)
-    if not isinstance(operation, Patch):
-        return data, operation.value
-    value = operation.apply(None if record is None else unpack(text, record))
-    return _data_of(operation.key, value), value
+        require(operation.condition, operation.key, 0 if before is None else before.version)
+    if isinstance(operation, Delete):
+        return data, None, 0
+    value = operation.value if isinstance(operation, Put) else None
+    if isinstance(operation, Patch):
+        value = operation.apply(None if record is None else unpack(text, record))
+        data = _data_of(operation.key, value)
+    return data, value, expires_us_after(operation, now_us, 0 if before is None else before.expires_us)

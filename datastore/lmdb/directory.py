@@ -24,6 +24,7 @@ from datastore.model.errors import (
 
 __all__ = [
     "DATA_FILE",
+    "EXPIRIES",
     "FORMAT",
     "LAST_VERSION",
     "MAX_READERS",
@@ -51,6 +52,7 @@ _HARMLESS_NAMES = {"lost+found"}
 _ENTRIES = b"entries"
 _META = b"meta"
 SYSTEM = b"system"
+EXPIRIES = b"expiries"
 _MAX_DATABASES = 8
 # In `meta`: the format of the store, the identity of the node, and the latest version given to an entry.
 FORMAT = b"format"
@@ -74,12 +76,14 @@ class Identity(NamedTuple):
 class Databases(NamedTuple):
     """The named databases of the environment, and the latest version given to an entry.
 
-    The database for system records is created with the first record.
+    The database for system records is created with the first record, the index of entries that expire with the first
+    of these.
     """
 
     entries: lmdb._Database
     meta: lmdb._Database
     system: lmdb._Database | None
+    expiries: lmdb._Database | None
     last_version: int
 
 
@@ -164,13 +168,14 @@ def open_directory(
 
 def _open_databases(environment: lmdb.Environment, directory: Path) -> Databases:
     entries, meta = (environment.open_db(name, create=False) for name in (_ENTRIES, _META))
-    return Databases(entries, meta, _system_of(environment), _last_version(environment, meta, directory))
+    system, expiries = (_if_created(environment, name) for name in (SYSTEM, EXPIRIES))
+    return Databases(entries, meta, system, expiries, _last_version(environment, meta, directory))
 
 
-def _system_of(environment: lmdb.Environment) -> lmdb._Database | None:
-    """The database for system records; None if there are none."""
+def _if_created(environment: lmdb.Environment, name: bytes) -> lmdb._Database | None:
+    """A database that is created when it is needed; None if it was not."""
     try:
-        return environment.open_db(SYSTEM, create=False)
+        return environment.open_db(name, create=False)
     except (lmdb.NotFoundError, lmdb.ReadonlyError):
         return None
 
@@ -260,7 +265,7 @@ def _read_meta(directory: Path) -> tuple[dict[str, str], bool]:
             raise _foreign(directory) from None
         with environment.begin(meta) as transaction:
             found = {key.decode(): value.decode() for key, value in transaction.cursor()}
-        return found, _system_of(environment) is not None
+        return found, _if_created(environment, SYSTEM) is not None
     except lmdb.Error as error:
         raise_translated(error, directory)
     except UnicodeDecodeError:

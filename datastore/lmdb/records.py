@@ -19,6 +19,7 @@ __all__ = [
     "REQUEST_ID_BYTES",
     "Stored",
     "created_us",
+    "has_expired",
     "pack",
     "pack_all",
     "unpack",
@@ -47,6 +48,10 @@ _TIMES = Struct(">QQQ")
 _TIME = Struct(">Q")
 _ALL_TIMES = Struct(">QQQQ")
 _CREATED = Struct(">8xQ")
+#: Of a record with an expiry: where it is.
+_EXPIRY = Struct(f">{_HEADER_BYTES + _TIMES.size}xQ")
+#: The format bytes of the records that have one.
+_EXPIRING = frozenset(RECORD_FORMAT + parts for parts in range(8) if parts & _EXPIRES)
 
 
 class _Layout(NamedTuple):
@@ -134,6 +139,14 @@ def unpack_metadata(text: bytes, record: bytes) -> Metadata:
     """The metadata of a record; CorruptDataError if it is not what `pack` made for this key."""
     body = _body(record)
     return _metadata(_checked(text, record, body), body)
+
+
+def has_expired(record: bytes | memoryview, now_us: int) -> bool:
+    """Whether the entry of a record has expired. Does not check the record, apart from its format and length."""
+    if len(record) < _EXPIRY.size or record[0] not in _EXPIRING:
+        return False
+    (expires_us,) = _EXPIRY.unpack_from(record)
+    return bool(expires_us <= now_us)
 
 
 def created_us(text: bytes, record: bytes) -> int:

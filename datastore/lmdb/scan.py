@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import compress
 from typing import Any
 
 from datastore.engine.ranges import END, ScanPlan
-from datastore.lmdb.records import stamps_of, unpack_all
+from datastore.lmdb.records import has_expired, stamps_of, unpack_all
 from datastore.model.entries import Batch, Position
 from datastore.model.key import Key
 
@@ -19,7 +20,7 @@ SCAN_ENTRIES = 2000
 class RangeScan:
     """A batch being built."""
 
-    __slots__ = ("_plan", "_records", "_texts", "bytes_left", "entries_left", "last", "looks_left", "seek")
+    __slots__ = ("_plan", "_records", "_texts", "bytes_left", "entries_left", "hidden_us", "last", "looks_left", "seek")
 
     def __init__(self, plan: ScanPlan, seek: bytes, entries_wanted: int, bytes_wanted: int) -> None:
         self._plan = plan
@@ -27,6 +28,8 @@ class RangeScan:
         self.entries_left = entries_wanted
         self.bytes_left = bytes_wanted
         self.looks_left = SCAN_ENTRIES
+        #: Entries that have expired by then, in microseconds since 1970, are left out of the batch; 0: none has.
+        self.hidden_us = 0
         self.last = b""
         self._texts: list[bytes] = []
         self._records: list[bytes] = []
@@ -39,7 +42,7 @@ class RangeScan:
     def take(self, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Take entries until the batch is full or the plan says to seek; `seek` then says where to.
 
-        If neither values nor metadata are wanted, the records are empty.
+        If neither values nor metadata are wanted, and `hidden_us` is 0, the records may be empty.
         """
         matches_fast, seek_after = self._plan.matches_fast, self._plan.seek_after
         add_text, add_record = self._texts.append, self._records.append
@@ -63,6 +66,8 @@ class RangeScan:
 
     def batch(self, *, with_values: bool, with_metadata: bool) -> Batch:
         """The entries taken. Resuming after the last key examined loses nothing, even if that key was skipped."""
+        if self.hidden_us:
+            self._hide()
         values: list[Any] = [None] * len(self._texts)
         if with_values or with_metadata:
             stored = unpack_all(self._texts, self._records)
@@ -78,3 +83,9 @@ class RangeScan:
             position=position,
             scanned=SCAN_ENTRIES - self.looks_left,
         )
+
+    def _hide(self) -> None:
+        """Leave out what has expired."""
+        held = [not has_expired(record, self.hidden_us) for record in self._records]
+        self._texts = list(compress(self._texts, held))
+        self._records = list(compress(self._records, held))

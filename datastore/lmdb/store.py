@@ -19,8 +19,9 @@ from datastore.engine.ranges import END, ScanPlan, bounds
 from datastore.engine.room import batch_bytes, read_room
 from datastore.lmdb.directory import DATA_FILE, LAST_VERSION, NODE_ID, Identity, new_node_id, open_directory
 from datastore.lmdb.errors import raise_translated
+from datastore.lmdb.expiries import has_due
 from datastore.lmdb.gate import Gate
-from datastore.lmdb.records import unpack, unpack_stored
+from datastore.lmdb.records import has_expired, unpack, unpack_stored
 from datastore.lmdb.scan import RangeScan
 from datastore.lmdb.writer import FLUSH_INTERVAL_S, Job, Writer
 from datastore.model.capability import Capability, Durability, Support
@@ -72,6 +73,8 @@ class LMDBDatastore(Datastore):
 
     Entries have versions, which grow even if the clock is set back or the store is opened again. `clock` returns
     seconds since 1970. An entry of a release without versions has version 1 and the times 0 until it is written.
+    Entries can expire by the same clock. They are removed some time later, at most SWEEP_ENTRIES in a commit, and until
+    then `stats` counts them.
 
     One process at a time, and one object in it, can open the directory: any other gets StoreLockedError. Any number
     of threads may use that object. After a fork the child must not use it (StoreError). Queries see each entry as it
@@ -138,7 +141,7 @@ class LMDBDatastore(Datastore):
             with self._gate:
                 if options == PRESENCE:
                     return self._presence(keys)
-                read = _entry if options.metadata else _value
+                read = self._entry if options.metadata else self._value
                 transaction = self._environment.begin(self._entries)
                 try:
                     if len(keys) == 1:
@@ -153,10 +156,31 @@ class LMDBDatastore(Datastore):
     def _presence(self, keys: Sequence[Key]) -> list[ReadResult]:
         transaction = self._environment.begin(self._entries, buffers=True)
         try:
-            held = [transaction.get(str(key).encode()) is not None for key in keys]
-            return [ReadResult(True if is_held else None) for is_held in held]
+            records = [transaction.get(str(key).encode()) for key in keys]
+            return [ReadResult(None if record is None or self._hides(record) else True) for record in records]
         finally:
             transaction.abort()
+
+    def _value(self, transaction: lmdb.Transaction[bytes], key: Key) -> ReadResult:
+        text = str(key).encode()
+        record = transaction.get(text)
+        result = ReadResult() if record is None else attempt(unpack, text, record)
+        return result if record is None or result.error is not None or not self._hides(record) else ReadResult()
+
+    def _entry(self, transaction: lmdb.Transaction[bytes], key: Key) -> ReadResult:
+        """The value with its metadata."""
+        text = str(key).encode()
+        record = transaction.get(text)
+        if record is None:
+            return ReadResult()
+        result = attempt(unpack_stored, text, record)
+        if result.error is None:
+            result.value, result.metadata, _ = result.value
+        return ReadResult() if result.error is None and self._hides(record) else result
+
+    def _hides(self, record: bytes | memoryview) -> bool:
+        """Whether the entry of a record has expired."""
+        return self._writer.expiries is not None and has_expired(record, self._writer.versions.latest_us())
 
     # Writing
 
@@ -212,9 +236,13 @@ class LMDBDatastore(Datastore):
 
     def _read(self, scan: RangeScan, *, with_values: bool, with_metadata: bool) -> Batch:
         """Take entries until the batch is full or nothing is left."""
-        with_records = with_values or with_metadata
+        # A transaction sees no database that was created after it had begun.
+        expiries, now_us = self._writer.expiries, self._writer.versions.latest_us()
         try:
             with self._gate, self._environment.begin(self._entries) as transaction:
+                # Almost never: expired entries are soon removed.
+                scan.hidden_us = now_us if expiries is not None and has_due(transaction, expiries, now_us) else 0
+                with_records = with_values or with_metadata or scan.hidden_us > 0
                 cursor = transaction.cursor()
                 while not scan.full and scan.seek != END:
                     if not cursor.set_range(scan.seek):
@@ -278,7 +306,14 @@ class LMDBDatastore(Datastore):
     def capability(self) -> Capability:
         """Scans are bounded by filters on keys, and end after the last entry that a limit needs."""
         inexact = Support.INEXACT
-        return Capability(scope=True, key_filters=inexact, limit=inexact, durability=self._durability, versions=True)
+        return Capability(
+            scope=True,
+            key_filters=inexact,
+            limit=inexact,
+            durability=self._durability,
+            versions=True,
+            expiry=True,
+        )
 
     def describe(self) -> Description:
         """Kind `lmdb`, with its directory and durability; of an open store also its entries and bytes."""
@@ -295,7 +330,7 @@ class LMDBDatastore(Datastore):
         )
 
     def stats(self) -> Stats:
-        """The number of entries, and their size on disk."""
+        """The number of entries, including expired ones that are not removed yet, and their size on disk."""
         try:
             with self._gate:
                 page_bytes = self._environment.stat()["psize"]
@@ -334,21 +369,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _value(transaction: lmdb.Transaction[bytes], key: Key) -> ReadResult:
-    text = str(key).encode()
-    record = transaction.get(text)
-    return ReadResult() if record is None else attempt(unpack, text, record)
-
-
-def _entry(transaction: lmdb.Transaction[bytes], key: Key) -> ReadResult:
-    """The value with its metadata."""
-    text = str(key).encode()
-    record = transaction.get(text)
-    if record is None:
-        return ReadResult()
-    result = attempt(unpack_stored, text, record)
-    if result.error is None:
-        result.value, result.metadata, _ = result.value
-    return result

@@ -16,9 +16,19 @@ from typing import TypeVar
 import lmdb
 
 from datastore.engine.versions import Versions
-from datastore.lmdb.changes import Change, Changes, change_of, size_of
-from datastore.lmdb.directory import FORMAT, LAST_VERSION, NODE_ID, STORE_FORMAT, SYSTEM, Databases, DirectoryLock
+from datastore.lmdb.changes import Change, Changes, change_of, may_expire, size_of
+from datastore.lmdb.directory import (
+    EXPIRIES,
+    FORMAT,
+    LAST_VERSION,
+    NODE_ID,
+    STORE_FORMAT,
+    SYSTEM,
+    Databases,
+    DirectoryLock,
+)
 from datastore.lmdb.errors import translated
+from datastore.lmdb.expiries import Expiries, has_due
 from datastore.lmdb.gate import Gate
 from datastore.model.entries import Write
 from datastore.model.errors import DatastoreClosedError, DatastoreError, StoreError, StoreFullError
@@ -30,6 +40,8 @@ __all__ = [
     "DELETE_RESERVE_BYTES",
     "FLUSH_INTERVAL_S",
     "GROUP_BYTES",
+    "SWEEP_ENTRIES",
+    "SWEEP_INTERVAL_S",
     "Job",
     "Writer",
 ]
@@ -45,6 +57,10 @@ BACKLOG_WRITES = 100_000
 BACKLOG_BYTES = 64 * 1024 * 1024
 #: With durability "async", how often writes are flushed to disk.
 FLUSH_INTERVAL_S = 1.0
+#: How often expired entries are removed, in seconds. They are hidden anyway, and each time costs a commit.
+SWEEP_INTERVAL_S = 1.0
+#: How many are removed in one commit, which takes some milliseconds. Waiting writes are made in between.
+SWEEP_ENTRIES = 1000
 
 T = TypeVar("T")
 
@@ -104,12 +120,15 @@ class Writer:
         self.commits = 0
         self._environment = environment
         self._entries, self._meta, self.system = databases.entries, databases.meta, databases.system
-        self._versions = Versions(databases.last_version, clock=clock)
+        #: The index of the entries that expire; None if there has been none.
+        self.expiries = databases.expiries
+        self.versions = Versions(databases.last_version, clock=clock)
         self._gate = gate
         self._lock = lock
         self._max_map_bytes = max_map_bytes
         self._flush_interval_s = flush_interval_s
         self._flush_due: float | None = None
+        self._sweep_due: float | None = None if self.expiries is None else time.monotonic()
         self._jobs: deque[Job] = deque()
         self._waiting_writes = 0
         self._waiting_bytes = 0
@@ -125,7 +144,7 @@ class Writer:
     @property
     def latest_version(self) -> int:
         """The latest version given to an entry, or raised to."""
-        return self._versions.last
+        return self.versions.last
 
     def submit(self, job: Job) -> Future[list[WriteResult]]:
         """Queue a job; its future is done after its commit. Blocks while the backlog is full."""
@@ -181,6 +200,7 @@ class Writer:
                     logger.exception("writing to the store in %s failed", self._lock.directory)
                     _fail(jobs, StoreError(f"writing failed: {error}", where=str(self._lock.directory)))
                 self._flush_if_due()
+                self._sweep_if_due()
         finally:
             self._end()
 
@@ -193,14 +213,15 @@ class Writer:
         self._lock.release()
 
     def _take(self) -> list[Job] | None:
-        """Wait for jobs, and take those that fit in one commit. An empty list: time to flush. None: closed and done."""
+        """Wait for jobs, and take those that fit in one commit. Empty: other work is due. None: closed and done."""
         with self._mutex:
             while not self._jobs:
                 if self._closing:
                     return None
-                if self._flush_due is None:
+                due = min((due for due in (self._flush_due, self._sweep_due) if due is not None), default=None)
+                if due is None:
                     self._work.wait()
-                elif not self._work.wait(max(0.0, self._flush_due - time.monotonic())):
+                elif not self._work.wait(max(0.0, due - time.monotonic())):
                     return []
             taken: list[Job] = []
             taken_bytes = 0
@@ -259,7 +280,7 @@ class Writer:
         system = self.system
         with self._transaction() as transaction:
             if name == LAST_VERSION:
-                self._versions.raise_to(int(content))
+                self.versions.raise_to(int(content))
                 self._keep_last_version(transaction)
             elif name == NODE_ID:
                 transaction.put(name, content, db=self._meta)
@@ -288,22 +309,38 @@ class Writer:
         """Make the changes in one transaction. Versions that a failed attempt has used are not used again."""
         if not changes:
             return []
-        versions = self._versions
+        if self.expiries is None and may_expire(changes):
+            self.expiries = self._environment.open_db(EXPIRIES)
+            self._sweep_due = time.monotonic() + SWEEP_INTERVAL_S
+        versions = self.versions
         before = versions.last
         with self._transaction() as transaction:
-            with transaction.cursor() as cursor:
-                results = Changes(cursor, versions).make(changes)
+            with self._changes(transaction) as made:
+                results = made.make(changes)
             if versions.last > before:
                 self._keep_last_version(transaction)
+        self._committed()
+        return results
+
+    @contextmanager
+    def _changes(self, transaction: lmdb.Transaction[bytes]) -> Iterator[Changes]:
+        """What makes changes in a transaction on the entries."""
+        with transaction.cursor() as cursor:
+            if self.expiries is None:
+                yield Changes(cursor, self.versions, None)
+            else:
+                with transaction.cursor(db=self.expiries) as index:
+                    yield Changes(cursor, self.versions, Expiries(index))
+
+    def _committed(self) -> None:
         self.commits += 1
         if self._flush_interval_s is not None and self._flush_due is None:
             self._flush_due = time.monotonic() + self._flush_interval_s
-        return results
 
     def _keep_last_version(self, transaction: lmdb.Transaction[bytes]) -> None:
         """Record the latest version, and that releases without versions must not open the directory."""
         transaction.put(FORMAT, STORE_FORMAT, db=self._meta)
-        transaction.put(LAST_VERSION, b"%d" % self._versions.last, db=self._meta)
+        transaction.put(LAST_VERSION, b"%d" % self.versions.last, db=self._meta)
 
     @contextmanager
     def _transaction(self) -> Iterator[lmdb.Transaction[bytes]]:
@@ -342,6 +379,30 @@ class Writer:
             except lmdb.Error:
                 return False
         return True
+
+    def _sweep_if_due(self) -> None:
+        """Remove some of the expired entries. If there may be more, continue after the writes that wait."""
+        if self._sweep_due is None or time.monotonic() < self._sweep_due:
+            return
+        swept = self._try(self._sweep)
+        if isinstance(swept, StoreFullError):
+            swept = self._in_reserve(self._sweep)
+        if isinstance(swept, DatastoreError):
+            logger.warning("removing expired entries from %s failed: %s", self._lock.directory, swept)
+        self._sweep_due = time.monotonic() + (0 if swept == SWEEP_ENTRIES else SWEEP_INTERVAL_S)
+
+    def _sweep(self) -> int:
+        """Commit the removal of up to SWEEP_ENTRIES expired entries; returns how many were found."""
+        if self.expiries is None or not self._has_due(self.expiries):
+            return 0
+        with self._transaction() as transaction, self._changes(transaction) as made:
+            count = made.sweep(SWEEP_ENTRIES)
+        self._committed()
+        return count
+
+    def _has_due(self, expiries: lmdb._Database) -> bool:
+        with self._environment.begin() as transaction:
+            return has_due(transaction, expiries, self.versions.latest_us())
 
     def _flush_if_due(self) -> None:
         if self._flush_due is not None and time.monotonic() >= self._flush_due:

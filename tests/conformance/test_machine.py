@@ -79,12 +79,15 @@ class ShardedMachine(InMemory, OnDicts):
 
 
 class LMDBMachine(DatastoreMachine):
+    moves_clock = True
+
     def open_store(self) -> Any:
         self.directory = tempfile.mkdtemp()
         return self.on_lmdb()
 
     def on_lmdb(self) -> Any:
-        return core.SerializerShimDatastore(LMDBDatastore(self.directory, durability="async"), wire.codec)
+        pages = LMDBDatastore(self.directory, durability="async", clock=self.clock)
+        return core.SerializerShimDatastore(pages, wire.codec)
 
     def reopen_store(self, store: Any) -> Any:
         store.close()

@@ -95,25 +95,37 @@ class TestAsyncDirectoryOverDict(InMemory, AsyncConformance):
 
 @pytest.mark.long
 class TestShimsOverLMDB(DatastoreConformance):
-    versions = True
+    versions = expiry = True
     grid = 40
 
-    @pytest.fixture(params=SHIMS)
-    def store(self, request: Any, tmp_path: Path) -> Any:
+    @pytest.fixture
+    def store(self, shim: str, tmp_path: Path) -> Any:
         pages = LMDBDatastore(tmp_path, durability="async")
-        with SHIMS[request.param](core.SerializerShimDatastore(pages, wire.codec)) as store:
+        with SHIMS[shim](core.SerializerShimDatastore(pages, wire.codec)) as store:
             yield store
 
 
 @pytest.mark.long
 class TestAsyncShimsOverLMDB(AsyncConformance):
+    versions = expiry = True
+    grid = 40
+
+    @pytest.fixture
+    async def store(self, shim: str, tmp_path: Path) -> Any:
+        pages = lift(LMDBDatastore(tmp_path, durability="async"))
+        async with ASYNC_SHIMS[shim](aio.SerializerShimDatastore(pages, wire.codec)) as store:
+            yield store
+
+
+@pytest.mark.long
+class TestDirectoryOverLMDB(DatastoreConformance):
     versions = True
     grid = 40
 
-    @pytest.fixture(params=ASYNC_SHIMS)
-    async def store(self, request: Any, tmp_path: Path) -> Any:
-        pages = lift(LMDBDatastore(tmp_path, durability="async"))
-        async with ASYNC_SHIMS[request.param](aio.SerializerShimDatastore(pages, wire.codec)) as store:
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        pages = LMDBDatastore(tmp_path, durability="async")
+        with SHIMS["directory"](core.SerializerShimDatastore(pages, wire.codec)) as store:
             yield store
 
 

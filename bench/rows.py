@@ -128,6 +128,23 @@ async def aggregate_vs_count() -> Row:
             )
 
 
+async def conditional_put_vs_put() -> Row:
+    """Puts of 100 B to LMDB on the condition that the entry exists, against puts without; calls per second."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        servers.node(f"lmdb://{directory}/data?durability=async") as url,
+    ):
+        await _fill(url, UNARY_IN_FLIGHT)
+        async with channel(url) as on:
+            puts = partial(messages_per_second, on, f"{SERVICE}Put", in_flight=UNARY_IN_FLIGHT)
+            return await compare(
+                "conditional_put_vs_put",
+                "calls/s",
+                partial(puts, _puts(if_exists=True)),
+                partial(puts, _puts(if_exists=False)),
+            )
+
+
 # Shared by the rows
 
 
@@ -184,6 +201,19 @@ async def _entries_per_second(on: grpc.aio.Channel, method: str, request: bytes)
     return STREAM_ENTRIES / seconds
 
 
+def _puts(*, if_exists: bool) -> list[bytes]:
+    """Requests that put the entries of a filled node again, one after the other."""
+    requests = []
+    for number in range(UNARY_CALLS):
+        request = raw.PutRequest()
+        request.entry.key.text = _key(number % UNARY_IN_FLIGHT)
+        request.entry.value = encode_value(_text(number)).data
+        if if_exists:
+            request.condition.exists = True
+        requests.append(request.SerializeToString())
+    return requests
+
+
 def _prepared_writes(lines: list[str]) -> list[bytes]:
     """The rows as BatchWriteRequests of as many rows as the importer sends at once."""
     requests = []
@@ -219,4 +249,5 @@ ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (
     proxy_query_vs_direct,
     import_vs_bare_batches,
     aggregate_vs_count,
+    conditional_put_vs_put,
 )

@@ -89,17 +89,19 @@ class StoredEntry(Entry):
 class Position(Record):
     """A place in a query's results, after one entry: its sort key (b'' without orders) and its key.
 
-    `value`, the entry's value, is sent in place of a sort key over LONG_SORT_KEY_BYTES; without it, a sort key that
-    exceeds a message cannot be sent. Positions are equal if sort key and key are.
+    `value`, the entry's value, is sent in place of a sort key over LONG_SORT_KEY_BYTES, with its `metadata` if an order
+    reads that; without them, a sort key that exceeds a message cannot be sent. Positions are equal if sort key and key
+    are.
     """
 
-    __slots__ = ("key", "sort_key", "value")
+    __slots__ = ("key", "metadata", "sort_key", "value")
     compared: ClassVar = ("sort_key", "key")
 
-    def __init__(self, sort_key: bytes, key: Key, value: Any = None) -> None:
+    def __init__(self, sort_key: bytes, key: Key, value: Any = None, metadata: Stamp | None = None) -> None:
         self.sort_key = sort_key
         self.key = key
         self.value = value
+        self.metadata = metadata
 
 
 class Write(NamedTuple):

@@ -332,7 +332,7 @@ class NamespaceDatastore(KeyTransformDatastore):
         try:
             filters = [part.mapped(self._inner_filter) for part in query.filters]
             if after is not None:
-                after = Position(after.sort_key, self.namespace.child(after.key), after.value)
+                after = Position(after.sort_key, self.namespace.child(after.key), after.value, after.metadata)
         except InvalidKeyError:
             # The query's keys may be longer than any entry's key here can be.
             return None

@@ -1511,7 +1511,7 @@ class MetadataQueryPromises(Capabilities):
             version.in_([middle.version, min(metadata.values()).version, 0]),
             version >= str(middle.version),
             updated <= middle.update_time,
-            updated > middle.update_time.replace(tzinfo=None),
+            updated > middle.update_time.astimezone(timezone(timedelta(hours=5))),
             created == middle.create_time,
             (created < middle.create_time) | (Q("n") > 1),
             ~(version <= middle.version) & (Q("__key__") > Key("/a")),

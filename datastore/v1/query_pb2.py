@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from datastore.v1 import value_pb2 as datastore_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x61tastore/v1/query.proto\x12\x0c\x64\x61tastore.v1\x1a\x18\x64\x61tastore/v1/value.proto\"\xb3\x02\n\x05Query\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.datastore.v1.Key\x12\'\n\x05scope\x18\x02 \x01(\x0e\x32\x18.datastore.v1.QueryScope\x12%\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x14.datastore.v1.Filter\x12#\n\x06orders\x18\x04 \x03(\x0b\x32\x13.datastore.v1.Order\x12\x12\n\x05limit\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06offset\x18\x06 \x01(\x03\x12%\n\x04view\x18\x07 \x01(\x0e\x32\x17.datastore.v1.QueryView\x12+\n\x0bstart_after\x18\x08 \x01(\x0b\x32\x16.datastore.v1.Position\x12\x13\n\x0b\x66ield_paths\x18\t \x03(\tB\x08\n\x06_limit\"p\n\x06\x46ilter\x12*\n\x05\x66ield\x18\x01 \x01(\x0b\x32\x19.datastore.v1.FieldFilterH\x00\x12\x32\n\tcomposite\x18\x02 \x01(\x0b\x32\x1d.datastore.v1.CompositeFilterH\x00\x42\x06\n\x04kind\"\xb8\x01\n\x0f\x43ompositeFilter\x12\x32\n\x05joint\x18\x01 \x01(\x0e\x32#.datastore.v1.CompositeFilter.Joint\x12%\n\x07\x66ilters\x18\x02 \x03(\x0b\x32\x14.datastore.v1.Filter\"J\n\x05Joint\x12\x15\n\x11JOINT_UNSPECIFIED\x10\x00\x12\r\n\tJOINT_AND\x10\x01\x12\x0c\n\x08JOINT_OR\x10\x02\x12\r\n\tJOINT_NOT\x10\x03\"\xb2\x03\n\x0b\x46ieldFilter\x12\x12\n\nfield_path\x18\x01 \x01(\t\x12\x34\n\x08operator\x18\x02 \x01(\x0e\x32\".datastore.v1.FieldFilter.Operator\x12\"\n\x05value\x18\x03 \x01(\x0b\x32\x13.datastore.v1.Value\"\xb4\x02\n\x08Operator\x12\x18\n\x14OPERATOR_UNSPECIFIED\x10\x00\x12\x16\n\x12OPERATOR_LESS_THAN\x10\x01\x12\x1f\n\x1bOPERATOR_LESS_THAN_OR_EQUAL\x10\x02\x12\x12\n\x0eOPERATOR_EQUAL\x10\x03\x12\x16\n\x12OPERATOR_NOT_EQUAL\x10\x04\x12\"\n\x1eOPERATOR_GREATER_THAN_OR_EQUAL\x10\x05\x12\x19\n\x15OPERATOR_GREATER_THAN\x10\x06\x12\x0f\n\x0bOPERATOR_IN\x10\x07\x12\x13\n\x0fOPERATOR_NOT_IN\x10\x08\x12\x18\n\x14OPERATOR_STARTS_WITH\x10\t\x12\x15\n\x11OPERATOR_CONTAINS\x10\n\x12\x13\n\x0fOPERATOR_EXISTS\x10\x0b\"\xa8\x01\n\x05Order\x12\x12\n\nfield_path\x18\x01 \x01(\t\x12\x30\n\tdirection\x18\x02 \x01(\x0e\x32\x1d.datastore.v1.Order.Direction\"Y\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44IRECTION_ASCENDING\x10\x01\x12\x18\n\x14\x44IRECTION_DESCENDING\x10\x02\"`\n\x08Position\x12\x10\n\x08sort_key\x18\x01 \x01(\x0c\x12\x1e\n\x03key\x18\x02 \x01(\x0b\x32\x11.datastore.v1.Key\x12\"\n\x05value\x18\x03 \x01(\x0b\x32\x13.datastore.v1.Value*`\n\nQueryScope\x12\x1b\n\x17QUERY_SCOPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16QUERY_SCOPE_COLLECTION\x10\x01\x12\x19\n\x15QUERY_SCOPE_RECURSIVE\x10\x02*Y\n\tQueryView\x12\x1a\n\x16QUERY_VIEW_UNSPECIFIED\x10\x00\x12\x16\n\x12QUERY_VIEW_ENTRIES\x10\x01\x12\x18\n\x14QUERY_VIEW_KEYS_ONLY\x10\x02\x42\x34\n\x16io.github.datastore.v1P\x01Z\x18\x64\x61tastore/v1;datastorev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x61tastore/v1/query.proto\x12\x0c\x64\x61tastore.v1\x1a\x18\x64\x61tastore/v1/value.proto\"\xcd\x02\n\x05Query\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.datastore.v1.Key\x12\'\n\x05scope\x18\x02 \x01(\x0e\x32\x18.datastore.v1.QueryScope\x12%\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x14.datastore.v1.Filter\x12#\n\x06orders\x18\x04 \x03(\x0b\x32\x13.datastore.v1.Order\x12\x12\n\x05limit\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06offset\x18\x06 \x01(\x03\x12%\n\x04view\x18\x07 \x01(\x0e\x32\x17.datastore.v1.QueryView\x12+\n\x0bstart_after\x18\x08 \x01(\x0b\x32\x16.datastore.v1.Position\x12\x13\n\x0b\x66ield_paths\x18\t \x03(\t\x12\x18\n\x10include_metadata\x18\n \x01(\x08\x42\x08\n\x06_limit\"p\n\x06\x46ilter\x12*\n\x05\x66ield\x18\x01 \x01(\x0b\x32\x19.datastore.v1.FieldFilterH\x00\x12\x32\n\tcomposite\x18\x02 \x01(\x0b\x32\x1d.datastore.v1.CompositeFilterH\x00\x42\x06\n\x04kind\"\xb8\x01\n\x0f\x43ompositeFilter\x12\x32\n\x05joint\x18\x01 \x01(\x0e\x32#.datastore.v1.CompositeFilter.Joint\x12%\n\x07\x66ilters\x18\x02 \x03(\x0b\x32\x14.datastore.v1.Filter\"J\n\x05Joint\x12\x15\n\x11JOINT_UNSPECIFIED\x10\x00\x12\r\n\tJOINT_AND\x10\x01\x12\x0c\n\x08JOINT_OR\x10\x02\x12\r\n\tJOINT_NOT\x10\x03\"\xb2\x03\n\x0b\x46ieldFilter\x12\x12\n\nfield_path\x18\x01 \x01(\t\x12\x34\n\x08operator\x18\x02 \x01(\x0e\x32\".datastore.v1.FieldFilter.Operator\x12\"\n\x05value\x18\x03 \x01(\x0b\x32\x13.datastore.v1.Value\"\xb4\x02\n\x08Operator\x12\x18\n\x14OPERATOR_UNSPECIFIED\x10\x00\x12\x16\n\x12OPERATOR_LESS_THAN\x10\x01\x12\x1f\n\x1bOPERATOR_LESS_THAN_OR_EQUAL\x10\x02\x12\x12\n\x0eOPERATOR_EQUAL\x10\x03\x12\x16\n\x12OPERATOR_NOT_EQUAL\x10\x04\x12\"\n\x1eOPERATOR_GREATER_THAN_OR_EQUAL\x10\x05\x12\x19\n\x15OPERATOR_GREATER_THAN\x10\x06\x12\x0f\n\x0bOPERATOR_IN\x10\x07\x12\x13\n\x0fOPERATOR_NOT_IN\x10\x08\x12\x18\n\x14OPERATOR_STARTS_WITH\x10\t\x12\x15\n\x11OPERATOR_CONTAINS\x10\n\x12\x13\n\x0fOPERATOR_EXISTS\x10\x0b\"\xa8\x01\n\x05Order\x12\x12\n\nfield_path\x18\x01 \x01(\t\x12\x30\n\tdirection\x18\x02 \x01(\x0e\x32\x1d.datastore.v1.Order.Direction\"Y\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44IRECTION_ASCENDING\x10\x01\x12\x18\n\x14\x44IRECTION_DESCENDING\x10\x02\"\x8a\x01\n\x08Position\x12\x10\n\x08sort_key\x18\x01 \x01(\x0c\x12\x1e\n\x03key\x18\x02 \x01(\x0b\x32\x11.datastore.v1.Key\x12\"\n\x05value\x18\x03 \x01(\x0b\x32\x13.datastore.v1.Value\x12(\n\x08metadata\x18\x04 \x01(\x0b\x32\x16.datastore.v1.Metadata*`\n\nQueryScope\x12\x1b\n\x17QUERY_SCOPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16QUERY_SCOPE_COLLECTION\x10\x01\x12\x19\n\x15QUERY_SCOPE_RECURSIVE\x10\x02*Y\n\tQueryView\x12\x1a\n\x16QUERY_VIEW_UNSPECIFIED\x10\x00\x12\x16\n\x12QUERY_VIEW_ENTRIES\x10\x01\x12\x18\n\x14QUERY_VIEW_KEYS_ONLY\x10\x02\x42\x34\n\x16io.github.datastore.v1P\x01Z\x18\x64\x61tastore/v1;datastorev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,26 +33,26 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'datastore.v1.query_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026io.github.datastore.v1P\001Z\030datastore/v1;datastorev1'
-  _globals['_QUERYSCOPE']._serialized_start=1385
-  _globals['_QUERYSCOPE']._serialized_end=1481
-  _globals['_QUERYVIEW']._serialized_start=1483
-  _globals['_QUERYVIEW']._serialized_end=1572
+  _globals['_QUERYSCOPE']._serialized_start=1454
+  _globals['_QUERYSCOPE']._serialized_end=1550
+  _globals['_QUERYVIEW']._serialized_start=1552
+  _globals['_QUERYVIEW']._serialized_end=1641
   _globals['_QUERY']._serialized_start=69
-  _globals['_QUERY']._serialized_end=376
-  _globals['_FILTER']._serialized_start=378
-  _globals['_FILTER']._serialized_end=490
-  _globals['_COMPOSITEFILTER']._serialized_start=493
-  _globals['_COMPOSITEFILTER']._serialized_end=677
-  _globals['_COMPOSITEFILTER_JOINT']._serialized_start=603
-  _globals['_COMPOSITEFILTER_JOINT']._serialized_end=677
-  _globals['_FIELDFILTER']._serialized_start=680
-  _globals['_FIELDFILTER']._serialized_end=1114
-  _globals['_FIELDFILTER_OPERATOR']._serialized_start=806
-  _globals['_FIELDFILTER_OPERATOR']._serialized_end=1114
-  _globals['_ORDER']._serialized_start=1117
-  _globals['_ORDER']._serialized_end=1285
-  _globals['_ORDER_DIRECTION']._serialized_start=1196
-  _globals['_ORDER_DIRECTION']._serialized_end=1285
-  _globals['_POSITION']._serialized_start=1287
-  _globals['_POSITION']._serialized_end=1383
+  _globals['_QUERY']._serialized_end=402
+  _globals['_FILTER']._serialized_start=404
+  _globals['_FILTER']._serialized_end=516
+  _globals['_COMPOSITEFILTER']._serialized_start=519
+  _globals['_COMPOSITEFILTER']._serialized_end=703
+  _globals['_COMPOSITEFILTER_JOINT']._serialized_start=629
+  _globals['_COMPOSITEFILTER_JOINT']._serialized_end=703
+  _globals['_FIELDFILTER']._serialized_start=706
+  _globals['_FIELDFILTER']._serialized_end=1140
+  _globals['_FIELDFILTER_OPERATOR']._serialized_start=832
+  _globals['_FIELDFILTER_OPERATOR']._serialized_end=1140
+  _globals['_ORDER']._serialized_start=1143
+  _globals['_ORDER']._serialized_end=1311
+  _globals['_ORDER_DIRECTION']._serialized_start=1222
+  _globals['_ORDER_DIRECTION']._serialized_end=1311
+  _globals['_POSITION']._serialized_start=1314
+  _globals['_POSITION']._serialized_end=1452
 # @@protoc_insertion_point(module_scope)

@@ -85,6 +85,7 @@ class Query(_message.Message):
     VIEW_FIELD_NUMBER: _builtins.int
     START_AFTER_FIELD_NUMBER: _builtins.int
     FIELD_PATHS_FIELD_NUMBER: _builtins.int
+    INCLUDE_METADATA_FIELD_NUMBER: _builtins.int
     scope: Global___QueryScope.ValueType
     """How much below the key is selected. Default: the collection."""
     limit: _builtins.int
@@ -95,6 +96,11 @@ class Query(_message.Message):
     """The number of matching entries to skip. Default 0. Not negative."""
     view: Global___QueryView.ValueType
     """Whether entries are returned with their values. Default: with values."""
+    include_metadata: _builtins.bool
+    """Whether entries are returned with their metadata. If an order reads metadata, they always are. Refused, like
+    filters and orders that read metadata, if the store keeps no versions (Feature), and in AggregateRequest.
+    Default: no.
+    """
     @_builtins.property
     def key(self) -> _value_pb2.Key:
         """The key whose collection, or whole subtree, is selected. Not set: the root."""
@@ -115,7 +121,7 @@ class Query(_message.Message):
 
     @_builtins.property
     def field_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The fields of each value that are returned, each as in FieldFilter but without "__key__" and "__value__". A value
+        """The fields of each value that are returned, each as in FieldFilter but none with an own meaning there. A value
         is returned as a map of those that it has, nested as in the value: for "geo.lat" the map "geo" with only the member
         "lat". A value that is not a map is returned as an empty map. A field includes those below it, and duplicates
         change nothing. Empty: whole values. At most 256; refused in a keys-only query.
@@ -133,10 +139,11 @@ class Query(_message.Message):
         view: Global___QueryView.ValueType = ...,
         start_after: Global___Position | None = ...,
         field_paths: _abc.Iterable[_builtins.str] | None = ...,
+        include_metadata: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "key", b"key", "limit", b"limit", "start_after", b"start_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "field_paths", b"field_paths", "filters", b"filters", "key", b"key", "limit", b"limit", "offset", b"offset", "orders", b"orders", "scope", b"scope", "start_after", b"start_after", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "field_paths", b"field_paths", "filters", b"filters", "include_metadata", b"include_metadata", "key", b"key", "limit", b"limit", "offset", b"offset", "orders", b"orders", "scope", b"scope", "start_after", b"start_after", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
@@ -302,8 +309,9 @@ class FieldFilter(_message.Message):
     OPERATOR_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     field_path: _builtins.str
-    """The field: a name in the value's map, names joined by dots for nested maps, "__key__" for the entry's
-    key, or "__value__" for its whole value. Not empty. At most 1,024 bytes.
+    """The field: a name in the value's map, or names joined by dots for nested maps. "__key__" is the entry's key,
+    "__value__" its whole value; "__version__" (an integer), "__create_time__" and "__update_time__" (timestamps) are
+    from its metadata. Not empty. At most 1,024 bytes.
     """
     operator: Global___FieldFilter.Operator.ValueType
     """The comparison."""
@@ -384,6 +392,7 @@ class Position(_message.Message):
     SORT_KEY_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     sort_key: _builtins.bytes
     """The order-preserving encoding of that entry's order values (docs/protocol.md). Empty if there are no orders or if
     `value` is set.
@@ -396,16 +405,21 @@ class Position(_message.Message):
     def value(self) -> _value_pb2.Value:
         """Instead of a sort key over 64 KiB: the value that the entry had, from which the server computes the sort key."""
 
+    @_builtins.property
+    def metadata(self) -> _value_pb2.Metadata:
+        """With `value`, if an order reads metadata: that which the entry had."""
+
     def __init__(
         self,
         *,
         sort_key: _builtins.bytes = ...,
         key: _value_pb2.Key | None = ...,
         value: _value_pb2.Value | None = ...,
+        metadata: _value_pb2.Metadata | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "metadata", b"metadata", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "sort_key", b"sort_key", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "metadata", b"metadata", "sort_key", b"sort_key", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

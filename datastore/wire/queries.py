@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from datastore.model.encoded import decoded
-from datastore.model.entries import Entry, Position
+from datastore.model.entries import Entry, Position, StoredEntry
 from datastore.model.errors import (
     CorruptDataError,
     InvalidKeyError,
@@ -18,10 +18,12 @@ from datastore.model.errors import (
 from datastore.model.fields import Filter, Order
 from datastore.model.key import Key
 from datastore.model.limits import FIELDS, FILTER_DEPTH, FILTERS, LONG_SORT_KEY_BYTES, ORDERS, TREE_VALUE_DEPTH
+from datastore.model.metadata import Metadata
 from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
 from datastore.model.trees import Condition, Tree
 from datastore.v1 import query_pb2, value_pb2
+from datastore.wire.metadata import MetadataEncoder, decode_metadata
 from datastore.wire.parts import check_parts
 from datastore.wire.values import WireValue, check_value, decode_value, encode_value
 
@@ -78,7 +80,13 @@ def decode_entry(message: Any) -> Entry:
     """An entry from a response, with its value as a WireValue. Raises InvalidKeyError if its key is invalid."""
     data = _bytes_of(message.value)
     check_parts(data, value_pb2.Value.DESCRIPTOR)
-    return Entry(decode_key(message.key, "last_entry.key"), WireValue(data))
+    key, metadata = decode_key(message.key, "last_entry.key"), _metadata_in(message)
+    return Entry(key, WireValue(data)) if metadata is None else StoredEntry.read(key, WireValue(data), metadata)
+
+
+def _metadata_in(message: Any) -> Metadata | None:
+    """The metadata that a client has sent back; None if there is none, or none that a server has sent."""
+    return decode_metadata(message.metadata) if message.metadata.version > 0 else None
 
 
 def _bytes_of(value: Any) -> bytes:
@@ -104,16 +112,20 @@ def encode_query(query: Query) -> query_pb2.Query:
         offset=min(query.offset, _MOST),
         view=query_pb2.QUERY_VIEW_KEYS_ONLY if query.keys_only else query_pb2.QUERY_VIEW_ENTRIES,
         field_paths=map(encode_field_path, query.fields or ()),
+        include_metadata=query.metadata,
     )
     if query.start_after is not None:
-        _encode_position(query.start_after, message.start_after)
+        _encode_position(query.start_after, message.start_after, needs_metadata=query.sorts_by_metadata)
     return message
 
 
-def _encode_position(position: Position, message: query_pb2.Position) -> None:
+def _encode_position(position: Position, message: query_pb2.Position, *, needs_metadata: bool) -> None:
     message.key.text = str(position.key)
-    if len(position.sort_key) > LONG_SORT_KEY_BYTES and position.value is not None:
+    is_known = position.value is not None and (position.metadata is not None or not needs_metadata)
+    if is_known and len(position.sort_key) > LONG_SORT_KEY_BYTES:
         message.value.ParseFromString(encode_value(position.value).data)
+        if needs_metadata and position.metadata is not None:
+            message.metadata.ParseFromString(MetadataEncoder()(Metadata(*position.metadata)))
     else:
         message.sort_key = position.sort_key
 
@@ -166,6 +178,7 @@ def decode_query(message: query_pb2.Query) -> Query:
         offset=message.offset,
         recursive=known(message.scope, _SCOPES, "query.scope"),
         keys_only=known(message.view, _VIEWS, "query.view"),
+        metadata=message.include_metadata,
     ).replaced(
         filters=[_decode_filter(part, f"query.filters[{i}]") for i, part in enumerate(message.filters)],
         orders=[decode_order(part, f"query.orders[{i}]") for i, part in enumerate(message.orders)],
@@ -204,8 +217,8 @@ def _decode_position(message: query_pb2.Position, query: Query) -> Position:
         check_value(data)
     except InvalidValueError as error:
         raise InvalidQueryError(f"the value of the position: {error}", field="query.start_after.value") from error
-    value = WireValue(data)
-    return Position(query.sort_key_of(key, value), key, value)
+    value, metadata = WireValue(data), _metadata_in(message)
+    return Position(query.sort_key_of(key, value, metadata), key, value, metadata)
 
 
 def check_count(name: str, count: int, most: int) -> None:

@@ -16,6 +16,7 @@ from datastore.model.errors import CorruptDataError, InvalidKeyError
 from datastore.model.key import Key
 from datastore.model.limits import KEY_BYTES
 from datastore.v1 import placement_pb2, service_pb2
+from datastore.wire.metadata import decode_metadata
 from datastore.wire.values import WireValue
 
 __all__ = [
@@ -103,12 +104,12 @@ ReadSlotsResponse: Any = _class("ReadSlotsResponse")
 WriteSlotsRequest: Any = _class("WriteSlotsRequest")
 
 
-def entries_batch(response: Any, *, keys_only: bool = False) -> Batch:
+def entries_batch(response: Any, *, keys_only: bool = False, with_metadata: bool = False) -> Batch:
     """The entries and counts of a QueryResponse of this module, their values as WireValues.
 
     With sort keys, an entry with an empty sort key has its value even with `keys_only`, to compute the sort key from.
-    Raises CorruptDataError for an invalid response: a key that is invalid or not canonical, or a number of sort keys
-    other than that of the entries.
+    Raises CorruptDataError for an invalid response: a key that is invalid or not canonical, a number of sort keys other
+    than that of the entries, or an entry without the metadata that it should have.
     """
     entries = response.entries
     texts = [entry.key.text for entry in entries]
@@ -127,7 +128,10 @@ def entries_batch(response: Any, *, keys_only: bool = False) -> Batch:
             None if sort_key else WireValue(entry.value) for entry, sort_key in zip(entries, sort_keys, strict=True)
         ]
     keys: list[Any] = Key._all_trusted(texts)
-    return Batch(keys, values, sort_keys=sort_keys, skipped=response.skipped, scanned=response.scanned)
+    batch = Batch(keys, values, sort_keys=sort_keys, skipped=response.skipped, scanned=response.scanned)
+    if with_metadata:
+        batch.metadata = [decode_metadata(entry.metadata) for entry in entries]
+    return batch
 
 
 def _are_plainly_keys(texts: list[str]) -> bool:

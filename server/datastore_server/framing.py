@@ -6,7 +6,7 @@ the few tags of a response here avoids creating a protobuf object for every entr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from datastore import wire
@@ -24,7 +24,6 @@ from datastore_server.limits import Limits
 __all__ = [
     "batch_get_answer",
     "batch_write_answer",
-    "entry_frame",
     "entry_frames",
     "framed",
     "get_answer",
@@ -32,6 +31,7 @@ __all__ = [
     "put_answer",
     "result_frames",
     "value_data",
+    "whole_frame",
 ]
 
 #: Tags of length-delimited fields: `field number << 3 | 2`.
@@ -98,7 +98,7 @@ def _metadata_field(tag: bytes, metadata: Metadata | None, encode: wire.Metadata
 def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> bytes | None:
     """All entries of a batch as field 1, `entries`; None if they are, or might be, too large."""
     if keys_only:
-        frames = b"".join(map(_key_frame, _texts(batch)))
+        frames = b"".join(entry_frames(batch, keys_only=True))
         return frames if len(frames) <= most_bytes else None
     try:
         datas = [value.data for value in batch.values]
@@ -108,6 +108,9 @@ def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> bytes | None:
     texts = _texts(batch)
     if sum(map(len, datas)) > most_bytes:
         return None
+    if batch.metadata is not None:
+        frames = b"".join(entry_frames(batch, keys_only=False))
+        return frames if len(frames) <= most_bytes else None
     parts: list[bytes] = []
     # Runs for every entry of every query.
     for (entry_head, value_head), text, data in zip(_heads(texts, datas), texts, datas, strict=True):
@@ -129,10 +132,12 @@ def _heads(texts: list[bytes], datas: list[bytes]) -> Iterator[tuple[bytes, byte
 
 def entry_frames(batch: Batch, *, keys_only: bool) -> Iterator[bytes]:
     """Each entry of a batch as field 1, `entries`. Lazy, because values can be large."""
-    if keys_only:
+    if batch.metadata is not None:
+        yield from _stored_frames(batch, [None] * len(batch) if keys_only else batch.values)
+    elif keys_only:
         yield from map(_key_frame, _texts(batch))
     else:
-        yield from map(entry_frame, _texts(batch), batch.values)
+        yield from map(_entry_frame, _texts(batch), batch.values)
 
 
 def result_frames(query: Query, batch: Batch) -> Iterator[bytes]:
@@ -140,10 +145,27 @@ def result_frames(query: Query, batch: Batch) -> Iterator[bytes]:
     if query.fields is None:
         return entry_frames(batch, keys_only=query.keys_only)
     fields = query.fields
-    return map(entry_frame, _texts(batch), (projected(value, fields) for value in batch.values))
+    values = (projected(value, fields) for value in batch.values)
+    return map(_entry_frame, _texts(batch), values) if batch.metadata is None else _stored_frames(batch, values)
 
 
-def entry_frame(text: bytes, value: Any) -> bytes:
+def whole_frame(batch: Batch, index: int) -> bytes:
+    """One entry of a batch, with its value, as field 1, `entries`."""
+    part = Batch.of_texts(batch.texts[index : index + 1], batch.values[index : index + 1])
+    part.metadata = None if batch.metadata is None else batch.metadata[index : index + 1]
+    return next(entry_frames(part, keys_only=False))
+
+
+def _stored_frames(batch: Batch, values: Iterable[Any]) -> Iterator[bytes]:
+    """Each entry of a batch with metadata, with these values, if they are not None, as field 1."""
+    encode = wire.MetadataEncoder()
+    for text, value, stamp in zip(_texts(batch), values, batch.required_metadata(), strict=True):
+        value_field = b"" if value is None else _field(_FIELD_2, value_data(value))
+        key_field = _key_head(len(text)) + text
+        yield _field(_FIELD_1, key_field + value_field + _metadata_field(_FIELD_3, Metadata(*stamp), encode))
+
+
+def _entry_frame(text: bytes, value: Any) -> bytes:
     """One entry with its value as field 1, `entries`."""
     data = value_data(value)
     entry_head, value_head = _HEADS[len(text), len(data)]

@@ -10,7 +10,7 @@ from datastore.model.entries import Batch, Position
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import checks
-from datastore_server.framing import entry_frame, entry_frames, result_frames
+from datastore_server.framing import entry_frames, result_frames, whole_frame
 from datastore_server.limits import RESERVED_BYTES, Limits
 from datastore_server.streaming import is_long, position_of, shard_summary
 from datastore_server.tokens import Token, encode_page_token
@@ -71,7 +71,7 @@ class Page:
         """An entry of a query for less than its value, with that if it is needed to continue after it."""
         if self._query.returns_whole_values or batch.sort_keys is None or not is_long(batch.sort_keys[index]):
             return None
-        return entry_frame(batch.texts[index], batch.values[index])
+        return whole_frame(batch, index)
 
     def response(self, cursor: Cursor) -> bytes:
         """The serialized response, with the token of the next page unless this is the last one."""

@@ -117,6 +117,10 @@ class Requests:
         """The remaining query, and the token of its start."""
         query = wire.decode_query(request.query).replaced(allow_partial=request.allow_partial)
         checks.check_query(query, self._limits)
+        if query.needs_metadata:
+            self._require_versions("queries cannot return metadata, or read it")
+        # To continue after an entry whose sort key is too long to be sent, its metadata may be needed.
+        query = query.replaced(metadata=query.metadata or query.sorts_by_metadata)
         epoch = self._epoch()
         if token is None:
             return query, Token(query_hash=bound_to, limit=query.limit, offset=query.offset, epoch=epoch)

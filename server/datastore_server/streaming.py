@@ -21,7 +21,7 @@ from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import encode_explanation
 from datastore_server import checks
-from datastore_server.framing import entry_frame, entry_frames, framed, result_frames
+from datastore_server.framing import entry_frames, framed, result_frames, whole_frame
 from datastore_server.interceptors import item_status
 from datastore_server.limits import RESERVED_BYTES, Limits
 from datastore_server.tokens import End, Token, encode_token
@@ -74,7 +74,7 @@ def position_of(query: Query, batch: Batch, index: int) -> Position:
         raise QueryNotSupportedError(
             "this store does not return the sort keys of a query for keys or fields; query whole entries instead"
         )
-    return Position(query.sort_key_of(key, batch.values[index]), key)
+    return Position(query.sort_key_of(key, batch.values[index], batch.metadata_at(index)), key)
 
 
 def is_long(sort_key: bytes) -> bool:
@@ -180,7 +180,7 @@ class ResponseBuilder:
         room = self._limits.message_bytes - RESERVED_BYTES
         parts = result_frames(self._query, batch)
         for index, (frame, sort_key) in enumerate(zip(parts, batch.sort_keys or (), strict=True)):
-            whole = entry_frame(batch.texts[index], batch.values[index]) if is_long(sort_key) else None
+            whole = whole_frame(batch, index) if is_long(sort_key) else None
             part = sort_keys[index : index + 1]
             if whole is not None and self._send_sort_keys:
                 frame = whole

@@ -106,12 +106,12 @@ class Token(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         if last_entry is None or last_entry.key != key:
             raise _needs_entry(self.key)
         try:
-            sort_key = query.sort_key_of(key, last_entry.value)
+            sort_key = query.sort_key_of(key, last_entry.value, last_entry.metadata)
         except DatastoreError as error:
             raise _needs_entry(self.key) from error
         if xxh3_64_intdigest(sort_key) != self.sort_key_hash:
             raise _needs_entry(self.key)
-        return Position(sort_key, key, last_entry.value)
+        return Position(sort_key, key, last_entry.value, last_entry.metadata)
 
 
 def _needs_entry(key: str) -> InvalidTokenError:

@@ -11,7 +11,7 @@ import pytest
 from datastore.aio.testing.conformance import CursorPromises, OperationPromises
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.model.key import Key
-from datastore.testing.conformance import DatastoreConformance, MetadataQueryPromises
+from datastore.testing.conformance import DatastoreConformance
 from datastore_client import connect
 from datastore_client.aio import connect as aio_connect
 from tests.support import clusters
@@ -22,8 +22,6 @@ from tests.support.machines import RemoteMachine
 @pytest.mark.long
 class TestProxy(Remote, DatastoreConformance):
     versions = True
-    # The wire has no metadata of queries yet.
-    locals().update({name: None for name in vars(MetadataQueryPromises) if name.startswith("test_")})
 
     @pytest.fixture
     def store(self) -> Any:
@@ -38,8 +36,6 @@ class TestProxy(Remote, DatastoreConformance):
 
 class TestAsyncProxy(Remote, AsyncConformance):
     versions = True
-    # The wire has no metadata of queries yet.
-    locals().update({name: None for name in vars(MetadataQueryPromises) if name.startswith("test_")})
     #: What the model machine below, and the suites of one server and of a sharded store, show as well.
     long_tests = (
         *(name for part in (OperationPromises, CursorPromises) for name in vars(part) if name.startswith("test_")),
@@ -62,8 +58,6 @@ class TestAsyncProxyByCollection(Remote, AsyncConformance):
     """A collection is on one shard, so its queries go to that shard alone."""
 
     versions = True
-    # The wire has no metadata of queries yet.
-    locals().update({name: None for name in vars(MetadataQueryPromises) if name.startswith("test_")})
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:

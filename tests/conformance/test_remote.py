@@ -11,7 +11,7 @@ import pytest
 from datastore import wire
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.model.key import Key
-from datastore.testing.conformance import DatastoreConformance, MetadataQueryPromises
+from datastore.testing.conformance import DatastoreConformance
 from datastore_client.aio import connect as aio_connect
 from datastore_client.config import GrpcConfig
 from tests.support import clusters
@@ -21,8 +21,6 @@ from tests.support.machines import RemoteMachine
 
 class TestRemoteLMDB(Remote, DatastoreConformance):
     versions = True
-    # The wire has no metadata of queries yet.
-    locals().update({name: None for name in vars(MetadataQueryPromises) if name.startswith("test_")})
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Any:
@@ -41,8 +39,6 @@ class TestRemoteLMDB(Remote, DatastoreConformance):
 @pytest.mark.long
 class TestAsyncRemoteLMDB(Remote, AsyncConformance):
     versions = True
-    # The wire has no metadata of queries yet.
-    locals().update({name: None for name in vars(MetadataQueryPromises) if name.startswith("test_")})
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:
@@ -60,8 +56,6 @@ class TestAsyncRemoteLMDB(Remote, AsyncConformance):
 @pytest.mark.long
 class TestAsyncRemoteMemory(Remote, AsyncConformance):
     versions = True
-    # The wire has no metadata of queries yet.
-    locals().update({name: None for name in vars(MetadataQueryPromises) if name.startswith("test_")})
 
     @pytest.fixture
     async def store(self) -> Any:

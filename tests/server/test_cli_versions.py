@@ -31,6 +31,28 @@ def test_get_prints_the_metadata_of_one_entry_and_of_several(commands: Commands)
     assert commands("get", "/m:a").out == '{"n":1}\n'
 
 
+def test_query_prints_the_metadata_of_each_entry_and_selects_by_it(commands: Commands) -> None:
+    commands.put("/q:a", "/q:b", value='{"t":{"$datetime":"2026-11-29T08:00:00Z"}}')
+    shown = commands("query", "/q", "--metadata", "--order", "-__version__").lines
+    assert [list(line) for line in shown] == [["key", "value", "version", "create_time", "update_time"]] * 2
+    assert [line["key"] for line in shown] == ["/q:b", "/q:a"]
+    assert shown[0]["value"] == {"t": {"$datetime": "2026-11-29T08:00:00Z"}}
+    assert shown[0]["version"] == version_of(commands, "/q:b")
+    (older,) = commands(
+        "query", "/q", "--keys-only", "--metadata", "--where", f"__version__ < {shown[0]['version']}"
+    ).lines
+    assert older == {name: member for name, member in shown[1].items() if name != "value"}
+    since = commands("query", "/q", "--keys-only", "--where", f"__update_time__ >= {shown[0]['update_time']}").lines
+    assert since == [{"key": "/q:b"}]
+    listed = commands(
+        "query", "/q", "--keys-only", "--where", f'__create_time__ in ["{shown[1]["create_time"]}"]'
+    ).lines
+    assert listed == [{"key": "/q:a"}]
+    done = commands("query", "/q", "--where", "__update_time__ > yesterday")
+    assert (done.code, "RFC 3339" in done.err) == (3, True)
+    assert commands("query", "/q", "--where", "__version__ < 1").out == ""
+
+
 def test_put_prints_the_new_version_only_if_asked(commands: Commands) -> None:
     assert commands("put", "/m:p", "1").out == ""
     old = version_of(commands, "/m:p")

@@ -188,6 +188,17 @@ async def read_cut(running: Running, query: Query) -> list[tuple[str, Any]]:
         call.cancel()
 
 
+@each([things("t", "-__version__"), things("-t", "__update_time__", keys_only=True)], 0, 1)
+async def test_orders_that_also_read_metadata_continue_anywhere(running: Running, query: Query) -> None:
+    await fill(running, CONTENTS)
+    store = RemoteDatastore(running.server.url, lazy=True, timeout_s=600)
+    async with store, store.query(query) as cursor:
+        wanted = [(str(entry.key), entry.value and entry.value.data) async for entry in cursor.entries()]
+    assert sorted(wanted) == sorted(expected(Query(query.key, keys_only=query.keys_only)))
+    assert await read_cut(running, query) == wanted
+    assert await read_pages(running, query, 2) == wanted
+
+
 @each_query
 async def test_pages_are_complete(running: Running, query: Query) -> None:
     await fill(running, CONTENTS)

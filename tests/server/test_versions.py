@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import grpc
 import pytest
 
-from datastore import aio
+from datastore import Query, aio, wire
 from datastore.model.errors import (
     ConditionFailedError,
+    CorruptDataError,
     DeadlineExceededError,
     LimitExceededError,
     OverloadedError,
@@ -22,7 +24,7 @@ from datastore.model.limits import ENTRY_BYTES
 from datastore.model.metadata import ABSENT, EXISTS, Precondition
 from datastore.model.operations import Delete, Patch, Put
 from datastore.model.patches import Change
-from datastore.v1 import service_pb2, value_pb2
+from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore.wire import rpc_error_to_error, status_to_error
 from datastore_client.aio import connect as aio_connect
 from datastore_server.app import serve
@@ -30,7 +32,7 @@ from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.topology import build_proxy
 from tests.support import clusters
 from tests.support.colours import Tasks, Threads, connected
-from tests.support.scripted import fails, replies, scripted
+from tests.support.scripted import fails, replies, scripted, sends
 from tests.support.serving import Running, entry, value
 
 KEY = Key("/a/b")
@@ -139,6 +141,58 @@ async def test_a_null_with_a_condition_is_a_delete_with_it(memory: Running) -> N
     assert not (await memory.stub.Get(GetRequest(key=NAMED))).HasField("value")
 
 
+# Queries
+
+IN_A = query_pb2.Query(key=value_pb2.Key(text="/a"), include_metadata=True)
+#: They read metadata, in an order or in a filter.
+NEWEST = (
+    wire.encode_query(Query(Key("/a")).order("-__version__")),
+    wire.encode_query(Query(Key("/a")).filter("__update_time__", ">", datetime(2020, 1, 1, tzinfo=UTC))),
+)
+
+
+async def test_entries_of_a_query_have_metadata_if_it_is_asked_for(memory: Running) -> None:
+    puts = [await memory.stub.Put(PutRequest(entry=entry(f"/a/{number}", number))) for number in range(3)]
+    for view in query_pb2.QUERY_VIEW_ENTRIES, query_pb2.QUERY_VIEW_KEYS_ONLY:
+        asked = query_pb2.Query(key=IN_A.key, include_metadata=True, view=view)
+        answers = [
+            await memory.query(service_pb2.QueryRequest(query=asked)),
+            [await memory.stub.ListEntries(service_pb2.ListEntriesRequest(query=asked))],
+        ]
+        for messages in answers:
+            found = [each for message in messages for each in message.entries]
+            assert [each.metadata for each in found] == [put.metadata for put in puts]
+            assert [each.HasField("value") for each in found] == [view == query_pb2.QUERY_VIEW_ENTRIES] * 3
+    plain = await memory.query(service_pb2.QueryRequest(query=query_pb2.Query(key=IN_A.key)))
+    assert not any(each.HasField("metadata") for message in plain for each in message.entries)
+
+
+async def test_entries_have_the_metadata_that_an_order_reads(memory: Running) -> None:
+    versions = [(await memory.stub.Put(PutRequest(entry=entry(f"/a/{name}", 1)))).metadata.version for name in "abc"]
+    messages = await memory.query(service_pb2.QueryRequest(query=NEWEST[0]))
+    found = [each.metadata.version for message in messages for each in message.entries]
+    assert found == versions[::-1]
+
+
+async def test_a_position_without_the_metadata_that_an_order_reads_is_refused(memory: Running) -> None:
+    asked = query_pb2.Query()
+    asked.CopyFrom(NEWEST[0])
+    asked.start_after.key.text = "/a/b"
+    asked.start_after.value.CopyFrom(value("long"))
+    error = await refused(memory.query(service_pb2.QueryRequest(query=asked)))
+    assert type(error).__name__ == "InvalidQueryError"
+    assert "without its metadata" in str(error)
+
+
+@pytest.mark.parametrize("colour", [Tasks(), Threads()], ids=lambda colour: colour.name)
+@pytest.mark.parametrize("keys_only", [False, True])
+async def test_an_entry_without_the_metadata_that_was_asked_for_is_an_error(colour: Any, keys_only: bool) -> None:
+    message = service_pb2.QueryResponse(entries=[entry("/a/b", 1)])
+    async with scripted(Query=sends(message)) as server, connected(colour, server.url) as store:
+        with pytest.raises(CorruptDataError, match="version 0"):
+            await colour.read(store.query(Query(Key("/a"), metadata=True, keys_only=keys_only)))
+
+
 # What is refused
 
 BAD = {
@@ -187,6 +241,8 @@ async def test_a_store_without_versions_refuses_what_needs_them(without: Running
         without.stub.BatchGet(BatchGetRequest(keys=[NAMED], include_metadata=True)),
         without.stub.Put(PutRequest(entry=entry("/a/b", "new"), condition=MustExist)),
         without.stub.Delete(DeleteRequest(key=NAMED, condition=MustExist)),
+        without.stub.ListEntries(service_pb2.ListEntriesRequest(query=IN_A)),
+        *(without.query(service_pb2.QueryRequest(query=query)) for query in (IN_A, *NEWEST)),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await call

@@ -270,6 +270,11 @@ def test_a_query_applies_to_entries_with_metadata(store):
     found = list(query.apply(entries).entries())
     assert found == [entries[0], entries[3]]
     assert [entry.metadata for entry in found] == [entries[0].metadata, entries[3].metadata]
+    # Without a time zone, a datetime means UTC.
+    updated = entries[0].update_time.replace(tzinfo=None)
+    assert A in [
+        entry.key for entry in Query(Key("/c")).filter("__update_time__", "<=", updated).apply(entries).entries()
+    ]
     with pytest.raises(UnsupportedError):
         list(query.apply([Entry(A, {"n": 1})]))
     with pytest.raises(UnsupportedError):

@@ -18,7 +18,7 @@ from typing import Any
 
 from datastore.model.deadline import set_time_left
 from datastore.model.errors import DatastoreError
-from datastore.model.fields import KEY_FIELD, Filter, object_getattr
+from datastore.model.fields import BESIDE_VALUES, KEY_FIELD, Filter, object_getattr
 from datastore.model.key import Key
 from datastore.model.ordering import rank
 from datastore.model.query import Query
@@ -116,7 +116,7 @@ def _hint_at_kinds(store: Datastore, query: Query) -> None:
     """Say which conditions compare with a type that no value of their field has, e.g. a number with text."""
     for each in query.comparisons:
         kind = _KINDS.get(rank(each.value))
-        if each.field == KEY_FIELD or kind is None or each.op in _OF_OTHER_KINDS:
+        if each.field in BESIDE_VALUES or kind is None or each.op in _OF_OTHER_KINDS:
             continue
         name, lowest = kind
         if _first(store, _scope(query).filter(each.field, ">=", lowest)) is not None:
@@ -199,7 +199,7 @@ def _doubtful_fields(query: Query, found: int) -> list[str]:
     alone = [each for each in asked if each in query.filters]
     proven = {each.field for each in alone if found and each.op not in ("!=", "not in")}
     fields = [*(each.field for each in asked), *(order.field for order in query.orders), *(query.fields or ())]
-    return [field for field in dict.fromkeys(fields) if field not in proven and field != KEY_FIELD]
+    return [field for field in dict.fromkeys(fields) if field not in proven and field not in BESIDE_VALUES]
 
 
 def _likely_field(store: Datastore, query: Query, field: str) -> str:

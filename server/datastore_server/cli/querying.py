@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +22,9 @@ from datastore_server.cli.connection import connected
 from datastore_server.cli.fields import fields_option
 from datastore_server.cli.hints import hint_at_fields, hint_at_nothing
 from datastore_server.cli.output import print_json, say, shown_error
+from datastore_server.cli.preconditions import metadata_members
 from datastore_server.cli.settings import KEY, Settings, server_options
-from datastore_server.cli.values import json_line, to_json
+from datastore_server.cli.values import json_line, to_json, to_tree
 from datastore_server.counting import counted
 
 __all__ = ["OrderedCommand", "cell_text", "count_command", "query_command", "scope_options"]
@@ -92,6 +94,7 @@ def _refuse_order(ctx: click.Context, text: str) -> None:
     "--order", "orders", multiple=True, metavar="FIELD", help="Sort by FIELD; -FIELD sorts descending. Repeatable."
 )
 @click.option("--keys-only", is_flag=True, help="Print keys without values.")
+@click.option("--metadata", is_flag=True, help="Also print the version of each entry and its times.")
 @click.option("--explain", is_flag=True, help="Run the query, and print how it was evaluated instead of its results.")
 @fields_option
 @server_options()
@@ -106,6 +109,7 @@ def query_command(
     limit: int | None,
     offset: int,
     keys_only: bool,
+    metadata: bool,
     fields: list[str] | None,
     allow_partial: bool,
     explain: bool,
@@ -120,12 +124,14 @@ def query_command(
       datastore query /Airport --where 'country = CH' --order -elevation --limit 5
       datastore query / --recursive --keys-only
       datastore query /Airport --fields name,geo.lat
+      datastore query /Airport --metadata --where '__update_time__ >= 2026-11-29T08:00:00Z' --order __update_time__
       datastore query /Person --where 'born >= 1800 and born < 1900' --json
       datastore query /Airport --where 'country in ["CH", "AT"] and not (iata = "" or elevation < 0)'
 
     A condition is a field, an operator (< <= = != >= > in "not in" starts_with contains exists) and a value: JSON,
     otherwise plain text. Join conditions with and, or, not and parentheses. a.b is the field b of the map a; __key__
-    is the key, __value__ the whole value. On a terminal this prints a table; elsewhere, or with --json, one line for
+    is the key, __value__ the whole value; __version__, __create_time__ and __update_time__ are those of the entry.
+    On a terminal this prints a table; elsewhere, or with --json, one line for
     each entry: {"key": ..., "value": ...}. --explain runs the query, drops its results, and shows what
     each store and shard applied, examined and returned, and how long that took.
     """
@@ -139,6 +145,7 @@ def query_command(
         offset=offset,
         recursive=recursive,
         keys_only=keys_only,
+        metadata=metadata,
         fields=fields,
         allow_partial=allow_partial,
     )
@@ -231,7 +238,9 @@ def _tell_missing_shards(summary: Summary | None) -> None:
 
 
 def _print_lines(batch: Batch, keys_only: bool) -> None:
-    if keys_only:
+    if batch.metadata is not None:
+        lines = [f"{_stored_line(entry, keys_only)}\n" for entry in batch.entries()]
+    elif keys_only:
         lines = [f'{{"key":{to_json(str(key))}}}\n' for key in batch.keys]
     else:
         lines = [json_line(key, value) for key, value in zip(batch.keys, batch.values, strict=True)]
@@ -240,22 +249,27 @@ def _print_lines(batch: Batch, keys_only: bool) -> None:
     sys.stdout.flush()
 
 
+def _stored_line(entry: Entry, keys_only: bool) -> str:
+    """An entry with its metadata as a line of JSON."""
+    members = {"key": str(entry.key)} if keys_only else {"key": str(entry.key), "value": to_tree(entry.value)}
+    members |= {} if entry.metadata is None else metadata_members(entry.metadata)
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":"))
+
+
 def _print_table(entries: Iterator[Entry], keys_only: bool) -> None:
     """A table of any length: columns and widths come from the first rows, and the rest streams."""
     sample = list(islice(entries, TABLE_SAMPLE_ROWS))
     if not sample:
         return
     columns = [] if keys_only else _columns([entry.value for entry in sample])
+    head = ["key", *(column or "value" for column in columns), *_metadata_cells(sample[0])]
     rows = (_row(entry, columns) for entry in chain(sample, entries))
     first = list(islice(rows, len(sample)))
-    widths = [
-        min(max(map(_width, cells)), CELL_CHARACTERS)
-        for cells in zip(["key", *(column or "value" for column in columns)], *first, strict=True)
-    ]
+    widths = [min(max(map(_width, cells)), CELL_CHARACTERS) for cells in zip(head, *first, strict=True)]
     # A key that is cut cannot be used in another command.
     widths[0] = max(_width(row[0]) for row in first)
     screen = max(shutil.get_terminal_size().columns, widths[0])
-    click.secho(_cut(_line(["key", *(column or "value" for column in columns)], widths), screen), bold=True)
+    click.secho(_cut(_line(head, widths), screen), bold=True)
     for row in chain(first, rows):
         click.echo(_cut(_line(row, widths), screen))
 
@@ -269,7 +283,16 @@ def _columns(values: list[Any]) -> list[str | None]:
 
 def _row(entry: Entry, columns: list[str | None]) -> list[str]:
     members = entry.value if isinstance(entry.value, dict) else {None: entry.value}
-    return [str(entry.key), *(cell_text(members[column]) if column in members else "" for column in columns)]
+    cells = [cell_text(members[column]) if column in members else "" for column in columns]
+    return [str(entry.key), *cells, *_metadata_cells(entry).values()]
+
+
+def _metadata_cells(entry: Entry) -> dict[str, str]:
+    """The version and times of an entry by their columns; empty if they were not asked for."""
+    if entry.metadata is None:
+        return {}
+    members = metadata_members(entry.metadata)
+    return {name: str(members.get(name, "")) for name in ("version", "create_time", "update_time", "expire_time")}
 
 
 def cell_text(value: Any) -> str:

@@ -17,11 +17,12 @@ from collections.abc import Callable
 from typing import Any
 
 from datastore.model.errors import DatastoreError, InvalidQueryError
-from datastore.model.fields import KEY_FIELD, Filter
+from datastore.model.fields import KEY_FIELD, METADATA_FIELDS, Filter
 from datastore.model.key import Key
 from datastore.model.limits import FILTER_DEPTH
 from datastore.model.operators import OPERATORS
 from datastore.model.trees import Condition, Tree
+from datastore_server.cli.instants import instant
 from datastore_server.cli.values import from_json
 
 __all__ = ["parse_where"]
@@ -139,7 +140,7 @@ class _Parser:
             self.at = begins
             raise self._refused(f'a list of values follows {operator}, e.g. {field} {operator} ["CH", "AT"]')
         try:
-            return Filter(field, operator, _value(written) if field != KEY_FIELD else _keys(written, takes_list))
+            return Filter(field, operator, _value_of(field, written, takes_list))
         except DatastoreError as error:
             self.at = begins
             raise self._refused(str(error)) from error
@@ -200,6 +201,20 @@ class _Parser:
     def _refused(self, why: str) -> InvalidQueryError:
         column = f" (column {self.at + 1})" if self.text.strip() else ""
         return InvalidQueryError(f"the condition {self.text!r} cannot be read: {why}{column}", field="where")
+
+
+def _value_of(field: str, written: str, takes_list: bool) -> Any:
+    """The value with which a field is compared: a key for the key, and an instant for a time of the metadata."""
+    if field == KEY_FIELD:
+        return _keys(written, takes_list)
+    value = _value(written)
+    if not METADATA_FIELDS.get(field):
+        return value
+    return list(map(_instant, value)) if takes_list else _instant(value)
+
+
+def _instant(value: Any) -> Any:
+    return instant(value) if isinstance(value, str) else value
 
 
 def _value(written: str) -> Any:

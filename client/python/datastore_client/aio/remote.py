@@ -423,10 +423,13 @@ class RemoteDatastore(Datastore):
             )
 
     async def _batch(self, response: Any, query: Query) -> Batch:
-        batch = raw.entries_batch(response, keys_only=query.keys_only)
+        with_metadata = query.metadata or query.sorts_by_metadata
+        batch = raw.entries_batch(response, keys_only=query.keys_only, with_metadata=with_metadata)
         if batch.sort_keys is not None and b"" in batch.sort_keys:
             # They were too long to be sent, and take too long to compute while other tasks wait.
             batch.sort_keys = await in_thread(partial(_sort_keys, batch, query))
+        if not query.metadata:
+            batch.metadata = None
         if query.fields is not None and response.needs_last_entry and len(batch) and not query.sort_keys:
             # It was sent whole, so that it can be sent back.
             batch.values[-1] = batch.values[-1].projected(query.fields)
@@ -530,6 +533,6 @@ def _did_not_fit(result: ReadResult) -> bool:
 def _sort_keys(batch: Batch, query: Query) -> list[bytes]:
     """The sort keys of a batch; those that were left out are computed from the values."""
     return [
-        sort_key or query.sort_key_of(key, value)
-        for sort_key, key, value in zip(batch.sort_keys or (), batch.keys, batch.values, strict=True)
+        sort_key or query.sort_key_of(batch.key_at(index), batch.values[index], batch.metadata_at(index))
+        for index, sort_key in enumerate(batch.sort_keys or ())
     ]

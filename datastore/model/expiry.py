@@ -13,7 +13,7 @@ from datastore.model.errors import InvalidError, UnsupportedTypeError
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["MAX_EXPIRES_US", "NEVER", "Expiry", "expiry_of"]
+__all__ = ["MAX_EXPIRES_US", "NEVER", "Expiry", "expiry_of", "too_late"]
 
 #: The latest instant at which an entry can expire, in microseconds since 1970: the end of the year 9999, which is the
 #: last one in a Timestamp and a datetime.

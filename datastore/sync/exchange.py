@@ -19,13 +19,17 @@ __all__ = ["exchange"]
 
 
 def exchange(
-    store: Any, key: Key, function: Callable[[Any], Any], condition: Precondition | None = None
+    store: Any,
+    key: Key,
+    function: Callable[[Any], Any],
+    condition: Precondition | None = None,
+    expiry: Expiry | None = None,
 ) -> WriteResult:
     """Write `function(value)` in place of the value of `key`, None if it has none, if nothing has changed meanwhile.
 
-    None deletes; otherwise the entry expires as before. If another write came between, begin again, at most
-    UPDATE_ATTEMPTS times. Returns the result, with the new value. Raises what the function and the read raise, and
-    ConditionFailedError if `condition` does not hold.
+    None deletes; otherwise the entry expires as before, or as `expiry` says. If another write came between, begin
+    again, at most UPDATE_ATTEMPTS times. Returns the result, with the new value. Raises what the function and the
+    read raise, and ConditionFailedError if `condition` does not hold.
     """
     pauses = conflict_pauses()
     while True:
@@ -40,7 +44,7 @@ def exchange(
         unchanged = Precondition(version=version) if version else ABSENT
         # No clock decides here whether that has passed: if it has, the version is no longer there.
         expires_us = 0 if found.metadata is None else found.metadata.expires_us
-        put = Put(key, value, unchanged, Expiry(at_us=expires_us) if expires_us else None)
+        put = Put(key, value, unchanged, expiry or (Expiry(at_us=expires_us) if expires_us else None))
         [result] = store.write([Delete(key, unchanged) if value is None else put])
         pause_s = next(pauses, None) if isinstance(result.error, ConditionFailedError) else None
         if pause_s is None:

@@ -15,7 +15,7 @@ from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability
 from datastore.model.deadline import check_timeout
 from datastore.model.description import Description
-from datastore.model.errors import ConditionFailedError
+from datastore.model.errors import ConditionFailedError, UnsupportedError
 from datastore.model.key import Key
 from datastore.model.operations import (
     ENTRIES,
@@ -151,9 +151,7 @@ class TieredDatastore(DatastoreCollection):
             for tier in tiers[1:-1]:
                 found.update(tier.find_above([key for key in flights if key not in found], VALUES))
                 lacking.append((tier, flights.keys() - found.keys()))
-            # With metadata, to see which of them expire; see `_fill`.
-            options = ENTRIES if tiers[-1].store.capability.expiry else VALUES
-            found.update(self._read_down(tiers[-1:], [key for key in flights if key not in found], options))
+            found.update(self._read_last(tiers[-1], [key for key in flights if key not in found]))
             for key, flight in flights.items():
                 flight.land(found[key])
             self._fill(lacking, found, flights)
@@ -164,6 +162,17 @@ class TieredDatastore(DatastoreCollection):
             raise
         finally:
             self._flights.end(flights)
+
+    def _read_last(self, tier: Tier, keys: list[Key]) -> dict[Key, ReadResult]:
+        """The last tier's results, with the metadata of entries that may expire; see `_fill`."""
+        if not tier.store.capability.expiry:
+            return self._read_down([tier], keys, VALUES)
+        found = self._read_down([tier], keys, ENTRIES)
+        # Only the answer of a server says that its store keeps no metadata. Its entries do not expire.
+        without = [key for key, result in found.items() if isinstance(result.error, UnsupportedError)]
+        if without:
+            found.update(self._read_down([tier], without, VALUES))
+        return found
 
     def _fill(
         self, lacking: list[tuple[Tier, set[Key]]], found: dict[Key, ReadResult], flights: dict[Key, Flight]

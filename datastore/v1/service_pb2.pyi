@@ -32,6 +32,8 @@ class _FeatureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feature.Value
     """Not sent."""
     FEATURE_VERSIONS: _Feature.ValueType  # 1
     """Entries have metadata, and writes may have conditions."""
+    FEATURE_EXPIRY: _Feature.ValueType  # 2
+    """Entries can expire."""
 
 class Feature(_Feature, metaclass=_FeatureEnumTypeWrapper):
     """Feature is something that not every store can do."""
@@ -40,6 +42,8 @@ FEATURE_UNSPECIFIED: Feature.ValueType  # 0
 """Not sent."""
 FEATURE_VERSIONS: Feature.ValueType  # 1
 """Entries have metadata, and writes may have conditions."""
+FEATURE_EXPIRY: Feature.ValueType  # 2
+"""Entries can expire."""
 Global___Feature: _TypeAlias = Feature  # noqa: Y015
 
 class _PushDown:
@@ -146,6 +150,7 @@ class PutRequest(_message.Message):
 
     ENTRY_FIELD_NUMBER: _builtins.int
     CONDITION_FIELD_NUMBER: _builtins.int
+    EXPIRY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entry(self) -> _value_pb2.Entry:
         """The entry, with key and value. Required."""
@@ -154,15 +159,20 @@ class PutRequest(_message.Message):
     def condition(self) -> _value_pb2.Precondition:
         """Store it only if this holds. Not set: in any case."""
 
+    @_builtins.property
+    def expiry(self) -> _value_pb2.Expiry:
+        """When the entry expires. Not set: never, even if the previous one would have expired."""
+
     def __init__(
         self,
         *,
         entry: _value_pb2.Entry | None = ...,
         condition: _value_pb2.Precondition | None = ...,
+        expiry: _value_pb2.Expiry | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "entry", b"entry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "entry", b"entry", "expiry", b"expiry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "entry", b"entry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "entry", b"entry", "expiry", b"expiry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,7 +187,9 @@ class PutResponse(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def metadata(self) -> _value_pb2.Metadata:
-        """The metadata of the entry as stored. Not set if the store keeps no versions, or if the value was a null."""
+        """The metadata of the entry as stored. Not set if the store keeps no versions, if the value was a null, or if the
+        expiry had passed.
+        """
 
     def __init__(
         self,
@@ -248,6 +260,7 @@ class PatchRequest(_message.Message):
     PATCH_FIELD_NUMBER: _builtins.int
     CONDITION_FIELD_NUMBER: _builtins.int
     INCLUDE_VALUE_FIELD_NUMBER: _builtins.int
+    EXPIRY_FIELD_NUMBER: _builtins.int
     include_value: _builtins.bool
     """Whether the response has the new value. Default: no."""
     @_builtins.property
@@ -258,16 +271,21 @@ class PatchRequest(_message.Message):
     def condition(self) -> _value_pb2.Precondition:
         """Make them only if this holds. Not set: only if the entry exists, unless `patch.create` is set."""
 
+    @_builtins.property
+    def expiry(self) -> _value_pb2.Expiry:
+        """When the entry expires from now on. Not set: as before."""
+
     def __init__(
         self,
         *,
         patch: _value_pb2.Patch | None = ...,
         condition: _value_pb2.Precondition | None = ...,
         include_value: _builtins.bool = ...,
+        expiry: _value_pb2.Expiry | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "patch", b"patch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "expiry", b"expiry", "patch", b"patch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "include_value", b"include_value", "patch", b"patch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "expiry", b"expiry", "include_value", b"include_value", "patch", b"patch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -287,7 +305,7 @@ class PatchResponse(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _value_pb2.Metadata:
-        """The metadata of the entry as stored."""
+        """The metadata of the entry as stored. Not set if the expiry had passed."""
 
     def __init__(
         self,
@@ -304,6 +322,68 @@ class PatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
 
 Global___PatchResponse: _TypeAlias = PatchResponse  # noqa: Y015
+
+@_typing.final
+class TouchRequest(_message.Message):
+    """TouchRequest says when an entry expires."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    EXPIRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> _value_pb2.Key:
+        """The key. Required."""
+
+    @_builtins.property
+    def condition(self) -> _value_pb2.Precondition:
+        """Do it only if this holds. Not set: only if the entry exists. If it does not hold, the call fails with
+        CONDITION_FAILED.
+        """
+
+    @_builtins.property
+    def expiry(self) -> _value_pb2.Expiry:
+        """When the entry expires from now on. Not set: never."""
+
+    def __init__(
+        self,
+        *,
+        key: _value_pb2.Key | None = ...,
+        condition: _value_pb2.Precondition | None = ...,
+        expiry: _value_pb2.Expiry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "expiry", b"expiry", "key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "expiry", b"expiry", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TouchRequest: _TypeAlias = TouchRequest  # noqa: Y015
+
+@_typing.final
+class TouchResponse(_message.Message):
+    """TouchResponse confirms that the expiry is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METADATA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def metadata(self) -> _value_pb2.Metadata:
+        """The metadata of the entry as stored. Not set if the expiry had passed."""
+
+    def __init__(
+        self,
+        *,
+        metadata: _value_pb2.Metadata | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TouchResponse: _TypeAlias = TouchResponse  # noqa: Y015
 
 @_typing.final
 class ContainsRequest(_message.Message):
@@ -449,14 +529,16 @@ class BatchWriteRequest(_message.Message):
 
     @_typing.final
     class Write(_message.Message):
-        """Write is one put, delete or patch."""
+        """Write is one put, delete, patch or touch."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
         PUT_FIELD_NUMBER: _builtins.int
         DELETE_FIELD_NUMBER: _builtins.int
         PATCH_FIELD_NUMBER: _builtins.int
+        TOUCH_FIELD_NUMBER: _builtins.int
         CONDITION_FIELD_NUMBER: _builtins.int
+        EXPIRY_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def put(self) -> _value_pb2.Entry:
             """Store this entry."""
@@ -470,8 +552,18 @@ class BatchWriteRequest(_message.Message):
             """Change parts of the value of an entry; see PatchRequest."""
 
         @_builtins.property
+        def touch(self) -> _value_pb2.Key:
+            """Change when the entry of this key expires; see TouchRequest."""
+
+        @_builtins.property
         def condition(self) -> _value_pb2.Precondition:
-            """Do it only if this holds after the writes before it. Not set: in any case; for a patch as in PatchRequest."""
+            """Do it only if this holds after the writes before it. Not set: in any case; for a patch or a touch as in
+            PatchRequest or TouchRequest.
+            """
+
+        @_builtins.property
+        def expiry(self) -> _value_pb2.Expiry:
+            """When the entry expires, as in PutRequest, PatchRequest or TouchRequest. Refused for a delete."""
 
         def __init__(
             self,
@@ -479,13 +571,15 @@ class BatchWriteRequest(_message.Message):
             put: _value_pb2.Entry | None = ...,
             delete: _value_pb2.Key | None = ...,
             patch: _value_pb2.Patch | None = ...,
+            touch: _value_pb2.Key | None = ...,
             condition: _value_pb2.Precondition | None = ...,
+            expiry: _value_pb2.Expiry | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "operation", b"operation", "patch", b"patch", "put", b"put"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "expiry", b"expiry", "operation", b"operation", "patch", b"patch", "put", b"put", "touch", b"touch"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "operation", b"operation", "patch", b"patch", "put", b"put"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "expiry", b"expiry", "operation", b"operation", "patch", b"patch", "put", b"put", "touch", b"touch"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "delete", "patch"]  # noqa: Y015
+        _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "delete", "patch", "touch"]  # noqa: Y015
         _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
         def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

@@ -56,6 +56,11 @@ class DatastoreServiceStub:
                 request_serializer=datastore_dot_v1_dot_service__pb2.PatchRequest.SerializeToString,
                 response_deserializer=datastore_dot_v1_dot_service__pb2.PatchResponse.FromString,
                 _registered_method=True)
+        self.Touch = channel.unary_unary(
+                '/datastore.v1.DatastoreService/Touch',
+                request_serializer=datastore_dot_v1_dot_service__pb2.TouchRequest.SerializeToString,
+                response_deserializer=datastore_dot_v1_dot_service__pb2.TouchResponse.FromString,
+                _registered_method=True)
         self.Contains = channel.unary_unary(
                 '/datastore.v1.DatastoreService/Contains',
                 request_serializer=datastore_dot_v1_dot_service__pb2.ContainsRequest.SerializeToString,
@@ -127,6 +132,13 @@ class DatastoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Touch(self, request, context):
+        """Touch atomically changes when an entry expires, and nothing else of it but its version and update time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Contains(self, request, context):
         """Contains reports whether an entry exists.
         """
@@ -142,7 +154,8 @@ class DatastoreServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchWrite(self, request, context):
-        """BatchWrite puts and deletes several entries. The batch is not atomic: each item succeeds or fails by itself.
+        """BatchWrite puts, deletes, patches and touches several entries. The batch is not atomic: each item succeeds or fails
+        by itself.
         Writes to the same key are applied in the order of the batch.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -202,6 +215,11 @@ def add_DatastoreServiceServicer_to_server(servicer, server):
                     servicer.Patch,
                     request_deserializer=datastore_dot_v1_dot_service__pb2.PatchRequest.FromString,
                     response_serializer=datastore_dot_v1_dot_service__pb2.PatchResponse.SerializeToString,
+            ),
+            'Touch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Touch,
+                    request_deserializer=datastore_dot_v1_dot_service__pb2.TouchRequest.FromString,
+                    response_serializer=datastore_dot_v1_dot_service__pb2.TouchResponse.SerializeToString,
             ),
             'Contains': grpc.unary_unary_rpc_method_handler(
                     servicer.Contains,
@@ -349,6 +367,33 @@ class DatastoreService:
             '/datastore.v1.DatastoreService/Patch',
             datastore_dot_v1_dot_service__pb2.PatchRequest.SerializeToString,
             datastore_dot_v1_dot_service__pb2.PatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Touch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/datastore.v1.DatastoreService/Touch',
+            datastore_dot_v1_dot_service__pb2.TouchRequest.SerializeToString,
+            datastore_dot_v1_dot_service__pb2.TouchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,12 +45,15 @@ class DatastoreServiceStub:
     """Delete removes one entry. Deleting an absent entry succeeds."""
     Patch: _grpc.UnaryUnaryMultiCallable[_service_pb2.PatchRequest, _service_pb2.PatchResponse]
     """Patch atomically changes parts of one entry's value, which must be a map. If a change does not fit, none is made."""
+    Touch: _grpc.UnaryUnaryMultiCallable[_service_pb2.TouchRequest, _service_pb2.TouchResponse]
+    """Touch atomically changes when an entry expires, and nothing else of it but its version and update time."""
     Contains: _grpc.UnaryUnaryMultiCallable[_service_pb2.ContainsRequest, _service_pb2.ContainsResponse]
     """Contains reports whether an entry exists."""
     BatchGet: _grpc.UnaryUnaryMultiCallable[_service_pb2.BatchGetRequest, _service_pb2.BatchGetResponse]
     """BatchGet reads several entries. A failed item does not fail the others."""
     BatchWrite: _grpc.UnaryUnaryMultiCallable[_service_pb2.BatchWriteRequest, _service_pb2.BatchWriteResponse]
-    """BatchWrite puts and deletes several entries. The batch is not atomic: each item succeeds or fails by itself.
+    """BatchWrite puts, deletes, patches and touches several entries. The batch is not atomic: each item succeeds or fails
+    by itself.
     Writes to the same key are applied in the order of the batch.
     """
     Query: _grpc.UnaryStreamMultiCallable[_service_pb2.QueryRequest, _service_pb2.QueryResponse]
@@ -84,12 +87,15 @@ class DatastoreServiceAsyncStub(DatastoreServiceStub):
     """Delete removes one entry. Deleting an absent entry succeeds."""
     Patch: _aio.UnaryUnaryMultiCallable[_service_pb2.PatchRequest, _service_pb2.PatchResponse]  # type: ignore[assignment]
     """Patch atomically changes parts of one entry's value, which must be a map. If a change does not fit, none is made."""
+    Touch: _aio.UnaryUnaryMultiCallable[_service_pb2.TouchRequest, _service_pb2.TouchResponse]  # type: ignore[assignment]
+    """Touch atomically changes when an entry expires, and nothing else of it but its version and update time."""
     Contains: _aio.UnaryUnaryMultiCallable[_service_pb2.ContainsRequest, _service_pb2.ContainsResponse]  # type: ignore[assignment]
     """Contains reports whether an entry exists."""
     BatchGet: _aio.UnaryUnaryMultiCallable[_service_pb2.BatchGetRequest, _service_pb2.BatchGetResponse]  # type: ignore[assignment]
     """BatchGet reads several entries. A failed item does not fail the others."""
     BatchWrite: _aio.UnaryUnaryMultiCallable[_service_pb2.BatchWriteRequest, _service_pb2.BatchWriteResponse]  # type: ignore[assignment]
-    """BatchWrite puts and deletes several entries. The batch is not atomic: each item succeeds or fails by itself.
+    """BatchWrite puts, deletes, patches and touches several entries. The batch is not atomic: each item succeeds or fails
+    by itself.
     Writes to the same key are applied in the order of the batch.
     """
     Query: _aio.UnaryStreamMultiCallable[_service_pb2.QueryRequest, _service_pb2.QueryResponse]  # type: ignore[assignment]
@@ -146,6 +152,14 @@ class DatastoreServiceServicer(metaclass=_abc_1.ABCMeta):
         """Patch atomically changes parts of one entry's value, which must be a map. If a change does not fit, none is made."""
 
     @_abc_1.abstractmethod
+    def Touch(
+        self,
+        request: _service_pb2.TouchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.TouchResponse, _abc.Awaitable[_service_pb2.TouchResponse]]:
+        """Touch atomically changes when an entry expires, and nothing else of it but its version and update time."""
+
+    @_abc_1.abstractmethod
     def Contains(
         self,
         request: _service_pb2.ContainsRequest,
@@ -167,7 +181,8 @@ class DatastoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.BatchWriteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.BatchWriteResponse, _abc.Awaitable[_service_pb2.BatchWriteResponse]]:
-        """BatchWrite puts and deletes several entries. The batch is not atomic: each item succeeds or fails by itself.
+        """BatchWrite puts, deletes, patches and touches several entries. The batch is not atomic: each item succeeds or fails
+        by itself.
         Writes to the same key are applied in the order of the batch.
         """
 

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x61tastore/v1/value.proto\x12\x0c\x64\x61tastore.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n\x03Key\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xf0\x02\n\x05Value\x12\x30\n\nnull_value\x18\x01 \x01(\x0e\x32\x1a.google.protobuf.NullValueH\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x15\n\x0bint64_value\x18\x03 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x04 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x05 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_value\x18\x06 \x01(\x0cH\x00\x12\x35\n\x0ftimestamp_value\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12&\n\tkey_value\x18\x08 \x01(\x0b\x32\x11.datastore.v1.KeyH\x00\x12-\n\nlist_value\x18\t \x01(\x0b\x32\x17.datastore.v1.ListValueH\x00\x12+\n\tmap_value\x18\n \x01(\x0b\x32\x16.datastore.v1.MapValueH\x00\x42\x06\n\x04kind\"0\n\tListValue\x12#\n\x06values\x18\x01 \x03(\x0b\x32\x13.datastore.v1.Value\"\x82\x01\n\x08MapValue\x12\x32\n\x06\x66ields\x18\x01 \x03(\x0b\x32\".datastore.v1.MapValue.FieldsEntry\x1a\x42\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.datastore.v1.Value:\x02\x38\x01\"u\n\x05\x45ntry\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.datastore.v1.Key\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.datastore.v1.Value\x12(\n\x08metadata\x18\x03 \x01(\x0b\x32\x16.datastore.v1.Metadata\"\xae\x01\n\x08Metadata\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x0cPrecondition\x12\x10\n\x06\x65xists\x18\x01 \x01(\x08H\x00\x12\x11\n\x07version\x18\x02 \x01(\x03H\x00\x42\x06\n\x04kind\"^\n\x05Patch\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.datastore.v1.Key\x12%\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x14.datastore.v1.Change\x12\x0e\n\x06\x63reate\x18\x03 \x01(\x08\"\xd6\x01\n\x06\x43hange\x12\x12\n\nfield_path\x18\x01 \x01(\t\x12\"\n\x03set\x18\x02 \x01(\x0b\x32\x13.datastore.v1.ValueH\x00\x12(\n\tincrement\x18\x03 \x01(\x0b\x32\x13.datastore.v1.ValueH\x00\x12)\n\x06\x61ppend\x18\x04 \x01(\x0b\x32\x17.datastore.v1.ListValueH\x00\x12-\n\x06remove\x18\x05 \x01(\x0b\x32\x1b.datastore.v1.Change.RemoveH\x00\x1a\x08\n\x06RemoveB\x06\n\x04kindB4\n\x16io.github.datastore.v1P\x01Z\x18\x64\x61tastore/v1;datastorev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x61tastore/v1/value.proto\x12\x0c\x64\x61tastore.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n\x03Key\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xf0\x02\n\x05Value\x12\x30\n\nnull_value\x18\x01 \x01(\x0e\x32\x1a.google.protobuf.NullValueH\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x15\n\x0bint64_value\x18\x03 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x04 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x05 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_value\x18\x06 \x01(\x0cH\x00\x12\x35\n\x0ftimestamp_value\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12&\n\tkey_value\x18\x08 \x01(\x0b\x32\x11.datastore.v1.KeyH\x00\x12-\n\nlist_value\x18\t \x01(\x0b\x32\x17.datastore.v1.ListValueH\x00\x12+\n\tmap_value\x18\n \x01(\x0b\x32\x16.datastore.v1.MapValueH\x00\x42\x06\n\x04kind\"0\n\tListValue\x12#\n\x06values\x18\x01 \x03(\x0b\x32\x13.datastore.v1.Value\"\x82\x01\n\x08MapValue\x12\x32\n\x06\x66ields\x18\x01 \x03(\x0b\x32\".datastore.v1.MapValue.FieldsEntry\x1a\x42\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.datastore.v1.Value:\x02\x38\x01\"u\n\x05\x45ntry\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.datastore.v1.Key\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.datastore.v1.Value\x12(\n\x08metadata\x18\x03 \x01(\x0b\x32\x16.datastore.v1.Metadata\"\xae\x01\n\x08Metadata\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x0cPrecondition\x12\x10\n\x06\x65xists\x18\x01 \x01(\x08H\x00\x12\x11\n\x07version\x18\x02 \x01(\x03H\x00\x42\x06\n\x04kind\"t\n\x06\x45xpiry\x12/\n\nexpires_in\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x31\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\x06\n\x04kind\"^\n\x05Patch\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.datastore.v1.Key\x12%\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x14.datastore.v1.Change\x12\x0e\n\x06\x63reate\x18\x03 \x01(\x08\"\xd6\x01\n\x06\x43hange\x12\x12\n\nfield_path\x18\x01 \x01(\t\x12\"\n\x03set\x18\x02 \x01(\x0b\x32\x13.datastore.v1.ValueH\x00\x12(\n\tincrement\x18\x03 \x01(\x0b\x32\x13.datastore.v1.ValueH\x00\x12)\n\x06\x61ppend\x18\x04 \x01(\x0b\x32\x17.datastore.v1.ListValueH\x00\x12-\n\x06remove\x18\x05 \x01(\x0b\x32\x1b.datastore.v1.Change.RemoveH\x00\x1a\x08\n\x06RemoveB\x06\n\x04kindB4\n\x16io.github.datastore.v1P\x01Z\x18\x64\x61tastore/v1;datastorev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,26 +37,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\026io.github.datastore.v1P\001Z\030datastore/v1;datastorev1'
   _globals['_MAPVALUE_FIELDSENTRY']._loaded_options = None
   _globals['_MAPVALUE_FIELDSENTRY']._serialized_options = b'8\001'
-  _globals['_KEY']._serialized_start=105
-  _globals['_KEY']._serialized_end=124
-  _globals['_VALUE']._serialized_start=127
-  _globals['_VALUE']._serialized_end=495
-  _globals['_LISTVALUE']._serialized_start=497
-  _globals['_LISTVALUE']._serialized_end=545
-  _globals['_MAPVALUE']._serialized_start=548
-  _globals['_MAPVALUE']._serialized_end=678
-  _globals['_MAPVALUE_FIELDSENTRY']._serialized_start=612
-  _globals['_MAPVALUE_FIELDSENTRY']._serialized_end=678
-  _globals['_ENTRY']._serialized_start=680
-  _globals['_ENTRY']._serialized_end=797
-  _globals['_METADATA']._serialized_start=800
-  _globals['_METADATA']._serialized_end=974
-  _globals['_PRECONDITION']._serialized_start=976
-  _globals['_PRECONDITION']._serialized_end=1035
-  _globals['_PATCH']._serialized_start=1037
-  _globals['_PATCH']._serialized_end=1131
-  _globals['_CHANGE']._serialized_start=1134
-  _globals['_CHANGE']._serialized_end=1348
-  _globals['_CHANGE_REMOVE']._serialized_start=1332
-  _globals['_CHANGE_REMOVE']._serialized_end=1340
+  _globals['_KEY']._serialized_start=137
+  _globals['_KEY']._serialized_end=156
+  _globals['_VALUE']._serialized_start=159
+  _globals['_VALUE']._serialized_end=527
+  _globals['_LISTVALUE']._serialized_start=529
+  _globals['_LISTVALUE']._serialized_end=577
+  _globals['_MAPVALUE']._serialized_start=580
+  _globals['_MAPVALUE']._serialized_end=710
+  _globals['_MAPVALUE_FIELDSENTRY']._serialized_start=644
+  _globals['_MAPVALUE_FIELDSENTRY']._serialized_end=710
+  _globals['_ENTRY']._serialized_start=712
+  _globals['_ENTRY']._serialized_end=829
+  _globals['_METADATA']._serialized_start=832
+  _globals['_METADATA']._serialized_end=1006
+  _globals['_PRECONDITION']._serialized_start=1008
+  _globals['_PRECONDITION']._serialized_end=1067
+  _globals['_EXPIRY']._serialized_start=1069
+  _globals['_EXPIRY']._serialized_end=1185
+  _globals['_PATCH']._serialized_start=1187
+  _globals['_PATCH']._serialized_end=1281
+  _globals['_CHANGE']._serialized_start=1284
+  _globals['_CHANGE']._serialized_end=1498
+  _globals['_CHANGE_REMOVE']._serialized_start=1482
+  _globals['_CHANGE_REMOVE']._serialized_end=1490
 # @@protoc_insertion_point(module_scope)

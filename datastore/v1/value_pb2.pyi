@@ -5,6 +5,7 @@ Keys, values and entries."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -292,6 +293,40 @@ class Precondition(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Precondition: _TypeAlias = Precondition  # noqa: Y015
+
+@_typing.final
+class Expiry(_message.Message):
+    """Expiry is when an entry expires: from then on it is absent to every call. One with no kind set is refused, and so is
+    every expiry for a store whose entries cannot expire (Feature).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def expires_in(self) -> _duration_pb2.Duration:
+        """So long after the write, by the clock of the store that has the entry. Above 0. Rounded up to whole microseconds."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """At this instant. Whole microseconds count. An instant that has passed deletes the entry."""
+
+    def __init__(
+        self,
+        *,
+        expires_in: _duration_pb2.Duration | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "expires_in", b"expires_in", "kind", b"kind"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "expires_in", b"expires_in", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["expires_in", "expire_time"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Expiry: _TypeAlias = Expiry  # noqa: Y015
 
 @_typing.final
 class Patch(_message.Message):

@@ -1,7 +1,8 @@
 """Values, queries and errors as messages of `datastore.v1`, and back: the only part of the library that knows protobuf.
 
-`values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `patches`; `queries`, `aggregates` and
-`explanations`; `placements`; `errors`, with the table; and `raw`, the messages whose values stay bytes.
+`values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `expiry`; `patches`; `queries`,
+`aggregates` and `explanations`; `placements`; `errors`, with the table; and `raw`, the messages whose values stay
+bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datastore.wire.errors import (
     rpc_error_to_error,
     status_to_error,
 )
+from datastore.wire.expiry import decode_expiry, set_expiry
 from datastore.wire.explanations import decode_explanation, encode_explanation
 from datastore.wire.metadata import MetadataEncoder, decode_metadata, decode_precondition, set_precondition
 from datastore.wire.parts import check_parts
@@ -41,6 +43,7 @@ __all__ = [
     "codec",
     "decode_aggregate",
     "decode_entry",
+    "decode_expiry",
     "decode_explanation",
     "decode_group",
     "decode_key",
@@ -69,6 +72,7 @@ __all__ = [
     "raw",
     "reason_of",
     "rpc_error_to_error",
+    "set_expiry",
     "set_precondition",
     "status_to_error",
 ]

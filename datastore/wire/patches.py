@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from datastore.model.errors import InvalidError
+from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import Precondition
 from datastore.model.operations import Patch
@@ -19,7 +20,7 @@ __all__ = ["decode_patch", "encode_patch"]
 
 
 def encode_patch(patch: Patch) -> value_pb2.Patch:
-    """The message of a patch, without its condition. Raises the errors of `encode_value` for its operands."""
+    """The message of a patch without its condition and expiry. Raises the errors of `encode_value` for its operands."""
     message = value_pb2.Patch(create=patch.create)
     message.key.text = str(patch.key)
     for kind, path, operand in patch.changes:
@@ -37,13 +38,19 @@ def _value(plain: Any) -> value_pb2.Value:
     return value_pb2.Value.FromString(encode_value(plain).data)
 
 
-def decode_patch(message: Any, key: Key, condition: Precondition | None, encode: Callable[[Any], Any]) -> Patch:
+def decode_patch(
+    message: Any,
+    key: Key,
+    condition: Precondition | None,
+    encode: Callable[[Any], Any],
+    expiry: Expiry | None = None,
+) -> Patch:
     """The patch of a message, for a server that keeps values as `encode` makes them.
 
     Raises InvalidError for changes that are invalid by themselves, or of an unknown kind.
     """
     changes = checked_changes([_change(change) for change in message.changes])
-    return Patch(key, changes, condition, create=message.create, encode=encode)
+    return Patch(key, changes, condition, create=message.create, expiry=expiry, encode=encode)
 
 
 def _change(message: Any) -> Change:

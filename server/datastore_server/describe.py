@@ -133,7 +133,11 @@ def _pushed_down(capability: Capability) -> list[service_pb2.PushDown.ValueType]
 
 
 def _features(capability: Capability) -> set[service_pb2.Feature.ValueType]:
-    return {service_pb2.FEATURE_VERSIONS} if capability.versions else set()
+    features = {
+        service_pb2.FEATURE_VERSIONS: capability.versions,
+        service_pb2.FEATURE_EXPIRY: capability.expiry,
+    }
+    return {feature for feature, is_there in features.items() if is_there}
 
 
 def _common_features(answers: Sequence[ShardAnswer]) -> frozenset[service_pb2.Feature.ValueType]:

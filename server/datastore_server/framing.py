@@ -77,13 +77,14 @@ def get_answer(value: Any, metadata: Metadata | None) -> bytes:
 
 
 def put_answer(written: WriteResult) -> bytes:
-    """The response to Put."""
+    """The response to Put or Touch."""
     return _metadata_field(_FIELD_1, written.metadata)
 
 
 def patch_answer(written: WriteResult, *, include_value: bool) -> bytes:
     """The response to Patch."""
-    value = _field(_FIELD_1, value_data(written.value)) if include_value else b""
+    has_value = include_value and written.value is not None
+    value = _field(_FIELD_1, value_data(written.value)) if has_value else b""
     return value + _metadata_field(_FIELD_2, written.metadata)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from datastore import wire
 from datastore.model.aggregates import Aggregate
 from datastore.model.errors import DatastoreError, InvalidError, UnsupportedError, without_frames
+from datastore.model.expiry import NEVER, Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import Precondition
 from datastore.model.operations import ENTRIES, VALUES, Delete, Operation, Patch, Put, ReadOptions
@@ -32,17 +33,24 @@ _T = TypeVar("_T")
 class Requests:
     """Reads the requests of one server.
 
-    `epoch` returns that of the current placement, for tokens. Without `keeps_versions`, requests that need versions
-    raise UnsupportedError.
+    `epoch` returns that of the current placement, for tokens. Without `keeps_versions` or `can_expire`,
+    requests that need that raise UnsupportedError.
     """
 
     def __init__(
-        self, limits: Limits, epoch: Callable[[], str], *, check_values: bool, keeps_versions: bool = True
+        self,
+        limits: Limits,
+        epoch: Callable[[], str],
+        *,
+        check_values: bool,
+        keeps_versions: bool = True,
+        can_expire: bool = True,
     ) -> None:
         self._limits = limits
         self._epoch = epoch
         self._check_values = check_values
         self._keeps_versions = keeps_versions
+        self._can_expire = can_expire
 
     def get(self, request: bytes) -> tuple[Key, ReadOptions]:
         """The key of a GetRequest, and what to read."""
@@ -56,7 +64,7 @@ class Requests:
     def put(self, request: bytes) -> Operation:
         """The write of a PutRequest."""
         message = parse_request(raw.PutRequest, request)
-        return self._put_of(message.entry, self._condition_of(message))
+        return self._put_of(message.entry, message)
 
     def delete(self, request: bytes) -> Operation:
         """The write of a DeleteRequest."""
@@ -66,7 +74,12 @@ class Requests:
     def patch(self, request: bytes) -> tuple[Patch, bool]:
         """The operation of a PatchRequest, and whether to return the new value."""
         message = parse_request(raw.PatchRequest, request)
-        return self._patch_of(message.patch, self._condition_of(message)), message.include_value
+        return self._patch_of(message.patch, message), message.include_value
+
+    def touch(self, request: bytes) -> Patch:
+        """The operation of a TouchRequest."""
+        message = parse_request(service_pb2.TouchRequest, request)
+        return self._touch_of(self._key_of(message), message)
 
     def writes(self, request: bytes) -> list[Operation | DatastoreError]:
         """The items of a BatchWriteRequest, each a write or its error."""
@@ -149,15 +162,35 @@ class Requests:
         if not self._keeps_versions:
             raise UnsupportedError(f"this store keeps no versions, so {otherwise}")
 
-    def _put_of(self, entry: Any, condition: Precondition | None) -> Operation:
-        """The checked write of an entry; a delete if the value is null."""
+    def _expiry_of(self, message: Any) -> Expiry | None:
+        if not message.HasField("expiry"):
+            return None
+        expiry = wire.decode_expiry(message.expiry)
+        self._require_expiry()
+        return expiry
+
+    def _require_expiry(self) -> None:
+        if not self._can_expire:
+            raise UnsupportedError("the entries of this store cannot expire")
+
+    def _put_of(self, entry: Any, terms: Any) -> Operation:
+        """The checked write of an entry, on the terms of its request; a delete if the value is null."""
+        condition, expiry = self._condition_of(terms), self._expiry_of(terms)
         key = checked_entry(entry, self._limits, "entry", check_value=self._check_values)
         if wire.is_null(entry.value):
             return Delete(key, condition)
-        return Put(key, WireValue(entry.value), condition)
+        return Put(key, WireValue(entry.value), condition, expiry)
 
-    def _patch_of(self, patch: Any, condition: Precondition | None) -> Patch:
-        """The checked operation of a patch. The new value is checked like that of a put, once it is known."""
+    def _touch_of(self, key: Key, terms: Any) -> Patch:
+        condition, expiry = self._condition_of(terms), self._expiry_of(terms)
+        self._require_expiry()
+        return Patch(key, (), condition, expiry=expiry or NEVER)
+
+    def _patch_of(self, patch: Any, terms: Any) -> Patch:
+        """The checked operation of a patch, on the terms of its request.
+
+        The new value is checked like that of a put, once it is known.
+        """
         self._require_versions("its values cannot be patched")
         key = checks.required_key(patch.HasField("key"), patch.key.text, self._limits, field="patch.key")
 
@@ -167,14 +200,19 @@ class Requests:
             wire.check_value(data.data)
             return data
 
-        return wire.decode_patch(patch, key, condition, encoded)
+        return wire.decode_patch(patch, key, self._condition_of(terms), encoded, self._expiry_of(terms))
 
     def _write_of(self, write: Any) -> Operation:
         operation = write.WhichOneof("operation")
         if operation == "put":
-            return self._put_of(write.put, self._condition_of(write))
+            return self._put_of(write.put, write)
         if operation == "patch":
-            return self._patch_of(write.patch, self._condition_of(write))
+            return self._patch_of(write.patch, write)
+        if operation == "touch":
+            key = checks.required_key(True, write.touch.text, self._limits, field="touch")
+            return self._touch_of(key, write)
+        if write.HasField("expiry"):
+            raise InvalidError("expiry is set, but a delete leaves nothing that could expire", field="expiry")
         key = checks.required_key(operation == "delete", write.delete.text, self._limits, field="delete")
         return Delete(key, self._condition_of(write))
 

@@ -51,12 +51,12 @@ _T = TypeVar("_T")
 QUIET_S = 0.02
 HOLD_S = 0.5
 #: The calls that are refused under overload. DescribeStore is always answered, and streams are limited separately.
-_WRITES = frozenset({"Put", "Delete", "Patch", "BatchWrite"})
+_WRITES = frozenset({"Put", "Delete", "Patch", "Touch", "BatchWrite"})
 _ADMITTED = _WRITES | {"Get", "Contains", "BatchGet", "ListEntries"}
 #: The methods that an embedded store may answer without waiting.
 _READS_OF_ONE = frozenset({"Get", "Contains"})
 #: The methods whose requests name one key or none, see `KEY_REQUEST_BYTES`.
-_KEY_REQUESTS = frozenset({"Get", "Delete", "Contains", "DescribeStore"})
+_KEY_REQUESTS = frozenset({"Get", "Delete", "Touch", "Contains", "DescribeStore"})
 #: The methods of queries, see `QUERY_REQUEST`.
 _LONG_REQUESTS = frozenset({"Query", "ListEntries", "Aggregate"})
 
@@ -92,6 +92,7 @@ class DatastoreService:
             lambda: self._cluster.placement_epoch,
             check_values=check_values,
             keeps_versions=datastore.capability.versions,
+            can_expire=datastore.capability.expiry,
         )
         self._placement = placement
         self._store_failure = store_failure
@@ -183,6 +184,10 @@ class DatastoreService:
         patch, include_value = await checked(self._requests.patch, request, self._checks)
         written = await self._written(patch)
         return patch_answer(written, include_value=include_value)
+
+    async def touch(self, request: bytes, call: Call) -> bytes:
+        """Touch: answered once the expiry is stored; runs to completion even if the client disconnects."""
+        return put_answer(await self._written(self._requests.touch(request)))
 
     async def contains(self, request: bytes, call: Call) -> bytes:
         """Contains: whether the key has a value."""

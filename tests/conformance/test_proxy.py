@@ -21,7 +21,7 @@ from tests.support.machines import RemoteMachine
 
 @pytest.mark.long
 class TestProxy(Remote, DatastoreConformance):
-    versions = True
+    versions = expiry = True
 
     @pytest.fixture
     def store(self) -> Any:
@@ -35,7 +35,7 @@ class TestProxy(Remote, DatastoreConformance):
 
 
 class TestAsyncProxy(Remote, AsyncConformance):
-    versions = True
+    versions = expiry = True
     #: What the model machine below, and the suites of one server and of a sharded store, show as well.
     long_tests = (
         *(name for part in (OperationPromises, CursorPromises) for name in vars(part) if name.startswith("test_")),
@@ -57,7 +57,7 @@ class TestAsyncProxy(Remote, AsyncConformance):
 class TestAsyncProxyByCollection(Remote, AsyncConformance):
     """A collection is on one shard, so its queries go to that shard alone."""
 
-    versions = True
+    versions = expiry = True
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:

@@ -268,14 +268,14 @@ async def features(running: Running) -> list[int]:
 
 
 async def test_a_server_says_whether_its_store_keeps_versions(memory: Running, without: Running) -> None:
-    assert await features(memory) == [service_pb2.FEATURE_VERSIONS]
+    assert await features(memory) == [service_pb2.FEATURE_VERSIONS, service_pb2.FEATURE_EXPIRY]
     assert await features(without) == []
 
 
 @pytest.mark.parametrize(
     ("stores", "expected"),
     [
-        ([aio.DictDatastore, aio.DictDatastore], [service_pb2.FEATURE_VERSIONS]),
+        ([aio.DictDatastore, aio.DictDatastore], [service_pb2.FEATURE_VERSIONS, service_pb2.FEATURE_EXPIRY]),
         ([aio.DictDatastore, lambda: aio.LRUCacheDatastore(10)], []),
     ],
     ids=["all", "not all"],

@@ -34,13 +34,14 @@ __all__ = [
     "patch_request",
     "put_request",
     "shard_report",
+    "touch_request",
 ]
 
 #: The maximum items of a batch in one message, and their bytes; larger batches are sent in parts.
 BATCH_ITEMS = 1000
 BATCH_MESSAGE_BYTES = ENTRY_BYTES + 64 * 1024
-#: The maximum overhead of an item of a batch, besides its key and value, in bytes: lengths, and a condition.
-_FRAME_BYTES = 48
+#: The maximum overhead of an item of a batch, besides its key and value, in bytes: lengths, a condition, an expiry.
+_FRAME_BYTES = 64
 
 #: A HealthCheckResponse whose status is SERVING. The request for the whole server is empty.
 SERVING = b"\x08\x01"
@@ -60,10 +61,12 @@ def encoded(key: Key, value: Any) -> bytes:
 
 
 def content_of(operation: Operation) -> bytes | None:
-    """What `WriteBatch.add` needs of an operation; None for a delete. Raises the errors of `encoded`."""
+    """What `WriteBatch.add` needs of an operation; None for a delete or a touch. Raises the errors of `encoded`."""
     if isinstance(operation, Put):
         return encoded(operation.key, operation.value)
-    return wire.encode_patch(operation).SerializeToString() if isinstance(operation, Patch) else None
+    if isinstance(operation, Patch) and operation.changes:
+        return wire.encode_patch(operation).SerializeToString()
+    return None
 
 
 def put_request(put: Put) -> Any:
@@ -72,6 +75,7 @@ def put_request(put: Put) -> Any:
     request.entry.value = encoded(put.key, put.value)
     request.entry.key.text = str(put.key)
     _set_condition(request, put)
+    wire.set_expiry(request, put.expiry)
     return request
 
 
@@ -86,6 +90,15 @@ def patch_request(patch: Patch) -> service_pb2.PatchRequest:
     """The PatchRequest of an operation, which asks for the new value. Raises the errors of `wire.encode_patch`."""
     request = service_pb2.PatchRequest(patch=wire.encode_patch(patch), include_value=True)
     _set_condition(request, patch)
+    wire.set_expiry(request, patch.expiry)
+    return request
+
+
+def touch_request(patch: Patch) -> service_pb2.TouchRequest:
+    """The TouchRequest of a patch without changes."""
+    request = service_pb2.TouchRequest(key=wire.encode_key(patch.key))
+    _set_condition(request, patch)
+    wire.set_expiry(request, patch.expiry)
     return request
 
 
@@ -116,14 +129,18 @@ class WriteBatch:
         """Add a write with its content: the serialized value of a put, or a serialized patch."""
         write = self.request.writes.add()
         key = operation.key
-        if content is None:
-            write.delete.text = str(key)
-        elif isinstance(operation, Patch):
-            write.patch.MergeFromString(content)
-        else:
+        if isinstance(operation, Put):
             write.put.key.text = str(key)
             write.put.value = content
+        elif isinstance(operation, Delete):
+            write.delete.text = str(key)
+        elif content is None:
+            write.touch.text = str(key)
+        else:
+            write.patch.MergeFromString(content)
         _set_condition(write, operation)
+        if operation.expiry is not None:
+            wire.set_expiry(write, operation.expiry)
         self.indexes.append(index)
         self._keys.append(key)
         self._size += _write_bytes(key, content)

@@ -33,6 +33,7 @@ _COMMANDS = {
     "get": "entries",
     "put": "entries",
     "patch": "patching",
+    "touch": "expiring",
     "delete": "deleting",
     "contains": "entries",
     "query": "querying",

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 import click
 
 from datastore.model.errors import UnsupportedError
+from datastore.model.expiry import expiry_of
 from datastore.model.key import Key
 from datastore.model.operations import ENTRIES, VALUES, Put, ReadOptions, ReadResult, raise_error
 from datastore.sync.base import Datastore
 from datastore_server.cli.connection import connected
+from datastore_server.cli.expiring import expires_in_option
 from datastore_server.cli.hints import hint_at_absent
 from datastore_server.cli.output import ExitCode, print_json
 from datastore_server.cli.preconditions import condition, condition_options, entry_members, metadata_members
@@ -79,6 +81,7 @@ def _shown(key: Key, found: ReadResult, *, only_value: bool, indent: int | None)
 @click.argument("key", type=KEY)
 @click.argument("value", metavar="JSON")
 @condition_options("if_absent", "if_exists", "if_version")
+@expires_in_option("The entry expires so long after now, e.g. 90s, 15m, 1h, 7d.  [default: never]")
 @click.option("--metadata", is_flag=True, help="Print the new version of the entry and its times.")
 @server_options()
 @click.pass_obj
@@ -90,6 +93,7 @@ def put_command(
     if_absent: bool,
     if_exists: bool,
     if_version: int | None,
+    expires_in: float | None,
     metadata: bool,
 ) -> None:
     """Store JSON as the value of KEY, replacing any old value. '-' reads the JSON from standard input.
@@ -99,10 +103,11 @@ def put_command(
       datastore put /Person:ada '{"name": "Ada", "born": 1815}'
       datastore put /greeting '"hello"'
       echo 3.5 | datastore put /number -
-      datastore put /lock '"me"' --if-absent
+      datastore put /lock '"me"' --if-absent --expires-in 30s
 
     With --if-absent, --if-exists or --if-version, the server decides the condition in one step with the write. If it
     does not hold, nothing is stored and the exit code is 6.
+    With --expires-in, the entry is absent from then on, by the server's clock.
     Text needs double quotes. Types that JSON lacks have a notation: {"$bytes": "aGk="}, {"$datetime":
     "2026-01-31T12:00:00Z"}, {"$key": "/a/b"}, {"$float": "NaN"}. An entry cannot be null: null is refused.
     """
@@ -111,7 +116,8 @@ def put_command(
     if read is None:
         # The library would delete the entry, but null may be an unset variable of a script.
         raise click.UsageError(f"an entry cannot be null; to delete it: datastore delete {shlex.quote(str(key))}")
-    put = Put(key, read, condition(if_absent=if_absent, if_exists=if_exists, if_version=if_version))
+    required = condition(if_absent=if_absent, if_exists=if_exists, if_version=if_version)
+    put = Put(key, read, required, expiry_of(expires_in_s=expires_in))
     with connected(settings) as store:
         (written,) = store.batch_write([put])
     raise_error(written)

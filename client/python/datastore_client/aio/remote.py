@@ -63,6 +63,7 @@ from datastore_client._messages import (
     patch_request,
     put_request,
     shard_report,
+    touch_request,
 )
 from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
 from datastore_client.aio._calls import IdleLimit, pause
@@ -110,7 +111,7 @@ class RemoteDatastore(Datastore):
     never repeats it, so a condition is decided once. With `retry=False` nothing is retried: for a store inside a
     composition whose callers retry.
 
-    If the server's store keeps no versions, calls that need them raise UnsupportedError.
+    If the server's store keeps no versions, or its entries cannot expire, calls that need that raise UnsupportedError.
 
     Query results are streamed. A stream that is cut off resumes where it was, if the server is back within
     RESUME_TIMEOUT_S: every entry that exists throughout, with unchanged order fields, is returned exactly once. One
@@ -132,6 +133,7 @@ class RemoteDatastore(Datastore):
         orders=Support.EXACT,
         limit=Support.EXACT,
         versions=True,
+        expiry=True,
     )
 
     def __init__(
@@ -259,7 +261,7 @@ class RemoteDatastore(Datastore):
         still be in progress (UnavailableError, DeadlineExceededError) no more are sent, because they could overtake
         it: all later writes have the same error.
         """
-        if len(operations) == 1 or any(isinstance(each, Patch) and each.forms for each in operations):
+        if len(operations) == 1 or any(map(_is_made_here, operations)):
             return [await write_attempt(self._do, operation) for operation in operations]
         results: dict[int, WriteResult] = {}
         batch = WriteBatch(self._batch_items)
@@ -286,9 +288,11 @@ class RemoteDatastore(Datastore):
         return WriteResult(metadata=metadata_of(response))
 
     async def _patch(self, patch: Patch) -> WriteResult:
-        if patch.forms:
-            # The server cannot see into the values of a serializer above this store.
-            return await exchange(self, patch.key, patch.apply, patch.condition)
+        if not patch.changes:
+            touched = parsed(service_pb2.TouchResponse, await self._write("Touch", touch_request(patch)))
+            return WriteResult(metadata=metadata_of(touched))
+        if _is_made_here(patch):
+            return await exchange(self, patch.key, patch.apply, patch.condition, patch.expiry)
         response = parsed(raw.PatchResponse, await self._write("Patch", patch_request(patch)))
         return WriteResult(metadata=metadata_of(response), value=self._found(response).value)
 
@@ -516,6 +520,11 @@ class RemoteDatastore(Datastore):
             return ReadResult()
         value = WireValue(message.value) if self._lazy else wire.decode_value(message.value)
         return ReadResult(value, metadata=metadata_of(message))
+
+
+def _is_made_here(operation: Operation) -> bool:
+    """Whether it is a patch by changes that the server cannot make: of the values of a serializer above this store."""
+    return isinstance(operation, Patch) and bool(operation.forms and operation.changes)
 
 
 def _note_last_entry(request: service_pb2.QueryRequest, response: Any) -> None:

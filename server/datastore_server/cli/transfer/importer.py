@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 
-from datastore.model.entries import Write
 from datastore.model.errors import DatastoreError, InvalidError, LimitExceededError, UnsupportedTypeError
+from datastore.model.expiry import Expiry
 from datastore.model.key import Key
-from datastore.model.operations import WriteResult
+from datastore.model.operations import Put, WriteResult
 from datastore.sync.base import Datastore
 from datastore_server.cli.progress import Progress
 from datastore_server.cli.transfer.batches import Batches
@@ -32,8 +32,8 @@ class Importer:
     """Writes the rows of a file.
 
     `acknowledged` is the number of the last row up to which all were stored, or refused and passed to `refuse`: a
-    resumed import may skip these. Rows with the same key are written in order. `stored` counts rows, `keys` their keys;
-    `has_sent` is whether any row was sent to the store.
+    resumed import may skip these. Rows with the same key are written in order. Entries expire as `expiry` says.
+    `stored` counts rows, `keys` their keys; `has_sent` is whether any row was sent to the store.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Importer:
         skipped: int = 0,
         position: Callable[[], int | None] = lambda: None,
         refuse: Callable[[Refusal], None] | None = None,
+        expiry: Expiry | None = None,
     ) -> None:
         self.acknowledged = skipped
         self.stored = 0
@@ -56,6 +57,7 @@ class Importer:
         self._source = source
         self._position = position
         self._refuse = refuse
+        self._expiry = expiry
         self._pool = ThreadPoolExecutor(BATCHES_IN_FLIGHT)
         self._pending: deque[tuple[list[Row], int | None, Future[list[WriteResult]]]] = deque()
         self._keys_under_way: dict[Key, int] = {}
@@ -89,7 +91,7 @@ class Importer:
             self._settle()
         for row in batch:
             self._keys_under_way[row.key] = self._keys_under_way.get(row.key, 0) + 1
-        writes = [Write(row.key, row.value) for row in batch]
+        writes = [Put(row.key, row.value, expiry=self._expiry) for row in batch]
         self.has_sent = True
         self._pending.append((batch, self._position(), self._pool.submit(self._store.batch_write, writes)))
 

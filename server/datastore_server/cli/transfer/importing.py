@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from datastore.model.errors import DatastoreError
+from datastore.model.expiry import Expiry, expiry_of
 from datastore_server.cli.connection import connected
+from datastore_server.cli.expiring import expires_in_option
 from datastore_server.cli.output import Terminated, print_json, say
 from datastore_server.cli.progress import progress
 from datastore_server.cli.settings import Settings, server_options
@@ -52,6 +54,7 @@ _NOTHING_STORED = "Nothing was stored. To try again, run the same command."
     metavar="FILE",
     help="Write refused rows to FILE, with the reason, and continue.",
 )
+@expires_in_option("Entries expire so long after they are stored, e.g. 15m, 1h, 7d.  [default: never]")
 @options.format_option
 @server_options()
 @click.pass_obj
@@ -68,6 +71,7 @@ def import_command(
     plain: bool,
     skip: int,
     skip_errors: str | None,
+    expires_in: float | None,
     file_format: str | None,
 ) -> None:
     """Store the rows of FILE: JSON Lines, a JSON array, CSV or TSV. '-' reads standard input.
@@ -107,7 +111,7 @@ def import_command(
         _opened(file, encoding, twice=layout.infer) as source,
         refusals_in(skip_errors, source=file, goes_on=skip > 0) as refusals,
     ):
-        _import(settings, source, layout, skip, refusals)
+        _import(settings, source, layout, skip, refusals, expiry_of(expires_in_s=expires_in))
         if refusals is not None and refusals.count:
             rows = "1 row was" if refusals.count == 1 else f"{refusals.count:,} rows were"
             say(f"Warning: {rows} refused and written to {skip_errors}, with the reason.")
@@ -137,12 +141,16 @@ def _check_options(layout: Layout, key_escape: bool) -> None:
         raise click.UsageError("--key-escape needs --key")
 
 
-def _import(settings: Settings, source: Source, layout: Layout, skip: int, refusals: Refusals | None) -> None:
+def _import(
+    settings: Settings, source: Source, layout: Layout, skip: int, refusals: Refusals | None, expiry: Expiry | None
+) -> None:
     refuse = None if refusals is None else refusals.add
     reader = Reader(source, layout, refuse=refuse, note=say)
     with connected(settings) as store:
         with progress(Path(source.name).name, source.size) as reported:
-            importer = Importer(store, reported, source.name, skipped=skip, position=source.position, refuse=refuse)
+            importer = Importer(
+                store, reported, source.name, skipped=skip, position=source.position, refuse=refuse, expiry=expiry
+            )
             source.send_before_waiting(importer.batches)
             failure = _failure_of(importer, reader.rows(skip))
         # Outside of the progress bar, which would draw over it.

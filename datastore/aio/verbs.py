@@ -24,7 +24,7 @@ from datastore.model.entries import Batch, Position, Write
 from datastore.model.errors import UnsupportedError, UnsupportedTypeError
 from datastore.model.expiry import Expiry, expiry_of
 from datastore.model.key import Key
-from datastore.model.metadata import Precondition, PutOptions, WriteOptions, condition_of
+from datastore.model.metadata import Precondition, PutOptions, WriteOptions, check_condition, condition_of
 from datastore.model.operations import (
     ENTRIES,
     PRESENCE,
@@ -304,8 +304,10 @@ def _checked(store: Any, operation: Operation) -> Operation:
 
 
 def _require(store: Any, operation: Operation) -> None:
-    """Raise UnsupportedError if the store lacks what this write needs."""
+    """Raise UnsupportedError if the store lacks what this write needs, or the errors of an invalid condition."""
     can = store.capability
+    if operation.condition is not None:
+        check_condition(operation.condition)
     if needs_versions(operation) and not can.versions:
         raise no_versions(store)
     if operation.expiry is not None and not can.expiry:
@@ -342,8 +344,10 @@ def cursor_of(query: Query, asked: Query, scan: Scan) -> Cursor:
 
 
 def operation_of(write: Write | Operation) -> Operation:
-    """A write of a batch as an operation."""
-    if isinstance(write, (Put, Delete, Patch)):
+    """A write of a batch as an operation. A put of None is a delete."""
+    if isinstance(write, Put):
+        return write if write.value is not None else write.of(None)
+    if isinstance(write, (Delete, Patch)):
         return write
     key, value = write
     return Delete(key) if value is None else Put(key, value)

@@ -12,6 +12,7 @@ __all__ = [
     "COMPARED_DEPTH",
     "ENTRY_BYTES",
     "FIELDS",
+    "FIELD_PATH_BYTES",
     "FILTERS",
     "FILTER_DEPTH",
     "FIRST_BATCH_BYTES",
@@ -67,6 +68,9 @@ BATCH_ENTRIES = 2000
 
 #: The entries of the first batch of a scan: few, so that the first results come quickly.
 FIRST_SCAN_ENTRIES = 64
+
+#: The longest path of a field, in bytes of UTF-8: on the wire, and of a patch everywhere.
+FIELD_PATH_BYTES = 1024
 
 #: The maximum number of fields that a query on the wire returns of each value: each is looked up in every result.
 FIELDS = 256

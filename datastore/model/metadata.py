@@ -20,6 +20,7 @@ __all__ = [
     "PutOptions",
     "Stamp",
     "WriteOptions",
+    "check_condition",
     "condition_of",
     "require",
     "time_of",
@@ -143,6 +144,18 @@ def condition_of(
     if if_absent:
         return ABSENT
     return EXISTS if if_exists else None
+
+
+def check_condition(condition: object) -> None:
+    """Raise unless `condition` is a Precondition that states exactly one thing; for a version see `checked_version`."""
+    if not isinstance(condition, Precondition):
+        raise UnsupportedTypeError(
+            f"a condition must be a Precondition, got {type(condition).__name__}", path="condition"
+        )
+    if (condition.exists is None) == (condition.version is None):
+        raise InvalidError("a Precondition has exists or version, one of them", field="condition")
+    if condition.version is not None:
+        checked_version(condition.version, "condition.version")
 
 
 def checked_version(version: object, field: str = "if_version") -> int:

@@ -197,7 +197,7 @@ class Patch(Record):
 
     def apply(self, stored: Any) -> Any:
         """The new stored value for the old one, None if there is none. Raises InvalidValueError if it does not fit."""
-        if not self.changes:
+        if not self.changes and stored is not None:
             return stored
         for form in reversed(self.forms):
             stored = None if stored is None else form.loads(stored)

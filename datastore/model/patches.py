@@ -6,17 +6,17 @@ the map `geo`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from datastore.model.encoded import decoded
 from datastore.model.errors import InvalidError, InvalidValueError, UnsupportedTypeError
+from datastore.model.limits import FIELD_PATH_BYTES
 
 __all__ = ["CHANGES", "KINDS", "Change", "changed", "changes_of"]
 
 #: The most changes of one patch: as many as a value has fields in a projection.
 CHANGES = 256
-_INT64 = range(-(2**63), 2**63)
 
 
 class Change(NamedTuple):
@@ -40,12 +40,18 @@ def changes_of(
 ) -> tuple[Change, ...]:
     """The changes that the arguments of `patch` name, checked.
 
-    Raises InvalidError (a ValueError) for no change, more than CHANGES, an empty path, and paths of which one is that
-    of another or below it; UnsupportedTypeError (a TypeError) for an operand of a wrong type.
+    Raises InvalidError (a ValueError) for no change, more than CHANGES, a path that is empty or longer than
+    FIELD_PATH_BYTES, paths of which one is that of another or below it, and an increment beyond int64;
+    UnsupportedTypeError (a TypeError) for arguments and operands of a wrong type.
     """
-    if isinstance(remove, str):
-        raise UnsupportedTypeError("remove must be a list of paths, not a str", path="remove")
+    if isinstance(remove, str) or not isinstance(remove, Iterable):
+        raise UnsupportedTypeError(f"remove must be a list of paths, not {type(remove).__name__}", path="remove")
     named = (("set", set), ("increment", increment), ("append", append))
+    for kind, operands in named:
+        if operands is not None and not isinstance(operands, Mapping):
+            raise UnsupportedTypeError(
+                f"{kind} must map paths to operands, e.g. {{'views': ...}}, not {type(operands).__name__}", path=kind
+            )
     changes = [Change(kind, path, operand) for kind, operands in named for path, operand in (operands or {}).items()]
     return checked_changes([*changes, *(Change("remove", path) for path in remove)])
 
@@ -79,8 +85,12 @@ def _check(change: Change) -> None:
         raise UnsupportedTypeError(f"a path of {kind} must be a str, got {type(path).__name__}", path=kind)
     if not path:
         raise InvalidError(f"a path of {kind} is empty; name a member, e.g. 'views' or 'geo.lat'", field=kind)
+    if len(path.encode("utf-8", "surrogatepass")) > FIELD_PATH_BYTES:
+        raise InvalidError(f"a path of {kind} has more than {FIELD_PATH_BYTES:,} bytes", field=kind)
     if kind == "increment" and not _is_number(operand):
         raise UnsupportedTypeError(f"{path} can be incremented by a number, not {type(operand).__name__}", path=path)
+    if kind == "increment" and not _is_stored(operand):
+        raise InvalidError(f"{path} cannot be incremented by an int beyond int64", field=kind)
     if kind == "append" and not _is_list(operand):
         raise UnsupportedTypeError(
             f"append to {path} takes a list of elements, not {type(operand).__name__}", path=path
@@ -95,40 +105,43 @@ def changed(value: Any, changes: Sequence[Change]) -> dict[str, Any]:
     """
     value = {} if value is None else decoded(value)
     if not isinstance(value, Mapping):
-        raise InvalidValueError(f"only a map can be patched, and the value is a {type(value).__name__}", path="value")
+        raise InvalidValueError(f"only a map can be patched, and the value is {_kind_of(value)}", path="value")
     result = dict(value)
     for change in changes:
-        _apply(result, change, change.path, "")
+        _apply(result, change)
     return result
 
 
-def _apply(target: dict[str, Any], change: Change, path: str, before: str) -> None:
-    """Make one change in a map that may be modified; `before` is the path of that map, for errors."""
-    head, dot, rest = path.partition(".")
-    if path in target or not dot:
-        if change.kind == "remove":
-            target.pop(path, None)
-        else:
-            target[path] = _MEMBERS[change.kind](target.get(path), change)
-        return
-    if head not in target and change.kind == "remove":
-        return
-    inner = target.get(head, {})
-    if not isinstance(inner, Mapping):
-        what = "a list" if _is_list(inner) else f"a {type(inner).__name__}"
-        raise InvalidValueError(f"{change.path} leads into {before}{head}, {what} and not a map", path=change.path)
-    target[head] = copied = dict(inner)
-    _apply(copied, change, rest, f"{before}{head}.")
+def _apply(target: dict[str, Any], change: Change) -> None:
+    """Make one change in a map that may be modified; the maps on the way are copied."""
+    path = change.path
+    while path not in target and "." in path:
+        head, _, path = path.partition(".")
+        if head not in target and change.kind == "remove":
+            return
+        inner = target.get(head, {})
+        if not isinstance(inner, Mapping):
+            at = change.path.removesuffix(f".{path}")
+            raise InvalidValueError(
+                f"{change.path} leads into {at}, which is {_kind_of(inner)}, not a map", path=change.path
+            )
+        copied = dict(inner)
+        target[head] = copied
+        target = copied
+    if change.kind == "remove":
+        target.pop(path, None)
+    else:
+        target[path] = _MEMBERS[change.kind](target.get(path), change)
 
 
 def _incremented(member: Any, change: Change) -> Any:
     member = 0 if member is None else member
     if not _is_number(member):
-        raise InvalidValueError(
-            f"{change.path} is a {type(member).__name__}, which cannot be incremented", path=change.path
-        )
+        raise InvalidValueError(f"{change.path} is {_kind_of(member)}, which cannot be incremented", path=change.path)
+    if not _is_stored(member):
+        raise InvalidValueError(f"{change.path} is an int beyond int64, which cannot be incremented", path=change.path)
     total = member + change.operand
-    if isinstance(total, int) and total not in _INT64:
+    if not _is_stored(total):
         raise InvalidValueError(f"{change.path} incremented by {change.operand} exceeds an int64", path=change.path)
     return total
 
@@ -153,6 +166,20 @@ KINDS = (*_MEMBERS, "remove")
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_stored(number: float) -> bool:
+    """Whether a server can store the number: a float, or an int64."""
+    # Not `in range(...)`, which tries one after the other for an int of a subclass.
+    return isinstance(number, float) or -(2**63) <= number < 2**63
+
+
+def _kind_of(value: Any) -> str:
+    """What a value is, for errors: `a str`, `an int`, `null`."""
+    if value is None:
+        return "null"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
 
 
 def _is_list(value: Any) -> bool:

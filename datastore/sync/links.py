@@ -144,6 +144,9 @@ class SymlinkDatastore(ShimDatastore):
 
     def _written(self, operation: Operation) -> WriteResult:
         [result] = self.child_datastore.write([operation])
+        if isinstance(result.value, str):
+            # Of text, a patch can change only the expiry.
+            result.value = result.value.removeprefix(_TEXT)
         return result
 
     def scan(self, query: Query) -> Scan:

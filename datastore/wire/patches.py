@@ -13,7 +13,6 @@ from datastore.model.operations import Patch
 from datastore.model.patches import Change, checked_changes
 from datastore.v1 import value_pb2
 from datastore.wire.parts import check_parts
-from datastore.wire.queries import FIELD_PATH_BYTES
 from datastore.wire.values import check_value, decode_value, encode_value
 
 __all__ = ["decode_patch", "encode_patch"]
@@ -59,8 +58,6 @@ def _change(message: Any) -> Change:
         raise InvalidError(
             f"the change of {path!r} says nothing to do: set one of set, increment, append, remove", field="changes"
         )
-    if len(path.encode()) > FIELD_PATH_BYTES:
-        raise InvalidError(f"a field path has more than {FIELD_PATH_BYTES:,} bytes", field="changes")
     if kind == "remove":
         return Change(kind, path)
     data = getattr(message, kind).SerializeToString()

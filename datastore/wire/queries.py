@@ -17,7 +17,15 @@ from datastore.model.errors import (
 )
 from datastore.model.fields import Filter, Order
 from datastore.model.key import Key
-from datastore.model.limits import FIELDS, FILTER_DEPTH, FILTERS, LONG_SORT_KEY_BYTES, ORDERS, TREE_VALUE_DEPTH
+from datastore.model.limits import (
+    FIELD_PATH_BYTES,
+    FIELDS,
+    FILTER_DEPTH,
+    FILTERS,
+    LONG_SORT_KEY_BYTES,
+    ORDERS,
+    TREE_VALUE_DEPTH,
+)
 from datastore.model.metadata import Metadata
 from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
@@ -41,8 +49,6 @@ __all__ = [
     "known",
 ]
 
-#: The longest field path, in bytes of UTF-8.
-FIELD_PATH_BYTES = 1024
 #: The largest limit or offset on the wire; no store holds that many entries.
 _MOST = 2**63 - 1
 

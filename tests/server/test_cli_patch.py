@@ -50,7 +50,7 @@ def test_an_absent_entry_is_created_only_if_asked(run: Commands) -> None:
         (("--increment", 'text="1"'), 3, "can be incremented by a number"),
         (("--increment", "text=1"), 3, "text is a str, which cannot be incremented"),
         (("--append", "text=1"), 3, "text is a str, to which nothing can be appended"),
-        (("--set", "list.0=1"), 3, "leads into list, a list and not a map"),
+        (("--set", "list.0=1"), 3, "leads into list, which is a list, not a map"),
         (("--set", "n=1", "--if-version", "0"), 2, "--if-version"),
     ],
 )

@@ -192,6 +192,15 @@ async def test_a_link_to_an_expired_entry_dangles(colour: Any, library: Any, sto
     assert await colour.call(links.get, A) == 2
 
 
+async def test_a_cache_keeps_text_that_looks_like_a_link_as_it_was_put_after_a_touch(
+    colour: Any, library: Any, store: Any, cache: Any
+) -> None:
+    tiers = library.TieredDatastore([cache, library.SymlinkDatastore(store)])
+    await colour.call(tiers.put, A, "/c/b/datastore_link")
+    assert await colour.call(tiers.touch, A)
+    assert await colour.call(tiers.get, A) == "/c/b/datastore_link"
+
+
 async def test_a_directory_refuses_an_expiry_because_names_do_not_expire(colour: Any, library: Any, store: Any) -> None:
     directories = library.DirectoryDatastore(store)
     with pytest.raises(UnsupportedError, match="cannot expire"):

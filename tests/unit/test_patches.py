@@ -9,11 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.model.errors import InvalidError
+from datastore.model.errors import InvalidError, InvalidValueError, UnsupportedTypeError
 from datastore.model.fields import object_getattr
 from datastore.model.key import Key
+from datastore.model.limits import FIELD_PATH_BYTES
 from datastore.model.operations import Form, Patch
 from datastore.model.patches import CHANGES, Change, changed, changes_of
+
+
+class Large(int):
+    """An int of a subclass, which `in range(...)` compares with each number."""
+
 
 NAMES = st.sampled_from(["a", "b", "a.b", "c"])
 VALUES = st.recursive(
@@ -61,3 +67,42 @@ def test_a_patch_sees_the_value_under_all_forms_in_which_it_is_stored():
     patch = Patch(Key("/a"), (Change("increment", "n", 1),), create=True).through(outer).through(inner)
     assert patch.apply({"in": {"out": {"n": 1}}}) == {"in": {"out": {"n": 2}}}
     assert patch.at(Key("/b")).apply(None) == {"in": {"out": {"n": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"set": ["a"]}, UnsupportedTypeError, "set must map paths to operands"),
+        ({"increment": "a"}, UnsupportedTypeError, "increment must map paths to operands"),
+        ({"remove": "a"}, UnsupportedTypeError, "remove must be a list of paths, not str"),
+        ({"remove": 1}, UnsupportedTypeError, "remove must be a list of paths, not int"),
+        ({"increment": {"a": 2**63}}, InvalidError, "beyond int64"),
+        ({"increment": {"a": Large(2**63)}}, InvalidError, "beyond int64"),
+    ],
+)
+def test_arguments_of_a_patch_that_make_no_sense_are_named(arguments, error, text):
+    with pytest.raises(error, match=text):
+        changes_of(**arguments)
+
+
+def test_a_path_has_a_limited_length_and_so_a_limited_depth():
+    longest = "é" + "." * (FIELD_PATH_BYTES - 2)
+    patched = changed({}, changes_of({longest: 1}))
+    assert object_getattr(patched, longest) == 1
+    with pytest.raises(InvalidError, match="more than 1,024 bytes"):
+        changes_of({longest + "a": 1})
+
+
+@pytest.mark.parametrize("member", [2**63, -(2**63) - 1, 2**2000, Large(2**63)])
+@pytest.mark.parametrize("operand", [1, -1, 1.5])
+def test_an_int_beyond_int64_cannot_be_incremented(member, operand):
+    with pytest.raises(InvalidValueError, match=r"n is an? .*int64"):
+        changed({"n": member}, changes_of(increment={"n": operand}))
+
+
+@pytest.mark.parametrize(
+    ("inner", "named"), [([], "a list"), (1, "an int"), ("text", "a str"), (None, "null")], ids=str
+)
+def test_a_path_into_what_is_not_a_map_is_refused_with_its_place(inner, named):
+    with pytest.raises(InvalidValueError, match=f"^a.b.c.d leads into a.b, which is {named}, not a map$"):
+        changed({"a": {"b": inner}}, changes_of({"a.b.c.d": 1}))

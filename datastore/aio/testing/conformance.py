@@ -52,7 +52,7 @@ from datastore.model.expiry import Expiry
 from datastore.model.fields import Filter
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
-from datastore.model.metadata import ABSENT, EXISTS, Metadata
+from datastore.model.metadata import ABSENT, EXISTS, Metadata, Precondition
 from datastore.model.operations import Delete, Put, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.testing import aggregates, cases, model
@@ -560,7 +560,25 @@ class VersionPromises(Capabilities):
                 await store.put(key, 1, **options)
             with pytest.raises(error):
                 await store.delete(key, **options)
+        bad: list[Any] = [
+            Precondition(version=0),
+            Precondition(version=2**63),
+            Precondition(),
+            Precondition(exists=True, version=1),
+            "absent",
+        ]
+        for result in await store.batch_write([Put(key, 1, condition) for condition in bad]):
+            assert isinstance(result.error, (InvalidError, TypeError))
         assert await store.get(key) is None
+
+    @needs("versions")
+    async def test_a_put_of_none_in_a_batch_is_a_delete_with_its_condition(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        await store.put(key, 1)
+        [refused, deleted] = await store.batch_write([Put(key, None, ABSENT), Put(key, None, EXISTS)])
+        assert isinstance(refused.error, ConditionFailedError)
+        assert deleted.error is None
+        assert await store.entry(key) is None
 
     @needs("versions")
     async def test_a_patch_changes_parts_of_a_value(self, store: Datastore) -> None:

@@ -11,6 +11,7 @@ from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, TypeVar
 
 __all__ = [
+    "Background",
     "Event",
     "KeyLocks",
     "Lock",
@@ -111,6 +112,17 @@ class Signal:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._event.wait()
+
+
+class Background:
+    """A call in progress beside its caller. It must not raise, and must end before it is forgotten."""
+
+    def __init__(self, call: Callable[[], Awaitable[None]]) -> None:
+        self._task = asyncio.ensure_future(call())
+
+    async def join(self) -> None:
+        """Wait until it has ended."""
+        await asyncio.wait([self._task])
 
 
 async def fan_out(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:

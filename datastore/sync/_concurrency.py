@@ -14,6 +14,7 @@ from types import GeneratorType
 from typing import Any, TypeVar
 
 __all__ = [
+    "Background",
     "Event",
     "KeyLocks",
     "Lock",
@@ -90,6 +91,19 @@ class Signal:
     def wait(self, timeout_s: float | None) -> None:
         """Wait until the signal is set, or for this many seconds."""
         self._event.wait(timeout_s)
+
+
+class Background:
+    """A call in progress in another thread. It must not raise, and must end before it is forgotten."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        # An interpreter that exits does not wait for it.
+        self._thread = threading.Thread(target=call, daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until it has ended."""
+        self._thread.join()
 
 
 def fan_out(calls: Sequence[Callable[[], T]]) -> list[T]:

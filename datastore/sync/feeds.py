@@ -181,7 +181,8 @@ class MergedFeed(Feed):
         #: The feeds whose positions are not known yet.
         self._silent = list(range(len(names)))
         self._has_begun = False
-        self._turn = 0
+        #: Listings first, so that they end however often a watch is continued among changes.
+        self._turn = next((index for index, place in enumerate(self._places) if place.is_listing), 0)
 
     def take(self) -> ChangeBatch | None:
         """The next batch of one of the stores, which take turns."""

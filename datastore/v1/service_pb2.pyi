@@ -34,6 +34,8 @@ class _FeatureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feature.Value
     """Entries have metadata, and writes may have conditions."""
     FEATURE_EXPIRY: _Feature.ValueType  # 2
     """Entries can expire."""
+    FEATURE_CHANGES: _Feature.ValueType  # 3
+    """Entries can be watched."""
 
 class Feature(_Feature, metaclass=_FeatureEnumTypeWrapper):
     """Feature is something that not every store can do."""
@@ -44,6 +46,8 @@ FEATURE_VERSIONS: Feature.ValueType  # 1
 """Entries have metadata, and writes may have conditions."""
 FEATURE_EXPIRY: Feature.ValueType  # 2
 """Entries can expire."""
+FEATURE_CHANGES: Feature.ValueType  # 3
+"""Entries can be watched."""
 Global___Feature: _TypeAlias = Feature  # noqa: Y015
 
 class _PushDown:
@@ -1357,6 +1361,139 @@ class AggregationState(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___AggregationState: _TypeAlias = AggregationState  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    """WatchRequest names the entries to watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    INITIAL_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.bytes
+    """The last token received for the same query, to continue after it. Empty: from now on."""
+    initial: _builtins.bool
+    """Whether the entries that exist come first, as puts in no particular order. With a token, such a listing is
+    continued if it was not complete. Default: no.
+    """
+    @_builtins.property
+    def query(self) -> _query_pb2.Query:
+        """The entries, by key, scope and filters. With QUERY_VIEW_KEYS_ONLY changes have no values. Nothing else may be set."""
+
+    def __init__(
+        self,
+        *,
+        query: _query_pb2.Query | None = ...,
+        resume_token: _builtins.bytes = ...,
+        initial: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["initial", b"initial", "query", b"query", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class WatchResponse(_message.Message):
+    """WatchResponse is the next changes, or a heartbeat without any. The first has no changes: the watch has begun."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.bytes
+    """Continues after these changes. Opaque; valid for the same query. Empty if more messages of the same batch follow:
+    then only the token of the last of them continues after these changes too.
+    """
+    caught_up: _builtins.bool
+    """Whether the initial listing is complete with these changes. Sent once."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntryChange]:
+        """The changes. Those of one key are in their order, with increasing versions; those of different shards are in none."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___EntryChange] | None = ...,
+        resume_token: _builtins.bytes = ...,
+        caught_up: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "changes", b"changes", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class EntryChange(_message.Message):
+    """EntryChange is one change of an entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[EntryChange._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: EntryChange._Kind.ValueType  # 0
+        """Not sent."""
+        KIND_PUT: EntryChange._Kind.ValueType  # 1
+        """The entry was created or replaced, also by a patch."""
+        KIND_DELETE: EntryChange._Kind.ValueType  # 2
+        """The entry was deleted."""
+        KIND_EXPIRE: EntryChange._Kind.ValueType  # 3
+        """The entry expired."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kind is what happened."""
+
+    KIND_UNSPECIFIED: EntryChange.Kind.ValueType  # 0
+    """Not sent."""
+    KIND_PUT: EntryChange.Kind.ValueType  # 1
+    """The entry was created or replaced, also by a patch."""
+    KIND_DELETE: EntryChange.Kind.ValueType  # 2
+    """The entry was deleted."""
+    KIND_EXPIRE: EntryChange.Kind.ValueType  # 3
+    """The entry expired."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    kind: Global___EntryChange.Kind.ValueType
+    """What happened. A client that does not know the kind should list the entries again."""
+    version: _builtins.int
+    """The version of the change. Later changes of the key have greater ones."""
+    @_builtins.property
+    def key(self) -> _value_pb2.Key:
+        """The key."""
+
+    @_builtins.property
+    def value(self) -> _value_pb2.Value:
+        """The new value. Set only for KIND_PUT, and not in a keys-only watch."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___EntryChange.Kind.ValueType = ...,
+        key: _value_pb2.Key | None = ...,
+        version: _builtins.int = ...,
+        value: _value_pb2.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "kind", b"kind", "value", b"value", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntryChange: _TypeAlias = EntryChange  # noqa: Y015
 
 @_typing.final
 class DescribeStoreRequest(_message.Message):

@@ -91,6 +91,11 @@ class DatastoreServiceStub:
                 request_serializer=datastore_dot_v1_dot_service__pb2.AggregateRequest.SerializeToString,
                 response_deserializer=datastore_dot_v1_dot_service__pb2.AggregateResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/datastore.v1.DatastoreService/Watch',
+                request_serializer=datastore_dot_v1_dot_service__pb2.WatchRequest.SerializeToString,
+                response_deserializer=datastore_dot_v1_dot_service__pb2.WatchResponse.FromString,
+                _registered_method=True)
         self.DescribeStore = channel.unary_unary(
                 '/datastore.v1.DatastoreService/DescribeStore',
                 request_serializer=datastore_dot_v1_dot_service__pb2.DescribeStoreRequest.SerializeToString,
@@ -186,6 +191,15 @@ class DatastoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Watch(self, request, context):
+        """Watch streams the changes of the entries that a query selects: from now on, from a token, or after a listing. It
+        does not end by itself; a client that is too slow gets CHANGES_EXPIRED. Refused if the store cannot be watched
+        (Feature).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DescribeStore(self, request, context):
         """DescribeStore reports what this server serves, and its limits.
         """
@@ -250,6 +264,11 @@ def add_DatastoreServiceServicer_to_server(servicer, server):
                     servicer.Aggregate,
                     request_deserializer=datastore_dot_v1_dot_service__pb2.AggregateRequest.FromString,
                     response_serializer=datastore_dot_v1_dot_service__pb2.AggregateResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=datastore_dot_v1_dot_service__pb2.WatchRequest.FromString,
+                    response_serializer=datastore_dot_v1_dot_service__pb2.WatchResponse.SerializeToString,
             ),
             'DescribeStore': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeStore,
@@ -556,6 +575,33 @@ class DatastoreService:
             '/datastore.v1.DatastoreService/Aggregate',
             datastore_dot_v1_dot_service__pb2.AggregateRequest.SerializeToString,
             datastore_dot_v1_dot_service__pb2.AggregateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/datastore.v1.DatastoreService/Watch',
+            datastore_dot_v1_dot_service__pb2.WatchRequest.SerializeToString,
+            datastore_dot_v1_dot_service__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

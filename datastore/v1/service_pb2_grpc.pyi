@@ -67,6 +67,11 @@ class DatastoreServiceStub:
     the groups in batches once all entries have been read. The last message contains the summary; a stream that ends
     without one was cut off, and is repeated from the beginning.
     """
+    Watch: _grpc.UnaryStreamMultiCallable[_service_pb2.WatchRequest, _service_pb2.WatchResponse]
+    """Watch streams the changes of the entries that a query selects: from now on, from a token, or after a listing. It
+    does not end by itself; a client that is too slow gets CHANGES_EXPIRED. Refused if the store cannot be watched
+    (Feature).
+    """
     DescribeStore: _grpc.UnaryUnaryMultiCallable[_service_pb2.DescribeStoreRequest, _service_pb2.DescribeStoreResponse]
     """DescribeStore reports what this server serves, and its limits."""
 
@@ -108,6 +113,11 @@ class DatastoreServiceAsyncStub(DatastoreServiceStub):
     """Aggregate computes counts, sums, means, minima and maxima of the entries that a query selects, by group. It streams
     the groups in batches once all entries have been read. The last message contains the summary; a stream that ends
     without one was cut off, and is repeated from the beginning.
+    """
+    Watch: _aio.UnaryStreamMultiCallable[_service_pb2.WatchRequest, _service_pb2.WatchResponse]  # type: ignore[assignment]
+    """Watch streams the changes of the entries that a query selects: from now on, from a token, or after a listing. It
+    does not end by itself; a client that is too slow gets CHANGES_EXPIRED. Refused if the store cannot be watched
+    (Feature).
     """
     DescribeStore: _aio.UnaryUnaryMultiCallable[_service_pb2.DescribeStoreRequest, _service_pb2.DescribeStoreResponse]  # type: ignore[assignment]
     """DescribeStore reports what this server serves, and its limits."""
@@ -213,6 +223,17 @@ class DatastoreServiceServicer(metaclass=_abc_1.ABCMeta):
         """Aggregate computes counts, sums, means, minima and maxima of the entries that a query selects, by group. It streams
         the groups in batches once all entries have been read. The last message contains the summary; a stream that ends
         without one was cut off, and is repeated from the beginning.
+        """
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _service_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_service_pb2.WatchResponse], _abc.AsyncIterator[_service_pb2.WatchResponse]]:
+        """Watch streams the changes of the entries that a query selects: from now on, from a token, or after a listing. It
+        does not end by itself; a client that is too slow gets CHANGES_EXPIRED. Refused if the store cannot be watched
+        (Feature).
         """
 
     @_abc_1.abstractmethod

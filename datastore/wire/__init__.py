@@ -1,14 +1,15 @@
 """Values, queries and errors as messages of `datastore.v1`, and back: the only part of the library that knows protobuf.
 
 `values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `expiry`; `patches`; `queries`,
-`aggregates` and `explanations`; `placements`; `errors`, with the table; and `raw`, the messages whose values stay
-bytes.
+`aggregates` and `explanations`; `changes`; `placements`; `errors`, with the table; and `raw`, the messages whose values
+stay bytes.
 """
 
 from __future__ import annotations
 
 from datastore.wire import raw
 from datastore.wire.aggregates import decode_aggregate, decode_group, encode_aggregate, encode_group, encode_row
+from datastore.wire.changes import decode_changes, encode_change
 from datastore.wire.errors import (
     ERRORS,
     error_to_status,
@@ -42,6 +43,7 @@ __all__ = [
     "check_value",
     "codec",
     "decode_aggregate",
+    "decode_changes",
     "decode_entry",
     "decode_expiry",
     "decode_explanation",
@@ -56,6 +58,7 @@ __all__ = [
     "decode_shard_by",
     "decode_value",
     "encode_aggregate",
+    "encode_change",
     "encode_explanation",
     "encode_group",
     "encode_key",

@@ -23,6 +23,7 @@ __all__ = [
     "BatchGetResponse",
     "BatchWriteRequest",
     "Entry",
+    "EntryChange",
     "GetResponse",
     "ListEntriesRequest",
     "ListEntriesResponse",
@@ -32,13 +33,15 @@ __all__ = [
     "QueryRequest",
     "QueryResponse",
     "ReadSlotsResponse",
+    "WatchResponse",
     "WriteSlotsRequest",
+    "check_keys",
     "entries_batch",
 ]
 
 _VALUE = ".datastore.v1.Value"
 #: The messages with stored values. The value of a filter is needed, and stays a message.
-_HOLDERS = frozenset({"Entry", "GetResponse", "PatchResponse", "Result", "Position"})
+_HOLDERS = frozenset({"Entry", "EntryChange", "GetResponse", "PatchResponse", "Result", "Position"})
 
 
 def _pool() -> descriptor_pool.DescriptorPool:
@@ -90,6 +93,8 @@ def _class(name: str) -> Any:
 
 
 Entry: Any = _class("Entry")
+EntryChange: Any = _class("EntryChange")
+WatchResponse: Any = _class("WatchResponse")
 GetResponse: Any = _class("GetResponse")
 BatchGetResponse: Any = _class("BatchGetResponse")
 PutRequest: Any = _class("PutRequest")
@@ -113,9 +118,7 @@ def entries_batch(response: Any, *, keys_only: bool = False, with_metadata: bool
     """
     entries = response.entries
     texts = [entry.key.text for entry in entries]
-    if texts and not _are_plainly_keys(texts):
-        for text in texts:
-            _check_key(text)
+    check_keys(texts)
     sort_keys = list(response.sort_keys) if response.sort_keys else None
     if sort_keys is not None and len(sort_keys) != len(texts):
         raise CorruptDataError(f"the server sent {len(sort_keys):,} sort keys with {len(texts):,} entries")
@@ -132,6 +135,13 @@ def entries_batch(response: Any, *, keys_only: bool = False, with_metadata: bool
     if with_metadata:
         batch.metadata = [decode_metadata(entry.metadata) for entry in entries]
     return batch
+
+
+def check_keys(texts: list[str]) -> None:
+    """Raise CorruptDataError unless all texts are canonical keys."""
+    if texts and not _are_plainly_keys(texts):
+        for text in texts:
+            _check_key(text)
 
 
 def _are_plainly_keys(texts: list[str]) -> bool:

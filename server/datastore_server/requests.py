@@ -126,6 +126,13 @@ class Requests:
         checks.check_aggregate(asked, self._limits)
         return asked, message.partial_state
 
+    def watch(self, request: bytes) -> tuple[Query, service_pb2.WatchRequest]:
+        """The query of a WatchRequest, and the message."""
+        message = parse_request(service_pb2.WatchRequest, request)
+        query = wire.decode_query(message.query)
+        checks.check_query(query, self._limits)
+        return query, message
+
     def _continued(self, request: Any, token: Token | None, bound_to: int) -> tuple[Query, Token]:
         """The remaining query, and the token of its start."""
         query = wire.decode_query(request.query).replaced(allow_partial=request.allow_partial)

@@ -23,7 +23,7 @@ from datastore.model.errors import DatastoreError, UnavailableError
 from datastore.model.operations import VALUES, Operation, ReadResult, WriteResult, raise_error, value_of
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
-from datastore_server import aggregating, checks, describe, pages, streaming
+from datastore_server import aggregating, checks, describe, pages, streaming, watching
 from datastore_server.admission import Admission
 from datastore_server.budget import ByteBudget, OpenStreams
 from datastore_server.call import Answer, Call, Handler, Serve, ServedMethod, at_once
@@ -58,7 +58,7 @@ _READS_OF_ONE = frozenset({"Get", "Contains"})
 #: The methods whose requests name one key or none, see `KEY_REQUEST_BYTES`.
 _KEY_REQUESTS = frozenset({"Get", "Delete", "Touch", "Contains", "DescribeStore"})
 #: The methods of queries, see `QUERY_REQUEST`.
-_LONG_REQUESTS = frozenset({"Query", "ListEntries", "Aggregate"})
+_LONG_REQUESTS = frozenset({"Query", "ListEntries", "Aggregate", "Watch"})
 
 
 class DatastoreService:
@@ -97,7 +97,7 @@ class DatastoreService:
         self._placement = placement
         self._store_failure = store_failure
         self._probes = describe.ShardProbes(self._cluster.shards)
-        self._streams: set[streaming.QueryStream] = set()
+        self._streams: set[streaming.QueryStream | watching.WatchStream] = set()
         self._writes = Completion()
         self._is_draining = False
         self._under_way = CallsUnderWay()
@@ -279,6 +279,25 @@ class DatastoreService:
                 tally = await tally_of(self._datastore, asked)
             for message in aggregating.responses(asked, tally, self._limits, partial_state=partial_state):
                 await call.send(message)
+
+    async def watch(self, request: bytes, call: Call) -> None:
+        """Watch: a stream of changes and heartbeats, at the client's pace."""
+        query, asked = await checked(self._requests.watch, request, self._checks)
+        if self._is_draining:
+            raise _shutting_down("; continue by the last token")
+        watcher = self._datastore.watch(
+            query.replaced(keys_only=False),
+            values=not query.keys_only,
+            initial=asked.initial,
+            resume_token=asked.resume_token or None,
+        )
+        with self._open_streams.one_more(call.peer()):
+            stream = watching.WatchStream(watcher, self._limits, call.send)
+            self._streams.add(stream)
+            try:
+                await stream.run()
+            finally:
+                self._streams.discard(stream)
 
     # The server itself
 

@@ -14,9 +14,11 @@ from contextlib import suppress
 from typing import TypeVar
 
 from datastore.aio import Datastore, ShimDatastore
+from datastore.aio.feeds import Feed
 from datastore.aio.scan import Scan
 from datastore.aio.verbs import shown_changes
 from datastore.model.capability import Capability
+from datastore.model.changes import Watch
 from datastore.model.description import Description
 from datastore.model.entries import Batch
 from datastore.model.errors import DatastoreError, DeadlineExceededError, OverloadedError, UnavailableError
@@ -181,6 +183,10 @@ class WatchedDatastore(ShimDatastore):
             raise
         finally:
             await child.aclose()
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The child's feed. It does not notice outages: it continues when the store is back."""
+        return super().changes(watch, wake)
 
     def _notice(self, error: DatastoreError, *, is_read: bool) -> None:
         self._suspect()

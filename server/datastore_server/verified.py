@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import TypeVar
 
 from datastore import wire
 from datastore.aio import Datastore, ShimDatastore
 from datastore.aio.aggregating import tally_of
+from datastore.aio.feeds import Feed, feed_of
 from datastore.aio.scan import Scan, exact
 from datastore.engine.plan import COMPLETE
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
+from datastore.model.changes import ChangeBatch, Watch
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
-from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
+from datastore.model.errors import ChangesExpiredError, DatastoreError, UnavailableError, WrongShardError
 from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
@@ -93,6 +95,10 @@ class MemberDatastore(ShimDatastore):
         finally:
             await child.aclose()
 
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The node's feed."""
+        return _MemberFeed(self._remote.changes(watch, wake), self._verified)
+
     async def tally(self, asked: Aggregate) -> Tally:
         """The node's tally."""
         async with self._verified():
@@ -101,6 +107,54 @@ class MemberDatastore(ShimDatastore):
     def describe(self) -> Description:
         """The description by the node's client."""
         return self._remote.describe()
+
+
+class _MemberFeed(Feed):
+    """The feed of a node that is verified first."""
+
+    def __init__(self, feed: Feed, verified: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        self._feed = feed
+        self._verified = verified
+        self._has_begun = False
+
+    async def take(self) -> ChangeBatch | None:
+        if self._has_begun:
+            return await self._feed.take()
+        async with self._verified():
+            batch = await self._feed.take()
+        self._has_begun = batch is not None
+        return batch
+
+    async def aclose(self) -> None:
+        await self._feed.aclose()
+
+
+class _VerifiedFeed(Feed):
+    """The feeds of all nodes as one. It ends when the placement changes: entries move, and their changes do not."""
+
+    def __init__(self, open_feed: Callable[[], Feed], membership: Membership) -> None:
+        self._open_feed = open_feed
+        self._membership = membership
+        self._feed: Feed | None = None
+
+    async def take(self) -> ChangeBatch | None:
+        if self._feed is None:
+            await self._membership.ready()
+            self._placement = self._membership.placement
+            self._feed = self._open_feed()
+        try:
+            if self._membership.placement is not self._placement:
+                self._membership.require_same_map(self._placement)
+            return await self._feed.take()
+        except WrongShardError as error:
+            self._membership.suspect()
+            raise ChangesExpiredError(
+                f"the placement of the cluster has changed: list the entries again ({error})", shard=error.shard
+            ) from error
+
+    async def aclose(self) -> None:
+        if self._feed is not None:
+            await self._feed.aclose()
 
 
 class VerifiedDatastore(ShimDatastore):
@@ -207,6 +261,10 @@ class VerifiedDatastore(ShimDatastore):
             reports[:] = child.shards
         finally:
             await child.aclose()
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The feeds of all nodes in one, under one placement from beginning to end."""
+        return _VerifiedFeed(lambda: feed_of(self.child_datastore, watch, wake), self._membership)
 
     async def tally(self, asked: Aggregate) -> Tally:
         """The combined tallies of all nodes, under one placement from beginning to end."""

@@ -21,7 +21,7 @@ from tests.support.machines import RemoteMachine
 
 @pytest.mark.long
 class TestProxy(Remote, DatastoreConformance):
-    versions = expiry = True
+    versions = expiry = changes = True
 
     @pytest.fixture
     def store(self) -> Any:
@@ -35,7 +35,7 @@ class TestProxy(Remote, DatastoreConformance):
 
 
 class TestAsyncProxy(Remote, AsyncConformance):
-    versions = expiry = True
+    versions = expiry = changes = True
     #: What the model machine below, and the suites of one server and of a sharded store, show as well.
     long_tests = (
         *(name for part in (OperationPromises, CursorPromises) for name in vars(part) if name.startswith("test_")),

@@ -55,7 +55,7 @@ class TestAsyncRemoteLMDB(Remote, AsyncConformance):
 
 @pytest.mark.long
 class TestAsyncRemoteMemory(Remote, AsyncConformance):
-    versions = expiry = True
+    versions = expiry = changes = True
 
     @pytest.fixture
     async def store(self) -> Any:

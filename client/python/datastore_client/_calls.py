@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -32,8 +32,6 @@ __all__ = [
 
 #: What a call raises when it fails, or when its channel is closed meanwhile.
 CALL_ERRORS = (grpc.RpcError, ValueError)
-
-Messages: TypeAlias = Generator[bytes]
 
 
 def open_channel(target: str, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS) -> grpc.Channel:
@@ -161,12 +159,34 @@ def answered(answer: Any) -> Any:
     return answer
 
 
+class Messages:
+    """The messages of a streaming call, which ends with the last of them, with an error, or by `close`.
+
+    Any thread may close it, also while another waits for a message.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __iter__(self) -> Messages:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            message: bytes = next(self._call)
+        except BaseException:
+            self._call.cancel()
+            raise
+        return message
+
+    def close(self) -> None:
+        """End the call. May be repeated."""
+        self._call.cancel()
+
+
 def messages(call: Any) -> Messages:
-    """The messages of a streaming call, which ends with this generator. The caller must close it."""
-    try:
-        yield from call
-    finally:
-        call.cancel()
+    """The messages of a streaming call. The caller must close them."""
+    return Messages(call)
 
 
 class IdleLimit:

@@ -8,7 +8,7 @@ Knows messages, calls and their errors; leaves the meaning of queries and values
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from datastore.engine.room import read_room, sort_room
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability, Support
+from datastore.model.changes import Watch
 from datastore.model.deadline import check_timeout, time_left
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
@@ -47,6 +48,7 @@ from datastore.sync._concurrency import in_thread
 from datastore.sync.aggregating import scanned_tally
 from datastore.sync.base import Datastore
 from datastore.sync.exchange import exchange
+from datastore.sync.feeds import Feed
 from datastore.sync.scan import Scan
 from datastore.sync.verbs import read_attempt, scope_of, write_attempt
 from datastore.v1 import service_pb2
@@ -70,6 +72,7 @@ from datastore_client._messages import (
     touch_request,
 )
 from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
+from datastore_client.feed import RemoteFeed
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
 
@@ -113,7 +116,8 @@ class RemoteDatastore(Datastore):
     never repeats it, so a condition is decided once. With `retry=False` nothing is retried: for a store inside a
     composition whose callers retry.
 
-    If the server's store keeps no versions, or its entries cannot expire, calls that need that raise UnsupportedError.
+    If the server's store keeps no versions, or its entries cannot expire, calls that need that raise UnsupportedError;
+    so does `watch`, when it begins, if the store cannot be watched.
 
     Query results are streamed. A stream that is cut off resumes where it was, if the server is back within
     RESUME_TIMEOUT_S: every entry that exists throughout, with unchanged order fields, is returned exactly once. One
@@ -136,6 +140,7 @@ class RemoteDatastore(Datastore):
         limit=Support.EXACT,
         versions=True,
         expiry=True,
+        changes=True,
     )
 
     def __init__(
@@ -442,6 +447,12 @@ class RemoteDatastore(Datastore):
         if not self._lazy and not query.keys_only:
             batch.values = [value.decode() for value in batch.values]
         return batch
+
+    # Changes
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The server's feed; a stream that is cut off is continued. Begins with the first `take`."""
+        return RemoteFeed(self._connection, watch, wake, lazy=self._lazy)
 
     # Aggregates
 

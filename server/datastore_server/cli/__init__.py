@@ -39,6 +39,7 @@ _COMMANDS = {
     "query": "querying",
     "count": "querying",
     "aggregate": "aggregating",
+    "watch": "watching",
     "list": "listing",
     "import": "transfer.importing",
     "export": "transfer.exporting",

@@ -6,7 +6,7 @@ Knows placements as values and the Datastore contract, but not how a node gets i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from itertools import compress
@@ -15,6 +15,7 @@ from typing import Any
 from datastore.aio import ShimDatastore
 from datastore.aio.aggregating import scanned_tally, tally_of
 from datastore.aio.base import Datastore
+from datastore.aio.feeds import Feed, MergedFeed, feed_of
 from datastore.aio.scan import Scan, exact
 from datastore.aio.verbs import on_made, shown_changes
 from datastore.engine.placement import SLOTS, NodePlacement, slot_of
@@ -23,9 +24,10 @@ from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
+from datastore.model.changes import ChangeBatch, Watch
 from datastore.model.description import Description
 from datastore.model.entries import Batch
-from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
+from datastore.model.errors import ChangesExpiredError, DatastoreError, UnavailableError, WrongShardError
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
@@ -110,6 +112,32 @@ class Ownership:
             skipped=batch.skipped,
             scanned=batch.scanned,
         )
+
+
+class _OwnedFeed(Feed):
+    """The changes of the entries that a node owns, as long as it owns the same ones."""
+
+    def __init__(self, feed: Feed, ownership: Callable[[], Ownership]) -> None:
+        self._feed = feed
+        self._ownership = ownership
+        self._begun = ownership()
+
+    async def take(self) -> ChangeBatch | None:
+        batch = await self._feed.take()
+        now = self._ownership()
+        if now.expectation != self._begun.expectation and not self._begun.is_open:
+            # Entries came with their values and not with their changes, and others left by deletions.
+            raise ChangesExpiredError(
+                f"this server was {self._begun.expectation} when the watch began, and is now"
+                f" {now.expectation or 'without slots'}: list the entries again",
+                shard=now.placement.shard or None,
+            )
+        if batch is None or not now.leaves_out:
+            return batch
+        return batch._replace(changes=[change for change in batch.changes if now.owns(change.key)])
+
+    async def aclose(self) -> None:
+        await self._feed.aclose()
 
 
 class OwnedDatastore(ShimDatastore):
@@ -245,6 +273,15 @@ class OwnedDatastore(ShimDatastore):
             self._check_continues(ownership)
         finally:
             await child.aclose()
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The changes of owned entries. Positions have the node's identity, because another owns other entries."""
+        ownership = self.ownership
+
+        def open_feed(_: int, asked: Watch) -> Feed:
+            return _OwnedFeed(feed_of(self.child_datastore, asked, wake), lambda: self.ownership)
+
+        return MergedFeed([ownership.expectation], watch, open_feed, lambda *_: None)
 
     async def tally(self, asked: Aggregate) -> Tally:
         """The tally of the owned entries, under one placement from beginning to end."""

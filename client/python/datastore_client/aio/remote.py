@@ -6,7 +6,7 @@ Knows messages, calls and their errors; leaves the meaning of queries and values
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from datastore.aio._concurrency import in_thread
 from datastore.aio.aggregating import scanned_tally
 from datastore.aio.base import Datastore
 from datastore.aio.exchange import exchange
+from datastore.aio.feeds import Feed
 from datastore.aio.scan import Scan
 from datastore.aio.verbs import read_attempt, scope_of, write_attempt
 from datastore.engine.plan import COMPLETE, RAW
@@ -22,6 +23,7 @@ from datastore.engine.room import read_room, sort_room
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability, Support
+from datastore.model.changes import Watch
 from datastore.model.deadline import check_timeout, time_left
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
@@ -68,6 +70,7 @@ from datastore_client._messages import (
 from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
 from datastore_client.aio._calls import IdleLimit, pause
 from datastore_client.aio._connection import Connection, Stream
+from datastore_client.aio.feed import RemoteFeed
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
 
@@ -111,7 +114,8 @@ class RemoteDatastore(Datastore):
     never repeats it, so a condition is decided once. With `retry=False` nothing is retried: for a store inside a
     composition whose callers retry.
 
-    If the server's store keeps no versions, or its entries cannot expire, calls that need that raise UnsupportedError.
+    If the server's store keeps no versions, or its entries cannot expire, calls that need that raise UnsupportedError;
+    so does `watch`, when it begins, if the store cannot be watched.
 
     Query results are streamed. A stream that is cut off resumes where it was, if the server is back within
     RESUME_TIMEOUT_S: every entry that exists throughout, with unchanged order fields, is returned exactly once. One
@@ -134,6 +138,7 @@ class RemoteDatastore(Datastore):
         limit=Support.EXACT,
         versions=True,
         expiry=True,
+        changes=True,
     )
 
     def __init__(
@@ -440,6 +445,12 @@ class RemoteDatastore(Datastore):
         if not self._lazy and not query.keys_only:
             batch.values = [value.decode() for value in batch.values]
         return batch
+
+    # Changes
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The server's feed; a stream that is cut off is continued. Begins with the first `take`."""
+        return RemoteFeed(self._connection, watch, wake, lazy=self._lazy)
 
     # Aggregates
 

@@ -1,0 +1,112 @@
+"""`watch`: the changes of many entries, as they happen."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from datastore.model.changes import Change
+from datastore.model.errors import InvalidTokenError
+from datastore.model.key import Key
+from datastore_server.cli.conditions import query_of
+from datastore_server.cli.connection import connected
+from datastore_server.cli.output import say
+from datastore_server.cli.querying import cell_text, scope_options
+from datastore_server.cli.settings import Settings, server_options
+from datastore_server.cli.values import to_json
+
+__all__ = ["watch_command"]
+
+
+@click.command("watch", short_help="Print the changes of the entries that a query selects, as they happen.")
+@scope_options
+@click.option("--initial", is_flag=True, help="Print the entries that exist first.")
+@click.option("--keys-only", is_flag=True, help="Print keys without values.")
+@click.option(
+    "--resume",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Continue where FILE says, and keep it up to date. If it does not exist, begin now.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N changes; with --resume, after their batch."
+)
+@server_options()
+@click.pass_obj
+def watch_command(
+    settings: Settings,
+    *,
+    key: Key,
+    recursive: bool,
+    conditions: Sequence[str],
+    initial: bool,
+    keys_only: bool,
+    resume: Path | None,
+    limit: int | None,
+) -> None:
+    """Print every change of the entries in the collection of KEY, until Ctrl-C.
+
+    \b
+    Examples:
+      datastore watch /Person
+      datastore watch / --recursive --json
+      datastore watch /Airport --where 'country = CH' --initial
+      datastore watch /Order --resume orders.token | ./process-orders
+
+    A put is printed if its new value matches --where; deletions and expiries always are. On a terminal a change is a
+    line such as "put /Person:ada {...}"; elsewhere, or with --json, {"kind": "put", "key": ..., "version": ...,
+    "value": ...}. FILE is written once changes are printed: after an interruption the last ones may come again, and
+    none is missing. If the server no longer keeps them, this fails: list the entries again, with --initial and
+    without FILE.
+    """
+    query = query_of(key, conditions, recursive=recursive)
+    token = None if resume is None else _token_in(resume)
+    as_json = settings.json or not sys.stdout.isatty()
+    left = limit
+    with (
+        connected(settings) as store,
+        store.watch(query, values=not keys_only, initial=initial, resume_token=token) as watcher,
+    ):
+        for batch in watcher.batches():
+            # A token is that of a whole batch.
+            changes = batch.changes if resume is not None else batch.changes[:left]
+            sys.stdout.write("".join(_line(change, as_json=as_json) for change in changes))
+            sys.stdout.flush()
+            if resume is not None:
+                _write(resume, batch.token)
+            if batch.caught_up and not as_json:
+                say("These were the entries; their changes follow.")
+            if left is not None:
+                left -= len(changes)
+                if left <= 0:
+                    return
+
+
+def _line(change: Change, *, as_json: bool) -> str:
+    if as_json:
+        data = {"kind": change.kind.value, "key": str(change.key), "version": change.version}
+        return to_json(data if change.value is None else data | {"value": change.value}) + "\n"
+    value = "" if change.value is None else f" {cell_text(change.value)}"
+    return f"{change.kind.value} {change.key}{value}\n"
+
+
+def _token_in(file: Path) -> bytes | None:
+    """The token in a file; None if there is no file."""
+    try:
+        return base64.b64decode(file.read_bytes().strip(), validate=True)
+    except FileNotFoundError:
+        return None
+    except binascii.Error:
+        raise InvalidTokenError(f"{file} does not contain a token of `datastore watch --resume`") from None
+
+
+def _write(file: Path, token: bytes) -> None:
+    """Replace the file at once, so that it always has a whole token."""
+    beside = file.with_name(f"{file.name}.new")
+    beside.write_bytes(base64.b64encode(token) + b"\n")
+    beside.replace(file)

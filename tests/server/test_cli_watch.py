@@ -1,0 +1,58 @@
+"""`datastore watch`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from datastore_server.cli.output import ExitCode
+from tests.support import clusters
+from tests.support.commands import Commands, run_here
+
+
+@pytest.fixture
+def memory() -> Iterator[Commands]:
+    """A server in memory, whose changes can be watched."""
+    with clusters.background() as background, background.running(clusters.node()) as cluster:
+        yield Commands(cluster.url)
+
+
+def test_changes_are_lines_of_json_and_continue_from_a_file(memory: Commands, tmp_path: Path) -> None:
+    memory.put("/Person/ada", value='{"born": 1815}')
+    file = tmp_path / "token"
+    listed = memory("watch", "/Person", "--initial", "--limit", "1", "--resume", str(file))
+    assert listed.code == 0
+    assert [(line["kind"], line["key"], line["value"]) for line in listed.lines] == [
+        ("put", "/Person/ada", {"born": 1815})
+    ]
+    memory.put("/Person/bob", "/Other/x", value="2")
+    assert memory("delete", "/Person/ada").code == 0
+    missed = memory("watch", "/Person", "--limit", "2", "--resume", str(file))
+    assert [(line["kind"], line["key"]) for line in missed.lines] == [("put", "/Person/bob"), ("delete", "/Person/ada")]
+    assert "value" not in missed.lines[1]
+    assert missed.lines[0]["version"] < missed.lines[1]["version"]
+    memory.put("/Person/eve")
+    assert [line["key"] for line in memory("watch", "/Person", "--limit", "1", "--resume", str(file)).lines] == [
+        "/Person/eve"
+    ]
+    wrong = memory("watch", "/Other", "--limit", "1", "--resume", str(file))
+    assert wrong.code == ExitCode.REFUSED
+    file.write_text("not a token!")
+    damaged = memory("watch", "/Person", "--resume", str(file))
+    assert damaged.code == ExitCode.REFUSED
+    assert str(file) in damaged.err
+
+
+def test_conditions_and_keys_only(memory: Commands) -> None:
+    memory.put("/Person/ada", value='{"born": 1815}')
+    memory.put("/Person/bob", value='{"born": 1990}')
+    done = memory("watch", "/", "-r", "--where", "born < 1900", "--initial", "--keys-only", "--limit", "1")
+    assert [(line["kind"], line["key"]) for line in done.lines] == [("put", "/Person/ada")]
+    assert "value" not in done.lines[0]
+
+
+def test_a_store_that_cannot_be_watched_is_an_error(memory: Commands) -> None:
+    done = run_here("watch", "/", "--limit", "0")
+    assert done.code == ExitCode.USAGE

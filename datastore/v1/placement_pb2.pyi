@@ -401,8 +401,9 @@ class SlotSummary(_message.Message):
     bytes: _builtins.int
     """The total size of keys and serialized values, in bytes."""
     checksum: _builtins.int
-    """The sum, modulo 2^64, of xxh3_64(key text, zero byte, serialized value) over all entries. The
-    checksum of several nodes' entries is the sum of their checksums.
+    """The sum, modulo 2^64, of xxh3_64(key text, zero byte, serialized value) over all entries. The seed is when the entry
+    expires, in microseconds since 1970, 0 for never. The checksum of several nodes' entries is the sum of their
+    checksums.
     """
     def __init__(
         self,
@@ -481,7 +482,7 @@ class ReadSlotsResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Entry]:
-        """The next entries, in key order."""
+        """The next entries, in key order, with their metadata if some of these expire."""
 
     def __init__(
         self,
@@ -511,7 +512,7 @@ class WriteSlotsRequest(_message.Message):
     """The coordinator of PrepareMove."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Entry]:
-        """The entries."""
+        """The entries. Of their metadata only the time at which they expire is kept."""
 
     def __init__(
         self,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from operator import le, lt
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -22,6 +25,7 @@ from datastore_server.config import Config
 from datastore_server.coordination import moving
 from datastore_server.coordination.moving import Options, abort, apply, plan
 from datastore_server.coordination.nodes import NodeClient
+from datastore_server.coordination.planning import Slots, Summary
 from tests.support.growing import SOURCE, Nodes, apply_now, check_whole, fill, nodes, proxy
 from tests.support.moves import (
     ENTRIES,
@@ -121,6 +125,54 @@ async def test_versions_grow_over_a_move_to_a_node_whose_clock_is_behind(tmp_pat
         assert len(before) == len(after) == len(anew) == len(keys)
         assert all(map(le, before, after)) and any(map(lt, before, after))
         assert all(map(lt, after, anew))
+
+
+async def test_entries_that_expire_do_so_on_their_new_node(tmp_path: Path) -> None:
+    far = datetime(2200, 1, 1, tzinfo=UTC)
+    keys = list(ENTRIES)
+
+    async def expiries(store: Datastore) -> list[datetime | None]:
+        read = await store.read(keys, ReadOptions(metadata=True))
+        return [result.metadata.expire_time for result in read if result.metadata is not None]
+
+    async with nodes(tmp_path, "a", "b") as running:
+        await formed(running, "a")
+        async with proxy(running.config("a")) as cluster:
+            for key in keys[::2]:
+                assert await cluster.touch(key, expire_time=far)
+            before = await expiries(cluster)
+        assert before[:2] == [far, None]
+        moved = await apply_now(running.config("a", "b"))
+        assert moved.size.entries > 0
+        async with proxy(running.config("a", "b")) as cluster:
+            assert await expiries(cluster) == before
+
+
+async def test_copies_are_compared_again_if_entries_may_have_expired_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "_COMPARED_AGAIN_S", (0.0, 0.0, 0.0))
+    one, none = {1: Summary(1, 10, 7)}, dict[int, Summary]()
+
+    async def still_wrong(*compared: tuple[Slots, Slots]) -> list[int]:
+        """What is wrong in slot 1 after comparing what the source and the target have, one time after the other."""
+        source, target = (
+            moving.Node(cast("Any", _Summarizing(found)), cast("Any", None), "")
+            for found in zip(*compared, strict=True)
+        )
+        return await moving._still_wrong(target, {source: one}, cast("Any", SimpleNamespace(shard_by=None)), [1])
+
+    assert await still_wrong((none, none)) == []
+    assert await still_wrong((one, none), (one, none), (none, none)) == []
+    assert await still_wrong((one, none), (one, none), (one, none)) == [1]
+
+
+class _Summarizing:
+    """A client of a node whose summaries are given, one after the other."""
+
+    def __init__(self, found: Sequence[Slots]) -> None:
+        self._found = list(found)
+
+    async def summarize(self, *_: Any, **__: Any) -> Slots:
+        return self._found.pop(0)
 
 
 @pytest.mark.long

@@ -34,6 +34,10 @@ __all__ = ["Options", "Plan", "Unfinished", "abort", "apply", "plan", "unfinishe
 
 Report = Callable[[str], object]
 
+#: The pauses before copied slots that differ are compared again, in seconds: together more than the clocks of a
+#: cluster should differ by.
+_COMPARED_AGAIN_S = (0.0, 1.0, 3.0)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -380,12 +384,27 @@ async def _fill(
             f"copied {counted(count, 'entries')} in {counted(len(wanted), 'slots')} from {source.label} to {node.label}"
         )
     found = await node.client.summarize(target.shard_by, owned_only=False)
-    if wrong := differing(expected, found, wrong):
+    if wrong := await _still_wrong(node, held, target, differing(expected, found, wrong)):
         raise CorruptDataError(
             f"after copying, the contents of {counted(len(wrong), 'slots')} of {node.label} at {node.url} are wrong,"
             f" slot {wrong[0]} first; nothing was deleted, and the command can be run again",
             shard=node.name,
         )
+
+
+async def _still_wrong(node: Node, held: Mapping[Node, Slots], target: Placement, slots: list[int]) -> list[int]:
+    """Those of `slots` whose contents on `node` are not those of the sources.
+
+    Those that differ are compared again: entries may have expired in between, or by one clock and not yet by the other.
+    """
+    for pause_s in _COMPARED_AGAIN_S:
+        if not slots:
+            break
+        await asyncio.sleep(pause_s)
+        kept = await asyncio.gather(*(source.client.summarize(target.shard_by, owned_only=True) for source in held))
+        found = await node.client.summarize(target.shard_by, owned_only=False)
+        slots = differing(total(kept), found, slots)
+    return slots
 
 
 async def _finish(survey: Survey, target: Placement, report: Report) -> None:

@@ -58,6 +58,7 @@ class Listing:
     ) -> AsyncGenerator[Batch]:
         """The entries whose keys are wanted, batch by batch; at least those among the first `most` entries.
 
+        With their metadata, if they can expire, unless only the keys are asked for.
         Raises QueryNotSupportedError, when it is read, if the store cannot list them.
         """
         if self._list_keys is None:
@@ -67,7 +68,9 @@ class Listing:
         return _wanted(batches, wanted)
 
     async def _queried(self, *, keys_only: bool, most: int | None) -> AsyncGenerator[Batch]:
-        cursor = exact_query(self._store, Query(Key("/"), limit=most, recursive=True, keys_only=keys_only))
+        metadata = self._store.capability.expiry and not keys_only
+        query = Query(Key("/"), limit=most, recursive=True, keys_only=keys_only, metadata=metadata)
+        cursor = exact_query(self._store, query)
         try:
             async for batch in cursor.batches():
                 yield batch
@@ -95,7 +98,7 @@ async def _wanted(batches: AsyncGenerator[Batch], wanted: Callable[[Key], bool] 
     try:
         async for batch in batches:
             held = [True] * len(batch) if wanted is None else list(map(wanted, batch.keys))
-            yield Batch(list(compress(batch.keys, held)), list(compress(batch.values, held)))
+            yield batch.selected(held)
             # A store in memory never waits: let other calls run between batches.
             await asyncio.sleep(0)
     finally:

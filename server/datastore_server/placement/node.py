@@ -15,9 +15,10 @@ from functools import partial
 
 from datastore.aio.base import Datastore
 from datastore.engine.placement import NodePlacement, Placement
-from datastore.model.entries import Batch, Write
+from datastore.model.entries import Batch
 from datastore.model.errors import DatastoreError, PlacementError, StoreFormatError, WrongShardError
 from datastore.model.key import Key
+from datastore.model.operations import Put
 from datastore_server.counting import counted
 from datastore_server.placement import record, slots, transitions
 from datastore_server.placement.listing import Listing
@@ -174,16 +175,18 @@ class PlacedNode:
                 await slots.clear(self._store, self._listing, lambda _: False)
             return await self._change(change)
 
-    async def write(self, epoch: int, entries: Sequence[Write], *, coordinator: str = "") -> None:
+    async def write(self, epoch: int, entries: Sequence[Put], *, coordinator: str = "") -> None:
         """Store entries in slots that this node owns in the pending placement but not in the current one."""
         async with self._changing:
             self._check_coordinator(coordinator)
             pending = transitions.pending_of(self.placement, epoch)
             coming = Ownership(replace(self.placement, current=pending, shard=self.placement.pending_shard))
-            for key, _ in entries:
-                coming.require(key)
-                if self.datastore.ownership.owns(key):
-                    raise PlacementError(f"{key} is this node's already; only entries that move to it can be written")
+            for put in entries:
+                coming.require(put.key)
+                if self.datastore.ownership.owns(put.key):
+                    raise PlacementError(
+                        f"{put.key} is this node's already; only entries that move to it can be written"
+                    )
             await slots.write(self._store, entries)
 
     async def clear(self, epoch: int, chosen: Callable[[Key], bool] | None, *, coordinator: str = "") -> int:

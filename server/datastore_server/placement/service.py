@@ -9,10 +9,11 @@ from typing import Any
 
 from datastore import wire
 from datastore.engine.placement import NAME, NAME_FORM, SLOTS, Placement, ShardBy, slot_of
-from datastore.model.entries import Write
 from datastore.model.errors import InvalidError, InvalidValueError
+from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES
+from datastore.model.operations import Put
 from datastore.v1 import placement_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks
@@ -152,6 +153,9 @@ class PlacementService:
         is_chosen = _choice(wire.decode_shard_by(message.shard_by), message.slots)
         async with aclosing(self._node.scan(owned_only=True, chosen=is_chosen)) as batches:
             async for batch in batches:
+                if not any(slots.expiries_of(batch)):
+                    # Nothing else of it is kept.
+                    batch.metadata = None
                 for data in _filled(entry_frames(batch, keys_only=False)):
                     await call.send(data)
 
@@ -168,18 +172,21 @@ class PlacementService:
         cleared = await self._changes.run(self._node.clear(message.epoch, is_chosen, coordinator=message.coordinator))
         return placement_pb2.ClearSlotsResponse(entries=cleared).SerializeToString()
 
-    def _writes_of(self, request: bytes) -> tuple[Any, list[Write]]:
+    def _writes_of(self, request: bytes) -> tuple[Any, list[Put]]:
         message = parse_request(raw.WriteSlotsRequest, request)
         checks.check_batch(len(message.entries), _LIMITS)
         return message, list(map(self._write_of, message.entries))
 
-    def _write_of(self, entry: Any) -> Write:
+    def _write_of(self, entry: Any) -> Put:
+        metadata = entry.metadata if entry.HasField("metadata") else None
+        expires_us = 0 if metadata is None else wire.decode_metadata(metadata).expires_us
+        entry.ClearField("metadata")
         key = checked_entry(entry, _LIMITS, "entries", check_value=self._check_values)
         if wire.is_null(entry.value):
             raise InvalidValueError(
                 f"the value of {key} is null, which no store holds", field="entries.value", path="value"
             )
-        return Write(key, WireValue(entry.value))
+        return Put(key, WireValue(entry.value), expiry=Expiry(at_us=expires_us) if expires_us else None)
 
     # Records of proxies
 

@@ -401,8 +401,8 @@ class SlotSummary(_message.Message):
     bytes: _builtins.int
     """The total size of keys and serialized values, in bytes."""
     checksum: _builtins.int
-    """The sum, modulo 2^64, of xxh3_64(key text, zero byte, serialized value) over all entries. The seed is when the entry
-    expires, in microseconds since 1970, 0 for never. The checksum of several nodes' entries is the sum of their
+    """The sum, modulo 2^64, of xxh3_64(key text, zero byte, serialized value) over all entries. The seed is when the
+    entry expires, in microseconds since 1970, 0 for never. The checksum of several nodes' entries is the sum of their
     checksums.
     """
     def __init__(

@@ -7,11 +7,14 @@ import math
 import pytest
 
 from datastore.model.errors import ConfigError, DeadlineExceededError, UnavailableError
+from datastore.model.expiry import MAX_EXPIRES_US, Expiry
 from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES, KEY_BYTES
 from datastore.model.metadata import MAX_VERSION, Precondition
+from datastore.model.operations import Delete, Patch, Put
+from datastore.model.patches import Change
 from datastore.model.urls import shown
-from datastore_client._messages import BATCH_MESSAGE_BYTES, WriteBatch
+from datastore_client._messages import BATCH_MESSAGE_BYTES, WriteBatch, content_of
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S, Link, RetryPolicy
 from datastore_client.channel import CHANNEL_OPTIONS, MESSAGE_BYTES, QUERY_REQUEST_BYTES, STREAM_OPTIONS, parse_target
 from datastore_server.limits import Limits
@@ -86,9 +89,15 @@ def test_client_and_server_take_messages_of_one_size_and_the_largest_request_fit
 def test_no_item_of_a_batch_takes_more_room_than_is_reserved_for_it() -> None:
     key = Key("/" + "k" * (KEY_BYTES - 1))
     largest, condition = b"x" * (ENTRY_BYTES - KEY_BYTES), Precondition(version=MAX_VERSION)
-    for value in (largest, None):
+    expiry = Expiry(at_us=MAX_EXPIRES_US)
+    patch = Patch(key, (Change("set", "member", largest[:1000]),), condition, expiry=expiry)
+    for operation, content in (
+        (Put(key, largest, condition, expiry), largest),
+        (Delete(key, condition), None),
+        (patch, content_of(patch)),
+    ):
         batch = WriteBatch(1)
-        batch.add(0, key, value, condition)
+        batch.add(0, operation, content)
         assert batch.request.ByteSize() <= batch._size
 
 

@@ -237,6 +237,14 @@ class TestQuery:
         assert lines[1] == ["/Person:ada", "1815", "GB", "ada"]
         assert "2 entries" in text
 
+    def test_a_table_shows_metadata_beside_the_values(self, cli: Cli) -> None:
+        code, text = on_terminal(cli, "query", "/Person", "--keys-only", "--metadata", "--order", "__version__")
+        assert code == 0
+        lines = [line.split() for line in re.sub("\x1b\\[[0-9;]*m", "", text).splitlines()]
+        assert lines[0][:3] == ["key", "version", "create_time"]
+        (entry,) = cli.lines("query", "/Person", "--metadata", "--order", "__version__", "--limit", "1")
+        assert lines[1][:3] == [entry["key"], str(entry["version"]), entry["create_time"]]
+
     def test_a_terminal_gets_a_table_of_rows(self, cli: Cli) -> None:
         code, text = on_terminal(cli, "aggregate", "/Person", "--where", "land = GB", "--group-by", "land", "--count")
         assert code == 0

@@ -23,6 +23,7 @@ __all__ = [
     "MESSAGE_BYTES",
     "MESSAGE_PARTS",
     "ORDERS",
+    "PATCHED_BYTES",
     "QUERY_REQUEST_BYTES",
     "SORT_BYTES",
     "SORT_ENTRY_BYTES",
@@ -47,6 +48,11 @@ ENTRY_BYTES = 3 * 1024 * 1024
 #: timestamps count one each. A parser creates an object for each, 100,000 in 40 ms, and the reader of a value holds
 #: them all.
 MESSAGE_PARTS = 100_000
+
+#: How much the patches of one batch may rewrite at a server, in bytes of values before and after, before the next one
+#: is refused. A patch of 30 bytes may rewrite 3 MiB, and a batch holds 1,000: the server would be busy for minutes, and
+#: answer nobody else. With this limit it takes some 0.3 s, apart from what the last patch takes.
+PATCHED_BYTES = 2 * 1024 * 1024
 
 #: The deepest nesting of lists and maps in a value on the wire.
 VALUE_DEPTH = 32

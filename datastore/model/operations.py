@@ -15,7 +15,7 @@ from datastore.model.errors import (
 from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import EXISTS, Metadata, Precondition
-from datastore.model.patches import Change, changed
+from datastore.model.patches import Change, PatchRoom, changed
 from datastore.model.records import Record
 
 __all__ = [
@@ -147,10 +147,10 @@ class Patch(Record):
     Unless it may `create` the entry, the entry must exist. It expires as before, or as `expiry` says; without changes,
     only the expiry changes, and the value may be of any kind. `forms` are the serializers between the caller and the
     store, the caller's first; `encode` gives the new value the serialized form in which a server keeps values, and may
-    refuse it.
+    refuse it. The patches of one batch of a server share a `room`.
     """
 
-    __slots__ = ("changes", "condition", "create", "encode", "expiry", "forms", "key")
+    __slots__ = ("changes", "condition", "create", "encode", "expiry", "forms", "key", "room")
 
     def __init__(
         self,
@@ -162,6 +162,7 @@ class Patch(Record):
         expiry: Expiry | None = None,
         encode: Callable[[Any], Any] | None = None,
         forms: tuple[Form, ...] = (),
+        room: PatchRoom | None = None,
     ) -> None:
         self.key = key
         self.changes = changes
@@ -170,6 +171,7 @@ class Patch(Record):
         self.condition = EXISTS if condition is None and not create else condition
         self.encode = encode
         self.forms = forms
+        self.room = room
 
     @property
     def value(self) -> Any:
@@ -193,17 +195,24 @@ class Patch(Record):
             expiry=self.expiry,
             encode=self.encode,
             forms=self.forms if forms is None else forms,
+            room=self.room,
         )
 
     def apply(self, stored: Any) -> Any:
         """The new stored value for the old one, None if there is none. Raises InvalidValueError if it does not fit."""
         if not self.changes and stored is not None:
             return stored
+        if self.room is not None:
+            self.room.check()
         for form in reversed(self.forms):
             stored = None if stored is None else form.loads(stored)
+        if self.room is not None:
+            self.room.use(stored)
         value: Any = changed(stored, self.changes)
         if self.encode is not None:
             value = self.encode(value)
+        if self.room is not None:
+            self.room.use(value)
         for form in self.forms:
             value = form.dumps(value)
         return value

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from datastore.model.encoded import decoded
-from datastore.model.errors import InvalidError, InvalidValueError, UnsupportedTypeError
-from datastore.model.limits import FIELD_PATH_BYTES
+from datastore.model.encoded import decoded, encoded_bytes
+from datastore.model.errors import InvalidError, InvalidValueError, OverloadedError, UnsupportedTypeError
+from datastore.model.limits import FIELD_PATH_BYTES, PATCHED_BYTES
 
-__all__ = ["CHANGES", "KINDS", "Change", "changed", "changes_of"]
+__all__ = ["CHANGES", "KINDS", "Change", "PatchRoom", "changed", "changes_of"]
 
 #: The most changes of one patch: as many as a value has fields in a projection.
 CHANGES = 256
@@ -30,6 +30,26 @@ class Change(NamedTuple):
     kind: str
     path: str
     operand: Any = None
+
+
+class PatchRoom:
+    """How much the patches of one batch may still rewrite, at first PATCHED_BYTES. Not safe for threads."""
+
+    def __init__(self) -> None:
+        self._left = PATCHED_BYTES
+
+    def check(self) -> None:
+        """Raise OverloadedError if the patches before have used it up."""
+        if self._left <= 0:
+            raise OverloadedError(
+                f"the patches of this batch have rewritten {PATCHED_BYTES:,} bytes of values; this one was not made,"
+                " and can be sent again",
+                retry_after_s=0.0,
+            )
+
+    def use(self, value: Any) -> None:
+        """A patch has read or made this value. Only serialized ones count; a server makes each of them so."""
+        self._left -= encoded_bytes((value,))
 
 
 def changes_of(

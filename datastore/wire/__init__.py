@@ -20,7 +20,7 @@ from datastore.wire.errors import (
 from datastore.wire.expiry import decode_expiry, set_expiry
 from datastore.wire.explanations import decode_explanation, encode_explanation
 from datastore.wire.metadata import MetadataEncoder, decode_metadata, decode_precondition, set_precondition
-from datastore.wire.parts import check_parts
+from datastore.wire.parts import check_parts, check_parts_of
 from datastore.wire.patches import decode_patch, encode_patch
 from datastore.wire.placements import (
     EXPECTATION,
@@ -40,6 +40,7 @@ __all__ = [
     "MetadataEncoder",
     "WireValue",
     "check_parts",
+    "check_parts_of",
     "check_value",
     "codec",
     "decode_aggregate",

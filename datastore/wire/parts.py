@@ -6,17 +6,19 @@ blocks the interpreter until it has read them all. Knows protobuf's encoding and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
 from datastore.model.errors import LimitExceededError
+from datastore.model.key import Key
 from datastore.model.limits import MESSAGE_PARTS
 
-__all__ = ["check_parts", "count_parts"]
+__all__ = ["check_parts", "check_parts_of", "count_parts", "parts_in"]
 
 #: The smallest embedded message, in bytes: its tag, and a length of 0. Only the tags of groups, which no message here
 #: has, are smaller.
@@ -25,18 +27,39 @@ _PART_BYTES = 2
 _VARINT_BITS = 70
 _VARINT, _LENGTH = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}
+#: The types of plain values that are no messages.
+_SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def check_parts(data: bytes, kind: Any) -> None:
     """Raise LimitExceededError if a serialized message has more than MESSAGE_PARTS parts, at any depth."""
     if len(data) > MESSAGE_PARTS * _PART_BYTES and count_parts(data, kind, MESSAGE_PARTS) > MESSAGE_PARTS:
-        raise LimitExceededError(
-            f"a {kind.name} has at most {MESSAGE_PARTS:,} parts (lists, maps, their elements and members, keys,"
-            " timestamps, unknown and repeated fields), and this one has more: keep them in several entries, or as"
-            " bytes",
-            limit="message_parts",
-            maximum=MESSAGE_PARTS,
-        )
+        raise _too_many(kind.name)
+
+
+def _too_many(kind: str) -> LimitExceededError:
+    return LimitExceededError(
+        f"a {kind} has at most {MESSAGE_PARTS:,} parts (lists, maps, their elements and members, keys, timestamps,"
+        " unknown and repeated fields), and this one has more: keep them in several entries, or as bytes",
+        limit="message_parts",
+        maximum=MESSAGE_PARTS,
+    )
+
+
+def check_parts_of(value: Any) -> None:
+    """Like `check_parts` of a plain value that was serialized, in a fraction of the time."""
+    if parts_in(value) > MESSAGE_PARTS:
+        raise _too_many("Value")
+
+
+def parts_in(value: Any) -> int:
+    """The number of parts of the serialized form of a plain value."""
+    if isinstance(value, Mapping):
+        # Itself; of each member the entry of the map, and its value.
+        return 1 + 2 * len(value) + sum(parts_in(held) for held in value.values() if type(held) not in _SCALARS)
+    if isinstance(value, (list, tuple)):
+        return 1 + len(value) + sum(parts_in(held) for held in value if type(held) not in _SCALARS)
+    return int(isinstance(value, (Key, datetime)))
 
 
 def count_parts(data: bytes, kind: Descriptor, most: int) -> int:

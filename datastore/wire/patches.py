@@ -10,7 +10,7 @@ from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import Precondition
 from datastore.model.operations import Patch
-from datastore.model.patches import Change, checked_changes
+from datastore.model.patches import Change, PatchRoom, checked_changes
 from datastore.v1 import value_pb2
 from datastore.wire.parts import check_parts
 from datastore.wire.values import check_value, decode_value, encode_value
@@ -43,13 +43,14 @@ def decode_patch(
     condition: Precondition | None,
     encode: Callable[[Any], Any],
     expiry: Expiry | None = None,
+    room: PatchRoom | None = None,
 ) -> Patch:
     """The patch of a message, for a server that keeps values as `encode` makes them.
 
     Raises InvalidError for changes that are invalid by themselves, or of an unknown kind.
     """
     changes = checked_changes([_change(change) for change in message.changes])
-    return Patch(key, changes, condition, create=message.create, expiry=expiry, encode=encode)
+    return Patch(key, changes, condition, create=message.create, expiry=expiry, encode=encode, room=room)
 
 
 def _change(message: Any) -> Change:

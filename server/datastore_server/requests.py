@@ -17,6 +17,7 @@ from datastore.model.expiry import NEVER, Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import Precondition
 from datastore.model.operations import ENTRIES, VALUES, Delete, Operation, Patch, Put, ReadOptions
+from datastore.model.patches import PatchRoom
 from datastore.model.query import Query
 from datastore.v1 import query_pb2, service_pb2
 from datastore.wire import WireValue, raw
@@ -85,7 +86,8 @@ class Requests:
         """The items of a BatchWriteRequest, each a write or its error."""
         message = parse_request(raw.BatchWriteRequest, request)
         checks.check_batch(len(message.writes), self._limits)
-        return [_attempt(self._write_of, write) for write in message.writes]
+        room = PatchRoom()
+        return [_attempt(self._write_of, write, room) for write in message.writes]
 
     def keys(self, request: bytes) -> tuple[list[Key | DatastoreError], ReadOptions]:
         """The items of a BatchGetRequest, each a key or its error, and what to read."""
@@ -193,8 +195,8 @@ class Requests:
         self._require_expiry()
         return Patch(key, (), condition, expiry=expiry or NEVER)
 
-    def _patch_of(self, patch: Any, terms: Any) -> Patch:
-        """The checked operation of a patch, on the terms of its request.
+    def _patch_of(self, patch: Any, terms: Any, room: PatchRoom | None = None) -> Patch:
+        """The checked operation of a patch, on the terms of its request, and within the `room` of its batch.
 
         The new value is checked like that of a put, once it is known.
         """
@@ -204,17 +206,17 @@ class Requests:
         def encoded(value: Any) -> WireValue:
             data = wire.encode_value(value)
             checks.check_entry(key, len(data.data), self._limits)
-            wire.check_value(data.data)
+            wire.check_parts_of(value)
             return data
 
-        return wire.decode_patch(patch, key, self._condition_of(terms), encoded, self._expiry_of(terms))
+        return wire.decode_patch(patch, key, self._condition_of(terms), encoded, self._expiry_of(terms), room)
 
-    def _write_of(self, write: Any) -> Operation:
+    def _write_of(self, write: Any, room: PatchRoom) -> Operation:
         operation = write.WhichOneof("operation")
         if operation == "put":
             return self._put_of(write.put, write)
         if operation == "patch":
-            return self._patch_of(write.patch, write)
+            return self._patch_of(write.patch, write, room)
         if operation == "touch":
             key = checks.required_key(True, write.touch.text, self._limits, field="touch")
             return self._touch_of(key, write)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,7 +21,7 @@ from datastore.model.errors import (
     UnsupportedError,
 )
 from datastore.model.key import Key
-from datastore.model.limits import ENTRY_BYTES
+from datastore.model.limits import ENTRY_BYTES, PATCHED_BYTES
 from datastore.model.metadata import ABSENT, EXISTS, Precondition
 from datastore.model.operations import Delete, Patch, Put
 from datastore.model.patches import Change
@@ -370,6 +371,23 @@ async def test_a_value_over_the_limit_after_a_patch_is_refused_and_changes_nothi
             await store.patch(KEY, {"third": "x" * 3000})
         assert (raised.value.limit, raised.value.maximum) == ("entry_bytes", ENTRY_BYTES)
         assert await store.get(KEY) == {"first": part, "second": part}
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "lmdb"])
+async def test_patches_of_a_batch_that_rewrite_too_much_are_refused_and_the_client_repeats_them(
+    tmp_path: Path, *, on_disk: bool
+) -> None:
+    async with clusters.node(tmp_path / "node" if on_disk else None) as node:
+        batch = [Patch(KEY, (Change("append", "order", [place]),)) for place in range(4)]
+        async with aio_connect(node.url, retry=False) as once:
+            await once.put(KEY, {"text": "x" * (PATCHED_BYTES // 2), "order": []})
+            results = await once.batch_write([*batch, Put(Key("/other"), 1)])
+            assert [type(result.error) for result in results] == [type(None), *[OverloadedError] * 3, type(None)]
+            assert (await once.get(KEY))["order"] == [0]
+        async with aio_connect(node.url) as store:
+            results = await store.batch_write(batch)
+            assert not any(result.error for result in results)
+            assert (await store.get(KEY))["order"] == [0, *range(4)]
 
 
 async def test_conditions_of_a_batch_arrive_over_all_its_messages() -> None:

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.model.errors import InvalidError, InvalidValueError, UnsupportedTypeError
+from datastore.model.encoded import Encoded
+from datastore.model.errors import InvalidError, InvalidValueError, OverloadedError, UnsupportedTypeError
 from datastore.model.fields import object_getattr
 from datastore.model.key import Key
-from datastore.model.limits import FIELD_PATH_BYTES
+from datastore.model.limits import FIELD_PATH_BYTES, PATCHED_BYTES
 from datastore.model.operations import Form, Patch
-from datastore.model.patches import CHANGES, Change, changed, changes_of
+from datastore.model.patches import CHANGES, Change, PatchRoom, changed, changes_of
 
 
 class Large(int):
@@ -106,3 +107,25 @@ def test_an_int_beyond_int64_cannot_be_incremented(member, operand):
 def test_a_path_into_what_is_not_a_map_is_refused_with_its_place(inner, named):
     with pytest.raises(InvalidValueError, match=f"^a.b.c.d leads into a.b, which is {named}, not a map$"):
         changed({"a": {"b": inner}}, changes_of({"a.b.c.d": 1}))
+
+
+def test_the_patches_of_a_batch_rewrite_a_limited_number_of_bytes():
+    def room_after(size: int) -> PatchRoom:
+        room = PatchRoom()
+        patch = Patch(Key("/a"), changes_of({"n": 1}), encode=lambda _: Encoded(b"x" * size), room=room)
+        assert patch.at(Key("/b")).apply(None).data == b"x" * size
+        return room
+
+    room_after(PATCHED_BYTES - 1).check()
+    for size in (PATCHED_BYTES, PATCHED_BYTES + 1):
+        with pytest.raises(OverloadedError, match="2,097,152 bytes") as refused:
+            room_after(size).check()
+        assert refused.value.retry_after_s is not None
+
+
+def test_a_patch_that_is_refused_for_its_batch_reads_no_value():
+    room = PatchRoom()
+    room.use(Encoded(b"x" * PATCHED_BYTES))
+    unread = Form(lambda _: pytest.fail("it is read"), lambda _: pytest.fail("it is written"))
+    with pytest.raises(OverloadedError):
+        Patch(Key("/a"), changes_of({"n": 1}), room=room).through(unread).apply({})

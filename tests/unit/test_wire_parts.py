@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
 from datastore import wire
 from datastore.model.errors import InvalidValueError, LimitExceededError
+from datastore.model.key import Key
 from datastore.model.limits import MESSAGE_PARTS
 from datastore.v1 import service_pb2
 from datastore.v1.value_pb2 import Value
-from datastore.wire.parts import count_parts
+from datastore.wire.parts import count_parts, parts_in
 
 VALUES = {
     "scalar": (1, 0),
     "list": ([1, 2, 3], 4),
     "map": ({"a": 1}, 3),
     "nested": ([[], {}], 5),
+    "others": ({"k": [Key("/a"), datetime.now(UTC)], "t": (1,)}, 12),
 }
 
 
@@ -23,6 +28,27 @@ VALUES = {
 def test_parts_are_the_embedded_messages(name: str) -> None:
     value, parts = VALUES[name]
     assert count_parts(wire.encode_value(value).data, Value.DESCRIPTOR, 1000) == parts
+    assert parts_in(value) == parts
+
+
+@pytest.mark.parametrize(
+    ("most", "above"),
+    [
+        ([0] * (MESSAGE_PARTS - 1), [0] * MESSAGE_PARTS),
+        ({"a": [None] * (MESSAGE_PARTS - 4)}, {"a": [None] * (MESSAGE_PARTS - 3)}),
+        ([[]] * ((MESSAGE_PARTS - 2) // 2), [[]] * (MESSAGE_PARTS // 2)),
+    ],
+    ids=["list", "map", "lists"],
+)
+def test_the_parts_of_a_plain_value_are_limited_like_those_of_its_serialized_form(most: Any, above: Any) -> None:
+    wire.check_parts_of(most)
+    wire.check_parts(wire.encode_value(most).data, Value.DESCRIPTOR)
+    for refused in (
+        lambda: wire.check_parts_of(above),
+        lambda: wire.check_parts(wire.encode_value(above).data, Value.DESCRIPTOR),
+    ):
+        with pytest.raises(LimitExceededError, match="a Value has at most 100,000 parts"):
+            refused()
 
 
 def list_of(elements: int) -> bytes:

@@ -221,16 +221,18 @@ class TestAsyncCachedLinks(TallInTasks):
 @pytest.mark.long
 class TestShimsOnShims(TallInThreads):
     tree = SHIMS_ON_SHIMS
+    versions = expiry = True
 
 
 @pytest.mark.long
 class TestAsyncShimsOnShims(TallInTasks):
     tree = SHIMS_ON_SHIMS
+    versions = expiry = True
 
 
 # Other modules test their shims over LMDB; these change keys or values, here over stores that change values too.
 for kind in ("json", "maps", "stack", "namespace", "identity"):
     for colour, held in (("", TallInThreads), ("Async", TallInTasks)):
         name = f"Test{colour}{kind.capitalize()}OverLMDB"
-        made = type(name, (held,), {"tree": upon(kind, leaf("lmdb")), "grid": 20})
+        made = type(name, (held,), {"tree": upon(kind, leaf("lmdb")), "grid": 20, "versions": True, "expiry": True})
         globals()[name] = made if name == "TestAsyncJsonOverLMDB" else pytest.mark.long(made)

@@ -7,7 +7,7 @@ import struct
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from datastore.model.changes import Change, ChangeKind
 from datastore.model.entries import value_bytes
@@ -15,7 +15,7 @@ from datastore.model.errors import ChangesExpiredError, InvalidTokenError
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, CHANGES_AGE_S, CHANGES_BYTES, CHANGES_KEPT
 
-__all__ = ["CHANGE_BYTES", "ChangeLog", "LogPosition"]
+__all__ = ["CHANGE_BYTES", "ChangeLog", "Log", "LogPosition", "changes_expired"]
 
 #: The assumed size of a change besides its value, in bytes: the objects and their place in the log.
 CHANGE_BYTES = 200
@@ -48,6 +48,27 @@ class LogPosition(NamedTuple):
         except (struct.error, UnicodeDecodeError):
             raise InvalidTokenError("the resume token is not a position in a log of changes") from None
         return cls(log_id, version, text if is_listing else None)
+
+
+class Log(Protocol):
+    """What a feed needs of a store's log. The store's lock protects it."""
+
+    log_id: bytes
+    #: The version of the latest change, or one above.
+    last: int
+    #: Called after each change.
+    wakers: set[Callable[[], None]]
+
+    def number_after(self, position: LogPosition) -> int:
+        """The number of the first change after a position. Raises ChangesExpiredError if it is not one of this log."""
+        ...
+
+    def read(self, number: int) -> tuple[list[Change], int]:
+        """A batch of changes from that with a number on, empty if there are none yet, and the number after them.
+
+        Raises ChangesExpiredError if they are no longer kept.
+        """
+        ...
 
 
 class ChangeLog:
@@ -115,8 +136,8 @@ class ChangeLog:
             raise changes_expired()
         return self.dropped + bisect_right(self._changes, position.version, key=lambda change: change.version)
 
-    def read(self, number: int) -> list[Change]:
-        """A batch of changes from that with a number on; none if there are none yet.
+    def read(self, number: int) -> tuple[list[Change], int]:
+        """A batch of changes from that with a number on, empty if there are none yet, and the number after them.
 
         Raises ChangesExpiredError if that change was dropped.
         """
@@ -129,7 +150,7 @@ class ChangeLog:
         while stop < most and filled < BATCH_BYTES:
             filled += sizes[stop]
             stop += 1
-        return [changes[place] for place in range(start, stop)]
+        return [changes[place] for place in range(start, stop)], stop + self.dropped
 
 
 def changes_expired() -> ChangesExpiredError:

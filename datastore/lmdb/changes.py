@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby, repeat
 from operator import itemgetter
 
 import lmdb
 
 from datastore.engine.versions import Versions
+from datastore.lmdb.changelog import DELETE, EXPIRE, CommitLog
 from datastore.lmdb.expiries import Expiries
 from datastore.lmdb.records import created_us, has_expired, pack, pack_all, unpack, unpack_metadata
 from datastore.model.arguments import check_key
@@ -97,13 +98,21 @@ def may_expire(changes: Sequence[Change]) -> bool:
 class Changes:
     """Makes changes within one write transaction, whose cursor on the entries it uses.
 
-    `expiries` is None as long as the store has no entries that expire: then none is looked at for that.
+    `expiries` is None as long as the store has no entries that expire: then none is looked at for that. Changes are
+    added to `log`, if one is kept.
     """
 
-    def __init__(self, cursor: lmdb.Cursor[bytes], versions: Versions, expiries: Expiries | None) -> None:
+    def __init__(
+        self,
+        cursor: lmdb.Cursor[bytes],
+        versions: Versions,
+        expiries: Expiries | None,
+        log: CommitLog | None = None,
+    ) -> None:
         self._cursor = cursor
         self._versions = versions
         self._expiries = expiries
+        self._log = log
         self._now_us = versions.now_us()
         #: By which entries expire.
         self._latest_us = versions.latest_us()
@@ -123,12 +132,15 @@ class Changes:
 
     def _put(self, texts: Sequence[bytes], values: Sequence[bytes], *, is_text: bool) -> list[WriteResult]:
         """Store values under the texts of their keys."""
+        self._log_expired(texts)
         # A key that occurs twice gets the same times twice.
         created = map(self._created, texts)
         now_us = repeat(self._now_us)
         stamps = list(zip(self._versions.take(len(texts), self._now_us), created, now_us, repeat(0), strict=False))
         records = pack_all(texts, values, stamps, is_text=is_text)
         self._cursor.putmulti(zip(texts, records, strict=True))
+        if self._log is not None:
+            self._log.put((stamp[0] for stamp in stamps), texts, values, is_text=is_text)
         # As `Metadata._make` does it, which takes three times as long.
         return list(map(WriteResult, repeat(None), map(tuple.__new__, repeat(Metadata), stamps)))
 
@@ -153,11 +165,23 @@ class Changes:
                 self._expiries.remove(metadata)
         return has_expired(record, self._latest_us)
 
+    def _log_expired(self, texts: Iterable[bytes]) -> None:
+        """Log the entries that have expired, and are replaced before they were removed."""
+        if self._log is not None and self._expiries is not None:
+            for text in dict.fromkeys(texts):
+                if self._cursor.set_key(text) and has_expired(self._cursor.value(), self._latest_us):
+                    self._log_removed(text, EXPIRE)
+
+    def _log_removed(self, text: bytes, kind: int) -> None:
+        if self._log is not None:
+            (version,) = self._versions.take(1, self._now_us)
+            self._log.remove(version, text, kind)
+
     def _delete(self, text: bytes) -> WriteResult:
         if self._cursor.set_key(text):
-            if self._expiries is not None:
-                self._was_expiring(text, self._cursor.value())
+            was_expired = self._expiries is not None and self._was_expiring(text, self._cursor.value())
             self._cursor.delete()
+            self._log_removed(text, EXPIRE if was_expired else DELETE)
         return _DONE
 
     def sweep(self, most: int) -> int:
@@ -171,6 +195,7 @@ class Changes:
                 metadata = attempt(unpack_metadata, text, self._cursor.value()).value
                 if metadata is not None and metadata.version == version:
                     self._cursor.delete()
+                    self._log_removed(text, EXPIRE)
         return most
 
     def _make_dependent(self, change: Change) -> WriteResult:
@@ -194,12 +219,15 @@ class Changes:
         return result
 
     def _put_expiring(self, text: bytes, data: bytes, expires_us: int, *, is_text: bool) -> WriteResult:
+        self._log_expired([text])
         created = self._created(text)
         (version,) = self._versions.take(1, self._now_us)
         metadata = Metadata(version, created, self._now_us, expires_us)
         self._cursor.put(text, pack(text, data, metadata, is_text=is_text))
         if self._expiries is not None:
             self._expiries.add(text, metadata)
+        if self._log is not None:
+            self._log.put([version], [text], [data], is_text=is_text)
         return WriteResult(metadata=metadata)
 
 

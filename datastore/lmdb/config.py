@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from datastore.lmdb.store import MAX_MAP_BYTES, LMDBDatastore
+from datastore.lmdb.store import CHANGES_AGE_S, CHANGES_BYTES, MAX_MAP_BYTES, LMDBDatastore
 from datastore.model.config import Config
-from datastore.model.options import DIRECTORY, SIZE, one_of, option
+from datastore.model.options import BOOLEAN, DIRECTORY, DURATION, SIZE, one_of, option
 
 __all__ = ["LMDBConfig"]
 
@@ -29,6 +29,25 @@ class LMDBConfig(Config):
     )
     max_size: int = field(default=MAX_MAP_BYTES, metadata=option("how large the database may become", SIZE))
 
+    changes: bool = field(
+        default=False, metadata=option("keep a log of changes, so that the store can be watched", BOOLEAN)
+    )
+    change_bytes: int = field(default=CHANGES_BYTES, metadata=option("how large the log may become", SIZE))
+    change_age: float = field(default=CHANGES_AGE_S, metadata=option("for how long changes are kept", DURATION))
+
     def open(self) -> LMDBDatastore:
         """Open the directory."""
-        return LMDBDatastore(self.directory, durability=self.durability, max_map_bytes=self.max_size)
+        return self.open_as(None, None)
+
+    def open_as(self, cluster: str | None, shard: str | None) -> LMDBDatastore:
+        """Open the directory as that of a cluster and a shard; None for any."""
+        return LMDBDatastore(
+            self.directory,
+            cluster=cluster,
+            shard=shard,
+            durability=self.durability,
+            max_map_bytes=self.max_size,
+            keep_changes=self.changes,
+            most_change_bytes=self.change_bytes,
+            most_change_age_s=self.change_age,
+        )

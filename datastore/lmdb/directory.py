@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import lmdb
 
+from datastore.lmdb.changelog import begin_log
 from datastore.lmdb.errors import raise_translated
 from datastore.lmdb.records import OLDEST
 from datastore.model.errors import (
@@ -53,6 +54,7 @@ _ENTRIES = b"entries"
 _META = b"meta"
 SYSTEM = b"system"
 EXPIRIES = b"expiries"
+_CHANGES = b"changes"
 _MAX_DATABASES = 8
 # In `meta`: the format of the store, the identity of the node, and the latest version given to an entry.
 FORMAT = b"format"
@@ -77,13 +79,14 @@ class Databases(NamedTuple):
     """The named databases of the environment, and the latest version given to an entry.
 
     The database for system records is created with the first record, the index of entries that expire with the first
-    of these.
+    of these; the log of changes if it is to be kept.
     """
 
     entries: lmdb._Database
     meta: lmdb._Database
     system: lmdb._Database | None
     expiries: lmdb._Database | None
+    changes: lmdb._Database | None
     last_version: int
 
 
@@ -133,7 +136,7 @@ def _locked_text(directory: Path, holder: str) -> str:
 
 
 def open_directory(
-    directory: Path, identity: Identity, *, sync: bool, map_bytes: int, max_map_bytes: int
+    directory: Path, identity: Identity, *, sync: bool, map_bytes: int, max_map_bytes: int, keep_changes: bool
 ) -> tuple[DirectoryLock, lmdb.Environment, Databases]:
     """Lock the directory, and open or create the environment in it."""
     try:
@@ -154,7 +157,7 @@ def open_directory(
             )
             # A reader that was killed must not keep old pages from being reused.
             environment.reader_check()
-            return lock, environment, _open_databases(environment, directory)
+            return lock, environment, _open_databases(environment, directory, keep_changes=keep_changes)
         except BaseException:
             lock.release()
             raise
@@ -166,10 +169,31 @@ def open_directory(
         raise StoreError(f"{directory} cannot be used as a data directory: {error}") from error
 
 
-def _open_databases(environment: lmdb.Environment, directory: Path) -> Databases:
+def _open_databases(environment: lmdb.Environment, directory: Path, *, keep_changes: bool) -> Databases:
     entries, meta = (environment.open_db(name, create=False) for name in (_ENTRIES, _META))
     system, expiries = (_if_created(environment, name) for name in (SYSTEM, EXPIRIES))
-    return Databases(entries, meta, system, expiries, _last_version(environment, meta, directory))
+    last_version = _last_version(environment, meta, directory)
+    if not keep_changes:
+        _drop_log(environment)
+    changes = _begun_log(environment, meta, last_version) if keep_changes else None
+    return Databases(entries, meta, system, expiries, changes, last_version)
+
+
+def _begun_log(environment: lmdb.Environment, meta: lmdb._Database, last_version: int) -> lmdb._Database:
+    changes = environment.open_db(_CHANGES)
+    with environment.begin(write=True) as transaction:
+        # Releases that keep no log must not write without it.
+        transaction.put(FORMAT, STORE_FORMAT, db=meta)
+        begin_log(transaction, changes, last_version)
+    return changes
+
+
+def _drop_log(environment: lmdb.Environment) -> None:
+    """Drop the log: changes that are made now would be missing in it."""
+    changes = _if_created(environment, _CHANGES)
+    if changes is not None:
+        with environment.begin(write=True) as transaction:
+            transaction.drop(changes)
 
 
 def _if_created(environment: lmdb.Environment, name: bytes) -> lmdb._Database | None:

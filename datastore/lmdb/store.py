@@ -17,6 +17,7 @@ import lmdb
 from datastore.engine.plan import narrowed
 from datastore.engine.ranges import END, ScanPlan, bounds
 from datastore.engine.room import batch_bytes, read_room
+from datastore.lmdb.changelog import StoredLog
 from datastore.lmdb.directory import DATA_FILE, LAST_VERSION, NODE_ID, Identity, new_node_id, open_directory
 from datastore.lmdb.errors import raise_translated
 from datastore.lmdb.expiries import has_due
@@ -24,23 +25,32 @@ from datastore.lmdb.gate import Gate
 from datastore.lmdb.records import has_expired, unpack, unpack_stored
 from datastore.lmdb.scan import RangeScan
 from datastore.lmdb.writer import FLUSH_INTERVAL_S, Job, Writer
+from datastore.model.arguments import check_count
 from datastore.model.capability import Capability, Durability, Support
+from datastore.model.changes import Watch
 from datastore.model.description import Description
+from datastore.model.durations import check_seconds
 from datastore.model.entries import Batch, Write
 from datastore.model.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError, UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES, BATCH_GROWTH, FIRST_BATCH_BYTES
 from datastore.model.operations import PRESENCE, Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
+from datastore.sync._concurrency import Lock
 from datastore.sync.base import Datastore
+from datastore.sync.feeds import Feed, LogFeed, unwatched
 from datastore.sync.scan import Scan
 
-__all__ = ["MAP_BYTES", "MAX_MAP_BYTES", "LMDBDatastore", "Stats"]
+__all__ = ["CHANGES_AGE_S", "CHANGES_BYTES", "MAP_BYTES", "MAX_MAP_BYTES", "LMDBDatastore", "Stats"]
 
 #: The map a new store begins with. It is address space, not disk: the file grows as it is used.
 MAP_BYTES = 1024 * 1024 * 1024
 #: The map grows by doubling up to here; an eighth of the address space of a process on x86-64.
 MAX_MAP_BYTES = 16 * 1024**4
+#: For how long a log of changes is kept by default, in seconds: enough for a watcher that is away for a night.
+CHANGES_AGE_S = 86_400.0
+#: How large it becomes by default, in bytes.
+CHANGES_BYTES = 1024 * 1024 * 1024
 
 
 class Stats(NamedTuple):
@@ -76,6 +86,10 @@ class LMDBDatastore(Datastore):
     Entries can expire by the same clock. They are removed some time later, at most SWEEP_ENTRIES in a commit, and until
     then `stats` counts them.
 
+    With `keep_changes` it can be watched. Every change is then stored twice, in the same commit: also in a log, which
+    survives restarts, and is kept for `most_change_age_s` seconds and up to `most_change_bytes`. Its oldest changes are
+    dropped by later writes, some in each commit; all of them if the map is full, or the store is opened without it.
+
     One process at a time, and one object in it, can open the directory: any other gets StoreLockedError. Any number
     of threads may use that object. After a fork the child must not use it (StoreError). Queries see each entry as it
     was at some moment during the query, and a cursor never returns an entry twice; they hold no snapshot, so a slow
@@ -98,7 +112,12 @@ class LMDBDatastore(Datastore):
         cluster: str | None = None,
         shard: str | None = None,
         clock: Callable[[], float] = time.time,
+        keep_changes: bool = False,
+        most_change_bytes: int = CHANGES_BYTES,
+        most_change_age_s: float = CHANGES_AGE_S,
     ) -> None:
+        check_count("most_change_bytes", most_change_bytes)
+        check_seconds("most_change_age_s", most_change_age_s)
         if not os.fspath(directory):
             raise InvalidError("directory must name a directory, not ''", field="directory")
         for name, size in (("map_bytes", map_bytes), ("max_map_bytes", max_map_bytes)):
@@ -118,8 +137,13 @@ class LMDBDatastore(Datastore):
             sync=durability == "sync",
             map_bytes=min(map_bytes, max_map_bytes),
             max_map_bytes=max_map_bytes,
+            keep_changes=keep_changes,
         )
         self._entries, self._meta = databases.entries, databases.meta
+        self._log: StoredLog | None = None
+        if databases.changes is not None:
+            self._log = StoredLog(self._environment, databases.changes, self._gate, databases.last_version)
+        self._log_lock = Lock()
         self._writer = Writer(
             self._environment,
             databases,
@@ -128,6 +152,9 @@ class LMDBDatastore(Datastore):
             max_map_bytes=max_map_bytes,
             flush_interval_s=None if durability == "sync" else FLUSH_INTERVAL_S,
             clock=clock,
+            log=self._log,
+            most_change_bytes=most_change_bytes,
+            most_change_age_s=most_change_age_s,
         )
         # Also at the end of the process, and when a store is dropped unclosed.
         self._finalizer = weakref.finalize(self, self._writer.close)
@@ -257,6 +284,15 @@ class LMDBDatastore(Datastore):
         except UnicodeDecodeError as error:
             raise CorruptDataError(f"a key is damaged: {error}", where=str(self.directory)) from error
 
+    # Changes
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The feed of the log, if it is kept. Expired entries are shown when they are removed."""
+        if self._log is None:
+            raise unwatched(self, "it was opened without keep_changes")
+        self._gate.check()
+        return LogFeed(self, self._log, self._log_lock, watch, wake, sweep=_nothing)
+
     # System records, which no read, write or query of entries sees
 
     def node_id(self) -> str:
@@ -313,6 +349,7 @@ class LMDBDatastore(Datastore):
             durability=self._durability,
             versions=True,
             expiry=True,
+            changes=self._log is not None,
         )
 
     def describe(self) -> Description:
@@ -357,6 +394,10 @@ class LMDBDatastore(Datastore):
         self._finalizer.detach()
         self._writer.abandon()
         self._gate.abandon()
+
+
+def _nothing() -> None:
+    """The writer's thread removes expired entries."""
 
 
 _open_stores: weakref.WeakSet[LMDBDatastore] = weakref.WeakSet()

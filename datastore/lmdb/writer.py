@@ -16,6 +16,7 @@ from typing import TypeVar
 import lmdb
 
 from datastore.engine.versions import Versions
+from datastore.lmdb.changelog import CommitLog, StoredLog
 from datastore.lmdb.changes import Change, Changes, change_of, may_expire, size_of
 from datastore.lmdb.directory import (
     EXPIRIES,
@@ -116,8 +117,15 @@ class Writer:
         max_map_bytes: int,
         flush_interval_s: float | None,
         clock: Callable[[], float],
+        log: StoredLog | None,
+        most_change_bytes: int,
+        most_change_age_s: float,
     ) -> None:
         self.commits = 0
+        #: None if no changes are kept.
+        self._log = log
+        self._most_change_bytes = most_change_bytes
+        self._most_change_age_us = int(most_change_age_s * 1_000_000)
         self._environment = environment
         self._entries, self._meta, self.system = databases.entries, databases.meta, databases.system
         #: The index of the entries that expire; None if there has been none.
@@ -211,6 +219,8 @@ class Writer:
                 self._flush()
             self._environment.close()
         self._lock.release()
+        if self._log is not None:
+            self._log.wake()
 
     def _take(self) -> list[Job] | None:
         """Wait for jobs, and take those that fit in one commit. Empty: other work is due. None: closed and done."""
@@ -259,6 +269,12 @@ class Writer:
         """Commit changes, and add their results. If there is no space for all of them, halve and retry."""
         commit = partial(self._commit, changes)
         made = self._try(commit)
+        if isinstance(made, StoreFullError) and self._log is not None and self._log.has_items:
+            logger.warning("the log of changes in %s is given up, to make room", self._lock.directory)
+            # LMDB reuses pages only two transactions after the one that freed them.
+            for _ in range(2):
+                self._in_reserve(self._clear_log)
+            made = self._try(commit)
         if isinstance(made, StoreFullError) and all(isinstance(operation, Delete) for *_, operation in changes):
             made = self._in_reserve(commit)
         if isinstance(made, StoreFullError) and len(changes) > 1:
@@ -322,18 +338,44 @@ class Writer:
         self._committed()
         return results
 
+    def _clear_log(self) -> None:
+        """Give up the log, to make room."""
+        with self._transaction() as transaction, self._log_in(transaction) as log:
+            if log is not None:
+                log.clear(self.versions.last)
+
+    @contextmanager
+    def _log_in(self, transaction: lmdb.Transaction[bytes]) -> Iterator[CommitLog | None]:
+        """The log in a transaction, trimmed at the end of the block."""
+        if self._log is None:
+            yield None
+            return
+        database, page_bytes = self._log.database, self._environment.stat()["psize"]
+
+        def size() -> int:
+            found = transaction.stat(database)
+            pages: int = found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
+            return pages * page_bytes
+
+        with transaction.cursor(db=database) as cursor:
+            log = CommitLog(cursor, size)
+            yield log
+            log.trim(self.versions.last - self._most_change_age_us, self._most_change_bytes)
+
     @contextmanager
     def _changes(self, transaction: lmdb.Transaction[bytes]) -> Iterator[Changes]:
         """What makes changes in a transaction on the entries."""
-        with transaction.cursor() as cursor:
+        with transaction.cursor() as cursor, self._log_in(transaction) as log:
             if self.expiries is None:
-                yield Changes(cursor, self.versions, None)
+                yield Changes(cursor, self.versions, None, log)
             else:
                 with transaction.cursor(db=self.expiries) as index:
-                    yield Changes(cursor, self.versions, Expiries(index))
+                    yield Changes(cursor, self.versions, Expiries(index), log)
 
     def _committed(self) -> None:
         self.commits += 1
+        if self._log is not None:
+            self._log.committed(self.versions.last)
         if self._flush_interval_s is not None and self._flush_due is None:
             self._flush_due = time.monotonic() + self._flush_interval_s
 
@@ -396,7 +438,10 @@ class Writer:
         if self.expiries is None or not self._has_due(self.expiries):
             return 0
         with self._transaction() as transaction, self._changes(transaction) as made:
+            before = self.versions.last
             count = made.sweep(SWEEP_ENTRIES)
+            if self.versions.last > before:
+                self._keep_last_version(transaction)
         self._committed()
         return count
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from datastore.engine.changelog import ChangeLog, LogPosition
+from datastore.engine.changelog import Log, LogPosition
 from datastore.engine.feeds import Place, joined, parted, selected
 from datastore.model.changes import Change, ChangeBatch, ChangeKind, Watch
 from datastore.model.entries import Position
@@ -71,7 +71,7 @@ class LogFeed(Feed):
     def __init__(
         self,
         store: Any,
-        log: ChangeLog,
+        log: Log,
         lock: Lock,
         watch: Watch,
         wake: Callable[[], None],
@@ -103,10 +103,9 @@ class LogFeed(Feed):
             return self._list(self._position.listed)
         with self._lock:
             self._sweep()
-            changes = self._log.read(self._number)
+            changes, self._number = self._log.read(self._number)
         if not changes:
             return None
-        self._number += len(changes)
         self._position = self._position._replace(version=changes[-1].version)
         return ChangeBatch(selected(self._watch, changes), self._position.packed())
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 from datastore import wire
 from datastore.aio import Datastore, DictDatastore, SerializerShimDatastore
 from datastore.aio.lift import LiftedDatastore, lift
-from datastore.lmdb import LMDBConfig, LMDBDatastore
+from datastore.lmdb import LMDBConfig
 from datastore.model.errors import ConfigError
 from datastore.model.options import option
 from datastore.spec import CHILD, CHILDREN, MOUNTS, NAMED_CHILDREN, Composed, Config, build_async
@@ -67,9 +67,7 @@ def open_storage(
         memory = DictDatastore()
         return Storage(memory, MemorySystemSpace(memory), Listing(memory))
     if isinstance(tree, LMDBConfig):
-        blocking = LMDBDatastore(
-            tree.directory, durability=tree.durability, max_map_bytes=tree.max_size, cluster=cluster, shard=shard
-        )
+        blocking = tree.open_as(cluster, shard)
         lazy = SerializerShimDatastore(lift(blocking), wire.lazy)
         return Storage(lazy, LMDBSystemSpace(blocking), Listing(lazy))
     if any(tree.parts()):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from datastore import aio, core
+from datastore import aio, core, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import WatchPromises as AsyncWatchPromises
+from datastore.lmdb import LMDBDatastore
 from datastore.sync.lru import LRUCacheDatastore
 from datastore.testing.conformance import WatchPromises
-from tests.support.capabilities import InMemory
+from tests.support.capabilities import InMemory, OnTheWire, decoding
 
 SHIMS = {
     "cache": lambda child: core.CacheShimDatastore(child, cache=LRUCacheDatastore(3)),
@@ -35,6 +37,29 @@ class TestWatchThroughLift(InMemory, AsyncWatchPromises):
     @pytest.fixture
     async def store(self) -> Any:
         return lift(core.DictDatastore())
+
+
+class TestWatchOfLMDB(OnTheWire, AsyncWatchPromises):
+    """As on a node that keeps changes."""
+
+    changes = True
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> Any:
+        pages = lift(LMDBDatastore(tmp_path / "data", durability="async", keep_changes=True))
+        lazy = aio.SerializerShimDatastore(pages, wire.lazy)
+        async with aio.SerializerShimDatastore(lazy, decoding) as store:
+            yield store
+
+
+class TestWatchOfLMDBByThreads(OnTheWire, WatchPromises):
+    changes = True
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        pages = LMDBDatastore(tmp_path / "data", durability="async", keep_changes=True)
+        with core.SerializerShimDatastore(pages, wire.codec) as store:
+            yield store
 
 
 class TestWatchOfAllAtOnce(InMemory, AsyncWatchPromises):

@@ -9,7 +9,7 @@ import pytest
 
 from datastore_server.cli.output import ExitCode
 from tests.support import clusters
-from tests.support.commands import Commands, run_here
+from tests.support.commands import Commands, run_here, server_process
 
 
 @pytest.fixture
@@ -56,3 +56,13 @@ def test_conditions_and_keys_only(memory: Commands) -> None:
 def test_a_store_that_cannot_be_watched_is_an_error(memory: Commands) -> None:
     done = run_here("watch", "/", "--limit", "0")
     assert done.code == ExitCode.USAGE
+
+
+def test_a_watch_of_a_node_on_lmdb_continues_after_a_restart(tmp_path: Path) -> None:
+    url, file = f"lmdb:{tmp_path / 'data'}?changes=true", tmp_path / "token"
+    for number in range(3):
+        with server_process("serve", url, "--listen", "127.0.0.1:0") as ready:
+            commands = Commands(ready["url"])
+            commands.put(f"/{number}")
+            done = commands("watch", "/", "--initial", "--limit", "1", "--resume", str(file))
+            assert [line["key"] for line in done.lines] == [f"/{number}"]

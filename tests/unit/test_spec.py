@@ -264,7 +264,10 @@ def main(kind: str, *lines: str) -> str:
             "no store 'null'; the stores are main; did you mean { kind = \"null\" }?",
         ),
         (main("LRU", "max_entries = 5"), "sharded, symlink, tiered; did you mean lru?"),
-        (main("lowercase", 'child = "lmdb:d?Durability=async"'), "valid are durability, max_size; did you mean durab"),
+        (
+            main("lowercase", 'child = "lmdb:d?Durability=async"'),
+            "valid are durability, max_size, changes, change_bytes, change_age; did you mean durab",
+        ),
         (main("lowercase", 'child = "lmbd:///d"'), "store.main.child: 'lmbd:///d': unknown scheme 'lmbd'"),
         (
             main("lowercase", 'child = "lru:"'),

@@ -21,6 +21,7 @@ _NOT_WATCHED = {
     "orders": (),
     "keys_only": False,
     "fields": None,
+    "metadata": False,
     "start_after": None,
     "allow_partial": False,
 }
@@ -95,6 +96,10 @@ class Watch(NamedTuple):
                 raise InvalidQueryError(
                     f"a watch has a key, recursive and filters; it cannot have {name}", field=f"query.{name}"
                 )
+        if query.needs_metadata:
+            raise InvalidQueryError(
+                "a watch shows the version of every change, but its filters cannot read metadata", field="query.filters"
+            )
         return cls(query, values, initial)
 
     @property

@@ -239,8 +239,9 @@ class Batch:
         return Batch.of_texts(list(compress(self.texts, held)), values, metadata=metadata)
 
     def kept(self, held: list[bool]) -> Batch:
-        """The marked entries, with position and counts, and without sort keys."""
+        """The marked entries, with their sort keys, and the position and counts of all."""
         batch = self.selected(held)
+        batch.sort_keys = None if self.sort_keys is None else list(compress(self.sort_keys, held))
         batch.position, batch.skipped, batch.scanned = self.position, self.skipped, self.scanned
         return batch
 

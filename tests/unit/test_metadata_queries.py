@@ -306,6 +306,12 @@ def test_stores_without_versions_refuse_what_needs_metadata(tmp_path):
             plain.aggregate(Query(Key("/c")), {"last": Max("__update_time__")})
 
 
+def test_a_watch_reads_no_metadata(store):
+    for query in (Query(Key("/c"), metadata=True), Query(Key("/c")).filter("__version__", ">", 1)):
+        with pytest.raises(InvalidQueryError, match="metadata"):
+            store.watch(query)
+
+
 def test_a_store_that_promises_versions_must_return_metadata():
     class Forgetful(DictDatastore):
         def query(self, query):

@@ -50,6 +50,23 @@ async def test_queries_ignore_entries_of_other_shards(node: NodePlacement, data:
             await check(store, query, owned, after)
 
 
+@pytest.mark.parametrize("orders", [[], ["-__version__"]], ids=["by key", "by version"])
+@pytest.mark.parametrize("metadata", [False, True])
+async def test_queries_for_metadata_ignore_entries_of_other_shards(orders: list[str], metadata: bool) -> None:
+    child = aio.DictDatastore()
+    keys = [Key(f"/Thing:{number:03}") for number in range(60)]
+    for key in keys:
+        await child.put(key, wire.encode_value(1))
+    query = Query(Key("/Thing").parent, recursive=True, metadata=metadata, limit=9)
+    for order in orders:
+        query.order(order)
+    found = [entry async for entry in OwnedDatastore(child, HOLDING).query(query).entries()]
+    owned = [key for key in keys if PLACED.owner_of(key) == "a"]
+    assert [entry.key for entry in found] == (owned[::-1] if orders else owned)[:9]
+    known = [await child.entry(entry.key) for entry in found if entry.key is not None]
+    assert [entry.metadata for entry in found] == [entry.metadata if metadata else None for entry in known if entry]
+
+
 @pytest.mark.parametrize("order", ["__key__", "-__key__", "n", "-n"])
 @pytest.mark.parametrize("keys_only", [False, True])
 async def test_offset_and_limit_count_only_the_nodes_own_entries(order: str, keys_only: bool) -> None:

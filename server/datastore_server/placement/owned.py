@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
-from itertools import compress
 from typing import Any
 
 from datastore.aio import ShimDatastore
@@ -102,16 +101,7 @@ class Ownership:
     def keep_owned(self, batch: Batch) -> Batch:
         """The batch without entries that the node does not own. Its position and counts are unchanged."""
         held = list(map(self.owns, batch.keys))
-        if all(held):
-            return batch
-        return Batch(
-            list(compress(batch.keys, held)),
-            list(compress(batch.values, held)),
-            sort_keys=None if batch.sort_keys is None else list(compress(batch.sort_keys, held)),
-            position=batch.position,
-            skipped=batch.skipped,
-            scanned=batch.scanned,
-        )
+        return batch if all(held) else batch.kept(held)
 
 
 class _OwnedFeed(Feed):
@@ -258,6 +248,7 @@ class OwnedDatastore(ShimDatastore):
             return Scan(self._checked(child, ownership), child.applied, source=child)
         # Filters look at one entry at a time, so they may run first; order, offset and limit apply to what is left.
         asked = query.replaced(orders=(), sort_keys=False, offset=0, limit=None, fields=None)
+        asked = asked.replaced(metadata=query.needs_metadata)
         if query.orders:
             asked = asked.replaced(start_after=None, keys_only=False)
         child = exact(asked, self.child_datastore.scan(asked))

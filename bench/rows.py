@@ -18,8 +18,9 @@ from bench import servers
 from bench.calls import SERVICE, channel, messages_per_second, read_stream
 from bench.measure import Row, compare
 from datastore.model.aggregates import Aggregate, Avg
-from datastore.model.entries import Write
+from datastore.model.expiry import Expiry
 from datastore.model.key import Key
+from datastore.model.operations import Put
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import encode_aggregate, encode_key, encode_query, encode_value, raw
@@ -145,6 +146,23 @@ async def conditional_put_vs_put() -> Row:
             )
 
 
+async def query_with_expiry_vs_without() -> Row:
+    """The query of the stream row over entries that all expire, but not yet, against entries that never do."""
+    expiring = Expiry.after(86_400)
+    async with (
+        _filled_node(expiring) as url,
+        _filled_node() as other_url,
+        channel(url) as ours,
+        channel(other_url) as other,
+    ):
+        return await compare(
+            "query_with_expiry_vs_without",
+            "entries/s",
+            partial(_entries_per_second, ours, f"{SERVICE}Query", _query()),
+            partial(_entries_per_second, other, f"{SERVICE}Query", _query()),
+        )
+
+
 # Shared by the rows
 
 
@@ -179,20 +197,22 @@ def _text(number: int) -> str:
     return "x" * VALUE_BYTES
 
 
-async def _fill(url: str, entries: int, value_of: Callable[[int], object] = _text) -> None:
+async def _fill(
+    url: str, entries: int, value_of: Callable[[int], object] = _text, expiry: Expiry | None = None
+) -> None:
     async with connect(url) as store:
         for start in range(0, entries, 10_000):
             numbers = range(start, min(start + 10_000, entries))
-            outcomes = await store.batch_write([Write(Key(_key(n)), value_of(n)) for n in numbers])
+            outcomes = await store.batch_write([Put(Key(_key(n)), value_of(n), expiry=expiry) for n in numbers])
             if failed := next((outcome.error for outcome in outcomes if outcome.error), None):
                 raise failed
 
 
 @asynccontextmanager
-async def _filled_node() -> AsyncIterator[str]:
+async def _filled_node(expiry: Expiry | None = None) -> AsyncIterator[str]:
     """A node on LMDB that holds the stream's entries."""
     with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}/data") as url:
-        await _fill(url, STREAM_ENTRIES)
+        await _fill(url, STREAM_ENTRIES, expiry=expiry)
         yield url
 
 
@@ -250,4 +270,5 @@ ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (
     import_vs_bare_batches,
     aggregate_vs_count,
     conditional_put_vs_put,
+    query_with_expiry_vs_without,
 )

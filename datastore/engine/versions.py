@@ -50,6 +50,7 @@ class Versions:
         A bare tuple, because a Metadata takes several times as long to make.
         """
         now_us = int(self._clock() * 1_000_000)
-        version = self.last + 1
-        self.last = version = max(version, now_us)
+        # Not by `max`, which takes a third of the time of all this.
+        version = now_us if now_us > self.last else self.last + 1
+        self.last = version
         return (version, now_us, now_us) if old is None else (version, old[1], now_us)

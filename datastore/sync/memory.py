@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import chain, islice
@@ -113,7 +114,7 @@ class DictDatastore(Datastore):
         most_change_age_s: float = CHANGES_AGE_S,
     ) -> None:
         self._items: dict[str, dict[Key, Any]] = {}
-        self._stamps: dict[str, dict[Key, tuple[int, ...]]] = {}
+        self._stamps: defaultdict[str, dict[Key, Stamp]] = defaultdict(dict)
         self._versions = Versions(clock=clock)
         self._expiries = Expiries()
         #: The collections whose dicts queries may be reading: a write changes a copy.
@@ -155,8 +156,7 @@ class DictDatastore(Datastore):
         if operation.value is None:
             self._remove(key)
             return WriteResult()
-        self._store(key, operation.value)
-        return WriteResult(metadata=self._known(key))
+        return WriteResult(metadata=Metadata(*self._store(key, operation.value)))
 
     def _decide(self, operation: Operation) -> WriteResult:
         """Make a write that depends on the entry or on the time. Raises if it is refused. Call with the lock held."""
@@ -173,8 +173,8 @@ class DictDatastore(Datastore):
         if 0 < expires_us <= now_us:
             self._remove(key)
             return WriteResult()
-        self._store(key, value, expires_us)
-        return WriteResult(metadata=self._known(key), value=value if isinstance(operation, Patch) else None)
+        stamp = self._store(key, value, expires_us)
+        return WriteResult(metadata=Metadata(*stamp), value=value if isinstance(operation, Patch) else None)
 
     # The same for one key, without the lists of keys and results, which take as long as the work itself.
 
@@ -241,19 +241,19 @@ class DictDatastore(Datastore):
             return None
         return Metadata(*self._stamps.get(str(key.path), _EMPTY).get(key, _OLDEST))
 
-    def _store(self, key: Key, value: Any, expires_us: int = 0) -> None:
+    def _store(self, key: Key, value: Any, expires_us: int = 0) -> Stamp:
         path = str(key.path)
         self._writable(path)[key] = value
-        stamps = self._stamps.get(path)
-        if stamps is None:
-            stamps = self._stamps[path] = {}
-        stamps[key] = stamp = self._versions.stamp(stamps.get(key))
+        stamps = self._stamps[path]
+        stamp: Stamp = self._versions.stamp(stamps.get(key))
         if expires_us:
-            stamps[key] += (expires_us,)
+            stamp += (expires_us,)
+        stamps[key] = stamp
         if expires_us or self._expiries.at_us:
             self._expiries.put(key, expires_us)
         if self._log is not None:
             self._log.put(key, stamp[0], value)
+        return stamp
 
     def _remove(self, key: Key, *, has_expired: bool = False) -> None:
         path = str(key.path)
@@ -274,7 +274,7 @@ class DictDatastore(Datastore):
         if path in self._read:
             self._read.discard(path)
             self._items[path] = self._items[path].copy()
-            self._stamps[path] = self._stamps.get(path, {}).copy()
+            self._stamps[path] = self._stamps[path].copy()
         return self._items.setdefault(path, {})
 
     def _readable(self, path: str) -> _Collection:

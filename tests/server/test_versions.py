@@ -39,6 +39,7 @@ from tests.support.serving import Running, entry, value
 KEY = Key("/a/b")
 NAMED = value_pb2.Key(text="/a/b")
 NOW_US = 1_790_000_000_123_456
+ALL_FEATURES = [service_pb2.FEATURE_VERSIONS, service_pb2.FEATURE_EXPIRY, service_pb2.FEATURE_CHANGES]
 GetRequest, BatchGetRequest = service_pb2.GetRequest, service_pb2.BatchGetRequest
 PutRequest, DeleteRequest = service_pb2.PutRequest, service_pb2.DeleteRequest
 Write, BatchWriteRequest = service_pb2.BatchWriteRequest.Write, service_pb2.BatchWriteRequest
@@ -269,14 +270,14 @@ async def features(running: Running) -> list[int]:
 
 
 async def test_a_server_says_whether_its_store_keeps_versions(memory: Running, without: Running) -> None:
-    assert await features(memory) == [service_pb2.FEATURE_VERSIONS, service_pb2.FEATURE_EXPIRY]
+    assert await features(memory) == ALL_FEATURES
     assert await features(without) == []
 
 
 @pytest.mark.parametrize(
     ("stores", "expected"),
     [
-        ([aio.DictDatastore, aio.DictDatastore], [service_pb2.FEATURE_VERSIONS, service_pb2.FEATURE_EXPIRY]),
+        ([aio.DictDatastore, aio.DictDatastore], ALL_FEATURES),
         ([aio.DictDatastore, lambda: aio.LRUCacheDatastore(10)], []),
     ],
     ids=["all", "not all"],

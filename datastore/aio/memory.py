@@ -136,7 +136,9 @@ class DictDatastore(Datastore):
             with self._lock:
                 return [ReadResult(self._value(key)) for key in keys]
         items = self._items
-        return [ReadResult(items[path].get(key)) if (path := str(key.path)) in items else ReadResult() for key in keys]
+        return [
+            ReadResult(items[path].get(key)) if (path := key._path_text()) in items else ReadResult() for key in keys
+        ]
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Keep the values themselves."""
@@ -182,7 +184,7 @@ class DictDatastore(Datastore):
         if self._expiries.at_us:
             with self._lock:
                 return self._value(key)
-        collection = self._items.get(str(key.path))
+        collection = self._items.get(key._path_text())
         return None if collection is None else collection.get(key)
 
     async def contains(self, key: Key) -> bool:
@@ -231,16 +233,16 @@ class DictDatastore(Datastore):
     def _value(self, key: Key) -> Any:
         if self._expiries.at_us and self._expiries.has_passed(key, self._versions.latest_us()):
             return None
-        return self._items.get(str(key.path), _EMPTY).get(key)
+        return self._items.get(key._path_text(), _EMPTY).get(key)
 
     def _known(self, key: Key) -> Metadata | None:
         """The metadata of a key that has a value. A subclass may have stored the value by itself."""
         if self._value(key) is None:
             return None
-        return Metadata(*self._stamps.get(str(key.path), _EMPTY).get(key, _OLDEST))
+        return Metadata(*self._stamps.get(key._path_text(), _EMPTY).get(key, _OLDEST))
 
     def _store(self, key: Key, value: Any, expires_us: int = 0) -> Stamp:
-        path = str(key.path)
+        path = key._path_text()
         self._writable(path)[key] = value
         stamps = self._stamps[path]
         stamp: Stamp = self._versions.stamp(stamps.get(key))
@@ -254,7 +256,7 @@ class DictDatastore(Datastore):
         return stamp
 
     def _remove(self, key: Key, *, has_expired: bool = False) -> None:
-        path = str(key.path)
+        path = key._path_text()
         if key in self._items.get(path, ()):
             collection = self._writable(path)
             del collection[key]

@@ -12,7 +12,6 @@ from datastore.model.metadata import Precondition
 from datastore.model.operations import Patch
 from datastore.model.patches import Change, PatchRoom, checked_changes
 from datastore.v1 import value_pb2
-from datastore.wire.parts import check_parts
 from datastore.wire.values import check_value, decode_value, encode_value
 
 __all__ = ["decode_patch", "encode_patch"]
@@ -64,6 +63,5 @@ def _change(message: Any) -> Change:
     data = getattr(message, kind).SerializeToString()
     if kind == "append":
         data = value_pb2.Value(list_value=value_pb2.ListValue.FromString(data)).SerializeToString()
-    check_parts(data, value_pb2.Value.DESCRIPTOR)
     check_value(data)
     return Change(kind, path, decode_value(data))

@@ -31,7 +31,9 @@ class _Assignment(click.ParamType[tuple[str, Any]]):
         try:
             return path, from_json(text)
         except InvalidValueError as error:
-            self.fail(f"{value!r}: {error}, e.g. {path}='\"text\"'", param, ctx)
+            # An int beyond int64 is JSON, and no missing quotes.
+            hint = f", e.g. {path}='\"text\"'" if isinstance(error.__cause__, ValueError) else ""
+            self.fail(f"{value!r}: {error}{hint}", param, ctx)
 
 
 _ASSIGNMENT = _Assignment()

@@ -24,6 +24,7 @@ from datastore.model.errors import (
     UnavailableError,
     WrongShardError,
 )
+from datastore.model.expiry import MAX_EXPIRES_US
 from datastore.model.key import Key
 from datastore.model.limits import MESSAGE_PARTS
 from datastore.model.query import Query
@@ -428,6 +429,12 @@ async def test_every_request_checks_its_epoch_and_its_slots(nodes: dict[str, Nod
         stub.ClearSlots(placement_pb2.ClearSlotsRequest(epoch=1, slots=[1])),
         stub.PlaceNode(placement_pb2.PlaceNodeRequest(shard="a")),
         stub.PrepareMove(placement_pb2.PrepareMoveRequest(shard="a")),
+        *(
+            stub.PrepareMove(
+                placement_pb2.PrepareMoveRequest(shard="a", placement=wire.encode_placement(AFTER), version=version)
+            )
+            for version in (-1, MAX_EXPIRES_US + 1, 2**63 - 1)
+        ),
         stub.PlaceNode(placement_pb2.PlaceNodeRequest(shard="a", placement=placement_pb2.Placement())),
         stub.GetRecord(placement_pb2.GetRecordRequest()),
         stub.PutRecord(placement_pb2.PutRecordRequest()),

@@ -10,7 +10,7 @@ from typing import Any
 from datastore import wire
 from datastore.engine.placement import NAME, NAME_FORM, SLOTS, Placement, ShardBy, slot_of
 from datastore.model.errors import InvalidError, InvalidValueError
-from datastore.model.expiry import Expiry
+from datastore.model.expiry import MAX_EXPIRES_US, Expiry
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES
 from datastore.model.operations import Put
@@ -101,8 +101,12 @@ class PlacementService:
     async def prepare_move(self, request: bytes, call: Call) -> bytes:
         """PrepareMove: answered once no write is active and new ones are refused."""
         message, placement = await checked(partial(_placing, placement_pb2.PrepareMoveRequest), request)
-        if message.version < 0:
-            raise InvalidError(f"a version is positive, not {message.version}", field="version")
+        # About the time in microseconds. Above the greatest int64 there would be no more versions, so no more writes.
+        if not 0 <= message.version <= MAX_EXPIRES_US:
+            raise InvalidError(
+                f"version must be the latest version of a node, up to {MAX_EXPIRES_US}, got {message.version}",
+                field="version",
+            )
         change = self._node.prepare(
             message.shard,
             placement,

@@ -20,18 +20,20 @@ class Versions:
     def __init__(self, last: int = 0, *, clock: Callable[[], float] = time.time) -> None:
         self.last = last
         self._clock = clock
-        self._latest_us = 0
+        self._latest_us = last
 
     def now_us(self) -> int:
         """The time, in microseconds since 1970."""
         return int(self._clock() * 1_000_000)
 
     def latest_us(self) -> int:
-        """The time by which entries expire: never before an earlier one, or before a version that was given.
+        """The time by which entries expire: never before an earlier one, or before the version that it began with.
 
         So an expired entry does not come back if the clock is set back; until the clock has caught up, nothing expires.
+        Versions that others gave by their clocks do not count, or a move with a node whose clock is ahead would expire
+        the entries of all.
         """
-        self._latest_us = max(self.now_us(), self._latest_us, self.last)
+        self._latest_us = max(self.now_us(), self._latest_us)
         return self._latest_us
 
     def take(self, count: int, now_us: int) -> range:

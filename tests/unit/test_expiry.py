@@ -99,6 +99,18 @@ async def test_a_clock_set_back_brings_nothing_back(colour: Any, store: Any, clo
     assert await colour.call(store.get, B) is None
 
 
+async def test_versions_of_a_node_whose_clock_is_ahead_expire_nothing(colour: Any, store: Any, clock: Clock) -> None:
+    await colour.call(store.put, A, 1, expires_in_s=60)
+    store.raise_versions(int((clock.now + 7200) * 1_000_000))
+    assert await colour.call(store.get, A) == 1
+    await colour.call(store.put, B, 2, expires_in_s=60)
+    clock.now += 59
+    assert await colour.call(store.get, B) == 2
+    clock.now += 2
+    assert await colour.call(store.get, A) is None
+    assert await colour.call(store.get, B) is None
+
+
 async def test_a_condition_sees_no_expired_entry_and_a_new_entry_begins_anew(
     colour: Any, store: Any, clock: Clock
 ) -> None:

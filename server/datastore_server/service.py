@@ -175,7 +175,11 @@ class DatastoreService:
         return b""
 
     async def _written(self, operation: Operation) -> WriteResult:
-        (result,) = await self._writes.run(self._datastore.write((operation,)))
+        return await self._writes.run(self._made(operation))
+
+    async def _made(self, operation: Operation) -> WriteResult:
+        """Make a write. Raises its error here, where it is logged if the client has disconnected."""
+        (result,) = await self._datastore.write((operation,))
         raise_error(result)
         return result
 

@@ -46,7 +46,7 @@ from tests.support.commands import Commands
 from tests.support.engines import Engine, engine
 from tests.support.placements import PlacedServer, keys_of, placement
 from tests.support.storages import KINDS, QUERIED, Storages
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 #: FerretDB takes a while to start and to answer.
 QUICK = [
@@ -73,7 +73,7 @@ def storages(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
 async def running(storages: Storages, name: str = "a", **settings: Any) -> AsyncIterator[Node]:
     """A node on a storage."""
     topology = storages.build(name, **settings)
-    async with serve(topology.datastore, **topology.settings(), wait_s=0) as server:
+    async with serve(topology.datastore, **topology.settings(), wait_s=PATIENCE_S) as server:
         async with (
             grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
             RemoteDatastore(server.url, retry=False) as client,

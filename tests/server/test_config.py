@@ -217,7 +217,7 @@ def test_a_file_store_is_synced_unless_it_says_otherwise() -> None:
         ("lmdb:///d?durability=never", "durability is sync or async"),
         (
             "lmdb:///d?durabilty=async",
-            "unknown option 'durabilty'; valid are durability, max_size; did you mean durability",
+            "unknown option 'durabilty'; valid are durability, max_size, changes, change_bytes, change_age",
         ),
         ("lmdb:///d?durability=async&durability=sync", "given twice"),
         ("memory:?durability=sync", "nothing after its colon"),

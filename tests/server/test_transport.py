@@ -68,7 +68,8 @@ def get(key: str) -> service_pb2.GetRequest:
 
 
 async def put(node: InProcess, key: str, plain: Any) -> None:
-    assert await node.answer("Put", service_pb2.PutRequest(entry=entry(key, plain))) == b""
+    answer = await node.answer("Put", service_pb2.PutRequest(entry=entry(key, plain)))
+    assert service_pb2.PutResponse.FromString(answer).metadata.version > 0
 
 
 async def received(node: InProcess, request: service_pb2.QueryRequest) -> list[service_pb2.QueryResponse]:

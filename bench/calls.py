@@ -35,13 +35,18 @@ async def messages_per_second(on: grpc.aio.Channel, method: str, requests: Seque
     return len(requests) / (time.perf_counter() - start)
 
 
-async def read_stream(on: grpc.aio.Channel, method: str, request: bytes) -> tuple[list[int], float]:
-    """Read a stream to its end. Returns the size of each message, and the seconds that it took."""
+async def read_stream(
+    on: grpc.aio.Channel, method: str, request: bytes, *, messages: int | None = None
+) -> tuple[list[int], float]:
+    """Read a stream to its end, or so many messages. Returns the size of each, and the seconds that it took."""
     start = time.perf_counter()
     method_call: Any = on.unary_stream(method)
     call = method_call(request)
     try:
-        sizes = [len(message) async for message in call]
+        if messages is None:
+            sizes = [len(message) async for message in call]
+        else:
+            sizes = [len(await call.read()) for _ in range(messages)]
     finally:
         call.cancel()
     return sizes, time.perf_counter() - start

@@ -38,6 +38,10 @@ __all__ = ["ROWS"]
 UNARY_CALLS, UNARY_IN_FLIGHT = 6000, 64
 #: The entries of the stream rows, and the bytes of each value.
 STREAM_ENTRIES, VALUE_BYTES = 100_000, 100
+#: The changes that a watcher reads, and the watchers of one node.
+WATCHED_PUTS, WATCHERS = 50_000, 100
+#: The puts of a run with these watchers.
+FANOUT_PUTS = 2000
 #: The rows of the import.
 IMPORT_ROWS = 20_000
 
@@ -163,7 +167,85 @@ async def query_with_expiry_vs_without() -> Row:
         )
 
 
+async def watch_vs_bare_stream() -> Row:
+    """The changes of 50,000 puts of 100 B in memory to one watcher, against a bare stream of as many bytes."""
+    with servers.node("memory:") as url, servers.bare() as bare_url:
+        async with channel(url) as ours, channel(bare_url) as bare:
+            request = await _watch_of_puts(url, ours)
+            sizes = await _read_changes(ours, request)
+
+            async def changes_per_second(on: grpc.aio.Channel, method: str, request: bytes) -> float:
+                _, seconds = await read_stream(on, method, request, messages=len(sizes))
+                return WATCHED_PUTS / seconds
+
+            return await compare(
+                "watch_vs_bare_stream",
+                "changes/s",
+                partial(changes_per_second, ours, f"{SERVICE}Watch", request),
+                partial(changes_per_second, bare, "/bare/Stream", " ".join(map(str, sizes)).encode()),
+            )
+
+
+async def watch_fanout() -> Row:
+    """Puts of 100 B in memory while 100 watchers see each of them, against puts without watchers; calls per second."""
+    # Fewer than in other rows: each is a hundred changes.
+    puts = _puts(if_exists=False)[:FANOUT_PUTS]
+    with servers.node("memory:") as url:
+        async with channel(url) as on, channel(url) as watched:
+            rate = partial(messages_per_second, on, f"{SERVICE}Put", puts, in_flight=UNARY_IN_FLIGHT)
+
+            async def with_watchers() -> float:
+                watching = [asyncio.create_task(_watch(watched)) for _ in range(WATCHERS)]
+                try:
+                    return await rate()
+                finally:
+                    for task in watching:
+                        task.cancel()
+                    await asyncio.gather(*watching, return_exceptions=True)
+
+            return await compare("watch_fanout", "calls/s", with_watchers, rate)
+
+
 # Shared by the rows
+
+
+async def _watch(on: grpc.aio.Channel) -> None:
+    method: Any = on.unary_stream(f"{SERVICE}Watch")
+    call = method(_watch_request(b""))
+    try:
+        async for _ in call:
+            pass
+    finally:
+        call.cancel()
+
+
+def _watch_request(token: bytes) -> bytes:
+    request = service_pb2.WatchRequest(resume_token=token)
+    request.query.key.text = "/Thing"
+    return request.SerializeToString()
+
+
+async def _watch_of_puts(url: str, on: grpc.aio.Channel) -> bytes:
+    """Make the puts, and return the request of a watch that begins before them."""
+    method: Any = on.unary_stream(f"{SERVICE}Watch")
+    call = method(_watch_request(b""))
+    token = service_pb2.WatchResponse.FromString(await call.read()).resume_token
+    call.cancel()
+    await _fill(url, WATCHED_PUTS)
+    return _watch_request(token)
+
+
+async def _read_changes(on: grpc.aio.Channel, request: bytes) -> list[int]:
+    """The sizes of the messages until all puts have come."""
+    method: Any = on.unary_stream(f"{SERVICE}Watch")
+    call = method(request)
+    sizes, changes = [], 0
+    while changes < WATCHED_PUTS:
+        message = await call.read()
+        sizes.append(len(message))
+        changes += len(service_pb2.WatchResponse.FromString(message).changes)
+    call.cancel()
+    return sizes
 
 
 def _key(number: int) -> str:
@@ -271,4 +353,6 @@ ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (
     aggregate_vs_count,
     conditional_put_vs_put,
     query_with_expiry_vs_without,
+    watch_vs_bare_stream,
+    watch_fanout,
 )

@@ -11,6 +11,7 @@ from datastore.model.key import Key
 from datastore.v1 import service_pb2
 from datastore.wire import raw
 from datastore.wire.values import WireValue, encode_value
+from datastore.wire.varints import length_prefix
 
 __all__ = ["decode_changes", "encode_change"]
 
@@ -19,17 +20,31 @@ _KINDS = {
     ChangeKind.DELETE: service_pb2.EntryChange.KIND_DELETE,
     ChangeKind.EXPIRE: service_pb2.EntryChange.KIND_EXPIRE,
 }
+#: The kind as field 1.
+_HEADS = {kind: bytes([1 << 3, number]) for kind, number in _KINDS.items()}
+#: Tags of length-delimited fields: `field number << 3 | 2`. The version is field 3, a varint.
+_FIELD_1, _FIELD_2, _VERSION, _FIELD_4 = b"\x0a", b"\x12", b"\x18", b"\x22"
+#: Not from the cache of lengths: no version comes twice.
+_varint = length_prefix.__wrapped__
 _BY_NUMBER = {number: kind for kind, number in _KINDS.items()}
 
 
-def encode_change(change: Change) -> Any:
-    """The `raw.EntryChange` of a change; its value may be plain or a WireValue."""
-    message = raw.EntryChange(kind=_KINDS[change.kind], version=change.version)
-    message.key.text = str(change.key)
-    if change.value is not None:
-        value = change.value
-        message.value = value.data if type(value) is WireValue else encode_value(value).data
-    return message
+def encode_change(change: Change) -> bytes:
+    """A change as field 1 of a WatchResponse; its value may be plain or a WireValue.
+
+    Writing the few tags here takes a third of the time of creating a message for every change.
+    """
+    text = str(change.key).encode()
+    key = _field(_FIELD_1, text)
+    parts = [_HEADS[change.kind], _field(_FIELD_2, key), _VERSION, _varint(change.version)]
+    value = change.value
+    if value is not None:
+        parts.append(_field(_FIELD_4, value.data if type(value) is WireValue else encode_value(value).data))
+    return _field(_FIELD_1, b"".join(parts))
+
+
+def _field(tag: bytes, data: bytes) -> bytes:
+    return b"".join((tag, length_prefix(len(data)), data))
 
 
 def decode_changes(messages: Iterable[Any]) -> list[Change]:

@@ -296,7 +296,7 @@ class DatastoreService:
             resume_token=asked.resume_token or None,
         )
         with self._open_streams.one_more(call.peer()):
-            stream = watching.WatchStream(watcher, self._limits, call.send)
+            stream = watching.WatchStream(watcher, self._limits, call.send, lambda: len(self._streams))
             self._streams.add(stream)
             try:
                 await stream.run()

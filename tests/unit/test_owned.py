@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from datastore import aio, wire
 from datastore.engine.placement import NodePlacement
 from datastore.model.entries import Batch, Position, Write
-from datastore.model.errors import StoreError, UnavailableError, WrongShardError
+from datastore.model.errors import ChangesExpiredError, StoreError, UnavailableError, WrongShardError
 from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore.testing import cases, model
@@ -343,3 +343,27 @@ async def test_the_effective_placement_is_what_a_restart_would_find(fails: str) 
         space.fails = ""
         # And the request may be repeated.
         assert await step() == node.placement
+
+
+async def test_a_watch_shows_owned_entries_and_ends_when_the_placement_changes() -> None:
+    child = aio.DictDatastore()
+    store = OwnedDatastore(child, HOLDING)
+    own, foreign = (keys_of(shard, PLACED, 1)[0] for shard in ("a", "b"))
+    everything = Query(Key("/"), recursive=True)
+    async with store.watch(everything) as watcher:
+        for key in (foreign, own):
+            await child.put(key, 1)
+        assert (await anext(watcher)).key == own
+        token = watcher.token
+        store.become(MOVING)
+        for key in (foreign, own):
+            await child.put(key, 2)
+        assert (await anext(watcher)).value == 2
+        store.become(replace(HOLDING, current=placement("a", "b", "c", epoch=2)))
+        with pytest.raises(ChangesExpiredError):
+            await anext(watcher)
+    with pytest.raises(ChangesExpiredError):
+        await store.watch(everything, resume_token=token).__aenter__()
+    store.become(HOLDING)
+    async with store.watch(everything, resume_token=token) as watcher:
+        assert (await anext(watcher)).value == 2

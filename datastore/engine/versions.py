@@ -11,23 +11,23 @@ __all__ = ["Versions"]
 class Versions:
     """Gives each write of one store its version: the time in microseconds, or more if that is not above the last one.
 
-    So versions grow even if the clock is set back. `last` is the latest version given. `clock` returns seconds since
-    1970. Not safe for threads: the store's lock protects it.
+    So versions grow even if the clock is set back. `last` is the latest version given, and `latest_us` what the method
+    has returned before. `clock` returns seconds since 1970. Not safe for threads: the store's lock protects it.
     """
 
     __slots__ = ("_clock", "_latest_us", "last")
 
-    def __init__(self, last: int = 0, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, last: int = 0, latest_us: int = 0, *, clock: Callable[[], float] = time.time) -> None:
         self.last = last
         self._clock = clock
-        self._latest_us = last
+        self._latest_us = latest_us
 
     def now_us(self) -> int:
         """The time, in microseconds since 1970."""
         return int(self._clock() * 1_000_000)
 
     def latest_us(self) -> int:
-        """The time by which entries expire: never before an earlier one, or before the version that it began with.
+        """The time by which entries expire: never before an earlier one.
 
         So an expired entry does not come back if the clock is set back; until the clock has caught up, nothing expires.
         Versions that others gave by their clocks do not count, or a move with a node whose clock is ahead would expire

@@ -28,6 +28,7 @@ __all__ = [
     "EXPIRIES",
     "FORMAT",
     "LAST_VERSION",
+    "LATEST_TIME",
     "MAX_READERS",
     "NODE_ID",
     "STORE_FORMAT",
@@ -56,10 +57,12 @@ SYSTEM = b"system"
 EXPIRIES = b"expiries"
 _CHANGES = b"changes"
 _MAX_DATABASES = 8
-# In `meta`: the format of the store, the identity of the node, and the latest version given to an entry.
+# In `meta`: the format of the store, the identity of the node, the latest version given to an entry, and the time by
+# which entries had expired then.
 FORMAT = b"format"
 NODE_ID = b"node_id"
 LAST_VERSION = b"last_version"
+LATEST_TIME = b"latest_time"
 #: Written with the first record of an entry that has metadata, which earlier releases cannot read.
 STORE_FORMAT = b"3"
 #: The formats of earlier releases: without system records, and with them. They are kept until an entry is written.
@@ -76,7 +79,7 @@ class Identity(NamedTuple):
 
 
 class Databases(NamedTuple):
-    """The named databases of the environment, and the latest version given to an entry.
+    """The named databases of the environment, the latest version given to an entry, and the time of the last write.
 
     The database for system records is created with the first record, the index of entries that expire with the first
     of these; the log of changes if it is to be kept.
@@ -88,6 +91,8 @@ class Databases(NamedTuple):
     expiries: lmdb._Database | None
     changes: lmdb._Database | None
     last_version: int
+    #: By which entries expire, in microseconds since 1970.
+    latest_us: int
 
 
 def new_node_id() -> str:
@@ -172,11 +177,12 @@ def open_directory(
 def _open_databases(environment: lmdb.Environment, directory: Path, *, keep_changes: bool) -> Databases:
     entries, meta = (environment.open_db(name, create=False) for name in (_ENTRIES, _META))
     system, expiries = (_if_created(environment, name) for name in (SYSTEM, EXPIRIES))
-    last_version = _last_version(environment, meta, directory)
+    last_version = _number(environment, meta, LAST_VERSION, OLDEST.version, directory)
+    latest_us = _number(environment, meta, LATEST_TIME, last_version, directory)
     if not keep_changes:
         _drop_log(environment)
     changes = _begun_log(environment, meta, last_version) if keep_changes else None
-    return Databases(entries, meta, system, expiries, changes, last_version)
+    return Databases(entries, meta, system, expiries, changes, last_version, latest_us)
 
 
 def _begun_log(environment: lmdb.Environment, meta: lmdb._Database, last_version: int) -> lmdb._Database:
@@ -204,13 +210,13 @@ def _if_created(environment: lmdb.Environment, name: bytes) -> lmdb._Database | 
         return None
 
 
-def _last_version(environment: lmdb.Environment, meta: lmdb._Database, directory: Path) -> int:
+def _number(environment: lmdb.Environment, meta: lmdb._Database, name: bytes, default: int, directory: Path) -> int:
     with environment.begin(meta) as transaction:
-        kept = transaction.get(LAST_VERSION)
+        kept = transaction.get(name)
     try:
-        return OLDEST.version if kept is None else int(kept)
+        return default if kept is None else int(kept)
     except ValueError:
-        raise CorruptDataError(f"the latest version that {directory} records is damaged: {kept!r}") from None
+        raise CorruptDataError(f"the {name.decode()} that {directory} records is damaged: {kept!r}") from None
 
 
 def _prepare(directory: Path, identity: Identity) -> None:

@@ -22,6 +22,7 @@ from datastore.lmdb.directory import (
     EXPIRIES,
     FORMAT,
     LAST_VERSION,
+    LATEST_TIME,
     NODE_ID,
     STORE_FORMAT,
     SYSTEM,
@@ -130,7 +131,7 @@ class Writer:
         self._entries, self._meta, self.system = databases.entries, databases.meta, databases.system
         #: The index of the entries that expire; None if there has been none.
         self.expiries = databases.expiries
-        self.versions = Versions(databases.last_version, clock=clock)
+        self.versions = Versions(databases.last_version, databases.latest_us, clock=clock)
         self._gate = gate
         self._lock = lock
         self._max_map_bytes = max_map_bytes
@@ -380,9 +381,10 @@ class Writer:
             self._flush_due = time.monotonic() + self._flush_interval_s
 
     def _keep_last_version(self, transaction: lmdb.Transaction[bytes]) -> None:
-        """Record the latest version, and that releases without versions must not open the directory."""
+        """Record the latest version and time, and that releases without versions must not open the directory."""
         transaction.put(FORMAT, STORE_FORMAT, db=self._meta)
         transaction.put(LAST_VERSION, b"%d" % self.versions.last, db=self._meta)
+        transaction.put(LATEST_TIME, b"%d" % self.versions.latest_us(), db=self._meta)
 
     @contextmanager
     def _transaction(self) -> Iterator[lmdb.Transaction[bytes]]:

@@ -161,6 +161,21 @@ def test_the_sweeper_leaves_what_the_index_is_wrong_about(directory: Path, clock
         assert swept(store) == 1
 
 
+def test_versions_of_a_node_whose_clock_is_ahead_expire_nothing_also_after_a_restart(
+    directory: Path, clock: Clock
+) -> None:
+    with LMDBDatastore(directory, durability="async", clock=clock) as store:
+        store.put(A, "a", expires_in_s=60)
+        store.submit_versions(int((clock.now + 2 * HOUR_S) * 1_000_000)).result()
+        assert store.get(A) == "a"
+    with LMDBDatastore(directory, durability="async", clock=clock) as store:
+        assert store.get(A) == "a"
+        store.put(B, "b", expires_in_s=60)
+        clock.now += 61
+        assert store.get(A) is None
+        assert store.get(B) is None
+
+
 def test_what_has_expired_stays_so_over_a_restart_with_the_clock_set_back(directory: Path, clock: Clock) -> None:
     with LMDBDatastore(directory, clock=clock) as store:
         store.put(A, b"a", expires_in_s=60)

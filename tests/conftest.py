@@ -35,6 +35,8 @@ settings.load_profile(os.environ.get("DATASTORE_HYPOTHESIS", "quick"))
 REQUIRE_ALL = os.environ.get("DATASTORE_REQUIRE_ALL") == "1"
 
 
+#: Tests of the suites that wait for a second: a quick run has them for one store.
+WAITING = {"test_an_expiry_is_shown_without_another_write"}
 #: Whether to run only what is quick: few examples of random tests, and no test marked `long`.
 QUICK = settings.get_current_profile_name() == "quick"
 #: The command that leaves nothing out.
@@ -62,8 +64,8 @@ def pytest_collection() -> Generator[None]:
 
 def long_mark(item: pytest.Item) -> pytest.Mark | None:
     """The mark `long` of a test, or of one that its class names among the `long_tests` of a suite that it inherits."""
-    inherited = getattr(getattr(item, "cls", None), "long_tests", ())
-    if getattr(item, "originalname", "") in inherited:
+    suite, name = getattr(item, "cls", None), getattr(item, "originalname", "")
+    if name in getattr(suite, "long_tests", ()) or (name in WAITING and suite and suite.__name__ != "TestDict"):
         return pytest.mark.long.mark
     return item.get_closest_marker("long")
 

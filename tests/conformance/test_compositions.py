@@ -199,6 +199,7 @@ class TestShardsOfTiers(TallInThreads):
     tree = SHARDS_OF_TIERS
 
 
+@pytest.mark.long
 class TestAsyncShardsOfTiers(TallInTasks):
     tree = SHARDS_OF_TIERS
     #: Of files and tiers alone these show as much.
@@ -235,4 +236,4 @@ for kind in ("json", "maps", "stack", "namespace", "identity"):
     for colour, held in (("", TallInThreads), ("Async", TallInTasks)):
         name = f"Test{colour}{kind.capitalize()}OverLMDB"
         made = type(name, (held,), {"tree": upon(kind, leaf("lmdb")), "grid": 20, "versions": True, "expiry": True})
-        globals()[name] = made if name == "TestAsyncJsonOverLMDB" else pytest.mark.long(made)
+        globals()[name] = pytest.mark.long(made)

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from datastore.aio.testing.conformance import CursorPromises, OperationPromises
+from datastore.aio.testing.conformance import (
+    CursorPromises,
+    ExpiryPromises,
+    MetadataQueryPromises,
+    OperationPromises,
+)
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.model.key import Key
 from datastore.testing.conformance import DatastoreConformance
@@ -34,11 +39,14 @@ class TestProxy(Remote, DatastoreConformance):
         return self.background.run(self.cluster.inspect(key))
 
 
+_SHOWN_ELSEWHERE = (OperationPromises, CursorPromises, ExpiryPromises, MetadataQueryPromises)
+
+
 class TestAsyncProxy(Remote, AsyncConformance):
     versions = expiry = changes = True
     #: What the model machine below, and the suites of one server and of a sharded store, show as well.
     long_tests = (
-        *(name for part in (OperationPromises, CursorPromises) for name in vars(part) if name.startswith("test_")),
+        *(name for part in _SHOWN_ELSEWHERE for name in vars(part) if name.startswith("test_")),
         "test_many_abandoned_cursors_leave_the_store_working",
         "test_own_writes_are_read_among_those_of_others",
         "test_writes_at_every_position_do_not_disturb_a_query",

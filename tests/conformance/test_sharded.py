@@ -30,6 +30,7 @@ class Sharded(InMemory, DatastoreConformance):
         return store.shard_datastore(key).get(key)
 
 
+@pytest.mark.long
 class TestSharded(Sharded):
     merges = 3
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
+import pytest
+
 from datastore.model.errors import ConditionFailedError, DeadlineExceededError, UnavailableError
 from datastore.model.key import Key
 from datastore_client.aio import RemoteDatastore
@@ -78,6 +80,7 @@ async def test_one_order_explains_all_answers_although_connections_break() -> No
     assert {call.held for call in answered if call.kind == "put_if"} == {True, False}
 
 
+@pytest.mark.long
 async def test_no_update_is_lost_or_made_twice_although_connections_break() -> None:
     key, made, unknown = Key("/counter"), 0, 0
     async with unsteady(random.Random(7)) as cluster:

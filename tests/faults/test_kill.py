@@ -105,6 +105,7 @@ async def test_a_node_killed_and_restarted_during_a_query_loses_and_repeats_noth
     await read_with_a_fault(store, query(), after, restart)
 
 
+@pytest.mark.long
 async def test_aggregates_while_a_node_is_killed_and_restarted_are_whole_or_fail(
     filled: processes.ClusterProcesses, store: Datastore
 ) -> None:
@@ -163,6 +164,7 @@ async def test_a_proxy_killed_and_restarted_during_a_query_loses_and_repeats_not
     await read_with_a_fault(store, query(), 1000, restart)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("query", QUERIES)
 async def test_a_query_whose_node_stays_dead_fails_and_never_seems_complete(
     filled: processes.ClusterProcesses, query: Any

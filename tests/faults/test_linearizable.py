@@ -123,6 +123,7 @@ async def under_faults(servers: list[processes.ServerProcess], seed: int) -> Asy
         await asyncio.wait([breaking])
 
 
+@pytest.mark.long
 async def test_one_order_explains_all_answers(tmp_path: Path) -> None:
     history: dict[Key, list[Call]] = defaultdict(list)
     with processes.cluster(tmp_path, proxies=2) as cluster:

@@ -70,6 +70,7 @@ def process(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[processe
         server.stop()
 
 
+@pytest.mark.long
 async def test_every_acknowledged_step_of_a_move_survives_a_kill(process: processes.ServerProcess) -> None:
     async def again() -> None:
         process.kill()

@@ -336,6 +336,7 @@ async def test_an_aggregate_of_a_proxy_fails_with_the_name_of_the_shard_that_fai
         assert raised.value.shard == "right"
 
 
+@pytest.mark.long
 async def test_aggregates_while_entries_move_are_whole_or_fail(tmp_path: Path) -> None:
     contents = {Key(f"/a/{n:04}"): {"v": n} for n in range(1500)}
     expected = [{"n": 1500, "s": sum(range(1500))}]

@@ -713,6 +713,7 @@ def test_only_plain_json_lines_are_resumed_and_others_leave_nothing(
 # CSV out
 
 
+@pytest.mark.long
 def test_the_columns_of_csv_are_the_members_of_all_entries(cli: Transfers) -> None:
     cli.out("import", cli.write("in.csv", "id,n\na,\nb,2\n"), "--key", "/Union:{id}", "--type", "n=int")
     assert cli.out("export", "/Union", "-", "--format", "csv") == "key,id,n\n/Union:a,a,\n/Union:b,b,2\n"

@@ -110,6 +110,7 @@ def test_a_cluster_ends_when_all_its_processes_have_ended(tmp_path: Path) -> Non
         assert running.process.wait(PATIENCE_S) == 5
 
 
+@pytest.mark.long
 def test_a_node_that_cannot_start_ends_all_with_its_own_error(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

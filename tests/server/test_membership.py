@@ -352,6 +352,7 @@ async def test_two_proxies_that_start_concurrently_form_one_cluster(tmp_path: Pa
                 await context.__aexit__(None, None, None)
 
 
+@pytest.mark.long
 async def test_a_cluster_does_not_form_before_all_its_nodes_are_up(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b") as running:
         await running.stop("b")

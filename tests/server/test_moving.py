@@ -243,6 +243,7 @@ async def test_a_move_under_way_continues_with_its_own_configuration_only(
         await check(running, "a", "b", "c")
 
 
+@pytest.mark.long
 async def test_an_aborted_move_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with nodes(tmp_path, "a", "b", "c") as running:
         await formed(running, "a", "b")
@@ -452,6 +453,7 @@ async def test_exchanged_addresses_are_refused_before_anything_moves(tmp_path: P
         await check(running, "a", "b")
 
 
+@pytest.mark.long
 async def test_a_stream_that_is_under_way_when_the_placement_changes_ends_with_an_error(tmp_path: Path) -> None:
     many = {Key(f"/Many:{number:05}"): "x" * 2000 for number in range(3000)}
     async with nodes(tmp_path, "a", "b") as running, proxy(running.config("a")) as store:

@@ -21,6 +21,7 @@ def outer(**urls: str) -> Config:
     return Config(cluster=ClusterConfig(name="outer"), shards=shards)
 
 
+@pytest.mark.long
 async def test_proxies_as_nodes_keep_their_slots_over_a_restart_and_take_part_in_growing(tmp_path: Path) -> None:
     async with nodes(tmp_path, "a", "b", "c", "d") as running, AsyncExitStack() as stack:
         first, second = running.config("a", "b"), running.config("c")

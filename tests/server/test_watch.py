@@ -137,6 +137,7 @@ async def test_a_watch_over_a_connection_that_breaks_anywhere_loses_and_repeats_
     assert broken.faults >= 1
 
 
+@pytest.mark.long
 async def test_every_watcher_of_many_sees_every_change_through_a_proxy() -> None:
     async with clusters.proxy() as cluster, connect(cluster.url) as store:
 

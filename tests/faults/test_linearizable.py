@@ -21,15 +21,14 @@ from datastore.model.key import Key
 from datastore.model.metadata import Precondition
 from datastore.model.operations import Delete, Operation, Put
 from datastore_client.aio import connect
-from tests.conftest import QUICK
 from tests.support import processes
 from tests.support.histories import Call, is_linearizable, versions_grow
 
 #: How many calls are made, and on how many keys.
-CALLS, KEYS = (600, 15) if QUICK else (40_000, 200)
-CLIENTS = 24 if QUICK else 100
+CALLS, KEYS = 40_000, 200
+CLIENTS = 100
 #: The longest time between two faults.
-MOST_QUIET_S = 0.5 if QUICK else 6.0
+MOST_QUIET_S = 6.0
 #: Short, so that clients call again while a server is away; its end makes the outcome of a write unknown.
 TIMEOUT_S = 2.0
 #: For calls before and after the faults.

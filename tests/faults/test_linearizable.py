@@ -25,7 +25,7 @@ from tests.support import processes
 from tests.support.histories import Call, is_linearizable, versions_grow
 
 #: How many calls are made, and on how many keys.
-CALLS, KEYS = 40_000, 200
+CALLS, KEYS = 100_000, 500
 CLIENTS = 100
 #: The longest time between two faults.
 MOST_QUIET_S = 6.0

@@ -11,7 +11,7 @@ from datastore.model.key import Key
 from datastore.v1 import service_pb2
 from datastore.wire import raw
 from datastore.wire.values import WireValue, encode_value
-from datastore.wire.varints import length_prefix
+from datastore.wire.varints import length_delimited, length_prefix
 
 __all__ = ["decode_changes", "encode_change"]
 
@@ -35,16 +35,12 @@ def encode_change(change: Change) -> bytes:
     Writing the few tags here takes a third of the time of creating a message for every change.
     """
     text = str(change.key).encode()
-    key = _field(_FIELD_1, text)
-    parts = [_HEADS[change.kind], _field(_FIELD_2, key), _VERSION, _varint(change.version)]
+    key = length_delimited(_FIELD_1, text)
+    parts = [_HEADS[change.kind], length_delimited(_FIELD_2, key), _VERSION, _varint(change.version)]
     value = change.value
     if value is not None:
-        parts.append(_field(_FIELD_4, value.data if type(value) is WireValue else encode_value(value).data))
-    return _field(_FIELD_1, b"".join(parts))
-
-
-def _field(tag: bytes, data: bytes) -> bytes:
-    return b"".join((tag, length_prefix(len(data)), data))
+        parts.append(length_delimited(_FIELD_4, value.data if type(value) is WireValue else encode_value(value).data))
+    return length_delimited(_FIELD_1, b"".join(parts))
 
 
 def decode_changes(messages: Iterable[Any]) -> list[Change]:

@@ -6,11 +6,10 @@ from typing import Any
 
 from datastore.model.errors import InvalidError
 from datastore.model.expiry import MAX_EXPIRES_US, Expiry, too_late
+from datastore.wire.times import NANOS_PER_MICRO, set_time, time_us
 
 __all__ = ["decode_expiry", "set_expiry"]
 
-_MICROS = 1_000_000
-_NANOS_PER_MICRO = 1000
 _NANOS = range(1_000_000_000)
 
 
@@ -19,14 +18,9 @@ def set_expiry(request: Any, expiry: Expiry | None) -> None:
     if expiry is None:
         return
     if expiry.in_us is not None:
-        _set_time(request.expiry.expires_in, expiry.in_us)
+        set_time(request.expiry.expires_in, expiry.in_us)
     elif expiry.at_us is not None:
-        _set_time(request.expiry.expire_time, expiry.at_us)
-
-
-def _set_time(message: Any, time_us: int) -> None:
-    message.seconds, micros = divmod(time_us, _MICROS)
-    message.nanos = micros * _NANOS_PER_MICRO
+        set_time(request.expiry.expire_time, expiry.at_us)
 
 
 def decode_expiry(message: Any, field: str = "expiry") -> Expiry:
@@ -39,12 +33,12 @@ def decode_expiry(message: Any, field: str = "expiry") -> Expiry:
     if time.nanos not in _NANOS:
         raise InvalidError(f"{field}.nanos must be from 0 to 999,999,999, got {time.nanos}", field=f"{field}.nanos")
     if kind == "expire_time":
-        at_us = time.seconds * _MICROS + time.nanos // _NANOS_PER_MICRO
+        at_us = time_us(time)
         if at_us > MAX_EXPIRES_US:
             raise too_late(field)
         return Expiry(at_us=max(1, at_us))
     # Rounded up: a duration above 0 is at least one microsecond.
-    in_us = time.seconds * _MICROS - (-time.nanos // _NANOS_PER_MICRO)
+    in_us = time_us(time) + (time.nanos % NANOS_PER_MICRO > 0)
     if in_us <= 0:
         raise InvalidError(f"{field} must be above 0, got {time.seconds} s and {time.nanos} ns", field=field)
     if in_us > MAX_EXPIRES_US:

@@ -7,11 +7,9 @@ from typing import Any
 from datastore.model.errors import CorruptDataError, InvalidError
 from datastore.model.metadata import MAX_VERSION, Metadata, Precondition
 from datastore.v1 import value_pb2
+from datastore.wire.times import set_time, time_us
 
 __all__ = ["MetadataEncoder", "decode_metadata", "decode_precondition", "set_precondition"]
-
-_MICROS = 1_000_000
-_NANOS_PER_MICRO = 1000
 
 
 class MetadataEncoder:
@@ -39,17 +37,12 @@ class MetadataEncoder:
 
 def _serialized_times(created_us: int, updated_us: int, expires_us: int) -> bytes:
     message = value_pb2.Metadata()
-    _set_time(message.create_time, created_us)
-    _set_time(message.update_time, updated_us)
+    set_time(message.create_time, created_us)
+    set_time(message.update_time, updated_us)
     if expires_us:
-        _set_time(message.expire_time, expires_us)
+        set_time(message.expire_time, expires_us)
     data: bytes = message.SerializeToString()
     return data
-
-
-def _set_time(message: Any, time_us: int) -> None:
-    message.seconds, micros = divmod(time_us, _MICROS)
-    message.nanos = micros * _NANOS_PER_MICRO
 
 
 def decode_metadata(message: Any) -> Metadata:
@@ -58,15 +51,10 @@ def decode_metadata(message: Any) -> Metadata:
         raise CorruptDataError(f"the server sent metadata with the version {message.version}")
     return Metadata(
         message.version,
-        _time_us(message.create_time),
-        _time_us(message.update_time),
-        _time_us(message.expire_time) if message.HasField("expire_time") else 0,
+        time_us(message.create_time),
+        time_us(message.update_time),
+        time_us(message.expire_time) if message.HasField("expire_time") else 0,
     )
-
-
-def _time_us(message: Any) -> int:
-    time_us: int = message.seconds * _MICROS + message.nanos // _NANOS_PER_MICRO
-    return time_us
 
 
 def set_precondition(message: Any, condition: Precondition) -> None:

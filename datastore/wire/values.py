@@ -21,6 +21,7 @@ from datastore.model.projection import split
 from datastore.v1.value_pb2 import ListValue, MapValue, Value
 from datastore.wire.members import UNREAD, MemberLists, scalars
 from datastore.wire.parts import check_parts
+from datastore.wire.times import set_time
 from datastore.wire.varints import length_prefix
 
 __all__ = ["WireValue", "check_value", "codec", "decode_value", "encode_value", "is_null", "lazy"]
@@ -162,9 +163,7 @@ def _fill_other(message: Value, value: Any, depth: int) -> None:
         message.key_value.text = str(value)
     elif isinstance(value, datetime):
         _check_datetime(value, "value")
-        seconds, micros = divmod(microseconds(value), _MICROSECONDS)
-        message.timestamp_value.seconds = seconds
-        message.timestamp_value.nanos = micros * 1000
+        set_time(message.timestamp_value, microseconds(value))
     elif isinstance(value, Encoded):
         _fill(message, value.decode(), depth)
     elif isinstance(value, str):

@@ -16,7 +16,7 @@ from datastore.model.errors import LimitExceededError, QueryNotSupportedError
 from datastore.model.metadata import Metadata
 from datastore.model.operations import ReadResult, WriteResult, refusal_of
 from datastore.model.query import Query
-from datastore.wire.varints import length_prefix
+from datastore.wire.varints import length_delimited, length_prefix
 from datastore_server.checks import exceeded
 from datastore_server.interceptors import item_status
 from datastore_server.limits import Limits
@@ -73,7 +73,7 @@ def value_data(value: Any) -> bytes:
 
 def get_answer(value: Any, metadata: Metadata | None) -> bytes:
     """The response to Get for a key that has a value."""
-    return _field(_FIELD_1, value_data(value)) + _metadata_field(_FIELD_2, metadata)
+    return length_delimited(_FIELD_1, value_data(value)) + _metadata_field(_FIELD_2, metadata)
 
 
 def put_answer(written: WriteResult) -> bytes:
@@ -84,16 +84,12 @@ def put_answer(written: WriteResult) -> bytes:
 def patch_answer(written: WriteResult, *, include_value: bool) -> bytes:
     """The response to Patch."""
     has_value = include_value and written.value is not None
-    value = _field(_FIELD_1, value_data(written.value)) if has_value else b""
+    value = length_delimited(_FIELD_1, value_data(written.value)) if has_value else b""
     return value + _metadata_field(_FIELD_2, written.metadata)
 
 
-def _field(tag: bytes, data: bytes) -> bytes:
-    return b"".join((tag, length_prefix(len(data)), data))
-
-
 def _metadata_field(tag: bytes, metadata: Metadata | None, encode: wire.MetadataEncoder | None = None) -> bytes:
-    return b"" if metadata is None else _field(tag, (encode or wire.MetadataEncoder())(metadata))
+    return b"" if metadata is None else length_delimited(tag, (encode or wire.MetadataEncoder())(metadata))
 
 
 def framed(batch: Batch, most_bytes: int, *, keys_only: bool) -> bytes | None:
@@ -161,9 +157,9 @@ def _stored_frames(batch: Batch, values: Iterable[Any]) -> Iterator[bytes]:
     """Each entry of a batch with metadata, with these values, if they are not None, as field 1."""
     encode = wire.MetadataEncoder()
     for text, value, stamp in zip(_texts(batch), values, batch.required_metadata(), strict=True):
-        value_field = b"" if value is None else _field(_FIELD_2, value_data(value))
+        value_field = b"" if value is None else length_delimited(_FIELD_2, value_data(value))
         key_field = _key_head(len(text)) + text
-        yield _field(_FIELD_1, key_field + value_field + _metadata_field(_FIELD_3, Metadata(*stamp), encode))
+        yield length_delimited(_FIELD_1, key_field + value_field + _metadata_field(_FIELD_3, Metadata(*stamp), encode))
 
 
 def _entry_frame(text: bytes, value: Any) -> bytes:
@@ -204,24 +200,24 @@ def _was_left_out(read: ReadResult) -> bool:
 
 def _result(read: ReadResult, encode: wire.MetadataEncoder) -> bytes:
     if read.error is not None:
-        content = _field(_FIELD_2, _status(read.error, "BatchGet"))
+        content = length_delimited(_FIELD_2, _status(read.error, "BatchGet"))
     elif read.value is None:
         content = b""
     else:
-        content = _field(_FIELD_1, value_data(read.value)) + _metadata_field(_FIELD_3, read.metadata, encode)
-    return _field(_FIELD_1, content)
+        content = length_delimited(_FIELD_1, value_data(read.value)) + _metadata_field(_FIELD_3, read.metadata, encode)
+    return length_delimited(_FIELD_1, content)
 
 
 def batch_write_answer(written: Sequence[WriteResult]) -> bytes:
     """The response to BatchWrite."""
     encode = wire.MetadataEncoder()
-    return b"".join([_field(_FIELD_1, _write_result(result, encode)) for result in written])
+    return b"".join([length_delimited(_FIELD_1, _write_result(result, encode)) for result in written])
 
 
 def _write_result(written: WriteResult, encode: wire.MetadataEncoder) -> bytes:
     if written.error is None:
         return _metadata_field(_FIELD_2, written.metadata, encode)
-    return _field(_FIELD_1, _status(written.error, "BatchWrite"))
+    return length_delimited(_FIELD_1, _status(written.error, "BatchWrite"))
 
 
 def _status(error: Exception, method: str) -> bytes:

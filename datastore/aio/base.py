@@ -25,7 +25,7 @@ from datastore.model.errors import ConditionFailedError, QueryNotSupportedError,
 from datastore.model.expiry import NEVER, expiry_of
 from datastore.model.fields import Order
 from datastore.model.key import Key
-from datastore.model.metadata import PutOptions, WriteOptions
+from datastore.model.metadata import PutOptions, WriteOptions, condition_of
 from datastore.model.operations import (
     ENTRIES,
     Operation,
@@ -172,9 +172,9 @@ class Datastore(TwoNames):
         """Replace the value of `key` by `function(value)`, atomically; returns the new value.
 
         The entry expires as before. The function gets the current value, None if there is none, and must not modify
-        it; None deletes the entry. If
-        another write comes between, it is called again with the new value, at most UPDATE_ATTEMPTS times; then raises
-        ConditionFailedError. Raises what the function raises, and UnsupportedError if the store keeps no versions.
+        it; None deletes the entry. If another write comes between, it is called again with the new value, at most
+        UPDATE_ATTEMPTS times; then raises ConditionFailedError. Raises what the function raises, and UnsupportedError
+        if the store keeps no versions.
         """
         key = check_key(key)
         if not self.capability.versions:
@@ -204,7 +204,7 @@ class Datastore(TwoNames):
         or UnsupportedTypeError for bad arguments; UnsupportedError if the store keeps no versions.
         """
         changes = changes_of(set, increment, append, remove)
-        condition = verbs.condition_for(self, {"if_version": if_version})
+        condition = condition_of(if_version=if_version)
         [result] = await self.batch_write([Patch(check_key(key), changes, condition, create=create)])
         raise_error(result)
         return result.value

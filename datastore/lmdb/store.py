@@ -31,7 +31,7 @@ from datastore.model.changes import Watch
 from datastore.model.description import Description
 from datastore.model.durations import check_seconds
 from datastore.model.entries import Batch, Write
-from datastore.model.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError, UnsupportedTypeError
+from datastore.model.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES, BATCH_GROWTH, FIRST_BATCH_BYTES
 from datastore.model.operations import PRESENCE, Operation, ReadOptions, ReadResult, WriteResult, attempt
@@ -120,11 +120,8 @@ class LMDBDatastore(Datastore):
         check_seconds("most_change_age_s", most_change_age_s)
         if not os.fspath(directory):
             raise InvalidError("directory must name a directory, not ''", field="directory")
-        for name, size in (("map_bytes", map_bytes), ("max_map_bytes", max_map_bytes)):
-            if not isinstance(size, int) or isinstance(size, bool):
-                raise UnsupportedTypeError(f"{name} must be an int, got {type(size).__name__}", path=name)
-            if size < 1:
-                raise InvalidError(f"{name} must be at least 1, got {size}", field=name)
+        check_count("map_bytes", map_bytes)
+        check_count("max_map_bytes", max_map_bytes)
         if durability not in ("sync", "async"):
             raise ConfigError(f"durability must be 'sync' or 'async', not {durability!r}")
         self.directory = Path(directory).absolute()

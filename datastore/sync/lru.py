@@ -12,12 +12,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from datastore.model.arguments import check_key
+from datastore.model.arguments import check_count, check_key
 from datastore.model.capability import Capability, Durability
 from datastore.model.description import Description
 from datastore.model.durations import check_seconds
 from datastore.model.entries import Batch, value_bytes
-from datastore.model.errors import InvalidError, UnsupportedTypeError
+from datastore.model.errors import InvalidError
 from datastore.model.key import Key
 from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
@@ -50,8 +50,11 @@ class LRUCacheDatastore(Datastore):
         max_age: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        _check_count("size", size, is_required=max_bytes is None)
-        _check_count("max_bytes", max_bytes)
+        if size is None and max_bytes is None:
+            raise InvalidError("size or max_bytes is required: a cache needs a bound", field="size")
+        for name, bound in (("size", size), ("max_bytes", max_bytes)):
+            if bound is not None:
+                check_count(name, bound)
         if max_age is not None:
             check_seconds("max_age", max_age)
         self.size = size
@@ -184,14 +187,3 @@ class LRUCacheDatastore(Datastore):
         bounds += [f"at most {size_text(self.max_bytes)}"] if self.max_bytes is not None else []
         bounds += [f"for {self.max_age:g} s"] if self.max_age is not None else []
         return Description("lru", ", ".join(bounds), self.capability, entries=len(self))
-
-
-def _check_count(name: str, count: object, *, is_required: bool = False) -> None:
-    if count is None and not is_required:
-        return
-    if count is None:
-        raise InvalidError(f"{name} or max_bytes is required: a cache needs a bound", field=name)
-    if not isinstance(count, int) or isinstance(count, bool):
-        raise UnsupportedTypeError(f"{name} must be an int, got {type(count).__name__}", path=name)
-    if count < 1:
-        raise InvalidError(f"{name} must be at least 1, got {count}", field=name)

@@ -74,38 +74,36 @@ def put_request(put: Put) -> Any:
     request = raw.PutRequest()
     request.entry.value = encoded(put.key, put.value)
     request.entry.key.text = str(put.key)
-    _set_condition(request, put)
-    wire.set_expiry(request, put.expiry)
+    _set_terms(request, put)
     return request
 
 
 def delete_request(delete: Delete) -> service_pb2.DeleteRequest:
     """The DeleteRequest of an operation."""
     request = service_pb2.DeleteRequest(key=wire.encode_key(delete.key))
-    _set_condition(request, delete)
+    _set_terms(request, delete)
     return request
 
 
 def patch_request(patch: Patch) -> service_pb2.PatchRequest:
     """The PatchRequest of an operation, which asks for the new value. Raises the errors of `wire.encode_patch`."""
     request = service_pb2.PatchRequest(patch=wire.encode_patch(patch), include_value=True)
-    _set_condition(request, patch)
-    wire.set_expiry(request, patch.expiry)
+    _set_terms(request, patch)
     return request
 
 
 def touch_request(patch: Patch) -> service_pb2.TouchRequest:
     """The TouchRequest of a patch without changes."""
     request = service_pb2.TouchRequest(key=wire.encode_key(patch.key))
-    _set_condition(request, patch)
-    wire.set_expiry(request, patch.expiry)
+    _set_terms(request, patch)
     return request
 
 
-def _set_condition(request: Any, operation: Operation) -> None:
-    """Make a request state the condition of an operation, if it has one."""
+def _set_terms(request: Any, operation: Operation) -> None:
+    """Make a request state the condition and the expiry of an operation, if it has them."""
     if operation.condition is not None:
         wire.set_precondition(request.condition, operation.condition)
+    wire.set_expiry(request, operation.expiry)
 
 
 class WriteBatch:
@@ -138,9 +136,7 @@ class WriteBatch:
             write.touch.text = str(key)
         else:
             write.patch.MergeFromString(content)
-        _set_condition(write, operation)
-        if operation.expiry is not None:
-            wire.set_expiry(write, operation.expiry)
+        _set_terms(write, operation)
         self.indexes.append(index)
         self._keys.append(key)
         self._size += _write_bytes(key, content)

@@ -17,6 +17,7 @@ from datastore.v1 import service_pb2, value_pb2
 from datastore.wire import rpc_error_to_error, status_to_error
 from datastore_client.aio import connect
 from datastore_server.app import serve
+from tests.support.clocks import Clock
 from tests.support.serving import Running, entry, value
 
 KEY = Key("/a/b")
@@ -25,18 +26,9 @@ NOW_S = 1_790_000_000
 Write = service_pb2.BatchWriteRequest.Write
 
 
-class Clock:
-    """A clock that a test sets, in seconds since 1970."""
-
-    now = float(NOW_S)
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(float(NOW_S))
 
 
 @pytest.fixture

@@ -16,23 +16,15 @@ from datastore.model.key import Key
 from datastore.model.operations import Put
 from datastore.model.query import Query
 from datastore.testing.faults import FaultyDatastore
+from tests.support.clocks import Clock
 
 A, B = Key("/c/a"), Key("/c/b")
 YEAR_10000 = MAX_EXPIRES_US + 1
 
 
-class Clock:
-    """A clock that a test sets, in seconds since 1970."""
-
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_700_000_000.0)
 
 
 @pytest.fixture

@@ -15,24 +15,16 @@ from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.operations import PRESENCE, Delete, Operation, Put
 from datastore.model.query import Query
+from tests.support.clocks import Clock
 from tests.unit.test_lmdb_versions import entry_of, raw
 
 A, B = Key("/c/a"), Key("/c/b")
 HOUR_S = 3600
 
 
-class Clock:
-    """A clock that a test sets, in seconds since 1970."""
-
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_700_000_000.0)
 
 
 @pytest.fixture

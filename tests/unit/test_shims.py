@@ -22,6 +22,7 @@ from datastore.model.query import Query
 from datastore.sync.lru import LRUCacheDatastore
 from datastore.testing._parallel import together
 from datastore.testing.faults import FaultyDatastore
+from tests.support.clocks import Clock
 
 A, B, C = Key("/A"), Key("/B"), Key("/C")
 EVERYTHING = Query(Key("/"), recursive=True)
@@ -621,15 +622,6 @@ def test_a_size_is_a_number_of_entries(size: Any, kind: type[Exception]):
         LRUCacheDatastore(size)
 
 
-class Clock:
-    """A clock that the test sets."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.mark.parametrize(("length", "kept"), [(48, [A, B]), (49, [B])], ids=["at the bound", "one above"])
 async def test_an_lru_stays_within_its_bytes(length: int, kept: list[Key], colour: Any, library: Any):
     store = library.LRUCacheDatastore(max_bytes=100)
@@ -661,7 +653,7 @@ async def test_bytes_are_counted_again_when_a_value_is_replaced(colour: Any, lib
 
 
 async def test_an_entry_older_than_max_age_is_absent_to_every_call(colour: Any, library: Any):
-    clock = Clock()
+    clock = Clock(100.0)
     store = library.LRUCacheDatastore(10, max_age=30, clock=clock)
     await colour.call(store.put, A, 1)
     clock.now += 10
@@ -679,7 +671,7 @@ async def test_an_entry_older_than_max_age_is_absent_to_every_call(colour: Any, 
 
 
 async def test_a_put_resets_the_age_of_an_entry_and_a_get_does_not(colour: Any, library: Any):
-    clock = Clock()
+    clock = Clock(100.0)
     store = library.LRUCacheDatastore(10, max_age=30, clock=clock)
     for key in (A, B):
         await colour.call(store.put, key, 1)

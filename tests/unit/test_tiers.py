@@ -22,23 +22,15 @@ from datastore.model.key import Key
 from datastore.sync import flights
 from datastore.sync import tier as sync_tier
 from datastore.testing.faults import FaultyDatastore
+from tests.support.clocks import Clock
 
 A, B = Key("/c/a"), Key("/c/b")
 DOWN = UnavailableError("no connection")
 
 
-class Clock:
-    """A clock that a test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture
@@ -292,7 +284,7 @@ class Tiers(RuleBasedStateMachine):
     @initialize(uppers=st.integers(1, 3))
     def open(self, uppers: int) -> None:
         self.contents: dict[Key, int] = {}
-        self.clock = Clock()
+        self.clock = Clock(0.0)
         self.uppers = [FaultyDatastore(core.DictDatastore()) for _ in range(uppers)]
         self.store = core.TieredDatastore([*self.uppers, core.DictDatastore()], clock=self.clock)
         self.written = 0

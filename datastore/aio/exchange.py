@@ -40,7 +40,7 @@ async def exchange(
         if old is None and value is None:
             return WriteResult()
         unchanged = Precondition(version=version) if version else ABSENT
-        # No clock decides here whether that has passed: if it has, the version is no longer there.
+        # If it expires before the write, the version differs and the condition fails: no need to compare clocks here.
         expires_us = 0 if found.metadata is None else found.metadata.expires_us
         put = Put(key, value, unchanged, expiry or (Expiry(at_us=expires_us) if expires_us else None))
         [result] = await store.write([Delete(key, unchanged) if value is None else put])

@@ -30,7 +30,7 @@ class Feed:
     calls the `wake` with which the feed was made, from any thread, as soon as there may be one. Expired entries may be
     found only by another `take`. The first batch has no changes, and the position where the feed begins. Changes of one
     key come in their order; each comes once.
-    Raises ChangesExpiredError if changes from its position on are no longer kept. The caller must close it.
+    Raises ChangesExpiredError once changes after its position have been discarded. The caller must close it.
     """
 
     async def take(self) -> ChangeBatch | None:

@@ -66,7 +66,7 @@ class Log(Protocol):
     def read(self, number: int) -> tuple[list[Change], int]:
         """A batch of changes from that with a number on, empty if there are none yet, and the number after them.
 
-        Raises ChangesExpiredError if they are no longer kept.
+        Raises ChangesExpiredError if they have been discarded.
         """
         ...
 
@@ -156,5 +156,5 @@ class ChangeLog:
 def changes_expired() -> ChangesExpiredError:
     """The error for a position whose changes are not kept."""
     return ChangesExpiredError(
-        "the changes from here on are no longer kept: list the entries again, e.g. watch with initial=True"
+        "the changes after this position have been discarded: list the entries again, e.g. watch with initial=True"
     )

@@ -160,7 +160,7 @@ class ConditionFailedError(DatastoreError, RuntimeError):
 
 
 class ChangesExpiredError(DatastoreError, RuntimeError):
-    """The changes after a watch's position are no longer kept, or are those of another store: list the entries again.
+    """The changes after a watch's position were discarded, or belong to another store: list the entries again.
 
     A watch that is read too slowly ends with this; it never delays writers.
     """

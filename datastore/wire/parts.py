@@ -27,7 +27,7 @@ _PART_BYTES = 2
 _VARINT_BITS = 70
 _VARINT, _LENGTH = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}
-#: The types of plain values that are no messages.
+#: The types of plain values that are not sent as embedded messages.
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 
 

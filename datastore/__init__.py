@@ -1,77 +1,24 @@
 """One small datastore interface, `get put delete contains query`, in front of any storage.
 
 The library needs no server. `datastore.aio` has the same classes for asyncio; `datastore_client` connects to servers.
-Loads no backend, no wire and no grpc: import `datastore.lmdb` and the like where they are used.
+Loads a name's module when the name is first used, and no backend, no wire and no grpc: import `datastore.lmdb` and
+the like where they are used.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import extend_path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.4.0"
 
 # Separately installed packages may add modules, e.g. `datastore.x`.
 __path__ = extend_path(__path__, __name__)
 
-from datastore.model.aggregates import Avg, Count, Max, Min, Sum
-from datastore.model.conditions import Q
-from datastore.model.entries import (
-    Batch,
-    Entry,
-    Position,
-    StoredEntry,
-    Write,
-)
-from datastore.model.errors import (
-    ChangesExpiredError,
-    CircularLinkError,
-    ConditionFailedError,
-    ConfigError,
-    CorruptDataError,
-    CursorReuseError,
-    CursorRunningError,
-    DatastoreClosedError,
-    DatastoreError,
-    DeadlineExceededError,
-    InternalError,
-    InvalidError,
-    InvalidKeyError,
-    InvalidQueryError,
-    InvalidTokenError,
-    InvalidValueError,
-    LimitExceededError,
-    NoStoresError,
-    OverloadedError,
-    PlacementError,
-    QueryNotSupportedError,
-    StoreError,
-    StoreFormatError,
-    StoreFullError,
-    StoreLockedError,
-    TruncatedStreamError,
-    UnavailableError,
-    UnsupportedError,
-    UnsupportedTypeError,
-    WrongShardError,
-)
-from datastore.model.expiry import Expiry
-from datastore.model.fields import Filter, Order, object_getattr
-from datastore.model.key import (
-    Key,
-    Namespace,
-)
-from datastore.model.metadata import ABSENT, EXISTS, Metadata, Precondition
-from datastore.model.operations import Delete, Put, ReadResult, WriteResult
-from datastore.model.query import Query
-from datastore.sync.base import Datastore
-from datastore.sync.cursor import Cursor, chain_gen, is_iterable, limit_gen, offset_gen
-from datastore.sync.memory import DictDatastore, NullDatastore
-from datastore.sync.scan import Scan
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from datastore import aio as aio
     from datastore import basic, errors, key, query, serialize
@@ -93,8 +40,62 @@ if TYPE_CHECKING:
         TieredDatastore,
     )
     from datastore.core.serialize import SerializerShimDatastore
+    from datastore.model.aggregates import Avg, Count, Max, Min, Sum
     from datastore.model.changes import Change, ChangeBatch, ChangeKind
+    from datastore.model.conditions import Q
+    from datastore.model.entries import (
+        Batch,
+        Entry,
+        Position,
+        StoredEntry,
+        Write,
+    )
+    from datastore.model.errors import (
+        ChangesExpiredError,
+        CircularLinkError,
+        ConditionFailedError,
+        ConfigError,
+        CorruptDataError,
+        CursorReuseError,
+        CursorRunningError,
+        DatastoreClosedError,
+        DatastoreError,
+        DeadlineExceededError,
+        InternalError,
+        InvalidError,
+        InvalidKeyError,
+        InvalidQueryError,
+        InvalidTokenError,
+        InvalidValueError,
+        LimitExceededError,
+        NoStoresError,
+        OverloadedError,
+        PlacementError,
+        QueryNotSupportedError,
+        StoreError,
+        StoreFormatError,
+        StoreFullError,
+        StoreLockedError,
+        TruncatedStreamError,
+        UnavailableError,
+        UnsupportedError,
+        UnsupportedTypeError,
+        WrongShardError,
+    )
+    from datastore.model.expiry import Expiry
+    from datastore.model.fields import Filter, Order, object_getattr
+    from datastore.model.key import (
+        Key,
+        Namespace,
+    )
+    from datastore.model.metadata import ABSENT, EXISTS, Metadata, Precondition
+    from datastore.model.operations import Delete, Put, ReadResult, WriteResult
+    from datastore.model.query import Query
     from datastore.spec import Config
+    from datastore.sync.base import Datastore
+    from datastore.sync.cursor import Cursor, chain_gen, is_iterable, limit_gen, offset_gen
+    from datastore.sync.memory import DictDatastore, NullDatastore
+    from datastore.sync.scan import Scan
     from datastore.sync.watching import Watcher
 
 __all__ = [
@@ -192,12 +193,29 @@ __all__ = [
 
 
 #: Modules that are documented as attributes of this one.
-_LAZY_MODULES = {"aio", "basic", "core", "errors", "key", "query", "serialize"}
-#: Names that only those who watch need, with their modules.
-_LAZY_NAMES = {
-    **dict.fromkeys(("Change", "ChangeBatch", "ChangeKind"), "datastore.model.changes"),
-    "Watcher": "datastore.sync.watching",
-}
+_MODULES = {"aio", "basic", "core", "errors", "key", "query", "serialize"}
+#: The modules of the other names, searched in this order: each is after those that it loads, and what few programs need
+#: is last.
+_HOMES = (
+    "datastore.model.errors",
+    "datastore.model.key",
+    "datastore.model.metadata",
+    "datastore.model.entries",
+    "datastore.model.expiry",
+    "datastore.model.query",
+    "datastore.model.fields",
+    "datastore.model.conditions",
+    "datastore.model.aggregates",
+    "datastore.model.operations",
+    "datastore.sync.cursor",
+    "datastore.sync.scan",
+    "datastore.sync.base",
+    "datastore.sync.memory",
+    "datastore.core.basic",
+    "datastore.core.serialize",
+    "datastore.model.changes",
+    "datastore.sync.watching",
+)
 
 
 # Not in __all__, so that `import *` does not hide the builtin.
@@ -217,17 +235,16 @@ def open(described: str | Mapping[str, Any] | Config, store: str | None = None) 
 
 
 def __getattr__(name: str) -> Any:
-    """The documented modules and the stores over other stores are loaded on first use: most programs need few."""
-    if name in _LAZY_MODULES:
+    """A public name is loaded when first used: most programs need few."""
+    if name in _MODULES:
         return import_module(f"datastore.{name}")
-    if name in _LAZY_NAMES:
-        found = globals()[name] = getattr(import_module(_LAZY_NAMES[name]), name)
-        return found
     if name in __all__:
-        found = globals()[name] = getattr(import_module("datastore.core"), name)
-        return found
+        for home in map(import_module, _HOMES):
+            if name in vars(home):
+                found = globals()[name] = getattr(home, name)
+                return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_LAZY_MODULES})
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -16,6 +16,9 @@ __version__ = "0.4.0"
 # Separately installed packages may add modules, e.g. `datastore.x`.
 __path__ = extend_path(__path__, __name__)
 
+from datastore.model import errors as _errors
+from datastore.model.errors import *  # noqa: F403 - all of them are public, and needed by everything else
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
@@ -50,38 +53,6 @@ if TYPE_CHECKING:
         StoredEntry,
         Write,
     )
-    from datastore.model.errors import (
-        ChangesExpiredError,
-        CircularLinkError,
-        ConditionFailedError,
-        ConfigError,
-        CorruptDataError,
-        CursorReuseError,
-        CursorRunningError,
-        DatastoreClosedError,
-        DatastoreError,
-        DeadlineExceededError,
-        InternalError,
-        InvalidError,
-        InvalidKeyError,
-        InvalidQueryError,
-        InvalidTokenError,
-        InvalidValueError,
-        LimitExceededError,
-        NoStoresError,
-        OverloadedError,
-        PlacementError,
-        QueryNotSupportedError,
-        StoreError,
-        StoreFormatError,
-        StoreFullError,
-        StoreLockedError,
-        TruncatedStreamError,
-        UnavailableError,
-        UnsupportedError,
-        UnsupportedTypeError,
-        WrongShardError,
-    )
     from datastore.model.expiry import Expiry
     from datastore.model.fields import Filter, Order, object_getattr
     from datastore.model.key import (
@@ -107,20 +78,10 @@ __all__ = [
     "Change",
     "ChangeBatch",
     "ChangeKind",
-    "ChangesExpiredError",
-    "CircularLinkError",
-    "ConditionFailedError",
-    "ConfigError",
-    "CorruptDataError",
     "Count",
     "Cursor",
-    "CursorReuseError",
-    "CursorRunningError",
     "Datastore",
-    "DatastoreClosedError",
     "DatastoreCollection",
-    "DatastoreError",
-    "DeadlineExceededError",
     "Delete",
     "DictDatastore",
     "DirectoryDatastore",
@@ -128,16 +89,9 @@ __all__ = [
     "Expiry",
     "Filter",
     "InterfaceMappingDatastore",
-    "InternalError",
-    "InvalidError",
-    "InvalidKeyError",
-    "InvalidQueryError",
-    "InvalidTokenError",
-    "InvalidValueError",
     "Key",
     "KeyTransformDatastore",
     "LRUCacheDatastore",
-    "LimitExceededError",
     "LoggingDatastore",
     "LowercaseKeyDatastore",
     "Max",
@@ -147,38 +101,25 @@ __all__ = [
     "Namespace",
     "NamespaceDatastore",
     "NestedPathDatastore",
-    "NoStoresError",
     "NullDatastore",
     "Order",
-    "OverloadedError",
-    "PlacementError",
     "Position",
     "Precondition",
     "Put",
     "Q",
     "Query",
-    "QueryNotSupportedError",
     "ReadResult",
     "Scan",
     "SerializerShimDatastore",
     "ShardedDatastore",
     "ShimDatastore",
-    "StoreError",
-    "StoreFormatError",
-    "StoreFullError",
-    "StoreLockedError",
     "StoredEntry",
     "Sum",
     "SymlinkDatastore",
     "TieredDatastore",
-    "TruncatedStreamError",
-    "UnavailableError",
-    "UnsupportedError",
-    "UnsupportedTypeError",
     "Watcher",
     "Write",
     "WriteResult",
-    "WrongShardError",
     "basic",
     "chain_gen",
     "errors",
@@ -190,6 +131,7 @@ __all__ = [
     "query",
     "serialize",
 ]
+__all__ += _errors.__all__
 
 
 #: Modules that are documented as attributes of this one.
@@ -197,7 +139,6 @@ _MODULES = {"aio", "basic", "core", "errors", "key", "query", "serialize"}
 #: The modules of the other names, searched in this order: each is after those that it loads, and what few programs need
 #: is last.
 _HOMES = (
-    "datastore.model.errors",
     "datastore.model.key",
     "datastore.model.metadata",
     "datastore.model.entries",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from datastore.model.aggregates import Aggregation, Avg, Count, Max, Min, Sum
-from datastore.model.key import Key
 from datastore_server.cli.conditions import parse_order, query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_nothing
@@ -35,10 +35,8 @@ __all__ = ["aggregate_command"]
 @click.pass_obj
 def aggregate_command(
     settings: Settings,
+    /,
     *,
-    key: Key,
-    recursive: bool,
-    conditions: Sequence[str],
     group_by: Sequence[str],
     count: bool,
     sums: Sequence[str],
@@ -47,6 +45,7 @@ def aggregate_command(
     maxima: Sequence[str],
     orders: Sequence[str],
     limit: int | None,
+    **selected: Any,
 ) -> None:
     """Count, sum and average the entries in the collection of KEY, for each group of them.
 
@@ -64,7 +63,7 @@ def aggregate_command(
         aggregations |= {f"{kind.__name__.lower()}_{field}": kind(field) for field in fields}
     if not aggregations:
         raise click.UsageError("say what to compute: at least one of --count, --sum, --avg, --min and --max")
-    query = query_of(key, conditions, recursive=recursive)
+    query = query_of(**selected)
     with connected(settings) as store:
         rows = store.aggregate(
             query, aggregations, group_by=group_by, orders=list(map(parse_order, orders)), limit=limit

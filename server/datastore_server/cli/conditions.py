@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Unpack
+from typing import Any
 
 from datastore.model.errors import DatastoreError, InvalidQueryError
 from datastore.model.fields import Order
-from datastore.model.key import Key
-from datastore.model.query import Changes, Query
+from datastore.model.query import Query
 from datastore_server.cli.where import parse_where
 
 __all__ = ["is_direction", "parse_order", "query_of"]
@@ -51,11 +50,9 @@ def is_direction(text: str) -> bool:
     return re.fullmatch(_DIRECTION, text, re.IGNORECASE) is not None
 
 
-def query_of(
-    key: Key, conditions: Iterable[str] = (), orders: Iterable[str] = (), /, **attributes: Unpack[Changes]
-) -> Query:
-    """The Query of a command line, frozen. Raises InvalidQueryError."""
-    query = Query(key).replaced(**attributes)
+def query_of(*, conditions: Iterable[str] = (), orders: Iterable[str] = (), **attributes: Any) -> Query:
+    """The Query of a command line, frozen: its options, by the names of their arguments. Raises InvalidQueryError."""
+    query = Query(attributes["key"]).replaced(**attributes)
     return query.replaced(filters=list(map(parse_where, conditions)), orders=list(map(parse_order, orders)))
 
 

@@ -79,7 +79,7 @@ def delete_command(
         return _delete_if(settings, Delete(keys[0], required))
     if not (collection or recursive or conditions):
         return _delete_named(settings, keys)
-    queries = [query_of(key, conditions, recursive=recursive, keys_only=True) for key in keys]
+    queries = [query_of(key=key, conditions=conditions, recursive=recursive, keys_only=True) for key in keys]
     return _delete_selected(settings, queries, yes=yes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import click
 
 from datastore.model.errors import ConfigError, DatastoreError
 from datastore_server.cli.output import ExitCode, Terminated, print_json, print_table, say
-from datastore_server.cli.settings import Settings, json_option
+from datastore_server.cli.settings import Settings, all_options, json_option
 from datastore_server.cli.transfer.interruption import run_terminable
 from datastore_server.config import Config, load_config, parse_server_url
 from datastore_server.coordination import moving
@@ -27,7 +27,7 @@ __all__ = ["placement_command"]
 _config_argument = click.argument("config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path))
 
 
-def _pairs(what: str) -> Any:
+def _pairs(what: str) -> Callable[[click.Context, click.Parameter, Sequence[str]], dict[str, str]]:
     """A callback that parses `A=B` values into a dict."""
 
     def parse(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -42,34 +42,44 @@ def _pairs(what: str) -> Any:
     return parse
 
 
-def _change_options(function: Any) -> Any:
-    for option in (
-        click.option(
-            "--node",
-            "addresses",
-            metavar="NAME=URL",
-            multiple=True,
-            callback=_pairs("NAME=grpc://HOST:PORT"),
-            help="Address of the node of a shard that CONFIG.toml no longer has.  [default: the recorded one]",
-        ),
-        click.option(
-            "--replace",
-            "replaced",
-            metavar="NAME",
-            multiple=True,
-            help="Accept that the entries of this shard are lost and its node is new and empty.",
-        ),
-        click.option(
-            "--rename",
-            "renames",
-            metavar="OLD=NEW",
-            multiple=True,
-            callback=_pairs("OLD=NEW"),
-            help="Rename the shard OLD to NEW, its name in CONFIG.toml. No entries move.",
-        ),
-    ):
-        function = option(function)
-    return function
+def _names(context: click.Context, option: click.Parameter, values: Sequence[str]) -> frozenset[str]:
+    return frozenset(values)
+
+
+def _addresses(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    addresses = _pairs("NAME=grpc://HOST:PORT")(context, option, values)
+    for url in addresses.values():
+        parse_server_url(url)
+    return addresses
+
+
+#: The options that all changes have, as `Options` takes them.
+_change_options = all_options(
+    click.option(
+        "--rename",
+        "renames",
+        metavar="OLD=NEW",
+        multiple=True,
+        callback=_pairs("OLD=NEW"),
+        help="Rename the shard OLD to NEW, its name in CONFIG.toml. No entries move.",
+    ),
+    click.option(
+        "--replace",
+        "replaced",
+        metavar="NAME",
+        multiple=True,
+        callback=_names,
+        help="Accept that the entries of this shard are lost and its node is new and empty.",
+    ),
+    click.option(
+        "--node",
+        "addresses",
+        metavar="NAME=URL",
+        multiple=True,
+        callback=_addresses,
+        help="Address of the node of a shard that CONFIG.toml no longer has.  [default: the recorded one]",
+    ),
+)
 
 
 @click.group("placement", short_help="Show and change which shard owns which keys.")
@@ -176,11 +186,9 @@ def check_command(settings: Settings, config_path: Path) -> int:
 @_change_options
 @json_option
 @click.pass_obj
-def plan_command(
-    settings: Settings, config_path: Path, addresses: dict[str, str], replaced: Sequence[str], renames: dict[str, str]
-) -> None:
+def plan_command(settings: Settings, /, config_path: Path, **change: Any) -> None:
     """Show what `apply` would move to make the cluster match CONFIG.toml. Changes nothing."""
-    options = _options(addresses, replaced, renames)
+    options = Options(**change)
     plan = asyncio.run(moving.plan(load_config(config_path), str(config_path), options))
     if settings.json:
         print_json(_plan_json(plan))
@@ -188,9 +196,9 @@ def plan_command(
     _print_plan(plan)
     if plan.target is not plan.current:
         words = ["datastore", "placement", "apply", str(config_path)]
-        words += [f"--rename={old}={new}" for old, new in renames.items()]
-        words += [f"--replace={name}" for name in replaced]
-        words += [f"--node={name}={url}" for name, url in addresses.items()]
+        words += [f"--rename={old}={new}" for old, new in options.renames.items()]
+        words += [f"--replace={name}" for name in sorted(options.replaced)]
+        words += _node_words(options)
         words += ["--offline"] if plan.size.entries else []
         click.echo(f"To do it:\n  {shlex.join(words)}")
 
@@ -203,28 +211,20 @@ def plan_command(
     "--lost",
     metavar="NAME",
     multiple=True,
+    callback=_names,
     help="Finish an interrupted change without the node of this removed shard, which is lost with what was not copied.",
 )
 @_change_options
 @json_option
 @click.pass_obj
-def apply_command(
-    settings: Settings,
-    config_path: Path,
-    offline: bool,
-    adopt: bool,
-    lost: Sequence[str],
-    addresses: dict[str, str],
-    replaced: Sequence[str],
-    renames: dict[str, str],
-) -> None:
+def apply_command(settings: Settings, /, config_path: Path, **change: Any) -> None:
     """Make the cluster match CONFIG.toml: add, remove or rename shards, or change shard_by.
 
     All nodes must be running, including those to be removed. Entries are copied to their new nodes, counts and
     checksums are compared, every node switches to the new epoch, and only then are the old copies deleted. If it is
     interrupted, at any point, run the same command again. Restart proxies with the new CONFIG.toml afterwards.
     """
-    options = _options(addresses, replaced, renames, offline=offline, adopt=adopt, lost=lost)
+    options = Options(**change)
     try:
         plan = run_terminable(moving.apply(load_config(config_path), str(config_path), options, say))
     except (KeyboardInterrupt, Terminated, DatastoreError) as error:
@@ -258,38 +258,24 @@ def _say_how_to_continue(config_path: Path, options: Options) -> None:
 
 
 def _abort_line(config_path: Path, options: Options) -> str:
-    words = ["datastore", "placement", "abort", str(config_path)]
-    return shlex.join([*words, *(f"--node={name}={url}" for name, url in options.addresses.items())])
+    return shlex.join(["datastore", "placement", "abort", str(config_path), *_node_words(options)])
+
+
+def _node_words(options: Options) -> list[str]:
+    return [f"--node={name}={url}" for name, url in options.addresses.items()]
 
 
 @placement_command.command("abort", short_help="Cancel an unfinished change.")
 @_config_argument
 @_change_options
 @click.pass_obj
-def abort_command(
-    settings: Settings, config_path: Path, addresses: dict[str, str], replaced: Sequence[str], renames: dict[str, str]
-) -> None:
+def abort_command(settings: Settings, /, config_path: Path, **change: Any) -> None:
     """Cancel a change that `apply` did not finish, and allow writes again. Nothing has been deleted by it."""
-    options = _options(addresses, replaced, renames)
     try:
-        run_terminable(moving.abort(load_config(config_path), str(config_path), options, say))
+        run_terminable(moving.abort(load_config(config_path), str(config_path), Options(**change), say))
     except (KeyboardInterrupt, Terminated):
         say("Run the same command again: until the change is cancelled on every node, writes may be refused.")
         raise
-
-
-def _options(
-    addresses: dict[str, str],
-    replaced: Sequence[str],
-    renames: dict[str, str],
-    *,
-    offline: bool = False,
-    adopt: bool = False,
-    lost: Sequence[str] = (),
-) -> Options:
-    for url in addresses.values():
-        parse_server_url(url)
-    return Options(renames, addresses, frozenset(replaced), frozenset(lost), offline, adopt)
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import click
 from datastore.model.key import Key
 from datastore.model.metadata import MAX_VERSION, Metadata, Precondition, WriteOptions, condition_of
 from datastore_server.cli.instants import instant_text
+from datastore_server.cli.settings import all_options
 from datastore_server.cli.values import to_tree
 
 __all__ = ["condition", "condition_options", "entry_members", "metadata_members"]
@@ -30,13 +31,7 @@ _OPTIONS = {
 
 def condition_options(*names: str) -> Callable[[_Function], _Function]:
     """Add some of the options --if-absent, --if-exists and --if-version, by the names of their arguments."""
-
-    def add(function: _Function) -> _Function:
-        for name in reversed(names):
-            function = _OPTIONS[name](function)
-        return function
-
-    return add
+    return all_options(*(_OPTIONS[name] for name in names))
 
 
 def condition(**options: Unpack[WriteOptions]) -> Precondition | None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from datastore.model.entries import Batch, Entry, Reason, Summary
 from datastore.model.errors import InvalidQueryError
 from datastore.model.explanation import Explanation
-from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore_server.cli.conditions import is_direction, parse_order, query_of
@@ -23,13 +22,11 @@ from datastore_server.cli.fields import fields_option
 from datastore_server.cli.hints import hint_at_fields, hint_at_nothing
 from datastore_server.cli.output import print_json, say, shown_error
 from datastore_server.cli.preconditions import metadata_members
-from datastore_server.cli.settings import KEY, Settings, server_options
+from datastore_server.cli.settings import KEY, Settings, all_options, server_options
 from datastore_server.cli.values import json_line, to_json, to_tree
 from datastore_server.counting import counted
 
 __all__ = ["OrderedCommand", "cell_text", "count_command", "query_command", "scope_options"]
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 #: A table on a terminal takes its columns and their widths from its first rows, and streams the rest.
 TABLE_SAMPLE_ROWS = 50
@@ -37,33 +34,25 @@ TABLE_SAMPLE_ROWS = 50
 CELL_CHARACTERS = 40
 
 
-def scope_options(function: _Function) -> _Function:
-    """Add what all commands over a query share: the key, and which entries below it."""
-    for option in (
-        click.option(
-            "--where",
-            "conditions",
-            multiple=True,
-            metavar="CONDITION",
-            help="Select only entries that match, e.g. 'country = CH'. Repeatable: all must match.",
-        ),
-        click.option("--recursive", "-r", is_flag=True, help="Select everything below KEY, not only its collection."),
-        click.argument("key", type=KEY),
-    ):
-        function = option(function)
-    return function
-
-
-def _selection(function: _Function) -> _Function:
-    """Add what `query` and `count` share: the key and the options that select."""
-    for option in (
-        click.option("--allow-partial", is_flag=True, help="Leave out shards that cannot be reached."),
-        click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Skip the first N entries."),
-        click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after N entries."),
-        scope_options,
-    ):
-        function = option(function)
-    return function
+#: What all commands over a query share, as `query_of` takes it: the key, and which entries below it.
+scope_options = all_options(
+    click.argument("key", type=KEY),
+    click.option("--recursive", "-r", is_flag=True, help="Select everything below KEY, not only its collection."),
+    click.option(
+        "--where",
+        "conditions",
+        multiple=True,
+        metavar="CONDITION",
+        help="Select only entries that match, e.g. 'country = CH'. Repeatable: all must match.",
+    ),
+)
+#: What `query` and `count` share: the key and the options that select.
+_selection = all_options(
+    scope_options,
+    click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Stop after N entries."),
+    click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Skip the first N entries."),
+    click.option("--allow-partial", is_flag=True, help="Leave out shards that cannot be reached."),
+)
 
 
 class OrderedCommand(click.Command):
@@ -100,19 +89,7 @@ def _refuse_order(ctx: click.Context, text: str) -> None:
 @server_options()
 @click.pass_obj
 def query_command(
-    settings: Settings,
-    *,
-    key: Key,
-    recursive: bool,
-    conditions: Sequence[str],
-    orders: Sequence[str],
-    limit: int | None,
-    offset: int,
-    keys_only: bool,
-    metadata: bool,
-    fields: list[str] | None,
-    allow_partial: bool,
-    explain: bool,
+    settings: Settings, /, *, keys_only: bool, fields: list[str] | None, explain: bool, **selected: Any
 ) -> None:
     """Print the entries in the collection of KEY, sorted by --order and then by key.
 
@@ -137,18 +114,7 @@ def query_command(
     """
     if keys_only and fields is not None:
         raise click.UsageError("--keys-only and --fields exclude each other")
-    query = query_of(
-        key,
-        conditions,
-        orders,
-        limit=limit,
-        offset=offset,
-        recursive=recursive,
-        keys_only=keys_only,
-        metadata=metadata,
-        fields=fields,
-        allow_partial=allow_partial,
-    )
+    query = query_of(keys_only=keys_only, fields=fields, **selected)
     if explain:
         with connected(settings) as store:
             _print_explanation(store.explain(query), as_json=settings.json)
@@ -169,25 +135,14 @@ def query_command(
 @_selection
 @server_options()
 @click.pass_obj
-def count_command(
-    settings: Settings,
-    *,
-    key: Key,
-    recursive: bool,
-    conditions: Sequence[str],
-    limit: int | None,
-    offset: int,
-    allow_partial: bool,
-) -> None:
+def count_command(settings: Settings, /, **selected: Any) -> None:
     """Print how many entries a query selects. Values are not transferred.
 
     \b
     Example:
       datastore count /Airport --where 'country = IS'
     """
-    query = query_of(
-        key, conditions, limit=limit, offset=offset, recursive=recursive, keys_only=True, allow_partial=allow_partial
-    )
+    query = query_of(keys_only=True, **selected)
     with connected(settings) as store, store.query(query) as cursor:
         count = sum(len(batch) for batch in cursor.batches())
         _tell_missing_shards(cursor.summary)

@@ -15,7 +15,7 @@ from datastore.model.key import Key
 from datastore_client.channel import parse_target
 from datastore_server.config import DEFAULT_LISTEN, parse_server_url
 
-__all__ = ["CALL_TIMEOUT_S", "KEY", "Settings", "json_option", "server_options"]
+__all__ = ["CALL_TIMEOUT_S", "KEY", "Settings", "all_options", "json_option", "server_options"]
 
 #: The default timeout of a call in seconds: long enough for a busy server.
 CALL_TIMEOUT_S = 30.0
@@ -71,6 +71,17 @@ def _checked_server(context: click.Context, option: click.Parameter, value: str 
     _store("server")(context, option, value)
 
 
+def all_options(*options: Callable[[Any], Any]) -> Callable[[_Function], _Function]:
+    """Several decorators as one, in the order in which `--help` lists the options."""
+
+    def add(function: _Function) -> _Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
 def json_option(function: _Function) -> _Function:
     """Add `--json`. An option after the command's name overrides one before it."""
     return click.option(
@@ -88,18 +99,8 @@ def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Funct
 
     The environment variable belongs to the outermost command only, or it would override an option there.
     """
-
-    def add(function: _Function) -> _Function:
-        function = json_option(function)
-        function = click.option(
-            "--timeout",
-            type=_TimeoutType(),
-            metavar="SECONDS",
-            expose_value=False,
-            callback=_store("timeout_s"),
-            help=f"Timeout of a call or query; inf for no limit.  [default: {CALL_TIMEOUT_S:.0f}; a query: an hour]",
-        )(function)
-        return click.option(
+    return all_options(
+        click.option(
             "--server",
             metavar="URL",
             envvar=envvar,
@@ -107,9 +108,17 @@ def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Funct
             expose_value=False,
             callback=_checked_server,
             help=f"Server to talk to.  [default: grpc://{DEFAULT_LISTEN}]",
-        )(function)
-
-    return add
+        ),
+        click.option(
+            "--timeout",
+            type=_TimeoutType(),
+            metavar="SECONDS",
+            expose_value=False,
+            callback=_store("timeout_s"),
+            help=f"Timeout of a call or query; inf for no limit.  [default: {CALL_TIMEOUT_S:.0f}; a query: an hour]",
+        ),
+        json_option,
+    )
 
 
 class _KeyType(click.ParamType[Key]):

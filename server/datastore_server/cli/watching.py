@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from datastore.model.changes import Change
 from datastore.model.errors import InvalidTokenError
-from datastore.model.key import Key
 from datastore_server.cli.conditions import query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.output import say
@@ -39,15 +38,7 @@ __all__ = ["watch_command"]
 @server_options()
 @click.pass_obj
 def watch_command(
-    settings: Settings,
-    *,
-    key: Key,
-    recursive: bool,
-    conditions: Sequence[str],
-    initial: bool,
-    keys_only: bool,
-    resume: Path | None,
-    limit: int | None,
+    settings: Settings, /, *, initial: bool, keys_only: bool, resume: Path | None, limit: int | None, **selected: Any
 ) -> None:
     """Print every change of the entries in the collection of KEY, until Ctrl-C.
 
@@ -64,7 +55,7 @@ def watch_command(
     none is missing. If the server no longer keeps them, this fails: list the entries again, with --initial and
     without FILE.
     """
-    query = query_of(key, conditions, recursive=recursive)
+    query = query_of(**selected)
     token = None if resume is None else _token_in(resume)
     as_json = settings.json or not sys.stdout.isatty()
     left = limit

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from datastore_server.cli.transfer.json_rows import JsonLinesWriter
+from datastore_server.cli.transfer import exporting
 from datastore_server.cli.values import from_tree
 from tests.support.commands import server_process
 from tests.support.transfers import Transfers
@@ -475,15 +475,16 @@ def test_a_signal_ends_an_export_saying_how_to_continue(
 ) -> None:
     entries = rows(f"/Big/{number}", 3000)
     cli.out("import", cli.write("in.jsonl", entries))
-    text = JsonLinesWriter.text
+    json_lines = exporting.json_lines
 
-    def interrupt(writer: JsonLinesWriter, found: Any) -> str:
-        if (cli.directory / "out.jsonl.partial").stat().st_size > 0:
-            signal.raise_signal(number)
-        return text(writer, found)
+    def interrupted(batches: Any) -> Iterator[str]:
+        for text in json_lines(batches):
+            if (cli.directory / "out.jsonl.partial").stat().st_size > 0:
+                signal.raise_signal(number)
+            yield text
 
     out = str(cli.directory / "out.jsonl")
-    monkeypatch.setattr(JsonLinesWriter, "text", interrupt)
+    monkeypatch.setattr(exporting, "json_lines", interrupted)
     done = cli("export", f"/Big/{number}", out)
     assert done.code == 128 + number
     assert f"datastore export /Big/{number} {out} --resume" in done.err

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from datastore.model.errors import InvalidError, InvalidValueError
 from datastore.model.key import Key
 from datastore_server.cli.transfer import csv_dialect, json_rows, lines
-from datastore_server.cli.transfer.csv_rows import CsvWriter, member_names
-from datastore_server.cli.transfer.json_rows import JsonArrayWriter, JsonLinesWriter, read_array
-from datastore_server.cli.transfer.malformed import MalformedError
+from datastore_server.cli.transfer.csv_rows import csv_lines, member_names
+from datastore_server.cli.transfer.json_rows import json_array, json_lines, read_array
+from datastore_server.cli.transfer.lines import MalformedError
 from datastore_server.cli.transfer.reading import Layout, Reader, Refusal
 from datastore_server.cli.transfer.templates import KeyTemplate
 
@@ -432,14 +432,13 @@ ENTRIES = [(Key("/a"), {"n": 1, "s": "x,\n", "b": b"\x00"}), (Key("/é"), {"n": 
 
 
 def test_json_lines_read_back_to_equal_entries() -> None:
-    text = JsonLinesWriter().text(ENTRIES)
+    text = "".join(json_lines([ENTRIES]))
     assert read(text) == [(str(key), value) for key, value in ENTRIES]
 
 
 @pytest.mark.parametrize("batches", [[], [[]], [ENTRIES], [ENTRIES[:1], [], ENTRIES[1:]]])
 def test_an_array_reads_back_to_equal_entries(batches: list[Any]) -> None:
-    writer = JsonArrayWriter()
-    text = writer.begin() + "".join(map(writer.text, batches)) + writer.end()
+    text = "".join(json_array(batches))
     assert len(json.loads(text)) == sum(map(len, batches))
     assert read(text, "json") == [(str(key), value) for batch in batches for key, value in batch]
 
@@ -447,8 +446,7 @@ def test_an_array_reads_back_to_equal_entries(batches: list[Any]) -> None:
 def test_csv_reads_back_with_types() -> None:
     moment = datetime(2026, 1, 31, 12, 0, 0, 5, UTC)
     entries = [*ENTRIES, (Key("/t"), {"t": moment, "f": math.inf, "k": Key("/x"), "j": [1, {"a": None}], "z": True})]
-    writer = CsvWriter(sorted(member_names(entries)))
-    text = writer.begin() + writer.text(entries[:1]) + writer.text(entries[1:]) + writer.end()
+    text = "".join(csv_lines([entries[:1], entries[1:]], sorted(member_names(entries))))
     types = {"n": "number", "b": "json", "t": "datetime", "f": "float", "k": "json", "j": "json", "z": "bool"}
     assert read(text, "csv", types=types) == [(str(key), value) for key, value in entries]
     assert ",2026-01-31T12:00:00.000005Z," in text and ",Infinity," in text
@@ -458,8 +456,9 @@ def test_csv_refuses_what_is_not_a_map_and_what_came_after_its_header() -> None:
     with pytest.raises(InvalidValueError, match=r"/b: .*jsonl"):
         member_names([(Key("/b"), 3)])
     with pytest.raises(InvalidValueError, match="/b: its member 'more'"):
-        CsvWriter(["n"]).text([(Key("/b"), {"n": 1, "more": 2})])
-    assert CsvWriter(["n"], drop_others=True).text([(Key("/b"), {"n": 1, "more": 2, "key": 3})]) == "/b,1\n"
+        list(csv_lines([[(Key("/b"), {"n": 1, "more": 2})]], ["n"]))
+    batches = [[(Key("/b"), {"n": 1, "more": 2, "key": 3})]]
+    assert list(csv_lines(batches, ["n"], drop_others=True)) == ["key,n\n", "/b,1\n"]
 
 
 def test_csv_refuses_a_member_named_as_the_key_s_column() -> None:

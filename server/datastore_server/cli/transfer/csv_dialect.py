@@ -11,7 +11,7 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from datastore_server.cli.transfer.malformed import MalformedError
+from datastore_server.cli.transfer.lines import MalformedError
 
 __all__ = ["CELL_CHARACTERS", "Record", "read_records", "record_text"]
 

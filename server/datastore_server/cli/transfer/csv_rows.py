@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from datastore.model.errors import InvalidError, InvalidValueError
 from datastore.model.key import Key
 from datastore_server.cli.transfer.cells import cell_of, read_cell
 from datastore_server.cli.transfer.csv_dialect import Record, record_text
-from datastore_server.cli.transfer.malformed import MalformedError
+from datastore_server.cli.transfer.lines import MalformedError
 
-__all__ = ["KEY_COLUMN", "CsvWriter", "Table", "convert", "member_names"]
+__all__ = ["KEY_COLUMN", "Table", "convert", "csv_lines", "member_names"]
 
 #: The column of an entry's key, without a key template.
 KEY_COLUMN = "key"
@@ -91,40 +91,33 @@ def convert(members: dict[str, Any], types: Mapping[str, str]) -> None:
             raise InvalidValueError(f"column {column!r}: {error}") from error
 
 
-class CsvWriter:
-    """Entries as CSV: the column `key`, then `columns`, each of which is a member of the values.
+def csv_lines(
+    batches: Iterable[Iterable[tuple[Key, Any]]],
+    columns: Sequence[str],
+    delimiter: str = ",",
+    *,
+    drop_others: bool = False,
+) -> Iterator[str]:
+    """Entries as CSV: a header, and the lines of each batch. The column `key` comes first, then `columns`, by member.
 
     CSV does not keep types: `cells.cell_of` defines how members are written. With `drop_others`, members without a
     column are left out; otherwise they raise InvalidValueError, as do values that are not maps.
     """
 
-    def __init__(self, columns: Sequence[str], delimiter: str = ",", *, drop_others: bool = False) -> None:
-        self._columns = columns
-        self._names = frozenset(columns)
-        self._delimiter = delimiter
-        self._drop_others = drop_others
-
-    def begin(self) -> str:
-        """The header."""
-        return record_text([KEY_COLUMN, *self._columns], self._delimiter)
-
-    def text(self, entries: Iterable[tuple[Key, Any]]) -> str:
-        """The lines for these entries."""
-        return "".join(self._record(key, value) for key, value in entries)
-
-    def end(self) -> str:
-        """Nothing."""
-        return ""
-
-    def _record(self, key: Key, value: Any) -> str:
-        members = value if self._drop_others and isinstance(value, Mapping) else _writable(key, value)
-        if not self._drop_others and not members.keys() <= self._names:
-            extra = next(name for name in members if name not in self._names)
+    def record(key: Key, value: Any) -> str:
+        members = value if drop_others and isinstance(value, Mapping) else _writable(key, value)
+        if not drop_others and not members.keys() <= names:
+            extra = next(name for name in members if name not in names)
             raise InvalidValueError(
                 f"{key}: its member {extra!r} was stored after the export began and has no column; export again"
             )
-        cells = (cell_of(members[name]) if name in members else None for name in self._columns)
-        return record_text([str(key), *cells], self._delimiter)
+        cells = (cell_of(members[name]) if name in members else None for name in columns)
+        return record_text([str(key), *cells], delimiter)
+
+    names = frozenset(columns)
+    yield record_text([KEY_COLUMN, *columns], delimiter)
+    for entries in batches:
+        yield "".join(record(key, value) for key, value in entries)
 
 
 def member_names(entries: Iterable[tuple[Key, Any]]) -> set[str]:

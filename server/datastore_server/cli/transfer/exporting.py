@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ from datastore_server.cli.output import Terminated, print_json, say
 from datastore_server.cli.progress import Progress, progress
 from datastore_server.cli.settings import KEY, Settings, server_options
 from datastore_server.cli.transfer import options
-from datastore_server.cli.transfer.csv_rows import CsvWriter, member_names
+from datastore_server.cli.transfer.csv_rows import csv_lines, member_names
 from datastore_server.cli.transfer.formats import DELIMITERS, compression_of, format_of
 from datastore_server.cli.transfer.interruption import same_command, terminable
-from datastore_server.cli.transfer.json_rows import JsonArrayWriter, JsonLinesWriter
+from datastore_server.cli.transfer.json_rows import json_array, json_lines
 from datastore_server.cli.transfer.targets import Partial, is_stream, stream
 
 __all__ = ["export_command"]
@@ -165,26 +166,30 @@ def _say_what_was_done(reported: Progress, file: str, settings: Settings) -> Non
 
 
 def _write(store: Datastore, export: _Export, query: Query, write: Callable[[str], None], reported: Progress) -> None:
-    writer = _writer(store, export)
-    write(writer.begin())
-    with store.query(query) as cursor:
-        for batch in cursor.batches():
-            write(writer.text(zip(batch.keys, batch.values, strict=True)))
-            reported.advance(len(batch))
-    write(writer.end())
+    with closing(_read(store, query, reported)) as batches:
+        for text in _texts(store, export, batches):
+            write(text)
     if not reported.rows:
         hint_at_nothing(store, query)
 
 
-def _writer(store: Datastore, export: _Export) -> CsvWriter | JsonLinesWriter | JsonArrayWriter:
+def _read(store: Datastore, query: Query, reported: Progress) -> Generator[Iterable[tuple[Key, Any]]]:
+    """The entries, batch by batch; each is reported when the next is read, that is, once it is written."""
+    with store.query(query) as cursor:
+        for batch in cursor.batches():
+            yield zip(batch.keys, batch.values, strict=True)
+            reported.advance(len(batch))
+
+
+def _texts(store: Datastore, export: _Export, batches: Iterable[Iterable[tuple[Key, Any]]]) -> Iterator[str]:
     if export.file_format == "jsonl":
-        return JsonLinesWriter()
+        return json_lines(batches)
     if export.file_format == "json":
-        return JsonArrayWriter()
+        return json_array(batches)
     delimiter = export.delimiter or DELIMITERS[export.file_format]
     if export.columns is not None:
-        return CsvWriter(export.columns, delimiter, drop_others=True)
-    return CsvWriter(_all_columns(store, export.query()), delimiter)
+        return csv_lines(batches, export.columns, delimiter, drop_others=True)
+    return csv_lines(batches, _all_columns(store, export.query()), delimiter)
 
 
 def _all_columns(store: Datastore, query: Query) -> list[str]:

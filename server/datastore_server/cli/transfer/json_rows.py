@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
 from datastore.model.key import Key
-from datastore_server.cli.transfer.malformed import MalformedError
+from datastore_server.cli.transfer.lines import MalformedError
 from datastore_server.cli.values import json_line
 
-__all__ = ["ROW_CHARACTERS", "JsonArrayWriter", "JsonLinesWriter", "Text", "read_array", "read_lines"]
+__all__ = ["ROW_CHARACTERS", "Text", "json_array", "json_lines", "read_array", "read_lines"]
 
 #: The longest row, in characters: several times the length of the longest entry, including notations.
 ROW_CHARACTERS = 16 * 1024 * 1024
@@ -127,41 +127,19 @@ class _Array:
         return bool(more)
 
 
-class JsonLinesWriter:
-    """Entries as lines `{"key": ..., "value": ...}`, which `import` reads back to equal entries."""
-
-    def begin(self) -> str:
-        """Nothing."""
-        return ""
-
-    def text(self, entries: Iterable[tuple[Key, Any]]) -> str:
-        """The lines for these entries."""
-        return "".join(json_line(key, value) for key, value in entries)
-
-    def end(self) -> str:
-        """Nothing."""
-        return ""
+def json_lines(batches: Iterable[Iterable[tuple[Key, Any]]]) -> Iterator[str]:
+    """Entries as lines `{"key": ..., "value": ...}`, batch by batch, which `import` reads back to equal entries."""
+    for entries in batches:
+        yield "".join(json_line(key, value) for key, value in entries)
 
 
-class JsonArrayWriter:
+def json_array(batches: Iterable[Iterable[tuple[Key, Any]]]) -> Iterator[str]:
     """The same entries as one JSON array, one element per line."""
-
-    def __init__(self) -> None:
-        self._separator = "\n"
-
-    def begin(self) -> str:
-        """The opening bracket of the array."""
-        return "["
-
-    def text(self, entries: Iterable[tuple[Key, Any]]) -> str:
-        """These elements, after the previous ones."""
-        text = ""
+    yield "["
+    separator = "\n"
+    for entries in batches:
         elements = [json_line(key, value).rstrip("\n") for key, value in entries]
         if elements:
-            text = self._separator + ",\n".join(elements)
-            self._separator = ",\n"
-        return text
-
-    def end(self) -> str:
-        """The closing bracket of the array."""
-        return "\n]\n"
+            yield separator + ",\n".join(elements)
+            separator = ",\n"
+    yield "\n]\n"

@@ -1,17 +1,22 @@
-"""Splits text into lines of bounded length."""
+"""Splits text into lines of bounded length; the error for text of any format that cannot be read any further."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TextIO
 
-from datastore_server.cli.transfer.malformed import MalformedError
-
-__all__ = ["LINE_CHARACTERS", "lines_of"]
+__all__ = ["LINE_CHARACTERS", "MalformedError", "lines_of"]
 
 #: The longest line, in characters: several times the length of the longest entry, including notations. Without a limit,
 #: a file without line ends would be read into memory whole.
 LINE_CHARACTERS = 16 * 1024 * 1024
+
+
+class MalformedError(Exception):
+    """What is wrong, and on which line; the rest cannot be split into rows. `reading` adds the file's name."""
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(f"line {line}: {text}")
 
 
 def lines_of(text: TextIO) -> Iterator[str]:

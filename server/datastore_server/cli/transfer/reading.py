@@ -17,8 +17,7 @@ from datastore_server.cli.transfer import csv_rows, json_rows
 from datastore_server.cli.transfer.csv_dialect import Record, read_records
 from datastore_server.cli.transfer.formats import DELIMITERS
 from datastore_server.cli.transfer.inference import Inferred, inferred_types
-from datastore_server.cli.transfer.lines import lines_of
-from datastore_server.cli.transfer.malformed import MalformedError
+from datastore_server.cli.transfer.lines import MalformedError, lines_of
 from datastore_server.cli.transfer.templates import KeyTemplate
 from datastore_server.cli.values import from_tree, parse, plain_from_tree
 

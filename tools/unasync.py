@@ -49,6 +49,7 @@ WORDS = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclose": "close",
+    "aclosing": "closing",
     "aiter": "iter",
     "anext": "next",
     "asynccontextmanager": "contextmanager",

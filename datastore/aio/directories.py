@@ -6,7 +6,7 @@ Knows the Datastore contract and where the child stores the lists.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 from datastore.aio._concurrency import KeyLocks
@@ -218,8 +218,6 @@ def _record_of(key: Key) -> Key | None:
 
 
 async def _without_records(child: Scan) -> AsyncGenerator[Batch]:
-    try:
+    async with aclosing(child):
         async for batch in child.batches:
             yield batch.kept([key is None or not _is_reserved(key) for key in batch.keys])
-    finally:
-        await child.aclose()

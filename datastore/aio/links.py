@@ -6,7 +6,7 @@ Knows the Datastore contract and the stored form of a link.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 from datastore.aio._concurrency import KeyLocks, iterate
@@ -156,7 +156,7 @@ class SymlinkDatastore(ShimDatastore):
         return Scan(self._followed(child), source=child)
 
     async def _followed(self, child: Scan) -> AsyncGenerator[Batch]:
-        try:
+        async with aclosing(child):
             async for batch in child.batches:
                 if batch.metadata is None:
                     batch.values = [await self._value_or_none(value) for value in batch.values]
@@ -166,8 +166,6 @@ class SymlinkDatastore(ShimDatastore):
                     batch.values = [result.value for result in found]
                     batch.metadata = [result.metadata or () for result in found]
                 yield batch.kept([value is not None for value in batch.values])
-        finally:
-            await child.aclose()
 
     async def _value_or_none(self, stored: Any) -> Any:
         """Like `_follow_link`, but None for a link in a circle."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from datastore.aio._concurrency import Lock
@@ -152,11 +153,9 @@ class LRUCacheDatastore(Datastore):
         with self._lock:
             await self._drop_old()
             found = self._held.scan(query).batches
-        try:
+        async with aclosing(found):
             async for batch in found:
                 yield batch
-        finally:
-            await found.aclose()
 
     def clear(self) -> None:
         """Forget everything."""

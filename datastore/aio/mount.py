@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.feeds import Feed, MappedFeed, MergedFeed, feed_of
@@ -207,13 +208,11 @@ class _Mounted(ShimDatastore):
 
     async def _own(self, query: Query, child: Scan) -> AsyncGenerator[Batch]:
         """The store's batches under the mount's keys, without entries of deeper stores or outside the scope."""
-        try:
+        async with aclosing(child):
             async for batch in child.batches:
                 keys = [None if key is None else self._outer(key) for key in batch.keys]
                 own = [None if key is None or not self._is_own(key, query) else key for key in keys]
                 yield batch.renamed(own, None if batch.position is None else self._outer(batch.position.key))
-        finally:
-            await child.aclose()
 
     def _is_own(self, key: Key, query: Query) -> bool:
         text = str(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import aclosing
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,7 @@ def noted(store: Any, query: Query, scan: Scan) -> Scan:
 
 async def _timed(explanation: Explanation, batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
     """The batches, counted and timed as what a store returns."""
-    try:
+    async with aclosing(batches):
         while True:
             begun_at = perf_counter()
             try:
@@ -144,27 +145,21 @@ async def _timed(explanation: Explanation, batches: AsyncGenerator[Batch]) -> As
             explanation.scanned += batch.scanned
             explanation.returned += len(batch)
             yield batch
-    finally:
-        await batches.aclose()
 
 
 async def _counted(explanation: Explanation, batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
     """The batches, counted as what remains of a store's results."""
     explanation.remaining = 0
-    try:
+    async with aclosing(batches):
         while (batch := await anext(batches, None)) is not None:
             explanation.remaining += len(batch)
             yield batch
-    finally:
-        await batches.aclose()
 
 
 async def _cut(cutter: Cutter, batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
-    try:
+    async with aclosing(batches):
         while not cutter.done and (batch := await anext(batches, None)) is not None:
             yield cutter.cut(batch)
-    finally:
-        await batches.aclose()
 
 
 async def _by_key(batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
@@ -172,13 +167,11 @@ async def _by_key(batches: AsyncGenerator[Batch]) -> AsyncGenerator[Batch]:
     keys: list[Any] = []
     values: list[Any] = []
     metadata: list[Stamp] = []
-    try:
+    async with aclosing(batches):
         async for batch in batches:
             keys += batch.keys
             values += batch.values
             metadata += batch.metadata or ()
-    finally:
-        await batches.aclose()
     texts = places(keys)
     order = sorted(range(len(keys)), key=texts.__getitem__)
     for start in range(0, len(order), BATCH_ENTRIES):

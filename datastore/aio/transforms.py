@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -156,15 +156,13 @@ class KeyTransformDatastore(ShimDatastore):
 
     async def _outer(self, query: Query, child: Scan) -> AsyncGenerator[Batch]:
         """The child's batches under the caller's keys, without foreign entries; the root's entry first."""
-        try:
+        async with aclosing(child):
             root = await self._root_entry(query)
             if root is not None:
                 yield root
             async for batch in child.batches:
                 keys = [None if key is None else self._outer_key(key) for key in batch.keys]
                 yield batch.renamed(keys, None if batch.position is None else self._outer_key(batch.position.key))
-        finally:
-            await child.aclose()
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The child's feed under the caller's keys, without foreign entries."""
@@ -314,11 +312,9 @@ class NamespaceDatastore(KeyTransformDatastore):
             answer = exact(query, super().scan(query))
         else:
             answer = Scan(self._renamed(child), COMPLETE, source=child)
-        try:
+        async with aclosing(answer):
             async for batch in answer.batches:
                 yield batch
-        finally:
-            await answer.aclose()
         child.shards[:] = answer.shards
 
     def _inner_query(self, query: Query) -> Query | None:
@@ -350,12 +346,10 @@ class NamespaceDatastore(KeyTransformDatastore):
 
     async def _renamed(self, child: Scan) -> AsyncGenerator[Batch]:
         """The child's batches under the caller's keys; all are below the namespace."""
-        try:
+        async with aclosing(child):
             async for batch in child.batches:
                 batch.strip_prefix(self._prefix)
                 yield batch
-        finally:
-            await child.aclose()
 
     @property
     def capability(self) -> Capability:

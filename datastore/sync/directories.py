@@ -8,7 +8,7 @@ Knows the Datastore contract and where the child stores the lists.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from datastore.engine.plan import COMPLETE
@@ -220,8 +220,6 @@ def _record_of(key: Key) -> Key | None:
 
 
 def _without_records(child: Scan) -> Generator[Batch]:
-    try:
+    with closing(child):
         for batch in child.batches:
             yield batch.kept([key is None or not _is_reserved(key) for key in batch.keys])
-    finally:
-        child.close()

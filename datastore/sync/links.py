@@ -8,7 +8,7 @@ Knows the Datastore contract and the stored form of a link.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from datastore.model.arguments import check_key
@@ -158,7 +158,7 @@ class SymlinkDatastore(ShimDatastore):
         return Scan(self._followed(child), source=child)
 
     def _followed(self, child: Scan) -> Generator[Batch]:
-        try:
+        with closing(child):
             for batch in child.batches:
                 if batch.metadata is None:
                     batch.values = [self._value_or_none(value) for value in batch.values]
@@ -168,8 +168,6 @@ class SymlinkDatastore(ShimDatastore):
                     batch.values = [result.value for result in found]
                     batch.metadata = [result.metadata or () for result in found]
                 yield batch.kept([value is not None for value in batch.values])
-        finally:
-            child.close()
 
     def _value_or_none(self, stored: Any) -> Any:
         """Like `_follow_link`, but None for a link in a circle."""

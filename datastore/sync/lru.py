@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 from datastore.model.arguments import check_count, check_key
@@ -154,11 +155,9 @@ class LRUCacheDatastore(Datastore):
         with self._lock:
             self._drop_old()
             found = self._held.scan(query).batches
-        try:
+        with closing(found):
             for batch in found:
                 yield batch
-        finally:
-            found.close()
 
     def clear(self) -> None:
         """Forget everything."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 
 from datastore.engine.feeds import selected
 from datastore.model.arguments import check_key
@@ -209,13 +210,11 @@ class _Mounted(ShimDatastore):
 
     def _own(self, query: Query, child: Scan) -> Generator[Batch]:
         """The store's batches under the mount's keys, without entries of deeper stores or outside the scope."""
-        try:
+        with closing(child):
             for batch in child.batches:
                 keys = [None if key is None else self._outer(key) for key in batch.keys]
                 own = [None if key is None or not self._is_own(key, query) else key for key in keys]
                 yield batch.renamed(own, None if batch.position is None else self._outer(batch.position.key))
-        finally:
-            child.close()
 
     def _is_own(self, key: Key, query: Query) -> bool:
         text = str(key)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from contextlib import closing
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -131,7 +132,7 @@ def noted(store: Any, query: Query, scan: Scan) -> Scan:
 
 def _timed(explanation: Explanation, batches: Generator[Batch]) -> Generator[Batch]:
     """The batches, counted and timed as what a store returns."""
-    try:
+    with closing(batches):
         while True:
             begun_at = perf_counter()
             try:
@@ -146,27 +147,21 @@ def _timed(explanation: Explanation, batches: Generator[Batch]) -> Generator[Bat
             explanation.scanned += batch.scanned
             explanation.returned += len(batch)
             yield batch
-    finally:
-        batches.close()
 
 
 def _counted(explanation: Explanation, batches: Generator[Batch]) -> Generator[Batch]:
     """The batches, counted as what remains of a store's results."""
     explanation.remaining = 0
-    try:
+    with closing(batches):
         while (batch := next(batches, None)) is not None:
             explanation.remaining += len(batch)
             yield batch
-    finally:
-        batches.close()
 
 
 def _cut(cutter: Cutter, batches: Generator[Batch]) -> Generator[Batch]:
-    try:
+    with closing(batches):
         while not cutter.done and (batch := next(batches, None)) is not None:
             yield cutter.cut(batch)
-    finally:
-        batches.close()
 
 
 def _by_key(batches: Generator[Batch]) -> Generator[Batch]:
@@ -174,13 +169,11 @@ def _by_key(batches: Generator[Batch]) -> Generator[Batch]:
     keys: list[Any] = []
     values: list[Any] = []
     metadata: list[Stamp] = []
-    try:
+    with closing(batches):
         for batch in batches:
             keys += batch.keys
             values += batch.values
             metadata += batch.metadata or ()
-    finally:
-        batches.close()
     texts = places(keys)
     order = sorted(range(len(keys)), key=texts.__getitem__)
     for start in range(0, len(order), BATCH_ENTRIES):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from typing import Any, ClassVar
 
 from datastore.engine.feeds import selected
@@ -214,7 +215,7 @@ class SerializerShimDatastore(ShimDatastore):
 
         If the child has already `counted` the entries, for a limit or an offset, none of them may be dropped.
         """
-        try:
+        with closing(child):
             for batch in child.batches:
                 failure = self._load_values(batch, needed, counted=counted)
                 needed -= len(batch)
@@ -223,8 +224,6 @@ class SerializerShimDatastore(ShimDatastore):
                     raise failure
                 if needed <= 0:
                     return
-        finally:
-            child.close()
 
     def _load_values(self, batch: Batch, needed: int, *, counted: bool) -> Exception | None:
         """Load up to `needed` values, and cut the batch to them. Returns the error of a value that failed, if any."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -158,15 +158,13 @@ class KeyTransformDatastore(ShimDatastore):
 
     def _outer(self, query: Query, child: Scan) -> Generator[Batch]:
         """The child's batches under the caller's keys, without foreign entries; the root's entry first."""
-        try:
+        with closing(child):
             root = self._root_entry(query)
             if root is not None:
                 yield root
             for batch in child.batches:
                 keys = [None if key is None else self._outer_key(key) for key in batch.keys]
                 yield batch.renamed(keys, None if batch.position is None else self._outer_key(batch.position.key))
-        finally:
-            child.close()
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The child's feed under the caller's keys, without foreign entries."""
@@ -316,11 +314,9 @@ class NamespaceDatastore(KeyTransformDatastore):
             answer = exact(query, super().scan(query))
         else:
             answer = Scan(self._renamed(child), COMPLETE, source=child)
-        try:
+        with closing(answer):
             for batch in answer.batches:
                 yield batch
-        finally:
-            answer.close()
         child.shards[:] = answer.shards
 
     def _inner_query(self, query: Query) -> Query | None:
@@ -352,12 +348,10 @@ class NamespaceDatastore(KeyTransformDatastore):
 
     def _renamed(self, child: Scan) -> Generator[Batch]:
         """The child's batches under the caller's keys; all are below the namespace."""
-        try:
+        with closing(child):
             for batch in child.batches:
                 batch.strip_prefix(self._prefix)
                 yield batch
-        finally:
-            child.close()
 
     @property
     def capability(self) -> Capability:

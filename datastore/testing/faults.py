@@ -8,6 +8,7 @@ Knows only the Datastore contract.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 from datastore.model.arguments import check_query, check_versions
@@ -123,7 +124,7 @@ class FaultyDatastore(ShimDatastore):
         return Cursor.from_batches(query, self._read(child), shards=child.shards, source=child)
 
     def _read(self, child: Cursor) -> Generator[Batch]:
-        try:
+        with closing(child):
             self._meet("query")
             for batch in child.batches():
                 for index in range(len(batch)):
@@ -132,8 +133,6 @@ class FaultyDatastore(ShimDatastore):
                         raise lost
                     yield _entry(batch, index)
                 yield _rest(batch)
-        finally:
-            child.close()
 
 
 def _entry(batch: Batch, index: int) -> Batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import aclosing
 
 from datastore.aio.cursor import Cursor
 from datastore.model.entries import Batch, Position
@@ -36,15 +37,13 @@ class Page:
     async def fill(self, cursor: Cursor) -> None:
         """Read until the page is full, in entries or bytes, or the results end."""
         batches = cursor.batches()
-        try:
+        async with aclosing(batches):
             async for batch in batches:
                 if self._take(batch):
                     self._is_last = False
                     return
                 # Other calls run between batches.
                 await asyncio.sleep(0)
-        finally:
-            await batches.aclose()
 
     def _take(self, batch: Batch) -> bool:
         """Take what fits of a batch. Returns whether there is more."""

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
 from datastore.aio.aggregating import tally_of
@@ -253,11 +253,8 @@ class DatastoreService:
     async def _filled(self, page: pages.Page, query: Query) -> bytes:
         set_sort_budget(self._sorts)
         cursor = exact_query(self._datastore, query)
-        try:
-            async with self._query_time():
-                await page.fill(cursor)
-        finally:
-            await cursor.aclose()
+        async with aclosing(cursor), self._query_time():
+            await page.fill(cursor)
         return page.response(cursor)
 
     @asynccontextmanager

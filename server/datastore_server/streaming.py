@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from typing import NoReturn
 
 import msgspec
@@ -326,10 +327,8 @@ class QueryStream:
             expiry.cancel()
             # Once raised, the error references this stream, which would be a cycle.
             self._error = None
-            try:
+            async with aclosing(batches):
                 await (self._closing or self._cursor.aclose())
-            finally:
-                await batches.aclose()
 
     def interrupt(self, error: DatastoreError) -> None:
         """End the stream with this error, after the results found so far."""

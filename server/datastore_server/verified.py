@@ -88,12 +88,9 @@ class MemberDatastore(ShimDatastore):
         return Scan(self._batches(child), child.applied, source=child)
 
     async def _batches(self, child: Scan) -> AsyncGenerator[Batch]:
-        try:
-            async with self._verified():
-                async for batch in child.batches:
-                    yield batch
-        finally:
-            await child.aclose()
+        async with aclosing(child), self._verified():
+            async for batch in child.batches:
+                yield batch
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The node's feed."""
@@ -250,7 +247,7 @@ class VerifiedDatastore(ShimDatastore):
         placement = self._membership.placement
         child = exact(query, self.child_datastore.scan(query))
         explained[:] = child.explained
-        try:
+        async with aclosing(child):
             async for batch in child.batches:
                 if self._membership.placement is not placement:
                     self._membership.require_same_map(placement)
@@ -259,8 +256,6 @@ class VerifiedDatastore(ShimDatastore):
                 reports[:] = child.shards
                 yield batch
             reports[:] = child.shards
-        finally:
-            await child.aclose()
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The feeds of all nodes in one, under one placement from beginning to end."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 
 from datastore import wire
 from datastore.engine.feeds import selected
@@ -109,7 +110,7 @@ class RemoteFeed(Feed):
         """Receive the messages of one call. Returns if the feed is closed."""
         self._received = received = self._connection.stream(_METHOD, self._request.SerializeToString(), policy)
         changes: list[Change] = []
-        try:
+        with closing(received):
             while not self._is_closed and (data := received.read()) is not None:
                 response = parsed(raw.WatchResponse, data)
                 changes += wire.decode_changes(response.changes)
@@ -117,8 +118,6 @@ class RemoteFeed(Feed):
                     self._request.resume_token = response.resume_token
                     self._offer(ChangeBatch(self._own(changes), response.resume_token, response.caught_up))
                     changes = []
-        finally:
-            received.close()
         if not self._is_closed:
             raise self._connection.named(TruncatedStreamError(f"the changes from {self._connection.url} ended"))
 

@@ -6,6 +6,7 @@ Knows only the Datastore contract.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from datastore.aio.base import Datastore, exact_query
@@ -121,7 +122,7 @@ class FaultyDatastore(ShimDatastore):
         return Cursor.from_batches(query, self._read(child), shards=child.shards, source=child)
 
     async def _read(self, child: Cursor) -> AsyncGenerator[Batch]:
-        try:
+        async with aclosing(child):
             await self._meet("query")
             async for batch in child.batches():
                 for index in range(len(batch)):
@@ -130,8 +131,6 @@ class FaultyDatastore(ShimDatastore):
                         raise lost
                     yield _entry(batch, index)
                 yield _rest(batch)
-        finally:
-            await child.aclose()
 
 
 def _entry(batch: Batch, index: int) -> Batch:

@@ -71,11 +71,9 @@ class Listing:
         metadata = self._store.capability.expiry and not keys_only
         query = Query(Key("/"), limit=most, recursive=True, keys_only=keys_only, metadata=metadata)
         cursor = exact_query(self._store, query)
-        try:
+        async with aclosing(cursor):
             async for batch in cursor.batches():
                 yield batch
-        finally:
-            await cursor.aclose()
 
     async def _listed(self, lists: Iterator[list[Key]], *, keys_only: bool) -> AsyncGenerator[Batch]:
         # An engine may list a key twice.
@@ -95,11 +93,9 @@ class Listing:
 
 
 async def _wanted(batches: AsyncGenerator[Batch], wanted: Callable[[Key], bool] | None) -> AsyncGenerator[Batch]:
-    try:
+    async with aclosing(batches):
         async for batch in batches:
             held = [True] * len(batch) if wanted is None else list(map(wanted, batch.keys))
             yield batch.selected(held)
             # A store in memory never waits: let other calls run between batches.
             await asyncio.sleep(0)
-    finally:
-        await batches.aclose()

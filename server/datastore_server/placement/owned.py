@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from copy import copy
 from typing import Any
 
@@ -256,14 +256,12 @@ class OwnedDatastore(ShimDatastore):
 
     async def _checked(self, child: Scan, ownership: Ownership) -> AsyncGenerator[Batch]:
         """The child's batches, while the placement under which the query began is in force."""
-        try:
+        async with aclosing(child):
             async for batch in child.batches:
                 self._check_continues(ownership)
                 yield ownership.keep_owned(batch) if ownership.leaves_out else batch
             # The end may be premature: the remaining entries may have moved and been deleted here.
             self._check_continues(ownership)
-        finally:
-            await child.aclose()
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The changes of owned entries. Positions have the node's identity, because another owns other entries."""

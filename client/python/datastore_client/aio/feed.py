@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from contextlib import aclosing
 
 from datastore import wire
 from datastore.aio._concurrency import Background, Lock, Signal
@@ -107,7 +108,7 @@ class RemoteFeed(Feed):
         """Receive the messages of one call. Returns if the feed is closed."""
         self._received = received = await self._connection.stream(_METHOD, self._request.SerializeToString(), policy)
         changes: list[Change] = []
-        try:
+        async with aclosing(received):
             while not self._is_closed and (data := await received.read()) is not None:
                 response = parsed(raw.WatchResponse, data)
                 changes += wire.decode_changes(response.changes)
@@ -115,8 +116,6 @@ class RemoteFeed(Feed):
                     self._request.resume_token = response.resume_token
                     await self._offer(ChangeBatch(self._own(changes), response.resume_token, response.caught_up))
                     changes = []
-        finally:
-            await received.aclose()
         if not self._is_closed:
             raise self._connection.named(TruncatedStreamError(f"the changes from {self._connection.url} ended"))
 

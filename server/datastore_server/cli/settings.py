@@ -75,6 +75,7 @@ def all_options(*options: Callable[[Any], Any]) -> Callable[[_Function], _Functi
     """Several decorators as one, in the order in which `--help` lists the options."""
 
     def add(function: _Function) -> _Function:
+        """Add these options to a command."""
         for option in reversed(options):
             function = option(function)
         return function

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,12 @@ import pytest
 import redis
 
 import datastore
-from datastore import redis as redis_store
 from datastore import serialize, spec, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.model.entries import Write
 from datastore.model.errors import (
+    ConditionFailedError,
     DatastoreClosedError,
     DatastoreError,
     DeadlineExceededError,
@@ -26,11 +29,17 @@ from datastore.model.errors import (
     StoreFormatError,
     StoreFullError,
     UnavailableError,
+    UnsupportedError,
     UnsupportedTypeError,
 )
 from datastore.model.key import Key
+from datastore.model.metadata import ABSENT, EXISTS
+from datastore.model.operations import Delete, Put
 from datastore.model.query import Query
 from datastore.redis import RedisConfig, RedisDatastore
+from datastore.redis import config as redis_config
+from datastore.redis.scripts import VERSIONS_RAISED_TO
+from datastore.redis.versioned import STEP_BYTES, STEP_WRITES
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import AsJson, OnTheWire
@@ -46,6 +55,7 @@ def client(redis_server: Engine) -> Iterator[Any]:
 
 class TestRedis(AsJson, DatastoreConformance):
     queries = False
+    versions = expiry = True
 
     @pytest.fixture
     def store(self, client: Any, redis_server: Engine) -> Any:
@@ -55,6 +65,7 @@ class TestRedis(AsJson, DatastoreConformance):
 
 class TestRedisThatDecodes(AsJson, DatastoreConformance):
     queries = False
+    versions = expiry = True
 
     @pytest.fixture
     def store(self, client: Any, redis_server: Engine) -> Any:
@@ -65,6 +76,7 @@ class TestRedisThatDecodes(AsJson, DatastoreConformance):
 @pytest.mark.long
 class TestAsyncRedis(OnTheWire, AsyncConformance):
     queries = False
+    versions = expiry = True
 
     @pytest.fixture
     async def store(self, client: Any) -> Any:
@@ -228,7 +240,7 @@ def test_a_prefix_says_which_names_are_entries(client: Any, redis_server: Engine
 def test_a_url_names_the_prefix(client: Any, redis_server: Engine):
     with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0?prefix=a%2Fb:&socket_timeout=3") as store:
         store.put(Key("/x"), 1)
-        assert client.keys() == [b"a/b:x"]
+        assert sorted(client.keys()) == [b"a/b://metadata/x", b"a/b://version", b"a/b:x"]
         assert store.child_datastore._client.connection_pool.connection_kwargs["socket_timeout"] == 3
     with pytest.raises(InvalidError, match="without //"):
         datastore.open(f"redis://127.0.0.1:{redis_server.port}/0?prefix=a//")
@@ -238,29 +250,25 @@ def test_a_server_has_a_limited_time_to_answer(redis_server: Engine):
     with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0") as store:
         settings = store.child_datastore._client.connection_pool.connection_kwargs
         assert (settings["socket_timeout"], settings["socket_connect_timeout"]) == (
-            redis_store.TIMEOUT_S,
-            redis_store.TIMEOUT_S,
+            redis_config.TIMEOUT_S,
+            redis_config.TIMEOUT_S,
         )
 
 
-def test_a_batch_of_writes_is_one_request_and_each_write_has_its_own_result(client: Any):
-    store = RedisDatastore(client)
-    before = client.info("commandstats").get("cmdstat_set", {"calls": 0})["calls"]
-    writes = [Write(Key(f"/k:{number}"), number) for number in range(50)]
-    sent: list[Any] = []
-    execute = redis.client.Pipeline.execute
+def calls_of(client: Any, command: str) -> int:
+    """How often the server has run a command that a client sent."""
+    calls: int = client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"]
+    return calls
 
-    def count(self: Any, *arguments: Any, **options: Any) -> Any:
-        sent.append(len(self.command_stack))
-        return execute(self, *arguments, **options)
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(redis.client.Pipeline, "execute", count)
-        assert not [
-            outcome.error for outcome in store.batch_write([*writes, Write(Key("/k:0"), None)]) if outcome.error
-        ]
-    assert sent == [51]
-    assert client.info("commandstats")["cmdstat_set"]["calls"] == before + 50
+@pytest.mark.parametrize("versions", [False, True])
+def test_a_batch_of_writes_is_one_request_and_each_write_has_its_own_result(client: Any, versions: bool):
+    store = RedisDatastore(client, versions=versions)
+    writes = [*(Write(Key(f"/k:{number}"), number) for number in range(50)), Write(Key("/k:0"), None)]
+    store.put(Key("/warm"), 1)
+    with MonitoredRequests() as sent:
+        assert {result.error for result in store.batch_write(writes)} == {None}
+    assert len(sent) == 1
     assert [store.get(Key("/k:0")), store.get(Key("/k:49"))] == [None, 49]
     client.config_set("maxmemory", 1)
     try:
@@ -269,6 +277,280 @@ def test_a_batch_of_writes_is_one_request_and_each_write_has_its_own_result(clie
         client.config_set("maxmemory", 0)
     assert [type(outcome.error) for outcome in outcomes] == [StoreFullError, type(None)]
     assert store.get(Key("/k:1")) is None
+
+
+class MonitoredRequests(list[int]):
+    """The requests that are sent while it is entered."""
+
+    def __enter__(self) -> MonitoredRequests:
+        self._patched = pytest.MonkeyPatch()
+        send = redis.connection.Connection.send_packed_command
+
+        def count(connection: Any, command: Any, check_health: bool = True) -> None:
+            self.append(len(command))
+            send(connection, command, check_health)
+
+        self._patched.setattr(redis.connection.Connection, "send_packed_command", count)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._patched.undo()
+
+
+def test_a_get_is_one_command(client: Any):
+    store = RedisDatastore(client)
+    store.put(Key("/a"), 1)
+    client.config_resetstat()
+    assert store.get(Key("/a")) == 1
+    assert (calls_of(client, "get"), calls_of(client, "mget"), calls_of(client, "evalsha")) == (1, 0, 0)
+
+
+# Versions
+
+
+@pytest.fixture
+def stores(client: Any, redis_server: Engine) -> Iterator[list[Any]]:
+    """Two stores with their own connections, like those of two nodes."""
+    with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0") as one:
+        with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0") as other:
+            yield [one, other]
+
+
+def in_threads(calls: list[Callable[[], Any]]) -> list[Any]:
+    """The results of calls made at the same time."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [each.result() for each in [pool.submit(call) for call in calls]]
+
+
+def test_two_stores_over_one_redis_lose_no_increment(stores: list[Any]):
+    key = Key("/n")
+
+    def add(store: Any) -> None:
+        for _ in range(40):
+            store.patch(key, increment={"n": 1}, create=True)
+
+    in_threads([partial(add, store) for store in stores * 3])
+    assert stores[0].get(key) == {"n": 240}
+
+
+def test_of_two_stores_over_one_redis_one_makes_the_write_of_a_condition(stores: list[Any]):
+    def take(holder: int, number: int) -> bool:
+        results = stores[holder].batch_write([Put(Key(f"/lock:{number}"), holder, ABSENT)])
+        return results[0].error is None
+
+    for number in range(50):
+        won = in_threads([partial(take, holder, number) for holder in range(2)])
+        assert sorted(won) == [False, True]
+        assert stores[0].get(Key(f"/lock:{number}")) == won.index(True)
+
+
+def test_versions_grow_though_the_clock_of_the_server_was_ahead(client: Any):
+    store = RedisDatastore(client)
+    store.put(Key("/a"), 1)
+    # As an hour ago, by a clock that was set back since.
+    ahead = store.entry(Key("/a")).version + 3_600_000_000
+    client.set("///version", ahead)
+    store.put(Key("/a"), 2)
+    first = store.entry(Key("/a"))
+    results = store.batch_write([Put(Key("/a"), 3), Put(Key("/b"), 4)])
+    assert [first.version, *(result.metadata.version for result in results)] == [ahead + 1, ahead + 2, ahead + 3]
+    assert first.update_time < first.create_time + timedelta(seconds=600)
+    store.delete(Key("/a"))
+    store.put(Key("/a"), 5)
+    assert store.entry(Key("/a")).version == ahead + 4
+
+
+def test_versions_grow_over_a_crash_of_the_server(tmp_path: Path):
+    with engine("redis", tmp_path / "data") as server:
+        with datastore.open(f"redis://127.0.0.1:{server.port}/0") as store:
+            with redis.Redis(port=server.port) as client:
+                client.set("///version", 2**51)
+            store.put(Key("/a"), 1, expire_time=datetime(2200, 1, 1, tzinfo=UTC))
+            before = store.entry(Key("/a"))
+            server.kill()
+            server.start()
+            assert store.entry(Key("/a")) == before
+            store.put(Key("/a"), 2, if_version=before.version)
+            assert store.entry(Key("/a")).version == before.version + 1
+
+
+def test_versions_can_be_raised_above_those_of_another_store(client: Any):
+    store = RedisDatastore(client)
+    assert store.latest_version == 0
+    store.put(Key("/a"), 1)
+    before = store.entry(Key("/a")).version
+    assert store.latest_version == before
+    store.raise_versions(VERSIONS_RAISED_TO)
+    store.raise_versions(before)
+    assert store.latest_version == VERSIONS_RAISED_TO
+    store.put(Key("/a"), 2)
+    assert store.entry(Key("/a")).version == VERSIONS_RAISED_TO + 1
+    with pytest.raises(InvalidError, match="2112"):
+        store.raise_versions(VERSIONS_RAISED_TO + 1)
+    cache = RedisDatastore(client, versions=False)
+    cache.raise_versions(1)
+    assert cache.latest_version == 0
+
+
+def test_reserved_names_are_not_entries(client: Any):
+    for prefix in ("/", "", "app:"):
+        client.flushall()
+        store = RedisDatastore(client, prefix=prefix)
+        store.put(Key("/a:b/c"), 1)
+        store.put(Key("/"), 2)
+        assert len(client.keys()) == 5
+        for other in ("/", "", "app:"):
+            names = {key for keys in RedisDatastore(client, prefix=other).list_keys() for key in keys}
+            assert {str(key) for key in names if "metadata" in str(key) or "version" in str(key)} == set()
+        assert {key for keys in store.list_keys() for key in keys} == {Key("/a:b/c"), Key("/")}
+        store.delete(Key("/a:b/c"))
+        store.delete(Key("/"))
+        assert store.is_empty()
+        assert client.keys() == [f"{prefix}//version".encode()]
+
+
+def test_without_versions_nothing_is_kept_beside_the_entries(client: Any):
+    for options in ({"versions": False}, {"expire_s": 60}):
+        store = RedisDatastore(client, **options)
+        assert not (store.capability.versions or store.capability.expiry)
+        store.put(Key("/a"), 1)
+        assert client.keys() == [b"/a"]
+        with pytest.raises(UnsupportedError):
+            store.put(Key("/a"), 1, if_absent=True)
+
+
+@pytest.mark.parametrize("decodes", [False, True])
+def test_a_value_of_another_program_has_a_version_that_depends_on_it(client: Any, redis_server: Engine, decodes: bool):
+    key = Key("/a")
+    with redis.Redis(port=redis_server.port, decode_responses=decodes) as own:
+        store = RedisDatastore(own)
+        versions = []
+        for text in ('{"n": 1}', '{"n": 2}'):
+            client.set("/a", text)
+            entry = store.entry(key)
+            assert (entry.create_time, entry.expire_time) == (datetime(1970, 1, 1, tzinfo=UTC), None)
+            versions.append(entry.version)
+        assert versions[0] != versions[1]
+        with pytest.raises(ConditionFailedError) as failed:
+            store.put(key, 1, if_version=versions[0])
+        assert failed.value.version == versions[1]
+        assert store.patch(key, increment={"n": 1}) == {"n": 3}
+        later = store.entry(key)
+        assert later.version > max(versions)
+        # Replaced again: the metadata is not that of this value.
+        client.set("/a", '{"n": 9}')
+        with pytest.raises(ConditionFailedError):
+            store.delete(key, if_version=later.version)
+        assert store.entry(key).version < later.version
+        assert store.touch(key)
+        assert store.entry(key).version > later.version
+        assert store.get(key) == {"n": 9}
+        client.delete("/a")
+        assert store.entry(key) is None
+        store.put(key, 1, if_absent=True)
+        assert store.entry(key).create_time > later.update_time
+
+
+def test_an_expiry_that_another_program_set_is_kept(client: Any):
+    store, key = RedisDatastore(client), Key("/a")
+    client.set("/a", '{"n": 1}', ex=3600)
+    assert store.entry(key).expire_time is not None
+    store.patch(key, increment={"n": 1})
+    assert 3_500_000 < client.pttl("/a") <= 3_600_001
+    store.put(key, 1)
+    assert (client.pttl("/a"), client.pttl("///metadata/a")) == (-1, -1)
+
+
+def test_an_entry_expires_in_redis_with_its_metadata(client: Any):
+    store, key = RedisDatastore(client), Key("/a")
+    at = datetime(2200, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    store.put(key, 1, expire_time=at)
+    milliseconds = int(at.timestamp()) * 1000 + 678
+    assert [client.pexpiretime(name) for name in ("/a", "///metadata/a")] == [milliseconds, milliseconds]
+    store.touch(key)
+    assert [client.pttl(name) for name in ("/a", "///metadata/a")] == [-1, -1]
+    store.touch(key, expires_in_s=0.002)
+    while store.get(key) is not None:
+        pass
+    assert client.keys() == [b"///version"]
+    last = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+    store.put(key, 1, expire_time=last)
+    assert store.entry(key).expire_time == last
+
+
+def test_a_name_of_another_type_fails_alone(client: Any):
+    store = RedisDatastore(client)
+    client.rpush("/list", 1)
+    results = store.batch_write(
+        [Put(Key("/a"), 1), Put(Key("/list"), 1, EXISTS), Delete(Key("/list"), ABSENT), Put(Key("/b"), 2, ABSENT)]
+    )
+    assert [type(result.error) for result in results] == [type(None), StoreFormatError, StoreFormatError, type(None)]
+    assert [store.get(Key(name)) for name in ("/a", "/b")] == [1, 2]
+    store.put(Key("/list"), 3)
+    assert store.get(Key("/list")) == 3
+
+
+def test_a_server_that_runs_no_scripts_says_what_is_missing(client: Any, redis_server: Engine):
+    client.acl_setuser("limited", enabled=True, nopass=True, keys=["*"], categories=["+@all", "-@scripting"])
+    url = f"redis://limited:x@127.0.0.1:{redis_server.port}/0"
+    try:
+        with datastore.open(url) as store:
+            assert store.get(Key("/a")) is None
+            for call in (lambda: store.put(Key("/a"), 1), lambda: store.patch(Key("/a"), {"n": 1}, create=True)):
+                with pytest.raises(UnsupportedError, match=r"does not run the scripts.*evalsha.*versions=false"):
+                    call()
+            assert isinstance(store.batch_write([Put(Key("/a"), 1)])[0].error, UnsupportedError)
+        with datastore.open(f"{url}?versions=false") as store:
+            store.put(Key("/a"), 1)
+            assert store.get(Key("/a")) == 1
+    finally:
+        client.acl_deluser("limited")
+
+
+def test_the_server_may_forget_the_scripts(client: Any):
+    store = RedisDatastore(client)
+    for number in range(3):
+        client.script_flush()
+        store.put(Key("/a"), number)
+        assert store.get(Key("/a")) == number
+
+
+def test_a_long_batch_is_made_in_steps(client: Any):
+    store = RedisDatastore(client)
+    store.put(Key("/warm"), 1)
+    large = [Put(Key(f"/large:{number}"), "x" * (STEP_BYTES // 3 - 2)) for number in range(7)]
+    many = [Put(Key(f"/n:{number}"), number) for number in range(2 * STEP_WRITES + 1)]
+    for batch in (large, many):
+        with MonitoredRequests() as sent:
+            assert {result.error for result in store.batch_write(batch)} == {None}
+        assert len(sent) == 3
+
+
+def test_after_a_step_that_failed_none_is_made(redis_server: Engine, client: Any):
+    with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0?socket_timeout=0.2") as store:
+        many = [Put(Key(f"/n:{number}"), number) for number in range(2 * STEP_WRITES + 1)]
+        with redis_server.stopped():
+            results = store.batch_write(many)
+        assert {type(result.error) for result in results} == {DeadlineExceededError}
+    assert client.exists(f"/n:{2 * STEP_WRITES}") == 0
+
+
+def test_in_a_cluster_a_prefix_with_a_hash_tag_keeps_versions(tmp_path: Path):
+    with engine("redis cluster", tmp_path / "data") as server:
+        with redis.Redis(port=server.port) as node:
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+                time.sleep(0.01)
+        with redis.RedisCluster(host="127.0.0.1", port=server.port) as cluster:
+            assert not RedisDatastore(cluster).capability.versions
+            assert not RedisDatastore(cluster, prefix="{}{a}:").capability.versions
+            store = RedisDatastore(cluster, prefix="{app}:")
+            results = store.batch_write([Put(Key(f"/{number}"), {"n": number}, ABSENT) for number in range(20)])
+            assert [result.error for result in results] == [None] * 20
+            assert store.entry(Key("/7")).metadata == results[7].metadata
+            assert store.patch(Key("/7"), increment={"n": 1}) == {"n": 8}
+            cluster.set("{app}:foreign", "1", ex=3600)
+            assert store.entry(Key("/foreign")).expire_time is not None
 
 
 # As a cache

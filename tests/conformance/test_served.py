@@ -86,6 +86,7 @@ class _Slow:
 @pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestNodeOnRedis(_WithoutQueries):
     kind = "redis"
+    versions = expiry = True
 
 
 @pytest.mark.long("a node, or a proxy, on one more kind of storage")

@@ -45,7 +45,7 @@ from datastore_server.topology import build_node, build_proxy
 from tests.support.commands import Commands
 from tests.support.engines import Engine, engine
 from tests.support.placements import PlacedServer, keys_of, placement
-from tests.support.storages import KINDS, QUERIED, Storages
+from tests.support.storages import EXPIRING, KINDS, QUERIED, Storages
 from tests.support.waiting import PATIENCE_S, until
 
 #: FerretDB takes a while to start and to answer.
@@ -314,10 +314,12 @@ async def test_entries_move_between_nodes(storages: Storages) -> None:
         return
     async with running(storages, "a") as a, running(storages, "b") as b, running(storages, "c") as c:
         nodes = {"a": a, "b": b, "c": c}
+        can_expire = storages.kind in EXPIRING
+        expiry: Any = {"expire_time": datetime(2200, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)} if can_expire else {}
         for shard in before.shards:
             await nodes[shard].placed.place(shard, before)
             for key in keys_of(shard, before, 20):
-                await nodes[shard].client.put(key, str(key))
+                await nodes[shard].client.put(key, str(key), **expiry)
         for shard, node in nodes.items():
             await node.placed.prepare(shard, after)
         slots = [slot for slot, owner in enumerate(after.owners) if after.shards[owner] == "c"]
@@ -333,6 +335,10 @@ async def test_entries_move_between_nodes(storages: Storages) -> None:
             await node.placed.clear(2)
         for key in (key for shard in before.shards for key in keys_of(shard, before, 20)):
             assert await nodes[after.owner_of(key)].client.get(key) == str(key)
+            if expiry:
+                entry = await nodes[after.owner_of(key)].client.entry(key)
+                assert entry is not None
+                assert entry.expire_time == expiry["expire_time"]
         for node in (a, b):
             assert not set(await node.placed.summarize()) & set(slots)
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import datastore_client
-from datastore import aio, core, redis
+from datastore import aio, core
 from datastore.memcached import MemcachedConfig
+from datastore.redis import config as redis_config
 from datastore_client.config import GrpcConfig
 from datastore_server.cli import connection
 from datastore_server.coordination import nodes, records
@@ -36,7 +37,7 @@ _PARAMETERS: list[tuple[Callable[..., Any], str]] = [
 ]
 #: Limits that are read when they are used.
 _CONSTANTS: list[tuple[ModuleType, str]] = [
-    (redis, "TIMEOUT_S"),
+    (redis_config, "TIMEOUT_S"),
     (connection, "CALL_TIMEOUT_S"),
     (records, "RECORD_TIMEOUT_S"),
 ]

@@ -13,12 +13,14 @@ from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import Topology, build_node
 from tests.support.engines import Engine, engine
 
-__all__ = ["KINDS", "Storages"]
+__all__ = ["EXPIRING", "KINDS", "QUERIED", "Storages"]
 
 #: Every kind that needs no other server of ours.
 KINDS = ("memory", "lmdb", "file", "redis", "memcached", "mongodb")
 #: Those that answer queries.
 QUERIED = ("memory", "lmdb", "file", "mongodb")
+#: Those whose entries have versions and can expire.
+EXPIRING = ("memory", "lmdb", "redis")
 
 _COUNT = itertools.count()
 

@@ -17,6 +17,8 @@ from datastore.model.capability import Durability
 from datastore.model.entries import Batch
 from datastore.model.errors import PlacementError, QueryNotSupportedError
 from datastore.model.key import Key
+from datastore.model.metadata import Stamp
+from datastore.model.operations import ENTRIES, VALUES, raise_error
 from datastore.model.query import Query
 
 __all__ = ["Listing"]
@@ -84,12 +86,15 @@ class Listing:
             if keys_only:
                 yield Batch(keys, [None] * len(keys))
                 continue
-            outcomes = await self._store.batch_get(keys)
-            for outcome in outcomes:
-                if outcome.error is not None:
-                    raise outcome.error
-            held = [outcome.value is not None for outcome in outcomes]
-            yield Batch(list(compress(keys, held)), [one.value for one in compress(outcomes, held)])
+            can_expire = self._store.capability.expiry
+            results = await self._store.read(keys, ENTRIES if can_expire else VALUES)
+            for result in results:
+                raise_error(result)
+            held = [result.value is not None for result in results]
+            found = list(compress(results, held))
+            metadata: list[Stamp] | None
+            metadata = [result.metadata for result in found if result.metadata is not None] if can_expire else None
+            yield Batch(list(compress(keys, held)), [result.value for result in found], metadata=metadata)
 
 
 async def _wanted(batches: AsyncGenerator[Batch], wanted: Callable[[Key], bool] | None) -> AsyncGenerator[Batch]:

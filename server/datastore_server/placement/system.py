@@ -162,6 +162,17 @@ class EngineSystemSpace(SystemSpace):
         if hasattr(self._engine, "flush"):
             await asyncio.to_thread(self._engine.flush)
 
+    async def latest_version(self) -> int:
+        """That of the engine, if it keeps versions and tells."""
+        if not hasattr(type(self._engine), "raise_versions"):
+            return 0
+        return int(await asyncio.to_thread(getattr, self._engine, "latest_version"))
+
+    async def raise_versions(self, version: int) -> None:
+        """Raise those of the engine, if it can; as durable as the engine is configured to be."""
+        if hasattr(type(self._engine), "raise_versions"):
+            await asyncio.to_thread(self._engine.raise_versions, version)  # type: ignore[attr-defined]
+
     def release(self) -> None:
         """Release the directory for other processes."""
         if self._lock is not None:

@@ -1,0 +1,93 @@
+"""The store as data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Self
+
+from datastore.model.config import Config
+from datastore.model.errors import InvalidError
+from datastore.model.options import ANY_TEXT, BOOLEAN, DURATION, SERVER, ServerUrl, option
+from datastore.model.urls import because, shown, split
+from datastore.redis.store import RedisDatastore
+
+__all__ = ["TIMEOUT_S", "RedisConfig"]
+
+#: Timeout of connections and responses, unless the URL sets one. The driver has no limit.
+TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisConfig(Config):
+    """Stores what JSON can represent, and bytes, on a Redis server. Durability is the server's. No queries.
+
+    Entries have versions and can expire, unless `versions=false` or `expire` is given.
+    With `expire`, e.g. `redis://HOST:PORT/0?expire=30s`, it is a cache before a complete store.
+    A URL with `rediss:` encrypts the connection; the other options after its `?` are redis-py's, e.g. `socket_timeout`,
+    which is 10 seconds by default.
+    """
+
+    kind = "redis"
+    url_form = "redis://HOST:PORT/DATABASE"
+    driver = ("redis", "redis")
+    url: ServerUrl = field(metadata=option("`redis://HOST:PORT/DATABASE`, or `rediss:` for TLS", SERVER))
+    prefix: str = field(
+        default="/", metadata=option("the prefix of names, followed by the key without its first slash", ANY_TEXT)
+    )
+    expire: float | None = field(
+        default=None, metadata=option("how long after its last put the server deletes an entry", DURATION)
+    )
+    versions: bool = field(
+        default=True,
+        metadata=option("keep the version and the times of each entry beside it, which needs scripts", BOOLEAN),
+    )
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The store of the URL, whose options are those of this kind and of the driver."""
+        return cls._of_server(url)
+
+    def check(self) -> None:
+        """Raise InvalidError for a URL that the driver rejects."""
+        scheme = self.url.partition(":")[0]
+        form = f"{scheme if scheme in ('redis', 'rediss') else 'redis'}://HOST:PORT/DATABASE"
+        parts = split(self.url, form)
+        is_database = re.fullmatch("/?[0-9]*/?", parts.path) is not None
+        if (
+            parts.scheme not in ("redis", "rediss")
+            or not (parts.netloc or parts.path)
+            or not is_database
+            or parts.fragment
+        ):
+            raise InvalidError(f"{shown(self.url)}: expected {form}, DATABASE a number", field="url")
+        if "//" in self.prefix:
+            raise InvalidError(
+                f"prefix is text without //, which reserved names have, not {self.prefix!r}", field="prefix"
+            )
+        import redis
+
+        reason = None
+        try:
+            pool = redis.Redis.from_url(self.url).connection_pool
+            # Created from its options, which the driver checks only when it connects.
+            pool.connection_class(**pool.connection_kwargs)
+        except (ValueError, TypeError, redis.RedisError) as error:
+            reason = because(self.url, error)
+        # Outside the handler: the driver's error may quote the password.
+        if reason is not None:
+            valid = "; valid options are prefix, expire, versions and those of redis-py" if parts.query else ""
+            raise InvalidError(f"{shown(self.url)}: expected {form}{valid}{reason}", field="url")
+
+    def can_query(self) -> bool:
+        """False: a server would have to scan all its keys."""
+        return False
+
+    def open(self) -> RedisDatastore:
+        """A store with its own client, which it closes. Connects at the first call."""
+        import redis
+
+        client = redis.Redis.from_url(self.url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+        store = RedisDatastore(client, prefix=self.prefix, expire_s=self.expire, versions=self.versions)
+        store.child_datastore.owned = True  # type: ignore[attr-defined]
+        return store

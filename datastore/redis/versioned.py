@@ -1,0 +1,212 @@
+"""The strings of a server with metadata, which a script keeps beside each value in the step that writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from datastore.model.capability import Capability
+from datastore.model.errors import DatastoreError, InvalidError
+from datastore.model.expiry import too_late
+from datastore.model.key import Key
+from datastore.model.metadata import require
+from datastore.model.operations import (
+    Operation,
+    Patch,
+    Put,
+    ReadOptions,
+    ReadResult,
+    WriteResult,
+    attempt,
+    refusal_of,
+)
+from datastore.redis.errors import script_error, server_of
+from datastore.redis.names import Names
+from datastore.redis.scripts import (
+    EXPIRIES,
+    RAISE,
+    REFUSED,
+    TOO_LATE,
+    UNMET,
+    VERSIONS_RAISED_TO,
+    WRITE,
+    Known,
+    digest_of,
+    foreign,
+    terms_of,
+)
+from datastore.redis.strings import Strings, check_value
+from datastore.sync._concurrency import KeyLocks
+from datastore.sync.exchange import exchange
+from datastore.sync.verbs import on_made
+
+__all__ = ["STEP_BYTES", "STEP_WRITES", "VersionedStrings"]
+
+#: The most writes of one step: a server runs one script at a time, this one in some milliseconds.
+STEP_WRITES = 500
+#: The most bytes of values in one step, unless it is a single write.
+STEP_BYTES = 4 * 1024 * 1024
+
+#: A write to be made, and the bytes of its value.
+_Prepared = tuple[Operation, bytes]
+
+
+class VersionedStrings(Strings):
+    """Strings that have versions, and can expire. Names and values are those of Strings."""
+
+    capability = Capability(queries=False, versions=True, expiry=True)
+
+    def __init__(self, client: Any, names: Names) -> None:
+        super().__init__(client, names)
+        self._write_script = client.register_script(WRITE)
+        self._expiries_script = client.register_script(EXPIRIES)
+        self._raise_script = client.register_script(RAISE)
+        self._encoder = client.get_encoder()
+        #: Patches of one key take turns, so that only those of other clients conflict.
+        self._patching = KeyLocks()
+
+    # Reading
+
+    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
+        """The values, with their metadata if it is asked for."""
+        if not options.metadata:
+            return super().read(keys, options)
+        names = [name for key in keys for name in self._pair(key)]
+        with self._faults():
+            found = self._client.mget(names)
+        results = [self._entry(*each) for each in zip(found[::2], found[1::2], strict=True)]
+        self._add_expiries(
+            [(name, result) for name, result in zip(names[::2], results, strict=True) if _is_foreign(result)]
+        )
+        return results
+
+    def _pair(self, key: Key) -> tuple[str, str]:
+        return self._names.of(key), self._names.metadata_of(key)
+
+    def _entry(self, value: Any, text: Any) -> ReadResult:
+        """A value with its metadata: that of the text, unless another program has stored the value."""
+        if value is None:
+            return ReadResult()
+        digest = digest_of(self._encoder.encode(value))
+        known = None if text is None else attempt(Known.read, self._encoder.encode(text)).value
+        metadata = foreign(digest) if known is None or known.digest != digest else known.metadata
+        return ReadResult(value, metadata=metadata)
+
+    def _add_expiries(self, found: list[tuple[str, ReadResult]]) -> None:
+        """Find out when entries expire that other programs have stored."""
+        if not found:
+            return
+        with self._faults():
+            expiries = self._expiries_script([name for name, _ in found])
+        for (_, result), expires_us in zip(found, expiries, strict=True):
+            if result.metadata is not None:
+                result.metadata = result.metadata._replace(expires_us=int(expires_us))
+
+    # Writing
+
+    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Several writes in a few requests, in order."""
+        results: list[WriteResult] = []
+        for depends, group in groupby(operations, _depends_on_value):
+            if depends:
+                results += map(self._patch, group)
+            else:
+                results += self._write_some(group)
+        return results
+
+    def _patch(self, patch: Operation) -> WriteResult:
+        # The serializers of a patch may raise anything, which must not fail the whole batch.
+        made = attempt(self._patched, patch, catching=Exception)
+        return WriteResult(refusal_of(made.error)) if made.error is not None else made.value
+
+    def _patched(self, patch: Patch) -> WriteResult:
+        """Patch by reading, and writing on the condition that nothing else was written."""
+        with self._patching.hold(patch.key):
+            result = exchange(self, patch.key, patch.apply, patch.condition, patch.expiry)
+        if result.value is not None:
+            # As a read would return it.
+            result.value = self._encoder.decode(self._encoder.encode(result.value))
+        return result
+
+    def _write_some(self, operations: Iterable[Operation]) -> list[WriteResult]:
+        return on_made(self._prepared, list(operations), self._write_prepared, WriteResult)
+
+    def _prepared(self, operation: Operation) -> _Prepared:
+        if not isinstance(operation, Put):
+            return operation, b""
+        check_value(operation.key, operation.value)
+        return operation, self._encoder.encode(operation.value)
+
+    def _write_prepared(self, writes: list[_Prepared]) -> list[WriteResult]:
+        made: list[WriteResult] = []
+        try:
+            for step in _steps(writes):
+                made += self._step(step)
+        except DatastoreError as error:
+            # How many of this step were made is unknown; those after it must not be made without it.
+            made += [WriteResult(error) for _ in writes[len(made) :]]
+        return made
+
+    def _step(self, step: Sequence[_Prepared]) -> list[WriteResult]:
+        names = [self._names.version]
+        arguments: list[bytes] = []
+        for operation, value in step:
+            names += self._pair(operation.key)
+            arguments += (terms_of(operation, value), value)
+        with self._faults():
+            answers = self._write_script(names, arguments)
+        encode = self._encoder.encode
+        return [self._result(operation, encode(answer)) for (operation, _), answer in zip(step, answers, strict=True)]
+
+    def _result(self, operation: Operation, answer: bytes) -> WriteResult:
+        """The result of a write, given the answer of the script."""
+        head = answer[:1]
+        if head == UNMET and operation.condition is not None:
+            return WriteResult(attempt(require, operation.condition, operation.key, int(answer[1:])).error)
+        if head == TOO_LATE:
+            return WriteResult(too_late("expires_in_s"))
+        if head == REFUSED:
+            return WriteResult(script_error(server_of(self._client), answer[1:].decode("utf-8", "replace")))
+        return WriteResult(metadata=Known.read(answer).metadata if answer else None)
+
+    @property
+    def latest_version(self) -> int:
+        """The latest version given to an entry, or raised to."""
+        with self._faults():
+            return int(self._client.get(self._names.version) or 0)
+
+    def raise_versions(self, version: int) -> None:
+        """Give only versions above this one from now on.
+
+        Raises InvalidError (a ValueError) above VERSIONS_RAISED_TO.
+        """
+        if version > VERSIONS_RAISED_TO:
+            raise InvalidError(
+                f"versions in Redis can be raised to {VERSIONS_RAISED_TO}, a time in the year 2112, not to {version}",
+                field="version",
+            )
+        with self._faults():
+            self._raise_script([self._names.version], [version])
+
+
+def _is_foreign(result: ReadResult) -> bool:
+    """Whether another program has stored the value."""
+    return result.metadata is not None and result.metadata.updated_us == 0
+
+
+def _depends_on_value(operation: Operation) -> bool:
+    """Whether the value to store depends on the old one."""
+    return isinstance(operation, Patch) and (bool(operation.changes) or operation.create or operation.expiry is None)
+
+
+def _steps(writes: Sequence[_Prepared]) -> Iterator[Sequence[_Prepared]]:
+    """The writes in portions for one step each."""
+    start = filled = 0
+    for place, (_, value) in enumerate(writes):
+        if place > start and (place - start == STEP_WRITES or filled + len(value) > STEP_BYTES):
+            yield writes[start:place]
+            start, filled = place, 0
+        filled += len(value)
+    if writes:
+        yield writes[start:]

@@ -27,6 +27,7 @@ from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
 from datastore.model.fields import BESIDE_VALUES, VALUE_FIELD
 from datastore.model.key import Key
+from datastore.model.matching import MatchingStep
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
@@ -34,6 +35,7 @@ from datastore.model.spellings import is_overridden
 if TYPE_CHECKING:
     from datastore.model.changes import Watch
     from datastore.model.explanation import Explanation
+    from datastore.model.matching import MatchingWrite
 
 __all__ = ["ShardedDatastore"]
 
@@ -237,6 +239,64 @@ class ShardedDatastore(DatastoreCollection):
             self._name_shard(index, error)
             raise
 
+    def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
+        """The steps of all shards, which work concurrently; with a limit or an offset, what the merged query selects.
+
+        If a shard fails, all stop.
+        """
+        # Loaded only by those who use it: loading takes a noticeable part of `import datastore`.
+        from datastore.aio.matching import scanned_matching
+
+        overridden = ("shard_query_generator", "shard_datastore")
+        if any(is_overridden(self, ShardedDatastore, name) for name in overridden):
+            return scanned_matching(self, asked)
+        if not asked.is_divisible:
+            return scanned_matching(self, asked, lambda keys: list(map(self.shard, keys)))
+        return self._matching_on_shards(asked)
+
+    async def _matching_on_shards(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
+        from datastore.aio.matching import matching_of
+        from datastore.engine.matching import joined, parted
+
+        stores, only = self._held(), self._only_shard(asked.query)
+        indexes = {self._name_of(index): index for index in range(len(stores)) if only is None or index == only}
+        places: dict[str, bytes | None] = dict.fromkeys(indexes)
+        if asked.position is not None:
+            places = parted(asked.position, list(indexes))
+        streams = {
+            name: matching_of(stores[index], asked._replace(position=places[name])) for name, index in indexes.items()
+        }
+        left, error = list(streams), None
+        try:
+            while left and error is None:
+                pulls = [partial(self._next_step, indexes[name], streams[name]) for name in left]
+                steps: list[MatchingStep] = []
+                for name, (step, failure) in zip(list(left), await fan_out(pulls), strict=True):
+                    error = error or failure
+                    if step is not None:
+                        places[name] = step.position
+                        steps.append(step)
+                    elif failure is None:
+                        left.remove(name)
+                if steps:
+                    yield _combined(steps, joined(places))
+            if error is not None:
+                raise error
+        finally:
+            # The error holds this frame; if the frame kept the error too, that would be a cycle.
+            error = None
+            await close_all([stream.aclose for stream in streams.values()])
+
+    async def _next_step(
+        self, index: int, stream: AsyncGenerator[MatchingStep]
+    ) -> tuple[MatchingStep | None, DatastoreError | None]:
+        """The next step of a shard, None at its end, or the error with which it failed."""
+        try:
+            return await anext(stream, None), None
+        except DatastoreError as error:
+            self._name_shard(index, error)
+            return None, error
+
     def _explained(self, asked: dict[int, Cursor]) -> list[Explanation]:
         """How each shard evaluates its part, under its name; empty unless the query is to be explained."""
         for index, cursor in asked.items():
@@ -317,6 +377,19 @@ class ShardedDatastore(DatastoreCollection):
     def describe(self) -> Description:
         """Kind `sharded`, over its shards."""
         return self._described("sharded", f"{len(self._stores)} shards")
+
+
+def _combined(steps: Sequence[MatchingStep], position: bytes) -> MatchingStep:
+    """The steps of several shards as one."""
+    totals = [step.total for step in steps if step.total is not None]
+    return MatchingStep(
+        position,
+        sum(totals) if totals else None,
+        sum(step.changed for step in steps),
+        sum(step.passed_over for step in steps),
+        sum(step.failed for step in steps),
+        tuple(failure for step in steps for failure in step.failures),
+    )
 
 
 def _shard_query(query: Query) -> Query:

@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from itertools import compress
 from typing import NamedTuple
 
-from xxhash import xxh3_64_digest
-
+from datastore.engine import parts
 from datastore.engine.pipeline import passing
 from datastore.model.changes import Change, ChangeKind, Watch
-from datastore.model.errors import ChangesExpiredError, InvalidTokenError, UnsupportedTypeError
+from datastore.model.errors import ChangesExpiredError, InvalidTokenError
 from datastore.model.fields import KEY_FIELD
 
 __all__ = ["Place", "joined", "opened", "parted", "sealed", "selected"]
 
-#: The bytes of the seal before a token's position.
-_SEAL_BYTES = 8
-_LENGTH = struct.Struct(">I")
-
 
 def sealed(watch: Watch, position: bytes) -> bytes:
     """The resume token of a watch at a position of its store."""
-    return _seal(watch, position) + position
+    return parts.sealed(_identity(watch), position)
 
 
 def opened(watch: Watch, token: object) -> bytes:
     """The position in a resume token. Raises InvalidTokenError if it is damaged or that of another watch."""
-    if not isinstance(token, bytes):
-        raise UnsupportedTypeError(
-            f"resume_token must be bytes, as a watch gave them, got {type(token).__name__}", path="resume_token"
-        )
-    seal, position = token[:_SEAL_BYTES], token[_SEAL_BYTES:]
-    if seal != _seal(watch, position):
-        raise InvalidTokenError(
-            "the resume token is damaged, or that of a watch of another key or with other filters", field="resume_token"
-        )
-    return position
+    return parts.unsealed(_identity(watch), token, "a watch of another key or with other filters")
 
 
-def _seal(watch: Watch, position: bytes) -> bytes:
+def _identity(watch: Watch) -> str:
     query = watch.query
-    identity = repr((str(query.key), query.recursive, [part.data() for part in query.filters]))
-    return xxh3_64_digest(identity.encode("utf-8", "surrogatepass") + b"\0" + position)
+    return repr((str(query.key), query.recursive, [part.data() for part in query.filters]))
 
 
 class Place(NamedTuple):
@@ -56,8 +40,9 @@ class Place(NamedTuple):
 
 def joined(places: Sequence[Place]) -> bytes:
     """The position of a feed that merges others."""
-    parts = [part for place in places for part in (place.name.encode(), bytes([place.is_listing]), place.position)]
-    return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+    return parts.packed(
+        part for place in places for part in (place.name.encode(), bytes([place.is_listing]), place.position)
+    )
 
 
 def parted(position: bytes, names: Sequence[str]) -> list[Place]:
@@ -66,12 +51,12 @@ def parted(position: bytes, names: Sequence[str]) -> list[Place]:
     Raises InvalidTokenError if it is not one, ChangesExpiredError if it is one of other stores.
     """
     try:
-        parts = _parts(position)
+        found_parts = parts.unpacked(position)
         found = {
             name.decode(): Place(name.decode(), flag == b"\1", inner)
-            for name, flag, inner in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+            for name, flag, inner in zip(found_parts[::3], found_parts[1::3], found_parts[2::3], strict=True)
         }
-    except (struct.error, ValueError):
+    except ValueError:
         raise InvalidTokenError("the resume token is not one of several shards", field="resume_token") from None
     if found.keys() != set(names):
         raise ChangesExpiredError(
@@ -79,18 +64,6 @@ def parted(position: bytes, names: Sequence[str]) -> list[Place]:
             " entries again, e.g. watch with initial=True"
         )
     return [found[name] for name in names]
-
-
-def _parts(data: bytes) -> list[bytes]:
-    parts, start = [], 0
-    while start < len(data):
-        (size,) = _LENGTH.unpack_from(data, start)
-        start += _LENGTH.size
-        if start + size > len(data):
-            raise ValueError("cut short")
-        parts.append(data[start : start + size])
-        start += size
-    return parts
 
 
 def selected(watch: Watch, changes: Sequence[Change]) -> list[Change]:

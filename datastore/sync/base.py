@@ -8,7 +8,7 @@ no wire and no other store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -22,6 +22,7 @@ from datastore.model.errors import ConditionFailedError, QueryNotSupportedError,
 from datastore.model.expiry import NEVER, expiry_of
 from datastore.model.fields import Order
 from datastore.model.key import Key
+from datastore.model.matching import MatchingWrite
 from datastore.model.metadata import PutOptions, WriteOptions, condition_of
 from datastore.model.operations import (
     ENTRIES,
@@ -47,7 +48,9 @@ if TYPE_CHECKING:
 
     from datastore.model.changes import Watch
     from datastore.model.explanation import Explanation
+    from datastore.model.matching import MatchingStep
     from datastore.sync.feeds import Feed
+    from datastore.sync.matching import MatchingRun
     from datastore.sync.watching import Watcher
 
 __all__ = ["Datastore", "exact_query", "require_datastore"]
@@ -130,6 +133,17 @@ class Datastore(TwoNames):
         from datastore.sync.feeds import unwatched
 
         raise unwatched(self)
+
+    def write_matching(self, asked: MatchingWrite) -> Generator[MatchingStep]:
+        """Change all entries that a query selects, in steps; see `delete_matching`.
+
+        The first step has the position before anything is changed. The default works over `scan` and `write`. Override
+        it only where a store can do better than that; the library calls it only if no verb and no other method of the
+        waist is overridden further down.
+        """
+        from datastore.sync.matching import scanned_matching
+
+        return scanned_matching(self, asked)
 
     # The verbs
 
@@ -288,6 +302,51 @@ class Datastore(TwoNames):
         if resume_token is not None:
             watch = watch._replace(position=opened(watch, resume_token))
         return Watcher(partial(self.changes, watch), watch)
+
+    def delete_matching(self, query: Query, *, resume_token: bytes | None = None) -> MatchingRun:
+        """Delete the entries that `query` selects, while the returned MatchingRun is read.
+
+            for progress in store.delete_matching(Query(Key("/sessions")).filter("user", "=", "ada")):
+                print(progress.changed, "of", progress.total)
+
+        Or at once: `store.delete_matching(query).finish()`, which returns the last MatchingProgress.
+        The store works off in batches, each entry on condition that it has not been written since the operation began;
+        those that have are passed over, so that no entry is deleted that did not match. It is not atomic: others see
+        some entries deleted before the rest, and what has been done stays if it ends early. The `token` of the progress
+        continues it as `resume_token`; what a limit and an offset select is not selected again. A store that keeps no
+        versions deletes without the condition: an entry may be deleted that has just been changed.
+        Raises InvalidQueryError or UnsupportedTypeError for bad arguments, InvalidTokenError for a token that is
+        damaged or of another operation, and, while it is read, what the query and the writes raise. Failures of single
+        entries are in the progress.
+        """
+        return self._matching(MatchingWrite.checked(query), resume_token)
+
+    def patch_matching(
+        self,
+        query: Query,
+        set: Mapping[str, Any] | None = None,  # noqa: A002 - what it does
+        *,
+        increment: Mapping[str, float] | None = None,
+        append: Mapping[str, Sequence[Any]] | None = None,
+        remove: Sequence[str] = (),
+        resume_token: bytes | None = None,
+    ) -> MatchingRun:
+        """Patch the entries that `query` selects, as `patch` does one, while the returned MatchingRun is read.
+
+        Like `delete_matching`. No entry is patched twice, even if it matches again afterwards, or the operation is
+        continued by a token after an answer was lost. Raises also UnsupportedError if the store keeps no versions.
+        """
+        changes = changes_of(set, increment, append, remove)
+        if not self.capability.versions:
+            raise verbs.no_versions(self)
+        return self._matching(MatchingWrite.checked(query, changes), resume_token)
+
+    def _matching(self, asked: MatchingWrite, resume_token: bytes | None) -> MatchingRun:
+        from datastore.sync.matching import MatchingRun
+
+        if not self.capability.queries:
+            raise QueryNotSupportedError(f"{type(self).__name__} does not support queries")
+        return MatchingRun(self, asked, resume_token)
 
     def explain(self, query: Query) -> Explanation:
         """Run `query`, drop its results, and report what each store applied, examined and returned.

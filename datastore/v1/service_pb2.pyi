@@ -1496,6 +1496,216 @@ class EntryChange(_message.Message):
 Global___EntryChange: _TypeAlias = EntryChange  # noqa: Y015
 
 @_typing.final
+class DeleteMatchingRequest(_message.Message):
+    """DeleteMatchingRequest says which entries to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.bytes
+    """The token of the last message received, with exactly the same query, to continue after it. Empty: from the
+    beginning.
+    """
+    @_builtins.property
+    def query(self) -> _query_pb2.Query:
+        """The entries. Its limit and offset count entries, and with them its orders say which. View and field_paths must not
+        be set.
+        """
+
+    def __init__(
+        self,
+        *,
+        query: _query_pb2.Query | None = ...,
+        resume_token: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteMatchingRequest: _TypeAlias = DeleteMatchingRequest  # noqa: Y015
+
+@_typing.final
+class DeleteMatchingResponse(_message.Message):
+    """DeleteMatchingResponse is the progress of a deletion. The first message comes before anything is deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.bytes
+    """Continues after this message. Opaque; valid for the same query, even after a server restart."""
+    @_builtins.property
+    def progress(self) -> Global___MatchingProgress:
+        """What has been done since the previous message of this call."""
+
+    @_builtins.property
+    def summary(self) -> Global___MatchingProgress:
+        """What has been done in this call. Set in the last message, and only there."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___MatchingProgress | None = ...,
+        resume_token: _builtins.bytes = ...,
+        summary: Global___MatchingProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "resume_token", b"resume_token", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteMatchingResponse: _TypeAlias = DeleteMatchingResponse  # noqa: Y015
+
+@_typing.final
+class PatchMatchingRequest(_message.Message):
+    """PatchMatchingRequest says which entries to patch, and how."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.bytes
+    """The token of the last message received, with exactly the same query and changes, to continue after it. Empty: from
+    the beginning.
+    """
+    @_builtins.property
+    def query(self) -> _query_pb2.Query:
+        """The entries, as in DeleteMatchingRequest."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Change]:
+        """The changes of each entry, as in Patch."""
+
+    def __init__(
+        self,
+        *,
+        query: _query_pb2.Query | None = ...,
+        changes: _abc.Iterable[_value_pb2.Change] | None = ...,
+        resume_token: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "query", b"query", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchMatchingRequest: _TypeAlias = PatchMatchingRequest  # noqa: Y015
+
+@_typing.final
+class PatchMatchingResponse(_message.Message):
+    """PatchMatchingResponse is the progress of a patch of many entries. The first message comes before anything is patched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.bytes
+    """Continues after this message. Opaque; valid for the same request, even after a server restart."""
+    @_builtins.property
+    def progress(self) -> Global___MatchingProgress:
+        """What has been done since the previous message of this call."""
+
+    @_builtins.property
+    def summary(self) -> Global___MatchingProgress:
+        """What has been done in this call. Set in the last message, and only there."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___MatchingProgress | None = ...,
+        resume_token: _builtins.bytes = ...,
+        summary: Global___MatchingProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "resume_token", b"resume_token", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchMatchingResponse: _TypeAlias = PatchMatchingResponse  # noqa: Y015
+
+@_typing.final
+class MatchingProgress(_message.Message):
+    """MatchingProgress counts the entries that a deletion or a patch of many has come to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Failure(_message.Message):
+        """Failure is an entry that could not be changed."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        STATUS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def key(self) -> _value_pb2.Key:
+            """The entry's key."""
+
+        @_builtins.property
+        def status(self) -> _status_pb2.Status:
+            """Why not."""
+
+        def __init__(
+            self,
+            *,
+            key: _value_pb2.Key | None = ...,
+            status: _status_pb2.Status | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "status", b"status"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "status", b"status"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    PASSED_OVER_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """How many entries matched in the beginning. Set in one message of a call without a token and in its summary; not set
+    in a call with a token.
+    """
+    changed: _builtins.int
+    """How many entries were deleted or patched."""
+    passed_over: _builtins.int
+    """How many were passed over, because they had been written since the beginning: by others or, in a call with a token,
+    by an earlier call whose answer was lost. Entries that were deleted or do not match any more are not counted.
+    """
+    failed: _builtins.int
+    """How many could not be changed, e.g. because a patch does not fit their values."""
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchingProgress.Failure]:
+        """Some of them: at most 100 in a message."""
+
+    def __init__(
+        self,
+        *,
+        total: _builtins.int | None = ...,
+        changed: _builtins.int = ...,
+        passed_over: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        failures: _abc.Iterable[Global___MatchingProgress.Failure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total", b"_total", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total", b"_total", "changed", b"changed", "failed", b"failed", "failures", b"failures", "passed_over", b"passed_over", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__total: _TypeAlias = _typing.Literal["total"]  # noqa: Y015
+    _WhichOneofArgType__total: _TypeAlias = _typing.Literal["_total", b"_total"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total) -> _WhichOneofReturnType__total | None: ...
+
+Global___MatchingProgress: _TypeAlias = MatchingProgress  # noqa: Y015
+
+@_typing.final
 class DescribeStoreRequest(_message.Message):
     """DescribeStoreRequest requests a description of the server."""
 

@@ -96,6 +96,16 @@ class DatastoreServiceStub:
                 request_serializer=datastore_dot_v1_dot_service__pb2.WatchRequest.SerializeToString,
                 response_deserializer=datastore_dot_v1_dot_service__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.DeleteMatching = channel.unary_stream(
+                '/datastore.v1.DatastoreService/DeleteMatching',
+                request_serializer=datastore_dot_v1_dot_service__pb2.DeleteMatchingRequest.SerializeToString,
+                response_deserializer=datastore_dot_v1_dot_service__pb2.DeleteMatchingResponse.FromString,
+                _registered_method=True)
+        self.PatchMatching = channel.unary_stream(
+                '/datastore.v1.DatastoreService/PatchMatching',
+                request_serializer=datastore_dot_v1_dot_service__pb2.PatchMatchingRequest.SerializeToString,
+                response_deserializer=datastore_dot_v1_dot_service__pb2.PatchMatchingResponse.FromString,
+                _registered_method=True)
         self.DescribeStore = channel.unary_unary(
                 '/datastore.v1.DatastoreService/DescribeStore',
                 request_serializer=datastore_dot_v1_dot_service__pb2.DescribeStoreRequest.SerializeToString,
@@ -200,6 +210,23 @@ class DatastoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteMatching(self, request, context):
+        """DeleteMatching deletes all entries that a query selects, each on condition that it has not been written since the
+        call began. It streams its progress; the last message contains the summary. It is not atomic: what has been done
+        stays if the stream ends early, and the last token continues it. A client that leaves ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PatchMatching(self, request, context):
+        """PatchMatching patches all entries that a query selects, in the same way. No entry is patched twice, even if the
+        call is continued by a token after an answer was lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DescribeStore(self, request, context):
         """DescribeStore reports what this server serves, and its limits.
         """
@@ -269,6 +296,16 @@ def add_DatastoreServiceServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=datastore_dot_v1_dot_service__pb2.WatchRequest.FromString,
                     response_serializer=datastore_dot_v1_dot_service__pb2.WatchResponse.SerializeToString,
+            ),
+            'DeleteMatching': grpc.unary_stream_rpc_method_handler(
+                    servicer.DeleteMatching,
+                    request_deserializer=datastore_dot_v1_dot_service__pb2.DeleteMatchingRequest.FromString,
+                    response_serializer=datastore_dot_v1_dot_service__pb2.DeleteMatchingResponse.SerializeToString,
+            ),
+            'PatchMatching': grpc.unary_stream_rpc_method_handler(
+                    servicer.PatchMatching,
+                    request_deserializer=datastore_dot_v1_dot_service__pb2.PatchMatchingRequest.FromString,
+                    response_serializer=datastore_dot_v1_dot_service__pb2.PatchMatchingResponse.SerializeToString,
             ),
             'DescribeStore': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeStore,
@@ -602,6 +639,60 @@ class DatastoreService:
             '/datastore.v1.DatastoreService/Watch',
             datastore_dot_v1_dot_service__pb2.WatchRequest.SerializeToString,
             datastore_dot_v1_dot_service__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMatching(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/datastore.v1.DatastoreService/DeleteMatching',
+            datastore_dot_v1_dot_service__pb2.DeleteMatchingRequest.SerializeToString,
+            datastore_dot_v1_dot_service__pb2.DeleteMatchingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PatchMatching(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/datastore.v1.DatastoreService/PatchMatching',
+            datastore_dot_v1_dot_service__pb2.PatchMatchingRequest.SerializeToString,
+            datastore_dot_v1_dot_service__pb2.PatchMatchingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,6 +72,15 @@ class DatastoreServiceStub:
     does not end by itself; a client that is too slow gets CHANGES_EXPIRED. Refused if the store cannot be watched
     (Feature).
     """
+    DeleteMatching: _grpc.UnaryStreamMultiCallable[_service_pb2.DeleteMatchingRequest, _service_pb2.DeleteMatchingResponse]
+    """DeleteMatching deletes all entries that a query selects, each on condition that it has not been written since the
+    call began. It streams its progress; the last message contains the summary. It is not atomic: what has been done
+    stays if the stream ends early, and the last token continues it. A client that leaves ends it.
+    """
+    PatchMatching: _grpc.UnaryStreamMultiCallable[_service_pb2.PatchMatchingRequest, _service_pb2.PatchMatchingResponse]
+    """PatchMatching patches all entries that a query selects, in the same way. No entry is patched twice, even if the
+    call is continued by a token after an answer was lost.
+    """
     DescribeStore: _grpc.UnaryUnaryMultiCallable[_service_pb2.DescribeStoreRequest, _service_pb2.DescribeStoreResponse]
     """DescribeStore reports what this server serves, and its limits."""
 
@@ -118,6 +127,15 @@ class DatastoreServiceAsyncStub(DatastoreServiceStub):
     """Watch streams the changes of the entries that a query selects: from now on, from a token, or after a listing. It
     does not end by itself; a client that is too slow gets CHANGES_EXPIRED. Refused if the store cannot be watched
     (Feature).
+    """
+    DeleteMatching: _aio.UnaryStreamMultiCallable[_service_pb2.DeleteMatchingRequest, _service_pb2.DeleteMatchingResponse]  # type: ignore[assignment]
+    """DeleteMatching deletes all entries that a query selects, each on condition that it has not been written since the
+    call began. It streams its progress; the last message contains the summary. It is not atomic: what has been done
+    stays if the stream ends early, and the last token continues it. A client that leaves ends it.
+    """
+    PatchMatching: _aio.UnaryStreamMultiCallable[_service_pb2.PatchMatchingRequest, _service_pb2.PatchMatchingResponse]  # type: ignore[assignment]
+    """PatchMatching patches all entries that a query selects, in the same way. No entry is patched twice, even if the
+    call is continued by a token after an answer was lost.
     """
     DescribeStore: _aio.UnaryUnaryMultiCallable[_service_pb2.DescribeStoreRequest, _service_pb2.DescribeStoreResponse]  # type: ignore[assignment]
     """DescribeStore reports what this server serves, and its limits."""
@@ -234,6 +252,27 @@ class DatastoreServiceServicer(metaclass=_abc_1.ABCMeta):
         """Watch streams the changes of the entries that a query selects: from now on, from a token, or after a listing. It
         does not end by itself; a client that is too slow gets CHANGES_EXPIRED. Refused if the store cannot be watched
         (Feature).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteMatching(
+        self,
+        request: _service_pb2.DeleteMatchingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_service_pb2.DeleteMatchingResponse], _abc.AsyncIterator[_service_pb2.DeleteMatchingResponse]]:
+        """DeleteMatching deletes all entries that a query selects, each on condition that it has not been written since the
+        call began. It streams its progress; the last message contains the summary. It is not atomic: what has been done
+        stays if the stream ends early, and the last token continues it. A client that leaves ends it.
+        """
+
+    @_abc_1.abstractmethod
+    def PatchMatching(
+        self,
+        request: _service_pb2.PatchMatchingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_service_pb2.PatchMatchingResponse], _abc.AsyncIterator[_service_pb2.PatchMatchingResponse]]:
+        """PatchMatching patches all entries that a query selects, in the same way. No entry is patched twice, even if the
+        call is continued by a token after an answer was lost.
         """
 
     @_abc_1.abstractmethod

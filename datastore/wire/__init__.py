@@ -1,8 +1,8 @@
 """Values, queries and errors as messages of `datastore.v1`, and back: the only part of the library that knows protobuf.
 
-`values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `expiry`; `patches`; `queries`,
-`aggregates` and `explanations`; `changes`; `placements`; `errors`, with the table; and `raw`, the messages whose values
-stay bytes.
+`values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `expiry`; `patches`; `matching`;
+`queries`, `aggregates` and `explanations`; `changes`; `placements`; `errors`, with the table; and `raw`, the messages
+whose values stay bytes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from datastore.wire.errors import (
 )
 from datastore.wire.expiry import decode_expiry, set_expiry
 from datastore.wire.explanations import decode_explanation, encode_explanation
+from datastore.wire.matching import decode_matching_step, encode_matching
 from datastore.wire.metadata import MetadataEncoder, decode_metadata, decode_precondition, set_precondition
 from datastore.wire.parts import check_parts, check_parts_of
-from datastore.wire.patches import decode_patch, encode_patch
+from datastore.wire.patches import decode_patch, decode_patch_changes, encode_patch
 from datastore.wire.placements import (
     EXPECTATION,
     decode_node_placement,
@@ -50,9 +51,11 @@ __all__ = [
     "decode_explanation",
     "decode_group",
     "decode_key",
+    "decode_matching_step",
     "decode_metadata",
     "decode_node_placement",
     "decode_patch",
+    "decode_patch_changes",
     "decode_placement",
     "decode_precondition",
     "decode_query",
@@ -63,6 +66,7 @@ __all__ = [
     "encode_explanation",
     "encode_group",
     "encode_key",
+    "encode_matching",
     "encode_node_placement",
     "encode_patch",
     "encode_placement",

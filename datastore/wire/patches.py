@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from datastore.model.errors import InvalidError
@@ -14,22 +14,29 @@ from datastore.model.patches import Change, PatchRoom, checked_changes
 from datastore.v1 import value_pb2
 from datastore.wire.values import check_value, decode_value, encode_value
 
-__all__ = ["decode_patch", "encode_patch"]
+__all__ = ["decode_patch", "decode_patch_changes", "encode_patch", "encode_patch_changes"]
 
 
 def encode_patch(patch: Patch) -> value_pb2.Patch:
     """The message of a patch without its condition and expiry. Raises the errors of `encode_value` for its operands."""
-    message = value_pb2.Patch(create=patch.create)
+    message = value_pb2.Patch(create=patch.create, changes=encode_patch_changes(patch.changes))
     message.key.text = str(patch.key)
-    for kind, path, operand in patch.changes:
-        change = message.changes.add(field_path=path)
+    return message
+
+
+def encode_patch_changes(changes: Sequence[Change]) -> list[value_pb2.Change]:
+    """The messages of the changes of a patch. Raises the errors of `encode_value` for their operands."""
+    messages = []
+    for kind, path, operand in changes:
+        change = value_pb2.Change(field_path=path)
         if kind == "remove":
             change.remove.SetInParent()
         elif kind == "append":
             change.append.CopyFrom(_value(list(operand)).list_value)
         else:
             getattr(change, kind).CopyFrom(_value(operand))
-    return message
+        messages.append(change)
+    return messages
 
 
 def _value(plain: Any) -> value_pb2.Value:
@@ -48,8 +55,13 @@ def decode_patch(
 
     Raises InvalidError for changes that are invalid by themselves, or of an unknown kind.
     """
-    changes = checked_changes([_change(change) for change in message.changes])
+    changes = decode_patch_changes(message.changes)
     return Patch(key, changes, condition, create=message.create, expiry=expiry, encode=encode, room=room)
+
+
+def decode_patch_changes(messages: Iterable[Any]) -> tuple[Change, ...]:
+    """The changes of messages. Raises InvalidError for invalid ones, or of an unknown kind."""
+    return checked_changes([_change(change) for change in messages])
 
 
 def _change(message: Any) -> Change:

@@ -107,9 +107,9 @@ class Limits:
     query_time_ms: int = _limit(
         _HOUR_MS,
         366 * 24 * _HOUR_MS,
-        "how long one call of Query, ListEntries or Aggregate may run, so that an abandoned reader does not hold"
-        " resources indefinitely",
-        "DEADLINE_EXCEEDED; a query continues by its last token",
+        "how long one call of Query, ListEntries, Aggregate, DeleteMatching or PatchMatching may run, so that an"
+        " abandoned reader does not hold resources indefinitely",
+        "DEADLINE_EXCEEDED; a stream continues by its last token",
     )
     calls_in_hand: int = _limit(
         5000, 100_000, "unary calls in progress; each holds its request, up to 4 MiB, and some 10 kB", "OVERLOADED"

@@ -6,6 +6,7 @@ Pure. Knows messages, limits and tokens, but no stores or transports.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from datastore.model.aggregates import Aggregate
 from datastore.model.errors import DatastoreError, InvalidError, UnsupportedError, without_frames
 from datastore.model.expiry import NEVER, Expiry
 from datastore.model.key import Key
+from datastore.model.matching import MatchingWrite
 from datastore.model.metadata import Precondition
 from datastore.model.operations import ENTRIES, VALUES, Delete, Operation, Patch, Put, ReadOptions
 from datastore.model.patches import PatchRoom
@@ -128,6 +130,23 @@ class Requests:
         checks.check_aggregate(asked, self._limits)
         return asked, message.partial_state
 
+    def delete_matching(self, request: bytes) -> tuple[MatchingWrite, bytes]:
+        """The deletion of a DeleteMatchingRequest, and its token."""
+        message = parse_request(service_pb2.DeleteMatchingRequest, request)
+        return MatchingWrite.checked(self._matching_query(message)), message.resume_token
+
+    def patch_matching(self, request: bytes) -> tuple[MatchingWrite, bytes]:
+        """The patch of a PatchMatchingRequest, and its token."""
+        message = parse_request(service_pb2.PatchMatchingRequest, request)
+        self._require_versions("its values cannot be patched")
+        changes = wire.decode_patch_changes(message.changes)
+        return MatchingWrite.checked(self._matching_query(message), changes, self._encoded), message.resume_token
+
+    def _matching_query(self, message: Any) -> Query:
+        query = wire.decode_query(message.query)
+        checks.check_query(query, self._limits)
+        return query
+
     def watch(self, request: bytes) -> tuple[Query, service_pb2.WatchRequest]:
         """The query of a WatchRequest, and the message."""
         message = parse_request(service_pb2.WatchRequest, request)
@@ -202,14 +221,15 @@ class Requests:
         """
         self._require_versions("its values cannot be patched")
         key = checks.required_key(patch.HasField("key"), patch.key.text, self._limits, field="patch.key")
-
-        def encoded(value: Any) -> WireValue:
-            data = wire.encode_value(value)
-            checks.check_entry(key, len(data.data), self._limits)
-            wire.check_parts_of(value)
-            return data
-
+        encoded = partial(self._encoded, key)
         return wire.decode_patch(patch, key, self._condition_of(terms), encoded, self._expiry_of(terms), room)
+
+    def _encoded(self, key: Key, value: Any) -> WireValue:
+        """The checked form of the new value of a patch."""
+        data = wire.encode_value(value)
+        checks.check_entry(key, len(data.data), self._limits)
+        wire.check_parts_of(value)
+        return data
 
     def _write_of(self, write: Any, room: PatchRoom) -> Operation:
         operation = write.WhichOneof("operation")

@@ -12,18 +12,20 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from datastore.aio.aggregating import tally_of
 from datastore.aio.base import Datastore, exact_query
+from datastore.aio.matching import MatchingRun
 from datastore.aio.verbs import on_made
 from datastore.engine.placement import NodePlacement
 from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
 from datastore.model.errors import DatastoreError, UnavailableError
+from datastore.model.matching import MatchingWrite
 from datastore.model.operations import VALUES, Operation, ReadResult, WriteResult, raise_error, value_of
 from datastore.model.query import Query
 from datastore.v1 import service_pb2
-from datastore_server import aggregating, checks, describe, pages, streaming, watching
+from datastore_server import aggregating, checks, describe, matching, pages, streaming, watching
 from datastore_server.admission import Admission
 from datastore_server.budget import ByteBudget, OpenStreams
 from datastore_server.call import Answer, Call, Handler, Serve, ServedMethod, at_once
@@ -51,14 +53,16 @@ _T = TypeVar("_T")
 QUIET_S = 0.02
 HOLD_S = 0.5
 #: The calls that are refused under overload. DescribeStore is always answered, and streams are limited separately.
-_WRITES = frozenset({"Put", "Delete", "Patch", "Touch", "BatchWrite"})
-_ADMITTED = _WRITES | {"Get", "Contains", "BatchGet", "ListEntries"}
+_WRITES_AT_ONCE = frozenset({"Put", "Delete", "Patch", "Touch", "BatchWrite"})
+#: The methods that may have done something when they fail.
+_WRITES = _WRITES_AT_ONCE | {"DeleteMatching", "PatchMatching"}
+_ADMITTED = _WRITES_AT_ONCE | {"Get", "Contains", "BatchGet", "ListEntries"}
 #: The methods that an embedded store may answer without waiting.
 _READS_OF_ONE = frozenset({"Get", "Contains"})
 #: The methods whose requests name one key or none, see `KEY_REQUEST_BYTES`.
 _KEY_REQUESTS = frozenset({"Get", "Delete", "Touch", "Contains", "DescribeStore"})
 #: The methods of queries, see `QUERY_REQUEST`.
-_LONG_REQUESTS = frozenset({"Query", "ListEntries", "Aggregate", "Watch"})
+_LONG_REQUESTS = frozenset({"Query", "ListEntries", "Aggregate", "Watch", "DeleteMatching", "PatchMatching"})
 
 
 class DatastoreService:
@@ -97,7 +101,7 @@ class DatastoreService:
         self._placement = placement
         self._store_failure = store_failure
         self._probes = describe.ShardProbes(self._cluster.shards)
-        self._streams: set[streaming.QueryStream | watching.WatchStream] = set()
+        self._streams: set[streaming.QueryStream | watching.WatchStream | matching.MatchingStream] = set()
         self._writes = Completion()
         self._is_draining = False
         self._under_way = CallsUnderWay()
@@ -297,6 +301,31 @@ class DatastoreService:
             self._streams.add(stream)
             try:
                 await stream.run()
+            finally:
+                self._streams.discard(stream)
+
+    # Changes of many entries
+
+    async def delete_matching(self, request: bytes, call: Call) -> None:
+        """DeleteMatching: a stream of its progress and a summary. Ends, after a batch, if the client leaves."""
+        asked, token = await checked(self._requests.delete_matching, request, self._checks)
+        await self._worked_off(asked, token, service_pb2.DeleteMatchingResponse, call)
+
+    async def patch_matching(self, request: bytes, call: Call) -> None:
+        """PatchMatching: like DeleteMatching."""
+        asked, token = await checked(self._requests.patch_matching, request, self._checks)
+        await self._worked_off(asked, token, service_pb2.PatchMatchingResponse, call)
+
+    async def _worked_off(self, asked: MatchingWrite, token: bytes, response: Any, call: Call) -> None:
+        if self._is_draining:
+            raise _shutting_down("; continue by the last token")
+        set_sort_budget(self._sorts)
+        with self._open_streams.one_more(call.peer()):
+            run = MatchingRun(self._datastore, asked, token or None)
+            stream = matching.MatchingStream(run, response, call.send)
+            self._streams.add(stream)
+            try:
+                await stream.run(self._limits.query_time_ms / 1000)
             finally:
                 self._streams.discard(stream)
 

@@ -13,6 +13,7 @@ from datastore import wire
 from datastore.aio import Datastore, ShimDatastore
 from datastore.aio.aggregating import tally_of
 from datastore.aio.feeds import Feed, feed_of
+from datastore.aio.matching import matching_of
 from datastore.aio.scan import Scan, exact
 from datastore.engine.plan import COMPLETE
 from datastore.engine.tally import Tally
@@ -23,6 +24,7 @@ from datastore.model.entries import Batch, ShardReport
 from datastore.model.errors import ChangesExpiredError, DatastoreError, UnavailableError, WrongShardError
 from datastore.model.explanation import Explanation
 from datastore.model.key import Key
+from datastore.model.matching import MatchingStep, MatchingWrite
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore_client.aio.remote import RemoteDatastore
@@ -100,6 +102,12 @@ class MemberDatastore(ShimDatastore):
         """The node's tally."""
         async with self._verified():
             return await self._remote.tally(asked)
+
+    async def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
+        """The node's steps."""
+        async with self._verified(), aclosing(self._remote.write_matching(asked)) as steps:
+            async for step in steps:
+                yield step
 
     def describe(self) -> Description:
         """The description by the node's client."""
@@ -276,3 +284,35 @@ class VerifiedDatastore(ShimDatastore):
         if self._membership.placement is not placement:
             self._membership.require_same_map(placement)
         return tally
+
+    async def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
+        """The steps of all nodes. They end with WrongShardError if the placement changes meanwhile.
+
+        A token continues them under the new placement: entries that have moved are passed over, like all that have been
+        written since the beginning.
+        """
+        await self._membership.ready()
+        is_begun = False
+        try:
+            async with aclosing(self._matching_under_one_placement(asked)) as steps:
+                async for step in steps:
+                    is_begun = True
+                    yield step
+            return
+        except WrongShardError:
+            if is_begun:
+                self._membership.suspect()
+                raise
+            await self._membership.verify_again()
+        async with aclosing(self._matching_under_one_placement(asked)) as steps:
+            async for step in steps:
+                yield step
+
+    async def _matching_under_one_placement(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
+        placement = self._membership.placement
+        async with aclosing(matching_of(self.child_datastore, asked)) as steps:
+            async for step in steps:
+                yield step
+                if self._membership.placement is not placement:
+                    self._membership.require_same_map(placement)
+                    placement = self._membership.placement

@@ -33,7 +33,7 @@ METHODS = {
     for service in (DATASTORE, PLACEMENT)
     for method in service.methods
     # The largest that gRPC accepts at all.
-    if method.name not in {"Query", "ListEntries", "Aggregate", "Watch"}
+    if method.name not in {"Query", "ListEntries", "Aggregate", "Watch", "DeleteMatching", "PatchMatching"}
 }
 STANDARD = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]
 REFLECTION = [f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha")]

@@ -17,7 +17,7 @@ from tests.support.serving import entry
 from tests.support.waiting import PATIENCE_S
 
 _SERVICE = "/datastore.v1.DatastoreService/"
-_STREAMS = {"Query", "Aggregate"}
+_STREAMS = {"Query", "Aggregate", "DeleteMatching", "PatchMatching"}
 
 #: Answers one call: the request's bytes and the call, which it may abort or, for streams, write to.
 Answer = Callable[[bytes, Any], Awaitable[Any]]

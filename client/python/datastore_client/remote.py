@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ from datastore.model.errors import (
 )
 from datastore.model.explanation import Explanation
 from datastore.model.key import Key
+from datastore.model.matching import MatchingStep, MatchingWrite
 from datastore.model.operations import (
     REFUSALS,
     Operation,
@@ -49,6 +51,7 @@ from datastore.sync.aggregating import scanned_tally
 from datastore.sync.base import Datastore
 from datastore.sync.exchange import exchange
 from datastore.sync.feeds import Feed
+from datastore.sync.matching import scanned_matching
 from datastore.sync.scan import Scan
 from datastore.sync.verbs import read_attempt, scope_of, write_attempt
 from datastore.v1 import service_pb2
@@ -496,6 +499,47 @@ class RemoteDatastore(Datastore):
         raise self._connection.named(
             TruncatedStreamError(f"the groups from {self.url} ended after {groups:,}, without their summary")
         )
+
+    # Changes of many entries
+
+    def write_matching(self, asked: MatchingWrite) -> Generator[MatchingStep]:
+        """The server's steps. A call that is cut off is continued by its last token; its positions are these tokens.
+
+        Without a token it is repeated only if it did not begin. With custom code, the entries are selected in the
+        client.
+        """
+        steps = scanned_matching(self, asked) if asked.query.has_custom_code else self._matching_steps(asked)
+        with closing(steps):
+            for step in steps:
+                yield step
+
+    def _matching_steps(self, asked: MatchingWrite) -> Generator[MatchingStep]:
+        is_delete = asked.changes is None
+        path = _SERVICE + ("DeleteMatching" if is_delete else "PatchMatching")
+        response_type = service_pb2.DeleteMatchingResponse if is_delete else service_pb2.PatchMatchingResponse
+        request = wire.encode_matching(asked)
+        policy = RetryPolicy(time_left(self._query_timeout_s))
+        while True:
+            begun_at, backoff_s = request.resume_token, 0.0
+            received = self._connection.stream(path, request.SerializeToString(), policy, is_read=False)
+            try:
+                while (data := received.read()) is not None:
+                    response = parsed(response_type, data)
+                    request.resume_token = response.resume_token
+                    if response.HasField("summary"):
+                        return
+                    yield wire.decode_matching_step(response.progress, response.resume_token)
+                raise self._connection.named(
+                    TruncatedStreamError(f"the progress from {self.url} ended without its summary")
+                )
+            except (UnavailableError, DeadlineExceededError) as error:
+                again_s = self._backoff_s(error, policy, request.resume_token, begun_at)
+                if again_s is None:
+                    raise
+                backoff_s = again_s
+            finally:
+                received.close()
+            pause(backoff_s)
 
     # The server
 

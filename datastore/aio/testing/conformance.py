@@ -233,6 +233,11 @@ class OperationPromises(Capabilities):
         assert await store.get(key) is None
         assert await store.contains(key) is False
 
+    async def test_a_store_without_queries_changes_no_matching_entries(self, store: Datastore) -> None:
+        if not self.queries:
+            with pytest.raises(QueryNotSupportedError):
+                store.delete_matching(Query(Key("/a")))
+
     async def test_a_store_that_cannot_be_watched_says_so(self, store: Datastore) -> None:
         assert store.capability.changes or not self.changes
         if not store.capability.changes:
@@ -1675,6 +1680,169 @@ class AggregatePromises(Capabilities):
         assert await store.aggregate(query, parts, group_by=["g"], limit=0) == []
 
 
+class MatchingPromises(Capabilities):
+    """delete_matching and patch_matching, compared with a dict."""
+
+    all_need = ("queries",)
+
+    async def check_left(self, store: Datastore, contents: Mapping[Key, Any]) -> None:
+        """Assert that the store holds these entries and no others."""
+        found = await entries_of(store.query(Query(Key("/"), recursive=True)))
+        everything = model.answer(Query(Key("/"), recursive=True), contents)
+        problem = model.difference(found, everything.entries, keeps_tuples=self.keeps_tuples)
+        assert problem is None, problem
+
+    def selections(self) -> list[Query]:
+        """Queries of the sample contents, with and without limits."""
+        return [
+            Query(Key("/missing"), recursive=True),
+            Query(Key("/a")),
+            Query(Key("/"), recursive=True).filter("n", ">", 2),
+            Query(Key("/"), limit=3, offset=2, recursive=True),
+            Query(Key("/"), limit=4, offset=1, recursive=True).order("-n").order("s"),
+            Query(Key("/"), offset=5, recursive=True).order("__key__"),
+            Query(Key("/"), limit=0, recursive=True),
+            Query(Key("/"), recursive=True).order("-n"),
+        ]
+
+    async def test_exactly_the_selected_entries_are_deleted(self, store: Datastore) -> None:
+        for query in self.selections():
+            contents = self.sample_contents
+            await fill(store, contents)
+            selected = set(model.answer(query, contents).keys)
+            run = store.delete_matching(query)
+            await self.check_left(store, contents)
+            progress = await run.finish()
+            assert (progress.total, progress.changed) == (len(selected), len(selected)), query
+            assert (progress.passed_over, progress.failed, progress.failures) == (0, 0, ())
+            await self.check_left(store, {key: value for key, value in contents.items() if key not in selected})
+            await clear(store, contents)
+
+    @generated
+    @given(data=st.data())
+    async def test_any_deletion_is_that_of_a_dict(self, store: Datastore, data: st.DataObject) -> None:
+        contents = data.draw(cases.contents(self.drawn))
+        try:
+            await fill(store, contents)
+            left = dict(contents)
+            for query in data.draw(st.lists(cases.queries(self.drawn), min_size=1, max_size=3)):
+                query = query.replaced(keys_only=False, fields=None)
+                selected = model.answer(query, left).keys
+                progress = await store.delete_matching(query).finish()
+                assert progress.changed == len(selected), query
+                left = {key: value for key, value in left.items() if key not in selected}
+                await self.check_left(store, left)
+        finally:
+            await clear(store, contents)
+
+    @needs("versions")
+    @generated
+    @given(data=st.data())
+    async def test_any_patch_is_that_of_a_dict(self, store: Datastore, data: st.DataObject) -> None:
+        contents = data.draw(cases.contents(self.drawn))
+        try:
+            await fill(store, contents)
+            for query in data.draw(st.lists(cases.queries(self.drawn), min_size=1, max_size=3)):
+                query = query.replaced(keys_only=False, fields=None)
+                selected = [key for key in model.answer(query, contents).keys if key is not None]
+                progress = await store.patch_matching(query, {"patched": True}, remove=["n"]).finish()
+                maps = [key for key in selected if isinstance(contents[key], dict)]
+                assert (progress.changed, progress.failed) == (len(maps), len(selected) - len(maps)), query
+                assert {failure.key for failure in progress.failures} == set(selected) - set(maps)
+                assert all(isinstance(failure.error, InvalidValueError) for failure in progress.failures)
+                for key in maps:
+                    value = {name: part for name, part in contents[key].items() if name != "n"}
+                    contents[key] = {**value, "patched": True}
+                await self.check_left(store, contents)
+        finally:
+            await clear(store, contents)
+
+    @needs("versions")
+    async def test_a_patch_does_not_match_its_own_results(self, store: Datastore) -> None:
+        contents = {Key(f"/m/{n:03}"): {"n": n} for n in range(60)}
+        await fill(store, contents)
+        for query in (a_query("/m").filter("n", ">=", 0), a_query("/m", limit=30, offset=10, orders=["n"])):
+            selected = [key for key in model.answer(query, contents).keys if key is not None]
+            run = store.patch_matching(query, increment={"n": 1000})
+            first = await anext(run)
+            assert (first.changed, first.total) == (0, len(selected))
+            last = await run.finish()
+            assert last.changed == len(selected)
+            for key in selected:
+                contents[key] = {"n": contents[key]["n"] + 1000}
+            await self.check_left(store, contents)
+            # As if the answers to all of it had been lost.
+            assert first.token is not None
+            again = await store.patch_matching(query, increment={"n": 1000}, resume_token=first.token).finish()
+            assert (again.total, again.changed) == (None, 0)
+            # And once more after its end.
+            again = await store.patch_matching(query, increment={"n": 1000}, resume_token=last.token).finish()
+            assert (again.changed, again.passed_over) == (0, 0)
+            await self.check_left(store, contents)
+
+    @needs("versions")
+    async def test_entries_that_were_written_since_the_beginning_are_passed_over(self, store: Datastore) -> None:
+        contents = {Key(f"/m/{n:02}"): {"n": n} for n in range(20)}
+        for limit in (None, 15):
+            await fill(store, contents)
+            query = a_query("/m", limit=limit, orders=["-n"] if limit else [])
+            async with store.delete_matching(query) as run:
+                begun = await anext(run)
+                done = await run.finish()
+            assert done.changed == (limit or 20)
+            written = {Key("/m/07"): {"n": 70}, Key("/m/10"): {"n": 10}, Key("/m/new"): {"n": 19}}
+            await fill(store, written)
+            again = await store.delete_matching(query, resume_token=begun.token).finish()
+            assert again.changed == 0
+            assert again.passed_over == 3
+            left = {key: value for key, value in contents.items() if limit and value["n"] < 5} | written
+            await self.check_left(store, left)
+            await clear(store, left)
+
+    async def test_a_run_can_be_left_and_continued(self, store: Datastore) -> None:
+        contents = {Key(f"/m/{n:04}"): {"n": n % 10} for n in range(1200)}
+        await fill(store, contents)
+        query = a_query("/m", offset=3, limit=1100)
+        token, changed = None, 0
+        while True:
+            async with store.delete_matching(query, resume_token=token) as run:
+                step = await anext(run, None)
+                step = None if step is None else await anext(run, None)
+            if step is None:
+                break
+            assert step.token is not None
+            assert step.token != token
+            token, changed = step.token, changed + step.changed
+        assert changed == 1100
+        selected = model.answer(query, contents).keys
+        await self.check_left(store, {key: value for key, value in contents.items() if key not in selected})
+
+    async def test_arguments_that_make_no_sense_are_refused_and_nothing_is_changed(self, store: Datastore) -> None:
+        await fill(store, {Key("/m/1"): {"n": 1}})
+        for bad in (
+            a_query(keys_only=True),
+            a_query(fields=["n"]),
+            a_query(allow_partial=True),
+            a_query(metadata=True),
+        ):
+            with pytest.raises(InvalidQueryError):
+                store.delete_matching(bad)
+        with pytest.raises(TypeError):
+            store.delete_matching(Key("/m"))  # type: ignore[arg-type]
+        begun = await anext(store.delete_matching(a_query().filter("n", "=", 2)))
+        assert begun.token is not None
+        for token in (begun.token, begun.token[:-1], b"nonsense", b""):
+            with pytest.raises(InvalidTokenError):
+                await store.delete_matching(a_query().filter("n", "=", 1), resume_token=token).finish()
+        assert await store.contains(Key("/m/1"))
+        if not store.capability.versions:
+            with pytest.raises(UnsupportedError):
+                store.patch_matching(a_query(), {"n": 2})
+        else:
+            with pytest.raises(InvalidError):
+                store.patch_matching(a_query())
+
+
 class MutationPromises(Capabilities):
     """Changes that may happen while a query runs."""
 
@@ -1970,6 +2138,7 @@ class DatastoreConformance(
     QueryPromises,
     MetadataQueryPromises,
     AggregatePromises,
+    MatchingPromises,
     MutationPromises,
     CursorPromises,
     ParallelPromises,

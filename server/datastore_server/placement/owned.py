@@ -15,6 +15,7 @@ from datastore.aio import ShimDatastore
 from datastore.aio.aggregating import scanned_tally, tally_of
 from datastore.aio.base import Datastore
 from datastore.aio.feeds import Feed, MergedFeed, feed_of
+from datastore.aio.matching import matching_of, scanned_matching
 from datastore.aio.scan import Scan, exact
 from datastore.aio.verbs import on_made, shown_changes
 from datastore.engine.placement import SLOTS, NodePlacement, slot_of
@@ -28,6 +29,7 @@ from datastore.model.description import Description
 from datastore.model.entries import Batch
 from datastore.model.errors import ChangesExpiredError, DatastoreError, UnavailableError, WrongShardError
 from datastore.model.key import Key
+from datastore.model.matching import MatchingStep, MatchingWrite
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 
@@ -218,6 +220,28 @@ class OwnedDatastore(ShimDatastore):
             return await on_made(self._required, operations, self.child_datastore.write, WriteResult)
         finally:
             self._end_write()
+
+    async def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
+        """The steps of the owned entries, each batch a write like others. Without a placement, those of the child."""
+        ownership = self.ownership
+        if not ownership.is_open:
+            async with aclosing(scanned_matching(self, asked)) as owned_steps:
+                async for step in owned_steps:
+                    yield step
+            return
+        async with aclosing(matching_of(self.child_datastore, asked)) as steps:
+            while self._ownership is ownership:
+                self._begin_write()
+                try:
+                    next_step = await anext(steps, None)
+                finally:
+                    self._end_write()
+                if next_step is None:
+                    return
+                yield next_step
+        raise UnavailableError(
+            "this server has just got a placement; continue by the last token", retry_after_s=RESUME_RETRY_S
+        )
 
     def _required(self, operation: Operation) -> Operation:
         self.ownership.require(operation.key)

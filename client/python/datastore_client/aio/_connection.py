@@ -98,15 +98,16 @@ class Connection:
         """The response to a request that is never retried, and that does not wait for a slot."""
         return await self._answer(path, request, self.policy(), is_read=True)
 
-    async def stream(self, path: str, request: bytes, policy: RetryPolicy) -> Stream:
+    async def stream(self, path: str, request: bytes, policy: RetryPolicy, *, is_read: bool = True) -> Stream:
         """Begin a streaming call. The caller must close the stream."""
         await self._take_turn(self._streams, policy)
         try:
-            return Stream(self, messages(self._start("unary_stream", path, request, policy.left_s())), policy)
+            received = messages(self._start("unary_stream", path, request, policy.left_s()))
+            return Stream(self, received, policy, is_read=is_read)
         except BaseException as error:
             self._streams.release()
             if isinstance(error, CALL_ERRORS):
-                self.fail(error, policy, is_read=True)
+                self.fail(error, policy, is_read=is_read)
             raise
 
     async def aclose(self) -> None:
@@ -255,11 +256,12 @@ class Connection:
 class Stream:
     """The messages of one call. Occupies one of the client's stream slots until it is closed."""
 
-    def __init__(self, connection: Connection, received: Messages, policy: RetryPolicy) -> None:
+    def __init__(self, connection: Connection, received: Messages, policy: RetryPolicy, *, is_read: bool) -> None:
         self._connection = connection
         #: None once closed, which releases what gRPC holds for the call.
         self._received: Messages | None = received
         self._policy = policy
+        self._is_read = is_read
 
     @property
     def is_open(self) -> bool:
@@ -274,7 +276,7 @@ class Stream:
         try:
             data: bytes | None = await anext(self._received, None)
         except CALL_ERRORS as error:
-            self._connection.fail(error, self._policy, is_read=True)
+            self._connection.fail(error, self._policy, is_read=self._is_read)
         if data is not None:
             self._connection.note_answer()
             self._policy.saw_message()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from datastore.aio.aggregating import scanned_tally
 from datastore.aio.base import Datastore
 from datastore.aio.exchange import exchange
 from datastore.aio.feeds import Feed
+from datastore.aio.matching import scanned_matching
 from datastore.aio.scan import Scan
 from datastore.aio.verbs import read_attempt, scope_of, write_attempt
 from datastore.engine.plan import COMPLETE, RAW
@@ -37,6 +39,7 @@ from datastore.model.errors import (
 )
 from datastore.model.explanation import Explanation
 from datastore.model.key import Key
+from datastore.model.matching import MatchingStep, MatchingWrite
 from datastore.model.operations import (
     REFUSALS,
     Operation,
@@ -494,6 +497,47 @@ class RemoteDatastore(Datastore):
         raise self._connection.named(
             TruncatedStreamError(f"the groups from {self.url} ended after {groups:,}, without their summary")
         )
+
+    # Changes of many entries
+
+    async def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
+        """The server's steps. A call that is cut off is continued by its last token; its positions are these tokens.
+
+        Without a token it is repeated only if it did not begin. With custom code, the entries are selected in the
+        client.
+        """
+        steps = scanned_matching(self, asked) if asked.query.has_custom_code else self._matching_steps(asked)
+        async with aclosing(steps):
+            async for step in steps:
+                yield step
+
+    async def _matching_steps(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
+        is_delete = asked.changes is None
+        path = _SERVICE + ("DeleteMatching" if is_delete else "PatchMatching")
+        response_type = service_pb2.DeleteMatchingResponse if is_delete else service_pb2.PatchMatchingResponse
+        request = wire.encode_matching(asked)
+        policy = RetryPolicy(time_left(self._query_timeout_s))
+        while True:
+            begun_at, backoff_s = request.resume_token, 0.0
+            received = await self._connection.stream(path, request.SerializeToString(), policy, is_read=False)
+            try:
+                while (data := await received.read()) is not None:
+                    response = parsed(response_type, data)
+                    request.resume_token = response.resume_token
+                    if response.HasField("summary"):
+                        return
+                    yield wire.decode_matching_step(response.progress, response.resume_token)
+                raise self._connection.named(
+                    TruncatedStreamError(f"the progress from {self.url} ended without its summary")
+                )
+            except (UnavailableError, DeadlineExceededError) as error:
+                again_s = self._backoff_s(error, policy, request.resume_token, begun_at)
+                if again_s is None:
+                    raise
+                backoff_s = again_s
+            finally:
+                await received.aclose()
+            await pause(backoff_s)
 
     # The server
 

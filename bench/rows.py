@@ -41,7 +41,9 @@ STREAM_ENTRIES, VALUE_BYTES = 100_000, 100
 #: The changes that a watcher reads, and the watchers of one node.
 WATCHED_PUTS, WATCHERS = 50_000, 100
 #: The puts of a run with these watchers.
-FANOUT_PUTS = 2000
+FANOUT_PUTS = 4000
+#: The key that is put after them, so that all watchers have seen the changes.
+LAST = "/Thing:last"
 #: The rows of the import.
 IMPORT_ROWS = 20_000
 
@@ -195,13 +197,14 @@ async def watch_fanout() -> Row:
             rate = partial(messages_per_second, on, f"{SERVICE}Put", puts, in_flight=UNARY_IN_FLIGHT)
 
             async def with_watchers() -> float:
-                watching = [asyncio.create_task(_watch(watched)) for _ in range(WATCHERS)]
-                try:
-                    return await rate()
-                finally:
-                    for task in watching:
-                        task.cancel()
-                    await asyncio.gather(*watching, return_exceptions=True)
+                begun = [asyncio.Event() for _ in range(WATCHERS)]
+                watching = [asyncio.create_task(_watch(watched, event)) for event in begun]
+                for event in begun:
+                    await event.wait()
+                found = await rate()
+                await messages_per_second(on, f"{SERVICE}Put", [_last_put()], in_flight=1)
+                await asyncio.gather(*watching)
+                return found
 
             return await compare("watch_fanout", "calls/s", with_watchers, rate)
 
@@ -209,14 +212,23 @@ async def watch_fanout() -> Row:
 # Shared by the rows
 
 
-async def _watch(on: grpc.aio.Channel) -> None:
+def _last_put() -> bytes:
+    request = raw.PutRequest()
+    request.entry.key.text = LAST
+    request.entry.value = encode_value(True).data
+    data: bytes = request.SerializeToString()
+    return data
+
+
+async def _watch(on: grpc.aio.Channel, begun: asyncio.Event) -> None:
+    """Read changes until that of `_last_put`."""
     method: Any = on.unary_stream(f"{SERVICE}Watch")
     call = method(_watch_request(b""))
-    try:
-        async for _ in call:
-            pass
-    finally:
-        call.cancel()
+    await call.read()
+    begun.set()
+    while LAST.encode() not in await call.read():
+        pass
+    call.cancel()
 
 
 def _watch_request(token: bytes) -> bytes:

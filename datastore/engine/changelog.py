@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from bisect import bisect_right
-from collections import deque
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -88,12 +87,17 @@ class ChangeLog:
         self.log_id = os.urandom(8)
         #: The version of the latest change, or of the store when the log began.
         self.last = self.floor = last
-        #: How many changes have been dropped: a change's number is its index and this.
-        self.dropped = 0
         self.wakers: set[Callable[[], None]] = set()
-        self._changes: deque[Change] = deque()
-        self._sizes: deque[int] = deque()
+        #: Lists, because slices of a deque take the longer the farther they are from its ends. The first `_dropped`
+        #: items are None; they are removed when they are half of all.
+        self._changes: list[Any] = []
+        #: The bytes of all changes up to each, since the log began.
+        self._ends: list[int] = []
+        self._dropped = 0
+        #: How many items have been removed: a change's number is its index and this.
+        self._removed = 0
         self._bytes = 0
+        self._dropped_bytes = 0
         self._most_changes = most_changes
         self._most_bytes = most_bytes
         self._most_age_us = int(most_age_s * 1_000_000)
@@ -111,46 +115,51 @@ class ChangeLog:
         self._append(Change(ChangeKind.EXPIRE, key, version))
 
     def _append(self, change: Change) -> None:
-        size = CHANGE_BYTES + value_bytes(change.value)
+        self._bytes += CHANGE_BYTES + value_bytes(change.value)
         self._changes.append(change)
-        self._sizes.append(size)
-        self._bytes += size
+        self._ends.append(self._bytes)
         self.last = change.version
         oldest = change.version - self._most_age_us
-        while (
-            len(self._changes) > self._most_changes
-            or self._bytes > self._most_bytes
-            or self._changes[0].version < oldest
+        while self._dropped < len(self._changes) and (
+            len(self._changes) - self._dropped > self._most_changes
+            or self._bytes - self._dropped_bytes > self._most_bytes
+            or self._changes[self._dropped].version < oldest
         ):
-            self.floor = self._changes.popleft().version
-            self._bytes -= self._sizes.popleft()
-            self.dropped += 1
-            if not self._changes:
-                break
+            self._drop()
         for wake in self.wakers:
             wake()
+
+    def _drop(self) -> None:
+        """Drop the oldest change."""
+        place = self._dropped
+        self.floor, self._dropped_bytes = self._changes[place].version, self._ends[place]
+        self._changes[place] = None
+        self._dropped += 1
+        if 2 * self._dropped > len(self._changes):
+            del self._changes[: self._dropped], self._ends[: self._dropped]
+            self._removed += self._dropped
+            self._dropped = 0
 
     def number_after(self, position: LogPosition) -> int:
         """The number of the first change after a position. Raises ChangesExpiredError unless all of them are kept."""
         if position.log_id != self.log_id or not self.floor <= position.version <= self.last:
             raise changes_expired()
-        return self.dropped + bisect_right(self._changes, position.version, key=lambda change: change.version)
+        found = bisect_right(self._changes, position.version, lo=self._dropped, key=lambda change: change.version)
+        return self._removed + found
 
     def read(self, number: int) -> tuple[list[Change], int]:
         """A batch of changes from that with a number on, empty if there are none yet, and the number after them.
 
         Raises ChangesExpiredError if that change was dropped.
         """
-        start = number - self.dropped
-        if start < 0:
+        start = number - self._removed
+        if start < self._dropped:
             raise changes_expired()
-        changes, sizes = self._changes, self._sizes
-        stop, filled = start, 0
-        most = min(len(changes), start + BATCH_ENTRIES)
-        while stop < most and filled < BATCH_BYTES:
-            filled += sizes[stop]
-            stop += 1
-        return [changes[place] for place in range(start, stop)], stop + self.dropped
+        begun = self._ends[start - 1] if start > self._dropped else self._dropped_bytes
+        # At least one, and the one that fills the batch.
+        filled = bisect_left(self._ends, begun + BATCH_BYTES, lo=start) + 1
+        stop = min(filled, start + BATCH_ENTRIES, len(self._changes))
+        return self._changes[start:stop], self._removed + stop
 
 
 def changes_expired() -> ChangesExpiredError:

@@ -72,7 +72,8 @@ def selected(watch: Watch, changes: Sequence[Change]) -> list[Change]:
     A deletion or an expiry has no value: only those filters apply that read nothing but the key.
     """
     query = watch.query
-    found = [change for change in changes if query.covers(change.key)]
+    held = query.covers_each([change.key for change in changes])
+    found = list(changes) if all(held) else list(compress(changes, held))
     if query.filters:
         by_key = [part for part in query.filters if all(each.field == KEY_FIELD for each in part.comparisons())]
         on_key = query.replaced(filters=by_key)

@@ -54,6 +54,19 @@ class Changes(TypedDict, total=False):
     orders: Sequence[Order]
 
 
+def _are_instances(scope: str, texts: Sequence[str]) -> bool:
+    """Whether all of these keys are instances of `scope` itself, as nearly all keys of a collection are. Exact if True.
+
+    Counted in one text, which takes a fifth of the time of looking at each key: if there are as many instances as keys,
+    and no slashes but theirs, then every key begins with one, because every key begins with a slash.
+    """
+    last = scope.rpartition("/")[2]
+    if not last or ":" in last or "\n" in scope:
+        return False
+    joined = "\n".join(texts)
+    return joined.count(f"{scope}:") == len(texts) and joined.count("/") == len(texts) * scope.count("/")
+
+
 class Query:
     """What to select: `Query(Key('/Airport')).filter('country', '=', 'CH').order('-elevation')`.
 
@@ -199,10 +212,16 @@ class Query:
 
     def covers(self, key: Key) -> bool:
         """Whether `key` is in the scope of the query. Filters are not considered."""
+        return self.covers_each([key])[0]
+
+    def covers_each(self, keys: Sequence[Key]) -> builtins.list[bool]:
+        """`covers` of each key."""
+        scope = str(self.key)
         if not self.recursive:
-            return bool(key.path == self.key)
-        below = str(self.key)
-        return below == "/" or str(key).startswith((f"{below}/", f"{below}:"))
+            texts = [key._string for key in keys]
+            return [True] * len(keys) if _are_instances(scope, texts) else [key._path_text() == scope for key in keys]
+        below = "/" if scope == "/" else (f"{scope}/", f"{scope}:")
+        return [key._string.startswith(below) for key in keys]
 
     def entries_needed(self, filters: Sequence[Condition] | None = None, *, started: bool = False) -> int:
         """How many entries of the scope, the first by key, are enough; `sys.maxsize` if all may matter.

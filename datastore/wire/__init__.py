@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datastore.wire import raw
 from datastore.wire.aggregates import decode_aggregate, decode_group, encode_aggregate, encode_group, encode_row
-from datastore.wire.changes import decode_changes, encode_change
+from datastore.wire.changes import decode_changes, encode_changes
 from datastore.wire.errors import (
     ERRORS,
     error_to_status,
@@ -62,7 +62,7 @@ __all__ = [
     "decode_shard_by",
     "decode_value",
     "encode_aggregate",
-    "encode_change",
+    "encode_changes",
     "encode_explanation",
     "encode_group",
     "encode_key",

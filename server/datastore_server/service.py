@@ -18,6 +18,7 @@ from datastore.aio.aggregating import tally_of
 from datastore.aio.base import Datastore, exact_query
 from datastore.aio.matching import MatchingRun
 from datastore.aio.verbs import on_made
+from datastore.aio.watching import Watcher
 from datastore.engine.placement import NodePlacement
 from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
 from datastore.model.errors import DatastoreError, UnavailableError
@@ -102,6 +103,7 @@ class DatastoreService:
         self._store_failure = store_failure
         self._probes = describe.ShardProbes(self._cluster.shards)
         self._streams: set[streaming.QueryStream | watching.WatchStream | matching.MatchingStream] = set()
+        self._watches = watching.Watches(self._limits)
         self._writes = Completion()
         self._is_draining = False
         self._under_way = CallsUnderWay()
@@ -290,14 +292,19 @@ class DatastoreService:
         query, asked = await checked(self._requests.watch, request, self._checks)
         if self._is_draining:
             raise _shutting_down("; continue by the last token")
-        watcher = self._datastore.watch(
-            query.replaced(keys_only=False),
-            values=not query.keys_only,
-            initial=asked.initial,
-            resume_token=asked.resume_token or None,
-        )
+        changes = query.replaced(keys_only=False)
+
+        def open_watcher(token: bytes | None) -> Watcher:
+            return self._datastore.watch(
+                changes,
+                values=not query.keys_only,
+                initial=asked.initial,
+                resume_token=token or asked.resume_token or None,
+            )
+
+        identity = asked.query.SerializeToString(deterministic=True)
         with self._open_streams.one_more(call.peer()):
-            stream = watching.WatchStream(watcher, self._limits, call.send, lambda: len(self._streams))
+            stream = watching.WatchStream(self._watches, identity, open_watcher, call.send)
             self._streams.add(stream)
             try:
                 await stream.run()

@@ -112,6 +112,76 @@ async def test_a_client_that_does_not_read_gets_changes_expired_and_delays_no_wr
     assert isinstance(await status_of(call), ChangesExpiredError)
 
 
+async def test_a_client_that_does_not_read_holds_up_no_equal_watch(start: Any) -> None:
+    running: Running = await start(aio.DictDatastore(most_changes=5))
+    calls = [running.stub.Watch(request()) for _ in range(2)]
+    for call in calls:
+        await call.read()
+    slow, fast = calls
+    # More than the connection holds and the server keeps for both.
+    for number in range(50):
+        await running.put("/a", f"{number}" + "x" * 500_000)
+        (change,) = (await fast.read()).changes
+        assert change.value.string_value.startswith(f"{number}x")
+    assert isinstance(await status_of(slow), ChangesExpiredError)
+    await running.put("/a", "still")
+    assert (await fast.read()).changes[0].value.string_value == "still"
+    fast.cancel()
+
+
+async def test_equal_watches_are_read_once_and_go_on_when_others_leave(start: Any) -> None:
+    store = aio.DictDatastore(keep_changes=True)
+    running: Running = await start(store)
+    calls = [running.stub.Watch(request()) for _ in range(10)]
+    for call in calls:
+        await call.read()
+    assert store._log is not None
+    while len(store._log.wakers) > 1:
+        await asyncio.sleep(0)
+    for number, leaving in enumerate(calls[:-1]):
+        await running.put("/a", number)
+        for call in calls[number:]:
+            assert [change.value.int64_value for change in (await call.read()).changes] == [number]
+        leaving.cancel()
+    await running.put("/a", "last")
+    assert (await calls[-1].read()).changes[0].value.string_value == "last"
+    calls[-1].cancel()
+    while store._log.wakers:
+        await asyncio.sleep(0)
+
+
+async def test_a_watch_sees_only_what_comes_after_its_beginning_among_equal_ones(start: Any) -> None:
+    running: Running = await start(aio.DictDatastore())
+
+    async def watch(*, with_values: bool) -> None:
+        asked = request()
+        if not with_values:
+            asked.query.view = query_pb2.QUERY_VIEW_KEYS_ONLY
+        before = len(written)
+        call = running.stub.Watch(asked)
+        await call.read()
+        found: list[str] = []
+        after = len(written)
+        while "/a/299" not in found:
+            changes = (await call.read()).changes
+            assert {change.HasField("value") for change in changes} <= {with_values}
+            found += [change.key.text for change in changes]
+        call.cancel()
+        # The put that is under way when the watch begins may be before or after it.
+        assert before <= 300 - len(found) <= after + 1
+        assert found == [f"/a/{number}" for number in range(300 - len(found), 300)]
+
+    written: list[int] = []
+    watching: list[asyncio.Task[None]] = []
+    for number in range(300):
+        if number % 20 == 0:
+            # Begun while the others may have changes still to read.
+            watching += [asyncio.create_task(watch(with_values=asked)) for asked in (True, True, False)]
+        await running.put(f"/a/{number}", number)
+        written.append(number)
+    await asyncio.gather(*watching)
+
+
 def test_the_token_of_a_batch_is_in_the_last_of_its_messages() -> None:
     stored = wire.encode_value("x" * 100_000)
     changes = [Change(ChangeKind.PUT, Key("/a"), version, stored) for version in range(1, 10)]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from datastore_server.app import Server
 from tests.support.engines import Engine, engine
 from tests.support.patience import be_patient
 
@@ -49,6 +50,7 @@ LEFT_OUT = pytest.StashKey[dict[str, int]]()
 def patience() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         be_patient(patched)
+        patched.setitem(Server.__init__.__kwdefaults__, "transport", os.environ.get("DATASTORE_TRANSPORT", "auto"))
         yield
 
 

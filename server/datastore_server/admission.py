@@ -15,6 +15,8 @@ __all__ = ["CALLS_UNQUESTIONED", "Admission"]
 
 #: This many calls are admitted whatever their deadlines: with few calls, a slow one says little about the next.
 CALLS_UNQUESTIONED = 64
+#: A call is admitted if it has so many times the time that it takes now: a call that ends too late is work for nothing.
+_MARGIN = 2
 #: The weight of each call in the average interval between the ends of calls: about the last fifty count.
 _WEIGHT = 0.04
 #: The shortest and longest retry delay of a refused client, in seconds: about as long as the active calls take.
@@ -40,20 +42,24 @@ class Admission:
     def enter(self, time_left_s: float | None) -> None:
         """Admit a call with `time_left_s` until its deadline (None: no deadline); `leave` must follow.
 
-        Raises OverloadedError if it would miss its deadline, or too many calls are in progress; nothing was done.
+        Raises OverloadedError if it could miss its deadline, or too many calls are in progress; nothing was done.
         """
-        if self._refusal is not None:
-            raise self._refusal()
-        if self.in_hand >= self._most:
-            raise self._overloaded(f"{self.in_hand:,} calls are in progress, which is its limit (calls_in_hand)")
-        expected_s = self.in_hand * self._interval_s
-        if self.in_hand >= CALLS_UNQUESTIONED and time_left_s is not None and time_left_s < expected_s:
-            raise self._overloaded(
-                f"a call takes about {expected_s:.2g} s now, and its deadline is in {time_left_s:.2g} s"
-            )
+        self.check(self.in_hand, time_left_s)
         if not self.in_hand:
             self._busy_since = self._clock()
         self.in_hand += 1
+
+    def check(self, in_hand: int, time_left_s: float | None) -> None:
+        """Raise as `enter` does, if so many calls were in progress. In any thread."""
+        if self._refusal is not None:
+            raise self._refusal()
+        if in_hand >= self._most:
+            raise self._overloaded(f"{in_hand:,} calls are in progress, which is its limit (calls_in_hand)", in_hand)
+        expected_s = in_hand * self._interval_s
+        if in_hand >= CALLS_UNQUESTIONED and time_left_s is not None and time_left_s < expected_s * _MARGIN:
+            raise self._overloaded(
+                f"a call takes about {expected_s:.2g} s now, and its deadline is in {time_left_s:.2g} s", in_hand
+            )
 
     def leave(self) -> None:
         """Note that a call has ended."""
@@ -62,7 +68,7 @@ class Admission:
         self._busy_since = now
         self.in_hand -= 1
 
-    def _overloaded(self, why: str) -> OverloadedError:
+    def _overloaded(self, why: str, in_hand: int) -> OverloadedError:
         shortest, longest = _RETRY_AFTER_S
-        wait_s = min(max(self.in_hand * self._interval_s, shortest), longest)
+        wait_s = min(max(in_hand * self._interval_s, shortest), longest)
         return OverloadedError(f"the server is overloaded: {why}", retry_after_s=wait_s)

@@ -24,7 +24,7 @@ from datastore_server.calls import CallLog
 from datastore_server.config import WAIT_S, Address, parse_address
 from datastore_server.counting import counted
 from datastore_server.describe import ClusterInfo, storage_of
-from datastore_server.introspection import Health, add_reflection
+from datastore_server.introspection import Health, reflection_of
 from datastore_server.limits import Limits
 from datastore_server.listening import listen_on, resolve
 from datastore_server.membership import Membership
@@ -35,7 +35,7 @@ from datastore_server.placement.system import SystemSpace
 from datastore_server.service import SERVICE, DatastoreService
 from datastore_server.signals import handle_stop_signals, leave_stop_signals
 from datastore_server.store_watch import StoreWatch, WatchedDatastore
-from datastore_server.transport import GrpcServer, Routes, new_server
+from datastore_server.transport import Transport, TransportName, new_transport
 
 __all__ = ["DRAIN_S", "Server", "run_until_stopped", "serve"]
 
@@ -68,7 +68,7 @@ class Server:
     the server. `place_as` is the shard and placement for an empty, unplaced node. `listing` lists a node's entries;
     without it they are queried. If `watched` names the store, health follows it, and the server waits for it when it
     starts, at most `wait_s` (UnavailableError). `membership` is that of a proxy; while the nodes do not match its
-    configuration, health is NOT_SERVING.
+    configuration, health is NOT_SERVING. `transport` is what carries the calls, see the package of that name.
     """
 
     def __init__(
@@ -88,9 +88,11 @@ class Server:
         wait_s: float = WAIT_S,
         drain_s: float = 0.0,
         grace_s: float | None = None,
+        transport: TransportName = "auto",
     ) -> None:
         self._address = parse_address(listen)
         self._insecure = insecure
+        self._transport = transport
         self._datastore = datastore
         self._limits = limits or Limits()
         self._cluster = cluster or ClusterInfo()
@@ -117,7 +119,7 @@ class Server:
         self._following: asyncio.Task[None] | None = None
         self._loading: asyncio.Task[None] | None = None
         self._health: Health | None = None
-        self._server: GrpcServer | None = None
+        self._server: Transport | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     @property
@@ -147,13 +149,9 @@ class Server:
             await self._begin()
         else:
             await self._watch.wait(self._wait_s, self._begin_watched)
-        routes = Routes()
-        routes.add(self._service.methods())
-        routes.add(self._placement.methods())
         self._health = Health()
-        self._health.register(routes)
-        add_reflection(routes)
-        server = new_server(self._limits, routes)
+        methods = [*self._service.methods(), *self._placement.methods(), *self._health.methods()]
+        server = new_transport(self._transport, self._limits, [*methods, *reflection_of(methods)])
         address = listen_on(server, self._address, resolved)
         await server.start()
         self._server = server

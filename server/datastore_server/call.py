@@ -1,7 +1,7 @@
 """One RPC as its handler sees it, independent of the transport. Knows no transports, stores or methods.
 
-A transport takes the `ServedMethod`s of the services and makes a `Call` for each RPC. `transport` is the one for
-grpc.aio; nothing below it imports grpc.
+A transport takes the `ServedMethod`s of the services and makes a `Call` for each RPC; only `transport` knows gRPC's
+servers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ async def _sends_nothing(_: bytes) -> None:
     raise TypeError("this RPC has one response, which its handler returns")
 
 
+async def _receives_nothing() -> bytes | None:
+    raise TypeError("this RPC has one request, which its handler gets")
+
+
 @dataclass(slots=True)
 class Call:
     """What a handler may know about an RPC besides its request.
@@ -41,6 +45,8 @@ class Call:
     #: Sends a message of a stream. Returns when the transport can take another one, so that the client sets the pace.
     #: Raises ClientGoneError if the client has disconnected.
     send: Callable[[bytes], Awaitable[None]] = _sends_nothing
+    #: The next message of the client, if the method takes a stream; None after the last one.
+    receive: Callable[[], Awaitable[bytes | None]] = _receives_nothing
 
 
 #: What handles an RPC: takes the request's bytes; returns the response's or, after a stream, None. Raises any error.
@@ -56,13 +62,18 @@ class ServedMethod:
     """One RPC of a server.
 
     `path` is `/PACKAGE.SERVICE/METHOD`. `answer_now`, if there is one, answers without an event loop and without a
-    task, in any thread: None means that the store has to wait, and the RPC must be passed to `serve`.
+    task, in any thread: None means that the store has to wait, and the RPC must be passed to `serve`. A method that
+    `takes_stream` is called with an empty request, and receives the client's messages. `refuse` is asked before a
+    request is read, in any thread, with the number of calls that are in hand and the time until the deadline in seconds
+    (None: no deadline); it returns the status of a call that is refused, or None.
     """
 
     path: str
     is_stream: bool
     serve: Serve
     answer_now: Callable[[bytes, Call], Answer] | None = None
+    takes_stream: bool = False
+    refuse: Callable[[int, float | None], status_pb2.Status | None] | None = None
 
 
 def at_once(serve: Serve) -> Callable[[bytes, Call], Answer]:

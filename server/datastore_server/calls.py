@@ -72,6 +72,11 @@ class CallLog:
             extra=kind(f"calls that failed with {reason}"),
         )
 
+    def refused(self, method: str) -> None:
+        """Record a call that was refused before its request was read."""
+        self._calls[method] += 1
+        self._failed[method] += 1
+
     def _log_slow(self, method: str, request: bytes, call: Call, seconds: float) -> None:
         _log.warning(
             "slow: %s from %s took %.1f s",

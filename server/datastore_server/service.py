@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
+from google.rpc import status_pb2
+
 from datastore.aio.aggregating import tally_of
 from datastore.aio.base import Datastore, exact_query
 from datastore.aio.matching import MatchingRun
@@ -21,7 +23,7 @@ from datastore.aio.verbs import on_made
 from datastore.aio.watching import Watcher
 from datastore.engine.placement import NodePlacement
 from datastore.engine.room import SortBudget, set_batch_bytes, set_read_room, set_sort_budget
-from datastore.model.errors import DatastoreError, UnavailableError
+from datastore.model.errors import DatastoreError, OverloadedError, UnavailableError
 from datastore.model.matching import MatchingWrite
 from datastore.model.operations import VALUES, Operation, ReadResult, WriteResult, raise_error, value_of
 from datastore.model.query import Query
@@ -33,7 +35,7 @@ from datastore_server.call import Answer, Call, Handler, Serve, ServedMethod, at
 from datastore_server.calls import CallLog
 from datastore_server.describe import ClusterInfo
 from datastore_server.framing import batch_get_answer, batch_write_answer, get_answer, patch_answer, put_answer
-from datastore_server.interceptors import guard, item_status
+from datastore_server.interceptors import guard, item_status, status_of
 from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits, RequestLimit
 from datastore_server.requests import Requests
 from datastore_server.rpc import Completion, checked, handlers_of, parse_request
@@ -53,6 +55,8 @@ _T = TypeVar("_T")
 #: If no call arrives for this long, in seconds, none is on its way; and how long to wait for that.
 QUIET_S = 0.02
 HOLD_S = 0.5
+#: How long calls are refused with the same numbers in the message, in seconds.
+SAME_REFUSAL_S = 0.05
 #: The calls that are refused under overload. DescribeStore is always answered, and streams are limited separately.
 _WRITES_AT_ONCE = frozenset({"Put", "Delete", "Patch", "Touch", "BatchWrite"})
 #: The methods that may have done something when they fail.
@@ -88,7 +92,7 @@ class DatastoreService:
         calls: CallLog | None = None,
     ) -> None:
         self._datastore = datastore
-        self._calls = calls
+        self._calls = calls or CallLog()
         self._require_expected = require_expected
         self._limits = limits or Limits()
         self._cluster = cluster or ClusterInfo()
@@ -108,6 +112,9 @@ class DatastoreService:
         self._is_draining = False
         self._under_way = CallsUnderWay()
         self._admission = Admission(self._limits.calls_in_hand)
+        #: The status of the last call that was refused, and when it was made.
+        self._refusal: status_pb2.Status | None = None
+        self._refused_s = 0.0
         self._open_streams = OpenStreams(self._limits)
         self._reads = ByteBudget(self._limits.read_bytes)
         self._sorts = SortBudget(self._limits.all_sort_bytes)
@@ -124,6 +131,7 @@ class DatastoreService:
                 method.server_streaming,
                 self._guarded(method.name, self._admitted(method.name, handler)),
                 self._answer_now(method.name, handler),
+                refuse=self._refuse(method.name),
             )
             for method, handler in handlers_of(_DESCRIPTOR, self)
         ]
@@ -145,7 +153,34 @@ class DatastoreService:
                 raise _shutting_down()
             return await handler(request, call)
 
-        return at_once(self._guarded(name, unless_draining))
+        answer_now = at_once(self._guarded(name, unless_draining))
+        # Calls that are held wait in the event loop.
+        return lambda request, call: None if self._under_way.is_held else answer_now(request, call)
+
+    def _refuse(self, name: str) -> Callable[[int, float | None], status_pb2.Status | None] | None:
+        """`ServedMethod.refuse` for calls that are admitted, see `_admitted`."""
+        if name not in _ADMITTED:
+            return None
+
+        def refuse(in_hand: int, time_left_s: float | None) -> status_pb2.Status | None:
+            try:
+                self._admission.check(in_hand, time_left_s)
+            except OverloadedError as error:
+                self._calls.refused(name)
+                return self._refusal_of(error, name)
+            except UnavailableError:
+                # While the server drains, calls are answered when `hold` says.
+                return None
+            return None
+
+        return refuse
+
+    def _refusal_of(self, error: OverloadedError, name: str) -> status_pb2.Status:
+        """The status of a refused call, the same for a while: making one takes as long as answering a call."""
+        now_s = time.monotonic()
+        if self._refusal is None or now_s - self._refused_s > SAME_REFUSAL_S:
+            self._refusal, self._refused_s = status_of(error, name), now_s
+        return self._refusal
 
     def _request_limit(self, name: str) -> RequestLimit:
         if name in _KEY_REQUESTS:

@@ -75,6 +75,11 @@ class CallsUnderWay:
         for task in self._tasks:
             task.cancel()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether calls that arrive now wait until `release`."""
+        return self._held is not None and not self._held.done()
+
     def hold(self) -> None:
         """Make calls that arrive from now on wait until `release`."""
         self._held = asyncio.get_running_loop().create_future()

@@ -54,7 +54,9 @@ def test_a_call_that_would_end_after_its_deadline_is_refused() -> None:
     with pytest.raises(OverloadedError, match="its deadline is in 1") as caught:
         admission.enter(1.0)
     assert caught.value.retry_after_s == 1.0
-    for time_left_s in (3.0, None):
+    with pytest.raises(OverloadedError):
+        admission.enter(3.0)
+    for time_left_s in (5.0, None):
         admission.enter(time_left_s)
 
 

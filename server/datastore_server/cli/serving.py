@@ -30,6 +30,7 @@ from datastore_server.shard_watch import watching
 from datastore_server.signals import handle_stop_signals
 from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
 from datastore_server.topology import Topology, build_node, build_proxy
+from datastore_server.transport import TRANSPORTS, TransportName
 
 __all__ = ["cluster_command", "proxy_command", "serve_command"]
 
@@ -42,6 +43,15 @@ def _listen_option(default: str) -> Callable[..., Callable[..., None]]:
 
 _insecure_option = click.option(
     "--insecure", is_flag=True, help="Allow connections from other machines, without encryption or passwords."
+)
+_transport_option = click.option(
+    "--transport",
+    type=click.Choice(TRANSPORTS),
+    default=TRANSPORTS[0],
+    show_default=True,
+    envvar="DATASTORE_TRANSPORT",
+    help="How to serve gRPC: queue is faster, and uses a private interface of grpcio; aio uses the public one; auto is "
+    "queue with the versions of grpcio that it is tested with.",
 )
 _stop_with_stdin_option = click.option(
     "--stop-with-stdin", is_flag=True, help="Stop when standard input is closed, e.g. when the parent process dies."
@@ -97,6 +107,7 @@ def _named_limits(context: click.Context, option: click.Parameter, given: Sequen
 )
 @click.option("--check-config", is_flag=True, help="Check all settings and exit, without opening anything.")
 @_insecure_option
+@_transport_option
 @_stop_with_stdin_option
 @json_option
 @click.pass_obj
@@ -114,6 +125,7 @@ def serve_command(
     config_path: Path | None,
     check_config: bool,
     insecure: bool,
+    transport: TransportName,
     stop_with_stdin: bool,
 ) -> None:
     """Serve STORE over gRPC until stopped: lmdb:///DIRECTORY stores entries on disk, memory: in memory.
@@ -159,6 +171,7 @@ def serve_command(
         f"Serving {what} on",
         facts,
         in_force,
+        transport,
         WAIT_S if served.wait_s is None else served.wait_s,
     )
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
@@ -239,11 +252,18 @@ def _print_valid(served: _Served, path: Path | None, *, as_json: bool) -> None:
 @click.argument("config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path))
 @_listen_option("proxy.listen of CONFIG.toml")
 @_insecure_option
+@_transport_option
 @_stop_with_stdin_option
 @json_option
 @click.pass_obj
 def proxy_command(
-    settings: Settings, config_path: Path, listen: str | None, insecure: bool, stop_with_stdin: bool
+    settings: Settings,
+    *,
+    config_path: Path,
+    listen: str | None,
+    insecure: bool,
+    transport: TransportName,
+    stop_with_stdin: bool,
 ) -> None:
     """Serve the shards in CONFIG.toml behind one address, as if they were one store.
 
@@ -263,6 +283,7 @@ def proxy_command(
         what,
         {"role": "proxy"},
         limits_of(config.cluster.limits),
+        transport,
     )
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
@@ -279,6 +300,7 @@ class _Job:
     text: str
     facts: dict[str, str]
     limits: Limits
+    transport: TransportName
     #: How long to wait at the start for a store that cannot be reached.
     wait_s: float = WAIT_S
 
@@ -308,6 +330,7 @@ async def _serve(job: _Job, announce: Callable[[str], None]) -> None:
         **topology.settings(),
         wait_s=job.wait_s,
         limits=job.limits,
+        transport=job.transport,
         drain_s=DRAIN_S,
     )
     async with server, watching(topology.cluster.shards):

@@ -1,0 +1,87 @@
+"""What carries calls between clients and handlers: gRPC, in one of two ways.
+
+`completion_queue` polls gRPC's queue itself, in a thread: it is several times faster, and uses a private interface of
+grpcio. `grpc_aio` uses the public one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.metadata import version
+from typing import Literal, Protocol, TypeAlias
+
+from datastore_server.call import ServedMethod
+from datastore_server.limits import QUERY_REQUEST, Limits
+
+__all__ = ["TRANSPORTS", "Transport", "TransportName", "new_transport"]
+
+TransportName: TypeAlias = Literal["auto", "queue", "aio"]
+#: The transports that a server can be told to use. `auto` is `queue` with the versions of grpcio it is tested with.
+TRANSPORTS: tuple[TransportName, ...] = ("auto", "queue", "aio")
+#: The first and the last version of grpcio with which `auto` uses the completion queue.
+QUEUE_VERSIONS = ((1, 85), (1, 85))
+
+#: The room for calls on one connection besides the queries that may be open on it. Further ones wait in the client.
+OTHER_CALLS = 1000
+#: Pending calls. Above the first limit gRPC refuses some, above the second all, with a bare CANCELLED. So both are
+#: higher than the number of calls that can arrive, and `admission` decides instead.
+MAX_PENDING_CALLS = (10_000, 20_000)
+#: How often clients may ping, with or without calls; see the client's keepalive.
+MIN_PING_INTERVAL_MS = 10_000
+HANDSHAKE_TIMEOUT_MS = 10_000
+#: Connections are renewed, so that clients find new servers. Streams resume by their tokens.
+MAX_CONNECTION_AGE_MS = 30 * 60 * 1000
+MAX_CONNECTION_AGE_GRACE_MS = 5 * 60 * 1000
+
+
+class Transport(Protocol):
+    """A gRPC server of some methods. For one event loop."""
+
+    def add_insecure_port(self, address: str) -> int:
+        """Listen at HOST:PORT, before `start`. Returns the port. Raises RuntimeError if that fails."""
+
+    async def start(self) -> None:
+        """Accept calls."""
+
+    async def stop(self, grace: float | None) -> None:
+        """Accept no more calls, and cancel those that have not ended after so many seconds. Returns at their end."""
+
+
+def new_transport(name: TransportName, limits: Limits, methods: Iterable[ServedMethod]) -> Transport:
+    """The transport of this name, not started, for the running event loop."""
+    if name == "auto":
+        name = "queue" if _knows_queue(version("grpcio")) else "aio"
+    # Loaded when it is needed: the queue's module fails to load with a grpcio that lacks it.
+    if name == "queue":
+        server = import_module("datastore_server.transport.completion_queue").QueueServer
+    else:
+        server = import_module("datastore_server.transport.grpc_aio").AioServer
+    transport: Transport = server(methods, _options(limits))
+    return transport
+
+
+def _knows_queue(grpcio: str) -> bool:
+    first, last = QUEUE_VERSIONS
+    major, minor = grpcio.split(".")[:2]
+    return first <= (int(major), int(minor)) <= last
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", QUERY_REQUEST.maximum),
+        ("grpc.max_send_message_length", limits.message_bytes),
+        ("grpc.max_concurrent_streams", OTHER_CALLS + limits.open_streams_per_client),
+        # On by default: ended calls count until they are freed, and a client within the limit above is refused with a
+        # bare UNAVAILABLE.
+        ("grpc.http.overload_protection", 0),
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS[0]),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS[1]),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS),
+        ("grpc.max_connection_age_grace_ms", MAX_CONNECTION_AGE_GRACE_MS),
+        # On by default: a second server could share the port, and calls would reach either.
+        ("grpc.so_reuseport", 0),
+    ]

@@ -45,6 +45,10 @@ class CacheShimDatastore(ShimDatastore):
         """Write to the child, then to the cache."""
         return await self._tiers.write(operations)
 
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child, then to the cache."""
+        return await self._tiers.write_atomic(operations)
+
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The child's feed."""
         return super().changes(watch, wake)

@@ -10,7 +10,7 @@ from datastore.aio._concurrency import Lock
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.cursor import Cursor, close_all
 from datastore.aio.shims import ShimDatastore
-from datastore.aio.verbs import shown_changes
+from datastore.aio.verbs import passed_on
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.errors import InvalidError, NoStoresError, UnsupportedTypeError
@@ -117,7 +117,7 @@ class DatastoreCollection(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """What all of the stores support."""
-        return shown_changes(self, Capability.common(store.capability for store in self._stores))
+        return passed_on(self, Capability.common(store.capability for store in self._stores))
 
     def describe(self) -> Description:
         """Kind `collection`, over its stores."""

@@ -10,17 +10,19 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from datastore.aio._concurrency import KeyLocks
+from datastore.aio.atomic import atomic_of, none_made
 from datastore.aio.base import Datastore
 from datastore.aio.cursor import Cursor
 from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.shims import ShimDatastore
-from datastore.aio.verbs import read_attempt, scope_of, write_attempt
+from datastore.aio.verbs import passed_on, read_attempt, scope_of, write_attempt
 from datastore.engine.plan import COMPLETE
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position
 from datastore.model.errors import (
+    BatchAbortedError,
     ConditionFailedError,
     InvalidKeyError,
     QueryNotSupportedError,
@@ -39,6 +41,8 @@ from datastore.model.operations import (
     ReadOptions,
     ReadResult,
     WriteResult,
+    attempt,
+    raise_error,
     value_of,
 )
 from datastore.model.query import Query
@@ -61,8 +65,8 @@ class DirectoryDatastore(ShimDatastore):
     The lists are stored in the child, at `parent:directory`: a put of a key with this ending raises InvalidKeyError (a
     ValueError), and all other calls see no value there. A put lists the key and then stores the value, a delete removes
     the value and then the key from the list: a failure in between leaves a name without a value, which is skipped, and
-    never loses a value. There is one lock per directory; other objects and processes must not write to the same child
-    meanwhile.
+    never loses a value. An atomic batch changes the lists together with the values. There is one lock per directory;
+    other objects and processes must not write to the same child meanwhile.
     Only recursive queries need the child to support queries; if it loses keys, e.g. a shim that drops
     values, they return lists as values. A put raises InvalidKeyError if the key of its parent's list would be too long.
     If a subclass overrides `directory_values_generator`, queries of a collection are answered from the values that it
@@ -92,23 +96,37 @@ class DirectoryDatastore(ShimDatastore):
         """Make several writes, one by one."""
         return [await write_attempt(self._write, operation) for operation in operations]
 
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Change the values and the lists by one atomic batch of the child."""
+        write = atomic_of(self.child_datastore)
+        records = {record for each in operations if (record := _record_of(each.key.parent)) is not None}
+        async with self._locks.hold_all(records):
+            before = {record: await self._listed(record) for record in records}
+            lists = {record: list(names) for record, names in before.items()}
+            made = [attempt(_listed_in, operation, lists) for operation in operations]
+            failed = {place: result.error for place, result in enumerate(made) if result.error is not None}
+            if failed:
+                return none_made(failed, len(made))
+            asked = {place: result.value for place, result in enumerate(made) if result.value is not None}
+            changed = [_list_write(record, names) for record, names in lists.items() if names != before[record]]
+            answers = await write([*asked.values(), *changed])
+        for place, answer in zip(asked, answers, strict=False):
+            if answer.error is not None and not isinstance(answer.error, BatchAbortedError):
+                return none_made({place: answer.error}, len(made))
+        for answer in answers[len(asked) :]:
+            raise_error(answer)
+        found = dict(zip(asked, answers, strict=False))
+        return [found.get(place) or WriteResult() for place in range(len(made))]
+
     async def _write(self, operation: Operation) -> WriteResult:
         return await (self._delete(operation) if isinstance(operation, Delete) else self._put(operation))
 
     async def _put(self, put: Put | Patch) -> WriteResult:
         """List the key in its parent's directory, and store the value."""
         key = put.key
-        if _is_reserved(key):
-            raise InvalidKeyError(f"{key}: keys that end in {_RESERVED!r} are kept for directories")
-        if key == _ROOT:
-            return await self._written(put)
-        record = _record_of(key.parent)
+        record = _record_for_put(key)
         if record is None:
-            raise InvalidKeyError(
-                f"{key}: a directory's list is stored under its key with {_RESERVED!r} appended, which here exceeds"
-                f" {KEY_BYTES:,} bytes; use a shorter parent",
-                field="key",
-            )
+            return await self._written(put)
         async with self._locks.hold(record):
             before = await self._listed(record)
             if str(key) not in before:
@@ -121,10 +139,8 @@ class DirectoryDatastore(ShimDatastore):
     async def _delete(self, delete: Delete) -> WriteResult:
         """Remove the value, and the key from its parent's directory."""
         key = delete.key
-        record = _record_of(key.parent)
-        if _is_reserved(key) or record is None:
-            if delete.condition is not None:
-                require(delete.condition, key, 0)
+        record = _record_for_delete(delete)
+        if record is None:
             return WriteResult()
         async with self._locks.hold(record):
             result = await self._written(delete)
@@ -199,7 +215,7 @@ class DirectoryDatastore(ShimDatastore):
 
         Entries cannot expire: their names would stay listed.
         """
-        return self.child_datastore.capability.scope_only()._replace(expiry=False, changes=False)
+        return passed_on(self, self.child_datastore.capability.scope_only()._replace(expiry=False, changes=False))
 
     def describe(self) -> Description:
         """Kind `directory`."""
@@ -215,6 +231,52 @@ def _record_of(key: Key) -> Key | None:
     with suppress(InvalidKeyError):
         return key.instance("directory")
     return None
+
+
+def _record_for_put(key: Key) -> Key | None:
+    """The key of the list that a key is put into; None for the root. Raises InvalidKeyError if there can be none."""
+    if _is_reserved(key):
+        raise InvalidKeyError(f"{key}: keys that end in {_RESERVED!r} are kept for directories")
+    if key == _ROOT:
+        return None
+    record = _record_of(key.parent)
+    if record is None:
+        raise InvalidKeyError(
+            f"{key}: a directory's list is stored under its key with {_RESERVED!r} appended, which here exceeds"
+            f" {KEY_BYTES:,} bytes; use a shorter parent",
+            field="key",
+        )
+    return record
+
+
+def _record_for_delete(delete: Delete) -> Key | None:
+    """The key of the list that a deleted key is in; None if it cannot have a value, if the condition holds for that."""
+    record = _record_of(delete.key.parent)
+    if _is_reserved(delete.key) or record is None:
+        if delete.condition is not None:
+            require(delete.condition, delete.key, 0)
+        return None
+    return record
+
+
+def _listed_in(operation: Operation, lists: dict[Key, list[str]]) -> Operation | None:
+    """A write of an atomic batch, None if nothing is to be written; it is noted in the lists of the directories."""
+    name = str(operation.key)
+    if isinstance(operation, Delete):
+        record = _record_for_delete(operation)
+        if record is None:
+            return None
+        if name in lists[record]:
+            lists[record].remove(name)
+    else:
+        record = _record_for_put(operation.key)
+        if record is not None and name not in lists[record]:
+            lists[record].append(name)
+    return operation
+
+
+def _list_write(record: Key, names: list[str]) -> Operation:
+    return Put(record, names) if names else Delete(record)
 
 
 async def _without_records(child: Scan) -> AsyncGenerator[Batch]:

@@ -1,9 +1,9 @@
 """The only bridge from blocking to async: any blocking store as an async one.
 
 A store may declare how to call it: `fast_reads = True` (its reads never block for long, so they run on the
-event loop), and `submit(operations)`, which passes writes to the store's own thread and returns a
-`concurrent.futures.Future` of their results; it blocks, as `wait_for_room()` does, unless `has_room()`. Everything
-else runs in threads.
+event loop), and `submit(operations)` and `submit_atomic(operations)`, which pass writes to the store's own thread and
+return a `concurrent.futures.Future` of their results; they block, as `wait_for_room()` does, unless `has_room()`.
+Everything else runs in threads.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.model.spellings import place_of
+from datastore.sync.atomic import atomic_of as blocking_atomic_of
 from datastore.sync.base import Datastore as BlockingDatastore
 from datastore.sync.feeds import Feed as BlockingFeed
 from datastore.sync.feeds import feed_of as blocking_feed_of
@@ -40,6 +41,8 @@ T = TypeVar("T")
 
 _READS = ("get", "contains", "batch_get", "query", "read", "scan")
 _WRITES = ("put", "delete", "batch_write", "write")
+_Write = Callable[[Sequence[Operation]], list[WriteResult]]
+_Submit = Callable[[Sequence[Operation]], Future[list[WriteResult]]]
 
 
 def lift(store: BlockingDatastore) -> LiftedDatastore:
@@ -59,10 +62,9 @@ class LiftedDatastore(Datastore):
         if not isinstance(store, BlockingDatastore):
             raise UnsupportedTypeError(f"lift needs a blocking Datastore, got {type(store).__name__}")
         self.blocking = store
-        self._reads_here: bool = _offers(store, "fast_reads", _READS) and store.fast_reads  # type: ignore[attr-defined]
-        self._submit: Callable[[Sequence[Operation]], Future[list[WriteResult]]] | None = (
-            store.submit if _offers(store, "submit", _WRITES) else None  # type: ignore[attr-defined]
-        )
+        self._reads_here: bool = _offered(store, "fast_reads", _READS) or False
+        self._submit: _Submit | None = _offered(store, "submit", _WRITES)
+        self._submit_atomic: _Submit | None = _offered(store, "submit_atomic", (*_WRITES, "write_atomic"))
         self._has_room: Callable[[], bool] = getattr(store, "has_room", _always)
         #: The wait for room, shared by all callers.
         self._room: Future[None] | None = None
@@ -88,16 +90,24 @@ class LiftedDatastore(Datastore):
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the blocking store, in order."""
+        return await self._write(operations, self._submit, self.blocking.write)
+
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the blocking store, all or nothing."""
+        return await self._write(operations, self._submit_atomic, blocking_atomic_of(self.blocking))
+
+    async def _write(self, operations: Sequence[Operation], submit: _Submit | None, write: _Write) -> list[WriteResult]:
+        """Submit writes to the store's own thread or, if it has none, make them in another."""
         keys = [operation.key for operation in operations]
-        if self._submit is None:
-            return await self._write_in_thread(keys, self.blocking.write, operations)
+        if submit is None:
+            return await self._write_in_thread(keys, write, operations)
         await self._settled(keys)
         # No other task runs between the last check and the submission.
         while not self._has_room():
             if self._room is None or self._room.done():
                 self._room = _in_thread(self.blocking.wait_for_room)  # type: ignore[attr-defined]
             await _result(self._room)
-        return await self._written(keys, self._submit(operations))
+        return await self._written(keys, submit(operations))
 
     async def _write_in_thread(self, keys: Sequence[Key], call: Callable[..., T], *arguments: Any) -> T:
         await self._settled(keys)
@@ -208,9 +218,12 @@ class _LiftedFeed(Feed):
             self._blocking.close()
 
 
-def _offers(store: BlockingDatastore, offer: str, operations: Sequence[str]) -> bool:
-    """Whether a store has a method that replaces these operations, and no subclass has overridden any of them since."""
-    return hasattr(store, offer) and min(place_of(store, name) for name in operations) >= place_of(store, offer)
+def _offered(store: BlockingDatastore, offer: str, operations: Sequence[str]) -> Any:
+    """What a store offers in place of these operations; None if it does not, or a subclass overrides any of them."""
+    if not hasattr(store, offer):
+        return None
+    is_in_force = min(place_of(store, name) for name in operations) >= place_of(store, offer)
+    return getattr(store, offer) if is_in_force else None
 
 
 def _always() -> bool:

@@ -11,9 +11,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from datastore.aio._concurrency import Lock
+from datastore.aio.atomic import none_made
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan
-from datastore.aio.verbs import condition_for, shown_changes, terms_for, without_expiry
+from datastore.aio.verbs import condition_for, passed_on, terms_for, without_expiry
 from datastore.engine.expiries import Expiries
 from datastore.engine.plan import COMPLETE
 from datastore.engine.versions import Versions
@@ -52,6 +53,8 @@ _FEW = 100
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
 #: The metadata of a value that was stored past the store's methods.
 _OLDEST = (1, 0, 0)
+#: A value and its metadata; of a deletion, None and its version.
+_Entry = tuple[Any, Stamp]
 #: The values and the metadata of a collection.
 _Collection = tuple[Mapping[Key, Any], Mapping[Key, Stamp]]
 
@@ -118,6 +121,8 @@ class DictDatastore(Datastore):
         #: The collections whose dicts queries may be reading: a write changes a copy.
         self._read: set[str] = set()
         self._lock = Lock()
+        #: Whether an atomic batch is being made.
+        self._is_changing = False
         check_count("most_changes", most_changes)
         check_count("most_change_bytes", most_change_bytes)
         check_seconds("most_change_age_s", most_change_age_s)
@@ -128,11 +133,11 @@ class DictDatastore(Datastore):
             self._keep_changes()
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """The values themselves."""
+        """The values themselves, as of one moment."""
         if options.metadata:
             with self._lock:
                 return [ReadResult(self._value(key), metadata=self._known(key)) for key in keys]
-        if self._expiries.at_us:
+        if self._expiries.at_us or self._is_changing or len(keys) > 1:
             with self._lock:
                 return [ReadResult(self._value(key)) for key in keys]
         items = self._items
@@ -151,37 +156,83 @@ class DictDatastore(Datastore):
         if self._expiries.at_us:
             self._sweep(key)
         if not is_plain(operation):
-            made = attempt(self._decide, operation)
+            made = attempt(self._make_dependent, operation)
             return made.value if made.error is None else WriteResult(made.error)
         if operation.value is None:
             self._remove(key)
             return WriteResult()
         return WriteResult(metadata=Metadata(*self._store(key, operation.value)))
 
-    def _decide(self, operation: Operation) -> WriteResult:
+    def _make_dependent(self, operation: Operation) -> WriteResult:
         """Make a write that depends on the entry or on the time. Raises if it is refused. Call with the lock held."""
         key = operation.key
-        known = self._known(key)
-        if operation.condition is not None:
-            require(operation.condition, key, 0 if known is None else known.version)
-        if isinstance(operation, Delete):
-            self._remove(key)
-            return WriteResult()
-        value = operation.apply(self._value(key)) if isinstance(operation, Patch) else operation.value
-        now_us = self._versions.latest_us()
-        expires_us = expires_us_after(operation, now_us, 0 if known is None else known.expires_us)
-        if 0 < expires_us <= now_us:
+        value, expires_us = self._decided(operation, self._value(key), self._known(key))
+        if value is None:
             self._remove(key)
             return WriteResult()
         stamp = self._store(key, value, expires_us)
         return WriteResult(metadata=Metadata(*stamp), value=value if isinstance(operation, Patch) else None)
+
+    def _decided(self, operation: Operation, old: Any, known: Metadata | None) -> tuple[Any, int]:
+        """The value after a write, None for none, and when it expires, given the old entry. Raises if it is refused."""
+        if operation.condition is not None:
+            require(operation.condition, operation.key, 0 if known is None else known.version)
+        if isinstance(operation, Delete):
+            return None, 0
+        value = operation.apply(old) if isinstance(operation, Patch) else operation.value
+        now_us = self._versions.latest_us()
+        expires_us = expires_us_after(operation, now_us, 0 if known is None else known.expires_us)
+        return (None, 0) if 0 < expires_us <= now_us else (value, expires_us)
+
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Decide about all writes, and then make them."""
+        with self._lock:
+            if self._expiries.at_us:
+                for operation in operations:
+                    self._sweep(operation.key)
+            after: dict[Key, _Entry] = {}
+            decisions: list[_Entry] = []
+            for place, operation in enumerate(operations):
+                decided = attempt(self._decide_after, operation, after)
+                if decided.error is not None:
+                    return none_made({place: decided.error}, len(operations))
+                decisions.append(decided.value)
+            # Reads of one key would not wait for the lock, and could see a part.
+            self._is_changing = True
+            try:
+                return [self._make(*each) for each in zip(operations, decisions, strict=True)]
+            finally:
+                self._is_changing = False
+
+    def _decide_after(self, operation: Operation, after: dict[Key, _Entry]) -> _Entry:
+        """The entry after a write, given those after the writes before it. Raises if it is refused."""
+        key = operation.key
+        if key in after:
+            value, stamp = after[key]
+            known = None if value is None else Metadata(*stamp)
+        else:
+            value, known = self._value(key), self._known(key)
+        value, expires_us = self._decided(operation, value, known)
+        stamp = self._versions.stamp(None if value is None else known)
+        after[key] = (value, (*stamp, expires_us) if expires_us else stamp)
+        return after[key]
+
+    def _make(self, operation: Operation, entry: _Entry) -> WriteResult:
+        """Make a write that was decided."""
+        value, stamp = entry
+        if value is None:
+            self._remove(operation.key, stamp=stamp)
+            return WriteResult()
+        metadata = Metadata(*stamp)
+        self._store(operation.key, value, metadata.expires_us, stamp)
+        return WriteResult(metadata=metadata, value=value if isinstance(operation, Patch) else None)
 
     # The same for one key, without the lists of keys and results, which take as long as the work itself.
 
     async def get(self, key: Key) -> Any:
         """The value itself."""
         key = check_key(key)
-        if self._expiries.at_us:
+        if self._expiries.at_us or self._is_changing:
             with self._lock:
                 return self._value(key)
         collection = self._items.get(key._path_text())
@@ -241,13 +292,15 @@ class DictDatastore(Datastore):
             return None
         return Metadata(*self._stamps.get(key._path_text(), _EMPTY).get(key, _OLDEST))
 
-    def _store(self, key: Key, value: Any, expires_us: int = 0) -> Stamp:
+    def _store(self, key: Key, value: Any, expires_us: int = 0, stamp: Stamp | None = None) -> Stamp:
+        """Store a value, with the `stamp` that was made for it, if any."""
         path = key._path_text()
         self._writable(path)[key] = value
         stamps = self._stamps[path]
-        stamp: Stamp = self._versions.stamp(stamps.get(key))
-        if expires_us:
-            stamp += (expires_us,)
+        if stamp is None:
+            stamp = self._versions.stamp(stamps.get(key))
+            if expires_us:
+                stamp += (expires_us,)
         stamps[key] = stamp
         if expires_us or self._expiries.at_us:
             self._expiries.put(key, expires_us)
@@ -255,7 +308,7 @@ class DictDatastore(Datastore):
             self._log.put(key, stamp[0], value)
         return stamp
 
-    def _remove(self, key: Key, *, has_expired: bool = False) -> None:
+    def _remove(self, key: Key, *, has_expired: bool = False, stamp: Stamp | None = None) -> None:
         path = key._path_text()
         if key in self._items.get(path, ()):
             collection = self._writable(path)
@@ -267,7 +320,7 @@ class DictDatastore(Datastore):
                 self._stamps.pop(path, None)
             if self._log is not None:
                 note = self._log.expire if has_expired else self._log.delete
-                note(key, self._versions.stamp(None)[0])
+                note(key, (stamp or self._versions.stamp(None))[0])
 
     def _writable(self, path: str) -> dict[Key, Any]:
         """The dict of a collection, which no query is reading, nor that of its metadata."""
@@ -359,8 +412,10 @@ class DictDatastore(Datastore):
     @property
     def capability(self) -> Capability:
         """A query reads only its scope. The reads of a subclass may suspend."""
-        own = Capability(scope=True, durability=Durability.MEMORY, versions=True, expiry=True, changes=True)
-        return shown_changes(self, own._replace(reads_at_once=type(self) is DictDatastore))
+        own = Capability(
+            scope=True, durability=Durability.MEMORY, versions=True, expiry=True, changes=True, atomic=True
+        )
+        return passed_on(self, own._replace(reads_at_once=type(self) is DictDatastore))
 
     def describe(self) -> Description:
         """Kind `dict`, in memory."""

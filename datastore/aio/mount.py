@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
+from datastore.aio.atomic import atomic_of
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.feeds import Feed, MappedFeed, MergedFeed, feed_of
 from datastore.aio.memory import NullDatastore
@@ -12,7 +13,7 @@ from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.sharded import ShardedDatastore
 from datastore.aio.shims import ShimDatastore
 from datastore.aio.transforms import key_below, prefix_text
-from datastore.aio.verbs import batch_of_one, scope_of, shown_changes
+from datastore.aio.verbs import batch_of_one, passed_on, scope_of
 from datastore.engine.feeds import selected
 from datastore.model.arguments import check_key
 from datastore.model.capability import Capability
@@ -105,7 +106,7 @@ class MountDatastore(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """The parts of a query that all stores can evaluate, among those that they are asked for."""
-        return shown_changes(self, Capability.common(part.capability for part in self._parts))
+        return passed_on(self, Capability.common(part.capability for part in self._parts))
 
     def describe(self) -> Description:
         """Kind `mount`, with the prefixes, over the stores in the same order."""
@@ -124,6 +125,8 @@ class _Unmounted(NullDatastore):
             WriteResult(InvalidKeyError(f"no store is mounted for {operation.key}; the prefixes are {self._prefixes}"))
             for operation in operations
         ]
+
+    write_atomic = write
 
 
 class _Mounted(ShimDatastore):
@@ -149,14 +152,20 @@ class _Mounted(ShimDatastore):
         return await self.child_datastore.read(list(map(self._inner, keys)), options)
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        return await self.child_datastore.write([operation.at(self._inner(operation.key)) for operation in operations])
+        return await self.child_datastore.write(self._inner_operations(operations))
+
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        return await atomic_of(self.child_datastore)(self._inner_operations(operations))
+
+    def _inner_operations(self, operations: Sequence[Operation]) -> list[Operation]:
+        return [operation.at(self._inner(operation.key)) for operation in operations]
 
     def describe(self) -> Description:
         return self._described("mounted", str(self.prefix))
 
     @property
     def capability(self) -> Capability:
-        below = shown_changes(self, self.child_datastore.capability)
+        below = passed_on(self, self.child_datastore.capability)
         return below.scope_only()._replace(field_filters=below.field_filters)
 
     def listed_key(self, key: Key) -> Key:

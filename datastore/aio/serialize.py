@@ -10,11 +10,12 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar
 
+from datastore.aio.atomic import all_made, atomic_of
 from datastore.aio.base import Datastore
 from datastore.aio.feeds import Feed, MappedFeed, feed_of
 from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.shims import ShimDatastore
-from datastore.aio.verbs import on_made, scope_of, shown_changes
+from datastore.aio.verbs import on_made, passed_on, scope_of
 from datastore.engine.feeds import selected
 from datastore.engine.plan import WHOLE_VALUES, Applied
 from datastore.engine.serializers import (
@@ -143,8 +144,16 @@ class SerializerShimDatastore(ShimDatastore):
         # A serializer may raise anything.
         return await on_made(self._serialized, operations, self._write_serialized, WriteResult, catching=Exception)
 
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Store the serialized values. If one cannot be serialized, none is stored."""
+        write = atomic_of(self.child_datastore)
+        results = await all_made(self._serialized, operations, write, catching=Exception)
+        return self._with_loaded(results)
+
     async def _write_serialized(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        results = await self.child_datastore.write(operations)
+        return self._with_loaded(await self.child_datastore.write(operations))
+
+    def _with_loaded(self, results: list[WriteResult]) -> list[WriteResult]:
         for result in results:
             if result.value is not None:
                 result.value = self.deserialized_value(result.value)
@@ -273,7 +282,7 @@ class SerializerShimDatastore(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """What the child can do with serialized values."""
-        below = shown_changes(self, self.child_datastore.capability)
+        below = passed_on(self, self.child_datastore.capability)
         if not self._declares(keeps_mappings):
             below = below._replace(field_filters=Support.NONE)
         return below if self._declares(never_loads_none) else below._replace(orders=Support.NONE, limit=Support.NONE)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datastore.aio import verbs
+from datastore.aio.atomic import atomic_of
 from datastore.aio.base import Datastore, require_datastore
 from datastore.aio.feeds import Feed, feed_of
 from datastore.aio.scan import Scan, ask
@@ -52,6 +53,10 @@ class ShimDatastore(Datastore):
         """Write to the child."""
         return await self.child_datastore.write(operations)
 
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child."""
+        return await atomic_of(self.child_datastore)(operations)
+
     def scan(self, query: Query) -> Scan:
         """The child's answer."""
         return ask(self.child_datastore, query)
@@ -66,11 +71,11 @@ class ShimDatastore(Datastore):
 
     @property
     def capability(self) -> Capability:
-        """What the child can do. Verbs of a subclass know no versions and no expiry; for changes see `feed_of`."""
+        """What the child can do. Verbs of a subclass know no versions and no expiry; see also `passed_on`."""
         below = Capability.common([self.child_datastore.capability])
         if verbs.are_overridden(type(self)):
             below = below._replace(versions=False, expiry=False)
-        return verbs.shown_changes(self, below)
+        return verbs.passed_on(self, below)
 
     def describe(self) -> Description:
         """Kind `shim`, named after the class, over the child's description."""
@@ -118,6 +123,15 @@ class LoggingDatastore(ShimDatastore):
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the child."""
+        self._log_writes(operations)
+        return await self.child_datastore.write(operations)
+
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child."""
+        self._log_writes(operations)
+        return await super().write_atomic(operations)
+
+    def _log_writes(self, operations: Sequence[Operation]) -> None:
         for operation in operations:
             if not isinstance(operation, Put):
                 self.logger.info("delete %s" if isinstance(operation, Delete) else "patch %s", operation.key)
@@ -125,7 +139,6 @@ class LoggingDatastore(ShimDatastore):
                 self.logger.info("put %s: %r", operation.key, operation.value)
             else:
                 self.logger.info("put %s", operation.key)
-        return await self.child_datastore.write(operations)
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The child's feed."""

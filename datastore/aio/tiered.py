@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from datastore.aio._concurrency import KeyLocks, Lock, run_to_completion
 from datastore.aio.aggregating import tally_of
+from datastore.aio.atomic import atomic_of
 from datastore.aio.base import Datastore
 from datastore.aio.collections import DatastoreCollection
 from datastore.aio.feeds import Feed, feed_of
 from datastore.aio.flights import Flight, Flights
 from datastore.aio.scan import Scan, ask
 from datastore.aio.tier import Tier, is_outage
-from datastore.aio.verbs import shown_changes
+from datastore.aio.verbs import passed_on
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability
@@ -57,9 +58,10 @@ class TieredDatastore(DatastoreCollection):
     lacks share one call to the tiers below; if it fails, all of them raise its error. contains: any tier. query: the
     last tier. put, delete: the last tier first, then upwards; if the last tier fails, the call fails and the tiers
     above are not touched. After a call that was cancelled, whose outcome is unknown or whose condition failed, the key
-    is deleted from the tiers above. Conditions are decided, and entries with metadata read, in the last tier. An entry
-    that expires is only in the last tier, so that none above returns it afterwards: each get of it reads there. Within
-    one object, a back-fill never overwrites a newer put or delete.
+    is deleted from the tiers above. Conditions are decided, atomic batches made, and entries with metadata read, in the
+    last tier; a reader may see a part of a batch in the tiers above. An entry that expires is only in the last tier, so
+    that none above returns it afterwards: each get of it reads there. Within one object, a back-fill never overwrites a
+    newer put or delete.
     If an upper tier fails or, under asyncio, does not answer within `timeout_s`, it is logged and skipped for
     `skip_failed_s` seconds; it never fails the call. The keys written meanwhile, at most the latest OWED_KEYS, are
     deleted there before it is used again. A blocking store must limit its own calls.
@@ -187,9 +189,22 @@ class TieredDatastore(DatastoreCollection):
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the last tier, then to those above it, with one call for each."""
         tiers = self._tiers()
+        return await self._write(tiers, operations, tiers[-1].store.write)
+
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Like `write`; atomic is what happens in the last tier."""
+        tiers = self._tiers()
+        return await self._write(tiers, operations, atomic_of(tiers[-1].store))
+
+    async def _write(
+        self,
+        tiers: Sequence[Tier],
+        operations: Sequence[Operation],
+        write: Callable[[Sequence[Operation]], Awaitable[list[WriteResult]]],
+    ) -> list[WriteResult]:
         keys = list(dict.fromkeys(operation.key for operation in operations))
         async with self._writing(tiers, keys):
-            results = await tiers[-1].store.write(operations)
+            results = await write(operations)
             left: dict[Key, Operation] = {}
             for operation, result in zip(operations, results, strict=True):
                 if result.error is None:
@@ -233,7 +248,7 @@ class TieredDatastore(DatastoreCollection):
     @property
     def capability(self) -> Capability:
         """The capability of the last tier."""
-        return shown_changes(self, Capability.common(store.capability for store in self._stores[-1:]))
+        return passed_on(self, Capability.common(store.capability for store in self._stores[-1:]))
 
     def describe(self) -> Description:
         """Kind `tiered`, with the entries of the last tier."""

@@ -11,11 +11,12 @@ from contextlib import aclosing, suppress
 from functools import cached_property
 from typing import Any, ClassVar
 
+from datastore.aio.atomic import all_made, atomic_of
 from datastore.aio.base import Datastore
 from datastore.aio.feeds import Feed, MappedFeed, feed_of, unwatched
 from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.shims import ShimDatastore
-from datastore.aio.verbs import batch_of_one, on_made, scope_of, shown_changes
+from datastore.aio.verbs import batch_of_one, on_made, passed_on, scope_of
 from datastore.engine.feeds import selected
 from datastore.engine.plan import COMPLETE
 from datastore.model.arguments import check_count, check_key
@@ -114,6 +115,10 @@ class KeyTransformDatastore(ShimDatastore):
         """Write under the transformed keys."""
         return await on_made(self._inner_operation, operations, self.child_datastore.write, WriteResult)
 
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write under the transformed keys."""
+        return await all_made(self._inner_operation, operations, atomic_of(self.child_datastore))
+
     def _inner_operation(self, operation: Operation) -> Operation:
         return operation.at(self._inner_key(operation.key))
 
@@ -197,11 +202,11 @@ class KeyTransformDatastore(ShimDatastore):
         """Queries need `prefix_preserving`; the child is asked only for the scope."""
         below = self.child_datastore.capability
         if self.keytransform is None and self.inverse is None:
-            return shown_changes(self, Capability.common([below]))
+            return passed_on(self, Capability.common([below]))
         own = below.scope_only()._replace(
             queries=below.queries and self.prefix_preserving, changes=below.changes and self._shows_changes
         )
-        return shown_changes(self, own)
+        return passed_on(self, own)
 
     def describe(self) -> Description:
         """Kind `key_transform`, with the transform's name."""
@@ -355,7 +360,7 @@ class NamespaceDatastore(KeyTransformDatastore):
     def capability(self) -> Capability:
         """What the child can do, unless the class overrides how its keys are made."""
         below = self.child_datastore.capability
-        return super().capability if self._is_own else shown_changes(self, Capability.common([below]))
+        return super().capability if self._is_own else passed_on(self, Capability.common([below]))
 
     def describe(self) -> Description:
         """Kind `namespace`, with its key."""

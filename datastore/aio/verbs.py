@@ -14,6 +14,7 @@ from types import FunctionType, MethodType
 from typing import Any, TypeVar, Unpack
 from weakref import WeakSet
 
+from datastore.aio.atomic import all_made, atomic_of, not_atomic, passes_atomic
 from datastore.aio.cursor import Cursor
 from datastore.aio.scan import Scan, exact_batches, noted
 from datastore.engine.plan import UNORDERED, WHOLE_VALUES
@@ -59,10 +60,10 @@ __all__ = [
     "no_versions",
     "on_made",
     "operation_of",
+    "passed_on",
     "passes_changes",
     "read_attempt",
     "scope_of",
-    "shown_changes",
     "terms_for",
     "without_expiry",
     "write_attempt",
@@ -284,12 +285,16 @@ def _delete_over(write: _Write) -> Any:
 
 
 def _batch_write_over(write: _Write) -> Any:
-    async def batch_write(self: Any, writes: Sequence[Write | Operation]) -> list[WriteResult]:
+    async def batch_write(self: Any, writes: Sequence[Write | Operation], *, atomic: bool = False) -> list[WriteResult]:
         """Make several writes: a WriteResult for each, in their order. They also take effect in this order.
 
-        Not atomic: each write succeeds or fails by itself.
+        With `atomic` all of them or none; otherwise each succeeds or fails by itself.
         """
         asked, checked = list(map(operation_of, writes)), partial(_checked, self)
+        if atomic:
+            if not self.capability.atomic:
+                raise not_atomic(self)
+            return _settled(await all_made(checked, asked, atomic_of(self)))
         return _settled(await on_made(checked, asked, lambda good: write(self, good), WriteResult))
 
     return batch_write
@@ -402,9 +407,13 @@ def passes_changes(store: Any) -> bool:
     return min(place_of(store, name) for name in DERIVED) >= place_of(store, "changes")
 
 
-def shown_changes(store: Any, capability: Capability) -> Capability:
-    """A capability without changes if the store does not pass them on."""
-    return capability if passes_changes(store) else capability._replace(changes=False)
+def passed_on(store: Any, capability: Capability) -> Capability:
+    """A capability without changes or atomic batches if the store does not pass them on."""
+    if passes_changes(store) and passes_atomic(store):
+        return capability
+    return capability._replace(
+        changes=capability.changes and passes_changes(store), atomic=capability.atomic and passes_atomic(store)
+    )
 
 
 def no_expiry(store: Any) -> UnsupportedError:

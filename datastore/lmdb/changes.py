@@ -33,7 +33,7 @@ from datastore.model.operations import (
 from datastore.model.text import utf8_of
 from datastore.sync.verbs import operation_of
 
-__all__ = ["VALUE_BYTES", "Change", "Changes", "change_of", "may_expire", "size_of"]
+__all__ = ["VALUE_BYTES", "Change", "Changes", "change_of", "depends", "may_expire", "only_deletes", "size_of"]
 
 #: The longest value. A commit needs room for one more value than is stored.
 VALUE_BYTES = 64 * 1024 * 1024
@@ -92,7 +92,17 @@ def size_of(change: Change) -> int:
 
 def may_expire(changes: Sequence[Change]) -> bool:
     """Whether a change can give an entry an expiry."""
-    return _DEPENDS in map(_kind, changes) and any(operation.expiry is not None for *_, operation in changes)
+    return depends(changes) and any(operation.expiry is not None for *_, operation in changes)
+
+
+def depends(changes: Sequence[Change]) -> bool:
+    """Whether a change may be refused when it is made."""
+    return _DEPENDS in map(_kind, changes)
+
+
+def only_deletes(changes: Sequence[Change]) -> bool:
+    """Whether the changes need no space."""
+    return all(isinstance(operation, Delete) for *_, operation in changes)
 
 
 class Changes:

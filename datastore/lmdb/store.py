@@ -221,6 +221,14 @@ class LMDBDatastore(Datastore):
         """
         return self._writer.submit(Job(writes))
 
+    def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Make all writes or none, in one commit, which others may share; returns when it is as durable as promised."""
+        return self.submit_atomic(operations).result()
+
+    def submit_atomic(self, writes: Sequence[Operation | Write]) -> Future[list[WriteResult]]:
+        """Like `submit`, for `write_atomic`."""
+        return self._writer.submit(Job(writes, is_atomic=True))
+
     def has_room(self) -> bool:
         """Whether `submit` would not block."""
         return self._writer.has_room()
@@ -347,6 +355,7 @@ class LMDBDatastore(Datastore):
             versions=True,
             expiry=True,
             changes=self._log is not None,
+            atomic=True,
         )
 
     def describe(self) -> Description:

@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from itertools import groupby, pairwise
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 import lmdb
 
 from datastore.engine.versions import Versions
 from datastore.lmdb.changelog import CommitLog, StoredLog
-from datastore.lmdb.changes import Change, Changes, change_of, may_expire, size_of
+from datastore.lmdb.changes import Change, Changes, change_of, depends, may_expire, only_deletes, size_of
 from datastore.lmdb.directory import (
     EXPIRIES,
     FORMAT,
@@ -34,7 +36,8 @@ from datastore.lmdb.expiries import Expiries, has_due
 from datastore.lmdb.gate import Gate
 from datastore.model.entries import Write
 from datastore.model.errors import DatastoreClosedError, DatastoreError, StoreError, StoreFullError
-from datastore.model.operations import Delete, Operation, WriteResult, refusal_of
+from datastore.model.operations import Operation, WriteResult, refusal_of
+from datastore.sync.atomic import none_made
 
 __all__ = [
     "BACKLOG_BYTES",
@@ -52,7 +55,7 @@ logger = logging.getLogger("datastore")
 
 #: Space beyond the largest map, for deletes only: a full tree needs free pages to shrink.
 DELETE_RESERVE_BYTES = 4 * 1024 * 1024
-#: The maximum size of one commit, unless it is a single write. Other writes wait for the next commit.
+#: The maximum size of one commit, unless it is a single write or an atomic batch. Other writes wait for the next one.
 GROUP_BYTES = 16 * 1024 * 1024
 #: `submit` blocks while so many writes, or so many bytes, are waiting.
 BACKLOG_WRITES = 100_000
@@ -70,18 +73,25 @@ T = TypeVar("T")
 class Job:
     """One submission: the changes, and the future for the results of its writes.
 
-    Writes that are refused before they reach the disk have their results from the start. `record` is a system record,
-    its name and content; with one, or with `flush`, the future is done once everything is on disk, whatever the
-    durability.
+    Writes that are refused before they reach the disk have their results from the start; of an atomic job no other is
+    made then. `record` is a system record, its name and content; with one, or with `flush`, the future is done once
+    everything is on disk, whatever the durability. `failure` is the error of the whole job.
     """
 
-    __slots__ = ("bytes", "changes", "flush", "future", "record", "refused")
+    __slots__ = ("bytes", "changes", "failure", "flush", "future", "is_atomic", "record", "refused")
 
     def __init__(
-        self, writes: Sequence[Operation | Write], *, flush: bool = False, record: tuple[bytes, bytes] | None = None
+        self,
+        writes: Sequence[Operation | Write],
+        *,
+        is_atomic: bool = False,
+        flush: bool = False,
+        record: tuple[bytes, bytes] | None = None,
     ) -> None:
+        self.is_atomic = is_atomic
         self.flush = flush or record is not None
         self.record = record
+        self.failure: DatastoreError | None = None
         self.future: Future[list[WriteResult]] = Future()
         self.changes: list[Change] = []
         #: The results of refused writes, by their places.
@@ -91,15 +101,35 @@ class Job:
                 self.changes.append(change_of(write))
             except DatastoreError as error:
                 self.refused[place] = WriteResult(refusal_of(error))
+        if is_atomic and self.refused:
+            self.changes.clear()
+            failed = {place: result.error for place, result in self.refused.items() if result.error is not None}
+            self.refused = dict(enumerate(none_made(failed, len(writes))))
         self.bytes = sum(map(size_of, self.changes))
 
     def finish(self, made: list[WriteResult]) -> None:
-        """Report the results of all writes, given those of the changes."""
+        """Report the results of all writes, given those of the changes, or the failure of the whole."""
+        if self.failure is not None:
+            self.future.set_exception(self.failure)
+            return
         if self.refused:
             left = iter(made)
             places = range(len(made) + len(self.refused))
             made = [self.refused.get(place) or next(left) for place in places]
         self.future.set_result(made)
+
+
+class Part(NamedTuple):
+    """Changes that are committed together with other parts: those of an atomic job, or others in their order."""
+
+    changes: list[Change]
+    #: The job, if it is atomic.
+    job: Job | None = None
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether it is to be made as a whole, and may have to be undone."""
+        return self.job is not None and depends(self.changes)
 
 
 class Writer:
@@ -248,27 +278,24 @@ class Writer:
             return taken
 
     def _write(self, jobs: list[Job]) -> None:
-        changes = [change for job in jobs for change in job.changes]
         results: list[WriteResult] = []
-        start = 0
-        for stop in _cuts(changes):
-            self._apply(changes[start:stop], results)
-            start = stop
-        records = {job: self._save(job.record) for job in jobs if job.record is not None}
+        for parts in _commits(jobs):
+            self._apply(parts, results)
+        for job in jobs:
+            if job.record is not None:
+                job.failure = self._save(job.record)
         flush_failure = self._flush() if any(job.flush for job in jobs) else None
         start = 0
         for job in jobs:
             stop = start + len(job.changes)
-            failure = records.get(job) or (flush_failure if job.flush else None)
-            if failure is not None:
-                job.future.set_exception(failure)
-            else:
-                job.finish(results[start:stop])
+            if job.flush:
+                job.failure = job.failure or flush_failure
+            job.finish(results[start:stop])
             start = stop
 
-    def _apply(self, changes: list[Change], results: list[WriteResult]) -> None:
+    def _apply(self, parts: list[Part], results: list[WriteResult]) -> None:
         """Commit changes, and add their results. If there is no space for all of them, halve and retry."""
-        commit = partial(self._commit, changes)
+        commit = partial(self._commit, parts)
         made = self._try(commit)
         if isinstance(made, StoreFullError) and self._log is not None and self._log.has_items:
             logger.warning("the log of changes in %s is given up, to make room", self._lock.directory)
@@ -276,16 +303,18 @@ class Writer:
             for _ in range(2):
                 self._in_reserve(self._clear_log)
             made = self._try(commit)
-        if isinstance(made, StoreFullError) and all(isinstance(operation, Delete) for *_, operation in changes):
+        if isinstance(made, StoreFullError) and all(only_deletes(part.changes) for part in parts):
             made = self._in_reserve(commit)
-        if isinstance(made, StoreFullError) and len(changes) > 1:
-            middle = len(changes) // 2
-            self._apply(changes[:middle], results)
-            self._apply(changes[middle:], results)
-        elif isinstance(made, DatastoreError):
-            results += [WriteResult(made) for _ in changes]
-        else:
+        halves = _halves(parts) if isinstance(made, StoreFullError) else ()
+        for half in halves:
+            self._apply(half, results)
+        if not isinstance(made, DatastoreError):
             results += made
+        elif not halves:
+            for part in parts:
+                results += [WriteResult(made) for _ in part.changes]
+                if part.job is not None and part.changes:
+                    part.job.failure = made
 
     def _save(self, record: tuple[bytes, bytes]) -> DatastoreError | None:
         """Commit a system record. Returns the error if that failed."""
@@ -322,22 +351,46 @@ class Writer:
             except lmdb.Error as error:
                 return translated(error, self._lock.directory)
 
-    def _commit(self, changes: list[Change]) -> list[WriteResult]:
+    def _commit(self, parts: list[Part]) -> list[WriteResult]:
         """Make the changes in one transaction. Versions that a failed attempt has used are not used again."""
-        if not changes:
+        if not any(part.changes for part in parts):
             return []
-        if self.expiries is None and may_expire(changes):
+        if self.expiries is None and any(may_expire(part.changes) for part in parts):
             self.expiries = self._environment.open_db(EXPIRIES)
             self._sweep_due = time.monotonic() + SWEEP_INTERVAL_S
         versions = self.versions
         before = versions.last
+        results: list[WriteResult] = []
         with self._transaction() as transaction:
-            with self._changes(transaction) as made:
-                results = made.make(changes)
+            for part in parts:
+                if part.can_fail:
+                    results += self._make_or_undo(part.changes, transaction)
+                else:
+                    with self._changes(transaction) as made:
+                        results += made.make(part.changes)
             if versions.last > before:
                 self._keep_last_version(transaction)
         self._committed()
         return results
+
+    def _make_or_undo(self, changes: list[Change], parent: lmdb.Transaction[bytes]) -> list[WriteResult]:
+        """Make all changes, or none if one of them fails."""
+        transaction = self._environment.begin(self._entries, parent=parent, write=True)
+        is_made = False
+        try:
+            with self._changes(transaction) as made:
+                results = made.make(changes)
+            failed = {place: result.error for place, result in enumerate(results) if result.error is not None}
+            if not failed:
+                transaction.commit()
+                is_made = True
+                return results
+        finally:
+            if not is_made:
+                self._abort(transaction)
+        # Those after the first were decided as if it were possible to go on.
+        first = min(failed)
+        return none_made({first: failed[first]}, len(changes))
 
     def _clear_log(self) -> None:
         """Give up the log, to make room."""
@@ -394,10 +447,13 @@ class Writer:
             yield transaction
             transaction.commit()
         except BaseException:
-            # The binding's abort waits until no other thread is in a call: reads could starve it.
-            with self._gate.exclusive():
-                transaction.abort()
+            self._abort(transaction)
             raise
+
+    def _abort(self, transaction: lmdb.Transaction[bytes]) -> None:
+        # The binding's abort waits until no other thread is in a call: reads could starve it.
+        with self._gate.exclusive():
+            transaction.abort()
 
     def _in_reserve(self, commit: Callable[[], T]) -> T | DatastoreError:
         """Commit deletes, or a system record, with space that is reserved for them."""
@@ -469,6 +525,30 @@ def _fail(jobs: list[Job], failure: StoreError) -> None:
     for job in jobs:
         if not job.future.done():
             job.future.set_exception(failure)
+
+
+def _commits(jobs: list[Job]) -> list[list[Part]]:
+    """The parts of each commit. They are all in one, unless a single job that is not atomic exceeds GROUP_BYTES."""
+    parts: list[Part] = []
+    for is_atomic, group in groupby(jobs, attrgetter("is_atomic")):
+        if is_atomic:
+            parts += [Part(job.changes, job) for job in group]
+        else:
+            parts.append(Part([change for job in group for change in job.changes]))
+    if len(jobs) != 1 or jobs[0].is_atomic:
+        return [parts]
+    [(changes, _)] = parts
+    return [[Part(changes[start:stop])] for start, stop in pairwise([0, *_cuts(changes)])]
+
+
+def _halves(parts: list[Part]) -> tuple[list[Part], ...]:
+    """The halves of the parts or, if there is only one, of its changes; none if it is indivisible."""
+    if len(parts) > 1:
+        middle = len(parts) // 2
+        return parts[:middle], parts[middle:]
+    [(changes, job)] = parts
+    middle = len(changes) // 2
+    return () if job is not None or not middle else ([Part(changes[:middle])], [Part(changes[middle:])])
 
 
 def _cuts(changes: list[Change]) -> list[int]:

@@ -39,7 +39,8 @@ class Capability(NamedTuple):
     query reads only its collection, not the whole store. The four after it are how much of these parts of a query the
     storage applies itself, at best; the library applies the rest after reading. `limit` includes the offset.
     `versions` is whether entries have metadata (`ReadOptions.metadata`), and writes may have conditions; `expiry`,
-    which includes that, whether entries can expire; `changes`, whether the store can be watched.
+    which includes that, whether entries can expire; `changes`, whether the store can be watched; `atomic`, whether it
+    makes atomic batches: a collection those whose keys lie in one of its stores.
     `reads_at_once` is whether the `read` of a store for asyncio needs no event loop and does not suspend, except to
     wait for a write of the same key.
     """
@@ -55,6 +56,7 @@ class Capability(NamedTuple):
     versions: bool = False
     expiry: bool = False
     changes: bool = False
+    atomic: bool = False
     reads_at_once: bool = False
 
     def scope_only(self) -> Capability:

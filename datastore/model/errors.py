@@ -8,6 +8,7 @@
     │   └── InvalidTokenError                 a resume or page token truncated, altered or of another query
     ├── UnsupportedTypeError (TypeError)      a value of an unsupported type; `path` says which part
     ├── ConditionFailedError (RuntimeError)   the condition of a write did not hold; nothing was changed
+    ├── BatchAbortedError (RuntimeError)      another write of the atomic batch failed; none of them was made
     ├── ChangesExpiredError (RuntimeError)    a watch has fallen behind what is kept: list the entries again
     ├── NoStoresError (ValueError)            a collection without stores was used
     ├── LimitExceededError (ValueError)       more than a named limit allows
@@ -39,6 +40,7 @@ This module imports nothing, so every layer can raise its errors.
 from __future__ import annotations
 
 __all__ = [
+    "BatchAbortedError",
     "ChangesExpiredError",
     "CircularLinkError",
     "ConditionFailedError",
@@ -157,6 +159,14 @@ class ConditionFailedError(DatastoreError, RuntimeError):
     def __init__(self, message: str = "", *, version: int = 0, shard: str | None = None) -> None:
         super().__init__(message, shard=shard)
         self.version = version
+
+
+class BatchAbortedError(DatastoreError, RuntimeError):
+    """This write was not made, because another one of its atomic batch failed: that at `index`, counted from 0."""
+
+    def __init__(self, message: str = "", *, index: int = 0, shard: str | None = None) -> None:
+        super().__init__(message, shard=shard)
+        self.index = index
 
 
 class ChangesExpiredError(DatastoreError, RuntimeError):

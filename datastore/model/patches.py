@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from datastore.model.encoded import decoded, encoded_bytes
-from datastore.model.errors import InvalidError, InvalidValueError, OverloadedError, UnsupportedTypeError
+from datastore.model.errors import (
+    InvalidError,
+    InvalidValueError,
+    LimitExceededError,
+    OverloadedError,
+    UnsupportedTypeError,
+)
 from datastore.model.limits import FIELD_PATH_BYTES, PATCHED_BYTES
 
 __all__ = ["CHANGES", "KINDS", "Change", "PatchRoom", "changed", "changes_of"]
@@ -35,11 +41,18 @@ class Change(NamedTuple):
 class PatchRoom:
     """How much the patches of one batch may still rewrite, at first PATCHED_BYTES. Not safe for threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_atomic: bool = False) -> None:
+        self._is_atomic = is_atomic
         self._left = PATCHED_BYTES
 
     def check(self) -> None:
-        """Raise OverloadedError if the patches before have used it up."""
+        """Raise OverloadedError if the patches before have used it up; LimitExceededError in an atomic batch."""
+        if self._left <= 0 and self._is_atomic:
+            raise LimitExceededError(
+                f"the patches of an atomic batch can rewrite {PATCHED_BYTES:,} bytes of values; make it of fewer",
+                limit="patched_bytes",
+                maximum=PATCHED_BYTES,
+            )
         if self._left <= 0:
             raise OverloadedError(
                 f"the patches of this batch have rewritten {PATCHED_BYTES:,} bytes of values; this one was not made,"

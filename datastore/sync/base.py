@@ -39,6 +39,7 @@ from datastore.model.query import Query
 from datastore.model.spellings import TwoNames, is_overridden
 from datastore.sync import verbs
 from datastore.sync.aggregating import scanned_tally, tally_of
+from datastore.sync.atomic import not_atomic
 from datastore.sync.cursor import Cursor
 from datastore.sync.exchange import exchange
 from datastore.sync.scan import Scan, ask
@@ -106,6 +107,16 @@ class Datastore(TwoNames):
         """
         results: list[WriteResult] = verbs.write_by_verbs(self, operations)
         return results
+
+    def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Make several writes in their order, each after those before it: all of them, or none if one fails.
+
+        That one has its error, and the others have a BatchAbortedError. What fails all of them alike, e.g. a full
+        store, is raised: nothing was made, unless the outcome is unknown. Nobody sees a part of them.
+        Raises UnsupportedError if the store cannot do that, at all or for these keys. The library calls it only if no
+        method that writes is overridden further down.
+        """
+        raise not_atomic(self)
 
     def scan(self, query: Query) -> Scan:
         """The batches that `query`, which is frozen, selects, with the parts of the query already applied to them.
@@ -364,14 +375,17 @@ class Datastore(TwoNames):
         results: list[ReadResult] = verbs.batch_get_by_get(self, keys)
         return results
 
-    def batch_write(self, writes: Sequence[Write | Operation]) -> list[WriteResult]:
+    def batch_write(self, writes: Sequence[Write | Operation], *, atomic: bool = False) -> list[WriteResult]:
         """Make several writes: a WriteResult for each, in their order. They also take effect in this order.
 
         A write with a condition or an expiry is an operation, e.g. `Put(key, value, ABSENT)` or
         `Put(key, value, expiry=Expiry.after(seconds=60))`.
-        Not atomic: each write succeeds or fails by itself.
+        Each write succeeds or fails by itself. With `atomic` they are all made, or none if one fails: that one has its
+        error, the others have a BatchAbortedError, which says which one failed. Readers see all of them or none.
+        What fails them all alike, e.g. a full store, is then raised. Raises UnsupportedError, and makes none, if the
+        store cannot do that (`capability.atomic`), or, in a collection, if the keys do not lie in one of its stores.
         """
-        results: list[WriteResult] = verbs.batch_write_by_verbs(self, writes)
+        results: list[WriteResult] = verbs.batch_write_by_verbs(self, writes, atomic=atomic)
         return results
 
     # The store itself

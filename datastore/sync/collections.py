@@ -19,7 +19,7 @@ from datastore.sync._concurrency import Lock
 from datastore.sync.base import Datastore, require_datastore
 from datastore.sync.cursor import Cursor, close_all
 from datastore.sync.shims import ShimDatastore
-from datastore.sync.verbs import shown_changes
+from datastore.sync.verbs import passed_on
 
 __all__ = ["DatastoreCollection"]
 
@@ -119,7 +119,7 @@ class DatastoreCollection(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """What all of the stores support."""
-        return shown_changes(self, Capability.common(store.capability for store in self._stores))
+        return passed_on(self, Capability.common(store.capability for store in self._stores))
 
     def describe(self) -> Description:
         """Kind `collection`, over its stores."""

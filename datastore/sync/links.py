@@ -7,7 +7,7 @@ Knows the Datastore contract and the stored form of a link.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import Any
 
@@ -29,13 +29,15 @@ from datastore.model.operations import (
     ReadResult,
     WriteResult,
     raise_error,
+    value_of,
 )
 from datastore.model.query import Query
 from datastore.sync._concurrency import KeyLocks, iterate
+from datastore.sync.atomic import all_made, atomic_of
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.shims import ShimDatastore
-from datastore.sync.verbs import read_attempt, scope_of, write_attempt
+from datastore.sync.verbs import passed_on, read_attempt, scope_of, write_attempt
 
 __all__ = ["SymlinkDatastore"]
 
@@ -105,18 +107,55 @@ class SymlinkDatastore(ShimDatastore):
         """Make several writes, one by one, because each may follow a link. A delete removes the link itself."""
         return [write_attempt(self._do, operation) for operation in operations]
 
+    def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Follow all links, each as it is after the writes before, and then write to where they lead."""
+        write, held = atomic_of(self.child_datastore), {operation.key for operation in operations}
+        while True:
+            with self._locks.hold_all(held):
+                led, passed = self._led(operations)
+                if passed <= held:
+                    return list(map(self._as_read, all_made(value_of, led, write)))
+            # The keys on the way must not change before the writes: begin again with their locks.
+            held |= passed
+
+    def _led(self, operations: Sequence[Operation]) -> tuple[list[ReadResult], set[Key]]:
+        """Each write under the key that its links lead to, or why it is refused; and the keys that were looked at."""
+        passed: set[Key] = set()
+        #: Links, if they were, that writes before have removed.
+        removed: set[Key] = set()
+
+        def source_of(key: Key) -> Key | None:
+            passed.add(key)
+            return None if key in removed else self._source_at(key)
+
+        led: list[ReadResult] = []
+        for operation in operations:
+            led.append(read_attempt(self._led_by, source_of, operation))
+            if isinstance(operation, Delete):
+                removed.add(operation.key)
+        return led, passed
+
+    def _led_by(self, source_of: Callable[[Key], Key | None], operation: Operation) -> Operation:
+        key = operation.key
+        if isinstance(operation, Delete):
+            if operation.condition is not None and source_of(key) is not None:
+                raise _refused_link(key)
+            return operation
+        passed = {key}
+        while (source := source_of(key)) is not None:
+            if source in passed:
+                raise CircularLinkError(f"the link at {key} leads back to {source}")
+            passed.add(source)
+            key = source
+        return operation.at(key).of(self._stored(operation.value)) if isinstance(operation, Put) else operation.at(key)
+
     def _do(self, operation: Operation) -> WriteResult:
         if not isinstance(operation, Delete):
             return self._put(operation)
         with self._locks.hold(operation.key):
-            if operation.condition is not None:
-                self._refuse_link(operation.key)
+            if operation.condition is not None and self._source_at(operation.key) is not None:
+                raise _refused_link(operation.key)
             return self._written(operation)
-
-    def _refuse_link(self, key: Key) -> None:
-        """Raise UnsupportedError if `key` is a link: it shows the version of another entry, which a delete leaves."""
-        if self._link_for_value(self.child_datastore.get(key)) is not None:
-            raise UnsupportedError(f"{key} is a link, which cannot be deleted on a condition; delete it without one")
 
     def _put(self, put: Put | Patch) -> WriteResult:
         """Store under the key of `put`, following links."""
@@ -137,17 +176,26 @@ class SymlinkDatastore(ShimDatastore):
     def _put_or_follow(self, put: Put | Patch) -> WriteResult | Key:
         """Store under the key of `put`; if it is a link, return the key that it refers to instead."""
         with self._locks.hold(put.key):
-            source = self._link_for_value(self.child_datastore.get(put.key))
+            source = self._source_at(put.key)
             if source is not None:
                 return source
             return self._written(put.of(self._stored(put.value)) if isinstance(put, Put) else put)
 
     def _written(self, operation: Operation) -> WriteResult:
         [result] = self.child_datastore.write([operation])
+        return self._as_read(result)
+
+    @staticmethod
+    def _as_read(result: WriteResult) -> WriteResult:
+        """A child's result, with the value as it is read."""
         if isinstance(result.value, str):
             # Of text, a patch can change only the expiry.
             result.value = result.value.removeprefix(_TEXT)
         return result
+
+    def _source_at(self, key: Key) -> Key | None:
+        """The key that the entry of `key` links to, or None if it is not a link."""
+        return self._link_for_value(self.child_datastore.get(key))
 
     def scan(self, query: Query) -> Scan:
         """The scope, with links resolved, under the links' own keys."""
@@ -245,8 +293,13 @@ class SymlinkDatastore(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """The child is asked only for the scope of a query. Its changes are not those of the caller's entries."""
-        return self.child_datastore.capability.scope_only()._replace(changes=False)
+        return passed_on(self, self.child_datastore.capability.scope_only()._replace(changes=False))
 
     def describe(self) -> Description:
         """Kind `symlink`."""
         return self._described("symlink")
+
+
+def _refused_link(key: Key) -> UnsupportedError:
+    """The error for deleting a link on a condition: it shows the version of another entry, which a delete leaves."""
+    return UnsupportedError(f"{key} is a link, which cannot be deleted on a condition; delete it without one")

@@ -20,6 +20,7 @@ from datastore.model.limits import KEY_BYTES
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.model.trees import Condition
+from datastore.sync.atomic import atomic_of
 from datastore.sync.base import Datastore, require_datastore
 from datastore.sync.feeds import Feed, MappedFeed, MergedFeed, feed_of
 from datastore.sync.memory import NullDatastore
@@ -27,7 +28,7 @@ from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.sharded import ShardedDatastore
 from datastore.sync.shims import ShimDatastore
 from datastore.sync.transforms import key_below, prefix_text
-from datastore.sync.verbs import batch_of_one, scope_of, shown_changes
+from datastore.sync.verbs import batch_of_one, passed_on, scope_of
 
 __all__ = ["MountDatastore"]
 
@@ -107,7 +108,7 @@ class MountDatastore(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """The parts of a query that all stores can evaluate, among those that they are asked for."""
-        return shown_changes(self, Capability.common(part.capability for part in self._parts))
+        return passed_on(self, Capability.common(part.capability for part in self._parts))
 
     def describe(self) -> Description:
         """Kind `mount`, with the prefixes, over the stores in the same order."""
@@ -126,6 +127,8 @@ class _Unmounted(NullDatastore):
             WriteResult(InvalidKeyError(f"no store is mounted for {operation.key}; the prefixes are {self._prefixes}"))
             for operation in operations
         ]
+
+    write_atomic = write
 
 
 class _Mounted(ShimDatastore):
@@ -151,14 +154,20 @@ class _Mounted(ShimDatastore):
         return self.child_datastore.read(list(map(self._inner, keys)), options)
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        return self.child_datastore.write([operation.at(self._inner(operation.key)) for operation in operations])
+        return self.child_datastore.write(self._inner_operations(operations))
+
+    def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        return atomic_of(self.child_datastore)(self._inner_operations(operations))
+
+    def _inner_operations(self, operations: Sequence[Operation]) -> list[Operation]:
+        return [operation.at(self._inner(operation.key)) for operation in operations]
 
     def describe(self) -> Description:
         return self._described("mounted", str(self.prefix))
 
     @property
     def capability(self) -> Capability:
-        below = shown_changes(self, self.child_datastore.capability)
+        below = passed_on(self, self.child_datastore.capability)
         return below.scope_only()._replace(field_filters=below.field_filters)
 
     def listed_key(self, key: Key) -> Key:

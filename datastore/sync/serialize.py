@@ -53,11 +53,12 @@ from datastore.model.operations import (
 )
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
+from datastore.sync.atomic import all_made, atomic_of
 from datastore.sync.base import Datastore
 from datastore.sync.feeds import Feed, MappedFeed, feed_of
 from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.shims import ShimDatastore
-from datastore.sync.verbs import on_made, scope_of, shown_changes
+from datastore.sync.verbs import on_made, passed_on, scope_of
 
 __all__ = [
     "NonSerializer",
@@ -145,8 +146,16 @@ class SerializerShimDatastore(ShimDatastore):
         # A serializer may raise anything.
         return on_made(self._serialized, operations, self._write_serialized, WriteResult, catching=Exception)
 
+    def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Store the serialized values. If one cannot be serialized, none is stored."""
+        write = atomic_of(self.child_datastore)
+        results = all_made(self._serialized, operations, write, catching=Exception)
+        return self._with_loaded(results)
+
     def _write_serialized(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        results = self.child_datastore.write(operations)
+        return self._with_loaded(self.child_datastore.write(operations))
+
+    def _with_loaded(self, results: list[WriteResult]) -> list[WriteResult]:
         for result in results:
             if result.value is not None:
                 result.value = self.deserialized_value(result.value)
@@ -273,7 +282,7 @@ class SerializerShimDatastore(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """What the child can do with serialized values."""
-        below = shown_changes(self, self.child_datastore.capability)
+        below = passed_on(self, self.child_datastore.capability)
         if not self._declares(keeps_mappings):
             below = below._replace(field_filters=Support.NONE)
         return below if self._declares(never_loads_none) else below._replace(orders=Support.NONE, limit=Support.NONE)

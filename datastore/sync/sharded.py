@@ -19,7 +19,13 @@ from datastore.model.aggregates import Aggregate
 from datastore.model.arguments import check_key
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
-from datastore.model.errors import DatastoreError, InvalidError, UnavailableError, UnsupportedTypeError
+from datastore.model.errors import (
+    DatastoreError,
+    InvalidError,
+    UnavailableError,
+    UnsupportedError,
+    UnsupportedTypeError,
+)
 from datastore.model.fields import BESIDE_VALUES, VALUE_FIELD
 from datastore.model.key import Key
 from datastore.model.matching import MatchingStep
@@ -28,6 +34,7 @@ from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
 from datastore.sync._concurrency import close_iterator, fan_out, iterate
 from datastore.sync.aggregating import scanned_tally, tally_of
+from datastore.sync.atomic import atomic_of, none_made
 from datastore.sync.base import Datastore, exact_query, require_datastore
 from datastore.sync.collections import DatastoreCollection
 from datastore.sync.cursor import Cursor, close_all
@@ -41,6 +48,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ShardedDatastore"]
 
+#: How many shards the error for an atomic batch names.
+_NAMED_SHARDS = 3
+
 _Result = TypeVar("_Result", ReadResult, WriteResult)
 
 
@@ -53,6 +63,7 @@ class ShardedDatastore(DatastoreCollection):
     A query asks every shard and merges the sorted streams exactly: by its orders, then by key, with offset and limit
     applied to the merged results. At most two batches of each shard are in memory. If a shard fails, the query raises
     and closes the others; with `allow_partial` an unreachable shard is left out, and listed in the cursor's summary.
+    An atomic batch needs all its keys on one shard; otherwise it raises UnsupportedError, which names the shards.
     A subclass may override `shard` or `shard_datastore` to route all calls for a key. If it overrides
     `shard_query_generator`, queries are answered from the values that this yields, sorted and limited here; their keys
     are unknown, so without orders they stay in the order in which it yields them.
@@ -126,6 +137,38 @@ class ShardedDatastore(DatastoreCollection):
         keys = [operation.key for operation in operations]
         return self._spread(keys, operations, lambda store: store.write, WriteResult)
 
+    def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the shard that holds all keys. Raises UnsupportedError, naming the shards, if there are several."""
+        self._held()
+        if not operations:
+            return []
+        places = [attempt(self._place, operation.key) for operation in operations]
+        failed = {at: place.error for at, place in enumerate(places) if place.error is not None}
+        if failed:
+            return none_made(failed, len(places))
+        #: By the stores' identities: the index, and the first of the keys.
+        parts: dict[int, tuple[int | None, Key]] = {}
+        for operation, place in zip(operations, places, strict=True):
+            index, store = place.value
+            parts.setdefault(id(store), (index, operation.key))
+        if len(parts) > 1:
+            raise self._on_several(list(parts.values()))
+        try:
+            results = atomic_of(store)(operations)
+        except DatastoreError as error:
+            self._name_shard(index, error)
+            raise
+        return self._named(index, results)
+
+    def _on_several(self, parts: list[tuple[int | None, Key]]) -> UnsupportedError:
+        """The error for an atomic batch with keys on these shards."""
+        named = [f"{key} on {'another' if index is None else self._name_of(index)}" for index, key in parts]
+        more = [f"and {len(named) - _NAMED_SHARDS} more"] if len(named) > _NAMED_SHARDS else []
+        return UnsupportedError(
+            "an atomic batch needs all its keys on one shard, and these are on"
+            f" {len(named)}: {', '.join([*named[:_NAMED_SHARDS], *more])}"
+        )
+
     def _spread(
         self,
         keys: Sequence[Key],
@@ -174,6 +217,9 @@ class ShardedDatastore(DatastoreCollection):
         except DatastoreError as error:
             self._name_shard(index, error)
             return [failed(error) for _ in items]
+        return self._named(index, results)
+
+    def _named(self, index: int | None, results: list[_Result]) -> list[_Result]:
         for result in results:
             if isinstance(result.error, DatastoreError):
                 self._name_shard(index, result.error)

@@ -18,6 +18,7 @@ from datastore.model.key import Key
 from datastore.model.operations import Delete, Operation, Put, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore.sync import verbs
+from datastore.sync.atomic import atomic_of
 from datastore.sync.base import Datastore, require_datastore
 from datastore.sync.feeds import Feed, feed_of
 from datastore.sync.scan import Scan, ask
@@ -54,6 +55,10 @@ class ShimDatastore(Datastore):
         """Write to the child."""
         return self.child_datastore.write(operations)
 
+    def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child."""
+        return atomic_of(self.child_datastore)(operations)
+
     def scan(self, query: Query) -> Scan:
         """The child's answer."""
         return ask(self.child_datastore, query)
@@ -68,11 +73,11 @@ class ShimDatastore(Datastore):
 
     @property
     def capability(self) -> Capability:
-        """What the child can do. Verbs of a subclass know no versions and no expiry; for changes see `feed_of`."""
+        """What the child can do. Verbs of a subclass know no versions and no expiry; see also `passed_on`."""
         below = Capability.common([self.child_datastore.capability])
         if verbs.are_overridden(type(self)):
             below = below._replace(versions=False, expiry=False)
-        return verbs.shown_changes(self, below)
+        return verbs.passed_on(self, below)
 
     def describe(self) -> Description:
         """Kind `shim`, named after the class, over the child's description."""
@@ -120,6 +125,15 @@ class LoggingDatastore(ShimDatastore):
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the child."""
+        self._log_writes(operations)
+        return self.child_datastore.write(operations)
+
+    def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child."""
+        self._log_writes(operations)
+        return super().write_atomic(operations)
+
+    def _log_writes(self, operations: Sequence[Operation]) -> None:
         for operation in operations:
             if not isinstance(operation, Put):
                 self.logger.info("delete %s" if isinstance(operation, Delete) else "patch %s", operation.key)
@@ -127,7 +141,6 @@ class LoggingDatastore(ShimDatastore):
                 self.logger.info("put %s: %r", operation.key, operation.value)
             else:
                 self.logger.info("put %s", operation.key)
-        return self.child_datastore.write(operations)
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The child's feed."""

@@ -32,11 +32,12 @@ from datastore.model.operations import Operation, ReadOptions, ReadResult, Write
 from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
+from datastore.sync.atomic import all_made, atomic_of
 from datastore.sync.base import Datastore
 from datastore.sync.feeds import Feed, MappedFeed, feed_of, unwatched
 from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.shims import ShimDatastore
-from datastore.sync.verbs import batch_of_one, on_made, scope_of, shown_changes
+from datastore.sync.verbs import batch_of_one, on_made, passed_on, scope_of
 
 __all__ = [
     "KeyTransformDatastore",
@@ -115,6 +116,10 @@ class KeyTransformDatastore(ShimDatastore):
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write under the transformed keys."""
         return on_made(self._inner_operation, operations, self.child_datastore.write, WriteResult)
+
+    def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write under the transformed keys."""
+        return all_made(self._inner_operation, operations, atomic_of(self.child_datastore))
 
     def _inner_operation(self, operation: Operation) -> Operation:
         return operation.at(self._inner_key(operation.key))
@@ -199,11 +204,11 @@ class KeyTransformDatastore(ShimDatastore):
         """Queries need `prefix_preserving`; the child is asked only for the scope."""
         below = self.child_datastore.capability
         if self.keytransform is None and self.inverse is None:
-            return shown_changes(self, Capability.common([below]))
+            return passed_on(self, Capability.common([below]))
         own = below.scope_only()._replace(
             queries=below.queries and self.prefix_preserving, changes=below.changes and self._shows_changes
         )
-        return shown_changes(self, own)
+        return passed_on(self, own)
 
     def describe(self) -> Description:
         """Kind `key_transform`, with the transform's name."""
@@ -357,7 +362,7 @@ class NamespaceDatastore(KeyTransformDatastore):
     def capability(self) -> Capability:
         """What the child can do, unless the class overrides how its keys are made."""
         below = self.child_datastore.capability
-        return super().capability if self._is_own else shown_changes(self, Capability.common([below]))
+        return super().capability if self._is_own else passed_on(self, Capability.common([below]))
 
     def describe(self) -> Description:
         """Kind `namespace`, with its key."""

@@ -46,6 +46,7 @@ from datastore.model.operations import (
 )
 from datastore.model.query import Query
 from datastore.model.spellings import definer_of, place_of
+from datastore.sync.atomic import all_made, atomic_of, not_atomic, passes_atomic
 from datastore.sync.cursor import Cursor
 from datastore.sync.scan import Scan, exact_batches, noted
 
@@ -61,10 +62,10 @@ __all__ = [
     "no_versions",
     "on_made",
     "operation_of",
+    "passed_on",
     "passes_changes",
     "read_attempt",
     "scope_of",
-    "shown_changes",
     "terms_for",
     "without_expiry",
     "write_attempt",
@@ -286,12 +287,16 @@ def _delete_over(write: _Write) -> Any:
 
 
 def _batch_write_over(write: _Write) -> Any:
-    def batch_write(self: Any, writes: Sequence[Write | Operation]) -> list[WriteResult]:
+    def batch_write(self: Any, writes: Sequence[Write | Operation], *, atomic: bool = False) -> list[WriteResult]:
         """Make several writes: a WriteResult for each, in their order. They also take effect in this order.
 
-        Not atomic: each write succeeds or fails by itself.
+        With `atomic` all of them or none; otherwise each succeeds or fails by itself.
         """
         asked, checked = list(map(operation_of, writes)), partial(_checked, self)
+        if atomic:
+            if not self.capability.atomic:
+                raise not_atomic(self)
+            return _settled(all_made(checked, asked, atomic_of(self)))
         return _settled(on_made(checked, asked, lambda good: write(self, good), WriteResult))
 
     return batch_write
@@ -404,9 +409,13 @@ def passes_changes(store: Any) -> bool:
     return min(place_of(store, name) for name in DERIVED) >= place_of(store, "changes")
 
 
-def shown_changes(store: Any, capability: Capability) -> Capability:
-    """A capability without changes if the store does not pass them on."""
-    return capability if passes_changes(store) else capability._replace(changes=False)
+def passed_on(store: Any, capability: Capability) -> Capability:
+    """A capability without changes or atomic batches if the store does not pass them on."""
+    if passes_changes(store) and passes_atomic(store):
+        return capability
+    return capability._replace(
+        changes=capability.changes and passes_changes(store), atomic=capability.atomic and passes_atomic(store)
+    )
 
 
 def no_expiry(store: Any) -> UnsupportedError:

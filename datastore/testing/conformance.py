@@ -33,6 +33,7 @@ from datastore.model.conditions import Q
 from datastore.model.description import Description
 from datastore.model.entries import Entry, Position, Reason, StoredEntry, Write, value_bytes
 from datastore.model.errors import (
+    BatchAbortedError,
     ConditionFailedError,
     CursorReuseError,
     CursorRunningError,
@@ -51,7 +52,8 @@ from datastore.model.fields import Filter
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
 from datastore.model.metadata import ABSENT, EXISTS, Metadata, Precondition
-from datastore.model.operations import Delete, Put, ReadResult, WriteResult
+from datastore.model.operations import Delete, Operation, Patch, Put, ReadResult, WriteResult
+from datastore.model.patches import changes_of
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore.sync.cursor import Cursor
@@ -96,6 +98,10 @@ class Capabilities:
     expiry = False
     #: Whether the store can be watched; if not, `watch` must raise UnsupportedError.
     changes = False
+    #: Whether the store makes atomic batches; if not, they must raise UnsupportedError. Then it has versions too.
+    atomic = False
+    #: Whether a `batch_get` sees all of an atomic batch or nothing. Not through caches.
+    reads_at_one_moment = True
     #: Whether a tuple comes back as a tuple; otherwise, as a list.
     keeps_tuples = False
     #: Whether values of every plain type come back unchanged; otherwise, only those of JSON do.
@@ -392,7 +398,7 @@ class BatchPromises(Capabilities):
 
     def test_batch_write_stores_and_deletes_in_order(self, store: Datastore) -> None:
         store.put(Key("/b/old"), "old")
-        writes = [
+        writes: list[Write | Operation] = [
             Write(Key("/b/1"), 1),
             Write(Key("/b/2"), 2),
             Write(Key("/b/old"), None),
@@ -724,6 +730,230 @@ def entry_of(store: Datastore, key: Key) -> StoredEntry:
     entry = store.entry(key)
     assert entry is not None
     return entry
+
+
+class AtomicPromises(Capabilities):
+    """Atomic batches."""
+
+    def test_a_store_without_atomic_batches_refuses_them(self, store: Datastore) -> None:
+        if self.atomic:
+            assert store.capability.atomic
+            return
+        store.put(Key("/a/b"), "old")
+        # A class with its own `batch_write(writes)` has no such argument.
+        with pytest.raises((UnsupportedError, TypeError)):
+            store.batch_write([Write(Key("/a/b"), "new"), Write(Key("/a/c"), "new")], atomic=True)
+        assert store.get(Key("/a/b")) == "old"
+        assert not store.contains(Key("/a/c"))
+
+    @needs("atomic")
+    def test_an_atomic_batch_is_made_in_order(self, store: Datastore) -> None:
+        one, two, three = keys_on_one_shard(store)
+        assert store.batch_write([], atomic=True) == []
+        writes: list[Write | Operation] = [
+            Put(one, {"n": 1}, ABSENT),
+            Write(two, {"n": 2}),
+            Patch(one, changes_of(increment={"n": 10}), EXISTS),
+            Write(three, {"n": 3}),
+            Put(two, {"n": 4}, EXISTS),
+            Delete(three, EXISTS),
+            Put(three, {"n": 5}, ABSENT),
+            Delete(one),
+        ]
+        results = store.batch_write(writes, atomic=True)
+        assert [result.error for result in results] == [None] * len(writes)
+        assert [store.get(key) for key in (one, two, three)] == [None, {"n": 4}, {"n": 5}]
+        assert results[4].metadata == (entry_of(store, two)).metadata
+        assert results[6].metadata == (entry_of(store, three)).metadata
+
+    @needs("atomic")
+    def test_if_one_write_fails_none_is_made(self, store: Datastore) -> None:
+        one, two, three = keys_on_one_shard(store)
+        store.put(one, {"n": 1})
+        before = entry_of(store, one)
+        failing: list[tuple[Operation, type[Exception]]] = [
+            (Put(one, {"n": 9}, ABSENT), ConditionFailedError),
+            (Put(one, {"n": 9}, Precondition(version=before.version - 1)), ConditionFailedError),
+            (Put(two, {"n": 9}, Precondition(version=before.version)), ConditionFailedError),
+            (Delete(three, EXISTS), ConditionFailedError),
+            (Patch(three, changes_of({"n": 9})), ConditionFailedError),
+            (Patch(one, changes_of(append={"n": [1]})), InvalidValueError),
+            (Patch(two, changes_of(increment={"a.b": 1})), InvalidValueError),
+        ]
+        for operation, kind in failing:
+            writes: list[Write | Operation] = [
+                Write(two, {"a": 1}),
+                Delete(one, EXISTS),
+                Put(one, {"n": 2}, ABSENT),
+                operation,
+                Write(three, 5),
+            ]
+            results = store.batch_write(writes, atomic=True)
+            assert isinstance(results[3].error, kind), operation
+            for result in (*results[:3], results[4]):
+                assert isinstance(result.error, BatchAbortedError)
+                assert result.error.index == 3
+                assert result.metadata is None
+            assert store.entry(one) == before
+            assert [store.contains(key) for key in (two, three)] == [False, False]
+
+    @needs("atomic")
+    def test_a_write_that_cannot_be_made_fails_its_atomic_batch(self, store: Datastore) -> None:
+        one, two, _ = keys_on_one_shard(store)
+        bad: list[Any] = [Write("not a key", 1), Put(two, 1, Precondition())]  # type: ignore[arg-type]
+        bad += [Write(two, value) for value in self.refused]
+        for write in bad:
+            results = store.batch_write([Write(one, 1), write, Write(two, 2)], atomic=True)
+            assert isinstance(results[1].error, TypeError | ValueError), write
+            assert not isinstance(results[1].error, BatchAbortedError)
+            assert isinstance(results[0].error, BatchAbortedError)
+            assert isinstance(results[2].error, BatchAbortedError)
+            assert not store.contains(one)
+            assert not store.contains(two)
+
+    @needs("atomic")
+    @generated
+    @given(data=st.data())
+    def test_any_atomic_batch_leaves_what_a_dict_would_hold(self, store: Datastore, data: st.DataObject) -> None:
+        keys = keys_on_one_shard(store)
+        held: dict[Key, Any] = {}
+        for batch in data.draw(st.lists(st.lists(_WRITES, max_size=6), max_size=4)):
+            after, failed = dict(held), None
+            for place, (number, kind, value) in enumerate(batch):
+                if not _write_to_dict(after, keys[number], kind, value):
+                    failed = place
+                    break
+            writes = [_operation_of(keys[number], kind, value) for number, kind, value in batch]
+            results = store.batch_write(writes, atomic=True)
+            if failed is None:
+                held = after
+                assert [result.error for result in results] == [None] * len(batch)
+            else:
+                found = [type(result.error) for result in results]
+                aborted: list[type] = [BatchAbortedError] * len(batch)
+                assert found == [*aborted[:failed], ConditionFailedError, *aborted[failed + 1 :]]
+            for key in keys:
+                assert store.contains(key) is (key in held)
+                assert key not in held or store.get(key) == held[key]
+        for key in keys:
+            store.delete(key)
+
+    @needs("atomic")
+    def test_readers_and_other_writers_see_all_of_an_atomic_batch_or_nothing(self, store: Datastore) -> None:
+        one, two, three = keys_on_one_shard(store)
+        start = store.batch_write([Write(key, {"n": 0}) for key in (one, two, three)], atomic=True)
+        assert [result.error for result in start] == [None] * 3
+        done: list[None] = []
+        writers = 3
+
+        def write() -> None:
+            # Moves one from the first to the second, and fails every other time after that.
+            for number in range(20):
+                moved: list[Operation] = [
+                    Patch(one, changes_of(increment={"n": -1})),
+                    Patch(two, changes_of(increment={"n": 1})),
+                ]
+                refused = [Put(three, {"n": 1}, ABSENT)] if number % 2 else []
+                results = store.batch_write([*moved, *refused], atomic=True)
+                assert (results[0].error is None) == (not refused)
+            done.append(None)
+
+        def read() -> None:
+            while len(done) < writers:
+                found = [result.value["n"] for result in store.batch_get([one, two])]
+                assert sum(found) == 0 or not self.reads_at_one_moment, found
+                pause(0)
+
+        together([*([write] * writers), read])
+        assert [store.get(key) for key in (one, two)] == [{"n": -10 * writers}, {"n": 10 * writers}]
+
+    @needs("atomic", "changes")
+    def test_watchers_see_all_of_an_atomic_batch_or_nothing(self, store: Datastore) -> None:
+        one, two, three = keys_on_one_shard(store)
+        store.put(two, 0)
+        with store.watch(Query(one.path)) as watcher:
+            refused = store.batch_write([Write(one, 1), Delete(two), Put(three, 1, EXISTS)], atomic=True)
+            assert all(result.error is not None for result in refused)
+            made = store.batch_write([Write(one, 2), Delete(two), Write(one, 3), Write(three, 4)], atomic=True)
+            found = read_changes(watcher, 4)
+        assert shown(found) == [
+            ("put", str(one), 2),
+            ("delete", str(two), None),
+            ("put", str(one), 3),
+            ("put", str(three), 4),
+        ]
+        assert made[2].metadata is not None
+        assert found[2].version == made[2].metadata.version
+        histories(found)
+
+    @needs("atomic", "expiry")
+    def test_atomic_batches_give_and_keep_expiries(self, store: Datastore) -> None:
+        one, two, three = keys_on_one_shard(store)
+        store.put(one, {"n": 1}, expires_in_s=3600)
+        store.put(three, {"n": 3})
+        results = store.batch_write(
+            [
+                Patch(one, changes_of(increment={"n": 1})),
+                Put(two, {"n": 2}, expiry=Expiry.after(seconds=3600)),
+                Put(three, {"n": 3}, expiry=Expiry(at_us=1)),
+                Delete(three, ABSENT),
+            ],
+            atomic=True,
+        )
+        assert [result.error for result in results] == [None] * 4
+        for key in (one, two):
+            assert (entry_of(store, key)).expire_time is not None
+        assert not store.contains(three)
+        touched = Patch(three, (), expiry=Expiry.after(seconds=60))
+        results = store.batch_write([Write(one, {"n": 5}), touched], atomic=True)
+        assert isinstance(results[1].error, ConditionFailedError)
+        assert (entry_of(store, one)).expire_time is not None
+
+
+#: A place among three keys, what is done there, and with which number.
+_WRITES = st.tuples(
+    st.integers(0, 2),
+    st.sampled_from(["put", "create", "replace", "delete", "remove", "add", "add or create"]),
+    st.integers(-3, 3),
+)
+
+
+def _operation_of(key: Key, kind: str, value: int) -> Operation:
+    if kind in ("delete", "remove"):
+        return Delete(key, EXISTS if kind == "remove" else None)
+    if kind in ("add", "add or create"):
+        return Patch(key, changes_of(increment={"n": value}), create=kind == "add or create")
+    return Put(key, {"n": value}, {"create": ABSENT, "replace": EXISTS}.get(kind))
+
+
+def _write_to_dict(held: dict[Key, Any], key: Key, kind: str, value: int) -> bool:
+    """Make the write of `_operation_of` in a dict; False if its condition does not hold."""
+    if (kind in ("replace", "remove", "add") and key not in held) or (kind == "create" and key in held):
+        return False
+    if kind in ("delete", "remove"):
+        held.pop(key, None)
+    elif kind in ("add", "add or create"):
+        held[key] = {"n": held.get(key, {"n": 0})["n"] + value}
+    else:
+        held[key] = {"n": value}
+    return True
+
+
+def keys_on_one_shard(store: Datastore) -> list[Key]:
+    """Three keys without entries that an atomic batch may have together."""
+    found = [Key("/atomic/0")]
+    for number in range(1, 1000):
+        key = Key(f"/atomic/{number}")
+        try:
+            store.batch_write([Delete(found[0]), Delete(key)], atomic=True)
+        except UnsupportedError as error:
+            # It names the shards.
+            assert str(key) in str(error)
+            continue
+        found.append(key)
+        if len(found) == 3:
+            break
+    return found
 
 
 class ExpiryPromises(Capabilities):
@@ -2127,6 +2357,7 @@ class DatastoreConformance(
     OperationPromises,
     BatchPromises,
     VersionPromises,
+    AtomicPromises,
     ExpiryPromises,
     WatchPromises,
     QueryPromises,

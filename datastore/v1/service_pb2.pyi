@@ -36,6 +36,8 @@ class _FeatureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feature.Value
     """Entries can expire."""
     FEATURE_CHANGES: _Feature.ValueType  # 3
     """Entries can be watched."""
+    FEATURE_ATOMIC: _Feature.ValueType  # 4
+    """Batches of writes can be atomic; of a store with shards, those whose keys are all on one of them."""
 
 class Feature(_Feature, metaclass=_FeatureEnumTypeWrapper):
     """Feature is something that not every store can do."""
@@ -48,6 +50,8 @@ FEATURE_EXPIRY: Feature.ValueType  # 2
 """Entries can expire."""
 FEATURE_CHANGES: Feature.ValueType  # 3
 """Entries can be watched."""
+FEATURE_ATOMIC: Feature.ValueType  # 4
+"""Batches of writes can be atomic; of a store with shards, those whose keys are all on one of them."""
 Global___Feature: _TypeAlias = Feature  # noqa: Y015
 
 class _PushDown:
@@ -588,6 +592,11 @@ class BatchWriteRequest(_message.Message):
         def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
     WRITES_FIELD_NUMBER: _builtins.int
+    ATOMIC_FIELD_NUMBER: _builtins.int
+    atomic: _builtins.bool
+    """Whether to make all the writes or, if one fails, none: readers see all of them or none. Refused with UNSUPPORTED if
+    the store cannot do that (Feature), or if its shards do not have all keys on one of them. Default: no.
+    """
     @_builtins.property
     def writes(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchWriteRequest.Write]:
         """The writes, in order. At most 1,000 by default (Limits.batch_items)."""
@@ -596,10 +605,11 @@ class BatchWriteRequest(_message.Message):
         self,
         *,
         writes: _abc.Iterable[Global___BatchWriteRequest.Write] | None = ...,
+        atomic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["writes", b"writes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["atomic", b"atomic", "writes", b"writes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -621,7 +631,9 @@ class BatchWriteResponse(_message.Message):
         METADATA_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def status(self) -> _status_pb2.Status:
-            """Why the write failed; not set if it succeeded."""
+            """Why the write failed; not set if it succeeded. In an atomic batch of which one write failed, the others have
+            BATCH_ABORTED, with its `index`.
+            """
 
         @_builtins.property
         def metadata(self) -> _value_pb2.Metadata:

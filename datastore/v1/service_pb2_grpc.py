@@ -169,9 +169,8 @@ class DatastoreServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchWrite(self, request, context):
-        """BatchWrite puts, deletes, patches and touches several entries. The batch is not atomic: each item succeeds or fails
-        by itself.
-        Writes to the same key are applied in the order of the batch.
+        """BatchWrite puts, deletes, patches and touches several entries. Each item succeeds or fails by itself, unless the
+        request is `atomic`. Writes to the same key are applied in the order of the batch.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

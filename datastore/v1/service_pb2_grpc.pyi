@@ -52,9 +52,8 @@ class DatastoreServiceStub:
     BatchGet: _grpc.UnaryUnaryMultiCallable[_service_pb2.BatchGetRequest, _service_pb2.BatchGetResponse]
     """BatchGet reads several entries. A failed item does not fail the others."""
     BatchWrite: _grpc.UnaryUnaryMultiCallable[_service_pb2.BatchWriteRequest, _service_pb2.BatchWriteResponse]
-    """BatchWrite puts, deletes, patches and touches several entries. The batch is not atomic: each item succeeds or fails
-    by itself.
-    Writes to the same key are applied in the order of the batch.
+    """BatchWrite puts, deletes, patches and touches several entries. Each item succeeds or fails by itself, unless the
+    request is `atomic`. Writes to the same key are applied in the order of the batch.
     """
     Query: _grpc.UnaryStreamMultiCallable[_service_pb2.QueryRequest, _service_pb2.QueryResponse]
     """Query streams the entries that a query selects, sorted, in batches. The last message contains
@@ -108,9 +107,8 @@ class DatastoreServiceAsyncStub(DatastoreServiceStub):
     BatchGet: _aio.UnaryUnaryMultiCallable[_service_pb2.BatchGetRequest, _service_pb2.BatchGetResponse]  # type: ignore[assignment]
     """BatchGet reads several entries. A failed item does not fail the others."""
     BatchWrite: _aio.UnaryUnaryMultiCallable[_service_pb2.BatchWriteRequest, _service_pb2.BatchWriteResponse]  # type: ignore[assignment]
-    """BatchWrite puts, deletes, patches and touches several entries. The batch is not atomic: each item succeeds or fails
-    by itself.
-    Writes to the same key are applied in the order of the batch.
+    """BatchWrite puts, deletes, patches and touches several entries. Each item succeeds or fails by itself, unless the
+    request is `atomic`. Writes to the same key are applied in the order of the batch.
     """
     Query: _aio.UnaryStreamMultiCallable[_service_pb2.QueryRequest, _service_pb2.QueryResponse]  # type: ignore[assignment]
     """Query streams the entries that a query selects, sorted, in batches. The last message contains
@@ -209,9 +207,8 @@ class DatastoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.BatchWriteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.BatchWriteResponse, _abc.Awaitable[_service_pb2.BatchWriteResponse]]:
-        """BatchWrite puts, deletes, patches and touches several entries. The batch is not atomic: each item succeeds or fails
-        by itself.
-        Writes to the same key are applied in the order of the batch.
+        """BatchWrite puts, deletes, patches and touches several entries. Each item succeeds or fails by itself, unless the
+        request is `atomic`. Writes to the same key are applied in the order of the batch.
         """
 
     @_abc_1.abstractmethod

@@ -46,6 +46,7 @@ ERRORS: Mapping[type[DatastoreError], grpc.StatusCode] = {
     errors.InvalidTokenError: _Code.INVALID_ARGUMENT,
     errors.UnsupportedTypeError: _Code.INVALID_ARGUMENT,
     errors.ConditionFailedError: _Code.ABORTED,
+    errors.BatchAbortedError: _Code.ABORTED,
     errors.ChangesExpiredError: _Code.OUT_OF_RANGE,
     errors.NoStoresError: _Code.FAILED_PRECONDITION,
     errors.LimitExceededError: _Code.RESOURCE_EXHAUSTED,
@@ -87,9 +88,9 @@ _BY_CODE: Mapping[int, type[DatastoreError]] = {
 
 _CODES = {code.value[0]: code for code in _Code}
 #: The attributes of errors that are sent in the ErrorInfo's metadata, under the same names.
-_FACTS = ("shard", "field", "path", "limit", "maximum", "incident", "owner", "epoch", "version")
+_FACTS = ("shard", "field", "path", "limit", "maximum", "incident", "owner", "epoch", "version", "index")
 #: The numeric ones.
-_NUMBERS = frozenset({"maximum", "epoch", "version"})
+_NUMBERS = frozenset({"maximum", "epoch", "version", "index"})
 _NANOS = 1_000_000_000
 #: The longest valid Duration, in seconds.
 _LONGEST_S = 315_576_000_000.0

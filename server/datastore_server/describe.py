@@ -137,6 +137,7 @@ def _features(capability: Capability) -> set[service_pb2.Feature.ValueType]:
         service_pb2.FEATURE_VERSIONS: capability.versions,
         service_pb2.FEATURE_EXPIRY: capability.expiry,
         service_pb2.FEATURE_CHANGES: capability.changes,
+        service_pb2.FEATURE_ATOMIC: capability.atomic,
     }
     return {feature for feature, is_there in features.items() if is_there}
 

@@ -48,12 +48,14 @@ class Requests:
         check_values: bool,
         keeps_versions: bool = True,
         can_expire: bool = True,
+        can_be_atomic: bool = True,
     ) -> None:
         self._limits = limits
         self._epoch = epoch
         self._check_values = check_values
         self._keeps_versions = keeps_versions
         self._can_expire = can_expire
+        self._can_be_atomic = can_be_atomic
 
     def get(self, request: bytes) -> tuple[Key, ReadOptions]:
         """The key of a GetRequest, and what to read."""
@@ -84,12 +86,14 @@ class Requests:
         message = parse_request(service_pb2.TouchRequest, request)
         return self._touch_of(self._key_of(message), message)
 
-    def writes(self, request: bytes) -> list[Operation | DatastoreError]:
-        """The items of a BatchWriteRequest, each a write or its error."""
+    def writes(self, request: bytes) -> tuple[list[Operation | DatastoreError], bool]:
+        """The items of a BatchWriteRequest, each a write or its error, and whether it is atomic."""
         message = parse_request(raw.BatchWriteRequest, request)
         checks.check_batch(len(message.writes), self._limits)
-        room = PatchRoom()
-        return [_attempt(self._write_of, write, room) for write in message.writes]
+        if message.atomic and not self._can_be_atomic:
+            raise UnsupportedError("this store cannot make atomic batches")
+        room = PatchRoom(is_atomic=message.atomic)
+        return [_attempt(self._write_of, write, room) for write in message.writes], message.atomic
 
     def keys(self, request: bytes) -> tuple[list[Key | DatastoreError], ReadOptions]:
         """The items of a BatchGetRequest, each a key or its error, and what to read."""

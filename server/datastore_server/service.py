@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from google.rpc import status_pb2
 
 from datastore.aio.aggregating import tally_of
+from datastore.aio.atomic import all_made, atomic_of
 from datastore.aio.base import Datastore, exact_query
 from datastore.aio.matching import MatchingRun
 from datastore.aio.verbs import on_made
@@ -102,6 +103,7 @@ class DatastoreService:
             check_values=check_values,
             keeps_versions=datastore.capability.versions,
             can_expire=datastore.capability.expiry,
+            can_be_atomic=datastore.capability.atomic,
         )
         self._placement = placement
         self._store_failure = store_failure
@@ -254,9 +256,12 @@ class DatastoreService:
 
     async def batch_write(self, request: bytes, call: Call) -> bytes:
         """BatchWrite: a result for each write, in order; runs to completion even if the client disconnects."""
-        items = await checked(self._requests.writes, request, self._checks)
-        results = await self._writes.run(on_made(_required, items, self._datastore.write, WriteResult))
-        return batch_write_answer(results)
+        items, is_atomic = await checked(self._requests.writes, request, self._checks)
+        if is_atomic:
+            made = all_made(_required, items, atomic_of(self._datastore))
+        else:
+            made = on_made(_required, items, self._datastore.write, WriteResult)
+        return batch_write_answer(await self._writes.run(made))
 
     # Queries
 

@@ -14,9 +14,10 @@ from contextlib import suppress
 from typing import TypeVar
 
 from datastore.aio import Datastore, ShimDatastore
+from datastore.aio.atomic import atomic_of
 from datastore.aio.feeds import Feed
 from datastore.aio.scan import Scan
-from datastore.aio.verbs import shown_changes
+from datastore.aio.verbs import passed_on
 from datastore.model.capability import Capability
 from datastore.model.changes import Watch
 from datastore.model.description import Description
@@ -152,7 +153,14 @@ class WatchedDatastore(ShimDatastore):
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the child. If a store of another package refuses a value, clients get the error."""
-        results = await self._noticed(self.child_datastore.write(operations), is_read=False)
+        return await self._written(self.child_datastore.write(operations))
+
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Like `write`."""
+        return await self._written(atomic_of(self.child_datastore)(operations))
+
+    async def _written(self, write: Awaitable[list[WriteResult]]) -> list[WriteResult]:
+        results = await self._noticed(write, is_read=False)
         for result in results:
             if isinstance(result.error, TypeError | ValueError):
                 result.error = refusal_of(result.error)
@@ -196,7 +204,7 @@ class WatchedDatastore(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """The capability of the child."""
-        return shown_changes(self, self.child_datastore.capability)
+        return passed_on(self, self.child_datastore.capability)
 
     def describe(self) -> Description:
         """The description of the child."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 from datastore import wire
 from datastore.aio import Datastore, ShimDatastore
 from datastore.aio.aggregating import tally_of
+from datastore.aio.atomic import atomic_of
 from datastore.aio.feeds import Feed, feed_of
 from datastore.aio.matching import matching_of
 from datastore.aio.scan import Scan, exact
@@ -78,6 +79,11 @@ class MemberDatastore(ShimDatastore):
         """Write to the node."""
         async with self._verified():
             return self._checked(await self._remote.write(operations))
+
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the node."""
+        async with self._verified():
+            return self._checked(await self._remote.write_atomic(operations))
 
     def _checked(self, results: list[_Result]) -> list[_Result]:
         if any(isinstance(result.error, UnavailableError) for result in results):
@@ -181,6 +187,20 @@ class VerifiedDatastore(ShimDatastore):
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write with one call for each shard; writes to one key keep their order."""
         return await self._verified(operations, self.child_datastore.write, WriteResult)
+
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the shard that has all keys. If its node refuses one of them, none was written."""
+        await self._membership.ready()
+        write = atomic_of(self.child_datastore)
+        try:
+            results = await write(operations)
+            if not any(isinstance(result.error, WrongShardError) for result in results):
+                return results
+        except WrongShardError:
+            # The node refused the whole call.
+            pass
+        await self._membership.verify_again()
+        return await write(operations)
 
     async def _verified(
         self,

@@ -222,18 +222,22 @@ class TestAsyncCachedLinks(TallInTasks):
 @pytest.mark.long
 class TestShimsOnShims(TallInThreads):
     tree = SHIMS_ON_SHIMS
-    versions = expiry = True
+    versions = expiry = atomic = True
 
 
 @pytest.mark.long
 class TestAsyncShimsOnShims(TallInTasks):
     tree = SHIMS_ON_SHIMS
-    versions = expiry = True
+    versions = expiry = atomic = True
 
 
 # Other modules test their shims over LMDB; these change keys or values, here over stores that change values too.
 for kind in ("json", "maps", "stack", "namespace", "identity"):
     for colour, held in (("", TallInThreads), ("Async", TallInTasks)):
         name = f"Test{colour}{kind.capitalize()}OverLMDB"
-        made = type(name, (held,), {"tree": upon(kind, leaf("lmdb")), "grid": 20, "versions": True, "expiry": True})
+        made = type(
+            name,
+            (held,),
+            {"tree": upon(kind, leaf("lmdb")), "grid": 20, "versions": True, "expiry": True, "atomic": True},
+        )
         globals()[name] = pytest.mark.long(made)

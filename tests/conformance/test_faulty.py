@@ -16,7 +16,7 @@ from tests.support.capabilities import InMemory
 
 @pytest.mark.long
 class TestFaultless(InMemory, DatastoreConformance):
-    versions = expiry = False
+    versions = expiry = atomic = False
     # It passes batches on as they are.
     test_a_store_without_versions_refuses_what_needs_them = None
     test_a_store_whose_entries_cannot_expire_refuses_an_expiry = None
@@ -27,7 +27,7 @@ class TestFaultless(InMemory, DatastoreConformance):
 
 
 class TestAsyncFaultless(InMemory, AsyncConformance):
-    versions = expiry = False
+    versions = expiry = atomic = False
     # It passes batches on as they are.
     test_a_store_without_versions_refuses_what_needs_them = None
     test_a_store_whose_entries_cannot_expire_refuses_an_expiry = None
@@ -40,7 +40,7 @@ class TestAsyncFaultless(InMemory, AsyncConformance):
 class TestShardsThatComeEntryByEntry(InMemory, DatastoreConformance):
     """No shard tells where it is, and every batch holds one entry."""
 
-    versions = expiry = False
+    versions = expiry = atomic = False
 
     @pytest.fixture
     def store(self) -> Any:

@@ -20,7 +20,7 @@ from tests.support.machines import RemoteMachine
 
 
 class TestRemoteLMDB(Remote, DatastoreConformance):
-    versions = expiry = True
+    versions = expiry = atomic = True
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Any:
@@ -38,7 +38,7 @@ class TestRemoteLMDB(Remote, DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncRemoteLMDB(Remote, AsyncConformance):
-    versions = expiry = True
+    versions = expiry = atomic = True
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:
@@ -55,7 +55,7 @@ class TestAsyncRemoteLMDB(Remote, AsyncConformance):
 
 @pytest.mark.long
 class TestAsyncRemoteMemory(Remote, AsyncConformance):
-    versions = expiry = changes = True
+    versions = expiry = changes = atomic = True
 
     @pytest.fixture
     async def store(self) -> Any:

@@ -95,7 +95,7 @@ class TestAsyncDirectoryOverDict(InMemory, AsyncConformance):
 
 @pytest.mark.long
 class TestShimsOverLMDB(DatastoreConformance):
-    versions = expiry = True
+    versions = expiry = atomic = True
     grid = 40
 
     @pytest.fixture
@@ -107,7 +107,7 @@ class TestShimsOverLMDB(DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncShimsOverLMDB(AsyncConformance):
-    versions = expiry = True
+    versions = expiry = atomic = True
     grid = 40
 
     @pytest.fixture
@@ -119,7 +119,7 @@ class TestAsyncShimsOverLMDB(AsyncConformance):
 
 @pytest.mark.long
 class TestDirectoryOverLMDB(DatastoreConformance):
-    versions = True
+    versions = atomic = True
     grid = 40
 
     @pytest.fixture
@@ -131,7 +131,7 @@ class TestDirectoryOverLMDB(DatastoreConformance):
 
 @pytest.mark.long
 class TestLRU(InMemory, DatastoreConformance):
-    versions = expiry = False
+    versions = expiry = atomic = False
 
     @pytest.fixture
     def store(self) -> Any:
@@ -139,7 +139,7 @@ class TestLRU(InMemory, DatastoreConformance):
 
 
 class TestAsyncLRU(InMemory, AsyncConformance):
-    versions = expiry = False
+    versions = expiry = atomic = False
 
     @pytest.fixture
     async def store(self) -> Any:

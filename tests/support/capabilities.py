@@ -15,6 +15,7 @@ class InMemory:
 
     versions = True
     expiry = True
+    atomic = True
     keeps_tuples = True
     values = cases.plain_values()
 

@@ -48,6 +48,7 @@ from datastore.model.operations import (
 from datastore.model.query import Query
 from datastore.sync._concurrency import in_thread
 from datastore.sync.aggregating import scanned_tally
+from datastore.sync.atomic import all_made, not_atomic
 from datastore.sync.base import Datastore
 from datastore.sync.exchange import exchange
 from datastore.sync.feeds import Feed
@@ -144,6 +145,7 @@ class RemoteDatastore(Datastore):
         versions=True,
         expiry=True,
         changes=True,
+        atomic=True,
     )
 
     def __init__(
@@ -288,6 +290,26 @@ class RemoteDatastore(Datastore):
         self._send(batch, results, stopped)
         return [results[index] for index in range(len(operations))]
 
+    def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Make several writes by one message, however large: the server refuses one that exceeds its limits."""
+        if any(map(_is_made_here, operations)):
+            raise not_atomic(self, "it makes patches above a serializer by reads and conditional writes")
+        return all_made(_with_content, operations, self._send_atomic)
+
+    def _send_atomic(self, writes: Sequence[tuple[Operation, bytes | None]]) -> list[WriteResult]:
+        batch = WriteBatch(len(writes))
+        for index, (operation, content) in enumerate(writes):
+            batch.add(index, operation, content)
+        batch.request.atomic = True
+        response = parsed(service_pb2.BatchWriteResponse, self._write("BatchWrite", batch.request))
+        self._check_count(len(response.results), len(writes))
+        return list(map(self._written, response.results))
+
+    def _written(self, result: Any) -> WriteResult:
+        if result.HasField("status"):
+            return WriteResult(self._connection.named(item_error(result.status)))
+        return WriteResult(metadata=metadata_of(result))
+
     def _do(self, operation: Operation) -> WriteResult:
         if isinstance(operation, Patch):
             return self._patch(operation)
@@ -345,9 +367,7 @@ class RemoteDatastore(Datastore):
                     results[place] = WriteResult(refusal_of(error))
                 return results, error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
             for place, result in zip(asked, response.results, strict=True):
-                failed = result.HasField("status")
-                why = self._connection.named(item_error(result.status)) if failed else None
-                results[place] = WriteResult(why, metadata_of(result))
+                results[place] = self._written(result)
             asked = batch.repeatable(results)
             backoff_s = self._connection.backoff_s(results[asked[0]].error, policy) if asked else None
             if backoff_s is None:
@@ -577,6 +597,10 @@ class RemoteDatastore(Datastore):
             return ReadResult()
         value = WireValue(message.value) if self._lazy else wire.decode_value(message.value)
         return ReadResult(value, metadata=metadata_of(message))
+
+
+def _with_content(operation: Operation) -> tuple[Operation, bytes | None]:
+    return operation, content_of(operation)
 
 
 def _is_made_here(operation: Operation) -> bool:

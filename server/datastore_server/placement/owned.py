@@ -13,11 +13,12 @@ from typing import Any
 
 from datastore.aio import ShimDatastore
 from datastore.aio.aggregating import scanned_tally, tally_of
+from datastore.aio.atomic import all_made, atomic_of
 from datastore.aio.base import Datastore
 from datastore.aio.feeds import Feed, MergedFeed, feed_of
 from datastore.aio.matching import matching_of, scanned_matching
 from datastore.aio.scan import Scan, exact
-from datastore.aio.verbs import on_made, shown_changes
+from datastore.aio.verbs import on_made, passed_on
 from datastore.engine.placement import SLOTS, NodePlacement, slot_of
 from datastore.engine.plan import ALL_FILTERS
 from datastore.engine.tally import Tally
@@ -221,6 +222,14 @@ class OwnedDatastore(ShimDatastore):
         finally:
             self._end_write()
 
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Write to the child; a key of another shard fails all."""
+        self._begin_write()
+        try:
+            return await all_made(self._required, operations, atomic_of(self.child_datastore))
+        finally:
+            self._end_write()
+
     async def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
         """The steps of the owned entries, each batch a write like others. Without a placement, those of the child."""
         ownership = self.ownership
@@ -324,7 +333,7 @@ class OwnedDatastore(ShimDatastore):
     @property
     def capability(self) -> Capability:
         """The capability of the child."""
-        return shown_changes(self, self.child_datastore.capability)
+        return passed_on(self, self.child_datastore.capability)
 
     def describe(self) -> Description:
         """The child's description."""

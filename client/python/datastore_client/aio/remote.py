@@ -14,6 +14,7 @@ from typing import Any
 from datastore import wire
 from datastore.aio._concurrency import in_thread
 from datastore.aio.aggregating import scanned_tally
+from datastore.aio.atomic import all_made, not_atomic
 from datastore.aio.base import Datastore
 from datastore.aio.exchange import exchange
 from datastore.aio.feeds import Feed
@@ -142,6 +143,7 @@ class RemoteDatastore(Datastore):
         versions=True,
         expiry=True,
         changes=True,
+        atomic=True,
     )
 
     def __init__(
@@ -286,6 +288,26 @@ class RemoteDatastore(Datastore):
         await self._send(batch, results, stopped)
         return [results[index] for index in range(len(operations))]
 
+    async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Make several writes by one message, however large: the server refuses one that exceeds its limits."""
+        if any(map(_is_made_here, operations)):
+            raise not_atomic(self, "it makes patches above a serializer by reads and conditional writes")
+        return await all_made(_with_content, operations, self._send_atomic)
+
+    async def _send_atomic(self, writes: Sequence[tuple[Operation, bytes | None]]) -> list[WriteResult]:
+        batch = WriteBatch(len(writes))
+        for index, (operation, content) in enumerate(writes):
+            batch.add(index, operation, content)
+        batch.request.atomic = True
+        response = parsed(service_pb2.BatchWriteResponse, await self._write("BatchWrite", batch.request))
+        self._check_count(len(response.results), len(writes))
+        return list(map(self._written, response.results))
+
+    def _written(self, result: Any) -> WriteResult:
+        if result.HasField("status"):
+            return WriteResult(self._connection.named(item_error(result.status)))
+        return WriteResult(metadata=metadata_of(result))
+
     async def _do(self, operation: Operation) -> WriteResult:
         if isinstance(operation, Patch):
             return await self._patch(operation)
@@ -343,9 +365,7 @@ class RemoteDatastore(Datastore):
                     results[place] = WriteResult(refusal_of(error))
                 return results, error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
             for place, result in zip(asked, response.results, strict=True):
-                failed = result.HasField("status")
-                why = self._connection.named(item_error(result.status)) if failed else None
-                results[place] = WriteResult(why, metadata_of(result))
+                results[place] = self._written(result)
             asked = batch.repeatable(results)
             backoff_s = self._connection.backoff_s(results[asked[0]].error, policy) if asked else None
             if backoff_s is None:
@@ -575,6 +595,10 @@ class RemoteDatastore(Datastore):
             return ReadResult()
         value = WireValue(message.value) if self._lazy else wire.decode_value(message.value)
         return ReadResult(value, metadata=metadata_of(message))
+
+
+def _with_content(operation: Operation) -> tuple[Operation, bytes | None]:
+    return operation, content_of(operation)
 
 
 def _is_made_here(operation: Operation) -> bool:

@@ -39,7 +39,12 @@ from tests.support.serving import Running, entry, value
 KEY = Key("/a/b")
 NAMED = value_pb2.Key(text="/a/b")
 NOW_US = 1_790_000_000_123_456
-ALL_FEATURES = [service_pb2.FEATURE_VERSIONS, service_pb2.FEATURE_EXPIRY, service_pb2.FEATURE_CHANGES]
+ALL_FEATURES = [
+    service_pb2.FEATURE_VERSIONS,
+    service_pb2.FEATURE_EXPIRY,
+    service_pb2.FEATURE_CHANGES,
+    service_pb2.FEATURE_ATOMIC,
+]
 GetRequest, BatchGetRequest = service_pb2.GetRequest, service_pb2.BatchGetRequest
 PutRequest, DeleteRequest = service_pb2.PutRequest, service_pb2.DeleteRequest
 Write, BatchWriteRequest = service_pb2.BatchWriteRequest.Write, service_pb2.BatchWriteRequest

@@ -12,9 +12,11 @@ import datastore.filesystem
 import datastore.lmdb
 import datastore_client
 from datastore import (
+    EXISTS,
     CacheShimDatastore,
     Cursor,
     Datastore,
+    Delete,
     DictDatastore,
     DirectoryDatastore,
     Entry,
@@ -82,6 +84,7 @@ def the_five_operations(store: Datastore) -> None:
     store.delete(key)
     assert_type(store.batch_get([key]), list[ReadResult])
     assert_type(store.batch_write([Write(key, None)]), list[WriteResult])
+    assert_type(store.batch_write([Write(key, 1), Delete(key, EXISTS)], atomic=True), list[WriteResult])
     with store.query(queries()) as cursor:
         assert_type(cursor, Cursor)
         for value in cursor:

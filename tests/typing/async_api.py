@@ -20,6 +20,7 @@ async def the_five_operations(store: aio.Datastore) -> None:
     await store.delete(key)
     assert_type(await store.batch_get([key]), list[ReadResult])
     assert_type(await store.batch_write([Write(key, None)]), list[WriteResult])
+    assert_type(await store.batch_write([Write(key, None)], atomic=True), list[WriteResult])
     async with store.query(Query(Key("/a")).order("-elevation")) as cursor:
         assert_type(cursor, aio.Cursor)
         async for value in cursor:

@@ -6,15 +6,13 @@ reads a file. Knows nothing of stores or the network.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any
 
 import msgspec
 
@@ -24,6 +22,7 @@ from datastore.model.errors import ConfigError
 from datastore.model.urls import hidden, shown, without_options
 from datastore.spec import dump_value, parse_child
 from datastore_client.channel import DEFAULT_PORT
+from datastore_server.documents import converted, parse_toml, read_text, valid, within
 from datastore_server.limits import Limits, limits_of
 from datastore_server.store_urls import STORE_FORMS, Durability, parse_store_url
 
@@ -43,7 +42,6 @@ __all__ = [
     "parse_address",
     "parse_config",
     "parse_server_url",
-    "read_text",
     "show_config",
     "tiers_of",
 ]
@@ -51,9 +49,6 @@ __all__ = [
 #: How long a node waits at its start for a store that cannot be reached, in seconds.
 WAIT_S = 10.0
 DEFAULT_LISTEN = f"127.0.0.1:{DEFAULT_PORT}"
-
-_Given = TypeVar("_Given")
-_Parsed = TypeVar("_Parsed")
 
 SERVER_FORM = "grpc://HOST:PORT"
 
@@ -81,46 +76,41 @@ class Address(msgspec.Struct, frozen=True):
             return self.host == "localhost"
 
 
-def _valid(text: str) -> msgspec.Meta:
-    """The valid values of a key, quoted in errors and in docs/configuration.md."""
-    return msgspec.Meta(description=text)
-
-
 class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings that all servers of a cluster share."""
 
-    name: Annotated[str, _valid(f"the cluster's name: {NAME_FORM}")]
-    shard_by: Annotated[ShardBy, _valid('"key" or "collection"')] = "key"
+    name: Annotated[str, valid(f"the cluster's name: {NAME_FORM}")]
+    shard_by: Annotated[ShardBy, valid('"key" or "collection"')] = "key"
     #: Of both the nodes and the proxy, if they are not the defaults.
-    limits: Annotated[dict[str, Any], _valid(f"a table with any of {', '.join(Limits.settable())}")] = {}
+    limits: Annotated[dict[str, Any], valid(f"a table with any of {', '.join(Limits.settable())}")] = {}
 
 
 class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of the proxy."""
 
-    listen: Annotated[str, _valid("HOST:PORT, e.g. 127.0.0.1:7420")] = DEFAULT_LISTEN
+    listen: Annotated[str, valid("HOST:PORT, e.g. 127.0.0.1:7420")] = DEFAULT_LISTEN
     #: As written in the file; `tiers_of` parses them.
-    tiers: Annotated[list[Any], _valid("a list of caches before the shards, each a store URL or a table")] = []
+    tiers: Annotated[list[Any], valid("a list of caches before the shards, each a store URL or a table")] = []
 
 
 class ShardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One shard: where the proxy reaches it and, for `datastore serve --config`, what it serves."""
 
-    name: Annotated[str, _valid(f"the shard's name, which its share of the keys depends on: {NAME_FORM}")]
-    url: Annotated[str, _valid(f"where its node listens: {SERVER_FORM}")]
-    store: Annotated[str | None, _valid(f"what its node serves: {STORE_FORMS}")] = None
+    name: Annotated[str, valid(f"the shard's name, which its share of the keys depends on: {NAME_FORM}")]
+    url: Annotated[str, valid(f"where its node listens: {SERVER_FORM}")]
+    store: Annotated[str | None, valid(f"what its node serves: {STORE_FORMS}")] = None
     #: After `parse_config`, as set here or in the store's URL; otherwise "sync", or None if the engine determines it.
-    durability: Annotated[Durability | None, _valid('"sync" or "async"')] = None
-    state_dir: Annotated[str | None, _valid("a directory for the record of the node's placement")] = None
-    wait_s: Annotated[Annotated[float, msgspec.Meta(ge=0)] | None, _valid("seconds, 0 or more")] = None
+    durability: Annotated[Durability | None, valid('"sync" or "async"')] = None
+    state_dir: Annotated[str | None, valid("a directory for the record of the node's placement")] = None
+    wait_s: Annotated[Annotated[float, msgspec.Meta(ge=0)] | None, valid("seconds, 0 or more")] = None
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A configuration file. Shards are sorted by name."""
 
-    cluster: Annotated[ClusterConfig, _valid("a table: [cluster]")]
-    shards: Annotated[list[ShardConfig], _valid("tables, each beginning with [[shards]]")]
-    proxy: Annotated[ProxyConfig, _valid("a table: [proxy]")] = ProxyConfig()
+    cluster: Annotated[ClusterConfig, valid("a table: [cluster]")]
+    shards: Annotated[list[ShardConfig], valid("tables, each beginning with [[shards]]")]
+    proxy: Annotated[ProxyConfig, valid("a table: [proxy]")] = ProxyConfig()
 
     def shard(self, name: str) -> ShardConfig:
         """The shard with this name. Raises ConfigError, listing the valid names, if there is none."""
@@ -135,32 +125,13 @@ def load_config(path: Path) -> Config:
     return parse_config(read_text(path), source=str(path), base=path.absolute().parent)
 
 
-def read_text(path: Path) -> str:
-    """The text of a configuration file. Raises ConfigError if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read this configuration file: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: a configuration file is TOML in UTF-8, this is not: {error.reason}") from error
-
-
 def parse_config(text: str, *, source: str, base: Path = Path()) -> Config:
     """Parse a configuration in TOML.
 
     `source` names the text in errors; relative directories are below `base`. Raises ConfigError if anything is unknown,
     missing, of the wrong type or out of range.
     """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source}: not TOML: {error}") from error
-    _refuse_unknown_keys(data, Config, source)
-    try:
-        config = msgspec.convert(data, Config)
-    except msgspec.ValidationError as error:
-        raise _as_config_error(str(error), source) from error
-    return _check(config, source, base)
+    return _check(converted(parse_toml(text, source), Config, source), source, base)
 
 
 def dump_config(config: Config) -> str:
@@ -261,11 +232,8 @@ def _after_port_alone(text: str) -> str:
 def _check(config: Config, source: str, base: Path) -> Config:
     """Check what types cannot express: names, addresses, and that shard names are unique."""
     _check_name(config.cluster.name, f"{source}: cluster.name")
-    try:
-        limits_of(config.cluster.limits)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: cluster.{error}") from error
-    _within(f"{source}: proxy.listen", parse_address, config.proxy.listen)
+    within(f"{source}: cluster.", limits_of, config.cluster.limits)
+    within(f"{source}: proxy.listen: ", parse_address, config.proxy.listen)
     tiers_of(config, source)
     if not config.shards:
         raise ConfigError(f"{source}: shards: at least one is needed; begin each with a line [[shards]]")
@@ -280,7 +248,7 @@ def _check(config: Config, source: str, base: Path) -> Config:
                 f"{at}.name: {shard.name!r} is also the name of shards[{seen[shard.name]}], and must differ"
             )
         seen[shard.name] = index
-        address = _within(f"{at}.url", parse_server_url, shard.url)
+        address = within(f"{at}.url: ", parse_server_url, shard.url)
         # Port 0 is any free port.
         if address.port and address in urls:
             raise ConfigError(f"{at}.url: {shard.url!r} is also the url of shards[{urls[address]}], and must differ")
@@ -318,8 +286,8 @@ def _with_one_durability(shard: ShardConfig, at: str, base: Path) -> ShardConfig
     """The shard with a checked, absolute store, and the durability taken from the store's URL."""
     if shard.store is None:
         return msgspec.structs.replace(shard, durability=shard.durability or "sync")
-    store = _within(f"{at}.store", lambda text: parse_store_url(text, base=base), shard.store)
-    durability = _within(f"{at}.durability", store.with_durability, shard.durability).durability or shard.durability
+    store = within(f"{at}.store: ", lambda text: parse_store_url(text, base=base), shard.store)
+    durability = within(f"{at}.durability: ", store.with_durability, shard.durability).durability or shard.durability
     if durability is None and store.kind in ("memory", "lmdb", "file"):
         durability = "sync"
     state_dir = None if shard.state_dir is None else str(base / shard.state_dir)
@@ -338,59 +306,5 @@ def _check_name(name: str, where: str) -> None:
         raise ConfigError(f"{where}: {name!r} is not a valid name: expected {NAME_FORM}")
 
 
-def _within(where: str, parse: Callable[[_Given], _Parsed], text: _Given) -> _Parsed:
-    """The parsed text. Errors are prefixed with the place of the text."""
-    try:
-        return parse(text)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-def _refuse_unknown_keys(data: object, kind: type[msgspec.Struct], source: str, path: str = "") -> None:
-    """Raise ConfigError, listing the valid ones, for the first key that `kind` does not have."""
-    if not isinstance(data, Mapping):
-        return
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    for key, value in data.items():
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{source}: {path}{key}: unknown key; valid here: {', '.join(fields)}{hint}")
-        nested = _SECTIONS.get(f"{kind.__name__}.{key}")
-        if nested is None:
-            continue
-        if isinstance(value, list):
-            for index, item in enumerate(value):
-                _refuse_unknown_keys(item, nested, source, f"{path}{key}[{index}].")
-        else:
-            _refuse_unknown_keys(value, nested, source, f"{path}{key}.")
-
-
-def _as_config_error(text: str, source: str) -> ConfigError:
-    """The error for a wrong type or missing key, from msgspec's message."""
-    problem, _, at = text.partition(" - at `$")
-    path = at.rstrip("`").removeprefix(".")
-    missing = re.search(r"missing required field `(\w+)`", problem)
-    if missing:
-        path, problem = f"{path}.{missing[1]}".removeprefix("."), "missing"
-    section, _, key = re.sub(r"\[\d+\]", "", path).rpartition(".")
-    kind = _SECTIONS.get(f"Config.{section}", Config) if section else Config
-    valid = description_of(kind, key)
-    return ConfigError(f"{source}: {path}: {problem[0].lower()}{problem[1:]}; it should be {valid}")
-
-
-def description_of(kind: type[msgspec.Struct], key: str) -> str:
-    """The valid values of a key of a section, in words."""
-    annotation = get_type_hints(kind, include_extras=True)[key]
-    return next(str(meta.description) for meta in get_args(annotation) if isinstance(meta, msgspec.Meta))
-
-
 def _assignments(values: Mapping[str, Any]) -> list[str]:
     return [f"{key} = {dump_value(value)}" for key, value in values.items() if value is not None]
-
-
-_SECTIONS: dict[str, type[msgspec.Struct]] = {
-    "Config.cluster": ClusterConfig,
-    "Config.proxy": ProxyConfig,
-    "Config.shards": ShardConfig,
-}

@@ -6,7 +6,6 @@ and what would be valid. Opens no stores.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ import msgspec
 from datastore.model.config import did_you_mean
 from datastore.model.errors import ConfigError
 from datastore.spec import parse_tree, show_tree
-from datastore_server.config import DEFAULT_LISTEN, WAIT_S, dump_table, parse_address, read_text
+from datastore_server.config import DEFAULT_LISTEN, WAIT_S, dump_table, parse_address
+from datastore_server.documents import converted, parse_toml, read_text, valid, within
 from datastore_server.limits import Limits, limits_of
 from datastore_server.store_urls import StoreUrl, parse_store_url
 
@@ -27,20 +27,19 @@ __all__ = ["ServerConfig", "load_server", "parse_server", "show_server"]
 class _Server(msgspec.Struct, frozen=True):
     """The table `[server]` as written."""
 
-    store: str
-    listen: str = DEFAULT_LISTEN
-    state_dir: str | None = None
-    wait_s: Annotated[float, msgspec.Meta(ge=0)] = WAIT_S
-    limits: dict[str, Any] = {}
+    store: Annotated[str, valid("the name of a [store.NAME] of this file, or a store URL")]
+    listen: Annotated[str, valid("HOST:PORT, e.g. 127.0.0.1:7420")] = DEFAULT_LISTEN
+    state_dir: Annotated[str | None, valid("a directory for the record of the node's placement")] = None
+    wait_s: Annotated[Annotated[float, msgspec.Meta(ge=0)], valid("seconds, 0 or more")] = WAIT_S
+    limits: Annotated[dict[str, Any], valid(f"a table with any of {', '.join(Limits.settable())}")] = {}
 
 
-_VALID = {
-    "store": "the name of a [store.NAME] of this file, or a store URL",
-    "listen": "HOST:PORT, e.g. 127.0.0.1:7420",
-    "state_dir": "a directory for the record of the node's placement",
-    "wait_s": "seconds, 0 or more",
-    "limits": f"a table with any of {', '.join(Limits.settable())}",
-}
+class _Document(msgspec.Struct, frozen=True):
+    """A file with a server."""
+
+    server: Annotated[_Server, valid("a table: [server]")]
+    #: Read by `parse_tree`.
+    store: Annotated[Any, valid("tables, each beginning with [store.NAME]")] = None
 
 
 @dataclass(frozen=True)
@@ -65,60 +64,25 @@ def parse_server(text: str, *, source: str, base: Path = Path()) -> ServerConfig
     `source` names the text in errors; relative directories are below `base`. Raises ConfigError, or ImportError if the
     driver of a store is missing.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source}: not TOML: {error}") from error
+    document = parse_toml(text, source)
     if "server" not in document and "shards" in document:
         raise ConfigError(f"{source} describes a cluster: say which shard to serve with --shard NAME")
-    for name in document:
-        if name not in ("server", "store"):
-            near = did_you_mean(name, ["server", "store"])
-            raise ConfigError(f"{source}: {name}: unknown key; valid here: server, store{near}")
-    section = _section(document.get("server"), source)
-    try:
-        limits = limits_of(section.limits)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: server.{error}") from error
-    try:
-        parse_address(section.listen)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: server.listen: {error}") from error
+    server = converted(document, _Document, source).server
+    limits = within(f"{source}: server.", limits_of, server.limits)
+    within(f"{source}: server.listen: ", parse_address, server.listen)
     return ServerConfig(
-        _store(document, section.store, source, base),
-        section.listen,
-        None if section.state_dir is None else base / section.state_dir,
-        section.wait_s,
+        _store(document, server.store, source, base),
+        server.listen,
+        None if server.state_dir is None else base / server.state_dir,
+        server.wait_s,
         limits,
     )
-
-
-def _section(table: object, source: str) -> _Server:
-    if not isinstance(table, Mapping):
-        raise ConfigError(f"{source}: server: {'missing' if table is None else 'not a table'}; expected [server]")
-    for name in table:
-        if name not in _VALID:
-            near = did_you_mean(name, list(_VALID))
-            raise ConfigError(f"{source}: server.{name}: unknown key; valid here: {', '.join(_VALID)}{near}")
-    if "store" not in table:
-        raise ConfigError(f"{source}: server.store: missing; it should be {_VALID['store']}")
-    for name, value in table.items():
-        try:
-            msgspec.convert({"store": "", name: value}, _Server)
-        except msgspec.ValidationError as error:
-            problem = str(error).partition(" - at")[0]
-            problem = f"{problem[0].lower()}{problem[1:]}"
-            raise ConfigError(f"{source}: server.{name}: {problem}; it should be {_VALID[name]}") from error
-    return msgspec.convert(table, _Server)
 
 
 def _store(document: Mapping[str, Any], name: str, source: str, base: Path) -> StoreUrl:
     """The store to serve, given by the name of a table or by a URL."""
     if ":" in name:
-        try:
-            return parse_store_url(name, base=base)
-        except ConfigError as error:
-            raise ConfigError(f"{source}: server.store: {error}") from error
+        return within(f"{source}: server.store: ", lambda url: parse_store_url(url, base=base), name)
     tables = document.get("store", {})
     if isinstance(tables, Mapping) and name not in tables:
         known = ", ".join(tables) or "none"

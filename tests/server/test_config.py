@@ -73,7 +73,7 @@ def changed(before: str, after: str) -> str:
         ("[cluster\n", ["not TOML", "line 1"]),
         ("shards = []\n[cluster]\nname = 'x'", ["shards: at least one", "[[shards]]"]),
         ("[cluster]\nname = 'x'\n[shards]\nname = 'y'", ["shards", "[[shards]]"]),
-        (GOOD + "\n[prxoy]\n", ["prxoy: unknown key", "cluster, shards, proxy", "did you mean 'proxy'"]),
+        (GOOD + "\n[prxoy]\n", ["prxoy: unknown key", "cluster, shards, proxy", "did you mean proxy?"]),
         (changed('name = "trial"', 'nam = "trial"'), ["cluster.nam: unknown key", "name, shard_by"]),
         (changed('name = "trial"', "name = 3"), ["cluster.name", "`str`", "letters"]),
         (changed('name = "trial"', 'name = "a b"'), ["cluster.name", "'a b'", "letters"]),

@@ -105,8 +105,8 @@ async def test_a_store_may_be_named_by_its_url(redis_server: Engine) -> None:
 @pytest.mark.parametrize(
     ("text", "reported"),
     [
-        ("", ["server: missing; expected [server]"]),
-        ("server = 1", ["server: not a table"]),
+        ("", ["server: missing; it should be a table: [server]"]),
+        ("server = 1", ["server: expected `object`", "a table: [server]"]),
         ("[server]", ["server.store: missing", "the name of a [store.NAME]"]),
         ('[server]\nstore = "main"', ["server.store: there is no [store.main]; the stores are none"]),
         (

@@ -9,7 +9,8 @@ import click
 
 from datastore_server.cli.output import print_json
 from datastore_server.cli.settings import Settings, json_option
-from datastore_server.config import parse_config, read_text, show_config
+from datastore_server.config import parse_config, show_config
+from datastore_server.documents import parse_toml, read_text
 from datastore_server.server_config import parse_server, show_server
 
 __all__ = ["config_command"]
@@ -34,7 +35,7 @@ def show_command(settings: Settings, path: Path) -> None:
       datastore config show cluster.toml
     """
     text, base = read_text(path), path.absolute().parent
-    if _describes_server(text):
+    if "server" in parse_toml(text, str(path)):
         shown = show_server(parse_server(text, source=str(path), base=base))
     else:
         shown = show_config(parse_config(text, source=str(path), base=base))
@@ -42,11 +43,3 @@ def show_command(settings: Settings, path: Path) -> None:
         print_json(tomllib.loads(shown))
     else:
         click.echo(shown, nl=False)
-
-
-def _describes_server(text: str) -> bool:
-    """Whether a file describes a server, not a cluster. False for invalid TOML, which `parse_config` reports."""
-    try:
-        return "server" in tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return False

@@ -126,12 +126,12 @@ class DirectoryDatastore(ShimDatastore):
         key = put.key
         record = _record_for_put(key)
         if record is None:
-            return await self._written(put)
+            return await self._write_one(put)
         async with self._locks.hold(record):
             before = await self._listed(record)
             if str(key) not in before:
                 await self.child_datastore.put(record, [*before, str(key)])
-            result = await self._written(put)
+            result = await self._write_one(put)
             if isinstance(result.error, _NOT_STORED):
                 await self._write_list(record, before)
             return result
@@ -143,15 +143,11 @@ class DirectoryDatastore(ShimDatastore):
         if record is None:
             return WriteResult()
         async with self._locks.hold(record):
-            result = await self._written(delete)
+            result = await self._write_one(delete)
             before = await self._listed(record)
             if result.error is None and str(key) in before:
                 await self._write_list(record, [name for name in before if name != str(key)])
             return result
-
-    async def _written(self, operation: Operation) -> WriteResult:
-        [result] = await self.child_datastore.write([operation])
-        return result
 
     async def directory(self, key: Key) -> list[str]:
         """The texts of the keys directly below `key`, in order of arrival, as a new list."""

@@ -180,8 +180,7 @@ class SymlinkDatastore(ShimDatastore):
             return await self._written(put.of(self._stored(put.value)) if isinstance(put, Put) else put)
 
     async def _written(self, operation: Operation) -> WriteResult:
-        [result] = await self.child_datastore.write([operation])
-        return self._as_read(result)
+        return self._as_read(await self._write_one(operation))
 
     @staticmethod
     def _as_read(result: WriteResult) -> WriteResult:

@@ -14,7 +14,7 @@ from datastore.aio._concurrency import Lock
 from datastore.aio.atomic import none_made
 from datastore.aio.base import Datastore
 from datastore.aio.scan import Scan
-from datastore.aio.verbs import condition_for, passed_on, terms_for, without_expiry
+from datastore.aio.verbs import delete_of, passed_on, put_of, split_options
 from datastore.engine.expiries import Expiries
 from datastore.engine.plan import COMPLETE
 from datastore.engine.versions import Versions
@@ -30,7 +30,6 @@ from datastore.model.operations import (
     Delete,
     Operation,
     Patch,
-    Put,
     ReadOptions,
     ReadResult,
     WriteResult,
@@ -245,12 +244,13 @@ class DictDatastore(Datastore):
     async def put(self, key: Key, value: Any, **options: Unpack[PutOptions]) -> None:
         """Keep the value itself."""
         if value is None:
-            await self.delete(key, **without_expiry(options))
+            conditions, _ = split_options(options)
+            await self.delete(key, **conditions)
             return
         key = check_key(key)
         with self._lock:
             if options or self._expiries.at_us:
-                raise_error(self._apply(Put(key, value, *terms_for(self, options))))
+                raise_error(self._apply(put_of(self, key, value, options)))
             else:
                 self._store(key, value)
 
@@ -258,7 +258,7 @@ class DictDatastore(Datastore):
         """Remove the entry of `key`, if there is one."""
         key = check_key(key)
         with self._lock:
-            raise_error(self._apply(Delete(key, condition_for(self, options))))
+            raise_error(self._apply(delete_of(self, key, options)))
 
     @property
     def latest_version(self) -> int:
@@ -365,7 +365,7 @@ class DictDatastore(Datastore):
 
     def _keep_changes(self) -> ChangeLog:
         """Keep changes from now on. Returns their log."""
-        # Loaded only where changes are kept: loading takes a noticeable part of `import datastore`.
+        # Loaded only where changes are kept: loading takes noticeable time.
         from datastore.engine.changelog import ChangeLog
 
         if self._log is None:

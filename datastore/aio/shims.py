@@ -57,6 +57,11 @@ class ShimDatastore(Datastore):
         """Write to the child."""
         return await atomic_of(self.child_datastore)(operations)
 
+    async def _write_one(self, operation: Operation) -> WriteResult:
+        """The child's result of one write."""
+        [result] = await self.child_datastore.write([operation])
+        return result
+
     def scan(self, query: Query) -> Scan:
         """The child's answer."""
         return ask(self.child_datastore, query)
@@ -99,7 +104,7 @@ class LoggingDatastore(ShimDatastore):
     def __init__(
         self, child_datastore: Datastore, logger: logging.Logger | None = None, *, log_values: bool = False
     ) -> None:
-        # Loaded only where something is logged: loading takes a noticeable part of `import datastore`.
+        # Loaded only where something is logged: loading takes noticeable time.
         import logging
 
         super().__init__(child_datastore)

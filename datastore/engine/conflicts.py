@@ -14,7 +14,7 @@ _PAUSES_S = (0.001, 0.1)
 
 def conflict_pauses() -> Iterator[float]:
     """The pauses between the attempts, in seconds: random, so that competing writers separate, and growing."""
-    # Loaded only after a conflict: loading takes a noticeable part of `import datastore`.
+    # Loaded only after a conflict: loading takes noticeable time.
     import random
 
     most_s, longest_s = _PAUSES_S

@@ -183,12 +183,13 @@ class FileSystemDatastore(Datastore):
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write file by file, each atomically."""
-        return [
-            write_attempt(self._put, operation.key, operation.value)
-            if isinstance(operation, Put)
-            else write_attempt(self._delete, operation.key)
-            for operation in operations
-        ]
+        return [write_attempt(self._do, operation) for operation in operations]
+
+    def _do(self, operation: Operation) -> None:
+        if isinstance(operation, Put):
+            self._put(operation.key, operation.value)
+        else:
+            self._delete(operation.key)
 
     def _put(self, key: Key, value: object) -> None:
         path = self._file_of(key)

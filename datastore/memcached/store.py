@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from math import ceil
 from typing import Any
 from urllib.parse import quote
@@ -21,12 +20,11 @@ from datastore.model.errors import (
     UnsupportedTypeError,
 )
 from datastore.model.key import Key
-from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult
+from datastore.model.operations import Operation, Put
 from datastore.model.query import Query
 from datastore.model.text import utf8_of
 from datastore.sync.mapping import InterfaceMappingDatastore
 from datastore.sync.scan import Scan
-from datastore.sync.verbs import read_attempt, write_attempt
 
 __all__ = ["EXPIRE_S", "NAME_BYTES", "VALUE_BYTES", "MemcachedDatastore", "expiry_of", "name_of"]
 
@@ -84,21 +82,14 @@ class MemcachedDatastore(InterfaceMappingDatastore):
         self._closed = False
         self.owned = False
 
-    def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Read one by one: the protocol has no test for presence."""
-        return [read_attempt(self._get, key) for key in keys]
-
     def _get(self, key: Key) -> bytes | str | None:
         return self._open_connection().get(name_of(key))
 
-    def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write one by one, and wait until the server has each."""
-        return [
-            write_attempt(self._put, operation.key, operation.value)
-            if isinstance(operation, Put)
-            else write_attempt(self._delete, operation.key)
-            for operation in operations
-        ]
+    def _do(self, operation: Operation) -> None:
+        if isinstance(operation, Put):
+            self._put(operation.key, operation.value)
+        else:
+            self._open_connection().delete(name_of(operation.key))
 
     def _put(self, key: Key, value: object) -> None:
         if not isinstance(value, (bytes, str)):
@@ -118,9 +109,6 @@ class MemcachedDatastore(InterfaceMappingDatastore):
         connection = self._open_connection()
         if not connection.set(name_of(key), value, self._expiry):
             raise StoreError(f"{connection.server} did not store {key}")
-
-    def _delete(self, key: Key) -> None:
-        self._open_connection().delete(name_of(key))
 
     def scan(self, query: Query) -> Scan:
         """Not supported: QueryNotSupportedError."""

@@ -12,7 +12,7 @@ from datastore.model.extras import require
 from datastore.model.options import DIRECTORY, OptionType, ServerUrl
 from datastore.model.urls import directory_of, options_of, shown, without_options
 
-__all__ = ["CHILD", "CHILDREN", "MOUNTS", "NAMED_CHILDREN", "Composed", "Config", "Origin", "did_you_mean"]
+__all__ = ["CHILD", "CHILDREN", "MOUNTS", "NAMED_CHILDREN", "Composed", "Config", "Origin", "closest", "did_you_mean"]
 
 
 class Origin(NamedTuple):
@@ -131,6 +131,10 @@ class Config:
 class Composed(Config):
     """A kind that exists for threads and for tasks: in memory, or built on other stores."""
 
+    def can_query(self) -> bool:
+        """Whether all stores that it is built on answer queries."""
+        return all(child.can_query() for _, child in self.parts())
+
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
         """The store. `stores` is the module with the classes to use: `datastore` or `datastore.aio`.
 
@@ -156,10 +160,16 @@ def is_required(part: Field[Any]) -> bool:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The hint that ends the message about an unknown name; empty if no name is like it, in capitals or not."""
-    by_lower = {known.lower(): known for known in names}
-    near = get_close_matches(name.lower(), list(by_lower), 1)
-    return f"; did you mean {by_lower[near[0]]}?" if near else ""
+    """The hint that ends the message about an unknown name; empty if no name is like it."""
+    near = closest(name, names)
+    return f"; did you mean {near}?" if near else ""
+
+
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """The most similar of `names`, ignoring case; None if none is similar."""
+    folded = {each.casefold(): each for each in names}
+    near = get_close_matches(name.casefold(), folded, 1)
+    return folded[near[0]] if near else None
 
 
 def _child(given: Any) -> Config | None:

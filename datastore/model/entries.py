@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import compress
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from datastore.model.encoded import Encoded, projected
@@ -146,20 +147,9 @@ class Batch:
         self.scanned = scanned
 
     @classmethod
-    def of_texts(
-        cls,
-        texts: list[bytes],
-        values: list[Any],
-        *,
-        metadata: list[Stamp] | None = None,
-        sort_keys: list[bytes] | None = None,
-        position: Position | None = None,
-        skipped: int = 0,
-        scanned: int = 0,
-    ) -> Batch:
+    def of_texts(cls, texts: list[bytes], values: list[Any], **others: Any) -> Batch:
         """A batch of canonical keys that are known by their text in UTF-8; b"" is a key of None."""
-        batch = Batch([], values, metadata=metadata, sort_keys=sort_keys, position=position)
-        batch.skipped, batch.scanned = skipped, scanned
+        batch = Batch([], values, **others)
         batch._keys, batch._texts = None, texts
         return batch
 
@@ -224,24 +214,24 @@ class Batch:
 
         For the last reader of a batch: the stores through which it came hold it until they are asked for the next one.
         """
-        self.keys, self.values = [], []
-        if self.metadata is not None:
-            self.metadata = []
-        if self.sort_keys is not None:
-            self.sort_keys = []
+        self.cut(0, 0)
 
     def selected(self, held: list[bool]) -> Batch:
         """The marked entries, without position and counts."""
-        values = list(compress(self.values, held))
-        metadata = None if self.metadata is None else list(compress(self.metadata, held))
+        return self._taken(lambda column: list(compress(column, held)))
+
+    def _taken(self, take: Callable[[list[Any]], list[Any]]) -> Batch:
+        """A batch of what `take` takes of each column, without position and counts."""
+        values = take(self.values)
+        metadata = None if self.metadata is None else take(self.metadata)
+        sort_keys = None if self.sort_keys is None else take(self.sort_keys)
         if self._keys is not None:
-            return Batch(list(compress(self._keys, held)), values, metadata=metadata)
-        return Batch.of_texts(list(compress(self.texts, held)), values, metadata=metadata)
+            return Batch(take(self._keys), values, metadata=metadata, sort_keys=sort_keys)
+        return Batch.of_texts(take(self.texts), values, metadata=metadata, sort_keys=sort_keys)
 
     def kept(self, held: list[bool]) -> Batch:
-        """The marked entries, with their sort keys, and the position and counts of all."""
+        """The marked entries, and the position and counts of all."""
         batch = self.selected(held)
-        batch.sort_keys = None if self.sort_keys is None else list(compress(self.sort_keys, held))
         batch.position, batch.skipped, batch.scanned = self.position, self.skipped, self.scanned
         return batch
 
@@ -263,13 +253,7 @@ class Batch:
             return
         skipped, scanned = self.skipped, self.scanned
         for start in range(0, len(self), most):
-            part = slice(start, start + most)
-            metadata = None if self.metadata is None else self.metadata[part]
-            sort_keys = None if self.sort_keys is None else self.sort_keys[part]
-            if self._keys is not None:
-                batch = Batch(self._keys[part], self.values[part], metadata=metadata, sort_keys=sort_keys)
-            else:
-                batch = Batch.of_texts(self.texts[part], self.values[part], metadata=metadata, sort_keys=sort_keys)
+            batch = self._taken(itemgetter(slice(start, start + most)))
             batch.skipped, skipped = skipped, 0
             batch.scanned, scanned = scanned, 0
             if start + most >= len(self):

@@ -48,7 +48,7 @@ class Expiry(NamedTuple):
         Raises UnsupportedTypeError (a TypeError) unless it is a datetime, InvalidError (a ValueError) unless it has a
         time zone.
         """
-        # Loaded only where times are given: loading takes a noticeable part of `import datastore`.
+        # Loaded only where times are given: loading takes noticeable time.
         from datetime import UTC, datetime, timedelta
 
         if not isinstance(time, datetime):

@@ -72,7 +72,7 @@ def time_of(microseconds: int) -> datetime:
 
 def times_of(microseconds: Iterable[int]) -> list[datetime]:
     """The instants, in UTC, so many microseconds after the beginning of 1970."""
-    # Loaded only where times are shown: loading takes a noticeable part of `import datastore`.
+    # Loaded only where times are shown: loading takes noticeable time.
     from datetime import UTC, datetime, timedelta
 
     epoch = datetime(1970, 1, 1, tzinfo=UTC)

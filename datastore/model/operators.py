@@ -131,20 +131,16 @@ def _judge(op: str, wanted: Any) -> Callable[[Any], bool]:
     """The condition, for values of any type."""
     kind, target = rank(wanted), order_key(wanted)
     foreign = type(wanted) if kind == OTHER else None
-    signs = _SIGNS[op]
+    comparison = _COMPARISONS[op]
 
     def passes(value: Any) -> bool:
         value = decoded(value)
         if rank(value) != kind or is_nan(value) or (foreign is not None and type(value) is not foreign):
             return op == "!="
         key = order_key(value)
-        return (-1 if key < target else int(target < key)) in signs
+        return comparison(-1 if key < target else int(target < key), 0)
 
     return passes
-
-
-#: The possible results of comparing a value with the wanted one.
-_SIGNS = {"<": (-1,), "<=": (-1, 0), "=": (0,), "!=": (-1, 1), ">=": (0, 1), ">": (1,)}
 
 
 # Lists of values

@@ -43,19 +43,8 @@ _RANKS: dict[type, int] = {
     tuple: LIST,
     dict: MAP,
 }
-_BASES: tuple[tuple[type, int], ...] = (
-    (bool, BOOL),
-    (int, NUMBER),
-    (float, NUMBER),
-    (datetime, DATETIME),
-    (str, STR),
-    (bytes, BYTES),
-    (bytearray, BYTES),
-    (Key, KEY),
-    (list, LIST),
-    (tuple, LIST),
-    (Mapping, MAP),
-)
+#: The same for subclasses: bool before int.
+_BASES: tuple[tuple[type, int], ...] = (*_RANKS.items(), (Mapping, MAP))
 
 
 def rank(value: Any) -> int:

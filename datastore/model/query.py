@@ -440,24 +440,10 @@ def _count(number: Any, name: str) -> int:
     return number
 
 
-def _checked_key(key: Any) -> Key:
-    if not isinstance(key, Key):
-        raise UnsupportedTypeError(f"a query's key must be a Key, got {type(key).__name__}", path="key")
-    return key
-
-
-def _checked_start(start_after: Any) -> Position | None:
-    if start_after is not None and not isinstance(start_after, Position):
-        raise UnsupportedTypeError(
-            f"a query's start_after must be a Position, got {type(start_after).__name__}", path="start_after"
-        )
-    return start_after
-
-
-def _checked_flag(name: str, flag: Any) -> bool:
-    if not isinstance(flag, bool):
-        raise UnsupportedTypeError(f"a query's {name} must be True or False, got {type(flag).__name__}", path=name)
-    return flag
+def _typed(name: str, kind: type, valid: str, given: Any) -> Any:
+    if not isinstance(given, kind):
+        raise UnsupportedTypeError(f"a query's {name} must be {valid}, got {type(given).__name__}", path=name)
+    return given
 
 
 #: The flags that are part of a query's `dict()` and `repr()`.
@@ -468,12 +454,12 @@ _CONTENT = ("key", "limit", "offset", "fields", "start_after", *_WRITTEN_FLAGS)
 
 #: Checks of what is assigned. Not properties: stores read a query's attributes often.
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "key": _checked_key,
+    "key": partial(_typed, "key", Key, "a Key"),
     "limit": lambda limit: None if limit is None else _count(limit, "limit"),
     "offset": lambda offset: _count(offset, "offset"),
     "fields": lambda fields: None if fields is None else checked_fields(fields),
-    "start_after": _checked_start,
-    **{name: partial(_checked_flag, name) for name in _FLAGS},
+    "start_after": lambda after: None if after is None else _typed("start_after", Position, "a Position", after),
+    **{name: partial(_typed, name, bool, "True or False") for name in _FLAGS},
 }
 
 #: Attributes of which only one may be set.

@@ -123,10 +123,6 @@ class ShardedConfig(Composed):
                     field=label,
                 )
 
-    def can_query(self) -> bool:
-        """Whether all shards do."""
-        return all(child.can_query() for _, child in self.parts())
-
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
         """A ShardedDatastore: over the slots of the names, or by the keys' hash."""
         children = below["children"]
@@ -157,10 +153,6 @@ class MountConfig(Composed):
                 raise InvalidError(f"{prefix!r} is not a key: {error}", field="mounts") from error
             if key != prefix:
                 raise InvalidError(f"the prefix {prefix!r} is written {key!r}", field="mounts")
-
-    def can_query(self) -> bool:
-        """Whether all stores do."""
-        return all(child.can_query() for _, child in self.parts())
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
         """A MountDatastore."""

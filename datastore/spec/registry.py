@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from datastore.model.config import Config, did_you_mean
+from datastore.model.config import Config, closest, did_you_mean
 from datastore.model.errors import ConfigError, InvalidError
 from datastore.model.urls import SCHEME, shown
 
@@ -68,12 +67,10 @@ class Registry:
 
     def near_kind(self, name: str) -> str:
         """A hint for a `name` that names no store but resembles a kind; empty if it resembles none."""
-        near = get_close_matches(name.lower(), self.kinds, 1)
-        if not near:
+        near = closest(name, self.kinds)
+        if near is None:
             return ""
-        return (
-            f"; did you mean {near[0]}:?" if near[0] in self._with_urls else f'; did you mean {{ kind = "{near[0]}" }}?'
-        )
+        return f"; did you mean {near}:?" if near in self._with_urls else f'; did you mean {{ kind = "{near}" }}?'
 
     def _load(self, name: str, what: str) -> type[Config]:
         announced = self._announced[name]

@@ -32,10 +32,6 @@ class _Shim(Composed):
 
     child: Config = field(metadata=option("the store below", CHILD))
 
-    def can_query(self) -> bool:
-        """Whether the child does."""
-        return self.child.can_query()
-
 
 @dataclass(frozen=True, kw_only=True)
 class NamespaceConfig(_Shim):
@@ -136,6 +132,10 @@ class CacheConfig(_Shim):
 
     kind = "cache"
     cache: Config = field(metadata=option("the store that caches", CHILD))
+
+    def can_query(self) -> bool:
+        """Whether the child answers queries: the cache is not asked."""
+        return self.child.can_query()
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
         """A CacheShimDatastore."""

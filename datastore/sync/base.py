@@ -301,7 +301,7 @@ class Datastore(TwoNames):
         is too old. Raises UnsupportedError if the store cannot be watched, InvalidTokenError for a token that is
         damaged or that of another watch, InvalidQueryError or UnsupportedTypeError for a query with other parts.
         """
-        # Loaded only by those who watch: loading takes a noticeable part of `import datastore`.
+        # Loaded only by those who watch: loading takes noticeable time.
         from datastore.engine.feeds import opened
         from datastore.model.changes import Watch
         from datastore.sync.feeds import unwatched

@@ -128,12 +128,12 @@ class DirectoryDatastore(ShimDatastore):
         key = put.key
         record = _record_for_put(key)
         if record is None:
-            return self._written(put)
+            return self._write_one(put)
         with self._locks.hold(record):
             before = self._listed(record)
             if str(key) not in before:
                 self.child_datastore.put(record, [*before, str(key)])
-            result = self._written(put)
+            result = self._write_one(put)
             if isinstance(result.error, _NOT_STORED):
                 self._write_list(record, before)
             return result
@@ -145,15 +145,11 @@ class DirectoryDatastore(ShimDatastore):
         if record is None:
             return WriteResult()
         with self._locks.hold(record):
-            result = self._written(delete)
+            result = self._write_one(delete)
             before = self._listed(record)
             if result.error is None and str(key) in before:
                 self._write_list(record, [name for name in before if name != str(key)])
             return result
-
-    def _written(self, operation: Operation) -> WriteResult:
-        [result] = self.child_datastore.write([operation])
-        return result
 
     def directory(self, key: Key) -> list[str]:
         """The texts of the keys directly below `key`, in order of arrival, as a new list."""

@@ -182,8 +182,7 @@ class SymlinkDatastore(ShimDatastore):
             return self._written(put.of(self._stored(put.value)) if isinstance(put, Put) else put)
 
     def _written(self, operation: Operation) -> WriteResult:
-        [result] = self.child_datastore.write([operation])
-        return self._as_read(result)
+        return self._as_read(self._write_one(operation))
 
     @staticmethod
     def _as_read(result: WriteResult) -> WriteResult:

@@ -27,7 +27,6 @@ from datastore.model.operations import (
     Delete,
     Operation,
     Patch,
-    Put,
     ReadOptions,
     ReadResult,
     WriteResult,
@@ -41,7 +40,7 @@ from datastore.sync._concurrency import Lock
 from datastore.sync.atomic import none_made
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan
-from datastore.sync.verbs import condition_for, passed_on, terms_for, without_expiry
+from datastore.sync.verbs import delete_of, passed_on, put_of, split_options
 
 if TYPE_CHECKING:
     from datastore.engine.changelog import ChangeLog
@@ -247,12 +246,13 @@ class DictDatastore(Datastore):
     def put(self, key: Key, value: Any, **options: Unpack[PutOptions]) -> None:
         """Keep the value itself."""
         if value is None:
-            self.delete(key, **without_expiry(options))
+            conditions, _ = split_options(options)
+            self.delete(key, **conditions)
             return
         key = check_key(key)
         with self._lock:
             if options or self._expiries.at_us:
-                raise_error(self._apply(Put(key, value, *terms_for(self, options))))
+                raise_error(self._apply(put_of(self, key, value, options)))
             else:
                 self._store(key, value)
 
@@ -260,7 +260,7 @@ class DictDatastore(Datastore):
         """Remove the entry of `key`, if there is one."""
         key = check_key(key)
         with self._lock:
-            raise_error(self._apply(Delete(key, condition_for(self, options))))
+            raise_error(self._apply(delete_of(self, key, options)))
 
     @property
     def latest_version(self) -> int:
@@ -367,7 +367,7 @@ class DictDatastore(Datastore):
 
     def _keep_changes(self) -> ChangeLog:
         """Keep changes from now on. Returns their log."""
-        # Loaded only where changes are kept: loading takes a noticeable part of `import datastore`.
+        # Loaded only where changes are kept: loading takes noticeable time.
         from datastore.engine.changelog import ChangeLog
 
         if self._log is None:

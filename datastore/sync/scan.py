@@ -118,7 +118,7 @@ def ask(store: Any, query: Query) -> Scan:
 def noted(store: Any, query: Query, scan: Scan) -> Scan:
     """A store's answer to a query that is to be explained: reading it fills in the explanation."""
     description = store.describe()
-    # Loaded only for queries that are explained: loading takes a noticeable part of `import datastore`.
+    # Loaded only for queries that are explained: loading takes noticeable time.
     from datastore.model.explanation import Explanation
 
     explanation = Explanation(

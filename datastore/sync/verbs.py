@@ -24,7 +24,7 @@ from datastore.model.entries import Batch, Position, Write
 from datastore.model.errors import UnsupportedError, UnsupportedTypeError
 from datastore.model.expiry import Expiry, expiry_of
 from datastore.model.key import Key
-from datastore.model.metadata import Precondition, PutOptions, WriteOptions, check_condition, condition_of
+from datastore.model.metadata import PutOptions, WriteOptions, check_condition, condition_of
 from datastore.model.operations import (
     ENTRIES,
     PRESENCE,
@@ -54,8 +54,8 @@ __all__ = [
     "DERIVED",
     "are_overridden",
     "batch_of_one",
-    "condition_for",
     "cursor_of",
+    "delete_of",
     "derive",
     "derive_again",
     "no_expiry",
@@ -64,10 +64,10 @@ __all__ = [
     "operation_of",
     "passed_on",
     "passes_changes",
+    "put_of",
     "read_attempt",
     "scope_of",
-    "terms_for",
-    "without_expiry",
+    "split_options",
     "write_attempt",
 ]
 
@@ -233,6 +233,7 @@ def _looked_up(name: str) -> Callable[..., Any]:
 # The verbs over the waist
 
 _Result = TypeVar("_Result", ReadResult, WriteResult)
+_Operation = TypeVar("_Operation", Put, Delete, Operation)
 _Read = Callable[[Any, Sequence[Key], ReadOptions], list[ReadResult]]
 _Write = Callable[[Any, Sequence[Operation]], list[WriteResult]]
 
@@ -267,9 +268,10 @@ def _put_over(write: _Write) -> Any:
     def put(self: Any, key: Key, value: Any, **options: Unpack[PutOptions]) -> None:
         """Store `value` under `key`, replacing any old value. None deletes."""
         if value is None:
-            self.delete(key, **without_expiry(options))
+            conditions, _ = split_options(options)
+            self.delete(key, **conditions)
             return
-        (result,) = write(self, (Put(check_key(key), value, *terms_for(self, options)),))
+        (result,) = write(self, (put_of(self, check_key(key), value, options),))
         if result.error is not None:
             raise_error(result)
 
@@ -279,7 +281,7 @@ def _put_over(write: _Write) -> Any:
 def _delete_over(write: _Write) -> Any:
     def delete(self: Any, key: Key, **options: Unpack[WriteOptions]) -> None:
         """Remove the entry of `key`, if there is one."""
-        (result,) = write(self, (Delete(check_key(key), condition_for(self, options)),))
+        (result,) = write(self, (delete_of(self, check_key(key), options),))
         if result.error is not None:
             raise_error(result)
 
@@ -306,19 +308,8 @@ def _checked(store: Any, operation: Operation) -> Operation:
     """A write of a batch; raises if its key is not one, or if the store lacks the versions or the expiry it needs."""
     key = check_key(operation.key)
     if not is_plain(operation):
-        _require(store, operation)
+        supported(store, operation)
     return operation if key is operation.key else operation.at(key)
-
-
-def _require(store: Any, operation: Operation) -> None:
-    """Raise UnsupportedError if the store lacks what this write needs, or the errors of an invalid condition."""
-    can = store.capability
-    if operation.condition is not None:
-        check_condition(operation.condition)
-    if needs_versions(operation) and not can.versions:
-        raise no_versions(store)
-    if operation.expiry is not None and not can.expiry:
-        raise no_expiry(store)
 
 
 def _settled(results: list[_Result]) -> list[_Result]:
@@ -360,43 +351,36 @@ def operation_of(write: Write | Operation) -> Operation:
     return Delete(key) if value is None else Put(key, value)
 
 
-def condition_for(store: Any, options: WriteOptions) -> Precondition | None:
-    """The condition of a write with these keyword arguments. Raises UnsupportedError if the store keeps no versions."""
+def put_of(store: Any, key: Key, value: Any, options: PutOptions) -> Put:
+    """A put with these keyword arguments. Raises like `supported`."""
     if not options:
-        return None
-    condition = condition_of(**options)
-    if condition is not None and not store.capability.versions:
+        return Put(key, value)
+    conditions, expiry = split_options(options)
+    return supported(store, Put(key, value, condition_of(**conditions), expiry))
+
+
+def delete_of(store: Any, key: Key, options: WriteOptions) -> Delete:
+    """A delete with these keyword arguments. Raises like `supported`."""
+    return supported(store, Delete(key, condition_of(**options))) if options else Delete(key)
+
+
+def split_options(options: PutOptions) -> tuple[WriteOptions, Expiry | None]:
+    """The conditions among the keyword arguments of a put, which are those of a delete, and the expiry."""
+    rest: Any = dict(options)
+    expiry = expiry_of(expires_in_s=rest.pop("expires_in_s", None), expire_time=rest.pop("expire_time", None))
+    return rest, expiry
+
+
+def supported(store: Any, operation: _Operation) -> _Operation:
+    """The operation itself. Raises UnsupportedError if the store lacks what it needs, and for an invalid condition."""
+    can = store.capability
+    if operation.condition is not None:
+        check_condition(operation.condition)
+    if needs_versions(operation) and not can.versions:
         raise no_versions(store)
-    return condition
-
-
-def terms_for(store: Any, options: PutOptions) -> tuple[Precondition | None, Expiry | None]:
-    """The condition and the expiry of a put with these keyword arguments.
-
-    Raises UnsupportedError if the store keeps no versions, or its entries cannot expire.
-    """
-    if not options:
-        return None, None
-    expiry = _expiry_in(options)
-    if expiry is not None and not store.capability.expiry:
+    if operation.expiry is not None and not can.expiry:
         raise no_expiry(store)
-    return condition_for(store, _conditions_in(options)), expiry
-
-
-def without_expiry(options: PutOptions) -> WriteOptions:
-    """The keyword arguments of a delete in place of a put with these, which are checked."""
-    if options:
-        _expiry_in(options)
-    return _conditions_in(options)
-
-
-def _expiry_in(options: PutOptions) -> Expiry | None:
-    return expiry_of(expires_in_s=options.get("expires_in_s"), expire_time=options.get("expire_time"))
-
-
-def _conditions_in(options: PutOptions) -> WriteOptions:
-    names = ("expires_in_s", "expire_time")
-    return {name: value for name, value in options.items() if name not in names}  # type: ignore[return-value]
+    return operation
 
 
 def are_overridden(cls: type) -> bool:

@@ -11,11 +11,11 @@ import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from itertools import islice
 from math import inf
 from typing import Any
 
+from datastore.model.config import closest
 from datastore.model.deadline import set_time_left
 from datastore.model.errors import DatastoreError
 from datastore.model.fields import BESIDE_VALUES, KEY_FIELD, Filter, object_getattr
@@ -168,7 +168,7 @@ def _empty_text(store: Datastore, query: Query) -> str:
         return "the store is empty"
     if "*" in str(key):
         return f"keys are not patterns; for a whole collection: {_command('datastore query {}', key.path)}"
-    near = _alike(key.name, _children(store, key.parent))
+    near = closest(key.name, _children(store, key.parent))
     meant = f"; did you mean {key.parent.child(near)}?" if near else ""
     return f"there is no entry {_where(query)}{meant}"
 
@@ -205,7 +205,7 @@ def _doubtful_fields(query: Query, found: int) -> list[str]:
 def _likely_field(store: Datastore, query: Query, field: str) -> str:
     with store.query(_scope(query).replaced(limit=SAMPLE_ENTRIES)) as cursor:
         names = list(islice(dict.fromkeys(_names(list(cursor))), NAMES))
-    if near := _alike(field, names):
+    if near := closest(field, names):
         return f"; did you mean {near}?"
     listed = ", ".join(names[:LISTED_NAMES]) + (", ..." if len(names) > LISTED_NAMES else "")
     return f"; there are {listed}" if names else ""
@@ -218,10 +218,3 @@ def _names(values: Iterable[Any], within: str = "") -> Iterator[str]:
             for name, inner in value.items():
                 yield within + name
                 yield from _names([inner], f"{within}{name}.")
-
-
-def _alike(name: str, names: Iterable[str]) -> str | None:
-    """The most similar of `names`, ignoring case; None if none is similar."""
-    folded = {each.casefold(): each for each in names}
-    near = get_close_matches(name.casefold(), folded, 1)
-    return folded[near[0]] if near else None

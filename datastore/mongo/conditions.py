@@ -5,24 +5,34 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from datastore.model.fields import KEY_FIELD, VALUE_FIELD, Filter
+from datastore.model.fields import KEY_FIELD, METADATA_FIELDS, VALUE_FIELD, Filter
 from datastore.model.key import Key
 from datastore.model.operators import OPERATORS
 from datastore.model.query import Query
 from datastore.model.trees import Condition, Tree
 from datastore.mongo.documents import INT64
 
-__all__ = ["HAS_VALUE", "condition", "is_known"]
+__all__ = ["condition", "is_known", "of_identities", "present"]
 
-#: Documents of other programs may have no value, and are not visible.
-HAS_VALUE = {"value": {"$exists": True}}
+#: Documents of other programs may have no value, and are not visible; neither are the traces of deleted entries.
+_HAS_VALUE = {"value": {"$exists": True}}
 
 _OPERATORS = {"=": "$eq", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 
 
-def condition(query: Query) -> dict[str, Any]:
-    """The filter for the server: it selects everything the query does, and possibly more."""
-    conditions = [_scope(query)] if query.reads_values else [_scope(query), HAS_VALUE]
+def of_identities(identities: list[str]) -> dict[str, Any]:
+    """The filter for the documents with these identities."""
+    return {"_id": identities[0] if len(identities) == 1 else {"$in": identities}}
+
+
+def present(now_us: int) -> dict[str, Any]:
+    """The filter that selects what is an entry at this time, and has not expired."""
+    return {**_HAS_VALUE, "expires_us": {"$not": {"$lte": now_us}}}
+
+
+def condition(query: Query, now_us: int) -> dict[str, Any]:
+    """The filter for the server: it selects everything the query does at this time, and possibly more."""
+    conditions = [_scope(query), present(now_us)]
     if query.start_after is not None and not query.orders:
         conditions.append({"_id": {"$gt": str(query.start_after.key)}})
     if query.own_getter is None:
@@ -67,7 +77,9 @@ def _comparison(part: Filter) -> dict[str, Any] | None:
             return None
         return _tested("_id", part.op, list(map(str, values)))
     # A field with dots can be one name or a path; the server only supports paths.
-    if any(mark in part.field for mark in ".$\0") or part.field == VALUE_FIELD or not all(map(_is_comparable, values)):
+    if any(mark in part.field for mark in ".$\0") or part.field in (VALUE_FIELD, *METADATA_FIELDS):
+        return None
+    if not all(map(_is_comparable, values)):
         return None
     return _tested(f"value.{part.field}", part.op, values)
 

@@ -1,4 +1,8 @@
-"""Documents: a key, its collection and a value, which is refused if BSON would change it."""
+"""Documents: a key, its collection, its metadata and a value, which is refused if BSON would change it.
+
+A document without metadata is that of another program, or was written before entries had versions. After a delete a
+document without a value remains for a while, the trace, so that the next version of its key is greater. Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,66 @@ from datetime import datetime
 from typing import Any
 
 from datastore.model.errors import InvalidKeyError, InvalidValueError, LimitExceededError, UnsupportedTypeError
+from datastore.model.expiry import MAX_EXPIRES_US
 from datastore.model.key import Key
 from datastore.model.limits import VALUE_DEPTH
+from datastore.model.metadata import Metadata, time_of
 from datastore.mongo.errors import DOCUMENT_BYTES, translated
 
-__all__ = ["INT64", "document_of", "key_of", "plain"]
+__all__ = [
+    "INT64",
+    "METADATA",
+    "REMOVED",
+    "TRACE_S",
+    "document_of",
+    "key_of",
+    "metadata_of",
+    "plain",
+    "stored_metadata",
+    "trace",
+    "version_of",
+]
 
 INT64 = range(-(2**63), 2**63)
+#: How long the trace of a deleted or expired entry remains, in seconds: more than clocks differ, or are set back.
+TRACE_S = 24 * 60 * 60
+#: The fields with the metadata of an entry, as in `Metadata`. `expires_us` is missing if it never expires.
+METADATA = ("version", "created_us", "updated_us", "expires_us")
+#: The field with the time at which the server may remove the document.
+REMOVED = "remove_time"
+#: The version of an entry without metadata.
+_OLDEST = 1
 
 
-def document_of(key: Key, value: Any, *, aware_datetimes: bool = False) -> dict[str, Any]:
+def metadata_of(document: dict[str, Any] | None, now_us: int) -> Metadata | None:
+    """The metadata of a document whose value was read, if it has one; None for a trace or an expired entry."""
+    if document is None or document.get("value") is None:
+        return None
+    metadata = stored_metadata(document)
+    return None if 0 < metadata.expires_us <= now_us else metadata
+
+
+def stored_metadata(document: dict[str, Any]) -> Metadata:
+    """The metadata in the document of an entry."""
+    return Metadata(version_of(document), *(int(document.get(name, 0)) for name in METADATA[1:]))
+
+
+def version_of(document: dict[str, Any]) -> int:
+    """The version of an entry or of a trace."""
+    return int(document.get("version", _OLDEST))
+
+
+def trace(key: Key, version: int, now_us: int) -> dict[str, Any]:
+    """The document that remains of an entry that is deleted now."""
+    return {"_id": str(key), "version": version, REMOVED: _after_trace(now_us)}
+
+
+def _after_trace(time_us: int) -> datetime:
+    # Datetimes end with the year 9999, too.
+    return time_of(min(time_us + TRACE_S * 1_000_000, MAX_EXPIRES_US))
+
+
+def document_of(key: Key, value: Any, metadata: Metadata, *, aware_datetimes: bool = False) -> dict[str, Any]:
     """The document of an entry. Raises the errors that `MongoDatastore` documents for values."""
     from bson import BSON, encode
 
@@ -24,7 +78,11 @@ def document_of(key: Key, value: Any, *, aware_datetimes: bool = False) -> dict[
     if type(value) is BSON:
         value = bytes(value)
     _check(value, "value", VALUE_DEPTH * 2, aware_datetimes=aware_datetimes)
-    document = {"_id": str(key), "path": str(key.path), "value": value}
+    document = {"_id": str(key), "path": str(key.path), "value": value, **dict(zip(METADATA, metadata, strict=True))}
+    if metadata.expires_us:
+        document[REMOVED] = _after_trace(metadata.expires_us)
+    else:
+        del document["expires_us"]
     with translated():
         size = len(encode(document))
     if size > DOCUMENT_BYTES:

@@ -62,14 +62,9 @@ def translated() -> Iterator[None]:
         raise StoreError(f"MongoDB: the server's answer lacks {error}") from error
 
 
-def is_taken(error: DatastoreError | None) -> bool:
-    """Whether another write created the document concurrently, or a unique index was violated."""
-    from pymongo.errors import BulkWriteError
-
-    cause = None if error is None else error.__cause__
-    if not isinstance(cause, BulkWriteError):
-        return False
-    return any(failed.get("code") == _DUPLICATE_KEY for failed in (cause.details or {}).get("writeErrors", ()))
+def is_taken(code: int | None) -> bool:
+    """Whether another write created or changed the document in between, or a unique index was violated."""
+    return code == _DUPLICATE_KEY
 
 
 def refusal_of_write(code: int | None, text: str) -> DatastoreError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
 from datastore.engine.plan import narrowed
+from datastore.engine.versions import Versions
 from datastore.model.capability import Capability, Support
 from datastore.model.description import Description
 from datastore.model.entries import Batch, Position, value_bytes
@@ -15,19 +16,18 @@ from datastore.model.errors import DatastoreError, InvalidError, UnsupportedType
 from datastore.model.extras import require
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, FIRST_SCAN_ENTRIES
-from datastore.model.operations import Operation, Put, ReadOptions, ReadResult, WriteResult, attempt
+from datastore.model.metadata import Stamp
+from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
-from datastore.mongo.conditions import HAS_VALUE, condition, is_known
-from datastore.mongo.documents import document_of, key_of, plain
-from datastore.mongo.errors import is_taken, refusal_of_write, translated, write_concern_error
+from datastore.mongo.conditions import condition, is_known, of_identities, present
+from datastore.mongo.documents import METADATA, key_of, metadata_of, plain, stored_metadata
+from datastore.mongo.errors import translated
+from datastore.mongo.writer import Writer
+from datastore.sync._concurrency import Lock
 from datastore.sync.base import Datastore
 from datastore.sync.scan import Scan
-from datastore.sync.verbs import read_attempt, write_attempt
 
-__all__ = ["TRIES", "MongoDatastore"]
-
-#: How often to retry a write if another one creates its document concurrently.
-TRIES = 10
+__all__ = ["MongoDatastore"]
 
 
 class MongoDatastore(Datastore):
@@ -46,132 +46,49 @@ class MongoDatastore(Datastore):
     """
 
     capability = Capability(
-        scope=True, key_filters=Support.INEXACT, field_filters=Support.INEXACT, limit=Support.INEXACT
+        scope=True,
+        key_filters=Support.INEXACT,
+        field_filters=Support.INEXACT,
+        limit=Support.INEXACT,
+        versions=True,
+        expiry=True,
     )
 
-    def __init__(self, database: Any, *, collection: str = "datastore", aware_datetimes: bool = False) -> None:
+    def __init__(
+        self,
+        database: Any,
+        *,
+        collection: str = "datastore",
+        aware_datetimes: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         require("pymongo", "mongodb")
         self._collection = _collection(database, collection, aware_datetimes=aware_datetimes)
-        self._aware_datetimes = aware_datetimes
-        self._indexed = False
+        self._versions = Versions(clock=clock)
+        self._lock = Lock()
+        self._writer = Writer(self._collection, self._versions, self._lock, aware_datetimes=aware_datetimes)
         self._owned: Any = None
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """Read several documents in one request; without values, only whether each has one."""
-        if len(keys) == 1:
-            return [read_attempt(self._value if options.values else self._presence, keys[0])]
-        return [ReadResult(value) for value in self._values(keys, with_values=options.values)]
-
-    def _value(self, key: Key) -> Any:
-        with translated():
-            document = self._collection.find_one({"_id": str(key)})
-        return None if document is None else plain(document.get("value"))
-
-    def _presence(self, key: Key) -> Any:
-        with translated():
-            return self._collection.find_one({"_id": str(key), **HAS_VALUE}, {"_id": 1})
-
-    def _values(self, keys: Sequence[Key], *, with_values: bool) -> list[Any]:
-        selected: dict[str, Any] = {"_id": {"$in": [str(key) for key in keys]}}
-        with translated():
-            if with_values:
-                found = {document["_id"]: plain(document.get("value")) for document in self._collection.find(selected)}
-            else:
-                documents = self._collection.find({**selected, **HAS_VALUE}, {"_id": 1})
-                found = {document["_id"]: True for document in documents}
-        return [found.get(str(key)) for key in keys]
+        selected, fields = of_identities([str(key) for key in keys]), None
+        if not options.values:
+            selected, fields = {**selected, **present(self._now_us())}, dict.fromkeys(METADATA, 1)
+        try:
+            with translated():
+                found = {document["_id"]: document for document in self._collection.find(selected, fields)}
+        except DatastoreError as error:
+            return [ReadResult(error=error) for _ in keys]
+        now_us = self._now_us()
+        return [_result(found.get(str(key)), options, now_us) for key in keys]
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Make several writes in one request, in order, leaving out refused ones."""
-        if len(operations) == 1:
-            return [write_attempt(self._do, operations[0])]
-        return self._write_all(operations)
+        """Make several writes in one request, after another that reads the metadata of what they replace."""
+        return self._writer.write(operations)
 
-    def _do(self, operation: Operation) -> None:
-        change = self._change(operation)
-        with translated():
-            self._ensure_index()
-            self._make(change)
-
-    def _change(self, operation: Operation) -> dict[str, Any] | str:
-        """The document to store, or the identity of the one to delete."""
-        if isinstance(operation, Put):
-            return document_of(operation.key, operation.value, aware_datetimes=self._aware_datetimes)
-        return str(operation.key)
-
-    def _make(self, change: dict[str, Any] | str) -> None:
-        if isinstance(change, str):
-            self._collection.delete_one({"_id": change})
-        else:
-            self._replace(change)
-
-    def _replace(self, document: dict[str, Any]) -> None:
-        from pymongo.errors import DuplicateKeyError
-
-        for _ in range(TRIES):
-            # If two calls create a document concurrently, one gets an error, and finds the document when it retries.
-            with suppress(DuplicateKeyError):
-                self._collection.replace_one({"_id": document["_id"]}, document, upsert=True)
-                return
-        self._collection.replace_one({"_id": document["_id"]}, document, upsert=True)
-
-    def _write_all(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        results = [WriteResult() for _ in operations]
-        left: list[tuple[int, dict[str, Any] | str]] = []
-        for place, operation in enumerate(operations):
-            change = attempt(self._change, operation)
-            if change.error is None:
-                left.append((place, change.value))
-            else:
-                results[place] = WriteResult(change.error)
-        tries = 0
-        while left:
-            done, failed, failure = self._write([change for _, change in left])
-            tries = tries + 1 if done == 0 else 0
-            if failed == 1 and is_taken(failure) and tries < TRIES:
-                left = left[done:]
-                continue
-            for place, _ in left[done : done + failed]:
-                results[place] = WriteResult(failure)
-            left = left[done + failed :]
-        return results
-
-    def _write(self, changes: Sequence[dict[str, Any] | str]) -> tuple[int, int, DatastoreError | None]:
-        """Write until one fails. Returns how many succeeded, how many failed, and the error; the rest was not tried."""
-        from pymongo.errors import BulkWriteError
-
-        try:
-            with translated():
-                self._ensure_index()
-                try:
-                    self._collection.bulk_write(list(map(_operation, changes)))
-                except BulkWriteError as error:
-                    details = error.details or {}
-                    for failed in details.get("writeErrors", ()):
-                        refused = refusal_of_write(failed.get("code"), str(failed.get("errmsg")))
-                        refused.__cause__ = error
-                        return failed["index"], 1, refused
-                    # Everything is written, but not with the requested write concern.
-                    return 0, len(changes), write_concern_error(details.get("writeConcernErrors", ()))
-        except DatastoreError as error:
-            if isinstance(error.__cause__, KeyError):
-                # FerretDB refuses a batch without saying for which document.
-                return self._write_alone(changes[0])
-            return 0, len(changes), error
-        return len(changes), 0, None
-
-    def _write_alone(self, change: dict[str, Any] | str) -> tuple[int, int, DatastoreError | None]:
-        try:
-            with translated():
-                self._make(change)
-        except DatastoreError as error:
-            return 0, 1, error
-        return 1, 0, None
-
-    def _ensure_index(self) -> None:
-        if not self._indexed:
-            self._collection.create_index([("path", 1), ("_id", 1)])
-            self._indexed = True
+    def _now_us(self) -> int:
+        with self._lock:
+            return self._versions.latest_us()
 
     def scan(self, query: Query) -> Scan:
         """The entries of the scope, without those that the server excluded."""
@@ -180,14 +97,14 @@ class MongoDatastore(Datastore):
     def _batches(self, query: Query) -> Generator[Batch]:
         needed = query.entries_needed(started=True)
         with translated():
-            fields = None if query.reads_values else {"_id": 1}
-            found = self._collection.find(condition(query), fields)
+            fields = None if query.reads_values else dict.fromkeys(METADATA if query.needs_metadata else ("_id",), 1)
+            found = self._collection.find(condition(query, self._now_us()), fields)
             cursor = found.sort("_id", 1).batch_size(min(BATCH_ENTRIES, max(needed, 2)))
         try:
             most = FIRST_SCAN_ENTRIES
             while needed > 0:
                 with translated():
-                    batch = _read(cursor, min(most, needed), with_values=query.reads_values)
+                    batch = _read(cursor, min(most, needed), query)
                 if not batch.scanned:
                     return
                 yield batch
@@ -240,10 +157,21 @@ def _collection(database: Any, name: str, *, aware_datetimes: bool) -> Any:
         raise InvalidError(f"collection={name!r}: {error}", field="collection") from error
 
 
-def _read(cursor: Any, most: int, *, with_values: bool) -> Batch:
+def _result(document: dict[str, Any] | None, options: ReadOptions, now_us: int) -> ReadResult:
+    """What was read of a key. Without values, what was not selected has none."""
+    if document is not None and not options.values:
+        document["value"] = True
+    metadata = metadata_of(document, now_us)
+    if document is None or metadata is None:
+        return ReadResult()
+    return ReadResult(plain(document["value"]), metadata=metadata if options.metadata else None)
+
+
+def _read(cursor: Any, most: int, query: Query) -> Batch:
     """The next documents as a batch. Documents of other programs are skipped."""
     keys: list[Key] = []
     values: list[Any] = []
+    metadata: list[Stamp] = []
     scanned = held_bytes = 0
     while len(keys) < most and held_bytes < BATCH_BYTES and scanned < BATCH_ENTRIES:
         document = next(cursor, None)
@@ -251,18 +179,17 @@ def _read(cursor: Any, most: int, *, with_values: bool) -> Batch:
             break
         scanned += 1
         key = key_of(document["_id"])
-        value = plain(document.get("value")) if with_values else True
+        value = plain(document.get("value")) if query.reads_values else True
         if key is not None and value is not None:
             keys.append(key)
             values.append(value)
             held_bytes += value_bytes(value)
-    return Batch(keys, values, scanned=scanned, position=Position(b"", keys[-1]) if keys else None)
-
-
-def _operation(change: dict[str, Any] | str) -> Any:
-    """The request to store a document, or to delete that of an identity."""
-    from pymongo import DeleteOne, ReplaceOne
-
-    if isinstance(change, str):
-        return DeleteOne({"_id": change})
-    return ReplaceOne({"_id": change["_id"]}, change, upsert=True)
+            if query.needs_metadata:
+                metadata.append(stored_metadata(document))
+    return Batch(
+        keys,
+        values,
+        metadata=metadata if query.needs_metadata else None,
+        scanned=scanned,
+        position=Position(b"", keys[-1]) if keys else None,
+    )

@@ -108,6 +108,7 @@ class TestNodeOnMongo(_Slow, _Served):
 
     kind = "mongodb"
     options = "serializer=wire"
+    versions = expiry = True
 
 
 @pytest.mark.long("a node, or a proxy, on one more kind of storage")

@@ -9,12 +9,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.support.fronts import Front
 from tests.support.waiting import PATIENCE_S
 
 BUILT = Path(__file__).resolve().parent.parent.parent / "build"
@@ -29,18 +30,21 @@ class Engine:
         self._hello = hello
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+        #: Where clients connect: to the server, or to what is in front of it.
         self.port = 0
 
     def start(self) -> None:
         """Start, and wait until it answers. If the port is taken meanwhile, another is chosen."""
         for _ in range(TRIES):
-            port = self.port or _free_port()
+            port = self._port or _free_port()
             with (self._directory / "log").open("ab") as log:
                 self._process = subprocess.Popen(
                     self._command(port, self._directory), cwd=self._directory, stdout=log, stderr=log
                 )
             if self._is_up(port):
-                self.port = port
+                self._port = port
+                self.port = self.port or port
                 return
             self.kill()
         raise AssertionError(f"no start: {(self._directory / 'log').read_text()}")
@@ -140,7 +144,10 @@ def engine(name: str, directory: Path) -> Iterator[Engine]:
     directory.mkdir(parents=True, exist_ok=True)
     server = Engine(command(found), hello, directory)
     server.start()
-    try:
+    with ExitStack() as stack:
+        stack.callback(server.kill)
+        if name == "mongodb":
+            front = Front(server.port)
+            stack.callback(front.end)
+            server.port = front.port
         yield server
-    finally:
-        server.kill()

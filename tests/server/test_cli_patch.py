@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from datastore.model.entries import Write
+from datastore.model.errors import UnavailableError
+from datastore.model.key import Key
+from datastore.model.matching import MatchingStep
+from datastore_client import RemoteDatastore, connect
 from tests.support.commands import Commands
 
 KEY = "/Airport:GVA"
@@ -64,3 +74,83 @@ def test_a_bad_patch_says_what_is_wrong_and_changes_nothing(
     assert (done.code, done.out) == (code, "")
     assert why in done.err
     assert run("get", KEY).lines == [before]
+
+
+# Many
+
+
+def fill(url: str, count: int) -> None:
+    with connect(url) as store:
+        store.batch_write([Write(Key(f"/A:{number:05}"), {"n": number % 2, "views": 0}) for number in range(count)])
+
+
+def views(run: Commands) -> Counter[int]:
+    return Counter(line["value"]["views"] for line in run("query", "/A", "--json").lines)
+
+
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [(["--collection"], 10), (["--recursive"], 10), (["--where", "n = 1"], 5), (["-r", "--where", "n = 7"], 0)],
+)
+def test_many_are_patched_as_query_selects_them(url: str, run: Commands, options: list[str], number: int) -> None:
+    fill(url, 10)
+    done = run("patch", "/A", *options, "--increment", "views=1", "--yes", "--json")
+    assert done.code == 0
+    if number:
+        assert f"Patching {number} entries" in done.err
+        assert f"Patched {number} entries" in done.err
+    assert done.lines == [{"patched": number, "passed_over": 0, "failed": 0}]
+    assert views(run)[1] == number
+
+
+def test_entries_that_a_patch_does_not_fit_are_named(run: Commands) -> None:
+    run.put("/A:1", "/A:2", value='{"views": "many"}')
+    run.put("/A:3", value="{}")
+    done = run("patch", "/A", "--collection", "--increment", "views=1", "--yes", "--json")
+    assert done.code == 3
+    assert done.lines == [{"patched": 1, "passed_over": 0, "failed": 2}]
+    assert "2 entries could not be patched:\n  /A:1: INVALID_VALUE: " in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--collection",), "this would patch 1 entry of the collection /A"),
+        (("--collection", "--recursive", "--yes"), "exclude each other"),
+        (("--where", "n = 1", "--create", "--yes"), "--create and --if-version are for one KEY"),
+        (("--collection", "--if-version", "3", "--yes"), "--create and --if-version are for one KEY"),
+        (("--resume", "file"), "--resume is for many entries"),
+    ],
+)
+def test_options_that_do_not_fit_many_are_refused(run: Commands, options: tuple[str, ...], why: str) -> None:
+    run.put("/A:1", value='{"n": 1}')
+    done = run("patch", "/A", *options, "--set", "n=2")
+    assert done.code == 2
+    assert why in done.err
+    assert run("get", "/A:1").lines == [{"n": 1}]
+
+
+def test_an_interrupted_patch_continues_by_its_file_and_patches_nothing_twice(
+    url: str, run: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fill(url, 5000)
+    file = tmp_path / "patch.token"
+    line = ("patch", "/A", "--collection", "--increment", "views=1", "--yes", "--resume", str(file))
+    write_matching = RemoteDatastore.write_matching
+
+    def failing(self: RemoteDatastore, asked: Any) -> Iterator[MatchingStep]:
+        for step in write_matching(self, asked):
+            yield step
+            if step.changed:
+                raise UnavailableError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RemoteDatastore, "write_matching", failing)
+        done = run(*line)
+    assert done.code == 4
+    assert "of 5,000 entries. Run the same command again to patch the rest." in done.err
+    assert file.exists()
+    assert run("patch", "/B", *line[2:]).code == 3
+    assert run(*line).code == 0
+    assert views(run) == {1: 5000}
+    assert not file.exists()

@@ -35,6 +35,8 @@ _COMMANDS = {
     "patch": "patching",
     "touch": "expiring",
     "delete": "deleting",
+    "copy": "copying",
+    "move": "copying",
     "contains": "entries",
     "query": "querying",
     "count": "querying",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import click
 
 from datastore.model.entries import Write
-from datastore.model.errors import DatastoreError
 from datastore.model.key import Key
 from datastore.model.operations import Delete, raise_error
 from datastore.model.query import Query
@@ -16,30 +14,22 @@ from datastore.sync.base import Datastore
 from datastore_server.cli.conditions import query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_absent, hint_at_nothing
-from datastore_server.cli.output import ExitCode, Terminated, print_json, say
+from datastore_server.cli.matching import Job, confirmed, count_of, reported, selected, selection_options, yes_option
+from datastore_server.cli.output import ExitCode, print_json, say
 from datastore_server.cli.preconditions import condition, condition_options
-from datastore_server.cli.progress import Progress, progress
 from datastore_server.cli.settings import KEY, Settings, server_options
-from datastore_server.cli.transfer.interruption import terminable
 from datastore_server.counting import counted
 
 __all__ = ["delete_command"]
 
+_DELETING = Job("Delete", "Deleting", "Deleted")
+
 
 @click.command("delete", short_help="Delete entries, by key or in bulk.")
 @click.argument("keys", nargs=-1, required=True, type=KEY, metavar="KEY...")
-@click.option("--collection", is_flag=True, help="Delete the entries of the collection KEY.")
-@click.option("--recursive", "-r", is_flag=True, help="Delete everything below KEY.")
-@click.option(
-    "--where",
-    "conditions",
-    multiple=True,
-    metavar="CONDITION",
-    help="Delete the entries of the collection KEY (or below, with --recursive) that match, e.g. 'country = CH'. "
-    "Repeatable: all must match.",
-)
+@selection_options("Delete")
 @condition_options("if_exists", "if_version")
-@click.option("--yes", "-y", is_flag=True, help="Delete without asking for confirmation.")
+@yes_option("Delete")
 @server_options()
 @click.pass_obj
 def delete_command(
@@ -65,7 +55,7 @@ def delete_command(
 
     With --collection, --recursive or --where it deletes what `datastore query` prints with the same KEY and
     options, and not the entry KEY itself. It counts first and asks before deleting; without a terminal it deletes
-    only with --yes. If it is interrupted, run it again to delete the rest.
+    only with --yes. Entries that are written meanwhile are kept. If it is interrupted, run it again to delete the rest.
 
     With --if-exists or --if-version, the server decides the condition in one step with the deletion. If it does not
     hold, nothing is deleted and the exit code is 6.
@@ -79,7 +69,7 @@ def delete_command(
         return _delete_if(settings, Delete(keys[0], required))
     if not (collection or recursive or conditions):
         return _delete_named(settings, keys)
-    queries = [query_of(key=key, conditions=conditions, recursive=recursive, keys_only=True) for key in keys]
+    queries = [query_of(key=key, conditions=conditions, recursive=recursive) for key in keys]
     return _delete_selected(settings, queries, yes=yes)
 
 
@@ -124,65 +114,32 @@ def _delete(store: Datastore, keys: Sequence[Key]) -> int:
 
 
 def _delete_selected(settings: Settings, queries: Sequence[Query], *, yes: bool) -> int:
+    deleted = passed_over = 0
     with connected(settings) as store:
-        total = sum(_count(store, query) for query in queries)
+        total = sum(count_of(store, query) for query in queries)
         if not total:
             say("Nothing to delete.")
             for query in queries:
                 hint_at_nothing(store, query)
-        elif _confirmed(total, queries, yes=yes):
-            with terminable():
-                _delete_found(store, queries, total)
+        elif confirmed(_DELETING, f"{counted(total, 'entries')} {selected(queries)}", yes=yes):
+            with reported(_DELETING, total, "Run the same command again to delete the rest.") as counts:
+                for query in queries:
+                    run = store.delete_matching(query)
+                    for step in run:
+                        counts.advance(deleted + step.changed - counts.rows, deleted + step.changed)
+                    deleted += run.progress.changed
+                    passed_over += run.progress.passed_over
         else:
             say("Nothing was deleted.")
             return ExitCode.INTERRUPTED
+        if passed_over:
+            say(
+                f"{counted(passed_over, 'entries')} written meanwhile are kept. Run the same command again to delete"
+                " what still matches."
+            )
         for query in queries:
             if not query.filters and store.contains(query.key):
                 say(f"The entry {query.key} itself is kept.")
     if settings.json:
-        print_json({"deleted": total})
+        print_json({"deleted": deleted, "passed_over": passed_over})
     return ExitCode.OK
-
-
-def _count(store: Datastore, query: Query) -> int:
-    with store.query(query) as cursor:
-        return sum(len(batch) for batch in cursor.batches())
-
-
-def _confirmed(total: int, queries: Sequence[Query], *, yes: bool) -> bool:
-    """Ask for confirmation. Raises UsageError without a terminal."""
-    what = f"{counted(total, 'entries')} {' and '.join(map(_selected, queries))}"
-    if yes:
-        say(f"Deleting {what}.")
-        return True
-    if sys.stdin.isatty():
-        return click.confirm(f"Delete {what}?", err=True)
-    raise click.UsageError(f"this would delete {what}; to do so without a terminal, add --yes. Nothing was deleted.")
-
-
-def _selected(query: Query) -> str:
-    scope = f"below {query.key}" if query.recursive else f"of the collection {query.key}"
-    return f"{scope} (only those that match)" if query.filters else scope
-
-
-def _delete_found(store: Datastore, queries: Sequence[Query], total: int) -> None:
-    """Delete the results of the queries in batches: in bounded memory, and an interrupted deletion can be repeated."""
-    with progress("delete", total, unit="entries") as reported:
-        try:
-            for query in queries:
-                _delete_stream(store, query, reported)
-            failure: BaseException | None = None
-        except (KeyboardInterrupt, Terminated, DatastoreError) as error:
-            failure = error
-    # Outside of the progress bar, which would draw over it.
-    if failure is not None:
-        say(f"Deleted {reported.rows:,} of {counted(total, 'entries')}. Run the same command again to delete the rest.")
-        raise failure
-    say(f"Deleted {reported.summary()}.")
-
-
-def _delete_stream(store: Datastore, query: Query, reported: Progress) -> None:
-    with store.query(query) as cursor:
-        for batch in cursor.batches():
-            deleted = _delete(store, batch.keys)
-            reported.advance(deleted, reported.rows + deleted)

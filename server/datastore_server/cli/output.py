@@ -71,16 +71,16 @@ class ExitCode(IntEnum):
 
 _MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.ABSENT: "get, delete: no such key; contains: false",
+    ExitCode.ABSENT: "get, delete, copy, move: no such key; contains: false",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.REFUSED: "bad input: a key, value, query, file or configuration was refused",
     ExitCode.UNAVAILABLE: "a server or shard could not be reached, did not answer in time, or does not serve",
     ExitCode.FAILED: "anything else failed",
-    ExitCode.CONDITION: "put, patch, delete: the condition did not hold, and nothing was changed",
-    ExitCode.HUNG_UP: "import, export, delete, placement: ended by SIGHUP",
+    ExitCode.CONDITION: "put, patch, delete: the condition did not hold, nothing was changed; copy, move: some left",
+    ExitCode.HUNG_UP: "import, export, delete, patch, copy, move, placement: ended by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a confirmation was declined",
     ExitCode.NO_READER: "the reader of the output closed it, e.g. head",
-    ExitCode.TERMINATED: "import, export, delete, placement: ended by SIGTERM",
+    ExitCode.TERMINATED: "import, export, delete, patch, copy, move, placement: ended by SIGTERM",
 }
 
 #: The exit codes as lines of `--help`.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,12 @@ from typing import Any
 import click
 
 from datastore.model.changes import Change
-from datastore.model.errors import InvalidTokenError
 from datastore_server.cli.conditions import query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.output import say
 from datastore_server.cli.querying import cell_text, scope_options
 from datastore_server.cli.settings import Settings, server_options
+from datastore_server.cli.token_files import TOKEN_FILE, token_in, write_token
 from datastore_server.cli.values import to_json
 
 __all__ = ["watch_command"]
@@ -28,7 +26,7 @@ __all__ = ["watch_command"]
 @click.option("--keys-only", is_flag=True, help="Print keys without values.")
 @click.option(
     "--resume",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=TOKEN_FILE,
     metavar="FILE",
     help="Continue where FILE says, and keep it up to date. If it does not exist, begin now.",
 )
@@ -56,7 +54,7 @@ def watch_command(
     without FILE.
     """
     query = query_of(**selected)
-    token = None if resume is None else _token_in(resume)
+    token = token_in(resume, "watch")
     as_json = settings.json or not sys.stdout.isatty()
     left = limit
     with (
@@ -69,7 +67,7 @@ def watch_command(
             sys.stdout.write("".join(_line(change, as_json=as_json) for change in changes))
             sys.stdout.flush()
             if resume is not None:
-                _write(resume, batch.token)
+                write_token(resume, batch.token)
             if batch.caught_up and not as_json:
                 say("These were the entries; their changes follow.")
             if left is not None:
@@ -84,20 +82,3 @@ def _line(change: Change, *, as_json: bool) -> str:
         return to_json(data if change.value is None else data | {"value": change.value}) + "\n"
     value = "" if change.value is None else f" {cell_text(change.value)}"
     return f"{change.kind.value} {change.key}{value}\n"
-
-
-def _token_in(file: Path) -> bytes | None:
-    """The token in a file; None if there is no file."""
-    try:
-        return base64.b64decode(file.read_bytes().strip(), validate=True)
-    except FileNotFoundError:
-        return None
-    except binascii.Error:
-        raise InvalidTokenError(f"{file} does not contain a token of `datastore watch --resume`") from None
-
-
-def _write(file: Path, token: bytes) -> None:
-    """Replace the file at once, so that it always has a whole token."""
-    beside = file.with_name(f"{file.name}.new")
-    beside.write_bytes(base64.b64encode(token) + b"\n")
-    beside.replace(file)

@@ -17,6 +17,7 @@ import grpc
 from bench import servers
 from bench.calls import SERVICE, channel, messages_per_second, read_stream
 from bench.measure import Row, compare
+from datastore.aio.matching import MatchingRun
 from datastore.model.aggregates import Aggregate, Avg
 from datastore.model.expiry import Expiry
 from datastore.model.key import Key
@@ -25,7 +26,7 @@ from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore.wire import encode_aggregate, encode_key, encode_query, encode_value, raw
 from datastore_client import connect as connect_threads
-from datastore_client.aio import connect
+from datastore_client.aio import RemoteDatastore, connect
 from datastore_server.cli.progress import Progress
 from datastore_server.cli.transfer.batches import BATCH_ROWS
 from datastore_server.cli.transfer.importer import BATCHES_IN_FLIGHT, Importer
@@ -46,6 +47,10 @@ FANOUT_PUTS = 4000
 LAST = "/Thing:last"
 #: The rows of the import.
 IMPORT_ROWS = 20_000
+#: Pairs of runs of the changes of many: each of them imports all rows twice.
+MATCHING_RUNS = 7
+#: The entries that are imported.
+_THINGS = Query(Key("/Thing"))
 
 
 async def unary_get_vs_echo() -> Row:
@@ -102,7 +107,7 @@ async def proxy_query_vs_direct() -> Row:
 async def import_vs_bare_batches() -> Row:
     """JSON Lines through the importer of `datastore import`, against prepared BatchWrites of the same rows."""
     with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}") as url:
-        lines = [json.dumps({"key": _key(n), "value": _row(n)}) + "\n" for n in range(IMPORT_ROWS)]
+        lines = _import_lines()
         requests = _prepared_writes(lines)
         async with channel(url) as bare:
             send = partial(messages_per_second, bare, f"{SERVICE}BatchWrite", requests, in_flight=BATCHES_IN_FLIGHT)
@@ -113,6 +118,40 @@ async def import_vs_bare_batches() -> Row:
             return await compare(
                 "import_vs_bare_batches", "rows/s", partial(_import_per_second, url, lines), rows_per_second
             )
+
+
+async def delete_matching_vs_import() -> Row:
+    """Deleting what a query selects, through a proxy, against importing the same rows through it; rows per second."""
+    return await _matching_vs_import("delete_matching_vs_import", lambda store: store.delete_matching(_THINGS))
+
+
+async def patch_matching_vs_import() -> Row:
+    """Patching what a query selects, through a proxy, against importing the same rows through it; rows per second."""
+    return await _matching_vs_import(
+        "patch_matching_vs_import", lambda store: store.patch_matching(_THINGS, increment={"elevation": 1})
+    )
+
+
+async def _matching_vs_import(name: str, change: Callable[[RemoteDatastore], MatchingRun]) -> Row:
+    lines = _import_lines()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        servers.node(f"lmdb://{directory}/data") as url,
+        servers.proxy(url, Path(directory)) as proxy_url,
+    ):
+        async with connect(proxy_url) as store:
+
+            async def changed_per_second() -> float:
+                await _import_per_second(proxy_url, lines)
+                start = time.perf_counter()
+                await change(store).finish()
+                return IMPORT_ROWS / (time.perf_counter() - start)
+
+            async def imported_per_second() -> float:
+                await store.delete_matching(_THINGS).finish()
+                return await _import_per_second(proxy_url, lines)
+
+            return await compare(name, "rows/s", changed_per_second, imported_per_second, runs=MATCHING_RUNS)
 
 
 async def aggregate_vs_count() -> Row:
@@ -328,6 +367,10 @@ def _puts(*, if_exists: bool) -> list[bytes]:
     return requests
 
 
+def _import_lines() -> list[str]:
+    return [json.dumps({"key": _key(n), "value": _row(n)}) + "\n" for n in range(IMPORT_ROWS)]
+
+
 def _prepared_writes(lines: list[str]) -> list[bytes]:
     """The rows as BatchWriteRequests of as many rows as the importer sends at once."""
     requests = []
@@ -362,6 +405,8 @@ ROWS: tuple[Callable[[], Awaitable[Row]], ...] = (
     query_stream_vs_bare_stream,
     proxy_query_vs_direct,
     import_vs_bare_batches,
+    delete_matching_vs_import,
+    patch_matching_vs_import,
     aggregate_vs_count,
     conditional_put_vs_put,
     query_with_expiry_vs_without,

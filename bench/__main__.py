@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -15,39 +16,37 @@ from bench import library, rows
 from bench.measure import Row
 from bench.servers import pin_client
 
-ROWS = (*rows.ROWS, *library.ROWS)
+ROWS = {measure.__name__: measure for measure in (*rows.ROWS, *library.ROWS)}
 LATEST = Path(__file__).with_name("latest.json")
 
 
-async def _measured(names: Sequence[str], console: Console) -> list[Row]:
-    measured = []
-    for measure in ROWS:
-        if not names or measure.__name__ in names:
-            console.print(f"[dim]{measure.__name__}: {measure.__doc__}", highlight=False)
-            measured.append(await measure())
+async def _measured(names: Sequence[str], console: Console) -> dict[str, Row]:
+    measured = {}
+    for name, measure in ROWS.items():
+        if not names or name in names:
+            console.print(f"[dim]{name}: {measure.__doc__}", highlight=False)
+            measured[name] = await measure()
     return measured
 
 
-def _table(measured: Sequence[Row]) -> Table:
+def _table(measured: Mapping[str, Row]) -> Table:
     table = Table(
         Column("row", no_wrap=True), "ours", "reference", "ratio", "unit", "runs", title="Medians of interleaved runs"
     )
-    for row in measured:
-        table.add_row(
-            row.name, f"{row.ours:,.0f}", f"{row.reference:,.0f}", f"{row.ratio:.3f}", row.unit, str(row.runs)
-        )
+    for name, row in measured.items():
+        table.add_row(name, f"{row.ours:,.0f}", f"{row.reference:,.0f}", f"{row.ratio:.3f}", row.unit, str(row.runs))
     return table
 
 
 def main() -> None:
     """Measure, print, write."""
-    if unknown := set(sys.argv[1:]) - {measure.__name__ for measure in ROWS}:
-        sys.exit(f"unknown row {', '.join(sorted(unknown))}; valid: {' '.join(measure.__name__ for measure in ROWS)}")
+    if unknown := set(sys.argv[1:]) - ROWS.keys():
+        sys.exit(f"unknown row {', '.join(sorted(unknown))}; valid: {' '.join(ROWS)}")
     pin_client()
     console = Console()
     measured = asyncio.run(_measured(sys.argv[1:], console))
     console.print(_table(measured))
-    LATEST.write_text(json.dumps([row.as_json() for row in measured], indent=1) + "\n")
+    LATEST.write_text(json.dumps([{"name": name} | asdict(row) for name, row in measured.items()], indent=1) + "\n")
 
 
 if __name__ == "__main__":

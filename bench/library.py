@@ -43,7 +43,7 @@ async def key_vs_purepath() -> Row:
     def make(kind: Callable[[str], Any]) -> float:
         return _per_second(KEYS, lambda: [hash(kind(text)) for text in texts])
 
-    return await compare("key_vs_purepath", "keys/s", _later(make, Key), _later(make, PurePosixPath))
+    return await compare("keys/s", _later(make, Key), _later(make, PurePosixPath))
 
 
 async def dict_query_vs_sorted() -> Row:
@@ -60,7 +60,7 @@ async def dict_query_vs_sorted() -> Row:
     def by_hand() -> list[Map]:
         return [row for _, row in sorted(_passing(rows), key=_place)]
 
-    return await _compare_answers("dict_query_vs_sorted", MAPS, query, by_hand)
+    return await _compare_answers(MAPS, query, by_hand)
 
 
 async def topn_vs_heapq() -> Row:
@@ -74,7 +74,7 @@ async def topn_vs_heapq() -> Row:
     def by_hand() -> list[Map]:
         return [row for _, row in heapq.nsmallest(TOP, _passing(rows), key=_place)]
 
-    return await _compare_answers("topn_vs_heapq", MAPS, query, by_hand)
+    return await _compare_answers(MAPS, query, by_hand)
 
 
 async def sharded_merge_vs_heapq() -> Row:
@@ -90,7 +90,6 @@ async def sharded_merge_vs_heapq() -> Row:
     store = ShardedDatastore([_SortedDatastore(part) for part in parts])
     query = Query(Key("/Thing"))
     return await _compare_answers(
-        "sharded_merge_vs_heapq",
         SHARD_ENTRIES * SHARDS,
         lambda: list(store.query(query)),
         lambda: [value for _, value in heapq.merge(*parts, key=itemgetter(0))],
@@ -110,15 +109,12 @@ async def shim_scan_vs_child() -> Row:
     def scan(of: Datastore, key: str) -> float:
         return _per_second(MAPS, lambda: deque(of.query(Query(Key(key))).entries(), maxlen=0))
 
-    return await compare(
-        "shim_scan_vs_child", "entries/s", _later(scan, store, "/Airport"), _later(scan, child, "/space/Airport")
-    )
+    return await compare("entries/s", _later(scan, store, "/Airport"), _later(scan, child, "/space/Airport"))
 
 
 async def import_datastore() -> Row:
     """`import datastore` in a fresh interpreter, against `import json, logging, typing`; 20 a second are 50 ms each."""
     return await compare(
-        "import_datastore",
         "imports/s",
         _later(_imports_per_second, "import datastore"),
         _later(_imports_per_second, COMMON_IMPORTS),
@@ -143,9 +139,7 @@ async def file_get_vs_read() -> Row:
                 with open(path) as file:  # noqa: PTH123 - the simplest way, as the reference
                     file.read()
 
-        return await compare(
-            "file_get_vs_read", "files/s", _later(_per_second, FILES, get_all), _later(_per_second, FILES, read_all)
-        )
+        return await compare("files/s", _later(_per_second, FILES, get_all), _later(_per_second, FILES, read_all))
 
 
 # Shared by the rows
@@ -166,13 +160,11 @@ def _per_second(items: int, work: Callable[[], object]) -> float:
     return items / (time.perf_counter() - start)
 
 
-async def _compare_answers(
-    name: str, items: int, ours: Callable[[], list[Any]], by_hand: Callable[[], list[Any]]
-) -> Row:
+async def _compare_answers(items: int, ours: Callable[[], list[Any]], by_hand: Callable[[], list[Any]]) -> Row:
     """The row for two ways to compute an answer, after checking that both give the same one."""
     if ours() != by_hand():
-        raise RuntimeError(f"{name}: the two sides give different answers")
-    return await compare(name, "entries/s", _later(_per_second, items, ours), _later(_per_second, items, by_hand))
+        raise RuntimeError("the two sides give different answers")
+    return await compare("entries/s", _later(_per_second, items, ours), _later(_per_second, items, by_hand))
 
 
 def _rows(maps: int) -> dict[str, Map]:

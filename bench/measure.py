@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 __all__ = ["Row", "compare"]
 
@@ -16,26 +16,14 @@ RUNS = 21
 class Row:
     """One line of the table. `ours` and `reference` are medians in `unit`; `ratio` is the median of the pairs'."""
 
-    name: str
     ours: float
     reference: float
     ratio: float
     unit: str
     runs: int
 
-    def as_json(self) -> dict[str, object]:
-        """The row as written to `bench/latest.json`."""
-        return asdict(self)
 
-
-async def compare(
-    name: str,
-    unit: str,
-    ours: Callable[[], Awaitable[float]],
-    reference: Callable[[], Awaitable[float]],
-    *,
-    runs: int = RUNS,
-) -> Row:
+async def compare(unit: str, ours: Callable[[], Awaitable[float]], reference: Callable[[], Awaitable[float]]) -> Row:
     """Measure both sides in turn and return the row; each call returns one run's rate in `unit`.
 
     One pair is run first and discarded. The side that goes first changes from pair to pair, so that neither
@@ -44,17 +32,16 @@ async def compare(
     await reference()
     await ours()
     pairs: list[tuple[float, float]] = []
-    for run in range(runs):
+    for run in range(RUNS):
         if run % 2:
             mine, other = await ours(), await reference()
         else:
             other, mine = await reference(), await ours()
         pairs.append((mine, other))
     return Row(
-        name=name,
         ours=statistics.median(mine for mine, _ in pairs),
         reference=statistics.median(other for _, other in pairs),
         ratio=statistics.median(mine / other for mine, other in pairs),
         unit=unit,
-        runs=runs,
+        runs=RUNS,
     )

@@ -55,35 +55,28 @@ _THINGS = Query(Key("/Thing"))
 
 async def unary_get_vs_echo() -> Row:
     """Get of one entry of 100 B from LMDB, 64 in flight, against a bare echo of the same sizes; calls per second."""
-    with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}") as url:
-        await _fill(url, 1)
+    async with _lmdb(1) as ours, _bare() as bare:
         request = service_pb2.GetRequest(key=encode_key(Key(_key(0)))).SerializeToString()
-        with servers.bare() as bare_url:
-            async with channel(url) as ours, channel(bare_url) as bare:
-                get: Any = ours.unary_unary(f"{SERVICE}Get")
-                answer: bytes = await get(request)
-                echo = str(len(answer)).encode().ljust(len(request), b"\x00")
-                rate = partial(messages_per_second, in_flight=UNARY_IN_FLIGHT)
-                return await compare(
-                    "unary_get_vs_echo",
-                    "calls/s",
-                    partial(rate, ours, f"{SERVICE}Get", [request] * UNARY_CALLS),
-                    partial(rate, bare, "/bare/Echo", [echo] * UNARY_CALLS),
-                )
+        get: Any = ours.unary_unary(f"{SERVICE}Get")
+        answer: bytes = await get(request)
+        echo = str(len(answer)).encode().ljust(len(request), b"\x00")
+        rate = partial(messages_per_second, in_flight=UNARY_IN_FLIGHT)
+        return await compare(
+            "calls/s",
+            partial(rate, ours, f"{SERVICE}Get", [request] * UNARY_CALLS),
+            partial(rate, bare, "/bare/Echo", [echo] * UNARY_CALLS),
+        )
 
 
 async def query_stream_vs_bare_stream() -> Row:
     """A collection of 100,000 entries of 100 B from LMDB, against a bare stream of messages of the same sizes."""
-    async with _filled_node() as url, channel(url) as ours:
-        with servers.bare() as bare_url:
-            async with channel(bare_url) as bare:
-                sizes, _ = await read_stream(ours, f"{SERVICE}Query", _query())
-                return await compare(
-                    "query_stream_vs_bare_stream",
-                    "entries/s",
-                    partial(_entries_per_second, ours, f"{SERVICE}Query", _query()),
-                    partial(_entries_per_second, bare, "/bare/Stream", " ".join(map(str, sizes)).encode()),
-                )
+    async with _lmdb() as ours, _bare() as bare:
+        sizes, _ = await read_stream(ours, f"{SERVICE}Query", _query())
+        return await compare(
+            "entries/s",
+            partial(_entries_per_second, ours, f"{SERVICE}Query", _query()),
+            partial(_entries_per_second, bare, "/bare/Stream", " ".join(map(str, sizes)).encode()),
+        )
 
 
 async def proxy_query_vs_direct() -> Row:
@@ -97,7 +90,6 @@ async def proxy_query_vs_direct() -> Row:
         await _fill(url, STREAM_ENTRIES)
         async with channel(url) as direct, channel(proxy_url) as through:
             return await compare(
-                "proxy_query_vs_direct",
                 "entries/s",
                 partial(_entries_per_second, through, f"{SERVICE}Query", _query()),
                 partial(_entries_per_second, direct, f"{SERVICE}Query", _query()),
@@ -115,9 +107,7 @@ async def import_vs_bare_batches() -> Row:
             async def rows_per_second() -> float:
                 return await send() * IMPORT_ROWS / len(requests)
 
-            return await compare(
-                "import_vs_bare_batches", "rows/s", partial(_import_per_second, url, lines), rows_per_second
-            )
+            return await compare("rows/s", partial(_import_per_second, url, lines), rows_per_second)
 
 
 async def delete_matching_vs_import() -> Row:
@@ -163,45 +153,25 @@ async def aggregate_vs_count() -> Row:
     asked = Aggregate.checked(query, {"mean": Avg("elevation")}, group_by=["country"])
     aggregate = encode_aggregate(asked).SerializeToString()
     count = service_pb2.QueryRequest(query=encode_query(query.replaced(keys_only=True))).SerializeToString()
-    with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}/data") as url:
-        await _fill(url, STREAM_ENTRIES, _grouped_row)
-        async with channel(url) as on:
-            return await compare(
-                "aggregate_vs_count",
-                "entries/s",
-                partial(_entries_per_second, on, f"{SERVICE}Aggregate", aggregate),
-                partial(_entries_per_second, on, f"{SERVICE}Query", count),
-            )
+    async with _lmdb(value_of=_grouped_row) as on:
+        return await compare(
+            "entries/s",
+            partial(_entries_per_second, on, f"{SERVICE}Aggregate", aggregate),
+            partial(_entries_per_second, on, f"{SERVICE}Query", count),
+        )
 
 
 async def conditional_put_vs_put() -> Row:
     """Puts of 100 B to LMDB on the condition that the entry exists, against puts without; calls per second."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        servers.node(f"lmdb://{directory}/data?durability=async") as url,
-    ):
-        await _fill(url, UNARY_IN_FLIGHT)
-        async with channel(url) as on:
-            puts = partial(messages_per_second, on, f"{SERVICE}Put", in_flight=UNARY_IN_FLIGHT)
-            return await compare(
-                "conditional_put_vs_put",
-                "calls/s",
-                partial(puts, _puts(if_exists=True)),
-                partial(puts, _puts(if_exists=False)),
-            )
+    async with _lmdb(UNARY_IN_FLIGHT, options="?durability=async") as on:
+        puts = partial(messages_per_second, on, f"{SERVICE}Put", in_flight=UNARY_IN_FLIGHT)
+        return await compare("calls/s", partial(puts, _puts(if_exists=True)), partial(puts, _puts(if_exists=False)))
 
 
 async def query_with_expiry_vs_without() -> Row:
     """The query of the stream row over entries that all expire, but not yet, against entries that never do."""
-    expiring = Expiry.after(86_400)
-    async with (
-        _filled_node(expiring) as url,
-        _filled_node() as other_url,
-        channel(url) as ours,
-        channel(other_url) as other,
-    ):
+    async with _lmdb(expiry=Expiry.after(86_400)) as ours, _lmdb() as other:
         return await compare(
-            "query_with_expiry_vs_without",
             "entries/s",
             partial(_entries_per_second, ours, f"{SERVICE}Query", _query()),
             partial(_entries_per_second, other, f"{SERVICE}Query", _query()),
@@ -210,8 +180,8 @@ async def query_with_expiry_vs_without() -> Row:
 
 async def watch_vs_bare_stream() -> Row:
     """The changes of 50,000 puts of 100 B in memory to one watcher, against a bare stream of as many bytes."""
-    with servers.node("memory:") as url, servers.bare() as bare_url:
-        async with channel(url) as ours, channel(bare_url) as bare:
+    with servers.node("memory:") as url:
+        async with channel(url) as ours, _bare() as bare:
             request = await _watch_of_puts(url, ours)
             sizes = await _read_changes(ours, request)
 
@@ -220,7 +190,6 @@ async def watch_vs_bare_stream() -> Row:
                 return WATCHED_PUTS / seconds
 
             return await compare(
-                "watch_vs_bare_stream",
                 "changes/s",
                 partial(changes_per_second, ours, f"{SERVICE}Watch", request),
                 partial(changes_per_second, bare, "/bare/Stream", " ".join(map(str, sizes)).encode()),
@@ -245,7 +214,7 @@ async def watch_fanout() -> Row:
                 await asyncio.gather(*watching)
                 return found
 
-            return await compare("watch_fanout", "calls/s", with_watchers, rate)
+            return await compare("calls/s", with_watchers, rate)
 
 
 # Shared by the rows
@@ -342,11 +311,26 @@ async def _fill(
 
 
 @asynccontextmanager
-async def _filled_node(expiry: Expiry | None = None) -> AsyncIterator[str]:
-    """A node on LMDB that holds the stream's entries."""
-    with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}/data") as url:
-        await _fill(url, STREAM_ENTRIES, expiry=expiry)
-        yield url
+async def _lmdb(
+    entries: int = STREAM_ENTRIES,
+    value_of: Callable[[int], object] = _text,
+    *,
+    expiry: Expiry | None = None,
+    options: str = "",
+) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a node on LMDB that holds these entries, by default those of the stream rows."""
+    with tempfile.TemporaryDirectory() as directory, servers.node(f"lmdb://{directory}/data{options}") as url:
+        await _fill(url, entries, value_of, expiry)
+        async with channel(url) as on:
+            yield on
+
+
+@asynccontextmanager
+async def _bare() -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to the reference server."""
+    with servers.bare() as url:
+        async with channel(url) as on:
+            yield on
 
 
 async def _entries_per_second(on: grpc.aio.Channel, method: str, request: bytes) -> float:

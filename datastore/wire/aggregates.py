@@ -10,7 +10,7 @@ from datastore.engine.tally import Group
 from datastore.model.aggregates import Aggregate, Aggregation, Avg, Count, Max, Min, Sum
 from datastore.model.errors import CorruptDataError, InvalidQueryError
 from datastore.model.limits import FIELDS, ORDERS
-from datastore.v1 import service_pb2, value_pb2
+from datastore.v1 import service_pb2
 from datastore.wire.queries import (
     check_count,
     decode_field_path,
@@ -20,7 +20,7 @@ from datastore.wire.queries import (
     encode_query,
     known,
 )
-from datastore.wire.values import decode_value, encode_value
+from datastore.wire.values import decode_value, value_message
 
 __all__ = ["decode_aggregate", "decode_group", "encode_aggregate", "encode_group", "encode_row"]
 
@@ -96,15 +96,15 @@ def _decode_aggregation(message: service_pb2.Aggregation, field: str) -> Aggrega
 def encode_group(group: Group) -> service_pb2.AggregateResponse.Group:
     """The message of a group with its states."""
     return service_pb2.AggregateResponse.Group(
-        values=map(_encode_value, group.values), states=map(_encode_state, group.states)
+        values=map(value_message, group.values), states=map(_encode_state, group.states)
     )
 
 
 def encode_row(asked: Aggregate, row: Mapping[str, Any]) -> service_pb2.AggregateResponse.Group:
     """The message of a group with its results."""
     return service_pb2.AggregateResponse.Group(
-        values=[_encode_value(row[path]) for path in asked.group_by],
-        results=[_encode_value(row[name]) for name in asked.aggregations],
+        values=[value_message(row[path]) for path in asked.group_by],
+        results=[value_message(row[name]) for name in asked.aggregations],
     )
 
 
@@ -120,15 +120,11 @@ def decode_group(asked: Aggregate, message: service_pb2.AggregateResponse.Group)
     return Group([decode_value(value.SerializeToString()) for value in message.values], states)
 
 
-def _encode_value(value: Any) -> value_pb2.Value:
-    return value_pb2.Value.FromString(encode_value(value).data)
-
-
 def _encode_state(state: State) -> service_pb2.AggregationState:
     if isinstance(state, CountState):
         return service_pb2.AggregationState(count=state.count)
     if not isinstance(state, SumState):
-        return service_pb2.AggregationState(extreme=_encode_value(state.value))
+        return service_pb2.AggregationState(extreme=value_message(state.value))
     mantissa, exponent = state.exact()
     return service_pb2.AggregationState(
         sum=service_pb2.AggregationState.Sum(

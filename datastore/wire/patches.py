@@ -12,7 +12,7 @@ from datastore.model.metadata import Precondition
 from datastore.model.operations import Patch
 from datastore.model.patches import Change, PatchRoom, checked_changes
 from datastore.v1 import value_pb2
-from datastore.wire.values import check_value, decode_value, encode_value
+from datastore.wire.values import check_value, decode_value, value_message
 
 __all__ = ["decode_patch", "decode_patch_changes", "encode_patch", "encode_patch_changes"]
 
@@ -32,15 +32,11 @@ def encode_patch_changes(changes: Sequence[Change]) -> list[value_pb2.Change]:
         if kind == "remove":
             change.remove.SetInParent()
         elif kind == "append":
-            change.append.CopyFrom(_value(list(operand)).list_value)
+            change.append.CopyFrom(value_message(list(operand)).list_value)
         else:
-            getattr(change, kind).CopyFrom(_value(operand))
+            getattr(change, kind).CopyFrom(value_message(operand))
         messages.append(change)
     return messages
-
-
-def _value(plain: Any) -> value_pb2.Value:
-    return value_pb2.Value.FromString(encode_value(plain).data)
 
 
 def decode_patch(

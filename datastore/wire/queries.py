@@ -33,7 +33,7 @@ from datastore.model.trees import Condition, Tree
 from datastore.v1 import query_pb2, value_pb2
 from datastore.wire.metadata import MetadataEncoder, decode_metadata
 from datastore.wire.parts import check_parts
-from datastore.wire.values import WireValue, check_value, decode_value, encode_value
+from datastore.wire.values import WireValue, check_value, decode_value, encode_value, value_message
 
 __all__ = [
     "FIELD_PATH_BYTES",
@@ -142,7 +142,7 @@ def _encode_filter(part: Condition) -> query_pb2.Filter:
             composite=_CompositeFilter(joint=_JOINTS[part.op], filters=map(_encode_filter, part.parts))
         )
     [comparison] = part.comparisons()
-    value = value_pb2.Value.FromString(encode_value(comparison.value).data)
+    value = value_message(comparison.value)
     operator = cast("query_pb2.FieldFilter.Operator.ValueType", OPERATORS[comparison.op].number)
     return query_pb2.Filter(
         field=_FieldFilter(field_path=encode_field_path(comparison.field), operator=operator, value=value)

@@ -24,7 +24,7 @@ from datastore.wire.parts import check_parts
 from datastore.wire.times import set_time
 from datastore.wire.varints import length_prefix
 
-__all__ = ["WireValue", "check_value", "codec", "decode_value", "encode_value", "is_null", "lazy"]
+__all__ = ["WireValue", "check_value", "codec", "decode_value", "encode_value", "is_null", "lazy", "value_message"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = 1_000_000
@@ -124,6 +124,11 @@ def encode_value(value: Any) -> WireValue:
         _find_fault(value, "value", 0)
         raise InvalidValueError(f"the value cannot be sent: {error}", path="value") from error
     return WireValue(message.SerializeToString())
+
+
+def value_message(value: Any) -> Value:
+    """The message of a plain value, for a part of another message. Raises like `encode_value`."""
+    return Value.FromString(encode_value(value).data)
 
 
 def _fill(message: Value, value: Any, depth: int) -> None:

@@ -50,19 +50,22 @@ class CallLog:
         self._failed: Counter[str] = Counter()
 
     def answered(self, method: str, request: bytes, call: Call, began: float) -> None:
-        """Record a successful call. `began` is what `now()` returned at its start."""
+        """Record a call and, if it was slow, log it. `began` is what `now()` returned at its start."""
         self._calls[method] += 1
         seconds = self.now() - began
         if seconds >= _METHODS[method][1]:
-            self._log_slow(method, request, call, seconds)
+            _log.warning(
+                "slow: %s from %s took %.1f s",
+                _Subject(method, request),
+                call.peer(),
+                seconds,
+                extra=kind(f"slow {method} calls"),
+            )
 
     def failed(self, method: str, request: bytes, call: Call, status: status_pb2.Status, began: float) -> None:
         """Record a failed call. `began` is what `now()` returned at its start."""
-        self._calls[method] += 1
+        self.answered(method, request, call, began)
         self._failed[method] += 1
-        seconds = self.now() - began
-        if seconds >= _METHODS[method][1]:
-            self._log_slow(method, request, call, seconds)
         reason = reason_of(status)
         _log.info(
             "%s from %s failed: %s",
@@ -76,15 +79,6 @@ class CallLog:
         """Record a call that was refused before its request was read."""
         self._calls[method] += 1
         self._failed[method] += 1
-
-    def _log_slow(self, method: str, request: bytes, call: Call, seconds: float) -> None:
-        _log.warning(
-            "slow: %s from %s took %.1f s",
-            _Subject(method, request),
-            call.peer(),
-            seconds,
-            extra=kind(f"slow {method} calls"),
-        )
 
     def summary(self) -> str:
         """The number of calls by method, e.g. `Get 1,234, Put 17 (2 failed)`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
 from urllib.parse import SplitResult
 
 from datastore.memcached.store import MemcachedDatastore, expiry_of
@@ -34,12 +33,6 @@ class MemcachedConfig(Config):
             "how long after its last put the server drops an entry, in whole seconds, rounded up", DURATION
         ),
     )
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        """The store of the server, with options after the `?`."""
-        bare = split(url, _FORM)._replace(query="").geturl()
-        return cls._with_options(url, {"url": bare})
 
     def check(self) -> None:
         """Raise InvalidError for a URL that says anything but a server."""

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from datastore.model.errors import InvalidError
 from datastore.model.extras import require
-from datastore.model.options import DIRECTORY, OptionType, ServerUrl
-from datastore.model.urls import directory_of, options_of, shown, without_options
+from datastore.model.options import DIRECTORY, SERVER, OptionType, ServerUrl
+from datastore.model.urls import directory_of, options_of, shown, split, without_options
 
 __all__ = ["CHILD", "CHILDREN", "MOUNTS", "NAMED_CHILDREN", "Composed", "Config", "Origin", "closest", "did_you_mean"]
 
@@ -37,6 +37,8 @@ class Config:
     url_form: ClassVar[str | None] = None
     #: The package that the store needs and the extra that installs it, e.g. `("redis", "redis")`.
     driver: ClassVar[tuple[str, str] | None] = None
+    #: Whether the options of a URL that are not of this kind are the driver's.
+    driver_options: ClassVar[bool] = False
     #: Whether the store must be the outermost one.
     outermost: ClassVar[bool] = False
     origin: Origin = field(default=Origin(), compare=False, repr=False)
@@ -63,16 +65,19 @@ class Config:
     def from_url(cls, url: str) -> Self:
         """The store that a URL of this kind describes. The scheme is in lower case.
 
-        By default the URL is `KIND:///DIRECTORY?NAME=VALUE&...`, or `KIND:?NAME=VALUE...` if the kind has no directory.
+        By default it is that of a server if the option `url` is one, and `KIND:///DIRECTORY` if there is a directory,
+        otherwise `KIND:`; the options follow, `?NAME=VALUE&...`.
         Raises InvalidError (a ValueError), which says what is valid and shows no secret.
         """
-        directory = next((name for name, part in cls.options().items() if type_of(part) is DIRECTORY), None)
-        if directory is None:
-            rest = url.partition(":")[2]
-            if rest.partition("?")[0].strip("/") or (rest.strip("/") and not cls.options()):
-                raise InvalidError(f"{shown(url)}: {cls.kind}: takes nothing after its colon", field="url")
-            return cls._with_options(url, {})
-        return cls._with_options(url, {directory: directory_of(url)})
+        kinds = {type_of(part): name for name, part in cls.options().items()}
+        if kinds.get(SERVER) == "url":
+            return cls._of_server(url)
+        if DIRECTORY in kinds:
+            return cls._with_options(url, {kinds[DIRECTORY]: directory_of(url)})
+        rest = url.partition(":")[2]
+        if rest.partition("?")[0].strip("/") or (rest.strip("/") and not kinds):
+            raise InvalidError(f"{shown(url)}: {cls.kind}: takes nothing after its colon", field="url")
+        return cls._with_options(url, {})
 
     @classmethod
     def _with_options(cls, url: str, known: Mapping[str, Any]) -> Self:
@@ -88,7 +93,10 @@ class Config:
 
     @classmethod
     def _of_server(cls, url: str) -> Self:
-        """The store of the `url` of a server. All options after its `?` that are not of this kind are the driver's."""
+        """The store of the `url` of a server, with or without options of the driver after its `?`."""
+        if not cls.driver_options:
+            bare = split(url, cls.url_form or "")._replace(query="").geturl()
+            return cls._with_options(url, {"url": ServerUrl(bare)})
         bare, own = without_options(url, [name for name in cls.options() if name != "url"])
         given: dict[str, Any] = {name: cls._option_of(url, name, text) for name, text in own.items()}
         return cls(url=ServerUrl(bare), **given)  # type: ignore[call-arg]
@@ -131,6 +139,9 @@ class Config:
 class Composed(Config):
     """A kind that exists for threads and for tasks: in memory, or built on other stores."""
 
+    #: The name of the class of the store, unless `build` is overridden.
+    store_class: ClassVar[str]
+
     def can_query(self) -> bool:
         """Whether all stores that it is built on answer queries."""
         return all(child.can_query() for _, child in self.parts())
@@ -138,9 +149,10 @@ class Composed(Config):
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
         """The store. `stores` is the module with the classes to use: `datastore` or `datastore.aio`.
 
-        `below` has the built child stores, by option: a store, or a list or dict of stores. Opens nothing.
+        `below` has the built child stores, by option: a store, or a list or dict of stores. Opens nothing. The default
+        passes them to the class named `store_class`, which takes nothing else.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not implement build")
+        return getattr(stores, self.store_class)(*below.values())
 
 
 def type_of(part: Field[Any]) -> OptionType:

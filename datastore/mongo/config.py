@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from datastore.model.config import Config
@@ -31,16 +31,12 @@ class MongoConfig(Config):
     kind = "mongodb"
     url_form = _FORM
     driver = ("pymongo", "mongodb")
+    driver_options = True
     url: ServerUrl = field(metadata=option(f"`{_FORM}`, or several `HOST:PORT,HOST:PORT`", SERVER))
     collection: str = field(default="datastore", metadata=option("the collection that holds the entries", TEXT))
     aware_datetimes: bool = field(
         default=False, metadata=option("whether datetimes have a zone, and are read in UTC", BOOLEAN)
     )
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        """The store of the URL, whose options are those of this kind and of the driver."""
-        return cls._of_server(url)
 
     def check(self) -> None:
         """Raise InvalidError for a URL that names no database, or that the driver rejects."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Self
 
 from datastore.model.config import Config
 from datastore.model.errors import InvalidError
@@ -31,6 +30,7 @@ class RedisConfig(Config):
     kind = "redis"
     url_form = "redis://HOST:PORT/DATABASE"
     driver = ("redis", "redis")
+    driver_options = True
     url: ServerUrl = field(metadata=option("`redis://HOST:PORT/DATABASE`, or `rediss:` for TLS", SERVER))
     prefix: str = field(
         default="/", metadata=option("the prefix of names, followed by the key without its first slash", ANY_TEXT)
@@ -42,11 +42,6 @@ class RedisConfig(Config):
         default=True,
         metadata=option("keep the version and the times of each entry beside it, which needs scripts", BOOLEAN),
     )
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        """The store of the URL, whose options are those of this kind and of the driver."""
-        return cls._of_server(url)
 
     def check(self) -> None:
         """Raise InvalidError for a URL that the driver rejects."""

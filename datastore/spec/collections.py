@@ -21,11 +21,8 @@ class MemoryConfig(Composed):
     """Keeps entries in memory until the process ends. Any object can be stored."""
 
     kind = "memory"
+    store_class = "DictDatastore"
     url_form = "memory:"
-
-    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A DictDatastore."""
-        return stores.DictDatastore()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +30,7 @@ class NullConfig(Composed):
     """Stores nothing: every key is absent."""
 
     kind = "null"
-
-    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A NullDatastore."""
-        return stores.NullDatastore()
+    store_class = "NullDatastore"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +136,7 @@ class MountConfig(Composed):
     """
 
     kind = "mount"
+    store_class = "MountDatastore"
     mounts: dict[str, Config] = field(metadata=option("the stores by their prefixes", MOUNTS))
 
     def check(self) -> None:
@@ -153,10 +148,6 @@ class MountConfig(Composed):
                 raise InvalidError(f"{prefix!r} is not a key: {error}", field="mounts") from error
             if key != prefix:
                 raise InvalidError(f"the prefix {prefix!r} is written {key!r}", field="mounts")
-
-    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A MountDatastore."""
-        return stores.MountDatastore(below["mounts"])
 
 
 def _collection_hash(key: Key) -> int:

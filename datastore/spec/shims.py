@@ -50,10 +50,7 @@ class LowercaseConfig(_Shim):
     """Stores every entry under its key in lower case."""
 
     kind = "lowercase"
-
-    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A LowercaseKeyDatastore."""
-        return stores.LowercaseKeyDatastore(below["child"])
+    store_class = "LowercaseKeyDatastore"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +105,7 @@ class SymlinkConfig(_Shim):
     """Follows symbolic links between keys. Put serializers and caches below it."""
 
     kind = "symlink"
-
-    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A SymlinkDatastore."""
-        return stores.SymlinkDatastore(below["child"])
+    store_class = "SymlinkDatastore"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +113,8 @@ class DirectoryConfig(_Shim):
     """Returns, for a key without a value, the list of the keys directly below it. Must be the outermost store."""
 
     kind = "directory"
+    store_class = "DirectoryDatastore"
     outermost = True
-
-    def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A DirectoryDatastore."""
-        return stores.DirectoryDatastore(below["child"])
 
 
 @dataclass(frozen=True, kw_only=True)

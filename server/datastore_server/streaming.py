@@ -234,16 +234,15 @@ class ResponseBuilder:
         """The last message."""
         self.note_shards(summary.shards)
         end, reason = _REASONS[Reason.PARTIAL if self._token.missing else summary.reason]
-        response = service_pb2.QueryResponse()
-        response.summary.reason = reason
-        response.summary.entries = summary.entries
-        response.summary.skipped = summary.skipped
-        response.summary.scanned = summary.scanned
-        if summary.explanation is not None:
-            response.summary.explanation.CopyFrom(encode_explanation(summary.explanation))
-        shards = [*summary.shards, *self._token.missing_before(summary.shards)]
-        response.summary.shards.extend(map(shard_summary, shards))
-        return self._message(response, end)
+        message = service_pb2.QuerySummary(
+            reason=reason,
+            entries=summary.entries,
+            skipped=summary.skipped,
+            scanned=summary.scanned,
+            explanation=None if summary.explanation is None else encode_explanation(summary.explanation),
+            shards=map(shard_summary, [*summary.shards, *self._token.missing_before(summary.shards)]),
+        )
+        return self._message(service_pb2.QueryResponse(summary=message), end)
 
     def finish_again(self) -> bytes:
         """The last message again, for a client that continues after the end of the results."""

@@ -18,10 +18,8 @@ from datastore.model.fields import Filter, Order
 from datastore.model.key import Key
 from datastore.model.trees import Condition
 from datastore_server.cli.conditions import parse_order
+from datastore_server.cli.notations import INT_MAX, INT_MIN, NOTATIONS
 from datastore_server.cli.values import (
-    INT_MAX,
-    INT_MIN,
-    NOTATIONS,
     from_json,
     from_tree,
     parse,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from datastore.model.config import Config
 from datastore.model.options import BOOLEAN, DURATION, SERVER, ServerUrl, option
-from datastore.model.urls import split
 from datastore_client.channel import DEFAULT_PORT, parse_target
 from datastore_client.remote import QUERY_TIMEOUT_S, TIMEOUT_S, RemoteDatastore
 
@@ -34,12 +33,6 @@ class GrpcConfig(Config):
     retry: bool = field(
         default=True, metadata=option("false: errors are raised at once, for a store whose callers retry", BOOLEAN)
     )
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        """The store of the server, with options after the `?`."""
-        bare = split(url, _FORM)._replace(query="").geturl()
-        return cls._with_options(url, {"url": bare})
 
     def check(self) -> None:
         """Raise ConfigError for a URL that is not the address of a server."""

@@ -20,9 +20,6 @@ from typing import Any
 from datastore.model.errors import InvalidValueError
 from datastore.model.key import Key
 from datastore_server.cli.notations import (
-    INT_MAX,
-    INT_MIN,
-    NOTATIONS,
     Convert,
     FaultError,
     Parts,
@@ -34,9 +31,6 @@ from datastore_server.cli.notations import (
 )
 
 __all__ = [
-    "INT_MAX",
-    "INT_MIN",
-    "NOTATIONS",
     "from_json",
     "from_tree",
     "json_line",

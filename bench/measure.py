@@ -23,7 +23,13 @@ class Row:
     runs: int
 
 
-async def compare(unit: str, ours: Callable[[], Awaitable[float]], reference: Callable[[], Awaitable[float]]) -> Row:
+async def compare(
+    unit: str,
+    ours: Callable[[], Awaitable[float]],
+    reference: Callable[[], Awaitable[float]],
+    *,
+    runs: int = RUNS,
+) -> Row:
     """Measure both sides in turn and return the row; each call returns one run's rate in `unit`.
 
     One pair is run first and discarded. The side that goes first changes from pair to pair, so that neither
@@ -32,7 +38,7 @@ async def compare(unit: str, ours: Callable[[], Awaitable[float]], reference: Ca
     await reference()
     await ours()
     pairs: list[tuple[float, float]] = []
-    for run in range(RUNS):
+    for run in range(runs):
         if run % 2:
             mine, other = await ours(), await reference()
         else:
@@ -43,5 +49,5 @@ async def compare(unit: str, ours: Callable[[], Awaitable[float]], reference: Ca
         reference=statistics.median(other for _, other in pairs),
         ratio=statistics.median(mine / other for mine, other in pairs),
         unit=unit,
-        runs=RUNS,
+        runs=runs,
     )

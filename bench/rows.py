@@ -112,17 +112,15 @@ async def import_vs_bare_batches() -> Row:
 
 async def delete_matching_vs_import() -> Row:
     """Deleting what a query selects, through a proxy, against importing the same rows through it; rows per second."""
-    return await _matching_vs_import("delete_matching_vs_import", lambda store: store.delete_matching(_THINGS))
+    return await _matching_vs_import(lambda store: store.delete_matching(_THINGS))
 
 
 async def patch_matching_vs_import() -> Row:
     """Patching what a query selects, through a proxy, against importing the same rows through it; rows per second."""
-    return await _matching_vs_import(
-        "patch_matching_vs_import", lambda store: store.patch_matching(_THINGS, increment={"elevation": 1})
-    )
+    return await _matching_vs_import(lambda store: store.patch_matching(_THINGS, increment={"elevation": 1}))
 
 
-async def _matching_vs_import(name: str, change: Callable[[RemoteDatastore], MatchingRun]) -> Row:
+async def _matching_vs_import(change: Callable[[RemoteDatastore], MatchingRun]) -> Row:
     lines = _import_lines()
     with (
         tempfile.TemporaryDirectory() as directory,
@@ -141,7 +139,7 @@ async def _matching_vs_import(name: str, change: Callable[[RemoteDatastore], Mat
                 await store.delete_matching(_THINGS).finish()
                 return await _import_per_second(proxy_url, lines)
 
-            return await compare(name, "rows/s", changed_per_second, imported_per_second, runs=MATCHING_RUNS)
+            return await compare("rows/s", changed_per_second, imported_per_second, runs=MATCHING_RUNS)
 
 
 async def aggregate_vs_count() -> Row:

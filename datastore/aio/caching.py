@@ -50,7 +50,6 @@ class CacheShimDatastore(ShimDatastore):
         return await self._tiers.write_atomic(operations)
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
-        """The child's feed."""
         return super().changes(watch, wake)
 
     def describe(self) -> Description:

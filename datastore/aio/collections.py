@@ -120,7 +120,6 @@ class DatastoreCollection(ShimDatastore):
         return passed_on(self, Capability.common(store.capability for store in self._stores))
 
     def describe(self) -> Description:
-        """Kind `collection`, over its stores."""
         return self._described("collection", f"{len(self._stores)} stores")
 
     def _described(self, kind: str, text: str = "") -> Description:

@@ -93,7 +93,6 @@ class DirectoryDatastore(ShimDatastore):
         ]
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Make several writes, one by one."""
         return [await write_attempt(self._write, operation) for operation in operations]
 
     async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
@@ -214,7 +213,6 @@ class DirectoryDatastore(ShimDatastore):
         return passed_on(self, self.child_datastore.capability.scope_only()._replace(expiry=False, changes=False))
 
     def describe(self) -> Description:
-        """Kind `directory`."""
         return self._described("directory")
 
 

@@ -148,7 +148,6 @@ class MappedFeed(Feed):
         return batch if batch is None or not batch.changes else batch._replace(changes=self._convert(batch.changes))
 
     async def aclose(self) -> None:
-        """Close the feed."""
         await self._feed.aclose()
 
 
@@ -221,5 +220,4 @@ class MergedFeed(Feed):
         return batch
 
     async def aclose(self) -> None:
-        """Close all feeds."""
         await close_all([feed.aclose for feed in self._feeds])

@@ -72,7 +72,6 @@ class LiftedDatastore(Datastore):
         self._abandoned: dict[Key, set[Future[Any]]] = {}
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Read from the blocking store."""
         if self._abandoned:
             await self._settled(keys)
         if self._reads_here:
@@ -173,24 +172,19 @@ class LiftedDatastore(Datastore):
             await _result(_in_thread(scan.close))
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
-        """The blocking store's feed."""
         return _LiftedFeed(blocking_feed_of(self.blocking, watch, wake), in_thread=not self._reads_here)
 
     def listed_key(self, key: Key) -> Key:
-        """The same as in the blocking store."""
         return self.blocking.listed_key(key)
 
     @property
     def capability(self) -> Capability:
-        """The capability of the blocking store."""
         return self.blocking.capability._replace(reads_at_once=self._reads_here)
 
     def describe(self) -> Description:
-        """The description of the blocking store."""
         return self.blocking.describe()._replace(capability=self.capability)
 
     async def aclose(self) -> None:
-        """Close the blocking store."""
         await asyncio.to_thread(self.blocking.close)
 
 

@@ -179,7 +179,6 @@ class LRUCacheDatastore(Datastore):
         return Capability(scope=True, durability=Durability.MEMORY, reads_at_once=at_once)
 
     def describe(self) -> Description:
-        """Kind `lru`, in memory, with its bounds."""
         bounds = [f"at most {self.size} entries"] if self.size is not None else []
         bounds += [f"at most {size_text(self.max_bytes)}"] if self.max_bytes is not None else []
         bounds += [f"for {self.max_age:g} s"] if self.max_age is not None else []

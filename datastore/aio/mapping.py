@@ -42,7 +42,6 @@ class InterfaceMappingDatastore(Datastore):
         self._service_key = key
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """The service's values, one by one."""
         return [await read_attempt(self._get, key) for key in keys]
 
     async def _get(self, key: Key) -> Any:
@@ -65,13 +64,11 @@ class InterfaceMappingDatastore(Datastore):
             raise DatastoreError(f"{type(self._service).__name__} refused the value of {operation.key}")
 
     def scan(self, query: Query) -> Scan:
-        """Not supported: QueryNotSupportedError."""
         raise QueryNotSupportedError(
             f"{type(self).__name__} does not support queries: its service cannot list its keys"
         )
 
     def describe(self) -> Description:
-        """Kind `mapping`, with the service's class."""
         return Description("mapping", type(self._service).__name__, self.capability)
 
 

@@ -71,19 +71,15 @@ class NullDatastore(Datastore):
     )
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """No value for any key."""
         return [ReadResult() for _ in keys]
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Discard all writes."""
         return [WriteResult() for _ in operations]
 
     def scan(self, query: Query) -> Scan:
-        """Nothing."""
         return Scan(_nothing(), COMPLETE)
 
     def describe(self) -> Description:
-        """Kind `null`."""
         return Description("null", "keeps nothing", self.capability)
 
 
@@ -418,7 +414,6 @@ class DictDatastore(Datastore):
         return passed_on(self, own._replace(reads_at_once=type(self) is DictDatastore))
 
     def describe(self) -> Description:
-        """Kind `dict`, in memory."""
         return Description("dict", "in memory", self.capability, entries=len(self))
 
 

@@ -109,7 +109,6 @@ class MountDatastore(ShimDatastore):
         return passed_on(self, Capability.common(part.capability for part in self._parts))
 
     def describe(self) -> Description:
-        """Kind `mount`, with the prefixes, over the stores in the same order."""
         children = tuple(part.child_datastore.describe() for part in self._parts)
         return Description("mount", ", ".join(map(str, self._prefixes)), self.capability, children)
 

@@ -288,7 +288,6 @@ class SerializerShimDatastore(ShimDatastore):
         return below if self._declares(never_loads_none) else below._replace(orders=Support.NONE, limit=Support.NONE)
 
     def describe(self) -> Description:
-        """Kind `serializer`, with the serializer's name."""
         return self._described("serializer", getattr(self.serializer, "__name__", type(self.serializer).__name__))
 
 

@@ -421,7 +421,6 @@ class ShardedDatastore(DatastoreCollection):
                 await close_iterator(cursor)
 
     def describe(self) -> Description:
-        """Kind `sharded`, over its shards."""
         return self._described("sharded", f"{len(self._stores)} shards")
 
 

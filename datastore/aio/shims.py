@@ -42,7 +42,6 @@ class ShimDatastore(Datastore):
         self.child_datastore = require_datastore(datastore, "a shim needs a Datastore below it")
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Read from the child."""
         return await self.child_datastore.read(keys, options)
 
     async def get(self, key: Key) -> Any:
@@ -50,11 +49,9 @@ class ShimDatastore(Datastore):
         return await self.child_datastore.get(check_key(key))
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write to the child."""
         return await self.child_datastore.write(operations)
 
     async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write to the child."""
         return await atomic_of(self.child_datastore)(operations)
 
     async def _write_one(self, operation: Operation) -> WriteResult:
@@ -63,15 +60,12 @@ class ShimDatastore(Datastore):
         return result
 
     def scan(self, query: Query) -> Scan:
-        """The child's answer."""
         return ask(self.child_datastore, query)
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
-        """The child's feed."""
         return feed_of(self.child_datastore, watch, wake)
 
     def listed_key(self, key: Key) -> Key:
-        """The child's listed key."""
         return self.child_datastore.listed_key(key)
 
     @property
@@ -83,14 +77,12 @@ class ShimDatastore(Datastore):
         return verbs.passed_on(self, below)
 
     def describe(self) -> Description:
-        """Kind `shim`, named after the class, over the child's description."""
         return self._described("shim", type(self).__name__)
 
     def _described(self, kind: str, text: str = "") -> Description:
         return Description(kind, text, self.capability, (self.child_datastore.describe(),))
 
     async def aclose(self) -> None:
-        """Close the child."""
         await self.child_datastore.aclose()
 
 
@@ -117,7 +109,6 @@ class LoggingDatastore(ShimDatastore):
         self._log_values = log_values
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Read from the child."""
         for key in keys:
             self.logger.info("get %s" if options.values else "contains %s", key)
         results = await self.child_datastore.read(keys, options)
@@ -127,12 +118,10 @@ class LoggingDatastore(ShimDatastore):
         return results
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write to the child."""
         self._log_writes(operations)
         return await self.child_datastore.write(operations)
 
     async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write to the child."""
         self._log_writes(operations)
         return await super().write_atomic(operations)
 
@@ -146,12 +135,10 @@ class LoggingDatastore(ShimDatastore):
                 self.logger.info("put %s", operation.key)
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
-        """The child's feed."""
         self.logger.info("watch %s", watch.query.key)
         return super().changes(watch, wake)
 
     def scan(self, query: Query) -> Scan:
-        """The child's answer."""
         if self._log_values or not query.filters:
             self.logger.info("query %r", query)
         else:
@@ -161,5 +148,4 @@ class LoggingDatastore(ShimDatastore):
         return ask(self.child_datastore, query)
 
     def describe(self) -> Description:
-        """Kind `logging`, with the logger's name."""
         return self._described("logging", self.logger.name)

@@ -234,24 +234,19 @@ class TieredDatastore(DatastoreCollection):
             await tier.write_above(list(map(Delete, keys)))
 
     def scan(self, query: Query) -> Scan:
-        """The scan of the last tier."""
         return ask(self._held()[-1], query)
 
     async def tally(self, asked: Aggregate) -> Tally:
-        """The tally of the last tier."""
         return await tally_of(self._held()[-1], asked)
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
-        """The feed of the last tier."""
         return feed_of(self._held()[-1], watch, wake)
 
     @property
     def capability(self) -> Capability:
-        """The capability of the last tier."""
         return passed_on(self, Capability.common(store.capability for store in self._stores[-1:]))
 
     def describe(self) -> Description:
-        """Kind `tiered`, with the entries of the last tier."""
         children = self.described() if self._stores else ()
         last = children[-1] if children else Description("null")
         return Description(

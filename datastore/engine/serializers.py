@@ -165,7 +165,6 @@ class Stack(Serializer, list[Any]):
         return all(never_loads_none(serializer) for serializer in self)
 
     def loads(self, value: Any) -> Any:  # type: ignore[override]
-        """The value from which `dumps` made `value`."""
         for serializer in reversed(self):
             value = require_serializer(serializer).loads(value)
         return value

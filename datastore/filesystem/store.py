@@ -361,7 +361,6 @@ class FileSystemDatastore(Datastore):
         return Capability(scope=True, key_filters=Support.INEXACT, limit=Support.INEXACT, durability=durability)
 
     def describe(self) -> Description:
-        """Kind `file`, with the root."""
         return Description("file", self.root, self.capability)
 
 

@@ -111,7 +111,6 @@ class MemcachedDatastore(InterfaceMappingDatastore):
             raise StoreError(f"{connection.server} did not store {key}")
 
     def scan(self, query: Query) -> Scan:
-        """Not supported: QueryNotSupportedError."""
         raise QueryNotSupportedError(
             "MemcachedDatastore does not support queries: a memcached server cannot list its keys"
         )
@@ -129,5 +128,4 @@ class MemcachedDatastore(InterfaceMappingDatastore):
         return self._connection
 
     def describe(self) -> Description:
-        """Kind `memcached`."""
         return Description("memcached", "may forget", self.capability)

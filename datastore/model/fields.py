@@ -280,7 +280,6 @@ class Filter(_Fielded, Condition):
     valuePasses = value_passes  # noqa: N815 - the documented name
 
     def generator(self, iterable: Iterable[Any]) -> Iterator[Any]:
-        """The objects that pass, lazily."""
         return (obj for obj in iterable if self(obj))
 
     def comparisons(self) -> tuple[Filter, ...]:

@@ -107,11 +107,9 @@ class Tree(Condition):
         return self.judged(lambda part: lambda objects: [bool(part(each)) for each in objects])([obj])[0]
 
     def comparisons(self) -> tuple[Filter, ...]:
-        """Every comparison in it, from left to right."""
         return tuple(found for part in self.parts for found in part.comparisons())
 
     def mapped(self, change: Callable[[Filter], Filter]) -> Tree:
-        """The same with each comparison changed."""
         return Tree(self.op, [part.mapped(change) for part in self.parts])
 
     def judged(self, judge_of: Callable[[Filter], Judge]) -> Judge:

@@ -136,7 +136,6 @@ class MongoDatastore(Datastore):
             self._owned.close()
 
     def describe(self) -> Description:
-        """Kind `mongodb`, with the collection's name."""
         return Description("mongodb", self._collection.full_name, self.capability)
 
 

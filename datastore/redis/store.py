@@ -67,7 +67,6 @@ class RedisDatastore(SerializerShimDatastore):
             self.serializer = JsonOrBytes
 
     def scan(self, query: Query) -> Scan:
-        """Not supported: QueryNotSupportedError."""
         return self.child_datastore.scan(query)
 
     def list_keys(self) -> Iterator[list[Key]]:
@@ -101,7 +100,6 @@ class RedisDatastore(SerializerShimDatastore):
         self._strings.raise_versions(version)
 
     def describe(self) -> Description:
-        """Kind `redis`, with the serializer's name."""
         return Description("redis", super().describe().text, self.capability)
 
 

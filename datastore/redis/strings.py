@@ -98,7 +98,6 @@ class Strings(Datastore):
                 self._client.set(self._names.of(key), value, **self._expiry)
 
     def scan(self, query: Query) -> Scan:
-        """Not supported: QueryNotSupportedError."""
         raise QueryNotSupportedError(
             "RedisDatastore does not support queries: a Redis server would have to scan all its keys"
         )

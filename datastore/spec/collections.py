@@ -55,7 +55,6 @@ class LRUConfig(Composed):
             raise InvalidError('max_entries or max_bytes is missing, e.g. max_bytes = "256MiB"', field="max_bytes")
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """An LRUCacheDatastore."""
         return stores.LRUCacheDatastore(self.max_entries, max_bytes=self.max_bytes, max_age=self.max_age)
 
 
@@ -78,7 +77,6 @@ class TieredConfig(Composed):
         return self.children[-1].can_query()
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A TieredDatastore."""
         return stores.TieredDatastore(below["children"], skip_failed_s=self.skip_failed, timeout_s=self.timeout)
 
 

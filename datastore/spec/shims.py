@@ -41,7 +41,6 @@ class NamespaceConfig(_Shim):
     namespace: Key = field(metadata=option("the key below which the child has the entries", KEY))
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A NamespaceDatastore."""
         return stores.NamespaceDatastore(self.namespace, below["child"])
 
 
@@ -74,7 +73,6 @@ class KeyTransformConfig(_Shim):
         return self.prefix_preserving and self.child.can_query()
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A KeyTransformDatastore."""
         return stores.KeyTransformDatastore(
             below["child"],
             imported(self.transform),
@@ -96,7 +94,6 @@ class NestedPathConfig(_Shim):
         return False
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A NestedPathDatastore."""
         return stores.NestedPathDatastore(below["child"], self.depth, self.length)
 
 
@@ -129,7 +126,6 @@ class CacheConfig(_Shim):
         return self.child.can_query()
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A CacheShimDatastore."""
         return stores.CacheShimDatastore(below["child"], cache=below["cache"])
 
 
@@ -166,7 +162,6 @@ class SerializerConfig(_Shim):
     )
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A SerializerShimDatastore."""
         several = not isinstance(self.serializer, str)
         serializer = Stack(map(imported, self.serializer)) if several else imported(str(self.serializer))
         return stores.SerializerShimDatastore(below["child"], serializer)
@@ -181,5 +176,4 @@ class LoggingConfig(_Shim):
     log_values: bool = field(default=False, metadata=option("whether values are logged too", BOOLEAN))
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        """A LoggingDatastore."""
         return stores.LoggingDatastore(below["child"], logging.getLogger(self.logger), log_values=self.log_values)

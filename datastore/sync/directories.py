@@ -95,7 +95,6 @@ class DirectoryDatastore(ShimDatastore):
         ]
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Make several writes, one by one."""
         return [write_attempt(self._write, operation) for operation in operations]
 
     def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
@@ -216,7 +215,6 @@ class DirectoryDatastore(ShimDatastore):
         return passed_on(self, self.child_datastore.capability.scope_only()._replace(expiry=False, changes=False))
 
     def describe(self) -> Description:
-        """Kind `directory`."""
         return self._described("directory")
 
 

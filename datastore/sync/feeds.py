@@ -150,7 +150,6 @@ class MappedFeed(Feed):
         return batch if batch is None or not batch.changes else batch._replace(changes=self._convert(batch.changes))
 
     def close(self) -> None:
-        """Close the feed."""
         self._feed.close()
 
 
@@ -223,5 +222,4 @@ class MergedFeed(Feed):
         return batch
 
     def close(self) -> None:
-        """Close all feeds."""
         close_all([feed.close for feed in self._feeds])

@@ -295,7 +295,6 @@ class SymlinkDatastore(ShimDatastore):
         return passed_on(self, self.child_datastore.capability.scope_only()._replace(changes=False))
 
     def describe(self) -> Description:
-        """Kind `symlink`."""
         return self._described("symlink")
 
 

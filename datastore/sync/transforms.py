@@ -211,7 +211,6 @@ class KeyTransformDatastore(ShimDatastore):
         return passed_on(self, own)
 
     def describe(self) -> Description:
-        """Kind `key_transform`, with the transform's name."""
         name = "identity" if self.keytransform is None else getattr(self.keytransform, "__name__", "")
         return self._described("key_transform", name)
 
@@ -243,7 +242,6 @@ class LowercaseKeyDatastore(KeyTransformDatastore):
         return inner if lower == inner or self.lowercase_key(lower) != lower else None
 
     def describe(self) -> Description:
-        """Kind `lowercase`."""
         return self._described("lowercase")
 
 
@@ -365,7 +363,6 @@ class NamespaceDatastore(KeyTransformDatastore):
         return super().capability if self._is_own else passed_on(self, Capability.common([below]))
 
     def describe(self) -> Description:
-        """Kind `namespace`, with its key."""
         return self._described("namespace", str(self.namespace))
 
 
@@ -416,7 +413,6 @@ class NestedPathDatastore(KeyTransformDatastore):
         return self.child_datastore.capability.scope_only()._replace(queries=False, changes=False)
 
     def scan(self, query: Query) -> Scan:
-        """Not supported: QueryNotSupportedError."""
         raise QueryNotSupportedError(
             "NestedPathDatastore does not support queries: it spreads every collection over many of its child's"
         )
@@ -442,5 +438,4 @@ class NestedPathDatastore(KeyTransformDatastore):
     nestedPath = nested_path  # noqa: N815 - the documented name
 
     def describe(self) -> Description:
-        """Kind `nested_path`, with depth and length."""
         return self._described("nested_path", f"depth {self.depth}, length {self.length}")

@@ -109,7 +109,6 @@ class _Remote(Config):
     inner: GrpcConfig
 
     def open_async(self) -> Datastore:
-        """The client. Does not connect yet."""
         # Clients retry. If the node did too, calls would multiply while the other server is busy or unreachable.
         return RemoteDatastore(
             self.inner.url,
@@ -167,7 +166,6 @@ class _Opened(Composed):
     store: Datastore
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Datastore:
-        """The store itself."""
         return self.store
 
 

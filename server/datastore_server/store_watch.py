@@ -148,7 +148,6 @@ class WatchedDatastore(ShimDatastore):
         self._suspect = suspect
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Read from the child."""
         return await self._noticed(self.child_datastore.read(keys, options), is_read=True)
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
@@ -156,7 +155,6 @@ class WatchedDatastore(ShimDatastore):
         return await self._written(self.child_datastore.write(operations))
 
     async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Like `write`."""
         return await self._written(atomic_of(self.child_datastore)(operations))
 
     async def _written(self, write: Awaitable[list[WriteResult]]) -> list[WriteResult]:
@@ -178,7 +176,6 @@ class WatchedDatastore(ShimDatastore):
         return results
 
     def scan(self, query: Query) -> Scan:
-        """The child's answer."""
         child = self.child_datastore.scan(query)
         return Scan(self._batches(child), child.applied, source=child)
 
@@ -203,9 +200,7 @@ class WatchedDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """The capability of the child."""
         return passed_on(self, self.child_datastore.capability)
 
     def describe(self) -> Description:
-        """The description of the child."""
         return self.child_datastore.describe()

@@ -71,17 +71,14 @@ class MemberDatastore(ShimDatastore):
         await self._membership.member_ready(self._shard)
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Read from the node."""
         async with self._verified():
             return self._checked(await self._remote.read(keys, options))
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write to the node."""
         async with self._verified():
             return self._checked(await self._remote.write(operations))
 
     async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write to the node."""
         async with self._verified():
             return self._checked(await self._remote.write_atomic(operations))
 
@@ -91,7 +88,6 @@ class MemberDatastore(ShimDatastore):
         return results
 
     def scan(self, query: Query) -> Scan:
-        """The node's results."""
         child = self._remote.scan(query)
         return Scan(self._batches(child), child.applied, source=child)
 
@@ -101,16 +97,13 @@ class MemberDatastore(ShimDatastore):
                 yield batch
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
-        """The node's feed."""
         return _MemberFeed(self._remote.changes(watch, wake), self._verified)
 
     async def tally(self, asked: Aggregate) -> Tally:
-        """The node's tally."""
         async with self._verified():
             return await self._remote.tally(asked)
 
     async def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
-        """The node's steps."""
         async with self._verified(), aclosing(self._remote.write_matching(asked)) as steps:
             async for step in steps:
                 yield step

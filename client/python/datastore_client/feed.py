@@ -77,7 +77,6 @@ class RemoteFeed(Feed):
         return None
 
     def close(self) -> None:
-        """End the call."""
         self._is_closed = True
         self._room.set()
         if self._received is not None:

@@ -332,9 +332,7 @@ class OwnedDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """The capability of the child."""
         return passed_on(self, self.child_datastore.capability)
 
     def describe(self) -> Description:
-        """The child's description."""
         return self.child_datastore.describe()

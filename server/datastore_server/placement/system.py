@@ -72,7 +72,6 @@ class MemorySystemSpace(SystemSpace):
         return self._node_id
 
     async def read(self, name: str) -> bytes | None:
-        """The record, or None."""
         return self._records.get(name)
 
     async def write(self, name: str, content: bytes) -> None:
@@ -80,11 +79,9 @@ class MemorySystemSpace(SystemSpace):
         self._records[name] = content
 
     async def latest_version(self) -> int:
-        """The store's."""
         return 0 if self._store is None else self._store.latest_version
 
     async def raise_versions(self, version: int) -> None:
-        """Raise those of the store."""
         if self._store is not None:
             self._store.raise_versions(version)
 
@@ -102,7 +99,6 @@ class LMDBSystemSpace(SystemSpace):
         return await asyncio.to_thread(self._store.node_id)
 
     async def read(self, name: str) -> bytes | None:
-        """The record, or None."""
         return self._store.read_system(name)
 
     async def write(self, name: str, content: bytes) -> None:
@@ -114,7 +110,6 @@ class LMDBSystemSpace(SystemSpace):
         await asyncio.to_thread(self._store.flush)
 
     async def latest_version(self) -> int:
-        """The directory's."""
         return self._store.latest_version
 
     async def raise_versions(self, version: int) -> None:
@@ -150,11 +145,9 @@ class EngineSystemSpace(SystemSpace):
         return (found or b"").decode()
 
     async def read(self, name: str) -> bytes | None:
-        """The record, or None."""
         return await asyncio.to_thread(self._engine.read_system, name)
 
     async def write(self, name: str, content: bytes) -> None:
-        """Store the record."""
         await asyncio.to_thread(self._engine.write_system, name, content)
 
     async def flush(self) -> None:
@@ -189,7 +182,6 @@ class NoSystemSpace(MemorySystemSpace):
         self._store_name = store
 
     async def write(self, name: str, content: bytes) -> None:
-        """Not possible: PlacementError."""
         raise PlacementError(
             f"{self._store_name} cannot keep the record of this node's placement: start the node with"
             " --state-dir DIRECTORY, or state_dir in its configuration"

@@ -75,7 +75,6 @@ class RemoteFeed(Feed):
         return None
 
     async def aclose(self) -> None:
-        """End the call."""
         self._is_closed = True
         self._room.set()
         if self._received is not None:

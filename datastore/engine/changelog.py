@@ -53,10 +53,13 @@ class Log(Protocol):
     """What a feed needs of a store's log. The store's lock protects it."""
 
     log_id: bytes
-    #: The version of the latest change, or one above.
-    last: int
     #: Called after each change.
     wakers: set[Callable[[], None]]
+
+    @property
+    def last(self) -> int:
+        """The version of the latest change, or one above."""
+        ...
 
     def number_after(self, position: LogPosition) -> int:
         """The number of the first change after a position. Raises ChangesExpiredError if it is not one of this log."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from datastore.model.config import Config
 from datastore.model.errors import InvalidError
-from datastore.model.options import ANY_TEXT, BOOLEAN, DURATION, SERVER, ServerUrl, option
+from datastore.model.limits import CHANGES_AGE_S, CHANGES_BYTES
+from datastore.model.options import ANY_TEXT, BOOLEAN, DURATION, SERVER, SIZE, ServerUrl, option
 from datastore.model.urls import because, shown, split
 from datastore.redis.store import RedisDatastore
 
@@ -42,6 +43,11 @@ class RedisConfig(Config):
         default=True,
         metadata=option("keep the version and the times of each entry beside it, which needs scripts", BOOLEAN),
     )
+    changes: bool = field(
+        default=False, metadata=option("keep a log of changes on the server, so that the store can be watched", BOOLEAN)
+    )
+    change_bytes: int = field(default=CHANGES_BYTES, metadata=option("how large the log may become", SIZE))
+    change_age: float = field(default=CHANGES_AGE_S, metadata=option("for how long changes are kept", DURATION))
 
     def check(self) -> None:
         """Raise InvalidError for a URL that the driver rejects."""
@@ -56,6 +62,8 @@ class RedisConfig(Config):
             or parts.fragment
         ):
             raise InvalidError(f"{shown(self.url)}: expected {form}, DATABASE a number", field="url")
+        if self.changes and (self.expire is not None or not self.versions):
+            raise InvalidError("changes are kept only with versions, and not by a cache with expire", field="changes")
         if "//" in self.prefix:
             raise InvalidError(
                 f"prefix is text without //, which reserved names have, not {self.prefix!r}", field="prefix"
@@ -71,7 +79,8 @@ class RedisConfig(Config):
             reason = because(self.url, error)
         # Outside the handler: the driver's error may quote the password.
         if reason is not None:
-            valid = "; valid options are prefix, expire, versions and those of redis-py" if parts.query else ""
+            names = ", ".join(name for name in self.options() if name != "url")
+            valid = f"; valid options are {names} and those of redis-py" if parts.query else ""
             raise InvalidError(f"{shown(self.url)}: expected {form}{valid}{reason}", field="url")
 
     def can_query(self) -> bool:
@@ -83,6 +92,14 @@ class RedisConfig(Config):
         import redis
 
         client = redis.Redis.from_url(self.url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
-        store = RedisDatastore(client, prefix=self.prefix, expire_s=self.expire, versions=self.versions)
+        store = RedisDatastore(
+            client,
+            prefix=self.prefix,
+            expire_s=self.expire,
+            versions=self.versions,
+            keep_changes=self.changes,
+            most_change_bytes=self.change_bytes,
+            most_change_age_s=self.change_age,
+        )
         store.child_datastore.owned = True  # type: ignore[attr-defined]
         return store

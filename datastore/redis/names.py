@@ -23,6 +23,10 @@ class Names:
         self.system = f"{prefix}//datastore"
         #: The latest version given to an entry.
         self.version = f"{prefix}//version"
+        #: The state of the log of changes, a hash; the log itself, a stream; and the entries that expire, a sorted set.
+        self.log_state = f"{prefix}//log"
+        self.log = f"{prefix}//changes"
+        self.expiring = f"{prefix}//expiring"
         self._metadata = f"{prefix}//metadata/"
 
     @property
@@ -33,7 +37,17 @@ class Names:
     @property
     def pattern(self) -> str:
         """What all of them match."""
-        return re.sub(r"([*?\[\]\\])", r"\\\1", self.prefix) + "*"
+        return _matching(self.prefix)
+
+    @property
+    def metadata_pattern(self) -> str:
+        """What those of the metadata match."""
+        return _matching(self._metadata)
+
+    @property
+    def for_changes(self) -> list[str]:
+        """What scripts that make changes need besides the names of entries."""
+        return [self.version, self.log_state, self.log, self.expiring]
 
     def of(self, key: Key) -> str:
         """The name of an entry."""
@@ -43,6 +57,10 @@ class Names:
         """The name of the metadata of an entry."""
         return self._metadata + str(key)[1:]
 
+    def beside(self, metadata: bytes) -> bytes:
+        """The name of the entry that the metadata of this name belongs to."""
+        return self.prefix.encode() + metadata[len(self._metadata.encode()) :]
+
     def key_of(self, name: bytes | str) -> Key | None:
         """The key of an entry's name; None for a name that no key has."""
         with suppress(UnicodeDecodeError, InvalidKeyError):
@@ -50,3 +68,8 @@ class Names:
             key = Key(text)
             return key if str(key) == text else None
         return None
+
+
+def _matching(prefix: str) -> str:
+    """The pattern of all names with a prefix."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"

@@ -14,9 +14,13 @@ from datastore.model.metadata import Metadata, Precondition
 from datastore.model.operations import Delete, Operation, Put
 
 __all__ = [
+    "BEGIN",
     "EXPIRIES",
+    "INDEX",
     "RAISE",
+    "READ",
     "REFUSED",
+    "SWEEP",
     "TOO_LATE",
     "UNMET",
     "VERSIONS_RAISED_TO",
@@ -37,23 +41,98 @@ _SAME_VALUE = b"="
 #: How an answer begins whose write was not made: by its condition, the expiry, or an error of a command.
 UNMET, TOO_LATE, REFUSED = b"!", b">", b"-"
 
-#: Makes writes in their order, each by itself. KEYS: the name of the latest version; for each write the names of the
-#: entry and of its metadata. ARGV: for each write its terms and its value. Returns the metadata of each entry, '' after
-#: a delete, or why the write was not made.
-WRITE = r"""
+#: The beginning of the scripts that make changes. KEYS: the names of the latest version, of the log's state, of the
+#: log, and of the index of the entries that expire. The log is kept if its state exists, whoever has begun it. Then each
+#: change is an item of a stream, whose ID is its version, with the name of the entry and the value.
+_CHANGE = r"""
 local call, format = redis.call, string.format
+local latest, state, stream, index = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local time = call('TIME')
 local now_s, now_us = tonumber(time[1]), tonumber(time[2])
 local now = format('%.0f', now_s * 1000000 + now_us)
 local now_ms = now_s * 1000 + math.floor(now_us / 1000)
-local last = tonumber(call('GET', KEYS[1]) or 0)
-local version, has_put = math.max(last, tonumber(now) - 1), false
+local last = tonumber(call('GET', latest) or 0)
+local version, has_changed = math.max(last, tonumber(now) - 1), false
+local log = call('HMGET', state, 'bytes', 'first', 'most_bytes', 'most_age_us')
+local keeps_log, bytes, first, added, floor = log[1] and true, tonumber(log[1] or 0), tonumber(log[2] or 0), 0, nil
 
+local function next_version()
+    version = version + 1
+    return version
+end
+
+-- The size of a change: what the server needs for it besides the texts is assumed.
+local function size_of(name, value)
+    return 200 + #name + #(value or '')
+end
+
+local function add(kind, name, value)
+    local id = format('%.0f-0', version)
+    if value then
+        call('XADD', stream, id, kind, name, 'value', value)
+    else
+        call('XADD', stream, id, kind, name)
+    end
+    bytes, added, has_changed = bytes + size_of(name, value), added + 1, true
+    if first == 0 then
+        first = version
+    end
+end
+
+-- Log entries that Redis has hidden, and perhaps removed, for some milliseconds; at most so many.
+local function sweep(most)
+    for _, name in ipairs(call('ZRANGEBYSCORE', index, '-inf', now_ms - 3, 'LIMIT', 0, most)) do
+        call('ZREM', index, name)
+        if call('EXISTS', name) == 0 then
+            next_version()
+            add('expire', name)
+        end
+    end
+end
+
+-- Remove the oldest changes beyond the limits, some at a time.
+local function trim()
+    local oldest, left = version - tonumber(log[4]), 2 * added + 16
+    while left > 0 and first > 0 and (bytes > tonumber(log[3]) or first < oldest) do
+        local items = call('XRANGE', stream, '-', '+', 'COUNT', 2)
+        local item = items[1]
+        if not item then
+            first, bytes = 0, 0
+            break
+        end
+        call('XDEL', stream, item[1])
+        floor = string.match(item[1], '^%d+')
+        bytes = bytes - size_of(item[2][2], item[2][4])
+        first = items[2] and tonumber(string.match(items[2][1], '^%d+')) or 0
+        left = left - 1
+    end
+end
+
+local function save()
+    if has_changed then
+        call('SET', latest, format('%.0f', version))
+    end
+    if added > 0 then
+        trim()
+        call('HSET', state, 'bytes', format('%.0f', bytes), 'first', format('%.0f', first))
+        if floor then
+            call('HSET', state, 'floor', floor)
+        end
+    end
+end
+"""
+
+#: Makes writes in their order, each by itself. KEYS: four names as above; for each write those of the entry and of its
+#: metadata. ARGV: for each write its terms and its value. Returns the metadata of each entry, '' after a delete, or why
+#: the write was not made.
+WRITE = (
+    _CHANGE
+    + r"""
 local function digest_of(value)
     return string.sub(redis.sha1hex(value), 1, 12)
 end
 
--- The version of an entry, '0' if there is none, and the digest of its value.
+-- The version of an entry, '0' if there is none, its value, and the digest of that.
 local function found(name, known)
     local value = call('GET', name)
     if not value then
@@ -61,7 +140,7 @@ local function found(name, known)
     end
     local actual = digest_of(value)
     local of, digest = string.match(known or '', '^(%d+) .* (%x+)$')
-    return digest == actual and of or format('%.0f', 1 + tonumber(actual, 16)), actual
+    return digest == actual and of or format('%.0f', 1 + tonumber(actual, 16)), value, actual
 end
 
 local function holds(condition, current)
@@ -75,7 +154,8 @@ local function holds(condition, current)
     return condition == current
 end
 
--- When an entry expires, in milliseconds, and in microseconds as text; nothing after the year 9999.
+-- The last millisecond in which an entry is shown, and when it expires, in microseconds as text; nothing after the year
+-- 9999.
 local function expiry_of(asked)
     local from, s, us = string.match(asked, '^(%a)(%d+) (%d+)$')
     s, us = tonumber(s), tonumber(us)
@@ -86,8 +166,18 @@ local function expiry_of(asked)
         end
     end
     if s <= 253402300799 then
-        return s * 1000 + math.floor(us / 1000), format('%.0f%06.0f', s, us)
+        return s * 1000 + math.floor(us / 1000) - 1, format('%.0f%06.0f', s, us)
     end
+end
+
+local function delete(name, beside, exists)
+    call('DEL', name, beside)
+    if keeps_log and exists then
+        call('ZREM', index, name)
+        next_version()
+        add('delete', name)
+    end
+    return ''
 end
 
 local function write(name, beside, terms, value)
@@ -99,54 +189,129 @@ local function write(name, beside, terms, value)
     local count = call('EXISTS', name, beside)
     local exists = count == 2 or (count == 1 and call('EXISTS', name) == 1)
     local known = count == 2 and call('GET', beside)
+    if keeps_log and not exists and call('ZREM', index, name) == 1 then
+        next_version()
+        add('expire', name)
+    end
     local is_touch = digest == '='
     if condition ~= '' or is_touch then
-        local current, actual = found(name, known)
+        local current, old, actual = found(name, known)
         if not holds(condition, current) then
             return '!' .. current
         end
-        digest = is_touch and actual or digest
+        if is_touch then
+            value, digest = old, actual
+        end
     end
-    local at_ms, expires = nil, '0'
+    local until_ms, expires = nil, '0'
     if expiry ~= '' then
-        at_ms, expires = expiry_of(expiry)
-        if not at_ms then
+        until_ms, expires = expiry_of(expiry)
+        if not until_ms then
             return '>'
         end
     end
-    if digest == '' or (at_ms and at_ms <= now_ms) then
-        call('DEL', name, beside)
-        return ''
+    if digest == '' or (until_ms and until_ms <= now_ms) then
+        return delete(name, beside, exists)
     end
-    version, has_put = version + 1, true
     local created = exists and (known and string.match(known, '^%d+ (%d+)') or '0') or now
-    local text = format('%.0f %s %s %s %s', version, created, now, expires, digest)
+    local text = format('%.0f %s %s %s %s', next_version(), created, now, expires, digest)
     if is_touch then
         call('PERSIST', name)
         call('SET', beside, text)
     else
         call('MSET', name, value, beside, text)
     end
-    if at_ms then
-        call('PEXPIREAT', name, at_ms)
-        call('PEXPIREAT', beside, at_ms)
+    has_changed = true
+    if until_ms then
+        call('PEXPIREAT', name, until_ms)
+        call('PEXPIREAT', beside, until_ms)
+    end
+    if keeps_log then
+        add('put', name, value)
+        if until_ms then
+            call('ZADD', index, until_ms, name)
+        else
+            call('ZREM', index, name)
+        end
     end
     return text
 end
 
+if keeps_log then
+    sweep(16 + #KEYS)
+end
 local results = {}
-for place = 1, (#KEYS - 1) / 2 do
-    local key = 2 * place
-    local made, result = pcall(write, KEYS[key], KEYS[key + 1], ARGV[key - 1], ARGV[key])
+for place = 1, (#KEYS - 4) / 2 do
+    local key, arg = 2 * place + 3, 2 * place - 1
+    local made, result = pcall(write, KEYS[key], KEYS[key + 1], ARGV[arg], ARGV[arg + 1])
     if not made then
         result = '-' .. (type(result) == 'table' and result.err or tostring(result))
     end
     results[place] = result
 end
-if has_put then
-    call('SET', KEYS[1], format('%.0f', version))
-end
+save()
 return results
+"""
+)
+
+#: Logs up to ARGV[1] entries that have expired. KEYS: as above. Returns the latest version, and for how many
+#: milliseconds there is nothing more to log, at most ARGV[2].
+SWEEP = (
+    _CHANGE
+    + r"""
+local wait_ms = tonumber(ARGV[2])
+if keeps_log then
+    sweep(tonumber(ARGV[1]))
+    save()
+    local due = call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]
+    wait_ms = due and math.max(1, math.min(wait_ms, tonumber(due) + 4 - now_ms)) or wait_ms
+end
+return {call('GET', latest) or '0', wait_ms}
+"""
+)
+
+#: Begins the log, unless it has been begun, and sets its limits. KEYS: the names of the latest version and of the log's
+#: state. ARGV: the identity of a new log, the most bytes and the greatest age in microseconds. Returns its identity,
+#: and whether INDEX has been run.
+BEGIN = r"""
+if redis.call('HSETNX', KEYS[2], 'id', ARGV[1]) == 1 then
+    redis.call('HSET', KEYS[2], 'floor', redis.call('GET', KEYS[1]) or '0', 'bytes', '0', 'first', '0')
+end
+redis.call('HSET', KEYS[2], 'most_bytes', ARGV[2], 'most_age_us', ARGV[3])
+return {redis.call('HGET', KEYS[2], 'id'), redis.call('HEXISTS', KEYS[2], 'indexed')}
+"""
+
+#: Adds entries that were written before the log was begun to the index, if they expire. KEYS: the name of the index;
+#: for each entry its name and that of its metadata.
+INDEX = r"""
+for place = 2, #KEYS, 2 do
+    local known = redis.call('EXISTS', KEYS[place]) == 1 and redis.call('GET', KEYS[place + 1])
+    local at_ms = known and string.match(known, '^%d+ %d+ %d+ (%d+)%d%d%d ')
+    if at_ms then
+        redis.call('ZADD', KEYS[1], tonumber(at_ms) - 1, KEYS[place])
+    end
+end
+"""
+
+#: Some changes of the log. KEYS: the names of its state and of the log. ARGV: the identity of the log, the version
+#: after which to begin, and about how many changes and bytes. Returns the items, or nil if the log does not have them
+#: all.
+READ = r"""
+local log = redis.call('HMGET', KEYS[1], 'id', 'floor')
+local after = tonumber(ARGV[2])
+if log[1] ~= ARGV[1] or after < tonumber(log[2]) then
+    return false
+end
+local items, bytes, some = {}, 0, nil
+repeat
+    some = redis.call('XRANGE', KEYS[2], string.format('%.0f', after + 1), '+', 'COUNT', 16)
+    for _, item in ipairs(some) do
+        items[#items + 1] = item
+        bytes = bytes + #(item[2][4] or '')
+        after = tonumber(string.match(item[1], '^%d+'))
+    end
+until #some < 16 or #items >= tonumber(ARGV[3]) or bytes >= tonumber(ARGV[4])
+return items
 """
 
 #: When the strings of the names KEYS expire, in microseconds since 1970; 0 for never.
@@ -155,13 +320,14 @@ local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local expiries = {}
 for place, name in ipairs(KEYS) do
-    local at_ms = redis.pcall('PEXPIRETIME', name)
-    if type(at_ms) ~= 'number' then
+    local until_ms = redis.pcall('PEXPIRETIME', name)
+    if type(until_ms) ~= 'number' then
         -- A release before 7.0.
         local left_ms = redis.call('PTTL', name)
-        at_ms = left_ms < 0 and left_ms or now_ms + left_ms
+        until_ms = left_ms < 0 and left_ms or now_ms + left_ms
     end
-    expiries[place] = at_ms < 0 and '0' or string.format('%.0f', at_ms * 1000)
+    -- Redis hides it after this millisecond.
+    expiries[place] = until_ms < 0 and '0' or string.format('%.0f', (until_ms + 1) * 1000)
 end
 return expiries
 """

@@ -6,16 +6,17 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from datastore.model.arguments import check_count
 from datastore.model.description import Description
 from datastore.model.durations import check_seconds
 from datastore.model.errors import InvalidError
 from datastore.model.extras import require
 from datastore.model.key import Key
-from datastore.model.query import Query
+from datastore.model.limits import CHANGES_AGE_S, CHANGES_BYTES
+from datastore.redis.changes import LogLimits
 from datastore.redis.names import Names
 from datastore.redis.strings import Strings
 from datastore.redis.versioned import VersionedStrings
-from datastore.sync.scan import Scan
 from datastore.sync.serialize import Serializer, SerializerLike, SerializerShimDatastore
 
 __all__ = ["JsonOrBytes", "RedisDatastore"]
@@ -28,6 +29,9 @@ class RedisDatastore(SerializerShimDatastore):
     that the server must allow; without `versions` they have none, and a put is a plain SET. So it is with the client of
     a cluster, unless the prefix has a hash tag, e.g. `{app}:`. A value that another program has stored has a version
     that depends on it alone, and below all others.
+    With `keep_changes` it can be watched: each change is also kept in a log on the server, for `most_change_age_s`
+    seconds and up to `most_change_bytes`; later writes drop what is older. Once begun, the log has the changes of all
+    clients that keep versions, but not those of other programs. A watch with `initial` is refused, as are queries.
     With `expire_s`, a cache: the server deletes an entry so long after its last put, to the millisecond. A cache keeps
     no versions.
     The name of an entry is `prefix` and the key's text after its first slash: `/user:1` with the default, `user:1` with
@@ -37,9 +41,10 @@ class RedisDatastore(SerializerShimDatastore):
     that decodes. Without a serializer, bytes are stored unchanged after a marker line, unless the client decodes.
     Threads may share the store if they may share the client. Durability depends on the server's configuration. No
     queries.
-    Raises InvalidError for a prefix with `//`, ImportError if redis-py is missing, UnavailableError if the server
-    cannot be reached, DeadlineExceededError after the client's timeout, StoreFullError if the server is out of memory,
-    StoreFormatError for a name that is not a string but a list or the like, and StoreError for other refusals, e.g. a
+    Raises InvalidError for a prefix with `//` or changes without versions, ImportError if redis-py is missing,
+    UnavailableError if the server cannot be reached, DeadlineExceededError after the client's timeout, StoreFullError
+    if the server is out of memory, StoreFormatError for a name that is not a string but a list or the like,
+    UnsupportedError for writes with versions if the server runs no scripts, and StoreError for other refusals, e.g. a
     wrong password. Also raises the serializer's errors.
     """
 
@@ -51,23 +56,28 @@ class RedisDatastore(SerializerShimDatastore):
         prefix: str = "/",
         expire_s: float | None = None,
         versions: bool = True,
+        keep_changes: bool = False,
+        most_change_bytes: int = CHANGES_BYTES,
+        most_change_age_s: float = CHANGES_AGE_S,
     ) -> None:
         require("redis", "redis")
         if expire_s is not None:
             check_seconds("expire_s", expire_s)
         if "//" in prefix:
             raise InvalidError(f"prefix={prefix!r}: a prefix has no //, which reserved names have", field="prefix")
+        check_count("most_change_bytes", most_change_bytes)
+        check_seconds("most_change_age_s", most_change_age_s)
         names = Names(prefix)
         if versions and expire_s is None and (names.are_together or not _is_cluster(client)):
-            self._strings: Strings = VersionedStrings(client, names)
+            limits = LogLimits(most_change_bytes, most_change_age_s) if keep_changes else None
+            self._strings: Strings = VersionedStrings(client, names, limits)
+        elif keep_changes:
+            raise InvalidError("changes are kept only with versions, which this store does not keep", field="changes")
         else:
             self._strings = Strings(client, names, expire_s)
         super().__init__(self._strings, serializer)
         if self.serializer is json and not _decodes(client):
             self.serializer = JsonOrBytes
-
-    def scan(self, query: Query) -> Scan:
-        return self.child_datastore.scan(query)
 
     def list_keys(self) -> Iterator[list[Key]]:
         """The keys of all entries, some at a time, unordered, some perhaps twice. The server scans all its names."""

@@ -34,8 +34,6 @@ SCAN_NAMES = 1000
 class Strings(Datastore):
     """The strings of the server whose names begin with a prefix. With `expire_s` they expire after their last put."""
 
-    capability = Capability(queries=False)
-
     def __init__(self, client: Any, names: Names, expire_s: float | None = None) -> None:
         self._client = client
         self._names = names
@@ -43,6 +41,11 @@ class Strings(Datastore):
         self._expiry = {} if expire_s is None else {"px": max(1, round(expire_s * 1000))}
         self._closed = False
         self.owned = False
+
+    @property
+    def capability(self) -> Capability:
+        """No queries, and no metadata."""
+        return Capability(queries=False)
 
     def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The values; several in one request."""

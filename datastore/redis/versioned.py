@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 from datastore.model.capability import Capability
+from datastore.model.changes import Watch
 from datastore.model.errors import DatastoreError, InvalidError
 from datastore.model.expiry import too_late
 from datastore.model.key import Key
@@ -21,6 +22,7 @@ from datastore.model.operations import (
     attempt,
     refusal_of,
 )
+from datastore.redis.changes import LogLimits, ServerLog
 from datastore.redis.errors import script_error, server_of
 from datastore.redis.names import Names
 from datastore.redis.scripts import (
@@ -37,8 +39,9 @@ from datastore.redis.scripts import (
     terms_of,
 )
 from datastore.redis.strings import Strings, check_value
-from datastore.sync._concurrency import KeyLocks
+from datastore.sync._concurrency import KeyLocks, Lock
 from datastore.sync.exchange import exchange
+from datastore.sync.feeds import Feed, LogFeed, unwatched
 from datastore.sync.verbs import on_made
 
 __all__ = ["STEP_BYTES", "STEP_WRITES", "VersionedStrings"]
@@ -55,16 +58,22 @@ _Prepared = tuple[Operation, bytes]
 class VersionedStrings(Strings):
     """Strings that have versions, and can expire. Names and values are those of Strings."""
 
-    capability = Capability(queries=False, versions=True, expiry=True)
-
-    def __init__(self, client: Any, names: Names) -> None:
+    def __init__(self, client: Any, names: Names, log_limits: LogLimits | None = None) -> None:
         super().__init__(client, names)
+        #: None if no log is kept on behalf of this store.
+        self._log = None if log_limits is None else ServerLog(client, names, log_limits, self._faults)
+        self._log_has_begun = log_limits is None
         self._write_script = client.register_script(WRITE)
         self._expiries_script = client.register_script(EXPIRIES)
         self._raise_script = client.register_script(RAISE)
         self._encoder = client.get_encoder()
         #: Patches of one key take turns, so that only those of other clients conflict.
         self._patching = KeyLocks()
+
+    @property
+    def capability(self) -> Capability:
+        """It can be watched if a log is kept."""
+        return Capability(queries=False, versions=True, expiry=True, changes=self._log is not None)
 
     # Reading
 
@@ -141,6 +150,7 @@ class VersionedStrings(Strings):
     def _write_prepared(self, writes: list[_Prepared]) -> list[WriteResult]:
         made: list[WriteResult] = []
         try:
+            self._begin_log()
             for step in _steps(writes):
                 made += self._step(step)
         except DatastoreError as error:
@@ -149,7 +159,7 @@ class VersionedStrings(Strings):
         return made
 
     def _step(self, step: Sequence[_Prepared]) -> list[WriteResult]:
-        names = [self._names.version]
+        names = self._names.for_changes
         arguments: list[bytes] = []
         for operation, value in step:
             names += self._pair(operation.key)
@@ -170,6 +180,31 @@ class VersionedStrings(Strings):
             return WriteResult(script_error(server_of(self._client), answer[1:].decode("utf-8", "replace")))
         return WriteResult(metadata=Known.read(answer).metadata if answer else None)
 
+    # Changes
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The feed of the log, if it is kept. Expired entries are shown by a thread that runs while anybody watches."""
+        if self._log is None:
+            raise unwatched(self)
+        if watch.initial and watch.position is None:
+            # The listing is a query.
+            self.scan(watch.query)
+        self._log.begin()
+        return LogFeed(self, self._log, Lock(), watch, wake, sweep=_nothing)
+
+    def _begin_log(self) -> None:
+        if self._log is not None and not self._log_has_begun:
+            self._log.begin()
+            self._log_has_begun = True
+
+    def close(self) -> None:
+        """Refuse further calls, also those of watches, and close the client if it is owned."""
+        super().close()
+        if self._log is not None:
+            self._log.close()
+
+    # Versions
+
     @property
     def latest_version(self) -> int:
         """The latest version given to an entry, or raised to."""
@@ -188,6 +223,10 @@ class VersionedStrings(Strings):
             )
         with self._faults():
             self._raise_script([self._names.version], [version])
+
+
+def _nothing() -> None:
+    """The thread of the log removes expired entries."""
 
 
 def _is_foreign(result: ReadResult) -> bool:

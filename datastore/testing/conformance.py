@@ -1507,6 +1507,7 @@ class WatchPromises(Capabilities):
             store.put(Key("/w/a"), {"n": 2})
             assert shown(read_changes(watcher, 1)) == [("put", "/w/a", None)]
 
+    @needs("changes", "queries")
     def test_a_listing_comes_before_the_changes(self, store: Datastore) -> None:
         fill(store, {Key(f"/w/{n}"): {"n": n} for n in range(5)})
         with store.watch(Query(Key("/w")).filter("n", ">", 1), initial=True) as watcher:
@@ -1522,6 +1523,7 @@ class WatchPromises(Capabilities):
         with store.watch(Query(Key("/none")), initial=True) as watcher:
             assert read_listing(watcher) == []
 
+    @needs("changes", "queries")
     def test_between_a_listing_and_the_changes_there_is_no_gap(self, store: Datastore) -> None:
         contents: dict[Key, Any] = {Key(f"/w/{n:04}"): n for n in range(500)}
         fill(store, contents)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
 from datastore.model.entries import Write
 from datastore.model.errors import (
+    ChangesExpiredError,
     ConditionFailedError,
     DatastoreClosedError,
     DatastoreError,
@@ -55,6 +58,16 @@ def client(redis_server: Engine) -> Iterator[Any]:
 
 class TestRedis(AsJson, DatastoreConformance):
     queries = False
+    versions = expiry = changes = True
+
+    @pytest.fixture
+    def store(self, client: Any, redis_server: Engine) -> Any:
+        with RedisConfig(url=f"redis://127.0.0.1:{redis_server.port}/0", changes=True).open() as store:
+            yield store
+
+
+class TestRedisWithoutChanges(AsJson, DatastoreConformance):
+    queries = False
     versions = expiry = True
 
     @pytest.fixture
@@ -65,22 +78,24 @@ class TestRedis(AsJson, DatastoreConformance):
 
 class TestRedisThatDecodes(AsJson, DatastoreConformance):
     queries = False
-    versions = expiry = True
+    versions = expiry = changes = True
 
     @pytest.fixture
     def store(self, client: Any, redis_server: Engine) -> Any:
         with redis.Redis(port=redis_server.port, decode_responses=True) as decoding:
-            yield RedisDatastore(decoding)
+            with RedisDatastore(decoding, keep_changes=True) as store:
+                yield store
 
 
 @pytest.mark.long
 class TestAsyncRedis(OnTheWire, AsyncConformance):
     queries = False
-    versions = expiry = True
+    versions = expiry = changes = True
 
     @pytest.fixture
     async def store(self, client: Any) -> Any:
-        return lift(RedisDatastore(client, wire.codec))
+        async with lift(RedisDatastore(client, wire.codec, keep_changes=True)) as store:
+            yield store
 
 
 class RedisMachine(AsJson, DatastoreMachine):
@@ -466,7 +481,8 @@ def test_an_entry_expires_in_redis_with_its_metadata(client: Any):
     at = datetime(2200, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     store.put(key, 1, expire_time=at)
     milliseconds = int(at.timestamp()) * 1000 + 678
-    assert [client.pexpiretime(name) for name in ("/a", "///metadata/a")] == [milliseconds, milliseconds]
+    # Redis shows it to the end of this millisecond.
+    assert [client.pexpiretime(name) for name in ("/a", "///metadata/a")] == [milliseconds - 1, milliseconds - 1]
     store.touch(key)
     assert [client.pttl(name) for name in ("/a", "///metadata/a")] == [-1, -1]
     store.touch(key, expires_in_s=0.002)
@@ -551,6 +567,203 @@ def test_in_a_cluster_a_prefix_with_a_hash_tag_keeps_versions(tmp_path: Path):
             assert store.patch(Key("/7"), increment={"n": 1}) == {"n": 8}
             cluster.set("{app}:foreign", "1", ex=3600)
             assert store.entry(Key("/foreign")).expire_time is not None
+
+
+# Changes
+
+
+@pytest.fixture
+def watched(client: Any, redis_server: Engine) -> Iterator[list[Any]]:
+    """Two stores with their own connections that keep changes."""
+    with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0?changes=true") as one:
+        with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0?changes=true") as other:
+            yield [one, other]
+
+
+EVERYTHING = Query(Key("/"), recursive=True)
+
+
+def some_changes(watcher: Any, count: int) -> list[tuple[str, str, Any]]:
+    """So many changes: their kinds, keys and values."""
+    return [(change.kind.value, str(change.key), change.value) for change in islice(watcher, count)]
+
+
+def test_each_watcher_sees_the_changes_and_expiries_of_all_stores_once(watched: list[Any]):
+    one, other = watched
+    with one.watch(EVERYTHING) as first, other.watch(EVERYTHING) as second:
+        for number in range(100):
+            watched[number % 2].put(Key(f"/n:{number}"), number, expires_in_s=0.01)
+        one.put(Key("/last"), 1)
+        seen = [some_changes(watcher, 201) for watcher in (first, second)]
+    for changes in seen:
+        kinds: dict[str, list[str]] = {}
+        for kind, key, _ in changes:
+            kinds.setdefault(key, []).append(kind)
+        assert kinds == {f"/n:{number}": ["put", "expire"] for number in range(100)} | {"/last": ["put"]}
+
+
+def test_an_expiry_comes_before_the_next_write_of_its_key(client: Any, watched: list[Any]):
+    one, key = watched[0], Key("/a")
+    with one.watch(key) as changes:
+        writes = [
+            lambda: one.put(key, 2),
+            lambda: one.delete(key),
+            lambda: one.patch(key, {"n": 3}, create=True),
+        ]
+        for write in writes:
+            one.put(key, 1, expires_in_s=0.003)
+            while client.exists("/a"):
+                pass
+            write()
+        found = some_changes(changes, 8)
+    assert [(kind, value) for kind, _, value in found] == [
+        *[("put", 1), ("expire", None), ("put", 2)],
+        *[("put", 1), ("expire", None)],
+        *[("put", 1), ("expire", None), ("put", {"n": 3})],
+    ]
+
+
+def test_a_touch_is_a_put_of_the_same_value(watched: list[Any]):
+    key = Key("/a")
+    watched[0].put(key, [1])
+    with watched[1].watch(key) as changes:
+        watched[0].touch(key, expires_in_s=60)
+        assert some_changes(changes, 1) == [("put", "/a", [1])]
+
+
+def test_a_log_that_one_store_has_begun_has_the_changes_of_all_and_earlier_expiries(client: Any):
+    plain = RedisDatastore(client)
+    plain.put(Key("/stays"), 1)
+    with RedisDatastore(client, keep_changes=True) as keeping:
+        # It expires after the log was begun, however late that is.
+        plain.put(Key("/expires"), 1, expires_in_s=3600)
+        with keeping.watch(EVERYTHING) as changes:
+            next_batch = changes.batches()
+            next(next_batch)
+            # As if an hour had passed.
+            client.pexpire("/expires", 1)
+            while client.exists("/expires"):
+                pass
+            client.zadd("///expiring", {"/expires": 1}, xx=True)
+            plain.put(Key("/new"), 2)
+            found: list[Any] = []
+            while len(found) < 2:
+                found += next(next_batch).changes
+    assert sorted((change.kind.value, str(change.key)) for change in found) == [("expire", "/expires"), ("put", "/new")]
+
+
+def test_a_watch_continues_after_a_crash_of_the_server_and_not_after_it_lost_its_data(tmp_path: Path):
+    with engine("redis", tmp_path / "data") as server:
+        with datastore.open(f"redis://127.0.0.1:{server.port}/0?changes=true") as store:
+            with store.watch(EVERYTHING) as changes:
+                store.put(Key("/a"), 1)
+                assert some_changes(changes, 1) == [("put", "/a", 1)]
+                token = changes.token
+                store.put(Key("/a"), 2)
+                assert some_changes(changes, 1) == [("put", "/a", 2)]
+                server.kill()
+                with pytest.raises(UnavailableError):
+                    next(changes)
+            server.start()
+            store.put(Key("/a"), 3)
+            with store.watch(EVERYTHING, resume_token=token) as changes:
+                assert some_changes(changes, 2) == [("put", "/a", 2), ("put", "/a", 3)]
+            with redis.Redis(port=server.port) as client:
+                client.flushall()
+            with pytest.raises(ChangesExpiredError):
+                with store.watch(EVERYTHING, resume_token=token) as changes:
+                    next(changes)
+
+
+@pytest.mark.parametrize("limit", [{"most_change_bytes": 20_000}, {"most_change_age_s": 0.001}], ids=["bytes", "age"])
+def test_the_log_is_kept_within_its_limits(client: Any, limit: dict[str, Any]):
+    with RedisDatastore(client, keep_changes=True, **limit) as store:
+        with store.watch(EVERYTHING) as changes:
+            store.put(Key("/first"), 1)
+            next(changes)
+            token = changes.token
+        lengths = []
+        for number in range(40):
+            store.batch_write([Put(Key(f"/n:{number}:{each}"), "x" * 100) for each in range(10)])
+            lengths.append(client.xlen("///changes"))
+        assert max(lengths) < 150
+        items = client.xrange("///changes")
+        kept = sum(200 + sum(len(part) for part in (item[b"put"], item[b"value"])) for _, item in items)
+        assert int(client.hget("///log", "bytes")) == kept
+        assert "most_change_bytes" not in limit or kept <= 20_000
+        with pytest.raises(ChangesExpiredError):
+            with store.watch(EVERYTHING, resume_token=token) as changes:
+                next(changes)
+
+
+def test_a_change_larger_than_the_log_fails_no_write(client: Any):
+    with RedisDatastore(client, keep_changes=True, most_change_bytes=1000) as store:
+        with pytest.raises(ChangesExpiredError):
+            with store.watch(EVERYTHING) as changes:
+                store.put(Key("/a"), "x" * 2000)
+                next(changes)
+        assert store.get(Key("/a")) == "x" * 2000
+        with store.watch(EVERYTHING) as changes:
+            store.put(Key("/a"), 2)
+            assert some_changes(changes, 1) == [("put", "/a", 2)]
+
+
+def test_a_full_server_logs_no_write_that_it_refuses(client: Any, watched: list[Any]):
+    key = Key("/a")
+    with watched[0].watch(EVERYTHING) as changes:
+        watched[0].put(key, 1)
+        client.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StoreFullError):
+                watched[0].put(key, 2)
+            watched[0].delete(key)
+        finally:
+            client.config_set("maxmemory", 0)
+        watched[0].put(key, 3)
+        assert some_changes(changes, 3) == [("put", "/a", 1), ("delete", "/a", None), ("put", "/a", 3)]
+
+
+def test_a_thread_waits_only_while_somebody_watches(watched: list[Any]):
+    def waiting() -> int:
+        return sum(thread.name == "datastore-redis-changes" for thread in threading.enumerate())
+
+    watched[0].put(Key("/a"), 1)
+    while waiting():
+        time.sleep(0.01)
+    with watched[0].watch(EVERYTHING) as one, watched[0].watch(EVERYTHING) as other:
+        watched[1].put(Key("/a"), 2)
+        assert some_changes(one, 1) == some_changes(other, 1)
+        assert waiting() == 1
+    while waiting():
+        time.sleep(0.01)
+
+
+def test_closing_the_store_ends_its_watches(watched: list[Any]):
+    with watched[0].watch(EVERYTHING) as changes:
+        watched[0].put(Key("/a"), 1)
+        assert some_changes(changes, 1) == [("put", "/a", 1)]
+        watched[0].close()
+        with pytest.raises(DatastoreClosedError):
+            next(changes)
+
+
+def test_what_needs_a_listing_or_versions_is_refused(client: Any, watched: list[Any]):
+    with pytest.raises(QueryNotSupportedError):
+        with watched[0].watch(EVERYTHING, initial=True) as changes:
+            next(changes)
+    unversioned: list[dict[str, Any]] = [{"versions": False}, {"expire_s": 60}]
+    for options in unversioned:
+        with pytest.raises(InvalidError, match="only with versions"):
+            RedisDatastore(client, keep_changes=True, **options)
+    for option in ("versions=false", "expire=1m"):
+        with pytest.raises(InvalidError, match="only with versions"):
+            spec.parse_url(f"redis://h/0?changes=true&{option}")
+    bad: list[dict[str, Any]] = [{"most_change_bytes": 0}, {"most_change_age_s": 0}]
+    for options in bad:
+        with pytest.raises(InvalidError):
+            RedisDatastore(client, keep_changes=True, **options)
+    with pytest.raises(UnsupportedError, match="RedisDatastore cannot be watched"):
+        RedisDatastore(client).watch(EVERYTHING)
 
 
 # As a cache

@@ -86,7 +86,8 @@ class _Slow:
 @pytest.mark.long("a node, or a proxy, on one more kind of storage")
 class TestNodeOnRedis(_WithoutQueries):
     kind = "redis"
-    versions = expiry = True
+    options = "changes=true"
+    versions = expiry = changes = True
 
 
 @pytest.mark.long("a node, or a proxy, on one more kind of storage")

@@ -1511,6 +1511,7 @@ class WatchPromises(Capabilities):
             await store.put(Key("/w/a"), {"n": 2})
             assert shown(await read_changes(watcher, 1)) == [("put", "/w/a", None)]
 
+    @needs("changes", "queries")
     async def test_a_listing_comes_before_the_changes(self, store: Datastore) -> None:
         await fill(store, {Key(f"/w/{n}"): {"n": n} for n in range(5)})
         async with store.watch(Query(Key("/w")).filter("n", ">", 1), initial=True) as watcher:
@@ -1526,6 +1527,7 @@ class WatchPromises(Capabilities):
         async with store.watch(Query(Key("/none")), initial=True) as watcher:
             assert await read_listing(watcher) == []
 
+    @needs("changes", "queries")
     async def test_between_a_listing_and_the_changes_there_is_no_gap(self, store: Datastore) -> None:
         contents: dict[Key, Any] = {Key(f"/w/{n:04}"): n for n in range(500)}
         await fill(store, contents)

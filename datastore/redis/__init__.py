@@ -2,8 +2,8 @@
 
 Only this package knows Redis and its driver, redis-py, which is loaded when a store is created. `store` is the
 Datastore of serialized values over the strings of `strings`, or of `versioned`, which makes every write with one of the
-`scripts`. `names` says which names entries have, `errors` translates the driver's errors, and `config` is the store as
-data.
+`scripts`. `metadata` is what they keep beside an entry, and `changes` the log that they add to. `names` says which
+names all that has, `errors` translates the driver's errors, and `config` is the store as data.
 """
 
 from __future__ import annotations

@@ -133,7 +133,10 @@ class ServerLog:
                     self._latest = latest
                     self.wake()
                 self._client.xread({self._names.log: f"{latest}-0"}, count=1, block=wait_ms)
-        except DatastoreError:
+        except Exception as error:
+            if not isinstance(error, DatastoreError) and not self._stopping.is_set():
+                # The watches depend on this thread, which goes on.
+                logger.exception("waiting for changes in Redis failed")
             # Each watch finds out by itself.
             self.wake()
             self._stopping.wait(WAIT_MS / 1000)
@@ -166,11 +169,7 @@ class _Wakers(set[Callable[[], None]]):
     def _run(self) -> None:
         goes_on = True
         while goes_on:
-            try:
-                goes_on = self._wait()
-            except Exception:
-                # The watches depend on this thread.
-                logger.exception("waiting for changes failed")
+            goes_on = self._wait()
             with self._guard:
                 goes_on = goes_on and bool(self)
                 self._is_running = goes_on

@@ -1,4 +1,4 @@
-"""The scripts that Redis runs, in one step each, and what goes into and comes out of them. Pure.
+"""The scripts that the server runs, each in one step. Lua, and what goes into and comes out of it.
 
 The metadata of an entry is a text: its version, its three times, and a digest of the value that it belongs to. It tells
 whether another program has replaced the value since.
@@ -6,44 +6,14 @@ whether another program has replaced the value since.
 
 from __future__ import annotations
 
-from hashlib import sha1
-from typing import NamedTuple
+__all__ = ["BEGIN", "EXPIRIES", "INDEX", "RAISE", "READ", "REFUSED", "SWEEP", "TOO_LATE", "UNMET", "WRITE"]
 
-from datastore.model.expiry import Expiry
-from datastore.model.metadata import Metadata, Precondition
-from datastore.model.operations import Delete, Operation, Put
-
-__all__ = [
-    "BEGIN",
-    "EXPIRIES",
-    "INDEX",
-    "RAISE",
-    "READ",
-    "REFUSED",
-    "SWEEP",
-    "TOO_LATE",
-    "UNMET",
-    "VERSIONS_RAISED_TO",
-    "WRITE",
-    "Known",
-    "digest_of",
-    "foreign",
-    "terms_of",
-]
-
-#: The characters of a digest: 48 bits, which Lua's numbers hold exactly.
-_DIGEST_CHARACTERS = 12
-_MICROSECONDS = 1_000_000
-#: How far versions can be raised: a time in the year 2112. Those above 2^53 would not be exact in Lua.
-VERSIONS_RAISED_TO = 2**52
-#: The digest of a write that changes only the expiry.
-_SAME_VALUE = b"="
 #: How an answer begins whose write was not made: by its condition, the expiry, or an error of a command.
 UNMET, TOO_LATE, REFUSED = b"!", b">", b"-"
 
 #: The beginning of the scripts that make changes. KEYS: the names of the latest version, of the log's state, of the
-#: log, and of the index of the entries that expire. The log is kept if its state exists, whoever has begun it. Then each
-#: change is an item of a stream, whose ID is its version, with the name of the entry and the value.
+#: log, and of the index of the entries that expire. The log is kept if its state exists, whichever client has begun it.
+#: Then each change is an item of a stream, whose ID is its version, with the name of the entry and the value.
 _CHANGE = r"""
 local call, format = redis.call, string.format
 local latest, state, stream, index = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -338,54 +308,3 @@ if tonumber(ARGV[1]) > tonumber(redis.call('GET', KEYS[1]) or 0) then
     redis.call('SET', KEYS[1], ARGV[1])
 end
 """
-
-
-class Known(NamedTuple):
-    """The metadata of an entry as stored: its text, cut at the spaces, and the digest of the value it belongs to."""
-
-    metadata: Metadata
-    digest: bytes
-
-    @classmethod
-    def read(cls, text: bytes) -> Known:
-        """The metadata of its text."""
-        *numbers, digest = text.split()
-        return cls(Metadata(*map(int, numbers)), digest)
-
-
-def foreign(digest: bytes) -> Metadata:
-    """The metadata of a value with this digest that another program stored.
-
-    The version depends on the value, and is below every version that is given: these are times since 1970.
-    """
-    return Metadata(1 + int(digest, 16), 0, 0)
-
-
-def digest_of(value: bytes) -> bytes:
-    """The digest of a stored value, which is not meant to withstand attacks."""
-    return sha1(value, usedforsecurity=False).hexdigest()[:_DIGEST_CHARACTERS].encode()
-
-
-def terms_of(operation: Operation, value: bytes) -> bytes:
-    """For WRITE: the digest of the value to store, empty for a delete; then the condition and expiry, if any."""
-    digest = b"" if isinstance(operation, Delete) else digest_of(value) if isinstance(operation, Put) else _SAME_VALUE
-    if operation.condition is None and operation.expiry is None:
-        return digest
-    return b"|".join((digest, _condition(operation.condition), _expiry(operation.expiry)))
-
-
-def _condition(condition: Precondition | None) -> bytes:
-    if condition is None:
-        return b""
-    if condition.exists is None:
-        return b"%d" % (condition.version or 0)
-    return b"+" if condition.exists else b"-"
-
-
-def _expiry(expiry: Expiry | None) -> bytes:
-    """In seconds and microseconds, since 1970 or from the write on: as one number, some are beyond those of Lua."""
-    if expiry is None or (expiry.in_us is None and expiry.at_us is None):
-        return b""
-    if expiry.in_us is not None:
-        return b"w%d %d" % divmod(expiry.in_us, _MICROSECONDS)
-    return b"a%d %d" % divmod(expiry.at_us or 0, _MICROSECONDS)

@@ -24,20 +24,9 @@ from datastore.model.operations import (
 )
 from datastore.redis.changes import LogLimits, ServerLog
 from datastore.redis.errors import script_error, server_of
+from datastore.redis.metadata import VERSIONS_RAISED_TO, Known, digest_of, foreign, terms_of
 from datastore.redis.names import Names
-from datastore.redis.scripts import (
-    EXPIRIES,
-    RAISE,
-    REFUSED,
-    TOO_LATE,
-    UNMET,
-    VERSIONS_RAISED_TO,
-    WRITE,
-    Known,
-    digest_of,
-    foreign,
-    terms_of,
-)
+from datastore.redis.scripts import EXPIRIES, RAISE, REFUSED, TOO_LATE, UNMET, WRITE
 from datastore.redis.strings import Strings, check_value
 from datastore.sync._concurrency import KeyLocks, Lock
 from datastore.sync.exchange import exchange

@@ -41,7 +41,7 @@ from datastore.model.operations import Delete, Put
 from datastore.model.query import Query
 from datastore.redis import RedisConfig, RedisDatastore
 from datastore.redis import config as redis_config
-from datastore.redis.scripts import VERSIONS_RAISED_TO
+from datastore.redis.metadata import VERSIONS_RAISED_TO
 from datastore.redis.versioned import STEP_BYTES, STEP_WRITES
 from datastore.testing.conformance import DatastoreConformance
 from datastore.testing.machine import DatastoreMachine

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from datastore.core.serialize import SerializerShimDatastore
     from datastore.model.aggregates import Avg, Count, Max, Min, Sum
+    from datastore.model.attempts import Attempt
     from datastore.model.changes import Change, ChangeBatch, ChangeKind
     from datastore.model.conditions import Q
     from datastore.model.entries import (
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ABSENT",
     "EXISTS",
+    "Attempt",
     "Avg",
     "Batch",
     "CacheShimDatastore",
@@ -143,6 +145,7 @@ _HOMES = (
     "datastore.model.metadata",
     "datastore.model.entries",
     "datastore.model.expiry",
+    "datastore.model.attempts",
     "datastore.model.query",
     "datastore.model.fields",
     "datastore.model.conditions",

@@ -208,9 +208,10 @@ class DirectoryDatastore(ShimDatastore):
     def capability(self) -> Capability:
         """The child is asked only for the scope of a query. Its changes are not those of the caller's entries.
 
-        Entries cannot expire: their names would stay listed.
+        Entries cannot expire: their names would stay listed. Requests are not remembered, as a list is another entry.
         """
-        return passed_on(self, self.child_datastore.capability.scope_only()._replace(expiry=False, changes=False))
+        below = self.child_datastore.capability.scope_only()
+        return passed_on(self, below._replace(expiry=False, changes=False, retries=False))
 
     def describe(self) -> Description:
         return self._described("directory")

@@ -289,8 +289,11 @@ class SymlinkDatastore(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """The child is asked only for the scope of a query. Its changes are not those of the caller's entries."""
-        return passed_on(self, self.child_datastore.capability.scope_only()._replace(changes=False))
+        """The child is asked only for the scope of a query. Its changes are not those of the caller's entries.
+
+        Requests are not remembered: a repeated write could follow a link to another entry, on another shard.
+        """
+        return passed_on(self, self.child_datastore.capability.scope_only()._replace(changes=False, retries=False))
 
     def describe(self) -> Description:
         return self._described("symlink")

@@ -70,10 +70,10 @@ class ShimDatastore(Datastore):
 
     @property
     def capability(self) -> Capability:
-        """What the child can do. Verbs of a subclass know no versions and no expiry; see also `passed_on`."""
+        """What the child can do. Verbs of a subclass know no versions, expiries or attempts; see also `passed_on`."""
         below = Capability.common([self.child_datastore.capability])
         if verbs.are_overridden(type(self)):
-            below = below._replace(versions=False, expiry=False)
+            below = below._replace(versions=False, expiry=False, retries=False)
         return verbs.passed_on(self, below)
 
     def describe(self) -> Description:

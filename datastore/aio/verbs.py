@@ -18,8 +18,10 @@ from datastore.aio.atomic import all_made, atomic_of, not_atomic, passes_atomic
 from datastore.aio.cursor import Cursor
 from datastore.aio.scan import Scan, exact_batches, noted
 from datastore.engine.plan import UNORDERED, WHOLE_VALUES
+from datastore.engine.requests import forgotten
 from datastore.engine.room import read_room
 from datastore.model.arguments import check_key, check_query, check_versions, no_versions
+from datastore.model.attempts import check_attempt
 from datastore.model.capability import Capability
 from datastore.model.entries import Batch, Position, Write
 from datastore.model.errors import UnsupportedError, UnsupportedTypeError
@@ -378,6 +380,10 @@ def supported(store: Any, operation: _Operation) -> _Operation:
         raise no_versions(store)
     if operation.expiry is not None and not can.expiry:
         raise no_expiry(store)
+    if operation.attempt is not None:
+        check_attempt(operation.attempt)
+        if operation.attempt.is_repeat and not can.retries:
+            raise forgotten()
     return operation
 
 
@@ -504,6 +510,8 @@ def _write_by(put: Callable[..., Any], delete: Callable[..., Any]) -> Any:
             return WriteResult(no_versions(self))
         if operation.expiry is not None:
             return WriteResult(no_expiry(self))
+        if operation.attempt is not None and operation.attempt.is_repeat:
+            return WriteResult(forgotten())
         if isinstance(operation, Put):
             return await write_attempt(put, self, operation.key, operation.value)
         return await write_attempt(delete, self, operation.key)

@@ -11,7 +11,8 @@ import lmdb
 from datastore.engine.versions import Versions
 from datastore.lmdb.changelog import DELETE, EXPIRE, CommitLog
 from datastore.lmdb.expiries import Expiries
-from datastore.lmdb.records import created_us, has_expired, pack, pack_all, unpack, unpack_metadata
+from datastore.lmdb.records import created_us, has_expired, pack, pack_all, unpack, unpack_metadata, unpack_stored
+from datastore.lmdb.requests import CommitRequests
 from datastore.model.arguments import check_key
 from datastore.model.entries import Write
 from datastore.model.errors import CorruptDataError, LimitExceededError, UnsupportedTypeError
@@ -33,7 +34,17 @@ from datastore.model.operations import (
 from datastore.model.text import utf8_of
 from datastore.sync.verbs import operation_of
 
-__all__ = ["VALUE_BYTES", "Change", "Changes", "change_of", "depends", "may_expire", "only_deletes", "size_of"]
+__all__ = [
+    "VALUE_BYTES",
+    "Change",
+    "Changes",
+    "change_of",
+    "depends",
+    "have_attempts",
+    "may_expire",
+    "only_deletes",
+    "size_of",
+]
 
 #: The longest value. A commit needs room for one more value than is stored.
 VALUE_BYTES = 64 * 1024 * 1024
@@ -44,7 +55,7 @@ _DONE = WriteResult()
 # How a change is made; consecutive puts of one kind are made together. Numbers, because looking up a member of an enum
 # takes as long as the rest of `change_of`.
 _PUT_BYTES, _PUT_TEXT, _DELETE = range(3)
-#: A patch, or a write with a condition or an expiry.
+#: A patch, or a write with a condition, an expiry or an attempt.
 _DEPENDS = 3
 
 #: The text of the key; the bytes to store, empty if none or not known yet; the kind; what was asked for.
@@ -105,11 +116,16 @@ def only_deletes(changes: Sequence[Change]) -> bool:
     return all(isinstance(operation, Delete) for *_, operation in changes)
 
 
+def have_attempts(changes: Sequence[Change]) -> bool:
+    """Whether the store has to remember the request of a change."""
+    return depends(changes) and any(operation.attempt is not None for *_, operation in changes)
+
+
 class Changes:
     """Makes changes within one write transaction, whose cursor on the entries it uses.
 
     `expiries` is None as long as the store has no entries that expire: then none is looked at for that. Changes are
-    added to `log`, if one is kept.
+    added to `log`, if one is kept. `requests` is needed only for changes that have attempts.
     """
 
     def __init__(
@@ -118,11 +134,13 @@ class Changes:
         versions: Versions,
         expiries: Expiries | None,
         log: CommitLog | None = None,
+        requests: CommitRequests | None = None,
     ) -> None:
         self._cursor = cursor
         self._versions = versions
         self._expiries = expiries
         self._log = log
+        self._requests = requests
         self._now_us = versions.now_us()
         #: By which entries expire.
         self._latest_us = versions.latest_us()
@@ -132,7 +150,7 @@ class Changes:
         results: list[WriteResult] = []
         for kind, group in groupby(changes, _kind):
             if kind == _DEPENDS:
-                results += map(self._make_dependent, group)
+                results += map(self._make_once, group)
             elif kind == _DELETE:
                 results += [self._delete(text) for text, *_ in group]
             else:
@@ -208,12 +226,36 @@ class Changes:
                     self._log_removed(text, EXPIRE)
         return most
 
+    def _make_once(self, change: Change) -> WriteResult:
+        """Make a write of any kind, unless it has an attempt and another one was made before."""
+        text, *_, operation = change
+        tried, requests = operation.attempt, self._requests
+        if tried is None or requests is None:
+            return self._make_dependent(change)
+        known = attempt(requests.find, tried)
+        if known.error is not None:
+            return WriteResult(refusal_of(known.error))
+        if known.value is not None:
+            answered = attempt(known.value.answer, operation, lambda: self._present(text))
+            return WriteResult(refusal_of(answered.error)) if answered.error is not None else answered.value
+        result = self._make_dependent(change)
+        requests.note(operation, result)
+        return result
+
+    def _record(self, text: bytes) -> bytes | None:
+        """The record of a key, None if it has none that has not expired."""
+        record = self._cursor.value() if self._cursor.set_key(text) else None
+        return None if record is not None and has_expired(record, self._latest_us) else record
+
+    def _present(self, text: bytes) -> tuple[bytes | str | None, Metadata | None]:
+        """The value and the metadata of a key."""
+        record = self._record(text)
+        return (None, None) if record is None else unpack_stored(text, record)[:2]
+
     def _make_dependent(self, change: Change) -> WriteResult:
         """Make a patch, or a write with a condition or an expiry."""
         text, *_, operation = change
-        record = self._cursor.value() if self._cursor.set_key(text) else None
-        if record is not None and has_expired(record, self._latest_us):
-            record = None
+        record = self._record(text)
         # The serializers of a patch may raise anything, which must not fail the whole commit.
         decided = attempt(_decide, change, record, self._latest_us, catching=Exception)
         if decided.error is not None:

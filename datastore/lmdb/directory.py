@@ -15,6 +15,7 @@ import lmdb
 from datastore.lmdb.changelog import begin_log
 from datastore.lmdb.errors import raise_translated
 from datastore.lmdb.records import OLDEST
+from datastore.lmdb.requests import RequestClock, opened_requests
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
@@ -56,6 +57,7 @@ _META = b"meta"
 SYSTEM = b"system"
 EXPIRIES = b"expiries"
 _CHANGES = b"changes"
+_REQUESTS = b"requests"
 _MAX_DATABASES = 8
 # In `meta`: the format of the store, the identity of the node, the latest version given to an entry, and the time by
 # which entries had expired then.
@@ -90,6 +92,8 @@ class Databases(NamedTuple):
     system: lmdb._Database | None
     expiries: lmdb._Database | None
     changes: lmdb._Database | None
+    requests: lmdb._Database
+    request_clock: RequestClock
     last_version: int
     #: By which entries expire, in microseconds since 1970.
     latest_us: int
@@ -182,7 +186,8 @@ def _open_databases(environment: lmdb.Environment, directory: Path, *, keep_chan
     if not keep_changes:
         _drop_log(environment)
     changes = _begun_log(environment, meta, last_version) if keep_changes else None
-    return Databases(entries, meta, system, expiries, changes, last_version, latest_us)
+    requests, request_clock = opened_requests(environment, _REQUESTS)
+    return Databases(entries, meta, system, expiries, changes, requests, request_clock, last_version, latest_us)
 
 
 def _begun_log(environment: lmdb.Environment, meta: lmdb._Database, last_version: int) -> lmdb._Database:

@@ -24,7 +24,7 @@ from datastore.lmdb.expiries import has_due
 from datastore.lmdb.gate import Gate
 from datastore.lmdb.records import has_expired, unpack, unpack_stored
 from datastore.lmdb.scan import RangeScan
-from datastore.lmdb.writer import FLUSH_INTERVAL_S, Job, Writer
+from datastore.lmdb.writer import FLUSH_INTERVAL_S, FORGET_REQUESTS, Job, Writer
 from datastore.model.arguments import check_count
 from datastore.model.capability import Capability, Durability, Support
 from datastore.model.changes import Watch
@@ -33,7 +33,7 @@ from datastore.model.durations import check_seconds
 from datastore.model.entries import Batch, Write
 from datastore.model.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError
 from datastore.model.key import Key
-from datastore.model.limits import BATCH_ENTRIES, BATCH_GROWTH, FIRST_BATCH_BYTES
+from datastore.model.limits import BATCH_ENTRIES, BATCH_GROWTH, FIRST_BATCH_BYTES, REQUESTS_KEPT, REQUESTS_KEPT_S
 from datastore.model.operations import PRESENCE, Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
 from datastore.sync._concurrency import Lock
@@ -90,6 +90,10 @@ class LMDBDatastore(Datastore):
     survives restarts, and is kept for `most_change_age_s` seconds and up to `most_change_bytes`. Its oldest changes are
     dropped by later writes, some in each commit; all of them if the map is full, or the store is opened without it.
 
+    The requests of writes that have an attempt are remembered in the same commit, at most `most_requests` and for
+    `most_request_age_s` seconds: a later attempt of one that was made is answered, and not made again. Later writes
+    forget the oldest, some in each commit.
+
     One process at a time, and one object in it, can open the directory: any other gets StoreLockedError. Any number
     of threads may use that object. After a fork the child must not use it (StoreError). Queries see each entry as it
     was at some moment during the query, and a cursor never returns an entry twice; they hold no snapshot, so a slow
@@ -115,7 +119,11 @@ class LMDBDatastore(Datastore):
         keep_changes: bool = False,
         most_change_bytes: int = CHANGES_BYTES,
         most_change_age_s: float = CHANGES_AGE_S,
+        most_requests: int = REQUESTS_KEPT,
+        most_request_age_s: float = REQUESTS_KEPT_S,
     ) -> None:
+        check_count("most_requests", most_requests)
+        check_seconds("most_request_age_s", most_request_age_s)
         check_count("most_change_bytes", most_change_bytes)
         check_seconds("most_change_age_s", most_change_age_s)
         if not os.fspath(directory):
@@ -152,6 +160,8 @@ class LMDBDatastore(Datastore):
             log=self._log,
             most_change_bytes=most_change_bytes,
             most_change_age_s=most_change_age_s,
+            most_requests=most_requests,
+            most_request_age_s=most_request_age_s,
         )
         # Also at the end of the process, and when a store is dropped unclosed.
         self._finalizer = weakref.finalize(self, self._writer.close)
@@ -334,6 +344,13 @@ class LMDBDatastore(Datastore):
         """
         return self._writer.submit(Job((), record=(LAST_VERSION, b"%d" % version)))
 
+    def submit_forgetting(self) -> Future[list[WriteResult]]:
+        """Refuse repetitions of writes from before now that were not made here, because another store made some.
+
+        Done once that is on disk, whatever the durability.
+        """
+        return self._writer.submit(Job((), record=(FORGET_REQUESTS, b"")))
+
     def _read_record(self, database: lmdb._Database, name: bytes) -> bytes | None:
         try:
             with self._gate, self._environment.begin(database) as transaction:
@@ -356,6 +373,7 @@ class LMDBDatastore(Datastore):
             expiry=True,
             changes=self._log is not None,
             atomic=True,
+            retries=True,
         )
 
     def describe(self) -> Description:

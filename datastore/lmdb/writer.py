@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import groupby, pairwise
 from operator import attrgetter
@@ -19,7 +19,16 @@ import lmdb
 
 from datastore.engine.versions import Versions
 from datastore.lmdb.changelog import CommitLog, StoredLog
-from datastore.lmdb.changes import Change, Changes, change_of, depends, may_expire, only_deletes, size_of
+from datastore.lmdb.changes import (
+    Change,
+    Changes,
+    change_of,
+    depends,
+    have_attempts,
+    may_expire,
+    only_deletes,
+    size_of,
+)
 from datastore.lmdb.directory import (
     EXPIRIES,
     FORMAT,
@@ -34,6 +43,7 @@ from datastore.lmdb.directory import (
 from datastore.lmdb.errors import translated
 from datastore.lmdb.expiries import Expiries, has_due
 from datastore.lmdb.gate import Gate
+from datastore.lmdb.requests import CommitRequests
 from datastore.model.entries import Write
 from datastore.model.errors import DatastoreClosedError, DatastoreError, StoreError, StoreFullError
 from datastore.model.operations import Operation, WriteResult, refusal_of
@@ -44,6 +54,7 @@ __all__ = [
     "BACKLOG_WRITES",
     "DELETE_RESERVE_BYTES",
     "FLUSH_INTERVAL_S",
+    "FORGET_REQUESTS",
     "GROUP_BYTES",
     "SWEEP_ENTRIES",
     "SWEEP_INTERVAL_S",
@@ -66,6 +77,9 @@ FLUSH_INTERVAL_S = 1.0
 SWEEP_INTERVAL_S = 1.0
 #: How many are removed in one commit, which takes some milliseconds. Waiting writes are made in between.
 SWEEP_ENTRIES = 1000
+
+#: The name of the system record that is none: instead, repetitions of requests from before it are refused.
+FORGET_REQUESTS = b""
 
 T = TypeVar("T")
 
@@ -151,8 +165,13 @@ class Writer:
         log: StoredLog | None,
         most_change_bytes: int,
         most_change_age_s: float,
+        most_requests: int,
+        most_request_age_s: float,
     ) -> None:
         self.commits = 0
+        self._requests, self._request_clock = databases.requests, databases.request_clock
+        self._most_requests = most_requests
+        self._most_request_age_us = int(most_request_age_s * 1_000_000)
         #: None if no changes are kept.
         self._log = log
         self._most_change_bytes = most_change_bytes
@@ -328,6 +347,9 @@ class Writer:
             if name == LAST_VERSION:
                 self.versions.raise_to(int(content))
                 self._keep_last_version(transaction)
+            elif name == FORGET_REQUESTS:
+                with self._requests_in(transaction) as requests:
+                    requests.forget_others()
             elif name == NODE_ID:
                 transaction.put(name, content, db=self._meta)
             else:
@@ -366,7 +388,7 @@ class Writer:
                 if part.can_fail:
                     results += self._make_or_undo(part.changes, transaction)
                 else:
-                    with self._changes(transaction) as made:
+                    with self._changes(transaction, with_requests=have_attempts(part.changes)) as made:
                         results += made.make(part.changes)
             if versions.last > before:
                 self._keep_last_version(transaction)
@@ -378,7 +400,7 @@ class Writer:
         transaction = self._environment.begin(self._entries, parent=parent, write=True)
         is_made = False
         try:
-            with self._changes(transaction) as made:
+            with self._changes(transaction, with_requests=have_attempts(changes)) as made:
                 results = made.make(changes)
             failed = {place: result.error for place, result in enumerate(results) if result.error is not None}
             if not failed:
@@ -390,7 +412,12 @@ class Writer:
                 self._abort(transaction)
         # Those after the first were decided as if it were possible to go on.
         first = min(failed)
-        return none_made({first: failed[first]}, len(changes))
+        results = none_made({first: failed[first]}, len(changes))
+        if have_attempts(changes):
+            with self._requests_in(parent) as requests:
+                for (*_, operation), result in zip(changes, results, strict=True):
+                    requests.note(operation, result)
+        return results
 
     def _clear_log(self) -> None:
         """Give up the log, to make room."""
@@ -417,14 +444,24 @@ class Writer:
             log.trim(self.versions.last - self._most_change_age_us, self._most_change_bytes)
 
     @contextmanager
-    def _changes(self, transaction: lmdb.Transaction[bytes]) -> Iterator[Changes]:
+    def _requests_in(self, transaction: lmdb.Transaction[bytes]) -> Iterator[CommitRequests]:
+        """The requests in a transaction, trimmed at the end of the block."""
+        with transaction.cursor(db=self._requests) as cursor:
+            requests = CommitRequests(cursor, self._request_clock, lambda: transaction.stat(self._requests)["entries"])
+            yield requests
+            requests.trim(self._most_requests, self._most_request_age_us)
+
+    @contextmanager
+    def _changes(self, transaction: lmdb.Transaction[bytes], *, with_requests: bool = False) -> Iterator[Changes]:
         """What makes changes in a transaction on the entries."""
-        with transaction.cursor() as cursor, self._log_in(transaction) as log:
-            if self.expiries is None:
-                yield Changes(cursor, self.versions, None, log)
-            else:
-                with transaction.cursor(db=self.expiries) as index:
-                    yield Changes(cursor, self.versions, Expiries(index), log)
+        with ExitStack() as cursors:
+            cursor = cursors.enter_context(transaction.cursor())
+            log = cursors.enter_context(self._log_in(transaction))
+            requests = cursors.enter_context(self._requests_in(transaction)) if with_requests else None
+            expiries = None
+            if self.expiries is not None:
+                expiries = Expiries(cursors.enter_context(transaction.cursor(db=self.expiries)))
+            yield Changes(cursor, self.versions, expiries, log, requests)
 
     def _committed(self) -> None:
         self.commits += 1

@@ -9,6 +9,7 @@
     ├── UnsupportedTypeError (TypeError)      a value of an unsupported type; `path` says which part
     ├── ConditionFailedError (RuntimeError)   the condition of a write did not hold; nothing was changed
     ├── BatchAbortedError (RuntimeError)      another write of the atomic batch failed; none of them was made
+    ├── RequestForgottenError (RuntimeError)  whether a repeated write was made is not known; not made again
     ├── ChangesExpiredError (RuntimeError)    a watch has fallen behind what is kept: list the entries again
     ├── NoStoresError (ValueError)            a collection without stores was used
     ├── LimitExceededError (ValueError)       more than a named limit allows
@@ -62,6 +63,7 @@ __all__ = [
     "OverloadedError",
     "PlacementError",
     "QueryNotSupportedError",
+    "RequestForgottenError",
     "StoreError",
     "StoreFormatError",
     "StoreFullError",
@@ -167,6 +169,13 @@ class BatchAbortedError(DatastoreError, RuntimeError):
     def __init__(self, message: str = "", *, index: int = 0, shard: str | None = None) -> None:
         super().__init__(message, shard=shard)
         self.index = index
+
+
+class RequestForgottenError(DatastoreError, RuntimeError):
+    """A repeated write that may have been made before is not made again: the store does not remember that far back.
+
+    The earlier attempt may or may not have happened; read the entry to find out.
+    """
 
 
 class ChangesExpiredError(DatastoreError, RuntimeError):

@@ -25,6 +25,8 @@ __all__ = [
     "ORDERS",
     "PATCHED_BYTES",
     "QUERY_REQUEST_BYTES",
+    "REQUESTS_KEPT",
+    "REQUESTS_KEPT_S",
     "SORT_BYTES",
     "SORT_ENTRY_BYTES",
     "TREE_VALUE_DEPTH",
@@ -106,6 +108,13 @@ CHANGES_BYTES = 64 * 1024 * 1024
 
 #: For how many seconds it keeps them: enough for a watcher that restarts.
 CHANGES_AGE_S = 600.0
+
+#: For how many seconds a store remembers the request of a write, so that a repeated one is not made again: far longer
+#: than any client repeats it.
+REQUESTS_KEPT_S = 600.0
+
+#: How many requests it remembers at most: the writes of some seconds, with some 100 bytes each on disk.
+REQUESTS_KEPT = 100_000
 
 #: The maximum memory that an ordered query may use for sorting, in bytes: sort keys, keys, serialized values (except in
 #: a keys-only query) and SORT_ENTRY_BYTES per entry. A query with a limit holds few. Larger results would have to be

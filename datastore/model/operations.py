@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+from datastore.model.attempts import Attempt
 from datastore.model.errors import (
     DatastoreError,
     InvalidValueError,
@@ -100,45 +101,53 @@ class WriteResult(Record):
 class Put(Record):
     """Store `value`, which is not None, under `key`, replacing any old value, if `condition` holds.
 
-    The entry expires as `expiry` says; without one, never. If that has passed, the entry is deleted.
+    The entry expires as `expiry` says; without one, never. If that has passed, the entry is deleted. A store that
+    remembers requests makes only one attempt of a write; `attempt` says which write this is, if it may be repeated.
     """
 
-    __slots__ = ("condition", "expiry", "key", "value")
+    __slots__ = ("attempt", "condition", "expiry", "key", "value")
 
     def __init__(
-        self, key: Key, value: Any, condition: Precondition | None = None, expiry: Expiry | None = None
+        self,
+        key: Key,
+        value: Any,
+        condition: Precondition | None = None,
+        expiry: Expiry | None = None,
+        attempt: Attempt | None = None,
     ) -> None:
         self.key = key
         self.value = value
         self.condition = condition
         self.expiry = expiry
+        self.attempt = attempt
 
     def at(self, key: Key) -> Put:
         """The same under another key."""
-        return Put(key, self.value, self.condition, self.expiry)
+        return Put(key, self.value, self.condition, self.expiry, self.attempt)
 
     def of(self, value: Any) -> Operation:
         """The same with another value; a delete if that is None."""
         if value is None:
-            return Delete(self.key, self.condition)
-        return Put(self.key, value, self.condition, self.expiry)
+            return Delete(self.key, self.condition, self.attempt)
+        return Put(self.key, value, self.condition, self.expiry, self.attempt)
 
 
 class Delete(Record):
-    """Remove the entry of `key`, if there is one, if `condition` holds."""
+    """Remove the entry of `key`, if there is one, if `condition` holds. `attempt` as in Put."""
 
-    __slots__ = ("condition", "key")
+    __slots__ = ("attempt", "condition", "key")
     #: The value of the key afterwards.
     value: ClassVar[None] = None
     expiry: ClassVar[None] = None
 
-    def __init__(self, key: Key, condition: Precondition | None = None) -> None:
+    def __init__(self, key: Key, condition: Precondition | None = None, attempt: Attempt | None = None) -> None:
         self.key = key
         self.condition = condition
+        self.attempt = attempt
 
     def at(self, key: Key) -> Delete:
         """The same under another key."""
-        return Delete(key, self.condition)
+        return Delete(key, self.condition, self.attempt)
 
 
 class Patch(Record):
@@ -147,10 +156,10 @@ class Patch(Record):
     Unless it may `create` the entry, the entry must exist. It expires as before, or as `expiry` says; without changes,
     only the expiry changes, and the value may be of any kind. `forms` are the serializers between the caller and the
     store, the caller's first; `encode` gives the new value the serialized form in which a server keeps values, and may
-    refuse it. The patches of one batch of a server share a `room`.
+    refuse it. The patches of one batch of a server share a `room`. `attempt` as in Put.
     """
 
-    __slots__ = ("changes", "condition", "create", "encode", "expiry", "forms", "key", "room")
+    __slots__ = ("attempt", "changes", "condition", "create", "encode", "expiry", "forms", "key", "room")
 
     def __init__(
         self,
@@ -163,6 +172,7 @@ class Patch(Record):
         encode: Callable[[Any], Any] | None = None,
         forms: tuple[Form, ...] = (),
         room: PatchRoom | None = None,
+        attempt: Attempt | None = None,
     ) -> None:
         self.key = key
         self.changes = changes
@@ -172,6 +182,7 @@ class Patch(Record):
         self.encode = encode
         self.forms = forms
         self.room = room
+        self.attempt = attempt
 
     @property
     def value(self) -> Any:
@@ -196,6 +207,7 @@ class Patch(Record):
             encode=self.encode,
             forms=self.forms if forms is None else forms,
             room=self.room,
+            attempt=self.attempt,
         )
 
     def apply(self, stored: Any) -> Any:
@@ -234,8 +246,10 @@ def needs_versions(operation: Operation) -> bool:
 
 
 def is_plain(operation: Operation) -> bool:
-    """Whether it is a put or delete that every store can make: without a condition or an expiry."""
-    return operation.condition is None and operation.expiry is None and not isinstance(operation, Patch)
+    """Whether it is a put or delete that every store can make: without a condition, an expiry or an attempt."""
+    if isinstance(operation, Patch):
+        return False
+    return operation.condition is None and operation.expiry is None and operation.attempt is None
 
 
 def expires_us_after(operation: Put | Patch, now_us: int, before_us: int = 0) -> int:
@@ -250,8 +264,13 @@ def expires_us_after(operation: Put | Patch, now_us: int, before_us: int = 0) ->
 
 
 def uncached(operation: Operation, result: WriteResult) -> Operation:
-    """What a cache does after a successful operation with this result. It keeps only entries that never expire."""
+    """What a cache does after a successful operation with this result. It keeps only entries that never expire.
+
+    Nothing that has an attempt: it may have been made before, and the entry written since.
+    """
     value = None
+    if operation.attempt is not None:
+        return Delete(operation.key)
     if isinstance(operation, Put):
         value = operation.value if operation.expiry is None else None
     elif isinstance(operation, Patch) and result.metadata is not None and not result.metadata.expires_us:

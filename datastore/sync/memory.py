@@ -14,14 +14,24 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from datastore.engine.expiries import Expiries
 from datastore.engine.plan import COMPLETE
+from datastore.engine.requests import Outcome, Requests
 from datastore.engine.versions import Versions
 from datastore.model.arguments import check_count, check_key
+from datastore.model.attempts import Attempt
 from datastore.model.capability import Capability, Durability, Support
 from datastore.model.description import Description
 from datastore.model.durations import check_seconds
 from datastore.model.entries import Batch, Position
 from datastore.model.key import Key
-from datastore.model.limits import BATCH_ENTRIES, CHANGES_AGE_S, CHANGES_BYTES, CHANGES_KEPT, FIRST_SCAN_ENTRIES
+from datastore.model.limits import (
+    BATCH_ENTRIES,
+    CHANGES_AGE_S,
+    CHANGES_BYTES,
+    CHANGES_KEPT,
+    FIRST_SCAN_ENTRIES,
+    REQUESTS_KEPT,
+    REQUESTS_KEPT_S,
+)
 from datastore.model.metadata import Metadata, PutOptions, Stamp, WriteOptions, require
 from datastore.model.operations import (
     Delete,
@@ -99,6 +109,8 @@ class DictDatastore(Datastore):
     1970. Expired entries are absent at once; writes and watchers remove them, some at a time.
     It can be watched, and keeps its latest changes for that: at most `most_changes`, `most_change_bytes` and those of
     `most_change_age_s` seconds, from the first watch on or, with `keep_changes`, from the beginning.
+    It remembers the requests of writes that have an attempt, at most `most_requests` and for `most_request_age_s`
+    seconds, and answers a later attempt of one that was made, instead of making it again.
     Raises InvalidError (a ValueError) or UnsupportedTypeError (a TypeError) for limits that are not above 0.
     """
 
@@ -110,6 +122,8 @@ class DictDatastore(Datastore):
         most_changes: int = CHANGES_KEPT,
         most_change_bytes: int = CHANGES_BYTES,
         most_change_age_s: float = CHANGES_AGE_S,
+        most_requests: int = REQUESTS_KEPT,
+        most_request_age_s: float = REQUESTS_KEPT_S,
     ) -> None:
         self._items: dict[str, dict[Key, Any]] = {}
         self._stamps: defaultdict[str, dict[Key, Stamp]] = defaultdict(dict)
@@ -123,6 +137,9 @@ class DictDatastore(Datastore):
         check_count("most_changes", most_changes)
         check_count("most_change_bytes", most_change_bytes)
         check_seconds("most_change_age_s", most_change_age_s)
+        check_count("most_requests", most_requests)
+        check_seconds("most_request_age_s", most_request_age_s)
+        self._requests = Requests(most_requests, most_request_age_s)
         self._log_limits = (most_changes, most_change_bytes, most_change_age_s)
         #: None until somebody watches, so that writes cost nothing more.
         self._log: ChangeLog | None = None
@@ -153,7 +170,10 @@ class DictDatastore(Datastore):
         if self._expiries.at_us:
             self._sweep(key)
         if not is_plain(operation):
-            made = attempt(self._make_dependent, operation)
+            if operation.attempt is not None:
+                made = attempt(self._make_once, operation, operation.attempt)
+            else:
+                made = attempt(self._make_dependent, operation)
             return made.value if made.error is None else WriteResult(made.error)
         if operation.value is None:
             self._remove(key)
@@ -182,24 +202,36 @@ class DictDatastore(Datastore):
         return (None, 0) if 0 < expires_us <= now_us else (value, expires_us)
 
     def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Decide about all writes, and then make them."""
+        """Make all writes, unless another attempt of them was made before."""
         with self._lock:
             if self._expiries.at_us:
                 for operation in operations:
                     self._sweep(operation.key)
-            after: dict[Key, _Entry] = {}
-            decisions: list[_Entry] = []
-            for place, operation in enumerate(operations):
-                decided = attempt(self._decide_after, operation, after)
-                if decided.error is not None:
-                    return none_made({place: decided.error}, len(operations))
-                decisions.append(decided.value)
-            # Reads of one key would not wait for the lock, and could see a part.
-            self._is_changing = True
-            try:
-                return [self._make(*each) for each in zip(operations, decisions, strict=True)]
-            finally:
-                self._is_changing = False
+            before = attempt(self._answers, operations)
+            if before.error is not None:
+                return none_made({0: before.error}, len(operations))
+            if before.value:
+                return before.value  # type: ignore[no-any-return]
+            results = self._decide_and_make(operations)
+            for each in zip(operations, results, strict=True):
+                self._requests.note(*each)
+            return results
+
+    def _decide_and_make(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Decide about all writes, and then make them. Call with the lock held."""
+        after: dict[Key, _Entry] = {}
+        decisions: list[_Entry] = []
+        for place, operation in enumerate(operations):
+            decided = attempt(self._decide_after, operation, after)
+            if decided.error is not None:
+                return none_made({place: decided.error}, len(operations))
+            decisions.append(decided.value)
+        # Reads of one key would not wait for the lock, and could see a part.
+        self._is_changing = True
+        try:
+            return [self._make(*each) for each in zip(operations, decisions, strict=True)]
+        finally:
+            self._is_changing = False
 
     def _decide_after(self, operation: Operation, after: dict[Key, _Entry]) -> _Entry:
         """The entry after a write, given those after the writes before it. Raises if it is refused."""
@@ -223,6 +255,25 @@ class DictDatastore(Datastore):
         metadata = Metadata(*stamp)
         self._store(operation.key, value, metadata.expires_us, stamp)
         return WriteResult(metadata=metadata, value=value if isinstance(operation, Patch) else None)
+
+    def _make_once(self, operation: Operation, this: Attempt) -> WriteResult:
+        """Make a write unless another attempt was made before. Raises if it is refused. Call with the lock held."""
+        known = self._requests.find(this)
+        if known is not None:
+            return self._answer(operation, known)
+        made = attempt(self._make_dependent, operation)
+        result = made.value if made.error is None else WriteResult(made.error)
+        self._requests.note(operation, result)
+        return result
+
+    def _answer(self, operation: Operation, known: Outcome) -> WriteResult:
+        return known.answer(operation, lambda: (self._value(operation.key), self._known(operation.key)))
+
+    def _answers(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """The results of an atomic batch, if an attempt of it was made before; otherwise none. Raises if refused."""
+        known = [operation.attempt and self._requests.find(operation.attempt) for operation in operations]
+        pairs = [(operation, found) for operation, found in zip(operations, known, strict=True) if found is not None]
+        return [self._answer(*pair) for pair in pairs] if len(pairs) == len(operations) else []
 
     # The same for one key, without the lists of keys and results, which take as long as the work itself.
 
@@ -267,6 +318,11 @@ class DictDatastore(Datastore):
         """Give only versions above this one from now on, e.g. because entries come from a store that gave it."""
         with self._lock:
             self._versions.raise_to(version)
+
+    def forget_requests(self) -> None:
+        """Refuse repetitions of writes from before now that were not made here, because another store made some."""
+        with self._lock:
+            self._requests.forget_others()
 
     # With the lock held
 
@@ -411,7 +467,13 @@ class DictDatastore(Datastore):
     def capability(self) -> Capability:
         """A query reads only its scope. The reads of a subclass may suspend."""
         own = Capability(
-            scope=True, durability=Durability.MEMORY, versions=True, expiry=True, changes=True, atomic=True
+            scope=True,
+            durability=Durability.MEMORY,
+            versions=True,
+            expiry=True,
+            changes=True,
+            atomic=True,
+            retries=True,
         )
         return passed_on(self, own._replace(reads_at_once=type(self) is DictDatastore))
 

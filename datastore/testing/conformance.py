@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datastore.model.aggregates import Aggregation, Avg, Count, Max, Min, Sum
+from datastore.model.attempts import Attempt, elapsed_us
 from datastore.model.capability import Durability
 from datastore.model.changes import Change, ChangeKind
 from datastore.model.conditions import Q
@@ -45,6 +46,7 @@ from datastore.model.errors import (
     InvalidTokenError,
     InvalidValueError,
     QueryNotSupportedError,
+    RequestForgottenError,
     UnsupportedError,
 )
 from datastore.model.expiry import Expiry
@@ -52,7 +54,7 @@ from datastore.model.fields import Filter
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_BYTES, BATCH_ENTRIES, KEY_BYTES
 from datastore.model.metadata import ABSENT, EXISTS, Metadata, Precondition
-from datastore.model.operations import Delete, Operation, Patch, Put, ReadResult, WriteResult
+from datastore.model.operations import Delete, Operation, Patch, Put, ReadResult, WriteResult, raise_error
 from datastore.model.patches import changes_of
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
@@ -96,6 +98,8 @@ class Capabilities:
     versions = False
     #: Whether entries can expire; if not, an expiry must raise UnsupportedError.
     expiry = False
+    #: Whether the store remembers the requests of writes; if not, a repeated write must raise RequestForgottenError.
+    retries = False
     #: Whether the store can be watched; if not, `watch` must raise UnsupportedError.
     changes = False
     #: Whether the store makes atomic batches; if not, they must raise UnsupportedError. Then it has versions too.
@@ -1122,6 +1126,137 @@ class ExpiryPromises(Capabilities):
                 store.touch(key, **options)
         assert store.get(key) == "old"
         assert (entry_of(store, key)).expire_time is None
+
+
+class RetryPromises(Capabilities):
+    """Attempts of writes, of which one is made."""
+
+    def test_a_write_is_not_repeated_if_nobody_knows_whether_it_was_made(self, store: Datastore) -> None:
+        """The first attempt was sent long before the store was opened."""
+        long_ago = Attempt.new().followed(elapsed_us() - 10**12)
+        keys = [Key("/a/b"), Key("/a/c"), Key("/a/d")]
+        store.put(keys[0], "old")
+        results = store.batch_write(
+            [Put(keys[0], "new", attempt=long_ago), Delete(keys[0], attempt=long_ago), Write(keys[2], "other")]
+        )
+        assert [type(result.error) for result in results] == [RequestForgottenError] * 2 + [type(None)]
+        assert [store.get(key) for key in keys] == ["old", None, "other"]
+
+    def test_the_first_attempt_of_a_write_is_made(self, store: Datastore) -> None:
+        assert store.capability.retries or not self.retries
+        keys = [Key("/a/b"), Key("/a/c")]
+        store.put(keys[1], "old")
+        results = store.batch_write(
+            [Put(keys[0], "new", attempt=Attempt.new()), Delete(keys[1], attempt=Attempt.new())]
+        )
+        assert [result.error for result in results] == [None, None]
+        assert [store.get(key) for key in keys] == ["new", None]
+
+    def test_a_store_that_remembers_nothing_repeats_nothing(self, store: Datastore) -> None:
+        if self.retries:
+            return
+        key, first = Key("/a/b"), Attempt.new()
+        made(store, Put(key, "mine", attempt=first))
+        store.put(key, "theirs")
+        [result] = store.batch_write([Put(key, "mine", attempt=first.followed(elapsed_us()))])
+        assert isinstance(result.error, RequestForgottenError)
+        assert store.get(key) == "theirs"
+
+    @needs("retries")
+    def test_a_write_that_was_made_is_answered_as_before_and_not_made_again(self, store: Datastore) -> None:
+        key = Key("/a:b/c")
+        increment = changes_of(increment={"n": 1})
+        writes: list[tuple[Operation, Any]] = [
+            (Put(key, {"n": 1}, ABSENT, attempt=Attempt.new()), {"n": 1}),
+            (Patch(key, increment, attempt=Attempt.new()), {"n": 2}),
+            (Patch(key, (), expiry=Expiry.after(10**6), attempt=Attempt.new()), {"n": 2}),
+            (Put(key, {"n": 5}, attempt=Attempt.new()), {"n": 5}),
+            (Delete(key, EXISTS, attempt=Attempt.new()), None),
+        ]
+        answers = []
+        for operation, value in writes:
+            answers.append(made(store, operation))
+            again = made(store, repeated(operation))
+            assert again.metadata == answers[-1].metadata
+            assert store.get(key) == value
+            if isinstance(operation, Patch) and operation.changes:
+                assert again.value == value
+        store.put(key, {"n": 9})
+        for answer, (operation, _) in zip(answers, writes, strict=True):
+            again = made(store, repeated(operation))
+            assert again.metadata == answer.metadata
+            # The value that a patch made is not known any more.
+            assert again.value is None
+        assert store.get(key) == {"n": 9}
+
+    @needs("retries")
+    def test_a_delayed_first_attempt_is_not_made_after_a_repeated_one(self, store: Datastore) -> None:
+        first = Put(Key("/a/b"), 1, attempt=Attempt.new())
+        made(store, repeated(first))
+        store.delete(first.key)
+        made(store, first)
+        assert store.get(first.key) is None
+
+    @needs("retries")
+    def test_what_a_repeated_write_was_told_stays_true(self, store: Datastore) -> None:
+        """Its condition failed: an earlier attempt that comes later is not made, although its condition would hold."""
+        first = Put(Key("/a/b"), "mine", ABSENT, attempt=Attempt.new())
+        store.put(first.key, "theirs")
+        version = (entry_of(store, first.key)).version
+        for attempted in (first, repeated(first)):
+            with pytest.raises(ConditionFailedError):
+                made(store, attempted)
+        store.delete(first.key)
+        for attempted in (first, repeated(first)):
+            with pytest.raises(ConditionFailedError) as failed:
+                made(store, attempted)
+            assert failed.value.version == version
+        assert store.get(first.key) is None
+
+    @needs("retries")
+    def test_a_first_attempt_that_was_refused_is_decided_again(self, store: Datastore) -> None:
+        first = Patch(Key("/a/b"), changes_of(increment={"n": 1}), attempt=Attempt.new())
+        store.put(first.key, {"n": "text"})
+        with pytest.raises(InvalidValueError):
+            made(store, first)
+        store.put(first.key, {"n": 1})
+        assert (made(store, repeated(first))).value == {"n": 2}
+
+    @needs("retries")
+    def test_a_request_id_belongs_to_one_write(self, store: Datastore) -> None:
+        first, key = Put(Key("/a/b"), 1, attempt=Attempt.new()), Key("/a/c")
+        made(store, first)
+        for other in (Put(key, 1, attempt=first.attempt), Delete(key, attempt=repeated(first).attempt)):
+            # A store of shards does not see all of its keys in one place.
+            [result] = store.batch_write([other])
+            assert result.error is None or isinstance(result.error, InvalidError)
+        assert store.get(first.key) == 1
+
+    def test_a_bad_attempt_is_refused_and_nothing_is_written(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        bad: list[Any] = [Attempt(b""), Attempt(b"x" * 15), Attempt(b"x" * 17), b"x" * 16, (b"x" * 16, None)]
+        for attempted in bad:
+            [result] = store.batch_write([Put(key, 1, attempt=attempted)])
+            assert isinstance(result.error, (InvalidError, TypeError)), attempted
+        assert store.get(key) is None
+
+
+def made(store: Datastore, operation: Operation) -> WriteResult:
+    """The result of a write. Raises its error."""
+    [result] = store.batch_write([operation])
+    raise_error(result)
+    return result
+
+
+def repeated(operation: Operation) -> Operation:
+    """The next attempt of a write, of which one may have been made."""
+    assert operation.attempt is not None
+    attempt = operation.attempt.followed(elapsed_us())
+    if isinstance(operation, Put):
+        return Put(operation.key, operation.value, operation.condition, operation.expiry, attempt)
+    if isinstance(operation, Delete):
+        return Delete(operation.key, operation.condition, attempt)
+    return Patch(operation.key, operation.changes, operation.condition, expiry=operation.expiry, attempt=attempt)
 
 
 class QueryPromises(Capabilities):
@@ -2361,6 +2496,7 @@ class DatastoreConformance(
     VersionPromises,
     AtomicPromises,
     ExpiryPromises,
+    RetryPromises,
     WatchPromises,
     QueryPromises,
     MetadataQueryPromises,

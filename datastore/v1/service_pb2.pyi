@@ -159,6 +159,7 @@ class PutRequest(_message.Message):
     ENTRY_FIELD_NUMBER: _builtins.int
     CONDITION_FIELD_NUMBER: _builtins.int
     EXPIRY_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entry(self) -> _value_pb2.Entry:
         """The entry, with key and value. Required."""
@@ -171,16 +172,21 @@ class PutRequest(_message.Message):
     def expiry(self) -> _value_pb2.Expiry:
         """When the entry expires. Not set: never, even if the previous one would have expired."""
 
+    @_builtins.property
+    def attempt(self) -> _value_pb2.Attempt:
+        """Which write this is, if it may be sent again. Not set: it may not."""
+
     def __init__(
         self,
         *,
         entry: _value_pb2.Entry | None = ...,
         condition: _value_pb2.Precondition | None = ...,
         expiry: _value_pb2.Expiry | None = ...,
+        attempt: _value_pb2.Attempt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "entry", b"entry", "expiry", b"expiry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "condition", b"condition", "entry", b"entry", "expiry", b"expiry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "entry", b"entry", "expiry", b"expiry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "condition", b"condition", "entry", b"entry", "expiry", b"expiry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,6 +226,7 @@ class DeleteRequest(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     CONDITION_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def key(self) -> _value_pb2.Key:
         """The key. Required."""
@@ -228,15 +235,20 @@ class DeleteRequest(_message.Message):
     def condition(self) -> _value_pb2.Precondition:
         """Remove it only if this holds. Not set: in any case."""
 
+    @_builtins.property
+    def attempt(self) -> _value_pb2.Attempt:
+        """Which write this is, if it may be sent again. Not set: it may not."""
+
     def __init__(
         self,
         *,
         key: _value_pb2.Key | None = ...,
         condition: _value_pb2.Precondition | None = ...,
+        attempt: _value_pb2.Attempt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "condition", b"condition", "key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "condition", b"condition", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -269,6 +281,7 @@ class PatchRequest(_message.Message):
     CONDITION_FIELD_NUMBER: _builtins.int
     INCLUDE_VALUE_FIELD_NUMBER: _builtins.int
     EXPIRY_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     include_value: _builtins.bool
     """Whether the response has the new value. Default: no."""
     @_builtins.property
@@ -283,6 +296,10 @@ class PatchRequest(_message.Message):
     def expiry(self) -> _value_pb2.Expiry:
         """When the entry expires from now on. Not set: as before."""
 
+    @_builtins.property
+    def attempt(self) -> _value_pb2.Attempt:
+        """Which write this is, if it may be sent again. Not set: it may not."""
+
     def __init__(
         self,
         *,
@@ -290,10 +307,11 @@ class PatchRequest(_message.Message):
         condition: _value_pb2.Precondition | None = ...,
         include_value: _builtins.bool = ...,
         expiry: _value_pb2.Expiry | None = ...,
+        attempt: _value_pb2.Attempt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "expiry", b"expiry", "patch", b"patch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "condition", b"condition", "expiry", b"expiry", "patch", b"patch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "expiry", b"expiry", "include_value", b"include_value", "patch", b"patch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "condition", b"condition", "expiry", b"expiry", "include_value", b"include_value", "patch", b"patch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -309,7 +327,9 @@ class PatchResponse(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def value(self) -> _value_pb2.Value:
-        """The new value, if it was requested."""
+        """The new value, if it was requested. Not set either if an earlier attempt had made the changes, and the entry was
+        written since.
+        """
 
     @_builtins.property
     def metadata(self) -> _value_pb2.Metadata:
@@ -340,6 +360,7 @@ class TouchRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     CONDITION_FIELD_NUMBER: _builtins.int
     EXPIRY_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def key(self) -> _value_pb2.Key:
         """The key. Required."""
@@ -354,16 +375,21 @@ class TouchRequest(_message.Message):
     def expiry(self) -> _value_pb2.Expiry:
         """When the entry expires from now on. Not set: never."""
 
+    @_builtins.property
+    def attempt(self) -> _value_pb2.Attempt:
+        """Which write this is, if it may be sent again. Not set: it may not."""
+
     def __init__(
         self,
         *,
         key: _value_pb2.Key | None = ...,
         condition: _value_pb2.Precondition | None = ...,
         expiry: _value_pb2.Expiry | None = ...,
+        attempt: _value_pb2.Attempt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "expiry", b"expiry", "key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "condition", b"condition", "expiry", b"expiry", "key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "expiry", b"expiry", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "condition", b"condition", "expiry", b"expiry", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -547,6 +573,7 @@ class BatchWriteRequest(_message.Message):
         TOUCH_FIELD_NUMBER: _builtins.int
         CONDITION_FIELD_NUMBER: _builtins.int
         EXPIRY_FIELD_NUMBER: _builtins.int
+        ATTEMPT_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def put(self) -> _value_pb2.Entry:
             """Store this entry."""
@@ -573,6 +600,10 @@ class BatchWriteRequest(_message.Message):
         def expiry(self) -> _value_pb2.Expiry:
             """When the entry expires, as in PutRequest, PatchRequest or TouchRequest. Refused for a delete."""
 
+        @_builtins.property
+        def attempt(self) -> _value_pb2.Attempt:
+            """Which write this is, if it may be sent again. Not set: it may not."""
+
         def __init__(
             self,
             *,
@@ -582,10 +613,11 @@ class BatchWriteRequest(_message.Message):
             touch: _value_pb2.Key | None = ...,
             condition: _value_pb2.Precondition | None = ...,
             expiry: _value_pb2.Expiry | None = ...,
+            attempt: _value_pb2.Attempt | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "expiry", b"expiry", "operation", b"operation", "patch", b"patch", "put", b"put", "touch", b"touch"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "condition", b"condition", "delete", b"delete", "expiry", b"expiry", "operation", b"operation", "patch", b"patch", "put", b"put", "touch", b"touch"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "delete", b"delete", "expiry", b"expiry", "operation", b"operation", "patch", b"patch", "put", b"put", "touch", b"touch"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "condition", b"condition", "delete", b"delete", "expiry", b"expiry", "operation", b"operation", "patch", b"patch", "put", b"put", "touch", b"touch"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "delete", "patch", "touch"]  # noqa: Y015
         _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015

@@ -329,6 +329,36 @@ class Expiry(_message.Message):
 Global___Expiry: _TypeAlias = Expiry  # noqa: Y015
 
 @_typing.final
+class Attempt(_message.Message):
+    """Attempt says which write a request asks for, so that it can be sent again if its answer is lost: a store that remembers
+    requests answers a later attempt of a write that was made as it did the first one, and does not make it again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.bytes
+    """The id of the write: 16 random bytes, the same in all its attempts, and never used for another write."""
+    age_us: _builtins.int
+    """How long ago the first attempt was sent that may have been made, in microseconds, by a clock that is never set and
+    also runs while the machine sleeps. 0: none may have been made, e.g. in the first attempt. Not negative.
+    """
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.bytes = ...,
+        age_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
 class Patch(_message.Message):
     """Patch is changes of parts of a value, which must be a map."""
 

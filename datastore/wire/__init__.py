@@ -1,7 +1,7 @@
 """Values, queries and errors as messages of `datastore.v1`, and back: the only part of the library that knows protobuf.
 
-`values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `expiry`; `patches`; `matching`;
-`queries`, `aggregates` and `explanations`; `changes`; `placements`; `errors`, with the table; and `raw`, the messages
+`values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `expiry`; `attempts`; `patches`;
+`matching`; `queries`, `aggregates` and `explanations`; `changes`; `placements`; `errors`, with the table; and `raw`, the messages
 whose values stay bytes.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datastore.wire import raw
 from datastore.wire.aggregates import decode_aggregate, decode_group, encode_aggregate, encode_group, encode_row
+from datastore.wire.attempts import decode_attempt, set_attempt
 from datastore.wire.changes import decode_changes, encode_changes
 from datastore.wire.errors import (
     ERRORS,
@@ -45,6 +46,7 @@ __all__ = [
     "check_value",
     "codec",
     "decode_aggregate",
+    "decode_attempt",
     "decode_changes",
     "decode_entry",
     "decode_expiry",
@@ -80,6 +82,7 @@ __all__ = [
     "raw",
     "reason_of",
     "rpc_error_to_error",
+    "set_attempt",
     "set_expiry",
     "set_precondition",
     "status_to_error",

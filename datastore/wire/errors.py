@@ -47,6 +47,7 @@ ERRORS: Mapping[type[DatastoreError], grpc.StatusCode] = {
     errors.UnsupportedTypeError: _Code.INVALID_ARGUMENT,
     errors.ConditionFailedError: _Code.ABORTED,
     errors.BatchAbortedError: _Code.ABORTED,
+    errors.RequestForgottenError: _Code.ABORTED,
     errors.ChangesExpiredError: _Code.OUT_OF_RANGE,
     errors.NoStoresError: _Code.FAILED_PRECONDITION,
     errors.LimitExceededError: _Code.RESOURCE_EXHAUSTED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from datastore.model.attempts import Attempt
 from datastore.model.errors import InvalidError
 from datastore.model.expiry import Expiry
 from datastore.model.key import Key
@@ -18,7 +19,7 @@ __all__ = ["decode_patch", "decode_patch_changes", "encode_patch", "encode_patch
 
 
 def encode_patch(patch: Patch) -> value_pb2.Patch:
-    """The message of a patch without its condition and expiry. Raises the errors of `encode_value` for its operands."""
+    """The message of a patch without its terms. Raises the errors of `encode_value` for its operands."""
     message = value_pb2.Patch(create=patch.create, changes=encode_patch_changes(patch.changes))
     message.key.text = str(patch.key)
     return message
@@ -46,13 +47,16 @@ def decode_patch(
     encode: Callable[[Any], Any],
     expiry: Expiry | None = None,
     room: PatchRoom | None = None,
+    attempt: Attempt | None = None,
 ) -> Patch:
     """The patch of a message, for a server that keeps values as `encode` makes them.
 
     Raises InvalidError for changes that are invalid by themselves, or of an unknown kind.
     """
     changes = decode_patch_changes(message.changes)
-    return Patch(key, changes, condition, create=message.create, expiry=expiry, encode=encode, room=room)
+    return Patch(
+        key, changes, condition, create=message.create, expiry=expiry, encode=encode, room=room, attempt=attempt
+    )
 
 
 def decode_patch_changes(messages: Iterable[Any]) -> tuple[Change, ...]:

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from datastore import wire
+from datastore.engine.requests import forgotten
 from datastore.model.aggregates import Aggregate
+from datastore.model.attempts import Attempt
 from datastore.model.errors import DatastoreError, InvalidError, UnsupportedError, without_frames
 from datastore.model.expiry import NEVER, Expiry
 from datastore.model.key import Key
@@ -37,7 +39,7 @@ class Requests:
     """Reads the requests of one server.
 
     `epoch` returns that of the current placement, for tokens. Without `keeps_versions` or `can_expire`,
-    requests that need that raise UnsupportedError.
+    requests that need that raise UnsupportedError. Without `remembers`, repeated writes raise RequestForgottenError.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Requests:
         keeps_versions: bool = True,
         can_expire: bool = True,
         can_be_atomic: bool = True,
+        remembers: bool = True,
     ) -> None:
         self._limits = limits
         self._epoch = epoch
@@ -56,6 +59,7 @@ class Requests:
         self._keeps_versions = keeps_versions
         self._can_expire = can_expire
         self._can_be_atomic = can_be_atomic
+        self._remembers = remembers
 
     def get(self, request: bytes) -> tuple[Key, ReadOptions]:
         """The key of a GetRequest, and what to read."""
@@ -74,7 +78,7 @@ class Requests:
     def delete(self, request: bytes) -> Operation:
         """The write of a DeleteRequest."""
         message = parse_request(service_pb2.DeleteRequest, request)
-        return Delete(self._key_of(message), self._condition_of(message))
+        return Delete(self._key_of(message), self._condition_of(message), self._attempt_of(message))
 
     def patch(self, request: bytes) -> tuple[Patch, bool]:
         """The operation of a PatchRequest, and whether to return the new value."""
@@ -205,18 +209,26 @@ class Requests:
         if not self._can_expire:
             raise UnsupportedError("the entries of this store cannot expire")
 
+    def _attempt_of(self, message: Any) -> Attempt | None:
+        if not message.HasField("attempt"):
+            return None
+        attempt = wire.decode_attempt(message.attempt)
+        if attempt.is_repeat and not self._remembers:
+            raise forgotten()
+        return attempt
+
     def _put_of(self, entry: Any, terms: Any) -> Operation:
         """The checked write of an entry, on the terms of its request; a delete if the value is null."""
-        condition, expiry = self._condition_of(terms), self._expiry_of(terms)
+        condition, expiry, attempt = self._condition_of(terms), self._expiry_of(terms), self._attempt_of(terms)
         key = checked_entry(entry, self._limits, "entry", check_value=self._check_values)
         if wire.is_null(entry.value):
-            return Delete(key, condition)
-        return Put(key, WireValue(entry.value), condition, expiry)
+            return Delete(key, condition, attempt)
+        return Put(key, WireValue(entry.value), condition, expiry, attempt)
 
     def _touch_of(self, key: Key, terms: Any) -> Patch:
         condition, expiry = self._condition_of(terms), self._expiry_of(terms)
         self._require_expiry()
-        return Patch(key, (), condition, expiry=expiry or NEVER)
+        return Patch(key, (), condition, expiry=expiry or NEVER, attempt=self._attempt_of(terms))
 
     def _patch_of(self, patch: Any, terms: Any, room: PatchRoom | None = None) -> Patch:
         """The checked operation of a patch, on the terms of its request, and within the `room` of its batch.
@@ -225,8 +237,9 @@ class Requests:
         """
         self._require_versions("its values cannot be patched")
         key = checks.required_key(patch.HasField("key"), patch.key.text, self._limits, field="patch.key")
+        condition, expiry, attempt = self._condition_of(terms), self._expiry_of(terms), self._attempt_of(terms)
         encoded = partial(self._encoded, key)
-        return wire.decode_patch(patch, key, self._condition_of(terms), encoded, self._expiry_of(terms), room)
+        return wire.decode_patch(patch, key, condition, encoded, expiry, room, attempt)
 
     def _encoded(self, key: Key, value: Any) -> WireValue:
         """The checked form of the new value of a patch."""
@@ -247,7 +260,7 @@ class Requests:
         if write.HasField("expiry"):
             raise InvalidError("expiry is set, but a delete leaves nothing that could expire", field="expiry")
         key = checks.required_key(operation == "delete", write.delete.text, self._limits, field="delete")
-        return Delete(key, self._condition_of(write))
+        return Delete(key, self._condition_of(write), self._attempt_of(write))
 
 
 def checked_entry(entry: Any, limits: Limits, field: str, *, check_value: bool) -> Key:

@@ -104,6 +104,7 @@ class DatastoreService:
             keeps_versions=datastore.capability.versions,
             can_expire=datastore.capability.expiry,
             can_be_atomic=datastore.capability.atomic,
+            remembers=datastore.capability.retries,
         )
         self._placement = placement
         self._store_failure = store_failure

@@ -238,6 +238,10 @@ for kind in ("json", "maps", "stack", "namespace", "identity"):
         made = type(
             name,
             (held,),
-            {"tree": upon(kind, leaf("lmdb")), "grid": 20, "versions": True, "expiry": True, "atomic": True},
+            {
+                "tree": upon(kind, leaf("lmdb")),
+                "grid": 20,
+                **dict.fromkeys(("versions", "expiry", "atomic", "retries"), True),
+            },
         )
         globals()[name] = pytest.mark.long(made)

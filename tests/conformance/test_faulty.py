@@ -16,10 +16,11 @@ from tests.support.capabilities import InMemory
 
 @pytest.mark.long
 class TestFaultless(InMemory, DatastoreConformance):
-    versions = expiry = atomic = False
+    versions = expiry = atomic = retries = False
     # It passes batches on as they are.
     test_a_store_without_versions_refuses_what_needs_them = None
     test_a_store_whose_entries_cannot_expire_refuses_an_expiry = None
+    test_a_store_that_remembers_nothing_repeats_nothing = None
 
     @pytest.fixture
     def store(self) -> Any:
@@ -27,10 +28,11 @@ class TestFaultless(InMemory, DatastoreConformance):
 
 
 class TestAsyncFaultless(InMemory, AsyncConformance):
-    versions = expiry = atomic = False
+    versions = expiry = atomic = retries = False
     # It passes batches on as they are.
     test_a_store_without_versions_refuses_what_needs_them = None
     test_a_store_whose_entries_cannot_expire_refuses_an_expiry = None
+    test_a_store_that_remembers_nothing_repeats_nothing = None
 
     @pytest.fixture
     async def store(self) -> Any:
@@ -40,7 +42,7 @@ class TestAsyncFaultless(InMemory, AsyncConformance):
 class TestShardsThatComeEntryByEntry(InMemory, DatastoreConformance):
     """No shard tells where it is, and every batch holds one entry."""
 
-    versions = expiry = atomic = False
+    versions = expiry = atomic = retries = False
 
     @pytest.fixture
     def store(self) -> Any:

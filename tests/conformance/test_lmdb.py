@@ -23,7 +23,7 @@ def on_lmdb(directory: Path) -> Any:
 
 
 class TestLMDB(OnTheWire, DatastoreConformance):
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
     closes = True
     persistent = True
 
@@ -47,7 +47,7 @@ class TestLMDB(OnTheWire, DatastoreConformance):
 class TestAsyncLMDB(OnTheWire, AsyncConformance):
     """As on a node: nothing is decoded unless a filter or an order reads the value."""
 
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
     closes = True
     # Not if values are decoded below: their size is then an estimate.
     batch_bytes = BATCH_BYTES
@@ -62,7 +62,7 @@ class TestAsyncLMDB(OnTheWire, AsyncConformance):
 class TestAsyncWireValuesInMemory(OnTheWire, AsyncConformance):
     """As on a node in memory."""
 
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
 
     @pytest.fixture
     async def store(self) -> Any:
@@ -71,7 +71,7 @@ class TestAsyncWireValuesInMemory(OnTheWire, AsyncConformance):
 
 @pytest.mark.long
 class TestLMDBInNamespace(OnTheWire, DatastoreConformance):
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
     closes = True
     key_bytes = KEY_BYTES - len("/space")
 
@@ -83,7 +83,7 @@ class TestLMDBInNamespace(OnTheWire, DatastoreConformance):
 
 @pytest.mark.long
 class TestShardsOfLMDB(OnTheWire, DatastoreConformance):
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
     closes = True
     merges = 3
 
@@ -97,7 +97,7 @@ class TestShardsOfLMDB(OnTheWire, DatastoreConformance):
 class TestLMDBUnderADict(OnTheWire, DatastoreConformance):
     """A tier in memory: it keeps what was put, so that tuples may come back as such, and also answers at the end."""
 
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Any:

@@ -14,7 +14,7 @@ from tests.support.capabilities import InMemory
 
 
 class TestMapping(InMemory, DatastoreConformance):
-    versions = expiry = atomic = False
+    versions = expiry = atomic = retries = False
     queries = False
 
     @pytest.fixture
@@ -29,7 +29,7 @@ class TestMapping(InMemory, DatastoreConformance):
 
 
 class TestAsyncMapping(InMemory, AsyncConformance):
-    versions = expiry = atomic = False
+    versions = expiry = atomic = retries = False
     queries = False
 
     @pytest.fixture

@@ -26,7 +26,7 @@ from tests.support.machines import RemoteMachine
 
 @pytest.mark.long
 class TestProxy(Remote, DatastoreConformance):
-    versions = expiry = changes = atomic = True
+    versions = expiry = changes = atomic = retries = True
 
     @pytest.fixture
     def store(self) -> Any:
@@ -43,7 +43,7 @@ _SHOWN_ELSEWHERE = (OperationPromises, CursorPromises, ExpiryPromises, MetadataQ
 
 
 class TestAsyncProxy(Remote, AsyncConformance):
-    versions = expiry = changes = atomic = True
+    versions = expiry = changes = atomic = retries = True
     #: What the model machine below, and the suites of one server and of a sharded store, show as well.
     long_tests = (
         *(name for part in _SHOWN_ELSEWHERE for name in vars(part) if name.startswith("test_")),
@@ -65,7 +65,7 @@ class TestAsyncProxy(Remote, AsyncConformance):
 class TestAsyncProxyByCollection(Remote, AsyncConformance):
     """A collection is on one shard, so its queries go to that shard alone."""
 
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:

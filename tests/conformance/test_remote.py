@@ -20,7 +20,7 @@ from tests.support.machines import RemoteMachine
 
 
 class TestRemoteLMDB(Remote, DatastoreConformance):
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Any:
@@ -38,7 +38,7 @@ class TestRemoteLMDB(Remote, DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncRemoteLMDB(Remote, AsyncConformance):
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Any:
@@ -55,7 +55,7 @@ class TestAsyncRemoteLMDB(Remote, AsyncConformance):
 
 @pytest.mark.long
 class TestAsyncRemoteMemory(Remote, AsyncConformance):
-    versions = expiry = changes = atomic = True
+    versions = expiry = changes = atomic = retries = True
 
     @pytest.fixture
     async def store(self) -> Any:

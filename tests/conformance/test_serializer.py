@@ -16,7 +16,7 @@ from tests.support.capabilities import AsJson
 
 @pytest.mark.long
 class TestJson(AsJson, DatastoreConformance):
-    versions = expiry = changes = atomic = True
+    versions = expiry = changes = atomic = retries = True
 
     @pytest.fixture
     def store(self) -> Any:
@@ -32,7 +32,7 @@ class TestJson(AsJson, DatastoreConformance):
 
 
 class TestAsyncJson(AsJson, AsyncConformance):
-    versions = expiry = changes = atomic = True
+    versions = expiry = changes = atomic = retries = True
 
     @pytest.fixture
     async def store(self) -> Any:

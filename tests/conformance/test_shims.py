@@ -50,7 +50,7 @@ ASYNC_SHIMS = {
 }
 
 
-@pytest.fixture(params=[name for name in SHIMS if name != "directory"])
+@pytest.fixture(params=["cache", "logging"])
 def shim(request: pytest.FixtureRequest) -> str:
     """The shim's name."""
     return request.param
@@ -74,9 +74,41 @@ class TestAsyncShimsOverDict(InMemory, AsyncConformance):
 
 
 @pytest.mark.long
+class TestLinksOverDict(InMemory, DatastoreConformance):
+    #: A link may be changed between two attempts.
+    retries = False
+    grid = 80
+
+    @pytest.fixture
+    def store(self) -> Any:
+        return SHIMS["symlink"](core.DictDatastore())
+
+
+class TestAsyncLinksOverDict(InMemory, AsyncConformance):
+    retries = False
+    grid = 80
+
+    @pytest.fixture
+    async def store(self) -> Any:
+        return ASYNC_SHIMS["symlink"](aio.DictDatastore())
+
+
+@pytest.mark.long
+class TestLinksOverLMDB(DatastoreConformance):
+    versions = expiry = True
+    grid = 40
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        pages = LMDBDatastore(tmp_path, durability="async")
+        with SHIMS["symlink"](core.SerializerShimDatastore(pages, wire.codec)) as store:
+            yield store
+
+
+@pytest.mark.long
 class TestDirectoryOverDict(InMemory, DatastoreConformance):
     #: Names stay listed.
-    expiry = False
+    expiry = retries = False
     grid = 80
 
     @pytest.fixture
@@ -85,7 +117,7 @@ class TestDirectoryOverDict(InMemory, DatastoreConformance):
 
 
 class TestAsyncDirectoryOverDict(InMemory, AsyncConformance):
-    expiry = False
+    expiry = retries = False
     grid = 80
 
     @pytest.fixture
@@ -95,7 +127,7 @@ class TestAsyncDirectoryOverDict(InMemory, AsyncConformance):
 
 @pytest.mark.long
 class TestShimsOverLMDB(DatastoreConformance):
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
     grid = 40
 
     @pytest.fixture
@@ -107,7 +139,7 @@ class TestShimsOverLMDB(DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncShimsOverLMDB(AsyncConformance):
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
     grid = 40
 
     @pytest.fixture
@@ -131,7 +163,7 @@ class TestDirectoryOverLMDB(DatastoreConformance):
 
 @pytest.mark.long
 class TestLRU(InMemory, DatastoreConformance):
-    versions = expiry = atomic = False
+    versions = expiry = atomic = retries = False
 
     @pytest.fixture
     def store(self) -> Any:
@@ -139,7 +171,7 @@ class TestLRU(InMemory, DatastoreConformance):
 
 
 class TestAsyncLRU(InMemory, AsyncConformance):
-    versions = expiry = atomic = False
+    versions = expiry = atomic = retries = False
 
     @pytest.fixture
     async def store(self) -> Any:

@@ -130,7 +130,7 @@ class TestAsyncLowercase(InMemory, AsyncConformance):
 
 @pytest.mark.long
 class TestLowercaseOverLMDB(DatastoreConformance):
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
     grid = 40
 
     @pytest.fixture
@@ -142,7 +142,7 @@ class TestLowercaseOverLMDB(DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncLowercaseOverLMDB(AsyncConformance):
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
     grid = 40
 
     @pytest.fixture
@@ -208,7 +208,7 @@ class TestAsyncNestedPath(InMemory, AsyncConformance):
 
 @pytest.mark.long
 class TestNestedPathOverLMDB(DatastoreConformance):
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
     queries = False
     key_bytes = KEY_BYTES - len("/ab/cd/ef")
 
@@ -221,7 +221,7 @@ class TestNestedPathOverLMDB(DatastoreConformance):
 
 @pytest.mark.long
 class TestAsyncNestedPathOverLMDB(AsyncConformance):
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
     queries = False
     key_bytes = KEY_BYTES - len("/ab/cd/ef")
 

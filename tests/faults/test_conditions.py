@@ -13,6 +13,8 @@ import pytest
 
 from datastore.model.errors import ConditionFailedError, DeadlineExceededError, UnavailableError
 from datastore.model.key import Key
+from datastore.model.operations import Patch
+from datastore.model.patches import changes_of
 from datastore_client.aio import RemoteDatastore
 from datastore_server.app import Server, serve
 from datastore_server.config import ClusterConfig, Config, ShardConfig
@@ -28,9 +30,13 @@ BREAKS = range(2_000, 15_000)
 
 
 class Unsteady(NamedTuple):
-    """Clients of two proxies over the same two nodes, a client whose connection holds, and all wires."""
+    """Clients of two proxies over the same two nodes, a client whose connection holds, and all wires.
+
+    The clients of `repeating` repeat writes whose outcome is unknown.
+    """
 
     clients: list[RemoteDatastore]
+    repeating: list[RemoteDatastore]
     steady: RemoteDatastore
     wires: list[Wire]
 
@@ -51,15 +57,17 @@ async def unsteady(chooser: random.Random) -> AsyncIterator[Unsteady]:
             wires.append(wire)
             return url
 
-        async def connected(url: str) -> RemoteDatastore:
-            return await stack.enter_async_context(RemoteDatastore(url, timeout_s=PATIENCE_S))
+        async def connected(url: str, **settings: Any) -> RemoteDatastore:
+            return await stack.enter_async_context(RemoteDatastore(url, timeout_s=PATIENCE_S, **settings))
 
         nodes = {name: await serving(build_node(parse_store_url("memory:"))) for name in ("s1", "s2")}
         shards = [ShardConfig(name=name, url=await wired(node)) for name, node in nodes.items()]
         config = Config(cluster=ClusterConfig(name="c"), shards=shards)
         proxies = [await serving(build_proxy(config)) for _ in range(2)]
-        clients = [await connected(await wired(proxy)) for proxy in proxies]
-        yield Unsteady(clients, await connected(proxies[0].url), wires)
+        urls = [await wired(proxy) for proxy in proxies]
+        clients = [await connected(url) for url in urls]
+        repeating = [await connected(url, retry_writes=True) for url in urls]
+        yield Unsteady(clients, repeating, await connected(proxies[0].url), wires)
 
 
 async def test_one_order_explains_all_answers_although_connections_break() -> None:
@@ -99,3 +107,24 @@ async def test_no_update_is_lost_or_made_twice_although_connections_break() -> N
         await asyncio.gather(*(add(cluster.clients[number % 2]) for number in range(10)))
         total = await cluster.steady.get(key)
     assert made <= total <= made + unknown
+
+
+async def test_repeated_increments_add_up_exactly_although_connections_break() -> None:
+    keys = [Key(f"/counter:{number}") for number in range(4)]
+    async with unsteady(random.Random(11)) as cluster:
+
+        async def add(number: int) -> None:
+            store, key = cluster.repeating[number % 2], keys[number % 4]
+            for _ in range(10):
+                await store.patch(key, increment={"n": 1}, create=True)
+                for result in await store.batch_write([increment(key), increment(keys[0]), increment(key)]):
+                    assert result.error is None
+
+        await asyncio.gather(*map(add, range(20)))
+        totals = [(await cluster.steady.get(key))["n"] for key in keys]
+        assert all(wire.faults for wire in cluster.wires)
+    assert totals == [350, 150, 150, 150]
+
+
+def increment(key: Key) -> Patch:
+    return Patch(key, changes_of(increment={"n": 1}), create=True)

@@ -15,7 +15,7 @@ class InMemory:
 
     versions = True
     expiry = True
-    atomic = True
+    atomic = retries = True
     keeps_tuples = True
     values = cases.plain_values()
 

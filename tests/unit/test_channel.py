@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from datastore.model.attempts import Attempt, elapsed_us
 from datastore.model.errors import ConfigError, DeadlineExceededError, UnavailableError
 from datastore.model.expiry import MAX_EXPIRES_US, Expiry
 from datastore.model.key import Key
@@ -91,14 +92,15 @@ def test_no_item_of_a_batch_takes_more_room_than_is_reserved_for_it() -> None:
     largest, condition = b"x" * (ENTRY_BYTES - KEY_BYTES), Precondition(version=MAX_VERSION)
     expiry = Expiry(at_us=MAX_EXPIRES_US)
     patch = Patch(key, (Change("set", "member", largest[:1000]),), condition, expiry=expiry)
+    oldest = Attempt.new()._replace(first_us=elapsed_us() - 2**62)
     for operation, content in (
         (Put(key, largest, condition, expiry), largest),
         (Delete(key, condition), None),
         (patch, content_of(patch)),
     ):
         batch = WriteBatch(1)
-        batch.add(0, operation, content)
-        assert batch.request.ByteSize() <= batch._size
+        batch.add(0, operation, content, oldest)
+        assert len(batch.message([0]).encoded()) <= batch._size
 
 
 class Clock:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
+
 from datastore import wire
 from datastore.model.errors import (
     DatastoreClosedError,
@@ -13,7 +15,7 @@ from datastore.model.errors import (
     UnavailableError,
 )
 
-__all__ = ["call_error", "is_answer", "is_unsent", "item_error"]
+__all__ = ["call_error", "is_answer", "is_unsent", "item_error", "may_have_been_made"]
 
 #: gRPC's connection errors, by a part of their text, in words that do not require knowledge of gRPC.
 _PLAIN_WORDS = {
@@ -77,6 +79,17 @@ def _plainly(details: str) -> str:
 def is_answer(error: Any) -> bool:
     """Whether a failed call ended with a status from our server, not from gRPC itself."""
     return any(name == "grpc-status-details-bin" for name, _ in error.trailing_metadata() or ())
+
+
+def may_have_been_made(error: BaseException) -> bool:
+    """Whether a write that ended with `error`, because the way to its store failed, may have been made."""
+    if not isinstance(error, (UnavailableError, DeadlineExceededError)):
+        return False
+    return getattr(error, "retry_after_s", None) is None and not _was_unsent(error.__cause__)
+
+
+def _was_unsent(cause: Any) -> bool:
+    return isinstance(cause, grpc.RpcError) and is_unsent(cause)
 
 
 def is_unsent(error: Any) -> bool:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from datastore import wire
+from datastore.model.attempts import Attempt, elapsed_us
 from datastore.model.entries import ShardReport
-from datastore.model.errors import CorruptDataError, DatastoreError, LimitExceededError
+from datastore.model.errors import (
+    CorruptDataError,
+    DatastoreError,
+    LimitExceededError,
+    UnavailableError,
+    WrongShardError,
+)
 from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES
@@ -17,6 +24,7 @@ from datastore.model.metadata import Metadata
 from datastore.model.operations import Delete, Operation, Patch, Put, WriteResult
 from datastore.v1 import service_pb2
 from datastore.wire import raw
+from datastore_client._failures import may_have_been_made
 from datastore_client._retry import may_repeat
 
 __all__ = [
@@ -24,12 +32,14 @@ __all__ = [
     "BATCH_MESSAGE_BYTES",
     "SERVING",
     "WriteBatch",
+    "WriteMessage",
     "content_of",
     "delete_request",
     "encoded",
     "explanation",
     "fewer_items",
     "metadata_of",
+    "outcome_of",
     "parsed",
     "patch_request",
     "put_request",
@@ -40,8 +50,9 @@ __all__ = [
 #: The maximum items of a batch in one message, and their bytes; larger batches are sent in parts.
 BATCH_ITEMS = 1000
 BATCH_MESSAGE_BYTES = ENTRY_BYTES + 64 * 1024
-#: The maximum overhead of an item of a batch, besides its key and value, in bytes: lengths, a condition, an expiry.
-_FRAME_BYTES = 64
+#: The maximum overhead of an item of a batch, besides its key and value, in bytes: lengths, a condition, an expiry,
+#: an attempt.
+_FRAME_BYTES = 96
 
 #: A HealthCheckResponse whose status is SERVING. The request for the whole server is empty.
 SERVING = b"\x08\x01"
@@ -106,6 +117,54 @@ def _set_terms(request: Any, operation: Operation) -> None:
     wire.set_expiry(request, operation.expiry)
 
 
+class WriteMessage:
+    """A request to write, which may be sent several times, and the attempts of its writes.
+
+    `holders` are the messages that state them, in the same order.
+    """
+
+    def __init__(self, request: Any, holders: Sequence[Any], attempts: Sequence[Attempt | None]) -> None:
+        self._request = request
+        self._holders = holders
+        self._sent_us = 0
+        self.attempts = list(attempts)
+        #: The error of the first attempt that may have been made.
+        self.unknown: DatastoreError | None = None
+
+    def encoded(self) -> bytes:
+        """The bytes to send now."""
+        self._sent_us = elapsed_us()
+        for holder, attempt in zip(self._holders, self.attempts, strict=True):
+            wire.set_attempt(holder, attempt)
+        data: bytes = self._request.SerializeToString()
+        return data
+
+    def may_follow(self, error: Exception) -> bool:
+        """Whether the writes may be sent again, now that they ended with this error; if so, they will be repeats."""
+        if may_repeat(error):
+            return True
+        if not may_have_been_made(error):
+            return False
+        if self.unknown is None and isinstance(error, DatastoreError):
+            self.unknown = error
+        for place in range(len(self.attempts)):
+            self.follow(place)
+        return True
+
+    def follow(self, place: int) -> None:
+        """Note that this attempt of the write at this place may have been made."""
+        attempt = self.attempts[place]
+        self.attempts[place] = None if attempt is None else attempt.followed(self._sent_us)
+
+
+def outcome_of(error: DatastoreError, unknown: DatastoreError | None) -> DatastoreError:
+    """The error of a write whose last attempt ended with `error`, and an earlier one with `unknown`, if that is set.
+
+    If the last one did not reach the store, the outcome is still unknown.
+    """
+    return unknown if unknown is not None and isinstance(error, (UnavailableError, WrongShardError)) else error
+
+
 class WriteBatch:
     """The writes of one message, at most `most` of them."""
 
@@ -114,6 +173,10 @@ class WriteBatch:
         self.request = raw.BatchWriteRequest()
         #: The positions of these writes in the caller's batch.
         self.indexes: list[int] = []
+        #: The attempts of these writes.
+        self._attempts: list[Attempt | None] = []
+        #: The errors of the first attempts that may have been made, by position.
+        self._unknown: dict[int, DatastoreError] = {}
         self._keys: list[Key] = []
         self._size = 0
 
@@ -123,7 +186,7 @@ class WriteBatch:
             return True
         return len(self.indexes) < self._most and self._size + _write_bytes(key, value) <= BATCH_MESSAGE_BYTES
 
-    def add(self, index: int, operation: Operation, content: bytes | None) -> None:
+    def add(self, index: int, operation: Operation, content: bytes | None, attempt: Attempt | None) -> None:
         """Add a write with its content: the serialized value of a put, or a serialized patch."""
         write = self.request.writes.add()
         key = operation.key
@@ -138,12 +201,19 @@ class WriteBatch:
             write.patch.MergeFromString(content)
         _set_terms(write, operation)
         self.indexes.append(index)
+        self._attempts.append(attempt)
         self._keys.append(key)
         self._size += _write_bytes(key, content)
 
     def part(self, places: Sequence[int]) -> Any:
         """The request for the writes at these positions."""
         return raw.BatchWriteRequest(writes=[self.request.writes[place] for place in places])
+
+    def message(self, places: Sequence[int], *, atomic: bool = False) -> WriteMessage:
+        """The same, to be sent."""
+        request = self.part(places)
+        request.atomic = atomic
+        return WriteMessage(request, request.writes, [self._attempts[place] for place in places])
 
     def split(self, most: int) -> Iterator[WriteBatch]:
         """The same writes as messages of at most `most`, in order."""
@@ -152,18 +222,38 @@ class WriteBatch:
             part = WriteBatch(most)
             part.request = self.part(places)
             part.indexes = [self.indexes[place] for place in places]
+            part._attempts = [self._attempts[place] for place in places]
+            part._unknown = {at: self._unknown[place] for at, place in enumerate(places) if place in self._unknown}
             part._keys = [self._keys[place] for place in places]
             yield part
 
-    def repeatable(self, results: Sequence[WriteResult]) -> list[int]:
-        """The positions of the writes that were refused before they began, and that can be retried in order.
+    def note(self, places: Sequence[int], message: WriteMessage, results: Sequence[WriteResult]) -> None:
+        """Note how the writes at these positions ended, which `message` contained.
+
+        The result of one that did not reach its store, but may have been made before, becomes that of the earlier
+        attempt.
+        """
+        for at, place in enumerate(places):
+            result = results[place]
+            unknown = self._unknown.get(place) or message.unknown
+            if isinstance(result.error, DatastoreError):
+                if may_have_been_made(result.error):
+                    message.follow(at)
+                    unknown = unknown or result.error
+                result.error = outcome_of(result.error, unknown)
+            if unknown is not None:
+                self._unknown[place] = unknown
+            self._attempts[place] = message.attempts[at]
+
+    def repeatable(self, results: Sequence[WriteResult], may_follow: Callable[[Exception], bool]) -> list[int]:
+        """The positions of the writes that may be sent again after their errors, and in their order.
 
         A write to a key that a later one has written since, or may have, is not repeated.
         """
         places, written = [], set()
         for place in reversed(range(len(results))):
             key, error = self._keys[place], results[place].error
-            if not may_repeat(error):
+            if error is None or not may_follow(error):
                 written.add(key)
             elif key not in written:
                 places.append(place)

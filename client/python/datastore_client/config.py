@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datastore.model.config import Config
+from datastore.model.errors import ConfigError
 from datastore.model.options import BOOLEAN, DURATION, SERVER, ServerUrl, option
 from datastore_client.channel import DEFAULT_PORT, parse_target
 from datastore_client.remote import QUERY_TIMEOUT_S, TIMEOUT_S, RemoteDatastore
@@ -33,19 +34,31 @@ class GrpcConfig(Config):
     retry: bool = field(
         default=True, metadata=option("false: errors are raised at once, for a store whose callers retry", BOOLEAN)
     )
+    retry_writes: bool = field(
+        default=False,
+        metadata=option("repeat writes whose outcome is unknown, each of which is made once all the same", BOOLEAN),
+    )
 
     def check(self) -> None:
         """Raise ConfigError for a URL that is not the address of a server."""
         parse_target(self.url)
+        if self.retry_writes and not self.retry:
+            raise ConfigError("retry_writes needs retry")
 
     def open(self) -> RemoteDatastore:
         """Connects at the first call."""
-        return RemoteDatastore(self.url, timeout_s=self.timeout, query_timeout_s=self.query_timeout, retry=self.retry)
+        return RemoteDatastore(self.url, **self._options())
 
     def open_async(self) -> AsyncRemoteDatastore:
         """Connects at the first call, and belongs to its event loop."""
         from datastore_client.aio.remote import RemoteDatastore as AsyncRemoteDatastore
 
-        return AsyncRemoteDatastore(
-            self.url, timeout_s=self.timeout, query_timeout_s=self.query_timeout, retry=self.retry
-        )
+        return AsyncRemoteDatastore(self.url, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "timeout_s": self.timeout,
+            "query_timeout_s": self.query_timeout,
+            "retry": self.retry,
+            "retry_writes": self.retry_writes,
+        }

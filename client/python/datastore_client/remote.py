@@ -15,9 +15,11 @@ from typing import Any
 
 from datastore import wire
 from datastore.engine.plan import COMPLETE, RAW
+from datastore.engine.requests import forgotten
 from datastore.engine.room import read_room, sort_room
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
+from datastore.model.attempts import Attempt
 from datastore.model.capability import Capability, Support
 from datastore.model.changes import Watch
 from datastore.model.deadline import check_timeout, time_left
@@ -27,6 +29,7 @@ from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
     DeadlineExceededError,
+    InvalidError,
     LimitExceededError,
     TruncatedStreamError,
     UnavailableError,
@@ -59,16 +62,18 @@ from datastore.v1 import service_pb2
 from datastore.wire import WireValue, raw
 from datastore_client._calls import IdleLimit, pause
 from datastore_client._connection import Connection, Stream
-from datastore_client._failures import item_error
+from datastore_client._failures import item_error, may_have_been_made
 from datastore_client._messages import (
     BATCH_ITEMS,
     SERVING,
     WriteBatch,
+    WriteMessage,
     content_of,
     delete_request,
     explanation,
     fewer_items,
     metadata_of,
+    outcome_of,
     parsed,
     patch_request,
     put_request,
@@ -96,14 +101,23 @@ def connect(
     timeout_s: float = TIMEOUT_S,
     query_timeout_s: float = QUERY_TIMEOUT_S,
     retry: bool = True,
+    retry_writes: bool = False,
 ) -> RemoteDatastore:
     """The datastore of the server at `grpc://HOST:PORT` (default port 7420). Nothing is sent before the first call.
 
     `timeout_s` limits a call with all its attempts, `query_timeout_s` a query from its first to its last entry: up to
     a year, or inf for no limit. `retry=False` turns retries off, and errors are raised immediately.
+    With `retry_writes`, writes whose outcome is unknown are sent again, too; each is still made only once.
     Raises ConfigError for any other URL, InvalidError for an invalid timeout. The caller must close the store.
     """
-    return RemoteDatastore(url, name=name, timeout_s=timeout_s, query_timeout_s=query_timeout_s, retry=retry)
+    return RemoteDatastore(
+        url,
+        name=name,
+        timeout_s=timeout_s,
+        query_timeout_s=query_timeout_s,
+        retry=retry,
+        retry_writes=retry_writes,
+    )
 
 
 class RemoteDatastore(Datastore):
@@ -119,6 +133,13 @@ class RemoteDatastore(Datastore):
     raised UnavailableError without `retry_after_s`, or DeadlineExceededError, may or may not have happened; the client
     never repeats it, so a condition is decided once. With `retry=False` nothing is retried: for a store inside a
     composition whose callers retry.
+
+    With `retry_writes` each write has a request id, which its store remembers for a while, and the client repeats
+    writes that were cut off, too: one that was made already is answered as before, and not made again. So a write
+    raises UnavailableError or DeadlineExceededError only if there was no answer within `timeout_s`.
+    RequestForgottenError means that an attempt was cut off and the store does not know any more whether it was made,
+    e.g. because a store in memory was restarted, or keeps no requests at all: then it was not repeated. A `patch` that
+    was repeated returns None if the entry was written again since. Raises InvalidError together with `retry=False`.
 
     If the server's store keeps no versions, or its entries cannot expire, calls that need that raise UnsupportedError;
     so does `watch`, when it begins, if the store cannot be watched.
@@ -146,6 +167,7 @@ class RemoteDatastore(Datastore):
         expiry=True,
         changes=True,
         atomic=True,
+        retries=True,
     )
 
     def __init__(
@@ -155,11 +177,15 @@ class RemoteDatastore(Datastore):
         name: str | None = None,
         lazy: bool = False,
         retry: bool = True,
+        retry_writes: bool = False,
         timeout_s: float = TIMEOUT_S,
         query_timeout_s: float = QUERY_TIMEOUT_S,
         idle_stream_s: float | None = None,
     ) -> None:
+        if retry_writes and not retry:
+            raise InvalidError("retry_writes needs retry", field="retry_writes")
         self.url = url
+        self._retry_writes = retry_writes
         self._idle_stream_s = idle_stream_s
         self._lazy = lazy
         self._query_timeout_s = check_timeout(query_timeout_s, "query_timeout_s")
@@ -286,7 +312,7 @@ class RemoteDatastore(Datastore):
             if not batch.fits(operation.key, content.value):
                 stopped = self._send(batch, results, stopped)
                 batch = WriteBatch(self._batch_items)
-            batch.add(index, operation, content.value)
+            batch.add(index, operation, content.value, self._attempt_of(operation))
         self._send(batch, results, stopped)
         return [results[index] for index in range(len(operations))]
 
@@ -297,13 +323,22 @@ class RemoteDatastore(Datastore):
         return all_made(_with_content, operations, self._send_atomic)
 
     def _send_atomic(self, writes: Sequence[tuple[Operation, bytes | None]]) -> list[WriteResult]:
-        batch = WriteBatch(len(writes))
-        for index, (operation, content) in enumerate(writes):
-            batch.add(index, operation, content)
-        batch.request.atomic = True
-        response = parsed(service_pb2.BatchWriteResponse, self._write("BatchWrite", batch.request))
-        self._check_count(len(response.results), len(writes))
-        return list(map(self._written, response.results))
+        batch, places = WriteBatch(len(writes)), range(len(writes))
+        for place, (operation, content) in zip(places, writes, strict=True):
+            batch.add(place, operation, content, self._attempt_of(operation))
+        policy = self._connection.policy()
+        while True:
+            message = batch.message(places, atomic=True)
+            response = parsed(service_pb2.BatchWriteResponse, self._write("BatchWrite", message))
+            self._check_count(len(response.results), len(writes))
+            results = list(map(self._written, response.results))
+            batch.note(places, message, results)
+            # All together, or not at all.
+            may_follow = len(batch.repeatable(results, self._may_follow)) == len(writes)
+            backoff_s = self._connection.backoff_s(results[0].error, policy, self._may_follow) if may_follow else None
+            if backoff_s is None:
+                return results
+            pause(backoff_s)
 
     def _written(self, result: Any) -> WriteResult:
         if result.HasField("status"):
@@ -314,18 +349,20 @@ class RemoteDatastore(Datastore):
         if isinstance(operation, Patch):
             return self._patch(operation)
         if not isinstance(operation, Put):
-            self._write("Delete", delete_request(operation))
+            self._write_one("Delete", delete_request(operation), operation)
             return WriteResult()
-        response = parsed(service_pb2.PutResponse, self._write("Put", put_request(operation)))
+        response = parsed(service_pb2.PutResponse, self._write_one("Put", put_request(operation), operation))
         return WriteResult(metadata=metadata_of(response))
 
     def _patch(self, patch: Patch) -> WriteResult:
         if not patch.changes:
-            touched = parsed(service_pb2.TouchResponse, self._write("Touch", touch_request(patch)))
+            touched = parsed(service_pb2.TouchResponse, self._write_one("Touch", touch_request(patch), patch))
             return WriteResult(metadata=metadata_of(touched))
         if _is_made_here(patch):
+            if patch.attempt is not None and patch.attempt.is_repeat:
+                raise forgotten()
             return exchange(self, patch.key, patch.apply, patch.condition, patch.expiry)
-        response = parsed(raw.PatchResponse, self._write("Patch", patch_request(patch)))
+        response = parsed(raw.PatchResponse, self._write_one("Patch", patch_request(patch), patch))
         return WriteResult(metadata=metadata_of(response), value=self._found(response).value)
 
     def _send(
@@ -357,19 +394,23 @@ class RemoteDatastore(Datastore):
         results = [WriteResult() for _ in batch.indexes]
         asked = list(range(len(results)))
         while True:
+            message = batch.message(asked)
             try:
-                response = parsed(service_pb2.BatchWriteResponse, self._write("BatchWrite", batch.part(asked)))
+                response = parsed(service_pb2.BatchWriteResponse, self._write("BatchWrite", message))
                 self._check_count(len(response.results), len(asked))
             except DatastoreError as error:
-                if fewer_items(error, len(asked)):
-                    raise
                 for place in asked:
                     results[place] = WriteResult(refusal_of(error))
+                batch.note(asked, message, results)
+                if fewer_items(error, len(asked)):
+                    raise
                 return results, error if isinstance(error, (UnavailableError, DeadlineExceededError)) else None
             for place, result in zip(asked, response.results, strict=True):
                 results[place] = self._written(result)
-            asked = batch.repeatable(results)
-            backoff_s = self._connection.backoff_s(results[asked[0]].error, policy) if asked else None
+            batch.note(asked, message, results)
+            asked = batch.repeatable(results, self._may_follow)
+            first = results[asked[0]].error if asked else None
+            backoff_s = self._connection.backoff_s(first, policy, self._may_follow)
             if backoff_s is None:
                 return results, None
             pause(backoff_s)
@@ -586,10 +627,31 @@ class RemoteDatastore(Datastore):
     # Calls
 
     def _read(self, method: str, request: Any) -> bytes:
-        return self._connection.unary(_SERVICE + method, request.SerializeToString(), is_read=True)
+        return self._connection.unary(_SERVICE + method, request.SerializeToString, is_read=True)
 
-    def _write(self, method: str, request: Any) -> bytes:
-        return self._connection.unary(_SERVICE + method, request.SerializeToString(), is_read=False)
+    def _write_one(self, method: str, request: Any, operation: Operation) -> bytes:
+        return self._write(method, WriteMessage(request, [request], [self._attempt_of(operation)]))
+
+    def _write(self, method: str, message: WriteMessage) -> bytes:
+        may_follow = message.may_follow if self._retry_writes else may_repeat
+        path = _SERVICE + method
+        try:
+            return self._connection.unary(path, message.encoded, is_read=False, may_follow=may_follow)
+        except DatastoreError as error:
+            outcome = outcome_of(error, message.unknown)
+            if outcome is error:
+                raise
+            raise outcome from error
+
+    def _attempt_of(self, operation: Operation) -> Attempt | None:
+        """The attempt that an operation states, or the first one of a new write that may be repeated."""
+        if operation.attempt is None and self._retry_writes:
+            return Attempt.new()
+        return operation.attempt
+
+    def _may_follow(self, error: Exception) -> bool:
+        """Whether a write of a batch may be sent again after its error."""
+        return may_repeat(error) or (self._retry_writes and may_have_been_made(error))
 
     def _found(self, message: Any) -> ReadResult:
         """What a message with a value and metadata says of a key."""

@@ -99,6 +99,9 @@ class PlacedNode:
                     f"the data belong to {wrong}: name the right directory; `datastore placement apply` renames shards"
                 )
         self.datastore.become(placement)
+        if placement.current is not None and not self.system.forgets_requests:
+            # Slots may have come while this was another process.
+            self.datastore.forget_requests()
 
     async def _kept(self) -> NodePlacement:
         """The stored placement."""
@@ -161,10 +164,19 @@ class PlacedNode:
             )
 
     async def commit(self, epoch: int, *, coordinator: str = "") -> NodePlacement:
-        """Make the pending placement the current one, and allow writes again."""
+        """Make the pending placement the current one, and allow writes again.
+
+        Of the slots that have come, their old owners remember the requests: from now on those from before are refused.
+        """
+        change = partial(transitions.commit_move, epoch=epoch)
         async with self._changing:
             self._check_coordinator(coordinator)
-            return await self._change(partial(transitions.commit_move, epoch=epoch))
+            if change(self.placement) is not self.placement:
+                if self.system.forgets_requests:
+                    await self.system.forget_requests()
+                else:
+                    self.datastore.forget_requests()
+            return await self._change(change)
 
     async def abort(self, epoch: int, *, coordinator: str = "") -> NodePlacement:
         """Drop the pending placement, and allow writes again. A new node first deletes the copies it received."""

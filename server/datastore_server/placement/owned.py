@@ -21,9 +21,11 @@ from datastore.aio.scan import Scan, exact
 from datastore.aio.verbs import on_made, passed_on
 from datastore.engine.placement import SLOTS, NodePlacement, slot_of
 from datastore.engine.plan import ALL_FILTERS
+from datastore.engine.requests import require_within
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
 from datastore.model.arguments import check_key
+from datastore.model.attempts import elapsed_us
 from datastore.model.capability import Capability
 from datastore.model.changes import ChangeBatch, Watch
 from datastore.model.description import Description
@@ -149,6 +151,8 @@ class OwnedDatastore(ShimDatastore):
         self._writes_under_way = 0
         self._written = asyncio.Event()
         self._is_held = False
+        #: Repetitions of writes from before this moment are refused; None for no moment.
+        self._remembers_since_us: int | None = None
 
     @property
     def ownership(self) -> Ownership:
@@ -174,6 +178,10 @@ class OwnedDatastore(ShimDatastore):
     def become_unknown(self, failure: DatastoreError) -> None:
         """Make every call fail with this error, because the placement is not known yet."""
         self._failure = failure
+
+    def forget_requests(self) -> None:
+        """Refuse repetitions of writes from before now, whatever the store remembers."""
+        self._remembers_since_us = elapsed_us()
 
     @asynccontextmanager
     async def without_writes(self) -> AsyncIterator[None]:
@@ -254,6 +262,8 @@ class OwnedDatastore(ShimDatastore):
 
     def _required(self, operation: Operation) -> Operation:
         self.ownership.require(operation.key)
+        if operation.attempt is not None and self._remembers_since_us is not None:
+            require_within(operation.attempt, self._remembers_since_us)
         return operation
 
     def _begin_write(self) -> None:

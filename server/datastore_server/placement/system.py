@@ -23,6 +23,8 @@ class SystemSpace(Protocol):
 
     #: Whether the records, and the entries, end with the process.
     in_memory: bool
+    #: Whether `forget_requests` does that; otherwise the node refuses such repetitions by itself.
+    forgets_requests: bool = False
 
     async def node_id(self) -> str:
         """The identity of the storage, created with it."""
@@ -48,6 +50,13 @@ class SystemSpace(Protocol):
         """Make the store give only versions above this one, durably, if it keeps versions and can."""
         return
 
+    async def forget_requests(self) -> None:
+        """If `forgets_requests`: make the store refuse repetitions of writes from before now, durably.
+
+        Except those of writes that were made here.
+        """
+        return
+
     def release(self) -> None:
         """Release what the space holds. The store itself is closed by its owner."""
         return
@@ -64,6 +73,7 @@ class MemorySystemSpace(SystemSpace):
 
     def __init__(self, store: DictDatastore | None = None) -> None:
         self._store = store
+        self.forgets_requests = store is not None
         self._node_id = new_node_id()
         self._records: dict[str, bytes] = {}
 
@@ -85,11 +95,17 @@ class MemorySystemSpace(SystemSpace):
         if self._store is not None:
             self._store.raise_versions(version)
 
+    async def forget_requests(self) -> None:
+        """By the store."""
+        if self._store is not None:
+            self._store.forget_requests()
+
 
 class LMDBSystemSpace(SystemSpace):
     """The records in the directory of an LMDBDatastore, beside its entries."""
 
     in_memory = False
+    forgets_requests = True
 
     def __init__(self, store: LMDBDatastore) -> None:
         self._store = store
@@ -115,6 +131,10 @@ class LMDBSystemSpace(SystemSpace):
     async def raise_versions(self, version: int) -> None:
         """Raise those of the directory. It is on disk, whatever the durability."""
         await asyncio.wrap_future(self._store.submit_versions(version))
+
+    async def forget_requests(self) -> None:
+        """By the directory. It is on disk, whatever the durability."""
+        await asyncio.wrap_future(self._store.submit_forgetting())
 
 
 class KeepsRecords(Protocol):

@@ -74,25 +74,37 @@ class Connection:
         """The deadline of one call, starting now."""
         return RetryPolicy(time_left(self._timeout_s))
 
-    async def unary(self, path: str, request: bytes, *, is_read: bool) -> bytes:
-        """The response to a request. Retries what may be retried, within the deadline."""
+    async def unary(
+        self,
+        path: str,
+        request: Callable[[], bytes],
+        *,
+        is_read: bool,
+        may_follow: Callable[[Exception], bool] = may_repeat,
+    ) -> bytes:
+        """The response to a request, which is encoded anew for each attempt.
+
+        Retries, within the deadline, what may be retried; `may_follow` says whether an error allows it.
+        """
         policy = self.policy()
         while True:
             await self._take_turn(self._calls, policy)
             began = time.monotonic()
             try:
-                return await self._answer(path, request, policy, is_read=is_read)
+                return await self._answer(path, request(), policy, is_read=is_read)
             except UnavailableError as error:
-                backoff_s = self.backoff_s(error, policy)
+                backoff_s = self.backoff_s(error, policy, may_follow)
                 if backoff_s is None:
                     raise
             finally:
                 self._calls.release(time.monotonic() - began)
             await pause(backoff_s)
 
-    def backoff_s(self, error: Exception | None, policy: RetryPolicy) -> float | None:
+    def backoff_s(
+        self, error: Exception | None, policy: RetryPolicy, may_follow: Callable[[Exception], bool] = may_repeat
+    ) -> float | None:
         """How long to wait before retrying a call that ended with `error`; None if it must not be retried."""
-        return policy.backoff_s(error) if error is not None and self._retry and may_repeat(error) else None
+        return policy.backoff_s(error) if error is not None and self._retry and may_follow(error) else None
 
     async def once(self, path: str, request: bytes) -> bytes:
         """The response to a request that is never retried, and that does not wait for a slot."""

@@ -15,7 +15,7 @@ import lmdb
 from datastore.lmdb.changelog import begin_log
 from datastore.lmdb.errors import raise_translated
 from datastore.lmdb.records import OLDEST
-from datastore.lmdb.requests import RequestClock, opened_requests
+from datastore.lmdb.requests import RequestClock, begin_requests, opened_requests
 from datastore.model.errors import (
     CorruptDataError,
     DatastoreError,
@@ -252,8 +252,9 @@ def _create(directory: Path, identity: Identity) -> None:
     environment = lmdb.open(str(birth), map_size=1024 * 1024, max_dbs=_MAX_DATABASES, lib_version=_LMDB_MAJOR_VERSION)
     try:
         environment.open_db(_ENTRIES)
-        meta = environment.open_db(_META)
+        meta, requests = environment.open_db(_META), environment.open_db(_REQUESTS)
         with environment.begin(meta, write=True) as transaction:
+            begin_requests(transaction, requests)
             transaction.put(FORMAT, STORE_FORMAT)
             transaction.put(NODE_ID, new_node_id().encode())
             for name, value in identity._asdict().items():

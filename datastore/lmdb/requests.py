@@ -1,9 +1,8 @@
 """The requests of writes, in the environment of the entries: noted in the transaction that makes the write.
 
 The database has a head, the moment after which no request was forgotten; for each request its outcome, by its id; and
-its id, by the moment of its write. Moments are of a clock that stands still while the store is closed, so that a
-request never seems older than it is: an attempt of a given age may then have been made earlier than assumed, and is
-looked for further back.
+its id, by the moment of its write. Moments are of a clock that stands still while the store is closed: so nothing seems
+to be longer ago than it is, and of a write that may have been forgotten nobody assumes that it was not made.
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ import lmdb
 from datastore.engine.requests import Outcome, outcome_of, require_within
 from datastore.model.attempts import Attempt, elapsed_us
 from datastore.model.errors import ConditionFailedError, DatastoreError, InvalidValueError
+from datastore.model.limits import REQUESTS_KEPT_S
 from datastore.model.metadata import Metadata
 from datastore.model.operations import Operation, WriteResult
 
-__all__ = ["CommitRequests", "RequestClock", "opened_requests"]
+__all__ = ["CommitRequests", "RequestClock", "begin_requests", "opened_requests"]
 
 #: The keys of the head, of the outcomes and of the moments. The moments are last, so that new ones are appended.
 _HEAD, _ID, _MOMENT = b"a", b"i", b"t"
@@ -28,6 +28,9 @@ _TIME = Struct(">Q")
 _OUTCOME = Struct(">BQH")
 _GONE, _KEPT, _CONDITION_FAILED, _REFUSED = range(4)
 _METADATA = Struct(">QQQQ")
+#: The first moment of a new directory: writes that were first sent so long before it was opened again were certainly
+#: not made before it was created.
+_FIRST_US = int(REQUESTS_KEPT_S * 1_000_000)
 #: How many requests a commit forgets beyond twice those that it notes.
 _FORGOTTEN = 16
 
@@ -56,16 +59,21 @@ class RequestClock:
         return self._base_us + local_us
 
 
+def begin_requests(transaction: lmdb.Transaction[bytes], database: lmdb._Database) -> None:
+    """Make the database of a new directory, in which no writes have been made."""
+    transaction.put(_HEAD, _TIME.pack(0), db=database)
+
+
 def opened_requests(environment: lmdb.Environment, name: bytes) -> tuple[lmdb._Database, RequestClock]:
-    """The database and its clock. A new one remembers from now on."""
+    """The database and its clock. That of a directory without one remembers from now on."""
     database = environment.open_db(name)
     with environment.begin(database) as transaction, transaction.cursor() as cursor:
         if cursor.last():
-            last = _TIME.unpack_from(cursor.key(), 1)[0] if cursor.key().startswith(_MOMENT) else 0
+            last = _TIME.unpack_from(cursor.key(), 1)[0] if cursor.key().startswith(_MOMENT) else _FIRST_US
             return database, RequestClock(max(last, _since(transaction.get(_HEAD))))
     with environment.begin(database, write=True) as transaction:
-        transaction.put(_HEAD, _TIME.pack(0))
-    return database, RequestClock(0)
+        transaction.put(_HEAD, _TIME.pack(_FIRST_US))
+    return database, RequestClock(_FIRST_US)
 
 
 class CommitRequests:

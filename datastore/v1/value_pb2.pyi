@@ -330,8 +330,9 @@ Global___Expiry: _TypeAlias = Expiry  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
-    """Attempt says which write a request asks for, so that it can be sent again if its answer is lost: a store that remembers
-    requests answers a later attempt of a write that was made as it did the first one, and does not make it again.
+    """Attempt says which write a request asks for, so that it can be sent again if its answer is lost: a store that
+    remembers requests answers a later attempt of a write that was made as the first one, and does not make it again. If
+    it does not know whether an earlier attempt was made, the write fails with REQUEST_FORGOTTEN.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

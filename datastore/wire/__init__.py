@@ -1,8 +1,8 @@
 """Values, queries and errors as messages of `datastore.v1`, and back: the only part of the library that knows protobuf.
 
 `values`, with the serializers `codec` and `lazy`; `metadata`, with conditions; `expiry`; `attempts`; `patches`;
-`matching`; `queries`, `aggregates` and `explanations`; `changes`; `placements`; `errors`, with the table; and `raw`, the messages
-whose values stay bytes.
+`matching`; `queries`, `aggregates` and `explanations`; `changes`; `placements`; `errors`, with the table; and `raw`,
+the messages whose values stay bytes.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import pytest
 
 from datastore import aio, wire
 from datastore.engine.placement import slot_of
+from datastore.model.attempts import Attempt, elapsed_us
 from datastore.model.entries import Write
 from datastore.model.errors import (
     DatastoreError,
@@ -21,12 +22,14 @@ from datastore.model.errors import (
     InvalidValueError,
     LimitExceededError,
     PlacementError,
+    RequestForgottenError,
     UnavailableError,
     WrongShardError,
 )
 from datastore.model.expiry import MAX_EXPIRES_US
 from datastore.model.key import Key
 from datastore.model.limits import MESSAGE_PARTS
+from datastore.model.operations import Put
 from datastore.model.query import Query
 from datastore.v1 import placement_pb2, query_pb2, service_pb2, value_pb2
 from datastore.wire import rpc_error_to_error
@@ -114,6 +117,28 @@ async def refused(call: Awaitable[Any], kind: type[DatastoreError]) -> str:
     error = rpc_error_to_error(raised.value)
     assert type(error) is kind, error
     return str(error)
+
+
+async def test_no_node_repeats_a_write_that_was_made_before_its_entry_moved(nodes: dict[str, Node]) -> None:
+    """Its old owner would know that it was made; the new one knows that it cannot know."""
+    moved, kept = moving("a")[0], next(key for key in keys_of("a", BEFORE, 50) if AFTER.owner_of(key) == "a")
+    sent_us = elapsed_us()
+    attempts = {moved: Attempt.new(), kept: Attempt.new()}
+    for key, attempt in attempts.items():
+        [made] = await nodes["a"].client.batch_write([Put(key, "mine", attempt=attempt)])
+        assert made.error is None
+        await nodes["a"].client.put(key, "theirs")
+    await prepare(nodes)
+    await copy(nodes)
+    for node in nodes.values():
+        await node.placed.commit(2)
+    [again] = await nodes["c"].client.batch_write([Put(moved, "mine", attempt=attempts[moved].followed(sent_us))])
+    assert isinstance(again.error, RequestForgottenError)
+    assert await nodes["c"].client.get(moved) == "theirs"
+    [again] = await nodes["a"].client.batch_write([Put(kept, "mine", attempt=attempts[kept].followed(sent_us))])
+    # Unless it remembers nothing anyway.
+    assert again.error is None or isinstance(again.error, RequestForgottenError)
+    assert await nodes["a"].client.get(kept) == "theirs"
 
 
 async def test_entries_move_to_a_new_node(nodes: dict[str, Node]) -> None:

@@ -13,9 +13,17 @@ from hypothesis import strategies as st
 
 from datastore import aio, wire
 from datastore.engine.placement import NodePlacement
+from datastore.model.attempts import Attempt, elapsed_us
 from datastore.model.entries import Batch, Position, Write
-from datastore.model.errors import ChangesExpiredError, StoreError, UnavailableError, WrongShardError
+from datastore.model.errors import (
+    ChangesExpiredError,
+    RequestForgottenError,
+    StoreError,
+    UnavailableError,
+    WrongShardError,
+)
 from datastore.model.key import Key
+from datastore.model.operations import Put, WriteResult
 from datastore.model.query import Query
 from datastore.testing import cases, model
 from datastore_server.placement import record
@@ -25,6 +33,7 @@ from datastore_server.placement.system import MemorySystemSpace
 from tests.support.placements import keys_of, placement
 
 PLACED = placement("a", "b")
+AFTER = placement("a", "b", "c", epoch=2)
 #: A node that may hold entries of the other shard, and one during a move.
 HOLDING = NodePlacement("0a", shard="a", current=PLACED, may_hold_foreign=True)
 MOVING = replace(HOLDING, pending=placement("a", "b", "c", epoch=2), pending_shard="a")
@@ -196,6 +205,34 @@ async def test_a_move_is_prepared_only_after_the_writes_in_progress(write: Any) 
     assert (await preparing).pending is not None
     assert writing.done()
     await writing
+
+
+async def test_a_node_whose_store_cannot_forget_refuses_writes_from_before_a_move_itself() -> None:
+    """E.g. a proxy that is a node: its own nodes remember what they made, and nothing of other proxies."""
+    node = PlacedNode(aio.DictDatastore())
+    await node.load()
+    await node.place("a", PLACED)
+    key = next(key for key in keys_of("a", PLACED, 50) if AFTER.owner_of(key) == "a")
+    before = Attempt.new().followed(elapsed_us())
+    assert (await made(node, Put(key, 1, attempt=before))).error is None
+    await node.prepare("a", AFTER)
+    await node.commit(2)
+    for attempt in (before, Attempt.new().followed(before.first_us or 0)):
+        assert isinstance((await made(node, Put(key, 2, attempt=attempt))).error, RequestForgottenError)
+    for attempt in (Attempt.new(), Attempt.new().followed(elapsed_us())):
+        assert (await made(node, Put(key, 3, attempt=attempt))).error is None
+    sent_us = elapsed_us()
+    again = PlacedNode(node.datastore.child_datastore, node.system)
+    await again.load()
+    # Between the two processes slots may have come.
+    attempt = Attempt.new().followed(sent_us)
+    assert isinstance((await made(again, Put(key, 4, attempt=attempt))).error, RequestForgottenError)
+    assert await again.datastore.get(key) == 3
+
+
+async def made(node: PlacedNode, put: Put) -> WriteResult:
+    [result] = await node.datastore.batch_write([put])
+    return result
 
 
 async def test_a_failed_or_cancelled_write_does_not_block_a_move() -> None:

@@ -17,7 +17,7 @@ from datastore.model.attempts import Attempt, elapsed_us
 from datastore.model.errors import InvalidError, RequestForgottenError, StoreFullError
 from datastore.model.key import Key
 from datastore.model.metadata import ABSENT
-from datastore.model.operations import Delete, Patch, Put, raise_error
+from datastore.model.operations import Delete, Patch, Put, WriteResult, raise_error
 from datastore.model.patches import changes_of
 
 KEY = Key("/a/b")
@@ -41,6 +41,10 @@ def write(store: Any, value: bytes, attempt: Attempt | None, key: Key = KEY) -> 
     raise_error(result)
 
 
+def a_write(attempt: Attempt) -> Delete:
+    return Delete(KEY, attempt=attempt)
+
+
 # Which are forgotten
 
 
@@ -50,12 +54,12 @@ def test_requests_are_forgotten_when_they_are_too_old_and_another_comes() -> Non
     first, second = Attempt.new(), Attempt.new()
     clock.now += 1
     sent = clock.now
-    requests.note(first, OUTCOME)
+    requests.note(a_write(first), WriteResult())
     clock.now += 10 * MINUTE_US
-    requests.note(second, OUTCOME)
+    requests.note(a_write(second), WriteResult())
     assert requests.find(first.followed(sent)) == OUTCOME
     clock.now += 1
-    requests.note(Attempt.new(), OUTCOME)
+    requests.note(a_write(Attempt.new()), WriteResult())
     with pytest.raises(RequestForgottenError):
         requests.find(first.followed(sent))
     assert requests.find(second.followed(sent + 1)) == OUTCOME
@@ -66,7 +70,7 @@ def test_an_unknown_write_is_new_only_if_it_was_first_sent_after_the_latest_that
     requests = Requests(2, 600, clock=clock)
     for _ in range(3):
         clock.now += 10
-        requests.note(Attempt.new(), OUTCOME)
+        requests.note(a_write(Attempt.new()), WriteResult())
     # That of 20 us ago was forgotten.
     assert requests.find(Attempt.new().followed(clock.now - 19)) is None
     with pytest.raises(RequestForgottenError):

@@ -1224,6 +1224,31 @@ class RetryPromises(Capabilities):
         await store.put(first.key, {"n": 1})
         assert (await made(store, repeated(first))).value == {"n": 2}
 
+    @needs("retries", "atomic")
+    async def test_an_atomic_batch_is_made_once(self, store: Datastore) -> None:
+        # On one shard, whatever the store shards by.
+        key = Key("/a/b")
+        add = changes_of(increment={"n": 1})
+        batch = [Patch(key, add, create=True, attempt=Attempt.new()), Patch(key, add, attempt=Attempt.new())]
+        first = await store.batch_write(batch, atomic=True)
+        again = await store.batch_write(list(map(repeated, batch)), atomic=True)
+        assert [result.error for result in (*first, *again)] == [None] * 4
+        assert [result.metadata for result in again] == [result.metadata for result in first]
+        assert await store.get(key) == {"n": 2}
+
+    @needs("retries", "atomic")
+    async def test_an_atomic_batch_whose_repetition_failed_is_not_made_later(self, store: Datastore) -> None:
+        key = Key("/a/b")
+        batch: list[Operation] = [Put(key, "mine", attempt=Attempt.new()), Put(key, 2, ABSENT, attempt=Attempt.new())]
+        for attempted in (list(map(repeated, batch)), batch):
+            results = await store.batch_write(attempted, atomic=True)
+            assert all(result.error is not None for result in results)
+            assert await store.get(key) is None
+        long_ago = Attempt.new().followed(elapsed_us() - 10**12)
+        results = await store.batch_write([Delete(key, attempt=long_ago), Put(key, 1)], atomic=True)
+        assert isinstance(results[0].error, RequestForgottenError)
+        assert await store.get(key) is None
+
     @needs("retries")
     async def test_a_request_id_belongs_to_one_write(self, store: Datastore) -> None:
         first, key = Put(Key("/a/b"), 1, attempt=Attempt.new()), Key("/a/c")

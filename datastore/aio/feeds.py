@@ -13,7 +13,7 @@ from datastore.aio.cursor import close_all
 from datastore.aio.scan import Scan, ask, exact
 from datastore.aio.verbs import passes_changes
 from datastore.engine.changelog import Log, LogPosition
-from datastore.engine.feeds import Place, joined, parted, selected
+from datastore.engine.feeds import Place, Progress, joined, parted, selected
 from datastore.model.changes import Change, ChangeBatch, ChangeKind, Watch
 from datastore.model.entries import Position
 from datastore.model.errors import DatastoreError, UnsupportedError
@@ -152,10 +152,12 @@ class MappedFeed(Feed):
 
 
 class MergedFeed(Feed):
-    """The feeds of several stores in one. There is no order between changes of different stores.
+    """The feeds of several stores in one. There is no order between changes of different stores in one stage.
 
     `open_feed(index, watch)` opens the feed of one store; `names` are theirs, unique, and part of the positions.
-    `failed` is called with the index and the error of a feed that fails, before the error is raised.
+    `failed` is called with the index and the error of a feed that fails, before the error is raised. If entries
+    `can_move` between the stores, one that a position does not know is opened at the position b"", and one that is not
+    there any more may be missing if its last batch has been read.
     """
 
     def __init__(
@@ -164,19 +166,25 @@ class MergedFeed(Feed):
         watch: Watch,
         open_feed: Callable[[int, Watch], Feed],
         failed: Callable[[int, DatastoreError], None],
+        *,
+        can_move: bool = False,
     ) -> None:
         self._failed = failed
         self._asked = watch
         self._open_feed = open_feed
         if watch.position is None:
-            self._places = [Place(name, watch.initial, b"") for name in names]
+            begun = Progress.LISTING if watch.initial else Progress.FOLLOWING
+            self._places = [Place(name, begun, b"") for name in names]
         else:
-            self._places = parted(watch.position, names)
+            self._places = parted(watch.position, names, can_move=can_move)
         #: Opened one by one by the first `take`, so that if one fails, the others can be closed.
         self._feeds: list[Feed] = []
         #: The feeds whose positions are not known yet.
         self._silent = list(range(len(names)))
         self._has_begun = False
+        #: The latest stage of each feed, and the batches that wait until all others have reached theirs.
+        self._stages = [0] * len(names)
+        self._held: dict[int, ChangeBatch] = {}
         #: Listings first, so that they end however often a watch is continued among changes.
         self._turn = next((index for index, place in enumerate(self._places) if place.is_listing), 0)
 
@@ -185,18 +193,29 @@ class MergedFeed(Feed):
         for index in range(len(self._feeds), len(self._places)):
             self._feeds.append(self._opened(index))
         while self._silent:
-            if await self._take_from(self._silent[-1]) is None:
+            batch = await self._take_from(self._silent[-1])
+            if batch is None:
                 return None
-            self._silent.pop()
+            self._move(self._silent.pop(), batch)
         if not self._has_begun:
             self._has_begun = True
-            return ChangeBatch((), joined(self._places))
+            return ChangeBatch((), joined(self._places), stage=min(self._stages, default=0))
         for _ in self._feeds:
             index, self._turn = self._turn, (self._turn + 1) % len(self._feeds)
-            batch = await self._take_from(index)
-            if batch is not None:
-                caught_up = batch.caught_up and not any(place.is_listing for place in self._places)
-                return ChangeBatch(batch.changes, joined(self._places), caught_up)
+            batch = self._held.pop(index, None) or await self._take_from(index)
+            if batch is None:
+                continue
+            stage = min(self._stages)
+            if batch.stage > stage:
+                self._held[index] = batch
+                continue
+            self._move(index, batch)
+            # All of a stage begins at once: then a position says that the stores without entries have ended.
+            for place, held in list(self._held.items()):
+                if held.stage <= stage and not held.changes:
+                    self._move(place, self._held.pop(place))
+            caught_up = batch.caught_up and not any(place.is_listing for place in self._places)
+            return ChangeBatch(batch.changes, joined(self._places), caught_up, stage)
         return None
 
     def _opened(self, index: int) -> Feed:
@@ -214,10 +233,14 @@ class MergedFeed(Feed):
             self._failed(index, error)
             raise
         if batch is not None:
-            place = self._places[index]
-            is_listing = place.is_listing and not batch.caught_up
-            self._places[index] = Place(place.name, is_listing, batch.token)
+            self._stages[index] = batch.stage
         return batch
+
+    def _move(self, index: int, batch: ChangeBatch) -> None:
+        """Note that a batch has been returned."""
+        place = self._places[index]
+        progress = Progress.FOLLOWING if batch.caught_up else place.progress
+        self._places[index] = Place(place.name, Progress.ENDED if batch.is_last else progress, batch.token)
 
     async def aclose(self) -> None:
         await close_all([feed.aclose for feed in self._feeds])

@@ -70,6 +70,8 @@ class ShardedDatastore(DatastoreCollection):
     """
 
     two_names: ClassVar = {"shardDatastore": "shard_datastore"}
+    #: Whether entries may move between the stores, each of which says in its feed when they have: see `ChangeBatch`.
+    entries_move: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -250,13 +252,15 @@ class ShardedDatastore(DatastoreCollection):
         """The feeds of all shards in one, in no order between shards. Positions have one for each shard."""
         if is_overridden(self, ShardedDatastore, "shard_query_generator"):
             raise unwatched(self, "it has its own shard_query_generator")
-        stores, only = self._held(), self._only_shard(watch.query)
+        stores = self._held()
+        only = None if self.entries_move else self._only_shard(watch.query)
         indexes = [index for index in range(len(stores)) if only is None or index == only]
         return MergedFeed(
             list(map(self._name_of, indexes)),
             watch,
             lambda place, asked: feed_of(stores[indexes[place]], asked, wake),
             lambda place, error: self._name_shard(indexes[place], error),
+            can_move=self.entries_move,
         )
 
     async def tally(self, asked: Aggregate) -> Tally:

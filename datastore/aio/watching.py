@@ -46,6 +46,7 @@ class Watcher:
         #: Where a watch continues that gets this as its `resume_token`: after the last change that was read or, if
         #: others came in the same batch, before the first of them. None before a watch from now has begun.
         self.token = None if watch.position is None else sealed(watch, watch.position)
+        self._stage = 0
         #: Whether the initial listing is complete. The entries in it are those that existed when the watch began.
         self.caught_up = False
 
@@ -113,18 +114,20 @@ class Watcher:
 
     async def _wait_for_batch(self, feed: Feed, signal: Signal, heartbeat_s: float | None) -> ChangeBatch | None:
         """The first batch at once if there is no heartbeat. Later, empty ones only move the token."""
-        begun_at, token = monotonic(), self.token
+        begun_at = monotonic()
         while not self._is_closed:
             signal.clear()
             batch = await feed.take()
             if batch is not None:
                 token = sealed(self._watch, batch.token)
-                if batch.changes or batch.caught_up or heartbeat_s is None:
+                turns, self._stage = batch.stage != self._stage, batch.stage
+                if batch.changes or batch.caught_up or turns or heartbeat_s is None:
                     self.caught_up = self.caught_up or batch.caught_up
                     return batch._replace(token=token)
+                self.token = token
             left_s = None if heartbeat_s is None else begun_at + heartbeat_s - monotonic()
-            if left_s is not None and left_s <= 0 and token is not None:
-                return ChangeBatch((), token)
+            if left_s is not None and left_s <= 0 and self.token is not None:
+                return ChangeBatch((), self.token)
             if batch is None:
                 await signal.wait(_POLL_S if left_s is None else min(_POLL_S, left_s))
             else:

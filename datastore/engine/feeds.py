@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from itertools import compress
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from datastore.model.changes import Change, ChangeKind, Watch
 from datastore.model.errors import ChangesExpiredError, InvalidTokenError
 from datastore.model.fields import KEY_FIELD
 
-__all__ = ["Place", "joined", "opened", "parted", "sealed", "selected"]
+__all__ = ["Place", "Progress", "joined", "opened", "parted", "placed", "sealed", "selected"]
 
 
 def sealed(watch: Watch, position: bytes) -> bytes:
@@ -30,40 +31,62 @@ def _identity(watch: Watch) -> str:
     return repr((str(query.key), query.recursive, [part.data() for part in query.filters]))
 
 
+class Progress(Enum):
+    """How far one of several feeds has come. The value is its byte in positions."""
+
+    #: Its initial listing is not complete.
+    LISTING = b"\1"
+    FOLLOWING = b"\0"
+    #: Its store has no entries any more.
+    ENDED = b"\2"
+
+
 class Place(NamedTuple):
-    """The position of one of several feeds, under its name, and whether its initial listing goes on."""
+    """The position of one of several feeds, under its name. b"" is where a store begins that joined the others."""
 
     name: str
-    is_listing: bool
+    progress: Progress
     position: bytes
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether its initial listing goes on."""
+        return self.progress is Progress.LISTING
 
 
 def joined(places: Sequence[Place]) -> bytes:
     """The position of a feed that merges others."""
     return parts.packed(
-        part for place in places for part in (place.name.encode(), bytes([place.is_listing]), place.position)
+        part for place in places for part in (place.name.encode(), place.progress.value, place.position)
     )
 
 
-def parted(position: bytes, names: Sequence[str]) -> list[Place]:
-    """The places in a position of a merged feed, in the order of `names`.
-
-    Raises InvalidTokenError if it is not one, ChangesExpiredError if it is one of other stores.
-    """
+def placed(position: bytes) -> list[Place]:
+    """The places in a position of a merged feed. Raises InvalidTokenError if it is not one."""
     try:
-        found_parts = parts.unpacked(position)
-        found = {
-            name.decode(): Place(name.decode(), flag == b"\1", inner)
-            for name, flag, inner in zip(found_parts[::3], found_parts[1::3], found_parts[2::3], strict=True)
-        }
+        found = parts.unpacked(position)
+        return [
+            Place(name.decode(), Progress(progress), inner)
+            for name, progress, inner in zip(found[::3], found[1::3], found[2::3], strict=True)
+        ]
     except ValueError:
         raise InvalidTokenError("the resume token is not one of several shards", field="resume_token") from None
-    if found.keys() != set(names):
+
+
+def parted(position: bytes, names: Sequence[str], *, can_move: bool = False) -> list[Place]:
+    """The places in a position of a merged feed, in the order of `names`.
+
+    If entries `can_move`, names may be new, and places that have ended may be left out. Raises InvalidTokenError if the
+    position is not one, ChangesExpiredError if it is one of other stores.
+    """
+    found = {place.name: place for place in placed(position)}
+    left = [name for name, place in found.items() if name not in names and place.progress is not Progress.ENDED]
+    if found.keys() != set(names) and (left or not can_move):
         raise ChangesExpiredError(
             f"the resume token is for the shards {', '.join(found)}, and they are now {', '.join(names)}: list the"
             " entries again, e.g. watch with initial=True"
         )
-    return [found[name] for name in names]
+    return [found.get(name) or Place(name, Progress.FOLLOWING, b"") for name in names]
 
 
 def selected(watch: Watch, changes: Sequence[Change]) -> list[Change]:

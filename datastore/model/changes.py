@@ -54,12 +54,15 @@ class ChangeBatch(NamedTuple):
     """Consecutive changes, and the position after them, from which a watch continues. Without changes: a heartbeat.
 
     Between stores `token` is a position of the store, bare bytes; from a Watcher it is a resume token. `caught_up`
-    marks the end of the initial listing.
+    marks the end of the initial listing. `stage` grows when entries move between stores: where feeds are merged, the
+    changes of a stage come after all changes of earlier ones. `is_last`: the store has no entries any more.
     """
 
     changes: Sequence[Change]
     token: bytes
     caught_up: bool = False
+    stage: int = 0
+    is_last: bool = False
 
 
 class Watch(NamedTuple):

@@ -22,7 +22,7 @@ from datastore_server.calls import CallLog
 from datastore_server.checks import check_request
 from datastore_server.limits import RequestLimit
 
-__all__ = ["guard", "item_status", "status_of"]
+__all__ = ["check_expected", "guard", "item_status", "status_of"]
 
 _log = logging.getLogger("datastore.server")
 
@@ -32,6 +32,14 @@ STATUS_TEXT_BYTES = 700
 #: The same for each item of a batch, whose statuses share one message.
 ITEM_STATUS_TEXT_BYTES = 256
 _STATUS_BYTES = 3500
+
+
+def check_expected(call: Call, require_expected: Callable[[str], None] | None) -> None:
+    """Raise what `require_expected` raises for the identity that the caller expects of the server, if it says one."""
+    if require_expected is not None:
+        for name, value in call.metadata:
+            if name == wire.EXPECTATION:
+                require_expected(str(value))
 
 
 def guard(
@@ -52,10 +60,7 @@ def guard(
         began = calls.now()
         set_time_left(call.time_left_s)
         try:
-            if require_expected is not None:
-                for name, value in call.metadata:
-                    if name == wire.EXPECTATION:
-                        require_expected(str(value))
+            check_expected(call, require_expected)
             check_request(len(request), limit)
             answer = await handler(request, call)
         except ClientGoneError:

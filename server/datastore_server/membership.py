@@ -71,6 +71,8 @@ class Membership:
         self._fitting: frozenset[str] = frozenset()
         self._awaited: tuple[str, ...] = ()
         self._is_begun = False
+        #: Whether the nodes have matched the configuration, so that `placement` is or was theirs.
+        self.has_served = False
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._judging = asyncio.Lock()
 
@@ -289,6 +291,7 @@ class Membership:
         self._info.place(placement)
         if not differences:
             self._placement = placement
+            self.has_served = True
             for shard in self._fitting:
                 self._remotes[shard].expects = placement.expectation(shard)
 

@@ -36,7 +36,7 @@ from datastore_server.call import Answer, Call, Handler, Serve, ServedMethod, at
 from datastore_server.calls import CallLog
 from datastore_server.describe import ClusterInfo
 from datastore_server.framing import batch_get_answer, batch_write_answer, get_answer, patch_answer, put_answer
-from datastore_server.interceptors import guard, item_status, status_of
+from datastore_server.interceptors import check_expected, guard, item_status, status_of
 from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits, RequestLimit
 from datastore_server.requests import Requests
 from datastore_server.rpc import Completion, checked, handlers_of, parse_request
@@ -140,7 +140,9 @@ class DatastoreService:
         ]
 
     def _guarded(self, name: str, handler: Handler) -> Serve:
-        return guard(name, handler, self._request_limit(name), self._require_expected, self._calls)
+        # A watch that continues says by its token what it expects.
+        required = None if name == "Watch" else self._require_expected
+        return guard(name, handler, self._request_limit(name), required, self._calls)
 
     def _admitted(self, name: str, handler: Handler) -> Handler:
         admission = self._admission if name in _ADMITTED else None
@@ -333,6 +335,8 @@ class DatastoreService:
         query, asked = await checked(self._requests.watch, request, self._checks)
         if self._is_draining:
             raise _shutting_down("; continue by the last token")
+        if not asked.resume_token:
+            check_expected(call, self._require_expected)
         changes = query.replaced(keys_only=False)
 
         def open_watcher(token: bytes | None) -> Watcher:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from datastore.aio import Datastore, ShardedDatastore
+from datastore.aio import Datastore
 from datastore.engine.placement import Member, Placement, first_placement
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.config import Config, tiers_of
@@ -22,7 +22,7 @@ from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import SystemSpace
 from datastore_server.storage import IDLE_STREAM_S, behind_tiers, open_storage
 from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
-from datastore_server.verified import MemberDatastore, VerifiedDatastore
+from datastore_server.verified import MemberDatastore, MembersDatastore, VerifiedDatastore
 
 __all__ = ["NODE_TIMEOUT_S", "Topology", "build_node", "build_proxy"]
 
@@ -114,7 +114,7 @@ def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Con
         for shard in config.shards
     )
     info.place(membership.placement)
-    sharded = ShardedDatastore(stores.values(), membership, names=list(stores))
+    sharded = MembersDatastore(stores.values(), membership, names=list(stores))
     return Topology(
         VerifiedDatastore(behind_tiers(tiers_of(config, source), sharded), membership),
         info,

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from struct import Struct
 from typing import TypeVar
 
 from datastore import wire
-from datastore.aio import Datastore, ShimDatastore
+from datastore.aio import Datastore, ShardedDatastore, ShimDatastore
 from datastore.aio.aggregating import tally_of
 from datastore.aio.atomic import atomic_of
 from datastore.aio.feeds import Feed, feed_of
 from datastore.aio.matching import matching_of
 from datastore.aio.scan import Scan, exact
+from datastore.engine.feeds import Place, Progress, joined, opened, placed, sealed
 from datastore.engine.plan import COMPLETE
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
@@ -29,9 +31,11 @@ from datastore.model.matching import MatchingStep, MatchingWrite
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore_client.aio.remote import RemoteDatastore
-from datastore_server.membership import Membership
+from datastore_server.membership import LOOK_AGAIN_S, Membership
 
-__all__ = ["MemberDatastore", "VerifiedDatastore"]
+__all__ = ["MemberDatastore", "MembersDatastore", "VerifiedDatastore"]
+
+_EPOCH = Struct(">Q")
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result", ReadResult, WriteResult)
@@ -97,7 +101,13 @@ class MemberDatastore(ShimDatastore):
                 yield batch
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
-        return _MemberFeed(self._remote.changes(watch, wake), self._verified)
+        """The node's feed. It begins at b"" where the node began to own slots."""
+        if watch.position == b"":
+            name = self._membership.placement.expectation(self._shard)
+            watch = watch._replace(position=sealed(watch, joined([Place(name, Progress.FOLLOWING, b"")])))
+        # A token says of which node, log and time it is, so that a node that has left the cluster is read to its end.
+        verified = self._verified if watch.position is None else nullcontext
+        return _MemberFeed(self._remote.changes(watch, wake), watch, verified)
 
     async def tally(self, asked: Aggregate) -> Tally:
         async with self._verified():
@@ -114,47 +124,101 @@ class MemberDatastore(ShimDatastore):
 
 
 class _MemberFeed(Feed):
-    """The feed of a node that is verified first."""
+    """The feed of a node that is verified first. Its stages are the epochs that the node's tokens have."""
 
-    def __init__(self, feed: Feed, verified: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+    def __init__(self, feed: Feed, watch: Watch, verified: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         self._feed = feed
+        self._watch = watch
         self._verified = verified
         self._has_begun = False
 
     async def take(self) -> ChangeBatch | None:
         if self._has_begun:
-            return await self._feed.take()
+            return self._staged(await self._feed.take())
         async with self._verified():
             batch = await self._feed.take()
         self._has_begun = batch is not None
-        return batch
+        return self._staged(batch)
+
+    def _staged(self, batch: ChangeBatch | None) -> ChangeBatch | None:
+        if batch is None:
+            return None
+        (place,) = placed(opened(self._watch, batch.token))
+        # CLUSTER/SHARD/EPOCH, without a shard if the node has been removed.
+        _, shard, epoch = place.name.rsplit("/", 2)
+        return batch._replace(stage=int(epoch), is_last=not shard)
 
     async def aclose(self) -> None:
         await self._feed.aclose()
 
 
-class _VerifiedFeed(Feed):
-    """The feeds of all nodes as one. It ends when the placement changes: entries move, and their changes do not."""
+class MembersDatastore(ShardedDatastore):
+    """The nodes of a proxy as one store: slots move between them."""
 
-    def __init__(self, open_feed: Callable[[], Feed], membership: Membership) -> None:
+    entries_move = True
+
+
+class _VerifiedFeed(Feed):
+    """The feeds of all nodes as one, under one placement.
+
+    When that has changed, UnavailableError: the watch can be continued under the next one, which knows all nodes that
+    have slots. A position has the epoch; one that is not the current or the former one has expired.
+    """
+
+    def __init__(self, open_feed: Callable[[Watch], Feed], membership: Membership, watch: Watch) -> None:
         self._open_feed = open_feed
         self._membership = membership
+        self._watch = watch
         self._feed: Feed | None = None
+        self._stage = 0
 
     async def take(self) -> ChangeBatch | None:
-        if self._feed is None:
-            await self._membership.ready()
-            self._placement = self._membership.placement
-            self._feed = self._open_feed()
         try:
+            if self._feed is None:
+                await self._ready()
+                self._placement = self._membership.placement
+                self._feed = self._open_feed(self._at_home())
             if self._membership.placement is not self._placement:
                 self._membership.require_same_map(self._placement)
-            return await self._feed.take()
+            if self._stage > self._placement.epoch:
+                raise WrongShardError("entries have moved between the nodes", epoch=self._stage)
+            batch = await self._feed.take()
         except WrongShardError as error:
             self._membership.suspect()
-            raise ChangesExpiredError(
-                f"the placement of the cluster has changed: list the entries again ({error})", shard=error.shard
+            if self._feed is None and self._watch.position is None:
+                raise
+            raise UnavailableError(
+                f"the placement of the cluster has changed: continue by the last token ({error})",
+                retry_after_s=LOOK_AGAIN_S,
+                shard=error.shard,
             ) from error
+        if batch is None:
+            return None
+        self._stage = batch.stage
+        return batch._replace(token=_EPOCH.pack(self._placement.epoch) + batch.token)
+
+    async def _ready(self) -> None:
+        """Wait until the nodes may be used. A watch continues over a move that this proxy does not know yet."""
+        try:
+            await self._membership.ready()
+        except WrongShardError:
+            if self._watch.position is None or not self._membership.has_served:
+                raise
+
+    def _at_home(self) -> Watch:
+        """The watch with a position of the nodes."""
+        position, epoch = self._watch.position, self._placement.epoch
+        if position is None:
+            return self._watch
+        (begun,) = _EPOCH.unpack(position[: _EPOCH.size].ljust(_EPOCH.size, b"\0"))
+        if begun > epoch:
+            raise WrongShardError(f"the resume token is of epoch {begun}, and this proxy knows {epoch}", epoch=begun)
+        if begun < epoch - 1:
+            raise ChangesExpiredError(
+                f"the placement of the cluster had epoch {begun} and has {epoch}, and a watch continues only over one"
+                " change: list the entries again, e.g. watch with initial=True"
+            )
+        return self._watch._replace(position=position[_EPOCH.size :])
 
     async def aclose(self) -> None:
         if self._feed is not None:
@@ -279,8 +343,8 @@ class VerifiedDatastore(ShimDatastore):
             reports[:] = child.shards
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
-        """The feeds of all nodes in one, under one placement from beginning to end."""
-        return _VerifiedFeed(lambda: feed_of(self.child_datastore, watch, wake), self._membership)
+        """The feeds of all nodes in one, under one placement. Positions have its epoch."""
+        return _VerifiedFeed(lambda asked: feed_of(self.child_datastore, asked, wake), self._membership, watch)
 
     async def tally(self, asked: Aggregate) -> Tally:
         """The combined tallies of all nodes, under one placement from beginning to end."""

@@ -26,8 +26,9 @@ SOURCE = "cluster.toml"
 class Nodes:
     """Nodes by name, on LMDB in a directory each, or in memory. A node keeps its port when it starts again."""
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, *, changes: bool = False) -> None:
         self._directory = directory
+        self._settings = "?changes=true" if changes else ""
         self._running: dict[str, Server] = {}
         self.urls: dict[str, str] = {}
 
@@ -37,7 +38,7 @@ class Nodes:
         """Start the node of this name, at the URL of before or at another's, on its directory or another."""
         store = parse_store_url("memory:")
         if self._directory is not None:
-            store = parse_store_url(lmdb_url(self._directory / (directory or name)))
+            store = parse_store_url(lmdb_url(self._directory / (directory or name)) + self._settings)
         is_named = named or config is not None
         node = build_node(
             store,
@@ -73,9 +74,11 @@ class Nodes:
 
 
 @asynccontextmanager
-async def nodes(directory: Path | None, *names: str, named: bool = False) -> AsyncIterator[Nodes]:
-    """Running nodes, stopped at the end."""
-    running = Nodes(directory)
+async def nodes(
+    directory: Path | None, *names: str, named: bool = False, changes: bool = False
+) -> AsyncIterator[Nodes]:
+    """Running nodes, stopped at the end. With `changes`, those on LMDB keep a log of them."""
+    running = Nodes(directory, changes=changes)
     try:
         for name in names:
             await running.start(name, named=named)

@@ -9,10 +9,12 @@ import pytest
 
 from datastore import aio, core
 from datastore.engine.changelog import CHANGE_BYTES, ChangeLog, LogPosition
-from datastore.model.changes import ChangeKind
+from datastore.engine.feeds import Progress, parted, placed
+from datastore.model.changes import Change, ChangeBatch, ChangeKind, Watch
 from datastore.model.errors import ChangesExpiredError, InvalidError, InvalidTokenError, UnsupportedError
 from datastore.model.key import Key
 from datastore.model.query import Query
+from datastore.sync.feeds import Feed, MergedFeed
 
 QUERY = Query(Key("/w"))
 
@@ -62,6 +64,40 @@ def test_a_position_is_read_back(listed: str | None) -> None:
     for wrong in (b"", packed[:16]):
         with pytest.raises(InvalidTokenError):
             LogPosition.unpacked(wrong)
+
+
+class Staged(Feed):
+    """A feed of batches that are given to it."""
+
+    def __init__(self, *batches: ChangeBatch | None) -> None:
+        self._batches = [ChangeBatch((), b"begun"), *batches]
+
+    def take(self) -> ChangeBatch | None:
+        return self._batches.pop(0) if self._batches else None
+
+    def close(self) -> None:
+        return
+
+
+def test_changes_of_a_later_stage_wait_until_all_feeds_have_reached_it() -> None:
+    def change(number: int) -> list[Change]:
+        return [Change(ChangeKind.PUT, Key("/w/a"), number)]
+
+    ahead = Staged(ChangeBatch((), b"1", stage=1), ChangeBatch(change(4), b"4", stage=1))
+    ended = ChangeBatch((), b"ended", stage=1, is_last=True)
+    behind = Staged(None, ChangeBatch(change(1), b"2"), None, ChangeBatch(change(2), b"3"), ended)
+    feeds = {"ahead": ahead, "behind": behind}
+    names = list(feeds)
+    merged = MergedFeed(names, Watch(QUERY.frozen()), lambda index, _: feeds[names[index]], lambda *_: None)
+    taken = [batch for _ in range(12) if (batch := merged.take()) is not None]
+    assert [change.version for batch in taken for change in batch.changes] == [1, 2, 4]
+    assert [batch.stage for batch in taken if batch.changes] == [0, 0, 1]
+    ends = [place.name for place in placed(taken[-1].token) if place.progress is Progress.ENDED]
+    assert ends == ["behind"]
+    assert [place.name for place in parted(taken[-1].token, ["ahead", "new"], can_move=True)] == ["ahead", "new"]
+    for names_now, can_move in ((["behind"], True), (["ahead"], False), (["ahead", "behind", "new"], False)):
+        with pytest.raises(ChangesExpiredError):
+            parted(taken[-1].token, names_now, can_move=can_move)
 
 
 def test_nothing_is_kept_before_somebody_watches() -> None:

@@ -14,11 +14,14 @@ from dataclasses import replace
 from functools import partial
 
 from datastore.aio.base import Datastore
+from datastore.aio.feeds import feed_of
 from datastore.engine.placement import NodePlacement, Placement
+from datastore.model.changes import Watch
 from datastore.model.entries import Batch
 from datastore.model.errors import DatastoreError, PlacementError, StoreFormatError, WrongShardError
 from datastore.model.key import Key
 from datastore.model.operations import Put
+from datastore.model.query import Query
 from datastore_server.counting import counted
 from datastore_server.placement import record, slots, transitions
 from datastore_server.placement.listing import Listing
@@ -29,6 +32,8 @@ __all__ = ["PlacedNode"]
 
 #: The prefix of proxies' records in the system space, which separates them from the node's own.
 _PROXY_RECORDS = "outer."
+#: The record of what the node owned before its last move.
+_FORMER = "former"
 #: The key that health checks look up.
 _PROBED = Key("/datastore/health")
 
@@ -46,6 +51,8 @@ class PlacedNode:
         self.system = system or MemorySystemSpace()
         self.datastore = OwnedDatastore(store, NodePlacement(node_id=""))
         self._changing = asyncio.Lock()
+        #: What the node owned before its last move, and the latest version of that time.
+        self._former: tuple[NodePlacement, int] | None = None
         #: The coordinator of the prepared move.
         self._coordinator = ""
         #: The names the node was started with; empty if none were given.
@@ -91,6 +98,7 @@ class PlacedNode:
         `cluster` and `shard` are the names the node was started with, if any: StoreFormatError if others are stored.
         """
         placement = await self._kept()
+        await self._load_former(placement)
         self.started_cluster, self.started_shard = cluster, shard
         if placement.current is not None and placement.shard:
             wrong = self._not_as_started(placement.current.cluster, placement.shard)
@@ -98,10 +106,19 @@ class PlacedNode:
                 raise StoreFormatError(
                     f"the data belong to {wrong}: name the right directory; `datastore placement apply` renames shards"
                 )
-        self.datastore.become(placement)
+        self.datastore.become(placement, self._former)
         if placement.current is not None and not self.system.forgets_requests:
             # Slots may have come while this was another process.
             self.datastore.forget_requests()
+
+    async def _load_former(self, placement: NodePlacement) -> None:
+        """Load what the node owned before its last move, if that led to this placement."""
+        kept = await self.system.read(_FORMER)
+        if kept is not None and placement.current is not None:
+            cut, former = record.unpack_revision(kept)
+            before = record.unpack(former)
+            if before.epoch in (0, placement.epoch - 1):
+                self._former = (before, cut)
 
     async def _kept(self) -> NodePlacement:
         """The stored placement."""
@@ -153,8 +170,14 @@ class PlacedNode:
             prepared = await self._change(change)
             if version:
                 await self.system.raise_versions(version)
+            await self._begin_log()
             self._coordinator = coordinator
             return prepared
+
+    async def _begin_log(self) -> None:
+        """Make a store in memory keep its changes from now on, so that watches can continue here after the move."""
+        if self._store.capability.changes:
+            await feed_of(self._store, Watch(Query(Key("/")).frozen()), lambda: None).aclose()
 
     def _check_coordinator(self, coordinator: str) -> None:
         """Raise PlacementError if a move is prepared whose coordinator is another one, or unknown since a restart."""
@@ -176,6 +199,11 @@ class PlacedNode:
                     await self.system.forget_requests()
                 else:
                     self.datastore.forget_requests()
+                # Before the placement: a record that does not lead to it is not used.
+                before = replace(self.placement, pending=None, pending_shard="")
+                cut = await self.system.latest_version()
+                await self.system.write(_FORMER, record.pack_revision(cut, record.pack(before)))
+                self._former = (before, cut)
             return await self._change(change)
 
     async def abort(self, epoch: int, *, coordinator: str = "") -> NodePlacement:
@@ -247,7 +275,7 @@ class PlacedNode:
                 # It may have been stored nevertheless: enforce what a restart would find.
                 self.datastore.become(await self._kept())
                 raise
-            self.datastore.become(after)
+            self.datastore.become(after, self._former)
         return after
 
     async def _check_start(self, shard: str, placement: Placement, *, check_entries: bool) -> None:

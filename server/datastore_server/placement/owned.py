@@ -15,7 +15,7 @@ from datastore.aio import ShimDatastore
 from datastore.aio.aggregating import scanned_tally, tally_of
 from datastore.aio.atomic import all_made, atomic_of
 from datastore.aio.base import Datastore
-from datastore.aio.feeds import Feed, MergedFeed, feed_of
+from datastore.aio.feeds import Feed, feed_of
 from datastore.aio.matching import matching_of, scanned_matching
 from datastore.aio.scan import Scan, exact
 from datastore.aio.verbs import on_made, passed_on
@@ -27,14 +27,15 @@ from datastore.model.aggregates import Aggregate
 from datastore.model.arguments import check_key
 from datastore.model.attempts import elapsed_us
 from datastore.model.capability import Capability
-from datastore.model.changes import ChangeBatch, Watch
+from datastore.model.changes import Watch
 from datastore.model.description import Description
 from datastore.model.entries import Batch
-from datastore.model.errors import ChangesExpiredError, DatastoreError, UnavailableError, WrongShardError
+from datastore.model.errors import DatastoreError, UnavailableError, WrongShardError
 from datastore.model.key import Key
 from datastore.model.matching import MatchingStep, MatchingWrite
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
+from datastore_server.placement.feed import OwnedFeed
 
 __all__ = ["MOVING_RETRY_S", "OwnedDatastore", "Ownership"]
 
@@ -52,7 +53,7 @@ _NOTHING = bytes(SLOTS)
 class Ownership:
     """What a placement means for calls. Immutable; a new placement makes a new one."""
 
-    __slots__ = ("_shard_by", "_slots", "expectation", "is_moving", "is_open", "leaves_out", "placement")
+    __slots__ = ("_shard_by", "_slots", "expectation", "is_moving", "is_open", "leaves_out", "name", "placement")
 
     def __init__(self, placement: NodePlacement) -> None:
         current, pending = placement.current, placement.pending
@@ -61,6 +62,8 @@ class Ownership:
         self.is_open = current is None and pending is None
         #: The expectation that this node fulfils; '' if none.
         self.expectation = "" if current is None or not placement.shard else current.expectation(placement.shard)
+        #: The name of this time in positions of the node's feed. A node that owns nothing has one too.
+        self.name = self.expectation or ("" if current is None else f"{current.cluster}//{current.epoch}")
         #: Whether a move is prepared, so that writes are refused.
         self.is_moving = pending is not None
         #: Whether queries must filter out entries of other nodes.
@@ -109,32 +112,6 @@ class Ownership:
         return batch if all(held) else batch.kept(held)
 
 
-class _OwnedFeed(Feed):
-    """The changes of the entries that a node owns, as long as it owns the same ones."""
-
-    def __init__(self, feed: Feed, ownership: Callable[[], Ownership]) -> None:
-        self._feed = feed
-        self._ownership = ownership
-        self._begun = ownership()
-
-    async def take(self) -> ChangeBatch | None:
-        batch = await self._feed.take()
-        now = self._ownership()
-        if now.expectation != self._begun.expectation and not self._begun.is_open:
-            # Entries came with their values and not with their changes, and others left by deletions.
-            raise ChangesExpiredError(
-                f"this server was {self._begun.expectation} when the watch began, and is now"
-                f" {now.expectation or 'without slots'}: list the entries again",
-                shard=now.placement.shard or None,
-            )
-        if batch is None or not now.leaves_out:
-            return batch
-        return batch._replace(changes=[change for change in batch.changes if now.owns(change.key)])
-
-    async def aclose(self) -> None:
-        await self._feed.aclose()
-
-
 class OwnedDatastore(ShimDatastore):
     """A node's store, restricted to the entries that the node owns.
 
@@ -147,6 +124,8 @@ class OwnedDatastore(ShimDatastore):
     def __init__(self, datastore: Datastore, placement: NodePlacement) -> None:
         super().__init__(datastore)
         self._ownership = Ownership(placement)
+        #: What the node owned before the last move, and the version up to which changes are of that time; 0 if unknown.
+        self.former: tuple[Ownership, int] = (self._ownership, 0)
         self._failure: DatastoreError | None = None
         self._writes_under_way = 0
         self._written = asyncio.Event()
@@ -170,9 +149,11 @@ class OwnedDatastore(ShimDatastore):
         """Enforce the last known placement again."""
         self._failure = None
 
-    def become(self, placement: NodePlacement) -> None:
-        """Enforce this placement from now on."""
+    def become(self, placement: NodePlacement, former: tuple[NodePlacement, int] | None = None) -> None:
+        """Enforce this placement from now on. `former` is the one before the last move, with its latest version."""
         self._ownership = Ownership(placement)
+        if former is not None:
+            self.former = (Ownership(former[0]), former[1])
         self._failure = None
 
     def become_unknown(self, failure: DatastoreError) -> None:
@@ -308,12 +289,7 @@ class OwnedDatastore(ShimDatastore):
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The changes of owned entries. Positions have the node's identity, because another owns other entries."""
-        ownership = self.ownership
-
-        def open_feed(_: int, asked: Watch) -> Feed:
-            return _OwnedFeed(feed_of(self.child_datastore, asked, wake), lambda: self.ownership)
-
-        return MergedFeed([ownership.expectation], watch, open_feed, lambda *_: None)
+        return OwnedFeed(self, lambda asked: feed_of(self.child_datastore, asked, wake), watch)
 
     async def tally(self, asked: Aggregate) -> Tally:
         """The tally of the owned entries, under one placement from beginning to end."""

@@ -60,12 +60,14 @@ if TYPE_CHECKING:
         Key,
         Namespace,
     )
+    from datastore.model.matching import MatchingFailure, MatchingProgress
     from datastore.model.metadata import ABSENT, EXISTS, Metadata, Precondition
     from datastore.model.operations import Delete, Put, ReadResult, WriteResult
     from datastore.model.query import Query
     from datastore.spec import Config
     from datastore.sync.base import Datastore
     from datastore.sync.cursor import Cursor, chain_gen, is_iterable, limit_gen, offset_gen
+    from datastore.sync.matching import MatchingRun
     from datastore.sync.memory import DictDatastore, NullDatastore
     from datastore.sync.scan import Scan
     from datastore.sync.watching import Watcher
@@ -96,6 +98,9 @@ __all__ = [
     "LRUCacheDatastore",
     "LoggingDatastore",
     "LowercaseKeyDatastore",
+    "MatchingFailure",
+    "MatchingProgress",
+    "MatchingRun",
     "Max",
     "Metadata",
     "Min",
@@ -159,6 +164,8 @@ _HOMES = (
     "datastore.core.serialize",
     "datastore.model.changes",
     "datastore.sync.watching",
+    "datastore.model.matching",
+    "datastore.sync.matching",
 )
 
 

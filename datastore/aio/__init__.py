@@ -16,6 +16,7 @@ from datastore.aio.directories import DirectoryDatastore
 from datastore.aio.links import SymlinkDatastore
 from datastore.aio.lru import LRUCacheDatastore
 from datastore.aio.mapping import InterfaceMappingDatastore
+from datastore.aio.matching import MatchingRun
 from datastore.aio.memory import DictDatastore, NullDatastore
 from datastore.aio.mount import MountDatastore
 from datastore.aio.scan import Scan
@@ -48,6 +49,7 @@ __all__ = [
     "LRUCacheDatastore",
     "LoggingDatastore",
     "LowercaseKeyDatastore",
+    "MatchingRun",
     "MountDatastore",
     "NamespaceDatastore",
     "NestedPathDatastore",

@@ -158,6 +158,18 @@ class DatastoreMachine(RuleBasedStateMachine):
         assert (cursor.returned, cursor.skipped) == (len(expected.entries), expected.skipped)
 
     @precondition(lambda self: self.queries)
+    @rule(query=cases.queries(cases.json_values()))
+    def delete_what_matches(self, query: Query) -> None:
+        """A deletion of what a query selects."""
+        query = query.replaced(keys_only=False, fields=None)
+        selected = model.answer(query, self.contents).keys
+        done = self.store.delete_matching(query).finish()
+        assert (done.total, done.changed, done.passed_over, done.failed) == (len(selected), len(selected), 0, 0)
+        for key in selected:
+            assert key is not None
+            self._wrote(key, None)
+
+    @precondition(lambda self: self.queries)
     @rule(recursive=st.booleans(), orders=st.sampled_from([[], ["n"], ["-s"]]))
     def begin_to_read(self, recursive: bool, orders: list[str]) -> None:
         """A query that is read later, in steps."""

@@ -169,6 +169,12 @@ assert_type(Shortened(DictDatastore()).ordered_queries, bool)
 assert_type(Uppercase(DictDatastore()).get(Key("/a")), str | None)
 
 
+def changes_of_many(store: Datastore) -> None:
+    for progress in store.patch_matching(Query(Key("/a")), {"on": True}, increment={"n": 1}, remove=["x"]):
+        assert_type(progress, datastore.MatchingProgress)
+    assert_type(store.delete_matching(Query(Key("/a")), resume_token=b"x").finish(), datastore.MatchingProgress)
+
+
 def aggregates(store: Datastore) -> None:
     parts = {"n": datastore.Count(), "mean": datastore.Avg("elevation")}
     rows = store.aggregate(Query(Key("/a")), parts, group_by=["country"], orders=["-n"], limit=3)

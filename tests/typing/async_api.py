@@ -61,6 +61,12 @@ class Uppercase(aio.ShimDatastore):
         return self.child_datastore.query(query)
 
 
+async def changes_of_many(store: aio.Datastore) -> None:
+    async for progress in store.patch_matching(Query(Key("/a")), {"on": True}, increment={"n": 1}, remove=["x"]):
+        assert_type(progress, datastore.MatchingProgress)
+    assert_type(await store.delete_matching(Query(Key("/a"))).finish(), datastore.MatchingProgress)
+
+
 async def aggregates(store: aio.Datastore) -> None:
     parts = {"n": datastore.Count(), "mean": datastore.Avg("elevation")}
     rows = await store.aggregate(Query(Key("/a")), parts, group_by=["country"], orders=["-n"], limit=3)

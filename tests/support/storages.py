@@ -20,7 +20,7 @@ KINDS = ("memory", "lmdb", "file", "redis", "memcached", "mongodb")
 #: Those that answer queries.
 QUERIED = ("memory", "lmdb", "file", "mongodb")
 #: Those whose entries have versions and can expire.
-EXPIRING = ("memory", "lmdb", "redis")
+EXPIRING = ("memory", "lmdb", "redis", "mongodb")
 
 _COUNT = itertools.count()
 

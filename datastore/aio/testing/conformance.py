@@ -246,7 +246,7 @@ class OperationPromises(Capabilities):
     async def test_a_store_without_queries_changes_no_matching_entries(self, store: Datastore) -> None:
         if not self.queries:
             with pytest.raises(QueryNotSupportedError):
-                store.delete_matching(Query(Key("/a")))
+                await store.delete_matching(Query(Key("/a"))).finish()
 
     async def test_a_store_that_cannot_be_watched_says_so(self, store: Datastore) -> None:
         assert store.capability.changes or not self.changes

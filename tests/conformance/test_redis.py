@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import datastore
 from datastore import serialize, spec, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.model.changes import ChangeKind
 from datastore.model.entries import Write
 from datastore.model.errors import (
     ChangesExpiredError,
@@ -35,9 +37,11 @@ from datastore.model.errors import (
     UnsupportedError,
     UnsupportedTypeError,
 )
+from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import ABSENT, EXISTS
-from datastore.model.operations import Delete, Put
+from datastore.model.operations import Delete, Patch, Put
+from datastore.model.patches import Change
 from datastore.model.query import Query
 from datastore.redis import RedisConfig, RedisDatastore
 from datastore.redis import config as redis_config
@@ -600,6 +604,47 @@ def test_each_watcher_sees_the_changes_and_expiries_of_all_stores_once(watched: 
         for kind, key, _ in changes:
             kinds.setdefault(key, []).append(kind)
         assert kinds == {f"/n:{number}": ["put", "expire"] for number in range(100)} | {"/last": ["put"]}
+
+
+def test_the_feed_is_the_history_of_concurrent_writers_in_two_stores(watched: list[Any]):
+    keys = [Key(f"/k:{number}") for number in range(4)]
+
+    def write(worker: int) -> None:
+        chosen, store = random.Random(worker), watched[worker % 2]
+        for _ in range(60):
+            key, expiry = chosen.choice(keys), Expiry.after(chosen.choice([0.001, 0.003, 0.02]))
+            store.batch_write(
+                chosen.choice(
+                    [
+                        [Put(key, {"n": 0}), Put(chosen.choice(keys), {"n": 1}, ABSENT, expiry)],
+                        [Put(key, {"n": 0}, expiry=expiry)],
+                        [Delete(key)],
+                        [Patch(key, (Change("increment", "n", 1),), create=True)],
+                        [Patch(key, (), expiry=expiry)],
+                    ]
+                )
+            )
+
+    with watched[0].watch(EVERYTHING) as one, watched[1].watch(EVERYTHING) as other:
+        in_threads([partial(write, worker) for worker in range(6)])
+        for key in keys:
+            watched[0].touch(key)
+        watched[0].put(Key("/last"), 1)
+        feeds = [list(takewhile(lambda change: change.key != Key("/last"), watcher)) for watcher in (one, other)]
+    assert feeds[0] == feeds[1]
+    versions = [change.version for change in feeds[0]]
+    assert versions == sorted(set(versions))
+    held: dict[Key, Any] = {}
+    for change in feeds[0]:
+        if change.kind is ChangeKind.PUT:
+            held[change.key] = change
+        else:
+            # What is removed was there: no removal is shown twice.
+            del held[change.key]
+    entries = {key: entry for key in keys if (entry := watched[1].entry(key)) is not None}
+    assert {key: (entry.version, entry.value) for key, entry in entries.items()} == {
+        key: (change.version, change.value) for key, change in held.items() if key in entries
+    }
 
 
 def test_an_expiry_comes_before_the_next_write_of_its_key(client: Any, watched: list[Any]):

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from datastore.engine.placement import SlotMap
+from datastore.engine.placement import ShardBy, SlotMap
 from datastore_server.config import ClusterConfig, Config, ProxyConfig, ShardConfig, dump_config
 from tests.support.waiting import PATIENCE_S
 
@@ -115,12 +115,12 @@ def node(directory: Path, *, name: str = "") -> Iterator[ServerProcess]:
 
 
 @contextmanager
-def cluster(directory: Path, *, proxies: int = 1) -> Iterator[ClusterProcesses]:
+def cluster(directory: Path, *, proxies: int = 1, shard_by: ShardBy = "key") -> Iterator[ClusterProcesses]:
     """Three nodes and one or more proxies; configuration, data and logs in `directory`."""
     with ExitStack() as stack:
         nodes = {name: stack.enter_context(node(directory / name, name=name)) for name in SHARDS}
         path = directory / "cluster.toml"
-        path.write_text(dump_config(_config(nodes)), encoding="utf-8")
+        path.write_text(dump_config(_config(nodes, shard_by)), encoding="utf-8")
         started = []
         for place in range(proxies):
             proxy = ServerProcess("proxy", str(path), log=directory / f"proxy{place or ''}.log")
@@ -130,6 +130,7 @@ def cluster(directory: Path, *, proxies: int = 1) -> Iterator[ClusterProcesses]:
         yield ClusterProcesses(nodes, started)
 
 
-def _config(nodes: dict[str, ServerProcess]) -> Config:
+def _config(nodes: dict[str, ServerProcess], shard_by: ShardBy) -> Config:
     shards: Sequence[ShardConfig] = [ShardConfig(name=name, url=node.url) for name, node in nodes.items()]
-    return Config(cluster=ClusterConfig(name="test"), shards=list(shards), proxy=ProxyConfig(listen="127.0.0.1:0"))
+    of_cluster = ClusterConfig(name="test", shard_by=shard_by)
+    return Config(cluster=of_cluster, shards=list(shards), proxy=ProxyConfig(listen="127.0.0.1:0"))

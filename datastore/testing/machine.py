@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from datastore.model.entries import Entry, Write
+from datastore.model.errors import BatchAbortedError, ConditionFailedError, UnsupportedError
 from datastore.model.expiry import Expiry
 from datastore.model.key import Key
-from datastore.model.operations import Put
+from datastore.model.metadata import ABSENT, EXISTS
+from datastore.model.operations import Delete, Operation, Put
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore.sync.cursor import Cursor
@@ -29,6 +31,8 @@ __all__ = ["DatastoreMachine"]
 
 #: How far from now something expires.
 _SECONDS = st.integers(-3, 20)
+#: Mostly none, so that whole batches are made too.
+_CONDITIONS = st.sampled_from([None, None, None, ABSENT, EXISTS])
 
 
 class DatastoreMachine(RuleBasedStateMachine):
@@ -87,6 +91,33 @@ class DatastoreMachine(RuleBasedStateMachine):
         assert [outcome.error for outcome in outcomes] == [None] * len(writes)
         for key, value in writes:
             self._wrote(key, value)
+
+    @precondition(lambda self: self.store.capability.atomic)
+    @rule(writes=cases.writes(cases.json_values(), max_size=6), data=st.data())
+    def write_an_atomic_batch(self, writes: list[tuple[Key, Any]], data: st.DataObject) -> None:
+        """One atomic batch, whose writes may have conditions. Shards may refuse it."""
+        held, operations, fails_at = dict(self.contents), list[Operation](), None
+        for place, (key, value) in enumerate(writes):
+            condition = data.draw(_CONDITIONS)
+            operations.append(Delete(key, condition) if value is None else Put(key, value, condition))
+            if fails_at is None and condition is not None and condition.exists is not (key in held):
+                fails_at = place
+            held.pop(key, None)
+            if value is not None:
+                held[key] = value
+        try:
+            outcomes = self.store.batch_write(operations, atomic=True)
+        except UnsupportedError as error:
+            assert "on one shard" in str(error)
+            return
+        errors: list[type] = [type(outcome.error) for outcome in outcomes]
+        if fails_at is None:
+            assert errors == [type(None)] * len(writes)
+            for key, value in writes:
+                self._wrote(key, value)
+        else:
+            aborted: list[type] = [BatchAbortedError] * len(writes)
+            assert errors == [*aborted[:fails_at], ConditionFailedError, *aborted[fails_at + 1 :]]
 
     @precondition(lambda self: self.moves_clock)
     @rule(writes=cases.writes(st.integers(-3, 3), max_size=4), seconds=_SECONDS)

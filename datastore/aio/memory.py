@@ -130,8 +130,9 @@ class DictDatastore(Datastore):
         #: The collections whose dicts queries may be reading: a write changes a copy.
         self._read: set[str] = set()
         self._lock = Lock()
-        #: Whether an atomic batch is being made.
+        #: Whether an atomic batch is being made, and how many were begun: for reads without the lock.
         self._is_changing = False
+        self._begun = 0
         check_count("most_changes", most_changes)
         check_count("most_change_bytes", most_change_bytes)
         check_seconds("most_change_age_s", most_change_age_s)
@@ -145,17 +146,20 @@ class DictDatastore(Datastore):
             self._keep_changes()
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """The values themselves, as of one moment."""
-        if options.metadata:
-            with self._lock:
+        """The values themselves, as of one moment between atomic batches."""
+        begun = self._begun
+        if not (options.metadata or self._expiries.at_us or self._is_changing):
+            items = self._items
+            results = [
+                ReadResult(items[path].get(key)) if (path := key._path_text()) in items else ReadResult()
+                for key in keys
+            ]
+            if self._begun == begun:
+                return results
+        with self._lock:
+            if options.metadata:
                 return [ReadResult(self._value(key), metadata=self._known(key)) for key in keys]
-        if self._expiries.at_us or self._is_changing or len(keys) > 1:
-            with self._lock:
-                return [ReadResult(self._value(key)) for key in keys]
-        items = self._items
-        return [
-            ReadResult(items[path].get(key)) if (path := key._path_text()) in items else ReadResult() for key in keys
-        ]
+            return [ReadResult(self._value(key)) for key in keys]
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Keep the values themselves."""
@@ -224,8 +228,9 @@ class DictDatastore(Datastore):
             if decided.error is not None:
                 return none_made({place: decided.error}, len(operations))
             decisions.append(decided.value)
-        # Reads of one key would not wait for the lock, and could see a part.
+        # Reads without the lock would see a part. They look at these in the opposite order.
         self._is_changing = True
+        self._begun += 1
         try:
             return [self._make(*each) for each in zip(operations, decisions, strict=True)]
         finally:

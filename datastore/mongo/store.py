@@ -76,7 +76,9 @@ class MongoDatastore(Datastore):
             selected, fields = {**selected, **present(self._now_us())}, dict.fromkeys(METADATA, 1)
         try:
             with translated():
-                found = {document["_id"]: document for document in self._collection.find(selected, fields)}
+                found = {
+                    document["_id"]: document for document in self._collection.find(selected, fields, limit=len(keys))
+                }
         except DatastoreError as error:
             return [ReadResult(error=error) for _ in keys]
         now_us = self._now_us()

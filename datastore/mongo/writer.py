@@ -14,7 +14,7 @@ from datastore.model.operations import Operation, Patch, WriteResult, attempt
 from datastore.mongo.conditions import of_identities
 from datastore.mongo.documents import METADATA, REMOVED
 from datastore.mongo.errors import is_taken, refusal_of_write, translated, write_concern_error
-from datastore.mongo.writes import Change, Removal, decide, is_removal
+from datastore.mongo.writes import Change, Removal, creates, decide, is_removal
 from datastore.sync._concurrency import Lock
 
 __all__ = ["Writer"]
@@ -24,7 +24,8 @@ class Writer:
     """Writes to one collection. Safe for threads.
 
     A write reads what there is, decides, and changes the document only if it is still the same; otherwise it begins
-    again. So of writers that interrupt one another, one always succeeds.
+    again. So of writers that interrupt one another, one always succeeds. After writes of new keys, e.g. in an import,
+    the next puts are decided as if there were nothing, without reading it.
     """
 
     def __init__(self, collection: Any, versions: Versions, lock: Lock, *, aware_datetimes: bool) -> None:
@@ -39,6 +40,7 @@ class Writer:
         self._indexed = False
         #: FerretDB 1 does not say which replacements of a bulk write have failed.
         self._replaces_alone = False
+        self._expects_new = False
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Make several writes, those of one key in their order: a result for each."""
@@ -51,7 +53,8 @@ class Writer:
                 if place not in results:
                     places.setdefault(operation.key, place)
             before, interrupted = interrupted, {}
-            outcomes = self._write_once([operations[place] for place in places.values()])
+            unread = self._expects_new and not before
+            outcomes = self._write_once([operations[place] for place in places.values()], unread=unread)
             for place, outcome in zip(places.values(), outcomes, strict=True):
                 if isinstance(outcome, WriteResult):
                     results[place] = outcome
@@ -68,9 +71,13 @@ class Writer:
                     time.sleep(pause_s)
         return [results[place] for place in range(len(operations))]
 
-    def _write_once(self, operations: Sequence[Operation]) -> list[WriteResult | Change]:
-        """Try the writes of different keys: the result of each, or the change that another write prevented."""
-        found = attempt(self._found, operations, catching=DatastoreError)
+    def _write_once(self, operations: Sequence[Operation], *, unread: bool) -> list[WriteResult | Change]:
+        """Try the writes of different keys: the result of each, or the change that another write prevented.
+
+        With `unread`, those that may create an entry are tried as if there was none.
+        """
+        read = [each for each in operations if not (is_removal(each) or (unread and creates(each)))]
+        found = attempt(self._found, read, catching=DatastoreError)
         if found.error is not None:
             return [WriteResult(found.error) for _ in operations]
         outcomes: list[WriteResult | Change] = []
@@ -83,6 +90,9 @@ class Writer:
         made_all = self._make_all(list(changes.values())) if changes else ()
         for place, outcome in zip(changes, made_all, strict=True):
             outcomes[place] = outcome
+        replacing = [change.replaces or outcomes[place] is change for place, change in changes.items()]
+        if not all(map(is_removal, operations)):
+            self._expects_new = not any(replacing)
         return outcomes
 
     def _decide(self, operation: Operation, found: dict[str, Any] | None) -> Change | Removal | None:
@@ -92,7 +102,7 @@ class Writer:
     def _found(self, operations: Sequence[Operation]) -> dict[str, dict[str, Any]]:
         """The documents of the keys, by identity, with their values only as far as they are needed."""
         whole = [str(each.key) for each in operations if isinstance(each, Patch)]
-        partial = [str(each.key) for each in operations if not isinstance(each, Patch) and not is_removal(each)]
+        partial = [str(each.key) for each in operations if not isinstance(each, Patch)]
         with translated():
             found = list(self._current.find(of_identities(partial), _PARTS)) if partial else []
             for document in found:

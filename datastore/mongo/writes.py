@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from datastore.engine.versions import Versions
-from datastore.model.metadata import Metadata, require
-from datastore.model.operations import Delete, Operation, Patch, WriteResult, expires_us_after, is_plain
+from datastore.model.metadata import ABSENT, Metadata, require
+from datastore.model.operations import Delete, Operation, Patch, Put, WriteResult, expires_us_after, is_plain
 from datastore.mongo.documents import METADATA, REMOVED, document_of, metadata_of, plain, trace, version_of
 
-__all__ = ["Change", "Removal", "decide", "is_removal"]
+__all__ = ["Change", "Removal", "creates", "decide", "is_removal"]
 
 
 class Change:
@@ -91,6 +91,11 @@ _NOT_IN_TRACES = dict.fromkeys(("path", "value", *METADATA[1:]), 1)
 def is_removal(operation: Operation) -> bool:
     """Whether the write does the same whatever there is."""
     return isinstance(operation, Delete) and is_plain(operation)
+
+
+def creates(operation: Operation) -> bool:
+    """Whether the write makes an entry where there is none."""
+    return isinstance(operation, Put) and operation.condition in (None, ABSENT)
 
 
 def decide(

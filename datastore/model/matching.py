@@ -11,7 +11,7 @@ from datastore.model.errors import InvalidQueryError
 from datastore.model.key import Key
 from datastore.model.metadata import Precondition
 from datastore.model.operations import Delete, Operation, Patch
-from datastore.model.patches import Change, PatchRoom
+from datastore.model.patches import FieldChange, PatchRoom
 from datastore.model.query import Query
 
 __all__ = ["FAILURES", "MatchingFailure", "MatchingProgress", "MatchingStep", "MatchingWrite"]
@@ -76,7 +76,7 @@ class MatchingWrite(NamedTuple):
     """
 
     query: Query
-    changes: tuple[Change, ...] | None = None
+    changes: tuple[FieldChange, ...] | None = None
     position: bytes | None = None
     encode: Callable[[Key, Any], Any] | None = None
 
@@ -84,7 +84,7 @@ class MatchingWrite(NamedTuple):
     def checked(
         cls,
         query: Any,
-        changes: tuple[Change, ...] | None = None,
+        changes: tuple[FieldChange, ...] | None = None,
         encode: Callable[[Key, Any], Any] | None = None,
     ) -> MatchingWrite:
         """The write for this query. Raises InvalidQueryError (a ValueError) or UnsupportedTypeError (a TypeError)."""

@@ -16,7 +16,7 @@ from datastore.model.errors import (
 from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import EXISTS, Metadata, Precondition
-from datastore.model.patches import Change, PatchRoom, changed
+from datastore.model.patches import FieldChange, PatchRoom, changed
 from datastore.model.records import Record
 
 __all__ = [
@@ -164,7 +164,7 @@ class Patch(Record):
     def __init__(
         self,
         key: Key,
-        changes: tuple[Change, ...],
+        changes: tuple[FieldChange, ...],
         condition: Precondition | None = None,
         *,
         create: bool = False,

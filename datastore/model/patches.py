@@ -19,13 +19,13 @@ from datastore.model.errors import (
 )
 from datastore.model.limits import FIELD_PATH_BYTES, PATCHED_BYTES
 
-__all__ = ["CHANGES", "KINDS", "Change", "PatchRoom", "changed", "changes_of"]
+__all__ = ["CHANGES", "KINDS", "FieldChange", "PatchRoom", "changed", "changes_of"]
 
 #: The most changes of one patch: as many as a value has fields in a projection.
 CHANGES = 256
 
 
-class Change(NamedTuple):
+class FieldChange(NamedTuple):
     """One change of a value: its kind, one of KINDS, the path of the member, and the operand.
 
     `set` stores the operand, and `increment` adds it to a number, a missing one being 0; `append` adds the elements of
@@ -70,7 +70,7 @@ def changes_of(
     increment: Mapping[str, float] | None = None,
     append: Mapping[str, Sequence[Any]] | None = None,
     remove: Sequence[str] = (),
-) -> tuple[Change, ...]:
+) -> tuple[FieldChange, ...]:
     """The changes that the arguments of `patch` name, checked.
 
     Raises InvalidError (a ValueError) for no change, more than CHANGES, a path that is empty or longer than
@@ -85,11 +85,13 @@ def changes_of(
             raise UnsupportedTypeError(
                 f"{kind} must map paths to operands, e.g. {{'views': ...}}, not {type(operands).__name__}", path=kind
             )
-    changes = [Change(kind, path, operand) for kind, operands in named for path, operand in (operands or {}).items()]
-    return checked_changes([*changes, *(Change("remove", path) for path in remove)])
+    changes = [
+        FieldChange(kind, path, operand) for kind, operands in named for path, operand in (operands or {}).items()
+    ]
+    return checked_changes([*changes, *(FieldChange("remove", path) for path in remove)])
 
 
-def checked_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
+def checked_changes(changes: Sequence[FieldChange]) -> tuple[FieldChange, ...]:
     """The changes themselves. Raises like `changes_of`."""
     if not changes:
         raise InvalidError("a patch has at least one change", field="changes")
@@ -112,7 +114,7 @@ def _starts(parts: list[str]) -> list[list[str]]:
     return [parts[:stop] for stop in range(1, len(parts) + 1)]
 
 
-def _check(change: Change) -> None:
+def _check(change: FieldChange) -> None:
     kind, path, operand = change
     if not isinstance(path, str):
         raise UnsupportedTypeError(f"a path of {kind} must be a str, got {type(path).__name__}", path=kind)
@@ -130,7 +132,7 @@ def _check(change: Change) -> None:
         )
 
 
-def changed(value: Any, changes: Sequence[Change]) -> dict[str, Any]:
+def changed(value: Any, changes: Sequence[FieldChange]) -> dict[str, Any]:
     """A new map: `value`, which is a map or None for an empty one, with the changes. `value` itself is not modified.
 
     Raises InvalidValueError (a ValueError), which names the path, for a value or a member on the way that is not a map,
@@ -145,7 +147,7 @@ def changed(value: Any, changes: Sequence[Change]) -> dict[str, Any]:
     return result
 
 
-def _apply(target: dict[str, Any], change: Change) -> None:
+def _apply(target: dict[str, Any], change: FieldChange) -> None:
     """Make one change in a map that may be modified; the maps on the way are copied."""
     path = change.path
     while path not in target and "." in path:
@@ -167,7 +169,7 @@ def _apply(target: dict[str, Any], change: Change) -> None:
         target[path] = _MEMBERS[change.kind](target.get(path), change)
 
 
-def _incremented(member: Any, change: Change) -> Any:
+def _incremented(member: Any, change: FieldChange) -> Any:
     member = 0 if member is None else member
     if not _is_number(member):
         raise InvalidValueError(f"{change.path} is {_kind_of(member)}, which cannot be incremented", path=change.path)
@@ -179,7 +181,7 @@ def _incremented(member: Any, change: Change) -> Any:
     return total
 
 
-def _appended(member: Any, change: Change) -> list[Any]:
+def _appended(member: Any, change: FieldChange) -> list[Any]:
     if member is not None and not _is_list(member):
         raise InvalidValueError(
             f"{change.path} is a {type(member).__name__}, to which nothing can be appended", path=change.path
@@ -188,7 +190,7 @@ def _appended(member: Any, change: Change) -> list[Any]:
 
 
 #: How each kind makes the new member of the old one, None if it is missing or null.
-_MEMBERS: dict[str, Callable[[Any, Change], Any]] = {
+_MEMBERS: dict[str, Callable[[Any, FieldChange], Any]] = {
     "set": lambda _, change: change.operand,
     "increment": _incremented,
     "append": _appended,

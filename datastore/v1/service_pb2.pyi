@@ -1623,14 +1623,14 @@ class PatchMatchingRequest(_message.Message):
         """The entries, as in DeleteMatchingRequest."""
 
     @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Change]:
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.FieldChange]:
         """The changes of each entry, as in Patch."""
 
     def __init__(
         self,
         *,
         query: _query_pb2.Query | None = ...,
-        changes: _abc.Iterable[_value_pb2.Change] | None = ...,
+        changes: _abc.Iterable[_value_pb2.FieldChange] | None = ...,
         resume_token: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015

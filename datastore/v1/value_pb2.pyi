@@ -375,14 +375,14 @@ class Patch(_message.Message):
         """The entry's key."""
 
     @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldChange]:
         """The changes: at least 1, at most 256. No field path may be that of another change or below it."""
 
     def __init__(
         self,
         *,
         key: Global___Key | None = ...,
-        changes: _abc.Iterable[Global___Change] | None = ...,
+        changes: _abc.Iterable[Global___FieldChange] | None = ...,
         create: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
@@ -394,8 +394,8 @@ class Patch(_message.Message):
 Global___Patch: _TypeAlias = Patch  # noqa: Y015
 
 @_typing.final
-class Change(_message.Message):
-    """Change is one change of a value."""
+class FieldChange(_message.Message):
+    """FieldChange is one change of a value."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -436,7 +436,7 @@ class Change(_message.Message):
         """Append these values to the list in the member; a missing or null one is empty."""
 
     @_builtins.property
-    def remove(self) -> Global___Change.Remove:
+    def remove(self) -> Global___FieldChange.Remove:
         """Remove the member, if there is one."""
 
     def __init__(
@@ -446,7 +446,7 @@ class Change(_message.Message):
         set: Global___Value | None = ...,
         increment: Global___Value | None = ...,
         append: Global___ListValue | None = ...,
-        remove: Global___Change.Remove | None = ...,
+        remove: Global___FieldChange.Remove | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "increment", b"increment", "kind", b"kind", "remove", b"remove", "set", b"set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -456,4 +456,4 @@ class Change(_message.Message):
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
-Global___Change: _TypeAlias = Change  # noqa: Y015
+Global___FieldChange: _TypeAlias = FieldChange  # noqa: Y015

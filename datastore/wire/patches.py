@@ -11,7 +11,7 @@ from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import Precondition
 from datastore.model.operations import Patch
-from datastore.model.patches import Change, PatchRoom, checked_changes
+from datastore.model.patches import FieldChange, PatchRoom, checked_changes
 from datastore.v1 import value_pb2
 from datastore.wire.values import check_value, decode_value, value_message
 
@@ -25,11 +25,11 @@ def encode_patch(patch: Patch) -> value_pb2.Patch:
     return message
 
 
-def encode_patch_changes(changes: Sequence[Change]) -> list[value_pb2.Change]:
+def encode_patch_changes(changes: Sequence[FieldChange]) -> list[value_pb2.FieldChange]:
     """The messages of the changes of a patch. Raises the errors of `encode_value` for their operands."""
     messages = []
     for kind, path, operand in changes:
-        change = value_pb2.Change(field_path=path)
+        change = value_pb2.FieldChange(field_path=path)
         if kind == "remove":
             change.remove.SetInParent()
         elif kind == "append":
@@ -59,21 +59,21 @@ def decode_patch(
     )
 
 
-def decode_patch_changes(messages: Iterable[Any]) -> tuple[Change, ...]:
+def decode_patch_changes(messages: Iterable[Any]) -> tuple[FieldChange, ...]:
     """The changes of messages. Raises InvalidError for invalid ones, or of an unknown kind."""
     return checked_changes([_change(change) for change in messages])
 
 
-def _change(message: Any) -> Change:
+def _change(message: Any) -> FieldChange:
     kind, path = message.WhichOneof("kind"), message.field_path
     if kind is None:
         raise InvalidError(
             f"the change of {path!r} says nothing to do: set one of set, increment, append, remove", field="changes"
         )
     if kind == "remove":
-        return Change(kind, path)
+        return FieldChange(kind, path)
     data = getattr(message, kind).SerializeToString()
     if kind == "append":
         data = value_pb2.Value(list_value=value_pb2.ListValue.FromString(data)).SerializeToString()
     check_value(data)
-    return Change(kind, path, decode_value(data))
+    return FieldChange(kind, path, decode_value(data))

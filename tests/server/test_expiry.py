@@ -12,7 +12,7 @@ from datastore.model.errors import ConditionFailedError, InvalidError, Unsupport
 from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.operations import Patch, Put
-from datastore.model.patches import Change
+from datastore.model.patches import FieldChange
 from datastore.v1 import service_pb2, value_pb2
 from datastore.wire import rpc_error_to_error, status_to_error
 from datastore_client.aio import connect
@@ -71,7 +71,7 @@ async def test_a_put_a_touch_and_a_patch_say_when_the_entry_expires(memory: Runn
     touched = await stub.Touch(service_pb2.TouchRequest(key=NAMED, expiry=at(NOW_S + 90)))
     assert touched.metadata.expire_time.seconds == NOW_S + 90
     assert touched.metadata.version > put.metadata.version
-    change = value_pb2.Change(field_path="n", set=value(2))
+    change = value_pb2.FieldChange(field_path="n", set=value(2))
     patch = value_pb2.Patch(key=NAMED, changes=[change])
     patched = await stub.Patch(service_pb2.PatchRequest(patch=patch))
     assert patched.metadata.expire_time.seconds == NOW_S + 90
@@ -88,7 +88,7 @@ async def test_a_put_a_touch_and_a_patch_say_when_the_entry_expires(memory: Runn
 
 async def test_a_patch_whose_expiry_has_passed_deletes_and_has_no_value(memory: Running) -> None:
     await memory.put("/a/b", {"n": 1})
-    patch = value_pb2.Patch(key=NAMED, changes=[value_pb2.Change(field_path="n", set=value(2))])
+    patch = value_pb2.Patch(key=NAMED, changes=[value_pb2.FieldChange(field_path="n", set=value(2))])
     patched = await memory.stub.Patch(service_pb2.PatchRequest(patch=patch, expiry=at(1), include_value=True))
     assert not patched.HasField("value")
     assert not patched.HasField("metadata")
@@ -147,7 +147,7 @@ async def test_a_serializer_above_a_client_keeps_and_sets_expiries(memory: Runni
         assert await store.patch(KEY, increment={"n": 1}) == {"n": 2}
         assert await store.touch(KEY, expires_in_s=90)
         expiry = Expiry.after(30)
-        (result,) = await store.batch_write([Patch(KEY, (Change("set", "n", 5),), expiry=expiry)])
+        (result,) = await store.batch_write([Patch(KEY, (FieldChange("set", "n", 5),), expiry=expiry)])
         assert result.error is None
         found = await store.entry(KEY)
         assert found is not None

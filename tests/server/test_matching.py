@@ -29,7 +29,7 @@ from tests.support.serving import Running, value
 
 ALL = Query(Key("/a"))
 SCOPE = query_pb2.Query(key={"text": "/a"})
-VISIT = value_pb2.Change(field_path="visits", increment=value(1))
+VISIT = value_pb2.FieldChange(field_path="visits", increment=value(1))
 
 
 async def fill(store: Any, count: int, text: str = "") -> dict[Key, Any]:

@@ -24,7 +24,7 @@ from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES, PATCHED_BYTES
 from datastore.model.metadata import ABSENT, EXISTS, Precondition
 from datastore.model.operations import Delete, Patch, Put
-from datastore.model.patches import Change
+from datastore.model.patches import FieldChange
 from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore.wire import rpc_error_to_error, status_to_error
 from datastore_client.aio import connect as aio_connect
@@ -350,7 +350,7 @@ async def test_a_conditional_write_that_did_not_begin_is_repeated_unchanged(colo
 async def test_patches_of_a_batch_take_effect_in_its_order() -> None:
     async with clusters.node() as node, aio_connect(node.url) as store:
         other = Key("/a/c")
-        increment = (Change("increment", "n", 1),)
+        increment = (FieldChange("increment", "n", 1),)
         results = await store.batch_write(
             [Patch(KEY, increment), Put(KEY, {"n": 1}), Patch(KEY, increment), Patch(other, increment, create=True)]
         )
@@ -384,7 +384,7 @@ async def test_patches_of_a_batch_that_rewrite_too_much_are_refused_and_the_clie
     tmp_path: Path, *, on_disk: bool
 ) -> None:
     async with clusters.node(tmp_path / "node" if on_disk else None) as node:
-        batch = [Patch(KEY, (Change("append", "order", [place]),)) for place in range(4)]
+        batch = [Patch(KEY, (FieldChange("append", "order", [place]),)) for place in range(4)]
         async with aio_connect(node.url, retry=False) as once:
             await once.put(KEY, {"text": "x" * (PATCHED_BYTES // 2), "order": []})
             results = await once.batch_write([*batch, Put(Key("/other"), 1)])

@@ -13,7 +13,7 @@ from datastore.model.key import Key
 from datastore.model.limits import ENTRY_BYTES, KEY_BYTES
 from datastore.model.metadata import MAX_VERSION, Precondition
 from datastore.model.operations import Delete, Patch, Put
-from datastore.model.patches import Change
+from datastore.model.patches import FieldChange
 from datastore.model.urls import shown
 from datastore_client._messages import BATCH_MESSAGE_BYTES, WriteBatch, content_of
 from datastore_client._retry import BACKOFFS_S, RESUME_TIMEOUT_S, Link, RetryPolicy
@@ -91,7 +91,7 @@ def test_no_item_of_a_batch_takes_more_room_than_is_reserved_for_it() -> None:
     key = Key("/" + "k" * (KEY_BYTES - 1))
     largest, condition = b"x" * (ENTRY_BYTES - KEY_BYTES), Precondition(version=MAX_VERSION)
     expiry = Expiry(at_us=MAX_EXPIRES_US)
-    patch = Patch(key, (Change("set", "member", largest[:1000]),), condition, expiry=expiry)
+    patch = Patch(key, (FieldChange("set", "member", largest[:1000]),), condition, expiry=expiry)
     oldest = Attempt.new()._replace(first_us=elapsed_us() - 2**62)
     for operation, content in (
         (Put(key, largest, condition, expiry), largest),

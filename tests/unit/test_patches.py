@@ -15,7 +15,7 @@ from datastore.model.fields import object_getattr
 from datastore.model.key import Key
 from datastore.model.limits import FIELD_PATH_BYTES, PATCHED_BYTES
 from datastore.model.operations import Form, Patch
-from datastore.model.patches import CHANGES, Change, PatchRoom, changed, changes_of
+from datastore.model.patches import CHANGES, FieldChange, PatchRoom, changed, changes_of
 
 
 class Large(int):
@@ -31,10 +31,10 @@ VALUES = st.recursive(
 MAPS = st.dictionaries(NAMES, VALUES, max_size=4)
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(".".join)
 CHANGE = st.one_of(
-    st.builds(Change, st.just("set"), PATHS, VALUES),
-    st.builds(Change, st.just("increment"), PATHS, st.integers(-3, 3)),
-    st.builds(Change, st.just("append"), PATHS, st.lists(VALUES, max_size=2)),
-    st.builds(Change, st.just("remove"), PATHS, st.none()),
+    st.builds(FieldChange, st.just("set"), PATHS, VALUES),
+    st.builds(FieldChange, st.just("increment"), PATHS, st.integers(-3, 3)),
+    st.builds(FieldChange, st.just("append"), PATHS, st.lists(VALUES, max_size=2)),
+    st.builds(FieldChange, st.just("remove"), PATHS, st.none()),
 )
 
 
@@ -49,7 +49,7 @@ def test_a_value_that_is_patched_stays_as_it_was(value, changes):
 @given(MAPS, PATHS, VALUES)
 def test_what_is_set_is_read_under_the_same_path(value, path, new):
     try:
-        patched = changed(value, [Change("set", path, new)])
+        patched = changed(value, [FieldChange("set", path, new)])
     except ValueError:
         return
     assert object_getattr(patched, path) == new
@@ -65,7 +65,7 @@ def test_a_patch_has_a_limited_number_of_changes():
 def test_a_patch_sees_the_value_under_all_forms_in_which_it_is_stored():
     inner = Form(lambda stored: stored["in"], lambda value: {"in": value})
     outer = Form(lambda stored: stored["out"], lambda value: {"out": value})
-    patch = Patch(Key("/a"), (Change("increment", "n", 1),), create=True).through(outer).through(inner)
+    patch = Patch(Key("/a"), (FieldChange("increment", "n", 1),), create=True).through(outer).through(inner)
     assert patch.apply({"in": {"out": {"n": 1}}}) == {"in": {"out": {"n": 2}}}
     assert patch.at(Key("/b")).apply(None) == {"in": {"out": {"n": 1}}}
 

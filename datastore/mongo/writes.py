@@ -94,8 +94,10 @@ def is_removal(operation: Operation) -> bool:
 
 
 def creates(operation: Operation) -> bool:
-    """Whether the write makes an entry where there is none."""
-    return isinstance(operation, Put) and operation.condition in (None, ABSENT)
+    """Whether the write makes an entry where there is none. Not if it expires at an instant, which may have passed."""
+    if not isinstance(operation, Put) or (operation.expiry is not None and operation.expiry.at_us):
+        return False
+    return operation.condition in (None, ABSENT)
 
 
 def decide(

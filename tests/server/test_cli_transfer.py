@@ -216,6 +216,9 @@ def test_a_cut_off_utf_16_file_is_refused(cli: Transfers) -> None:
         (["x.jsonl", "--null", "NA"], "CSV"),
         (["x.jsonl", "--type", "auto"], "CSV"),
         (["x.csv", "--plain"], "JSON"),
+        (["x.csv", "--metadata"], "JSON"),
+        (["x.jsonl", "--metadata", "--key", "/{a}"], "--key builds other keys"),
+        (["x.jsonl", "--metadata", "--expires-in", "1h"], "give one of them"),
         (["x.csv", "--key-escape"], "--key"),
         (["x.csv", "--skip-errors", "x.csv"], "the file to import"),
         (["x.xlsx"], ".csv, .tsv"),
@@ -231,6 +234,50 @@ def test_options_that_do_not_fit_together_are_usage_errors(cli: Transfers, argum
     assert done.code == 2
     assert says in done.err
     assert (cli.directory / "x.csv").read_text() == "key\n/a\n"
+
+
+# Metadata
+
+
+@pytest.mark.parametrize("name", ["all.jsonl", "all.json"])
+def test_metadata_are_exported_and_of_them_the_expiry_imported(cli: Transfers, name: str) -> None:
+    cli.write("in.jsonl", "\n".join(map(json.dumps, rows("/md", 3))))
+    assert cli("import", str(cli.directory / "in.jsonl")).code == 0
+    assert cli("touch", "/md:00001", "--expires-in", "1h").code == 0
+    path = cli.directory / name
+    assert cli("export", "/md", str(path), "--metadata").code == 0
+    text = path.read_text()
+    found = json.loads(text) if name.endswith(".json") else list(map(json.loads, text.splitlines()))
+    assert [{"key": row["key"], "value": row["value"]} for row in found] == rows("/md", 3)
+    assert [sorted(set(row) - {"key", "value"}) for row in found] == [
+        ["create_time", "update_time", "version"],
+        ["create_time", "expire_time", "update_time", "version"],
+        ["create_time", "update_time", "version"],
+    ]
+    refused = cli("import", str(path))
+    assert refused.code == 3
+    assert "--metadata" in refused.err
+    assert cli("delete", "/md", "--recursive", "--yes").code == 0
+    assert cli("import", str(path), "--metadata").code == 0
+    again = cli.directory / "again.jsonl"
+    assert cli("export", "/md", str(again), "--metadata").code == 0
+    restored = list(map(json.loads, again.read_text().splitlines()))
+    assert [row.get("expire_time") for row in restored] == [row.get("expire_time") for row in found]
+    assert all(after["version"] > before["version"] for before, after in zip(found, restored, strict=True))
+
+
+def test_a_row_with_metadata_that_has_expired_deletes(cli: Transfers) -> None:
+    row = {"key": "/gone", "value": 1, "version": 7, "expire_time": "2001-01-01T00:00:00Z"}
+    cli.write("old.jsonl", json.dumps({"key": "/gone", "value": 0}))
+    cli.write("gone.jsonl", json.dumps(row))
+    cli.write("bad.jsonl", json.dumps({**row, "expire_time": 5}))
+    assert cli("import", str(cli.directory / "old.jsonl")).code == 0
+    bad = cli("import", str(cli.directory / "bad.jsonl"), "--metadata")
+    assert bad.code == 3
+    assert "expire_time" in bad.err
+    assert cli("get", "/gone").code == 0
+    assert cli("import", str(cli.directory / "gone.jsonl"), "--metadata").code == 0
+    assert cli("get", "/gone").code == 1
 
 
 # Real files

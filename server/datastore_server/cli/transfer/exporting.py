@@ -55,15 +55,23 @@ class _Export:
     delimiter: str | None
     columns: list[str] | None
     fields: list[str] | None
+    metadata: bool
 
     def query(self, start_after: Position | None = None) -> Query:
-        return Query(self.key, recursive=not self.collection, fields=self.fields, start_after=start_after)
+        return Query(
+            self.key,
+            recursive=not self.collection,
+            fields=self.fields,
+            metadata=self.metadata,
+            start_after=start_after,
+        )
 
     def content(self, server: str) -> dict[str, Any]:
         """The export to which a partial file belongs."""
         scope = "the collection only" if self.collection else "all below"
         fields = {} if self.fields is None else {"fields": self.fields}
-        return {"key": str(self.key), "scope": scope, "format": self.file_format, "server": server} | fields
+        metadata = {"metadata": True} if self.metadata else {}
+        return {"key": str(self.key), "scope": scope, "format": self.file_format, "server": server} | fields | metadata
 
 
 @click.command("export", short_help="Write entries to a JSON Lines, JSON or CSV file.")
@@ -74,6 +82,7 @@ class _Export:
     "--columns", callback=options.columns, metavar="A,B,...", help="CSV: write only these members.  [default: all]"
 )
 @fields_option
+@click.option("--metadata", is_flag=True, help="JSON: also write the version of each entry and its times.")
 @options.delimiter_option
 @options.format_option
 @server_options()
@@ -86,6 +95,7 @@ def export_command(
     resume: bool,
     columns: list[str] | None,
     fields: list[str] | None,
+    metadata: bool,
     delimiter: str | None,
     file_format: str | None,
 ) -> None:
@@ -102,15 +112,18 @@ def export_command(
       datastore export /Airport airports.csv.gz
       datastore export /Airport airports.csv --columns icao,name --delimiter ';'
       datastore export /Airport names.jsonl --fields name,geo.lat
+      datastore export /sessions sessions.jsonl --metadata
       datastore export / - | gzip > all.jsonl.gz
 
     FILE appears when it is complete. Until then it is FILE.partial, which --resume continues. Devices and
     FIFOs are written to directly, links are followed, and a file that is replaced keeps its mode.
     """
     key, file = target
-    export = _Export(key, collection, file_format or format_of(file), delimiter, columns, fields)
+    export = _Export(key, collection, file_format or format_of(file), delimiter, columns, fields, metadata)
     if export.file_format not in DELIMITERS and (columns is not None or delimiter is not None):
         raise click.UsageError("--columns and --delimiter are for CSV")
+    if export.file_format in DELIMITERS and metadata:
+        raise click.UsageError("--metadata is for JSON Lines and JSON")
     is_direct = file == "-" or is_stream(file)
     if resume and is_direct:
         raise click.UsageError("--resume needs a file to continue")
@@ -177,7 +190,7 @@ def _read(store: Datastore, query: Query, reported: Progress) -> Generator[Itera
     """The entries, batch by batch; each is reported when the next is read, that is, once it is written."""
     with store.query(query) as cursor:
         for batch in cursor.batches():
-            yield zip(batch.keys, batch.values, strict=True)
+            yield batch.pairs()
             reported.advance(len(batch))
 
 

@@ -32,8 +32,9 @@ class Importer:
     """Writes the rows of a file.
 
     `acknowledged` is the number of the last row up to which all were stored, or refused and passed to `refuse`: a
-    resumed import may skip these. Rows with the same key are written in order. Entries expire as `expiry` says.
-    `stored` counts rows, `keys` their keys; `has_sent` is whether any row was sent to the store.
+    resumed import may skip these. Rows with the same key are written in order. Entries expire as their row says,
+    otherwise as `expiry` does. `stored` counts rows, `keys` their keys; `has_sent` is whether any row was sent to the
+    store.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Importer:
             self._settle()
         for row in batch:
             self._keys_under_way[row.key] = self._keys_under_way.get(row.key, 0) + 1
-        writes = [Put(row.key, row.value, expiry=self._expiry) for row in batch]
+        writes = [Put(row.key, row.value, expiry=row.expiry or self._expiry) for row in batch]
         self.has_sent = True
         self._pending.append((batch, self._position(), self._pool.submit(self._store.batch_write, writes)))
 

@@ -46,6 +46,7 @@ _NOTHING_STORED = "Nothing was stored. To try again, run the same command."
 @click.option("--null", "nulls", multiple=True, metavar="TEXT", help="CSV: leave out cells with this text. Repeatable.")
 @options.delimiter_option
 @click.option("--encoding", callback=options.encoding, metavar="NAME", help="The file's encoding.  [default: utf-8]")
+@click.option("--metadata", is_flag=True, help="JSON: keep when entries expire, as exported with --metadata.")
 @click.option("--plain", is_flag=True, help='JSON: import objects unchanged, even {"$oid": ...}.')
 @click.option("--skip", type=click.IntRange(min=0), default=0, metavar="N", help="Skip the first N rows.")
 @click.option(
@@ -68,6 +69,7 @@ def import_command(
     nulls: tuple[str, ...],
     delimiter: str | None,
     encoding: str,
+    metadata: bool,
     plain: bool,
     skip: int,
     skip_errors: str | None,
@@ -104,8 +106,11 @@ def import_command(
         delimiter=delimiter,
         nulls=nulls,
         plain=plain,
+        metadata=metadata,
     )
     _check_options(layout, key_escape)
+    if metadata and expires_in is not None:
+        raise click.UsageError("--metadata and --expires-in both say when entries expire; give one of them")
     with (
         terminable(),
         _opened(file, encoding, twice=layout.infer) as source,
@@ -133,10 +138,14 @@ def _check_options(layout: Layout, key_escape: bool) -> None:
     if layout.file_format in DELIMITERS:
         if layout.plain:
             raise click.UsageError("--plain is for JSON")
+        if layout.metadata:
+            raise click.UsageError("--metadata is for JSON")
     elif layout.types or layout.infer:
         raise click.UsageError("--type is for CSV; JSON values already have types")
     elif layout.nulls or layout.delimiter is not None:
         raise click.UsageError("--null and --delimiter are for CSV")
+    if layout.metadata and layout.template is not None:
+        raise click.UsageError("--metadata is for files that export has written; --key builds other keys")
     if key_escape and layout.template is None:
         raise click.UsageError("--key-escape needs --key")
 

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
+from datastore.model.entries import StoredEntry
 from datastore.model.key import Key
+from datastore_server.cli.preconditions import metadata_members
 from datastore_server.cli.transfer.lines import MalformedError
-from datastore_server.cli.values import json_line
+from datastore_server.cli.values import json_line, to_json
 
 __all__ = ["ROW_CHARACTERS", "Text", "json_array", "json_lines", "read_array", "read_lines"]
 
@@ -128,9 +130,12 @@ class _Array:
 
 
 def json_lines(batches: Iterable[Iterable[tuple[Key, Any]]]) -> Iterator[str]:
-    """Entries as lines `{"key": ..., "value": ...}`, batch by batch, which `import` reads back to equal entries."""
+    """Entries as lines `{"key": ..., "value": ...}`, batch by batch, which `import` reads back to equal entries.
+
+    Those that were read with their metadata have it as further members.
+    """
     for entries in batches:
-        yield "".join(json_line(key, value) for key, value in entries)
+        yield "".join(map(_line, entries))
 
 
 def json_array(batches: Iterable[Iterable[tuple[Key, Any]]]) -> Iterator[str]:
@@ -138,8 +143,15 @@ def json_array(batches: Iterable[Iterable[tuple[Key, Any]]]) -> Iterator[str]:
     yield "["
     separator = "\n"
     for entries in batches:
-        elements = [json_line(key, value).rstrip("\n") for key, value in entries]
+        elements = [_line(entry).rstrip("\n") for entry in entries]
         if elements:
             yield separator + ",\n".join(elements)
             separator = ",\n"
     yield "\n]\n"
+
+
+def _line(entry: tuple[Key, Any]) -> str:
+    line = json_line(*entry)
+    if isinstance(entry, StoredEntry):
+        return f"{line[:-2]},{to_json(metadata_members(entry.metadata))[1:]}\n"
+    return line

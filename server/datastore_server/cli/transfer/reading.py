@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TextIO, TypeAlias
 
 from datastore.model.errors import DatastoreError, InvalidError, InvalidValueError
+from datastore.model.expiry import Expiry
 from datastore.model.key import Key
+from datastore_server.cli.instants import instant
 from datastore_server.cli.transfer import csv_rows, json_rows
 from datastore_server.cli.transfer.csv_dialect import Record, read_records
 from datastore_server.cli.transfer.formats import DELIMITERS
@@ -37,8 +39,15 @@ _UNDECODED = re.compile("[\udc80-\udcff]")
 Raw: TypeAlias = Record | json_rows.Text
 
 
+#: Its key, its value, and when it expires.
+_Entry: TypeAlias = tuple[Key, Any, Expiry | None]
+
+
 class Row(NamedTuple):
-    """One entry of a file: the line on which it begins, its number from 1 on, its approximate bytes, and its text."""
+    """One entry of a file: the line on which it begins, its number from 1 on, its approximate bytes, and its text.
+
+    `expiry` is when it expires, if the file says so.
+    """
 
     line: int
     key: Key
@@ -46,6 +55,7 @@ class Row(NamedTuple):
     size: int
     number: int = 0
     text: str = ""
+    expiry: Expiry | None = None
 
 
 class Refusal(NamedTuple):
@@ -82,6 +92,8 @@ class Layout:
     nulls: tuple[str, ...] = ()
     #: JSON: objects have no special meanings.
     plain: bool = False
+    #: JSON: rows may have the metadata of entries, as written by `export`.
+    metadata: bool = False
 
 
 class Reader:
@@ -125,13 +137,13 @@ class Reader:
         )
         return self._entries(raws, skip, self._entry_of_json)
 
-    def _entry_of_json(self, raw: json_rows.Text, number: int) -> tuple[Key, Any]:
+    def _entry_of_json(self, raw: json_rows.Text, number: int) -> _Entry:
         value_of = plain_from_tree if self._layout.plain else from_tree
         template = self._layout.template
         try:
             tree = parse(raw.text)
             if template is None:
-                return _entry_of_export(tree, value_of)
+                return _entry_of_export(tree, value_of, with_metadata=self._layout.metadata)
             if not isinstance(tree, dict):
                 raise InvalidValueError("with --key each row must be an object, from whose members the key is built")
         except InvalidValueError as error:
@@ -139,7 +151,7 @@ class Reader:
                 raise InvalidValueError(f"{error}; for one array of objects say --format json") from error
             raise
         value = value_of(tree)
-        return self._key(template, value, raw, number), value
+        return self._key(template, value, raw, number), value, None
 
     def _csv(self, skip: int) -> Iterator[Row]:
         table, records = self._table()
@@ -157,12 +169,12 @@ class Reader:
 
         conversions = {name: kind for name, kind in types.items() if kind != "str"}
 
-        def entry(record: Record, number: int) -> tuple[Key, Any]:
+        def entry(record: Record, number: int) -> _Entry:
             members = table.members(record)
             template = self._layout.template
             key = _key_cell(members) if template is None else self._key(template, members, record, number)
             csv_rows.convert(members, conversions)
-            return key, members
+            return key, members, None
 
         yield from self._entries(records, skip, entry, overhead)
 
@@ -210,7 +222,7 @@ class Reader:
         return key
 
     def _entries(
-        self, raws: Iterator[Raw], skip: int, entry: Callable[[Any, int], tuple[Key, Any]], overhead: int = 0
+        self, raws: Iterator[Raw], skip: int, entry: Callable[[Any, int], _Entry], overhead: int = 0
     ) -> Iterator[Row]:
         for number, raw in enumerate(raws, 1):
             if number <= skip:
@@ -219,12 +231,12 @@ class Reader:
             try:
                 if undecoded := self._undecoded(raw):
                     raise InvalidValueError(undecoded)
-                key, value = entry(raw, number)
+                key, value, expiry = entry(raw, number)
             except DatastoreError as error:
                 self._refused(Refusal(raw.line, number, text, error))
                 continue
             size = len(text) if text.isascii() else len(text.encode())
-            yield Row(raw.line, key, value, size + overhead, number, text)
+            yield Row(raw.line, key, value, size + overhead, number, text, expiry)
 
     def _refused(self, refusal: Refusal) -> None:
         if self._refuse is None:
@@ -255,15 +267,32 @@ def _well_formed(table: csv_rows.Table, records: Iterator[Record]) -> Iterator[l
         yield cells
 
 
-def _entry_of_export(tree: Any, value_of: Callable[[Any], Any]) -> tuple[Key, Any]:
-    if not isinstance(tree, dict) or set(tree) != {"key", "value"} or not isinstance(tree["key"], str):
+#: The members of a row that `export --metadata` writes beside the key and the value.
+_METADATA = frozenset({"version", "create_time", "update_time", "expire_time"})
+
+
+def _entry_of_export(tree: Any, value_of: Callable[[Any], Any], *, with_metadata: bool) -> _Entry:
+    names = set(tree) if isinstance(tree, dict) else set()
+    if not with_metadata and {"key", "value", "version"} <= names <= {"key", "value", *_METADATA}:
+        raise InvalidValueError("the row has the metadata of its entry; with --metadata the time it expires is kept")
+    if (names - _METADATA if with_metadata else names) != {"key", "value"} or not isinstance(tree["key"], str):
         raise InvalidValueError(
             'expected {"key": "/...", "value": ...}; if rows are plain values, use --key to build their keys'
         )
     value = value_of(tree["value"])
     if value is None:
         raise InvalidValueError("an entry cannot be null: storing null would delete it")
-    return Key(tree["key"]), value
+    return Key(tree["key"]), value, _expiry_in(tree)
+
+
+def _expiry_in(tree: dict[str, Any]) -> Expiry | None:
+    """The only part of the metadata that a store can keep: it gives versions and the other times itself."""
+    text = tree.get("expire_time")
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise InvalidValueError(f"expire_time must be an RFC 3339 instant, got {text!r}")
+    return Expiry.at(instant(text))
 
 
 def _key_cell(members: dict[str, Any]) -> Key:

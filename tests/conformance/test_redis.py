@@ -41,7 +41,7 @@ from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import ABSENT, EXISTS
 from datastore.model.operations import Delete, Patch, Put
-from datastore.model.patches import Change
+from datastore.model.patches import FieldChange
 from datastore.model.query import Query
 from datastore.redis import RedisConfig, RedisDatastore
 from datastore.redis import config as redis_config
@@ -619,7 +619,7 @@ def test_the_feed_is_the_history_of_concurrent_writers_in_two_stores(watched: li
                         [Put(key, {"n": 0}), Put(chosen.choice(keys), {"n": 1}, ABSENT, expiry)],
                         [Put(key, {"n": 0}, expiry=expiry)],
                         [Delete(key)],
-                        [Patch(key, (Change("increment", "n", 1),), create=True)],
+                        [Patch(key, (FieldChange("increment", "n", 1),), create=True)],
                         [Patch(key, (), expiry=expiry)],
                     ]
                 )

@@ -324,32 +324,32 @@ class LMDBDatastore(Datastore):
         system = self._writer.system
         return None if system is None else self._read_record(system, name.encode())
 
-    def submit_system(self, name: str, content: bytes) -> Future[list[WriteResult]]:
+    def write_system(self, name: str, content: bytes) -> None:
         """Replace a system record, after all writes submitted so far.
 
-        Done once it and all of them are on disk, whatever the durability; raises StoreFullError and the like.
+        Returns once it and all of them are on disk, whatever the durability; raises StoreFullError and the like.
         Releases that do not know system records refuse a directory that has any.
         """
-        return self._writer.submit(Job((), record=(name.encode(), content)))
+        self._writer.submit(Job((), record=(name.encode(), content))).result()
 
     @property
     def latest_version(self) -> int:
         """The latest version given to an entry, also to one that was deleted since. Not while writes are under way."""
         return self._writer.latest_version
 
-    def submit_versions(self, version: int) -> Future[list[WriteResult]]:
+    def raise_versions(self, version: int) -> None:
         """Give only versions above this one from now on, e.g. because entries come from a store that gave it.
 
-        Done once that is on disk, whatever the durability.
+        Returns once that is on disk, whatever the durability.
         """
-        return self._writer.submit(Job((), record=(LAST_VERSION, b"%d" % version)))
+        self._writer.submit(Job((), record=(LAST_VERSION, b"%d" % version))).result()
 
-    def submit_forgetting(self) -> Future[list[WriteResult]]:
+    def forget_requests(self) -> None:
         """Refuse repetitions of writes from before now that were not made here, because another store made some.
 
-        Done once that is on disk, whatever the durability.
+        Returns once that is on disk, whatever the durability.
         """
-        return self._writer.submit(Job((), record=(FORGET_REQUESTS, b"")))
+        self._writer.submit(Job((), record=(FORGET_REQUESTS, b""))).result()
 
     def _read_record(self, database: lmdb._Database, name: bytes) -> bytes | None:
         try:

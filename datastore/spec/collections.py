@@ -119,7 +119,7 @@ class ShardedConfig(Composed):
         """A ShardedDatastore: over the slots of the names, or by the keys' hash."""
         children = below["children"]
         if not isinstance(children, dict):
-            return stores.ShardedDatastore(children, hash if self.by == "key" else _collection_hash)
+            return stores.ShardedDatastore(children, hash if self.by == "key" else lambda key: hash(key.path))
         names = sorted(children)
         return stores.ShardedDatastore(
             [children[name] for name in names], SlotMap(names, shard_by=self.by), names=names
@@ -146,7 +146,3 @@ class MountConfig(Composed):
                 raise InvalidError(f"{prefix!r} is not a key: {error}", field="mounts") from error
             if key != prefix:
                 raise InvalidError(f"the prefix {prefix!r} is written {key!r}", field="mounts")
-
-
-def _collection_hash(key: Key) -> int:
-    return hash(key.path)

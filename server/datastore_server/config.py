@@ -291,14 +291,9 @@ def _with_one_durability(shard: ShardConfig, at: str, base: Path) -> ShardConfig
     if durability is None and store.kind in ("memory", "lmdb", "file"):
         durability = "sync"
     state_dir = None if shard.state_dir is None else str(base / shard.state_dir)
-    return msgspec.structs.replace(
-        shard, store=_without_durability(store.text), durability=durability, state_dir=state_dir
-    )
-
-
-def _without_durability(url: str) -> str:
-    """A store URL without its durability, which has a separate key."""
-    return without_options(url, ["durability", "fsync"])[0]
+    # The durability has a separate key.
+    text, _ = without_options(store.text, ["durability", "fsync"])
+    return msgspec.structs.replace(shard, store=text, durability=durability, state_dir=state_dir)
 
 
 def _check_name(name: str, where: str) -> None:

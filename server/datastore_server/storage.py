@@ -25,7 +25,6 @@ from datastore_client.config import GrpcConfig
 from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import (
     EngineSystemSpace,
-    LMDBSystemSpace,
     MemorySystemSpace,
     NoSystemSpace,
     SystemSpace,
@@ -69,7 +68,7 @@ def open_storage(
     if isinstance(tree, LMDBConfig):
         blocking = tree.open_as(cluster, shard)
         lazy = SerializerShimDatastore(lift(blocking), wire.lazy)
-        return Storage(lazy, LMDBSystemSpace(blocking), Listing(lazy))
+        return Storage(lazy, EngineSystemSpace(blocking), Listing(lazy))
     if any(tree.parts()):
         # Before the stores are opened: if there is no place for the records, none has to be closed again.
         system = _system_of(None, url, shard, state_dir)

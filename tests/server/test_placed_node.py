@@ -234,6 +234,6 @@ async def test_a_damaged_record_of_the_placement_keeps_a_node_from_starting(star
     with LMDBDatastore(tmp_path / "data") as store:
         kept = store.read_system("placement")
         assert kept is not None
-        store.submit_system("placement", kept[:-1]).result()
+        store.write_system("placement", kept[:-1])
     with pytest.raises(CorruptDataError, match="placement is damaged"):
         await started(start, tmp_path / "data", "a", None)

@@ -158,7 +158,7 @@ def test_versions_of_a_node_whose_clock_is_ahead_expire_nothing_also_after_a_res
 ) -> None:
     with LMDBDatastore(directory, durability="async", clock=clock) as store:
         store.put(A, "a", expires_in_s=60)
-        store.submit_versions(int((clock.now + 2 * HOUR_S) * 1_000_000)).result()
+        store.raise_versions(int((clock.now + 2 * HOUR_S) * 1_000_000))
         assert store.get(A) == "a"
     with LMDBDatastore(directory, durability="async", clock=clock) as store:
         assert store.get(A) == "a"

@@ -31,7 +31,7 @@ def store(request: pytest.FixtureRequest, directory: Path) -> Iterator[LMDBDatas
 
 
 def write(store: LMDBDatastore, name: str, content: bytes) -> None:
-    store.submit_system(name, content).result()
+    store.write_system(name, content)
 
 
 def meta(directory: Path, **changes: bytes | None) -> dict[bytes, bytes]:
@@ -95,8 +95,7 @@ def test_a_record_is_synced_whatever_the_durability(store: LMDBDatastore, monkey
 
 def test_a_record_comes_after_all_writes_that_were_submitted_before(store: LMDBDatastore) -> None:
     writes = [store.submit([Write(Key(f"/{number}"), b"x")]) for number in range(200)]
-    record = store.submit_system("placement", b"record")
-    record.result()
+    store.write_system("placement", b"record")
     assert all(future.done() for future in writes)
     assert store.stats().entries == 200
 

@@ -142,7 +142,7 @@ def test_versions_can_be_raised_durably(directory: Path) -> None:
     with LMDBDatastore(directory, clock=lambda: 1.0) as store:
         store.put(KEY, b"v")
         for raised, latest in ((5_000_000, 5_000_000), (4_000_000, 5_000_000)):
-            store.submit_versions(raised).result()
+            store.raise_versions(raised)
             assert store.latest_version == latest
         assert entry_of(store).version == 1_000_000
     with LMDBDatastore(directory, clock=lambda: 2.0) as store:

@@ -206,10 +206,7 @@ def test_after_others_were_forgotten_only_what_was_made_here_is_known(opened: Ca
     with opened() as store:
         first, sent = Attempt.new(), elapsed_us()
         write(store, b"1", first)
-        if isinstance(store, LMDBDatastore):
-            store.submit_forgetting().result()
-        else:
-            store.forget_requests()
+        store.forget_requests()
         write(store, b"1", first.followed(sent))
         with pytest.raises(RequestForgottenError):
             write(store, b"2", Attempt.new().followed(sent))

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ def serve_command(
     what = f"{served.store}, shard {served.shard}" if served.shard else str(served.store)
     facts = {"role": "node", "store": str(served.store)} | ({"shard": served.shard} if served.shard else {})
     job = _Job(
-        served.build,
+        served.builder(served.store),
         served.listen or DEFAULT_LISTEN,
         insecure,
         f"Serving {what} on",
@@ -192,18 +193,10 @@ class _Served:
     #: By name. Those of the command line override those of the file.
     limits: dict[str, Any] = field(default_factory=dict)
 
-    def build(self) -> Topology:
-        """The node."""
-        if self.store is None:
-            raise ConfigError("there is no store to serve")
-        return build_node(
-            self.store,
-            durability=self.durability,
-            cluster=self.cluster,
-            shard=self.shard,
-            config=self.config,
-            state_dir=self.state_dir,
-        )
+    def builder(self, store: StoreUrl) -> Callable[[], Topology]:
+        """What makes the node."""
+        named = {name: getattr(self, name) for name in ("durability", "cluster", "shard", "config", "state_dir")}
+        return partial(build_node, store, **named)
 
     def completed(self, **found: Any) -> _Served:
         """A copy with settings of a file where the command line has none."""

@@ -68,7 +68,7 @@ def _print_tiers(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print how often each tier of each server had what was read."""
     tiers = [(row["name"] or row["address"], tier) for row in rows for tier in row["tiers"] or ()]
     cells = [
-        [name, tier["store"], _cell(tier["hits"]), _cell(tier["misses"]), _percent(tier["hit_rate"])]
+        [name, tier["store"], _cell(tier["hits"]), _cell(tier["misses"]), _cell(tier["hit_rate"])]
         for name, tier in tiers
     ]
     if tiers:
@@ -194,11 +194,8 @@ def _health_of(failure: DatastoreError | None) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return f"{value:,}" if isinstance(value, int) else value
-
-
-def _percent(rate: float | None) -> str:
-    return "" if rate is None else f"{rate:.1%}"
+    """A number with commas, a rate in per cent; anything else as it is."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.1%}" if isinstance(value, float) else value
 
 
 def _store_text(store: service_pb2.Store) -> str:

@@ -9,11 +9,10 @@ from typing import Protocol
 from datastore.aio import DictDatastore
 from datastore.filesystem import FileSystemDatastore
 from datastore.filesystem.disk import SYSTEM, ensure_directory_exists
-from datastore.lmdb import LMDBDatastore
 from datastore.lmdb.directory import DirectoryLock, new_node_id
 from datastore.model.errors import PlacementError, StoreError
 
-__all__ = ["EngineSystemSpace", "LMDBSystemSpace", "MemorySystemSpace", "NoSystemSpace", "SystemSpace", "in_directory"]
+__all__ = ["EngineSystemSpace", "MemorySystemSpace", "NoSystemSpace", "SystemSpace", "in_directory"]
 
 _NODE_ID = "node_id"
 
@@ -101,42 +100,6 @@ class MemorySystemSpace(SystemSpace):
             self._store.forget_requests()
 
 
-class LMDBSystemSpace(SystemSpace):
-    """The records in the directory of an LMDBDatastore, beside its entries."""
-
-    in_memory = False
-    forgets_requests = True
-
-    def __init__(self, store: LMDBDatastore) -> None:
-        self._store = store
-
-    async def node_id(self) -> str:
-        """The identity of the directory."""
-        return await asyncio.to_thread(self._store.node_id)
-
-    async def read(self, name: str) -> bytes | None:
-        return self._store.read_system(name)
-
-    async def write(self, name: str, content: bytes) -> None:
-        """Store the record after all writes submitted before it. It is on disk, whatever the durability."""
-        await asyncio.wrap_future(self._store.submit_system(name, content))
-
-    async def flush(self) -> None:
-        """Flush everything submitted so far, whatever the durability."""
-        await asyncio.to_thread(self._store.flush)
-
-    async def latest_version(self) -> int:
-        return self._store.latest_version
-
-    async def raise_versions(self, version: int) -> None:
-        """Raise those of the directory. It is on disk, whatever the durability."""
-        await asyncio.wrap_future(self._store.submit_versions(version))
-
-    async def forget_requests(self) -> None:
-        """By the directory. It is on disk, whatever the durability."""
-        await asyncio.wrap_future(self._store.submit_forgetting())
-
-
 class KeepsRecords(Protocol):
     """A blocking store that keeps system records beside its entries."""
 
@@ -148,16 +111,19 @@ class KeepsRecords(Protocol):
 
 
 class EngineSystemSpace(SystemSpace):
-    """The records in an engine's own system space, as durable as the engine is configured to be."""
+    """The records in an engine's own system space, as durable as the engine makes them."""
 
     in_memory = False
 
     def __init__(self, engine: KeepsRecords, lock: DirectoryLock | None = None) -> None:
         self._engine = engine
         self._lock = lock
+        self.forgets_requests = hasattr(type(engine), "forget_requests")
 
     async def node_id(self) -> str:
-        """The identity of the engine's storage, created on first use."""
+        """The identity of the engine's storage: its own, or a record that is created on first use."""
+        if hasattr(type(self._engine), "node_id"):
+            return str(await asyncio.to_thread(self._engine.node_id))  # type: ignore[attr-defined]
         found = await self.read(_NODE_ID)
         if found is None:
             await self.write(_NODE_ID, new_node_id().encode())
@@ -182,9 +148,14 @@ class EngineSystemSpace(SystemSpace):
         return int(await asyncio.to_thread(getattr, self._engine, "latest_version"))
 
     async def raise_versions(self, version: int) -> None:
-        """Raise those of the engine, if it can; as durable as the engine is configured to be."""
+        """Raise those of the engine, if it can."""
         if hasattr(type(self._engine), "raise_versions"):
             await asyncio.to_thread(self._engine.raise_versions, version)  # type: ignore[attr-defined]
+
+    async def forget_requests(self) -> None:
+        """By the engine, if it remembers requests."""
+        if self.forgets_requests:
+            await asyncio.to_thread(self._engine.forget_requests)  # type: ignore[attr-defined]
 
     def release(self) -> None:
         """Release the directory for other processes."""

@@ -132,7 +132,7 @@ def export_command(
     with terminable():
         if file == "-":
             with connected(settings) as store, progress("export") as reported:
-                _write(store, export, export.query(), _to_standard_output, reported)
+                _write(store, export, export.query(), lambda text: sys.stdout.buffer.write(text.encode()), reported)
         elif is_direct:
             with connected(settings) as store, progress(file) as reported, stream(file) as write:
                 _write(store, export, export.query(), write, reported)
@@ -143,10 +143,6 @@ def export_command(
 
 def _is_resumable(export: _Export, file: str) -> bool:
     return export.file_format == "jsonl" and compression_of(file) is None
-
-
-def _to_standard_output(text: str) -> None:
-    sys.stdout.buffer.write(text.encode())
 
 
 def _export_to_file(settings: Settings, export: _Export, file: str, resume: bool) -> None:
@@ -178,7 +174,7 @@ def _say_what_was_done(reported: Progress, file: str, settings: Settings) -> Non
         print_json({"rows": reported.rows, "seconds": round(reported.seconds, 3)})
 
 
-def _write(store: Datastore, export: _Export, query: Query, write: Callable[[str], None], reported: Progress) -> None:
+def _write(store: Datastore, export: _Export, query: Query, write: Callable[[str], object], reported: Progress) -> None:
     with closing(_read(store, query, reported)) as batches:
         for text in _texts(store, export, batches):
             write(text)

@@ -459,7 +459,7 @@ async def test_a_store_of_another_package_is_placed_and_moved_by_what_it_offers(
             leaving = [key for key in keys if after.owner_of(key) == "b"]
             assert await placed.clear(2) == len(leaving) > 0
             assert len(shelf) == 20 - len(leaving)
-    assert sorted(shelf.records) == ["node_id", "placement"]
+    assert sorted(shelf.records) == ["former", "node_id", "placement"]
 
 
 # Health

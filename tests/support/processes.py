@@ -102,11 +102,12 @@ class ClusterProcesses:
 
 
 @contextmanager
-def node(directory: Path, *, name: str = "") -> Iterator[ServerProcess]:
-    """A node on LMDB in `directory`."""
+def node(directory: Path, *, name: str = "", changes: bool = False) -> Iterator[ServerProcess]:
+    """A node on LMDB in `directory`. With `changes` it keeps a log of them."""
     identity = ["--cluster", "test", "--shard", name] if name else []
     log = directory.with_suffix(".log")
-    process = ServerProcess("serve", f"lmdb://{directory.absolute()}", *identity, log=log)
+    store = f"lmdb://{directory.absolute()}{'?changes=true' if changes else ''}"
+    process = ServerProcess("serve", store, *identity, log=log)
     try:
         process.start()
         yield process
@@ -115,10 +116,12 @@ def node(directory: Path, *, name: str = "") -> Iterator[ServerProcess]:
 
 
 @contextmanager
-def cluster(directory: Path, *, proxies: int = 1, shard_by: ShardBy = "key") -> Iterator[ClusterProcesses]:
+def cluster(
+    directory: Path, *, proxies: int = 1, shard_by: ShardBy = "key", changes: bool = False
+) -> Iterator[ClusterProcesses]:
     """Three nodes and one or more proxies; configuration, data and logs in `directory`."""
     with ExitStack() as stack:
-        nodes = {name: stack.enter_context(node(directory / name, name=name)) for name in SHARDS}
+        nodes = {name: stack.enter_context(node(directory / name, name=name, changes=changes)) for name in SHARDS}
         path = directory / "cluster.toml"
         path.write_text(dump_config(_config(nodes, shard_by)), encoding="utf-8")
         started = []

@@ -98,7 +98,6 @@ class DatastoreCollection(ShimDatastore):
         return Datastore.query(self, query)
 
     async def aclose(self) -> None:
-        """Close every store, then raise the first error if one failed."""
         await close_all([store.aclose for store in self._stores])
 
     def _held(self) -> list[Datastore]:
@@ -116,7 +115,6 @@ class DatastoreCollection(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """What all of the stores support."""
         return passed_on(self, Capability.common(store.capability for store in self._stores))
 
     def describe(self) -> Description:

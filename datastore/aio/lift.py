@@ -88,11 +88,9 @@ class LiftedDatastore(Datastore):
         return await _result(_in_thread(self.blocking.get, key))
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write to the blocking store, in order."""
         return await self._write(operations, self._submit, self.blocking.write)
 
     async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write to the blocking store, all or nothing."""
         return await self._write(operations, self._submit_atomic, blocking_atomic_of(self.blocking))
 
     async def _write(self, operations: Sequence[Operation], submit: _Submit | None, write: _Write) -> list[WriteResult]:

@@ -102,7 +102,6 @@ class KeyTransformDatastore(ShimDatastore):
         return outer
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        """Read under the transformed keys."""
         return await on_made(
             self._inner_key, keys, lambda inner: self.child_datastore.read(inner, options), ReadResult.failed
         )
@@ -112,11 +111,9 @@ class KeyTransformDatastore(ShimDatastore):
         return await self.child_datastore.get(self._inner_key(check_key(key)))
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write under the transformed keys."""
         return await on_made(self._inner_operation, operations, self.child_datastore.write, WriteResult)
 
     async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Write under the transformed keys."""
         return await all_made(self._inner_operation, operations, atomic_of(self.child_datastore))
 
     def _inner_operation(self, operation: Operation) -> Operation:

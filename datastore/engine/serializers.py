@@ -122,12 +122,10 @@ class NonSerializer(Serializer):
 
     @classmethod
     def loads(cls, value: Any) -> Any:
-        """`value` itself."""
         return value
 
     @classmethod
     def dumps(cls, value: Any) -> Any:
-        """`value` itself."""
         return value
 
 

@@ -283,11 +283,9 @@ class Filter(_Fielded, Condition):
         return (obj for obj in iterable if self(obj))
 
     def comparisons(self) -> tuple[Filter, ...]:
-        """The filter itself."""
         return (self,)
 
     def mapped(self, change: Callable[[Filter], Filter]) -> Filter:
-        """The filter, changed."""
         return change(self)
 
     def judged(self, judge_of: Callable[[Filter], Callable[..., list[bool]]]) -> Callable[..., list[bool]]:
@@ -295,7 +293,6 @@ class Filter(_Fielded, Condition):
         return judge_of(self)
 
     def data(self) -> Any:
-        """This as plain data: `[field, operator, value]`."""
         return [self.field, self.op, self.value]
 
     @classmethod

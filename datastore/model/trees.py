@@ -99,7 +99,6 @@ class Tree(Condition):
 
     @property
     def is_plain(self) -> bool:
-        """Whether all of its comparisons are."""
         return type(self) is Tree and all(part.is_plain for part in self.parts)
 
     def __call__(self, obj: Any) -> bool:
@@ -123,7 +122,6 @@ class Tree(Condition):
         )
 
     def data(self) -> Any:
-        """This as plain data."""
         parts = [part.data() for part in self.parts]
         return {self.op: parts[0] if self.op == "not" else parts}
 

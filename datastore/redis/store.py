@@ -120,12 +120,10 @@ class JsonOrBytes(Serializer):
 
     @classmethod
     def dumps(cls, value: Any) -> str | bytes:
-        """The stored form of the value."""
         return cls.MARK + value if isinstance(value, bytes) else json.dumps(value)
 
     @classmethod
     def loads(cls, value: bytes) -> Any:
-        """The value of its stored form."""
         return value[len(cls.MARK) :] if value.startswith(cls.MARK) else json.loads(value)
 
 

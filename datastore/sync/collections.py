@@ -100,7 +100,6 @@ class DatastoreCollection(ShimDatastore):
         return Datastore.query(self, query)
 
     def close(self) -> None:
-        """Close every store, then raise the first error if one failed."""
         close_all([store.close for store in self._stores])
 
     def _held(self) -> list[Datastore]:
@@ -118,7 +117,6 @@ class DatastoreCollection(ShimDatastore):
 
     @property
     def capability(self) -> Capability:
-        """What all of the stores support."""
         return passed_on(self, Capability.common(store.capability for store in self._stores))
 
     def describe(self) -> Description:

@@ -145,7 +145,6 @@ class MappedFeed(Feed):
         self._convert = convert
 
     def take(self) -> ChangeBatch | None:
-        """The next batch, converted."""
         batch = self._feed.take()
         return batch if batch is None or not batch.changes else batch._replace(changes=self._convert(batch.changes))
 

@@ -164,7 +164,6 @@ class DictDatastore(Datastore):
             return [ReadResult(self._value(key)) for key in keys]
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """Keep the values themselves."""
         with self._lock:
             return [self._apply(operation) for operation in operations]
 

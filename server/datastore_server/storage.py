@@ -211,7 +211,6 @@ class _Leaf(Composed):
         return self.inner.can_query()
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Datastore:
-        """The store as it would be in a node."""
         store = _of_wire_values(self.inner, below["child"])
         return SerializerShimDatastore(store, decoded) if self.is_plain else store
 

@@ -136,12 +136,10 @@ class _Decoded(DocumentValues):
 
     @staticmethod
     def dumps(value: Any) -> WireValue:
-        """The value in wire form."""
         return wire.encode_value(value)
 
     @staticmethod
     def loads(stored: Any) -> Any:
-        """The plain value."""
         return stored.decode()
 
 

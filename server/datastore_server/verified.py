@@ -119,7 +119,6 @@ class MemberDatastore(ShimDatastore):
                 yield step
 
     def describe(self) -> Description:
-        """The description by the node's client."""
         return self._remote.describe()
 
 
@@ -296,7 +295,6 @@ class VerifiedDatastore(ShimDatastore):
         await self.child_datastore.aclose()
 
     def describe(self) -> Description:
-        """The description of the store of all nodes."""
         return self.child_datastore.describe()
 
     def scan(self, query: Query) -> Scan:

@@ -95,7 +95,6 @@ class MemorySystemSpace(SystemSpace):
             self._store.raise_versions(version)
 
     async def forget_requests(self) -> None:
-        """By the store."""
         if self._store is not None:
             self._store.forget_requests()
 

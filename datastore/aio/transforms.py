@@ -405,7 +405,8 @@ class NestedPathDatastore(KeyTransformDatastore):
     @property
     def capability(self) -> Capability:
         """The child's, without queries."""
-        return self.child_datastore.capability.scope_only()._replace(queries=False, changes=False)
+        own = self.child_datastore.capability.scope_only()._replace(queries=False, changes=False)
+        return passed_on(self, own)
 
     def scan(self, query: Query) -> Scan:
         raise QueryNotSupportedError(

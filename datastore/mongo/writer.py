@@ -14,7 +14,7 @@ from datastore.model.operations import Operation, Patch, WriteResult, attempt
 from datastore.mongo.conditions import of_identities
 from datastore.mongo.documents import METADATA, REMOVED
 from datastore.mongo.errors import is_taken, refusal_of_write, translated, write_concern_error
-from datastore.mongo.writes import Change, Removal, creates, decide, is_removal
+from datastore.mongo.writes import DocumentChange, Removal, creates, decide, is_removal
 from datastore.sync._concurrency import Lock
 
 __all__ = ["Writer"]
@@ -45,7 +45,7 @@ class Writer:
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Make several writes, those of one key in their order: a result for each."""
         results: dict[int, WriteResult] = {}
-        interrupted: dict[int, Change] = {}
+        interrupted: dict[int, DocumentChange] = {}
         pauses = conflict_pauses()
         while len(results) < len(operations):
             places: dict[Key, int] = {}
@@ -71,7 +71,7 @@ class Writer:
                     time.sleep(pause_s)
         return [results[place] for place in range(len(operations))]
 
-    def _write_once(self, operations: Sequence[Operation], *, unread: bool) -> list[WriteResult | Change]:
+    def _write_once(self, operations: Sequence[Operation], *, unread: bool) -> list[WriteResult | DocumentChange]:
         """Try the writes of different keys: the result of each, or the change that another write prevented.
 
         With `unread`, those that may create an entry are tried as if there was none.
@@ -80,8 +80,8 @@ class Writer:
         found = attempt(self._found, read, catching=DatastoreError)
         if found.error is not None:
             return [WriteResult(found.error) for _ in operations]
-        outcomes: list[WriteResult | Change] = []
-        changes: dict[int, Change | Removal] = {}
+        outcomes: list[WriteResult | DocumentChange] = []
+        changes: dict[int, DocumentChange | Removal] = {}
         for place, operation in enumerate(operations):
             made = attempt(self._decide, operation, found.value.get(str(operation.key)))
             outcomes.append(WriteResult(made.error))
@@ -95,7 +95,7 @@ class Writer:
             self._expects_new = not any(replacing)
         return outcomes
 
-    def _decide(self, operation: Operation, found: dict[str, Any] | None) -> Change | Removal | None:
+    def _decide(self, operation: Operation, found: dict[str, Any] | None) -> DocumentChange | Removal | None:
         with self._lock:
             return decide(operation, found, self._versions, aware_datetimes=self._aware_datetimes)
 
@@ -115,7 +115,7 @@ class Writer:
                 found += self._current.find(of_identities(whole))
         return {document["_id"]: document for document in found}
 
-    def _make_all(self, changes: Sequence[Change | Removal]) -> list[WriteResult | Change]:
+    def _make_all(self, changes: Sequence[DocumentChange | Removal]) -> list[WriteResult | DocumentChange]:
         try:
             with translated():
                 self._ensure_indexes()
@@ -125,7 +125,7 @@ class Writer:
         outcomes = dict(zip(together, self._make_together(together), strict=True)) if len(together) > 1 else {}
         return [outcomes.get(change) or self._make(change) for change in changes]
 
-    def _make_together(self, changes: Sequence[Change | Removal]) -> list[WriteResult | Change]:
+    def _make_together(self, changes: Sequence[DocumentChange | Removal]) -> list[WriteResult | DocumentChange]:
         from pymongo.errors import BulkWriteError
 
         try:
@@ -138,14 +138,14 @@ class Writer:
             return [WriteResult(error) for _ in changes]
         return [change.result for change in changes]
 
-    def _make(self, change: Change | Removal) -> WriteResult | Change:
+    def _make(self, change: DocumentChange | Removal) -> WriteResult | DocumentChange:
         from pymongo.errors import DuplicateKeyError
 
         try:
             with translated():
                 change.make(self._collection)
         except DatastoreError as error:
-            if not isinstance(change, Change) or not isinstance(error.__cause__, DuplicateKeyError):
+            if not isinstance(change, DocumentChange) or not isinstance(error.__cause__, DuplicateKeyError):
                 return WriteResult(error)
             change.result.error = error
             return change
@@ -173,11 +173,11 @@ _PARTS = dict.fromkeys((*METADATA, REMOVED), 1)
 _NOT_IMPLEMENTED = 238
 
 
-def _outcomes(changes: Sequence[Change | Removal], error: Any) -> list[WriteResult | Change]:
+def _outcomes(changes: Sequence[DocumentChange | Removal], error: Any) -> list[WriteResult | DocumentChange]:
     """The outcomes of a bulk write that partly failed."""
     details = error.details or {}
     late = details.get("writeConcernErrors", ())
-    outcomes: list[WriteResult | Change] = [
+    outcomes: list[WriteResult | DocumentChange] = [
         # It was written, but not with the requested write concern.
         WriteResult(write_concern_error(late)) if late else change.result
         for change in changes
@@ -185,7 +185,7 @@ def _outcomes(changes: Sequence[Change | Removal], error: Any) -> list[WriteResu
     for failed in details.get("writeErrors", ()):
         change, refused = changes[failed["index"]], refusal_of_write(failed.get("code"), str(failed.get("errmsg")))
         refused.__cause__ = error
-        if isinstance(change, Change) and is_taken(failed.get("code")):
+        if isinstance(change, DocumentChange) and is_taken(failed.get("code")):
             change.result.error = refused
             outcomes[failed["index"]] = change
         else:

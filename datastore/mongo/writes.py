@@ -1,7 +1,7 @@
 """What a write does with the document of its key: decided by what was read of it, and made only if that is unchanged.
 
 So of all the writes of a key that decide at the same time, one is made, and the others decide again. Pure, apart from
-`Change.make`.
+`DocumentChange.make`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from datastore.model.metadata import ABSENT, Metadata, require
 from datastore.model.operations import Delete, Operation, Patch, Put, WriteResult, expires_us_after, is_plain
 from datastore.mongo.documents import METADATA, REMOVED, document_of, metadata_of, plain, trace, version_of
 
-__all__ = ["Change", "Removal", "creates", "decide", "is_removal"]
+__all__ = ["DocumentChange", "Removal", "creates", "decide", "is_removal"]
 
 
-class Change:
+class DocumentChange:
     """A change of one document, and the result of its write.
 
     `before` is the version of the document that it replaces, None if it has none; with `creates` there is no document.
@@ -35,7 +35,7 @@ class Change:
         """Whether it replaces a document, if that is unchanged."""
         return not self.creates
 
-    def is_from(self, other: Change) -> bool:
+    def is_from(self, other: DocumentChange) -> bool:
         """Whether both were decided by the same document."""
         return (self.creates, self.before) == (other.creates, other.before)
 
@@ -102,7 +102,7 @@ def creates(operation: Operation) -> bool:
 
 def decide(
     operation: Operation, found: dict[str, Any] | None, versions: Versions, *, aware_datetimes: bool
-) -> Change | Removal | None:
+) -> DocumentChange | Removal | None:
     """The change that a write makes where this document, if any, was found; None if there is nothing to change.
 
     Raises ConditionFailedError if its condition does not hold, and the errors of bad values. The caller must protect
@@ -122,12 +122,12 @@ def decide(
     if value is None or 0 < expires_us <= now_us:
         if found is None or known is None:
             return None
-        return Change(found, trace(key, known.version, now_us), WriteResult())
+        return DocumentChange(found, trace(key, known.version, now_us), WriteResult())
     if found is not None:
         versions.raise_to(version_of(found))
     stamp = versions.stamp(known)
     metadata = Metadata(*stamp, expires_us)
     document = document_of(key, value, metadata, aware_datetimes=aware_datetimes)
-    return Change(
+    return DocumentChange(
         found, document, WriteResult(metadata=metadata, value=value if isinstance(operation, Patch) else None)
     )

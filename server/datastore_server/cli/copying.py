@@ -7,7 +7,9 @@ value, counts as copied.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import click
@@ -26,6 +28,7 @@ from datastore_server.cli.hints import hint_at_absent
 from datastore_server.cli.matching import Job, confirmed, count_of, named_failures, reported, yes_option
 from datastore_server.cli.output import ExitCode, print_json, say
 from datastore_server.cli.settings import KEY, Settings, all_options, server_options
+from datastore_server.cli.transfer.importer import BATCHES_IN_FLIGHT
 from datastore_server.counting import counted
 
 __all__ = ["copy_command", "move_command"]
@@ -121,6 +124,14 @@ class _Counts:
         if len(self.failures) < FAILURES:
             self.failures.append(MatchingFailure(key, error))
 
+    def add(self, other: _Counts) -> None:
+        """Count what was done elsewhere, too."""
+        self.copied += other.copied
+        self.taken, self.a_taken = self.taken + other.taken, self.a_taken or other.a_taken
+        self.written, self.a_written = self.written + other.written, self.a_written or other.a_written
+        self.failed += other.failed
+        self.failures = (self.failures + other.failures)[:FAILURES]
+
     @property
     def seen(self) -> int:
         """How many entries have been looked at."""
@@ -144,13 +155,10 @@ def _run(settings: Settings, copies: _Copies, *, yes: bool) -> int:
             return ExitCode.INTERRUPTED
         with reported(copies.job, total, "Run the same command again for the rest.") as counts:
             if first is not None:
-                _copy(store, copies, Batch([first.key], [first.value], metadata=[first.metadata]), done)
-            if copies.recursive:
-                with store.query(below) as cursor:
-                    for batch in cursor.batches():
-                        for part in batch.parts(_BATCH):
-                            _copy(store, copies, part, done)
-                            counts.advance(done.copied - counts.rows, done.seen)
+                done.add(_copied(store, copies, Batch([first.key], [first.value], metadata=[first.metadata])))
+            for part in _copied_below(store, copies, below) if copies.recursive else ():
+                done.add(part)
+                counts.advance(part.copied, done.seen)
             counts.advance(done.copied - counts.rows, done.seen)
     return _report(settings, copies, done)
 
@@ -166,8 +174,23 @@ def _check(copies: _Copies) -> None:
         )
 
 
-def _copy(store: Datastore, copies: _Copies, batch: Batch, done: _Counts) -> None:
+def _copied_below(store: Datastore, copies: _Copies, below: Query) -> Iterator[_Counts]:
+    """Copy what a query selects, some batches at once; yields what was done, batch by batch."""
+    pending: deque[Future[_Counts]] = deque()
+    # Its end waits for the batches in flight, also after a failure.
+    with ThreadPoolExecutor(BATCHES_IN_FLIGHT) as pool, store.query(below) as cursor:
+        for batch in cursor.batches():
+            for part in batch.parts(_BATCH):
+                if len(pending) == BATCHES_IN_FLIGHT:
+                    yield pending.popleft().result()
+                pending.append(pool.submit(_copied, store, copies, part))
+        while pending:
+            yield pending.popleft().result()
+
+
+def _copied(store: Datastore, copies: _Copies, batch: Batch) -> _Counts:
     """Copy the entries of a batch."""
+    done = _Counts()
     puts: list[tuple[Key, int, Put]] = []
     for key, value, metadata in zip(batch.keys, batch.values, batch.required_metadata(), strict=True):
         new_key = attempt(copies.new_key, key)
@@ -176,7 +199,7 @@ def _copy(store: Datastore, copies: _Copies, batch: Batch, done: _Counts) -> Non
         else:
             done.fail(key, refusal_of(new_key.error))
     if not puts:
-        return
+        return done
     results = store.batch_write([put for *_, put in puts])
     exist = [put.key for (*_, put), result in zip(puts, results, strict=True) if _is_refused(result)]
     found = dict(zip(exist, store.batch_get(exist), strict=True)) if exist else {}
@@ -194,6 +217,7 @@ def _copy(store: Datastore, copies: _Copies, batch: Batch, done: _Counts) -> Non
         _delete(store, copied, done)
     else:
         done.copied += len(copied)
+    return done
 
 
 def _delete(store: Datastore, copied: Sequence[tuple[Key, int]], done: _Counts) -> None:

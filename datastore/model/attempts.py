@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from datastore.model.errors import InvalidError, UnsupportedTypeError
 
-__all__ = ["REQUEST_ID_BYTES", "Attempt", "check_attempt", "check_request_id", "elapsed_us"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["REQUEST_ID_BYTES", "Attempt", "check_attempt", "check_request_id", "check_together", "elapsed_us"]
 
 #: The length of a request's id.
 REQUEST_ID_BYTES = 16
@@ -54,6 +57,12 @@ def check_attempt(attempt: object) -> None:
     if not isinstance(attempt, Attempt):
         raise UnsupportedTypeError(f"an attempt must be an Attempt, got {type(attempt).__name__}", path="attempt")
     check_request_id(attempt.request_id)
+
+
+def check_together(have_attempts: Iterable[bool]) -> None:
+    """Raise InvalidError unless all writes of an atomic batch have attempts, or none: only a whole one is repeated."""
+    if len(set(have_attempts)) > 1:
+        raise InvalidError("of an atomic batch, all writes have an attempt or none", field="attempt")
 
 
 def check_request_id(request_id: bytes) -> None:

@@ -20,7 +20,7 @@ from datastore.engine.plan import UNORDERED, WHOLE_VALUES
 from datastore.engine.requests import forgotten
 from datastore.engine.room import read_room
 from datastore.model.arguments import check_key, check_query, check_versions, no_versions
-from datastore.model.attempts import check_attempt
+from datastore.model.attempts import check_attempt, check_together
 from datastore.model.capability import Capability
 from datastore.model.entries import Batch, Position, Write
 from datastore.model.errors import UnsupportedError, UnsupportedTypeError
@@ -300,6 +300,7 @@ def _batch_write_over(write: _Write) -> Any:
         if atomic:
             if not self.capability.atomic:
                 raise not_atomic(self)
+            check_together(operation.attempt is not None for operation in asked)
             return _settled(all_made(checked, asked, atomic_of(self)))
         return _settled(on_made(checked, asked, lambda good: write(self, good), WriteResult))
 

@@ -1243,7 +1243,9 @@ class RetryPromises(Capabilities):
             assert all(result.error is not None for result in results)
             assert store.get(key) is None
         long_ago = Attempt.new().followed(elapsed_us() - 10**12)
-        results = store.batch_write([Delete(key, attempt=long_ago), Put(key, 1)], atomic=True)
+        with pytest.raises(InvalidError):
+            store.batch_write([Delete(key, attempt=long_ago), Put(key, 1)], atomic=True)
+        results = store.batch_write([Delete(key, attempt=long_ago), Put(key, 1, attempt=Attempt.new())], atomic=True)
         assert isinstance(results[0].error, RequestForgottenError)
         assert store.get(key) is None
 

@@ -16,12 +16,18 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from datastore.model.attempts import Attempt, elapsed_us
 from datastore.model.entries import Entry, Write
-from datastore.model.errors import BatchAbortedError, ConditionFailedError, UnsupportedError
+from datastore.model.errors import (
+    BatchAbortedError,
+    ConditionFailedError,
+    RequestForgottenError,
+    UnsupportedError,
+)
 from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import ABSENT, EXISTS
-from datastore.model.operations import Delete, Operation, Put
+from datastore.model.operations import Delete, Operation, Put, WriteResult
 from datastore.model.query import Query
 from datastore.sync.base import Datastore
 from datastore.sync.cursor import Cursor
@@ -54,6 +60,8 @@ class DatastoreMachine(RuleBasedStateMachine):
         self.now = 1_700_000_000
         #: When the entries that expire do.
         self.expires: dict[Key, int] = {}
+        #: The writes that have an attempt, with their results.
+        self.attempted: list[tuple[Put | Delete, WriteResult]] = []
 
     def clock(self) -> float:
         """The time, which only the machine moves."""
@@ -118,6 +126,36 @@ class DatastoreMachine(RuleBasedStateMachine):
         else:
             aborted: list[type] = [BatchAbortedError] * len(writes)
             assert errors == [*aborted[:fails_at], ConditionFailedError, *aborted[fails_at + 1 :]]
+
+    @rule(writes=cases.writes(st.integers(-3, 3), max_size=4))
+    def write_what_may_be_repeated(self, writes: list[tuple[Key, Any]]) -> None:
+        """A batch of first attempts."""
+        operations: list[Put | Delete] = [
+            Delete(key, attempt=Attempt.new()) if value is None else Put(key, value, attempt=Attempt.new())
+            for key, value in writes
+        ]
+        for operation, result in zip(operations, self.store.batch_write(operations), strict=True):
+            assert result.error is None
+            self._wrote(operation.key, operation.value)
+            self.attempted.append((operation, result))
+
+    @precondition(lambda self: self.attempted)
+    @rule(data=st.data(), is_repeat=st.booleans())
+    def repeat(self, data: st.DataObject, is_repeat: bool) -> None:
+        """Another attempt of a write that was made: it is answered as before, or refused, and changes nothing."""
+        operation, before = data.draw(st.sampled_from(self.attempted))
+        if not self.store.capability.retries and not is_repeat:
+            return
+        assert operation.attempt is not None
+        attempt = operation.attempt.followed(elapsed_us()) if is_repeat else operation.attempt
+        if isinstance(operation, Put):
+            [result] = self.store.batch_write([Put(operation.key, operation.value, attempt=attempt)])
+        else:
+            [result] = self.store.batch_write([Delete(operation.key, attempt=attempt)])
+        if self.store.capability.retries:
+            assert (result.error, result.metadata) == (None, before.metadata)
+        else:
+            assert isinstance(result.error, RequestForgottenError)
 
     @precondition(lambda self: self.moves_clock)
     @rule(writes=cases.writes(st.integers(-3, 3), max_size=4), seconds=_SECONDS)

@@ -14,7 +14,7 @@ import msgspec
 from datastore import wire
 from datastore.engine.requests import forgotten
 from datastore.model.aggregates import Aggregate
-from datastore.model.attempts import Attempt
+from datastore.model.attempts import Attempt, check_together
 from datastore.model.errors import DatastoreError, InvalidError, UnsupportedError, without_frames
 from datastore.model.expiry import NEVER, Expiry
 from datastore.model.key import Key
@@ -96,6 +96,8 @@ class Requests:
         checks.check_batch(len(message.writes), self._limits)
         if message.atomic and not self._can_be_atomic:
             raise UnsupportedError("this store cannot make atomic batches")
+        if message.atomic:
+            check_together(write.HasField("attempt") for write in message.writes)
         room = PatchRoom(is_atomic=message.atomic)
         return [_attempt(self._write_of, write, room) for write in message.writes], message.atomic
 

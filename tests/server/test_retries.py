@@ -15,6 +15,7 @@ from datastore import aio
 from datastore.model.attempts import REQUEST_ID_BYTES
 from datastore.model.entries import Write
 from datastore.model.errors import (
+    BatchAbortedError,
     ConditionFailedError,
     DatastoreError,
     InvalidError,
@@ -24,7 +25,8 @@ from datastore.model.errors import (
 )
 from datastore.model.key import Key
 from datastore.model.metadata import ABSENT
-from datastore.model.operations import Delete, Put
+from datastore.model.operations import Delete, Patch, Put
+from datastore.model.patches import changes_of
 from datastore.v1 import service_pb2, value_pb2
 from datastore.wire import error_to_status, rpc_error_to_error, status_to_error
 from datastore_client.aio import RemoteDatastore
@@ -198,6 +200,31 @@ async def test_an_outcome_that_is_unknown_stays_so_although_the_last_attempt_did
     for result in results:
         assert type(result.error) is UnavailableError
         assert result.error.retry_after_s is None
+
+
+async def test_an_atomic_batch_whose_answer_is_lost_is_made_once(colour: Any, start: Any) -> None:
+    running: Running = await start(aio.DictDatastore())
+    increment = Patch(KEY, changes_of(increment={"n": 1}), create=True)
+    async with scripted(**losing(running.channel)) as server:
+        async with connected(colour, server.url, retry_writes=True, timeout_s=PATIENCE_S) as store:
+            results = await colour.call(store.batch_write, [increment, increment, Delete(Key("/c"))], atomic=True)
+            assert [result.error for result in results] == [None] * 3
+            assert await colour.call(store.get, KEY) == {"n": 2}
+
+
+async def test_of_an_atomic_batch_whose_shard_was_cut_off_all_writes_are_repeated() -> None:
+    lost, failed = UnavailableError("cut off"), ConditionFailedError("no", version=3)
+    answers = [results_of(lost, lost), results_of(BatchAbortedError("no", index=1), failed)]
+    async with scripted(BatchWrite=list(map(replies, answers))) as server:
+        async with RemoteDatastore(server.url, retry_writes=True) as store:
+            results = await store.batch_write([Write(KEY, 1), Write(KEY, 2)], atomic=True)
+        requests = [service_pb2.BatchWriteRequest.FromString(request) for _, request in server.calls]
+    assert [type(result.error) for result in results] == [BatchAbortedError, ConditionFailedError]
+    first, second = ([write.attempt for write in request.writes] for request in requests)
+    assert [one.request_id for one in first] == [one.request_id for one in second]
+    assert all(one.age_us == 0 for one in first)
+    assert all(one.age_us > 0 for one in second)
+    assert all(request.atomic for request in requests)
 
 
 async def test_writes_cannot_be_retried_without_retries() -> None:

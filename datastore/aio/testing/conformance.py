@@ -1245,7 +1245,11 @@ class RetryPromises(Capabilities):
             assert all(result.error is not None for result in results)
             assert await store.get(key) is None
         long_ago = Attempt.new().followed(elapsed_us() - 10**12)
-        results = await store.batch_write([Delete(key, attempt=long_ago), Put(key, 1)], atomic=True)
+        with pytest.raises(InvalidError):
+            await store.batch_write([Delete(key, attempt=long_ago), Put(key, 1)], atomic=True)
+        results = await store.batch_write(
+            [Delete(key, attempt=long_ago), Put(key, 1, attempt=Attempt.new())], atomic=True
+        )
         assert isinstance(results[0].error, RequestForgottenError)
         assert await store.get(key) is None
 

@@ -13,12 +13,18 @@ __all__ = ["connected", "reaching"]
 
 
 @contextmanager
-def connected(settings: Settings, *, lazy: bool = False) -> Iterator[RemoteDatastore]:
-    """The server's store, open while the block runs; `lazy` leaves values as bytes. Errors are those of `reaching`."""
+def connected(settings: Settings, *, lazy: bool = False, retry_writes: bool = False) -> Iterator[RemoteDatastore]:
+    """The server's store, open while the block runs; `lazy` leaves values as bytes. Errors are those of `reaching`.
+
+    With `retry_writes` a write whose answer is lost is repeated: for writes of single entries, not of many, which a
+    store would have to remember.
+    """
     call_s = settings.timeout_s or CALL_TIMEOUT_S
     query_s = settings.timeout_s or QUERY_TIMEOUT_S
     with (
-        RemoteDatastore(settings.server, lazy=lazy, timeout_s=call_s, query_timeout_s=query_s) as store,
+        RemoteDatastore(
+            settings.server, lazy=lazy, timeout_s=call_s, query_timeout_s=query_s, retry_writes=retry_writes
+        ) as store,
         reaching(settings),
     ):
         yield store

@@ -77,7 +77,7 @@ def delete_command(
 
 
 def _delete_named(settings: Settings, keys: Sequence[Key]) -> int:
-    with connected(settings) as store:
+    with connected(settings, retry_writes=True) as store:
         present = {key: store.contains(key) for key in keys}
         deleted = _delete(store, [key for key in present if present[key]])
         absent = [key for key in present if not present[key]]
@@ -92,7 +92,7 @@ def _delete_named(settings: Settings, keys: Sequence[Key]) -> int:
 
 def _delete_if(settings: Settings, delete: Delete) -> int:
     """Make a deletion that depends on a condition."""
-    with connected(settings) as store:
+    with connected(settings, retry_writes=True) as store:
         (result,) = store.batch_write([delete])
     raise_error(result)
     if settings.json:

@@ -118,7 +118,7 @@ def put_command(
         raise click.UsageError(f"an entry cannot be null; to delete it: datastore delete {shlex.quote(str(key))}")
     required = condition(if_absent=if_absent, if_exists=if_exists, if_version=if_version)
     put = Put(key, read, required, expiry_of(expires_in_s=expires_in))
-    with connected(settings) as store:
+    with connected(settings, retry_writes=True) as store:
         (written,) = store.batch_write([put])
     raise_error(written)
     if not metadata:

@@ -58,6 +58,6 @@ def touch_command(settings: Settings, key: Key, *, expires_in: float | None, nev
     """
     if (expires_in is None) is not never:
         raise click.UsageError("say when it expires: either --expires-in DURATION or --never")
-    with connected(settings) as store:
+    with connected(settings, retry_writes=True) as store:
         found = store.touch(key, expires_in_s=expires_in)
     return ExitCode.OK if found else ExitCode.ABSENT

@@ -128,7 +128,7 @@ def patch_command(
         return _patch_selected(settings, query, changes, resume, yes=yes)
     if resume is not None:
         raise click.UsageError("--resume is for many entries: add --collection, --recursive or --where")
-    with connected(settings) as store:
+    with connected(settings, retry_writes=True) as store:
         value = store.patch(key, create=create, if_version=if_version, **changes)
     indent = None if settings.json or not sys.stdout.isatty() else 2
     click.echo(to_json(value, indent=indent, sort_keys=True))

@@ -161,6 +161,8 @@ class Wire:
         self._breaks = list(breaks)
         self._resets = list(resets)
         self._armed = asyncio.Event()
+        #: Held here, because the loop does not hold a task that waits for a connection that is gone.
+        self._serving: set[asyncio.Task[Any]] = set()
         self.connections = 0
         #: How many connections were broken, or streams reset.
         self.faults = 0
@@ -171,6 +173,18 @@ class Wire:
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end."""
+        task = asyncio.ensure_future(self._connected(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        await task
+
+    async def end(self) -> None:
+        """End all connections."""
+        for task in (ending := tuple(self._serving)):
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number, self.connections = self.connections, self.connections + 1
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._port)
         up = asyncio.create_task(_copy(reader, server_writer))
@@ -229,4 +243,7 @@ async def broken_wire(port: int, **faults: Any) -> AsyncIterator[tuple[str, Wire
     wire_ = Wire(port, **faults)
     server = await asyncio.start_server(wire_.connected, "127.0.0.1", 0)
     async with server:
-        yield f"grpc://127.0.0.1:{server.sockets[0].getsockname()[1]}", wire_
+        try:
+            yield f"grpc://127.0.0.1:{server.sockets[0].getsockname()[1]}", wire_
+        finally:
+            await wire_.end()

@@ -250,7 +250,7 @@ class Changes:
     def _present(self, text: bytes) -> tuple[bytes | str | None, Metadata | None]:
         """The value and the metadata of a key."""
         record = self._record(text)
-        return (None, None) if record is None else unpack_stored(text, record)[:2]
+        return (None, None) if record is None else unpack_stored(text, record)
 
     def _make_dependent(self, change: Change) -> WriteResult:
         """Make a patch, or a write with a condition or an expiry."""

@@ -16,7 +16,6 @@ from datastore.model.metadata import Metadata, Stamp
 __all__ = [
     "OLDEST",
     "RECORD_FORMAT",
-    "REQUEST_ID_BYTES",
     "Stored",
     "created_us",
     "has_expired",
@@ -34,8 +33,7 @@ _BARE_BYTES, _BARE_TEXT = 1, 2
 RECORD_FORMAT = 16
 _TEXT = 1
 _EXPIRES = 2
-_REQUEST_ID = 4
-REQUEST_ID_BYTES = 16
+_PARTS = range(4)
 
 #: The metadata of an entry whose record has none. Every version that the store gives is above.
 OLDEST = Metadata(1, 0, 0)
@@ -51,7 +49,7 @@ _CREATED = Struct(">8xQ")
 #: Of a record with an expiry: where it is.
 _EXPIRY = Struct(f">{_HEADER_BYTES + _TIMES.size}xQ")
 #: The format bytes of the records that have one.
-_EXPIRING = frozenset(RECORD_FORMAT + parts for parts in range(8) if parts & _EXPIRES)
+_EXPIRING = frozenset(RECORD_FORMAT + parts for parts in _PARTS if parts & _EXPIRES)
 
 
 class _Layout(NamedTuple):
@@ -61,45 +59,37 @@ class _Layout(NamedTuple):
     value_at: int
     is_text: bool
     has_expiry: bool = False
-    has_request_id: bool = False
 
 
 def _with_metadata(parts: int) -> _Layout:
-    has_expiry, has_request_id = bool(parts & _EXPIRES), bool(parts & _REQUEST_ID)
-    value_at = _TIMES.size + _TIME.size * has_expiry + REQUEST_ID_BYTES * has_request_id
+    has_expiry = bool(parts & _EXPIRES)
+    value_at = _TIMES.size + _TIME.size * has_expiry
     # As the seed, the format itself is protected: a flipped bit would otherwise make text bytes.
-    return _Layout(RECORD_FORMAT + parts, value_at, bool(parts & _TEXT), has_expiry, has_request_id)
+    return _Layout(RECORD_FORMAT + parts, value_at, bool(parts & _TEXT), has_expiry)
 
 
 _LAYOUTS = {
     _BARE_BYTES: _Layout(0, 0, is_text=False),
     _BARE_TEXT: _Layout(0, 0, is_text=True),
-    **{RECORD_FORMAT + parts: _with_metadata(parts) for parts in range(8)},
+    **{RECORD_FORMAT + parts: _with_metadata(parts) for parts in _PARTS},
 }
 
 
 class Stored(NamedTuple):
-    """What a record says. `request_id` is that of the write that stored it, empty if it had none."""
+    """What a record says."""
 
     value: bytes | str
     metadata: Metadata
-    request_id: bytes = b""
 
 
-def pack(text: bytes, value: bytes, metadata: Metadata, *, is_text: bool = False, request_id: bytes = b"") -> bytes:
-    """The record of a value under the key of this text; `is_text` if the value's bytes are the UTF-8 of text.
-
-    `request_id` is empty or has REQUEST_ID_BYTES.
-    """
+def pack(text: bytes, value: bytes, metadata: Metadata, *, is_text: bool = False) -> bytes:
+    """The record of a value under the key of this text; `is_text` if the value's bytes are the UTF-8 of text."""
     version, created_us, updated_us, expires_us = metadata
     record_format = RECORD_FORMAT + is_text
     body = _TIMES.pack(version, created_us, updated_us)
     if expires_us:
         record_format += _EXPIRES
         body += _TIME.pack(expires_us)
-    if request_id:
-        record_format += _REQUEST_ID
-        body += request_id
     body += value
     return record_format.to_bytes() + xxh3_64_digest(body, xxh3_64_intdigest(text, record_format)) + body
 
@@ -131,8 +121,7 @@ def unpack_stored(text: bytes, record: bytes) -> Stored:
     body = _body(record)
     layout = _checked(text, record, body)
     value = body[layout.value_at :]
-    request_id = body[layout.value_at - REQUEST_ID_BYTES : layout.value_at] if layout.has_request_id else b""
-    return Stored(value.decode() if layout.is_text else value, _metadata(layout, body), request_id)
+    return Stored(value.decode() if layout.is_text else value, _metadata(layout, body))
 
 
 def unpack_metadata(text: bytes, record: bytes) -> Metadata:

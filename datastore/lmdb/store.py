@@ -209,7 +209,7 @@ class LMDBDatastore(Datastore):
             return ReadResult()
         result = attempt(unpack_stored, text, record)
         if result.error is None:
-            result.value, result.metadata, _ = result.value
+            result.value, result.metadata = result.value
         return ReadResult() if result.error is None and self._hides(record) else result
 
     def _hides(self, record: bytes | memoryview) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -225,6 +226,12 @@ async def test_of_an_atomic_batch_whose_shard_was_cut_off_all_writes_are_repeate
     assert all(one.age_us == 0 for one in first)
     assert all(one.age_us > 0 for one in second)
     assert all(request.atomic for request in requests)
+
+
+async def test_a_server_that_never_answered_is_not_waited_for() -> None:
+    async with RemoteDatastore("grpc://127.0.0.1:1", retry_writes=True, timeout_s=math.inf) as store:
+        with pytest.raises(UnavailableError, match="nothing answers"):
+            await store.put(KEY, 1)
 
 
 async def test_writes_cannot_be_retried_without_retries() -> None:

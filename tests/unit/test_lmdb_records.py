@@ -9,7 +9,6 @@ from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from datastore.lmdb.records import (
     OLDEST,
-    REQUEST_ID_BYTES,
     Stored,
     created_us,
     pack,
@@ -23,16 +22,13 @@ from datastore.model.errors import CorruptDataError
 from datastore.model.metadata import Metadata
 
 TEXT = b"/a:b/c"
-REQUEST_ID = bytes(range(REQUEST_ID_BYTES))
 int64 = st.integers(0, 2**63 - 1)
 values = st.one_of(st.binary(max_size=40), st.text(max_size=40))
 
 
-def packed(value: bytes | str, metadata: Metadata, request_id: bytes = b"", text: bytes = TEXT) -> bytes:
-    is_text = isinstance(value, str)
-    return pack(
-        text, value.encode() if isinstance(value, str) else value, metadata, is_text=is_text, request_id=request_id
-    )
+def packed(value: bytes | str, metadata: Metadata, text: bytes = TEXT) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return pack(text, data, metadata, is_text=isinstance(value, str))
 
 
 def bare(value: bytes | str, text: bytes = TEXT) -> bytes:
@@ -41,14 +37,10 @@ def bare(value: bytes | str, text: bytes = TEXT) -> bytes:
     return (b"\x02" if isinstance(value, str) else b"\x01") + xxh3_64_digest(data, xxh3_64_intdigest(text)) + data
 
 
-@given(
-    value=values,
-    metadata=st.builds(Metadata, int64, int64, int64, int64),
-    request_id=st.sampled_from([b"", REQUEST_ID]),
-)
-def test_a_record_gives_back_what_was_packed(value: bytes | str, metadata: Metadata, request_id: bytes) -> None:
-    record = packed(value, metadata, request_id)
-    assert unpack_stored(TEXT, record) == Stored(value, metadata, request_id)
+@given(value=values, metadata=st.builds(Metadata, int64, int64, int64, int64))
+def test_a_record_gives_back_what_was_packed(value: bytes | str, metadata: Metadata) -> None:
+    record = packed(value, metadata)
+    assert unpack_stored(TEXT, record) == Stored(value, metadata)
     assert unpack(TEXT, record) == value
     assert unpack_metadata(TEXT, record) == metadata
     assert created_us(TEXT, record) == metadata.created_us
@@ -57,11 +49,10 @@ def test_a_record_gives_back_what_was_packed(value: bytes | str, metadata: Metad
 def test_the_format_byte_says_which_parts_a_record_has() -> None:
     for value, text_bit in ((b"v", 0), ("v", 1)):
         for expires_us, expiry_bit in ((0, 0), (9, 2)):
-            for request_id, id_bit in ((b"", 0), (REQUEST_ID, 4)):
-                record = packed(value, Metadata(1, 2, 3, expires_us), request_id)
-                assert record[0] == 16 + text_bit + expiry_bit + id_bit
-                times = b"".join(part.to_bytes(8) for part in (1, 2, 3, *((expires_us,) if expires_us else ())))
-                assert record[9:] == times + request_id + b"v"
+            record = packed(value, Metadata(1, 2, 3, expires_us))
+            assert record[0] == 16 + text_bit + expiry_bit
+            times = b"".join(part.to_bytes(8) for part in (1, 2, 3, *((expires_us,) if expires_us else ())))
+            assert record[9:] == times + b"v"
 
 
 @given(st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=40), int64, int64, int64)), st.booleans())
@@ -99,7 +90,7 @@ def test_a_record_of_a_release_without_metadata_has_the_oldest() -> None:
     "record",
     [
         packed(b"value", Metadata(1, 2, 3)),
-        packed("text", Metadata(1, 2, 3, 4), REQUEST_ID),
+        packed("text", Metadata(1, 2, 3, 4)),
         bare(b"value"),
     ],
 )

@@ -23,7 +23,7 @@ from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability
 from datastore.model.deadline import check_timeout
 from datastore.model.description import Description
-from datastore.model.errors import ConditionFailedError, UnsupportedError
+from datastore.model.errors import ConditionFailedError, RequestForgottenError, UnsupportedError
 from datastore.model.key import Key
 from datastore.model.operations import (
     ENTRIES,
@@ -209,7 +209,7 @@ class TieredDatastore(DatastoreCollection):
             for operation, result in zip(operations, results, strict=True):
                 if result.error is None:
                     left[operation.key] = uncached(operation, result)
-                elif is_outage(result.error) or isinstance(result.error, ConditionFailedError):
+                elif is_outage(result.error) or isinstance(result.error, (ConditionFailedError, RequestForgottenError)):
                     # The caller may have seen an old value here.
                     left[operation.key] = Delete(operation.key)
             for tier in reversed(tiers[:-1]):

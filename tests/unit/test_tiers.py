@@ -15,10 +15,12 @@ from datastore import aio, core
 from datastore.aio import tier as async_tier
 from datastore.aio.testing.faults import FaultyDatastore as AsyncFaultyDatastore
 from datastore.aio.tiered import SKIP_FAILED_S
+from datastore.model.attempts import Attempt, elapsed_us
 from datastore.model.deadline import set_time_left
 from datastore.model.entries import Write
 from datastore.model.errors import CorruptDataError, DeadlineExceededError, InvalidError, UnavailableError
 from datastore.model.key import Key
+from datastore.model.operations import Put
 from datastore.sync import flights
 from datastore.sync import tier as sync_tier
 from datastore.testing.faults import FaultyDatastore
@@ -341,3 +343,17 @@ class Tiers(RuleBasedStateMachine):
 
 
 TestTiers = Tiers.TestCase
+
+
+def test_caches_forget_what_a_repeated_write_may_have_replaced() -> None:
+    """Whether it was answered as before or refused: another attempt may have been made past this object."""
+    key, cache, last = Key("/a"), core.DictDatastore(), core.DictDatastore()
+    store = core.TieredDatastore([cache, last])
+    first = Attempt.new()
+    for attempt in (first, first.followed(elapsed_us()), Attempt.new().followed(0)):
+        cache.put(key, "stale")
+        [result] = store.batch_write([Put(key, "mine", attempt=attempt)])
+        assert (result.error is None) is (attempt.request_id == first.request_id)
+        assert cache.get(key) is None
+        last.put(key, "theirs")
+    assert store.get(key) == "theirs"

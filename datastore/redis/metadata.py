@@ -9,7 +9,7 @@ from datastore.model.expiry import Expiry
 from datastore.model.metadata import Metadata, Precondition
 from datastore.model.operations import Delete, Operation, Put
 
-__all__ = ["VERSIONS_RAISED_TO", "Known", "digest_of", "foreign", "terms_of"]
+__all__ = ["FAILING", "VERSIONS_RAISED_TO", "Known", "check_of", "digest_of", "foreign", "terms_of"]
 
 #: How far versions can be raised: a time in the year 2112. Those above 2^53 would not be exact in Lua.
 VERSIONS_RAISED_TO = 2**52
@@ -18,6 +18,10 @@ _DIGEST_CHARACTERS = 12
 _MICROSECONDS = 1_000_000
 #: The digest of a write that changes only the expiry.
 _SAME_VALUE = b"="
+#: That of a write that changes nothing, and only checks its condition.
+_CHECK = b"?"
+#: The terms of a write whose condition never holds.
+FAILING = b"|".join((_CHECK, b"never", b""))
 
 
 class Known(NamedTuple):
@@ -52,6 +56,11 @@ def terms_of(operation: Operation, value: bytes) -> bytes:
     if operation.condition is None and operation.expiry is None:
         return digest
     return b"|".join((digest, _condition(operation.condition), _expiry(operation.expiry)))
+
+
+def check_of(condition: Precondition | None) -> bytes:
+    """For ATOMIC: the terms of a write that only checks a condition."""
+    return b"|".join((_CHECK, _condition(condition), b""))
 
 
 def _condition(condition: Precondition | None) -> bytes:

@@ -6,7 +6,7 @@ whether another program has replaced the value since.
 
 from __future__ import annotations
 
-__all__ = ["BEGIN", "EXPIRIES", "INDEX", "RAISE", "READ", "REFUSED", "SWEEP", "TOO_LATE", "UNMET", "WRITE"]
+__all__ = ["ATOMIC", "BEGIN", "EXPIRIES", "INDEX", "RAISE", "READ", "REFUSED", "SWEEP", "TOO_LATE", "UNMET", "WRITE"]
 
 #: How an answer begins whose write was not made: by its condition, the expiry, or an error of a command.
 UNMET, TOO_LATE, REFUSED = b"!", b">", b"-"
@@ -36,8 +36,8 @@ local function size_of(name, value)
     return 200 + #name + #(value or '')
 end
 
-local function add(kind, name, value)
-    local id = format('%.0f-0', version)
+local function add(kind, name, number, value)
+    local id = format('%.0f-0', number)
     if value then
         call('XADD', stream, id, kind, name, 'value', value)
     else
@@ -45,7 +45,7 @@ local function add(kind, name, value)
     end
     bytes, added, has_changed = bytes + size_of(name, value), added + 1, true
     if first == 0 then
-        first = version
+        first = number
     end
 end
 
@@ -54,8 +54,7 @@ local function sweep(most)
     for _, name in ipairs(call('ZRANGEBYSCORE', index, '-inf', now_ms - 3, 'LIMIT', 0, most)) do
         call('ZREM', index, name)
         if call('EXISTS', name) == 0 then
-            next_version()
-            add('expire', name)
+            add('expire', name, next_version())
         end
     end
 end
@@ -92,19 +91,38 @@ local function save()
 end
 """
 
-#: Makes writes in their order, each by itself. KEYS: four names as above; for each write those of the entry and of its
-#: metadata. ARGV: for each write its terms and its value. Returns the metadata of each entry, '' after a delete, or why
-#: the write was not made.
-WRITE = (
-    _CHANGE
-    + r"""
+#: How the scripts that make writes decide about each, and then make it.
+_WRITES = r"""
 local function digest_of(value)
     return string.sub(redis.sha1hex(value), 1, 12)
 end
 
--- The version of an entry, '0' if there is none, its value, and the digest of that.
-local function found(name, known)
-    local value = call('GET', name)
+-- Log an entry that has expired before its write.
+local function log_expired(name)
+    if call('ZREM', index, name) == 1 then
+        add('expire', name, next_version())
+    end
+end
+
+-- Whether a name has an entry, and the text of its metadata, if it has that.
+local function stored(name, beside)
+    -- Mostly both of the names exist, or none.
+    local count = call('EXISTS', name, beside)
+    local exists = count == 2 or (count == 1 and call('EXISTS', name) == 1)
+    local known = count == 2 and call('GET', beside)
+    if keeps_log and not exists then
+        log_expired(name)
+    end
+    return exists, known
+end
+
+-- The version of an entry, '0' if there is none, its value, and the digest of that. `written` is a value that belongs
+-- to the metadata.
+local function found(name, exists, known, written)
+    if written then
+        return string.match(known, '^%d+'), written, string.match(known, '%x+$')
+    end
+    local value = exists and call('GET', name)
     if not value then
         return '0'
     end
@@ -140,38 +158,25 @@ local function expiry_of(asked)
     end
 end
 
-local function delete(name, beside, exists)
-    call('DEL', name, beside)
-    if keeps_log and exists then
-        call('ZREM', index, name)
-        next_version()
-        add('delete', name)
-    end
-    return ''
-end
-
-local function write(name, beside, terms, value)
+-- The answer to a write, given the entry before it. If it is to be made, also its version, false for a delete that
+-- changes nothing; and for a put or touch the value, the last millisecond, and whether it is a touch.
+local function decide(name, terms, value, exists, known, written)
     local digest, condition, expiry = terms, '', ''
     if string.find(terms, '|', 1, true) then
         digest, condition, expiry = string.match(terms, '^(.*)|(.*)|(.*)$')
     end
-    -- Mostly both of the names exist, or none.
-    local count = call('EXISTS', name, beside)
-    local exists = count == 2 or (count == 1 and call('EXISTS', name) == 1)
-    local known = count == 2 and call('GET', beside)
-    if keeps_log and not exists and call('ZREM', index, name) == 1 then
-        next_version()
-        add('expire', name)
-    end
     local is_touch = digest == '='
     if condition ~= '' or is_touch then
-        local current, old, actual = found(name, known)
+        local current, old, actual = found(name, exists, known, written)
         if not holds(condition, current) then
             return '!' .. current
         end
         if is_touch then
             value, digest = old, actual
         end
+    end
+    if digest == '?' then
+        return '?'
     end
     local until_ms, expires = nil, '0'
     if expiry ~= '' then
@@ -181,10 +186,24 @@ local function write(name, beside, terms, value)
         end
     end
     if digest == '' or (until_ms and until_ms <= now_ms) then
-        return delete(name, beside, exists)
+        return '', keeps_log and exists and next_version()
     end
     local created = exists and (known and string.match(known, '^%d+ (%d+)') or '0') or now
-    local text = format('%.0f %s %s %s %s', next_version(), created, now, expires, digest)
+    local number = next_version()
+    local text = format('%.0f %s %s %s %s', number, created, now, expires, digest)
+    return text, number, value, until_ms, is_touch
+end
+
+-- Make a write that was decided.
+local function make(name, beside, text, number, value, until_ms, is_touch)
+    if text == '' then
+        call('DEL', name, beside)
+        if number then
+            call('ZREM', index, name)
+            add('delete', name, number)
+        end
+        return
+    end
     if is_touch then
         call('PERSIST', name)
         call('SET', beside, text)
@@ -197,30 +216,101 @@ local function write(name, beside, terms, value)
         call('PEXPIREAT', beside, until_ms)
     end
     if keeps_log then
-        add('put', name, value)
+        add('put', name, number, value)
         if until_ms then
             call('ZADD', index, until_ms, name)
         else
             call('ZREM', index, name)
         end
     end
-    return text
+end
+
+local function is_made(answer)
+    return not string.find(answer, '^[!>?%-]')
+end
+
+local function refused(raised)
+    return '-' .. (type(raised) == 'table' and raised.err or tostring(raised))
 end
 
 if keeps_log then
     sweep(16 + #KEYS)
 end
+"""
+
+#: Makes writes in their order, each by itself. KEYS: four names as above; for each write those of the entry and of its
+#: metadata. ARGV: for each write its terms and its value. Returns the metadata of each entry, '' after a delete, or why
+#: the write was not made.
+WRITE = (
+    _CHANGE
+    + _WRITES
+    + r"""
+local function write(name, beside, terms, value)
+    local answer, number, stored_value, until_ms, is_touch = decide(name, terms, value, stored(name, beside))
+    if is_made(answer) then
+        make(name, beside, answer, number, stored_value, until_ms, is_touch)
+    end
+    return answer
+end
+
 local results = {}
 for place = 1, (#KEYS - 4) / 2 do
     local key, arg = 2 * place + 3, 2 * place - 1
     local made, result = pcall(write, KEYS[key], KEYS[key + 1], ARGV[arg], ARGV[arg + 1])
-    if not made then
-        result = '-' .. (type(result) == 'table' and result.err or tostring(result))
-    end
-    results[place] = result
+    results[place] = made and result or refused(result)
 end
 save()
 return results
+"""
+)
+
+#: Makes writes in their order, all or none; KEYS and ARGV as for WRITE. Some only check a condition. First all are
+#: decided, each after those before it. Returns the answers as WRITE does, up to that of the first write that fails; or
+#: why none can be made, e.g. because the server is full: that fails the first command that writes, if any.
+ATOMIC = (
+    _CHANGE
+    + _WRITES
+    + r"""
+local after, answers, decided = {}, {}, {}
+
+local function decide_next(place)
+    local key, arg = 2 * place + 3, 2 * place - 1
+    local name, beside = KEYS[key], KEYS[key + 1]
+    local entry = after[name] or {stored(name, beside)}
+    local answer, number, value, until_ms, is_touch =
+        decide(name, ARGV[arg], ARGV[arg + 1], entry[1], entry[2], entry[3])
+    if is_made(answer) then
+        after[name] = {answer ~= '', answer, value}
+        decided[#decided + 1] = {name, beside, answer, number, value, until_ms, is_touch}
+    end
+    return answer
+end
+
+local function make_all()
+    for _, each in ipairs(decided) do
+        make(unpack(each, 1, 7))
+    end
+end
+
+if keeps_log then
+    -- Expiries have versions before all writes.
+    for key = 5, #KEYS, 2 do
+        if call('EXISTS', KEYS[key]) == 0 then
+            log_expired(KEYS[key])
+        end
+    end
+end
+for place = 1, (#KEYS - 4) / 2 do
+    local could, answer = pcall(decide_next, place)
+    answers[place] = could and answer or refused(answer)
+    if answers[place] ~= '?' and not is_made(answers[place]) then
+        save()
+        return answers
+    end
+end
+local made, raised = pcall(make_all)
+save()
+return made and answers or refused(raised)
 """
 )
 

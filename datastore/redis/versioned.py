@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from datastore.engine.conflicts import conflict_pauses
 from datastore.model.capability import Capability
 from datastore.model.changes import Watch
 from datastore.model.errors import DatastoreError, InvalidError
@@ -13,6 +14,7 @@ from datastore.model.expiry import too_late
 from datastore.model.key import Key
 from datastore.model.metadata import require
 from datastore.model.operations import (
+    ENTRIES,
     Operation,
     Patch,
     Put,
@@ -22,13 +24,15 @@ from datastore.model.operations import (
     attempt,
     refusal_of,
 )
+from datastore.redis.batches import Batch, Item, Role, depends_on_value
 from datastore.redis.changes import LogLimits, ServerLog
 from datastore.redis.errors import script_error, server_of
 from datastore.redis.metadata import VERSIONS_RAISED_TO, Known, digest_of, foreign, terms_of
 from datastore.redis.names import Names
-from datastore.redis.scripts import EXPIRIES, RAISE, REFUSED, TOO_LATE, UNMET, WRITE
+from datastore.redis.scripts import ATOMIC, EXPIRIES, RAISE, REFUSED, TOO_LATE, UNMET, WRITE
 from datastore.redis.strings import Strings, check_value
-from datastore.sync._concurrency import KeyLocks, Lock
+from datastore.sync._concurrency import KeyLocks, Lock, sleep
+from datastore.sync.atomic import all_made, none_made
 from datastore.sync.exchange import exchange
 from datastore.sync.feeds import Feed, LogFeed, unwatched
 from datastore.sync.verbs import on_made
@@ -39,6 +43,9 @@ __all__ = ["STEP_BYTES", "STEP_WRITES", "VersionedStrings"]
 STEP_WRITES = 500
 #: The most bytes of values in one step, unless it is a single write.
 STEP_BYTES = 4 * 1024 * 1024
+
+#: How the answer to a write begins that was not made.
+_FAILURES = (UNMET, TOO_LATE, REFUSED)
 
 #: A write to be made, and the bytes of its value.
 _Prepared = tuple[Operation, bytes]
@@ -53,6 +60,7 @@ class VersionedStrings(Strings):
         self._log = None if log_limits is None else ServerLog(client, names, log_limits, self._faults)
         self._log_has_begun = log_limits is None
         self._write_script = client.register_script(WRITE)
+        self._atomic_script = client.register_script(ATOMIC)
         self._expiries_script = client.register_script(EXPIRIES)
         self._raise_script = client.register_script(RAISE)
         self._encoder = client.get_encoder()
@@ -62,7 +70,7 @@ class VersionedStrings(Strings):
     @property
     def capability(self) -> Capability:
         """It can be watched if a log is kept."""
-        return Capability(queries=False, versions=True, expiry=True, changes=self._log is not None)
+        return Capability(queries=False, versions=True, expiry=True, changes=self._log is not None, atomic=True)
 
     # Reading
 
@@ -106,7 +114,7 @@ class VersionedStrings(Strings):
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Several writes in a few requests, in order."""
         results: list[WriteResult] = []
-        for depends, group in groupby(operations, _depends_on_value):
+        for depends, group in groupby(operations, depends_on_value):
             if depends:
                 results += map(self._patch, group)
             else:
@@ -131,10 +139,8 @@ class VersionedStrings(Strings):
         return on_made(self._prepared, list(operations), self._write_prepared, WriteResult)
 
     def _prepared(self, operation: Operation) -> _Prepared:
-        if not isinstance(operation, Put):
-            return operation, b""
-        check_value(operation.key, operation.value)
-        return operation, self._encoder.encode(operation.value)
+        _checked(operation)
+        return operation, self._encoder.encode(operation.value) if isinstance(operation, Put) else b""
 
     def _write_prepared(self, writes: list[_Prepared]) -> list[WriteResult]:
         made: list[WriteResult] = []
@@ -148,15 +154,22 @@ class VersionedStrings(Strings):
         return made
 
     def _step(self, step: Sequence[_Prepared]) -> list[WriteResult]:
-        names = self._names.for_changes
-        arguments: list[bytes] = []
-        for operation, value in step:
-            names += self._pair(operation.key)
-            arguments += (terms_of(operation, value), value)
+        answers = self._run(
+            self._write_script,
+            [operation.key for operation, _ in step],
+            [part for operation, value in step for part in (terms_of(operation, value), value)],
+        )
+        return [self._result(operation, answer) for (operation, _), answer in zip(step, answers, strict=True)]
+
+    def _run(self, script: Any, keys: Iterable[Key], arguments: list[bytes]) -> list[bytes]:
+        """The answers of a script that makes writes. Raises if it has made none."""
+        names = [*self._names.for_changes, *(name for key in keys for name in self._pair(key))]
         with self._faults():
-            answers = self._write_script(names, arguments)
+            answers: Any = script(names, arguments)
         encode = self._encoder.encode
-        return [self._result(operation, encode(answer)) for (operation, _), answer in zip(step, answers, strict=True)]
+        if not isinstance(answers, list):
+            raise self._refusal(encode(answers))
+        return list(map(encode, answers))
 
     def _result(self, operation: Operation, answer: bytes) -> WriteResult:
         """The result of a write, given the answer of the script."""
@@ -166,8 +179,60 @@ class VersionedStrings(Strings):
         if head == TOO_LATE:
             return WriteResult(too_late("expires_in_s"))
         if head == REFUSED:
-            return WriteResult(script_error(server_of(self._client), answer[1:].decode("utf-8", "replace")))
+            return WriteResult(self._refusal(answer))
         return WriteResult(metadata=Known.read(answer).metadata if answer else None)
+
+    def _refusal(self, answer: bytes) -> DatastoreError:
+        """The error for a command that the server refused to a script."""
+        return script_error(server_of(self._client), answer[1:].decode("utf-8", "replace"))
+
+    # Atomic batches
+
+    def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        """Make all writes in one step of the server. Raises LimitExceededError if they are too many or too large."""
+        return all_made(_checked, operations, self._write_together)
+
+    def _write_together(self, operations: Sequence[Operation]) -> list[WriteResult]:
+        self._begin_log()
+        keys = list(dict.fromkeys(operation.key for operation in operations if depends_on_value(operation)))
+        pauses, expired = conflict_pauses(), set[int]()
+        with self._patching.hold_all(keys):
+            while True:
+                found = dict(zip(keys, self.read(keys, ENTRIES), strict=True)) if keys else {}
+                batch = Batch(operations, found, expired, self._encoder)
+                answers = self._run_items(batch.items)
+                item, answer = batch.items[len(answers) - 1], answers[-1]
+                if answer[:1] not in _FAILURES:
+                    return self._results(batch, answers)
+                if item.role is Role.ALIVE and answer[:1] == UNMET:
+                    expired.add(item.place)
+                    continue
+                pause_s = next(pauses, None) if item.role is Role.UNCHANGED and answer[:1] == UNMET else None
+                if pause_s is None:
+                    return none_made({item.place: self._why(batch, item, answer)}, len(operations))
+                sleep(pause_s)
+
+    def _why(self, batch: Batch, item: Item, answer: bytes) -> Any:
+        """The error of a batch that was not made, and ended at this item."""
+        return batch.failure if item.role is Role.FAILURE else self._result(item.operation, answer).error
+
+    def _run_items(self, items: Sequence[Item]) -> list[bytes]:
+        return self._run(
+            self._atomic_script,
+            [item.operation.key for item in items],
+            [part for item in items for part in (item.terms, item.value)],
+        )
+
+    def _results(self, batch: Batch, answers: Sequence[bytes]) -> list[WriteResult]:
+        """The results of a batch that was made."""
+        results: list[WriteResult] = []
+        for item, answer in zip(batch.items, answers, strict=True):
+            if item.role is Role.WRITE:
+                result = self._result(item.operation, answer)
+                if result.metadata is not None:
+                    result.value = batch.values.get(item.place)
+                results.append(result)
+        return results
 
     # Changes
 
@@ -218,14 +283,15 @@ def _nothing() -> None:
     """The thread of the log removes expired entries."""
 
 
+def _checked(operation: Operation) -> Operation:
+    if isinstance(operation, Put):
+        check_value(operation.key, operation.value)
+    return operation
+
+
 def _is_foreign(result: ReadResult) -> bool:
     """Whether another program has stored the value."""
     return result.metadata is not None and result.metadata.updated_us == 0
-
-
-def _depends_on_value(operation: Operation) -> bool:
-    """Whether the value to store depends on the old one."""
-    return isinstance(operation, Patch) and (bool(operation.changes) or operation.create or operation.expiry is None)
 
 
 def _steps(writes: Sequence[_Prepared]) -> Iterator[Sequence[_Prepared]]:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import given
+from hypothesis import strategies as st
 
 import datastore
 from datastore import serialize, spec, wire
@@ -23,12 +25,14 @@ from datastore.aio.testing.conformance import DatastoreConformance as AsyncConfo
 from datastore.model.changes import ChangeKind
 from datastore.model.entries import Write
 from datastore.model.errors import (
+    BatchAbortedError,
     ChangesExpiredError,
     ConditionFailedError,
     DatastoreClosedError,
     DatastoreError,
     DeadlineExceededError,
     InvalidError,
+    LimitExceededError,
     QueryNotSupportedError,
     StoreError,
     StoreFormatError,
@@ -37,17 +41,19 @@ from datastore.model.errors import (
     UnsupportedError,
     UnsupportedTypeError,
 )
-from datastore.model.expiry import Expiry
+from datastore.model.expiry import MAX_EXPIRES_US, Expiry
 from datastore.model.key import Key
-from datastore.model.metadata import ABSENT, EXISTS
+from datastore.model.metadata import ABSENT, EXISTS, Precondition
 from datastore.model.operations import Delete, Patch, Put
-from datastore.model.patches import FieldChange
+from datastore.model.patches import FieldChange, changes_of
 from datastore.model.query import Query
 from datastore.redis import RedisConfig, RedisDatastore
 from datastore.redis import config as redis_config
+from datastore.redis.batches import ATOMIC_BYTES, ATOMIC_WRITES
 from datastore.redis.metadata import VERSIONS_RAISED_TO
 from datastore.redis.versioned import STEP_BYTES, STEP_WRITES
-from datastore.testing.conformance import DatastoreConformance
+from datastore.sync.memory import DictDatastore
+from datastore.testing.conformance import DatastoreConformance, generated
 from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import AsJson, OnTheWire
 from tests.support.engines import Engine, engine
@@ -62,7 +68,7 @@ def client(redis_server: Engine) -> Iterator[Any]:
 
 class TestRedis(AsJson, DatastoreConformance):
     queries = False
-    versions = expiry = changes = True
+    versions = expiry = changes = atomic = True
 
     @pytest.fixture
     def store(self, client: Any, redis_server: Engine) -> Any:
@@ -72,7 +78,7 @@ class TestRedis(AsJson, DatastoreConformance):
 
 class TestRedisWithoutChanges(AsJson, DatastoreConformance):
     queries = False
-    versions = expiry = True
+    versions = expiry = atomic = True
 
     @pytest.fixture
     def store(self, client: Any, redis_server: Engine) -> Any:
@@ -82,7 +88,7 @@ class TestRedisWithoutChanges(AsJson, DatastoreConformance):
 
 class TestRedisThatDecodes(AsJson, DatastoreConformance):
     queries = False
-    versions = expiry = changes = True
+    versions = expiry = changes = atomic = True
 
     @pytest.fixture
     def store(self, client: Any, redis_server: Engine) -> Any:
@@ -94,7 +100,7 @@ class TestRedisThatDecodes(AsJson, DatastoreConformance):
 @pytest.mark.long
 class TestAsyncRedis(OnTheWire, AsyncConformance):
     queries = False
-    versions = expiry = changes = True
+    versions = expiry = changes = atomic = True
 
     @pytest.fixture
     async def store(self, client: Any) -> Any:
@@ -569,8 +575,137 @@ def test_in_a_cluster_a_prefix_with_a_hash_tag_keeps_versions(tmp_path: Path):
             assert [result.error for result in results] == [None] * 20
             assert store.entry(Key("/7")).metadata == results[7].metadata
             assert store.patch(Key("/7"), increment={"n": 1}) == {"n": 8}
+            add = Patch(Key("/7"), changes_of(increment={"n": 1}))
+            assert [result.error for result in store.batch_write([add, add], atomic=True)] == [None, None]
+            assert store.get(Key("/7")) == {"n": 10}
             cluster.set("{app}:foreign", "1", ex=3600)
             assert store.entry(Key("/foreign")).expire_time is not None
+
+
+# Atomic batches
+
+#: One of two keys, and what is done there.
+_DONE_TO = st.tuples(
+    st.sampled_from([Key("/a"), Key("/b")]),
+    st.sampled_from(
+        [
+            lambda key: Put(key, {"n": 5}),
+            lambda key: Put(key, {"n": 6}, ABSENT, Expiry.after(3600)),
+            lambda key: Put(key, {"n": 7}, expiry=Expiry(at_us=1)),
+            lambda key: Put(key, "text", EXISTS),
+            lambda key: Put(key, {"n": 8}, Precondition(version=1)),
+            lambda key: Put(key, {"n": 9}, expiry=Expiry(in_us=MAX_EXPIRES_US)),
+            lambda key: Delete(key, EXISTS),
+            Delete,
+            lambda key: Patch(key, changes_of(increment={"n": 1})),
+            lambda key: Patch(key, changes_of(increment={"n": 10}), create=True),
+            lambda key: Patch(key, changes_of(increment={"n": 20}), ABSENT, create=True, expiry=Expiry.after(60)),
+            lambda key: Patch(key, changes_of(increment={"n": 30}), expiry=Expiry(at_us=1)),
+            lambda key: Patch(key, changes_of(append={"n": [1]}), Precondition(version=1)),
+            lambda key: Patch(key, (), expiry=Expiry.after(3600)),
+            lambda key: Patch(key, (), expiry=Expiry(at_us=1)),
+            lambda key: Patch(key, (), create=True, expiry=Expiry()),
+            lambda key: Patch(key, ()),
+        ]
+    ),
+)
+
+
+@pytest.mark.parametrize("keep_changes", [False, True])
+@generated
+@given(batches=st.lists(st.lists(_DONE_TO, max_size=5), max_size=4))
+def test_any_atomic_batch_ends_as_in_memory(client: Any, keep_changes: bool, batches: list[Any]):
+    client.flushall()
+    keys = [Key("/a"), Key("/b")]
+    with RedisDatastore(client, keep_changes=keep_changes) as store, DictDatastore() as memory:
+        for batch in batches:
+            writes = [make(key) for key, make in batch]
+            results = store.batch_write(writes, atomic=True)
+            assert outcomes(results) == outcomes(memory.batch_write(writes, atomic=True))
+            entries, expected = ([each.entry(key) for key in keys] for each in (store, memory))
+            assert list(map(shown, entries)) == list(map(shown, expected))
+            if all(result.error is None for result in results):
+                last = {write.key: result.metadata for write, result in zip(writes, results, strict=True)}
+                metadata = {key: entry and entry.metadata for key, entry in zip(keys, entries, strict=True)}
+                assert last.items() <= metadata.items()
+
+
+def outcomes(results: list[Any]) -> list[Any]:
+    """What the results say, but for versions and times."""
+    return [
+        (type(result.error), getattr(result.error, "index", None), result.value, result.metadata is not None)
+        for result in results
+    ]
+
+
+def shown(entry: Any) -> Any:
+    """The value of an entry, and whether it expires."""
+    return entry and (entry.value, entry.expire_time is not None)
+
+
+def test_an_atomic_batch_is_one_request_unless_it_has_patches(client: Any):
+    store = RedisDatastore(client)
+    store.batch_write([Put(Key("/warm"), {"n": 1})], atomic=True)
+    writes: list[Any] = [Put(Key(f"/n:{number}"), {"n": number}) for number in range(STEP_WRITES + 1)]
+    patches = [Patch(write.key, changes_of(increment={"n": 1})) for write in writes]
+    for batch, requests in ((writes, 1), (patches, 2), (writes + patches, 2)):
+        with MonitoredRequests() as sent:
+            assert {result.error for result in store.batch_write(batch, atomic=True)} == {None}
+        assert len(sent) == requests
+    assert store.get(Key("/n:7")) == {"n": 8}
+
+
+def test_an_atomic_batch_that_is_too_large_is_refused_and_nothing_is_written(client: Any):
+    store = RedisDatastore(client, serialize.NonSerializer)
+    many = [Put(Key(f"/n:{number}"), b"") for number in range(ATOMIC_WRITES + 1)]
+    large = [Put(Key(f"/n:{number}"), bytes(ATOMIC_BYTES // 2)) for number in range(2)]
+    cases = ((many, "atomic_writes", ATOMIC_WRITES), ([*large, Put(Key("/n"), b"x")], "atomic_bytes", ATOMIC_BYTES))
+    for batch, limit, maximum in cases:
+        with pytest.raises(LimitExceededError, match="Redis makes at most") as refused:
+            store.batch_write(batch, atomic=True)
+        assert (refused.value.limit, refused.value.maximum) == (limit, maximum)
+        assert client.dbsize() == 0
+        assert {result.error for result in store.batch_write(batch[:-1], atomic=True)} == {None}
+        client.flushall()
+
+
+def test_atomic_patches_of_two_programs_are_all_made(client: Any, redis_server: Engine):
+    keys = [Key("/a"), Key("/b")]
+
+    def add(worker: int) -> None:
+        with datastore.open(f"redis://127.0.0.1:{redis_server.port}/0") as store:
+            for number in range(30):
+                ordered = keys if (worker + number) % 2 else keys[::-1]
+                patches = [Patch(key, changes_of(increment={"n": 1}), create=True) for key in ordered]
+                assert [result.error for result in store.batch_write(patches, atomic=True)] == [None, None]
+
+    in_threads([partial(add, worker) for worker in range(4)])
+    assert [RedisDatastore(client).get(key) for key in keys] == [{"n": 120}] * 2
+
+
+def test_a_full_server_makes_no_atomic_batch_in_part(client: Any):
+    store = RedisDatastore(client)
+    store.put(Key("/a"), 1)
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(StoreFullError):
+            store.batch_write([Put(Key("/b"), 2), Delete(Key("/a"))], atomic=True)
+        assert [store.get(Key(name)) for name in ("/a", "/b")] == [1, None]
+        # A server does not refuse the rest of a script that has written something.
+        results = store.batch_write([Delete(Key("/a")), Put(Key("/b"), 2)], atomic=True)
+        assert [result.error for result in results] == [None, None]
+        assert [store.get(Key(name)) for name in ("/a", "/b")] == [None, 2]
+    finally:
+        client.config_set("maxmemory", 0)
+
+
+def test_a_name_that_is_no_string_fails_its_atomic_batch(client: Any):
+    store = RedisDatastore(client)
+    client.rpush("/list", 1)
+    for operation in (Put(Key("/list"), 1, EXISTS), Patch(Key("/list"), changes_of(increment={"n": 1}), create=True)):
+        results = store.batch_write([Put(Key("/a"), 1), operation], atomic=True)
+        assert [type(result.error) for result in results] == [BatchAbortedError, StoreFormatError]
+    assert client.keys() == [b"/list"]
 
 
 # Changes
@@ -614,7 +749,8 @@ def test_the_feed_is_the_history_of_concurrent_writers_in_two_stores(watched: li
         for _ in range(60):
             key, expiry = chosen.choice(keys), Expiry.after(chosen.choice([0.001, 0.003, 0.02]))
             store.batch_write(
-                chosen.choice(
+                atomic=chosen.random() < 0.5,
+                writes=chosen.choice(
                     [
                         [Put(key, {"n": 0}), Put(chosen.choice(keys), {"n": 1}, ABSENT, expiry)],
                         [Put(key, {"n": 0}, expiry=expiry)],
@@ -622,7 +758,7 @@ def test_the_feed_is_the_history_of_concurrent_writers_in_two_stores(watched: li
                         [Patch(key, (FieldChange("increment", "n", 1),), create=True)],
                         [Patch(key, (), expiry=expiry)],
                     ]
-                )
+                ),
             )
 
     with watched[0].watch(EVERYTHING) as one, watched[1].watch(EVERYTHING) as other:

@@ -637,9 +637,13 @@ class RemoteDatastore(Datastore):
             return await self._connection.unary(path, message.encoded, is_read=False, may_follow=may_follow)
         except DatastoreError as error:
             outcome = outcome_of(error, message.unknown)
-            if outcome is error:
-                raise
-            raise outcome from error
+            try:
+                if outcome is error:
+                    raise
+                raise outcome from error
+            finally:
+                # It holds this frame; if the frame kept it too, only the garbage collector could free both.
+                del outcome
 
     def _attempt_of(self, operation: Operation) -> Attempt | None:
         """The attempt that an operation states, or the first one of a new write that may be repeated."""

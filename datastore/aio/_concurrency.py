@@ -120,6 +120,10 @@ class Background:
     def __init__(self, call: Callable[[], Awaitable[None]]) -> None:
         self._task = asyncio.ensure_future(call())
 
+    def cancel(self) -> None:
+        """Have it end early, wherever it waits."""
+        self._task.cancel()
+
     async def join(self) -> None:
         """Wait until it has ended."""
         await asyncio.wait([self._task])

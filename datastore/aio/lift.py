@@ -194,6 +194,10 @@ class _LiftedFeed(Feed):
         self._in_thread = in_thread
         self._taking: Future[ChangeBatch | None] | None = None
 
+    @property
+    def is_interrupted(self) -> bool:
+        return self._blocking.is_interrupted
+
     async def take(self) -> ChangeBatch | None:
         if not self._in_thread:
             return self._blocking.take()

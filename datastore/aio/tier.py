@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
 from itertools import islice
 
-from datastore.aio._concurrency import Lock, within
+from datastore.aio._concurrency import Lock, give_way, within
 from datastore.aio.base import Datastore
+from datastore.aio.scan import ask
 from datastore.model.key import Key
-from datastore.model.operations import Delete, Operation, ReadOptions, ReadResult
+from datastore.model.operations import Delete, Operation, ReadOptions, ReadResult, raise_error
+from datastore.model.query import Query
 
-__all__ = ["OWED_KEYS", "Tier", "is_outage"]
+__all__ = ["OWED_KEYS", "Tier", "is_outage", "warn"]
 
 #: How many keys that may be stale in a failed tier are remembered, to be deleted there before it is used again. Each
 #: takes some 200 bytes. Beyond that the oldest are forgotten, and may stay stale until the tier drops them.
@@ -98,11 +101,21 @@ class Tier:
             return
         refused = [key for key, error in failed.items() if not is_outage(error)]
         if refused:
-            _warn("an upper tier, %s, did not store %s: %s", self._name, _named(refused), failed[refused[0]])
+            warn("an upper tier, %s, did not store %s: %s", self._name, _named(refused), failed[refused[0]])
             failed = {key: error for key, error in failed.items() if is_outage(error)}
             failed.update(await self._write([Delete(key) for key in refused]))
         if failed:
             self._fail(next(iter(failed.values())), list(failed))
+
+    async def clear(self) -> None:
+        """Delete everything. Raises what the store raises."""
+        query = Query(Key("/"), recursive=True, keys_only=True).frozen()
+        async with aclosing(ask(self.store, query)) as scan:
+            found = [key async for batch in scan.batches for key in batch.keys]
+        for first in range(0, len(found), _MEND_ITEMS):
+            for result in await self.store.write(list(map(Delete, found[first : first + _MEND_ITEMS]))):
+                raise_error(result)
+            await give_way()
 
     async def _write(self, operations: Sequence[Operation]) -> dict[Key, Exception]:
         """Write, and return the errors of the keys that failed."""
@@ -128,7 +141,7 @@ class Tier:
             self._retry_at = self._clock() + self._skip_s
             self._owe(keys)
         if is_new:
-            _warn(
+            warn(
                 "an upper tier, %s, failed for %s and is skipped for %g s: %s",
                 *(self._name, _named(keys), self._skip_s, str(error) or type(error).__name__),
             )
@@ -176,7 +189,7 @@ class Tier:
             if failed:
                 self._fail(next(iter(failed.values())), list(failed))
                 return False
-        _warn("an upper tier, %s, is used again", self._name)
+        warn("an upper tier, %s, is used again", self._name)
         return True
 
 
@@ -187,7 +200,8 @@ def is_outage(error: BaseException | None) -> bool:
     )
 
 
-def _warn(message: str, *arguments: object) -> None:
+def warn(message: str, *arguments: object) -> None:
+    """Log a problem of a tier."""
     # Loaded only where something is logged, as in `shims`.
     import logging
 

@@ -6,15 +6,17 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from datastore.aio._concurrency import KeyLocks, Lock, run_to_completion
 from datastore.aio.aggregating import tally_of
 from datastore.aio.atomic import atomic_of
 from datastore.aio.base import Datastore
 from datastore.aio.collections import DatastoreCollection
+from datastore.aio.cursor import close_all
 from datastore.aio.feeds import Feed, feed_of
 from datastore.aio.flights import Flight, Flights
+from datastore.aio.invalidation import Invalidation, check_invalidated
 from datastore.aio.scan import Scan, ask
 from datastore.aio.tier import Tier, is_outage
 from datastore.aio.verbs import passed_on
@@ -23,7 +25,7 @@ from datastore.model.aggregates import Aggregate
 from datastore.model.capability import Capability
 from datastore.model.deadline import check_timeout
 from datastore.model.description import Description
-from datastore.model.errors import ConditionFailedError, RequestForgottenError, UnsupportedError
+from datastore.model.errors import ConditionFailedError, InvalidError, RequestForgottenError, UnsupportedError
 from datastore.model.key import Key
 from datastore.model.operations import (
     ENTRIES,
@@ -65,8 +67,12 @@ class TieredDatastore(DatastoreCollection):
     If an upper tier fails or, under asyncio, does not answer within `timeout_s`, it is logged and skipped for
     `skip_failed_s` seconds; it never fails the call. The keys written meanwhile, at most the latest OWED_KEYS, are
     deleted there before it is used again. A blocking store must limit its own calls.
+    With `invalidate="watch"` the changes of the last tier are followed, from the first read on until this is closed,
+    and what others write is deleted from the tiers above; writes through this object delete there too, instead of
+    putting. While the changes cannot be followed, every read asks the last tier; then the tiers above are cleared.
     `describe` counts the hits and misses of each tier. `clock` returns seconds.
-    Raises NoStoresError without stores, InvalidError (a ValueError) for times that are not above 0.
+    Raises NoStoresError without stores, InvalidError (a ValueError) for times that are not above 0, UnsupportedError
+    for `invalidate="watch"` unless the last store can be watched and the others are caches in memory.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class TieredDatastore(DatastoreCollection):
         *,
         skip_failed_s: float = SKIP_FAILED_S,
         timeout_s: float = TIER_TIMEOUT_S,
+        invalidate: Literal["watch"] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(stores)
@@ -84,6 +91,11 @@ class TieredDatastore(DatastoreCollection):
         self._guard = Lock()
         self._locks = KeyLocks()
         self._flights = Flights()
+        if invalidate not in (None, "watch"):
+            raise InvalidError(f'invalidate must be "watch" or None, got {invalidate!r}', field="invalidate")
+        self._invalidation = None if invalidate is None else Invalidation(self._flights)
+        if self._invalidation is not None and self._stores:
+            check_invalidated(self._stores)
         #: A list of stores and their tiers, from the last call.
         self._known: tuple[list[Datastore], list[Tier]] = ([], [])
 
@@ -92,6 +104,8 @@ class TieredDatastore(DatastoreCollection):
         stores, (known_stores, known) = self._held(), self._known
         if stores is known_stores or list(map(id, stores)) == list(map(id, known_stores)):
             return known
+        if self._invalidation is not None:
+            check_invalidated(stores)
         with self._guard:
             found = {id(tier.store): tier for tier in self._known[1]}
             for store in stores:
@@ -104,7 +118,7 @@ class TieredDatastore(DatastoreCollection):
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
         """The value of each key in the first tier that has it, with at most one call per tier."""
         tiers = self._tiers()
-        if options.metadata:
+        if options.metadata or not self._caches_are_current(tiers):
             # Caches do not know versions.
             return await tiers[-1].read_last(keys, options)
         if not options.values or len(tiers) == 1:
@@ -116,6 +130,9 @@ class TieredDatastore(DatastoreCollection):
             return results
         found = await self._read_missed(tiers, list(dict.fromkeys(missed)))
         return [found.get(key, result) for key, result in zip(keys, results, strict=True)]
+
+    def _caches_are_current(self, tiers: list[Tier]) -> bool:
+        return self._invalidation is None or len(tiers) == 1 or self._invalidation.is_current(tiers)
 
     async def _read_down(self, tiers: Sequence[Tier], keys: list[Key], options: ReadOptions) -> dict[Key, ReadResult]:
         """The result of each key from the first of some tiers that has it. The last one is complete."""
@@ -183,8 +200,14 @@ class TieredDatastore(DatastoreCollection):
             return
         async with self._locks.hold_all(fresh):
             fresh = [key for key in fresh if self._flights.is_current(key, flights[key])]
-            for tier, absent in reversed(lacking):
-                await tier.write_above([Put(key, found[key].value) for key in fresh if key in absent])
+            try:
+                for tier, absent in reversed(lacking):
+                    await tier.write_above([Put(key, found[key].value) for key in fresh if key in absent])
+            finally:
+                # The key of a change is not held: it may have come just before the value was written.
+                late = [key for key in fresh if not self._flights.is_current(key, flights[key])]
+                if late:
+                    await run_to_completion(partial(self._forget, [tier for tier, _ in lacking], late))
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Write to the last tier, then to those above it, with one call for each."""
@@ -208,13 +231,20 @@ class TieredDatastore(DatastoreCollection):
             left: dict[Key, Operation] = {}
             for operation, result in zip(operations, results, strict=True):
                 if result.error is None:
-                    left[operation.key] = uncached(operation, result)
+                    left[operation.key] = self._cached(operation, result)
                 elif is_outage(result.error) or isinstance(result.error, (ConditionFailedError, RequestForgottenError)):
                     # The caller may have seen an old value here.
                     left[operation.key] = Delete(operation.key)
             for tier in reversed(tiers[:-1]):
                 await tier.write_above(list(left.values()))
         return results
+
+    def _cached(self, operation: Operation, result: WriteResult) -> Operation:
+        """What to do in the caches after a write."""
+        if self._invalidation is None:
+            return uncached(operation, result)
+        # The next change of the key may have come already, and would not come again to delete this value.
+        return Delete(operation.key)
 
     @asynccontextmanager
     async def _writing(self, tiers: Sequence[Tier], keys: Sequence[Key]) -> AsyncIterator[None]:
@@ -242,6 +272,10 @@ class TieredDatastore(DatastoreCollection):
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         return feed_of(self._held()[-1], watch, wake)
 
+    async def aclose(self) -> None:
+        stop = [] if self._invalidation is None else [self._invalidation.aclose]
+        await close_all([*stop, super().aclose])
+
     @property
     def capability(self) -> Capability:
         return passed_on(self, Capability.common(store.capability for store in self._stores[-1:]))
@@ -251,12 +285,18 @@ class TieredDatastore(DatastoreCollection):
         last = children[-1] if children else Description("null")
         return Description(
             "tiered",
-            "the most complete last",
+            self._text(),
             self.capability,
             children,
             entries=last.entries,
             stored_bytes=last.stored_bytes,
         )
+
+    def _text(self) -> str:
+        text = "the most complete last"
+        if self._invalidation is None:
+            return text
+        return f"{text}, whose changes are {'' if self._invalidation.is_following else 'not '}followed"
 
     def described(self) -> tuple[Description, ...]:
         """The descriptions of the tiers, each with its hits and misses."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from datastore.engine.placement import NAME, NAME_FORM, SlotMap
 from datastore.model.config import CHILDREN, MOUNTS, NAMED_CHILDREN, Composed, Config
-from datastore.model.errors import InvalidError, InvalidKeyError
+from datastore.model.errors import ConfigError, InvalidError, InvalidKeyError, UnsupportedError
 from datastore.model.key import Key
 from datastore.model.options import BOOLEAN, COUNT, DURATION, SIZE, one_of, option
 from datastore.sync.tiered import SKIP_FAILED_S, TIER_TIMEOUT_S
@@ -71,13 +71,21 @@ class TieredConfig(Composed):
         default=SKIP_FAILED_S, metadata=option("how long a cache is skipped after it failed", DURATION)
     )
     timeout: float = field(default=TIER_TIMEOUT_S, metadata=option("how long a cache may take to answer", DURATION))
+    invalidate: Literal["watch"] | None = field(
+        default=None,
+        metadata=option("delete from the caches what others change, by watching the last store", one_of("watch")),
+    )
 
     def can_query(self) -> bool:
         """Whether the last store does."""
         return self.children[-1].can_query()
 
     def build(self, stores: Any, below: Mapping[str, Any]) -> Any:
-        return stores.TieredDatastore(below["children"], skip_failed_s=self.skip_failed, timeout_s=self.timeout)
+        options = {"skip_failed_s": self.skip_failed, "timeout_s": self.timeout, "invalidate": self.invalidate}
+        try:
+            return stores.TieredDatastore(below["children"], **options)
+        except UnsupportedError as error:
+            raise ConfigError(str(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,6 +101,9 @@ class Background:
         self._thread = threading.Thread(target=call, daemon=True)
         self._thread.start()
 
+    def cancel(self) -> None:
+        """Do nothing: a thread cannot be interrupted."""
+
     def join(self) -> None:
         """Wait until it has ended."""
         self._thread.join()

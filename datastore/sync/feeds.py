@@ -35,6 +35,11 @@ class Feed:
     Raises ChangesExpiredError once changes after its position have been discarded. The caller must close it.
     """
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether changes are late because a server below cannot be reached. The feed will continue by itself."""
+        return False
+
     def take(self) -> ChangeBatch | None:
         """The next batch, if there is one."""
         raise NotImplementedError
@@ -144,6 +149,10 @@ class MappedFeed(Feed):
         self._feed = feed
         self._convert = convert
 
+    @property
+    def is_interrupted(self) -> bool:
+        return self._feed.is_interrupted
+
     def take(self) -> ChangeBatch | None:
         batch = self._feed.take()
         return batch if batch is None or not batch.changes else batch._replace(changes=self._convert(batch.changes))
@@ -188,6 +197,10 @@ class MergedFeed(Feed):
         self._held: dict[int, ChangeBatch] = {}
         #: Listings first, so that they end however often a watch is continued among changes.
         self._turn = next((index for index, place in enumerate(self._places) if place.is_listing), 0)
+
+    @property
+    def is_interrupted(self) -> bool:
+        return any(feed.is_interrupted for feed in self._feeds)
 
     def take(self) -> ChangeBatch | None:
         """The next batch of one of the stores, which take turns."""

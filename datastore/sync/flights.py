@@ -63,7 +63,7 @@ class Flights:
         return led, joined
 
     def is_current(self, key: Key, flight: Flight) -> bool:
-        """Whether no write of the key has ended since the flight began."""
+        """Whether no write of the key is known to have ended since the flight began."""
         return self._in_flight.get(key) is flight
 
     def outdate(self, keys: Iterable[Key]) -> None:
@@ -71,6 +71,11 @@ class Flights:
         with self._guard:
             for key in keys:
                 self._in_flight.pop(key, None)
+
+    def outdate_all(self) -> None:
+        """Any key may have been written."""
+        with self._guard:
+            self._in_flight.clear()
 
     def end(self, flights: dict[Key, Flight]) -> None:
         """Forget flights that have ended."""

@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from itertools import islice
 
 from datastore.model.key import Key
-from datastore.model.operations import Delete, Operation, ReadOptions, ReadResult
-from datastore.sync._concurrency import Lock, within
+from datastore.model.operations import Delete, Operation, ReadOptions, ReadResult, raise_error
+from datastore.model.query import Query
+from datastore.sync._concurrency import Lock, give_way, within
 from datastore.sync.base import Datastore
+from datastore.sync.scan import ask
 
-__all__ = ["OWED_KEYS", "Tier", "is_outage"]
+__all__ = ["OWED_KEYS", "Tier", "is_outage", "warn"]
 
 #: How many keys that may be stale in a failed tier are remembered, to be deleted there before it is used again. Each
 #: takes some 200 bytes. Beyond that the oldest are forgotten, and may stay stale until the tier drops them.
@@ -100,11 +103,21 @@ class Tier:
             return
         refused = [key for key, error in failed.items() if not is_outage(error)]
         if refused:
-            _warn("an upper tier, %s, did not store %s: %s", self._name, _named(refused), failed[refused[0]])
+            warn("an upper tier, %s, did not store %s: %s", self._name, _named(refused), failed[refused[0]])
             failed = {key: error for key, error in failed.items() if is_outage(error)}
             failed.update(self._write([Delete(key) for key in refused]))
         if failed:
             self._fail(next(iter(failed.values())), list(failed))
+
+    def clear(self) -> None:
+        """Delete everything. Raises what the store raises."""
+        query = Query(Key("/"), recursive=True, keys_only=True).frozen()
+        with closing(ask(self.store, query)) as scan:
+            found = [key for batch in scan.batches for key in batch.keys]
+        for first in range(0, len(found), _MEND_ITEMS):
+            for result in self.store.write(list(map(Delete, found[first : first + _MEND_ITEMS]))):
+                raise_error(result)
+            give_way()
 
     def _write(self, operations: Sequence[Operation]) -> dict[Key, Exception]:
         """Write, and return the errors of the keys that failed."""
@@ -130,7 +143,7 @@ class Tier:
             self._retry_at = self._clock() + self._skip_s
             self._owe(keys)
         if is_new:
-            _warn(
+            warn(
                 "an upper tier, %s, failed for %s and is skipped for %g s: %s",
                 *(self._name, _named(keys), self._skip_s, str(error) or type(error).__name__),
             )
@@ -178,7 +191,7 @@ class Tier:
             if failed:
                 self._fail(next(iter(failed.values())), list(failed))
                 return False
-        _warn("an upper tier, %s, is used again", self._name)
+        warn("an upper tier, %s, is used again", self._name)
         return True
 
 
@@ -189,7 +202,8 @@ def is_outage(error: BaseException | None) -> bool:
     )
 
 
-def _warn(message: str, *arguments: object) -> None:
+def warn(message: str, *arguments: object) -> None:
+    """Log a problem of a tier."""
     # Loaded only where something is logged, as in `shims`.
     import logging
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -91,6 +91,8 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: Annotated[str, valid("HOST:PORT, e.g. 127.0.0.1:7420")] = DEFAULT_LISTEN
     #: As written in the file; `tiers_of` parses them.
     tiers: Annotated[list[Any], valid("a list of caches before the shards, each a store URL or a table")] = []
+    #: Whether the caches follow the changes of the shards.
+    invalidate: Annotated[Literal["watch"] | None, valid('"watch", or left out')] = None
 
 
 class ShardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -234,7 +236,8 @@ def _check(config: Config, source: str, base: Path) -> Config:
     _check_name(config.cluster.name, f"{source}: cluster.name")
     within(f"{source}: cluster.", limits_of, config.cluster.limits)
     within(f"{source}: proxy.listen: ", parse_address, config.proxy.listen)
-    tiers_of(config, source)
+    if not tiers_of(config, source) and config.proxy.invalidate:
+        raise ConfigError(f"{source}: proxy.invalidate: there are no caches to invalidate; list them in proxy.tiers")
     if not config.shards:
         raise ConfigError(f"{source}: shards: at least one is needed; begin each with a line [[shards]]")
     seen: dict[str, int] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from datastore import wire
 from datastore.aio import Datastore, DictDatastore, SerializerShimDatastore
@@ -152,9 +152,11 @@ def _composed(tree: Config) -> Datastore:
     return store if is_blind else SerializerShimDatastore(store, DocumentValues())
 
 
-def behind_tiers(tiers: Sequence[Config], store: Datastore) -> Datastore:
+def behind_tiers(tiers: Sequence[Config], store: Datastore, *, invalidate: Literal["watch"] | None = None) -> Datastore:
     """A store of WireValues with these caches before it; the store itself without caches."""
-    return _composed(TieredConfig(children=(*tiers, _Opened(store=store)))) if tiers else store
+    if not tiers:
+        return store
+    return _composed(TieredConfig(children=(*tiers, _Opened(store=store)), invalidate=invalidate))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.config import Config, tiers_of
 from datastore_server.coordination.records import ProxySystemSpace
 from datastore_server.describe import ClusterInfo, ShardInfo
+from datastore_server.documents import within
 from datastore_server.membership import Membership
 from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import SystemSpace
@@ -115,8 +117,10 @@ def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Con
     )
     info.place(membership.placement)
     sharded = MembersDatastore(stores.values(), membership, names=list(stores))
+    before = partial(behind_tiers, tiers_of(config, source), invalidate=config.proxy.invalidate)
+    tiered = within(f"{source}: proxy.tiers: ", before, sharded)
     return Topology(
-        VerifiedDatastore(behind_tiers(tiers_of(config, source), sharded), membership),
+        VerifiedDatastore(tiered, membership),
         info,
         check_values=False,
         system=ProxySystemSpace({shard.name: shard.url for shard in config.shards}),

@@ -131,6 +131,10 @@ class _MemberFeed(Feed):
         self._verified = verified
         self._has_begun = False
 
+    @property
+    def is_interrupted(self) -> bool:
+        return self._feed.is_interrupted
+
     async def take(self) -> ChangeBatch | None:
         if self._has_begun:
             return self._staged(await self._feed.take())
@@ -170,6 +174,10 @@ class _VerifiedFeed(Feed):
         self._watch = watch
         self._feed: Feed | None = None
         self._stage = 0
+
+    @property
+    def is_interrupted(self) -> bool:
+        return self._feed is not None and self._feed.is_interrupted
 
     async def take(self) -> ChangeBatch | None:
         try:

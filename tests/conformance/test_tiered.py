@@ -42,3 +42,23 @@ class TestAsyncTiered(InMemory, AsyncConformance):
 
     async def inspect(self, store: Any, key: Key) -> Any:
         return await store.datastore(2).get(key)
+
+
+@pytest.mark.long
+class TestInvalidated(TestTiered):
+    """Caches that follow the changes of the last tier."""
+
+    @pytest.fixture
+    def store(self) -> Any:
+        with core.TieredDatastore(
+            [core.NullDatastore(), core.DictDatastore(), core.DictDatastore()], invalidate="watch"
+        ) as store:
+            yield store
+
+
+class TestAsyncInvalidated(TestAsyncTiered):
+    @pytest.fixture
+    async def store(self) -> Any:
+        tiers = [aio.NullDatastore(), aio.DictDatastore(), aio.DictDatastore()]
+        async with aio.TieredDatastore(tiers, invalidate="watch") as store:
+            yield store

@@ -64,6 +64,10 @@ class OwnedFeed(Feed):
             shard=now.placement.shard or None,
         )
 
+    @property
+    def is_interrupted(self) -> bool:
+        return self._feed.is_interrupted
+
     async def take(self) -> ChangeBatch | None:
         """The next batch, of one time."""
         if self._joins:

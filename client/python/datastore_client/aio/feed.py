@@ -57,8 +57,14 @@ class RemoteFeed(Feed):
         #: Set when there is room for a batch, and when the feed is closed.
         self._room = Signal()
         self._is_closed = False
+        #: Whether a stream was cut off, until another has brought a batch.
+        self._is_cut_off = False
         self._received: Stream | None = None
         self._receiving: Background | None = None
+
+    @property
+    def is_interrupted(self) -> bool:
+        return self._is_cut_off
 
     async def take(self) -> ChangeBatch | None:
         """The next batch that has been received. The first call begins to receive."""
@@ -100,6 +106,8 @@ class RemoteFeed(Feed):
                 backoff_s = policy.backoff_s(error) if has_begun else self._connection.backoff_s(error, policy)
                 if backoff_s is None:
                     raise
+                self._is_cut_off = True
+                self._wake()
                 if not self._is_closed:
                     await self._room.wait(backoff_s)
 
@@ -132,6 +140,7 @@ class RemoteFeed(Feed):
             with self._lock:
                 if len(self._batches) < _AHEAD:
                     self._batches.append(batch)
+                    self._is_cut_off = False
                     break
             await self._room.wait(None)
         self._wake()

@@ -160,7 +160,7 @@ class DictDatastore(Datastore):
                 return results
         with self._lock:
             if options.metadata:
-                return [ReadResult(self._value(key), metadata=self._known(key)) for key in keys]
+                return [ReadResult(value, metadata=known) for value, known in map(self._entry, keys)]
             return [ReadResult(self._value(key)) for key in keys]
 
     def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
@@ -186,7 +186,7 @@ class DictDatastore(Datastore):
     def _make_dependent(self, operation: Operation) -> WriteResult:
         """Make a write that depends on the entry or on the time. Raises if it is refused. Call with the lock held."""
         key = operation.key
-        value, expires_us = self._decided(operation, self._value(key), self._known(key))
+        value, expires_us = self._decided(operation, *self._entry(key))
         if value is None:
             self._remove(key)
             return WriteResult()
@@ -244,7 +244,7 @@ class DictDatastore(Datastore):
             value, stamp = after[key]
             known = None if value is None else Metadata(*stamp)
         else:
-            value, known = self._value(key), self._known(key)
+            value, known = self._entry(key)
         value, expires_us = self._decided(operation, value, known)
         stamp = self._versions.stamp(None if value is None else known)
         after[key] = (value, (*stamp, expires_us) if expires_us else stamp)
@@ -271,7 +271,7 @@ class DictDatastore(Datastore):
         return result
 
     def _answer(self, operation: Operation, known: Outcome) -> WriteResult:
-        return known.answer(operation, lambda: (self._value(operation.key), self._known(operation.key)))
+        return known.answer(operation, lambda: self._entry(operation.key))
 
     def _answers(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """The results of an atomic batch, if an attempt of it was made before; otherwise none. Raises if refused."""
@@ -344,11 +344,15 @@ class DictDatastore(Datastore):
             return None
         return self._items.get(key._path_text(), _EMPTY).get(key)
 
-    def _known(self, key: Key) -> Metadata | None:
-        """The metadata of a key that has a value. A subclass may have stored the value by itself."""
-        if self._value(key) is None:
-            return None
-        return Metadata(*self._stamps.get(key._path_text(), _EMPTY).get(key, _OLDEST))
+    def _entry(self, key: Key) -> tuple[Any, Metadata | None]:
+        """The value and the metadata of a key, by one look at the clock; None for both if it has none.
+
+        A subclass may have stored the value by itself.
+        """
+        value = self._value(key)
+        if value is None:
+            return None, None
+        return value, Metadata(*self._stamps.get(key._path_text(), _EMPTY).get(key, _OLDEST))
 
     def _store(self, key: Key, value: Any, expires_us: int = 0, stamp: Stamp | None = None) -> Stamp:
         """Store a value, with the `stamp` that was made for it, if any."""

@@ -13,7 +13,7 @@ from datastore.engine.expiries import SWEEP_ENTRIES, Expiries
 from datastore.model.errors import ConditionFailedError, InvalidError, UnsupportedError
 from datastore.model.expiry import MAX_EXPIRES_US, Expiry, expiry_of
 from datastore.model.key import Key
-from datastore.model.operations import Put
+from datastore.model.operations import ENTRIES, Put
 from datastore.model.query import Query
 from datastore.testing.faults import FaultyDatastore
 from tests.support.clocks import Clock
@@ -30,6 +30,26 @@ def clock() -> Clock:
 @pytest.fixture
 def store(library: Any, clock: Clock) -> Any:
     return library.DictDatastore(clock=clock)
+
+
+class Ticking(Clock):
+    """Goes on by a microsecond each time somebody looks at it."""
+
+    def __call__(self) -> float:
+        self.now += 1e-6
+        return self.now
+
+
+def test_a_value_is_read_with_its_metadata_until_both_are_gone() -> None:
+    store = core.DictDatastore(clock=Ticking(1_700_000_000.0))
+    store.put(A, 1, expires_in_s=50e-6)
+    results = [store.read([A], ENTRIES)[0] for _ in range(60)]
+    assert [result.value is None for result in results] == [result.metadata is None for result in results]
+    assert results[-1].value is None
+    store.put(A, 1, expires_in_s=50e-6)
+    cached = core.TieredDatastore([core.DictDatastore(), store])
+    while cached.get(A) is not None:
+        pass
 
 
 # What callers say

@@ -167,7 +167,11 @@ class QueueServer:
 
     def _work_off(self) -> None:
         for _ in range(len(self._handed)):
-            self._handed.popleft()()
+            try:
+                self._handed.popleft()()
+            except Exception:  # noqa: BLE001
+                # What other calls wait for comes after it.
+                _log.exception("a completion of gRPC could not be handled")
         if self._handed:
             self._loop.call_soon(self._work_off)
 

@@ -16,7 +16,7 @@ from datastore.model.expiry import NEVER, Expiry
 from datastore.model.key import Key
 from datastore.model.limits import MESSAGE_BYTES
 from datastore.model.metadata import ABSENT, EXISTS, Metadata, Precondition
-from datastore.model.operations import Delete, Operation, Patch, Put, ReadResult, attempt
+from datastore.model.operations import Delete, Operation, Patch, Put, ReadResult, attempt, refusal_of
 from datastore.redis.metadata import FAILING, check_of, terms_of
 from datastore.redis.strings import check_value
 
@@ -49,6 +49,11 @@ class Item(NamedTuple):
     terms: bytes
     value: bytes = b""
 
+    @property
+    def argument(self) -> bytes:
+        """For ATOMIC: its place, if it is a write."""
+        return b"%d" % self.place if self.role in (Role.WRITE, Role.FAILURE) else b""
+
 
 class _Entry(NamedTuple):
     """An entry within the batch. `place` is that of its last write, if that has given it an expiry."""
@@ -62,7 +67,7 @@ class Batch:
     """The items of an atomic batch, given the entries of its patches as they were read, and which writes `expired`.
 
     `values` are those that patches have made, by their places. `failure` is the error of the first one that could not
-    be applied; the items end there. Raises LimitExceededError if it is too large.
+    be applied; the items end there. The values of puts are bytes. Raises LimitExceededError if it is too large.
     """
 
     def __init__(
@@ -96,7 +101,7 @@ class Batch:
 
     def _add(self, place: int, operation: Operation) -> None:
         if isinstance(operation, Put):
-            self._write(place, operation, self._encoder.encode(operation.value))
+            self._write(place, operation, operation.value)
         elif isinstance(operation, Delete):
             self._write(place, operation)
         elif depends_on_value(operation):
@@ -108,18 +113,24 @@ class Batch:
         entry = self._entries[patch.key]
         if entry.place is not None:
             self._check(Role.ALIVE, entry.place, patch.key, EXISTS)
-        made = attempt(_applied, patch, entry.value, catching=Exception)
+        made = attempt(self._applied, patch, entry.value, catching=Exception)
         if made.error is not None:
             # Its condition comes first.
             self._check(Role.WRITE, place, patch.key, patch.condition)
-            self.items.append(Item(Role.FAILURE, place, patch, FAILING))
-            self.failure = made.error
+            self.failure = refusal_of(made.error)
+            reason = str(self.failure).encode("utf-8", "replace")
+            self.items.append(Item(Role.FAILURE, place, patch, FAILING, reason))
         elif made.value is None:
             self._write(place, Delete(patch.key, patch.condition))
         else:
-            data = self._encoder.encode(made.value)
-            self._write(place, Put(patch.key, made.value, patch.condition, patch.expiry or entry.expiry), data)
+            data: bytes = made.value
+            self._write(place, Put(patch.key, data, patch.condition, patch.expiry or entry.expiry), data)
             self.values[place] = self._encoder.decode(data)
+
+    def _applied(self, patch: Patch, old: Any) -> bytes | None:
+        value = patch.apply(old)
+        check_value(patch.key, value)
+        return None if value is None else self._encoder.encode(value)
 
     def _write(self, place: int, operation: Operation, data: bytes = b"", *, touched: Any = None) -> None:
         """Add a write, and note what it leaves."""
@@ -136,12 +147,6 @@ class Batch:
 def depends_on_value(operation: Operation) -> bool:
     """Whether the value to store depends on the old one."""
     return isinstance(operation, Patch) and (bool(operation.changes) or operation.create or operation.expiry is None)
-
-
-def _applied(patch: Patch, old: Any) -> Any:
-    value = patch.apply(old)
-    check_value(patch.key, value)
-    return value
 
 
 def _require_at_most(limit: str, maximum: int, count: int, what: str) -> None:

@@ -51,7 +51,7 @@ def digest_of(value: bytes) -> bytes:
 
 
 def terms_of(operation: Operation, value: bytes) -> bytes:
-    """For WRITE: the digest of the value to store, empty for a delete; then the condition and expiry, if any."""
+    """For scripts: the digest of the value to store, empty for a delete; then the condition and expiry, if any."""
     digest = b"" if isinstance(operation, Delete) else digest_of(value) if isinstance(operation, Put) else _SAME_VALUE
     if operation.condition is None and operation.expiry is None:
         return digest

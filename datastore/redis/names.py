@@ -27,6 +27,8 @@ class Names:
         self.log_state = f"{prefix}//log"
         self.log = f"{prefix}//changes"
         self.expiring = f"{prefix}//expiring"
+        #: The requests of writes that are remembered, a hash.
+        self.requests = f"{prefix}//requests"
         self._metadata = f"{prefix}//metadata/"
 
     @property
@@ -48,6 +50,11 @@ class Names:
     def for_changes(self) -> list[str]:
         """What scripts that make changes need besides the names of entries."""
         return [self.version, self.log_state, self.log, self.expiring]
+
+    @property
+    def for_writes(self) -> list[str]:
+        """What scripts that make writes need besides the names of entries."""
+        return [*self.for_changes, self.requests]
 
     def of(self, key: Key) -> str:
         """The name of an entry."""

@@ -6,10 +6,35 @@ whether another program has replaced the value since.
 
 from __future__ import annotations
 
-__all__ = ["ATOMIC", "BEGIN", "EXPIRIES", "INDEX", "RAISE", "READ", "REFUSED", "SWEEP", "TOO_LATE", "UNMET", "WRITE"]
+__all__ = [
+    "ABORTED",
+    "ATOMIC",
+    "BEGIN",
+    "EXPIRIES",
+    "FORGET",
+    "FORGOTTEN",
+    "INDEX",
+    "NOW",
+    "OF_ANOTHER",
+    "RAISE",
+    "READ",
+    "REFUSED",
+    "REMEMBERED",
+    "SWEEP",
+    "TOO_LATE",
+    "UNFIT",
+    "UNMET",
+    "WRITE",
+]
 
 #: How an answer begins whose write was not made: by its condition, the expiry, or an error of a command.
 UNMET, TOO_LATE, REFUSED = b"!", b">", b"-"
+#: How an answer begins to a request that was made before, with the answer of then; that is one of another entry, whose
+#: name follows; or that may have been made before any were remembered.
+REMEMBERED, OF_ANOTHER, FORGOTTEN = b'"', b"%", b"^"
+#: How a remembered answer begins if a patch could not be applied, with the reason; or because of another write of an
+#: atomic batch, with its index.
+UNFIT, ABORTED = b"~", b"*"
 
 #: The beginning of the scripts that make changes. KEYS: the names of the latest version, of the log's state, of the
 #: log, and of the index of the entries that expire. The log is kept if its state exists, whichever client has begun it.
@@ -91,8 +116,53 @@ local function save()
 end
 """
 
-#: How the scripts that make writes decide about each, and then make it.
+#: How the scripts that make writes decide about each, and then make it. KEYS[5]: the name of the requests, a hash. It
+#: has the outcome of each request by its id, the ids in their order, and since when none was forgotten.
 _WRITES = r"""
+local requests = KEYS[5]
+
+-- A request: its id, since when it may have been made, '' if not at all, when the client was opened, how many requests
+-- are kept, and the name of its entry.
+local function request_of(text, name)
+    local id, first, opened, most = string.match(text, '^(%x+) (%d*) (%d+) (%d+)$')
+    return {id = id, first = first, opened = tonumber(opened), most = tonumber(most), name = name}
+end
+
+-- The answer to a request that was made, or that cannot be; nothing if it is to be made.
+local function remembered(request)
+    local outcome = call('HGET', requests, 'i' .. request.id)
+    if outcome then
+        local length, at = string.match(outcome, '^%d+ (%d+) ()')
+        local name = string.sub(outcome, at, at + length - 1)
+        return name == request.name and '"' .. string.sub(outcome, at + length) or '%' .. name
+    end
+    local since = request.first ~= '' and tonumber(call('HGET', requests, 'since') or request.opened)
+    if since and tonumber(request.first) <= since then
+        return '^'
+    end
+end
+
+-- Remember how a request ended, and forget up to two others beyond the limit.
+local function note(request, answer)
+    local head = call('HMGET', requests, 'first', 'next', 'since')
+    local first, following = tonumber(head[1] or 1), tonumber(head[2] or 1)
+    local since = tonumber(head[3] or request.opened)
+    local outcome = now .. ' ' .. #request.name .. ' ' .. request.name .. answer
+    call('HSET', requests, 'i' .. request.id, outcome)
+    call('HSET', requests, 't' .. following, request.id)
+    following = following + 1
+    for _ = 1, 2 do
+        if following - first > request.most then
+            local id = call('HGET', requests, 't' .. first)
+            local oldest = call('HGET', requests, 'i' .. id)
+            since = math.max(since, oldest and tonumber(string.match(oldest, '^%d+')) or 0)
+            call('HDEL', requests, 't' .. first, 'i' .. id)
+            first = first + 1
+        end
+    end
+    call('HMSET', requests, 'first', first, 'next', following, 'since', format('%.0f', since))
+end
+
 local function digest_of(value)
     return string.sub(redis.sha1hex(value), 1, 12)
 end
@@ -238,24 +308,36 @@ if keeps_log then
 end
 """
 
-#: Makes writes in their order, each by itself. KEYS: four names as above; for each write those of the entry and of its
-#: metadata. ARGV: for each write its terms and its value. Returns the metadata of each entry, '' after a delete, or why
-#: the write was not made.
+#: Makes writes in their order, each by itself. KEYS: five names as above; for each write those of the entry and of its
+#: metadata. ARGV: for each write its terms, which may end with its request, and its value. Returns the metadata of
+#: each entry, '' after a delete, or why the write was not made.
 WRITE = (
     _CHANGE
     + _WRITES
     + r"""
 local function write(name, beside, terms, value)
+    local request
+    if string.find(terms, '@', 1, true) then
+        local own, text = string.match(terms, '^(.*)@(.*)$')
+        terms, request = own, request_of(text, name)
+        local answer = remembered(request)
+        if answer then
+            return answer
+        end
+    end
     local answer, number, stored_value, until_ms, is_touch = decide(name, terms, value, stored(name, beside))
     if is_made(answer) then
         make(name, beside, answer, number, stored_value, until_ms, is_touch)
+    end
+    if request and (is_made(answer) or request.first ~= '') then
+        note(request, answer)
     end
     return answer
 end
 
 local results = {}
-for place = 1, (#KEYS - 4) / 2 do
-    local key, arg = 2 * place + 3, 2 * place - 1
+for place = 1, (#KEYS - 5) / 2 do
+    local key, arg = 2 * place + 4, 2 * place - 1
     local made, result = pcall(write, KEYS[key], KEYS[key + 1], ARGV[arg], ARGV[arg + 1])
     results[place] = made and result or refused(result)
 end
@@ -264,17 +346,21 @@ return results
 """
 )
 
-#: Makes writes in their order, all or none; KEYS and ARGV as for WRITE. Some only check a condition. First all are
-#: decided, each after those before it. Returns the answers as WRITE does, up to that of the first write that fails; or
-#: why none can be made, e.g. because the server is full: that fails the first command that writes, if any.
+#: Makes writes in their order, all or none. KEYS as for WRITE. ARGV: for each write its terms, its value, and its place
+#: in the batch, or '' if it only checks whether the batch is up to date; then for each place its request and the name
+#: of its entry, or nothing. If all requests were made before, returns the answers to them; if one cannot be made, the
+#: answers up to it. Otherwise all writes are decided, each after those before it, and then made. Returns the answers as
+#: WRITE does, up to that of the first write that fails; or why none can be made, e.g. because the server is full: that
+#: fails the first command that writes, if any.
 ATOMIC = (
     _CHANGE
     + _WRITES
     + r"""
-local after, answers, decided = {}, {}, {}
+local count = (#KEYS - 5) / 2
+local after, answers, decided, asked = {}, {}, {}, {}
 
 local function decide_next(place)
-    local key, arg = 2 * place + 3, 2 * place - 1
+    local key, arg = 2 * place + 4, 3 * place - 2
     local name, beside = KEYS[key], KEYS[key + 1]
     local entry = after[name] or {stored(name, beside)}
     local answer, number, value, until_ms, is_touch =
@@ -286,29 +372,77 @@ local function decide_next(place)
     return answer
 end
 
+-- The answers to the requests, if all of them have one, or up to the first that cannot be made.
+local function answers_before()
+    local found, is_any_new = {}, false
+    for arg = 3 * count + 1, #ARGV, 2 do
+        local request = request_of(ARGV[arg], ARGV[arg + 1])
+        asked[#asked + 1] = request
+        found[#asked] = remembered(request) or ''
+        if string.find(found[#asked], '^[%^%%]') then
+            return found
+        end
+        is_any_new = is_any_new or found[#asked] == ''
+    end
+    return #asked > 0 and not is_any_new and found
+end
+
+-- Of a failure only repeated requests are noted.
+local function note_failure(place, answer)
+    local failed, terms = ARGV[3 * place], ARGV[3 * place - 2]
+    if failed == '' or string.sub(answer, 1, 1) == '-' then
+        return
+    end
+    for each, request in ipairs(asked) do
+        if request.first ~= '' then
+            local is_it = each == tonumber(failed) + 1
+            local unfit = terms == '?|never|' and '~' .. ARGV[3 * place - 1]
+            note(request, is_it and (unfit or answer) or '*' .. failed)
+        end
+    end
+end
+
+local function note_all()
+    for place = 1, count do
+        local request = asked[tonumber(ARGV[3 * place] or '') and ARGV[3 * place] + 1]
+        if request then
+            note(request, answers[place])
+        end
+    end
+end
+
 local function make_all()
     for _, each in ipairs(decided) do
         make(unpack(each, 1, 7))
     end
 end
 
+local before = answers_before()
+if before then
+    save()
+    return before
+end
 if keeps_log then
     -- Expiries have versions before all writes.
-    for key = 5, #KEYS, 2 do
+    for key = 6, #KEYS, 2 do
         if call('EXISTS', KEYS[key]) == 0 then
             log_expired(KEYS[key])
         end
     end
 end
-for place = 1, (#KEYS - 4) / 2 do
+for place = 1, count do
     local could, answer = pcall(decide_next, place)
     answers[place] = could and answer or refused(answer)
     if answers[place] ~= '?' and not is_made(answers[place]) then
+        note_failure(place, answers[place])
         save()
         return answers
     end
 end
 local made, raised = pcall(make_all)
+if made then
+    note_all()
+end
 save()
 return made and answers or refused(raised)
 """
@@ -390,6 +524,17 @@ for place, name in ipairs(KEYS) do
     expiries[place] = until_ms < 0 and '0' or string.format('%.0f', (until_ms + 1) * 1000)
 end
 return expiries
+"""
+
+#: The time of the server, in seconds and microseconds. KEYS: any name, which says which server.
+NOW = "return redis.call('TIME')"
+
+#: Refuses repeated requests from before now that are not known. KEYS: the name of the requests.
+FORGET = r"""
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local since = math.max(now, tonumber(redis.call('HGET', KEYS[1], 'since') or 0))
+redis.call('HSET', KEYS[1], 'since', string.format('%.0f', since))
 """
 
 #: Makes later versions greater than ARGV[1]. KEYS: the name of the latest version.

@@ -12,7 +12,7 @@ from datastore.model.durations import check_seconds
 from datastore.model.errors import InvalidError
 from datastore.model.extras import require
 from datastore.model.key import Key
-from datastore.model.limits import CHANGES_AGE_S, CHANGES_BYTES
+from datastore.model.limits import CHANGES_AGE_S, CHANGES_BYTES, REQUESTS_KEPT
 from datastore.redis.changes import LogLimits
 from datastore.redis.names import Names
 from datastore.redis.strings import Strings
@@ -32,6 +32,8 @@ class RedisDatastore(SerializerShimDatastore):
     With `keep_changes` it can be watched: each change is also kept in a log on the server, for `most_change_age_s`
     seconds and up to `most_change_bytes`; later writes drop what is older. Once begun, the log has the changes of all
     clients that keep versions, but not those of other programs. A watch with `initial` is refused, as are queries.
+    The requests of writes that have an attempt are remembered in the same step, the latest `most_requests`: a later
+    attempt of one that was made is answered, and not made again, by any client of the server with this prefix.
     With `expire_s`, a cache: the server deletes an entry so long after its last put, to the millisecond. A cache keeps
     no versions.
     The name of an entry is `prefix` and the key's text after its first slash: `/user:1` with the default, `user:1` with
@@ -59,6 +61,7 @@ class RedisDatastore(SerializerShimDatastore):
         keep_changes: bool = False,
         most_change_bytes: int = CHANGES_BYTES,
         most_change_age_s: float = CHANGES_AGE_S,
+        most_requests: int = REQUESTS_KEPT,
     ) -> None:
         require("redis", "redis")
         if expire_s is not None:
@@ -67,10 +70,11 @@ class RedisDatastore(SerializerShimDatastore):
             raise InvalidError(f"prefix={prefix!r}: a prefix has no //, which reserved names have", field="prefix")
         check_count("most_change_bytes", most_change_bytes)
         check_seconds("most_change_age_s", most_change_age_s)
+        check_count("most_requests", most_requests)
         names = Names(prefix)
         if versions and expire_s is None and (names.are_together or not _is_cluster(client)):
             limits = LogLimits(most_change_bytes, most_change_age_s) if keep_changes else None
-            self._strings: Strings = VersionedStrings(client, names, limits)
+            self._strings: Strings = VersionedStrings(client, names, limits, most_requests=most_requests)
         elif keep_changes:
             raise InvalidError("changes are kept only with versions, which this store does not keep", field="changes")
         else:
@@ -108,6 +112,10 @@ class RedisDatastore(SerializerShimDatastore):
         Raises InvalidError (a ValueError) for one that is after the year 2112 as a time.
         """
         self._strings.raise_versions(version)
+
+    def forget_requests(self) -> None:
+        """Refuse repetitions of writes from before now that were not made here, because another store made some."""
+        self._strings.forget_requests()
 
     def describe(self) -> Description:
         return Description("redis", super().describe().text, self.capability)

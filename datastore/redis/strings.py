@@ -132,6 +132,9 @@ class Strings(Datastore):
     def raise_versions(self, version: int) -> None:
         """Give only versions above this one from now on, if any are kept."""
 
+    def forget_requests(self) -> None:
+        """Refuse repetitions of writes from before now, as is done anyway if no requests are remembered."""
+
     def close(self) -> None:
         """Refuse further calls, and close the client if it is owned."""
         self._closed = True

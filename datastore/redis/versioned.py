@@ -7,12 +7,14 @@ from itertools import groupby
 from typing import Any
 
 from datastore.engine.conflicts import conflict_pauses
+from datastore.engine.requests import Outcome, forgotten
 from datastore.model.capability import Capability
 from datastore.model.changes import Watch
 from datastore.model.errors import DatastoreError, InvalidError
 from datastore.model.expiry import too_late
 from datastore.model.key import Key
-from datastore.model.metadata import require
+from datastore.model.limits import REQUESTS_KEPT
+from datastore.model.metadata import Metadata, require
 from datastore.model.operations import (
     ENTRIES,
     Operation,
@@ -29,7 +31,21 @@ from datastore.redis.changes import LogLimits, ServerLog
 from datastore.redis.errors import script_error, server_of
 from datastore.redis.metadata import VERSIONS_RAISED_TO, Known, digest_of, foreign, terms_of
 from datastore.redis.names import Names
-from datastore.redis.scripts import ATOMIC, EXPIRIES, RAISE, REFUSED, TOO_LATE, UNMET, WRITE
+from datastore.redis.requests import RequestTexts, outcome_of_answer
+from datastore.redis.scripts import (
+    ATOMIC,
+    EXPIRIES,
+    FORGET,
+    FORGOTTEN,
+    NOW,
+    OF_ANOTHER,
+    RAISE,
+    REFUSED,
+    REMEMBERED,
+    TOO_LATE,
+    UNMET,
+    WRITE,
+)
 from datastore.redis.strings import Strings, check_value
 from datastore.sync._concurrency import KeyLocks, Lock, sleep
 from datastore.sync.atomic import all_made, none_made
@@ -46,6 +62,8 @@ STEP_BYTES = 4 * 1024 * 1024
 
 #: How the answer to a write begins that was not made.
 _FAILURES = (UNMET, TOO_LATE, REFUSED)
+#: How it begins because of its request.
+_OF_REQUESTS = (REMEMBERED, OF_ANOTHER, FORGOTTEN)
 
 #: A write to be made, and the bytes of its value.
 _Prepared = tuple[Operation, bytes]
@@ -54,8 +72,17 @@ _Prepared = tuple[Operation, bytes]
 class VersionedStrings(Strings):
     """Strings that have versions, and can expire. Names and values are those of Strings."""
 
-    def __init__(self, client: Any, names: Names, log_limits: LogLimits | None = None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        names: Names,
+        log_limits: LogLimits | None = None,
+        *,
+        most_requests: int = REQUESTS_KEPT,
+    ) -> None:
         super().__init__(client, names)
+        self._requests = RequestTexts(most_requests, self._server_us)
+        self._now_script = client.register_script(NOW)
         #: None if no log is kept on behalf of this store.
         self._log = None if log_limits is None else ServerLog(client, names, log_limits, self._faults)
         self._log_has_begun = log_limits is None
@@ -63,6 +90,7 @@ class VersionedStrings(Strings):
         self._atomic_script = client.register_script(ATOMIC)
         self._expiries_script = client.register_script(EXPIRIES)
         self._raise_script = client.register_script(RAISE)
+        self._forget_script = client.register_script(FORGET)
         self._encoder = client.get_encoder()
         #: Patches of one key take turns, so that only those of other clients conflict.
         self._patching = KeyLocks()
@@ -70,7 +98,9 @@ class VersionedStrings(Strings):
     @property
     def capability(self) -> Capability:
         """It can be watched if a log is kept."""
-        return Capability(queries=False, versions=True, expiry=True, changes=self._log is not None, atomic=True)
+        return Capability(
+            queries=False, versions=True, expiry=True, changes=self._log is not None, atomic=True, retries=True
+        )
 
     # Reading
 
@@ -122,6 +152,9 @@ class VersionedStrings(Strings):
         return results
 
     def _patch(self, patch: Operation) -> WriteResult:
+        if patch.attempt is not None:
+            tried = attempt(self._write_together, [patch], catching=DatastoreError)
+            return WriteResult(tried.error) if tried.error is not None else tried.value[0]
         # The serializers of a patch may raise anything, which must not fail the whole batch.
         made = attempt(self._patched, patch, catching=Exception)
         return WriteResult(refusal_of(made.error)) if made.error is not None else made.value
@@ -139,8 +172,10 @@ class VersionedStrings(Strings):
         return on_made(self._prepared, list(operations), self._write_prepared, WriteResult)
 
     def _prepared(self, operation: Operation) -> _Prepared:
-        _checked(operation)
-        return operation, self._encoder.encode(operation.value) if isinstance(operation, Put) else b""
+        if not isinstance(operation, Put):
+            return operation, b""
+        check_value(operation.key, operation.value)
+        return operation, self._encoder.encode(operation.value)
 
     def _write_prepared(self, writes: list[_Prepared]) -> list[WriteResult]:
         made: list[WriteResult] = []
@@ -154,16 +189,26 @@ class VersionedStrings(Strings):
         return made
 
     def _step(self, step: Sequence[_Prepared]) -> list[WriteResult]:
-        answers = self._run(
-            self._write_script,
-            [operation.key for operation, _ in step],
-            [part for operation, value in step for part in (terms_of(operation, value), value)],
-        )
+        arguments: list[bytes] = []
+        for (operation, value), request in zip(step, self._requests_of([each for each, _ in step]), strict=True):
+            terms = terms_of(operation, value)
+            arguments += (b"@".join((terms, request)) if request else terms, value)
+        answers = self._run(self._write_script, [operation.key for operation, _ in step], arguments)
         return [self._result(operation, answer) for (operation, _), answer in zip(step, answers, strict=True)]
+
+    def _requests_of(self, operations: Sequence[Operation]) -> list[bytes]:
+        """The texts of the requests of writes, empty without one."""
+        attempts = [operation.attempt for operation in operations]
+        return self._requests.of(attempts) if any(attempts) else [b""] * len(attempts)
+
+    def _server_us(self) -> int:
+        with self._faults():
+            seconds, microseconds = self._now_script([self._names.requests])
+        return int(seconds) * 1_000_000 + int(microseconds)
 
     def _run(self, script: Any, keys: Iterable[Key], arguments: list[bytes]) -> list[bytes]:
         """The answers of a script that makes writes. Raises if it has made none."""
-        names = [*self._names.for_changes, *(name for key in keys for name in self._pair(key))]
+        names = [*self._names.for_writes, *(name for key in keys for name in self._pair(key))]
         with self._faults():
             answers: Any = script(names, arguments)
         encode = self._encoder.encode
@@ -178,9 +223,26 @@ class VersionedStrings(Strings):
             return WriteResult(attempt(require, operation.condition, operation.key, int(answer[1:])).error)
         if head == TOO_LATE:
             return WriteResult(too_late("expires_in_s"))
+        if head in _OF_REQUESTS:
+            made = attempt(self._answered, operation, answer)
+            return made.value if made.error is None else WriteResult(made.error)
         if head == REFUSED:
             return WriteResult(self._refusal(answer))
         return WriteResult(metadata=Known.read(answer).metadata if answer else None)
+
+    def _answered(self, operation: Operation, answer: bytes) -> WriteResult:
+        """The result of a write that is not made now because of its request."""
+        if answer[:1] == FORGOTTEN:
+            raise forgotten()
+        if answer[:1] == OF_ANOTHER:
+            outcome = Outcome(str(self._names.key_of(answer[1:])))
+        else:
+            outcome = outcome_of_answer(operation.key, answer[1:], lambda text: self._result(operation, text))
+        return outcome.answer(operation, lambda: self._present(operation.key))
+
+    def _present(self, key: Key) -> tuple[Any, Metadata | None]:
+        [found] = self.read([key], ENTRIES)
+        return found.value, found.metadata
 
     def _refusal(self, answer: bytes) -> DatastoreError:
         """The error for a command that the server refused to a script."""
@@ -190,7 +252,11 @@ class VersionedStrings(Strings):
 
     def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
         """Make all writes in one step of the server. Raises LimitExceededError if they are too many or too large."""
-        return all_made(_checked, operations, self._write_together)
+        return all_made(self._encoded, operations, self._write_together)
+
+    def _encoded(self, operation: Operation) -> Operation:
+        _, value = self._prepared(operation)
+        return operation.of(value) if isinstance(operation, Put) else operation
 
     def _write_together(self, operations: Sequence[Operation]) -> list[WriteResult]:
         self._begin_log()
@@ -200,7 +266,9 @@ class VersionedStrings(Strings):
             while True:
                 found = dict(zip(keys, self.read(keys, ENTRIES), strict=True)) if keys else {}
                 batch = Batch(operations, found, expired, self._encoder)
-                answers = self._run_items(batch.items)
+                answers = self._run_items(batch.items, operations)
+                if answers[-1][:1] in _OF_REQUESTS:
+                    return self._all_answered(operations, answers)
                 item, answer = batch.items[len(answers) - 1], answers[-1]
                 if answer[:1] not in _FAILURES:
                     return self._results(batch, answers)
@@ -216,12 +284,20 @@ class VersionedStrings(Strings):
         """The error of a batch that was not made, and ended at this item."""
         return batch.failure if item.role is Role.FAILURE else self._result(item.operation, answer).error
 
-    def _run_items(self, items: Sequence[Item]) -> list[bytes]:
-        return self._run(
-            self._atomic_script,
-            [item.operation.key for item in items],
-            [part for item in items for part in (item.terms, item.value)],
-        )
+    def _run_items(self, items: Sequence[Item], operations: Sequence[Operation]) -> list[bytes]:
+        arguments = [part for item in items for part in (item.terms, item.value, item.argument)]
+        for operation, request in zip(operations, self._requests_of(operations), strict=True):
+            if request:
+                arguments += (request, self._encoder.encode(self._names.of(operation.key)))
+        return self._run(self._atomic_script, [item.operation.key for item in items], arguments)
+
+    def _all_answered(self, operations: Sequence[Operation], answers: Sequence[bytes]) -> list[WriteResult]:
+        """The results of a batch that is not made now because of its requests: all of them, or the last answer's."""
+        results = [self._result(*each) for each in zip(operations, answers, strict=False)]
+        if answers[-1][:1] == REMEMBERED:
+            return results
+        failed: Any = results[-1].error
+        return none_made({len(results) - 1: failed}, len(operations))
 
     def _results(self, batch: Batch, answers: Sequence[bytes]) -> list[WriteResult]:
         """The results of a batch that was made."""
@@ -278,15 +354,14 @@ class VersionedStrings(Strings):
         with self._faults():
             self._raise_script([self._names.version], [version])
 
+    def forget_requests(self) -> None:
+        """Refuse repetitions of writes from before now that were not made here."""
+        with self._faults():
+            self._forget_script([self._names.requests])
+
 
 def _nothing() -> None:
     """The thread of the log removes expired entries."""
-
-
-def _checked(operation: Operation) -> Operation:
-    if isinstance(operation, Put):
-        check_value(operation.key, operation.value)
-    return operation
 
 
 def _is_foreign(result: ReadResult) -> bool:

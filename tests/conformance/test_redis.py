@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice, takewhile
@@ -22,6 +23,7 @@ import datastore
 from datastore import serialize, spec, wire
 from datastore.aio.lift import lift
 from datastore.aio.testing.conformance import DatastoreConformance as AsyncConformance
+from datastore.model.attempts import Attempt, elapsed_us
 from datastore.model.changes import ChangeKind
 from datastore.model.entries import Write
 from datastore.model.errors import (
@@ -32,8 +34,10 @@ from datastore.model.errors import (
     DatastoreError,
     DeadlineExceededError,
     InvalidError,
+    InvalidValueError,
     LimitExceededError,
     QueryNotSupportedError,
+    RequestForgottenError,
     StoreError,
     StoreFormatError,
     StoreFullError,
@@ -51,6 +55,7 @@ from datastore.redis import RedisConfig, RedisDatastore
 from datastore.redis import config as redis_config
 from datastore.redis.batches import ATOMIC_BYTES, ATOMIC_WRITES
 from datastore.redis.metadata import VERSIONS_RAISED_TO
+from datastore.redis.requests import RequestTexts
 from datastore.redis.versioned import STEP_BYTES, STEP_WRITES
 from datastore.sync.memory import DictDatastore
 from datastore.testing.conformance import DatastoreConformance, generated
@@ -68,7 +73,7 @@ def client(redis_server: Engine) -> Iterator[Any]:
 
 class TestRedis(AsJson, DatastoreConformance):
     queries = False
-    versions = expiry = changes = atomic = True
+    versions = expiry = changes = atomic = retries = True
 
     @pytest.fixture
     def store(self, client: Any, redis_server: Engine) -> Any:
@@ -78,7 +83,7 @@ class TestRedis(AsJson, DatastoreConformance):
 
 class TestRedisWithoutChanges(AsJson, DatastoreConformance):
     queries = False
-    versions = expiry = atomic = True
+    versions = expiry = atomic = retries = True
 
     @pytest.fixture
     def store(self, client: Any, redis_server: Engine) -> Any:
@@ -88,7 +93,7 @@ class TestRedisWithoutChanges(AsJson, DatastoreConformance):
 
 class TestRedisThatDecodes(AsJson, DatastoreConformance):
     queries = False
-    versions = expiry = changes = atomic = True
+    versions = expiry = changes = atomic = retries = True
 
     @pytest.fixture
     def store(self, client: Any, redis_server: Engine) -> Any:
@@ -100,7 +105,7 @@ class TestRedisThatDecodes(AsJson, DatastoreConformance):
 @pytest.mark.long
 class TestAsyncRedis(OnTheWire, AsyncConformance):
     queries = False
-    versions = expiry = changes = atomic = True
+    versions = expiry = changes = atomic = retries = True
 
     @pytest.fixture
     async def store(self, client: Any) -> Any:
@@ -621,7 +626,7 @@ def test_any_atomic_batch_ends_as_in_memory(client: Any, keep_changes: bool, bat
         for batch in batches:
             writes = [make(key) for key, make in batch]
             results = store.batch_write(writes, atomic=True)
-            assert outcomes(results) == outcomes(memory.batch_write(writes, atomic=True))
+            assert outcomes(writes, results) == outcomes(writes, memory.batch_write(writes, atomic=True))
             entries, expected = ([each.entry(key) for key in keys] for each in (store, memory))
             assert list(map(shown, entries)) == list(map(shown, expected))
             if all(result.error is None for result in results):
@@ -630,11 +635,16 @@ def test_any_atomic_batch_ends_as_in_memory(client: Any, keep_changes: bool, bat
                 assert last.items() <= metadata.items()
 
 
-def outcomes(results: list[Any]) -> list[Any]:
-    """What the results say, but for versions and times."""
+def outcomes(writes: list[Any], results: list[Any]) -> list[Any]:
+    """What the results say, but for versions and times, and the value of a touch, which Redis does not send."""
     return [
-        (type(result.error), getattr(result.error, "index", None), result.value, result.metadata is not None)
-        for result in results
+        (
+            type(result.error),
+            getattr(result.error, "index", None),
+            result.value if isinstance(write, Patch) and write.changes else None,
+            result.metadata is not None,
+        )
+        for write, result in zip(writes, results, strict=True)
     ]
 
 
@@ -667,6 +677,15 @@ def test_an_atomic_batch_that_is_too_large_is_refused_and_nothing_is_written(cli
         assert client.dbsize() == 0
         assert {result.error for result in store.batch_write(batch[:-1], atomic=True)} == {None}
         client.flushall()
+
+
+def test_text_that_cannot_be_stored_fails_its_atomic_batch(client: Any):
+    store = RedisDatastore(client, serialize.NonSerializer)
+    for value in ("\ud800", 1):
+        results = store.batch_write([Put(Key("/a"), "x"), Put(Key("/b"), value)], atomic=True)
+        assert isinstance(results[0].error, BatchAbortedError)
+        assert isinstance(results[1].error, (InvalidValueError, UnsupportedTypeError))
+    assert client.dbsize() == 0
 
 
 def test_atomic_patches_of_two_programs_are_all_made(client: Any, redis_server: Engine):
@@ -706,6 +725,112 @@ def test_a_name_that_is_no_string_fails_its_atomic_batch(client: Any):
         results = store.batch_write([Put(Key("/a"), 1), operation], atomic=True)
         assert [type(result.error) for result in results] == [BatchAbortedError, StoreFormatError]
     assert client.keys() == [b"/list"]
+
+
+# Safe retries
+
+
+def repeated(operation: Any) -> Any:
+    """The next attempt of a write, of which one may have been made."""
+    again = copy(operation)
+    again.attempt = operation.attempt.followed(elapsed_us())
+    return again
+
+
+def test_other_clients_and_a_restarted_server_remember_requests(tmp_path: Path):
+    key = Key("/a")
+    add = Patch(key, changes_of(increment={"n": 1}), create=True, attempt=Attempt.new())
+    together: list[Any] = [Put(Key("/b"), 1, ABSENT, attempt=Attempt.new()), Delete(Key("/c"), attempt=Attempt.new())]
+    with engine("redis", tmp_path / "data") as server:
+        url = f"redis://127.0.0.1:{server.port}/0"
+        with datastore.open(url) as store:
+            first = [*store.batch_write([add]), *store.batch_write(together, atomic=True)]
+        server.kill()
+        server.start()
+        with datastore.open(url) as store:
+            again = [
+                *store.batch_write([repeated(add)]),
+                *store.batch_write(list(map(repeated, together)), atomic=True),
+            ]
+            assert [(result.error, result.metadata) for result in again] == [
+                (result.error, result.metadata) for result in first
+            ]
+            assert again[0].value == store.get(key) == {"n": 1}
+
+
+def test_attempts_that_run_at_once_are_made_once(client: Any):
+    add = Patch(Key("/a"), changes_of(increment={"n": 1}), create=True, attempt=Attempt.new())
+    stores = [RedisDatastore(client) for _ in range(4)]
+
+    def write(store: RedisDatastore) -> list[Any]:
+        return store.batch_write([add] * 10) + store.batch_write([repeated(add)], atomic=True)
+
+    results = [result for each in in_threads([partial(write, store) for store in stores]) for result in each]
+    assert len({(result.error, result.metadata) for result in results}) == 1
+    assert stores[0].get(Key("/a")) == {"n": 1}
+
+
+def test_the_latest_requests_are_remembered_and_earlier_ones_refused(client: Any):
+    store = RedisDatastore(client, most_requests=3)
+    writes = [Put(Key(f"/n:{number}"), number, attempt=Attempt.new()) for number in range(6)]
+    repetitions = list(map(repeated, writes))
+    unknown = repeated(Put(Key("/unknown"), 1, attempt=Attempt.new()))
+    with MonitoredRequests() as sent:
+        assert {result.error for result in store.batch_write(writes)} == {None}
+    # The time of the server, and the script itself, which it may not have yet.
+    assert len(sent) <= 4
+    results = store.batch_write(repetitions[::-1])
+    assert [type(result.error) for result in results] == [type(None)] * 3 + [RequestForgottenError] * 3
+    [result] = store.batch_write([unknown])
+    assert isinstance(result.error, RequestForgottenError)
+    assert client.hlen("///requests") == 3 + 2 * 3
+
+
+def test_what_a_repeated_patch_or_batch_was_told_stays_true(client: Any):
+    store, key = RedisDatastore(client), Key("/a")
+    add = Patch(key, changes_of(increment={"n": 1}), attempt=Attempt.new())
+    together: list[Any] = [
+        Put(Key("/b"), 1, attempt=Attempt.new()),
+        Patch(key, changes_of(increment={"n": 1}), attempt=Attempt.new()),
+        Put(Key("/c"), 1, attempt=Attempt.new()),
+    ]
+    store.put(key, {"n": "text"})
+    for _ in range(2):
+        results = store.batch_write([repeated(add)]) + store.batch_write(list(map(repeated, together)), atomic=True)
+        kinds = [InvalidValueError, BatchAbortedError, InvalidValueError, BatchAbortedError]
+        assert [type(result.error) for result in results] == kinds
+        assert [getattr(result.error, "index", None) for result in results] == [None, 1, None, 1]
+        store.put(key, {"n": 1})
+    results = store.batch_write([add]) + store.batch_write(together, atomic=True)
+    assert None not in [result.error for result in results]
+    assert [store.get(Key(name)) for name in ("/a", "/b", "/c")] == [{"n": 1}, None, None]
+
+
+def test_requests_from_before_are_refused_if_told_so_and_not_known(client: Any):
+    store = RedisDatastore(client)
+    known, unknown = (Put(Key(f"/{name}"), 1, attempt=Attempt.new()) for name in "ab")
+    store.batch_write([known])
+    repetitions = [repeated(known), repeated(unknown)]
+    store.forget_requests()
+    results = store.batch_write(repetitions)
+    assert [type(result.error) for result in results] == [type(None), RequestForgottenError]
+    assert [result.error for result in store.batch_write([repeated(unknown)])] == [None]
+
+
+def test_a_late_answer_about_the_time_makes_no_request_seem_later():
+    """The first attempt was sent 300 us after the store was opened, when the server's clock said 9,000,300 or less."""
+    moments = iter([1000, 61_300])
+    texts = RequestTexts(5, lambda: 9_000_400, clock=lambda: next(moments))
+    request_id = bytes(range(16))
+    [text] = texts.of([Attempt(request_id, 1300)])
+    assert text == b"%s %d %d 5" % (request_id.hex().encode(), 9_000_400 - 60_000, 9_000_400 - 60_300)
+
+
+def test_writes_without_attempts_leave_no_requests(client: Any):
+    store = RedisDatastore(client)
+    store.batch_write([Put(Key("/a"), 1), Put(Key("/a"), 2, EXISTS)])
+    store.batch_write([Put(Key("/b"), 1), Delete(Key("/a"))], atomic=True)
+    assert sorted(client.keys()) == [b"///metadata/b", b"///version", b"/b"]
 
 
 # Changes
@@ -939,7 +1064,7 @@ def test_what_needs_a_listing_or_versions_is_refused(client: Any, watched: list[
     for option in ("versions=false", "expire=1m"):
         with pytest.raises(InvalidError, match="only with versions"):
             spec.parse_url(f"redis://h/0?changes=true&{option}")
-    bad: list[dict[str, Any]] = [{"most_change_bytes": 0}, {"most_change_age_s": 0}]
+    bad: list[dict[str, Any]] = [{"most_change_bytes": 0}, {"most_change_age_s": 0}, {"most_requests": 0}]
     for options in bad:
         with pytest.raises(InvalidError):
             RedisDatastore(client, keep_changes=True, **options)

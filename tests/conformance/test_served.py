@@ -87,7 +87,7 @@ class _Slow:
 class TestNodeOnRedis(_WithoutQueries):
     kind = "redis"
     options = "changes=true"
-    versions = expiry = changes = atomic = True
+    versions = expiry = changes = atomic = retries = True
 
 
 @pytest.mark.long("a node, or a proxy, on one more kind of storage")

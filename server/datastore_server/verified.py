@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from struct import Struct
 from typing import TypeVar
@@ -155,12 +155,6 @@ class _MemberFeed(Feed):
         await self._feed.aclose()
 
 
-class MembersDatastore(ShardedDatastore):
-    """The nodes of a proxy as one store: slots move between them."""
-
-    entries_move = True
-
-
 class _VerifiedFeed(Feed):
     """The feeds of all nodes as one, under one placement.
 
@@ -230,6 +224,23 @@ class _VerifiedFeed(Feed):
     async def aclose(self) -> None:
         if self._feed is not None:
             await self._feed.aclose()
+
+
+class MembersDatastore(ShardedDatastore):
+    """The nodes of a proxy as one store: slots move between them."""
+
+    entries_move = True
+
+    def __init__(self, stores: Iterable[Datastore], membership: Membership, *, names: Sequence[str]) -> None:
+        super().__init__(stores, membership, names=names)
+        self._membership = membership
+
+    def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
+        """The feeds of all nodes in one, under one placement. Positions have its epoch.
+
+        Here and not above the caches, because these may follow it too: a former proxy must not keep what has moved.
+        """
+        return _VerifiedFeed(lambda asked: super(MembersDatastore, self).changes(asked, wake), self._membership, watch)
 
 
 class VerifiedDatastore(ShimDatastore):
@@ -349,8 +360,8 @@ class VerifiedDatastore(ShimDatastore):
             reports[:] = child.shards
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
-        """The feeds of all nodes in one, under one placement. Positions have its epoch."""
-        return _VerifiedFeed(lambda asked: feed_of(self.child_datastore, asked, wake), self._membership, watch)
+        """That of the nodes."""
+        return feed_of(self.child_datastore, watch, wake)
 
     async def tally(self, asked: Aggregate) -> Tally:
         """The combined tallies of all nodes, under one placement from beginning to end."""

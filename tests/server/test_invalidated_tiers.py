@@ -7,14 +7,16 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from datastore.model.errors import ConfigError, DatastoreError
 from datastore.model.key import Key
 from datastore_client.aio import RemoteDatastore
 from datastore_server.app import Server, serve
-from datastore_server.config import dump_config, parse_config
+from datastore_server.config import ProxyConfig, dump_config, parse_config
 from datastore_server.store_urls import lmdb_url, parse_store_url
 from datastore_server.topology import build_node, build_proxy
+from tests.support.growing import apply_now, nodes, proxy
 from tests.support.waiting import until
 
 NAMES = ("s1", "s2")
@@ -169,6 +171,34 @@ async def test_nodes_that_keep_no_changes_are_read_past_the_cache(
         return sum("the caches are not used while the changes of" in message for message in caplog.messages)
 
     await until(logged, 1)
+
+
+async def test_a_proxy_that_does_not_know_where_entries_have_moved_answers_nothing_old(tmp_path: Path) -> None:
+    cached = ProxyConfig(tiers=[{"kind": "lru", "max_entries": 1000}], invalidate="watch")
+    async with nodes(tmp_path, *"ab", changes=True) as running:
+        before, after = running.config("a"), running.config("a", "b")
+        async with proxy(replace(before, proxy=cached)) as former:
+            for key in KEYS:
+                await former.put(key, "old")
+
+            async def hits() -> int:
+                before = (await former.describe_store()).store.children[0].hits
+                assert [result.value for result in await former.batch_get(KEYS)] == ["old"] * len(KEYS)
+                return (await former.describe_store()).store.children[0].hits - before
+
+            await until(hits, len(KEYS))
+            await apply_now(after)
+            # Nothing is written or read where the former proxy would notice the move.
+            moved = [Key(text) for text in (await running.held())["b"]]
+            assert moved
+            async with proxy(replace(after, proxy=cached)) as current:
+                for key in moved:
+                    await current.put(key, "new")
+
+            async def old() -> int:
+                return sum(result.value == "old" for result in await former.batch_get(moved))
+
+            await until(old, 0)
 
 
 # The key `invalidate` of a cluster's file

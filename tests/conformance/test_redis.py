@@ -48,7 +48,7 @@ from datastore.model.errors import (
 from datastore.model.expiry import MAX_EXPIRES_US, Expiry
 from datastore.model.key import Key
 from datastore.model.metadata import ABSENT, EXISTS, Precondition
-from datastore.model.operations import Delete, Patch, Put
+from datastore.model.operations import Delete, Patch, Put, WriteResult
 from datastore.model.patches import FieldChange, changes_of
 from datastore.model.query import Query
 from datastore.redis import RedisConfig, RedisDatastore
@@ -732,9 +732,14 @@ def test_a_name_that_is_no_string_fails_its_atomic_batch(client: Any):
 
 def repeated(operation: Any) -> Any:
     """The next attempt of a write, of which one may have been made."""
-    again = copy(operation)
-    again.attempt = operation.attempt.followed(elapsed_us())
-    return again
+    return again(operation, operation.attempt.followed(elapsed_us()))
+
+
+def again(operation: Any, attempt: Attempt) -> Any:
+    """The same write with another attempt."""
+    copied = copy(operation)
+    copied.attempt = attempt
+    return copied
 
 
 def test_other_clients_and_a_restarted_server_remember_requests(tmp_path: Path):
@@ -748,14 +753,58 @@ def test_other_clients_and_a_restarted_server_remember_requests(tmp_path: Path):
         server.kill()
         server.start()
         with datastore.open(url) as store:
-            again = [
+            repetitions = [
                 *store.batch_write([repeated(add)]),
                 *store.batch_write(list(map(repeated, together)), atomic=True),
             ]
-            assert [(result.error, result.metadata) for result in again] == [
+            assert [(result.error, result.metadata) for result in repetitions] == [
                 (result.error, result.metadata) for result in first
             ]
-            assert again[0].value == store.get(key) == {"n": 1}
+            assert repetitions[0].value == store.get(key) == {"n": 1}
+
+
+def test_repeated_increments_add_up_while_the_server_is_killed(tmp_path: Path):
+    """Single ones, and pairs in atomic batches."""
+    keys, add = [Key("/a"), Key("/b")], changes_of(increment={"n": 1})
+    done: list[None] = []
+
+    def write(store: Any, writes: list[Any], atomic: bool) -> None:
+        results: list[Any] = []
+        while not results:
+            sent_us = elapsed_us()
+            try:
+                results = store.batch_write(writes, atomic=atomic)
+            except (UnavailableError, DeadlineExceededError) as error:
+                results = [WriteResult(error)]
+            if isinstance(results[0].error, (UnavailableError, DeadlineExceededError)):
+                results = []
+                writes = [again(each, each.attempt.followed(sent_us)) for each in writes]
+        assert {result.error for result in results} == {None}
+        done.append(None)
+
+    with engine("redis", tmp_path / "data") as server:
+
+        def run(worker: int) -> None:
+            try:
+                with datastore.open(f"redis://127.0.0.1:{server.port}/0") as store:
+                    for number in range(60):
+                        together = bool(number % 2)
+                        some = keys if together else [keys[worker % 2]]
+                        write(store, [Patch(key, add, create=True, attempt=Attempt.new()) for key in some], together)
+            finally:
+                # So that nobody waits for it if it has failed.
+                done.extend([None] * 60)
+
+        def kill() -> None:
+            for share in (40, 120):
+                while len(done) < share:
+                    time.sleep(0.001)
+                server.kill()
+                server.start()
+
+        in_threads([*(partial(run, worker) for worker in range(4)), kill])
+        with datastore.open(f"redis://127.0.0.1:{server.port}/0") as store:
+            assert [store.get(key) for key in keys] == [{"n": 4 * 30 + 2 * 30}] * 2
 
 
 def test_attempts_that_run_at_once_are_made_once(client: Any):

@@ -139,9 +139,9 @@ class Datastore(TwoNames):
         Raises UnsupportedError if the store cannot be watched. The library calls it only if no verb and no other method
         of the waist is overridden further down.
         """
-        from datastore.aio.feeds import unwatched
+        from datastore.aio.feeds import unlogged
 
-        raise unwatched(self)
+        raise unlogged(self)
 
     def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
         """Change all entries that a query selects, in steps; see `delete_matching`.
@@ -300,14 +300,13 @@ class Datastore(TwoNames):
         damaged or that of another watch, InvalidQueryError or UnsupportedTypeError for a query with other parts.
         """
         # Loaded only by those who watch: loading takes noticeable time.
-        from datastore.aio.feeds import unwatched
+        from datastore.aio.feeds import check_watched
         from datastore.aio.watching import Watcher
         from datastore.engine.feeds import opened
         from datastore.model.changes import Watch
 
         watch = Watch.checked(query, values=values, initial=initial)
-        if not (self.capability.changes and verbs.passes_changes(self)):
-            raise unwatched(self)
+        check_watched(self)
         if resume_token is not None:
             watch = watch._replace(position=opened(watch, resume_token))
         return Watcher(partial(self.changes, watch), watch)

@@ -38,7 +38,7 @@ from datastore.model.operations import PRESENCE, Operation, ReadOptions, ReadRes
 from datastore.model.query import Query
 from datastore.sync._concurrency import Lock
 from datastore.sync.base import Datastore
-from datastore.sync.feeds import Feed, LogFeed, unwatched
+from datastore.sync.feeds import Feed, LogFeed, unlogged
 from datastore.sync.scan import Scan
 
 __all__ = ["CHANGES_AGE_S", "CHANGES_BYTES", "MAP_BYTES", "MAX_MAP_BYTES", "LMDBDatastore", "Stats"]
@@ -304,7 +304,7 @@ class LMDBDatastore(Datastore):
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The feed of the log, if it is kept. Expired entries are shown when they are removed."""
         if self._log is None:
-            raise unwatched(self, "it was opened without keep_changes")
+            raise unlogged(self)
         self._gate.check()
         return LogFeed(self, self._log, self._log_lock, watch, wake, sweep=_nothing)
 

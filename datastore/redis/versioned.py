@@ -50,7 +50,7 @@ from datastore.redis.strings import Strings, check_value
 from datastore.sync._concurrency import KeyLocks, Lock, sleep
 from datastore.sync.atomic import all_made, none_made
 from datastore.sync.exchange import exchange
-from datastore.sync.feeds import Feed, LogFeed, unwatched
+from datastore.sync.feeds import Feed, LogFeed, unlogged
 from datastore.sync.verbs import on_made
 
 __all__ = ["STEP_BYTES", "STEP_WRITES", "VersionedStrings"]
@@ -315,7 +315,7 @@ class VersionedStrings(Strings):
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The feed of the log, if it is kept. Expired entries are shown by a thread that runs while anybody watches."""
         if self._log is None:
-            raise unwatched(self)
+            raise unlogged(self)
         if watch.initial and watch.position is None:
             # The listing is a query.
             self.scan(watch.query)

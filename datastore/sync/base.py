@@ -141,9 +141,9 @@ class Datastore(TwoNames):
         Raises UnsupportedError if the store cannot be watched. The library calls it only if no verb and no other method
         of the waist is overridden further down.
         """
-        from datastore.sync.feeds import unwatched
+        from datastore.sync.feeds import unlogged
 
-        raise unwatched(self)
+        raise unlogged(self)
 
     def write_matching(self, asked: MatchingWrite) -> Generator[MatchingStep]:
         """Change all entries that a query selects, in steps; see `delete_matching`.
@@ -304,12 +304,11 @@ class Datastore(TwoNames):
         # Loaded only by those who watch: loading takes noticeable time.
         from datastore.engine.feeds import opened
         from datastore.model.changes import Watch
-        from datastore.sync.feeds import unwatched
+        from datastore.sync.feeds import check_watched
         from datastore.sync.watching import Watcher
 
         watch = Watch.checked(query, values=values, initial=initial)
-        if not (self.capability.changes and verbs.passes_changes(self)):
-            raise unwatched(self)
+        check_watched(self)
         if resume_token is not None:
             watch = watch._replace(position=opened(watch, resume_token))
         return Watcher(partial(self.changes, watch), watch)

@@ -13,6 +13,7 @@ from typing import Any
 from datastore.engine.changelog import Log, LogPosition
 from datastore.engine.feeds import Place, Progress, joined, parted, selected
 from datastore.model.changes import Change, ChangeBatch, ChangeKind, Watch
+from datastore.model.description import Description
 from datastore.model.entries import Position
 from datastore.model.errors import DatastoreError, UnsupportedError
 from datastore.model.key import Key
@@ -22,7 +23,10 @@ from datastore.sync.cursor import close_all
 from datastore.sync.scan import Scan, ask, exact
 from datastore.sync.verbs import passes_changes
 
-__all__ = ["Feed", "LogFeed", "MappedFeed", "MergedFeed", "feed_of", "unwatched"]
+__all__ = ["Feed", "LogFeed", "MappedFeed", "MergedFeed", "check_watched", "feed_of", "unlogged", "unwatched"]
+
+#: The kinds of store that keep a log of their changes only if they are opened so.
+_OPENED_WITH_LOG = frozenset({"lmdb", "redis"})
 
 
 class Feed:
@@ -49,9 +53,27 @@ class Feed:
         raise NotImplementedError
 
 
-def unwatched(store: Any, reason: str = "it keeps no log of its changes") -> UnsupportedError:
+def check_watched(store: Any) -> None:
+    """Raise UnsupportedError, with the reason, unless a store can be watched."""
+    _check_passed_on(store)
+    if not store.capability.changes:
+        raise unlogged(store)
+
+
+def unwatched(store: Any, reason: str) -> UnsupportedError:
     """The error for a store that cannot be watched."""
     return UnsupportedError(f"{type(store).__name__} cannot be watched: {reason}")
+
+
+def unlogged(store: Any) -> UnsupportedError:
+    """The error for a store that keeps no log of its changes. It names what lacks one below it, and how to get one."""
+    found: Description | None = store.describe()
+    while found is not None:
+        kind = found.kind
+        # Of tiers, the last decides.
+        found = next((child for child in reversed(found.children) if not child.capability.changes), None)
+    how = "; open it with keep_changes, or changes=true in its URL" if kind in _OPENED_WITH_LOG else ""
+    return UnsupportedError(f"{kind} cannot be watched: it keeps no log of its changes{how}")
 
 
 def feed_of(store: Any, watch: Watch, wake: Callable[[], None]) -> Feed:
@@ -60,10 +82,14 @@ def feed_of(store: Any, watch: Watch, wake: Callable[[], None]) -> Feed:
     Raises UnsupportedError for a class that overrides how entries are read or written below the `changes` that it
     inherits: these would show what it hides.
     """
-    if not passes_changes(store):
-        raise unwatched(store, "it changes how entries are read or written, and has no `changes`")
+    _check_passed_on(store)
     feed: Feed = store.changes(watch, wake)
     return feed
+
+
+def _check_passed_on(store: Any) -> None:
+    if not passes_changes(store):
+        raise unwatched(store, "it changes how entries are read or written, and has no `changes`")
 
 
 class LogFeed(Feed):

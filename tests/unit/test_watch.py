@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import datastore
 from datastore import aio, core
 from datastore.engine.changelog import CHANGE_BYTES, ChangeLog, LogPosition
 from datastore.engine.feeds import Progress, parted, placed
@@ -202,8 +204,17 @@ def test_stores_that_change_what_they_show_cannot_be_watched_unless_they_say_how
         assert store.capability.changes is False, store
         with pytest.raises(UnsupportedError, match="cannot be watched"):
             store.watch(QUERY)
+    with pytest.raises(UnsupportedError, match=r"^Upper cannot be watched: it changes how entries are read"):
+        Upper(core.DictDatastore()).watch(QUERY)
     with Watched(core.DictDatastore()).watch(QUERY):
         pass
+
+
+def test_a_store_that_cannot_be_watched_says_which_storage_keeps_no_log_and_how_it_would(tmp_path: Path) -> None:
+    lmdb = datastore.open(f"lmdb://{tmp_path}/data")
+    composed = core.LoggingDatastore(core.TieredDatastore([core.NullDatastore(), lmdb]))
+    with composed, pytest.raises(UnsupportedError, match=r"^lmdb cannot be watched: it keeps no log.*changes=true"):
+        composed.watch(QUERY)
 
 
 def test_what_deserializes_to_none_is_a_deletion() -> None:

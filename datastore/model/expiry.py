@@ -13,7 +13,7 @@ from datastore.model.errors import InvalidError, UnsupportedTypeError
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["MAX_EXPIRES_US", "NEVER", "Expiry", "expiry_of", "too_late"]
+__all__ = ["MAX_EXPIRES_US", "NEVER", "Expiry", "check_expiry", "expiry_of", "too_late"]
 
 #: The latest instant at which an entry can expire, in microseconds since 1970: the end of the year 9999, which is the
 #: last one in a Timestamp and a datetime.
@@ -87,6 +87,16 @@ def expiry_of(*, expires_in_s: float | None = None, expire_time: datetime | None
     if expire_time is not None:
         raise InvalidError("a write has expires_in_s or expire_time, not both", field="expire_time")
     return Expiry.after(expires_in_s)
+
+
+def check_expiry(expiry: object) -> None:
+    """Raise UnsupportedTypeError or InvalidError unless `expiry` is an Expiry that states one time at most."""
+    if not isinstance(expiry, Expiry):
+        raise UnsupportedTypeError(
+            f"an expiry must be an Expiry, e.g. Expiry.after(seconds=60), got {type(expiry).__name__}", path="expiry"
+        )
+    if expiry.in_us is not None and expiry.at_us is not None:
+        raise InvalidError("an Expiry has in_us or at_us, not both", field="expiry")
 
 
 def too_late(field: str) -> InvalidError:

@@ -156,6 +156,10 @@ def check_condition(condition: object) -> None:
         raise InvalidError("a Precondition has exists or version, one of them", field="condition")
     if condition.version is not None:
         checked_version(condition.version, "condition.version")
+    elif not isinstance(condition.exists, bool):
+        raise UnsupportedTypeError(
+            f"condition.exists must be a bool, got {type(condition.exists).__name__}", path="condition.exists"
+        )
 
 
 def checked_version(version: object, field: str = "if_version") -> int:

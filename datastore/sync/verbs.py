@@ -24,7 +24,7 @@ from datastore.model.attempts import check_attempt, check_together
 from datastore.model.capability import Capability
 from datastore.model.entries import Batch, Position, Write
 from datastore.model.errors import UnsupportedError, UnsupportedTypeError
-from datastore.model.expiry import Expiry, expiry_of
+from datastore.model.expiry import Expiry, check_expiry, expiry_of
 from datastore.model.key import Key
 from datastore.model.metadata import PutOptions, WriteOptions, check_condition, condition_of
 from datastore.model.operations import (
@@ -375,14 +375,19 @@ def split_options(options: PutOptions) -> tuple[WriteOptions, Expiry | None]:
 
 
 def supported(store: Any, operation: _Operation) -> _Operation:
-    """The operation itself. Raises UnsupportedError if the store lacks what it needs, and for an invalid condition."""
+    """The operation itself. Raises UnsupportedError if the store lacks what it needs, and for what cannot be.
+
+    That is a condition, an expiry or an attempt that states nothing, or too much.
+    """
     can = store.capability
     if operation.condition is not None:
         check_condition(operation.condition)
     if needs_versions(operation) and not can.versions:
         raise no_versions(store)
-    if operation.expiry is not None and not can.expiry:
-        raise no_expiry(store)
+    if operation.expiry is not None:
+        check_expiry(operation.expiry)
+        if not can.expiry:
+            raise no_expiry(store)
     if operation.attempt is not None:
         check_attempt(operation.attempt)
         if operation.attempt.is_repeat and not can.retries:

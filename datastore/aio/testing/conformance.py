@@ -50,6 +50,7 @@ from datastore.model.errors import (
     QueryNotSupportedError,
     RequestForgottenError,
     UnsupportedError,
+    UnsupportedTypeError,
 )
 from datastore.model.expiry import Expiry
 from datastore.model.fields import Filter
@@ -580,6 +581,7 @@ class VersionPromises(Capabilities):
             Precondition(version=2**63),
             Precondition(),
             Precondition(exists=True, version=1),
+            Precondition(exists="yes"),  # type: ignore[arg-type]
             "absent",
         ]
         for result in await store.batch_write([Put(key, 1, condition) for condition in bad]):
@@ -1018,6 +1020,16 @@ class ExpiryPromises(Capabilities):
         await store.put(key, {"n": 1}, expire_time=self.FAR)
         await store.batch_write([Write(key, {"n": 2})])
         assert (await entry_of(store, key)).expire_time is None
+
+    @needs("expiry")
+    async def test_a_bad_expiry_fails_its_write_and_no_other(self, store: Datastore) -> None:
+        bad: list[Any] = [60, Expiry(in_us=1, at_us=1)]
+        puts = [Put(Key("/a/b"), "new", expiry=expiry) for expiry in bad]
+        [wrong, doubled, stored] = await store.batch_write([*puts, Put(Key("/a/c"), "new")])
+        assert isinstance(wrong.error, UnsupportedTypeError)
+        assert isinstance(doubled.error, InvalidError)
+        assert stored.error is None
+        assert await store.get(Key("/a/b")) is None
 
     @needs("expiry")
     async def test_an_expiry_in_the_past_deletes(self, store: Datastore) -> None:

@@ -31,7 +31,8 @@ def test_put_and_touch_say_when_an_entry_expires(commands: Commands) -> None:
     assert commands("put", "/x:a", "1", "--expires-in", "90m").code == 0
     assert commands("put", "/x:a", "1").code == 0
     assert lifetime(commands, "/x:a") is None
-    assert commands("touch", "/x:absent", "--expires-in", "1h").code == 1
+    absent = commands("touch", "/x:absent", "--expires-in", "1h")
+    assert (absent.code, absent.err) == (1, "There is no entry /x:absent.\n")
 
 
 @pytest.mark.parametrize("given", ["0s", "-1h", "1", "1 week", "nan", "9999999999d"])

@@ -50,7 +50,8 @@ def test_an_absent_entry_is_created_only_if_asked(run: Commands) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "why"),
     [
-        ((), 3, "at least one change"),
+        ((), 2, "at least one of --set, --increment"),
+        (("--collection", "--yes"), 2, "at least one of --set, --increment"),
         (("--set", "n"), 2, "not PATH=JSON"),
         (("--set", "=1"), 2, "not PATH=JSON"),
         (("--set", "n=text"), 2, "a text needs double quotes, e.g. n='\"text\"'\n"),

@@ -12,6 +12,7 @@ from datastore.model.expiry import Expiry
 from datastore.model.key import Key
 from datastore.model.options import DURATION
 from datastore_server.cli.connection import connected
+from datastore_server.cli.hints import hint_at_absent
 from datastore_server.cli.output import ExitCode
 from datastore_server.cli.settings import KEY, Settings, server_options
 
@@ -60,4 +61,6 @@ def touch_command(settings: Settings, key: Key, *, expires_in: float | None, nev
         raise click.UsageError("say when it expires: either --expires-in DURATION or --never")
     with connected(settings, retry_writes=True) as store:
         found = store.touch(key, expires_in_s=expires_in)
+        if not found:
+            hint_at_absent(store, key, collection="datastore query {}", recursive="datastore query {} --recursive")
     return ExitCode.OK if found else ExitCode.ABSENT

@@ -71,7 +71,7 @@ class ExitCode(IntEnum):
 
 _MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.ABSENT: "get, delete, copy, move: no such key; contains: false",
+    ExitCode.ABSENT: "get, touch, delete, copy, move: no such key; contains: false",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.REFUSED: "bad input: a key, value, query, file or configuration was refused",
     ExitCode.UNAVAILABLE: "a server or shard could not be reached, did not answer in time, or does not serve",

@@ -119,6 +119,8 @@ def patch_command(
         "append": appended,
         "remove": remove,
     }
+    if not any(changes.values()):
+        raise click.UsageError("say what to change: at least one of --set, --increment, --append and --remove")
     if collection or recursive or conditions:
         if collection and recursive:
             raise click.UsageError("--collection and --recursive exclude each other; --recursive includes it")

@@ -274,7 +274,7 @@ _METADATA = frozenset({"version", "create_time", "update_time", "expire_time"})
 def _entry_of_export(tree: Any, value_of: Callable[[Any], Any], *, with_metadata: bool) -> _Entry:
     names = set(tree) if isinstance(tree, dict) else set()
     if not with_metadata and {"key", "value", "version"} <= names <= {"key", "value", *_METADATA}:
-        raise InvalidValueError("the row has the metadata of its entry; with --metadata the time it expires is kept")
+        raise InvalidValueError("the row has metadata; with --metadata its expire_time is kept, and the rest left out")
     if (names - _METADATA if with_metadata else names) != {"key", "value"} or not isinstance(tree["key"], str):
         raise InvalidValueError(
             'expected {"key": "/...", "value": ...}; if rows are plain values, use --key to build their keys'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -20,6 +21,7 @@ from datastore.v1 import service_pb2, value_pb2
 from datastore_server import transport
 from datastore_server.call import Answer, Call, ClientGoneError, ServedMethod
 from datastore_server.limits import Limits
+from datastore_server.transport import completion_queue
 from tests.support.serving import entry, everything
 from tests.support.waiting import PATIENCE_S, until
 
@@ -282,6 +284,25 @@ async def test_more_calls_than_the_thread_asks_for_at_a_time_are_all_answered(
     echo = channel.unary_unary("/t.T/Echo")
     sent = [str(number).encode() for number in range(500)]
     assert await asyncio.gather(*map(echo, sent)) == sent
+
+
+async def test_calls_wait_in_grpc_while_the_event_loop_has_enough_to_do(methods: Methods) -> None:
+    server: Any = transport.new_transport("queue", Limits(), methods.served())
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    most = completion_queue.MOST_WAITING + 2 * completion_queue.REQUESTED_CALLS
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        calls = [channel.unary_unary("/t.T/Echo").future(b"x") for _ in range(3 * most)]
+        # This blocks the event loop.
+        gives_up_at = time.monotonic() + PATIENCE_S
+        while len(server._handed) < most:
+            assert time.monotonic() < gives_up_at
+        for _ in range(1000):
+            time.sleep(0)
+            assert len(server._handed) == most
+        answers = await asyncio.to_thread(lambda: [call.result() for call in calls])
+    assert answers == [b"x"] * len(calls)
+    await server.stop(0)
 
 
 @pytest.mark.parametrize(

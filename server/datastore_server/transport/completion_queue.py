@@ -27,6 +27,9 @@ _log = logging.getLogger("datastore.server")
 
 #: How many calls gRPC may hand over before the thread asks for more.
 REQUESTED_CALLS = 32
+#: While more work than this waits for the event loop, no more calls are asked for: they wait in gRPC, where those that
+#: expire cost nothing, and the event loop gets the time to answer.
+MOST_WAITING = 64
 #: A deadline further away than this, in seconds, is none: gRPC says so by a time in the far future.
 NO_DEADLINE_S = 1e9
 #: Operations without content keep no state, and are shared by all calls.
@@ -107,6 +110,8 @@ class QueueServer:
         self._server.destroy()
 
     def _request_call(self) -> None:
+        if self._is_stopping:
+            return
         try:
             self._server.request_call(self._queue, self._queue, self._take)
         except ValueError:
@@ -117,8 +122,10 @@ class QueueServer:
     def _take(self, event: Any) -> None:
         if not event.success:
             return
-        if not self._is_stopping:
+        if len(self._handed) < MOST_WAITING:
             self._request_call()
+        else:
+            self.hand_over(self._request_call)
         rpc = _Rpc(self, event)
         method = self._methods.get(event.call_details.method)
         if method is None:

@@ -73,6 +73,7 @@ LARGE = (
     "test_batches_are_bounded",
     "test_batches_have_metadata_only_if_it_is_asked_for",
     "test_a_query_in_an_order_of_metadata_resumes_at_any_batch",
+    "test_a_run_can_be_left_and_continued",
 )
 
 

@@ -298,7 +298,7 @@ async def test_calls_wait_in_grpc_while_the_event_loop_has_enough_to_do(methods:
         while len(server._handed) < most:
             assert time.monotonic() < gives_up_at
         for _ in range(1000):
-            time.sleep(0)
+            time.sleep(0)  # noqa: ASYNC251 - the event loop is to be blocked
             assert len(server._handed) == most
         answers = await asyncio.to_thread(lambda: [call.result() for call in calls])
     assert answers == [b"x"] * len(calls)

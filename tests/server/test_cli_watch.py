@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from datastore.model.changes import ChangeBatch
+from datastore.sync.watching import Watcher
 from datastore_server.cli.output import ExitCode
 from tests.support import clusters
 from tests.support.commands import Commands, run_here, server_process
@@ -53,9 +55,30 @@ def test_conditions_and_keys_only(memory: Commands) -> None:
     assert "value" not in done.lines[0]
 
 
-def test_a_store_that_cannot_be_watched_is_an_error(memory: Commands) -> None:
-    done = run_here("watch", "/", "--limit", "0")
-    assert done.code == ExitCode.USAGE
+def test_a_watch_that_is_interrupted_before_any_change_continues_where_it_began(
+    memory: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(self: Watcher) -> Iterator[ChangeBatch]:
+        raise KeyboardInterrupt
+
+    line = ("watch", "/Person", "--limit", "1", "--resume", str(tmp_path / "token"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Watcher, "batches", interrupted)
+        assert memory(*line).code == ExitCode.INTERRUPTED
+    memory.put("/Person/ada")
+    assert [change["key"] for change in memory(*line).lines] == ["/Person/ada"]
+
+
+def test_a_limit_is_at_least_one() -> None:
+    assert run_here("watch", "/", "--limit", "0").code == ExitCode.USAGE
+
+
+def test_a_store_that_cannot_be_watched_is_an_error_that_says_how_it_could_be(tmp_path: Path) -> None:
+    with server_process("serve", f"lmdb:{tmp_path / 'data'}", "--listen", "127.0.0.1:0") as ready:
+        done = Commands(ready["url"])("watch", "/")
+    assert done.code == ExitCode.FAILED
+    assert done.err.startswith("Error: UNSUPPORTED: lmdb cannot be watched: ")
+    assert "changes=true" in done.err
 
 
 def test_a_watch_of_a_node_on_lmdb_continues_after_a_restart(tmp_path: Path) -> None:

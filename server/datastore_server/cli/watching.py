@@ -61,6 +61,9 @@ def watch_command(
         connected(settings) as store,
         store.watch(query, values=not keys_only, initial=initial, resume_token=token) as watcher,
     ):
+        if resume is not None and watcher.token is not None:
+            # A watch that ends before its first batch continues where it began.
+            write_token(resume, watcher.token)
         for batch in watcher.batches():
             # A token is that of a whole batch.
             changes = batch.changes if resume is not None else batch.changes[:left]

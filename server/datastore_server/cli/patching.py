@@ -154,7 +154,9 @@ def _patch_selected(
             _work_off(run, total, resume)
     done = run.progress
     if done.passed_over:
-        say(f"{counted(done.passed_over, 'entries')} written meanwhile are passed over.")
+        # An answer that was lost at the interruption does not say what was patched.
+        before = " or before the interruption" if token is not None else ""
+        say(f"{counted(done.passed_over, 'entries')} written meanwhile{before} are passed over.")
     if settings.json:
         print_json({"patched": done.changed, "passed_over": done.passed_over, "failed": done.failed})
     return named_failures(done.failed, done.failures, "could not be patched")

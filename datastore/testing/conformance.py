@@ -2194,7 +2194,8 @@ class MatchingPromises(Capabilities):
             fill(store, written)
             again = store.delete_matching(query, resume_token=begun.token).finish()
             assert again.changed == 0
-            assert again.passed_over == 3
+            # A shard in which nothing matched in the beginning is not looked at again.
+            assert again.passed_over in (2, 3)
             left = {key: value for key, value in contents.items() if limit and value["n"] < 5} | written
             self.check_left(store, left)
             clear(store, left)

@@ -95,7 +95,7 @@ class TestAsyncLinksOverDict(InMemory, AsyncConformance):
 
 @pytest.mark.long
 class TestLinksOverLMDB(DatastoreConformance):
-    versions = expiry = True
+    versions = expiry = atomic = True
     grid = 40
 
     @pytest.fixture

@@ -2202,7 +2202,8 @@ class MatchingPromises(Capabilities):
             await fill(store, written)
             again = await store.delete_matching(query, resume_token=begun.token).finish()
             assert again.changed == 0
-            assert again.passed_over == 3
+            # A shard in which nothing matched in the beginning is not looked at again.
+            assert again.passed_over in (2, 3)
             left = {key: value for key, value in contents.items() if limit and value["n"] < 5} | written
             await self.check_left(store, left)
             await clear(store, left)

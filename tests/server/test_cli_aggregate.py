@@ -80,3 +80,22 @@ def test_no_rows_come_with_a_hint(commands: Commands) -> None:
     done = commands("aggregate", "/Nowhere", "--group-by", "country", "--count")
     assert (done.code, done.out) == (0, "")
     assert "Hint" in done.err
+
+
+@pytest.mark.parametrize("options", [("--avg", "elevatoin"), ("--group-by", "elevatoin", "--count")])
+def test_a_field_that_no_entry_has_comes_with_a_hint(airports: Commands, options: tuple[str, ...]) -> None:
+    done = airports("aggregate", "/Airport", *options)
+    assert done.code == 0
+    assert len(done.lines) == 1
+    assert "has a field 'elevatoin'; did you mean elevation?" in done.err
+
+
+def test_the_whole_value_of_no_entry_comes_with_a_hint(commands: Commands) -> None:
+    done = commands("aggregate", "/Nowhere", "--max", "__value__", "--min", "__key__")
+    assert done.lines == [{"min___key__": None, "max___value__": None}]
+    assert "Hint: there is no entry of the collection /Nowhere" in done.err
+
+
+def test_a_field_that_no_selected_entry_has_needs_no_hint(airports: Commands) -> None:
+    done = airports("aggregate", "/Airport", "--where", "country = AT", "--avg", "geo.lat")
+    assert (done.lines, done.err) == ([{"avg_geo.lat": None}], "")

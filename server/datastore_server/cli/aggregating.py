@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from datastore.model.aggregates import Aggregation, Avg, Count, Max, Min, Sum
+from datastore.model.fields import Order
 from datastore_server.cli.conditions import parse_order, query_of
 from datastore_server.cli.connection import connected
 from datastore_server.cli.hints import hint_at_nothing
@@ -74,5 +75,7 @@ def aggregate_command(
             columns = [*group_by, *aggregations]
             print_table(columns, [[cell_text(row[column]) for column in columns] for row in rows])
             say(counted(len(rows), "rows"))
-        if not rows and limit != 0:
-            hint_at_nothing(store, query)
+        named = {field: field for field in group_by} | {name: each.field for name, each in aggregations.items()}
+        unseen = {field for column, field in named.items() if field and all(row[column] is None for row in rows)}
+        if unseen and limit != 0:
+            hint_at_nothing(store, query.replaced(orders=[Order(f"+{field}") for field in sorted(unseen)]))

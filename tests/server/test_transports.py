@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from importlib import import_module
 from typing import Any
 
 import grpc
@@ -211,6 +212,51 @@ async def test_stopping_waits_for_calls_and_then_cancels_them(kind: Any, methods
                 with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
                     await call
             await stopping
+
+
+async def test_the_queue_stops_after_handlers_that_take_long_to_be_cancelled() -> None:
+    begun, cancelled, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def clean_up(_: bytes, call: Call) -> Answer:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+            await go_on.wait()
+
+    server = transport.new_transport("queue", Limits(), [ServedMethod("/t.T/CleanUp", False, clean_up)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/t.T/CleanUp")(b"")
+        await begun.wait()
+        stopping = asyncio.create_task(server.stop(0))
+        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+            await call
+        await cancelled.wait()
+    # All connections have ended by now.
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(stopping), 0.1)
+    go_on.set()
+    await stopping
+
+
+async def test_a_call_that_is_cancelled_before_its_task_runs_does_not_count_for_ever(
+    methods: Methods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue: Any = transport.new_transport("queue", Limits(), methods.served())
+    monkeypatch.setattr(import_module(type(queue).__module__)._Rpc, "watch", lambda _, task: task.cancel())
+    port = queue.add_insecure_port("127.0.0.1:0")
+    await queue.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+            await channel.unary_unary("/t.T/Refused")(b"")
+    async with asyncio.timeout(PATIENCE_S):
+        while queue._tasks or queue._handed_calls != queue._ended_calls:
+            await asyncio.sleep(0)
+    assert not methods.calls
+    await queue.stop(0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

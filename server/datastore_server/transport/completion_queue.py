@@ -55,7 +55,9 @@ class QueueServer:
         self._server = cygrpc.Server(tuple(options), False)
         self._server.register_completion_queue(self._queue)
         self._thread = threading.Thread(target=self._poll, name="grpc-queue", daemon=True)
-        self._is_stopping = False
+        #: Whether no more calls are taken, and whether all connections have been closed. The polling thread notes that,
+        #: and begins nothing more.
+        self._is_stopping = self._is_closed = False
         #: What the event loop has to do.
         self._handed: deque[Callable[[], object]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,15 +83,17 @@ class QueueServer:
         """See `Transport`."""
         ended = self._loop.create_future()
         self._is_stopping = True
-        self._server.shutdown(self._queue, lambda _: self.hand_over(partial(ended.set_result, None)))
+        self._server.shutdown(self._queue, lambda _: self._close(ended))
         await asyncio.wait([ended], timeout=grace)
         if not ended.done():
             self._server.cancel_all_calls()
             await ended
+        # Their clients are gone, but they still end their calls: with a queue that is shut down, gRPC would abort the
+        # process.
+        while self._tasks:
+            await asyncio.wait(self._tasks)
         self._queue.shutdown()
         await self._loop.run_in_executor(None, self._thread.join)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
 
     # In the polling thread
 
@@ -109,6 +113,10 @@ class QueueServer:
             del event
         self._server.destroy()
 
+    def _close(self, ended: asyncio.Future[None]) -> None:
+        self._is_closed = True
+        self.hand_over(partial(ended.set_result, None))
+
     def _request_call(self) -> None:
         if self._is_stopping:
             return
@@ -120,7 +128,7 @@ class QueueServer:
                 raise
 
     def _take(self, event: Any) -> None:
-        if not event.success:
+        if not event.success or self._is_closed:
             return
         if len(self._handed) < MOST_WAITING:
             self._request_call()
@@ -145,6 +153,8 @@ class QueueServer:
         return refusal is not None
 
     def _received(self, method: ServedMethod, rpc: _Rpc, event: Any) -> None:
+        if self._is_closed:
+            return
         request = _message_of(event)
         if request is None:
             rpc.finish(_NO_REQUEST)
@@ -185,8 +195,13 @@ class QueueServer:
     def _begin(self, method: ServedMethod, rpc: _Rpc, request: bytes) -> None:
         task = self._loop.create_task(self._serve(method, rpc, request))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        # Not at the end of `_serve`: a task that is cancelled before it runs never begins it.
+        task.add_done_callback(self._tasks.discard if method.refuse is None else self._ended)
         rpc.watch(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ended_calls += 1
 
     async def _serve(self, method: ServedMethod, rpc: _Rpc, request: bytes) -> None:
         try:
@@ -194,9 +209,6 @@ class QueueServer:
         except asyncio.CancelledError:
             # Not raised again: the task would keep the error, whose frames hold the task, until cycles are collected.
             rpc.finish(_CANCELLED)
-        finally:
-            if method.refuse is not None:
-                self._ended_calls += 1
 
 
 class _Rpc:

@@ -17,7 +17,7 @@ from datastore.aio.scan import Scan
 from datastore.aio.verbs import delete_of, passed_on, put_of, split_options
 from datastore.engine.expiries import Expiries
 from datastore.engine.plan import COMPLETE
-from datastore.engine.requests import Outcome, Requests
+from datastore.engine.requests import Outcome, Requests, answers_together, note_together
 from datastore.engine.versions import Versions
 from datastore.model.arguments import check_count, check_key
 from datastore.model.attempts import Attempt
@@ -208,14 +208,11 @@ class DictDatastore(Datastore):
             if self._expiries.at_us:
                 for operation in operations:
                     self._sweep(operation.key)
-            before = attempt(self._answers, operations)
-            if before.error is not None:
-                return none_made({0: before.error}, len(operations))
-            if before.value:
-                return before.value  # type: ignore[no-any-return]
+            before = answers_together(operations, self._requests, lambda each: self._entry(each.key))
+            if before:
+                return before
             results = self._decide_and_make(operations)
-            for each in zip(operations, results, strict=True):
-                self._requests.note(*each)
+            note_together(operations, results, self._requests)
             return results
 
     def _decide_and_make(self, operations: Sequence[Operation]) -> list[WriteResult]:
@@ -238,6 +235,9 @@ class DictDatastore(Datastore):
     def _decide_after(self, operation: Operation, after: dict[Key, _Entry]) -> _Entry:
         """The entry after a write, given those after the writes before it. Raises if it is refused."""
         key = operation.key
+        known_request = None if operation.attempt is None else self._requests.find(operation.attempt)
+        if known_request is not None:
+            self._answer(operation, known_request)
         if key in after:
             value, stamp = after[key]
             known = None if value is None else Metadata(*stamp)
@@ -270,12 +270,6 @@ class DictDatastore(Datastore):
 
     def _answer(self, operation: Operation, known: Outcome) -> WriteResult:
         return known.answer(operation, lambda: self._entry(operation.key))
-
-    def _answers(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        """The results of an atomic batch, if an attempt of it was made before; otherwise none. Raises if refused."""
-        known = [operation.attempt and self._requests.find(operation.attempt) for operation in operations]
-        pairs = [(operation, found) for operation, found in zip(operations, known, strict=True) if found is not None]
-        return [self._answer(*pair) for pair in pairs] if len(pairs) == len(operations) else []
 
     # The same for one key, without the lists of keys and results, which take as long as the work itself.
 

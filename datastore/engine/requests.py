@@ -6,16 +6,17 @@ know was not made if its first attempt was sent after that; otherwise nobody kno
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from datastore.model.attempts import Attempt, elapsed_us
 from datastore.model.errors import DatastoreError, InvalidError, RequestForgottenError, UnavailableError
 from datastore.model.metadata import Metadata
-from datastore.model.operations import Operation, Patch, WriteResult, refusal_of
+from datastore.model.operations import Operation, Patch, WriteResult, attempt, refusal_of
 
-__all__ = ["Outcome", "Requests", "forgotten", "outcome_of", "require_within"]
+__all__ = ["Outcome", "Requests", "answers_together", "forgotten", "note_together", "outcome_of", "require_within"]
 
 #: How many requests one write forgets at most. More than one, so that they become fewer if the limits are exceeded.
 _FORGOTTEN_AT_ONCE = 16
@@ -64,6 +65,45 @@ def outcome_of(operation: Operation, result: WriteResult) -> Outcome | None:
 
 def _is_repeat(operation: Operation) -> bool:
     return operation.attempt is not None and operation.attempt.is_repeat
+
+
+class Remembered(Protocol):
+    """The requests of a store."""
+
+    def find(self, attempt: Attempt) -> Outcome | None:
+        """How the write ended; None if it was not made. Raises RequestForgottenError if nobody knows."""
+
+    def note(self, operation: Operation, result: WriteResult) -> None:
+        """Remember how a write with an attempt ended."""
+
+
+def answers_together(
+    operations: Sequence[Operation], requests: Remembered, present: Callable[[Operation], tuple[Any, Metadata | None]]
+) -> list[WriteResult]:
+    """The results of an atomic batch if another attempt of each write has ended, as they were then; otherwise none."""
+
+    def answer(operation: Operation) -> WriteResult | None:
+        known = None if operation.attempt is None else attempt(requests.find, operation.attempt).value
+        if known is None or known.key != str(operation.key):
+            return None
+        made = attempt(known.answer, operation, partial(present, operation))
+        return made.value if made.error is None else WriteResult(refusal_of(made.error))
+
+    results: list[WriteResult] = []
+    for operation in operations:
+        result = answer(operation)
+        if result is None:
+            return []
+        results.append(result)
+    return results
+
+
+def note_together(operations: Sequence[Operation], results: Sequence[WriteResult], requests: Remembered) -> None:
+    """Remember how the writes of an atomic batch ended, except those of which that is known already, or forgotten."""
+    for operation, result in zip(operations, results, strict=True):
+        known = None if operation.attempt is None else attempt(requests.find, operation.attempt)
+        if known is not None and known.error is None and known.value is None:
+            requests.note(operation, result)
 
 
 def require_within(attempt: Attempt, since_us: int) -> None:

@@ -8,6 +8,7 @@ from operator import itemgetter
 
 import lmdb
 
+from datastore.engine.requests import answers_together
 from datastore.engine.versions import Versions
 from datastore.lmdb.changelog import DELETE, EXPIRE, CommitLog
 from datastore.lmdb.expiries import Expiries
@@ -157,6 +158,13 @@ class Changes:
                 texts, values, *_ = zip(*group, strict=True)
                 results += self._put(texts, values, is_text=kind == _PUT_TEXT)
         return results
+
+    def answers(self, changes: Sequence[Change]) -> list[WriteResult]:
+        """The results of an atomic batch if all of it was made or refused before; otherwise none."""
+        if self._requests is None:
+            return []
+        operations = [operation for *_, operation in changes]
+        return answers_together(operations, self._requests, lambda each: self._present(str(each.key).encode()))
 
     def _put(self, texts: Sequence[bytes], values: Sequence[bytes], *, is_text: bool) -> list[WriteResult]:
         """Store values under the texts of their keys."""

@@ -14,7 +14,7 @@ import lmdb
 
 from datastore.engine.requests import Outcome, outcome_of, require_within
 from datastore.model.attempts import Attempt, elapsed_us
-from datastore.model.errors import ConditionFailedError, DatastoreError, InvalidValueError
+from datastore.model.errors import BatchAbortedError, ConditionFailedError, DatastoreError, InvalidValueError
 from datastore.model.limits import REQUESTS_KEPT_S
 from datastore.model.metadata import Metadata
 from datastore.model.operations import Operation, WriteResult
@@ -26,7 +26,7 @@ _HEAD, _ID, _MOMENT = b"a", b"i", b"t"
 _TIME = Struct(">Q")
 #: The kind of an outcome, its moment, the length of the text of its key, which follows, and then its details.
 _OUTCOME = Struct(">BQH")
-_GONE, _KEPT, _CONDITION_FAILED, _REFUSED = range(4)
+_GONE, _KEPT, _CONDITION_FAILED, _REFUSED, _ABORTED = range(5)
 _METADATA = Struct(">QQQQ")
 #: The first moment of a new directory: writes that were first sent so long before it was opened again were certainly
 #: not made before it was created.
@@ -144,6 +144,8 @@ def _packed(moment: int, outcome: Outcome) -> bytes:
             kind, details = _KEPT, _METADATA.pack(*outcome.metadata)
     elif isinstance(outcome.error, ConditionFailedError):
         kind, details = _CONDITION_FAILED, _TIME.pack(outcome.error.version) + str(outcome.error).encode()
+    elif isinstance(outcome.error, BatchAbortedError):
+        kind, details = _ABORTED, _TIME.pack(outcome.error.index) + str(outcome.error).encode()
     else:
         kind, details = _REFUSED, str(outcome.error).encode("utf-8", "replace")
     return b"".join((_OUTCOME.pack(kind, moment, len(text)), text, details))
@@ -160,6 +162,8 @@ def _unpacked(data: bytes) -> Outcome:
     error: DatastoreError
     if kind == _CONDITION_FAILED:
         error = ConditionFailedError(details[_TIME.size :].decode(), version=_TIME.unpack_from(details)[0])
+    elif kind == _ABORTED:
+        error = BatchAbortedError(details[_TIME.size :].decode(), index=_TIME.unpack_from(details)[0])
     else:
         error = InvalidValueError(details.decode())
     return Outcome(key, error=error)

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 
 import lmdb
 
+from datastore.engine.requests import note_together
 from datastore.engine.versions import Versions
 from datastore.lmdb.changelog import CommitLog, StoredLog
 from datastore.lmdb.changes import (
@@ -401,6 +402,9 @@ class Writer:
         is_made = False
         try:
             with self._changes(transaction, with_requests=have_attempts(changes)) as made:
+                before = made.answers(changes)
+                if before:
+                    return before
                 results = made.make(changes)
             failed = {place: result.error for place, result in enumerate(results) if result.error is not None}
             if not failed:
@@ -415,8 +419,7 @@ class Writer:
         results = none_made({first: failed[first]}, len(changes))
         if have_attempts(changes):
             with self._requests_in(parent) as requests:
-                for (*_, operation), result in zip(changes, results, strict=True):
-                    requests.note(operation, result)
+                note_together([operation for *_, operation in changes], results, requests)
         return results
 
     def _clear_log(self) -> None:

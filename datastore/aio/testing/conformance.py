@@ -1252,17 +1252,21 @@ class RetryPromises(Capabilities):
     async def test_an_atomic_batch_whose_repetition_failed_is_not_made_later(self, store: Datastore) -> None:
         key = Key("/a/b")
         batch: list[Operation] = [Put(key, "mine", attempt=Attempt.new()), Put(key, 2, ABSENT, attempt=Attempt.new())]
-        for attempted in (list(map(repeated, batch)), batch):
+        for attempted in (list(map(repeated, batch)), batch, list(map(repeated, batch))):
             results = await store.batch_write(attempted, atomic=True)
-            assert all(result.error is not None for result in results)
+            aborted, failed = (result.error for result in results)
+            assert isinstance(aborted, BatchAbortedError)
+            assert aborted.index == 1
+            assert isinstance(failed, ConditionFailedError)
             assert await store.get(key) is None
         long_ago = Attempt.new().followed(elapsed_us() - 10**12)
         with pytest.raises(InvalidError):
             await store.batch_write([Delete(key, attempt=long_ago), Put(key, 1)], atomic=True)
-        results = await store.batch_write(
-            [Delete(key, attempt=long_ago), Put(key, 1, attempt=Attempt.new())], atomic=True
-        )
-        assert isinstance(results[0].error, RequestForgottenError)
+        for _ in range(2):
+            results = await store.batch_write(
+                [Delete(key, attempt=long_ago), Put(key, 1, attempt=Attempt.new())], atomic=True
+            )
+            assert isinstance(results[0].error, RequestForgottenError)
         assert await store.get(key) is None
 
     @needs("retries")

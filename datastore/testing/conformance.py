@@ -2134,7 +2134,13 @@ class MatchingPromises(Capabilities):
             for query in data.draw(st.lists(cases.queries(self.drawn), min_size=1, max_size=3)):
                 query = query.replaced(keys_only=False, fields=None)
                 selected = model.answer(query, left).keys
-                progress = store.delete_matching(query).finish()
+                try:
+                    progress = store.delete_matching(query).finish()
+                except InvalidValueError:
+                    # Values that no server takes may have no sort key, which a limit or an offset needs.
+                    assert query.orders
+                    self.check_left(store, left)
+                    continue
                 assert progress.changed == len(selected), query
                 left = {key: value for key, value in left.items() if key not in selected}
                 self.check_left(store, left)
@@ -2151,7 +2157,12 @@ class MatchingPromises(Capabilities):
             for query in data.draw(st.lists(cases.queries(self.drawn), min_size=1, max_size=3)):
                 query = query.replaced(keys_only=False, fields=None)
                 selected = [key for key in model.answer(query, contents).keys if key is not None]
-                progress = store.patch_matching(query, {"patched": True}, remove=["n"]).finish()
+                try:
+                    progress = store.patch_matching(query, {"patched": True}, remove=["n"]).finish()
+                except InvalidValueError:
+                    assert query.orders
+                    self.check_left(store, contents)
+                    continue
                 maps = [key for key in selected if isinstance(contents[key], dict)]
                 assert (progress.changed, progress.failed) == (len(maps), len(selected) - len(maps)), query
                 assert {failure.key for failure in progress.failures} == set(selected) - set(maps)

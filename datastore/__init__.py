@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     )
     from datastore.model.matching import MatchingFailure, MatchingProgress
     from datastore.model.metadata import ABSENT, EXISTS, Metadata, Precondition
-    from datastore.model.operations import Delete, Put, ReadResult, WriteResult
+    from datastore.model.operations import Delete, Patch, Put, ReadResult, WriteResult
+    from datastore.model.patches import changes_of
     from datastore.model.query import Query
     from datastore.spec import Config
     from datastore.sync.base import Datastore
@@ -110,6 +111,7 @@ __all__ = [
     "NestedPathDatastore",
     "NullDatastore",
     "Order",
+    "Patch",
     "Position",
     "Precondition",
     "Put",
@@ -129,6 +131,7 @@ __all__ = [
     "WriteResult",
     "basic",
     "chain_gen",
+    "changes_of",
     "errors",
     "is_iterable",
     "key",
@@ -155,6 +158,7 @@ _HOMES = (
     "datastore.model.fields",
     "datastore.model.conditions",
     "datastore.model.aggregates",
+    "datastore.model.patches",
     "datastore.model.operations",
     "datastore.sync.cursor",
     "datastore.sync.scan",

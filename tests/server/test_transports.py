@@ -362,6 +362,17 @@ def test_the_queue_is_used_with_known_versions_of_grpcio(version: str, known: bo
     assert transport._knows_queue(version) is known
 
 
+async def test_another_version_of_grpcio_is_served_by_its_public_server_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, methods: Methods
+) -> None:
+    monkeypatch.setattr(transport, "version", lambda _: "1.90.0")
+    with caplog.at_level("INFO", logger="datastore.server"):
+        server = transport.new_transport("auto", Limits(), methods.served())
+    assert type(server).__name__ == "AioServer"
+    assert "grpcio 1.90.0" in caplog.text
+    await server.stop(0)
+
+
 @given(st.lists(st.sampled_from(["Echo", "Later", "EchoNow", "Fail"]), max_size=30))
 def test_mixed_calls_end_as_they_would_alone(names: list[str]) -> None:
     async def outcomes() -> list[Any]:

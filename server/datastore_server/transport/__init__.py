@@ -6,6 +6,7 @@ grpcio. `grpc_aio` uses the public one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import version
@@ -15,6 +16,8 @@ from datastore_server.call import ServedMethod
 from datastore_server.limits import QUERY_REQUEST, Limits
 
 __all__ = ["TRANSPORTS", "Transport", "TransportName", "new_transport"]
+
+_log = logging.getLogger("datastore.server")
 
 TransportName: TypeAlias = Literal["auto", "queue", "aio"]
 #: The transports that a server can be told to use. `auto` is `queue` with the versions of grpcio it is tested with.
@@ -51,7 +54,10 @@ class Transport(Protocol):
 def new_transport(name: TransportName, limits: Limits, methods: Iterable[ServedMethod]) -> Transport:
     """The transport of this name, not started, for the running event loop."""
     if name == "auto":
-        name = "queue" if _knows_queue(version("grpcio")) else "aio"
+        grpcio = version("grpcio")
+        name = "queue" if _knows_queue(grpcio) else "aio"
+        if name == "aio":
+            _log.info("the faster transport, queue, is not tested with grpcio %s: aio serves (--transport)", grpcio)
     # Loaded when it is needed: the queue's module fails to load with a grpcio that lacks it.
     if name == "queue":
         server = import_module("datastore_server.transport.completion_queue").QueueServer

@@ -27,8 +27,9 @@ __all__ = ["SHARED_BYTES", "WatchStream", "Watches", "responses"]
 #: writes in few messages, and leave most of the time to the writers. A single watch hardly waits.
 LINGER_S = 0.001
 MOST_LINGER_S = 0.1
-#: A batch of so many changes is worth a message: others follow it at once.
+#: A batch of so many changes, or of so many bytes, is worth a message: others follow it at once.
 LINGER_CHANGES = 500
+LINGER_BYTES = 32 * 1024
 #: The messages that are kept for equal watches of which one is slower than the others, in bytes. One that is still
 #: slower reads for itself from then on.
 SHARED_BYTES = 4 * 1024 * 1024
@@ -91,12 +92,19 @@ class _Shared:
         place = self.places[stream]
         if place < self._end:
             self.places[stream] = place + 1
-            return self._steps[place - self._first]
+            step = self._steps[place - self._first]
+            if place + 1 == self._end and step.messages:
+                # The next one is read while this one is sent.
+                self._begin_to_read()
+            return step
         if self._error is not None:
             raise copy(self._error) if isinstance(self._error, DatastoreError) else self._error
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
+        self._begin_to_read()
         return None
+
+    def _begin_to_read(self) -> None:
+        if self._reading is None and self._error is None:
+            self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         """Read one step, and wake the streams."""
@@ -105,7 +113,11 @@ class _Shared:
         try:
             batch = await (self._continued() if self._is_begun else self._begun())
             self._is_begun = True
-            self._add(_Step(list(responses(batch, self._watches.limits)), batch.token))
+            step = _Step(list(responses(batch, self._watches.limits)), batch.token)
+            self._add(step)
+            if len(batch.changes) < LINGER_CHANGES and step.size < LINGER_BYTES:
+                linger_s = min(LINGER_S * self._watches.count, MOST_LINGER_S)
+                self._may_read_at = asyncio.get_running_loop().time() + linger_s
         except Exception as error:  # noqa: BLE001 - it is raised to the streams
             self._error = error.with_traceback(None)
         finally:
@@ -125,10 +137,7 @@ class _Shared:
         oldest = self._watches.oldest(self.identity)
         if oldest is not self and oldest._reading is not None:
             await asyncio.wait([oldest._reading], timeout=MOST_LINGER_S)
-        batch = await anext(self._batches)
-        linger_s = LINGER_S * self._watches.count if len(batch.changes) < LINGER_CHANGES else 0.0
-        self._may_read_at = loop.time() + min(linger_s, MOST_LINGER_S)
-        return batch
+        return await anext(self._batches)
 
     def _add(self, step: _Step) -> None:
         needed = min(self.places.values(), default=self._end)

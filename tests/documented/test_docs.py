@@ -220,7 +220,7 @@ def test_the_shell_accepts_the_completion_line(tmp_path: Path):
 
 @pytest.mark.long
 def test_a_cluster_gets_a_cache_as_shown(tmp_path: Path):
-    one, shared, _ = blocks(TIERS, "toml")
+    one, shared, *_ = blocks(TIERS, "toml")
     with cluster(tmp_path, "--nodes", "1") as running:
         running.cli("put", "/airports/ZRH", '{"feet": 1416}')
     path = tmp_path / "cluster.toml"
@@ -235,6 +235,14 @@ def test_a_cluster_gets_a_cache_as_shown(tmp_path: Path):
     assert one in path.read_text()
     (lru,) = [line.split() for line in shown.splitlines() if "lru" in line and "%" in line]
     assert lru[-3:] == ["3", "1", "75.0%"]
+
+
+def test_the_documented_cluster_whose_caches_follow_its_changes_is_accepted(tmp_path: Path):
+    path = tmp_path / "cluster.toml"
+    path.write_text('[cluster]\nname = "trial"\n' + blocks(TIERS, "toml")[3])
+    config = load_config(path)
+    assert config.proxy.invalidate == "watch"
+    assert config.shards[0].store.endswith("?changes=true")
 
 
 def test_the_documented_composition_with_tiers_is_accepted(tmp_path: Path):

@@ -174,8 +174,8 @@ class DatastoreService:
                 self._calls.refused(name)
                 return self._refusal_of(error, name)
             except UnavailableError:
-                # While the server drains, calls are answered when `hold` says.
-                return None
+                # The server drains: `admitted` answers, once calls are not held any more.
+                pass
             return None
 
         return refuse

@@ -48,7 +48,10 @@ class Transport(Protocol):
         """Accept calls."""
 
     async def stop(self, grace: float | None) -> None:
-        """Accept no more calls, and cancel those that have not ended after so many seconds. Returns at their end."""
+        """Accept no more calls, and cancel those that have not ended after so many seconds.
+
+        Returns when all have ended for their clients. A handler that does not end at once may outlast it.
+        """
 
 
 def new_transport(name: TransportName, limits: Limits, methods: Iterable[ServedMethod]) -> Transport:

@@ -102,11 +102,7 @@ class QueueServer:
         while True:
             event = poll()
             if event.tag is not None:
-                try:
-                    event.tag(event)
-                except Exception:  # noqa: BLE001
-                    # The thread must survive any failure of one call.
-                    _log.exception("a completion of gRPC could not be handled")
+                _attempt(event.tag, event)
             elif event.completion_type == shutdown:
                 break
             # It may hold the last reference to its call, which must not survive into the next poll.
@@ -163,7 +159,8 @@ class QueueServer:
             answer = method.answer_now(request, rpc.call())
             if answer is not None:
                 rpc.finish(answer)
-            if answer is not None or self._refuses(method, rpc):
+                return
+            if self._refuses(method, rpc):
                 return
         if method.refuse is not None:
             self._handed_calls += 1
@@ -184,11 +181,7 @@ class QueueServer:
 
     def _work_off(self) -> None:
         for _ in range(len(self._handed)):
-            try:
-                self._handed.popleft()()
-            except Exception:  # noqa: BLE001
-                # What other calls wait for comes after it.
-                _log.exception("a completion of gRPC could not be handled")
+            _attempt(self._handed.popleft())
         if self._handed:
             self._loop.call_soon(self._work_off)
 
@@ -294,6 +287,14 @@ class _Rpc:
         if not self._is_watched:
             operations.append(_CLOSE)
         self.start(operations, _ignore)
+
+
+def _attempt(work: Callable[..., object], *arguments: Any) -> None:
+    """Do something for one call, and log its failure: that must not end what serves all the others."""
+    try:
+        work(*arguments)
+    except Exception:  # noqa: BLE001
+        _log.exception("a completion of gRPC could not be handled")
 
 
 def _has_succeeded(event: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -53,41 +53,43 @@ class _Routes(grpc.GenericRpcHandler):
 
 def _handler_of(method: ServedMethod) -> grpc.RpcMethodHandler[Any, Any]:
     """One of our methods as gRPC serves it. Without (de)serializers gRPC passes the bytes themselves."""
-    serve = method.serve
 
-    async def unary(request: bytes, context: _Context) -> Any:
+    async def serve(request: Any, context: _Context) -> Any:
         call = Call(context.time_remaining(), context.invocation_metadata() or (), context.peer)
-        answer = await serve(request, call)
+        if method.is_stream:
+            call.send = _sender(context)
+        if method.takes_stream:
+            call.receive, request = _receiver(request), b""
+        answer = await method.serve(request, call)
         if isinstance(answer, status_pb2.Status):
             # gRPC holds what `abort` raises, and so this frame, in a cycle that only the garbage collector frees.
             del request
             await context.abort_with_status(rpc_status.to_status(answer))
         return answer
 
-    async def stream(request: bytes, context: _Context) -> None:
-        async def send(message: bytes) -> None:
-            try:
-                await context.write(message)
-            except grpc.aio.BaseError as error:
-                raise ClientGoneError from error
-
-        call = Call(context.time_remaining(), context.invocation_metadata() or (), context.peer, send)
-        answer = await serve(request, call)
-        if isinstance(answer, status_pb2.Status):
-            del request
-            await context.abort_with_status(rpc_status.to_status(answer))
-
-    async def both(requests: AsyncIterator[bytes], context: _Context) -> None:
-        async def receive() -> bytes | None:
-            return await anext(requests, None)
-
-        call = Call(context.time_remaining(), context.invocation_metadata() or (), context.peer, context.write, receive)
-        answer = await serve(b"", call)
-        if isinstance(answer, status_pb2.Status):
-            await context.abort_with_status(rpc_status.to_status(answer))
-
     if method.takes_stream:
-        return grpc.stream_stream_rpc_method_handler(both)
+        return grpc.stream_stream_rpc_method_handler(serve)
     if method.is_stream:
-        return grpc.unary_stream_rpc_method_handler(stream)
-    return grpc.unary_unary_rpc_method_handler(unary)
+        return grpc.unary_stream_rpc_method_handler(serve)
+    return grpc.unary_unary_rpc_method_handler(serve)
+
+
+def _sender(context: _Context) -> Callable[[bytes], Awaitable[None]]:
+    """`Call.send` of a call."""
+
+    async def send(message: bytes) -> None:
+        try:
+            await context.write(message)
+        except grpc.aio.BaseError as error:
+            raise ClientGoneError from error
+
+    return send
+
+
+def _receiver(requests: AsyncIterator[bytes]) -> Callable[[], Awaitable[bytes | None]]:
+    """`Call.receive` of a call."""
+
+    async def receive() -> bytes | None:
+        return await anext(requests, None)
+
+    return receive

@@ -38,6 +38,7 @@ __all__ = ["MemberDatastore", "MembersDatastore", "VerifiedDatastore"]
 _EPOCH = Struct(">Q")
 
 _Item = TypeVar("_Item")
+_Part = TypeVar("_Part", Batch, MatchingStep)
 _Result = TypeVar("_Result", ReadResult, WriteResult)
 
 
@@ -320,28 +321,33 @@ class VerifiedDatastore(ShimDatastore):
         """The merged results of all nodes. The scan raises WrongShardError if the placement changes meanwhile."""
         reports: list[ShardReport] = []
         explained: list[Explanation] = []
-        return Scan(self._batches(query, reports, explained), COMPLETE, shards=reports, explained=explained)
+        batches = self._begun_again(
+            lambda: self._under_one_placement(query, reports, explained),
+            lambda batch: len(batch) > 0 or batch.skipped > 0,
+        )
+        return Scan(batches, COMPLETE, shards=reports, explained=explained)
 
-    async def _batches(
-        self, query: Query, reports: list[ShardReport], explained: list[Explanation]
-    ) -> AsyncGenerator[Batch]:
+    async def _begun_again(
+        self, begin: Callable[[], AsyncGenerator[_Part]], is_progress: Callable[[_Part], bool]
+    ) -> AsyncGenerator[_Part]:
+        """What `begin` yields. If the placement turns out to have changed before any progress, it begins again once."""
         await self._membership.ready()
         is_begun = False
         try:
-            async with aclosing(self._under_one_placement(query, reports, explained)) as batches:
-                async for batch in batches:
-                    is_begun = is_begun or len(batch) > 0 or batch.skipped > 0
-                    yield batch
+            async with aclosing(begin()) as parts:
+                async for part in parts:
+                    is_begun = is_begun or is_progress(part)
+                    yield part
             return
         except WrongShardError:
             if is_begun:
-                # Entries not yet returned may have moved before the current position.
+                # Entries that are still to come may have moved before the current position.
                 self._membership.suspect()
                 raise
             await self._membership.verify_again()
-        async with aclosing(self._under_one_placement(query, reports, explained)) as batches:
-            async for batch in batches:
-                yield batch
+        async with aclosing(begin()) as parts:
+            async for part in parts:
+                yield part
 
     async def _under_one_placement(
         self, query: Query, reports: list[ShardReport], explained: list[Explanation]
@@ -379,28 +385,13 @@ class VerifiedDatastore(ShimDatastore):
             self._membership.require_same_map(placement)
         return tally
 
-    async def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
+    def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
         """The steps of all nodes. They end with WrongShardError if the placement changes meanwhile.
 
         A token continues them under the new placement: entries that have moved are passed over, like all that have been
         written since the beginning.
         """
-        await self._membership.ready()
-        is_begun = False
-        try:
-            async with aclosing(self._matching_under_one_placement(asked)) as steps:
-                async for step in steps:
-                    is_begun = True
-                    yield step
-            return
-        except WrongShardError:
-            if is_begun:
-                self._membership.suspect()
-                raise
-            await self._membership.verify_again()
-        async with aclosing(self._matching_under_one_placement(asked)) as steps:
-            async for step in steps:
-                yield step
+        return self._begun_again(lambda: self._matching_under_one_placement(asked), lambda _: True)
 
     async def _matching_under_one_placement(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
         placement = self._membership.placement

@@ -8,7 +8,7 @@ value, counts as copied.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -36,19 +36,24 @@ __all__ = ["copy_command", "move_command"]
 #: How many entries are read before they are written.
 _BATCH = 500
 
-_options = all_options(
-    click.argument("source", type=KEY),
-    click.argument("target", type=KEY),
-    click.option("--recursive", "-r", is_flag=True, help="Also everything below SOURCE."),
-    click.option("--overwrite", is_flag=True, help="Replace entries that exist. Default: leave them."),
-)
+_COPYING = Job("Copy", "Copying", "Copied")
+_MOVING = Job("Move", "Moving", "Moved")
+
+
+def _options(job: Job) -> Callable[[Any], Any]:
+    return all_options(
+        click.argument("source", type=KEY),
+        click.argument("target", type=KEY),
+        click.option("--recursive", "-r", is_flag=True, help="Also everything below SOURCE."),
+        click.option("--overwrite", is_flag=True, help="Replace entries that exist. Default: leave them."),
+        yes_option(job.verb),
+        server_options(),
+        click.pass_obj,
+    )
 
 
 @click.command("copy", short_help="Copy entries to other keys.")
-@_options
-@yes_option("Copy")
-@server_options()
-@click.pass_obj
+@_options(_COPYING)
 def copy_command(settings: Settings, /, *, yes: bool, **asked: Any) -> int:
     """Copy the entry SOURCE to TARGET, with --recursive also those below SOURCE to the same places below TARGET.
 
@@ -61,14 +66,11 @@ def copy_command(settings: Settings, /, *, yes: bool, **asked: Any) -> int:
     the exit code is 6. With --recursive it counts first and asks; without a terminal it copies only with --yes. If it
     is interrupted, run it again to copy the rest.
     """
-    return _run(settings, _Copies(Job("Copy", "Copying", "Copied"), deletes=False, **asked), yes=yes)
+    return _run(settings, _Copies(_COPYING, deletes=False, **asked), yes=yes)
 
 
 @click.command("move", short_help="Move entries to other keys.")
-@_options
-@yes_option("Move")
-@server_options()
-@click.pass_obj
+@_options(_MOVING)
 def move_command(settings: Settings, /, *, yes: bool, **asked: Any) -> int:
     """Move the entry SOURCE to TARGET, with --recursive also those below SOURCE to the same places below TARGET.
 
@@ -82,7 +84,7 @@ def move_command(settings: Settings, /, *, yes: bool, **asked: Any) -> int:
     that is written meanwhile; then the exit code is 6. With --recursive it counts first and asks; without a terminal it
     moves only with --yes. If it is interrupted, run it again to move the rest.
     """
-    return _run(settings, _Copies(Job("Move", "Moving", "Moved"), deletes=True, **asked), yes=yes)
+    return _run(settings, _Copies(_MOVING, deletes=True, **asked), yes=yes)
 
 
 class _Copies(NamedTuple):

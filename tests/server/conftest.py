@@ -14,6 +14,7 @@ from datastore import aio, wire
 from datastore.aio.lift import lift
 from datastore.lmdb import LMDBDatastore
 from datastore_server.app import serve
+from tests.support.colours import Tasks, Threads
 from tests.support.commands import Commands, server_process
 from tests.support.serving import Running
 
@@ -41,6 +42,12 @@ async def start() -> AsyncIterator[Start]:
             return Running(server, channel)
 
         yield start
+
+
+@pytest.fixture(params=[Tasks(), Threads()], ids=lambda colour: colour.name)
+def colour(request: pytest.FixtureRequest) -> Any:
+    """The client of either colour."""
+    return request.param
 
 
 @pytest.fixture(params=["memory", "lmdb"])

@@ -22,7 +22,6 @@ from datastore.v1 import query_pb2, service_pb2
 from datastore_client.aio import RemoteDatastore, connect
 from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.limits import Limits
-from datastore_server.service import DatastoreService
 from tests.server.conftest import Start
 from tests.support import clusters, growing
 from tests.support.scripted import fails, scripted, sends
@@ -355,15 +354,7 @@ async def test_aggregates_while_entries_move_are_whole_or_fail(tmp_path: Path) -
 
 
 async def test_a_proxy_verifies_its_nodes_again_if_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    refusals: list[errors.WrongShardError] = []
-    aggregate = DatastoreService.aggregate
-
-    async def refusing(self: Any, data: bytes, call: Any) -> None:
-        if refusals and not self._cluster.shards:
-            raise refusals.pop()
-        await aggregate(self, data, call)
-
-    monkeypatch.setattr(DatastoreService, "aggregate", refusing)
+    refusals = clusters.refusals_of(monkeypatch, "aggregate")
     async with clusters.proxy() as cluster, connect(cluster.url) as store:
         await fill(store)
         refusals.append(errors.WrongShardError("another", epoch=1))

@@ -29,18 +29,13 @@ from datastore.wire import rpc_error_to_error, status_to_error
 from datastore_server.placement.owned import OwnedDatastore
 from datastore_server.verified import VerifiedDatastore
 from tests.support import clusters
-from tests.support.colours import Tasks, Threads, connected
+from tests.support.colours import Tasks, connected
 from tests.support.placements import keys_of, placement
 from tests.support.scripted import fails, replies, scripted
 from tests.support.serving import Running, entry, value
 
 Request, Message = service_pb2.BatchWriteRequest, service_pb2.BatchWriteRequest.Write
 MustBeAbsent = value_pb2.Precondition(exists=False)
-
-
-@pytest.fixture(params=[Threads(), Tasks()], ids=lambda colour: colour.name)
-def colour(request: pytest.FixtureRequest) -> Any:
-    return request.param
 
 
 async def test_a_batch_of_which_one_write_fails_says_which(running: Running) -> None:

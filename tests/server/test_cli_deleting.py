@@ -8,18 +8,15 @@ import pty
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from datastore.model.entries import Write
 from datastore.model.errors import UnavailableError
 from datastore.model.key import Key
-from datastore.model.matching import MatchingStep
 from datastore.model.operations import WriteResult
 from datastore_client import RemoteDatastore, connect
-from tests.support.commands import COMMAND, Commands
+from tests.support.commands import COMMAND, Commands, interrupted_matching
 
 
 @pytest.fixture
@@ -164,22 +161,11 @@ def test_on_a_terminal_it_asks_first(url: str, run: Commands, answer: bytes, cod
     assert len(keys(run)) == (0 if code == 0 else 2)
 
 
-def test_an_interrupted_deletion_reports_progress_and_continues_when_run_again(
-    url: str, run: Commands, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_deletion_reports_progress_and_continues_when_run_again(url: str, run: Commands) -> None:
     # So many that a server on a busy machine notices before they are all deleted.
     with connect(url) as store:
         store.batch_write([Write(Key(f"/A:{number:05}"), 1) for number in range(40_000)])
-    write_matching = RemoteDatastore.write_matching
-
-    def failing(self: RemoteDatastore, asked: Any) -> Iterator[MatchingStep]:
-        for step in write_matching(self, asked):
-            yield step
-            if step.changed:
-                raise UnavailableError("gone")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RemoteDatastore, "write_matching", failing)
+    with interrupted_matching():
         done = run("delete", "/A", "--collection", "--yes")
     assert done.code == 4
     left = len(keys(run))

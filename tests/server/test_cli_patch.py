@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from datastore.model.entries import Write
-from datastore.model.errors import UnavailableError
 from datastore.model.key import Key
-from datastore.model.matching import MatchingStep
-from datastore_client import RemoteDatastore, connect
-from tests.support.commands import Commands
+from datastore_client import connect
+from tests.support.commands import Commands, interrupted_matching
 
 KEY = "/Airport:GVA"
 
@@ -132,21 +128,12 @@ def test_options_that_do_not_fit_many_are_refused(run: Commands, options: tuple[
 
 
 def test_an_interrupted_patch_continues_by_its_file_and_patches_nothing_twice(
-    url: str, run: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    url: str, run: Commands, tmp_path: Path
 ) -> None:
     fill(url, 5000)
     file = tmp_path / "patch.token"
     line = ("patch", "/A", "--collection", "--increment", "views=1", "--yes", "--resume", str(file))
-    write_matching = RemoteDatastore.write_matching
-
-    def failing(self: RemoteDatastore, asked: Any) -> Iterator[MatchingStep]:
-        for step in write_matching(self, asked):
-            yield step
-            if step.changed:
-                raise UnavailableError("gone")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RemoteDatastore, "write_matching", failing)
+    with interrupted_matching():
         done = run(*line)
     assert done.code == 4
     assert "of 5,000 entries. Run the same command again to patch the rest." in done.err

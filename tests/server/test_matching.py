@@ -21,7 +21,6 @@ from datastore.v1 import query_pb2, service_pb2, value_pb2
 from datastore_client.aio import RemoteDatastore, connect
 from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.limits import Limits
-from datastore_server.service import DatastoreService
 from tests.server.conftest import Start
 from tests.support import clusters, growing
 from tests.support.scripted import broken_wire, fails, scripted, sends
@@ -335,15 +334,7 @@ async def test_a_failing_shard_ends_it_with_its_name_and_a_token_continues(start
 
 
 async def test_a_proxy_verifies_its_nodes_again_if_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    refusals: list[errors.WrongShardError] = []
-    delete_matching = DatastoreService.delete_matching
-
-    async def refusing(self: Any, data: bytes, call: Any) -> None:
-        if refusals and not self._cluster.shards:
-            raise refusals.pop()
-        await delete_matching(self, data, call)
-
-    monkeypatch.setattr(DatastoreService, "delete_matching", refusing)
+    refusals = clusters.refusals_of(monkeypatch, "delete_matching")
     async with clusters.proxy() as cluster, connect(cluster.url) as store:
         await fill(store, 200)
         refusals.append(errors.WrongShardError("another", epoch=1))

@@ -47,11 +47,6 @@ from tests.support.waiting import PATIENCE_S
 KEY = Key("/k")
 
 
-@pytest.fixture(params=[Tasks(), Threads()], ids=lambda colour: colour.name)
-def colour(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
 @pytest.fixture
 async def server() -> AsyncIterator[Any]:
     """A server on an empty store in memory."""

@@ -34,7 +34,7 @@ from datastore_client.aio import RemoteDatastore
 from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import build_node
 from tests.support import clusters, processes
-from tests.support.colours import Tasks, Threads, connected
+from tests.support.colours import connected
 from tests.support.scripted import Answer, fails, replies, scripted
 from tests.support.serving import Running, entry
 from tests.support.waiting import PATIENCE_S
@@ -43,11 +43,6 @@ KEY = Key("/a/b")
 NAMED = value_pb2.Key(text="/a/b")
 SERVICE = "/datastore.v1.DatastoreService/"
 WRITES = ("Put", "Delete", "Patch", "Touch", "BatchWrite")
-
-
-@pytest.fixture(params=[Tasks(), Threads()], ids=lambda colour: colour.name)
-def colour(request: pytest.FixtureRequest) -> Any:
-    return request.param
 
 
 def attempt(request_id: bytes = b"x" * REQUEST_ID_BYTES, age_us: int = 0) -> value_pb2.Attempt:
@@ -259,6 +254,14 @@ async def refused(call: Any) -> DatastoreError:
     return rpc_error_to_error(failed.value)
 
 
+async def error_of(running: Running, method: str, request: Any) -> DatastoreError | None:
+    """The error of a write: that of the call or, of a batch, that of its only item."""
+    if method != "BatchWrite":
+        return await refused(getattr(running.stub, method)(request))
+    [result] = (await running.stub.BatchWrite(request)).results
+    return status_to_error(result.status)
+
+
 def requests_with(attempt: value_pb2.Attempt) -> dict[str, Any]:
     """A request of each kind."""
     patch = value_pb2.Patch(key=NAMED, create=True)
@@ -286,11 +289,7 @@ def requests_with(attempt: value_pb2.Attempt) -> dict[str, Any]:
 async def test_a_bad_attempt_is_refused(start: Any, bad: value_pb2.Attempt, field: str) -> None:
     running: Running = await start(aio.DictDatastore())
     for method, request in requests_with(bad).items():
-        if method == "BatchWrite":
-            [result] = (await running.stub.BatchWrite(request)).results
-            error = status_to_error(result.status)
-        else:
-            error = await refused(getattr(running.stub, method)(request))
+        error = await error_of(running, method, request)
         assert isinstance(error, InvalidError)
         assert error.field == field
     assert not (await running.stub.Get(service_pb2.GetRequest(key=NAMED))).HasField("value")
@@ -299,12 +298,7 @@ async def test_a_bad_attempt_is_refused(start: Any, bad: value_pb2.Attempt, fiel
 async def test_a_write_from_before_the_server_is_refused_and_not_made(running: Running) -> None:
     for method in ("Put", "Delete", "BatchWrite"):
         request = requests_with(attempt(age_us=10**12))[method]
-        if method == "BatchWrite":
-            [result] = (await running.stub.BatchWrite(request)).results
-            error = status_to_error(result.status)
-        else:
-            error = await refused(getattr(running.stub, method)(request))
-        assert isinstance(error, RequestForgottenError)
+        assert isinstance(await error_of(running, method, request), RequestForgottenError)
     assert not (await running.stub.Get(service_pb2.GetRequest(key=NAMED))).HasField("value")
 
 
@@ -348,8 +342,8 @@ async def test_a_proxy_passes_attempts_on(tmp_path: Path) -> None:
 # Nodes that are killed
 
 
-async def answer_of(node: processes.ServerProcess, directory: Path) -> Any:
-    """What a client is told whose increment was made by a node that was killed before it could say so."""
+async def answer_of(node: processes.ServerProcess) -> Any:
+    """What a client gets for an increment if the node makes it and is killed before it has answered."""
 
     async def made_and_killed(request: bytes, context: Any) -> bytes:
         await called(request, context)
@@ -386,12 +380,12 @@ async def test_a_node_that_was_killed_remembers_what_it_has_on_disk(
     killed: processes.ServerProcess, tmp_path: Path
 ) -> None:
     if (tmp_path / "data").exists():
-        assert await answer_of(killed, tmp_path) == {"n": 1}
+        assert await answer_of(killed) == {"n": 1}
         expected = {"n": 1}
     else:
         # It cannot know what the process before it did.
         with pytest.raises(RequestForgottenError):
-            await answer_of(killed, tmp_path)
+            await answer_of(killed)
         expected = None
     async with RemoteDatastore(killed.url, timeout_s=PATIENCE_S) as store:
         assert await store.get(KEY) == expected

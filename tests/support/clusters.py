@@ -12,8 +12,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
+from datastore.model.errors import DatastoreError
 from datastore_server.app import Server, serve
 from datastore_server.config import ClusterConfig, Config, ShardConfig
+from datastore_server.service import DatastoreService
 from datastore_server.store_urls import StoreUrl, lmdb_url, parse_store_url
 from datastore_server.topology import build_node, build_proxy
 from tests.support.waiting import PATIENCE_S
@@ -77,6 +81,20 @@ async def proxy(directory: Path | None = None, **settings: Any) -> AsyncIterator
             )
         )
         yield Cluster(nodes, backends, server)
+
+
+def refusals_of(monkeypatch: pytest.MonkeyPatch, method: str) -> list[DatastoreError]:
+    """A list to which a test adds errors; the nodes, but not proxies, raise them for the next calls of a method."""
+    refusals: list[DatastoreError] = []
+    served = getattr(DatastoreService, method)
+
+    async def refusing(self: Any, data: bytes, call: Any) -> None:
+        if refusals and not self._cluster.shards:
+            raise refusals.pop()
+        await served(self, data, call)
+
+    monkeypatch.setattr(DatastoreService, method, refusing)
+    return refusals
 
 
 class Background:

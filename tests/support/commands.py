@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from datastore.model.errors import UnavailableError
+from datastore.model.matching import MatchingStep, MatchingWrite
+from datastore_client import RemoteDatastore
 from datastore_server.cli import cli
 from datastore_server.cli.output import run
 
@@ -66,6 +69,21 @@ class Commands:
         """Store one value under some keys."""
         for key in keys:
             assert self("put", key, value).code == 0
+
+
+@contextmanager
+def interrupted_matching() -> Iterator[None]:
+    """While the block runs, a change of many entries fails as soon as it has changed some."""
+    write_matching = RemoteDatastore.write_matching
+
+    def failing(self: RemoteDatastore, asked: MatchingWrite) -> Iterator[MatchingStep]:
+        for step in write_matching(self, asked):
+            yield step
+            if step.changed:
+                raise UnavailableError("gone")
+
+    with patch.object(RemoteDatastore, "write_matching", failing):
+        yield
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeVar
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any, TypeAlias, TypeVar
 
 from google.rpc import status_pb2
 
@@ -52,6 +52,7 @@ SERVICE: str = _DESCRIPTOR.full_name
 _log = logging.getLogger("datastore.server")
 
 _T = TypeVar("_T")
+_Stream: TypeAlias = streaming.QueryStream | watching.WatchStream | matching.MatchingStream
 
 #: If no call arrives for this long, in seconds, none is on its way; and how long to wait for that.
 QUIET_S = 0.02
@@ -109,7 +110,7 @@ class DatastoreService:
         self._placement = placement
         self._store_failure = store_failure
         self._probes = describe.ShardProbes(self._cluster.shards)
-        self._streams: set[streaming.QueryStream | watching.WatchStream | matching.MatchingStream] = set()
+        self._streams: set[_Stream] = set()
         self._watches = watching.Watches(self._limits)
         self._writes = Completion()
         self._is_draining = False
@@ -283,13 +284,21 @@ class DatastoreService:
         set_sort_budget(self._sorts)
         with self._open_streams.one_more(call.peer()):
             stream = streaming.QueryStream(exact_query(self._datastore, query), builder, call.send)
-            self._streams.add(stream)
             self._trimmer.note()
             try:
-                await stream.run(self._limits.query_time_ms / 1000)
+                with self._interruptible(stream):
+                    await stream.run(self._limits.query_time_ms / 1000)
             finally:
-                self._streams.discard(stream)
                 self._trimmer.note()
+
+    @contextmanager
+    def _interruptible(self, stream: _Stream) -> Iterator[None]:
+        """Interrupt the stream if the server drains while the block runs."""
+        self._streams.add(stream)
+        try:
+            yield
+        finally:
+            self._streams.discard(stream)
 
     async def list_entries(self, request: bytes, call: Call) -> bytes:
         """ListEntries: one page of a query, and the token of the next."""
@@ -350,11 +359,8 @@ class DatastoreService:
         identity = asked.query.SerializeToString(deterministic=True)
         with self._open_streams.one_more(call.peer()):
             stream = watching.WatchStream(self._watches, identity, open_watcher, call.send)
-            self._streams.add(stream)
-            try:
+            with self._interruptible(stream):
                 await stream.run()
-            finally:
-                self._streams.discard(stream)
 
     # Changes of many entries
 
@@ -375,11 +381,8 @@ class DatastoreService:
         with self._open_streams.one_more(call.peer()):
             run = MatchingRun(self._datastore, asked, token or None)
             stream = matching.MatchingStream(run, response, call.send)
-            self._streams.add(stream)
-            try:
+            with self._interruptible(stream):
                 await stream.run(self._limits.query_time_ms / 1000)
-            finally:
-                self._streams.discard(stream)
 
     # The server itself
 

@@ -15,7 +15,7 @@ __all__ = ["CALLS_UNQUESTIONED", "Admission"]
 
 #: This many calls are admitted whatever their deadlines: with few calls, a slow one says little about the next.
 CALLS_UNQUESTIONED = 64
-#: A call is admitted if it has so many times the time that it takes now: a call that ends too late is work for nothing.
+#: A call is admitted only if its deadline leaves this many times what a call takes now: a late answer is wasted work.
 _MARGIN = 2
 #: The weight of each call in the average interval between the ends of calls: about the last fifty count.
 _WEIGHT = 0.04
@@ -50,7 +50,7 @@ class Admission:
         self.in_hand += 1
 
     def check(self, in_hand: int, time_left_s: float | None) -> None:
-        """Raise as `enter` does, if so many calls were in progress. In any thread."""
+        """Raise what `enter` would raise with this many calls in progress. May be called in any thread."""
         if self._refusal is not None:
             raise self._refusal()
         if in_hand >= self._most:

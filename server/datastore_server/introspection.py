@@ -114,7 +114,7 @@ def _parsed(kind: type[Message], request: bytes) -> Message:
 
 
 class _AbortedError(Exception):
-    """A method of gRPC's ends its call with a status."""
+    """One of gRPC's own methods ends its call with a status."""
 
     def __init__(self, status: status_pb2.Status) -> None:
         super().__init__(status)
@@ -122,7 +122,7 @@ class _AbortedError(Exception):
 
 
 class _Context:
-    """What the methods of gRPC's services use of the context of a call."""
+    """The part of a call's context that gRPC's own services use."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -139,7 +139,7 @@ class _Context:
 def _serving(
     name: str, kind: type[Message], handler: Callable[[Any, _Context], Awaitable[Message | None]]
 ) -> Callable[[bytes, Call], Awaitable[Answer]]:
-    """`ServedMethod.serve` of a method of gRPC's, refusing large requests before they are parsed."""
+    """`ServedMethod.serve` for one of gRPC's own methods. Large requests are refused before they are parsed."""
 
     async def serve(request: bytes, call: Call) -> Answer:
         try:

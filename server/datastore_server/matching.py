@@ -17,9 +17,9 @@ __all__ = ["MatchingStream"]
 
 
 class MatchingStream:
-    """One change of many entries in progress. It works as fast as its client takes the progress.
+    """One change of many entries in progress, at the pace at which its client reads the progress.
 
-    When it is interrupted it ends after the entries that are being changed, and their progress is sent.
+    Once interrupted, it finishes the entries in hand, sends their progress and ends.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class MatchingStream:
                 while (step := await run.next_step()) is not None:
                     response = self._response(progress=_progress(step), resume_token=step.position)
                     await self._send(response.SerializeToString())
-                    # Every call does some work, or one that is continued again and again would never end.
+                    # Every call gets some work done; otherwise a change that is always continued would never end.
                     if self._error is not None and has_worked:
                         raise self._error
                     has_worked = True

@@ -71,7 +71,7 @@ class Membership:
         self._fitting: frozenset[str] = frozenset()
         self._awaited: tuple[str, ...] = ()
         self._is_begun = False
-        #: Whether the nodes have matched the configuration, so that `placement` is or was theirs.
+        #: Whether the nodes have ever matched the configuration, so that `placement` is or was theirs.
         self.has_served = False
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._judging = asyncio.Lock()

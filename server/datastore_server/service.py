@@ -57,7 +57,7 @@ _Stream: TypeAlias = streaming.QueryStream | watching.WatchStream | matching.Mat
 #: If no call arrives for this long, in seconds, none is on its way; and how long to wait for that.
 QUIET_S = 0.02
 HOLD_S = 0.5
-#: How long calls are refused with the same numbers in the message, in seconds.
+#: How long refusals repeat one message, with the same numbers, in seconds.
 SAME_REFUSAL_S = 0.05
 #: The calls that are refused under overload. DescribeStore is always answered, and streams are limited separately.
 _WRITES_AT_ONCE = frozenset({"Put", "Delete", "Patch", "Touch", "BatchWrite"})
@@ -182,7 +182,7 @@ class DatastoreService:
         return refuse
 
     def _refusal_of(self, error: OverloadedError, name: str) -> status_pb2.Status:
-        """The status of a refused call, the same for a while: making one takes as long as answering a call."""
+        """The status of a refused call, reused for a while: making one takes as long as answering a call."""
         now_s = time.monotonic()
         if self._refusal is None or now_s - self._refused_s > SAME_REFUSAL_S:
             self._refusal, self._refused_s = status_of(error, name), now_s
@@ -365,16 +365,16 @@ class DatastoreService:
     # Changes of many entries
 
     async def delete_matching(self, request: bytes, call: Call) -> None:
-        """DeleteMatching: a stream of its progress and a summary. Ends, after a batch, if the client leaves."""
+        """DeleteMatching: a stream of progress and a summary. If the client leaves, it ends after the batch in hand."""
         asked, token = await checked(self._requests.delete_matching, request, self._checks)
-        await self._worked_off(asked, token, service_pb2.DeleteMatchingResponse, call)
+        await self._run_matching(asked, token, service_pb2.DeleteMatchingResponse, call)
 
     async def patch_matching(self, request: bytes, call: Call) -> None:
         """PatchMatching: like DeleteMatching."""
         asked, token = await checked(self._requests.patch_matching, request, self._checks)
-        await self._worked_off(asked, token, service_pb2.PatchMatchingResponse, call)
+        await self._run_matching(asked, token, service_pb2.PatchMatchingResponse, call)
 
-    async def _worked_off(self, asked: MatchingWrite, token: bytes, response: Any, call: Call) -> None:
+    async def _run_matching(self, asked: MatchingWrite, token: bytes, response: Any, call: Call) -> None:
         if self._is_draining:
             raise _shutting_down("; continue by the last token")
         set_sort_budget(self._sorts)

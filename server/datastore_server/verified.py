@@ -159,8 +159,8 @@ class _MemberFeed(Feed):
 class _VerifiedFeed(Feed):
     """The feeds of all nodes as one, under one placement.
 
-    When that has changed, UnavailableError: the watch can be continued under the next one, which knows all nodes that
-    have slots. A position has the epoch; one that is not the current or the former one has expired.
+    Once the placement has changed, it raises UnavailableError; the watch can be continued under the next one, which
+    knows all nodes that have slots. A position has its epoch, and has expired unless that is the current or former one.
     """
 
     def __init__(self, open_feed: Callable[[Watch], Feed], membership: Membership, watch: Watch) -> None:
@@ -208,7 +208,7 @@ class _VerifiedFeed(Feed):
                 raise
 
     def _at_home(self) -> Watch:
-        """The watch with a position of the nodes."""
+        """The watch as the nodes take it: its position without the epoch."""
         position, epoch = self._watch.position, self._placement.epoch
         if position is None:
             return self._watch
@@ -239,7 +239,7 @@ class MembersDatastore(ShardedDatastore):
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The feeds of all nodes in one, under one placement. Positions have its epoch.
 
-        Here and not above the caches, because these may follow it too: a former proxy must not keep what has moved.
+        Here rather than above the caches, because they may follow it too: a former proxy must not keep what has moved.
         """
         return _VerifiedFeed(lambda asked: super(MembersDatastore, self).changes(asked, wake), self._membership, watch)
 
@@ -366,7 +366,7 @@ class VerifiedDatastore(ShimDatastore):
             reports[:] = child.shards
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
-        """That of the nodes."""
+        """The feed of the nodes."""
         return feed_of(self.child_datastore, watch, wake)
 
     async def tally(self, asked: Aggregate) -> Tally:

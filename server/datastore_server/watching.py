@@ -23,15 +23,15 @@ from datastore_server.limits import Limits
 
 __all__ = ["SHARED_BYTES", "WatchStream", "Watches", "responses"]
 
-#: How long equal watches wait for more changes after a few, for each of them, in seconds: then many watches see many
-#: writes in few messages, and leave most of the time to the writers. A single watch hardly waits.
+#: How long to wait for more changes after a small batch, in seconds for each open watch: many watches then see many
+#: writes in few messages, which leaves most of the time to the writers. A single watch hardly waits.
 LINGER_S = 0.001
 MOST_LINGER_S = 0.1
-#: A batch of so many changes, or of so many bytes, is worth a message: others follow it at once.
+#: A batch of this many changes or bytes is not small: the next one is read without waiting.
 LINGER_CHANGES = 500
 LINGER_BYTES = 32 * 1024
-#: The messages that are kept for equal watches of which one is slower than the others, in bytes. One that is still
-#: slower reads for itself from then on.
+#: How many bytes of messages are kept for watches that are slower than others equal to them. One that falls further
+#: behind reads for itself from then on.
 SHARED_BYTES = 4 * 1024 * 1024
 
 
@@ -132,7 +132,7 @@ class _Shared:
         return ChangeBatch((), self._watcher.token or b"")
 
     async def _continued(self) -> ChangeBatch:
-        """The next batch: after others have been waited for, and after that of an equal watch, to meet it there."""
+        """The next batch. Waits for more changes, and for what the oldest equal watch is reading, to meet it there."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(self._may_read_at - loop.time(), 0))
         oldest = self._watches.oldest(self.identity)

@@ -213,7 +213,7 @@ async def test_a_proxy_refuses_a_batch_over_several_shards_and_names_them(colour
 
 
 class Refusing(aio.DictDatastore):
-    """Refuses its first atomic batch as another than the expected server would: the whole call, or one key."""
+    """Refuses its first atomic batch as a server other than the expected one would: the whole call, or one key."""
 
     refusal: WrongShardError | None = WrongShardError("not this server")
 

@@ -71,7 +71,7 @@ class Cluster:
         await until(text, is_so)
 
     async def both_see(self, value: str) -> None:
-        """Wait until both proxies answer so, and then from their caches."""
+        """Wait until both proxies answer with this value, and then from their caches."""
         for client in (self.one, self.other):
 
             async def answers(client: RemoteDatastore = client) -> list[object]:

@@ -38,7 +38,7 @@ async def fill(store: Any, count: int, text: str = "") -> dict[Key, Any]:
 
 
 async def visits(store: Any) -> Counter[int]:
-    """How many entries have been visited how often."""
+    """How many entries have been visited how many times."""
     return Counter([entry["visits"] async for entry in store.query(ALL)])
 
 

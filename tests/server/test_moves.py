@@ -120,7 +120,7 @@ async def refused(call: Awaitable[Any], kind: type[DatastoreError]) -> str:
 
 
 async def test_no_node_repeats_a_write_that_was_made_before_its_entry_moved(nodes: dict[str, Node]) -> None:
-    """Its old owner would know that it was made; the new one knows that it cannot know."""
+    """The old owner would know that it was made; the new one knows only that it cannot tell."""
     moved, kept = moving("a")[0], next(key for key in keys_of("a", BEFORE, 50) if AFTER.owner_of(key) == "a")
     sent_us = elapsed_us()
     attempts = {moved: Attempt.new(), kept: Attempt.new()}

@@ -1,4 +1,4 @@
-"""Writes that are sent again because their answers were lost: made once, or refused if nobody knows."""
+"""Writes that are sent again because their answers were lost: made once, or refused if that cannot be known."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def attempt(request_id: bytes = b"x" * REQUEST_ID_BYTES, age_us: int = 0) -> val
 
 
 def passed_on(channel: Any, method: str, *, loses: Any = None) -> Answer:
-    """What a server answers; with `loses` the answer is lost, and the call fails with that code."""
+    """Passes calls on to a server. With `loses` its answer is lost, and the call fails with that code."""
 
     async def answer(request: bytes, context: Any) -> bytes:
         made = await answered(channel, method, request, context)
@@ -72,7 +72,7 @@ async def answered(channel: Any, method: str, request: bytes, context: Any) -> b
 
 
 def losing(channel: Any, code: Any = grpc.StatusCode.UNAVAILABLE) -> dict[str, Any]:
-    """The methods of a server, of which each write's first answer is lost."""
+    """The methods of a server; the first answer to each kind of write is lost."""
     reads = {name: passed_on(channel, name) for name in ("Get", "BatchGet")}
     return reads | {name: [passed_on(channel, name, loses=code), passed_on(channel, name)] for name in WRITES}
 

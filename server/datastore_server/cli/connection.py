@@ -16,8 +16,8 @@ __all__ = ["connected", "reaching"]
 def connected(settings: Settings, *, lazy: bool = False, retry_writes: bool = False) -> Iterator[RemoteDatastore]:
     """The server's store, open while the block runs; `lazy` leaves values as bytes. Errors are those of `reaching`.
 
-    With `retry_writes` a write whose answer is lost is repeated: for writes of single entries, not of many, which a
-    store would have to remember.
+    With `retry_writes` a write whose answer is lost is repeated. Not for writes of many entries: the store would have
+    to remember each of them.
     """
     call_s = settings.timeout_s or CALL_TIMEOUT_S
     query_s = settings.timeout_s or QUERY_TIMEOUT_S

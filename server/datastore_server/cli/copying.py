@@ -127,7 +127,7 @@ class _Counts:
             self.failures.append(MatchingFailure(key, error))
 
     def add(self, other: _Counts) -> None:
-        """Count what was done elsewhere, too."""
+        """Add what was done to another batch."""
         self.copied += other.copied
         self.taken, self.a_taken = self.taken + other.taken, self.a_taken or other.a_taken
         self.written, self.a_written = self.written + other.written, self.a_written or other.a_written
@@ -179,7 +179,7 @@ def _check(copies: _Copies) -> None:
 def _copied_below(store: Datastore, copies: _Copies, below: Query) -> Iterator[_Counts]:
     """Copy what a query selects, some batches at once; yields what was done, batch by batch."""
     pending: deque[Future[_Counts]] = deque()
-    # Its end waits for the batches in flight, also after a failure.
+    # Leaving the block waits for the batches in flight, even after a failure.
     with ThreadPoolExecutor(BATCHES_IN_FLIGHT) as pool, store.query(below) as cursor:
         for batch in cursor.batches():
             for part in batch.parts(_BATCH):

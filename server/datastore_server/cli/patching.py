@@ -151,10 +151,10 @@ def _patch_selected(
             say("Nothing was patched.")
             return ExitCode.INTERRUPTED
         else:
-            _work_off(run, total, resume)
+            _patch_found(run, total, resume)
     done = run.progress
     if done.passed_over:
-        # An answer that was lost at the interruption does not say what was patched.
+        # Entries that were patched by a call whose answer was lost are passed over, too.
         before = " or before the interruption" if token is not None else ""
         say(f"{counted(done.passed_over, 'entries')} written meanwhile{before} are passed over.")
     if settings.json:
@@ -162,7 +162,7 @@ def _patch_selected(
     return named_failures(done.failed, done.failures, "could not be patched")
 
 
-def _work_off(run: MatchingRun, total: int, resume: Path | None) -> None:
+def _patch_found(run: MatchingRun, total: int, resume: Path | None) -> None:
     """Patch the entries, and keep the token; the file is removed at the end."""
     again = "Run the same command again" if resume else "Run it with --resume FILE next time"
     with reported(_PATCHING, total, f"{again} to patch the rest.") as counts:

@@ -1,7 +1,7 @@
 """The feed of a node: the changes of the entries that it owned at the time of each change.
 
-Entries that a move writes to a node or deletes from it are not changes: they are not the node's then. Knows ownerships
-and the feed of a store, but not how placements change.
+Entries that a move writes to a node or deletes from it are not changes: the node does not own them at that moment.
+Knows ownerships and the feed of a store, but not how placements change.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class OwnedFeed(Feed):
             await self._begin_at_cut()
         if self._following:
             return self._begin_time(*self._following.pop(0))
-        # Before reading: if then nothing is left, nothing is left of that time.
+        # Asked before reading: if there is nothing to read then, nothing of that time is left.
         now = self._store.ownership
         batch = await self._feed.take()
         if now.name == self._owned.name or self._owned.is_open:

@@ -189,7 +189,7 @@ class PlacedNode:
     async def commit(self, epoch: int, *, coordinator: str = "") -> NodePlacement:
         """Make the pending placement the current one, and allow writes again.
 
-        Of the slots that have come, their old owners remember the requests: from now on those from before are refused.
+        The old owners of slots that have come remember their requests; repetitions from before the move are refused.
         """
         change = partial(transitions.commit_move, epoch=epoch)
         async with self._changing:

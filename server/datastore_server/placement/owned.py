@@ -130,7 +130,7 @@ class OwnedDatastore(ShimDatastore):
         self._writes_under_way = 0
         self._written = asyncio.Event()
         self._is_held = False
-        #: Repetitions of writes from before this moment are refused; None for no moment.
+        #: Repetitions of writes from before this moment are refused; None to refuse none.
         self._remembers_since_us: int | None = None
 
     @property

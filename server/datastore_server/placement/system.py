@@ -141,7 +141,7 @@ class EngineSystemSpace(SystemSpace):
             await asyncio.to_thread(self._engine.flush)
 
     async def latest_version(self) -> int:
-        """That of the engine, if it keeps versions and tells."""
+        """The engine's; 0 if it keeps no versions or does not tell."""
         if not hasattr(type(self._engine), "raise_versions"):
             return 0
         return int(await asyncio.to_thread(getattr, self._engine, "latest_version"))

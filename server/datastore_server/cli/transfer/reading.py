@@ -286,7 +286,7 @@ def _entry_of_export(tree: Any, value_of: Callable[[Any], Any], *, with_metadata
 
 
 def _expiry_in(tree: dict[str, Any]) -> Expiry | None:
-    """The only part of the metadata that a store can keep: it gives versions and the other times itself."""
+    """The only part of the metadata that can be kept: stores assign versions and the other times themselves."""
     text = tree.get("expire_time")
     if text is None:
         return None

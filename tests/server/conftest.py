@@ -70,3 +70,10 @@ def url() -> Iterator[str]:
 def commands(url: str) -> Commands:
     """Runs commands against that server."""
     return Commands(url)
+
+
+@pytest.fixture
+def run(commands: Commands) -> Commands:
+    """Runs commands against that server, which is empty at first."""
+    commands("delete", "/", "--recursive", "--yes")
+    return commands

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +12,7 @@ from datastore.model.errors import UnavailableError
 from datastore.model.key import Key
 from datastore.model.operations import Delete, Operation, WriteResult
 from datastore_client import RemoteDatastore, connect
-from tests.support.commands import COMMAND, Commands
-
-
-@pytest.fixture
-def run(commands: Commands) -> Commands:
-    commands("delete", "/", "--recursive", "--yes")
-    return commands
+from tests.support.commands import Commands, answered
 
 
 def contents(run: Commands) -> dict[str, Any]:
@@ -168,15 +159,7 @@ def test_an_interrupted_move_is_finished_by_the_next_run(
 
 def test_on_a_terminal_it_asks_first(url: str, run: Commands) -> None:
     run.put("/A/1", "/A/2")
-    ours, theirs = pty.openpty()
-    line = [*COMMAND, "move", "/A", "/B", "--recursive", "--server", url]
-    with subprocess.Popen(line, stdin=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        asked = b""
-        while b"[y/N]" not in asked:
-            asked += os.read(ours, 1000)
-        os.write(ours, b"n\n")
-        assert process.wait() == 130
-    os.close(ours)
+    code, asked = answered("move", "/A", "/B", "--recursive", "--server", url, answer=b"n\n")
+    assert code == 130
     assert b"Move 2 entries from /A to /B?" in asked
     assert contents(run).keys() == {"/A/1", "/A/2"}

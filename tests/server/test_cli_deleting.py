@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 import signal
 import subprocess
@@ -16,13 +14,7 @@ from datastore.model.errors import UnavailableError
 from datastore.model.key import Key
 from datastore.model.operations import WriteResult
 from datastore_client import RemoteDatastore, connect
-from tests.support.commands import COMMAND, Commands, interrupted_matching
-
-
-@pytest.fixture
-def run(commands: Commands) -> Commands:
-    commands("delete", "/", "--recursive", "--yes")
-    return commands
+from tests.support.commands import COMMAND, Commands, answered, interrupted_matching
 
 
 def keys(run: Commands) -> list[str]:
@@ -147,16 +139,8 @@ def test_collection_and_recursive_exclude_each_other(run: Commands) -> None:
 @pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"n\n", 130), (b"\n", 130)])
 def test_on_a_terminal_it_asks_first(url: str, run: Commands, answer: bytes, code: int) -> None:
     run.put("/A:1", "/A:2")
-    ours, theirs = pty.openpty()
-    line = [*COMMAND, "delete", "/A", "--collection", "--server", url]
-    with subprocess.Popen(line, stdin=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        asked = b""
-        while b"[y/N]" not in asked:
-            asked += os.read(ours, 1000)
-        os.write(ours, answer)
-        assert process.wait() == code
-    os.close(ours)
+    ended, asked = answered("delete", "/A", "--collection", "--server", url, answer=answer)
+    assert ended == code
     assert b"Delete 2 entries of the collection /A?" in asked
     assert len(keys(run)) == (0 if code == 0 else 2)
 

@@ -15,12 +15,6 @@ from tests.support.commands import Commands, interrupted_matching
 KEY = "/Airport:GVA"
 
 
-@pytest.fixture
-def run(commands: Commands) -> Commands:
-    commands("delete", "/", "--recursive", "--yes")
-    return commands
-
-
 def test_members_are_changed_and_the_new_value_is_printed(run: Commands) -> None:
     run("put", KEY, '{"elevation": 1, "views": 2, "tags": ["a"], "draft": true}')
     done = run(

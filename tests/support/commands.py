@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,20 @@ class Commands:
         """Store one value under some keys."""
         for key in keys:
             assert self("put", key, value).code == 0
+
+
+def answered(*arguments: str, answer: bytes) -> tuple[int, bytes]:
+    """The exit code of a command on a terminal, where `answer` is typed when it asks, and what it said until then."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([*COMMAND, *arguments], stdin=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        asked = b""
+        while b"[y/N]" not in asked:
+            asked += os.read(ours, 1000)
+        os.write(ours, answer)
+        code = process.wait()
+    os.close(ours)
+    return code, asked
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from datastore.engine.pipeline import has_long_value
 from datastore.engine.room import sort_room
 from datastore.engine.tally import Tally
 from datastore.model.aggregates import Aggregate
-from datastore.model.spellings import place_of
+from datastore.model.spellings import replaces
 
 __all__ = ["scanned_tally", "tally_of"]
 
@@ -21,7 +21,7 @@ async def tally_of(store: Any, asked: Aggregate) -> Tally:
 
     A class that overrides `scan` or `query` below the `tally` that it inherits gets the default over its override.
     """
-    if min(place_of(store, "scan"), place_of(store, "query")) < place_of(store, "tally"):
+    if not replaces(store, "tally", ("scan", "query")):
         return await scanned_tally(store, asked)
     tally: Tally = await store.tally(asked)
     return tally

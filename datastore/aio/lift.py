@@ -28,7 +28,7 @@ from datastore.model.errors import UnsupportedTypeError
 from datastore.model.key import Key
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
-from datastore.model.spellings import place_of
+from datastore.model.spellings import replaces
 from datastore.sync.atomic import atomic_of as blocking_atomic_of
 from datastore.sync.base import Datastore as BlockingDatastore
 from datastore.sync.feeds import Feed as BlockingFeed
@@ -216,10 +216,8 @@ class _LiftedFeed(Feed):
 
 def _offered(store: BlockingDatastore, offer: str, operations: Sequence[str]) -> Any:
     """What a store offers in place of these operations; None if it does not, or a subclass overrides any of them."""
-    if not hasattr(store, offer):
-        return None
-    is_in_force = min(place_of(store, name) for name in operations) >= place_of(store, offer)
-    return getattr(store, offer) if is_in_force else None
+    is_offered = hasattr(store, offer) and replaces(store, offer, operations)
+    return getattr(store, offer) if is_offered else None
 
 
 def _always() -> bool:

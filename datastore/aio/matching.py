@@ -22,7 +22,7 @@ from datastore.model.key import Key
 from datastore.model.matching import MatchingProgress, MatchingStep, MatchingWrite
 from datastore.model.operations import WriteResult
 from datastore.model.patches import PatchRoom
-from datastore.model.spellings import place_of
+from datastore.model.spellings import replaces
 
 __all__ = ["MATCHING_BATCH", "MatchingRun", "matching_of", "scanned_matching"]
 
@@ -92,7 +92,7 @@ def matching_of(store: Any, asked: MatchingWrite) -> AsyncGenerator[MatchingStep
 
     A class that overrides a verb or a method of the waist below the `write_matching` that it inherits gets the default.
     """
-    if min(place_of(store, name) for name in DERIVED) < place_of(store, "write_matching"):
+    if not replaces(store, "write_matching", DERIVED):
         return scanned_matching(store, asked)
     steps: AsyncGenerator[MatchingStep] = store.write_matching(asked)
     return steps

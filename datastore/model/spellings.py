@@ -6,10 +6,10 @@ of the library.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-__all__ = ["TwoNames", "definer_of", "is_overridden", "place_of"]
+__all__ = ["TwoNames", "definer_of", "is_overridden", "place_of", "replaces"]
 
 
 class TwoNames:
@@ -61,6 +61,11 @@ def definer_of(cls: type, name: str) -> int:
 def place_of(obj: object, name: str) -> int:
     """Like `definer_of`, for an object; -1 for an attribute of the object itself."""
     return -1 if name in vars(obj) else definer_of(type(obj), name)
+
+
+def replaces(obj: object, method: str, names: Iterable[str]) -> bool:
+    """Whether `method` of an object may be called in place of the methods `names`: none is overridden below it."""
+    return min(place_of(obj, name) for name in names) >= place_of(obj, method)
 
 
 def is_overridden(obj: object, owner: type, name: str) -> bool:

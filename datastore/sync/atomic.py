@@ -9,7 +9,7 @@ from typing import Any
 
 from datastore.model.errors import BatchAbortedError, UnsupportedError
 from datastore.model.operations import REFUSALS, Operation, WriteResult, attempt
-from datastore.model.spellings import place_of
+from datastore.model.spellings import replaces
 
 __all__ = ["all_made", "atomic_of", "none_made", "not_atomic", "passes_atomic"]
 
@@ -18,7 +18,7 @@ _WRITES = ("write", "put", "delete", "batch_write")
 
 def passes_atomic(store: Any) -> bool:
     """Whether a store's `write_atomic` does what its writes do: none of them is overridden below it."""
-    return min(place_of(store, name) for name in _WRITES) >= place_of(store, "write_atomic")
+    return replaces(store, "write_atomic", _WRITES)
 
 
 def not_atomic(store: Any, reason: str = "") -> UnsupportedError:

@@ -47,7 +47,7 @@ from datastore.model.operations import (
     value_of,
 )
 from datastore.model.query import Query
-from datastore.model.spellings import definer_of, place_of
+from datastore.model.spellings import definer_of, place_of, replaces
 from datastore.sync.atomic import all_made, atomic_of, not_atomic, passes_atomic
 from datastore.sync.cursor import Cursor
 from datastore.sync.scan import Scan, exact_batches, noted
@@ -402,16 +402,15 @@ def are_overridden(cls: type) -> bool:
 
 def passes_changes(store: Any) -> bool:
     """Whether a store's `changes` shows what its reads do: no verb or method of the waist is overridden below it."""
-    return min(place_of(store, name) for name in DERIVED) >= place_of(store, "changes")
+    return replaces(store, "changes", DERIVED)
 
 
 def passed_on(store: Any, capability: Capability) -> Capability:
     """A capability without changes or atomic batches if the store does not pass them on."""
-    if passes_changes(store) and passes_atomic(store):
+    changes, atomic = passes_changes(store), passes_atomic(store)
+    if changes and atomic:
         return capability
-    return capability._replace(
-        changes=capability.changes and passes_changes(store), atomic=capability.atomic and passes_atomic(store)
-    )
+    return capability._replace(changes=capability.changes and changes, atomic=capability.atomic and atomic)
 
 
 def no_expiry(store: Any) -> UnsupportedError:

@@ -98,21 +98,25 @@ def matching_of(store: Any, asked: MatchingWrite) -> AsyncGenerator[MatchingStep
     return steps
 
 
+def _one_group(keys: Sequence[Key]) -> Sequence[int]:
+    return [0] * len(keys)
+
+
 async def scanned_matching(
-    store: Any, asked: MatchingWrite, groups_of: Callable[[Sequence[Key]], Sequence[int]] | None = None
+    store: Any, asked: MatchingWrite, groups_of: Callable[[Sequence[Key]], Sequence[int]] = _one_group
 ) -> AsyncGenerator[MatchingStep]:
     """The steps over a store's scan and conditional writes.
 
     `groups_of` returns the shards of keys, if the store has several whose versions do not compare.
     """
     if asked.position is None:
-        state, total = await _begun(store, asked, groups_of or _one_group)
+        state, total = await _begun(store, asked, groups_of)
     else:
         state, total = WorkState.unpacked(asked.position), None
     yield MatchingStep(state.packed(), total)
     if state.is_done:
         return
-    work = _Work(store, asked, state, groups_of or _one_group)
+    work = _Work(store, asked, state, groups_of)
     query = work_query(asked, state)
     async with aclosing(exact(query, ask(store, query))) as scan:
         async for batch in scan.batches:
@@ -153,10 +157,6 @@ async def _sized(
             selection.add(batch, groups_of(batch.keys), versions=versions)
             await give_way()
     return selection.state(versions=versions), selection.total
-
-
-def _one_group(keys: Sequence[Key]) -> Sequence[int]:
-    return [0] * len(keys)
 
 
 class _Work:

@@ -34,7 +34,6 @@ from datastore.model.errors import (
 )
 from datastore.model.fields import BESIDE_VALUES, VALUE_FIELD
 from datastore.model.key import Key
-from datastore.model.matching import MatchingStep
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult, attempt
 from datastore.model.query import Query
 from datastore.model.spellings import is_overridden
@@ -42,7 +41,7 @@ from datastore.model.spellings import is_overridden
 if TYPE_CHECKING:
     from datastore.model.changes import Watch
     from datastore.model.explanation import Explanation
-    from datastore.model.matching import MatchingWrite
+    from datastore.model.matching import MatchingStep, MatchingWrite
 
 __all__ = ["ShardedDatastore"]
 
@@ -294,7 +293,7 @@ class ShardedDatastore(DatastoreCollection):
 
         If a shard fails, all stop.
         """
-        # Loaded only by those who use it: loading takes a noticeable part of `import datastore`.
+        # Loaded only by those who use it: loading takes noticeable time.
         from datastore.aio.matching import scanned_matching
 
         overridden = ("shard_query_generator", "shard_datastore")
@@ -306,7 +305,7 @@ class ShardedDatastore(DatastoreCollection):
 
     async def _matching_on_shards(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
         from datastore.aio.matching import matching_of
-        from datastore.engine.matching import joined, parted
+        from datastore.engine.matching import combined, joined, parted
 
         stores, only = self._held(), self._only_shard(asked.query)
         indexes = {self._name_of(index): index for index in range(len(stores)) if only is None or index == only}
@@ -329,7 +328,7 @@ class ShardedDatastore(DatastoreCollection):
                     elif failure is None:
                         left.remove(name)
                 if steps:
-                    yield _combined(steps, joined(places))
+                    yield combined(steps, joined(places))
             if error is not None:
                 raise error
         finally:
@@ -426,19 +425,6 @@ class ShardedDatastore(DatastoreCollection):
 
     def describe(self) -> Description:
         return self._described("sharded", f"{len(self._stores)} shards")
-
-
-def _combined(steps: Sequence[MatchingStep], position: bytes) -> MatchingStep:
-    """The steps of several shards as one."""
-    totals = [step.total for step in steps if step.total is not None]
-    return MatchingStep(
-        position,
-        sum(totals) if totals else None,
-        sum(step.changed for step in steps),
-        sum(step.passed_over for step in steps),
-        sum(step.failed for step in steps),
-        tuple(failure for step in steps for failure in step.failures),
-    )
 
 
 def _shard_query(query: Query) -> Query:

@@ -25,7 +25,7 @@ from datastore.model.errors import (
 )
 from datastore.model.fields import BESIDE_VALUES, KEY_FIELD, VALUE_FIELD, Filter
 from datastore.model.key import Key
-from datastore.model.matching import MatchingFailure, MatchingWrite
+from datastore.model.matching import MatchingFailure, MatchingStep, MatchingWrite
 from datastore.model.operations import WriteResult, refusal_of
 from datastore.model.query import Query
 
@@ -34,6 +34,7 @@ __all__ = [
     "Place",
     "Selection",
     "WorkState",
+    "combined",
     "joined",
     "outcome",
     "parted",
@@ -143,7 +144,7 @@ class Selection:
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self._first: Place | None = (b"", b"")
+        self._first: Place = (b"", b"")
         if query.start_after is not None:
             self._first = (query.start_after.sort_key, str(query.start_after.key).encode())
         self._skips_one = query.offset > 0
@@ -166,9 +167,9 @@ class Selection:
         self._last = places[-1]
 
     def state(self, *, versions: bool) -> WorkState:
-        """Where the operation begins. Raises LimitExceededError if the interval does not fit in a token."""
+        """Where the operation begins."""
         horizons = self._horizons if versions else None
-        if not self.total or self._first is None or self._last is None:
+        if not self.total or self._last is None:
             return WorkState(is_done=True, horizons=horizons)
         return WorkState(horizons=horizons, interval=(self._first, self._last))
 
@@ -220,6 +221,19 @@ def outcome(results: Sequence[WriteResult], keys: Iterable[Key]) -> Outcome:
         else:
             fatal = fatal or error
     return Outcome(changed, passed_over, tuple(failures), None) if fatal is None else Outcome(changed, 0, (), fatal)
+
+
+def combined(steps: Sequence[MatchingStep], position: bytes) -> MatchingStep:
+    """The steps of several stores as one, after which the operation is at `position`."""
+    totals = [step.total for step in steps if step.total is not None]
+    return MatchingStep(
+        position,
+        sum(totals) if totals else None,
+        sum(step.changed for step in steps),
+        sum(step.passed_over for step in steps),
+        sum(step.failed for step in steps),
+        tuple(failure for step in steps for failure in step.failures),
+    )
 
 
 def joined(places: Mapping[str, bytes | None]) -> bytes:

@@ -100,21 +100,25 @@ def matching_of(store: Any, asked: MatchingWrite) -> Generator[MatchingStep]:
     return steps
 
 
+def _one_group(keys: Sequence[Key]) -> Sequence[int]:
+    return [0] * len(keys)
+
+
 def scanned_matching(
-    store: Any, asked: MatchingWrite, groups_of: Callable[[Sequence[Key]], Sequence[int]] | None = None
+    store: Any, asked: MatchingWrite, groups_of: Callable[[Sequence[Key]], Sequence[int]] = _one_group
 ) -> Generator[MatchingStep]:
     """The steps over a store's scan and conditional writes.
 
     `groups_of` returns the shards of keys, if the store has several whose versions do not compare.
     """
     if asked.position is None:
-        state, total = _begun(store, asked, groups_of or _one_group)
+        state, total = _begun(store, asked, groups_of)
     else:
         state, total = WorkState.unpacked(asked.position), None
     yield MatchingStep(state.packed(), total)
     if state.is_done:
         return
-    work = _Work(store, asked, state, groups_of or _one_group)
+    work = _Work(store, asked, state, groups_of)
     query = work_query(asked, state)
     with closing(exact(query, ask(store, query))) as scan:
         for batch in scan.batches:
@@ -155,10 +159,6 @@ def _sized(
             selection.add(batch, groups_of(batch.keys), versions=versions)
             give_way()
     return selection.state(versions=versions), selection.total
-
-
-def _one_group(keys: Sequence[Key]) -> Sequence[int]:
-    return [0] * len(keys)
 
 
 class _Work:

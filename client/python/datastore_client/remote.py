@@ -484,7 +484,7 @@ class RemoteDatastore(Datastore):
             pause(backoff_s)
 
     def _backoff_s(self, error: DatastoreError, policy: RetryPolicy, token: bytes, begun_at: bytes) -> float | None:
-        """How long to wait before continuing a query whose stream was cut; None if it must not be continued."""
+        """How long to wait before continuing a call whose stream was cut; None if it must not be continued."""
         if not token:
             return self._connection.backoff_s(error, policy)
         # If the server's time limit ended a call that made no progress, it would end every further call too.
@@ -581,7 +581,7 @@ class RemoteDatastore(Datastore):
         request = wire.encode_matching(asked)
         policy = RetryPolicy(time_left(self._query_timeout_s))
         while True:
-            begun_at, backoff_s = request.resume_token, 0.0
+            begun_at = request.resume_token
             received = self._connection.stream(path, request.SerializeToString(), policy, is_read=False)
             try:
                 while (data := received.read()) is not None:
@@ -594,10 +594,9 @@ class RemoteDatastore(Datastore):
                     TruncatedStreamError(f"the progress from {self.url} ended without its summary")
                 )
             except (UnavailableError, DeadlineExceededError) as error:
-                again_s = self._backoff_s(error, policy, request.resume_token, begun_at)
-                if again_s is None:
+                backoff_s = self._backoff_s(error, policy, request.resume_token, begun_at)
+                if backoff_s is None:
                     raise
-                backoff_s = again_s
             finally:
                 received.close()
             pause(backoff_s)

@@ -1,4 +1,4 @@
-"""What the conformance suite tries: tricky keys and values, contents, and generated queries.
+"""What the conformance suite tries: tricky keys and values, contents, generated queries, and repeated writes.
 
 Pure data and hypothesis strategies, shared by both colours of the suite. Knows no stores.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 from random import Random
@@ -15,10 +16,12 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
+from datastore.model.attempts import elapsed_us
 from datastore.model.entries import StoredEntry
 from datastore.model.fields import Filter, Order
 from datastore.model.key import Key
 from datastore.model.metadata import Metadata
+from datastore.model.operations import Operation
 from datastore.model.query import Query
 from datastore.model.trees import Condition, Tree
 
@@ -48,6 +51,7 @@ __all__ = [
     "queries",
     "query_grid",
     "query_of",
+    "repeated",
     "wire_values",
     "writes",
 ]
@@ -334,6 +338,14 @@ def key_of_bytes(length: int, above: str = "") -> Key:
     """A key whose text is exactly `length` bytes of UTF-8, some of them not ASCII."""
     text = f"{above}/é"
     return Key(text + "x" * (length - len(text.encode())))
+
+
+def repeated(operation: Operation, sent_us: int | None = None) -> Operation:
+    """The next attempt of a write, after one that may have been made was sent: at `sent_us`, or just now."""
+    assert operation.attempt is not None
+    again = copy(operation)
+    again.attempt = operation.attempt.followed(elapsed_us() if sent_us is None else sent_us)
+    return again
 
 
 def many_entries(count: int, above: str = "/many", filler: int = 40) -> dict[Key, Any]:

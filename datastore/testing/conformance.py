@@ -63,6 +63,7 @@ from datastore.sync.cursor import Cursor
 from datastore.sync.watching import Watcher
 from datastore.testing import aggregates, cases, model
 from datastore.testing._parallel import pause, together
+from datastore.testing.cases import repeated
 
 __all__ = ["DatastoreConformance"]
 
@@ -1291,17 +1292,6 @@ def made(store: Datastore, operation: Operation) -> WriteResult:
     [result] = store.batch_write([operation])
     raise_error(result)
     return result
-
-
-def repeated(operation: Operation) -> Operation:
-    """The next attempt of a write, of which one may have been made."""
-    assert operation.attempt is not None
-    attempt = operation.attempt.followed(elapsed_us())
-    if isinstance(operation, Put):
-        return Put(operation.key, operation.value, operation.condition, operation.expiry, attempt)
-    if isinstance(operation, Delete):
-        return Delete(operation.key, operation.condition, attempt)
-    return Patch(operation.key, operation.changes, operation.condition, expiry=operation.expiry, attempt=attempt)
 
 
 class QueryPromises(Capabilities):

@@ -16,7 +16,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from datastore.model.attempts import Attempt, elapsed_us
+from datastore.model.attempts import Attempt
 from datastore.model.entries import Entry, Write
 from datastore.model.errors import (
     BatchAbortedError,
@@ -146,12 +146,7 @@ class DatastoreMachine(RuleBasedStateMachine):
         operation, before = data.draw(st.sampled_from(self.attempted))
         if not self.store.capability.retries and not is_repeat:
             return
-        assert operation.attempt is not None
-        attempt = operation.attempt.followed(elapsed_us()) if is_repeat else operation.attempt
-        if isinstance(operation, Put):
-            [result] = self.store.batch_write([Put(operation.key, operation.value, attempt=attempt)])
-        else:
-            [result] = self.store.batch_write([Delete(operation.key, attempt=attempt)])
+        [result] = self.store.batch_write([cases.repeated(operation) if is_repeat else operation])
         if self.store.capability.retries:
             assert (result.error, result.metadata) == (None, before.metadata)
         else:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice, takewhile
@@ -58,6 +57,7 @@ from datastore.redis.metadata import VERSIONS_RAISED_TO
 from datastore.redis.requests import RequestTexts
 from datastore.redis.versioned import STEP_BYTES, STEP_WRITES
 from datastore.sync.memory import DictDatastore
+from datastore.testing.cases import repeated
 from datastore.testing.conformance import DatastoreConformance, generated
 from datastore.testing.machine import DatastoreMachine
 from tests.support.capabilities import AsJson, OnTheWire
@@ -730,18 +730,6 @@ def test_a_name_that_is_no_string_fails_its_atomic_batch(client: Any):
 # Safe retries
 
 
-def repeated(operation: Any) -> Any:
-    """The next attempt of a write, of which one may have been made."""
-    return again(operation, operation.attempt.followed(elapsed_us()))
-
-
-def again(operation: Any, attempt: Attempt) -> Any:
-    """The same write with another attempt."""
-    copied = copy(operation)
-    copied.attempt = attempt
-    return copied
-
-
 def test_other_clients_and_a_restarted_server_remember_requests(tmp_path: Path):
     key = Key("/a")
     add = Patch(key, changes_of(increment={"n": 1}), create=True, attempt=Attempt.new())
@@ -778,7 +766,7 @@ def test_repeated_increments_add_up_while_the_server_is_killed(tmp_path: Path):
                 results = [WriteResult(error)]
             if isinstance(results[0].error, (UnavailableError, DeadlineExceededError)):
                 results = []
-                writes = [again(each, each.attempt.followed(sent_us)) for each in writes]
+                writes = [repeated(each, sent_us) for each in writes]
         assert {result.error for result in results} == {None}
         done.append(None)
 

@@ -61,6 +61,7 @@ from datastore.model.operations import Delete, Operation, Patch, Put, ReadResult
 from datastore.model.patches import changes_of
 from datastore.model.query import Query
 from datastore.testing import aggregates, cases, model
+from datastore.testing.cases import repeated
 
 __all__ = ["DatastoreConformance"]
 
@@ -1293,17 +1294,6 @@ async def made(store: Datastore, operation: Operation) -> WriteResult:
     [result] = await store.batch_write([operation])
     raise_error(result)
     return result
-
-
-def repeated(operation: Operation) -> Operation:
-    """The next attempt of a write, of which one may have been made."""
-    assert operation.attempt is not None
-    attempt = operation.attempt.followed(elapsed_us())
-    if isinstance(operation, Put):
-        return Put(operation.key, operation.value, operation.condition, operation.expiry, attempt)
-    if isinstance(operation, Delete):
-        return Delete(operation.key, operation.condition, attempt)
-    return Patch(operation.key, operation.changes, operation.condition, expiry=operation.expiry, attempt=attempt)
 
 
 class QueryPromises(Capabilities):

@@ -6,7 +6,7 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Returns `now`, in seconds, which the test sets."""
+    """Returns `now`, which the test sets, in the unit of the clock it stands in for."""
 
     def __init__(self, now: float) -> None:
         self.now = now

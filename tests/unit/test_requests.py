@@ -19,20 +19,12 @@ from datastore.model.key import Key
 from datastore.model.metadata import ABSENT
 from datastore.model.operations import Delete, Patch, Put, WriteResult, raise_error
 from datastore.model.patches import changes_of
+from tests.support.clocks import Clock
 
 KEY = Key("/a/b")
 OUTCOME = Outcome("/a/b")
 MINUTE_US = 60_000_000
-
-
-class Clock:
-    """Microseconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
+NOW_US = 1_000_000_000
 
 
 def write(store: Any, value: bytes, attempt: Attempt | None, key: Key = KEY) -> None:
@@ -49,7 +41,7 @@ def a_write(attempt: Attempt) -> Delete:
 
 
 def test_requests_are_forgotten_when_they_are_too_old_and_another_comes() -> None:
-    clock = Clock()
+    clock = Clock(NOW_US)
     requests = Requests(10, 600, clock=clock)
     first, second = Attempt.new(), Attempt.new()
     clock.now += 1
@@ -66,7 +58,7 @@ def test_requests_are_forgotten_when_they_are_too_old_and_another_comes() -> Non
 
 
 def test_an_unknown_write_is_new_only_if_it_was_first_sent_after_the_latest_that_was_forgotten() -> None:
-    clock = Clock()
+    clock = Clock(NOW_US)
     requests = Requests(2, 600, clock=clock)
     for _ in range(3):
         clock.now += 10
@@ -189,7 +181,7 @@ def test_a_directory_from_before_remembers_from_its_opening_on(tmp_path: Path) -
 
 
 def test_moments_of_a_directory_grow_and_never_run_ahead_of_its_clock_for_long() -> None:
-    clock = Clock()
+    clock = Clock(NOW_US)
     moments = RequestClock(5000, clock=clock)
     assert moments.now() == 5000
     taken = [moments.take() for _ in range(5)]

@@ -1,4 +1,4 @@
-"""Atomic batches: who can make them, and what their writes result in. Knows the Datastore contract and no stores."""
+"""Atomic batches: which stores can make them, and their results. Knows the Datastore contract and no stores."""
 
 from __future__ import annotations
 

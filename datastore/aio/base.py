@@ -318,11 +318,11 @@ class Datastore(TwoNames):
                 print(progress.changed, "of", progress.total)
 
         Or at once: `store.delete_matching(query).finish()`, which returns the last MatchingProgress.
-        The store works off in batches, each entry on condition that it has not been written since the operation began;
-        those that have are passed over, so that no entry is deleted that did not match. It is not atomic: others see
-        some entries deleted before the rest, and what has been done stays if it ends early. The `token` of the progress
-        continues it as `resume_token`; what a limit and an offset select is not selected again. A store that keeps no
-        versions deletes without the condition: an entry may be deleted that has just been changed.
+        Entries are deleted in batches, each on condition that it has not been written since the operation began; those
+        that have are passed over, so that no entry is deleted that did not match. It is not atomic: others see some
+        entries deleted before the rest, and if it ends early, what was deleted stays deleted. To continue it, pass the
+        `token` of the progress as `resume_token`; a limit and an offset are not applied anew. A store that keeps no
+        versions deletes unconditionally, so it may delete an entry that has just been changed.
         Raises InvalidQueryError or UnsupportedTypeError for bad arguments, InvalidTokenError for a token that is
         damaged or of another operation, and, while it is read, what the query and the writes raise. Failures of single
         entries are in the progress.

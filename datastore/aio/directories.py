@@ -229,7 +229,7 @@ def _record_of(key: Key) -> Key | None:
 
 
 def _record_for_put(key: Key) -> Key | None:
-    """The key of the list that a key is put into; None for the root. Raises InvalidKeyError if there can be none."""
+    """The key of the list that names a key; None for the root. Raises InvalidKeyError if the key cannot be listed."""
     if _is_reserved(key):
         raise InvalidKeyError(f"{key}: keys that end in {_RESERVED!r} are kept for directories")
     if key == _ROOT:
@@ -245,7 +245,10 @@ def _record_for_put(key: Key) -> Key | None:
 
 
 def _record_for_delete(delete: Delete) -> Key | None:
-    """The key of the list that a deleted key is in; None if it cannot have a value, if the condition holds for that."""
+    """The key of the list that names a key to delete; None if the key cannot have a value.
+
+    Raises ConditionFailedError in that case if the condition needs an entry.
+    """
     record = _record_of(delete.key.parent)
     if _is_reserved(delete.key) or record is None:
         if delete.condition is not None:
@@ -255,7 +258,7 @@ def _record_for_delete(delete: Delete) -> Key | None:
 
 
 def _listed_in(operation: Operation, lists: dict[Key, list[str]]) -> Operation | None:
-    """A write of an atomic batch, None if nothing is to be written; it is noted in the lists of the directories."""
+    """The write of an atomic batch, None if there is nothing to write; adds its key to `lists`, or removes it there."""
     name = str(operation.key)
     if isinstance(operation, Delete):
         record = _record_for_delete(operation)

@@ -28,7 +28,7 @@ __all__ = ["FOLLOW_AGAIN_S", "REFUSED_AGAIN_S", "Invalidation", "check_invalidat
 FOLLOW_AGAIN_S = 1.0
 #: The same if the last tier cannot be watched, until its server is configured differently.
 REFUSED_AGAIN_S = 60.0
-#: How often a feed is read that has called nobody, in seconds: then it may know that it was interrupted.
+#: How often to read a feed that has not called `wake`, in seconds, in case it has been interrupted.
 _POLL_S = 1.0
 _EVERYTHING = Watch(Query(Key("/"), recursive=True).frozen(), values=False)
 
@@ -142,7 +142,7 @@ class Invalidation:
             await feed.aclose()
 
     async def _use_again(self, tiers: Sequence[Tier]) -> None:
-        """The feed has begun, and all later changes will come: use the caches, without what they had before."""
+        """Use the caches, emptied, now that the feed has begun and will have all later changes."""
         for tier in tiers[:-1]:
             await tier.clear()
         self._current = tiers

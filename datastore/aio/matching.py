@@ -28,7 +28,7 @@ __all__ = ["MATCHING_BATCH", "MatchingRun", "matching_of", "scanned_matching"]
 
 #: How many entries are changed at once.
 MATCHING_BATCH = 500
-#: How long progress is silent at most, in seconds, if entries are found only now and then.
+#: The maximum time between two steps while few entries are found, in seconds.
 _STEP_S = 1.0
 
 
@@ -133,7 +133,7 @@ async def scanned_matching(
 async def _begun(
     store: Any, asked: MatchingWrite, groups_of: Callable[[Sequence[Key]], Sequence[int]]
 ) -> tuple[WorkState, int]:
-    """Where an operation begins, and how many entries it is about."""
+    """The state in which an operation begins, and how many entries it selects."""
     if store.capability.versions:
         try:
             return await _sized(store, asked, groups_of, versions=True)
@@ -160,7 +160,7 @@ async def _sized(
 
 
 class _Work:
-    """The entries found and not yet written, and the position."""
+    """The entries that were found but not yet written, and the position."""
 
     def __init__(
         self, store: Any, asked: MatchingWrite, state: WorkState, groups_of: Callable[[Sequence[Key]], Sequence[int]]
@@ -178,7 +178,7 @@ class _Work:
         self._fatal: Exception | None = None
 
     def take(self, batch: Batch) -> None:
-        """Take what is to be changed of a batch of at most MATCHING_BATCH."""
+        """Take the entries to change from a batch of at most MATCHING_BATCH."""
         held = taken(self._asked.query, self._state, batch)
         position = batch.position
         last = batch.texts[-1] if len(batch) else self._seen
@@ -208,7 +208,7 @@ class _Work:
         return len(self._keys) >= MATCHING_BATCH or monotonic() - self._stepped_at >= _STEP_S
 
     async def step(self, *, is_done: bool = False) -> MatchingStep:
-        """Write what was found. If the store fails, the position stays, and `check` raises its error."""
+        """Write what was found. If the store fails, the position stays where it is, and `check` raises the error."""
         results = await self._written()
         done = outcome(results, self._keys)
         passed_over = done.passed_over

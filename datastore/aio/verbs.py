@@ -373,9 +373,10 @@ def split_options(options: PutOptions) -> tuple[WriteOptions, Expiry | None]:
 
 
 def supported(store: Any, operation: _Operation) -> _Operation:
-    """The operation itself. Raises UnsupportedError if the store lacks what it needs, and for what cannot be.
+    """The operation itself.
 
-    That is a condition, an expiry or an attempt that states nothing, or too much.
+    Raises UnsupportedError if the store lacks what the operation needs; InvalidError or UnsupportedTypeError if its
+    condition, expiry or attempt is invalid; RequestForgottenError for a repeat if the store remembers no requests.
     """
     can = store.capability
     if operation.condition is not None:

@@ -1,9 +1,9 @@
 """How a change of many entries proceeds: what it reads, which entries it takes, and its positions. Pure decisions.
 
-Entries are worked off in key order whatever the orders of the query, so that none is met twice, and a position is a
-key. What a limit and an offset select is found out first, as an interval of the query's order, so that continuing needs
-no counts. And the latest version that any selected entry has in the beginning is noted: an entry with a later one has
-been written since, perhaps by this very operation, before its answer was lost.
+Entries are processed in key order, whatever the orders of the query: each is visited once, and a position is just a
+key. A limit and an offset are resolved first, to an interval of the query's order, so that a continued operation need
+not count. The highest version among the selected entries at the start is recorded too: an entry with a later version
+has been written since, possibly by this operation itself before its answer was lost.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 _HORIZON = struct.Struct(">iq")
-#: The errors that are those of one entry. All others end the operation.
+#: The errors that concern a single entry. All others end the operation.
 _OF_ONE = (InvalidError, TypeError, ValueError, LimitExceededError, CorruptDataError, UnsupportedError)
 
 #: A place in the order of a query: the sort key and the text of the key.
@@ -53,11 +53,11 @@ Place = tuple[bytes, bytes]
 
 
 class WorkState(NamedTuple):
-    """Where an operation is: the entries up to the key `after` are done; b"" for none.
+    """How far an operation has come: the entries up to the key `after` are done; b"" if none are.
 
-    `horizons` are the latest versions of the selected entries in the beginning, by group: the shard, where versions of
-    different shards do not compare. None if the store keeps no versions. With `interval`, only entries after its first
-    place and up to its second are selected.
+    `horizons` has the highest version among the selected entries at the start, by group: the shard, where versions of
+    different shards are not comparable. None if the store keeps no versions. With `interval`, only entries after its
+    first place and up to its second are selected.
     """
 
     after: bytes = b""
@@ -90,7 +90,7 @@ class WorkState(NamedTuple):
         return cls(after, bool(is_done), found, interval)
 
     def is_old(self, group: int, version: int) -> bool:
-        """Whether an entry with this version has not been written since the beginning."""
+        """Whether an entry with this version has not been written since the operation began."""
         return self.horizons is None or version <= self.horizons.get(group, 0)
 
 
@@ -107,16 +107,16 @@ def _order_fields(query: Query) -> list[str] | None:
 
 
 def selecting(query: Query, *, versions: bool) -> Query:
-    """The query that finds out what a limit and an offset select: with what its order reads, in its order."""
+    """The query that resolves a limit and an offset: in the order asked for, reading only what that order needs."""
     fields = _order_fields(query)
     if query.last_place and query.offset:
-        # The entry before the first is needed too.
+        # The interval begins after the entry before the first one, so read that too.
         query = query.replaced(offset=query.offset - 1, limit=None if query.limit is None else query.limit + 1)
     return _reading(query, fields, versions=versions or query.sorts_by_metadata)
 
 
 def work_query(asked: MatchingWrite, state: WorkState) -> Query:
-    """The query for the entries that are left, in key order."""
+    """The query for the remaining entries, in key order."""
     query, after = asked.query, state.after
     fields: list[str] | None = []
     filters = list(query.filters)
@@ -140,7 +140,7 @@ def _reading(query: Query, fields: Sequence[str] | None, *, versions: bool) -> Q
 
 
 class Selection:
-    """What a limit and an offset select, found out from the batches of `selecting`."""
+    """What a limit and an offset select, resolved from the batches of the query of `selecting`."""
 
     def __init__(self, query: Query) -> None:
         self._query = query
@@ -153,7 +153,7 @@ class Selection:
         self.total = 0
 
     def add(self, batch: Batch, groups: Sequence[int], *, versions: bool) -> None:
-        """Take the next batch; `groups` are those of its entries."""
+        """Add the next batch; `groups` are the groups of its entries."""
         if not len(batch):
             return
         begin = 0
@@ -167,7 +167,7 @@ class Selection:
         self._last = places[-1]
 
     def state(self, *, versions: bool) -> WorkState:
-        """Where the operation begins."""
+        """The state in which the operation begins."""
         horizons = self._horizons if versions else None
         if not self.total or self._last is None:
             return WorkState(is_done=True, horizons=horizons)
@@ -194,9 +194,9 @@ def taken(query: Query, state: WorkState, batch: Batch) -> list[bool] | None:
 
 
 class Outcome(NamedTuple):
-    """How many writes of a batch were made, how many entries had been written meanwhile, and which ones failed.
+    """How many writes of a batch succeeded, how many entries others had written in the meantime, and which ones failed.
 
-    `fatal` is why the operation cannot go on. Then the batch is tried again later, and only what was changed counts.
+    `fatal` is the error that stops the operation. The batch is then repeated later, so only its changes are counted.
     """
 
     changed: int
@@ -206,7 +206,7 @@ class Outcome(NamedTuple):
 
 
 def outcome(results: Sequence[WriteResult], keys: Iterable[Key]) -> Outcome:
-    """What has become of the writes of these keys."""
+    """The outcome of the writes of these keys."""
     changed = passed_over = 0
     failures: list[MatchingFailure] = []
     fatal: Exception | None = None
@@ -237,12 +237,12 @@ def combined(steps: Sequence[MatchingStep], position: bytes) -> MatchingStep:
 
 
 def joined(places: Mapping[str, bytes | None]) -> bytes:
-    """The position of several stores by their names; None for one that has not begun."""
+    """One position for several stores, from their positions by name; None for a store that has not begun."""
     return parts.packed(part for name, place in places.items() for part in (name.encode(), place or b""))
 
 
 def parted(position: bytes, names: Sequence[str]) -> dict[str, bytes | None]:
-    """The positions of the stores of these names. Raises InvalidTokenError if it is one of other stores."""
+    """The positions of the stores with these names. Raises InvalidTokenError if it belongs to other stores."""
     try:
         found_parts = parts.unpacked(position)
         found = {name.decode(): place or None for name, place in zip(found_parts[::2], found_parts[1::2], strict=True)}

@@ -1,7 +1,7 @@
-"""What a store remembers of the writes that it has made, so that a repeated one is answered and not made again. Pure.
+"""What a store remembers of its writes, so that a repeated write is answered instead of made again. Pure.
 
-A store knows since when it remembers every write with a request id: its horizon. A repeated write that it does not
-know was not made if its first attempt was sent after that; otherwise nobody knows, and it is refused.
+A store knows its horizon: the time since when it remembers every write with a request id. A repeated write that it does
+not find was never made if its first attempt was sent after the horizon; otherwise that is unknown, and it is refused.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from datastore.model.operations import Operation, Patch, WriteResult, attempt, r
 
 __all__ = ["Outcome", "Requests", "answers_together", "forgotten", "note_together", "outcome_of", "require_within"]
 
-#: How many requests one write forgets at most. More than one, so that they become fewer if the limits are exceeded.
+#: The maximum number of requests that one write forgets. More than one, so that a store over its limits shrinks.
 _FORGOTTEN_AT_ONCE = 16
 
 
 class Outcome(NamedTuple):
-    """How the write of a key ended: the entry's metadata, None if it has none any more; or why it was refused."""
+    """The outcome of a write: the new metadata of the entry, None if it was removed; or why the write was refused."""
 
     key: str
     metadata: Metadata | None = None
@@ -32,8 +32,9 @@ class Outcome(NamedTuple):
     def answer(self, operation: Operation, present: Callable[[], tuple[Any, Metadata | None]]) -> WriteResult:
         """The result of `operation`, which is a later attempt of this write.
 
-        `present` returns the entry's value and metadata now: the value that a patch has made is not remembered, and
-        known only if the entry was not written since. Raises InvalidError if it is a write of another key.
+        `present` returns the current value and metadata of the entry. The value that a patch produced is not
+        remembered, so it is returned only if the entry has not been written since. Raises InvalidError for a write of
+        another key.
         """
         if str(operation.key) != self.key:
             raise InvalidError(
@@ -54,8 +55,8 @@ class Outcome(NamedTuple):
 def outcome_of(operation: Operation, result: WriteResult) -> Outcome | None:
     """What to remember of a write with this result; None for nothing.
 
-    A first attempt that is refused changes nothing, and is not remembered. A repeated one is: its caller is told so,
-    and an earlier attempt that is still on its way must not be made after that.
+    A refused first attempt changed nothing, so it is not remembered. A refused repeat is: the caller learns that the
+    write was not made, so an earlier attempt that is still in flight must not be made afterwards.
     """
     error = None if result.error is None else refusal_of(result.error)
     if error is not None and (isinstance(error, UnavailableError) or not _is_repeat(operation)):
@@ -71,16 +72,16 @@ class Remembered(Protocol):
     """The requests of a store."""
 
     def find(self, attempt: Attempt) -> Outcome | None:
-        """How the write ended; None if it was not made. Raises RequestForgottenError if nobody knows."""
+        """The outcome of the write; None if it was not made. Raises RequestForgottenError if that is unknown."""
 
     def note(self, operation: Operation, result: WriteResult) -> None:
-        """Remember how a write with an attempt ended."""
+        """Remember the outcome of a write with an attempt."""
 
 
 def answers_together(
     operations: Sequence[Operation], requests: Remembered, present: Callable[[Operation], tuple[Any, Metadata | None]]
 ) -> list[WriteResult]:
-    """The results of an atomic batch if another attempt of each write has ended, as they were then; otherwise none."""
+    """The results of an atomic batch as remembered, if they are for each of its writes; otherwise an empty list."""
 
     def answer(operation: Operation) -> WriteResult | None:
         known = None if operation.attempt is None else attempt(requests.find, operation.attempt).value
@@ -99,7 +100,7 @@ def answers_together(
 
 
 def note_together(operations: Sequence[Operation], results: Sequence[WriteResult], requests: Remembered) -> None:
-    """Remember how the writes of an atomic batch ended, except those of which that is known already, or forgotten."""
+    """Remember the outcomes of an atomic batch, except for writes whose outcome is already known, or was forgotten."""
     for operation, result in zip(operations, results, strict=True):
         known = None if operation.attempt is None else attempt(requests.find, operation.attempt)
         if known is not None and known.error is None and known.value is None:
@@ -107,13 +108,13 @@ def note_together(operations: Sequence[Operation], results: Sequence[WriteResult
 
 
 def require_within(attempt: Attempt, since_us: int) -> None:
-    """Raise RequestForgottenError for an unknown attempt that may have been made before this moment."""
+    """Raise RequestForgottenError if an attempt that was not found may have been made before this time."""
     if attempt.first_us is not None and attempt.first_us <= since_us:
         raise forgotten()
 
 
 def forgotten() -> RequestForgottenError:
-    """The error for a repeated write that may have been made before the store remembered any."""
+    """The error for a repeated write that may have been made before the store's horizon."""
     return RequestForgottenError(
         "whether this write was made is not known any more, and it is not made again: read the entry to find out"
     )
@@ -131,7 +132,7 @@ class Requests:
         self._noted: dict[bytes, tuple[int, Outcome]] = {}
 
     def find(self, attempt: Attempt) -> Outcome | None:
-        """How the write ended; None if it was not made. Raises RequestForgottenError if nobody knows."""
+        """The outcome of the write; None if it was not made. Raises RequestForgottenError if that is unknown."""
         found = self._noted.get(attempt.request_id)
         if found is not None:
             return found[1]
@@ -139,7 +140,7 @@ class Requests:
         return None
 
     def note(self, operation: Operation, result: WriteResult) -> None:
-        """Remember how a write with an attempt ended, and forget some that are too old or too many."""
+        """Remember the outcome of a write with an attempt, and forget some that are too old or too many."""
         outcome = None if operation.attempt is None else outcome_of(operation, result)
         if outcome is None or operation.attempt is None:
             return
@@ -153,5 +154,5 @@ class Requests:
             self._since_us = max(self._since_us, noted_us)
 
     def forget_others(self) -> None:
-        """Entries have come whose writes another store remembers: refuse repetitions of writes from before now."""
+        """Refuse repeats of earlier writes that are not found here: entries came from a store that knows theirs."""
         self._since_us = self._clock()

@@ -18,9 +18,9 @@ REQUEST_ID_BYTES = 16
 
 
 def elapsed_us() -> int:
-    """Microseconds since some moment before the process began, also while the machine sleeps.
+    """Microseconds since an arbitrary moment before the process began, including the time that the machine sleeps.
 
-    Never set back or forward, unlike the time of day.
+    Unlike the time of day, never set back or forward.
     """
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
@@ -60,13 +60,13 @@ def check_attempt(attempt: object) -> None:
 
 
 def check_together(have_attempts: Iterable[bool]) -> None:
-    """Raise InvalidError unless all writes of an atomic batch have attempts, or none: only a whole one is repeated."""
+    """Raise InvalidError unless all writes of an atomic batch have attempts, or none: it is repeated as a whole."""
     if len(set(have_attempts)) > 1:
         raise InvalidError("of an atomic batch, all writes have an attempt or none", field="attempt")
 
 
 def check_request_id(request_id: bytes) -> None:
-    """Raise InvalidError unless it has REQUEST_ID_BYTES."""
+    """Raise InvalidError unless the id has REQUEST_ID_BYTES."""
     if len(request_id) != REQUEST_ID_BYTES:
         raise InvalidError(
             f"attempt.request_id must have {REQUEST_ID_BYTES} bytes, got {len(request_id)}", field="attempt.request_id"

@@ -40,7 +40,7 @@ class Capability(NamedTuple):
     storage applies itself, at best; the library applies the rest after reading. `limit` includes the offset.
     `versions` is whether entries have metadata (`ReadOptions.metadata`), and writes may have conditions; `expiry`,
     which includes that, whether entries can expire; `changes`, whether the store can be watched; `atomic`, whether it
-    makes atomic batches: a collection those whose keys lie in one of its stores; `retries`, whether it remembers the
+    makes atomic batches, a collection only if all keys lie in one of its stores; `retries`, whether it remembers the
     requests of writes for a while, and answers a repeated one (Attempt) instead of making it again.
     `reads_at_once` is whether the `read` of a store for asyncio needs no event loop and does not suspend, except to
     wait for a write of the same key.

@@ -266,7 +266,7 @@ def expires_us_after(operation: Put | Patch, now_us: int, before_us: int = 0) ->
 def uncached(operation: Operation, result: WriteResult) -> Operation:
     """What a cache does after a successful operation with this result. It keeps only entries that never expire.
 
-    Nothing that has an attempt: it may have been made before, and the entry written since.
+    Writes with an attempt are not cached: an earlier attempt may have been made, and the entry written since.
     """
     value = None
     if operation.attempt is not None:

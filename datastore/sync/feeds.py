@@ -192,8 +192,8 @@ class MergedFeed(Feed):
 
     `open_feed(index, watch)` opens the feed of one store; `names` are theirs, unique, and part of the positions.
     `failed` is called with the index and the error of a feed that fails, before the error is raised. If entries
-    `can_move` between the stores, one that a position does not know is opened at the position b"", and one that is not
-    there any more may be missing if its last batch has been read.
+    `can_move` between the stores, one that the position does not contain is opened at b"", and one that it contains may
+    be missing from `names` once its last batch has been read.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class _FeatureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feature.Value
     FEATURE_CHANGES: _Feature.ValueType  # 3
     """Entries can be watched."""
     FEATURE_ATOMIC: _Feature.ValueType  # 4
-    """Batches of writes can be atomic; of a store with shards, those whose keys are all on one of them."""
+    """Batches of writes can be atomic; in a sharded store, only if all keys are on one shard."""
 
 class Feature(_Feature, metaclass=_FeatureEnumTypeWrapper):
     """Feature is something that not every store can do."""
@@ -51,7 +51,7 @@ FEATURE_EXPIRY: Feature.ValueType  # 2
 FEATURE_CHANGES: Feature.ValueType  # 3
 """Entries can be watched."""
 FEATURE_ATOMIC: Feature.ValueType  # 4
-"""Batches of writes can be atomic; of a store with shards, those whose keys are all on one of them."""
+"""Batches of writes can be atomic; in a sharded store, only if all keys are on one shard."""
 Global___Feature: _TypeAlias = Feature  # noqa: Y015
 
 class _PushDown:
@@ -627,7 +627,7 @@ class BatchWriteRequest(_message.Message):
     ATOMIC_FIELD_NUMBER: _builtins.int
     atomic: _builtins.bool
     """Whether to make all the writes or, if one fails, none: readers see all of them or none. Refused with UNSUPPORTED if
-    the store cannot do that (Feature), or if its shards do not have all keys on one of them. Default: no.
+    the store cannot do that (Feature), or if the keys are not all on one shard. Default: no.
     """
     @_builtins.property
     def writes(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchWriteRequest.Write]:
@@ -1677,7 +1677,7 @@ Global___PatchMatchingResponse: _TypeAlias = PatchMatchingResponse  # noqa: Y015
 
 @_typing.final
 class MatchingProgress(_message.Message):
-    """MatchingProgress counts the entries that a deletion or a patch of many has come to."""
+    """MatchingProgress counts what a deletion or a patch of many entries has done."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1715,14 +1715,14 @@ class MatchingProgress(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
     total: _builtins.int
-    """How many entries matched in the beginning. Set in one message of a call without a token and in its summary; not set
-    in a call with a token.
+    """How many entries matched when the operation began. Set in one message of a call without a token and in its summary;
+    not set in a call with a token.
     """
     changed: _builtins.int
     """How many entries were deleted or patched."""
     passed_over: _builtins.int
-    """How many were passed over, because they had been written since the beginning: by others or, in a call with a token,
-    by an earlier call whose answer was lost. Entries that were deleted or do not match any more are not counted.
+    """How many were passed over, because they had been written since the operation began: by others or, in a call with a
+    token, by an earlier call whose answer was lost. Entries that were deleted or no longer match are not counted.
     """
     failed: _builtins.int
     """How many could not be changed, e.g. because a patch does not fit their values."""

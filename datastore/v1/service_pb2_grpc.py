@@ -212,7 +212,7 @@ class DatastoreServiceServicer:
     def DeleteMatching(self, request, context):
         """DeleteMatching deletes all entries that a query selects, each on condition that it has not been written since the
         call began. It streams its progress; the last message contains the summary. It is not atomic: what has been done
-        stays if the stream ends early, and the last token continues it. A client that leaves ends it.
+        stays if the stream ends early, and the last token continues it. Cancelling the call stops it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

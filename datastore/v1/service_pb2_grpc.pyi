@@ -74,7 +74,7 @@ class DatastoreServiceStub:
     DeleteMatching: _grpc.UnaryStreamMultiCallable[_service_pb2.DeleteMatchingRequest, _service_pb2.DeleteMatchingResponse]
     """DeleteMatching deletes all entries that a query selects, each on condition that it has not been written since the
     call began. It streams its progress; the last message contains the summary. It is not atomic: what has been done
-    stays if the stream ends early, and the last token continues it. A client that leaves ends it.
+    stays if the stream ends early, and the last token continues it. Cancelling the call stops it.
     """
     PatchMatching: _grpc.UnaryStreamMultiCallable[_service_pb2.PatchMatchingRequest, _service_pb2.PatchMatchingResponse]
     """PatchMatching patches all entries that a query selects, in the same way. No entry is patched twice, even if the
@@ -129,7 +129,7 @@ class DatastoreServiceAsyncStub(DatastoreServiceStub):
     DeleteMatching: _aio.UnaryStreamMultiCallable[_service_pb2.DeleteMatchingRequest, _service_pb2.DeleteMatchingResponse]  # type: ignore[assignment]
     """DeleteMatching deletes all entries that a query selects, each on condition that it has not been written since the
     call began. It streams its progress; the last message contains the summary. It is not atomic: what has been done
-    stays if the stream ends early, and the last token continues it. A client that leaves ends it.
+    stays if the stream ends early, and the last token continues it. Cancelling the call stops it.
     """
     PatchMatching: _aio.UnaryStreamMultiCallable[_service_pb2.PatchMatchingRequest, _service_pb2.PatchMatchingResponse]  # type: ignore[assignment]
     """PatchMatching patches all entries that a query selects, in the same way. No entry is patched twice, even if the
@@ -259,7 +259,7 @@ class DatastoreServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_service_pb2.DeleteMatchingResponse], _abc.AsyncIterator[_service_pb2.DeleteMatchingResponse]]:
         """DeleteMatching deletes all entries that a query selects, each on condition that it has not been written since the
         call began. It streams its progress; the last message contains the summary. It is not atomic: what has been done
-        stays if the stream ends early, and the last token continues it. A client that leaves ends it.
+        stays if the stream ends early, and the last token continues it. Cancelling the call stops it.
         """
 
     @_abc_1.abstractmethod

@@ -38,10 +38,10 @@ _VERSION_LOWS = [_VERSION + bytes([bits & 0x7F | 0x80, bits >> 7 | 0x80]) for bi
 
 
 def encode_changes(changes: Sequence[Change], message_bytes: int) -> Iterator[bytes]:
-    """Changes as field 1 of WatchResponses, each message of about so many bytes at most, or with one change.
+    """Changes as field 1 of WatchResponses, each of at most about `message_bytes`, or with a single change.
 
-    Values may be plain or WireValues. Written for speed, in columns: a message object for every change would take ten
-    times as long.
+    Values may be plain or WireValues. Works in columns for speed: building a message object for each change would take
+    ten times as long.
     """
     if not changes:
         return
@@ -55,7 +55,7 @@ def encode_changes(changes: Sequence[Change], message_bytes: int) -> Iterator[by
     datas = [value.data if type(value) is WireValue else _data_of(value) for value in values]
     value_heads = list(map(_value_head, map(len, datas)))
     bodies = list(map(b"".join, zip(heads, key_heads, texts, lows, highs, value_heads, datas, strict=True)))
-    # Alternately what comes before a change, and the change.
+    # The tag and length of each change, then the change itself.
     parts = [b""] * (2 * len(bodies))
     parts[::2] = map(_change_head, map(len, bodies))
     parts[1::2] = bodies
@@ -74,20 +74,20 @@ def _data_of(value: Any) -> bytes:
 
 @lru_cache(maxsize=16_384)
 def _change_head(size: int) -> bytes:
-    """What comes before a change of this size."""
+    """The tag and length of a change of this size."""
     return _FIELD_1 + length_prefix(size)
 
 
 @lru_cache(maxsize=16_384)
 def _key_head(size: int) -> bytes:
-    """What comes before the text of a key, of this size."""
+    """The tags and lengths of a key whose text has this size."""
     text_head = _FIELD_1 + length_prefix(size)
     return _FIELD_2 + length_prefix(len(text_head) + size) + text_head
 
 
 @lru_cache(maxsize=16_384)
 def _value_head(size: int) -> bytes:
-    """What comes before a value of this size; 0 is no value."""
+    """The tag and length of a value of this size. Size 0 means that there is no value, so the field is left out."""
     return _FIELD_4 + length_prefix(size) if size else b""
 
 

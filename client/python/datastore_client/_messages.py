@@ -140,7 +140,7 @@ class WriteMessage:
         return data
 
     def may_follow(self, error: Exception) -> bool:
-        """Whether the writes may be sent again, now that they ended with this error; if so, they will be repeats."""
+        """Whether the writes may be sent again after this error. If they may have been made, they become repeats."""
         if may_repeat(error):
             return True
         if not may_have_been_made(error):
@@ -158,9 +158,9 @@ class WriteMessage:
 
 
 def outcome_of(error: DatastoreError, unknown: DatastoreError | None) -> DatastoreError:
-    """The error of a write whose last attempt ended with `error`, and an earlier one with `unknown`, if that is set.
+    """The error of a write whose last attempt ended with `error`; `unknown` is that of an earlier attempt, if any.
 
-    If the last one did not reach the store, the outcome is still unknown.
+    If the last attempt did not reach the store, the outcome is still unknown.
     """
     return unknown if unknown is not None and isinstance(error, (UnavailableError, WrongShardError)) else error
 

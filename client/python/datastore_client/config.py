@@ -36,7 +36,7 @@ class GrpcConfig(Config):
     )
     retry_writes: bool = field(
         default=False,
-        metadata=option("repeat writes whose outcome is unknown, each of which is made once all the same", BOOLEAN),
+        metadata=option("repeat writes whose outcome is unknown; each is still made only once", BOOLEAN),
     )
 
     def check(self) -> None:

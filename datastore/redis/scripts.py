@@ -78,8 +78,13 @@ end
 local function sweep(most)
     for _, name in ipairs(call('ZRANGEBYSCORE', index, '-inf', now_ms - 3, 'LIMIT', 0, most)) do
         call('ZREM', index, name)
-        if call('EXISTS', name) == 0 then
+        local left_ms = call('PTTL', name)
+        if left_ms == -2 then
             add('expire', name, next_version())
+        elseif left_ms >= 0 then
+            -- Entries are seen as of the beginning of the script, and the server may have been suspended before it read
+            -- the time; or another program has postponed the expiry.
+            call('ZADD', index, now_ms + left_ms, name)
         end
     end
 end

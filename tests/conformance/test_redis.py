@@ -966,6 +966,22 @@ def test_an_expiry_comes_before_the_next_write_of_its_key(client: Any, watched: 
     ]
 
 
+def test_an_expiry_is_shown_though_the_server_stood_still_while_it_looked_for_it(client: Any, watched: list[Any]):
+    one = watched[0]
+    with one.watch(EVERYTHING) as changes:
+        one.put(Key("/a"), 1, expires_in_s=3600)
+        # A script that was suspended at its beginning finds entries that should have expired by now.
+        client.zadd("///expiring", {"/a": 1}, xx=True)
+        one.put(Key("/b"), 2)
+        client.pexpire("/a", 1)
+        while client.exists("/a"):
+            pass
+        one.put(Key("/a"), 3)
+        one.put(Key("/last"), 4)
+        found = some_changes(changes, 4)
+    assert found == [("put", "/a", 1), ("put", "/b", 2), ("expire", "/a", None), ("put", "/a", 3)]
+
+
 def test_a_touch_is_a_put_of_the_same_value(watched: list[Any]):
     key = Key("/a")
     watched[0].put(key, [1])

@@ -228,21 +228,27 @@ def test_a_wrong_password_is_not_retryable(client: Any, redis_server: Engine):
         client.config_set("requirepass", "")
 
 
-def test_keys_of_a_cluster_are_read_in_one_call(tmp_path: Path):
+@pytest.fixture
+def cluster_server(tmp_path: Path) -> Iterator[Engine]:
+    """A cluster of one server."""
     with engine("redis cluster", tmp_path / "data") as server:
         with redis.Redis(port=server.port) as node:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
                 time.sleep(0.01)
-        with redis.RedisCluster(host="127.0.0.1", port=server.port) as cluster:
-            store = RedisDatastore(cluster)
-            keys = [Key(f"/{number}") for number in range(20)]
-            assert all(outcome.error is None for outcome in store.batch_write([Write(key, str(key)) for key in keys]))
-            assert [outcome.value for outcome in store.batch_get([*keys, Key("/none")])] == [*map(str, keys), None]
-            server.kill()
-            for call in (lambda: store.get(keys[0]), lambda: store.put(keys[0], 1), lambda: store.batch_get(keys)):
-                with pytest.raises(UnavailableError, match="Redis"):
-                    call()
+        yield server
+
+
+def test_keys_of_a_cluster_are_read_in_one_call(cluster_server: Engine):
+    with redis.RedisCluster(host="127.0.0.1", port=cluster_server.port) as cluster:
+        store = RedisDatastore(cluster)
+        keys = [Key(f"/{number}") for number in range(20)]
+        assert all(outcome.error is None for outcome in store.batch_write([Write(key, str(key)) for key in keys]))
+        assert [outcome.value for outcome in store.batch_get([*keys, Key("/none")])] == [*map(str, keys), None]
+        cluster_server.kill()
+        for call in (lambda: store.get(keys[0]), lambda: store.put(keys[0], 1), lambda: store.batch_get(keys)):
+            with pytest.raises(UnavailableError, match="Redis"):
+                call()
 
 
 @pytest.mark.parametrize("prefix", ["/", "", "app:", "[a*]?\\"])
@@ -566,25 +572,20 @@ def test_after_a_step_that_failed_none_is_made(redis_server: Engine, client: Any
     assert client.exists(f"/n:{2 * STEP_WRITES}") == 0
 
 
-def test_in_a_cluster_a_prefix_with_a_hash_tag_keeps_versions(tmp_path: Path):
-    with engine("redis cluster", tmp_path / "data") as server:
-        with redis.Redis(port=server.port) as node:
-            node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
-                time.sleep(0.01)
-        with redis.RedisCluster(host="127.0.0.1", port=server.port) as cluster:
-            assert not RedisDatastore(cluster).capability.versions
-            assert not RedisDatastore(cluster, prefix="{}{a}:").capability.versions
-            store = RedisDatastore(cluster, prefix="{app}:")
-            results = store.batch_write([Put(Key(f"/{number}"), {"n": number}, ABSENT) for number in range(20)])
-            assert [result.error for result in results] == [None] * 20
-            assert store.entry(Key("/7")).metadata == results[7].metadata
-            assert store.patch(Key("/7"), increment={"n": 1}) == {"n": 8}
-            add = Patch(Key("/7"), changes_of(increment={"n": 1}))
-            assert [result.error for result in store.batch_write([add, add], atomic=True)] == [None, None]
-            assert store.get(Key("/7")) == {"n": 10}
-            cluster.set("{app}:foreign", "1", ex=3600)
-            assert store.entry(Key("/foreign")).expire_time is not None
+def test_in_a_cluster_a_prefix_with_a_hash_tag_keeps_versions(cluster_server: Engine):
+    with redis.RedisCluster(host="127.0.0.1", port=cluster_server.port) as cluster:
+        assert not RedisDatastore(cluster).capability.versions
+        assert not RedisDatastore(cluster, prefix="{}{a}:").capability.versions
+        store = RedisDatastore(cluster, prefix="{app}:")
+        results = store.batch_write([Put(Key(f"/{number}"), {"n": number}, ABSENT) for number in range(20)])
+        assert [result.error for result in results] == [None] * 20
+        assert store.entry(Key("/7")).metadata == results[7].metadata
+        assert store.patch(Key("/7"), increment={"n": 1}) == {"n": 8}
+        add = Patch(Key("/7"), changes_of(increment={"n": 1}))
+        assert [result.error for result in store.batch_write([add, add], atomic=True)] == [None, None]
+        assert store.get(Key("/7")) == {"n": 10}
+        cluster.set("{app}:foreign", "1", ex=3600)
+        assert store.entry(Key("/foreign")).expire_time is not None
 
 
 # Atomic batches

@@ -89,6 +89,18 @@ def busy_writer(store: LMDBDatastore) -> Iterator[threading.Event]:
         release.set()
 
 
+def fill(store: LMDBDatastore) -> int:
+    """Put entries until not even the smallest fits. Returns how many: their keys are `/000000` and so on."""
+    size, stored = 4096, 0
+    while size:
+        try:
+            store.put(Key(f"/{stored:06d}"), b"x" * size)
+            stored += 1
+        except StoreFullError:
+            size //= 2
+    return stored
+
+
 def run_python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(
@@ -706,14 +718,7 @@ def test_a_full_store_refuses_only_writes_and_has_room_again_after_deletes(direc
 
 def test_a_store_full_to_the_last_page_can_be_emptied(directory: Path) -> None:
     with LMDBDatastore(directory, durability="async", map_bytes=MIB, max_map_bytes=MIB) as store:
-        size, stored = 4096, 0
-        while size:
-            try:
-                store.put(Key(f"/{stored:06d}"), b"x" * size)
-                stored += 1
-            except StoreFullError:
-                size //= 2
-        for number in range(stored):
+        for number in range(fill(store)):
             store.delete(Key(f"/{number:06d}"))
         assert store.stats().entries == 0
         store.put(Key("/new"), b"x" * 4096)

@@ -21,7 +21,7 @@ from datastore.model.metadata import ABSENT, EXISTS
 from datastore.model.operations import Delete, Operation, Patch, Put
 from datastore.model.patches import changes_of
 from tests.support.waiting import PATIENCE_S
-from tests.unit.test_lmdb import busy_writer
+from tests.unit.test_lmdb import busy_writer, fill
 
 MIB = 1024 * 1024
 
@@ -108,13 +108,7 @@ def test_the_map_grows_for_a_batch_that_has_begun(tmp_path: Path) -> None:
 
 def test_a_full_store_can_be_emptied_by_an_atomic_batch(tmp_path: Path) -> None:
     with LMDBDatastore(tmp_path, durability="async", map_bytes=MIB, max_map_bytes=MIB) as store:
-        size, stored = 4096, 0
-        while size:
-            try:
-                store.put(Key(f"/{stored:06d}"), b"x" * size)
-                stored += 1
-            except StoreFullError:
-                size //= 2
+        stored = fill(store)
         results = store.write_atomic([Delete(Key(f"/{number:06d}"), EXISTS) for number in range(stored)])
         assert [result.error for result in results] == [None] * stored
         assert store.stats().entries == 0

@@ -23,7 +23,7 @@ from datastore.model.metadata import ABSENT, EXISTS, Metadata, Precondition
 from datastore.model.operations import Delete, Form, Operation, Patch, Put, ReadOptions, WriteResult
 from datastore.model.patches import changes_of
 from datastore.model.query import Query
-from tests.unit.test_lmdb import run_python
+from tests.unit.test_lmdb import fill, run_python
 
 KEY = Key("/a/b")
 HOUR_S = 3600
@@ -273,13 +273,7 @@ def test_conditions_hold_in_a_full_store(directory: Path) -> None:
 
 def test_a_full_store_can_be_emptied_on_conditions(directory: Path) -> None:
     with LMDBDatastore(directory, map_bytes=MIB, max_map_bytes=MIB) as store:
-        size, stored = 4096, 0
-        while size:
-            try:
-                store.put(Key(f"/{stored:06d}"), b"x" * size)
-                stored += 1
-            except StoreFullError:
-                size //= 2
+        stored = fill(store)
         results = store.batch_write([Delete(Key(f"/{number:06d}"), EXISTS) for number in range(stored + 1)])
         assert errors(results) == [*([None] * stored), ConditionFailedError]
         assert store.stats().entries == 0

@@ -53,6 +53,7 @@ class ServerLog:
         self._faults = faults
         self._encode = client.get_encoder().encode
         self._begin, self._index, self._read, self._sweep = map(client.register_script, (BEGIN, INDEX, READ, SWEEP))
+        #: The identity of the log, empty until `begin`.
         self.log_id = b""
         self.wakers: set[Callable[[], None]] = _Wakers(self._wait)
         self._stopping = threading.Event()

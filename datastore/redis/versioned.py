@@ -85,7 +85,6 @@ class VersionedStrings(Strings):
         self._now_script = client.register_script(NOW)
         #: None if no log is kept on behalf of this store.
         self._log = None if log_limits is None else ServerLog(client, names, log_limits, self._faults)
-        self._log_has_begun = log_limits is None
         self._write_script = client.register_script(WRITE)
         self._atomic_script = client.register_script(ATOMIC)
         self._expiries_script = client.register_script(EXPIRIES)
@@ -323,9 +322,8 @@ class VersionedStrings(Strings):
         return LogFeed(self, self._log, Lock(), watch, wake, sweep=_nothing)
 
     def _begin_log(self) -> None:
-        if self._log is not None and not self._log_has_begun:
+        if self._log is not None and not self._log.log_id:
             self._log.begin()
-            self._log_has_begun = True
 
     def close(self) -> None:
         """Refuse further calls, also those of watches, and close the client if it is owned."""

@@ -1,8 +1,8 @@
 """The requests of writes, in the environment of the entries: noted in the transaction that makes the write.
 
 The database has a head, the moment after which no request was forgotten; for each request its outcome, by its id; and
-its id, by the moment of its write. Moments are of a clock that stands still while the store is closed: so nothing seems
-to be longer ago than it is, and of a write that may have been forgotten nobody assumes that it was not made.
+its id, by the moment of its write. Moments are by a clock that stops while the store is closed: so nothing is
+ever taken to be older than it is, and a write that may have been forgotten is never taken for one that was not made.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ SWEEP_INTERVAL_S = 1.0
 #: How many are removed in one commit, which takes some milliseconds. Waiting writes are made in between.
 SWEEP_ENTRIES = 1000
 
-#: The name of the system record that is none: instead, repetitions of requests from before it are refused.
+#: In place of the name of a system record: nothing is stored, but repetitions of requests from before now are refused.
 FORGET_REQUESTS = b""
 
 T = TypeVar("T")

@@ -60,7 +60,7 @@ class DocumentChange:
 
 
 class Removal:
-    """The deletion of a document, whatever it is by then."""
+    """The deletion of an entry, whatever its document has become since."""
 
     __slots__ = ("_document", "result")
 
@@ -89,7 +89,7 @@ _NOT_IN_TRACES = dict.fromkeys(("path", "value", *METADATA[1:]), 1)
 
 
 def is_removal(operation: Operation) -> bool:
-    """Whether the write does the same whatever there is."""
+    """Whether the write does the same whether or not there is an entry."""
     return isinstance(operation, Delete) and is_plain(operation)
 
 

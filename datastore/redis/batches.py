@@ -22,7 +22,7 @@ from datastore.redis.strings import check_value
 
 __all__ = ["ATOMIC_BYTES", "ATOMIC_WRITES", "Batch", "Item", "Role", "depends_on_value"]
 
-#: The most writes of an atomic batch: the server makes them in one step, during which it answers nobody.
+#: The most writes of an atomic batch: the server makes them in one step, and serves no other client meanwhile.
 ATOMIC_WRITES = 10_000
 #: The most bytes of its values.
 ATOMIC_BYTES = 8 * MESSAGE_BYTES

@@ -38,12 +38,12 @@ class Names:
 
     @property
     def pattern(self) -> str:
-        """What all of them match."""
+        """The pattern of all of them."""
         return _matching(self.prefix)
 
     @property
     def metadata_pattern(self) -> str:
-        """What those of the metadata match."""
+        """The pattern of those of the metadata."""
         return _matching(self._metadata)
 
     @property

@@ -20,9 +20,9 @@ __all__ = ["RequestTexts", "outcome_of_answer"]
 class RequestTexts:
     """What a store says of its requests, of which the server keeps `most`.
 
-    `server_us` asks the server for its time. It is asked before each repeated request, and then the answer has been on
-    its way for a while: so no moment seems to be later than it is, and of a write that may have been forgotten nobody
-    assumes that it was not made.
+    `server_us` asks the server for its time. It is asked before each repeated request, and the answer takes a while to
+    arrive: so a time is never taken to be later than it was, and a write that may have been forgotten is never taken
+    for one that was not made.
     """
 
     def __init__(self, most: int, server_us: Callable[[], int], *, clock: Callable[[], int] = elapsed_us) -> None:

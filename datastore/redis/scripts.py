@@ -27,13 +27,13 @@ __all__ = [
     "WRITE",
 ]
 
-#: How an answer begins whose write was not made: by its condition, the expiry, or an error of a command.
+#: How the answer to a write begins that its condition, its expiry or an error of a command has prevented.
 UNMET, TOO_LATE, REFUSED = b"!", b">", b"-"
-#: How an answer begins to a request that was made before, with the answer of then; that is one of another entry, whose
-#: name follows; or that may have been made before any were remembered.
+#: How the answer begins if the request was made before, followed by the answer it got then; if it was one for another
+#: entry, followed by the name of that; and if it may have been made before any were remembered.
 REMEMBERED, OF_ANOTHER, FORGOTTEN = b'"', b"%", b"^"
-#: How a remembered answer begins if a patch could not be applied, with the reason; or because of another write of an
-#: atomic batch, with its index.
+#: How a remembered answer begins if a patch could not be applied, followed by the reason; and if another write of the
+#: atomic batch failed, followed by its index.
 UNFIT, ABORTED = b"~", b"*"
 
 #: The beginning of the scripts that make changes. KEYS: the names of the latest version, of the log's state, of the
@@ -74,7 +74,7 @@ local function add(kind, name, number, value)
     end
 end
 
--- Log entries that Redis has hidden, and perhaps removed, for some milliseconds; at most so many.
+-- Log entries that have expired for Redis, which hides them and removes them at some time; at most so many.
 local function sweep(most)
     for _, name in ipairs(call('ZRANGEBYSCORE', index, '-inf', now_ms - 3, 'LIMIT', 0, most)) do
         call('ZREM', index, name)

@@ -26,9 +26,9 @@ class RedisDatastore(SerializerShimDatastore):
     """Stores serialized values, by default JSON, in the database of a `redis.Redis` client. The caller closes it.
 
     Entries have versions and can expire, by the clock of the server. Their metadata is kept beside them, by scripts
-    that the server must allow; without `versions` they have none, and a put is a plain SET. So it is with the client of
-    a cluster, unless the prefix has a hash tag, e.g. `{app}:`. A value that another program has stored has a version
-    that depends on it alone, and below all others.
+    that the server must allow; without `versions` they have none, and a put is a plain SET. The same goes for the
+    client of a cluster, unless the prefix has a hash tag, e.g. `{app}:`. A value that another program has stored has a
+    version that depends on it alone, and below all others.
     With `keep_changes` it can be watched: each change is also kept in a log on the server, for `most_change_age_s`
     seconds and up to `most_change_bytes`; later writes drop what is older. Once begun, the log has the changes of all
     clients that keep versions, but not those of other programs. A watch with `initial` is refused, as are queries.

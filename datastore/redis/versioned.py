@@ -60,9 +60,9 @@ STEP_WRITES = 500
 #: The most bytes of values in one step, unless it is a single write.
 STEP_BYTES = 4 * 1024 * 1024
 
-#: How the answer to a write begins that was not made.
+#: How the answer begins if a write was not made.
 _FAILURES = (UNMET, TOO_LATE, REFUSED)
-#: How it begins because of its request.
+#: How it begins if the request decided it.
 _OF_REQUESTS = (REMEMBERED, OF_ANOTHER, FORGOTTEN)
 
 #: A write to be made, and the bytes of its value.

@@ -18,7 +18,7 @@ SERVICE = "/datastore.v1.DatastoreService/"
 
 def channel(url: str) -> grpc.aio.Channel:
     """A channel as clients open it for streams."""
-    return grpc.aio.insecure_channel(parse_target(url), options=STREAM_OPTIONS)
+    return grpc.aio.insecure_channel(parse_target(url).address, options=STREAM_OPTIONS)
 
 
 async def messages_per_second(on: grpc.aio.Channel, method: str, requests: Sequence[bytes], *, in_flight: int) -> float:

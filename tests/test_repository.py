@@ -288,9 +288,10 @@ def test_every_kind_is_in_the_suite_by_its_config_and_on_the_page_of_kinds(kind:
     suite = "\n".join(path.read_text() for path in pages)
     # Stores that keep nothing have no suite.
     assert re.search(rf"\b{config}\(", suite) or kind == "null"
-    # `rediss` is `redis` over TLS.
-    assert kinds.kinds()[kind.replace("rediss", "redis")].__name__ == config
-    assert f"### `{kind.replace('rediss', 'redis')}`\n" in kinds.PAGE.read_text()
+    # The second name of a kind is for TLS.
+    name = {"rediss": "redis", "grpcs": "grpc"}.get(kind, kind)
+    assert kinds.kinds()[name].__name__ == config
+    assert f"### `{name}`\n" in kinds.PAGE.read_text()
 
 
 def test_every_kind_of_a_class_is_announced_and_every_backend_has_one() -> None:

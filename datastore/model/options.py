@@ -23,6 +23,7 @@ __all__ = [
     "COUNT",
     "DIRECTORY",
     "DURATION",
+    "FILE",
     "KEY",
     "SERVER",
     "SIZE",
@@ -140,7 +141,7 @@ def _key(given: Any) -> Key | None:
     return Key(given) if isinstance(given, str | Key) else None
 
 
-def _directory(given: Any) -> str | None:
+def _path(given: Any) -> str | None:
     return _text(os.fspath(given)) if isinstance(given, str | os.PathLike) else None
 
 
@@ -172,8 +173,9 @@ COUNT = OptionType("a whole number of at least 1", _whole)
 SIZE = OptionType('a size, e.g. "256MiB"', _size, size_text)
 #: In seconds.
 DURATION = OptionType('a duration, e.g. "30s" or "5m"', _duration, _duration_text)
-#: Relative to the file that names it, or to the current directory.
-DIRECTORY = OptionType("a directory", _directory)
+#: These two are relative to the file that names them, or to the current directory.
+DIRECTORY = OptionType("a directory", _path)
+FILE = OptionType("a file", _path)
 KEY = OptionType('a key, e.g. "/archive"', _key, str)
 SERVER = OptionType("the URL of a server", _server, str)
 #: Its value is the import path, which was found to name something.

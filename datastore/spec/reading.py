@@ -11,7 +11,7 @@ from typing import Any
 from datastore.engine.placement import NAME, NAME_FORM
 from datastore.model.config import CHILD, Config, Origin, did_you_mean, is_child, is_required, type_of
 from datastore.model.errors import ConfigError, InvalidError, UnsupportedTypeError
-from datastore.model.options import DIRECTORY
+from datastore.model.options import DIRECTORY, FILE
 from datastore.spec.checks import MAX_DEPTH, check_tree, said
 from datastore.spec.registry import Registry
 
@@ -200,9 +200,9 @@ def _placed(place: str) -> Iterator[None]:
 
 
 def _within(base: Path | None, config: Config) -> Config:
-    """The config with its relative directories below `base`."""
+    """The config with its relative directories and files below `base`."""
     if base is None:
         return config
-    named = [name for name, part in config.options().items() if type_of(part) is DIRECTORY]
-    moved: dict[str, Any] = {name: str(base / getattr(config, name)) for name in named}
+    named = [name for name, part in config.options().items() if type_of(part) in (DIRECTORY, FILE)]
+    moved: dict[str, Any] = {name: str(base / path) for name in named if (path := getattr(config, name)) is not None}
     return replace(config, **moved) if moved else config

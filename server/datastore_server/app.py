@@ -12,14 +12,17 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Self
 
 from google.protobuf.internal import api_implementation
+from msgspec.structs import replace
 
 from datastore.aio.base import Datastore
 from datastore.engine.placement import Placement
 from datastore.model.capability import Durability
 from datastore.model.errors import ConfigError, DatastoreError, DeadlineExceededError, UnavailableError
+from datastore_client.tls import TlsFiles
 from datastore_server.calls import CallLog
 from datastore_server.config import WAIT_S, Address, parse_address
 from datastore_server.counting import counted
@@ -62,8 +65,9 @@ SWITCH_INTERVAL_S = 0.0005
 class Server:
     """Serves `datastore` at `listen` ("HOST:PORT"; port 0 takes a free one) in an `async with`.
 
-    The server owns the datastore and closes it when it stops. It only listens on loopback addresses unless `insecure`
-    is set, because connections are not encrypted. `check_values` is False for a proxy, which leaves that to its nodes.
+    The server owns the datastore and closes it when it stops. With `tls` it listens over TLS. Without, it only listens
+    on loopback addresses unless `insecure` is set, because connections are not encrypted. `check_values` is False for a
+    proxy, which leaves that to its nodes.
     `cluster` is reported by DescribeStore. `system` stores the node's placement; without it, the placement ends with
     the server. `place_as` is the shard and placement for an empty, unplaced node. `listing` lists a node's entries;
     without it they are queried. If `watched` names the store, health follows it, and the server waits for it when it
@@ -77,6 +81,7 @@ class Server:
         *,
         listen: str,
         insecure: bool = False,
+        tls: TlsFiles | None = None,
         limits: Limits | None = None,
         check_values: bool = True,
         cluster: ClusterInfo | None = None,
@@ -90,7 +95,8 @@ class Server:
         grace_s: float | None = None,
         transport: TransportName = "auto",
     ) -> None:
-        self._address = parse_address(listen)
+        self._address = replace(parse_address(listen), is_secure=tls is not None)
+        self._tls = tls
         self._insecure = insecure
         self._transport = transport
         self._datastore = datastore
@@ -134,7 +140,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The URL for clients: grpc://HOST:PORT."""
+        """The URL for clients: grpc://HOST:PORT, or grpcs://HOST:PORT over TLS."""
         return self._address.url
 
     async def start(self) -> None:
@@ -152,7 +158,9 @@ class Server:
         self._health = Health()
         methods = [*self._service.methods(), *self._placement.methods(), *self._health.methods()]
         server = new_transport(self._transport, self._limits, [*methods, *reflection_of(methods)])
-        address = listen_on(server, self._address, resolved)
+        tls = self._tls
+        add_port = server.add_insecure_port if tls is None else partial(server.add_secure_port, files=tls)
+        address = listen_on(add_port, self._address, resolved)
         await server.start()
         self._server = server
         self._address = address
@@ -282,11 +290,16 @@ def _served(datastore: Datastore, cluster: ClusterInfo) -> str:
 
 
 def _check_allowed(address: Address, resolved: Iterable[Address], *, insecure: bool) -> None:
-    if not insecure and not all(one.is_loopback for one in resolved):
+    """Raise ConfigError for unencrypted connections from other machines, unless they are wanted: then warn."""
+    if address.is_secure or all(one.is_loopback for one in resolved):
+        return
+    if not insecure:
         raise ConfigError(
-            f"{address} can be reached from other machines, and connections are not encrypted; "
-            f"listen on 127.0.0.1:{address.port}, or say --insecure if the network is safe"
+            f"{address} can be reached from other machines, and connections are not encrypted; listen with TLS"
+            f" (--tls-cert, --tls-key; `datastore tls init` makes certificates), listen on 127.0.0.1:{address.port}, or"
+            " say --insecure if the network is safe"
         )
+    _log.warning("%s can be reached from other machines, and connections are not encrypted (--insecure)", address)
 
 
 def serve(datastore: Datastore, *, listen: str = "127.0.0.1:0", **settings: Any) -> Server:

@@ -42,6 +42,9 @@ class Call:
     metadata: Iterable[tuple[str, str | bytes]] = ()
     #: The client's address, the same for all RPCs on one connection.
     peer: Callable[[], str] = str
+    #: The names in the client's certificate, which was verified: its subject alternative names, without any its common
+    #: name. Empty for a client that was not asked for a certificate.
+    identities: Callable[[], tuple[str, ...]] = tuple
     #: Sends a message of a stream. Returns when the transport can take another one, so that the client sets the pace.
     #: Raises ClientGoneError if the client has disconnected.
     send: Callable[[bytes], Awaitable[None]] = _sends_nothing

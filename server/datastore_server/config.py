@@ -25,6 +25,7 @@ from datastore_client.channel import DEFAULT_PORT
 from datastore_server.documents import converted, parse_toml, read_text, valid, within
 from datastore_server.limits import Limits, limits_of
 from datastore_server.store_urls import STORE_FORMS, Durability, parse_store_url
+from datastore_server.tls_config import TlsConfig
 
 __all__ = [
     "DEFAULT_LISTEN",
@@ -38,6 +39,7 @@ __all__ = [
     "dump_config",
     "dump_shards",
     "dump_table",
+    "dump_tls",
     "load_config",
     "parse_address",
     "parse_config",
@@ -58,14 +60,16 @@ class Address(msgspec.Struct, frozen=True):
 
     host: str
     port: int
+    #: Whether it is reached over TLS.
+    is_secure: bool = False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """The URL for clients: grpc://HOST:PORT."""
-        return f"grpc://{self}"
+        """The URL for clients: grpc://HOST:PORT, or grpcs://HOST:PORT over TLS."""
+        return f"{'grpcs' if self.is_secure else 'grpc'}://{self}"
 
     @property
     def is_loopback(self) -> bool:
@@ -113,6 +117,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cluster: Annotated[ClusterConfig, valid("a table: [cluster]")]
     shards: Annotated[list[ShardConfig], valid("tables, each beginning with [[shards]]")]
     proxy: Annotated[ProxyConfig, valid("a table: [proxy]")] = ProxyConfig()
+    #: After `parse_config`, with absolute paths.
+    tls: Annotated[TlsConfig, valid("a table: [tls]")] = TlsConfig()
 
     def shard(self, name: str) -> ShardConfig:
         """The shard with this name. Raises ConfigError, listing the valid names, if there is none."""
@@ -142,7 +148,13 @@ def dump_config(config: Config) -> str:
     limits = cluster.pop("limits")
     proxy["tiers"] = proxy["tiers"] or None
     tables = [dump_table("cluster", cluster), dump_table("cluster.limits", limits) if limits else None]
+    tables += [dump_tls(config.tls) or None]
     return "\n".join([*filter(None, tables), dump_table("proxy", proxy)]) + dump_shards(config.shards)
+
+
+def dump_tls(tls: TlsConfig) -> str:
+    """The table `[tls]`; empty without any files."""
+    return "" if tls == TlsConfig() else dump_table("tls", msgspec.structs.asdict(tls))
 
 
 def show_config(config: Config) -> str:
@@ -192,16 +204,23 @@ def dump_shards(shards: Iterable[ShardConfig]) -> str:
 
 
 def parse_server_url(text: str) -> Address:
-    """The address in `grpc://HOST:PORT`; without a port it is 7420. ConfigError for anything else."""
+    """The address in `grpc://HOST:PORT` or `grpcs://HOST:PORT`; without a port it is 7420.
+
+    Raises ConfigError for anything else.
+    """
     scheme, separator, rest = text.partition("://")
-    if scheme.lower() != "grpc" or not separator or not rest:
+    is_secure = scheme.lower() == "grpcs"
+    if not (is_secure or scheme.lower() == "grpc") or not separator or not rest:
         example = f"grpc://127.0.0.1:{DEFAULT_PORT}"
         with suppress(ConfigError):
             # Suggest the same host and port.
             address = (rest if separator else text).removesuffix("/")
             example = _address(_after_port_alone(address), text, SERVER_FORM).url
-        raise ConfigError(f"{shown(text)} is not a server URL: expected {SERVER_FORM}, e.g. {example}")
-    return _address(rest.removesuffix("/"), text, SERVER_FORM)
+        raise ConfigError(
+            f"{shown(text)} is not a server URL: expected {SERVER_FORM}, or grpcs: for TLS, e.g. {example}"
+        )
+    form = SERVER_FORM.replace("grpc:", "grpcs:") if is_secure else SERVER_FORM
+    return msgspec.structs.replace(_address(rest.removesuffix("/"), text, form), is_secure=is_secure)
 
 
 def parse_address(text: str) -> Address:
@@ -241,7 +260,7 @@ def _check(config: Config, source: str, base: Path) -> Config:
     if not config.shards:
         raise ConfigError(f"{source}: shards: at least one is needed; begin each with a line [[shards]]")
     seen: dict[str, int] = {}
-    urls: dict[Address, int] = {}
+    addresses: dict[str, int] = {}
     checked = []
     for index, shard in enumerate(config.shards):
         at = f"{source}: shards[{index}]"
@@ -253,12 +272,22 @@ def _check(config: Config, source: str, base: Path) -> Config:
         seen[shard.name] = index
         address = within(f"{at}.url: ", parse_server_url, shard.url)
         # Port 0 is any free port.
-        if address.port and address in urls:
-            raise ConfigError(f"{at}.url: {shard.url!r} is also the url of shards[{urls[address]}], and must differ")
-        urls[address] = index
+        if address.port and str(address) in addresses:
+            first = addresses[str(address)]
+            raise ConfigError(f"{at}.url: {shard.url!r} is also the url of shards[{first}], and must differ")
+        addresses[str(address)] = index
+        _check_encryption(config.tls, address, f"{at}.url")
         checked.append(_with_one_durability(shard, at, base))
     _check_storage(checked, source)
-    return msgspec.structs.replace(config, shards=sorted(checked, key=lambda shard: shard.name))
+    tls = config.tls.checked(source, base)
+    return msgspec.structs.replace(config, tls=tls, shards=sorted(checked, key=lambda shard: shard.name))
+
+
+def _check_encryption(tls: TlsConfig, address: Address, where: str) -> None:
+    """Refuse a shard that is reached without the TLS that its node listens with."""
+    if tls.cert is not None and not address.is_secure:
+        url = msgspec.structs.replace(address, is_secure=True).url
+        raise ConfigError(f"{where}: the table [tls] makes the servers of this file listen with TLS: write {url!r}")
 
 
 def _check_storage(shards: Iterable[ShardConfig], source: str) -> None:

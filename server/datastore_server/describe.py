@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 from datastore import __version__, wire
@@ -18,6 +18,7 @@ from datastore.model.capability import Capability, Durability, Support
 from datastore.model.description import Description
 from datastore.model.errors import DatastoreError, UnavailableError
 from datastore.v1 import service_pb2
+from datastore_client.tls import Credentials
 from datastore_server.limits import Limits
 
 __all__ = ["ClusterInfo", "ShardAnswer", "ShardInfo", "ShardProbes", "Size", "describe_store", "storage_of"]
@@ -40,7 +41,7 @@ class ShardInfo:
     """One shard behind a proxy: its name, its URL (`grpc://HOST:PORT`), its number of slots.
 
     `probe` raises a DatastoreError if the shard does not serve. `describe` calls its DescribeStore for its size and
-    features; if None, the size is unknown and there are no features.
+    features; if None, the size is unknown and there are no features. `credentials` are for the URL.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ShardInfo:
     slots: int
     probe: Callable[[], Awaitable[object]]
     describe: Callable[[], Awaitable[service_pb2.DescribeStoreResponse]] | None = None
+    credentials: Credentials = field(default_factory=Credentials)
 
 
 class Size(NamedTuple):

@@ -10,9 +10,10 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Protocol
+
+from msgspec.structs import replace
 
 from datastore.model.errors import ConfigError
 from datastore_server.config import Address
@@ -29,10 +30,6 @@ _LOOPBACK = ("127.0.0.1", "::1")
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-class _Listener(Protocol):
-    def add_insecure_port(self, address: str) -> int: ...
-
-
 async def resolve(address: Address) -> list[Address]:
     """The addresses of a host, at least one, without duplicates. ConfigError if it is unknown."""
     loop = asyncio.get_running_loop()
@@ -47,15 +44,16 @@ async def resolve(address: Address) -> list[Address]:
     return [Address(host, address.port) for host in hosts]
 
 
-def listen_on(server: _Listener, address: Address, resolved: Sequence[Address]) -> Address:
-    """Make `server` listen on all `resolved` addresses of `address`. Returns `address` with the actual port.
+def listen_on(add_port: Callable[[str], int], address: Address, resolved: Sequence[Address]) -> Address:
+    """Make a server listen on all `resolved` addresses of `address`. Returns `address` with the actual port.
 
+    `add_port` makes it listen at HOST:PORT, and returns the port; it raises RuntimeError if that fails.
     Port 0 selects a port that is free on all of them. Addresses that this machine lacks are skipped if there is
     another. Raises ConfigError, with the address and the reason, if listening on one of them fails.
     """
     if len(resolved) == 1 and not address.port:
         # With one address, the system selects a free port.
-        return Address(address.host, _add(server, address, resolved[0]))
+        return replace(address, port=_add(add_port, address, resolved[0]))
     attempts = 1 if address.port else FREE_PORT_ATTEMPTS
     while True:
         attempts -= 1
@@ -67,13 +65,13 @@ def listen_on(server: _Listener, address: Address, resolved: Sequence[Address]) 
             where, error = (taken or failures)[0]
             raise _cannot(address, where, _reason(error)) from error
     for one in here:
-        _add(server, address, one)
-    return Address(address.host, here[0].port)
+        _add(add_port, address, one)
+    return replace(address, port=here[0].port)
 
 
-def _add(server: _Listener, address: Address, one: Address) -> int:
+def _add(add_port: Callable[[str], int], address: Address, one: Address) -> int:
     try:
-        return server.add_insecure_port(str(one))
+        return add_port(str(one))
     except RuntimeError as error:
         raise _cannot(address, one, "gRPC could not bind it") from error
 

@@ -24,6 +24,7 @@ from datastore.model.errors import (
 from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_client.aio.remote import RemoteDatastore
+from datastore_client.tls import Credentials
 from datastore_server.config import Config
 from datastore_server.coordination.comparison import Answer, Verdict, agree, compare, first_of, is_of
 from datastore_server.coordination.differences import Difference
@@ -45,7 +46,7 @@ class Membership:
 
     As a `shardingfn`, it maps a key to the index of its shard among the sorted names. It keeps `info`, which
     DescribeStore reports, up to date. `source` is the path of the configuration, quoted in commands, and `reread`
-    returns the file's current contents.
+    returns the file's current contents. `credentials` are for the nodes.
     """
 
     def __init__(
@@ -55,7 +56,10 @@ class Membership:
         info: ClusterInfo,
         source: str = "CONFIG",
         reread: Callable[[], Config] | None = None,
+        *,
+        credentials: Credentials | None = None,
     ) -> None:
+        self._credentials = credentials
         self._config = config
         self._remotes = remotes
         self._info = info
@@ -228,8 +232,11 @@ class Membership:
             async with self._judging:
                 await self._judge()
 
+    def _client(self, shard: str) -> NodeClient:
+        return NodeClient(self._remotes[shard].url, timeout_s=ASK_TIMEOUT_S, credentials=self._credentials)
+
     async def _answered(self, shard: str) -> None:
-        async with NodeClient(self._remotes[shard].url, timeout_s=ASK_TIMEOUT_S) as node:
+        async with self._client(shard) as node:
             try:
                 self._answers[shard] = await node.get_placement()
             except DatastoreError as error:
@@ -265,7 +272,7 @@ class Membership:
         self._take(verdict, verdict.placement or self._placement)
 
     async def _place(self, shard: str, placement: Placement) -> None:
-        async with NodeClient(self._remotes[shard].url, timeout_s=ASK_TIMEOUT_S) as node:
+        async with self._client(shard) as node:
             try:
                 try:
                     await node.place(shard, placement)

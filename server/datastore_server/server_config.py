@@ -16,10 +16,11 @@ import msgspec
 from datastore.model.config import did_you_mean
 from datastore.model.errors import ConfigError
 from datastore.spec import parse_tree, show_tree
-from datastore_server.config import DEFAULT_LISTEN, WAIT_S, dump_table, parse_address
+from datastore_server.config import DEFAULT_LISTEN, WAIT_S, dump_table, dump_tls, parse_address
 from datastore_server.documents import converted, parse_toml, read_text, valid, within
 from datastore_server.limits import Limits, limits_of
 from datastore_server.store_urls import StoreUrl, parse_store_url
+from datastore_server.tls_config import TlsConfig
 
 __all__ = ["ServerConfig", "load_server", "parse_server", "show_server"]
 
@@ -38,6 +39,7 @@ class _Document(msgspec.Struct, frozen=True):
     """A file with a server."""
 
     server: Annotated[_Server, valid("a table: [server]")]
+    tls: Annotated[TlsConfig, valid("a table: [tls]")] = TlsConfig()
     #: Read by `parse_tree`.
     store: Annotated[Any, valid("tables, each beginning with [store.NAME]")] = None
 
@@ -51,6 +53,7 @@ class ServerConfig:
     state_dir: Path | None
     wait_s: float
     limits: Limits
+    tls: TlsConfig
 
 
 def load_server(path: Path) -> ServerConfig:
@@ -67,7 +70,8 @@ def parse_server(text: str, *, source: str, base: Path = Path()) -> ServerConfig
     document = parse_toml(text, source)
     if "server" not in document and "shards" in document:
         raise ConfigError(f"{source} describes a cluster: say which shard to serve with --shard NAME")
-    server = converted(document, _Document, source).server
+    read = converted(document, _Document, source)
+    server = read.server
     limits = within(f"{source}: server.", limits_of, server.limits)
     within(f"{source}: server.listen: ", parse_address, server.listen)
     return ServerConfig(
@@ -76,6 +80,7 @@ def parse_server(text: str, *, source: str, base: Path = Path()) -> ServerConfig
         None if server.state_dir is None else base / server.state_dir,
         server.wait_s,
         limits,
+        read.tls.checked(source, base),
     )
 
 
@@ -101,4 +106,5 @@ def show_server(config: ServerConfig) -> str:
         "wait_s": config.wait_s,
     }
     tables = [show_tree(config.store.tree)] if named else []
-    return "\n".join([*tables, dump_table("server", server), dump_table("server.limits", config.limits.shown())])
+    tables += [dump_table("server", server), dump_table("server.limits", config.limits.shown())]
+    return "\n".join(filter(None, [*tables, dump_tls(config.tls)]))

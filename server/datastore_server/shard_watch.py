@@ -16,7 +16,8 @@ from typing import Any
 import grpc
 
 from datastore_client._messages import SERVING
-from datastore_client.channel import CHANNEL_OPTIONS, parse_target
+from datastore_client.aio._calls import open_channel
+from datastore_client.channel import parse_target
 from datastore_server.describe import ShardInfo
 
 __all__ = ["ShardState", "watching"]
@@ -66,9 +67,11 @@ async def watching(shards: Iterable[ShardInfo]) -> AsyncIterator[None]:
 
 async def _watch(shard: ShardInfo) -> None:
     state = ShardState(shard)
-    async with grpc.aio.insecure_channel(parse_target(shard.url), options=CHANNEL_OPTIONS) as channel:
-        changes: Any = channel.unary_stream(_WATCH)
-        while True:
+    target = parse_target(shard.url)
+    while True:
+        # Certificates may have changed since the last attempt.
+        async with open_channel(target, shard.credentials) as channel:
+            changes: Any = channel.unary_stream(_WATCH)
             try:
                 async for answer in changes(b""):
                     if answer == SERVING:
@@ -78,4 +81,4 @@ async def _watch(shard: ShardInfo) -> None:
                 state.down("it ended the connection")
             except grpc.aio.AioRpcError as error:
                 state.down(error.details() or error.code().name)
-            await asyncio.sleep(RETRY_S)
+        await asyncio.sleep(RETRY_S)

@@ -116,6 +116,7 @@ class _Remote(Config):
             lazy=True,
             retry=False,
             idle_stream_s=IDLE_STREAM_S,
+            credentials=self.inner.credentials(),
         )
 
 

@@ -24,6 +24,7 @@ from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import SystemSpace
 from datastore_server.storage import IDLE_STREAM_S, behind_tiers, open_storage
 from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
+from datastore_server.tls_config import TlsConfig
 from datastore_server.verified import MemberDatastore, MembersDatastore, VerifiedDatastore
 
 __all__ = ["NODE_TIMEOUT_S", "Topology", "build_node", "build_proxy"]
@@ -102,17 +103,31 @@ def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Con
     loop that the channels will belong to. Does not connect yet.
     """
     info = ClusterInfo(cluster_name=config.cluster.name)
+    credentials = within(f"{source}: tls: ", TlsConfig.credentials, config.tls)
     remotes = {
         # Clients retry. If the proxy did too, calls would multiply while a shard is busy or down.
         shard.name: RemoteDatastore(
-            shard.url, lazy=True, name=shard.name, retry=False, timeout_s=NODE_TIMEOUT_S, idle_stream_s=IDLE_STREAM_S
+            shard.url,
+            lazy=True,
+            name=shard.name,
+            retry=False,
+            timeout_s=NODE_TIMEOUT_S,
+            idle_stream_s=IDLE_STREAM_S,
+            credentials=credentials,
         )
         for shard in config.shards
     }
-    membership = Membership(config, remotes, info, source, reread)
+    membership = Membership(config, remotes, info, source, reread, credentials=credentials)
     stores = {name: MemberDatastore(remote, membership, name) for name, remote in remotes.items()}
     info.shards = tuple(
-        ShardInfo(shard.name, shard.url, 0, probe=stores[shard.name].check, describe=remotes[shard.name].describe_store)
+        ShardInfo(
+            shard.name,
+            shard.url,
+            0,
+            probe=stores[shard.name].check,
+            describe=remotes[shard.name].describe_store,
+            credentials=credentials,
+        )
         for shard in config.shards
     )
     info.place(membership.placement)
@@ -123,6 +138,6 @@ def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Con
         VerifiedDatastore(tiered, membership),
         info,
         check_values=False,
-        system=ProxySystemSpace({shard.name: shard.url for shard in config.shards}),
+        system=ProxySystemSpace({shard.name: shard.url for shard in config.shards}, credentials),
         membership=membership,
     )

@@ -100,7 +100,7 @@ def changed(before: str, after: str) -> str:
             changed("lmdb:data/a", "lmbd:data/a"),
             [
                 "shards[1].store",
-                "known are file: grpc: lmdb: memcached: memory: mongodb: redis: rediss:; did you mean lmdb:?",
+                "known are file: grpc: grpcs: lmdb: memcached: memory: mongodb: redis: rediss:; did you mean lmdb:?",
             ],
         ),
         (changed('"async"', '"fast"'), ["shards[1].durability", '"sync" or "async"']),

@@ -104,34 +104,36 @@ def test_an_address_of_the_name_that_this_machine_lacks_is_left_out(
 ) -> None:
     refuse(monkeypatch, number, "::1")
     server = FakeServer()
-    at = listening.listen_on(server, Address("localhost", 0), LOCALHOST)
+    at = listening.listen_on(server.add_insecure_port, Address("localhost", 0), LOCALHOST)
     assert server.ports == [f"127.0.0.1:{at.port}"]
 
 
 def test_a_port_that_is_free_on_only_one_address_is_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = refuse(monkeypatch, errno.EADDRINUSE, "::1", times=1)
-    listening.listen_on(FakeServer(), Address("localhost", 0), LOCALHOST)
+    listening.listen_on(FakeServer().add_insecure_port, Address("localhost", 0), LOCALHOST)
     assert [one.host for one in asked] == ["127.0.0.1", "::1"] * 2
 
 
 def test_looking_for_a_port_that_is_free_on_all_addresses_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = refuse(monkeypatch, errno.EADDRINUSE, "::1")
     with pytest.raises(ConfigError, match=r"localhost:0, which is also \[::1\]:[0-9]+: the port is in use"):
-        listening.listen_on(FakeServer(), Address("localhost", 0), LOCALHOST)
+        listening.listen_on(FakeServer().add_insecure_port, Address("localhost", 0), LOCALHOST)
     assert len(asked) == 2 * listening.FREE_PORT_ATTEMPTS
 
 
 def test_with_one_address_the_system_selects_a_free_port(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = refuse(monkeypatch, errno.EADDRINUSE, "127.0.0.1")
     server = FakeServer()
-    assert listening.listen_on(server, Address("127.0.0.1", 0), LOCALHOST[:1]) == Address("127.0.0.1", 7)
+    assert listening.listen_on(server.add_insecure_port, Address("127.0.0.1", 0), LOCALHOST[:1]) == Address(
+        "127.0.0.1", 7
+    )
     assert (asked, server.ports) == ([], ["127.0.0.1:0"])
 
 
 def test_a_privileged_port_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, errno.EACCES, "127.0.0.1")
     with pytest.raises(ConfigError, match=r"127\.0\.0\.1:80: ports below 1024"):
-        listening.listen_on(FakeServer(), Address("127.0.0.1", 80), [Address("127.0.0.1", 80)])
+        listening.listen_on(FakeServer().add_insecure_port, Address("127.0.0.1", 80), [Address("127.0.0.1", 80)])
 
 
 def test_a_failure_of_grpc_to_bind_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +142,7 @@ def test_a_failure_of_grpc_to_bind_is_an_error_too(monkeypatch: pytest.MonkeyPat
             raise RuntimeError("no")
 
     with pytest.raises(ConfigError, match=r"127\.0\.0\.1:0: gRPC could not bind it"):
-        listening.listen_on(Failing(), Address("127.0.0.1", 0), LOCALHOST[:1])
+        listening.listen_on(Failing().add_insecure_port, Address("127.0.0.1", 0), LOCALHOST[:1])
 
 
 def test_a_probe_holds_its_port_until_all_addresses_are_tried() -> None:

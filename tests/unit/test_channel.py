@@ -34,7 +34,8 @@ from datastore_server.transport import MIN_PING_INTERVAL_MS
     ],
 )
 def test_a_url_names_a_host_and_a_port(url: str, target: str) -> None:
-    assert parse_target(url) == target
+    assert parse_target(url) == (target, False)
+    assert parse_target(url.replace("grpc:", "grpcs:")) == (target, True)
 
 
 @pytest.mark.parametrize(

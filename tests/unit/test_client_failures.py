@@ -9,6 +9,8 @@ from datastore import wire
 from datastore.model.errors import DatastoreClosedError, DeadlineExceededError, StoreFullError, UnavailableError
 from datastore_client._calls import open_channel
 from datastore_client._failures import call_error, is_unsent, item_error
+from datastore_client.channel import Target
+from datastore_client.tls import Credentials
 
 URL = "grpc://127.0.0.1:7420"
 
@@ -98,5 +100,5 @@ def test_a_store_that_the_server_closed_is_unavailable_and_not_closed_by_the_cal
 
 @pytest.mark.parametrize("host", ["unix", "dns", "ipv4", "localhost"])
 def test_a_host_named_like_a_grpc_scheme_is_a_host(host):
-    with open_channel(f"{host}:7420") as channel:
+    with open_channel(Target(f"{host}:7420", is_secure=False), Credentials()) as channel:
         assert channel._channel.target() == f"dns:///{host}:7420".encode()

@@ -68,7 +68,10 @@ async def test_an_async_store_is_native_or_lifted(tmp_path: Path):
         ("", "''.*not a store URL.*memory:"),
         ("data", "'data' is not a store URL.*file:data"),
         ("/var/lib/ds", "file:/var/lib/ds"),
-        ("nosuch://x", "unknown scheme 'nosuch'; known are file: grpc: lmdb: memcached: memory: mongodb: redis:"),
+        (
+            "nosuch://x",
+            "unknown scheme 'nosuch'; known are file: grpc: grpcs: lmdb: memcached: memory: mongodb:",
+        ),
         ("memory:x", "memory: takes nothing after its colon"),
         ("lmdb:", "names no directory: expected lmdb:///DIRECTORY"),
         ("lmdb://host/data", "'host'; a directory has three slashes: lmdb:///host/data"),
@@ -309,7 +312,10 @@ except ValueError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "known are file: grpc: lmdb: memcached: memory: mongodb: redis: rediss:; did you mean lmdb:?" in done.stdout
+    assert (
+        "known are file: grpc: grpcs: lmdb: memcached: memory: mongodb: redis: rediss:; did you mean lmdb:?"
+        in done.stdout
+    )
 
 
 def test_without_any_announced_kind_the_error_suspects_the_installation(monkeypatch: pytest.MonkeyPatch):

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import grpc
 
 from datastore_client._slots import Slots, Turn
-from datastore_client.channel import CHANNEL_OPTIONS
+from datastore_client.channel import CHANNEL_OPTIONS, Target
+from datastore_client.tls import Credentials
 
 __all__ = [
     "CALL_ERRORS",
@@ -34,10 +35,15 @@ __all__ = [
 CALL_ERRORS = (grpc.RpcError, ValueError)
 
 
-def open_channel(target: str, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS) -> grpc.Channel:
-    """A channel to `target`."""
+def open_channel(
+    target: Target, credentials: Credentials, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS
+) -> grpc.Channel:
+    """A channel to `target`, with `credentials` if it is reached over TLS."""
     # Without `dns:`, a host named like one of gRPC's schemes, e.g. `unix`, would be taken for the scheme.
-    return grpc.insecure_channel(f"dns:///{target}", options=options)
+    name = f"dns:///{target.address}"
+    if target.is_secure:
+        return grpc.secure_channel(name, credentials.for_channels(), options=options)
+    return grpc.insecure_channel(name, options=options)
 
 
 #: What a channel belongs to: a process.

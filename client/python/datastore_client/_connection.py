@@ -33,19 +33,17 @@ from datastore_client._calls import (
     here,
     is_interruption,
     messages,
-    open_channel,
     pause,
     why_not_here,
 )
+from datastore_client._channels import Call, Channels
 from datastore_client._failures import call_error, is_answer, is_unsent
 from datastore_client._retry import BACKOFFS_S, RETRY_AFTER_S, Link, RetryPolicy, may_repeat
 from datastore_client._slots import CALLS_AT_ONCE, STREAMS_AT_ONCE, WAITING_CALLS, Turn
-from datastore_client.channel import CHANNEL_OPTIONS, STREAM_OPTIONS, parse_target
+from datastore_client.channel import parse_target
+from datastore_client.tls import Credentials
 
 __all__ = ["Connection", "Stream"]
-
-#: The channels of a connection, by the kind of their calls.
-_OPTIONS = {"unary_unary": CHANNEL_OPTIONS, "unary_stream": STREAM_OPTIONS}
 
 
 class Connection:
@@ -56,14 +54,13 @@ class Connection:
     the library; a call that failed with `retry_after_s` may be repeated unchanged.
     """
 
-    def __init__(self, url: str, *, name: str | None, timeout_s: float, retry: bool) -> None:
+    def __init__(self, url: str, *, name: str | None, timeout_s: float, retry: bool, credentials: Credentials) -> None:
         self.url = url
-        self._target = parse_target(url)
         self._name = name
         self._timeout_s = timeout_s
         self._retry = retry
         self._lock = Lock()
-        self._channels: dict[str, grpc.Channel] = {}
+        self._channels = Channels(parse_target(url), credentials)
         self._home: Home | None = None
         self._calls = CallSlots(CALLS_AT_ONCE, WAITING_CALLS)
         self._streams = CallSlots(STREAMS_AT_ONCE, WAITING_CALLS)
@@ -115,11 +112,12 @@ class Connection:
     def stream(self, path: str, request: bytes, policy: RetryPolicy, *, is_read: bool = True) -> Stream:
         """Begin a streaming call. The caller must close the stream."""
         self._take_turn(self._streams, policy)
+        call: Call | None = None
         try:
-            received = messages(self._start("unary_stream", path, request, policy.left_s()))
-            return Stream(self, received, policy, is_read=is_read)
+            call = self._begin("unary_stream", path)
+            return Stream(self, call, messages(self._make(call, request, policy)), policy, is_read=is_read)
         except BaseException as error:
-            self._streams.release()
+            self.end_stream(call)
             if isinstance(error, CALL_ERRORS):
                 self.fail(error, policy, is_read=is_read)
             raise
@@ -131,19 +129,22 @@ class Connection:
             # The channels belong to another process or event loop, and its locks may never be released here.
             return
         with self._lock:
-            channels, self._channels = self._channels, {}
+            channels = self._channels.take_all()
         self._calls.close()
         self._streams.close()
-        for channel in channels.values():
+        for channel in channels:
             channel.close()
 
     # One attempt
 
     def _answer(self, path: str, request: bytes, policy: RetryPolicy, *, is_read: bool) -> bytes:
+        call = self._begin("unary_unary", path)
         try:
-            answer: bytes = answered(self._start("unary_unary", path, request, policy.left_s()))
+            answer: bytes = answered(self._make(call, request, policy))
         except CALL_ERRORS as error:
             self.fail(error, policy, is_read=is_read)
+        finally:
+            call.end()
         self.note_answer()
         return answer
 
@@ -182,20 +183,21 @@ class Connection:
             " client were in progress"
         )
 
-    def _start(self, kind: str, path: str, request: bytes, timeout_s: float) -> Any:
-        """Call a method whose request and response are bytes."""
+    def _begin(self, kind: str, path: str) -> Call:
+        """Prepare the call of a method whose request and response are bytes. The caller must end it."""
         self.check_usable()
         with self._lock:
             if self._closed:
                 raise self._was_closed()
-            channel = self._channels.get(kind)
-            if channel is None:
-                # Not before the first call: an asyncio channel belongs to the loop that it is made on.
-                self._home = here()
-                channel = self._channels[kind] = open_channel(self._target, _OPTIONS[kind])
-            method: Callable[..., Any] = getattr(channel, kind)(path)
+            # Not before the first call: an asyncio channel belongs to the loop that it is made on.
+            self._home = self._home or here()
+            return self._channels.begin(kind, path)
+
+    def _make(self, call: Call, request: bytes, policy: RetryPolicy) -> Any:
+        """Make a call. Returns what gRPC returns."""
+        timeout_s = policy.left_s()
         expected = None if self.expects is None else ((wire.EXPECTATION, self.expects),)
-        return method(request, timeout=None if timeout_s == math.inf else timeout_s, metadata=expected)
+        return call.method(request, timeout=None if timeout_s == math.inf else timeout_s, metadata=expected)
 
     # Failures
 
@@ -259,9 +261,11 @@ class Connection:
         """Why the connection cannot be used from here; None if it can."""
         return why_not_here(self._home)
 
-    def end_stream(self) -> None:
-        """Note that a stream was closed."""
+    def end_stream(self, call: Call | None) -> None:
+        """Note that a stream was closed; its `call`, if there was one, has ended."""
         self._streams.release()
+        if call is not None:
+            call.end()
 
     def _was_closed(self) -> DatastoreClosedError:
         return DatastoreClosedError(f"the connection to {self.url} was closed")
@@ -270,8 +274,11 @@ class Connection:
 class Stream:
     """The messages of one call. Occupies one of the client's stream slots until it is closed."""
 
-    def __init__(self, connection: Connection, received: Messages, policy: RetryPolicy, *, is_read: bool) -> None:
+    def __init__(
+        self, connection: Connection, call: Call, received: Messages, policy: RetryPolicy, *, is_read: bool
+    ) -> None:
         self._connection = connection
+        self._call = call
         #: None once closed, which releases what gRPC holds for the call.
         self._received: Messages | None = received
         self._policy = policy
@@ -305,4 +312,4 @@ class Stream:
         try:
             received.close()
         finally:
-            self._connection.end_stream()
+            self._connection.end_stream(self._call)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from datastore.model.errors import ConfigError
 from datastore.model.limits import MESSAGE_BYTES, QUERY_REQUEST_BYTES
 from datastore.model.urls import shown
 
-__all__ = ["CHANNEL_OPTIONS", "DEFAULT_PORT", "MESSAGE_BYTES", "STREAM_OPTIONS", "parse_target"]
+__all__ = ["CHANNEL_OPTIONS", "DEFAULT_PORT", "MESSAGE_BYTES", "STREAM_OPTIONS", "Target", "parse_target"]
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -47,16 +47,27 @@ STREAM_OPTIONS: tuple[tuple[str, Any], ...] = (
 #: The default port of servers.
 DEFAULT_PORT = 7420
 
-_TARGET = re.compile(r"grpc://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?/?")
+_TARGET = re.compile(r"(?P<scheme>grpcs?)://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+)(:(?P<port>[0-9]{1,5}))?/?")
 
 
-def parse_target(url: str) -> str:
-    """The `HOST:PORT` of a URL `grpc://HOST:PORT`, without a port DEFAULT_PORT; ConfigError for anything else."""
+class Target(NamedTuple):
+    """A server: its `HOST:PORT`, and whether it is reached over TLS."""
+
+    address: str
+    is_secure: bool
+
+
+def parse_target(url: str) -> Target:
+    """The server at `grpc://HOST:PORT`, or over TLS `grpcs://HOST:PORT`; without a port it is DEFAULT_PORT.
+
+    Raises ConfigError for anything else.
+    """
     match = _TARGET.fullmatch(url)
     port = DEFAULT_PORT if match is None or match["port"] is None else int(match["port"])
     # The resolver would take a port alone for a host: 17650 for 0.0.68.242.
     if match is None or not 0 < port < 65536 or match["host"].isdigit():
         raise ConfigError(
-            f"{shown(url)} is not the address of a server; write grpc://HOST:PORT, e.g. grpc://127.0.0.1:{DEFAULT_PORT}"
+            f"{shown(url)} is not the address of a server; write grpc://HOST:PORT, or grpcs://HOST:PORT for TLS,"
+            f" e.g. grpc://127.0.0.1:{DEFAULT_PORT}"
         )
-    return f"{match['host']}:{port}"
+    return Target(f"{match['host']}:{port}", match["scheme"] == "grpcs")

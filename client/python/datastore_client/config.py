@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from datastore.model.config import Config
 from datastore.model.errors import ConfigError
-from datastore.model.options import BOOLEAN, DURATION, SERVER, ServerUrl, option
-from datastore_client.channel import DEFAULT_PORT, parse_target
+from datastore.model.options import BOOLEAN, DURATION, FILE, SERVER, ServerUrl, option
+from datastore_client.channel import DEFAULT_PORT
 from datastore_client.remote import QUERY_TIMEOUT_S, TIMEOUT_S, RemoteDatastore
+from datastore_client.tls import Credentials, check_use
 
 if TYPE_CHECKING:
     from datastore_client.aio.remote import RemoteDatastore as AsyncRemoteDatastore
@@ -21,12 +22,17 @@ _FORM = "grpc://HOST:PORT"
 
 @dataclass(frozen=True, kw_only=True)
 class GrpcConfig(Config):
-    """The store that a datastore server serves: a node, a proxy, or several behind one address. Stores plain values."""
+    """The store that a datastore server serves: a node, a proxy, or several behind one address. Stores plain values.
+
+    A URL with `grpcs:` is for a server with TLS.
+    """
 
     kind = "grpc"
     url_form = _FORM
     driver = ("grpc", "client")
-    url: ServerUrl = field(metadata=option(f"`{_FORM}`; without a port it is {DEFAULT_PORT}", SERVER))
+    url: ServerUrl = field(
+        metadata=option(f"`{_FORM}`, or `grpcs:` for TLS; without a port it is {DEFAULT_PORT}", SERVER)
+    )
     timeout: float = field(default=TIMEOUT_S, metadata=option("the limit of a call with its retries", DURATION))
     query_timeout: float = field(
         default=QUERY_TIMEOUT_S, metadata=option("the limit of a query from its first entry to its last", DURATION)
@@ -38,10 +44,16 @@ class GrpcConfig(Config):
         default=False,
         metadata=option("repeat writes whose outcome is unknown; each is still made only once", BOOLEAN),
     )
+    ca: str | None = field(
+        default=None,
+        metadata=option("the authorities that the server must have a certificate of; by default the system's", FILE),
+    )
+    cert: str | None = field(default=None, metadata=option("a certificate for a server that demands one", FILE))
+    key: str | None = field(default=None, metadata=option("the private key of `cert`", FILE))
 
     def check(self) -> None:
-        """Raise ConfigError for a URL that is not the address of a server."""
-        parse_target(self.url)
+        """Raise ConfigError for a URL that is not the address of a server, and for files that it has no use for."""
+        check_use(self.url, ca=self.ca, cert=self.cert, key=self.key)
         if self.retry_writes and not self.retry:
             raise ConfigError("retry_writes needs retry")
 
@@ -61,4 +73,9 @@ class GrpcConfig(Config):
             "query_timeout_s": self.query_timeout,
             "retry": self.retry,
             "retry_writes": self.retry_writes,
+            "credentials": self.credentials(),
         }
+
+    def credentials(self) -> Credentials:
+        """What the server is reached with. Raises ConfigError for files that are not valid."""
+        return Credentials(ca=self.ca, cert=self.cert, key=self.key)

@@ -82,6 +82,7 @@ from datastore_client._messages import (
 )
 from datastore_client._retry import RESUME_TIMEOUT_S, RetryPolicy, may_repeat
 from datastore_client.feed import RemoteFeed
+from datastore_client.tls import Credentials, FilePath, check_use
 
 __all__ = ["QUERY_TIMEOUT_S", "RESUME_TIMEOUT_S", "TIMEOUT_S", "RemoteDatastore", "connect"]
 
@@ -102,16 +103,25 @@ def connect(
     query_timeout_s: float = QUERY_TIMEOUT_S,
     retry: bool = True,
     retry_writes: bool = False,
+    ca: FilePath | None = None,
+    cert: FilePath | None = None,
+    key: FilePath | None = None,
 ) -> RemoteDatastore:
-    """The datastore of the server at `grpc://HOST:PORT` (default port 7420). Nothing is sent before the first call.
+    """The datastore of the server at `grpc://HOST:PORT` (default port 7420), or over TLS at `grpcs://HOST:PORT`.
 
+    Nothing is sent before the first call. `ca`, `cert` and `key` are files in PEM, for `grpcs:` only: the authorities
+    that the server must have a certificate of, by default the system's, and a certificate with its key for a server
+    that demands one. Calls that begin after a change of the files use the new ones; open streams go on.
     `timeout_s` limits a call with all its attempts, `query_timeout_s` a query from its first to its last entry: up to
     a year, or inf for no limit. `retry=False` turns retries off, and errors are raised immediately.
     With `retry_writes`, writes whose outcome is unknown are sent again, too; each is still made only once.
-    Raises ConfigError for any other URL, InvalidError for an invalid timeout. The caller must close the store.
+    Raises ConfigError for any other URL, and for files that are not valid, InvalidError for an invalid timeout. The
+    caller must close the store.
     """
+    check_use(url, ca=ca, cert=cert, key=key)
     return RemoteDatastore(
         url,
+        credentials=Credentials(ca=ca, cert=cert, key=key),
         name=name,
         timeout_s=timeout_s,
         query_timeout_s=query_timeout_s,
@@ -132,7 +142,7 @@ class RemoteDatastore(Datastore):
     answered before, and reads that were cut off; other failures are raised immediately. A write that
     raised UnavailableError without `retry_after_s`, or DeadlineExceededError, may or may not have happened; the client
     never repeats it, so a condition is decided once. With `retry=False` nothing is retried: for a store inside a
-    composition whose callers retry.
+    composition whose callers retry. `credentials` are for a server with TLS, at `grpcs://HOST:PORT`.
 
     With `retry_writes` each write has a request id, which its store remembers for a while, and the client repeats
     writes that were cut off, too: one that was made already is answered as before, and not made again. So a write
@@ -181,6 +191,7 @@ class RemoteDatastore(Datastore):
         timeout_s: float = TIMEOUT_S,
         query_timeout_s: float = QUERY_TIMEOUT_S,
         idle_stream_s: float | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         if retry_writes and not retry:
             raise InvalidError("retry_writes needs retry", field="retry_writes")
@@ -191,7 +202,13 @@ class RemoteDatastore(Datastore):
         self._query_timeout_s = check_timeout(query_timeout_s, "query_timeout_s")
         #: The maximum number of items in a message; lowered if the server refuses that many.
         self._batch_items = BATCH_ITEMS
-        self._connection = Connection(url, name=name, timeout_s=check_timeout(timeout_s, "timeout_s"), retry=retry)
+        self._connection = Connection(
+            url,
+            name=name,
+            timeout_s=check_timeout(timeout_s, "timeout_s"),
+            retry=retry,
+            credentials=credentials or Credentials(),
+        )
 
     @property
     def expects(self) -> str | None:

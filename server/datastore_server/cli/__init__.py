@@ -113,7 +113,7 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@server_options(envvar="DATASTORE_SERVER")
+@server_options(outermost=True)
 @click.version_option(__version__, prog_name="datastore")
 def cli() -> None:
     """Store, read and query entries over gRPC, on one server or on shards behind a proxy."""

@@ -23,7 +23,12 @@ def connected(settings: Settings, *, lazy: bool = False, retry_writes: bool = Fa
     query_s = settings.timeout_s or QUERY_TIMEOUT_S
     with (
         RemoteDatastore(
-            settings.server, lazy=lazy, timeout_s=call_s, query_timeout_s=query_s, retry_writes=retry_writes
+            settings.server,
+            lazy=lazy,
+            timeout_s=call_s,
+            query_timeout_s=query_s,
+            retry_writes=retry_writes,
+            credentials=settings.credentials(),
         ) as store,
         reaching(settings),
     ):

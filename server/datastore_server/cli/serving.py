@@ -17,10 +17,12 @@ from typing import Any
 import click
 
 from datastore.model.errors import ConfigError
+from datastore_client.tls import TlsFiles
 from datastore_server import logs
 from datastore_server.app import DRAIN_S, run_until_stopped, serve
 from datastore_server.cli.output import ExitCode, print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
+from datastore_server.cli.tls_options import insecure_option, tls_options
 from datastore_server.cluster import Cluster, command_again, plan_cluster
 from datastore_server.config import DEFAULT_LISTEN, WAIT_S, Config, load_config, parse_address, parse_server_url
 from datastore_server.coordination.checking import Findings, check
@@ -30,6 +32,7 @@ from datastore_server.server_config import load_server
 from datastore_server.shard_watch import watching
 from datastore_server.signals import handle_stop_signals
 from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
+from datastore_server.tls_config import TlsConfig
 from datastore_server.topology import Topology, build_node, build_proxy
 from datastore_server.transport import TRANSPORTS, TransportName
 
@@ -42,9 +45,6 @@ def _listen_option(default: str) -> Callable[..., Callable[..., None]]:
     )
 
 
-_insecure_option = click.option(
-    "--insecure", is_flag=True, help="Allow connections from other machines, without encryption or passwords."
-)
 _transport_option = click.option(
     "--transport",
     type=click.Choice(TRANSPORTS),
@@ -107,7 +107,8 @@ def _named_limits(context: click.Context, option: click.Parameter, given: Sequen
     help="Read store, address and other settings from this file: those of shard --shard of a cluster, or of [server].",
 )
 @click.option("--check-config", is_flag=True, help="Check all settings and exit, without opening anything.")
-@_insecure_option
+@tls_options
+@insecure_option
 @_transport_option
 @_stop_with_stdin_option
 @json_option
@@ -125,6 +126,7 @@ def serve_command(
     shard_name: str | None,
     config_path: Path | None,
     check_config: bool,
+    tls: TlsConfig,
     insecure: bool,
     transport: TransportName,
     stop_with_stdin: bool,
@@ -153,6 +155,7 @@ def serve_command(
         state_dir=state_dir,
         wait_s=wait_s,
         limits=limits,
+        tls=tls,
     )
     served = given if config_path is None else _configured(given, config_path)
     if served.store is None:
@@ -160,6 +163,7 @@ def serve_command(
     served.store.with_durability(served.durability)
     in_force = limits_of(served.limits)
     parse_address(served.listen or DEFAULT_LISTEN)
+    files = served.tls.checked("the command line", Path()).files()
     if check_config:
         _print_valid(served, config_path, as_json=settings.json)
         return
@@ -174,6 +178,7 @@ def serve_command(
         in_force,
         transport,
         WAIT_S if served.wait_s is None else served.wait_s,
+        tls=files,
     )
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
@@ -192,6 +197,7 @@ class _Served:
     wait_s: float | None = None
     #: By name. Those of the command line override those of the file.
     limits: dict[str, Any] = field(default_factory=dict)
+    tls: TlsConfig = field(default_factory=TlsConfig)
 
     def builder(self, store: StoreUrl) -> Callable[[], Topology]:
         """What makes the node."""
@@ -209,9 +215,9 @@ def _configured(given: _Served, path: Path) -> _Served:
         raise click.UsageError("--config takes store and cluster from the file: leave out STORE and --cluster")
     if given.shard is None:
         server = load_server(path)
-        return replace(given, limits=server.limits.shown() | given.limits).completed(
-            store=server.store, listen=server.listen, state_dir=server.state_dir, wait_s=server.wait_s
-        )
+        return replace(
+            given, limits=server.limits.shown() | given.limits, tls=given.tls.completed(server.tls)
+        ).completed(store=server.store, listen=server.listen, state_dir=server.state_dir, wait_s=server.wait_s)
     config = load_config(path)
     try:
         shard = config.shard(given.shard)
@@ -222,7 +228,7 @@ def _configured(given: _Served, path: Path) -> _Served:
             f"{path}: shard {shard.name} has no store; add it to the file, or name it: "
             f"datastore serve STORE --cluster {config.cluster.name} --shard {shard.name}"
         )
-    return replace(given, limits=config.cluster.limits | given.limits).completed(
+    return replace(given, limits=config.cluster.limits | given.limits, tls=given.tls.completed(config.tls)).completed(
         store=parse_store_url(shard.store),
         listen=str(parse_server_url(shard.url)),
         durability=shard.durability,
@@ -244,7 +250,8 @@ def _print_valid(served: _Served, path: Path | None, *, as_json: bool) -> None:
 @click.command("proxy", short_help="Serve several nodes as one store.")
 @click.argument("config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path))
 @_listen_option("proxy.listen of CONFIG.toml")
-@_insecure_option
+@tls_options
+@insecure_option
 @_transport_option
 @_stop_with_stdin_option
 @json_option
@@ -254,6 +261,7 @@ def proxy_command(
     *,
     config_path: Path,
     listen: str | None,
+    tls: TlsConfig,
     insecure: bool,
     transport: TransportName,
     stop_with_stdin: bool,
@@ -277,6 +285,7 @@ def proxy_command(
         {"role": "proxy"},
         limits_of(config.cluster.limits),
         transport,
+        tls=tls.completed(config.tls).checked("the command line", Path()).files(),
     )
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
@@ -296,6 +305,7 @@ class _Job:
     transport: TransportName
     #: How long to wait at the start for a store that cannot be reached.
     wait_s: float = WAIT_S
+    tls: TlsFiles | None = None
 
 
 def _run(job: _Job, *, as_json: bool, stop_with_stdin: bool) -> None:
@@ -320,6 +330,7 @@ async def _serve(job: _Job, announce: Callable[[str], None]) -> None:
         topology.datastore,
         listen=job.listen,
         insecure=job.insecure,
+        tls=job.tls,
         **topology.settings(),
         wait_s=job.wait_s,
         limits=job.limits,

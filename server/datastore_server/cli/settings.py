@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -13,6 +14,7 @@ from datastore.model.deadline import check_timeout
 from datastore.model.errors import ConfigError, InvalidError
 from datastore.model.key import Key
 from datastore_client.channel import parse_target
+from datastore_client.tls import Credentials
 from datastore_server.config import DEFAULT_LISTEN, parse_server_url
 
 __all__ = ["CALL_TIMEOUT_S", "KEY", "Settings", "all_options", "json_option", "server_options"]
@@ -28,9 +30,17 @@ class Settings:
     """The server, the timeout, and whether to print machine-readable output."""
 
     server: str = f"grpc://{DEFAULT_LISTEN}"
+    #: Files for a server with TLS.
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
     #: None for the defaults: CALL_TIMEOUT_S for a call, and an hour for a query.
     timeout_s: float | None = None
     json: bool = False
+
+    def credentials(self) -> Credentials:
+        """What servers with TLS are reached with. Raises ConfigError for files that are not valid."""
+        return Credentials(ca=self.ca, cert=self.cert, key=self.key)
 
 
 class _TimeoutType(click.ParamType[float]):
@@ -95,21 +105,42 @@ def json_option(function: _Function) -> _Function:
     )(function)
 
 
-def server_options(*, envvar: str | None = None) -> Callable[[_Function], _Function]:
-    """Add `--server`, `--timeout` and `--json`, before or after the command's name; the last one counts.
+def _file_option(name: str, text: str, outermost: bool) -> Callable[[Any], Any]:
+    """The option for one of the files with which servers are reached."""
+    return click.option(
+        f"--{name}",
+        # Not `name`: a command may have an argument KEY.
+        f"server_{name}",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        envvar=f"DATASTORE_{name.upper()}" if outermost else None,
+        show_envvar=outermost,
+        expose_value=False,
+        callback=_store(name),
+        help=text,
+    )
 
-    The environment variable belongs to the outermost command only, or it would override an option there.
+
+def server_options(*, outermost: bool = False, has_own_key: bool = False) -> Callable[[_Function], _Function]:
+    """Add `--server`, its certificates, `--timeout` and `--json`, before or after the command's name; the last counts.
+
+    The environment variables belong to the outermost command only, or they would override an option there. A command
+    whose `--key` is another option gets that of the server before its name.
     """
+    key = _file_option("key", "Private key of --cert.", outermost)
     return all_options(
         click.option(
             "--server",
             metavar="URL",
-            envvar=envvar,
-            show_envvar=envvar is not None,
+            envvar="DATASTORE_SERVER" if outermost else None,
+            show_envvar=outermost,
             expose_value=False,
             callback=_checked_server,
-            help=f"Server to talk to.  [default: grpc://{DEFAULT_LISTEN}]",
+            help=f"Server to talk to; grpcs: for TLS.  [default: grpc://{DEFAULT_LISTEN}]",
         ),
+        _file_option("ca", "Authorities to trust in servers with TLS.  [default: the system's]", outermost),
+        _file_option("cert", "Certificate for servers that demand one.", outermost),
+        *([] if has_own_key else [key]),
         click.option(
             "--timeout",
             type=_TimeoutType(),
@@ -137,7 +168,7 @@ class _KeyType(click.ParamType[Key]):
 
 
 def _url_for_key(text: str) -> str:
-    if text.startswith("grpc:"):
+    if text.startswith(("grpc:", "grpcs:")):
         return f"{text} is a server, not a key. Name it with --server {text} and give a key, e.g. /Person:ada."
     return (
         f"{text} names a store, not a key (keys begin with a slash, e.g. /Person:ada). Commands ask a server; "

@@ -12,6 +12,7 @@ import click
 from datastore import wire
 from datastore.model.errors import DatastoreError, WrongShardError
 from datastore.v1 import service_pb2
+from datastore_client.tls import Credentials
 from datastore_server.cli.connection import reaching
 from datastore_server.cli.output import ExitCode, print_json, print_table
 from datastore_server.cli.settings import CALL_TIMEOUT_S, Settings, server_options
@@ -101,21 +102,22 @@ async def _asked(settings: Settings) -> tuple[service_pb2.DescribeStoreResponse,
 
     Raises a DatastoreError if the server itself does not answer.
     """
-    async with NodeClient(settings.server, timeout_s=settings.timeout_s or CALL_TIMEOUT_S) as server:
+    credentials, timeout_s = settings.credentials(), settings.timeout_s or CALL_TIMEOUT_S
+    async with NodeClient(settings.server, timeout_s=timeout_s, credentials=credentials) as server:
         answer = await server.describe_store()
         row = _server_row(settings.server, answer)
         if not await server.is_serving():
             why = wire.status_to_error(answer.status) if answer.HasField("status") else None
             row |= {"health": "not serving", "error": str(why or "it answers, but refuses every key")}
         row = await _placed(row, server)
-    return answer, [row, *await asyncio.gather(*map(_shard_row, answer.shards))]
+    return answer, [row, *await asyncio.gather(*(_shard_row(shard, credentials) for shard in answer.shards))]
 
 
-async def _shard_row(shard: service_pb2.Shard) -> dict[str, Any]:
+async def _shard_row(shard: service_pb2.Shard, credentials: Credentials) -> dict[str, Any]:
     """The row of a shard, from the proxy and from the shard's node."""
     row: dict[str, Any] = {"store": None, "tiers": None, "durability": None, "version": None}
     failure = wire.status_to_error(shard.status) if shard.HasField("status") else None
-    async with NodeClient(shard.url, timeout_s=NODE_TIMEOUT_S) as node:
+    async with NodeClient(shard.url, timeout_s=NODE_TIMEOUT_S, credentials=credentials) as node:
         # It is enough that the proxy reaches it; from here it may be behind a firewall.
         if failure is None:
             with suppress(DatastoreError):

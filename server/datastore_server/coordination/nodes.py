@@ -22,6 +22,7 @@ from datastore_client._failures import call_error
 from datastore_client._messages import BATCH_ITEMS, SERVING
 from datastore_client.aio._calls import CALL_ERRORS, answered, messages, open_channel
 from datastore_client.channel import parse_target
+from datastore_client.tls import Credentials
 from datastore_server.coordination.comparison import Answer
 from datastore_server.coordination.planning import Slots, Summary
 
@@ -40,17 +41,26 @@ SCAN_TIMEOUT_S = 24 * 3600.0
 class NodeClient:
     """A client for administrative calls to the node at `url`. Nothing is sent before the first call.
 
-    `coordinator` identifies the caller during a move: a node only accepts the last one that prepared it.
+    `coordinator` identifies the caller during a move: a node only accepts the last one that prepared it. `credentials`
+    are for a URL with `grpcs:`.
 
     Every call raises UnavailableError if the node cannot be reached, DeadlineExceededError if it does not answer in
     time, StoreFormatError if its release has no placements, and the node's own refusals. The caller must close the
     client.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = CALL_TIMEOUT_S, coordinator: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        coordinator: str = "",
+        credentials: Credentials | None = None,
+    ) -> None:
         self.url = url
         self._coordinator = coordinator
         self._target = parse_target(url)
+        self._credentials = credentials or Credentials()
         self._timeout_s = timeout_s
         self._channel: grpc.aio.Channel | None = None
 
@@ -190,7 +200,7 @@ class NodeClient:
     def _open(self) -> grpc.aio.Channel:
         # Opened by the first call, because an asyncio channel belongs to the loop it is created on.
         if self._channel is None:
-            self._channel = open_channel(self._target)
+            self._channel = open_channel(self._target, self._credentials)
         return self._channel
 
     def _error(self, error: BaseException, timeout_s: float) -> BaseException:

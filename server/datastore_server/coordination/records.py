@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from datastore.lmdb.directory import new_node_id
 from datastore.model.errors import DatastoreError, StoreFormatError, UnavailableError
+from datastore_client.tls import Credentials
 from datastore_server.coordination.nodes import NodeClient
 from datastore_server.placement.system import SystemSpace
 
@@ -24,7 +25,7 @@ _NO_RECORD = (0, b"")
 
 
 class ProxySystemSpace(SystemSpace):
-    """Records that are copied to each node in `urls` (by shard).
+    """Records that are copied to each node in `urls` (by shard), which are reached with `credentials`.
 
     A write goes to all nodes; a read returns the newest copy of any node, or raises UnavailableError if none answers.
     A node added since the last write has no copy.
@@ -32,8 +33,9 @@ class ProxySystemSpace(SystemSpace):
 
     in_memory = False
 
-    def __init__(self, urls: Mapping[str, str]) -> None:
+    def __init__(self, urls: Mapping[str, str], credentials: Credentials | None = None) -> None:
         self._urls = urls
+        self._credentials = credentials
         #: Of a proxy without a placement; from the first one on it is part of that record.
         self._node_id = new_node_id()
 
@@ -65,7 +67,8 @@ class ProxySystemSpace(SystemSpace):
         return await asyncio.gather(*(self._of_one(shard, call) for shard in self._urls))
 
     async def _of_one(self, shard: str, call: Callable[[NodeClient], Awaitable[_T]]) -> _T:
-        async with NodeClient(self._urls[shard], timeout_s=RECORD_TIMEOUT_S) as node:
+        url = self._urls[shard]
+        async with NodeClient(url, timeout_s=RECORD_TIMEOUT_S, credentials=self._credentials) as node:
             try:
                 return await call(node)
             except StoreFormatError as error:

@@ -205,10 +205,12 @@ async def surveyed(config: Config, addresses: Mapping[str, str]) -> AsyncIterato
         found: dict[str, Answer | DatastoreError] = {}
         clients: dict[str, NodeClient] = {}
         coordinator = secrets.token_hex(8)
+        credentials = config.tls.credentials()
 
         async def ask(urls: Mapping[str, str]) -> None:
             for name, url in urls.items():
-                clients[name] = await stack.enter_async_context(NodeClient(url, coordinator=coordinator))
+                client = NodeClient(url, coordinator=coordinator, credentials=credentials)
+                clients[name] = await stack.enter_async_context(client)
             answers = await asyncio.gather(*(_ask(clients[name]) for name in urls))
             found.update(zip(urls, answers, strict=True))
 

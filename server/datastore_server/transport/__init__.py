@@ -12,6 +12,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Literal, Protocol, TypeAlias
 
+from datastore_client.tls import TlsFiles
 from datastore_server.call import ServedMethod
 from datastore_server.limits import QUERY_REQUEST, Limits
 
@@ -43,6 +44,9 @@ class Transport(Protocol):
 
     def add_insecure_port(self, address: str) -> int:
         """Listen at HOST:PORT, before `start`. Returns the port. Raises RuntimeError if that fails."""
+
+    def add_secure_port(self, address: str, files: TlsFiles) -> int:
+        """The same over TLS, with the server's certificate. If the files name a `ca`, clients must show one of it."""
 
     async def start(self) -> None:
         """Accept calls."""

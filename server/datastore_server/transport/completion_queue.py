@@ -19,7 +19,9 @@ from google.rpc import code_pb2, status_pb2
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private
 from grpc_status import rpc_status
 
+from datastore_client.tls import TlsFiles
 from datastore_server.call import Answer, Call, ClientGoneError, ServedMethod
+from datastore_server.transport.certificates import names_of, server_credentials
 
 __all__ = ["QueueServer"]
 
@@ -67,7 +69,15 @@ class QueueServer:
 
     def add_insecure_port(self, address: str) -> int:
         """See `Transport`."""
-        port: int = self._server.add_http2_port(address.encode())
+        return self._listen(address)
+
+    def add_secure_port(self, address: str, files: TlsFiles) -> int:
+        """See `Transport`."""
+        credentials: Any = server_credentials(files)
+        return self._listen(address, credentials._credentials)
+
+    def _listen(self, address: str, *credentials: Any) -> int:
+        port: int = self._server.add_http2_port(address.encode(), *credentials)
         if not port:
             raise RuntimeError(f"gRPC cannot listen at {address}")
         return port
@@ -223,12 +233,16 @@ class _Rpc:
 
     def call(self) -> Call:
         """The call as its handler sees it."""
-        return Call(self.time_left_s(), self._metadata, self.peer, self.send, self.receive)
+        return Call(self.time_left_s(), self._metadata, self.peer, self.identities, self.send, self.receive)
 
     def peer(self) -> str:
         """The client's address."""
         peer = self._call.peer()
         return peer.decode() if isinstance(peer, bytes) else str(peer)
+
+    def identities(self) -> tuple[str, ...]:
+        """The names in the client's certificate."""
+        return names_of(cygrpc.peer_identities(self._call))
 
     def start(self, operations: Sequence[Any], tag: _Tag) -> None:
         """Begin a batch of operations; the polling thread calls `tag` with its completion."""

@@ -9,7 +9,9 @@ import grpc
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
+from datastore_client.tls import TlsFiles
 from datastore_server.call import Call, ClientGoneError, ServedMethod
+from datastore_server.transport.certificates import names_of, server_credentials
 
 __all__ = ["AioServer"]
 
@@ -26,6 +28,10 @@ class AioServer:
     def add_insecure_port(self, address: str) -> int:
         """See `Transport`."""
         return self._server.add_insecure_port(address)
+
+    def add_secure_port(self, address: str, files: TlsFiles) -> int:
+        """See `Transport`."""
+        return self._server.add_secure_port(address, server_credentials(files))
 
     async def start(self) -> None:
         """See `Transport`."""
@@ -56,6 +62,7 @@ def _handler_of(method: ServedMethod) -> grpc.RpcMethodHandler[Any, Any]:
 
     async def serve(request: Any, context: _Context) -> Any:
         call = Call(context.time_remaining(), context.invocation_metadata() or (), context.peer)
+        call.identities = lambda: names_of(context.peer_identities())
         if method.is_stream:
             call.send = _sender(context)
         if method.takes_stream:

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import grpc
 
 from datastore_client._slots import Slots, Turn
-from datastore_client.channel import CHANNEL_OPTIONS
+from datastore_client.channel import CHANNEL_OPTIONS, Target
+from datastore_client.tls import Credentials
 
 __all__ = [
     "CALL_ERRORS",
@@ -33,10 +34,15 @@ __all__ = [
 CALL_ERRORS = (grpc.RpcError, asyncio.CancelledError, grpc.aio.UsageError)
 
 
-def open_channel(target: str, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS) -> grpc.aio.Channel:
-    """A channel to `target`. Belongs to the loop that it is made on."""
+def open_channel(
+    target: Target, credentials: Credentials, options: Sequence[tuple[str, Any]] = CHANNEL_OPTIONS
+) -> grpc.aio.Channel:
+    """A channel to `target`, with `credentials` if it is reached over TLS. Belongs to the loop that it is made on."""
     # Without `dns:`, a host named like one of gRPC's schemes, e.g. `unix`, would be taken for the scheme.
-    return grpc.aio.insecure_channel(f"dns:///{target}", options=options)
+    name = f"dns:///{target.address}"
+    if target.is_secure:
+        return grpc.aio.secure_channel(name, credentials.for_channels(), options=options)
+    return grpc.aio.insecure_channel(name, options=options)
 
 
 #: What a channel belongs to: a process, and the event loop that it was made on.

@@ -57,7 +57,7 @@ _NOTHING_STORED = "Nothing was stored. To try again, run the same command."
 )
 @expires_in_option("Entries expire so long after they are stored, e.g. 15m, 1h, 7d.  [default: never]")
 @options.format_option
-@server_options()
+@server_options(has_own_key=True)
 @click.pass_obj
 def import_command(
     settings: Settings,

@@ -1,0 +1,155 @@
+"""The certificate files of a client or server: read, checked, and read again when they change. Opens no connections."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import grpc
+
+from datastore.model.errors import ConfigError
+from datastore.model.urls import shown
+from datastore_client.channel import parse_target
+from datastore_client.reloading import Reloading
+
+__all__ = ["Credentials", "FilePath", "Pem", "TlsFiles", "check_use"]
+
+FilePath: TypeAlias = str | os.PathLike[str]
+
+
+class Pem(NamedTuple):
+    """The contents of certificate files, in PEM; None for a file that is not given."""
+
+    ca: bytes | None = None
+    cert: bytes | None = None
+    key: bytes | None = None
+
+
+class TlsFiles:
+    """The files `ca`, `cert` and `key` in PEM, read when this is created, and again when they change.
+
+    `ca` has the certificates of the authorities that are trusted, `cert` a certificate with those that lead from it to
+    its authority, and `key` its private key. Raises ConfigError, which says what is wrong, for files that cannot be
+    read or are not valid, and for a certificate without its key. Later, files that are not valid are not taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca: FilePath | None = None,
+        cert: FilePath | None = None,
+        key: FilePath | None = None,
+    ) -> None:
+        if (cert is None) != (key is None):
+            raise ConfigError(f"{cert or key}: a certificate and its private key must be given together")
+        self._ca, self._cert, self._key = (None if path is None else Path(path) for path in (ca, cert, key))
+        self._pem = Reloading(
+            [path for path in (self._ca, self._cert, self._key) if path is not None],
+            lambda: _read(self._ca, self._cert, self._key),
+        )
+
+    def current(self) -> Pem:
+        """Their contents; the same object until they change. Looks at the files about once a second."""
+        return self._pem.current()
+
+    def reload(self) -> Pem:
+        """Their contents. Looks at the files now."""
+        return self._pem.reload()
+
+
+class Credentials:
+    """Whom a client trusts, and how it identifies itself to servers.
+
+    `ca` has the certificates of the authorities that servers must have a certificate of; without it, they are those
+    of the system. `cert` and `key` are the client's, for a server that demands one. Raises ConfigError like `TlsFiles`.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca: FilePath | None = None,
+        cert: FilePath | None = None,
+        key: FilePath | None = None,
+    ) -> None:
+        self._files = TlsFiles(ca=ca, cert=cert, key=key)
+        self._pem: Pem | None = None
+        self._for_channels: grpc.ChannelCredentials | None = None
+
+    def for_channels(self) -> grpc.ChannelCredentials:
+        """What gRPC needs to connect over TLS; another object when the files have changed."""
+        pem = self._files.current()
+        if pem is not self._pem or self._for_channels is None:
+            self._for_channels = grpc.ssl_channel_credentials(pem.ca or _system_ca(), pem.key, pem.cert)
+            self._pem = pem
+        return self._for_channels
+
+    def reload(self) -> None:
+        """Look at the files now."""
+        self._files.reload()
+
+
+def check_use(url: str, **files: FilePath | None) -> None:
+    """Raise ConfigError if the server at `url` is reached without TLS, which has no use for certificate `files`."""
+    given = ", ".join(name for name, path in files.items() if path is not None)
+    if not parse_target(url).is_secure and given:
+        raise ConfigError(f"{shown(url)} is reached without encryption, so there is no use for {given}: write grpcs://")
+
+
+def _read(ca: Path | None, cert: Path | None, key: Path | None) -> Pem:
+    """The contents of the files. Raises ConfigError if they are not valid, or change meanwhile."""
+    pem = Pem(*(None if path is None else _read_file(path) for path in (ca, cert, key)))
+    if pem.ca is not None:
+        _check_ca(ca, pem.ca)
+    if cert is not None and key is not None:
+        _check_pair(cert, key)
+        # The check has read the files, too.
+        if (_read_file(cert), _read_file(key)) != (pem.cert, pem.key):
+            raise ConfigError(f"{cert} and {key} changed while they were read")
+    return pem
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read this file: {error.strerror}") from error
+
+
+def _check_ca(path: Path | None, pem: bytes) -> None:
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii"))
+    except (ValueError, ssl.SSLError) as error:
+        raise ConfigError(f"{path}: not certificates in PEM{_because(error)}") from error
+
+
+def _check_pair(cert: Path, key: Path) -> None:
+    import ssl
+
+    def refuse() -> bytes:
+        raise ConfigError(f"{key}: the private key is encrypted; write it without a password, for its user alone")
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=refuse)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ConfigError(f"{key} is not the key of the certificate {cert}") from error
+        raise ConfigError(f"{cert} and {key}: not a certificate and a key in PEM{_because(error)}") from error
+    except OSError as error:
+        raise ConfigError(f"{cert} and {key}: cannot read these files: {error.strerror}") from error
+
+
+def _because(error: Exception) -> str:
+    """OpenSSL's reason in words, if it has one."""
+    reason = getattr(error, "reason", None)
+    return f" ({str(reason).lower().replace('_', ' ')})" if reason else ""
+
+
+def _system_ca() -> bytes | None:
+    """The certificates that the system trusts; None if there is no such file: gRPC has a list of its own."""
+    import ssl
+
+    path = ssl.get_default_verify_paths().cafile
+    return None if path is None else Path(path).read_bytes()

@@ -1975,6 +1975,11 @@ class Limits(_message.Message):
     GRACE_MS_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    UNREAD_BYTES_FIELD_NUMBER: _builtins.int
+    REQUEST_TIME_MS_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    METADATA_BYTES_FIELD_NUMBER: _builtins.int
+    HANDSHAKE_TIME_MS_FIELD_NUMBER: _builtins.int
     key_bytes: _builtins.int
     """The longest key, in bytes of UTF-8."""
     entry_bytes: _builtins.int
@@ -2021,6 +2026,20 @@ class Limits(_message.Message):
     """The maximum number of fields that a query returns of each value, and of fields and results of an aggregate."""
     groups: _builtins.int
     """The maximum number of groups of an aggregate."""
+    unread_bytes: _builtins.int
+    """The maximum size of answers of unary calls that clients have not read, each counted twice, in bytes; beyond it
+    further calls of these clients wait.
+    """
+    request_time_ms: _builtins.int
+    """How long the request of a call may take to arrive, in milliseconds; beyond it the call fails with
+    DEADLINE_EXCEEDED.
+    """
+    connections: _builtins.int
+    """The maximum number of connections; beyond it new ones are closed."""
+    metadata_bytes: _builtins.int
+    """The maximum size of a call's metadata, in bytes: names, values, and 32 bytes each."""
+    handshake_time_ms: _builtins.int
+    """How long a connection may take to begin to speak HTTP/2, in milliseconds."""
     def __init__(
         self,
         *,
@@ -2044,10 +2063,15 @@ class Limits(_message.Message):
         grace_ms: _builtins.int = ...,
         fields: _builtins.int = ...,
         groups: _builtins.int = ...,
+        unread_bytes: _builtins.int = ...,
+        request_time_ms: _builtins.int = ...,
+        connections: _builtins.int = ...,
+        metadata_bytes: _builtins.int = ...,
+        handshake_time_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_sort_bytes", b"all_sort_bytes", "batch_items", b"batch_items", "calls_in_hand", b"calls_in_hand", "entry_bytes", b"entry_bytes", "fields", b"fields", "filters", b"filters", "grace_ms", b"grace_ms", "groups", b"groups", "key_bytes", b"key_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "open_streams", b"open_streams", "open_streams_per_client", b"open_streams_per_client", "orders", b"orders", "page_items", b"page_items", "query_time_ms", b"query_time_ms", "read_bytes", b"read_bytes", "sort_bytes", b"sort_bytes", "stream_bytes", b"stream_bytes", "value_depth", b"value_depth"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_sort_bytes", b"all_sort_bytes", "batch_items", b"batch_items", "calls_in_hand", b"calls_in_hand", "connections", b"connections", "entry_bytes", b"entry_bytes", "fields", b"fields", "filters", b"filters", "grace_ms", b"grace_ms", "groups", b"groups", "handshake_time_ms", b"handshake_time_ms", "key_bytes", b"key_bytes", "message_bytes", b"message_bytes", "message_parts", b"message_parts", "metadata_bytes", b"metadata_bytes", "open_streams", b"open_streams", "open_streams_per_client", b"open_streams_per_client", "orders", b"orders", "page_items", b"page_items", "query_time_ms", b"query_time_ms", "read_bytes", b"read_bytes", "request_time_ms", b"request_time_ms", "sort_bytes", b"sort_bytes", "stream_bytes", b"stream_bytes", "unread_bytes", b"unread_bytes", "value_depth", b"value_depth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

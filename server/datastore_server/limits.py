@@ -47,6 +47,10 @@ ITEM_BYTES = 2 * _KIB
 #: The largest request with at most one key, e.g. of Get, DescribeStore or a health check, in bytes: a key, possibly not
 #: in canonical form, and fields of later clients. Parsing it on the event loop takes at most 2 ms.
 KEY_REQUEST_BYTES = 4 * _KIB
+#: The largest metadata of a call, in bytes: gRPC's default.
+METADATA_BYTES = 8 * _KIB
+#: How long a connection may take to begin, in milliseconds.
+HANDSHAKE_TIME_MS = 10_000
 #: The default number of entries in a page.
 PAGE_ITEMS = 100
 
@@ -152,6 +156,20 @@ class Limits:
         "OVERLOADED while others hold it",
         SIZE,
     )
+    unread_bytes: int = _limit(
+        64 * _MIB,
+        _TIB,
+        "answers of unary calls that clients have not read, each counted twice, as the server holds it twice; a client"
+        " may leave as much as is left for all others, and each has room for one answer",
+        "the client's further calls wait until it has read; UNAVAILABLE if they had begun",
+        SIZE,
+    )
+    request_time_ms: int = _limit(
+        60_000, _HOUR_MS, "how long the request of a call may take to arrive", "DEADLINE_EXCEEDED"
+    )
+    connections: int = _limit(
+        10_000, 1_000_000, "connections; an idle one takes some 20 kB", "the connection is closed: UNAVAILABLE"
+    )
     grace_ms: int = _limit(
         5000, _HOUR_MS, "how long active calls may take to finish when the server stops", "UNAVAILABLE"
     )
@@ -160,6 +178,15 @@ class Limits:
     )
     message_parts: int = _fixed(
         MESSAGE_PARTS, "parts of a message, or of a value in it", "the values of one server must be valid on another"
+    )
+    metadata_bytes: int = _fixed(
+        METADATA_BYTES,
+        "metadata of a call: names, values, and 32 bytes each",
+        "gRPC clients accept no more by default",
+        SIZE,
+    )
+    handshake_time_ms: int = _fixed(
+        HANDSHAKE_TIME_MS, "how long a connection may take to begin to speak HTTP/2", "it takes one round trip or two"
     )
     value_depth: int = _fixed(
         VALUE_DEPTH, "nested lists and maps in a value", "it is part of the definition of a value"

@@ -214,7 +214,8 @@ async def test_stopping_waits_for_calls_and_then_cancels_them(kind: Any, methods
             await stopping
 
 
-async def test_the_queue_stops_after_handlers_that_take_long_to_be_cancelled() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_server_stops_after_handlers_that_take_long_to_be_cancelled(kind: Any) -> None:
     begun, cancelled, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def clean_up(_: bytes, call: Call) -> Answer:
@@ -225,7 +226,7 @@ async def test_the_queue_stops_after_handlers_that_take_long_to_be_cancelled() -
             cancelled.set()
             await go_on.wait()
 
-    server = transport.new_transport("queue", Limits(), [ServedMethod("/t.T/CleanUp", False, clean_up)])
+    server = transport.new_transport(kind, Limits(), [ServedMethod("/t.T/CleanUp", False, clean_up)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -33,7 +33,6 @@ OTHER_CALLS = 1000
 MAX_PENDING_CALLS = (10_000, 20_000)
 #: How often clients may ping, with or without calls; see the client's keepalive.
 MIN_PING_INTERVAL_MS = 10_000
-HANDSHAKE_TIMEOUT_MS = 10_000
 #: Connections are renewed, so that clients find new servers. Streams resume by their tokens.
 MAX_CONNECTION_AGE_MS = 30 * 60 * 1000
 MAX_CONNECTION_AGE_GRACE_MS = 5 * 60 * 1000
@@ -54,12 +53,13 @@ class Transport(Protocol):
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, and cancel those that have not ended after so many seconds.
 
-        Returns when all have ended for their clients. A handler that does not end at once may outlast it.
+        Returns when all have ended, for their clients and here.
         """
 
 
 def new_transport(name: TransportName, limits: Limits, methods: Iterable[ServedMethod]) -> Transport:
     """The transport of this name, not started, for the running event loop."""
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_says_no_metadata)
     if name == "auto":
         grpcio = version("grpcio")
         name = "queue" if _knows_queue(grpcio) else "aio"
@@ -70,7 +70,7 @@ def new_transport(name: TransportName, limits: Limits, methods: Iterable[ServedM
         server = import_module("datastore_server.transport.completion_queue").QueueServer
     else:
         server = import_module("datastore_server.transport.grpc_aio").AioServer
-    transport: Transport = server(methods, _options(limits))
+    transport: Transport = server(methods, _options(limits), limits)
     return transport
 
 
@@ -80,17 +80,26 @@ def _knows_queue(grpcio: str) -> bool:
     return first <= (int(major), int(minor)) <= last
 
 
+def _says_no_metadata(record: logging.LogRecord) -> bool:
+    """Leaves out grpcio's traceback, with the value, for each metadata of a client that is not UTF-8."""
+    return record.msg != "Invalid encoding on %s"
+
+
 def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", QUERY_REQUEST.maximum),
         ("grpc.max_send_message_length", limits.message_bytes),
+        ("grpc.max_allowed_incoming_connections", limits.connections),
         ("grpc.max_concurrent_streams", OTHER_CALLS + limits.open_streams_per_client),
+        # Between the two gRPC refuses at random, so they are the same.
+        ("grpc.max_metadata_size", limits.metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.metadata_bytes),
         # On by default: ended calls count until they are freed, and a client within the limit above is refused with a
         # bare UNAVAILABLE.
         ("grpc.http.overload_protection", 0),
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS[0]),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS[1]),
-        ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
+        ("grpc.server_handshake_timeout_ms", limits.handshake_time_ms),
         ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS),

@@ -21,7 +21,11 @@ from grpc_status import rpc_status
 
 from datastore_client.tls import TlsFiles
 from datastore_server.call import Answer, Call, ClientGoneError, ServedMethod
+from datastore_server.limits import Limits
+from datastore_server.transport.arrivals import Arrivals
 from datastore_server.transport.certificates import names_of, server_credentials
+from datastore_server.transport.refusals import DROPPED, NO_REQUEST, UNKNOWN_METHOD
+from datastore_server.unread import UNCOUNTED_BYTES, UnreadAnswers
 
 __all__ = ["QueueServer"]
 
@@ -40,8 +44,6 @@ _OK = cygrpc.SendStatusFromServerOperation((), cygrpc.StatusCode.ok, b"", 0)
 _CLOSE = cygrpc.ReceiveCloseOnServerOperation(0)
 _RECEIVE = cygrpc.ReceiveMessageOperation
 
-_UNKNOWN_METHOD = status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="Method not found!")
-_NO_REQUEST = status_pb2.Status(code=code_pb2.INTERNAL, message="the call has no request")
 _CANCELLED = status_pb2.Status(code=code_pb2.CANCELLED)
 
 _Tag = Callable[[Any], object]
@@ -50,7 +52,7 @@ _Tag = Callable[[Any], object]
 class QueueServer:
     """See `Transport`."""
 
-    def __init__(self, methods: Iterable[ServedMethod], options: Sequence[tuple[str, int]]) -> None:
+    def __init__(self, methods: Iterable[ServedMethod], options: Sequence[tuple[str, int]], limits: Limits) -> None:
         self._methods = {method.path.encode(): method for method in methods}
         self._loop = asyncio.get_running_loop()
         self._queue = cygrpc.CompletionQueue()
@@ -63,6 +65,8 @@ class QueueServer:
         #: What the event loop has to do.
         self._handed: deque[Callable[[], object]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._arrivals = Arrivals(limits.request_time_ms / 1000)
+        self.unread = UnreadAnswers(limits.unread_bytes)
         #: Of the calls that can be refused: those handed to the event loop, counted by the polling thread, and those
         #: that have ended there, counted by the event loop.
         self._handed_calls = self._ended_calls = 0
@@ -87,6 +91,7 @@ class QueueServer:
         self._server.start()
         for _ in range(REQUESTED_CALLS):
             self._request_call()
+        self._arrivals.start()
         self._thread.start()
 
     async def stop(self, grace: float | None) -> None:
@@ -102,6 +107,7 @@ class QueueServer:
         # process.
         while self._tasks:
             await asyncio.wait(self._tasks)
+        self._arrivals.stop()
         self._queue.shutdown()
         await self._loop.run_in_executor(None, self._thread.join)
 
@@ -143,10 +149,21 @@ class QueueServer:
         rpc = _Rpc(self, event)
         method = self._methods.get(event.call_details.method)
         if method is None:
-            rpc.finish(_UNKNOWN_METHOD)
+            rpc.finish(UNKNOWN_METHOD)
         elif method.takes_stream:
             self.hand_over(partial(self._begin, method, rpc, b""))
-        elif method.answer_now is not None or not self._refuses(method, rpc):
+        elif not self._has_to_read(rpc, partial(self._receive, method, rpc)):
+            self._receive(method, rpc)
+
+    def _has_to_read(self, rpc: _Rpc, go_on: Callable[[], object]) -> bool:
+        """Whether a client has to read answers first; then the call goes on when it has."""
+        return self.unread.may_be_full and self.unread.when_read(rpc.peer(), go_on)
+
+    def _receive(self, method: ServedMethod, rpc: _Rpc) -> None:
+        if self._is_closed:
+            return
+        if method.answer_now is not None or not self._refuses(method, rpc):
+            self._arrivals.begin(rpc, rpc.finish)
             rpc.start((_RECEIVE(0),), partial(self._received, method, rpc))
 
     def _refuses(self, method: ServedMethod, rpc: _Rpc) -> bool:
@@ -159,11 +176,17 @@ class QueueServer:
         return refusal is not None
 
     def _received(self, method: ServedMethod, rpc: _Rpc, event: Any) -> None:
-        if self._is_closed:
+        if self._is_closed or not self._arrivals.has_come(rpc):
             return
         request = _message_of(event)
         if request is None:
-            rpc.finish(_NO_REQUEST)
+            rpc.finish(NO_REQUEST)
+        # Many calls may have begun before the first was answered.
+        elif not self._has_to_read(rpc, partial(self._answer, method, rpc, request)):
+            self._answer(method, rpc, request)
+
+    def _answer(self, method: ServedMethod, rpc: _Rpc, request: bytes) -> None:
+        if self._is_closed:
             return
         if method.answer_now is not None:
             answer = method.answer_now(request, rpc.call())
@@ -287,6 +310,11 @@ class _Rpc:
     def finish(self, answer: Answer) -> None:
         """End the call with its last message, if there is one, and its status."""
         self._has_ended = True
+        unread, held = self._server.unread, None
+        if isinstance(answer, bytes) and len(answer) > UNCOUNTED_BYTES:
+            held = unread.hold(self.peer(), len(answer), self._drop)
+            if held is None:
+                answer = DROPPED
         operations: list[Any] = [] if self._has_begun else [_INITIAL]
         if isinstance(answer, status_pb2.Status):
             status = rpc_status.to_status(answer)
@@ -300,7 +328,10 @@ class _Rpc:
             operations.append(_OK)
         if not self._is_watched:
             operations.append(_CLOSE)
-        self.start(operations, _ignore)
+        self.start(operations, _ignore if held is None else lambda _: unread.give_back(held))
+
+    def _drop(self) -> None:
+        self._call.cancel(cygrpc.StatusCode.unavailable, DROPPED.message)
 
 
 def _attempt(work: Callable[..., object], *arguments: Any) -> None:

@@ -2,44 +2,145 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Any
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import grpc
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from datastore_client.tls import TlsFiles
-from datastore_server.call import Call, ClientGoneError, ServedMethod
+from datastore_server.call import Answer, Call, ClientGoneError, ServedMethod
+from datastore_server.limits import Limits
+from datastore_server.transport.arrivals import Arrivals
 from datastore_server.transport.certificates import names_of, server_credentials
+from datastore_server.transport.refusals import DROPPED, NO_REQUEST
+from datastore_server.unread import UNCOUNTED_BYTES, UnreadAnswers
 
 __all__ = ["AioServer"]
 
+_log = logging.getLogger("datastore.server")
+
 _Context = grpc.aio.ServicerContext[Any, Any]
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class AioServer:
     """See `Transport`."""
 
-    def __init__(self, methods: Iterable[ServedMethod], options: Sequence[tuple[str, int]]) -> None:
-        self._server = grpc.aio.server(options=options)
-        self._server.add_generic_rpc_handlers((_Routes(methods),))
+    def __init__(self, methods: Iterable[ServedMethod], options: Sequence[tuple[str, int]], limits: Limits) -> None:
+        self._server = _new_server({method.path: self._handler_of(method) for method in methods}, options)
+        self._arrivals = Arrivals(limits.request_time_ms / 1000)
+        self._unread = UnreadAnswers(limits.unread_bytes)
+        self._handling: set[asyncio.Task[Any]] = set()
 
     def add_insecure_port(self, address: str) -> int:
         """See `Transport`."""
-        return self._server.add_insecure_port(address)
+        port: int = self._server.add_insecure_port(address)
+        return port
 
     def add_secure_port(self, address: str, files: TlsFiles) -> int:
         """See `Transport`."""
-        return self._server.add_secure_port(address, server_credentials(files))
+        port: int = self._server.add_secure_port(address, server_credentials(files))
+        return port
 
     async def start(self) -> None:
         """See `Transport`."""
         await self._server.start()
+        self._arrivals.start()
 
     async def stop(self, grace: float | None) -> None:
         """See `Transport`."""
         await self._server.stop(grace)
+        self._arrivals.stop()
+        # Their clients are gone, but they still use what is closed next.
+        while self._handling:
+            await asyncio.wait(self._handling)
+
+    def _handler_of(self, method: ServedMethod) -> _Handler:
+        """One of our methods as gRPC serves it. Without (de)serializers gRPC passes the bytes themselves.
+
+        All take a stream of requests: gRPC would wait for a single one before it calls the handler, however long that
+        takes.
+        """
+
+        async def handle(requests: Any, context: _Context) -> Any:
+            task: Any = asyncio.current_task()
+            self._handling.add(task)
+            task.add_done_callback(self._handling.discard)
+            answer = await self._answer(method, requests, context)
+            if isinstance(answer, status_pb2.Status):
+                await context.abort_with_status(rpc_status.to_status(answer))
+            return answer
+
+        of_stream, of_one = grpc.stream_stream_rpc_method_handler, grpc.stream_unary_rpc_method_handler
+        return (of_stream if method.is_stream else of_one)(handle)
+
+    async def _answer(self, method: ServedMethod, requests: AsyncIterator[bytes], context: _Context) -> Answer:
+        call = Call(context.time_remaining(), context.invocation_metadata() or (), context.peer)
+        call.identities = lambda: names_of(context.peer_identities())
+        if method.is_stream:
+            call.send = _sender(context)
+        if method.takes_stream:
+            call.receive = _receiver(requests)
+            return await method.serve(b"", call)
+        request = await self._request(context)
+        if request is None:
+            return NO_REQUEST
+        answer = await method.serve(request, call)
+        return self._unless_too_much(answer, context) if isinstance(answer, bytes) else answer
+
+    async def _request(self, context: _Context) -> bytes | None:
+        """The request of a call whose client has read enough of its answers; None if there is none."""
+        await self._has_read(context)
+        self._arrivals.begin(context, lambda status: _end(context, status))
+        try:
+            request: Any = await context.read()
+        finally:
+            self._arrivals.has_come(context)
+        if request is grpc.aio.EOF:
+            return None
+        # Many calls may have begun before the first was answered.
+        await self._has_read(context)
+        return bytes(request)
+
+    async def _has_read(self, context: _Context) -> None:
+        """Wait until the client has read enough of its answers."""
+        while self._unread.may_be_full:
+            has_read = asyncio.Event()
+            if not self._unread.when_read(context.peer(), has_read.set):
+                return
+            await has_read.wait()
+
+    def _unless_too_much(self, answer: bytes, context: Any) -> Answer:
+        """The answer, counted until gRPC has sent it, or why it is not sent."""
+        if len(answer) <= UNCOUNTED_BYTES:
+            return answer
+        held = self._unread.hold(context.peer(), len(answer), drop=None)
+        if held is None:
+            return DROPPED
+        context.add_done_callback(lambda _: self._unread.give_back(held))
+        return answer
+
+
+def _new_server(handlers: Mapping[str, _Handler], options: Sequence[tuple[str, int]]) -> Any:
+    try:
+        from datastore_server.transport.careful import CarefulServer
+    except (ImportError, AttributeError):
+        _log.warning("with grpcio %s, a call of a method that is not UTF-8 ends this server", grpc.__version__)
+        server = grpc.aio.server(options=options)
+        server.add_generic_rpc_handlers((_Routes(handlers),))
+        return server
+    return CarefulServer(handlers, options)
+
+
+def _end(context: _Context, status: status_pb2.Status) -> None:
+    """End a call that waits for its request, and so its handler."""
+    ending = asyncio.ensure_future(context.abort_with_status(rpc_status.to_status(status)))
+    # `abort` raises, in any case.
+    ending.add_done_callback(lambda ending: ending.cancelled() or ending.exception())
 
 
 class _Routes(grpc.GenericRpcHandler):
@@ -49,36 +150,12 @@ class _Routes(grpc.GenericRpcHandler):
     twelve methods that doubles the cost of a call. One generic handler needs only one.
     """
 
-    def __init__(self, methods: Iterable[ServedMethod]) -> None:
-        self._handlers = {method.path: _handler_of(method) for method in methods}
+    def __init__(self, handlers: Mapping[str, _Handler]) -> None:
+        self._handlers = handlers
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
         """The handler of a call. Called by grpc."""
         return self._handlers.get(handler_call_details.method)
-
-
-def _handler_of(method: ServedMethod) -> grpc.RpcMethodHandler[Any, Any]:
-    """One of our methods as gRPC serves it. Without (de)serializers gRPC passes the bytes themselves."""
-
-    async def serve(request: Any, context: _Context) -> Any:
-        call = Call(context.time_remaining(), context.invocation_metadata() or (), context.peer)
-        call.identities = lambda: names_of(context.peer_identities())
-        if method.is_stream:
-            call.send = _sender(context)
-        if method.takes_stream:
-            call.receive, request = _receiver(request), b""
-        answer = await method.serve(request, call)
-        if isinstance(answer, status_pb2.Status):
-            # gRPC holds what `abort` raises, and so this frame, in a cycle that only the garbage collector frees.
-            del request
-            await context.abort_with_status(rpc_status.to_status(answer))
-        return answer
-
-    if method.takes_stream:
-        return grpc.stream_stream_rpc_method_handler(serve)
-    if method.is_stream:
-        return grpc.unary_stream_rpc_method_handler(serve)
-    return grpc.unary_unary_rpc_method_handler(serve)
 
 
 def _sender(context: _Context) -> Callable[[bytes], Awaitable[None]]:

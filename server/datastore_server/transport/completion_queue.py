@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from google.rpc import code_pb2, status_pb2
-from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private
+from grpc._cython import cygrpc  # private
 from grpc_status import rpc_status
 
 from datastore_client.tls import TlsFiles

@@ -19,7 +19,7 @@ help:
 	@echo 'make test      the tests, in about five minutes; some: make test ARGS="tests/unit -k key"'
 	@echo 'make check     style, types, layers, generated files, the protocol, the wheel'
 	@echo 'make bench     every benchmark, as ratios'
-	@echo 'make soak      the random tests, long'
+	@echo 'make soak      the random tests, long, and 1,000 faults of each kind'
 	@echo 'make mutants   faults put into keys, queries, order and merge one by one: do the tests notice? An hour'
 	@echo 'make engines   FerretDB, which stands for MongoDB in the tests, grpcurl, and generators of clients; needs Go'
 	@echo 'make format    format the code'
@@ -66,7 +66,7 @@ bench: $(STAMP)
 
 soak: $(STAMP)
 	DATASTORE_HYPOTHESIS=soak $(BIN)/python -m pytest -n $(JOBS) --timeout=0 -o faulthandler_timeout=0 \
-		$(or $(ARGS),tests/unit tests/conformance tests/differential)
+		$(or $(ARGS),tests/unit tests/conformance tests/differential tests/faults/test_storms.py)
 
 # A release of FerretDB knows its version from a file that its Go module lacks; it is written into a copy. The copy also
 # looks documents up by the expression that it indexes; as released, each write reads the whole collection.

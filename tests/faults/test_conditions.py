@@ -20,8 +20,8 @@ from datastore_server.app import Server, serve
 from datastore_server.config import ClusterConfig, Config, ShardConfig
 from datastore_server.store_urls import parse_store_url
 from datastore_server.topology import Topology, build_node, build_proxy
-from tests.faults.test_linearizable import Client
-from tests.support.histories import Call, is_linearizable, versions_grow
+from tests.support.histories import Call
+from tests.support.registers import RegisterClient, check_histories
 from tests.support.scripted import Wire, broken_wire
 from tests.support.waiting import PATIENCE_S
 
@@ -74,16 +74,14 @@ async def test_one_order_explains_all_answers_although_connections_break() -> No
     history: dict[Key, list[Call]] = defaultdict(list)
     async with unsteady(random.Random(3)) as cluster:
 
-        async def work(client: Client) -> None:
+        async def work(client: RegisterClient) -> None:
             for _ in range(100):
                 await client.call()
 
-        clients = [Client(cluster.clients[number % 2], number, history) for number in range(8)]
+        clients = [RegisterClient(cluster.clients[number % 2], number, history) for number in range(8)]
         await asyncio.gather(*map(work, clients))
         assert all(wire.faults for wire in cluster.wires)
-    wrong = [key for key, calls in history.items() if not is_linearizable(calls)]
-    assert wrong == [], history[wrong[0]]
-    assert all(map(versions_grow, history.values()))
+    check_histories(history)
     answered = [call for calls in history.values() for call in calls if call.is_known]
     assert {call.held for call in answered if call.kind == "put_if"} == {True, False}
 

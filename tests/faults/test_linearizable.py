@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from datastore.aio.base import Datastore
-from datastore.model.entries import StoredEntry
-from datastore.model.errors import (
-    ConditionFailedError,
-    DeadlineExceededError,
-    RequestForgottenError,
-    UnavailableError,
-)
 from datastore.model.key import Key
-from datastore.model.metadata import Precondition
-from datastore.model.operations import Delete, Operation, Put
 from datastore_client.aio import connect
 from tests.support import processes
-from tests.support.histories import Call, is_linearizable, versions_grow
+from tests.support.histories import Call
+from tests.support.registers import RegisterClient, check_histories
 
-#: How many calls are made, and on how many keys.
-CALLS, KEYS = 100_000, 500
+#: How many calls are made.
+CALLS = 100_000
 CLIENTS = 100
 #: The longest time between two faults.
 MOST_QUIET_S = 6.0
@@ -38,64 +26,6 @@ MOST_QUIET_S = 6.0
 TIMEOUT_S = 2.0
 #: For calls before and after the faults.
 PATIENCE_S = 300.0
-
-
-class Client:
-    """Makes random calls on random keys, and writes them down with their answers."""
-
-    def __init__(self, store: Datastore, number: int, history: dict[Key, list[Call]]) -> None:
-        self._store = store
-        self._values = (f"{number}.{place}" for place in itertools.count())
-        self._history = history
-        self._random = random.Random(number)
-        self._seen: dict[Key, StoredEntry | None] = {}
-
-    async def call(self) -> None:
-        key = Key(f"/register:{self._random.randrange(KEYS)}")
-        choice = self._random.random()
-        if choice < 0.4:
-            await self._read(key)
-        elif choice < 0.55:
-            await self._write(key, Put(key, next(self._values)), "put")
-        elif choice < 0.65:
-            await self._write(key, Delete(key), "delete")
-        else:
-            await self._write_if(key)
-
-    async def _read(self, key: Key) -> None:
-        call = Call("get", time.monotonic())
-        try:
-            entry = await self._store.entry(key)
-        except (UnavailableError, DeadlineExceededError):
-            return
-        call.end = time.monotonic()
-        self._seen[key] = entry
-        if entry is not None:
-            call.found, call.version = entry.value, entry.version
-        self._history[key].append(call)
-
-    async def _write_if(self, key: Key) -> None:
-        """Write on the condition that the entry is still as it was last seen by this client."""
-        seen = self._seen.get(key)
-        condition = Precondition(exists=False) if seen is None else Precondition(version=seen.version)
-        await self._write(
-            key, Put(key, next(self._values), condition), "put_if", expected=None if seen is None else seen.value
-        )
-
-    async def _write(self, key: Key, operation: Operation, kind: str, expected: Any = None) -> None:
-        call = Call(kind, time.monotonic(), argument=operation.value, expected=expected)
-        [result] = await self._store.batch_write([operation])
-        if isinstance(result.error, UnavailableError) and result.error.retry_after_s is not None:
-            return
-        self._history[key].append(call)
-        if isinstance(result.error, (UnavailableError, DeadlineExceededError, RequestForgottenError)):
-            return
-        call.end = time.monotonic()
-        if isinstance(result.error, ConditionFailedError):
-            call.held = False
-            return
-        assert result.error is None, result.error
-        call.version = 0 if result.metadata is None else result.metadata.version
 
 
 async def break_things(servers: list[processes.ServerProcess], chooser: random.Random) -> None:
@@ -137,17 +67,15 @@ async def test_one_order_explains_all_answers(tmp_path: Path) -> None:
             connect(cluster.urls[1], timeout_s=TIMEOUT_S, retry_writes=True) as second,
         ):
             left = iter(range(CALLS))
-            clients = [Client((first, second)[number % 2], number, history) for number in range(CLIENTS)]
+            clients = [RegisterClient((first, second)[number % 2], number, history) for number in range(CLIENTS)]
 
-            async def work(client: Client) -> None:
+            async def work(client: RegisterClient) -> None:
                 for _ in left:
                     await client.call()
 
             async with under_faults([*cluster.nodes.values(), *cluster.proxies], seed=CALLS):
                 await asyncio.gather(*map(work, clients))
-    wrong = [key for key, calls in history.items() if not is_linearizable(calls)]
-    assert wrong == [], history[wrong[0]]
-    assert all(map(versions_grow, history.values()))
+    check_histories(history)
     answered = [call for calls in history.values() for call in calls if call.is_known]
     assert len(answered) > CALLS / 4
     assert {call.held for call in answered if call.kind == "put_if"} == {True, False}

@@ -19,7 +19,7 @@ __all__ = ["IMPOSSIBLE", "Call", "is_linearizable", "value_after", "versions_gro
 IMPOSSIBLE = object()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """One call and its answer.
 

@@ -10,7 +10,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ SHARDS = ("shard-1", "shard-2", "shard-3")
 
 
 class ServerProcess:
-    """One server: `datastore <arguments> --listen <address>`."""
+    """One server: `datastore <arguments> --listen <address>`. A node has its data in `directory`."""
 
-    def __init__(self, *arguments: str, log: Path) -> None:
+    def __init__(self, *arguments: str, log: Path, directory: Path | None = None) -> None:
         self._arguments = arguments
+        self._directory = directory
         self._log = log
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
@@ -50,11 +51,28 @@ class ServerProcess:
             raise AssertionError(f"{command} did not start:\n{self._log.read_text()}")
         self.url = json.loads(line)["url"]
 
+    @property
+    def pid(self) -> int:
+        """The process id, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def terminate(self) -> None:
+        """Ask the process to stop by SIGTERM, and do not wait."""
+        assert self._process is not None
+        self._process.terminate()
+
     def kill(self) -> None:
         """End the process by SIGKILL, and wait until it is gone."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._end()
+
+    @property
+    def data_bytes(self) -> int:
+        """The size of the data file of a node on LMDB."""
+        assert self._directory is not None
+        return (self._directory / "data.mdb").stat().st_size
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -66,23 +84,25 @@ class ServerProcess:
         finally:
             self._process.send_signal(signal.SIGCONT)
 
-    def stop(self) -> None:
-        """Stop the process gracefully, if it runs."""
+    def stop(self) -> int | None:
+        """Stop the process gracefully, if it runs. Returns its exit code."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
                 self._process.wait(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-        self._end()
+        return self._end()
 
-    def _end(self) -> None:
+    def _end(self) -> int | None:
+        code = None
         if self._process is not None:
-            self._process.wait()
+            code = self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
                     pipe.close()
             self._process = None
+        return code
 
 
 class ClusterProcesses:
@@ -107,7 +127,7 @@ def node(directory: Path, *, name: str = "", changes: bool = False) -> Iterator[
     identity = ["--cluster", "test", "--shard", name] if name else []
     log = directory.with_suffix(".log")
     store = f"lmdb://{directory.absolute()}{'?changes=true' if changes else ''}"
-    process = ServerProcess("serve", store, *identity, log=log)
+    process = ServerProcess("serve", store, *identity, log=log, directory=directory)
     try:
         process.start()
         yield process
@@ -117,13 +137,24 @@ def node(directory: Path, *, name: str = "", changes: bool = False) -> Iterator[
 
 @contextmanager
 def cluster(
-    directory: Path, *, proxies: int = 1, shard_by: ShardBy = "key", changes: bool = False
+    directory: Path,
+    *,
+    proxies: int = 1,
+    shard_by: ShardBy = "key",
+    changes: bool = False,
+    route: Callable[[str, str], str] = lambda _, url: url,
 ) -> Iterator[ClusterProcesses]:
-    """Three nodes and one or more proxies; configuration, data and logs in `directory`."""
+    """Three nodes and one or more proxies; configuration, data and logs in `directory`.
+
+    The proxies reach a node at what `route` returns for its name and URL.
+    """
     with ExitStack() as stack:
         nodes = {name: stack.enter_context(node(directory / name, name=name, changes=changes)) for name in SHARDS}
         path = directory / "cluster.toml"
-        path.write_text(dump_config(_config(nodes, shard_by)), encoding="utf-8")
+        path.write_text(
+            dump_config(_config({name: route(name, node.url) for name, node in nodes.items()}, shard_by)),
+            encoding="utf-8",
+        )
         started = []
         for place in range(proxies):
             proxy = ServerProcess("proxy", str(path), log=directory / f"proxy{place or ''}.log")
@@ -133,7 +164,7 @@ def cluster(
         yield ClusterProcesses(nodes, started)
 
 
-def _config(nodes: dict[str, ServerProcess], shard_by: ShardBy) -> Config:
-    shards: Sequence[ShardConfig] = [ShardConfig(name=name, url=node.url) for name, node in nodes.items()]
+def _config(urls: dict[str, str], shard_by: ShardBy) -> Config:
+    shards: Sequence[ShardConfig] = [ShardConfig(name=name, url=url) for name, url in urls.items()]
     of_cluster = ClusterConfig(name="test", shard_by=shard_by)
     return Config(cluster=of_cluster, shards=list(shards), proxy=ProxyConfig(listen="127.0.0.1:0"))

@@ -108,18 +108,20 @@ async def watched_writes(url: str) -> AsyncIterator[tuple[Writer, list[Follower]
     """A writer and two watchers; at the end, what they saw is compared."""
     async with client.connect(url) as store:
         followers = [Follower(store, lambda _: False), Follower(store, lambda seen: seen % 3 == 0)]
-        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks:
             following = [tasks.create_task(follower.run()) for follower in followers]
-            for follower in followers:
-                await follower.reaches(b"")
+            async with asyncio.timeout(PATIENCE_S):
+                for follower in followers:
+                    await follower.reaches(b"")
             writer = Writer(store)
             writing = tasks.create_task(writer.run())
             yield writer, followers
             writer.end()
-            await writing
-            for follower, task in zip(followers, following, strict=True):
-                while not writer.has_been_seen(follower.found):
-                    await asyncio.sleep(0)
-                task.cancel()
+            async with asyncio.timeout(PATIENCE_S):
+                await writing
+                for follower, task in zip(followers, following, strict=True):
+                    while not writer.has_been_seen(follower.found):
+                        await asyncio.sleep(0)
+                    task.cancel()
     for follower in followers:
         writer.check(follower.found)

@@ -7,6 +7,7 @@ is configured never to fill up, and each call is decided here. Knows numbers and
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 from datastore.model.errors import OverloadedError, UnavailableError
@@ -24,10 +25,18 @@ _RETRY_AFTER_S = (0.1, 1.0)
 
 
 class Admission:
-    """Counts the active unary calls, at most `most`, and refuses those that would end too late."""
+    """Counts the active unary calls, at most `most`, and refuses those that would end too late.
+
+    A call that others have overtaken, which came later and have ended, does not wait for this server but e.g. for a
+    shard that has stopped. It does not delay the next one, and so does not count against its deadline.
+    """
 
     def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.in_hand = 0
+        self._entered = 0
+        #: The calls in hand by their numbers: those that none has overtaken, in order, and the others.
+        self._ahead: OrderedDict[int, None] = OrderedDict()
+        self._overtaken: set[int] = set()
         self._most = most
         self._clock = clock
         #: The average interval between the ends of calls, without idle time.
@@ -39,15 +48,18 @@ class Admission:
         """Refuse all calls from now on, each with a new error: a shared one would keep the frames of every call."""
         self._refusal = refusal
 
-    def enter(self, time_left_s: float | None) -> None:
-        """Admit a call with `time_left_s` until its deadline (None: no deadline); `leave` must follow.
+    def enter(self, time_left_s: float | None) -> int:
+        """Admit a call with `time_left_s` until its deadline (None: no deadline). Its number, for `leave`.
 
         Raises OverloadedError if it could miss its deadline, or too many calls are in progress; nothing was done.
         """
         self.check(self.in_hand, time_left_s)
-        if not self.in_hand:
+        if not self._ahead:
             self._busy_since = self._clock()
         self.in_hand += 1
+        self._entered += 1
+        self._ahead[self._entered] = None
+        return self._entered
 
     def check(self, in_hand: int, time_left_s: float | None) -> None:
         """Raise what `enter` would raise with this many calls in progress. May be called in any thread."""
@@ -55,18 +67,26 @@ class Admission:
             raise self._refusal()
         if in_hand >= self._most:
             raise self._overloaded(f"{in_hand:,} calls are in progress, which is its limit (calls_in_hand)", in_hand)
-        expected_s = in_hand * self._interval_s
-        if in_hand >= CALLS_UNQUESTIONED and time_left_s is not None and time_left_s < expected_s * _MARGIN:
+        before = in_hand - len(self._overtaken)
+        expected_s = before * self._interval_s
+        if before >= CALLS_UNQUESTIONED and time_left_s is not None and time_left_s < expected_s * _MARGIN:
             raise self._overloaded(
                 f"a call takes about {expected_s:.2g} s now, and its deadline is in {time_left_s:.2g} s", in_hand
             )
 
-    def leave(self) -> None:
-        """Note that a call has ended."""
+    def leave(self, number: int) -> None:
+        """Note that the call of this number has ended."""
+        self.in_hand -= 1
+        if number in self._overtaken:
+            self._overtaken.remove(number)
+            return
+        while (first := next(iter(self._ahead))) < number:
+            del self._ahead[first]
+            self._overtaken.add(first)
+        del self._ahead[number]
         now = self._clock()
         self._interval_s += (now - self._busy_since - self._interval_s) * _WEIGHT
         self._busy_since = now
-        self.in_hand -= 1
 
     def _overloaded(self, why: str, in_hand: int) -> OverloadedError:
         shortest, longest = _RETRY_AFTER_S

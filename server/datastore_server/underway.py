@@ -46,11 +46,11 @@ class CallsUnderWay:
                     await asyncio.shield(self._held)
                 if admission is None:
                     return await handler(request, call)
-                admission.enter(call.time_left_s)
+                number = admission.enter(call.time_left_s)
                 try:
                     return await handler(request, call)
                 finally:
-                    admission.leave()
+                    admission.leave(number)
             except asyncio.CancelledError:
                 if not self._is_ending:
                     raise

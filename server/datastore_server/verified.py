@@ -24,7 +24,13 @@ from datastore.model.aggregates import Aggregate
 from datastore.model.changes import ChangeBatch, Watch
 from datastore.model.description import Description
 from datastore.model.entries import Batch, ShardReport
-from datastore.model.errors import ChangesExpiredError, DatastoreError, UnavailableError, WrongShardError
+from datastore.model.errors import (
+    ChangesExpiredError,
+    DatastoreError,
+    DeadlineExceededError,
+    UnavailableError,
+    WrongShardError,
+)
 from datastore.model.explanation import Explanation
 from datastore.model.key import Key
 from datastore.model.matching import MatchingStep, MatchingWrite
@@ -32,8 +38,12 @@ from datastore.model.operations import Operation, ReadOptions, ReadResult, Write
 from datastore.model.query import Query
 from datastore_client.aio.remote import RemoteDatastore
 from datastore_server.membership import LOOK_AGAIN_S, Membership
+from datastore_server.silence import CALLS_UNANSWERED, Silence
 
 __all__ = ["MemberDatastore", "MembersDatastore", "VerifiedDatastore"]
+
+#: How a call ends of which the node did not hear, or has not answered.
+_UNANSWERED = (UnavailableError, DeadlineExceededError)
 
 _EPOCH = Struct(">Q")
 
@@ -53,6 +63,7 @@ class MemberDatastore(ShimDatastore):
         self._remote = remote
         self._membership = membership
         self._shard = shard
+        self._silence = Silence()
 
     @asynccontextmanager
     async def _verified(self) -> AsyncIterator[None]:
@@ -76,16 +87,41 @@ class MemberDatastore(ShimDatastore):
         await self._membership.member_ready(self._shard)
 
     async def read(self, keys: Sequence[Key], options: ReadOptions) -> list[ReadResult]:
-        async with self._verified():
-            return self._checked(await self._remote.read(keys, options))
+        return await self._answered(lambda: self._remote.read(keys, options))
 
     async def write(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        async with self._verified():
-            return self._checked(await self._remote.write(operations))
+        return await self._answered(lambda: self._remote.write(operations))
 
     async def write_atomic(self, operations: Sequence[Operation]) -> list[WriteResult]:
-        async with self._verified():
-            return self._checked(await self._remote.write_atomic(operations))
+        return await self._answered(lambda: self._remote.write_atomic(operations))
+
+    async def _answered(self, call: Callable[[], Awaitable[list[_Result]]]) -> list[_Result]:
+        """The results of a call, which is not made if too many wait for the node already."""
+        self._refuse_silent()
+        self._silence.enter()
+        try:
+            async with self._verified():
+                results = self._checked(await call())
+            if not all(isinstance(result.error, _UNANSWERED) for result in results):
+                self._silence.heard()
+        except DatastoreError as error:
+            if not isinstance(error, _UNANSWERED):
+                self._silence.heard()
+            raise
+        finally:
+            self._silence.leave()
+        return results
+
+    def _refuse_silent(self) -> None:
+        """Raise UnavailableError if the node has stopped to answer; nothing was done."""
+        silent_s = self._silence.lasted_s()
+        if silent_s is not None:
+            raise UnavailableError(
+                f"shard {self._shard} at {self._remote.url} has answered nothing for {silent_s:.0f} s,"
+                f" and {CALLS_UNANSWERED} calls wait for it already",
+                retry_after_s=LOOK_AGAIN_S if self._remote.is_expected_back else None,
+                shard=self._shard,
+            )
 
     def _checked(self, results: list[_Result]) -> list[_Result]:
         if any(isinstance(result.error, UnavailableError) for result in results):
@@ -97,9 +133,11 @@ class MemberDatastore(ShimDatastore):
         return Scan(self._batches(child), child.applied, source=child)
 
     async def _batches(self, child: Scan) -> AsyncGenerator[Batch]:
-        async with aclosing(child), self._verified():
-            async for batch in child.batches:
-                yield batch
+        async with aclosing(child):
+            self._refuse_silent()
+            async with self._verified():
+                async for batch in child.batches:
+                    yield batch
 
     def changes(self, watch: Watch, wake: Callable[[], None]) -> Feed:
         """The node's feed. It begins at b"" where the node began to own slots."""
@@ -111,10 +149,12 @@ class MemberDatastore(ShimDatastore):
         return _MemberFeed(self._remote.changes(watch, wake), watch, verified)
 
     async def tally(self, asked: Aggregate) -> Tally:
+        self._refuse_silent()
         async with self._verified():
             return await self._remote.tally(asked)
 
     async def write_matching(self, asked: MatchingWrite) -> AsyncGenerator[MatchingStep]:
+        self._refuse_silent()
         async with self._verified(), aclosing(self._remote.write_matching(asked)) as steps:
             async for step in steps:
                 yield step

@@ -12,7 +12,10 @@ import pytest
 
 from datastore.model.errors import DeadlineExceededError, UnavailableError
 from datastore.model.key import Key
+from datastore.model.query import Query
+from datastore_client._slots import CALLS_AT_ONCE
 from datastore_client.aio import connect
+from datastore_server.silence import CALLS_UNANSWERED
 from tests.support import processes
 from tests.support.waiting import PATIENCE_S
 
@@ -50,6 +53,59 @@ async def test_a_suspended_node_is_noticed_by_calls_and_by_the_proxy_which_serve
                 log = tmp_path / "proxy.log"
                 while "shard shard-1 at" not in log.read_text() or " is down" not in log.read_text():
                     await asyncio.sleep(0.1)
+
+
+#: More calls than a client makes at once, so that those to other shards have to wait for a place.
+MANY = CALLS_AT_ONCE + 50
+
+
+async def test_calls_that_wait_for_a_suspended_node_do_not_hold_up_those_for_other_shards(tmp_path: Path) -> None:
+    with processes.cluster(tmp_path) as cluster:
+        keys = {name: [key for key in KEYS if cluster.shard_of(key) == name] for name in cluster.nodes}
+        async with connect(cluster.url) as store:
+            for key in KEYS:
+                await store.put(key, 1)
+            with cluster.nodes["shard-1"].paused():
+                waiting = [asyncio.create_task(store.get(keys["shard-1"][0])) for _ in range(MANY)]
+                others = [*keys["shard-2"], *keys["shard-3"]] * 5
+                assert await asyncio.gather(*map(store.get, others)) == [1] * len(others)
+                # Although all of these still wait.
+                assert not any(call.done() for call in waiting)
+            assert await asyncio.gather(*waiting) == [1] * MANY
+
+
+async def test_a_call_says_when_a_node_has_stopped_to_answer_and_is_answered_when_it_does(tmp_path: Path) -> None:
+    with processes.cluster(tmp_path) as cluster:
+        key = next(key for key in KEYS if cluster.shard_of(key) == "shard-1")
+        other = next(key for key in KEYS if cluster.shard_of(key) == "shard-2")
+        async with (
+            connect(cluster.url) as store,
+            connect(cluster.url, retry=False) as impatient,
+            connect(cluster.url, retry=False, timeout_s=0.2) as hasty,
+        ):
+            await store.put(key, 1)
+            await store.put(other, 2)
+            with cluster.nodes["shard-1"].paused():
+                waiting = [asyncio.create_task(store.get(key)) for _ in range(CALLS_UNANSWERED)]
+                refusal: Exception | None = DeadlineExceededError()
+                while isinstance(refusal, DeadlineExceededError):
+                    [result] = await hasty.batch_get([key])
+                    refusal = result.error
+                assert isinstance(refusal, UnavailableError)
+                assert refusal.shard == "shard-1"
+                assert refusal.retry_after_s
+                assert "has answered nothing for" in str(refusal)
+                # A batch and a query say so of this shard alone.
+                late, found = await impatient.batch_get([key, other])
+                assert (type(late.error), found.value) == (UnavailableError, 2)
+                cursor = impatient.query(Query(Key("/K"), allow_partial=True))
+                assert [value async for value in cursor] == [2]
+                assert cursor.summary is not None
+                assert [report.shard for report in cursor.summary.shards if report.error] == ["shard-1"]
+                with pytest.raises(UnavailableError, match="shard-1"):
+                    await anext(impatient.query(Query(Key("/K"))))
+            assert await asyncio.gather(*waiting) == [1] * CALLS_UNANSWERED
+            assert await impatient.get(key) == 1
 
 
 def _status(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import ExitStack
 
 import pytest
@@ -27,12 +28,11 @@ class Clock:
 
 def test_the_calls_in_progress_are_limited() -> None:
     admission = Admission(3)
-    for _ in range(3):
-        admission.enter(None)
+    numbers = [admission.enter(None) for _ in range(3)]
     with pytest.raises(OverloadedError, match="calls_in_hand") as caught:
         admission.enter(None)
     assert caught.value.retry_after_s
-    admission.leave()
+    admission.leave(numbers[0])
     admission.enter(None)
 
 
@@ -40,12 +40,11 @@ def busy(calls: int, seconds_each: float) -> Admission:
     """The admission of a server with so many calls in progress, each of which takes so long."""
     clock = Clock()
     admission = Admission(1000, clock=clock)
-    for _ in range(calls):
-        admission.enter(None)
+    numbers = deque(admission.enter(None) for _ in range(calls))
     for _ in range(300):
         clock.now_s += seconds_each
-        admission.leave()
-        admission.enter(None)
+        admission.leave(numbers.popleft())
+        numbers.append(admission.enter(None))
     return admission
 
 
@@ -71,11 +70,27 @@ def test_idle_time_does_not_count_as_work() -> None:
     admission = Admission(1000, clock=clock)
     for _ in range(100):
         clock.now_s += 60.0
-        admission.enter(None)
+        number = admission.enter(None)
         clock.now_s += 0.001
-        admission.leave()
+        admission.leave(number)
     for _ in range(CALLS_UNQUESTIONED + 1):
         admission.enter(1.0)
+
+
+def test_calls_that_others_overtake_do_not_make_these_wait() -> None:
+    clock = Clock()
+    admission = Admission(1000, clock=clock)
+    stuck = [admission.enter(None) for _ in range(10 * CALLS_UNQUESTIONED)]
+    # Nothing ends for a while; then calls come and go beside those that are stuck.
+    clock.now_s += 2.0
+    for _ in range(100):
+        number = admission.enter(5.0)
+        clock.now_s += 0.001
+        admission.leave(number)
+    for number in stuck:
+        admission.leave(number)
+    assert admission.in_hand == 0
+    admission.leave(admission.enter(0.01))
 
 
 def test_a_server_that_drains_refuses_every_call() -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from datastore_client import _calls
-from datastore_client._slots import SPARE_TIME, Slots, Turn
+from datastore_client._slots import SPARE_TIME, STREAMS_AT_ONCE, STUCK_S, Slots, Turn
 from datastore_client.aio._calls import CallSlots
 
 
@@ -40,6 +40,47 @@ def test_a_waiter_that_gave_up_is_skipped() -> None:
     assert slots.give_up("first")
     assert slots.give_back() == "second"
     assert not slots.give_up("second")
+
+
+def stuck(at_once: int, waiting: int) -> Slots[int]:
+    """Slots that are all taken, with so many waiters."""
+    slots: Slots[int] = Slots(at_once, 10_000)
+    for _ in range(at_once):
+        slots.take()
+    for waiter in range(waiting):
+        slots.line_up(waiter)
+    return slots
+
+
+def test_while_no_call_ends_as_many_again_start_up_to_a_limit() -> None:
+    slots = stuck(100, 2000)
+    lent = []
+    while more := slots.lend():
+        assert len(more) == 100
+        lent += more
+    assert lent == list(range(STREAMS_AT_ONCE - 100))
+
+
+def test_a_slot_that_was_lent_ends_with_the_call_in_whose_place_it_was() -> None:
+    slots = stuck(2, 5)
+    assert slots.lend() == [0, 1]
+    # Calls that end soon pass their slots on; those that were stuck end what was lent for them.
+    assert slots.give_back(STUCK_S / 2) == 2
+    assert [slots.give_back(STUCK_S), slots.give_back(STUCK_S * 2)] == [None, None]
+    assert [slots.give_back(STUCK_S / 2), slots.give_back(STUCK_S / 2)] == [3, 4]
+    # What was stuck says nothing about the calls beside it.
+    assert slots.expected_s(0) < STUCK_S / 2
+    assert [slots.give_back(), slots.give_back()] == [None, None]
+    assert slots.free == 2
+
+
+def test_slots_are_what_they_were_once_all_calls_have_ended() -> None:
+    slots = stuck(2, 1)
+    assert slots.lend() == [0]
+    for _ in range(3):
+        slots.give_back(STUCK_S / 2)
+    assert slots.free == 2
+    assert [slots.take(), slots.take(), slots.take()] == [True, True, False]
 
 
 def busy(at_once: int, seconds_each: float, waiting: int = 0) -> Slots[int]:

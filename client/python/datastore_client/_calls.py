@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -12,7 +11,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from datastore_client._slots import Slots, Turn
+from datastore_client._slots import STUCK_S, Slots, Turn
 from datastore_client.channel import CHANNEL_OPTIONS, Target
 from datastore_client.tls import Credentials
 
@@ -74,7 +73,7 @@ class _Waiter:
 
     def wait(self, timeout_s: float) -> Turn:
         """Wait until woken, at most `timeout_s`; LATE if not woken by then."""
-        self._woken.wait(None if timeout_s == math.inf else timeout_s)
+        self._woken.wait(timeout_s)
         return self.turn
 
     def wake(self, turn: Turn) -> None:
@@ -102,7 +101,7 @@ class CallSlots:
             return turn
         ends_at = time.monotonic() + timeout_s
         try:
-            turn = waiter.wait(timeout_s)
+            turn = self._turn_of(waiter, ends_at)
         finally:
             # Also if Ctrl-C ends the wait.
             with self._lock:
@@ -122,6 +121,18 @@ class CallSlots:
         if not self._slots.is_in_time(left_s, self._slots.waiting):
             return Turn.REFUSED
         return None if self._slots.line_up(waiter) else Turn.FULL
+
+    def _turn_of(self, waiter: _Waiter, ends_at: float) -> Turn:
+        while True:
+            left_s, turns = ends_at - time.monotonic(), self._slots.turns
+            turn = waiter.wait(max(0.0, min(left_s, STUCK_S)))
+            if turn is not Turn.LATE or left_s <= STUCK_S:
+                return turn
+            with self._lock:
+                lent = self._slots.lend() if turns == self._slots.turns else []
+            self._give_back()
+            for other in lent:
+                other.wake(Turn.TAKEN)
 
     def expected_s(self) -> float:
         """The expected duration of a call that asks for a slot now."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +10,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from datastore_client._slots import Slots, Turn
+from datastore_client._slots import STUCK_S, Slots, Turn
 from datastore_client.channel import CHANNEL_OPTIONS, Target
 from datastore_client.tls import Credentials
 
@@ -92,11 +91,7 @@ class CallSlots:
         waiter: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         if not self._slots.line_up(waiter):
             return Turn.FULL
-        try:
-            async with asyncio.timeout(None if timeout_s == math.inf else timeout_s):
-                turn = await self._turn_of(waiter)
-        except TimeoutError:
-            return Turn.LATE
+        turn = await self._turn_of(waiter, ends_at)
         if turn is Turn.TAKEN and not self._slots.is_in_time(ends_at - time.monotonic(), 0):
             self.release()
             return Turn.REFUSED
@@ -106,9 +101,17 @@ class CallSlots:
         """The expected duration of a call that asks for a slot now."""
         return self._slots.expected_s(self._slots.waiting)
 
-    async def _turn_of(self, waiter: asyncio.Future[Turn]) -> Turn:
+    async def _turn_of(self, waiter: asyncio.Future[Turn], ends_at: float) -> Turn:
         try:
-            return await waiter
+            while not waiter.done():
+                left_s, turns = ends_at - time.monotonic(), self._slots.turns
+                if left_s <= 0:
+                    self._slots.give_up(waiter)
+                    return Turn.LATE
+                await asyncio.wait([waiter], timeout=min(left_s, STUCK_S))
+                if turns == self._slots.turns and left_s > STUCK_S:
+                    self._wake(self._slots.lend())
+            return waiter.result()
         except asyncio.CancelledError:
             if not self._slots.give_up(waiter):
                 # It was given a slot at the same moment.
@@ -118,9 +121,14 @@ class CallSlots:
     def release(self, took_s: float | None = None) -> None:
         """Return a slot, after a call of this duration."""
         waiter = self._slots.give_back(took_s)
-        # A cancelled waiter notices that it was given the slot, and gives it back.
-        if waiter is not None and not waiter.done():
-            waiter.set_result(Turn.TAKEN)
+        if waiter is not None:
+            self._wake([waiter])
+
+    def _wake(self, waiters: Sequence[asyncio.Future[Turn]]) -> None:
+        for waiter in waiters:
+            # A cancelled waiter notices that it was given the slot, and gives it back.
+            if not waiter.done():
+                waiter.set_result(Turn.TAKEN)
 
     def close(self) -> None:
         """End every wait."""

@@ -12,7 +12,7 @@ PYTHON ?=
 # Hundreds of processes start in a run: compiled once for all of them, they start several times faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check bench soak mutants engines format generate clean
+.PHONY: help demo test check bench soak mutants engines format generate release clean
 
 help:
 	@echo 'make demo      a cluster of four processes at work: airports in, queries out, a node killed and back'
@@ -24,6 +24,7 @@ help:
 	@echo 'make engines   FerretDB, which stands for MongoDB in the tests, grpcurl, and generators of clients; needs Go'
 	@echo 'make format    format the code'
 	@echo 'make generate  write the generated files'
+	@echo 'make release   build the wheel and the source distribution of the last commit, and check them'
 	@echo 'make clean     remove what all these made'
 
 # A name on the path may be a shim that runs nothing, so each is tried.
@@ -104,6 +105,9 @@ generate: $(STAMP)
 	$(BIN)/python tools/generate.py
 	$(BIN)/python tools/unasync.py
 	$(BIN)/python tools/kinds.py
+
+release: $(STAMP)
+	$(BIN)/python -m tools.release
 
 clean:
 	rm -rf $(VENV) build dist bench/latest.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -3,11 +3,12 @@
     python tools/check_wheel.py
 
 Finds what an editable install hides: a file that the wheel lacks, an undeclared dependency, someone else's package in
-it. Needs a package index.
+it. Needs a package index. tools/release.py does the same with the wheel of a release.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -32,16 +33,17 @@ TESTS = (
 )
 #: Folders that tests read, and that hold none of the packages.
 READ_BY_TESTS = ("docs", "protos")
-NEEDS_CHECKOUT = ("tests/unit/test_unasync.py",)
+NEEDS_CHECKOUT = ("tests/unit/test_unasync.py", "tests/unit/test_release.py")
 BARE = "import datastore, datastore.aio, sys; assert not {'grpc', 'google', 'lmdb'} & set(sys.modules)"
 
 
-def main() -> int:
-    """Build, inspect, install, test. Returns 1 if anything is wrong."""
+def main(wheel: Path | None = None) -> int:
+    """Build, unless a wheel is given, inspect, install, run, test. Returns 1 if anything is wrong."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _run(sys.executable, "-m", "build", "--quiet", "--outdir", str(folder), str(ROOT), quiet=True)
-        wheel = next(folder.glob("*.whl"))
+        if wheel is None:
+            _run(sys.executable, "-m", "build", "--quiet", "--outdir", str(folder), str(ROOT), quiet=True)
+            wheel = next(folder.glob("*.whl"))
         faults = _faults(wheel)
         if faults:
             print("\n".join(faults))
@@ -52,6 +54,7 @@ def main() -> int:
         _run(*python, "-c", BARE, cwd=folder)
         extras = f"{wheel}[server,testing,mongodb,redis,memcached]"
         _run(*python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", extras, *TEST_PACKAGES)
+        _smoke(str(folder / "environment/bin/datastore"))
         _test(python, folder / "tests-alone")
     return 0
 
@@ -78,6 +81,20 @@ def _environment(folder: Path) -> tuple[str, ...]:
     venv.create(folder, with_pip=True)
     # -I keeps the current folder off the path, so that the installed packages are imported.
     return str(folder / "bin" / "python"), "-I"
+
+
+def _smoke(datastore: str) -> None:
+    """Serve, write and read with the installed command."""
+    command = [datastore, "serve", "memory:", "--listen", "127.0.0.1:0", "--json", "--stop-with-stdin"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        url = json.loads(server.stdout.readline())["url"]
+        _run(datastore, "put", "/smoke:test", "1", "--server", url)
+        _run(datastore, "get", "/smoke:test", "--server", url, quiet=True)
+        server.stdin.close()
+    if server.returncode:
+        raise subprocess.CalledProcessError(server.returncode, command)
 
 
 def _test(python: tuple[str, ...], folder: Path) -> None:

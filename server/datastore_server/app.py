@@ -23,6 +23,7 @@ from datastore.engine.placement import Placement
 from datastore.model.capability import Durability
 from datastore.model.errors import ConfigError, DatastoreError, DeadlineExceededError, UnavailableError
 from datastore_client.tls import TlsFiles
+from datastore_server import supervisor
 from datastore_server.calls import CallLog
 from datastore_server.config import WAIT_S, Address, parse_address
 from datastore_server.counting import counted
@@ -310,7 +311,8 @@ def serve(datastore: Datastore, *, listen: str = "127.0.0.1:0", **settings: Any)
 async def run_until_stopped(server: Server, ready: Callable[[], object] | None = None) -> None:
     """Wait for SIGTERM or SIGINT, then shut down the running server gracefully.
 
-    `ready` is called once signals are handled. A second signal does not shorten the shutdown.
+    `ready` is called once signals are handled, and the service manager is notified then and when the shutdown begins. A
+    second signal does not shorten the shutdown.
     """
     stopped = asyncio.Event()
     handle_stop_signals(stopped.set)
@@ -323,7 +325,9 @@ async def run_until_stopped(server: Server, ready: Callable[[], object] | None =
     try:
         if ready is not None:
             ready()
+        supervisor.ready(server.url)
         await stopped.wait()
+        supervisor.stopping()
         await server.stop()
     finally:
         gc.unfreeze()

@@ -229,11 +229,12 @@ def test_a_configuration_is_checked_and_nothing_is_opened(cli: Commands, tmp_pat
     (tmp_path / "cluster.toml").write_text(CLUSTER)
     (tmp_path / "server.toml").write_text(TIERED)
     for arguments in (
-        ("--config", str(tmp_path / "server.toml")),
-        ("--config", str(tmp_path / "cluster.toml"), "--shard", "a"),
-        (f"lmdb:{tmp_path / 'data'}",),
+        ("serve", "--config", str(tmp_path / "server.toml")),
+        ("serve", "--config", str(tmp_path / "cluster.toml"), "--shard", "a"),
+        ("serve", f"lmdb:{tmp_path / 'data'}"),
+        ("proxy", str(tmp_path / "cluster.toml")),
     ):
-        checked = cli("serve", *arguments, "--check-config")
+        checked = cli(*arguments, "--check-config")
         assert (checked.code, "is valid; nothing was opened" in checked.out) == (0, True), checked.err
     assert {path.name for path in tmp_path.iterdir()} == {"cluster.toml", "server.toml"}
     (tmp_path / "server.toml").write_text(TIERED.replace("tiered", "tierd"))
@@ -241,6 +242,7 @@ def test_a_configuration_is_checked_and_nothing_is_opened(cli: Commands, tmp_pat
     assert refused.code == 3
     assert "store.served.kind: unknown kind 'tierd'" in refused.err
     assert cli("serve", "--config", str(tmp_path / "cluster.toml")).code == 3
+    assert cli("proxy", str(tmp_path / "cluster.toml"), "--listen", "7420", "--check-config").code == 3
 
 
 @pytest.mark.parametrize(

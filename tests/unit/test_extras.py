@@ -81,5 +81,6 @@ def test_no_text_names_an_installation_from_an_index():
     root = Path(__file__).parents[2]
     texts = [*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "client").rglob("*.md")]
     texts += [path for room in ("datastore", "client", "server", "demo") for path in (root / room).rglob("*.py")]
+    texts += [path for path in (root / "deploy").rglob("*") if path.is_file()]
     for path in texts:
         assert not re.search(r"pip install (-e )?'?datastore", path.read_text()), path

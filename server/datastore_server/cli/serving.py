@@ -45,6 +45,9 @@ def _listen_option(default: str) -> Callable[..., Callable[..., None]]:
     )
 
 
+_check_config_option = click.option(
+    "--check-config", is_flag=True, help="Check all settings and exit, without opening anything."
+)
 _transport_option = click.option(
     "--transport",
     type=click.Choice(TRANSPORTS),
@@ -106,7 +109,7 @@ def _named_limits(context: click.Context, option: click.Parameter, given: Sequen
     type=click.Path(dir_okay=False, path_type=Path),
     help="Read store, address and other settings from this file: those of shard --shard of a cluster, or of [server].",
 )
-@click.option("--check-config", is_flag=True, help="Check all settings and exit, without opening anything.")
+@_check_config_option
 @tls_options
 @insecure_option
 @_transport_option
@@ -165,7 +168,8 @@ def serve_command(
     parse_address(served.listen or DEFAULT_LISTEN)
     files = served.tls.checked("the command line", Path()).files()
     if check_config:
-        _print_valid(served, config_path, as_json=settings.json)
+        listen = served.listen or DEFAULT_LISTEN
+        _print_valid(config_path or served.store, listen, as_json=settings.json, store=str(served.store))
         return
     what = f"{served.store}, shard {served.shard}" if served.shard else str(served.store)
     facts = {"role": "node", "store": str(served.store)} | ({"shard": served.shard} if served.shard else {})
@@ -239,17 +243,18 @@ def _configured(given: _Served, path: Path) -> _Served:
     )
 
 
-def _print_valid(served: _Served, path: Path | None, *, as_json: bool) -> None:
+def _print_valid(source: object, listen: str, *, as_json: bool, **facts: str) -> None:
     """Print that everything is valid."""
     if as_json:
-        print_json({"valid": True, "store": str(served.store), "listen": served.listen or DEFAULT_LISTEN})
+        print_json({"valid": True, **facts, "listen": listen})
     else:
-        click.echo(f"{path or served.store} is valid; nothing was opened.")
+        click.echo(f"{source} is valid; nothing was opened.")
 
 
 @click.command("proxy", short_help="Serve several nodes as one store.")
 @click.argument("config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path))
 @_listen_option("proxy.listen of CONFIG.toml")
+@_check_config_option
 @tls_options
 @insecure_option
 @_transport_option
@@ -261,6 +266,7 @@ def proxy_command(
     *,
     config_path: Path,
     listen: str | None,
+    check_config: bool,
     tls: TlsConfig,
     insecure: bool,
     transport: TransportName,
@@ -276,16 +282,22 @@ def proxy_command(
     error.
     """
     config = load_config(config_path)
+    address = listen or config.proxy.listen
+    parse_address(address)
+    files = tls.completed(config.tls).checked("the command line", Path()).files()
+    if check_config:
+        _print_valid(config_path, address, as_json=settings.json)
+        return
     what = f"Serving {counted(len(config.shards), 'shards')} of {config.cluster.name} on"
     job = _Job(
         lambda: build_proxy(config, str(config_path), lambda: load_config(config_path)),
-        listen or config.proxy.listen,
+        address,
         insecure,
         what,
         {"role": "proxy"},
         limits_of(config.cluster.limits),
         transport,
-        tls=tls.completed(config.tls).checked("the command line", Path()).files(),
+        tls=files,
     )
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 

@@ -64,6 +64,8 @@ class LRUCacheDatastore(Datastore):
         #: The keys, least recently used first, with the size of each entry if bytes are bounded.
         self._used: OrderedDict[Key, int] = OrderedDict()
         self._bytes = 0
+        #: How many entries had to make room for others.
+        self._evicted = 0
         #: If ages are bounded, when each entry was put, the oldest first.
         self._put_at: OrderedDict[Key, float] = OrderedDict()
         self._lock = Lock()
@@ -120,6 +122,7 @@ class LRUCacheDatastore(Datastore):
             self._put_at[put.key] = self._clock()
             self._put_at.move_to_end(put.key)
         while self._is_over():
+            self._evicted += 1
             await self._drop(next(iter(self._used)))
 
     def _is_over(self) -> bool:
@@ -182,4 +185,5 @@ class LRUCacheDatastore(Datastore):
         bounds = [f"at most {self.size} entries"] if self.size is not None else []
         bounds += [f"at most {size_text(self.max_bytes)}"] if self.max_bytes is not None else []
         bounds += [f"for {self.max_age:g} s"] if self.max_age is not None else []
-        return Description("lru", ", ".join(bounds), self.capability, entries=len(self))
+        figures = {"evictions_total": self._evicted} | ({} if self.max_bytes is None else {"held_bytes": self._bytes})
+        return Description("lru", ", ".join(bounds), self.capability, entries=len(self), figures=figures)

@@ -282,7 +282,7 @@ class TieredDatastore(DatastoreCollection):
 
     def describe(self) -> Description:
         children = self.described() if self._stores else ()
-        last = children[-1] if children else Description("null")
+        last = (children[-1] if children else Description("null")).storage
         return Description(
             "tiered",
             self._text(),

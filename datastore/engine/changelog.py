@@ -105,6 +105,16 @@ class ChangeLog:
         self._most_bytes = most_bytes
         self._most_age_us = int(most_age_s * 1_000_000)
 
+    def figures(self, now_us: int) -> dict[str, float]:
+        """What it measures, see `Description`. Versions are times in microseconds, as is `now_us`."""
+        kept = len(self._changes) - self._dropped
+        age_us = now_us - self._changes[self._dropped].version if kept else 0
+        return {
+            "change_log_age_seconds": max(0, age_us) / 1_000_000,
+            "change_log_bytes": self._bytes - self._dropped_bytes,
+            "watchers": len(self.wakers),
+        }
+
     def put(self, key: Key, version: int, value: Any) -> None:
         """Keep a change, whose version is above all others, and drop the oldest beyond the limits."""
         self._append(Change(ChangeKind.PUT, key, version, value))

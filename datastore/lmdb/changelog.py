@@ -106,6 +106,14 @@ class StoredLog:
         with self._environment.begin() as transaction:
             return bool(transaction.stat(self.database)["entries"] > 1)
 
+    def figures(self, now_us: int) -> dict[str, float]:
+        """What it measures, see `Description`. Versions are times in microseconds, as is `now_us`."""
+        with self._gate, self._environment.begin(self.database) as transaction:
+            cursor = transaction.cursor()
+            has_any = cursor.set_range(_VERSION.pack(1))
+            age_us = now_us - _VERSION.unpack(cursor.key())[0] if has_any else 0
+        return {"change_log_age_seconds": max(0, age_us) / 1_000_000, "watchers": len(self.wakers)}
+
     def committed(self, last_version: int) -> None:
         """Note that everything up to a version is committed, and wake the watches."""
         self.last = last_version

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lmdb
 
@@ -32,6 +32,7 @@ from datastore.model.description import Description
 from datastore.model.durations import check_seconds
 from datastore.model.entries import Batch, Write
 from datastore.model.errors import ConfigError, CorruptDataError, DatastoreError, InvalidError
+from datastore.model.histogram import Histogram
 from datastore.model.key import Key
 from datastore.model.limits import BATCH_ENTRIES, BATCH_GROWTH, FIRST_BATCH_BYTES, REQUESTS_KEPT, REQUESTS_KEPT_S
 from datastore.model.operations import PRESENCE, Operation, ReadOptions, ReadResult, WriteResult, attempt
@@ -54,7 +55,11 @@ CHANGES_BYTES = 1024 * 1024 * 1024
 
 
 class Stats(NamedTuple):
-    """The size of a store. `used_bytes` counts pages with data, `file_bytes` also those that can be reused."""
+    """The size of a store.
+
+    `used_bytes` counts pages with entries, `map_used_bytes` all pages in use, and `file_bytes` also those that can be
+    reused.
+    """
 
     entries: int
     used_bytes: int
@@ -62,6 +67,7 @@ class Stats(NamedTuple):
     map_bytes: int
     max_map_bytes: int
     commits: int
+    map_used_bytes: int = 0
 
 
 class LMDBDatastore(Datastore):
@@ -377,34 +383,48 @@ class LMDBDatastore(Datastore):
         )
 
     def describe(self) -> Description:
-        """Kind `lmdb`, with its directory and durability; of an open store also its entries and bytes."""
-        entries = stored_bytes = None
+        """Kind `lmdb`, with its directory and durability; of an open store also its entries, bytes and figures."""
+        described = Description("lmdb", str(self.directory), self.capability)
         # A closed store is still described.
-        with suppress(DatastoreError):
-            entries, _, stored_bytes, *_ = self.stats()
-        return Description(
-            "lmdb",
-            str(self.directory),
-            self.capability,
-            entries=entries,
-            stored_bytes=stored_bytes,
-        )
+        with suppress(DatastoreError, OSError):
+            stats = self.stats()
+            described = described._replace(
+                entries=stats.entries, stored_bytes=stats.file_bytes, figures=self._figures(stats)
+            )
+        return described
+
+    def _figures(self, stats: Stats) -> dict[str, float | Histogram]:
+        disk = os.statvfs(self.directory)
+        log = {} if self._log is None else self._log.figures(self._writer.versions.latest_us())
+        return {
+            "map_used_bytes": stats.map_used_bytes,
+            "map_limit_bytes": stats.max_map_bytes,
+            "disk_free_bytes": disk.f_bavail * disk.f_frsize,
+            "disk_bytes": disk.f_blocks * disk.f_frsize,
+            "waiting_writes": self._writer.waiting_writes,
+            "commit_duration_seconds": self._writer.commit_seconds,
+            "commit_writes": self._writer.commit_writes,
+            **log,
+        }
 
     def stats(self) -> Stats:
         """The number of entries, including expired ones that are not removed yet, and their size on disk."""
         try:
             with self._gate:
                 page_bytes = self._environment.stat()["psize"]
+                # A transaction sees no database that was created after it had begun.
+                databases = self._writer.databases
                 with self._environment.begin() as transaction:
                     found = transaction.stat(self._entries)
-                pages = found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
+                    pages = sum(map(_pages, map(transaction.stat, databases)))
                 return Stats(
                     entries=found["entries"],
-                    used_bytes=pages * page_bytes,
+                    used_bytes=_pages(found) * page_bytes,
                     file_bytes=(self.directory / DATA_FILE).stat().st_size,
                     map_bytes=self._environment.info()["map_size"],
                     max_map_bytes=self._max_map_bytes,
                     commits=self._writer.commits,
+                    map_used_bytes=pages * page_bytes,
                 )
         except lmdb.Error as error:
             raise_translated(error, self.directory)
@@ -418,6 +438,12 @@ class LMDBDatastore(Datastore):
         self._finalizer.detach()
         self._writer.abandon()
         self._gate.abandon()
+
+
+def _pages(stat: Any) -> int:
+    """The pages that a database occupies."""
+    pages: int = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+    return pages
 
 
 def _nothing() -> None:

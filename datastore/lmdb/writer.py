@@ -47,6 +47,7 @@ from datastore.lmdb.gate import Gate
 from datastore.lmdb.requests import CommitRequests
 from datastore.model.entries import Write
 from datastore.model.errors import DatastoreClosedError, DatastoreError, StoreError, StoreFullError
+from datastore.model.histogram import COUNT_BOUNDS, Histogram
 from datastore.model.operations import Operation, WriteResult, refusal_of
 from datastore.sync.atomic import none_made
 
@@ -170,6 +171,9 @@ class Writer:
         most_request_age_s: float,
     ) -> None:
         self.commits = 0
+        #: How long commits take, in seconds, and how many writes each has.
+        self.commit_seconds = Histogram()
+        self.commit_writes = Histogram(COUNT_BOUNDS)
         self._requests, self._request_clock = databases.requests, databases.request_clock
         self._most_requests = most_requests
         self._most_request_age_us = int(most_request_age_s * 1_000_000)
@@ -223,6 +227,18 @@ class Writer:
         """Whether `submit` would not block now."""
         full = self._waiting_writes >= BACKLOG_WRITES or self._waiting_bytes >= BACKLOG_BYTES
         return self._closing or not self._jobs or not full
+
+    @property
+    def databases(self) -> list[lmdb._Database]:
+        """All databases that exist."""
+        log = None if self._log is None else self._log.database
+        found = (self._entries, self._meta, self._requests, self.system, self.expiries, log)
+        return [database for database in found if database is not None]
+
+    @property
+    def waiting_writes(self) -> int:
+        """How many writes wait for a commit."""
+        return self._waiting_writes
 
     def wait_for_room(self) -> None:
         """Wait until `submit` would not block."""
@@ -381,7 +397,7 @@ class Writer:
         if self.expiries is None and any(may_expire(part.changes) for part in parts):
             self.expiries = self._environment.open_db(EXPIRIES)
             self._sweep_due = time.monotonic() + SWEEP_INTERVAL_S
-        versions = self.versions
+        versions, began = self.versions, time.monotonic()
         before = versions.last
         results: list[WriteResult] = []
         with self._transaction() as transaction:
@@ -394,6 +410,8 @@ class Writer:
             if versions.last > before:
                 self._keep_last_version(transaction)
         self._committed()
+        self.commit_seconds.add(time.monotonic() - began)
+        self.commit_writes.add(len(results))
         return results
 
     def _make_or_undo(self, changes: list[Change], parent: lmdb.Transaction[bytes]) -> list[WriteResult]:

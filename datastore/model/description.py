@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from datastore.model.capability import Capability
+from datastore.model.histogram import Histogram
 
 __all__ = ["Description"]
 
@@ -14,7 +17,9 @@ class Description(NamedTuple):
 
     `entries` is how many entries a storage holds, and `stored_bytes` their size on disk, if it knows both without a
     scan; otherwise None. `hits` and `misses` count a tier's reads of values that found one and that found none, since
-    the store was created; None for a store that is not a tier.
+    the store was created; None for a store that is not a tier. `figures` is what else the store measures, as a server
+    reports it in its metrics: a gauge, a count or a distribution by name, e.g. `disk_free_bytes`; docs/metrics.md lists
+    the names.
     """
 
     kind: str
@@ -25,3 +30,12 @@ class Description(NamedTuple):
     stored_bytes: int | None = None
     hits: int | None = None
     misses: int | None = None
+    figures: Mapping[str, float | Histogram] = MappingProxyType({})
+
+    @property
+    def storage(self) -> Description:
+        """The innermost store of a composition, or the first with several children."""
+        found = self
+        while len(found.children) == 1:
+            found = found.children[0]
+        return found

@@ -91,10 +91,12 @@ def without_frames(error: BaseException) -> None:
 class DatastoreError(Exception):
     """The root of every error of this library.
 
-    `shard` is the name of the shard that failed, if a collection or proxy knows it, otherwise None.
+    `shard` is the name of the shard that failed, if a collection or proxy knows it, otherwise None. `request_id` names
+    the failed call in the log of the server that answered with this error, otherwise None.
     """
 
     shard: str | None = None
+    request_id: str | None = None
 
     def __init__(self, message: str = "", *, shard: str | None = None) -> None:
         super().__init__(message)

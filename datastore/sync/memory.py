@@ -480,7 +480,10 @@ class DictDatastore(Datastore):
         return passed_on(self, own._replace(reads_at_once=type(self) is DictDatastore))
 
     def describe(self) -> Description:
-        return Description("dict", "in memory", self.capability, entries=len(self))
+        with self._lock:
+            now_us = self._versions.latest_us()
+            figures = {} if self._log is None else self._log.figures(now_us)
+        return Description("dict", "in memory", self.capability, entries=len(self), figures=figures)
 
 
 def _stamps_of(collection: _Collection) -> Iterator[Stamp]:

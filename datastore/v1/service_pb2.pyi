@@ -1813,6 +1813,8 @@ class DescribeStoreResponse(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     ANSWERS_QUERIES_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     """The version of the server's software, e.g. "0.4.0"."""
     durability: Global___DescribeStoreResponse.Durability.ValueType
@@ -1863,6 +1865,14 @@ class DescribeStoreResponse(_message.Message):
         A call that needs another feature fails with UNSUPPORTED.
         """
 
+    @_builtins.property
+    def load(self) -> Global___Load:
+        """What the server has done since it started. Not set by older servers."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What an operator should do something about soon, e.g. a disk that is nearly full; for people."""
+
     def __init__(
         self,
         *,
@@ -1880,10 +1890,12 @@ class DescribeStoreResponse(_message.Message):
         status: _status_pb2.Status | None = ...,
         answers_queries: _builtins.bool | None = ...,
         features: _abc.Iterable[Global___Feature.ValueType] | None = ...,
+        load: Global___Load | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "entries", b"entries", "limits", b"limits", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "entries", b"entries", "limits", b"limits", "load", b"load", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "cluster_name", b"cluster_name", "durability", b"durability", "entries", b"entries", "features", b"features", "limits", b"limits", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries", "_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "answers_queries", b"answers_queries", "cluster_name", b"cluster_name", "durability", b"durability", "entries", b"entries", "features", b"features", "limits", b"limits", "load", b"load", "placement_epoch", b"placement_epoch", "push_down", b"push_down", "server_version", b"server_version", "shard_name", b"shard_name", "shards", b"shards", "status", b"status", "store", b"store", "stored_bytes", b"stored_bytes", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__answers_queries: _TypeAlias = _typing.Literal["answers_queries"]  # noqa: Y015
     _WhichOneofArgType__answers_queries: _TypeAlias = _typing.Literal["_answers_queries", b"_answers_queries"]  # noqa: Y015
@@ -1899,6 +1911,96 @@ class DescribeStoreResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stored_bytes) -> _WhichOneofReturnType__stored_bytes | None: ...
 
 Global___DescribeStoreResponse: _TypeAlias = DescribeStoreResponse  # noqa: Y015
+
+@_typing.final
+class Load(_message.Message):
+    """Load is what a server has done since it started, in counts that only grow: a caller that asks twice gets rates from
+    the differences.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Method(_message.Message):
+        """Method is the calls of one method."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        METHOD_FIELD_NUMBER: _builtins.int
+        CALLS_FIELD_NUMBER: _builtins.int
+        FAILED_FIELD_NUMBER: _builtins.int
+        DURATIONS_FIELD_NUMBER: _builtins.int
+        ENTRIES_FIELD_NUMBER: _builtins.int
+        OPEN_STREAMS_FIELD_NUMBER: _builtins.int
+        method: _builtins.str
+        """Its name, e.g. "Get"."""
+        calls: _builtins.int
+        """How many calls have ended, including those that failed."""
+        failed: _builtins.int
+        """How many of these failed."""
+        entries: _builtins.int
+        """How many entries were sent, written or looked up."""
+        open_streams: _builtins.int
+        """How many streams of this method are open."""
+        @_builtins.property
+        def durations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """How many calls took up to each of `duration_bounds_us`, but longer than the one before; the last is of those
+            above all of them. Calls that were refused before their requests were read are not included.
+            """
+
+        def __init__(
+            self,
+            *,
+            method: _builtins.str = ...,
+            calls: _builtins.int = ...,
+            failed: _builtins.int = ...,
+            durations: _abc.Iterable[_builtins.int] | None = ...,
+            entries: _builtins.int = ...,
+            open_streams: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "durations", b"durations", "entries", b"entries", "failed", b"failed", "method", b"method", "open_streams", b"open_streams"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    UPTIME_MS_FIELD_NUMBER: _builtins.int
+    METHODS_FIELD_NUMBER: _builtins.int
+    DURATION_BOUNDS_US_FIELD_NUMBER: _builtins.int
+    CALLS_IN_HAND_FIELD_NUMBER: _builtins.int
+    LAG_US_FIELD_NUMBER: _builtins.int
+    uptime_ms: _builtins.int
+    """How long the server has been running, in milliseconds."""
+    calls_in_hand: _builtins.int
+    """How many unary calls are in progress."""
+    lag_us: _builtins.int
+    """How late the event loop was, at most, in the last 10 seconds, in microseconds: calls waited so long before they
+    began.
+    """
+    @_builtins.property
+    def methods(self) -> _containers.RepeatedCompositeFieldContainer[Global___Load.Method]:
+        """The methods that have been called, sorted by name."""
+
+    @_builtins.property
+    def duration_bounds_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The upper bounds of `durations`, in microseconds."""
+
+    def __init__(
+        self,
+        *,
+        uptime_ms: _builtins.int = ...,
+        methods: _abc.Iterable[Global___Load.Method] | None = ...,
+        duration_bounds_us: _abc.Iterable[_builtins.int] | None = ...,
+        calls_in_hand: _builtins.int = ...,
+        lag_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls_in_hand", b"calls_in_hand", "duration_bounds_us", b"duration_bounds_us", "lag_us", b"lag_us", "methods", b"methods", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Load: _TypeAlias = Load  # noqa: Y015
 
 @_typing.final
 class Store(_message.Message):
@@ -2089,6 +2191,7 @@ class Shard(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The shard's name, which determines the keys it owns."""
     url: _builtins.str
@@ -2103,6 +2206,10 @@ class Shard(_message.Message):
     def status(self) -> _status_pb2.Status:
         """Why it could not be reached; not set if it could."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in DescribeStoreResponse, for this shard only."""
+
     def __init__(
         self,
         *,
@@ -2112,10 +2219,11 @@ class Shard(_message.Message):
         status: _status_pb2.Status | None = ...,
         entries: _builtins.int | None = ...,
         stored_bytes: _builtins.int | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "entries", b"entries", "status", b"status", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "entries", b"entries", "name", b"name", "slots", b"slots", "status", b"status", "stored_bytes", b"stored_bytes", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entries", b"_entries", "_stored_bytes", b"_stored_bytes", "entries", b"entries", "name", b"name", "slots", b"slots", "status", b"status", "stored_bytes", b"stored_bytes", "url", b"url", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__entries: _TypeAlias = _typing.Literal["entries"]  # noqa: Y015
     _WhichOneofArgType__entries: _TypeAlias = _typing.Literal["_entries", b"_entries"]  # noqa: Y015

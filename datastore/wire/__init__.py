@@ -13,9 +13,12 @@ from datastore.wire.attempts import decode_attempt, set_attempt
 from datastore.wire.changes import decode_changes, encode_changes
 from datastore.wire.errors import (
     ERRORS,
+    REQUEST_ID,
     error_to_status,
+    is_request_id,
     reason_of,
     rpc_error_to_error,
+    set_request_id,
     status_to_error,
 )
 from datastore.wire.expiry import decode_expiry, set_expiry
@@ -39,6 +42,7 @@ from datastore.wire.values import WireValue, check_value, codec, decode_value, e
 __all__ = [
     "ERRORS",
     "EXPECTATION",
+    "REQUEST_ID",
     "MetadataEncoder",
     "WireValue",
     "check_parts",
@@ -78,6 +82,7 @@ __all__ = [
     "encode_value",
     "error_to_status",
     "is_null",
+    "is_request_id",
     "lazy",
     "raw",
     "reason_of",
@@ -85,5 +90,6 @@ __all__ = [
     "set_attempt",
     "set_expiry",
     "set_precondition",
+    "set_request_id",
     "status_to_error",
 ]

@@ -26,13 +26,28 @@ from datastore.model.errors import (
     UnavailableError,
 )
 
-__all__ = ["DOMAIN", "ERRORS", "TEXT_BYTES", "error_to_status", "reason_of", "rpc_error_to_error", "status_to_error"]
+__all__ = [
+    "DOMAIN",
+    "ERRORS",
+    "REQUEST_ID",
+    "TEXT_BYTES",
+    "error_to_status",
+    "is_request_id",
+    "reason_of",
+    "rpc_error_to_error",
+    "set_request_id",
+    "status_to_error",
+]
 
 #: The domain of every ErrorInfo.
 DOMAIN = "datastore"
 
 #: The longest text in a status, in bytes. A status is sent as metadata, which is limited to 8 KiB in total.
 TEXT_BYTES = 1024
+
+#: The metadata with which a caller names its call.
+REQUEST_ID = "x-request-id"
+_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+=-]{0,63}")
 
 _Code = grpc.StatusCode
 
@@ -143,6 +158,16 @@ def _info(error: DatastoreError, kind: type[DatastoreError], text_bytes: int) ->
     return info
 
 
+def is_request_id(text: str) -> bool:
+    """Whether a text can name a call: up to 64 letters, digits and `._:@/+=-`, a letter or digit first."""
+    return _REQUEST_ID_FORM.fullmatch(text) is not None
+
+
+def set_request_id(status: status_pb2.Status, request_id: str) -> None:
+    """Add the id of the call that a status answers, as a RequestInfo."""
+    status.details.add().Pack(error_details_pb2.RequestInfo(request_id=request_id))
+
+
 def _retry_info(retry_after_s: float) -> error_details_pb2.RetryInfo:
     seconds, nanos = divmod(round(retry_after_s * _NANOS), _NANOS)
     return error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds, nanos=nanos))
@@ -168,6 +193,9 @@ def status_to_error(status: status_pb2.Status) -> DatastoreError:
     error = _by_code(status.code, status.message) if kind is None else kind(status.message)
     if is_ours:
         _restore(error, info.metadata)
+    request = _detail(status, error_details_pb2.RequestInfo)
+    if request is not None and is_request_id(request.request_id):
+        error.request_id = request.request_id
     retry = _detail(status, error_details_pb2.RetryInfo)
     if retry is not None and type(error) is LimitExceededError and not is_ours:
         error = OverloadedError(status.message)

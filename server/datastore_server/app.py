@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from google.protobuf.internal import api_implementation
 from msgspec.structs import replace
@@ -24,22 +24,29 @@ from datastore.model.capability import Durability
 from datastore.model.errors import ConfigError, DatastoreError, DeadlineExceededError, UnavailableError
 from datastore_client.tls import TlsFiles
 from datastore_server import supervisor
-from datastore_server.calls import CallLog
-from datastore_server.config import WAIT_S, Address, parse_address
+from datastore_server.calls import SLOW_CALL_S, CallLog
+from datastore_server.config import WAIT_S, Address, parse_address, parse_metrics_address
 from datastore_server.counting import counted
-from datastore_server.describe import ClusterInfo, storage_of
+from datastore_server.describe import ClusterInfo
 from datastore_server.introspection import Health, reflection_of
 from datastore_server.limits import Limits
 from datastore_server.listening import listen_on, resolve
+from datastore_server.logs import kind
 from datastore_server.membership import Membership
+from datastore_server.observation import space_warnings
 from datastore_server.placement.listing import Listing
 from datastore_server.placement.node import PlacedNode
-from datastore_server.placement.service import PlacementService
+from datastore_server.placement.service import PLACEMENT_SERVICE, PlacementService
 from datastore_server.placement.system import SystemSpace
+from datastore_server.pulse import Pulse
 from datastore_server.service import SERVICE, DatastoreService
 from datastore_server.signals import handle_stop_signals, leave_stop_signals
 from datastore_server.store_watch import StoreWatch, WatchedDatastore
 from datastore_server.transport import Transport, TransportName, new_transport
+
+if TYPE_CHECKING:
+    from datastore_server.metrics.http import HttpPort
+    from datastore_server.metrics.samples import Sample
 
 __all__ = ["DRAIN_S", "Server", "run_until_stopped", "serve"]
 
@@ -54,6 +61,9 @@ STATUS_S = 1.0
 
 #: How long a proxy waits before it retries to read its own placement from its nodes, in seconds.
 LOAD_AGAIN_S = 0.25
+
+#: How often the server looks whether its store is nearly full: in measurements of the pulse, so in seconds.
+SPACE_BEATS = 30
 
 #: How many new objects trigger garbage collection. A stream creates two for each entry, which reference counting
 #: frees: collecting every 700, Python's default, took an eighth of a stream's time.
@@ -73,7 +83,9 @@ class Server:
     the server. `place_as` is the shard and placement for an empty, unplaced node. `listing` lists a node's entries;
     without it they are queried. If `watched` names the store, health follows it, and the server waits for it when it
     starts, at most `wait_s` (UnavailableError). `membership` is that of a proxy; while the nodes do not match its
-    configuration, health is NOT_SERVING. `transport` is what carries the calls, see the package of that name.
+    configuration, health is NOT_SERVING. `transport` is what carries the calls, see the package of that name. Metrics
+    and probes are served by HTTP at `metrics`, from the beginning of the start, unless that is None. Calls that take
+    `slow_call_s` are logged.
     """
 
     def __init__(
@@ -95,6 +107,8 @@ class Server:
         drain_s: float = 0.0,
         grace_s: float | None = None,
         transport: TransportName = "auto",
+        metrics: str | None = None,
+        slow_call_s: float = SLOW_CALL_S,
     ) -> None:
         self._address = replace(parse_address(listen), is_secure=tls is not None)
         self._tls = tls
@@ -103,7 +117,13 @@ class Server:
         self._datastore = datastore
         self._limits = limits or Limits()
         self._cluster = cluster or ClusterInfo()
-        self._calls = CallLog()
+        self._calls = CallLog(slow_call_s=slow_call_s)
+        self._pulse = Pulse()
+        self._beating: asyncio.Task[None] | None = None
+        self._warned: set[str] = set()
+        self._metrics_at = None if metrics is None else parse_metrics_address(metrics)
+        self._http: HttpPort | None = None
+        self._serves = False
         self._place_as = place_as
         self._watch = StoreWatch(watched, self._check_store, self._store_changed) if watched else None
         served = datastore if self._watch is None else WatchedDatastore(datastore, self._watch.suspect)
@@ -118,6 +138,7 @@ class Server:
             placement=None if membership is not None else lambda: self._node.known_placement,
             store_failure=lambda: None if self._watch is None else self._watch.failure,
             calls=self._calls,
+            pulse=self._pulse,
         )
         self._placement = PlacementService(self._node, check_values=check_values, calls=self._calls)
         self._drain_s = drain_s
@@ -144,10 +165,17 @@ class Server:
         """The URL for clients: grpc://HOST:PORT, or grpcs://HOST:PORT over TLS."""
         return self._address.url
 
+    @property
+    def metrics_url(self) -> str | None:
+        """Where the metrics are, once the server has started: http://HOST:PORT/metrics. None if they are not served."""
+        return None if self._metrics_at is None else f"http://{self._metrics_at}/metrics"
+
     async def start(self) -> None:
         """Start to serve. Raises ConfigError, with the address, if it cannot or must not listen there."""
         resolved = await resolve(self._address)
         _check_allowed(self._address, resolved, insecure=self._insecure)
+        if self._metrics_at is not None:
+            self._metrics_at = await self._serve_metrics(self._metrics_at)
         if api_implementation.Type() == "python":
             raise ConfigError(
                 "protobuf runs in its slow pure-Python form; unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
@@ -156,6 +184,7 @@ class Server:
             await self._begin()
         else:
             await self._watch.wait(self._wait_s, self._begin_watched)
+        self._beating = asyncio.create_task(self._pulse.beat(self._check_space))
         self._health = Health()
         methods = [*self._service.methods(), *self._placement.methods(), *self._health.methods()]
         server = new_transport(self._transport, self._limits, [*methods, *reflection_of(methods)])
@@ -169,12 +198,12 @@ class Server:
         info = self._cluster if self._membership is not None else self._cluster.named_by(self._node.known_placement)
         _log.info("serving %s at %s (pid %d)", _served(self._datastore, info), self.url, os.getpid())
         if self._membership is None:
-            await self._health.report(True, SERVICE)
+            await self._report(True)
             if self._watch is not None:
                 self._following = asyncio.create_task(self._watch.follow())
         else:
             await self._membership.check()
-            await self._health.report(not self._membership.differences, SERVICE)
+            await self._report(not self._membership.differences)
             follow = self._membership.follow(self._report)
             self._following = asyncio.create_task(follow)
 
@@ -223,8 +252,46 @@ class Server:
                 return
 
     async def _report(self, serves: bool) -> None:
+        self._serves = serves
         if self._health is not None:
-            await self._health.report(serves, SERVICE)
+            await self._health.report(serves, SERVICE, PLACEMENT_SERVICE)
+
+    async def _serve_metrics(self, address: Address) -> Address:
+        """Serve metrics and probes; the same rules as for calls say where that is allowed."""
+        # Loaded when it is needed: a server without metrics starts faster.
+        from datastore_server.metrics.http import HttpPort
+
+        resolved = await resolve(address)
+        _check_allowed(address, resolved, insecure=self._insecure)
+        self._http = HttpPort(self._samples, self._why_not_ready)
+        port = self._http.start(resolved[0]).port
+        _log.info("metrics at http://%s/metrics", found := Address(address.host, port))
+        return found
+
+    async def _samples(self) -> Iterable[Sample]:
+        from datastore_server.metrics.samples import samples
+
+        return samples(await self._service.observe(), serves=not await self._why_not_ready())
+
+    async def _why_not_ready(self) -> str:
+        """Why the server should get no calls now; empty if it should."""
+        if self._stopping is not None:
+            return "the server is shutting down"
+        if self._server is None:
+            return "the server is starting"
+        if self._watch is not None and self._watch.failure is not None:
+            return str(self._watch.failure)
+        return "" if self._serves else "the nodes do not match the configuration: see datastore status"
+
+    def _check_space(self, beat: int) -> None:
+        """Log what is nearly full, each text once until nothing is."""
+        if beat % SPACE_BEATS:
+            return
+        warnings = space_warnings(self._datastore.describe())
+        for text in warnings:
+            if text not in self._warned:
+                _log.warning("%s", text, extra=kind("warnings of space"))
+        self._warned = self._warned.union(warnings) if warnings else set()
 
     async def stop(self) -> None:
         """Shut down gracefully, and close the datastore. Idempotent; every caller waits for the end.
@@ -239,7 +306,7 @@ class Server:
 
     async def _stop(self) -> None:
         try:
-            for task in (self._following, self._loading):
+            for task in (self._following, self._loading, self._beating):
                 if task is not None:
                     task.cancel()
             if self._server is not None and self._health is not None:
@@ -261,6 +328,8 @@ class Server:
                 await self._watch.aclose()
             await self._datastore.aclose()
             await self._node.system.aclose()
+            if self._http is not None:
+                await self._http.stop()
             if self._server is not None:
                 _log.info("stopped serving at %s; calls: %s", self.url, self._calls.summary() or "none")
 
@@ -282,7 +351,7 @@ def _served(datastore: Datastore, cluster: ClusterInfo) -> str:
     if cluster.shards:
         parts.append(counted(len(cluster.shards), "shards"))
     else:
-        bottom = storage_of(datastore.describe())
+        bottom = datastore.describe().storage
         durability = bottom.capability.durability
         known = "" if durability is Durability.UNKNOWN else f"({durability.value})"
         parts.append(" ".join(filter(None, [bottom.kind, bottom.text, known])))

@@ -6,6 +6,7 @@ servers.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -13,11 +14,20 @@ from typing import Any, TypeAlias
 
 from google.rpc import status_pb2
 
+from datastore import wire
+from datastore.model.forwarding import Forwarded
+
 __all__ = ["Answer", "Call", "ClientGoneError", "Handler", "Serve", "ServedMethod", "at_once"]
 
 
 class ClientGoneError(Exception):
     """A message could not be sent because the client has disconnected."""
+
+
+#: What calls made on behalf of another one carry on: its name, and its trace in the form of the W3C.
+_FORWARDED = frozenset({wire.REQUEST_ID, "traceparent", "tracestate"})
+#: The length of a random request id: 16 hexadecimal digits.
+_REQUEST_ID_BYTES = 8
 
 
 async def _sends_nothing(_: bytes) -> None:
@@ -28,7 +38,7 @@ async def _receives_nothing() -> bytes | None:
     raise TypeError("this RPC has one request, which its handler gets")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """What a handler may know about an RPC besides its request.
 
@@ -50,6 +60,43 @@ class Call:
     send: Callable[[bytes], Awaitable[None]] = _sends_nothing
     #: The next message of the client, if the method takes a stream; None after the last one.
     receive: Callable[[], Awaitable[bytes | None]] = _receives_nothing
+    #: How many entries the handler has counted that no metric has yet.
+    entries: int = 0
+    #: The metadata that continues this call's trace, if it is traced here; otherwise its caller's trace is passed on.
+    trace: Forwarded | None = None
+    _request_id: str | None = None
+
+    def count(self, entries: int) -> None:
+        """Count entries that the handler has read, written or sent."""
+        self.entries += entries
+
+    @property
+    def request_id(self) -> str:
+        """What names this call in logs and errors: the caller's `x-request-id` if it is well-formed, or a random one.
+
+        It is determined when it is first needed, which for most calls is never.
+        """
+        if self._request_id is None:
+            self._request_id = self._given_request_id() or secrets.token_hex(_REQUEST_ID_BYTES)
+        return self._request_id
+
+    def join(self, request_id: str) -> None:
+        """Use the id of a call that was made on behalf of this one and failed, unless this one is named already."""
+        if self._request_id is None:
+            self._request_id = self._given_request_id() or request_id
+
+    def _given_request_id(self) -> str | None:
+        for name, value in self.metadata:
+            if name == wire.REQUEST_ID and isinstance(value, str) and wire.is_request_id(value):
+                return value
+        return None
+
+    def forwarded(self) -> Forwarded:
+        """The metadata for calls made on behalf of this one."""
+        if self.trace is not None:
+            request_id = self._request_id or self._given_request_id()
+            return self.trace if request_id is None else ((wire.REQUEST_ID, request_id), *self.trace)
+        return tuple((name, value) for name, value in self.metadata if name in _FORWARDED and isinstance(value, str))
 
 
 #: What handles an RPC: takes the request's bytes; returns the response's or, after a stream, None. Raises any error.

@@ -24,12 +24,14 @@ from datastore.spec import dump_value, parse_child
 from datastore_client.channel import DEFAULT_PORT
 from datastore_server.documents import converted, parse_toml, read_text, valid, within
 from datastore_server.limits import Limits, limits_of
+from datastore_server.operating import LogConfig, MetricsConfig
 from datastore_server.store_urls import STORE_FORMS, Durability, parse_store_url
 from datastore_server.tls_config import TlsConfig
 
 __all__ = [
     "DEFAULT_LISTEN",
     "DEFAULT_PORT",
+    "METRICS_PORT",
     "WAIT_S",
     "Address",
     "ClusterConfig",
@@ -37,12 +39,14 @@ __all__ = [
     "ProxyConfig",
     "ShardConfig",
     "dump_config",
+    "dump_operating",
     "dump_shards",
     "dump_table",
     "dump_tls",
     "load_config",
     "parse_address",
     "parse_config",
+    "parse_metrics_address",
     "parse_server_url",
     "show_config",
     "tiers_of",
@@ -51,6 +55,9 @@ __all__ = [
 #: How long a node waits at its start for a store that cannot be reached, in seconds.
 WAIT_S = 10.0
 DEFAULT_LISTEN = f"127.0.0.1:{DEFAULT_PORT}"
+
+#: The default port of the metrics.
+METRICS_PORT = 9420
 
 SERVER_FORM = "grpc://HOST:PORT"
 
@@ -119,6 +126,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proxy: Annotated[ProxyConfig, valid("a table: [proxy]")] = ProxyConfig()
     #: After `parse_config`, with absolute paths.
     tls: Annotated[TlsConfig, valid("a table: [tls]")] = TlsConfig()
+    metrics: Annotated[MetricsConfig, valid("a table: [metrics]")] = MetricsConfig()
+    log: Annotated[LogConfig, valid("a table: [log]")] = LogConfig()
 
     def shard(self, name: str) -> ShardConfig:
         """The shard with this name. Raises ConfigError, listing the valid names, if there is none."""
@@ -149,7 +158,16 @@ def dump_config(config: Config) -> str:
     proxy["tiers"] = proxy["tiers"] or None
     tables = [dump_table("cluster", cluster), dump_table("cluster.limits", limits) if limits else None]
     tables += [dump_tls(config.tls) or None]
-    return "\n".join([*filter(None, tables), dump_table("proxy", proxy)]) + dump_shards(config.shards)
+    watched = dump_operating(config.metrics, config.log)
+    return "\n".join([*filter(None, tables), dump_table("proxy", proxy), *watched]) + dump_shards(config.shards)
+
+
+def dump_operating(metrics: MetricsConfig, log: LogConfig) -> list[str]:
+    """The tables `[metrics]` and `[log]` as TOML, without one that has only defaults."""
+    tables = {"metrics": (metrics, MetricsConfig()), "log": (log, LogConfig())}
+    return [
+        dump_table(name, msgspec.structs.asdict(table)) for name, (table, default) in tables.items() if table != default
+    ]
 
 
 def dump_tls(tls: TlsConfig) -> str:
@@ -223,23 +241,26 @@ def parse_server_url(text: str) -> Address:
     return msgspec.structs.replace(_address(rest.removesuffix("/"), text, form), is_secure=is_secure)
 
 
-def parse_address(text: str) -> Address:
-    """The address in `HOST:PORT` or `HOST`; IPv6 in brackets. ConfigError for anything else."""
+def parse_address(text: str, port: int = DEFAULT_PORT) -> Address:
+    """The address in `HOST:PORT`, or in `HOST` at `port`; IPv6 in brackets. ConfigError for anything else."""
     if "://" in text:
-        raise ConfigError(f"{shown(text)}: expected HOST:PORT without a scheme, e.g. {DEFAULT_LISTEN}")
-    return _address(text, text, "HOST:PORT")
+        raise ConfigError(f"{shown(text)}: expected HOST:PORT without a scheme, e.g. 127.0.0.1:{port}")
+    return _address(text, text, "HOST:PORT", port)
 
 
-def _address(text: str, given: str, form: str) -> Address:
+def parse_metrics_address(text: str) -> Address:
+    """The address of the metrics: like `parse_address`, with another default port."""
+    return parse_address(text, METRICS_PORT)
+
+
+def _address(text: str, given: str, form: str, port: int = DEFAULT_PORT) -> Address:
     if (meant := _after_port_alone(text)) != text:
         prefix = form.removesuffix("HOST:PORT")
         raise ConfigError(f"{shown(given)} is a port without a host: expected {form}, e.g. {prefix}{meant}")
     match = re.fullmatch(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\s:/@\[\]]+))(?::(?P<port>[0-9]{1,5}))?", text)
     if match is None or int(match["port"] or 0) > 65535:
-        raise ConfigError(
-            f"{shown(given)}: expected {form}, e.g. {DEFAULT_LISTEN} or [::1]:{DEFAULT_PORT}, port 0 to 65535"
-        )
-    return Address(match["ipv6"] or match["host"], DEFAULT_PORT if match["port"] is None else int(match["port"]))
+        raise ConfigError(f"{shown(given)}: expected {form}, e.g. 127.0.0.1:{port} or [::1]:{port}, port 0 to 65535")
+    return Address(match["ipv6"] or match["host"], port if match["port"] is None else int(match["port"]))
 
 
 def _after_port_alone(text: str) -> str:
@@ -255,6 +276,8 @@ def _check(config: Config, source: str, base: Path) -> Config:
     _check_name(config.cluster.name, f"{source}: cluster.name")
     within(f"{source}: cluster.", limits_of, config.cluster.limits)
     within(f"{source}: proxy.listen: ", parse_address, config.proxy.listen)
+    if config.metrics.listen is not None:
+        within(f"{source}: metrics.listen: ", parse_metrics_address, config.metrics.listen)
     if not tiers_of(config, source) and config.proxy.invalidate:
         raise ConfigError(f"{source}: proxy.invalidate: there are no caches to invalidate; list them in proxy.tiers")
     if not config.shards:

@@ -21,7 +21,7 @@ from datastore.v1 import service_pb2
 from datastore_client.tls import Credentials
 from datastore_server.limits import Limits
 
-__all__ = ["ClusterInfo", "ShardAnswer", "ShardInfo", "ShardProbes", "Size", "describe_store", "storage_of"]
+__all__ = ["ClusterInfo", "ShardAnswer", "ShardInfo", "ShardProbes", "Size", "describe_store"]
 
 #: Timeout of a probe in seconds. People wait for `status`: an unresponsive shard must not delay it.
 PROBE_TIMEOUT_S = 1.0
@@ -60,11 +60,12 @@ class Size(NamedTuple):
 
 
 class ShardAnswer(NamedTuple):
-    """The current state of a shard: the error of asking it, or None, its size, and what its store can do."""
+    """The current state of a shard: the error of asking it, or None; its size, what its store can do, its warnings."""
 
     failure: DatastoreError | None
     size: Size = Size()
     features: frozenset[service_pb2.Feature.ValueType] = frozenset()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,7 +96,7 @@ def describe_store(
     description: Description, limits: Limits, cluster: ClusterInfo, answers: Sequence[ShardAnswer]
 ) -> service_pb2.DescribeStoreResponse:
     """The response to DescribeStore. `answers` has the state of each shard."""
-    storage = storage_of(description)
+    storage = description.storage
     size = (
         _total([answer.size for answer in answers]) if cluster.shards else Size(storage.entries, storage.stored_bytes)
     )
@@ -113,12 +114,17 @@ def describe_store(
         stored_bytes=size.stored_bytes,
         features=sorted(_common_features(answers) if cluster.shards else _features(description.capability)),
     )
-    for shard, (failure, size, _) in sorted(zip(cluster.shards, answers, strict=True), key=lambda pair: pair[0].name):
+    for shard, answer in sorted(zip(cluster.shards, answers, strict=True), key=lambda pair: pair[0].name):
         shown = response.shards.add(
-            name=shard.name, url=shard.url, slots=shard.slots, entries=size.entries, stored_bytes=size.stored_bytes
+            name=shard.name,
+            url=shard.url,
+            slots=shard.slots,
+            entries=answer.size.entries,
+            stored_bytes=answer.size.stored_bytes,
+            warnings=answer.warnings,
         )
-        if failure is not None:
-            shown.status.CopyFrom(wire.error_to_status(failure))
+        if answer.failure is not None:
+            shown.status.CopyFrom(wire.error_to_status(answer.failure))
     return response
 
 
@@ -148,13 +154,6 @@ def _common_features(answers: Sequence[ShardAnswer]) -> frozenset[service_pb2.Fe
     """What all shards that answer can do."""
     known = [answer.features for answer in answers if answer.failure is None]
     return frozenset.intersection(*known) if known else frozenset()
-
-
-def storage_of(description: Description) -> Description:
-    """The innermost store of a composition, or the first with several children."""
-    while len(description.children) == 1:
-        description = description.children[0]
-    return description
 
 
 def _total(sizes: Sequence[Size]) -> Size:
@@ -221,7 +220,7 @@ def _answer_of(described: service_pb2.DescribeStoreResponse) -> ShardAnswer:
         described.entries if described.HasField("entries") else None,
         described.stored_bytes if described.HasField("stored_bytes") else None,
     )
-    return ShardAnswer(None, size, frozenset(described.features))
+    return ShardAnswer(None, size, frozenset(described.features), tuple(described.warnings))
 
 
 def _unavailable(shard: ShardInfo, why: str) -> UnavailableError:

@@ -17,6 +17,8 @@ from google.rpc import status_pb2
 from datastore import wire
 from datastore.model.deadline import set_time_left
 from datastore.model.errors import DatastoreError, InternalError, QueryNotSupportedError, StoreError
+from datastore.model.forwarding import set_forwarded
+from datastore_server import logs
 from datastore_server.call import Answer, Call, ClientGoneError, Handler, Serve
 from datastore_server.calls import CallLog
 from datastore_server.checks import check_request
@@ -54,31 +56,34 @@ def guard(
     `require_expected` is called with the server identity that the caller expects, and raises if it is another one.
     Each call is recorded in `calls`.
     """
-    calls = calls or CallLog()
+    record = (calls or CallLog()).recorder(method)
 
     async def guarded(request: bytes, call: Call) -> Answer:
-        began = calls.now()
+        began = record.began(call)
         set_time_left(call.time_left_s)
+        set_forwarded(call.forwarded)
         try:
             check_expected(call, require_expected)
             check_request(len(request), limit)
             answer = await handler(request, call)
         except ClientGoneError:
             # Ends like a call that the client has cancelled.
+            record.cancelled(request, call, began)
             raise asyncio.CancelledError from None
         except asyncio.CancelledError as error:
             if _is_cancelled():
+                record.cancelled(request, call, began)
                 raise
             # Something that the store awaits was cancelled, not this call: the client is waiting for an answer.
-            status = status_of(error, method)
+            status = status_of(error, method, call)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - the client must get an answer in any case
-            status = status_of(error, method)
+            status = status_of(error, method, call)
         else:
-            calls.answered(method, request, call, began)
+            record.answered(request, answer, call, began)
             return answer
-        calls.failed(method, request, call, status, began)
+        record.failed(request, call, status, began)
         return status
 
     return guarded
@@ -89,11 +94,15 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def status_of(error: BaseException, method: str) -> status_pb2.Status:
-    """The status for an error. Logs the server's own failures."""
-    status = wire.error_to_status(_public(error, method), text_bytes=STATUS_TEXT_BYTES)
+def status_of(error: BaseException, method: str, call: Call | None = None) -> status_pb2.Status:
+    """The status for an error, with the id of the call that it answers. Logs the server's own failures."""
+    if call is not None and isinstance(error, DatastoreError) and error.request_id is not None:
+        call.join(error.request_id)
+    status = wire.error_to_status(_public(error, method, call), text_bytes=STATUS_TEXT_BYTES)
     if status.ByteSize() > _STATUS_BYTES:
         del status.details[1:]
+    if call is not None:
+        wire.set_request_id(status, call.request_id)
     return status
 
 
@@ -102,16 +111,20 @@ def item_status(error: BaseException, method: str) -> status_pb2.Status:
     return wire.error_to_status(_public(error, method), text_bytes=ITEM_STATUS_TEXT_BYTES)
 
 
-def _public(error: BaseException, method: str) -> BaseException:
+def _public(error: BaseException, method: str, call: Call | None = None) -> BaseException:
     """The error that the client gets: the same one, or for an unexpected one an InternalError with an incident ID."""
     if isinstance(error, InternalError) and error.incident:
         return error
     if isinstance(error, DatastoreError) and not isinstance(error, InternalError):
         if isinstance(error, StoreError):
-            _log.warning("%s failed: %s", method, error)
+            _log.warning("%s failed: %s", method, error, extra=_facts(method, call))
         return error
     if isinstance(error, NotImplementedError):
         return QueryNotSupportedError(f"this store does not support {method}")
     incident = secrets.token_hex(8)
-    _log.error("incident %s in %s", incident, method, exc_info=error)
+    _log.error("incident %s in %s", incident, method, exc_info=error, extra=_facts(method, call))
     return InternalError(f"unexpected error; see incident {incident} in the server's log", incident=incident)
+
+
+def _facts(method: str, call: Call | None) -> dict[str, object]:
+    return logs.facts(method=method, request_id=None if call is None else call.request_id)

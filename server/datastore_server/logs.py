@@ -1,21 +1,45 @@
-"""The log format of servers, proxies and clusters: a time, a level and an event on each line.
+"""The log formats of servers, proxies and clusters: a time, a level and an event on each line, as text or JSON.
 
     2026-11-28T18:12:04.123Z INFO serving lmdb in /var/lib/ds (sync, 34,006 entries) at grpc://127.0.0.1:7420
+    {"time": "2026-11-28T18:12:04.123Z", "level": "info", "event": "serving lmdb in ..."}
 
-Only tracebacks continue on further, indented lines. Knows nothing about the events.
+In text only tracebacks continue on further, indented lines. They are without the texts of their exceptions, which may
+quote what clients store, unless the level is DEBUG. Knows nothing about the events.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
-__all__ = ["LINES", "SHOWN_CHARACTERS", "WINDOW_S", "kind", "shown", "to_file", "to_stderr"]
+__all__ = [
+    "FORMATS",
+    "LEVELS",
+    "LINES",
+    "SHOWN_CHARACTERS",
+    "WINDOW_S",
+    "Format",
+    "Level",
+    "facts",
+    "kind",
+    "shown",
+    "to_file",
+    "to_stderr",
+]
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+Format: TypeAlias = Literal["text", "json"]
+#: Of the levels, the first writes most.
+LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
+FORMATS: tuple[Format, ...] = ("text", "json")
 
 #: The maximum number of lines per kind of event in WINDOW_S; the rest is only counted. Internal errors are always
 #: written.
@@ -27,9 +51,17 @@ SHOWN_CHARACTERS = 200
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-def kind(text: str) -> dict[str, str]:
-    """The `extra` of a logging call that names the kind of event, in the plural. The default is its message."""
-    return {"kind": text}
+def kind(text: str, **known: object) -> dict[str, object]:
+    """The `extra` of a logging call that names the kind of event, in the plural. The default is its message.
+
+    Facts as in `facts`.
+    """
+    return {"kind": text, **facts(**known)}
+
+
+def facts(**known: object) -> dict[str, object]:
+    """The `extra` of a logging call with what JSON has as separate members; text shows only the `request_id`."""
+    return {"facts": {name: fact for name, fact in known.items() if fact is not None}}
 
 
 def shown(text: str) -> str:
@@ -38,43 +70,89 @@ def shown(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), cut)
 
 
-def to_stderr() -> AbstractContextManager[None]:
+def to_stderr(level: Level = "info", form: Format = "text") -> AbstractContextManager[None]:
     """Log to standard error, which `datastore cluster` sends to a file, while the block runs."""
-    return _logging_to(logging.StreamHandler(sys.stderr))
+    return _logging_to(logging.StreamHandler(sys.stderr), level, form)
 
 
-def to_file(path: Path) -> AbstractContextManager[None]:
+def to_file(path: Path, level: Level = "info", form: Format = "text") -> AbstractContextManager[None]:
     """Log to the end of a file while the block runs. Raises OSError if it cannot be written."""
-    return _logging_to(logging.FileHandler(path, encoding="utf-8"))
+    return _logging_to(logging.FileHandler(path, encoding="utf-8"), level, form)
 
 
 @contextmanager
-def _logging_to(handler: logging.Handler) -> Iterator[None]:
+def _logging_to(handler: logging.Handler, level: Level, form: Format) -> Iterator[None]:
     root, ours = logging.getLogger(), logging.getLogger("datastore")
-    level = ours.level
-    handler.setFormatter(_Formatter())
+    before = ours.level
+    handler.setFormatter((_JsonFormatter if form == "json" else _TextFormatter)(with_texts=level == "debug"))
+    # Other libraries log warnings and errors.
+    handler.setLevel(level.upper())
     limit = RateLimit()
     handler.addFilter(limit)
     root.addHandler(handler)
-    ours.setLevel(logging.INFO)
+    ours.setLevel(level.upper())
     try:
         yield
     finally:
         for text in limit.left_out():
             ours.info("%s", text)
-        ours.setLevel(level)
+        ours.setLevel(before)
         root.removeHandler(handler)
         handler.close()
 
 
-class _Formatter(logging.Formatter):
+class _TextFormatter(logging.Formatter):
+    def __init__(self, *, with_texts: bool) -> None:
+        super().__init__()
+        self._with_texts = with_texts
+
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         text = _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), record.getMessage())
-        line = f"{stamp}.{int(record.msecs):03}Z {record.levelname} {text}"
-        if record.exc_info:
-            line += "\n  " + self.formatException(record.exc_info).replace("\n", "\n  ")
+        line = f"{_stamp(record)} {record.levelname} {text}"
+        request_id = _facts_of(record).get("request_id")
+        if request_id is not None:
+            line += f" (request {request_id})"
+        if record.exc_info and record.exc_info[1] is not None:
+            line += "\n  " + self.traceback(record.exc_info[1]).replace("\n", "\n  ")
         return line
+
+    def traceback(self, error: BaseException) -> str:
+        """Where an exception was raised, and its type; its text only if that was asked for."""
+        lines = traceback.format_exception(error) if self._with_texts else _without_texts(error)
+        return "".join(lines).rstrip("\n")
+
+
+class _JsonFormatter(_TextFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _stamp(record),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **_facts_of(record),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["traceback"] = self.traceback(record.exc_info[1])
+        # Escapes what is not ASCII: a line has no line break and no lone surrogate in it.
+        return json.dumps(line)
+
+
+def _stamp(record: logging.LogRecord) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
+
+
+def _facts_of(record: logging.LogRecord) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(record, "facts", {})
+    return found
+
+
+def _without_texts(error: BaseException) -> Iterator[str]:
+    """The lines of a traceback and of those behind it, with the types of the exceptions and without their texts."""
+    behind = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if behind is not None:
+        yield from _without_texts(behind)
+        yield "which led to:\n"
+    yield from traceback.format_tb(error.__traceback__)
+    yield f"{type(error).__name__}\n"
 
 
 class RateLimit(logging.Filter):

@@ -27,10 +27,12 @@ class MatchingStream:
         run: MatchingRun,
         response: type[service_pb2.DeleteMatchingResponse | service_pb2.PatchMatchingResponse],
         send: Callable[[bytes], Awaitable[None]],
+        count: Callable[[int], None],
     ) -> None:
         self._run = run
         self._response = response
         self._send = send
+        self._count = count
         self._error: DatastoreError | None = None
 
     async def run(self, time_limit_s: float) -> None:
@@ -43,6 +45,7 @@ class MatchingStream:
         try:
             async with aclosing(self._run) as run:
                 while (step := await run.next_step()) is not None:
+                    self._count(step.changed)
                     response = self._response(progress=_progress(step), resume_token=step.position)
                     await self._send(response.SerializeToString())
                     # Every call gets some work done; otherwise a change that is always continued would never end.

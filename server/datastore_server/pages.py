@@ -72,6 +72,11 @@ class Page:
             return None
         return whole_frame(batch, index)
 
+    @property
+    def entries(self) -> int:
+        """How many entries it has."""
+        return len(self._frames)
+
     def response(self, cursor: Cursor) -> bytes:
         """The serialized response, with the token of the next page unless this is the last one."""
         response = service_pb2.ListEntriesResponse()

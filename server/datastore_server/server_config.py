@@ -16,9 +16,18 @@ import msgspec
 from datastore.model.config import did_you_mean
 from datastore.model.errors import ConfigError
 from datastore.spec import parse_tree, show_tree
-from datastore_server.config import DEFAULT_LISTEN, WAIT_S, dump_table, dump_tls, parse_address
+from datastore_server.config import (
+    DEFAULT_LISTEN,
+    WAIT_S,
+    dump_operating,
+    dump_table,
+    dump_tls,
+    parse_address,
+    parse_metrics_address,
+)
 from datastore_server.documents import converted, parse_toml, read_text, valid, within
 from datastore_server.limits import Limits, limits_of
+from datastore_server.operating import LogConfig, MetricsConfig
 from datastore_server.store_urls import StoreUrl, parse_store_url
 from datastore_server.tls_config import TlsConfig
 
@@ -40,6 +49,8 @@ class _Document(msgspec.Struct, frozen=True):
 
     server: Annotated[_Server, valid("a table: [server]")]
     tls: Annotated[TlsConfig, valid("a table: [tls]")] = TlsConfig()
+    metrics: Annotated[MetricsConfig, valid("a table: [metrics]")] = MetricsConfig()
+    log: Annotated[LogConfig, valid("a table: [log]")] = LogConfig()
     #: Read by `parse_tree`.
     store: Annotated[Any, valid("tables, each beginning with [store.NAME]")] = None
 
@@ -54,6 +65,8 @@ class ServerConfig:
     wait_s: float
     limits: Limits
     tls: TlsConfig
+    metrics: MetricsConfig
+    log: LogConfig
 
 
 def load_server(path: Path) -> ServerConfig:
@@ -74,6 +87,8 @@ def parse_server(text: str, *, source: str, base: Path = Path()) -> ServerConfig
     server = read.server
     limits = within(f"{source}: server.", limits_of, server.limits)
     within(f"{source}: server.listen: ", parse_address, server.listen)
+    if read.metrics.listen is not None:
+        within(f"{source}: metrics.listen: ", parse_metrics_address, read.metrics.listen)
     return ServerConfig(
         _store(document, server.store, source, base),
         server.listen,
@@ -81,6 +96,8 @@ def parse_server(text: str, *, source: str, base: Path = Path()) -> ServerConfig
         server.wait_s,
         limits,
         read.tls.checked(source, base),
+        read.metrics,
+        read.log,
     )
 
 
@@ -106,5 +123,6 @@ def show_server(config: ServerConfig) -> str:
         "wait_s": config.wait_s,
     }
     tables = [show_tree(config.store.tree)] if named else []
-    tables += [dump_table("server", server), dump_table("server.limits", config.limits.shown())]
-    return "\n".join(filter(None, [*tables, dump_tls(config.tls)]))
+    watched = [dump_tls(config.tls), *dump_operating(config.metrics, config.log)]
+    limits = dump_table("server.limits", config.limits.shown())
+    return "\n".join(filter(None, [*tables, dump_table("server", server), limits, *watched]))

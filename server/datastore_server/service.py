@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from google.rpc import status_pb2
 
+from datastore import wire
 from datastore.aio.aggregating import tally_of
 from datastore.aio.atomic import all_made, atomic_of
 from datastore.aio.base import Datastore, exact_query
@@ -38,6 +39,8 @@ from datastore_server.describe import ClusterInfo
 from datastore_server.framing import batch_get_answer, batch_write_answer, get_answer, patch_answer, put_answer
 from datastore_server.interceptors import check_expected, guard, item_status, status_of
 from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits, RequestLimit
+from datastore_server.observation import Observation, load_of, space_warnings
+from datastore_server.pulse import Pulse
 from datastore_server.requests import Requests
 from datastore_server.rpc import Completion, checked, handlers_of, parse_request
 from datastore_server.tokens import End
@@ -78,7 +81,7 @@ class DatastoreService:
     With `check_values` every value is checked before it reaches the datastore; a proxy leaves that to its nodes and
     forwards values unread. `require_expected` raises for callers that expect a different server, see `guard`.
     `placement` returns the node's placement, and `store_failure` why its store does not answer, or None. Calls are
-    recorded in `calls`.
+    recorded in `calls`, and `pulse` is that of the server.
     """
 
     def __init__(
@@ -92,8 +95,10 @@ class DatastoreService:
         placement: Callable[[], NodePlacement] | None = None,
         store_failure: Callable[[], DatastoreError | None] | None = None,
         calls: CallLog | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         self._datastore = datastore
+        self._pulse = pulse or Pulse()
         self._calls = calls or CallLog()
         self._require_expected = require_expected
         self._limits = limits or Limits()
@@ -167,12 +172,13 @@ class DatastoreService:
         """`ServedMethod.refuse` for calls that are admitted, see `_admitted`."""
         if name not in _ADMITTED:
             return None
+        record = self._calls.recorder(name)
 
         def refuse(in_hand: int, time_left_s: float | None) -> status_pb2.Status | None:
             try:
                 self._admission.check(in_hand, time_left_s)
             except OverloadedError as error:
-                self._calls.refused(name)
+                record.refused(wire.reason_of(OverloadedError))
                 return self._refusal_of(error, name)
             except UnavailableError:
                 # The server drains: `admitted` answers, once calls are not held any more.
@@ -256,6 +262,7 @@ class DatastoreService:
             results = await on_made(
                 _required, items, lambda keys: self._datastore.read(keys, options), ReadResult.failed
             )
+            call.count(len(results))
             return batch_get_answer(results, self._limits)
 
     async def batch_write(self, request: bytes, call: Call) -> bytes:
@@ -265,7 +272,9 @@ class DatastoreService:
             made = all_made(_required, items, atomic_of(self._datastore))
         else:
             made = on_made(_required, items, self._datastore.write, WriteResult)
-        return batch_write_answer(await self._writes.run(made))
+        results = await self._writes.run(made)
+        call.count(len(results))
+        return batch_write_answer(results)
 
     # Queries
 
@@ -273,7 +282,12 @@ class DatastoreService:
         """Query: a stream of batches and a summary, at the client's pace."""
         query, token, sort_keys = await checked(self._requests.query, request, self._checks)
         builder = streaming.ResponseBuilder(
-            query, token, self._limits, sort_keys=sort_keys, share_bytes=self._open_streams.share_bytes
+            query,
+            token,
+            self._limits,
+            sort_keys=sort_keys,
+            share_bytes=self._open_streams.share_bytes,
+            count=call.count,
         )
         if token.end is not End.OPEN:
             await call.send(builder.finish_again())
@@ -306,13 +320,14 @@ class DatastoreService:
         if token.end is not End.OPEN:
             return b""
         async with self._reads.hold(self._answer_bytes):
-            return await self._filled(pages.Page(query, token, page_items, self._limits), query)
+            return await self._filled(pages.Page(query, token, page_items, self._limits), query, call)
 
-    async def _filled(self, page: pages.Page, query: Query) -> bytes:
+    async def _filled(self, page: pages.Page, query: Query, call: Call) -> bytes:
         set_sort_budget(self._sorts)
         cursor = exact_query(self._datastore, query)
         async with aclosing(cursor), self._query_time():
             await page.fill(cursor)
+        call.count(page.entries)
         return page.response(cursor)
 
     @asynccontextmanager
@@ -358,7 +373,7 @@ class DatastoreService:
 
         identity = asked.query.SerializeToString(deterministic=True)
         with self._open_streams.one_more(call.peer()):
-            stream = watching.WatchStream(self._watches, identity, open_watcher, call.send)
+            stream = watching.WatchStream(self._watches, identity, open_watcher, call.send, call.count)
             with self._interruptible(stream):
                 await stream.run()
 
@@ -380,7 +395,7 @@ class DatastoreService:
         set_sort_budget(self._sorts)
         with self._open_streams.one_more(call.peer()):
             run = MatchingRun(self._datastore, asked, token or None)
-            stream = matching.MatchingStream(run, response, call.send)
+            stream = matching.MatchingStream(run, response, call.send, call.count)
             with self._interruptible(stream):
                 await stream.run(self._limits.query_time_ms / 1000)
 
@@ -389,13 +404,31 @@ class DatastoreService:
     async def describe_store(self, request: bytes, call: Call) -> bytes:
         """DescribeStore: the composition, the limits, and the current state of the shards."""
         parse_request(service_pb2.DescribeStoreRequest, request)
-        answers = await self._probes.answers()
-        cluster = self._cluster if self._placement is None else self._cluster.named_by(self._placement())
-        response = describe.describe_store(self._datastore.describe(), self._limits, cluster, answers)
-        failure = None if self._store_failure is None else self._store_failure()
-        if failure is not None:
-            response.status.CopyFrom(item_status(failure, "DescribeStore"))
+        seen = await self.observe()
+        response = describe.describe_store(seen.description, self._limits, seen.cluster, seen.answers)
+        response.load.CopyFrom(load_of(seen))
+        response.warnings.extend(seen.warnings)
+        if seen.failure is not None:
+            response.status.CopyFrom(item_status(seen.failure, "DescribeStore"))
         return response.SerializeToString()
+
+    async def observe(self) -> Observation:
+        """The state of the server. A proxy asks its shards, which takes at most a second."""
+        answers = await self._probes.answers()
+        placement = None if self._placement is None else self._placement()
+        description = self._datastore.describe()
+        return Observation(
+            description=description,
+            cluster=self._cluster if placement is None else self._cluster.named_by(placement),
+            answers=answers,
+            placement=placement,
+            failure=None if self._store_failure is None else self._store_failure(),
+            totals=self._calls.totals(),
+            calls_in_hand=self._admission.in_hand,
+            uptime_s=self._pulse.uptime_s,
+            lag_s=self._pulse.lag_s,
+            warnings=space_warnings(description),
+        )
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new calls, and end active ones: streams at once, others when they are done or after `grace_s`.

@@ -87,7 +87,8 @@ class ResponseBuilder:
     """Splits batches of results into messages, each with the token that continues after it.
 
     `token` is the start of this call. The first entries are sent immediately, then about `batch_bytes()` per message.
-    `share_bytes` returns the maximum size of a message at the moment.
+    `share_bytes` returns the maximum size of a message at the moment. `count` is called with the number of
+    entries of each message.
     """
 
     def __init__(
@@ -98,8 +99,10 @@ class ResponseBuilder:
         *,
         sort_keys: bool = False,
         share_bytes: Callable[[], int] = lambda: BATCH_BYTES,
+        count: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._share_bytes = share_bytes
+        self._count_sent = count
         self._sent_bytes = 0
         self._query = query
         self._limits = limits
@@ -265,6 +268,7 @@ class ResponseBuilder:
         self._frames.clear()
         self._sort_keys.clear()
         self._last_frame = None
+        self._count_sent(self._count)
         self._count = self._size = 0
         self._has_sent = True
         self._sent_bytes += len(message)

@@ -51,6 +51,7 @@ class _Step(NamedTuple):
 
     messages: list[bytes]
     token: bytes
+    changes: int
 
     @property
     def size(self) -> int:
@@ -114,7 +115,7 @@ class _Shared:
         try:
             batch = await (self._continued() if self._is_begun else self._begun())
             self._is_begun = True
-            step = _Step(list(responses(batch, self._watches.limits)), batch.token)
+            step = _Step(list(responses(batch, self._watches.limits)), batch.token, len(batch.changes))
             self._add(step)
             if len(batch.changes) < LINGER_CHANGES and step.size < LINGER_BYTES:
                 linger_s = min(LINGER_S * self._watches.count, MOST_LINGER_S)
@@ -205,7 +206,7 @@ class WatchStream:
     """One active watch. It ends when it is interrupted, its client leaves, or reading fails.
 
     `open_watcher` opens a watcher at a token, or with None where the client asks to begin; `identity` is the same for
-    all streams that ask for the same changes.
+    all streams that ask for the same changes. `count` is called with the number of changes that are sent.
     """
 
     def __init__(
@@ -214,11 +215,13 @@ class WatchStream:
         identity: bytes,
         open_watcher: Callable[[bytes | None], Watcher],
         send: Callable[[bytes], Awaitable[None]],
+        count: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._watches = watches
         self._identity = identity
         self._open_watcher = open_watcher
         self._send = send
+        self._count = count
         self._woken = asyncio.Event()
         self._token: bytes | None = None
         self._error: DatastoreError | None = None
@@ -230,6 +233,7 @@ class WatchStream:
         try:
             while True:
                 step = await self._next_step()
+                self._count(step.changes)
                 for message in step.messages:
                     await self._send(message)
                     self._check_continues()

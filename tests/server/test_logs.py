@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from datastore_client.aio import connect
 from datastore_server import logs
 from datastore_server.app import serve
 from datastore_server.call import Call
-from datastore_server.calls import SLOW_CALL_S, SLOW_STREAM_S, CallLog
+from datastore_server.calls import SLOW_CALL_S, STREAM_FACTOR, CallLog
 from datastore_server.describe import ShardInfo
 from datastore_server.logs import LINES, SHOWN_CHARACTERS, WINDOW_S, RateLimit, shown
 from datastore_server.shard_watch import watching
@@ -71,8 +72,53 @@ def test_the_traceback_of_a_fault_continues_on_indented_lines(log: LogFile) -> N
         _log.exception("incident 7")
     first, *rest = log.lines()
     assert LINE.fullmatch(first) and first.endswith("ERROR incident 7")
-    assert rest[-2:] == ["  ValueError: one", "  two"]
+    # Its text may quote what a client stores.
+    assert rest[-1] == "  ValueError"
+    assert not any("one" in line for line in rest if "raise" not in line)
     assert all(line.startswith("  ") for line in rest)
+
+
+def test_what_led_to_a_fault_is_in_its_traceback(log: LogFile) -> None:
+    try:
+        try:
+            raise KeyError("secret")
+        except KeyError as error:
+            raise ValueError("secret") from error
+    except ValueError:
+        _log.exception("incident 7")
+    types = [line for line in log.lines() if re.fullmatch(r"  (\w+Error|which led to:)", line)]
+    assert types == ["  KeyError", "  which led to:", "  ValueError"]
+
+
+def test_the_texts_of_exceptions_are_logged_at_the_level_debug(tmp_path: Path) -> None:
+    with logs.to_file(tmp_path / "log", "debug"):
+        try:
+            raise ValueError("one\ntwo")
+        except ValueError:
+            _log.exception("incident 7")
+    assert (tmp_path / "log").read_text().splitlines()[-2:] == ["  ValueError: one", "  two"]
+
+
+@pytest.mark.parametrize(("level", "written"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
+def test_events_below_the_level_are_not_logged(tmp_path: Path, level: logs.Level, written: int) -> None:
+    with logs.to_file(tmp_path / "log", level):
+        for write in (_log.debug, _log.info, _log.warning, _log.error):
+            write("event")
+    assert len((tmp_path / "log").read_text().splitlines()) == written
+
+
+def test_a_line_of_json_has_the_facts_of_its_event(tmp_path: Path) -> None:
+    with logs.to_file(tmp_path / "log", form="json"):
+        _log.info("a %s", "b\nc\u2028é", extra=logs.kind("events", method="Get", request_id="r-1", peer=None))
+        try:
+            raise ValueError("secret")
+        except ValueError:
+            _log.exception("incident 7")
+    first, second = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first.pop("time"))
+    assert first == {"level": "info", "event": "a b\nc\u2028é", "method": "Get", "request_id": "r-1"}
+    assert (second["level"], second["event"]) == ("error", "incident 7")
+    assert second["traceback"].endswith("\nValueError")
 
 
 def test_other_libraries_are_logged_from_warnings_on(log: LogFile) -> None:
@@ -137,10 +183,11 @@ def call_log() -> tuple[CallLog, list[float]]:
     return CallLog(clock=lambda: now[0]), now
 
 
-CALL = Call(peer=lambda: "ipv4:1.2.3.4:5")
+def a_call() -> Call:
+    return Call(peer=lambda: "ipv4:1.2.3.4:5", metadata=(("x-request-id", "r-1"),))
 
 
-@pytest.mark.parametrize(("method", "slow_s"), [("Get", SLOW_CALL_S), ("Query", SLOW_STREAM_S)])
+@pytest.mark.parametrize(("method", "slow_s"), [("Get", SLOW_CALL_S), ("Query", SLOW_CALL_S * STREAM_FACTOR)])
 @pytest.mark.parametrize(("more_s", "is_logged"), [(-0.001, False), (0.0, True), (0.1, True)])
 def test_a_slow_call_is_logged_with_its_key(
     log: LogFile, method: str, slow_s: float, more_s: float, is_logged: bool
@@ -152,8 +199,9 @@ def test_a_slow_call_is_logged_with_its_key(
         else service_pb2.QueryRequest(query={"key": {"text": "/a:1"}})
     )
     now[0] = slow_s + more_s
-    calls.answered(method, request.SerializeToString(), CALL, began=0.0)
-    expected = [f"WARNING slow: {method} /a:1 from ipv4:1.2.3.4:5 took {slow_s + more_s:.1f} s"] if is_logged else []
+    calls.recorder(method).answered(request.SerializeToString(), b"", a_call(), began=0.0)
+    line = f"WARNING slow: {method} /a:1 from ipv4:1.2.3.4:5 took {slow_s + more_s:.1f} s (request r-1)"
+    expected = [line] if is_logged else []
     assert [line.split(" ", 1)[1] for line in log.lines()] == expected
 
 
@@ -173,23 +221,27 @@ def test_a_failed_call_is_logged_with_its_key_and_reason_and_without_its_value(
 ) -> None:
     calls, _ = call_log()
     request = getattr(service_pb2, f"{method}Request")(**request_).SerializeToString()
-    calls.failed(method, request, CALL, wire.error_to_status(InvalidKeyError("no")), began=0.0)
+    calls.recorder(method).failed(request, a_call(), wire.error_to_status(InvalidKeyError("no")), began=0.0)
     (line,) = log.lines()
-    assert line.split(" ", 1)[1] == f"INFO {subject} from ipv4:1.2.3.4:5 failed: INVALID_KEY"
+    assert line.split(" ", 1)[1] == f"INFO {subject} from ipv4:1.2.3.4:5 failed: INVALID_KEY (request r-1)"
 
 
 def test_a_request_that_cannot_be_read_is_logged_as_such(log: LogFile) -> None:
     calls, _ = call_log()
-    calls.failed("Get", b"\xff", CALL, wire.error_to_status(InvalidKeyError("no")), began=0.0)
+    calls.recorder("Get").failed(b"\xff", a_call(), wire.error_to_status(InvalidKeyError("no")), began=0.0)
     assert "Get (unreadable) from" in log.lines()[0]
 
 
 def test_calls_are_counted_by_method() -> None:
     calls, _ = call_log()
-    for _ in range(1234):
-        calls.answered("Get", b"", CALL, began=0.0)
-    calls.failed("Put", b"", CALL, wire.error_to_status(InvalidKeyError("no")), began=0.0)
-    calls.answered("Put", b"", CALL, began=0.0)
+    # Each thread has its own recorder.
+    one, other = calls.recorder("Get"), calls.recorder("Get")
+    for _ in range(617):
+        one.answered(b"", b"", a_call(), began=0.0)
+        other.answered(b"", b"", a_call(), began=0.0)
+    puts = calls.recorder("Put")
+    puts.failed(b"", a_call(), wire.error_to_status(InvalidKeyError("no")), began=0.0)
+    puts.answered(b"", b"", a_call(), began=0.0)
     assert calls.summary() == "Get 1,234, Put 2 (1 failed)"
 
 
@@ -225,10 +277,11 @@ async def test_a_server_logs_its_start_its_failures_and_its_end_with_counts(log:
         url = server.url
     text = "\n".join(log.lines())
     assert re.search(rf"INFO serving dict in memory \(memory\), 1 entry at {url} \(pid \d+\)$", log.lines()[0])
-    assert re.search(r"INFO Get /a:bad from \S+ failed: CORRUPT_DATA$", text, re.MULTILINE)
-    assert re.search(r"INFO Get /a:worse from \S+ failed: INTERNAL$", text, re.MULTILINE)
+    assert re.search(r"INFO Get /a:bad from \S+ failed: CORRUPT_DATA \(request \w+\)$", text, re.MULTILINE)
+    assert re.search(r"INFO Get /a:worse from \S+ failed: INTERNAL \(request \w+\)$", text, re.MULTILINE)
     assert log.lines()[-1].endswith(f"INFO stopped serving at {url}; calls: Get 2 (2 failed), Put 1")
-    assert not re.search(r"failed: .*secret|Put .*secret", text)
+    # The lines of the traceback show code, but not what it raised.
+    assert not re.search(r"failed: .*secret|Put .*secret|Error: secret", text)
 
 
 async def _not_probed() -> None:

@@ -61,8 +61,10 @@ async def node(directory: Path | None = None) -> AsyncIterator[Cluster]:
 
 
 @asynccontextmanager
-async def proxy(directory: Path | None = None, **settings: Any) -> AsyncIterator[Cluster]:
-    """Three nodes, on LMDB below `directory` or in memory, and a proxy over them."""
+async def proxy(
+    directory: Path | None = None, *, metrics: str | None = None, **settings: Any
+) -> AsyncIterator[Cluster]:
+    """Three nodes, on LMDB below `directory` or in memory, and a proxy over them. All serve their metrics there."""
     async with AsyncExitStack() as stack:
         nodes, backends = [], []
         for name in SHARDS:
@@ -70,7 +72,7 @@ async def proxy(directory: Path | None = None, **settings: Any) -> AsyncIterator
                 _store(directory and directory / name), durability="async", cluster="test", shard=name
             )
             backends.append(topology.datastore)
-            node = serve(topology.datastore, cluster=topology.cluster, system=topology.system)
+            node = serve(topology.datastore, cluster=topology.cluster, system=topology.system, metrics=metrics)
             nodes.append(await stack.enter_async_context(node))
         shards = [ShardConfig(name=name, url=server.url) for name, server in zip(SHARDS, nodes, strict=True)]
         topology = build_proxy(Config(cluster=ClusterConfig(name="test", **settings), shards=shards))
@@ -78,6 +80,7 @@ async def proxy(directory: Path | None = None, **settings: Any) -> AsyncIterator
             serve(
                 topology.datastore,
                 **topology.settings(),
+                metrics=metrics,
             )
         )
         yield Cluster(nodes, backends, server)

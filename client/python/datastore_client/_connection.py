@@ -23,6 +23,7 @@ from datastore.model.errors import (
     OverloadedError,
     UnavailableError,
 )
+from datastore.model.forwarding import forwarded
 from datastore.sync._concurrency import Lock
 from datastore_client._calls import (
     CALL_ERRORS,
@@ -196,8 +197,8 @@ class Connection:
     def _make(self, call: Call, request: bytes, policy: RetryPolicy) -> Any:
         """Make a call. Returns what gRPC returns."""
         timeout_s = policy.left_s()
-        expected = None if self.expects is None else ((wire.EXPECTATION, self.expects),)
-        return call.method(request, timeout=None if timeout_s == math.inf else timeout_s, metadata=expected)
+        metadata = forwarded() if self.expects is None else (*forwarded(), (wire.EXPECTATION, self.expects))
+        return call.method(request, timeout=None if timeout_s == math.inf else timeout_s, metadata=metadata or None)
 
     # Failures
 

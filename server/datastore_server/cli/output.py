@@ -157,7 +157,9 @@ def shown_error(error: DatastoreError) -> str:
     """An error for people: its reason, its text, and its shard if the text does not name it."""
     text = str(error)
     shard = f" (shard {error.shard})" if error.shard and error.shard not in text else ""
-    return f"{reason_of(error)}: {text}{shard}"
+    # The log of the server says more about what is not the caller's fault.
+    has_more = error.request_id is not None and exit_code_of(error) in (ExitCode.FAILED, ExitCode.UNAVAILABLE)
+    return f"{reason_of(error)}: {text}{shard}" + (f" (request {error.request_id})" if has_more else "")
 
 
 def reason_of(error: DatastoreError) -> str:

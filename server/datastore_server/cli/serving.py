@@ -20,14 +20,23 @@ from datastore.model.errors import ConfigError
 from datastore_client.tls import TlsFiles
 from datastore_server import logs
 from datastore_server.app import DRAIN_S, run_until_stopped, serve
+from datastore_server.cli.observing_options import Observing, observing_options
 from datastore_server.cli.output import ExitCode, print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
 from datastore_server.cli.tls_options import insecure_option, tls_options
 from datastore_server.cluster import Cluster, command_again, plan_cluster
-from datastore_server.config import DEFAULT_LISTEN, WAIT_S, Config, load_config, parse_address, parse_server_url
+from datastore_server.config import (
+    DEFAULT_LISTEN,
+    WAIT_S,
+    Config,
+    load_config,
+    parse_address,
+    parse_server_url,
+)
 from datastore_server.coordination.checking import Findings, check
 from datastore_server.counting import counted
 from datastore_server.limits import Limits, limits_of
+from datastore_server.operating import LogConfig, MetricsConfig
 from datastore_server.server_config import load_server
 from datastore_server.shard_watch import watching
 from datastore_server.signals import handle_stop_signals
@@ -110,6 +119,7 @@ def _named_limits(context: click.Context, option: click.Parameter, given: Sequen
     help="Read store, address and other settings from this file: those of shard --shard of a cluster, or of [server].",
 )
 @_check_config_option
+@observing_options
 @tls_options
 @insecure_option
 @_transport_option
@@ -133,6 +143,7 @@ def serve_command(
     insecure: bool,
     transport: TransportName,
     stop_with_stdin: bool,
+    observing: Callable[[MetricsConfig | None, LogConfig | None], Observing],
 ) -> None:
     """Serve STORE over gRPC until stopped: lmdb:///DIRECTORY stores entries on disk, memory: in memory.
 
@@ -165,22 +176,21 @@ def serve_command(
         raise click.UsageError("name a store: datastore serve lmdb:///DIRECTORY (or memory:, or --config FILE)")
     served.store.with_durability(served.durability)
     in_force = limits_of(served.limits)
+    observed = observing(served.metrics, served.log)
     parse_address(served.listen or DEFAULT_LISTEN)
     files = served.tls.checked("the command line", Path()).files()
     if check_config:
         listen = served.listen or DEFAULT_LISTEN
         _print_valid(config_path or served.store, listen, as_json=settings.json, store=str(served.store))
         return
-    what = f"{served.store}, shard {served.shard}" if served.shard else str(served.store)
-    facts = {"role": "node", "store": str(served.store)} | ({"shard": served.shard} if served.shard else {})
     job = _Job(
         served.builder(served.store),
         served.listen or DEFAULT_LISTEN,
         insecure,
-        f"Serving {what} on",
-        facts,
+        *served.announcement,
         in_force,
         transport,
+        observed,
         WAIT_S if served.wait_s is None else served.wait_s,
         tls=files,
     )
@@ -202,11 +212,19 @@ class _Served:
     #: By name. Those of the command line override those of the file.
     limits: dict[str, Any] = field(default_factory=dict)
     tls: TlsConfig = field(default_factory=TlsConfig)
+    metrics: MetricsConfig | None = None
+    log: LogConfig | None = None
 
     def builder(self, store: StoreUrl) -> Callable[[], Topology]:
         """What makes the node."""
         named = {name: getattr(self, name) for name in ("durability", "cluster", "shard", "config", "state_dir")}
         return partial(build_node, store, **named)
+
+    @property
+    def announcement(self) -> tuple[str, dict[str, str]]:
+        """What is served, for people and for programs."""
+        facts = {"role": "node", "store": str(self.store)} | ({"shard": self.shard} if self.shard else {})
+        return f"Serving {self.store}, shard {self.shard} on" if self.shard else f"Serving {self.store} on", facts
 
     def completed(self, **found: Any) -> _Served:
         """A copy with settings of a file where the command line has none."""
@@ -219,9 +237,16 @@ def _configured(given: _Served, path: Path) -> _Served:
         raise click.UsageError("--config takes store and cluster from the file: leave out STORE and --cluster")
     if given.shard is None:
         server = load_server(path)
-        return replace(
-            given, limits=server.limits.shown() | given.limits, tls=given.tls.completed(server.tls)
-        ).completed(store=server.store, listen=server.listen, state_dir=server.state_dir, wait_s=server.wait_s)
+        completed = replace(
+            given,
+            limits=server.limits.shown() | given.limits,
+            tls=given.tls.completed(server.tls),
+            metrics=server.metrics,
+            log=server.log,
+        )
+        return completed.completed(
+            store=server.store, listen=server.listen, state_dir=server.state_dir, wait_s=server.wait_s
+        )
     config = load_config(path)
     try:
         shard = config.shard(given.shard)
@@ -232,7 +257,14 @@ def _configured(given: _Served, path: Path) -> _Served:
             f"{path}: shard {shard.name} has no store; add it to the file, or name it: "
             f"datastore serve STORE --cluster {config.cluster.name} --shard {shard.name}"
         )
-    return replace(given, limits=config.cluster.limits | given.limits, tls=given.tls.completed(config.tls)).completed(
+    completed = replace(
+        given,
+        limits=config.cluster.limits | given.limits,
+        tls=given.tls.completed(config.tls),
+        metrics=config.metrics,
+        log=config.log,
+    )
+    return completed.completed(
         store=parse_store_url(shard.store),
         listen=str(parse_server_url(shard.url)),
         durability=shard.durability,
@@ -255,6 +287,7 @@ def _print_valid(source: object, listen: str, *, as_json: bool, **facts: str) ->
 @click.argument("config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path))
 @_listen_option("proxy.listen of CONFIG.toml")
 @_check_config_option
+@observing_options
 @tls_options
 @insecure_option
 @_transport_option
@@ -271,6 +304,7 @@ def proxy_command(
     insecure: bool,
     transport: TransportName,
     stop_with_stdin: bool,
+    observing: Callable[[MetricsConfig | None, LogConfig | None], Observing],
 ) -> None:
     """Serve the shards in CONFIG.toml behind one address, as if they were one store.
 
@@ -297,6 +331,7 @@ def proxy_command(
         {"role": "proxy"},
         limits_of(config.cluster.limits),
         transport,
+        observing(config.metrics, config.log),
         tls=files,
     )
     _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
@@ -315,6 +350,7 @@ class _Job:
     facts: dict[str, str]
     limits: Limits
     transport: TransportName
+    observed: Observing
     #: How long to wait at the start for a store that cannot be reached.
     wait_s: float = WAIT_S
     tls: TlsFiles | None = None
@@ -326,17 +362,18 @@ def _run(job: _Job, *, as_json: bool, stop_with_stdin: bool) -> None:
     if stop_with_stdin:
         threading.Thread(target=_stop_when_stdin_ends, daemon=True).start()
 
-    def announce(url: str) -> None:
+    def announce(url: str, metrics_url: str | None) -> None:
         if as_json:
-            print_json({"ready": True, "url": url, "pid": os.getpid()} | job.facts)
+            metrics = {} if metrics_url is None else {"metrics_url": metrics_url}
+            print_json({"ready": True, "url": url, "pid": os.getpid()} | metrics | job.facts)
         else:
-            click.echo(f"{job.text} {url}")
+            click.echo(f"{job.text} {url}" + (f", metrics at {metrics_url}" if metrics_url else ""))
 
-    with logs.to_stderr():
+    with logs.to_stderr(job.observed.log.level, job.observed.log.format):
         asyncio.run(_serve(job, announce))
 
 
-async def _serve(job: _Job, announce: Callable[[str], None]) -> None:
+async def _serve(job: _Job, announce: Callable[[str, str | None], None]) -> None:
     topology = job.build()
     server = serve(
         topology.datastore,
@@ -348,12 +385,14 @@ async def _serve(job: _Job, announce: Callable[[str], None]) -> None:
         limits=job.limits,
         transport=job.transport,
         drain_s=DRAIN_S,
+        metrics=job.observed.metrics,
+        slow_call_s=job.observed.log.slow_call_ms / 1000,
     )
     async with server, watching(topology.cluster.shards):
         stopped = asyncio.create_task(run_until_stopped(server))
         # Signals must be handled before the address is announced.
         await asyncio.sleep(0)
-        announce(server.url)
+        announce(server.url, server.metrics_url)
         await stopped
 
 

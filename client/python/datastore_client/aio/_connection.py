@@ -22,6 +22,7 @@ from datastore.model.errors import (
     OverloadedError,
     UnavailableError,
 )
+from datastore.model.forwarding import forwarded
 from datastore_client._failures import call_error, is_answer, is_unsent
 from datastore_client._retry import BACKOFFS_S, RETRY_AFTER_S, Link, RetryPolicy, may_repeat
 from datastore_client._slots import CALLS_AT_ONCE, STREAMS_AT_ONCE, WAITING_CALLS, Turn
@@ -194,8 +195,8 @@ class Connection:
     def _make(self, call: Call, request: bytes, policy: RetryPolicy) -> Any:
         """Make a call. Returns what gRPC returns."""
         timeout_s = policy.left_s()
-        expected = None if self.expects is None else ((wire.EXPECTATION, self.expects),)
-        return call.method(request, timeout=None if timeout_s == math.inf else timeout_s, metadata=expected)
+        metadata = forwarded() if self.expects is None else (*forwarded(), (wire.EXPECTATION, self.expects))
+        return call.method(request, timeout=None if timeout_s == math.inf else timeout_s, metadata=metadata or None)
 
     # Failures
 

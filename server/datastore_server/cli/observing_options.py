@@ -1,0 +1,62 @@
+"""The options about how servers are watched: their metrics and their log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from datastore_server.cli.settings import all_options
+from datastore_server.config import parse_metrics_address
+from datastore_server.logs import FORMATS, LEVELS
+from datastore_server.operating import LogConfig, MetricsConfig
+
+__all__ = ["Observing", "observing_options"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Observing:
+    """How a server is watched."""
+
+    #: Where the metrics are served; None for nowhere.
+    metrics: str | None
+    log: LogConfig
+
+
+def observing_options(function: _Function) -> _Function:
+    """Add `--metrics`, `--log-level` and `--log-format`, given to the command as a function, `observing`.
+
+    It completes them from the tables of a file, and raises ConfigError for an invalid address.
+    """
+
+    @wraps(function)
+    def command(
+        *arguments: Any, metrics: str | None, log_level: str | None, log_format: str | None, **rest: Any
+    ) -> Any:
+        def observing(metrics_table: MetricsConfig | None, log_table: LogConfig | None) -> Observing:
+            listen = metrics or (metrics_table or MetricsConfig()).listen
+            if listen is not None:
+                parse_metrics_address(listen)
+            given = {name: value for name, value in (("level", log_level), ("format", log_format)) if value is not None}
+            return Observing(listen, msgspec.structs.replace(log_table or LogConfig(), **given))
+
+        return function(*arguments, observing=observing, **rest)
+
+    add = all_options(
+        click.option(
+            "--metrics",
+            metavar="HOST:PORT",
+            help="Address for metrics (Prometheus) and probes by HTTP; port 0 takes a free one.  [default: none]",
+        ),
+        click.option(
+            "--log-level", type=click.Choice(LEVELS), help="The least important events to log.  [default: info]"
+        ),
+        click.option("--log-format", type=click.Choice(FORMATS), help="Lines for people or programs.  [default: text]"),
+    )
+    return add(command)  # type: ignore[return-value]

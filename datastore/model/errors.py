@@ -22,6 +22,8 @@
     ├── DeadlineExceededError (TimeoutError)  not answered in time; a write may have happened
     ├── UnavailableError (ConnectionError)    cannot be reached now; `shard` says which, if known
     │   └── OverloadedError                   busy; nothing was done, try again after `retry_after_s`
+    ├── UnauthenticatedError (PermissionError)  the server does not know who calls
+    ├── PermissionDeniedError (PermissionError)  the caller's rights do not include this; nothing was done
     ├── WrongShardError (RuntimeError)        not a key of this server, or not the expected server
     ├── PlacementError (RuntimeError)         a change that does not fit the node's placement
     ├── TruncatedStreamError (ConnectionError)  results ended without their summary
@@ -61,6 +63,7 @@ __all__ = [
     "LimitExceededError",
     "NoStoresError",
     "OverloadedError",
+    "PermissionDeniedError",
     "PlacementError",
     "QueryNotSupportedError",
     "RequestForgottenError",
@@ -69,6 +72,7 @@ __all__ = [
     "StoreFullError",
     "StoreLockedError",
     "TruncatedStreamError",
+    "UnauthenticatedError",
     "UnavailableError",
     "UnsupportedError",
     "UnsupportedTypeError",
@@ -248,6 +252,21 @@ class OverloadedError(UnavailableError):
 
     The same call, including a write, may be repeated after `retry_after_s`.
     """
+
+
+class UnauthenticatedError(DatastoreError, PermissionError):
+    """The server does not know who calls: no token, or one that it does not know, that expired or was revoked."""
+
+
+class PermissionDeniedError(DatastoreError, PermissionError):
+    """The caller's rights do not include this, and nothing was done. `right` is the one that is missing.
+
+    That is `read`, `write`, `delete` or `admin`. A query that selects more than the caller may read is refused whole.
+    """
+
+    def __init__(self, message: str = "", *, right: str = "", shard: str | None = None) -> None:
+        super().__init__(message, shard=shard)
+        self.right = right
 
 
 class WrongShardError(DatastoreError, RuntimeError):

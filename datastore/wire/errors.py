@@ -75,6 +75,8 @@ ERRORS: Mapping[type[DatastoreError], grpc.StatusCode] = {
     errors.DeadlineExceededError: _Code.DEADLINE_EXCEEDED,
     errors.UnavailableError: _Code.UNAVAILABLE,
     errors.OverloadedError: _Code.RESOURCE_EXHAUSTED,
+    errors.UnauthenticatedError: _Code.UNAUTHENTICATED,
+    errors.PermissionDeniedError: _Code.PERMISSION_DENIED,
     errors.WrongShardError: _Code.FAILED_PRECONDITION,
     errors.PlacementError: _Code.FAILED_PRECONDITION,
     errors.TruncatedStreamError: _Code.UNAVAILABLE,
@@ -93,6 +95,8 @@ _BY_CODE: Mapping[int, type[DatastoreError]] = {
     _Code.INVALID_ARGUMENT.value[0]: errors.InvalidError,
     _Code.OUT_OF_RANGE.value[0]: errors.InvalidError,
     _Code.RESOURCE_EXHAUSTED.value[0]: errors.LimitExceededError,
+    _Code.UNAUTHENTICATED.value[0]: errors.UnauthenticatedError,
+    _Code.PERMISSION_DENIED.value[0]: errors.PermissionDeniedError,
     _Code.UNIMPLEMENTED.value[0]: errors.QueryNotSupportedError,
     _Code.DEADLINE_EXCEEDED.value[0]: errors.DeadlineExceededError,
     _Code.UNAVAILABLE.value[0]: errors.UnavailableError,
@@ -104,7 +108,7 @@ _BY_CODE: Mapping[int, type[DatastoreError]] = {
 
 _CODES = {code.value[0]: code for code in _Code}
 #: The attributes of errors that are sent in the ErrorInfo's metadata, under the same names.
-_FACTS = ("shard", "field", "path", "limit", "maximum", "incident", "owner", "epoch", "version", "index")
+_FACTS = ("shard", "field", "path", "limit", "maximum", "incident", "owner", "epoch", "version", "index", "right")
 #: The numeric ones.
 _NUMBERS = frozenset({"maximum", "epoch", "version", "index"})
 _NANOS = 1_000_000_000

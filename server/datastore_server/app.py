@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from google.protobuf.internal import api_implementation
@@ -24,6 +25,7 @@ from datastore.model.capability import Durability
 from datastore.model.errors import ConfigError, DatastoreError, DeadlineExceededError, UnavailableError
 from datastore_client.tls import TlsFiles
 from datastore_server import supervisor
+from datastore_server.auth.gate import Gate
 from datastore_server.calls import SLOW_CALL_S, CallLog
 from datastore_server.config import WAIT_S, Address, parse_address, parse_metrics_address
 from datastore_server.counting import counted
@@ -83,7 +85,8 @@ class Server:
     the server. `place_as` is the shard and placement for an empty, unplaced node. `listing` lists a node's entries;
     without it they are queried. If `watched` names the store, health follows it, and the server waits for it when it
     starts, at most `wait_s` (UnavailableError). `membership` is that of a proxy; while the nodes do not match its
-    configuration, health is NOT_SERVING. `transport` is what carries the calls, see the package of that name. Metrics
+    configuration, health is NOT_SERVING. `tokens` is the file that names the callers that are served; without one,
+    whoever can connect is. `transport` is what carries the calls, see the package of that name. Metrics
     and probes are served by HTTP at `metrics`, from the beginning of the start, unless that is None. Calls that take
     `slow_call_s` are logged.
     """
@@ -102,6 +105,7 @@ class Server:
         place_as: tuple[str, Placement] | None = None,
         membership: Membership | None = None,
         listing: Listing | None = None,
+        tokens: Path | None = None,
         watched: str = "",
         wait_s: float = WAIT_S,
         drain_s: float = 0.0,
@@ -129,6 +133,7 @@ class Server:
         served = datastore if self._watch is None else WatchedDatastore(datastore, self._watch.suspect)
         self._node = PlacedNode(served, system, listing)
         self._wait_s = wait_s
+        self._gate = None if tokens is None else Gate(tokens)
         self._service = DatastoreService(
             self._node.datastore,
             limits=self._limits,
@@ -138,9 +143,10 @@ class Server:
             placement=None if membership is not None else lambda: self._node.known_placement,
             store_failure=lambda: None if self._watch is None else self._watch.failure,
             calls=self._calls,
+            gate=self._gate,
             pulse=self._pulse,
         )
-        self._placement = PlacementService(self._node, check_values=check_values, calls=self._calls)
+        self._placement = PlacementService(self._node, check_values=check_values, calls=self._calls, gate=self._gate)
         self._drain_s = drain_s
         self._grace_s = self._limits.grace_ms / 1000 if grace_s is None else grace_s
         self._membership = membership
@@ -324,6 +330,8 @@ class Server:
                 await self._placement.finish(self._grace_s)
         finally:
             self._service.close()
+            if self._gate is not None:
+                self._gate.close()
             if self._watch is not None:
                 await self._watch.aclose()
             await self._datastore.aclose()

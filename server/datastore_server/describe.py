@@ -21,7 +21,15 @@ from datastore.v1 import service_pb2
 from datastore_client.tls import Credentials
 from datastore_server.limits import Limits
 
-__all__ = ["ClusterInfo", "ShardAnswer", "ShardInfo", "ShardProbes", "Size", "describe_store"]
+__all__ = [
+    "ClusterInfo",
+    "ShardAnswer",
+    "ShardInfo",
+    "ShardProbes",
+    "Size",
+    "describe_store",
+    "without_contents",
+]
 
 #: Timeout of a probe in seconds. People wait for `status`: an unresponsive shard must not delay it.
 PROBE_TIMEOUT_S = 1.0
@@ -126,6 +134,18 @@ def describe_store(
         if answer.failure is not None:
             shown.status.CopyFrom(wire.error_to_status(answer.failure))
     return response
+
+
+def without_contents(full: service_pb2.DescribeStoreResponse) -> service_pb2.DescribeStoreResponse:
+    """What every client needs of a response: nothing about entries, where they are stored, or the shards."""
+    return service_pb2.DescribeStoreResponse(
+        server_version=full.server_version,
+        limits=full.limits,
+        durability=full.durability,
+        push_down=full.push_down,
+        answers_queries=full.answers_queries,
+        features=full.features,
+    )
 
 
 def _pushed_down(capability: Capability) -> list[service_pb2.PushDown.ValueType]:

@@ -24,7 +24,7 @@ from datastore_server.calls import CallLog
 from datastore_server.checks import check_request
 from datastore_server.limits import RequestLimit
 
-__all__ = ["check_expected", "guard", "item_status", "status_of"]
+__all__ = ["check_expected", "expecting", "guard", "item_status", "status_of"]
 
 _log = logging.getLogger("datastore.server")
 
@@ -36,24 +36,26 @@ ITEM_STATUS_TEXT_BYTES = 256
 _STATUS_BYTES = 3500
 
 
-def check_expected(call: Call, require_expected: Callable[[str], None] | None) -> None:
+def check_expected(call: Call, require_expected: Callable[[str], None]) -> None:
     """Raise what `require_expected` raises for the identity that the caller expects of the server, if it says one."""
-    if require_expected is not None:
-        for name, value in call.metadata:
-            if name == wire.EXPECTATION:
-                require_expected(str(value))
+    for name, value in call.metadata:
+        if name == wire.EXPECTATION:
+            require_expected(str(value))
 
 
-def guard(
-    method: str,
-    handler: Handler,
-    limit: RequestLimit,
-    require_expected: Callable[[str], None] | None = None,
-    calls: CallLog | None = None,
-) -> Serve:
+def expecting(handler: Handler, require_expected: Callable[[str], None]) -> Handler:
+    """The handler for callers that expect this server: see `check_expected`."""
+
+    async def handle(request: bytes, call: Call) -> bytes | None:
+        check_expected(call, require_expected)
+        return await handler(request, call)
+
+    return handle
+
+
+def guard(method: str, handler: Handler, limit: RequestLimit, calls: CallLog | None = None) -> Serve:
     """Wrap the handler of `method` so that its errors become statuses, and refuse requests above `limit`.
 
-    `require_expected` is called with the server identity that the caller expects, and raises if it is another one.
     Each call is recorded in `calls`.
     """
     record = (calls or CallLog()).recorder(method)
@@ -63,7 +65,6 @@ def guard(
         set_time_left(call.time_left_s)
         set_forwarded(call.forwarded)
         try:
-            check_expected(call, require_expected)
             check_request(len(request), limit)
             answer = await handler(request, call)
         except ClientGoneError:

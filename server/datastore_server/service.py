@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, TypeAlias, TypeVar
 
+from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import status_pb2
 
 from datastore import wire
@@ -32,12 +33,16 @@ from datastore.model.query import Query
 from datastore.v1 import service_pb2
 from datastore_server import aggregating, checks, describe, matching, pages, streaming, watching
 from datastore_server.admission import Admission
+from datastore_server.auth.authorized import AuthorizedDatastore
+from datastore_server.auth.callers import caller
+from datastore_server.auth.gate import Gate
+from datastore_server.auth.rights import ROOT, Right
 from datastore_server.budget import ByteBudget, OpenStreams
 from datastore_server.call import Answer, Call, Handler, Serve, ServedMethod, at_once
 from datastore_server.calls import CallLog
 from datastore_server.describe import ClusterInfo
 from datastore_server.framing import batch_get_answer, batch_write_answer, get_answer, patch_answer, put_answer
-from datastore_server.interceptors import check_expected, guard, item_status, status_of
+from datastore_server.interceptors import check_expected, expecting, guard, item_status, status_of
 from datastore_server.limits import KEY_REQUEST, QUERY_REQUEST, Limits, RequestLimit
 from datastore_server.observation import Observation, load_of, space_warnings
 from datastore_server.pulse import Pulse
@@ -79,7 +84,8 @@ class DatastoreService:
     """Serves one Datastore. A method takes the bytes of a request, and returns those of the response.
 
     With `check_values` every value is checked before it reaches the datastore; a proxy leaves that to its nodes and
-    forwards values unread. `require_expected` raises for callers that expect a different server, see `guard`.
+    forwards values unread. `require_expected` raises for callers that expect a different server, see `expecting`.
+    With a `gate` only the callers that it knows are served, each within its rights.
     `placement` returns the node's placement, and `store_failure` why its store does not answer, or None. Calls are
     recorded in `calls`, and `pulse` is that of the server.
     """
@@ -96,8 +102,10 @@ class DatastoreService:
         store_failure: Callable[[], DatastoreError | None] | None = None,
         calls: CallLog | None = None,
         pulse: Pulse | None = None,
+        gate: Gate | None = None,
     ) -> None:
-        self._datastore = datastore
+        self._datastore = datastore if gate is None else AuthorizedDatastore(datastore)
+        self._gate = gate
         self._pulse = pulse or Pulse()
         self._calls = calls or CallLog()
         self._require_expected = require_expected
@@ -142,13 +150,21 @@ class DatastoreService:
                 self._answer_now(method.name, handler),
                 refuse=self._refuse(method.name),
             )
-            for method, handler in handlers_of(_DESCRIPTOR, self)
+            for method, handler in self._handlers()
         ]
 
+    def _handlers(self) -> Iterator[tuple[MethodDescriptor, Handler]]:
+        """Each RPC with its handler, which finds out who calls before anything else."""
+        for method, handler in handlers_of(_DESCRIPTOR, self):
+            # A watch that continues says by its token what it expects.
+            if self._require_expected is not None and method.name != "Watch":
+                handler = expecting(handler, self._require_expected)
+            if self._gate is not None:
+                handler = self._gate.admitting(handler, is_stream=method.server_streaming)
+            yield method, handler
+
     def _guarded(self, name: str, handler: Handler) -> Serve:
-        # A watch that continues says by its token what it expects.
-        required = None if name == "Watch" else self._require_expected
-        return guard(name, handler, self._request_limit(name), required, self._calls)
+        return guard(name, handler, self._request_limit(name), self._calls)
 
     def _admitted(self, name: str, handler: Handler) -> Handler:
         admission = self._admission if name in _ADMITTED else None
@@ -290,6 +306,7 @@ class DatastoreService:
             count=call.count,
         )
         if token.end is not End.OPEN:
+            self._require_readable(query)
             await call.send(builder.finish_again())
             return
         if self._is_draining:
@@ -305,6 +322,11 @@ class DatastoreService:
             finally:
                 self._trimmer.note()
 
+    def _require_readable(self, query: Query) -> None:
+        """Refuse a query that has no more results like the same one before its end, for which the store is asked."""
+        if self._gate is not None:
+            caller().require_scope(Right.READ, query.key)
+
     @contextmanager
     def _interruptible(self, stream: _Stream) -> Iterator[None]:
         """Interrupt the stream if the server drains while the block runs."""
@@ -318,6 +340,7 @@ class DatastoreService:
         """ListEntries: one page of a query, and the token of the next."""
         query, token, page_items = await checked(self._requests.page, request, self._checks)
         if token.end is not End.OPEN:
+            self._require_readable(query)
             return b""
         async with self._reads.hold(self._answer_bytes):
             return await self._filled(pages.Page(query, token, page_items, self._limits), query, call)
@@ -359,7 +382,7 @@ class DatastoreService:
         query, asked = await checked(self._requests.watch, request, self._checks)
         if self._is_draining:
             raise _shutting_down("; continue by the last token")
-        if not asked.resume_token:
+        if not asked.resume_token and self._require_expected is not None:
             check_expected(call, self._require_expected)
         changes = query.replaced(keys_only=False)
 
@@ -402,12 +425,17 @@ class DatastoreService:
     # The server itself
 
     async def describe_store(self, request: bytes, call: Call) -> bytes:
-        """DescribeStore: the composition, the limits, and the current state of the shards."""
+        """DescribeStore: the composition, the limits, and the current state of the shards.
+
+        Callers that may not read everything get only what clients need: limits and features.
+        """
         parse_request(service_pb2.DescribeStoreRequest, request)
         seen = await self.observe()
         response = describe.describe_store(seen.description, self._limits, seen.cluster, seen.answers)
         response.load.CopyFrom(load_of(seen))
         response.warnings.extend(seen.warnings)
+        if self._gate is not None and not caller().may(Right.READ, ROOT):
+            response = describe.without_contents(response)
         if seen.failure is not None:
             response.status.CopyFrom(item_status(seen.failure, "DescribeStore"))
         return response.SerializeToString()

@@ -48,6 +48,7 @@ _COMMANDS = {
     "status": "status",
     "placement": "placement",
     "config": "config",
+    "token": "token",
 }
 
 _EPILOG = f"""

@@ -7,6 +7,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
+from google.protobuf.descriptor import MethodDescriptor
+
 from datastore import wire
 from datastore.engine.placement import NAME, NAME_FORM, SLOTS, Placement, ShardBy, slot_of
 from datastore.model.errors import InvalidError, InvalidValueError
@@ -17,7 +19,8 @@ from datastore.model.operations import Put
 from datastore.v1 import placement_pb2
 from datastore.wire import WireValue, raw
 from datastore_server import checks
-from datastore_server.call import Call, ServedMethod
+from datastore_server.auth.gate import Gate
+from datastore_server.call import Call, Handler, ServedMethod
 from datastore_server.calls import CallLog
 from datastore_server.framing import entry_frames
 from datastore_server.interceptors import guard
@@ -48,10 +51,16 @@ SUMMARIES = 4096
 
 
 class PlacementService:
-    """Serves one node's placement. Methods take the bytes of a request and return those of the response."""
+    """Serves one node's placement. Methods take the bytes of a request and return those of the response.
 
-    def __init__(self, node: PlacedNode, *, check_values: bool = True, calls: CallLog | None = None) -> None:
+    With a `gate` only callers that may administer the server are served.
+    """
+
+    def __init__(
+        self, node: PlacedNode, *, check_values: bool = True, calls: CallLog | None = None, gate: Gate | None = None
+    ) -> None:
         self._node = node
+        self._gate = gate
         self._calls = calls
         self._check_values = check_values
         # A stored change must be enforced.
@@ -63,10 +72,15 @@ class PlacementService:
             ServedMethod(
                 f"/{PLACEMENT_SERVICE}/{method.name}",
                 method.server_streaming,
-                guard(method.name, handler, self._request_limit(method.name), calls=self._calls),
+                guard(method.name, self._admitted(method, handler), self._request_limit(method.name), self._calls),
             )
             for method, handler in handlers_of(_DESCRIPTOR, self)
         ]
+
+    def _admitted(self, method: MethodDescriptor, handler: Handler) -> Handler:
+        if self._gate is None:
+            return handler
+        return self._gate.admitting(handler, is_stream=method.server_streaming, admin=True)
 
     def _request_limit(self, name: str) -> RequestLimit:
         if name == "WriteSlots":

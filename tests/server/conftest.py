@@ -16,6 +16,7 @@ from datastore.lmdb import LMDBDatastore
 from datastore_server.app import serve
 from tests.support.colours import Tasks, Threads
 from tests.support.commands import Commands, server_process
+from tests.support.guarded import Guarded
 from tests.support.serving import Running
 
 Start = Callable[..., Awaitable[Running]]
@@ -42,6 +43,15 @@ async def start() -> AsyncIterator[Start]:
             return Running(server, channel)
 
         yield start
+
+
+@pytest.fixture
+async def guarded(start: Start, tmp_path: Path) -> Guarded:
+    """A server that only serves whoever has its token, which has no rights yet."""
+    path = tmp_path / "tokens.toml"
+    path.touch()
+    store = aio.DictDatastore(keep_changes=True)
+    return Guarded(store, await start(store, tokens=path), path)
 
 
 @pytest.fixture(params=[Tasks(), Threads()], ids=lambda colour: colour.name)

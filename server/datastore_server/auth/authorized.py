@@ -27,7 +27,7 @@ from datastore.model.matching import MatchingStep, MatchingWrite
 from datastore.model.operations import Operation, ReadOptions, ReadResult, WriteResult
 from datastore.model.query import Query
 from datastore_server.auth.callers import Caller, caller
-from datastore_server.auth.rights import Right, rights_for
+from datastore_server.auth.rights import ROOT, Right, rights_for
 
 __all__ = ["AuthorizedDatastore"]
 
@@ -67,8 +67,10 @@ class AuthorizedDatastore(ShimDatastore):
         return matching_of(self.child_datastore, asked)
 
     def scan(self, query: Query) -> Scan:
-        """The child's results, if the caller may read the whole scope."""
-        caller().require_scope(Right.READ, query.key)
+        """The child's results, if the caller may read the whole scope; an explanation, which shows the composition of
+        the store, if it may read everything.
+        """
+        caller().require_scope(Right.READ, ROOT if query.explain else query.key)
         return ask(self.child_datastore, query)
 
     async def tally(self, asked: Aggregate) -> Tally:

@@ -22,6 +22,8 @@ from datastore.model.errors import ConfigError
 from datastore.model.urls import hidden, shown, without_options
 from datastore.spec import dump_value, parse_child
 from datastore_client.channel import DEFAULT_PORT
+from datastore_client.tls import Credentials
+from datastore_server.auth_config import AuthConfig
 from datastore_server.documents import converted, parse_toml, read_text, valid, within
 from datastore_server.limits import Limits, limits_of
 from datastore_server.operating import LogConfig, MetricsConfig
@@ -38,6 +40,7 @@ __all__ = [
     "Config",
     "ProxyConfig",
     "ShardConfig",
+    "dump_auth",
     "dump_config",
     "dump_operating",
     "dump_shards",
@@ -128,6 +131,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: Annotated[TlsConfig, valid("a table: [tls]")] = TlsConfig()
     metrics: Annotated[MetricsConfig, valid("a table: [metrics]")] = MetricsConfig()
     log: Annotated[LogConfig, valid("a table: [log]")] = LogConfig()
+    #: After `parse_config`, with absolute paths.
+    auth: Annotated[AuthConfig, valid("a table: [auth]")] = AuthConfig()
+
+    def credentials(self) -> Credentials:
+        """What the nodes are reached with. Raises ConfigError for files that are not valid."""
+        return self.tls.credentials(token_file=self.auth.token_file, insecure=self.auth.insecure)
 
     def shard(self, name: str) -> ShardConfig:
         """The shard with this name. Raises ConfigError, listing the valid names, if there is none."""
@@ -157,7 +166,7 @@ def dump_config(config: Config) -> str:
     limits = cluster.pop("limits")
     proxy["tiers"] = proxy["tiers"] or None
     tables = [dump_table("cluster", cluster), dump_table("cluster.limits", limits) if limits else None]
-    tables += [dump_tls(config.tls) or None]
+    tables += [dump_tls(config.tls) or None, dump_auth(config.auth) or None]
     watched = dump_operating(config.metrics, config.log)
     return "\n".join([*filter(None, tables), dump_table("proxy", proxy), *watched]) + dump_shards(config.shards)
 
@@ -173,6 +182,12 @@ def dump_operating(metrics: MetricsConfig, log: LogConfig) -> list[str]:
 def dump_tls(tls: TlsConfig) -> str:
     """The table `[tls]`; empty without any files."""
     return "" if tls == TlsConfig() else dump_table("tls", msgspec.structs.asdict(tls))
+
+
+def dump_auth(auth: AuthConfig) -> str:
+    """The table `[auth]`; empty without any settings."""
+    settings = msgspec.structs.asdict(auth) | {"insecure": auth.insecure or None}
+    return "" if auth == AuthConfig() else dump_table("auth", settings)
 
 
 def show_config(config: Config) -> str:
@@ -303,7 +318,8 @@ def _check(config: Config, source: str, base: Path) -> Config:
         checked.append(_with_one_durability(shard, at, base))
     _check_storage(checked, source)
     tls = config.tls.checked(source, base)
-    return msgspec.structs.replace(config, tls=tls, shards=sorted(checked, key=lambda shard: shard.name))
+    auth = config.auth.checked(base)
+    return msgspec.structs.replace(config, tls=tls, auth=auth, shards=sorted(checked, key=lambda shard: shard.name))
 
 
 def _check_encryption(tls: TlsConfig, address: Address, where: str) -> None:

@@ -16,9 +16,11 @@ import msgspec
 from datastore.model.config import did_you_mean
 from datastore.model.errors import ConfigError
 from datastore.spec import parse_tree, show_tree
+from datastore_server.auth_config import AuthConfig
 from datastore_server.config import (
     DEFAULT_LISTEN,
     WAIT_S,
+    dump_auth,
     dump_operating,
     dump_table,
     dump_tls,
@@ -51,6 +53,7 @@ class _Document(msgspec.Struct, frozen=True):
     tls: Annotated[TlsConfig, valid("a table: [tls]")] = TlsConfig()
     metrics: Annotated[MetricsConfig, valid("a table: [metrics]")] = MetricsConfig()
     log: Annotated[LogConfig, valid("a table: [log]")] = LogConfig()
+    auth: Annotated[AuthConfig, valid("a table: [auth]")] = AuthConfig()
     #: Read by `parse_tree`.
     store: Annotated[Any, valid("tables, each beginning with [store.NAME]")] = None
 
@@ -67,6 +70,7 @@ class ServerConfig:
     tls: TlsConfig
     metrics: MetricsConfig
     log: LogConfig
+    auth: AuthConfig
 
 
 def load_server(path: Path) -> ServerConfig:
@@ -98,6 +102,7 @@ def parse_server(text: str, *, source: str, base: Path = Path()) -> ServerConfig
         read.tls.checked(source, base),
         read.metrics,
         read.log,
+        read.auth.checked(base),
     )
 
 
@@ -123,6 +128,6 @@ def show_server(config: ServerConfig) -> str:
         "wait_s": config.wait_s,
     }
     tables = [show_tree(config.store.tree)] if named else []
-    watched = [dump_tls(config.tls), *dump_operating(config.metrics, config.log)]
+    watched = [dump_tls(config.tls), dump_auth(config.auth), *dump_operating(config.metrics, config.log)]
     limits = dump_table("server.limits", config.limits.shown())
     return "\n".join(filter(None, [*tables, dump_table("server", server), limits, *watched]))

@@ -48,9 +48,11 @@ class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What a server listens with; None without TLS. Raises ConfigError for files that are not valid."""
         return None if self.cert is None else TlsFiles(ca=self.client_ca, cert=self.cert, key=self.key)
 
-    def credentials(self) -> Credentials:
+    def credentials(self, *, token_file: str | None = None, insecure: bool = False) -> Credentials:
         """What nodes are reached with. Raises ConfigError for files that are not valid."""
-        return Credentials(ca=self.ca, cert=self.client_cert, key=self.client_key)
+        return Credentials(
+            ca=self.ca, cert=self.client_cert, key=self.client_key, token_file=token_file, insecure=insecure
+        )
 
 
 def _require(config: TlsConfig, one: str, other: str, source: str) -> None:

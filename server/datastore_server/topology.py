@@ -24,7 +24,6 @@ from datastore_server.placement.listing import Listing
 from datastore_server.placement.system import SystemSpace
 from datastore_server.storage import IDLE_STREAM_S, behind_tiers, open_storage
 from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
-from datastore_server.tls_config import TlsConfig
 from datastore_server.verified import MemberDatastore, MembersDatastore, VerifiedDatastore
 
 __all__ = ["NODE_TIMEOUT_S", "Topology", "build_node", "build_proxy"]
@@ -103,7 +102,7 @@ def build_proxy(config: Config, source: str = "CONFIG", reread: Callable[[], Con
     loop that the channels will belong to. Does not connect yet.
     """
     info = ClusterInfo(cluster_name=config.cluster.name)
-    credentials = within(f"{source}: tls: ", TlsConfig.credentials, config.tls)
+    credentials = within(f"{source}: ", Config.credentials, config)
     remotes = {
         # Clients retry. If the proxy did too, calls would multiply while a shard is busy or down.
         shard.name: RemoteDatastore(

@@ -28,7 +28,7 @@ from tests.support.waiting import PATIENCE_S
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 README, BACKENDS, SERVING = ROOT / "README.md", ROOT / "docs/backends.md", ROOT / "docs/serving.md"
-TIERS, MONITORING = ROOT / "docs/tiers.md", ROOT / "docs/monitoring.md"
+TIERS, MONITORING, SECURITY = ROOT / "docs/tiers.md", ROOT / "docs/monitoring.md", ROOT / "docs/security.md"
 #: Pages with examples at the prompt of Python, which run in one session a page.
 AT_THE_PROMPT = [page for page in PAGES if "```pycon" in page.read_text()]
 #: Languages and the pages that have them; `text` is for pictures and messages.
@@ -45,8 +45,17 @@ EXPECTED = {
         ROOT / "docs/protocol.md",
         SERVING,
         MONITORING,
+        SECURITY,
     ],
-    "toml": [BACKENDS, ROOT / "docs/compositions.md", ROOT / "docs/configuration.md", SERVING, TIERS, MONITORING],
+    "toml": [
+        BACKENDS,
+        ROOT / "docs/compositions.md",
+        ROOT / "docs/configuration.md",
+        SERVING,
+        TIERS,
+        MONITORING,
+        SECURITY,
+    ],
 }
 ADDRESS = "127.0.0.1:7420"
 

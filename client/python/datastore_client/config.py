@@ -50,10 +50,18 @@ class GrpcConfig(Config):
     )
     cert: str | None = field(default=None, metadata=option("a certificate for a server that demands one", FILE))
     key: str | None = field(default=None, metadata=option("the private key of `cert`", FILE))
+    token_file: str | None = field(
+        default=None, metadata=option("a token for a server that wants one, by `datastore token create`", FILE)
+    )
+    insecure: bool = field(
+        default=False, metadata=option("send the token to another machine without encryption", BOOLEAN)
+    )
 
     def check(self) -> None:
         """Raise ConfigError for a URL that is not the address of a server, and for files that it has no use for."""
-        check_use(self.url, ca=self.ca, cert=self.cert, key=self.key)
+        check_use(
+            self.url, ca=self.ca, cert=self.cert, key=self.key, token_file=self.token_file, insecure=self.insecure
+        )
         if self.retry_writes and not self.retry:
             raise ConfigError("retry_writes needs retry")
 
@@ -78,4 +86,4 @@ class GrpcConfig(Config):
 
     def credentials(self) -> Credentials:
         """What the server is reached with. Raises ConfigError for files that are not valid."""
-        return Credentials(ca=self.ca, cert=self.cert, key=self.key)
+        return Credentials(ca=self.ca, cert=self.cert, key=self.key, token_file=self.token_file, insecure=self.insecure)

@@ -106,22 +106,26 @@ def connect(
     ca: FilePath | None = None,
     cert: FilePath | None = None,
     key: FilePath | None = None,
+    token_file: FilePath | None = None,
+    insecure: bool = False,
 ) -> RemoteDatastore:
     """The datastore of the server at `grpc://HOST:PORT` (default port 7420), or over TLS at `grpcs://HOST:PORT`.
 
     Nothing is sent before the first call. `ca`, `cert` and `key` are files in PEM, for `grpcs:` only: the authorities
     that the server must have a certificate of, by default the system's, and a certificate with its key for a server
-    that demands one. Calls that begin after a change of the files use the new ones; open streams go on.
+    that demands one. `token_file` has the token by which the server knows the caller, sent with every call; to another
+    machine without TLS only if `insecure`. Calls that begin after a change of the files use the new ones; open streams
+    go on.
     `timeout_s` limits a call with all its attempts, `query_timeout_s` a query from its first to its last entry: up to
     a year, or inf for no limit. `retry=False` turns retries off, and errors are raised immediately.
     With `retry_writes`, writes whose outcome is unknown are sent again, too; each is still made only once.
     Raises ConfigError for any other URL, and for files that are not valid, InvalidError for an invalid timeout. The
     caller must close the store.
     """
-    check_use(url, ca=ca, cert=cert, key=key)
+    check_use(url, ca=ca, cert=cert, key=key, token_file=token_file, insecure=insecure)
     return RemoteDatastore(
         url,
-        credentials=Credentials(ca=ca, cert=cert, key=key),
+        credentials=Credentials(ca=ca, cert=cert, key=key, token_file=token_file, insecure=insecure),
         name=name,
         timeout_s=timeout_s,
         query_timeout_s=query_timeout_s,
@@ -142,7 +146,8 @@ class RemoteDatastore(Datastore):
     answered before, and reads that were cut off; other failures are raised immediately. A write that
     raised UnavailableError without `retry_after_s`, or DeadlineExceededError, may or may not have happened; the client
     never repeats it, so a condition is decided once. With `retry=False` nothing is retried: for a store inside a
-    composition whose callers retry. `credentials` are for a server with TLS, at `grpcs://HOST:PORT`.
+    composition whose callers retry. `credentials` are for a server with TLS, at `grpcs://HOST:PORT`, or one
+    that wants a token.
 
     With `retry_writes` each write has a request id, which its store remembers for a while, and the client repeats
     writes that were cut off, too: one that was made already is answered as before, and not made again. So a write

@@ -1,4 +1,7 @@
-"""The certificate files of a client or server: read, checked, and read again when they change. Opens no connections."""
+"""The files by which clients and servers are known: read, checked, and read again when they change.
+
+Opens no connections.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ import grpc
 
 from datastore.model.errors import ConfigError
 from datastore.model.urls import shown
-from datastore_client.channel import parse_target
+from datastore_client.channel import Target, parse_target
 from datastore_client.reloading import Reloading
+from datastore_client.token_file import TokenFile, check_encrypted
 
 __all__ = ["Credentials", "FilePath", "Pem", "TlsFiles", "check_use"]
 
@@ -62,7 +66,9 @@ class Credentials:
     """Whom a client trusts, and how it identifies itself to servers.
 
     `ca` has the certificates of the authorities that servers must have a certificate of; without it, they are those
-    of the system. `cert` and `key` are the client's, for a server that demands one. Raises ConfigError like `TlsFiles`.
+    of the system. `cert` and `key` are the client's, for a server that demands one. `token_file` has the token that is
+    sent with every call: encrypted or to this machine, unless `insecure` is set. Raises ConfigError like `TlsFiles` and
+    `TokenFile`.
     """
 
     def __init__(
@@ -71,8 +77,12 @@ class Credentials:
         ca: FilePath | None = None,
         cert: FilePath | None = None,
         key: FilePath | None = None,
+        token_file: FilePath | None = None,
+        insecure: bool = False,
     ) -> None:
         self._files = TlsFiles(ca=ca, cert=cert, key=key)
+        self._token = None if token_file is None else TokenFile(Path(token_file))
+        self._insecure = insecure
         self._pem: Pem | None = None
         self._for_channels: grpc.ChannelCredentials | None = None
 
@@ -84,13 +94,31 @@ class Credentials:
             self._pem = pem
         return self._for_channels
 
+    def check_target(self, target: Target) -> None:
+        """Raise ConfigError if a token would be sent unencrypted to another machine."""
+        if self._token is not None and not self._insecure:
+            check_encrypted(target)
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata that every call has."""
+        return () if self._token is None else (self._token.metadata(),)
+
     def reload(self) -> None:
         """Look at the files now."""
         self._files.reload()
+        if self._token is not None:
+            self._token.reload()
 
 
-def check_use(url: str, **files: FilePath | None) -> None:
-    """Raise ConfigError if the server at `url` is reached without TLS, which has no use for certificate `files`."""
+def check_use(
+    url: str, *, token_file: FilePath | None = None, insecure: bool = False, **files: FilePath | None
+) -> None:
+    """Raise ConfigError if the server at `url` is reached without TLS, which has no use for certificate `files`.
+
+    So it does for a token that would be sent unencrypted to another machine.
+    """
+    if token_file is not None and not insecure:
+        check_encrypted(parse_target(url))
     given = ", ".join(name for name, path in files.items() if path is not None)
     if not parse_target(url).is_secure and given:
         raise ConfigError(f"{shown(url)} is reached without encryption, so there is no use for {given}: write grpcs://")

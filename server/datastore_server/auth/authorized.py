@@ -67,9 +67,8 @@ class AuthorizedDatastore(ShimDatastore):
         return matching_of(self.child_datastore, asked)
 
     def scan(self, query: Query) -> Scan:
-        """The child's results, if the caller may read the whole scope; an explanation, which shows the composition of
-        the store, if it may read everything.
-        """
+        """The child's results, if the caller may read the whole scope."""
+        # An explanation shows the composition of the store.
         caller().require_scope(Right.READ, ROOT if query.explain else query.key)
         return ask(self.child_datastore, query)
 

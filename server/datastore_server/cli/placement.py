@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from datastore.model.errors import ConfigError, DatastoreError
+from datastore_server.auth_config import AuthConfig
 from datastore_server.cli.output import ExitCode, Terminated, print_json, print_table, say
 from datastore_server.cli.settings import Settings, all_options, json_option
 from datastore_server.cli.transfer.interruption import run_terminable
@@ -25,6 +27,14 @@ from datastore_server.counting import counted
 __all__ = ["placement_command"]
 
 _config_argument = click.argument("config_path", metavar="CONFIG.toml", type=click.Path(dir_okay=False, path_type=Path))
+
+
+def _config(settings: Settings, path: Path) -> Config:
+    """The configuration in a file; a token of the command line or the environment overrides that of the file."""
+    config = load_config(path)
+    token_file = None if settings.token_file is None else str(settings.token_file.absolute())
+    given = AuthConfig(token_file=token_file, insecure=settings.insecure)
+    return msgspec.structs.replace(config, auth=given.completed(config.auth))
 
 
 def _pairs(what: str) -> Callable[[click.Context, click.Parameter, Sequence[str]], dict[str, str]]:
@@ -102,7 +112,7 @@ def placement_command() -> None:
 @click.pass_obj
 def show_command(settings: Settings, config_path: Path) -> int:
     """Show the placement that each node of the cluster reports."""
-    config = load_config(config_path)
+    config = _config(settings, config_path)
     rows = asyncio.run(_shown(config))
     if settings.json:
         print_json(rows)
@@ -160,7 +170,7 @@ def check_command(settings: Settings, config_path: Path) -> int:
     Exit code 3 if they differ or a change is not finished, even if only copies of moved entries await deletion; each
     finding comes with the command that resolves it. Exit code 4 if a node does not answer.
     """
-    config = load_config(config_path)
+    config = _config(settings, config_path)
     found = asyncio.run(check(config, str(config_path)))
     if settings.json:
         print_json(
@@ -189,7 +199,7 @@ def check_command(settings: Settings, config_path: Path) -> int:
 def plan_command(settings: Settings, /, config_path: Path, **change: Any) -> None:
     """Show what `apply` would move to make the cluster match CONFIG.toml. Changes nothing."""
     options = Options(**change)
-    plan = asyncio.run(moving.plan(load_config(config_path), str(config_path), options))
+    plan = asyncio.run(moving.plan(_config(settings, config_path), str(config_path), options))
     if settings.json:
         print_json(_plan_json(plan))
         return
@@ -226,10 +236,10 @@ def apply_command(settings: Settings, /, config_path: Path, **change: Any) -> No
     """
     options = Options(**change)
     try:
-        plan = run_terminable(moving.apply(load_config(config_path), str(config_path), options, say))
+        plan = run_terminable(moving.apply(_config(settings, config_path), str(config_path), options, say))
     except (KeyboardInterrupt, Terminated, DatastoreError) as error:
         if not isinstance(error, ConfigError):
-            _say_how_to_continue(config_path, options)
+            _say_how_to_continue(settings, config_path, options)
         raise
     if plan.target is not plan.current:
         say(f"Restart the proxies that were started before {config_path} was changed.")
@@ -239,12 +249,12 @@ def apply_command(settings: Settings, /, config_path: Path, **change: Any) -> No
         click.echo(f"{plan.target.cluster} is at epoch {plan.target.epoch}: {', '.join(plan.target.shards)}")
 
 
-def _say_how_to_continue(config_path: Path, options: Options) -> None:
+def _say_how_to_continue(settings: Settings, config_path: Path, options: Options) -> None:
     """Say what an interrupted command left of a change, and how to continue."""
     cancel = f"To cancel it:\n  {_abort_line(config_path, options)}"
     again = "To finish it, run the same command again."
     try:
-        left = asyncio.run(moving.unfinished(load_config(config_path), options))
+        left = asyncio.run(moving.unfinished(_config(settings, config_path), options))
     except (DatastoreError, KeyboardInterrupt):
         say(f"If the change was begun, writes are refused until it is finished. {again} {cancel}")
         return
@@ -272,7 +282,7 @@ def _node_words(options: Options) -> list[str]:
 def abort_command(settings: Settings, /, config_path: Path, **change: Any) -> None:
     """Cancel a change that `apply` did not finish, and allow writes again. Nothing has been deleted by it."""
     try:
-        run_terminable(moving.abort(load_config(config_path), str(config_path), Options(**change), say))
+        run_terminable(moving.abort(_config(settings, config_path), str(config_path), Options(**change), say))
     except (KeyboardInterrupt, Terminated):
         say("Run the same command again: until the change is cancelled on every node, writes may be refused.")
         raise

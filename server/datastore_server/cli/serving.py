@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from datastore.model.errors import ConfigError
 from datastore_client.tls import TlsFiles
 from datastore_server import logs
 from datastore_server.app import DRAIN_S, run_until_stopped, serve
+from datastore_server.auth.access import load_access
+from datastore_server.auth_config import AuthConfig
+from datastore_server.cli.auth_options import token_file_option, tokens_option
 from datastore_server.cli.observing_options import Observing, observing_options
 from datastore_server.cli.output import ExitCode, print_json, print_table, say
 from datastore_server.cli.settings import Settings, json_option
@@ -121,6 +125,7 @@ def _named_limits(context: click.Context, option: click.Parameter, given: Sequen
 @_check_config_option
 @observing_options
 @tls_options
+@tokens_option
 @insecure_option
 @_transport_option
 @_stop_with_stdin_option
@@ -140,6 +145,7 @@ def serve_command(
     config_path: Path | None,
     check_config: bool,
     tls: TlsConfig,
+    tokens: str | None,
     insecure: bool,
     transport: TransportName,
     stop_with_stdin: bool,
@@ -170,31 +176,46 @@ def serve_command(
         wait_s=wait_s,
         limits=limits,
         tls=tls,
+        auth=AuthConfig(tokens),
     )
     served = given if config_path is None else _configured(given, config_path)
     if served.store is None:
         raise click.UsageError("name a store: datastore serve lmdb:///DIRECTORY (or memory:, or --config FILE)")
     served.store.with_durability(served.durability)
     in_force = limits_of(served.limits)
-    observed = observing(served.metrics, served.log)
     parse_address(served.listen or DEFAULT_LISTEN)
-    files = served.tls.checked("the command line", Path()).files()
+    observed = observing(served.metrics, served.log)
+    job = _job_of(served, served.store, in_force, transport, observed, insecure=insecure)
     if check_config:
         listen = served.listen or DEFAULT_LISTEN
         _print_valid(config_path or served.store, listen, as_json=settings.json, store=str(served.store))
-        return
-    job = _Job(
-        served.builder(served.store),
+    else:
+        _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
+
+
+def _job_of(
+    served: _Served,
+    store: StoreUrl,
+    limits: Limits,
+    transport: TransportName,
+    observed: Observing,
+    *,
+    insecure: bool,
+) -> _Job:
+    """What a node does. Raises ConfigError for files that are not valid."""
+    _check_tokens(served.auth)
+    return _Job(
+        served.builder(store),
         served.listen or DEFAULT_LISTEN,
         insecure,
         *served.announcement,
-        in_force,
+        limits,
         transport,
         observed,
         WAIT_S if served.wait_s is None else served.wait_s,
-        tls=files,
+        tls=served.tls.checked("the command line", Path()).files(),
+        tokens=served.auth.tokens,
     )
-    _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
 
 
 @dataclass(frozen=True)
@@ -214,6 +235,7 @@ class _Served:
     tls: TlsConfig = field(default_factory=TlsConfig)
     metrics: MetricsConfig | None = None
     log: LogConfig | None = None
+    auth: AuthConfig = field(default_factory=AuthConfig)
 
     def builder(self, store: StoreUrl) -> Callable[[], Topology]:
         """What makes the node."""
@@ -241,6 +263,7 @@ def _configured(given: _Served, path: Path) -> _Served:
             given,
             limits=server.limits.shown() | given.limits,
             tls=given.tls.completed(server.tls),
+            auth=given.auth.completed(server.auth),
             metrics=server.metrics,
             log=server.log,
         )
@@ -261,6 +284,7 @@ def _configured(given: _Served, path: Path) -> _Served:
         given,
         limits=config.cluster.limits | given.limits,
         tls=given.tls.completed(config.tls),
+        auth=given.auth.completed(config.auth),
         metrics=config.metrics,
         log=config.log,
     )
@@ -289,6 +313,8 @@ def _print_valid(source: object, listen: str, *, as_json: bool, **facts: str) ->
 @_check_config_option
 @observing_options
 @tls_options
+@tokens_option
+@token_file_option
 @insecure_option
 @_transport_option
 @_stop_with_stdin_option
@@ -301,6 +327,8 @@ def proxy_command(
     listen: str | None,
     check_config: bool,
     tls: TlsConfig,
+    tokens: str | None,
+    token_file: str | None,
     insecure: bool,
     transport: TransportName,
     stop_with_stdin: bool,
@@ -315,16 +343,19 @@ def proxy_command(
     docs/configuration.md describes the file. Prints one line with the address when it is ready, and logs to standard
     error.
     """
-    config = load_config(config_path)
+    given = AuthConfig(tokens, token_file, insecure)
+
+    def load() -> Config:
+        config = load_config(config_path)
+        return msgspec.structs.replace(config, auth=given.completed(config.auth))
+
+    config = load()
     address = listen or config.proxy.listen
     parse_address(address)
-    files = tls.completed(config.tls).checked("the command line", Path()).files()
-    if check_config:
-        _print_valid(config_path, address, as_json=settings.json)
-        return
+    _check_tokens(config.auth)
     what = f"Serving {counted(len(config.shards), 'shards')} of {config.cluster.name} on"
     job = _Job(
-        lambda: build_proxy(config, str(config_path), lambda: load_config(config_path)),
+        lambda: build_proxy(config, str(config_path), load),
         address,
         insecure,
         what,
@@ -332,9 +363,19 @@ def proxy_command(
         limits_of(config.cluster.limits),
         transport,
         observing(config.metrics, config.log),
-        tls=files,
+        tls=tls.completed(config.tls).checked("the command line", Path()).files(),
+        tokens=config.auth.tokens,
     )
-    _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
+    if check_config:
+        _print_valid(config_path, address, as_json=settings.json)
+    else:
+        _run(job, as_json=settings.json, stop_with_stdin=stop_with_stdin)
+
+
+def _check_tokens(auth: AuthConfig) -> None:
+    """Raise ConfigError if the file that names the callers is not valid."""
+    if auth.tokens is not None:
+        load_access(Path(auth.tokens))
 
 
 @dataclass(frozen=True)
@@ -354,6 +395,7 @@ class _Job:
     #: How long to wait at the start for a store that cannot be reached.
     wait_s: float = WAIT_S
     tls: TlsFiles | None = None
+    tokens: str | None = None
 
 
 def _run(job: _Job, *, as_json: bool, stop_with_stdin: bool) -> None:
@@ -380,6 +422,7 @@ async def _serve(job: _Job, announce: Callable[[str, str | None], None]) -> None
         listen=job.listen,
         insecure=job.insecure,
         tls=job.tls,
+        tokens=None if job.tokens is None else Path(job.tokens),
         **topology.settings(),
         wait_s=job.wait_s,
         limits=job.limits,

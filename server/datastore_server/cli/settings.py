@@ -34,13 +34,16 @@ class Settings:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    #: The token by which servers know the caller, and whether to send it without encryption.
+    token_file: Path | None = None
+    insecure: bool = False
     #: None for the defaults: CALL_TIMEOUT_S for a call, and an hour for a query.
     timeout_s: float | None = None
     json: bool = False
 
     def credentials(self) -> Credentials:
-        """What servers with TLS are reached with. Raises ConfigError for files that are not valid."""
-        return Credentials(ca=self.ca, cert=self.cert, key=self.key)
+        """What servers are reached with. Raises ConfigError for files that are not valid."""
+        return Credentials(ca=self.ca, cert=self.cert, key=self.key, token_file=self.token_file, insecure=self.insecure)
 
 
 class _TimeoutType(click.ParamType[float]):
@@ -108,7 +111,7 @@ def json_option(function: _Function) -> _Function:
 def _file_option(name: str, text: str, outermost: bool) -> Callable[[Any], Any]:
     """The option for one of the files with which servers are reached."""
     return click.option(
-        f"--{name}",
+        f"--{name.replace('_', '-')}",
         # Not `name`: a command may have an argument KEY.
         f"server_{name}",
         type=click.Path(dir_okay=False, path_type=Path),
@@ -122,7 +125,7 @@ def _file_option(name: str, text: str, outermost: bool) -> Callable[[Any], Any]:
 
 
 def server_options(*, outermost: bool = False, has_own_key: bool = False) -> Callable[[_Function], _Function]:
-    """Add `--server`, its certificates, `--timeout` and `--json`, before or after the command's name; the last counts.
+    """Add `--server`, its files, `--timeout` and `--json`, before or after the command's name; the last counts.
 
     The environment variables belong to the outermost command only, or they would override an option there. A command
     whose `--key` is another option gets that of the server before its name.
@@ -141,6 +144,17 @@ def server_options(*, outermost: bool = False, has_own_key: bool = False) -> Cal
         _file_option("ca", "Authorities to trust in servers with TLS.  [default: the system's]", outermost),
         _file_option("cert", "Certificate for servers that demand one.", outermost),
         *([] if has_own_key else [key]),
+        _file_option("token_file", "Token for servers that want one, by `datastore token create`.", outermost),
+        click.option(
+            "--insecure",
+            is_flag=True,
+            default=None,
+            envvar="DATASTORE_INSECURE" if outermost else None,
+            show_envvar=outermost,
+            expose_value=False,
+            callback=_store("insecure"),
+            help="Send the token to other machines without encryption, too.",
+        ),
         click.option(
             "--timeout",
             type=_TimeoutType(),

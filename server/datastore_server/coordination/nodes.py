@@ -42,7 +42,7 @@ class NodeClient:
     """A client for administrative calls to the node at `url`. Nothing is sent before the first call.
 
     `coordinator` identifies the caller during a move: a node only accepts the last one that prepared it. `credentials`
-    are for a URL with `grpcs:`.
+    are for a URL with `grpcs:`, and for a node that wants a token.
 
     Every call raises UnavailableError if the node cannot be reached, DeadlineExceededError if it does not answer in
     time, StoreFormatError if its release has no placements, and the node's own refusals. The caller must close the
@@ -61,6 +61,7 @@ class NodeClient:
         self._coordinator = coordinator
         self._target = parse_target(url)
         self._credentials = credentials or Credentials()
+        self._credentials.check_target(self._target)
         self._timeout_s = timeout_s
         self._channel: grpc.aio.Channel | None = None
 
@@ -180,7 +181,11 @@ class NodeClient:
         call: Any = self._open().unary_unary(path)
         try:
             data: bytes = await answered(
-                call(request.SerializeToString(), timeout=None if timeout_s == math.inf else timeout_s)
+                call(
+                    request.SerializeToString(),
+                    timeout=None if timeout_s == math.inf else timeout_s,
+                    metadata=self._credentials.metadata(),
+                )
             )
         except CALL_ERRORS as error:
             raise self._error(error, timeout_s) from error
@@ -188,7 +193,8 @@ class NodeClient:
 
     async def _stream(self, method: str, request: Any) -> AsyncGenerator[bytes]:
         call: Any = self._open().unary_stream(_SERVICE + method)
-        received = messages(call(request.SerializeToString(), timeout=SCAN_TIMEOUT_S))
+        metadata = self._credentials.metadata()
+        received = messages(call(request.SerializeToString(), timeout=SCAN_TIMEOUT_S, metadata=metadata))
         try:
             async for data in received:
                 yield data

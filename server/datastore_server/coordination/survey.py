@@ -205,7 +205,7 @@ async def surveyed(config: Config, addresses: Mapping[str, str]) -> AsyncIterato
         found: dict[str, Answer | DatastoreError] = {}
         clients: dict[str, NodeClient] = {}
         coordinator = secrets.token_hex(8)
-        credentials = config.tls.credentials()
+        credentials = config.credentials()
 
         async def ask(urls: Mapping[str, str]) -> None:
             for name, url in urls.items():

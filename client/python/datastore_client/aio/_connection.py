@@ -59,7 +59,10 @@ class Connection:
         self._timeout_s = timeout_s
         self._retry = retry
         self._lock = Lock()
-        self._channels = Channels(parse_target(url), credentials)
+        target = parse_target(url)
+        credentials.check_target(target)
+        self._credentials = credentials
+        self._channels = Channels(target, credentials)
         self._home: Home | None = None
         self._calls = CallSlots(CALLS_AT_ONCE, WAITING_CALLS)
         self._streams = CallSlots(STREAMS_AT_ONCE, WAITING_CALLS)
@@ -195,7 +198,9 @@ class Connection:
     def _make(self, call: Call, request: bytes, policy: RetryPolicy) -> Any:
         """Make a call. Returns what gRPC returns."""
         timeout_s = policy.left_s()
-        metadata = forwarded() if self.expects is None else (*forwarded(), (wire.EXPECTATION, self.expects))
+        metadata = (*self._credentials.metadata(), *forwarded())
+        if self.expects is not None:
+            metadata = (*metadata, (wire.EXPECTATION, self.expects))
         return call.method(request, timeout=None if timeout_s == math.inf else timeout_s, metadata=metadata or None)
 
     # Failures

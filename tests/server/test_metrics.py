@@ -17,7 +17,8 @@ from datastore.model.errors import ConditionFailedError, ConfigError, InvalidKey
 from datastore.model.key import Key
 from datastore.model.query import Query
 from datastore_client.aio import connect
-from datastore_server.app import Server, serve
+from datastore_server import logs, observation
+from datastore_server.app import SPACE_BEATS, Server, serve
 from datastore_server.metrics.definitions import METRICS
 from datastore_server.metrics.http import CONNECTIONS
 from tests.support.clusters import proxy
@@ -226,3 +227,22 @@ async def _status(server: Server) -> int:
     with suppress(OSError):
         return (await page(url_of(server, "/healthz"))).status
     return 0
+
+
+async def test_what_is_nearly_full_is_logged_once_until_nothing_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(observation, "DISK_FREE_PART", 1.1)
+    with logs.to_file(tmp_path / "log"):
+        async with serve(stored(tmp_path / "data"), metrics=ANYWHERE) as server:
+            assert (await metrics(url_of(server))).value("datastore_warnings") == 1
+            for beat in range(3):
+                server._check_space(beat * SPACE_BEATS)
+            monkeypatch.setattr(observation, "DISK_FREE_PART", 0.0)
+            server._check_space(0)
+            assert (await metrics(url_of(server))).value("datastore_warnings") == 0
+            monkeypatch.setattr(observation, "DISK_FREE_PART", 1.1)
+            server._check_space(0)
+    lines = [line for line in (tmp_path / "log").read_text().splitlines() if "of the disk is free" in line]
+    assert len(lines) == 2
+    assert all(" WARNING lmdb " in line for line in lines)

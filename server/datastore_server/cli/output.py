@@ -38,6 +38,7 @@ __all__ = [
     "run",
     "say",
     "shown_error",
+    "table_of",
 ]
 
 
@@ -181,9 +182,16 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a small table on stdout. Wide cells wrap on a terminal, but not in a file."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=1000)
+    console.print(table_of(columns, rows))
+
+
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    """A small table, as rich prints it."""
     # Imported here, because most commands print no table, and importing rich takes longer than they run.
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -192,5 +200,4 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console = Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=1000)
-    console.print(table)
+    return table

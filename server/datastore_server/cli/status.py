@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import click
 
 from datastore import wire
 from datastore.model.errors import DatastoreError, WrongShardError
 from datastore.v1 import service_pb2
-from datastore_client.tls import Credentials
 from datastore_server.cli.connection import reaching
 from datastore_server.cli.output import ExitCode, print_json, print_table
 from datastore_server.cli.settings import CALL_TIMEOUT_S, Settings, server_options
 from datastore_server.coordination.nodes import NodeClient
 
-__all__ = ["status_command"]
+__all__ = ["Asked", "Clients", "ask", "cell", "json_of", "lines_of", "status_command"]
 
 #: Timeout for a node in seconds, so that one that does not answer does not delay the others.
 NODE_TIMEOUT_S = 2.0
@@ -34,14 +33,25 @@ _DURABILITY = {
 
 
 @click.command("status", short_help="Show what a server serves, and its health.")
+@click.option("--watch", is_flag=True, help="Show it again and again, with what each server did meanwhile.")
+@click.option(
+    "--interval",
+    "interval_s",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two samples of --watch.",
+)
 @server_options()
 @click.pass_obj
-def status_command(settings: Settings) -> int:
+def status_command(settings: Settings, *, watch: bool, interval_s: float) -> int:
     """Show what the server serves: its store or its shards, whether they answer, and how much they hold.
 
     \b
-    Example:
+    Examples:
       datastore status --json
+      datastore status --watch
 
     "health" is "serving"; "read-only" while a change of the placement is under way; "not serving" for a server that
     refuses every key, or whose store does not answer; "refused" for a shard whose node is not what the proxy expects,
@@ -50,18 +60,30 @@ def status_command(settings: Settings) -> int:
     their hits and misses since the server started. A proxy shows the sum of its shards, or nothing while one of them
     does not answer.
 
+    With --watch, until Ctrl-C, there are also, from each server that can be reached from here, its calls and failed
+    calls a second, how long half of its unary calls took at most, and all but a hundredth ("p50", "p99"), its open
+    streams, the part of its reads that a cache answered, and how late its event loop was at most in the last ten
+    seconds ("lag"). Where the output is not a terminal, tables follow one another; with --json, a line each.
+
     Exit code 4 if the server, or any shard behind it, does not serve or cannot be reached.
     """
+    if watch:
+        from datastore_server.cli.status_watch import watch_status
+
+        with reaching(settings):
+            watch_status(settings, interval_s)
+        return ExitCode.OK
     with reaching(settings):
-        answer, rows = asyncio.run(_asked(settings))
-    rows[0]["health"] = _health_before(rows)
+        asked = asyncio.run(_asked_once(settings))
+    rows = [row for row, _ in asked.parts]
     if settings.json:
-        print_json(rows[0] | {"cluster": answer.cluster_name, "epoch": answer.placement_epoch, "shards": rows[1:]})
+        print_json(json_of(asked, rows))
     else:
         columns = ["role", "name", "address", "health", "slots", "entries", "bytes", "store", "durability", "version"]
-        print_table(columns, [[_cell(row[column]) for column in columns] for row in rows])
+        print_table(columns, [[cell(row[column]) for column in columns] for row in rows])
         _print_tiers(rows)
-        _print_errors(rows)
+        for line in lines_of(rows):
+            click.echo(line)
     return ExitCode.OK if all(row["health"] in _SERVES for row in rows) else ExitCode.UNAVAILABLE
 
 
@@ -69,8 +91,7 @@ def _print_tiers(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print how often each tier of each server had what was read."""
     tiers = [(row["name"] or row["address"], tier) for row in rows for tier in row["tiers"] or ()]
     cells = [
-        [name, tier["store"], _cell(tier["hits"]), _cell(tier["misses"]), _cell(tier["hit_rate"])]
-        for name, tier in tiers
+        [name, tier["store"], cell(tier["hits"]), cell(tier["misses"]), cell(tier["hit_rate"])] for name, tier in tiers
     ]
     if tiers:
         click.echo()
@@ -87,42 +108,92 @@ def _tiers_of(store: service_pb2.Store) -> list[dict[str, Any]]:
     return tiers + [tier for child in store.children for tier in _tiers_of(child)]
 
 
-def _print_errors(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print each error once, after the names of the servers that have it."""
+def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Each error and warning once, after the names of the servers that have it."""
     names: dict[str, list[str]] = {}
     for row in rows:
-        if row["error"]:
-            names.setdefault(row["error"], []).append(str(row["name"] or row["address"]))
-    for error, concerned in names.items():
-        click.echo(f"{', '.join(concerned)}: {error}")
+        for text in [row["error"], *(f"warning: {warning}" for warning in row["warnings"])]:
+            if text:
+                names.setdefault(text, []).append(str(row["name"] or row["address"]))
+    for text, concerned in names.items():
+        yield f"{', '.join(concerned)}: {text}"
 
 
-async def _asked(settings: Settings) -> tuple[service_pb2.DescribeStoreResponse, list[dict[str, Any]]]:
-    """The server's description, and the rows of the server and its shards. Opens one connection to each.
-
-    Raises a DatastoreError if the server itself does not answer.
-    """
-    credentials, timeout_s = settings.credentials(), settings.timeout_s or CALL_TIMEOUT_S
-    async with NodeClient(settings.server, timeout_s=timeout_s, credentials=credentials) as server:
-        answer = await server.describe_store()
-        row = _server_row(settings.server, answer)
-        if not await server.is_serving():
-            why = wire.status_to_error(answer.status) if answer.HasField("status") else None
-            row |= {"health": "not serving", "error": str(why or "it answers, but refuses every key")}
-        row = await _placed(row, server)
-    return answer, [row, *await asyncio.gather(*(_shard_row(shard, credentials) for shard in answer.shards))]
+def json_of(asked: Asked, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The rows for programs."""
+    cluster = {"cluster": asked.answer.cluster_name, "epoch": asked.answer.placement_epoch}
+    return {**rows[0], **cluster, "shards": rows[1:]}
 
 
-async def _shard_row(shard: service_pb2.Shard, credentials: Credentials) -> dict[str, Any]:
-    """The row of a shard, from the proxy and from the shard's node."""
+class Asked(NamedTuple):
+    """What a server and its shards answered at a moment."""
+
+    answer: service_pb2.DescribeStoreResponse
+    #: The row of the server, and those of its shards, each with its load if it could be reached.
+    parts: Sequence[tuple[dict[str, Any], service_pb2.Load | None]]
+
+    @classmethod
+    def unavailable(cls, url: str, error: DatastoreError, before: Asked) -> Asked:
+        """A server that answered before, and does not now."""
+        row = _server_row(url, before.answer) | {"health": "unavailable", "error": str(error), "warnings": []}
+        return cls(before.answer, [(row | dict.fromkeys(("entries", "bytes", "tiers")), None)])
+
+
+class Clients:
+    """One connection to each server that is asked, until the block ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._credentials = settings.credentials()
+        self._clients: dict[str, NodeClient] = {}
+
+    def of(self, url: str, timeout_s: float) -> NodeClient:
+        """The client of a server."""
+        if url not in self._clients:
+            self._clients[url] = NodeClient(url, timeout_s=timeout_s, credentials=self._credentials)
+        return self._clients[url]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+
+
+async def _asked_once(settings: Settings) -> Asked:
+    async with Clients(settings) as clients:
+        return await ask(settings, clients)
+
+
+async def ask(settings: Settings, clients: Clients) -> Asked:
+    """What a server and its shards say now. Raises a DatastoreError if the server itself does not answer."""
+    server = clients.of(settings.server, settings.timeout_s or CALL_TIMEOUT_S)
+    answer = await server.describe_store()
+    row = _server_row(settings.server, answer)
+    if not await server.is_serving():
+        why = wire.status_to_error(answer.status) if answer.HasField("status") else None
+        row |= {"health": "not serving", "error": str(why or "it answers, but refuses every key")}
+    row = await _placed(row, server)
+    shards = await asyncio.gather(*(_shard(shard, clients.of(shard.url, NODE_TIMEOUT_S)) for shard in answer.shards))
+    row["health"] = _health_before([row, *(shard_row for shard_row, _ in shards)])
+    return Asked(answer, [(row, _load_of(answer)), *shards])
+
+
+async def _shard(shard: service_pb2.Shard, node: NodeClient) -> tuple[dict[str, Any], service_pb2.Load | None]:
+    """The row of a shard, from the proxy and from the shard's node, and its load."""
     row: dict[str, Any] = {"store": None, "tiers": None, "durability": None, "version": None}
+    load = None
     failure = wire.status_to_error(shard.status) if shard.HasField("status") else None
-    async with NodeClient(shard.url, timeout_s=NODE_TIMEOUT_S, credentials=credentials) as node:
-        # It is enough that the proxy reaches it; from here it may be behind a firewall.
-        if failure is None:
-            with suppress(DatastoreError):
-                row = _server_row(shard.url, await node.describe_store())
-        return await _placed(row | _of_shard(shard, failure), node)
+    # It is enough that the proxy reaches it; from here it may be behind a firewall.
+    if failure is None:
+        with suppress(DatastoreError):
+            answer = await node.describe_store()
+            row, load = _server_row(shard.url, answer), _load_of(answer)
+    return await _placed(row | _of_shard(shard, failure), node), load
+
+
+def _load_of(answer: service_pb2.DescribeStoreResponse) -> service_pb2.Load | None:
+    return answer.load if answer.HasField("load") else None
 
 
 async def _placed(row: dict[str, Any], node: NodeClient) -> dict[str, Any]:
@@ -172,6 +243,7 @@ def _server_row(url: str, answer: service_pb2.DescribeStoreResponse) -> dict[str
         "durability": _DURABILITY.get(answer.durability),
         "version": answer.server_version or None,
         "error": None,
+        "warnings": list(answer.warnings),
     }
 
 
@@ -186,6 +258,7 @@ def _of_shard(shard: service_pb2.Shard, failure: DatastoreError | None) -> dict[
         "entries": shard.entries if shard.HasField("entries") else None,
         "bytes": shard.stored_bytes if shard.HasField("stored_bytes") else None,
         "error": None if failure is None else str(failure),
+        "warnings": list(shard.warnings),
     }
 
 
@@ -195,7 +268,7 @@ def _health_of(failure: DatastoreError | None) -> str:
     return "refused" if isinstance(failure, WrongShardError) else "unavailable"
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
     """A number with commas, a rate in per cent; anything else as it is."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.1%}" if isinstance(value, float) else value
 

@@ -49,6 +49,7 @@ from datastore_server.transport import Transport, TransportName, new_transport
 if TYPE_CHECKING:
     from datastore_server.metrics.http import HttpPort
     from datastore_server.metrics.samples import Sample
+    from datastore_server.tracing import Tracing
 
 __all__ = ["DRAIN_S", "Server", "run_until_stopped", "serve"]
 
@@ -88,7 +89,7 @@ class Server:
     configuration, health is NOT_SERVING. `tokens` is the file that names the callers that are served; without one,
     whoever can connect is. `transport` is what carries the calls, see the package of that name. Metrics
     and probes are served by HTTP at `metrics`, from the beginning of the start, unless that is None. Calls that take
-    `slow_call_s` are logged.
+    `slow_call_s` are logged, and all are traced with `tracing`, which the server closes.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Server:
         transport: TransportName = "auto",
         metrics: str | None = None,
         slow_call_s: float = SLOW_CALL_S,
+        tracing: Tracing | None = None,
     ) -> None:
         self._address = replace(parse_address(listen), is_secure=tls is not None)
         self._tls = tls
@@ -128,6 +130,7 @@ class Server:
         self._metrics_at = None if metrics is None else parse_metrics_address(metrics)
         self._http: HttpPort | None = None
         self._serves = False
+        self._tracing = tracing
         self._place_as = place_as
         self._watch = StoreWatch(watched, self._check_store, self._store_changed) if watched else None
         served = datastore if self._watch is None else WatchedDatastore(datastore, self._watch.suspect)
@@ -192,7 +195,10 @@ class Server:
             await self._watch.wait(self._wait_s, self._begin_watched)
         self._beating = asyncio.create_task(self._pulse.beat(self._check_space))
         self._health = Health()
-        methods = [*self._service.methods(), *self._placement.methods(), *self._health.methods()]
+        methods = [*self._service.methods(), *self._placement.methods()]
+        if self._tracing is not None:
+            methods = self._tracing.traced(methods)
+        methods += self._health.methods()
         server = new_transport(self._transport, self._limits, [*methods, *reflection_of(methods)])
         tls = self._tls
         add_port = server.add_insecure_port if tls is None else partial(server.add_secure_port, files=tls)
@@ -343,6 +349,8 @@ class Server:
             await self._node.system.aclose()
             if self._http is not None:
                 await self._http.stop()
+            if self._tracing is not None:
+                await self._tracing.aclose()
             if self._server is not None:
                 _log.info("stopped serving at %s; calls: %s", self.url, self._calls.summary() or "none")
 

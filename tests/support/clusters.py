@@ -62,7 +62,12 @@ async def node(directory: Path | None = None) -> AsyncIterator[Cluster]:
 
 @asynccontextmanager
 async def proxy(
-    directory: Path | None = None, *, metrics: str | None = None, **settings: Any
+    directory: Path | None = None,
+    *,
+    metrics: str | None = None,
+    tracing: Any = None,
+    node_tracing: Any = None,
+    **settings: Any,
 ) -> AsyncIterator[Cluster]:
     """Three nodes, on LMDB below `directory` or in memory, and a proxy over them. All serve their metrics there."""
     async with AsyncExitStack() as stack:
@@ -72,7 +77,13 @@ async def proxy(
                 _store(directory and directory / name), durability="async", cluster="test", shard=name
             )
             backends.append(topology.datastore)
-            node = serve(topology.datastore, cluster=topology.cluster, system=topology.system, metrics=metrics)
+            node = serve(
+                topology.datastore,
+                cluster=topology.cluster,
+                system=topology.system,
+                metrics=metrics,
+                tracing=node_tracing,
+            )
             nodes.append(await stack.enter_async_context(node))
         shards = [ShardConfig(name=name, url=server.url) for name, server in zip(SHARDS, nodes, strict=True)]
         topology = build_proxy(Config(cluster=ClusterConfig(name="test", **settings), shards=shards))
@@ -81,6 +92,7 @@ async def proxy(
                 topology.datastore,
                 **topology.settings(),
                 metrics=metrics,
+                tracing=tracing,
             )
         )
         yield Cluster(nodes, backends, server)

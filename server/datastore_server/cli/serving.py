@@ -47,6 +47,7 @@ from datastore_server.signals import handle_stop_signals
 from datastore_server.store_urls import Durability, StoreUrl, parse_store_url
 from datastore_server.tls_config import TlsConfig
 from datastore_server.topology import Topology, build_node, build_proxy
+from datastore_server.tracing import Tracing, tracing_of
 from datastore_server.transport import TRANSPORTS, TransportName
 
 __all__ = ["cluster_command", "proxy_command", "serve_command"]
@@ -411,11 +412,12 @@ def _run(job: _Job, *, as_json: bool, stop_with_stdin: bool) -> None:
         else:
             click.echo(f"{job.text} {url}" + (f", metrics at {metrics_url}" if metrics_url else ""))
 
+    tracing = tracing_of(os.environ)
     with logs.to_stderr(job.observed.log.level, job.observed.log.format):
-        asyncio.run(_serve(job, announce))
+        asyncio.run(_serve(job, tracing, announce))
 
 
-async def _serve(job: _Job, announce: Callable[[str, str | None], None]) -> None:
+async def _serve(job: _Job, tracing: Tracing | None, announce: Callable[[str, str | None], None]) -> None:
     topology = job.build()
     server = serve(
         topology.datastore,
@@ -430,6 +432,7 @@ async def _serve(job: _Job, announce: Callable[[str, str | None], None]) -> None
         drain_s=DRAIN_S,
         metrics=job.observed.metrics,
         slow_call_s=job.observed.log.slow_call_ms / 1000,
+        tracing=tracing,
     )
     async with server, watching(topology.cluster.shards):
         stopped = asyncio.create_task(run_until_stopped(server))
